@@ -53,8 +53,8 @@ class UpstreamStatusTests(AdministeredCase):
         for target in (FILE, f"{FILE}.metadata"):
             answer = self.pypid.get(target)
             self.assertEqual(answer.status, 403, target)
-            self.assertIn("in quarantine: stolen account", answer.reason)
-            self.assertIn("is in quarantine: stolen account", answer.text)
+            self.assertIn("quarantined: stolen account", answer.reason)
+            self.assertIn("is quarantined: stolen account", answer.text)
         self.assertEqual(self.pypid.get(f"/local/ham/{HAM}").status, 403)
         self.assertNotIn("ham", self.pypid.get("/simple/", accept=J).text)
         self.assertNotIn("ham", self.pypid.api("GET", "/api/projects").json["projects"])

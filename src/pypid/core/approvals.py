@@ -25,7 +25,7 @@ from pypid.core.model import File
 from pypid.core.packaging.block_spec import tidy_specifier
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import FORMAT
-from pypid.core.restrictions import Hold, HoldKind, ProjectRestrictions
+from pypid.core.restrictions import DECIDED, Hold, HoldKind, ProjectRestrictions
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -86,8 +86,7 @@ class ApprovalRule:
         fitting = [each for each in self.decisions if matches(each.specifier, file.version)]
         for each in fitting:
             if each.verdict is ApprovalVerdict.DENIED:
-                reason = f": {each.reason}" if each.reason else ""
-                return Hold(HoldKind.APPROVAL, f"an administrator denied it{reason}")
+                return Hold(HoldKind.DENIED, each.reason or DECIDED)
         if fitting or not self.approves:
             return None
         return Hold(HoldKind.APPROVAL, "an administrator has to approve this version first")

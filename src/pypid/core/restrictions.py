@@ -31,8 +31,9 @@ class HoldKind(Enum):
     BLOCKED = "blocked"
     MALWARE = "reported as malware"
     APPROVAL = "waiting for approval"
+    DENIED = "denied"
     TRUST = "held"
-    QUARANTINED = "in quarantine"
+    QUARANTINED = "quarantined"
 
 
 @frozen
@@ -79,10 +80,11 @@ class StatusOverride:
         """Why the status withholds the files of the project, or None."""
         if self.status.offers_files:
             return None
-        return Hold(HoldKind.QUARANTINED, self.reason or _QUARANTINED)
+        return Hold(HoldKind.QUARANTINED, self.reason or DECIDED)
 
 
-_QUARANTINED = "an administrator of this index decided so"
+DECIDED = "an administrator of this index decided so"
+"""The reason where an administrator gave none."""
 
 
 @frozen

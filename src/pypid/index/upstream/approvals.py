@@ -162,7 +162,7 @@ class Approvals:
         return sum(place_of(user) == place for user in first.values()) >= MOST_OF_ONE
 
     def waiting(self) -> Sequence[WaitingProject]:
-        """Return the projects that wait, the latest request first; none if no approval is needed."""
+        """Return the projects that wait, the latest request first; none without the setting."""
         if not self.asks:
             return ()
         found = [
