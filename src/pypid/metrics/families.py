@@ -170,8 +170,8 @@ DERIVED = _counter(
 )
 WITHHELD = _counter(
     "pypid_withheld_requests",
-    "Requests for files that are withheld, by reason: blocked, reported (malware), waiting, denied, "
-    "held, quarantined.",
+    "Requests for files that are withheld, by reason: blocked, reported (malware), waiting, "
+    "denied, held, quarantined.",
     "because",
 )
 STALE = _counter(

@@ -116,7 +116,7 @@ class DoubtTests(TrustCase):
             answer = self.pypid.get(f"/packages/eggs/{file.filename}")
             self.assertEqual(answer.status, 403)
             self.assertTrue(answer.reason.startswith("held: it"), answer.reason)
-            state = self.pypid.get(f"/api/trust/eggs/{file.filename}").json
+            state = self.pypid.get(f"/api/trust/eggs/files/{file.filename}").json
             self.assertEqual(answer.reason.partition("...")[0], f"held: {state['problem']}"[:97])
             self.assertEqual(state["status"], "held")
         self.assertEqual(self.pypid.get(f"/packages/eggs/{self.good.filename}").status, 200)
