@@ -8,14 +8,12 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import BinaryIO
 
 from attrs import define, field
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from pypid.core.archives.members import UnusableArchive
 from pypid.core.errors import (
     Busy,
     Missing,
@@ -34,7 +32,7 @@ from pypid.flow import World, start
 from pypid.flow.signals import Signal
 from pypid.flow.spool import Spool
 from pypid.index.upstream.cache_store import CacheStore
-from pypid.index.upstream.file_metadata import Describer
+from pypid.index.upstream.file_metadata import Describer, metadata_in
 from pypid.index.upstream.file_provenance import ProvenanceCache
 from pypid.index.upstream.gate import UpstreamGate
 from pypid.index.upstream.last_access import LastAccess
@@ -96,9 +94,9 @@ class FileCache:
         way, or from a new one.
 
         Of a whole file (`span` is None, or is all of it) the last 64 KiB are sent only once its
-        hash is verified, and known not to be blocked, and the fetch continues if the client disconnects. The body's `size` is
-        what upstream announced; None if it announced nothing. The body raises `WrongBytes`,
-        `UpstreamDown`, `StorageFull` after fewer bytes.
+        hash is verified and no rule withholds it; the fetch continues if the client disconnects.
+        The body's `size` is what upstream announced; None if it announced nothing. The body raises
+        `WrongBytes`, `Withheld`, `UpstreamDown`, `StorageFull` after fewer bytes.
 
         A span that is not at hand comes straight from upstream and is not stored. It cannot be
         verified here: clients that read ranges (pip and uv do) verify the whole in the end. At a
@@ -345,7 +343,7 @@ class FileCache:
             async def metadata() -> bytes | None:
                 if not file.filename.endswith(".whl"):
                     return None
-                return await self.world.blocking(_metadata_in, spool, file)
+                return await self.world.blocking(metadata_in, spool, file)
 
             kept = await self.kept.keep(file, digests, spool.body, metadata)
             self.touched(kept)
@@ -402,17 +400,3 @@ def _announced(file: File, size: int | None) -> int | None:
 def _hash_of_spool(spool: Spool, algorithm: str) -> str:
     with spool.inspected() as file:
         return hash_of(file, algorithm)
-
-
-def _metadata_in(spool: Spool, file: File) -> bytes | None:
-    """Return the METADATA of the wheel in the spool, or None if it cannot be read."""
-    from pypid.core.archives.partial_wheel import (
-        metadata_of,
-    )  # imported here: no page needs archives
-
-    archive: BinaryIO
-    with spool.inspected() as archive:
-        try:
-            return metadata_of(archive, file.project)
-        except UnusableArchive:
-            return None

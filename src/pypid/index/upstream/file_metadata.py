@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from attrs import define, field
@@ -29,6 +30,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.simple_api.metadata_offer import with_metadata
 from pypid.flow import Blocking, start, whole
 from pypid.flow.single_flight import Flights
+from pypid.flow.spool import Spool
 from pypid.index.store import records
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.gate import UpstreamGate
@@ -244,3 +246,17 @@ def metadata_url(source: str) -> str:
     """
     url = urlsplit(source)
     return url._replace(path=f"{url.path}.metadata", fragment="").geturl()
+
+
+def metadata_in(spool: Spool, file: File) -> bytes | None:
+    """Return the METADATA of the wheel in the spool, or None if it cannot be read."""
+    from pypid.core.archives.partial_wheel import (
+        metadata_of,
+    )  # imported here: no page needs archives
+
+    archive: BinaryIO
+    with spool.inspected() as archive:
+        try:
+            return metadata_of(archive, file.project)
+        except UnusableArchive:
+            return None
