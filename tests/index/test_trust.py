@@ -195,6 +195,17 @@ class RequireTests(TrustCase):
             self.assertIn("proves nothing", self.held(index, file))
         self.assertEqual(self.visible(index), [])
 
+    def test_links_of_exports(self) -> None:
+        """A cached file whose publisher no process has verified yet is checked before an export
+        signs a URL of it.
+        """
+        wrong = self.add("1.1", 2, "eve/spam")
+        self.fetch(self.open(TrustRules()), wrong)
+        index = self.open(required("github:monty/*"))
+        found = self.have(index.file(SPAM, wrong.filename))
+        self.refused(index.refuse_withheld(found), Withheld)
+        self.assertEqual(self.visible(index), [])
+
     def test_provenance_is_away(self) -> None:
         """Under a rule, a file whose provenance cannot be fetched now is not given; it is as soon
         as it can.

@@ -107,8 +107,7 @@ class FileReader:
         this name, and what the gate raises.
         """
         if not metadata:
-            await self._judge(file, permission)
-        self.check(file)
+            await self.judge(file, permission)
         match delivery(self.context.policy, file):
             case PassOn(url):
                 try:
@@ -126,8 +125,7 @@ class FileReader:
         An archived file is never redirected: the client would get a 403 until it is restored.
         `restricted`: not every client may download it. Raises `StorageDown`.
         """
-        await self._judge(file, DIRECT)
-        self.check(file)
+        await self.judge(file, DIRECT)
         if self.links is None or not isinstance(file, StoredFile) or file.archived:
             return None
         if file.source is not None:
@@ -149,8 +147,7 @@ class FileReader:
         has lost them, `NoSuchFile` if the file was deleted since it was looked up, `Busy` if it was
         overwritten, and for upstream files what `FileCache.open` raises.
         """
-        await self._judge(file, permission)
-        self.check(file)
+        await self.judge(file, permission)
         try:
             return await (
                 self._open_ours(file, span)
@@ -238,7 +235,12 @@ class FileReader:
             file, ObjectKind.PROVENANCE, ".provenance", is_promised=file.attested
         )
 
-    async def _judge(self, file: File, permission: UpstreamPermission) -> None:
+    async def judge(self, file: File, permission: UpstreamPermission) -> None:
+        """Check that no rule withholds the file now (`check`), after its publisher was verified."""
+        await self._verify(file, permission)
+        self.check(file)
+
+    async def _verify(self, file: File, permission: UpstreamPermission) -> None:
         """Verify the provenance of an upstream file if a rule needs its publisher, before its bytes
         are sent. Raises what `ProvenanceCache.provenance` raises, and `Withheld` if this request
         may not fetch it.

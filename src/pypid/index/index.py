@@ -328,6 +328,12 @@ class Index:
         """Return the upstream URL to which a client is redirected; see `FileReader.elsewhere`."""
         return await self._reader.elsewhere(file, permission, metadata=metadata)
 
+    async def refuse_withheld(self, file: File) -> None:
+        """Check that no rule withholds the file now, and that its publisher is one that the rules
+        accept. Raises `Withheld`, and what `open` raises.
+        """
+        await self._reader.judge(file, DIRECT)
+
     async def link(self, file: File, *, restricted: bool = False) -> SignedUrl | None:
         """Return the signed URL to which a client is redirected; see `FileReader.link`."""
         return await self._reader.link(file, restricted=restricted)
