@@ -394,6 +394,17 @@ class PageTests(ApprovalCase):
         self.assertEqual(self.send(f"{self.URL}/delete", id="ham").status, 303)
         self.assertEqual(dict(self.approvals.decisions.all), {})
 
+    def test_check_of_a_lock_file(self) -> None:
+        """A release of a project that waits is not gone, but withheld; one that is not listed is
+        gone.
+        """
+        document = {"requirements": "ham==1.0\nham==77"}
+        answer = self.pypid.api("POST", "/api/advisories/check", document, user="bob")
+        waiting, gone = answer.json["releases"]
+        self.assertEqual([each["kind"] for each in waiting["blocked"]], ["waiting for approval"])
+        self.assertEqual((waiting["gone"], gone["blocked"]), ("", []))
+        self.assertIn("does not have this release", gone["gone"])
+
     def test_open(self) -> None:
         """Without the setting no project waits: earlier requests are counted and listed nowhere."""
         self.pypid.get("/simple/ham/", accept=J, user="bob")

@@ -202,11 +202,13 @@ class DependencyCheck:
         )
 
     def _holds(self, sources: ViewSources, pin: Pin) -> Iterator[Hold]:
-        restrictions = self.index.policy.restrictions.current
+        policy, state = self.index.policy, sources.upstream_state
+        restrictions, upstream = policy.restrictions.current, () if state is None else listed(state)
+        if waits(policy, sources.ours, state, pin.project):
+            yield from (WAITING for file in files_of(upstream, pin.version) if named(file, pin))
         if not restrictions.hides_any(pin.project):
             return
         known = [sources.ours.files] if isinstance(sources.ours, Project) else []
-        upstream = () if sources.upstream_state is None else listed(sources.upstream_state)
         for files in (*known, upstream):
             for file in files_of(files, pin.version):
                 hold = restrictions.hold(file) if named(file, pin) else None
