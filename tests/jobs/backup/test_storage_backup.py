@@ -34,7 +34,7 @@ from pypid.jobs.backup.storage_backup import (
 )
 from pypid.ports import Blobs
 from pypid.testing import world
-from tests.index.faulty_blobs import Gated
+from tests.index.faulty_blobs import Gated, Watched
 from tests.index.uploads import (
     SPAM,
     WHEEL,
@@ -195,6 +195,17 @@ class RoundTripTest(StorageBackupCase):
         target = MemoryBlobs(self.world_now)
         self.restored(target)
         self.assertEqual(self.get(held), data)
+
+    def test_withheld_bytes_are_listed_once(self) -> None:
+        """However many files are withheld, their bytes are listed once to find them."""
+        counts = []
+        for filename in (WHEEL, SDIST):
+            self.put(f".pypid/held/b1/spam/{filename}", self.get(key(SPAM, filename)))
+            self.have(self.store.delete(key(SPAM, filename)))
+            store = Watched(self.store)
+            self.assertEqual(self.have(self.backup(store)).problems, ())
+            counts.append(store.asked.count("list .pypid/held/"))
+        self.assertEqual(counts[0], counts[1])
 
     def test_what_describes_one_storage_is_left_out(self) -> None:
         """The identity of a storage is not copied into another one; the time since when changes

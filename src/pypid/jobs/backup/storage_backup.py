@@ -105,6 +105,10 @@ class StorageCapture:
     _is_recording: bool = field(default=False, init=False)
     _held: dict[str, str] = field(factory=dict, init=False)
     """The SHA-256 of copied bytes that a block withholds, by key."""
+    _held_listing: HeldListing = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._held_listing = HeldListing(self.blobs)
 
     async def capture(self) -> None:
         """Copy all objects. Raises `StorageDown`, `OSError`."""
@@ -234,10 +238,11 @@ class StorageCapture:
         """
         with suppress(Missing):
             return await self._stream(where)
-        held = await HeldListing(self.blobs).find(where)
-        with suppress(Missing):
-            if held is not None:
-                return self._held.get(held.key) or await self._stream(held.key)
+        for listing in (self._held_listing, HeldListing(self.blobs)):  # the first may be outdated
+            held = await listing.find(where)
+            with suppress(Missing):
+                if held is not None:
+                    return self._held.get(held.key) or await self._stream(held.key)
         return None
 
     async def _stream(self, where: str) -> str:
