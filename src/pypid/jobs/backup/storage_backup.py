@@ -13,7 +13,7 @@ from contextlib import aclosing, suppress
 from datetime import datetime
 from functools import partial
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 
 from pypid.blobs.keys import pieces
 from pypid.core.errors import Archived, Missing, Unreadable
@@ -105,10 +105,9 @@ class StorageCapture:
     _is_recording: bool = field(default=False, init=False)
     _held: dict[str, str] = field(factory=dict, init=False)
     """The SHA-256 of copied bytes that a block withholds, by key."""
-    _held_listing: HeldListing = field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._held_listing = HeldListing(self.blobs)
+    _held_listing: HeldListing = field(
+        default=Factory(lambda self: HeldListing(self.blobs), takes_self=True), init=False
+    )
 
     async def capture(self) -> None:
         """Copy all objects. Raises `StorageDown`, `OSError`."""
@@ -239,9 +238,8 @@ class StorageCapture:
         with suppress(Missing):
             return await self._stream(where)
         for listing in (self._held_listing, HeldListing(self.blobs)):  # the first may be outdated
-            held = await listing.find(where)
             with suppress(Missing):
-                if held is not None:
+                if (held := await listing.find(where)) is not None:
                     return self._held.get(held.key) or await self._stream(held.key)
         return None
 
