@@ -203,7 +203,7 @@ class RequireTests(TrustCase):
         self.fetch(self.open(TrustRules()), wrong)
         index = self.open(required("github:monty/*"))
         found = self.have(index.file(SPAM, wrong.filename))
-        self.refused(index.refuse_withheld(found), Withheld)
+        self.refused(index.reader.judge(found), Withheld)
         self.assertEqual(self.visible(index), [])
 
     def test_provenance_is_away(self) -> None:

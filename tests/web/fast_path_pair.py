@@ -54,7 +54,7 @@ def link_files(pypid: Pypid) -> None:
     """
     links = Links(SignedBlobs(pypid), pypid.world, timedelta(hours=1), timedelta(minutes=10))  # type: ignore[arg-type]
     pypid.index.links = links
-    object.__setattr__(pypid.index._reader, "links", links)
+    object.__setattr__(pypid.index.reader, "links", links)
 
 
 class Lines(AccessLog):

@@ -731,7 +731,7 @@ class LinksTests(HiddenCase):
             timedelta(hours=1),
             timedelta(minutes=5),
         )
-        index._reader = evolve(index._reader, links=links)
+        index.reader = evolve(index.reader, links=links)
         filename = file_of(OWN)[0]
         for below in ("packages", "local", "packages/py3/a", "api/package"):
             target = f"/{below}/{OWN}/{filename}"
@@ -764,7 +764,7 @@ class LinksTests(HiddenCase):
             blobs, self.pypid.world, timedelta(days=1), timedelta(minutes=5), restricted=short
         )
         index = self.pypid.index
-        index._reader = evolve(index._reader, links=links)
+        index.reader = evolve(index.reader, links=links)
         self.assertEqual(self.ask("wendy", f"/packages/{OWN}/{file_of(OWN)[0]}").status, 302)
         self.assertEqual((len(links.good()), len(short.good())), (0, 1))
         self.assertEqual(self.ask("wendy", f"/packages/{PLAIN}/{file_of(PLAIN)[0]}").status, 302)

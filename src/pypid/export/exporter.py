@@ -228,7 +228,7 @@ class Exporter:
         )
 
     async def _signed(self, file: StoredFile, lifetime: timedelta) -> str:
-        await self.index.refuse_withheld(file)
+        await self.index.reader.judge(file)
         link = await self.index.blobs.link(file.key, lifetime, file.filename)
         if link is None:
             raise BadRequest(

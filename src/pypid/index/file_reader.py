@@ -125,7 +125,7 @@ class FileReader:
         An archived file is never redirected: the client would get a 403 until it is restored.
         `restricted`: not every client may download it. Raises `StorageDown`.
         """
-        await self.judge(file, DIRECT)
+        await self.judge(file)
         if self.links is None or not isinstance(file, StoredFile) or file.archived:
             return None
         if file.source is not None:
@@ -235,7 +235,7 @@ class FileReader:
             file, ObjectKind.PROVENANCE, ".provenance", is_promised=file.attested
         )
 
-    async def judge(self, file: File, permission: UpstreamPermission) -> None:
+    async def judge(self, file: File, permission: UpstreamPermission = DIRECT) -> None:
         """Check that no rule withholds the file now (`check`), after its publisher was verified."""
         await self._verify(file, permission)
         self.check(file)

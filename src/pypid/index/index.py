@@ -115,7 +115,7 @@ class Index:
     gate: UpstreamGate = field(init=False, repr=False)
     listings: UpstreamListings = field(init=False, repr=False)
     file_cache: FileCache = field(init=False, repr=False)
-    _reader: FileReader = field(init=False, repr=False)
+    reader: FileReader = field(init=False, repr=False)
     maintenance: Maintenance = field(init=False, repr=False)
     _views: Views = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
@@ -155,7 +155,7 @@ class Index:
             self.gate, kept, self.catalog, self.world, self.ttl, self.timeout
         )
         self.maintenance = Maintenance(self.context, kept, self.gate, self.bucket)
-        self._reader = FileReader(
+        self.reader = FileReader(
             self.blobs,
             self.context,
             self.gate,
@@ -315,7 +315,7 @@ class Index:
         """Return the error for a file that cannot be shown: a rule may withhold it, and a file that
         is not stored here may be available to a user who may have it fetched from upstream.
         """
-        await self._reader.check_named(name, filename)
+        await self.reader.check_named(name, filename)
         if permission.refusal is not None and asks_upstream(
             self.policy, name, await self.context.local_project(name)
         ):
@@ -326,17 +326,11 @@ class Index:
         self, file: File, permission: UpstreamPermission = DIRECT, *, metadata: bool = False
     ) -> str | None:
         """Return the upstream URL to which a client is redirected; see `FileReader.elsewhere`."""
-        return await self._reader.elsewhere(file, permission, metadata=metadata)
-
-    async def refuse_withheld(self, file: File) -> None:
-        """Check that no rule withholds the file now, and that its publisher is one that the rules
-        accept. Raises `Withheld`, and what `open` raises.
-        """
-        await self._reader.judge(file, DIRECT)
+        return await self.reader.elsewhere(file, permission, metadata=metadata)
 
     async def link(self, file: File, *, restricted: bool = False) -> SignedUrl | None:
         """Return the signed URL to which a client is redirected; see `FileReader.link`."""
-        return await self._reader.link(file, restricted=restricted)
+        return await self.reader.link(file, restricted=restricted)
 
     def given_until(self, link: SignedUrl) -> datetime | None:
         """Return until when clients are redirected to this URL; None without signed URLs."""
@@ -347,21 +341,21 @@ class Index:
         self, file: File, span: Span | None = None, permission: UpstreamPermission = DIRECT
     ) -> Body:
         """Return the bytes of a visible file; see `FileReader.open`."""
-        return await self._reader.open(file, span, permission)
+        return await self.reader.open(file, span, permission)
 
     async def metadata(self, file: File, permission: UpstreamPermission = DIRECT) -> bytes:
         """Return the core metadata of a visible file (PEP 658); see `FileReader.metadata`."""
-        return await self._reader.metadata(file, permission)
+        return await self.reader.metadata(file, permission)
 
     async def signature(self, file: File) -> bytes:
         """Return the PGP signature of a visible file. Raises `NoSuchFile` if it has none."""
-        return await self._reader.signature(file)
+        return await self.reader.signature(file)
 
     async def provenance(self, file: File, permission: UpstreamPermission = DIRECT) -> bytes:
         """Return the provenance object of a visible file (PEP 740); see
         `FileReader.provenance`.
         """
-        return await self._reader.provenance(file, permission)
+        return await self.reader.provenance(file, permission)
 
     # --- changing ---------------------------------------------------------------------------------
 

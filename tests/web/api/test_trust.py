@@ -133,6 +133,15 @@ class DoubtTests(TrustCase):
         again = self.pypid.api("POST", "/api/trust/eggs/approvals", wish, user="ada")
         self.refused(again, 400, "No doubted file")
 
+    def test_approved_by_another_process(self) -> None:
+        """A process that has not verified a file approves it by its name, with its publisher."""
+        wish = {"files": [self.other.filename]}
+        made = self.pypid.api("POST", "/api/trust/eggs/approvals", wish, user="ada")
+        self.assertEqual(made.json["files"], [self.other.filename])
+        trust = self.pypid.index.trust
+        assert trust is not None
+        self.assertIn("github:eve/eggs", trust.folder.all["eggs"].publishers)
+
     def test_state_of_a_file(self) -> None:
         """JSON and the page say who published a file, or that this is unknown."""
         self.prepare(Ratchet.WARN)
