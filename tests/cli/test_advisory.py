@@ -103,6 +103,11 @@ class AdvisoryTests(CommandCase):
         advise(self.pypid, Path(self.mktemp()), ())
         path.write_text("spam==1")
         self.assertIn("1 release checked: 0 with", self.prints("advisory check", str(path)))
+        path.write_text("spam>=1")
+        status, out, _ = self.run_command("advisory check", str(path))
+        self.assertEqual((status, "0 releases checked" in out), (1, True))
+        path.write_text("# nothing")
+        self.assertIn("0 releases checked", self.prints("advisory check", str(path)))
 
     def test_without_source(self) -> None:
         """The command says that there are no advisories, and where they are configured."""

@@ -42,7 +42,7 @@ can be installed from this index), or vulnerable, and whether its files have att
 Requirements without an exact version are named and not checked.
 
 The exit status is 1 if a release is blocked, yanked, gone, vulnerable, or could not be
-checked. Missing attestations do not change it.
+checked, or if no line has an exact version. Missing attestations do not change it.
 """
 Hosted = Mapping[str, Any]
 """An advisory as ``GET /api/advisories`` returns it."""

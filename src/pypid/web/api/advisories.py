@@ -140,7 +140,8 @@ class UncheckedLine(TypedDict):
 
 
 class CheckDocument(TypedDict):
-    """The result of a check. `clean`: no release is blocked, yanked, gone, vulnerable or unknown.
+    """The result of a check. `clean`: no release is blocked, yanked, gone, vulnerable or unknown,
+    and not all lines are `unchecked`.
     `unchecked`: lines without an exact version, or that cannot be read.
     """
 
@@ -292,7 +293,8 @@ async def check(ctx: RequestContext) -> None:
         releases.append(await _checked(ctx.app.advisories, state, by))
     remarks = (*found.unparseable, *found.unpinned)
     document: CheckDocument = {
-        "clean": all(map(_is_clean, releases)),
+        # a file that only has requirements without versions is not one that was checked
+        "clean": all(map(_is_clean, releases)) and bool(releases or not remarks),
         "releases": releases,
         "unchecked": [{"line": each.line, "reason": each.reason} for each in remarks],
     }
