@@ -223,9 +223,9 @@ wheels = [{name = "eggs-2.0-cp39-none-any.whl", url = "https://x.example/1", has
         self.assertIn("None of the files", second["gone"])
 
     def test_unchecked_lines(self) -> None:
-        """Lines that pin nothing are named, and do not fail the check."""
+        """Lines that pin nothing are named; they fail the check only where there are no others."""
         answer = self.check(requirements="eggs>=1\n-r other.txt\n")
-        self.assertEqual((answer.json["clean"], answer.json["releases"]), (True, []))
+        self.assertEqual((answer.json["clean"], answer.json["releases"]), (False, []))
         self.assertEqual(
             [each["line"] for each in answer.json["unchecked"]], ["-r other.txt", "eggs>=1"]
         )

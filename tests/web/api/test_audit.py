@@ -734,7 +734,7 @@ class DownloadTests(PeopleCase):
         self.patch(MemoryBlobs, "link", staticmethod(link))
         links = Links(self.pypid.blobs, self.pypid.world, timedelta(hours=1), timedelta(minutes=5))
         reader = self.pypid.index.reader
-        self.patch(self.pypid.index, "_reader", evolve(reader, links=links))
+        self.patch(self.pypid.index, "reader", evolve(reader, links=links))
         answer = self.pypid.get(f"/packages/spam/{self.filename}", user="bob")
         self.assertEqual((answer.status, answer["location"]), (302, "https://bucket.example/x"))
         self.assertEqual(self.told(), [("bob", None, self.filename)])

@@ -145,20 +145,31 @@ async def approve(ctx: RequestContext, project: ProjectName) -> None:
     send_json(ctx.request, document)
 
 
+async def _doubts(ctx: RequestContext, project: ProjectName) -> Sequence[DoubtedFile]:
+    entry = await ctx.app.index.catalog.upstream.get(project)
+    return await ctx.app.world.thinking(trust_of(ctx).doubts, entry)
+
+
+def _fitting(doubts: Sequence[DoubtedFile], name: str) -> list[File]:
+    """Return the files with this name or version."""
+    return [
+        doubt.file
+        for doubt in doubts
+        if doubt.file.filename == name or same_version(doubt.file.version, name)
+    ]
+
+
 async def approved(ctx: RequestContext, project: ProjectName, names: Sequence[str]) -> list[str]:
     """Approve the doubted files of these names or versions; return their names."""
+    found = await _doubts(ctx, project)
     for name in names:  # another process may have doubted a file that this one has not verified
-        with suppress(NoSuchFile, NoSuchProject, Withheld):
-            await ctx.app.index.reader.judge(await ctx.app.index.file(project, name))
-    entry = await ctx.app.index.catalog.upstream.get(project)
-    doubts = await ctx.app.world.thinking(trust_of(ctx).doubts, entry)
+        if not _fitting(found, name):
+            with suppress(NoSuchFile, NoSuchProject, Withheld):
+                await ctx.app.index.reader.judge(await ctx.app.index.file(project, name))
+            found = await _doubts(ctx, project)
     chosen: list[File] = []
     for name in names:
-        fitting = [
-            doubt.file
-            for doubt in doubts
-            if doubt.file.filename == name or same_version(doubt.file.version, name)
-        ]
+        fitting = _fitting(found, name)
         if not fitting:
             raise BadRequest(
                 f"No doubted file of {project} has the name or the version {name[:200]!r}: see "
