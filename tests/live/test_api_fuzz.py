@@ -39,7 +39,7 @@ may be, and which folder lies in the storage, no schema says.
 """
 
 DOCUMENT: Final = "/api/openapi.json"
-VERSIONS: Final = [f"{number}.0" for number in range(1, 31)]
+VERSIONS: Final = [f"{number}.0" for number in range(1, 21)]
 FILENAMES: Final = [wheel("spam", version).filename for version in VERSIONS]
 NAMES: Final = [f"ann{number}" for number in range(6)]
 """Of users, and of groups."""
