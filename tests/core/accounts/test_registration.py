@@ -43,13 +43,15 @@ class NameTests(SynchronousTestCase):
     @example("\u0430lice")
     @example("alice\u200b")
     @example("__token__")
+    @example("nobody")
     def test_names(self, name: str) -> None:
         """Whatever may be chosen is a name that an account can have, in ASCII, and begins like a
         name.
         """
         try:
             chosen = registrable(name)
-        except BadRequest:
+            refuse_taken(chosen, ())
+        except (BadRequest, NameTaken):
             return
         self.assertEqual(account_name(chosen), chosen)
         self.assertTrue(chosen.isascii() and chosen[0].isalnum() and len(chosen) <= LONGEST_NAME)
