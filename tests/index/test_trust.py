@@ -343,16 +343,19 @@ class SharedStateTests(TrustCase):
         self.assertEqual(self.trust.folder.all[SPAM].approved, tuple(file.sha256 for file in files))
 
     def test_unreadable_document(self) -> None:
-        """A document that cannot be read is not overwritten, except by an administrator."""
+        """While a document cannot be read the project's files are held; it is not overwritten, except
+        by an administrator.
+        """
         key = ".pypid/trust/spam.json"
         self.have(self.blobs.write(key, BytesBody(b"{")))
         index = self.open(TrustRules(ratchet=Ratchet.HOLD))
         self.flushLoggedErrors()
         file = self.add("1.0", 10, "eve/spam")
-        self.fetch(index, file)
+        self.refused(index.file(SPAM, file.filename), Withheld)
         self.refused(self.trust.approve(file, "admin"), StorageDown)
         self.assertEqual(self.have(whole(self.have(self.blobs.read(key)), 100)), b"{")
         self.have(self.trust.reset(SPAM))
+        self.fetch(index, file)
         self.have(self.trust.approve(file, "admin"))
 
     def test_failed_verification(self) -> None:

@@ -6,7 +6,7 @@ attested a project's releases, and doubts later files of others, or without atte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from datetime import datetime
 from fnmatch import fnmatchcase
 
@@ -88,6 +88,12 @@ class TrustDocument(msgspec.Struct, frozen=True):
         )
 
 
+_UNREADABLE = (
+    "the document of its publishers cannot be read; an administrator can end this with "
+    "`pypid trust reset`"
+)
+
+
 @frozen
 class TrustRule:
     """The rules for the files of one upstream project, with what is known of it. A value."""
@@ -100,6 +106,8 @@ class TrustRule:
     """The verified files, by SHA-256."""
     holds: bool = True
     """Whether files that the ratchet doubts are held."""
+    problem: str = ""
+    """Why the publishers of earlier releases are not known, though they were recorded."""
     _verdicts: Mapping[str, PublisherVerdict] = field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -144,6 +152,8 @@ class TrustRule:
         """Return why the file differs from earlier ones of its project; "" if it does not, or if
         its provenance was not verified yet.
         """
+        if self.problem:
+            return self.problem
         if not self.applies_to(file) or not self._is_later(file):
             return ""
         known = f"earlier releases were attested by {' and '.join(sorted(self.publishers))}"
@@ -186,6 +196,8 @@ class TrustedProjects(Mapping[ProjectName, ProjectRestrictions]):
     rules: TrustRules
     documents: Mapping[str, TrustDocument]
     verdicts: Mapping[ProjectName, Mapping[str, PublisherVerdict]]
+    unreadable: Set[str] = frozenset()
+    """Projects whose document has never been readable: with ``hold`` their files are held."""
     _made: dict[ProjectName, ProjectRestrictions | None] = field(factory=dict, repr=False)
 
     def following(self, before: TrustedProjects) -> TrustedProjects:
@@ -195,8 +207,9 @@ class TrustedProjects(Mapping[ProjectName, ProjectRestrictions]):
             for name, restrictions in before._made.items()
             if self.documents.get(name) is before.documents.get(name)
             and self.verdicts.get(name) is before.verdicts.get(name)
+            and (name in self.unreadable) is (name in before.unreadable)
         }
-        return TrustedProjects(self.rules, self.documents, self.verdicts, made)
+        return TrustedProjects(self.rules, self.documents, self.verdicts, self.unreadable, made)
 
     def rule(self, name: ProjectName) -> TrustRule:
         """Return the rule for the project, also if it holds nothing."""
@@ -209,6 +222,7 @@ class TrustedProjects(Mapping[ProjectName, ProjectRestrictions]):
             frozenset(approved.approved) if approved is not None else frozenset(),
             frozenset(self.verdicts.get(name, {}).items()),
             self.rules.ratchet is Ratchet.HOLD,
+            _UNREADABLE if name in self.unreadable else "",
         )
 
     def __getitem__(self, name: ProjectName) -> ProjectRestrictions:
@@ -223,11 +237,11 @@ class TrustedProjects(Mapping[ProjectName, ProjectRestrictions]):
 
     def _make(self, name: ProjectName) -> ProjectRestrictions | None:
         rule = self.rule(name)
-        can_hold = rule.required or (rule.holds and rule.publishers)
+        can_hold = rule.required or (rule.holds and (rule.publishers or rule.problem))
         return ProjectRestrictions((rule,)) if can_hold else None
 
     def __iter__(self) -> Iterator[ProjectName]:
-        names = (ProjectName(name) for name in (*self.documents, *self.verdicts))
+        names = (ProjectName(name) for name in (*self.documents, *self.verdicts, *self.unreadable))
         return (name for name in dict.fromkeys(names) if name in self)
 
     def __len__(self) -> int:

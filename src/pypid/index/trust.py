@@ -97,7 +97,9 @@ class PublisherTrust:
             self.restrictions.replace("trust", self._in_force)
 
     def _projects(self) -> TrustedProjects:
-        return TrustedProjects(self.rules, self.folder.all, dict(self._verdicts))
+        known = self.folder.all
+        unreadable = self.folder.unreadable.keys() - known.keys()
+        return TrustedProjects(self.rules, known, dict(self._verdicts), unreadable)
 
     def rule(self, name: ProjectName) -> TrustRule:
         """Return the rule for the files of the project."""
