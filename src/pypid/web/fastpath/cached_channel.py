@@ -154,7 +154,9 @@ class CachedChannel(KnownClients):
         """
         self.state.interrupt()
         blocking = self.state.app.world.blocking
-        if sent.file is not None and response.file is not None:
+        if sent.file is not None:
+            if response.file is None:
+                return send_file(channel, sent.head, sent.file, blocking, on_sent)
             # a block cuts it
             remove = self.state.app.running.add(response.file, channel.transport.abortConnection)
 
