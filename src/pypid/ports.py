@@ -7,10 +7,12 @@ A backend is one file in the folder of its port, and passes the contract suite f
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pypid.core.accounts.entries import Account, AuditEntry, DownloadEntry, Minted, Session, Token
+from pypid.core.accounts.owners import OwnerKey, ProjectOwner
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.model import (
     ArchiveState,
@@ -24,6 +26,7 @@ from pypid.core.model import (
     Unfinished,
     UpstreamEntry,
 )
+from pypid.core.packaging.globs import ProjectPattern
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Credential, Identity
 
@@ -136,6 +139,28 @@ class Provisional(Protocol):
         """Remove the mark; do nothing if the blob does not exist."""
 
 
+class Duplicating(Protocol):
+    """An optional ability of `Blobs`: to store the bytes of a blob under a second key, without
+    sending them through this process where the store can do that.
+    """
+
+    async def duplicate(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool = False,
+        tell: Callable[[int], object] | None = None,
+    ) -> Blob:
+        """Store the bytes of `source` under `target`, too; return the new blob.
+
+        Writing to one of the keys later never changes the bytes under the other. `target` is taken
+        as `Blobs.write` takes a key; in a bucket, a crash may leave it empty. `tell` is called with
+        the number of bytes that were copied so far, if they have to be copied one by one. Raises
+        `Missing` for `source`, `Exists` for `target`, `Archived`, `StorageFull`, `StorageDown`.
+        """
+
+
 class Bucket(Protocol):
     """What a store that is an S3 bucket can do in addition to `Blobs`. Everything raises
     `StorageDown`.
@@ -176,7 +201,9 @@ class Bucket(Protocol):
 
 
 TableKey = ProjectName
-"""The key of an entry of the catalog."""
+"""The key of an entry of the catalog: the project's name; in `WholeCatalog.named_local` and
+`WholeCatalog.named_upstream` ``<index>/<project>`` (`core.records.table_keys`).
+"""
 Got_co = TypeVar("Got_co", covariant=True)
 V = TypeVar("V")
 
@@ -219,6 +246,13 @@ class LocalTable(Table[LocalProject | Presence, LocalProject | None], Protocol):
     ) -> LocalProject | None:
         """Replace the project, as `Table.edit`. `mark` is stored with it (see `mark`)."""
 
+    async def edit_all(
+        self, changes: Mapping[TableKey, Callable[[LocalProject | None], LocalProject | None]]
+    ) -> Mapping[TableKey, LocalProject | None]:
+        """Replace several projects in one step with one serial: readers see all changes or none,
+        and if one fails, nothing is changed. Return the new projects.
+        """
+
     async def mark(self, name: TableKey) -> str | None:
         """Return the fingerprint of the storage listing that the project was last read from; None
         after any other edit.
@@ -243,6 +277,11 @@ class Catalog(Protocol):
     @property
     def upstream(self) -> UpstreamTable:
         """The upstream projects."""
+
+    async def indexes_with(self, name: ProjectName) -> AbstractSet[str] | None:
+        """Return the named indexes that have a local project of this name; None if the catalog
+        cannot prove that there are no others.
+        """
 
     async def serial(self) -> int:
         """Return the serial of the last change."""
@@ -274,6 +313,21 @@ class Catalog(Protocol):
         """The generation of the serials: with another generation, earlier serials mean nothing.
         Check it before reading anything stored by a serial.
         """
+
+
+class WholeCatalog(Catalog, Protocol):
+    """The catalog of the default index, and the tables of all named indexes and upstreams
+    (`catalog.part_catalog` makes a `Catalog` for each). They share the serials, and are complete
+    together.
+    """
+
+    @property
+    def named_local(self) -> LocalTable:
+        """The local projects of all named indexes."""
+
+    @property
+    def named_upstream(self) -> UpstreamTable:
+        """The upstream projects of all named upstreams."""
 
 
 class Access(Protocol):
@@ -339,7 +393,7 @@ class Accounts(Protocol):
         """
 
     async def remove_user(self, name: str) -> None:
-        """Remove the user, with its tokens, sessions, rights and memberships. Raises
+        """Remove the user, with its tokens, sessions, rights, memberships and ownerships. Raises
         `NoSuchUser`.
         """
 
@@ -366,8 +420,27 @@ class Accounts(Protocol):
     async def grant(self, right: Right) -> None:
         """Grant the right, in place of another one of the same project, kind and name."""
 
-    async def withdraw(self, project: ProjectName, whom: Whom, name: str) -> None:
+    async def withdraw(self, project: ProjectPattern, whom: Whom, name: str) -> None:
         """Remove the right; do nothing if it does not exist."""
+
+    async def owners(self) -> Mapping[OwnerKey, ProjectOwner]:
+        """Return the owners of projects."""
+
+    async def claim(self, key: OwnerKey, account: str) -> str:
+        """Make the account the owner of a project of which nothing is published; return the account
+        that owns it then. An earlier claim of another account is valid for `CLAIM_LASTS`, an owner
+        set by `set_owner` always. An empty account cannot own a project; it only ends an earlier
+        claim that is no longer valid.
+        """
+
+    async def set_owner(self, key: OwnerKey, account: str | None) -> None:
+        """Store the owner of a project in place of another one; None: it has no owner."""
+
+    async def refresh(self) -> None:
+        """Put in force what other processes have changed before this call."""
+
+    async def remove_owners(self, index: str) -> None:
+        """Remove the owners of all projects of an index."""
 
     async def merge(self, dump: Dump) -> Merged:
         """Add the users of the dump who have no account yet, its groups, members and rights, as one
@@ -441,9 +514,10 @@ class Journal(Protocol):
         who: str | None = None,
         what: str | None = None,
         subject: str | None = None,
+        index: str | None = None,
     ) -> Sequence[AuditEntry]:
-        """Return the newest entries first, of those with a serial below `before`. Raises
-        `PeopleUnknown`.
+        """Return the newest entries first, of those with a serial below `before`; only those with
+        exactly these values. Raises `PeopleUnknown`.
         """
 
 
@@ -540,7 +614,7 @@ class Glance(Protocol):
 
     def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
         """Return what a project list says of the local and of the upstream project; other objects
-        after each visible change.
+        after each visible change. A name that is local in a named index has a local head, too.
         """
 
     def listing_time(self, name: ProjectName) -> datetime | None:
@@ -550,6 +624,18 @@ class Glance(Protocol):
     def generation(self) -> str:
         """The generation of the catalog, see `Catalog.generation`: heads of two generations may be
         equal, and of other projects.
+        """
+
+
+class NamedGlance(WholeCatalog, Glance, Protocol):
+    """A `WholeCatalog` with a `Glance` at its named indexes and upstreams, too."""
+
+    def named_heads(self, key: TableKey) -> tuple[Summary | None, Summary | None]:
+        """Return the heads in `named_local` and in `named_upstream`, see `Glance.heads`."""
+
+    def named_listing_time(self, key: TableKey) -> datetime | None:
+        """Return when the named upstream was last asked for the project, see
+        `Glance.listing_time`.
         """
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs.counted import BlobsWatch, CountedBlobs
+from pypid.blobs.counted import BlobsWatch, CountedBlobs, CountedDuplicates
 from pypid.blobs.memory import MemoryBlobsSettings, open
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Blob
@@ -82,6 +82,15 @@ class CountedTests(SynchronousTestCase):
         for outcome in ("ok", "cancelled"):
             self.assertEqual(self.times("write_early", outcome), 1)
         self.assertEqual(self.times("write", "ok"), 0)
+
+    def test_duplicates_are_counted(self) -> None:
+        """A duplicate is an operation of its own."""
+        duplicates = CountedDuplicates(self.behind, BlobsWatch(self.world))
+        self.have(self.blobs.write("a", BytesBody(b"1")))
+        self.have(duplicates.duplicate("a", "b"))
+        self.refused(duplicates.duplicate("a", "b"), Exists)
+        for outcome in ("ok", "exists"):
+            self.assertEqual(self.times("duplicate", outcome), 1)
 
     def test_away(self) -> None:
         """A store that is away, and a listing that breaks off."""

@@ -6,11 +6,9 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError
@@ -20,12 +18,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.disk import prepare
 from pypid.blobs.files import FilesBlobs, FilesSettings
+from pypid.blobs.prefixed import PrefixedBlobs
 from pypid.core.errors import CannotStart, Exists, Missing, PypidError, StorageDown, StorageFull
-from pypid.core.model import Blob, SignedUrl, Span
+from pypid.core.model import Span
 from pypid.core.records.layout import is_only_ours
 from pypid.flow import BytesBody, FileBody, at_once, start
-from pypid.ports import Blobs, Body
+from pypid.ports import Blobs
 from pypid.testing import BEGINNING, BlobsContract, Fed, Turns, contents, world
+from pypid.testing.duplicates import DuplicatingContract
 from pypid.testing.worlds import Awaiting
 from tests.blobs.growing_contract import GrowingFileContract
 from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
@@ -54,46 +54,119 @@ class LinklessContractTests(GrowingFileContract, SynchronousTestCase):
         return FilesBlobs(evolve(folder, links=False), world())
 
 
-class Below:
-    """A `Blobs` whose keys all begin so in another."""
+class FilesDuplicatesTests(DuplicatingContract, SynchronousTestCase):
+    """A folder keeps the contract of duplicates."""
 
-    def __init__(self, blobs: Blobs, prefix: str) -> None:
-        self._blobs = blobs
-        self._prefix = prefix
+    async def make_duplicating(self) -> FilesBlobs:
+        self.root = Path(self.mktemp()).absolute()
+        return await files.open(FilesSettings(str(self.root), create=True), world())
 
-    def _key(self, key: str) -> str:
-        return self._prefix + key if key else key
+    def nodes(self) -> set[int]:
+        return {(self.root / key).stat().st_ino for key in ("a/x", "b/x")}
 
-    async def read(self, key: str, span: Span | None = None) -> Body:
-        return await self._told(self._blobs.read(self._key(key), span))
+    def test_duplicate_is_a_link(self) -> None:
+        """The bytes are there once; no draft is left, also where the target was a link already."""
+        self.written("a/x", b"x" * (3 << 20))
+        for replace in (False, True, True):
+            self.have(self.both.duplicate("a/x", "b/x", replace=replace))
+            self.assertEqual(len(self.nodes()), 1)
+            self.assertEqual(list((self.root / ".pypid/tmp").glob("*.part")), [])
 
-    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
-        return self._out(await self._told(self._blobs.write(self._key(key), body, replace=replace)))
+    def test_link_is_young(self) -> None:
+        """A publish that finds the bytes of a promotion under way takes them for young ones."""
+        self.written("a/x", b"x")
+        os.utime(self.root / "a/x", (1, 1))
+        before = self.have(self.both.stat("a/x"))
+        now = before.modified + timedelta(days=1)
+        self.assertFalse(before.is_younger(timedelta(hours=1), now))
+        made = self.have(self.both.duplicate("a/x", "b/x"))
+        self.assertTrue(made.is_younger(timedelta(hours=1), now))
+        self.assertEqual(evolve(made, key="a/x"), before)
 
-    async def delete(self, key: str) -> None:
-        await self._blobs.delete(self._key(key))
+    def test_overwrite_never_writes_into_a_linked_file(self) -> None:
+        """Each kind of write makes a file of its own."""
+        self.written("a/x", b"before")
+        self.have(self.both.duplicate("a/x", "b/x"))
+        spooled = Path(self.mktemp())
+        spooled.write_bytes(b"spooled")
+        with spooled.open("rb") as file:
+            body = FileBody(file, Span(0, 7), at_once, str(spooled))
+            self.have(self.both.write("b/x", body, replace=True))
+        self.assertEqual((self.bytes_at("a/x"), len(self.nodes())), (b"before", 2))
+        self.have(self.both.duplicate("a/x", "b/x", replace=True))
+        assert isinstance(self.both, FilesBlobs)
+        self.have(self.both.write_provisional("b/x", BytesBody(b"new"), replace=True))
+        self.assertEqual((self.bytes_at("a/x"), len(self.nodes())), (b"before", 2))
+        self.assertFalse(self.have(self.both.stat("a/x")).provisional)
 
-    async def stat(self, key: str) -> Blob:
-        return self._out(await self._told(self._blobs.stat(self._key(key))))
+    def test_provisional_source_is_copied(self) -> None:
+        """The mark belongs to the file: a link would have it, too."""
+        assert isinstance(self.both, FilesBlobs)
+        self.have(self.both.write_provisional("a/x", BytesBody(b"x")))
+        self.assertFalse(self.have(self.both.duplicate("a/x", "b/x")).provisional)
+        self.assertEqual(len(self.nodes()), 2)
 
-    async def list(self, prefix: str = "") -> AsyncGenerator[Blob]:
-        async with aclosing(self._blobs.list(self._prefix + prefix)) as listing:
-            async for blob in listing:
-                yield self._out(blob)
+    def test_symbolic_link_is_copied(self) -> None:
+        """The target has the bytes, not the name of another file."""
+        outside = Path(self.mktemp()).absolute()
+        outside.write_bytes(b"x")
+        (self.root / "a").mkdir()
+        (self.root / "a/x").symlink_to(outside)
+        self.have(self.both.duplicate("a/x", "b/x"))
+        self.assertFalse((self.root / "b/x").is_symlink())
+        outside.write_bytes(b"changed")
+        self.assertEqual(self.bytes_at("b/x"), b"x")
 
-    async def link(
-        self, key: str, lifetime: timedelta, filename: str | None = None
-    ) -> SignedUrl | None:
-        return None
 
-    def _out(self, blob: Blob) -> Blob:
-        return evolve(blob, key=blob.key.removeprefix(self._prefix))
+class CopiedDuplicatesTests(DuplicatingContract, SynchronousTestCase):
+    """Where no link is possible, the system copies."""
 
-    async def _told(self, asking: Coroutine[Any, Any, T]) -> T:
-        try:
-            return await asking
-        except (Missing, Exists) as error:
-            raise type(error)(error.key.removeprefix(self._prefix)) from None
+    errors: ClassVar = {"link": errno.EXDEV}
+
+    async def make_duplicating(self) -> FilesBlobs:
+        self.root = Path(self.mktemp()).absolute()
+        blobs = await files.open(FilesSettings(str(self.root), create=True), world())
+        for name, code in self.errors.items():
+            self.patch(os, name, self.refusing(getattr(os, name), code))
+        return blobs
+
+    def refusing(self, original: Any, code: int) -> Any:
+        def call(source: Any, *rest: Any) -> Any:
+            if isinstance(source, bytes) and source.endswith(b".part"):  # it gets its name
+                return original(source, *rest)
+            raise OSError(code, os.strerror(code))
+
+        return call
+
+    def test_progress(self) -> None:
+        """The caller is told how many bytes are copied, by steps; the last step is all of them."""
+        self.patch(files, "COPIED", 1 << 20)
+        self.patch(files, "BATCH", 1 << 20)
+        self.written("a/x", b"x" * (3 << 20))
+        steps: list[int] = []
+        self.have(self.both.duplicate("a/x", "b/x", tell=steps.append))
+        self.assertEqual(steps, sorted(steps))
+        self.assertGreater(len(steps), 1)
+        self.assertEqual(steps[-1], 3 << 20)
+
+    def test_full_disk_leaves_nothing(self) -> None:
+        """A copy that does not fit is removed."""
+        self.written("a/x", b"x" * 100)
+
+        def full(*_: Any) -> int:
+            raise OSError(errno.ENOSPC, "full")
+
+        self.patch(os, "copy_file_range", full)
+        self.patch(draft.DraftFile, "add", full)
+        self.refused(self.both.duplicate("a/x", "b/x"), StorageFull)
+        self.assertEqual(self.have(contents(self.both)), ["a/x"])
+        self.assertEqual(list((self.root / ".pypid/tmp").glob("*.part")), [])
+
+
+class ReadDuplicatesTests(CopiedDuplicatesTests):
+    """Where the system cannot copy between two file systems, the bytes are read and written."""
+
+    errors: ClassVar = {"link": errno.EPERM, "copy_file_range": errno.EXDEV}
 
 
 class VeiledContractTests(BlobsContract, SynchronousTestCase):
@@ -102,7 +175,7 @@ class VeiledContractTests(BlobsContract, SynchronousTestCase):
     async def make(self) -> Blobs:
         folder = Path(self.mktemp())
         self.addCleanup(self.check_veiled, folder)
-        return Below(
+        return PrefixedBlobs(
             await files.open(FilesSettings(str(folder), create=True, veiled=is_only_ours), world()),
             ".kept/",
         )

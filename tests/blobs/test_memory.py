@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs.memory import MemoryBlobs, MemoryBlobsSettings, open
 from pypid.core.errors import StorageFull
 from pypid.testing import BEGINNING, BlobsContract, Fed, contents, world
+from pypid.testing.duplicates import DuplicatingContract
 from tests.blobs.growing_contract import GrowingFileContract
 
 
@@ -15,6 +16,19 @@ class MemoryContractTests(GrowingFileContract, SynchronousTestCase):
 
     async def make(self) -> MemoryBlobs:
         return await open(MemoryBlobsSettings(), world())
+
+
+class MemoryDuplicatesTests(DuplicatingContract, SynchronousTestCase):
+    """Memory keeps the contract of duplicates."""
+
+    async def make_duplicating(self) -> MemoryBlobs:
+        return await open(MemoryBlobsSettings(), world())
+
+    def test_full(self) -> None:
+        """A duplicate counts as bytes of its own, since it may outlive its source."""
+        self.both = self.have(open(MemoryBlobsSettings(capacity=10), world()))
+        self.written("a/x", b"123456")
+        self.refused(self.both.duplicate("a/x", "b/x"), StorageFull)
 
 
 class MemoryTests(BlobsContract, SynchronousTestCase):

@@ -26,6 +26,7 @@ from pypid.blobs.s3.store import S3Blobs
 from pypid.core.configuration.choices import Encryption
 from pypid.core.errors import Exists, Missing, StorageDown
 from pypid.flow import BytesBody, World, at_once, start
+from pypid.testing.duplicates import DuplicatingContract
 from tests.blobs.bucket import Said, error
 from tests.blobs.fake_s3 import EVERYTHING, FakeS3, says
 from tests.blobs.growing_contract import GrowingFileContract
@@ -74,7 +75,7 @@ def turn(result: Deferred[T]) -> Deferred[T]:
     return result
 
 
-class Contract(GrowingFileContract):
+class Contract(GrowingFileContract, DuplicatingContract):
     """With a reactor that is turned by hand."""
 
     able: Sequence[str] = EVERYTHING
@@ -103,6 +104,9 @@ class Contract(GrowingFileContract):
         given = settings(self.fake, prefix=f"store-{next(self.numbers)}/", timeout=10.0)
         self.opened.append(await store.open(given, world, reactor))
         return self.opened[-1]
+
+    async def make_duplicating(self) -> S3Blobs:
+        return await self.make()
 
     def successResultOf(self, result: Any) -> Any:
         return super().successResultOf(turn(result))

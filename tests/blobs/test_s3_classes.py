@@ -159,6 +159,36 @@ class CopyTests(ClassCase):
         self.assertNotIn("x-amz-storage-class", self.copied()[1])
 
 
+class DuplicateTests(ClassCase):
+    """`S3Blobs.duplicate`."""
+
+    async def test_is_one_copy(self) -> None:
+        """The bytes are not read: one copy inside the bucket, after the key was taken."""
+        await self.blobs.duplicate(KEY, "team/x")
+        self.assertEqual(self.fake.operations().count("CopyObject"), 1)
+        self.assertNotIn("GetObject", self.fake.operations())
+        self.assertEqual(self.bucket.objects["some/prefix-team/x"].data, b"0123456789")
+
+    async def test_large_object_is_copied_in_parts(self) -> None:
+        """One copy has at most 5 GB."""
+        with patch.object(classes, "LARGEST_COPY", 9), patch.object(classes, "COPY_PART", 3):
+            await self.blobs.duplicate(KEY, "team/x")
+        self.assertEqual(self.bucket.objects["some/prefix-team/x"].data, b"0123456789")
+        self.assertEqual(self.bucket.uploads, {})
+
+    async def test_failed_copy_frees_the_key(self) -> None:
+        """An archived source cannot be copied; nothing stays at the target. A key that was taken
+        before keeps its bytes.
+        """
+        await self.blobs.write("team/y", BytesBody(b"before"))
+        for target, replace in (("team/x", False), ("team/y", True)):
+            self.fake.script("CopyObject", says(error("InvalidObjectState", 403)))
+            copying = self.blobs.duplicate(KEY, target, replace=replace)
+            await self.assertFailure(start(copying), Archived)
+        self.assertNotIn("some/prefix-team/x", self.bucket.objects)
+        self.assertEqual(self.bucket.objects["some/prefix-team/y"].data, b"before")
+
+
 class VersioningTests(ClassCase):
     """`Classes.is_versioned`."""
 

@@ -13,7 +13,6 @@ from pypid.core.cooldown import Cooldown, CooldownException
 from pypid.core.delivery import Keep, PassOn, Serve, delivery
 from pypid.core.errors import ProjectClosed, UpstreamDown
 from pypid.core.model import (
-    Digests,
     ListedFile,
     Listing,
     Presence,
@@ -21,17 +20,15 @@ from pypid.core.model import (
     Status,
     StoredFile,
     Summary,
-    Upload,
     as_stored,
     in_order,
 )
-from pypid.core.packaging.names import parse_filename, project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.policy import (
     Hidden,
     Policy,
     Silence,
     UpstreamState,
-    admits,
     asks_upstream,
     changes_at,
     hidden,
@@ -42,6 +39,7 @@ from pypid.core.policy import (
     visible_from,
 )
 from pypid.core.simple_api.packing import packed
+from pypid.index.local.publish import check_open
 
 SPAM = project_name("spam")
 NOW = datetime(2026, 1, 20, tzinfo=UTC)
@@ -138,11 +136,6 @@ FAILURE = st.none() | st.just(UpstreamDown("it refuses connections."))
 THEIRS = st.none() | st.builds(
     UpstreamState, listing=SAID, kept=KEPT, reachable=st.booleans(), failure=FAILURE
 )
-UPLOAD = Upload(
-    distribution=parse_filename("spam-2.0.tar.gz"),
-    version="2.0",
-    digests=Digests("ab" * 32, "cd" * 16, "ef" * 32, 1),
-)
 many = settings(max_examples=100, deadline=None, database=None)
 
 
@@ -152,15 +145,15 @@ class SilenceTests(SynchronousTestCase):
     @many
     @given(POLICIES, OURS)
     def test_nothing_private(self, policy: Policy, ours: Project | Presence) -> None:
-        """A name that is reserved, unknown, denied, or ours and not blended is never told, in any
-        mode.
+        """A name that is reserved, unknown, denied, or local in any index and not mixed is never
+        told, in any mode.
         """
         if asks_upstream(policy, SPAM, ours):
             self.assertIsNot(policy.mode, Mode.OFFLINE)
             self.assertIsNot(ours, Presence.UNKNOWN)
             for globs in (policy.reserved, policy.deny):
                 self.assertFalse({"spam", "SPAM", "sp*", "*"} & set(globs))
-            if isinstance(ours, Project):
+            if isinstance(ours, Project) or ours is Presence.ELSEWHERE:
                 self.assertTrue(
                     set(policy.allow_mixed) & {"spam", "SPAM", "sp*", "*"}
                     or "s[a-q]am" in policy.allow_mixed
@@ -185,6 +178,11 @@ class SilenceTests(SynchronousTestCase):
         self.assertEqual(
             silence(evolve(cache, allow=("eggs",)), SPAM, Presence.ABSENT), Silence.NOT_ALLOWED
         )
+        torch_only = evolve(cache, only=("torch", "nvidia-*"))
+        self.assertEqual(silence(torch_only, SPAM, Presence.ABSENT), Silence.ELSEWHERE)
+        not_torch = evolve(cache, elsewhere=("torch", "sp*"))
+        self.assertEqual(silence(not_torch, SPAM, Presence.ABSENT), Silence.ELSEWHERE)
+        self.assertIsNone(silence(torch_only, project_name("nvidia_cublas"), Presence.ABSENT))
 
 
 class ViewTests(SynchronousTestCase):
@@ -465,12 +463,12 @@ class AdmitsTests(SynchronousTestCase):
         ones take them.
         """
         for presence in Presence:
-            admits(Policy(), UPLOAD, presence)
+            check_open(presence)
         for status in Status:
             project = Project(name=SPAM, status=status)
             if status in (Status.ARCHIVED, Status.QUARANTINED):
-                error = self.assertRaises(ProjectClosed, admits, Policy(), UPLOAD, project)
+                error = self.assertRaises(ProjectClosed, check_open, project)
                 self.assertIn(status.value, str(error))
                 self.assertIn("administrator", str(error))
             else:
-                admits(Policy(), UPLOAD, project)
+                check_open(project)

@@ -17,10 +17,11 @@ from pypid.core.errors import CannotStart, StorageDown
 from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import World
 from pypid.flow.single_flight import Flights
-from pypid.ports import Blobs, Body, Describing
+from pypid.ports import Blobs, Body, Describing, Duplicating
 
 B = TypeVar("B", bound=Blobs)
 D = TypeVar("D", bound=Describing)
+U = TypeVar("U", bound=Duplicating)
 _log = Logger()
 
 PAUSE = timedelta(seconds=5)
@@ -103,9 +104,27 @@ class AwaitedDescriptions(Generic[D]):
             )
 
 
+@frozen
+class AwaitedDuplicates(Generic[U]):
+    """A `Duplicating` that waits for the store to be opened."""
+
+    there: Callable[[], Awaitable[U]]
+
+    async def duplicate(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool = False,
+        tell: Callable[[int], object] | None = None,
+    ) -> Blob:
+        return await (await self.there()).duplicate(source, target, replace=replace, tell=tell)
+
+
 def _away() -> StorageDown:
     return StorageDown("it could not be opened yet.", retry_after=10)
 
 
 _: type[Blobs] = Awaited[Blobs]
 _descriptions: type[Describing] = AwaitedDescriptions[Describing]
+_duplicates: type[Duplicating] = AwaitedDuplicates[Duplicating]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import timedelta
 from typing import TypeVar
@@ -15,7 +15,7 @@ from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import World
 from pypid.flow.growing_file import GrowingFile
 from pypid.metrics.families import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
-from pypid.ports import Blobs, Body, Describing, Provisional
+from pypid.ports import Blobs, Body, Describing, Duplicating, Provisional
 
 T = TypeVar("T")
 
@@ -145,6 +145,26 @@ class CountedProvisional:
         await self.behind.confirm(key)
 
 
+@frozen
+class CountedDuplicates:
+    """A `Duplicating` with metrics in front of another one."""
+
+    behind: Duplicating
+    _watch: BlobsWatch = field(repr=False)
+
+    async def duplicate(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool = False,
+        tell: Callable[[int], object] | None = None,
+    ) -> Blob:
+        duplicating = self.behind.duplicate(source, target, replace=replace, tell=tell)
+        return await self._watch.over("duplicate", duplicating)
+
+
 _: type[Blobs] = CountedBlobs
 _provisional: type[Provisional] = CountedProvisional
 _descriptions: type[Describing] = CountedDescriptions
+_duplicates: type[Duplicating] = CountedDuplicates

@@ -248,17 +248,21 @@ def hold(descriptor: int) -> bool:
 def blob(key: str, found: os.stat_result) -> Blob:
     """Return the file as a listed blob."""
     etag = f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"
-    try:
-        modified = datetime.fromtimestamp(found.st_mtime_ns / 1e9, UTC)
-    except (OverflowError, ValueError, OSError):  # a year that datetime does not support
-        modified = datetime.fromtimestamp(0, UTC)
     return Blob(
         key=key,
         size=found.st_size,
-        modified=modified,
+        modified=_time(found.st_mtime_ns),
         etag=etag,
         provisional=stat.S_IMODE(found.st_mode) == PROVISIONAL_MODE,
+        linked=_time(found.st_ctime_ns) if found.st_nlink > 1 else None,
     )
+
+
+def _time(nanoseconds: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
+    except (OverflowError, ValueError, OSError):  # a year that datetime does not support
+        return datetime.fromtimestamp(0, UTC)
 
 
 def prepare(

@@ -18,6 +18,9 @@ from typing import BinaryIO
 from pypid.blobs.disk import FILE_MODE, DiskFolder, hold, our_words
 from pypid.core.errors import Exists, StorageDown
 
+_NOT_LINKABLE = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP)
+_NOT_CLONEABLE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
+
 
 class DraftFile:
     """One write. Its methods block; call them in threads.
@@ -97,6 +100,44 @@ class DraftFile:
             self._install()
             self._let_go()
             return found
+
+    def link(self, source: bytes, key: str) -> os.stat_result | None:
+        """Make a second name of the file at `source`, which is the blob `key`, this blob; return
+        None if that is impossible. Raises `Missing`.
+        """
+        with self._lock, our_words("Linking"):
+            try:
+                found = os.lstat(source)
+            except OSError as error:
+                raise self._disk.absent(error, key) from None
+            is_linkable = stat.S_ISREG(found.st_mode) and not found.st_mode & stat.S_ISVTX
+            if self._discarded or not self._disk.links or not is_linkable:
+                return None
+            self._must_be_free()
+            try:
+                os.link(source, self._path)
+            except OSError as error:
+                if error.errno in _NOT_LINKABLE:
+                    return None
+                raise
+            self._made = True
+            linked = os.lstat(self._path)
+            self._install()
+            self._let_go()
+            return linked
+
+    def clone(self, source: int, position: int, size: int) -> int | None:
+        """Have the system append `size` bytes of the open file `source` from `position` on; return
+        how many it did, or None if it cannot. File systems that share blocks copy nothing.
+        """
+        with self._lock, our_words("Copying"):
+            descriptor = self._opened()
+            try:
+                return os.copy_file_range(source, descriptor, size, position)
+            except OSError as error:
+                if error.errno in _NOT_CLONEABLE:
+                    return None
+                raise
 
     def discard(self) -> None:
         """Remove the draft of a failed write."""

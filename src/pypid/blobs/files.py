@@ -43,10 +43,12 @@ from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import BytesBody, FileBody, World
 from pypid.flow.reserve import FILE, SMALL, Reserve
 from pypid.flow.spool import BATCH
-from pypid.ports import Blobs, Body, Provisional
+from pypid.ports import Blobs, Body, Duplicating, Provisional
 
 LISTED = 500
 """Blobs listed per call in a thread."""
+COPIED = 64 << 20
+"""Bytes copied per call in a thread."""
 
 
 @frozen
@@ -97,24 +99,55 @@ class FilesBlobs:
 
     async def _write(self, key: str, body: Body, replace: bool, mode: int) -> Blob:
         async with aclosing(body):
-            where = must_be_key(key)
-            if where[: len(DRAFTS)] == DRAFTS:
-                raise ValueError(f"{key!r} is where drafts lie")
             while True:
-                draft = DraftFile(
-                    self._disk,
-                    key,
-                    self._disk.file_segments(where),
-                    self._random(16).hex().encode(),
-                    replace,
-                    mode,
-                )
+                draft = self._draft(key, replace, mode)
                 try:
                     return blob(key, await self._take(body, draft))
                 except Exception as error:
                     await self._blocking(draft.discard)
                     if not isinstance(error, StorageFull) or not await self._make_room(body):
                         raise
+
+    def _draft(self, key: str, replace: bool, mode: int = FILE_MODE) -> DraftFile:
+        """Return a new write. Raises `ValueError`."""
+        where = must_be_key(key)
+        if where[: len(DRAFTS)] == DRAFTS:
+            raise ValueError(f"{key!r} is where drafts lie")
+        name = self._random(16).hex().encode()
+        return DraftFile(self._disk, key, self._disk.file_segments(where), name, replace, mode)
+
+    async def duplicate(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool = False,
+        tell: Callable[[int], object] | None = None,
+    ) -> Blob:
+        draft = self._draft(target, replace)
+        try:
+            linked = await self._blocking(lambda: draft.link(self._path(source), source))
+            return blob(target, linked or await self._copy(source, draft, tell or _ignore))
+        except Exception:
+            await self._blocking(draft.discard)
+            raise
+
+    async def _copy(
+        self, source: str, draft: DraftFile, tell: Callable[[int], object]
+    ) -> os.stat_result:
+        """Copy a blob on another file system, or on one without links: in the kernel if it can."""
+        body = await self._blocking(self._opened, source, None)
+        async with aclosing(body):
+            position, size = 0, body.span.stop
+            while position < size:
+                count = min(COPIED, size - position)
+                done = await self._blocking(draft.clone, body.file.fileno(), position, count)
+                if not done:
+                    break
+                position += done
+                tell(position)
+            rest = FileBody(body.file, Span(position, size), self._blocking)
+            return await self._append(rest, draft, tell)
 
     async def _make_room(self, body: Body) -> bool:
         """Return whether the reserve freed space for a record, a mark or a status. (Package files
@@ -150,15 +183,24 @@ class FilesBlobs:
             linked = await self._blocking(draft.adopt, body.file, body.path, body.span.stop)
             if linked is not None:
                 return linked
+        return await self._append(body, draft)
+
+    async def _append(
+        self, body: Body, draft: DraftFile, tell: Callable[[int], object] | None = None
+    ) -> os.stat_result:
+        """Append all of `body` to the draft and install it."""
         held: list[bytes] = []
-        size = 0
+        size, position = 0, body.span.start if isinstance(body, FileBody) else 0
         async with aclosing(pieces(body)) as source:
             async for piece in source:
                 held.append(piece)
                 size += len(piece)
                 if size >= BATCH:
                     await self._blocking(draft.add, held)
+                    position += size
                     held, size = [], 0
+                    if tell is not None:
+                        tell(position)
         return await self._blocking(draft.commit, held)
 
     def _path(self, key: str) -> bytes:
@@ -222,6 +264,10 @@ class FilesBlobs:
                 return
 
 
+def _ignore(position: int) -> None:
+    """Do nothing with the progress of a copy."""
+
+
 def _next(walking: Iterator[Blob]) -> list[Blob]:
     with our_words("Listing"):
         return list(islice(walking, LISTED))
@@ -247,3 +293,4 @@ async def open(settings: FilesSettings, world: World) -> FilesBlobs:
 
 _: type[Blobs] = FilesBlobs
 _provisional: type[Provisional] = FilesBlobs
+_duplicating: type[Duplicating] = FilesBlobs

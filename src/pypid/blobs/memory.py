@@ -15,7 +15,7 @@ from pypid.blobs.keys import must_be_key, pieces
 from pypid.core.errors import Exists, Missing, StorageFull
 from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import BytesBody, World
-from pypid.ports import Blobs, Body
+from pypid.ports import Blobs, Body, Duplicating
 
 
 @frozen
@@ -67,6 +67,21 @@ class MemoryBlobs:
         self._must_fit(size)
         return self._put(key, data)
 
+    async def duplicate(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool = False,
+        tell: Callable[[int], object] | None = None,
+    ) -> Blob:
+        must_be_key(target)
+        data = self._find(source)[1]
+        if target in self._held and not replace:
+            raise Exists(target)
+        self._must_fit(len(data))
+        return self._put(target, data)
+
     async def delete(self, key: str) -> None:
         held = self._held.pop(key, None)
         if held is not None:
@@ -115,3 +130,4 @@ async def open(settings: MemoryBlobsSettings, world: World) -> MemoryBlobs:
 
 
 _: type[Blobs] = MemoryBlobs
+_duplicating: type[Duplicating] = MemoryBlobs

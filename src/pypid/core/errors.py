@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from attrs import define, fields
+from attrs import define, field, fields
 
 from pypid.core.installation import install_hint
 
@@ -24,6 +24,9 @@ INTERNAL = 0
 """The status of errors that are never meant for clients: they get a 500 with a number, and the
 details are logged.
 """
+
+MOST_NAMED = 20
+"""Maximum number of names in a list in an error."""
 
 
 @define(slots=False, repr=False)
@@ -130,24 +133,170 @@ class CannotStart(ErrorWithReason, status=INTERNAL):
     """The daemon cannot start; `reason` says why and what to do."""
 
 
+def _place(index: str) -> str:
+    return f"in the index {index!r}" if index else "on this index"
+
+
 @define(slots=False, repr=False)
 class NoSuchProject(PypidError, status=404):
     """No project of this name is visible here."""
 
     name: str
+    is_hidden: bool = field(default=False, repr=False)
+    """Whether an index has the project and the client may not read it there. Then later layers are
+    not searched, since they may have a different project of this name.
+    """
+    index: str = field(default="", repr=False)
+    """The index, if it is not the one of the request."""
 
     def text(self) -> str:
-        return f"There is no project {shortened(self.name)!r} on this index."
+        return f"There is no project {shortened(self.name)!r} {_place(self.index)}."
 
 
 @define(slots=False, repr=False)
-class NoSuchFile(PypidError, status=404):
-    """No file (or release) of this name is visible here."""
+class NoSuchIndex(PypidError, status=404):
+    """No named index has this name, or the client may not read it. `readable`: the named indexes
+    that the client may read.
+    """
+
+    name: str
+    readable: Sequence[str] | None = None
+
+    def text(self) -> str:
+        if self.name == "default":
+            return (
+                "'default' is the index at the root, whose URLs have no name. Its settings are "
+                "[access] and [upstream] of the configuration."
+            )
+        missing = f"There is no index {shortened(self.name)!r}."
+        if self.readable is None:
+            return f"{missing} `pypid index list` lists all indexes."
+        if not self.readable:
+            return f"{missing} There is no named index that you may read."
+        more = len(self.readable) - MOST_NAMED
+        others = f" and {more} more" if more > 0 else ""
+        return f"{missing} You may read: {', '.join(self.readable[:MOST_NAMED])}{others}."
+
+
+@define(slots=False, repr=False)
+class IndexesUnknown(PypidError, status=503):
+    """The named indexes could not be read from the storage yet, so an index may have this name."""
+
+    name: str
+    retry_after: int = 5
+
+    def text(self) -> str:
+        return (
+            f"It is not known yet whether there is an index {shortened(self.name)!r}: the named "
+            "indexes are not read from the storage yet. Try again soon."
+        )
+
+
+@define(slots=False, repr=False)
+class IndexExpired(PypidError, status=410):
+    """The index has expired. `advice` says what to do."""
+
+    name: str
+    expires: str
+    advice: str = "Use another one."
+
+    def text(self) -> str:
+        return f"The index {shortened(self.name)!r} expired at {self.expires}. {self.advice}"
+
+
+@define(slots=False, repr=False)
+class NoSuchStage(PypidError, status=404):
+    """No stage has this name, or the client may not read it."""
 
     name: str
 
     def text(self) -> str:
-        return f"There is no file or release {shortened(self.name)!r} on this index."
+        return f"There is no stage {shortened(self.name)!r}. `pypid stage list` lists all stages."
+
+
+@define(slots=False, repr=False)
+class StageClosed(PypidError, status=409):
+    """The stage takes no files: it is being published, or was published."""
+
+    name: str
+    was_published: bool
+
+    def text(self) -> str:
+        name = shortened(self.name)
+        if self.was_published:
+            return f"The stage {name!r} was published. Create a new one: pypid stage create"
+        return (
+            f"The stage {name!r} is being published, and cannot be changed. If the publication was "
+            f"interrupted, repeat it: pypid stage publish {name}"
+        )
+
+
+@define(slots=False, repr=False)
+class IndexInUse(PypidError, status=409):
+    """Other indexes have this one as a base."""
+
+    name: str
+    users: Sequence[str]
+
+    def text(self) -> str:
+        return (
+            f"The index {shortened(self.name)!r} is a base of {', '.join(self.users)}. Change "
+            "`bases` there, or delete these indexes first."
+        )
+
+
+@define(slots=False, repr=False)
+class IndexNotEmpty(PypidError, status=409):
+    """The storage has files or private names of the index. `advice` says what to do."""
+
+    name: str
+    advice: str
+
+    def text(self) -> str:
+        return f"The storage has files of the index {shortened(self.name)!r}. {self.advice}"
+
+
+@define(slots=False, repr=False)
+class NameUsedUpstream(PypidError, status=409):
+    """The project is used from upstream, so that publishing it would hide the upstream project.
+    `user`: the account that wanted to publish it, "" if there is none.
+    """
+
+    name: str
+    user: str = ""
+
+    def text(self) -> str:
+        name, user = shortened(self.name), shortened(self.user)
+        grant = f", or grant the right: pypid right grant {name} {user} rw" if user else "."
+        return (
+            f"The project {name!r} is in use from the upstream index, and a local project of that "
+            f"name would hide it in all indexes. An administrator can publish it{grant}"
+        )
+
+
+@define(slots=False, repr=False)
+class NotInIndexes(PypidError, status=404):
+    """The address exists at the root of the site only, not below the name of an index."""
+
+    index: str
+    path: str
+
+    def text(self) -> str:
+        return (
+            f"{shortened(self.path)} does not belong to the index {self.index!r}, but to the whole "
+            f"server. Request it without /{self.index}."
+        )
+
+
+@define(slots=False, repr=False)
+class NoSuchFile(PypidError, status=404):
+    """No file (or release) of this name is visible here. `index`: as in `NoSuchProject`."""
+
+    name: str
+    index: str = field(default="", repr=False)
+
+    def text(self) -> str:
+        return f"There is no file or release {shortened(self.name)!r} {_place(self.index)}."
 
 
 @define(slots=False, repr=False)
@@ -631,19 +780,20 @@ class Forbidden(PypidError, status=403):
     project: str | None = None
     token: bool = False
     """Whether the token is limited, and not its user."""
+    index: str = ""
+    advice: str = "Ask an administrator for access."
+    """What the user can do."""
 
     def text(self) -> str:
-        where = f" in the project {self.project!r}" if self.project else ""
+        places = {"project": self.project, "index": self.index}
+        named = [f"the {kind} {name!r}" for kind, name in places.items() if name]
+        where = f" in {' of '.join(named)}" if named else ""
         if self.token:
             return (
                 f"This token of {self.user!r} may not {self.action}{where}: create one with a "
                 "scope that allows it."
             )
-        advice = (
-            "Ask an administrator for access (`pypid right grant`, or [access] and [projects] in "
-            "the configuration)."
-        )
-        return f"The user {self.user!r} may not {self.action}{where}. {advice}"
+        return f"The user {self.user!r} may not {self.action}{where}. {self.advice}"
 
 
 @define(slots=False, repr=False)
@@ -870,13 +1020,15 @@ class BadListing(PypidError, status=502):
 class AddressRefused(BadListing):
     """The upstream index refers to a host that is not configured and has no public address.
 
-    `reason` is the host and port.
+    `reason` is the host and port, `section` that of the configuration.
     """
+
+    section: str = "upstream"
 
     def text(self) -> str:
         return (
             f"The upstream index refers to {shortened(self.reason)!r}, which has no public "
-            "address. If its files are meant to come from there, add the host to [upstream] "
+            f"address. If its files are meant to come from there, add the host to [{self.section}] "
             "file_hosts."
         )
 
@@ -884,13 +1036,15 @@ class AddressRefused(BadListing):
 @define(slots=False, repr=False)
 class UnlistedHost(BadListing):
     """The upstream index refers to a host that is not configured for data that cannot be verified.
-    `reason` is the host and port.
+    `reason` is the host and port, `section` that of the configuration.
     """
+
+    section: str = "upstream"
 
     def text(self) -> str:
         return (
             f"The upstream index keeps this at {shortened(self.reason)!r}, and it cannot be "
-            "verified by a hash. If the host is trusted, add it to [upstream] file_hosts."
+            f"verified by a hash. If the host is trusted, add it to [{self.section}] file_hosts."
         )
 
 

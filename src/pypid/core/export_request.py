@@ -4,12 +4,13 @@ the code that writes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
 from posixpath import normpath
 
 from attrs import frozen
 
+from pypid.core.configuration.checks import nearest
 from pypid.core.configuration.choices import AccessStore, StorageBackend
 from pypid.core.configuration.keys import (
     AccessSettings,
@@ -38,6 +39,8 @@ class ExportWanted:
     dated: bool = True
     releases: bool = True
     verifies: bool = False
+    index: str = ""
+    """The named index that is exported; empty: the default one."""
 
 
 @frozen(kw_only=True)
@@ -79,11 +82,17 @@ def misfits_of_publish(
     server: ServerSettings,
     access: AccessSettings,
     users: frozenset[str],
+    indexes: Collection[str],
     ini: str,
 ) -> Iterator[tuple[str, str]]:
-    """Yield the problems of `[publish]`: key and advice. `users`: those of the file `ini`."""
+    """Yield the problems of `[publish]`: key and advice. `users`: those of the file `ini`;
+    `indexes`: the names of its sections `[index:NAME]`.
+    """
     if publish.target is None:
         return
+    if publish.index is not None and publish.index not in indexes:
+        advice = nearest(publish.index, indexes) or ""
+        yield "index", f"there is no section [index:{publish.index}]{advice}"
     try:
         bucket = bucket_of(publish.target)
     except ValueError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Generic
 
@@ -101,6 +101,10 @@ class StoredFile(File, frozen=True, kw_only=True, gc=False):
     size: int
     key: str
     """The key of the bytes in the `Blobs`."""
+    variant_json: str | None = None
+    """The ``variant.json`` of a variant wheel that was published here, checked
+    (`packaging.variants`).
+    """
 
 
 class ListedFile(File, frozen=True, kw_only=True, gc=False):
@@ -121,7 +125,7 @@ def as_listed(file: File) -> ListedFile:
     return ListedFile(**{name: fields[name] for name in fields if name not in _OF_STORED_FILES})
 
 
-_OF_STORED_FILES = {"key", "uploader", "summary", "signed", "attested", "archived"}
+_OF_STORED_FILES = {"key", "uploader", "summary", "signed", "attested", "archived", "variant_json"}
 
 
 F = TypeVar("F", bound=File)
@@ -198,6 +202,15 @@ class Project(Generic[F_co]):
             return tuple(dict.fromkeys(version for version, _ in self.files.runs))
         return tuple(dict.fromkeys(file.version for file in self.files))
 
+    @property
+    def has_variants(self) -> bool:
+        """Whether it has variant wheels that were published here. Upstream files come with the
+        lists of variants of their own index.
+        """
+        return not isinstance(self.files, Files) and any(
+            isinstance(file, StoredFile) and file.variant_json is not None for file in self.files
+        )
+
 
 LocalProject = Project[StoredFile]
 """A project as the catalog has it: all files are stored."""
@@ -257,6 +270,8 @@ class Presence(Enum):
     """Proven: the storage was reconciled since this process started, and the name is not local."""
     UNKNOWN = "unknown"
     """The catalog does not have the name, and the storage is not reconciled yet."""
+    ELSEWHERE = "elsewhere"
+    """Not local in this index, but local in another index of this pypid: the name is private."""
 
 
 class Summary(msgspec.Struct, frozen=True, gc=False):
@@ -297,6 +312,12 @@ class Blob:
     etag: str
     archived: bool = False
     provisional: bool = False
+    linked: datetime | None = field(default=None, eq=False, repr=False)
+    """When bytes that are stored under several keys got the last one; None if it is unknown."""
+
+    def is_younger(self, than: timedelta, now: datetime) -> bool:
+        """Return whether the bytes were written, or got a key, less than this time ago."""
+        return now - max(self.modified, self.linked or self.modified) < than
 
 
 @frozen(kw_only=True)
@@ -376,6 +397,8 @@ class Upload:
     """
     requires_python: str | None = None
     summary: str | None = None
+    variant_json: str | None = field(default=None, repr=False)
+    """As in `StoredFile`."""
     signature: bytes | None = field(default=None, repr=False)
     """A PGP signature, served as ``<file>.asc``."""
     attestations: tuple[bytes, ...] = field(default=(), repr=False)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
-from pypid.core.errors import Forbidden, Unauthenticated
-from pypid.core.packaging.globs import matches
+from pypid.core.configuration.choices import Owners
+from pypid.core.packaging.globs import GlobTable, ProjectGlob, ProjectPattern, is_glob, matches
 from pypid.core.packaging.names import ProjectName
 
 
@@ -22,6 +23,7 @@ class Action(Enum):
     DELETE = "delete"
     FETCH = "fetch from the upstream index"
     COLLECT = "collect files for requirements"
+    MANAGE = "manage the rights"
     ADMIN = "administer this index"
     METRICS = "read the metrics of this index"
 
@@ -82,6 +84,14 @@ class Credential:
     """The client's address as in the access log; empty if unknown (the control socket)."""
 
 
+_INCLUDED = {
+    Action.FETCH: Action.READ,
+    Action.COLLECT: Action.READ,
+    Action.MANAGE: Action.ADMIN,
+}
+"""Actions that the scope of another action includes."""
+
+
 @frozen
 class Scope:
     """The limits of a token: `projects` are globs of normalised names."""
@@ -93,11 +103,10 @@ class Scope:
         """Return whether `action` on the project is within the scope; None: on some project.
 
         The scope to read includes fetching from upstream and collecting, if the token's user may do
-        that: a token for reading is what installers use.
+        that: a token for reading is what installers use. The scope to administer includes managing
+        rights.
         """
-        within = action in self.actions or (
-            action in (Action.FETCH, Action.COLLECT) and Action.READ in self.actions
-        )
+        within = action in self.actions or _INCLUDED.get(action) in self.actions
         return within and (project is None or matches(project, self.projects))
 
 
@@ -116,6 +125,14 @@ class Identity:
     scope: Scope | None = None
     publisher: bool = False
     token: str | None = None
+    account: str = ""
+    """What identifies the account: not the name alone, because another person may get the name of a
+    removed account (`access.chain`). Empty for clients without an account, who own nothing.
+    """
+    as_user: str | None = None
+    """The user for whom a trusted publisher publishes, and whose name is compared with
+    `Rules.admitted`; `groups` are then those of this user.
+    """
     until: datetime | None = field(default=None, eq=False, repr=False)
     """When the proof of identity expires (a token, a session); None: never by itself."""
 
@@ -169,13 +186,12 @@ class Principals:
 
     def text(self) -> str:
         """Return the principals as the configuration spells them; `parse` reads it back."""
-        named = [word for word in ("everyone", "authenticated", "admins") if getattr(self, word)]
-        return (
-            " ".join(
-                [*named, *sorted(self.users), *(f"group:{group}" for group in sorted(self.groups))]
-            )
-            or "nobody"
+        words = (
+            *(word for word in ("everyone", "authenticated", "admins") if getattr(self, word)),
+            *sorted(self.users),
+            *(f"group:{group}" for group in sorted(self.groups)),
         )
+        return " ".join(words) or "nobody"
 
     def include(self, who: Identity) -> bool:
         """Return whether `who` is one of them."""
@@ -183,7 +199,7 @@ class Principals:
             return self.everyone
         if self.authenticated or (self.admins and who.admin):
             return True
-        return who.user in self.users or not self.groups.isdisjoint(who.groups)
+        return (who.as_user or who.user) in self.users or not self.groups.isdisjoint(who.groups)
 
 
 EVERYONE = Principals(everyone=True)
@@ -201,13 +217,80 @@ class Grants:
 
 
 @frozen
-class Rules:
-    """The access rules: the defaults of `[access]`, and those projects' own rules that have any.
+class ProjectRules:
+    """The rules of single projects and of globs of projects. The rule of a project is the one under
+    its exact name, else that of the most specific glob that matches it.
+    """
 
-    The defaults for reading and writing do not apply to a project with rules of its own.
-    `overwrite` and `delete` require the right to write (overwrite) or to read (delete: as
-    `delete_needs` says) the project as well; in a project with rules of its own both require the
-    right to write.
+    names: Mapping[ProjectName, Grants] = field(factory=dict)
+    globs: GlobTable[Grants] = field(factory=GlobTable)
+
+    @classmethod
+    def of(cls, rules: ProjectRules | Mapping[ProjectPattern, Grants]) -> ProjectRules:
+        """Return the rules, by names and globs."""
+        if isinstance(rules, ProjectRules):
+            return rules
+        globs = {ProjectGlob(key): grants for key, grants in rules.items() if is_glob(key)}
+        names = {ProjectName(key): grants for key, grants in rules.items() if not is_glob(key)}
+        return cls(names, GlobTable(globs))
+
+    def __len__(self) -> int:
+        return len(self.names) + len(self.globs)
+
+    def get(self, project: ProjectName) -> Grants | None:
+        """Return the rule of the project; None if only the defaults apply to it."""
+        own = self.names.get(project)
+        return self.globs.of(project) if own is None else own
+
+    @cached_property
+    def readers(self) -> Principals:
+        """All principals who may read some project by a rule."""
+        return together(grants.read for grants in self.all())
+
+    @cached_property
+    def writers(self) -> Principals:
+        """All principals who may write some project by a rule."""
+        return together(grants.write for grants in self.all())
+
+    def all(self) -> Iterable[Grants]:
+        """Return the rules of all names and globs."""
+        return (*self.names.values(), *self.globs.values.values())
+
+
+def _project_rules(rules: ProjectRules | Mapping[ProjectPattern, Grants]) -> ProjectRules:
+    return ProjectRules.of(rules)
+
+
+@frozen
+class ProjectOwners:
+    """The accounts that own projects, by index (empty: the default one) and project."""
+
+    accounts: Mapping[tuple[str, ProjectName], str] = field(factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.accounts)
+
+    @cached_property
+    def _owned(self) -> Mapping[tuple[str, str], frozenset[ProjectName]]:
+        owned: dict[tuple[str, str], set[ProjectName]] = {}
+        for (index, project), account in self.accounts.items():
+            owned.setdefault((index, account), set()).add(project)
+        return {key: frozenset(projects) for key, projects in owned.items()}
+
+    def of_account(self, index: str, account: str) -> frozenset[ProjectName]:
+        """Return the projects of the index that the account owns."""
+        return self._owned.get((index, account), frozenset()) if account else frozenset()
+
+
+@frozen
+class Rules:
+    """The access rules: the defaults of `[access]`, the rules of projects and globs, and owners.
+
+    The defaults for reading and writing do not apply to a project with a rule (`ProjectRules`).
+    An owner may do in addition what a right to write allows, and manage the rights of the project;
+    the default for writing does not apply to a project with an owner. `overwrite` and `delete`
+    require the right to write (overwrite) or to read (delete: as `delete_needs` says) the project
+    as well; in a project with a rule or an owner both require the right to write.
     """
 
     read: Principals = EVERYONE
@@ -222,22 +305,44 @@ class Rules:
     """
     metrics: Principals = ADMINS
     """Who may read the metrics (`[server] metrics`)."""
-    projects: Mapping[ProjectName, Grants] = field(factory=dict)
+    projects: ProjectRules = field(factory=ProjectRules, converter=_project_rules)
     delete_needs: Action = Action.READ
-    """The right that those in `delete` need on a project without rules of its own: `READ` or
-    `WRITE`.
+    """The right that those in `delete` need on a project without a rule and without an owner:
+    `READ` or `WRITE`.
     """
-    readers: Principals = field(init=False, eq=False, repr=False)
-    """All principals who may read some project with rules of its own."""
-    writers: Principals = field(init=False, eq=False, repr=False)
+    ownership: Owners = Owners.NONE
+    """Who becomes the owner of a new project. With `NONE` the owners have no effect."""
+    owners: ProjectOwners = field(factory=ProjectOwners)
+    index: str = ""
+    """The name of the index whose owners apply; empty: the default one."""
+    admitted: Principals = EVERYONE
+    """The only principals who may do anything, whatever the rules of a project say; administrators
+    need not be among them.
+    """
+    admitted_writers: Principals = EVERYONE
+    """The only principals who may publish, yank and overwrite, whatever the rules of a project say,
+    and also if they own it; administrators need not be among them.
+    """
+    volatile: bool = False
+    """Whether users who may publish may also overwrite and delete."""
+    is_created: bool = False
+    """Whether `pypid index` changes the settings of the index; else only the configuration does."""
+    target: Rules | None = None
+    """The rules of the index into which a stage is published: a project is published in the stage
+    only by users who may publish it there.
+    """
 
-    @readers.default
-    def _all_readers(self) -> Principals:
-        return together(grants.read for grants in self.projects.values())
+    def owner_of(self, project: ProjectName) -> str | None:
+        """Return the account that owns the project in this index; None if there is none."""
+        if self.ownership is Owners.NONE:
+            return None
+        return self.owners.accounts.get((self.index, project))
 
-    @writers.default
-    def _all_writers(self) -> Principals:
-        return together(grants.write for grants in self.projects.values())
+    def owned_by(self, who: Identity) -> frozenset[ProjectName]:
+        """Return the projects of this index that the client owns."""
+        if self.ownership is Owners.NONE:
+            return frozenset()
+        return self.owners.of_account(self.index, who.account)
 
 
 def together(principals: Iterable[Principals]) -> Principals:
@@ -258,17 +363,31 @@ def may(rules: Rules, who: Identity, action: Action, project: ProjectName | None
 
     Admins may do everything except overwrite, which must be granted (files never change).
     """
+    if rules.target is not None and action in (Action.WRITE, Action.OVERWRITE):
+        return all(_may(each, who, Action.WRITE, project) for each in (rules.target, rules))
+    if rules.volatile and action in (Action.OVERWRITE, Action.DELETE):
+        return _may(rules, who, action, project) or _may(rules, who, Action.WRITE, project)
+    return _may(rules, who, action, project)
+
+
+def _may(rules: Rules, who: Identity, action: Action, project: ProjectName | None) -> bool:
     if who.scope is None:
         return _granted(rules, who, action, project)
     if not who.scope.covers(action, project):
         return _granted(rules, ANONYMOUS, action, project)
     if who.publisher:
-        return action in who.scope.actions or _granted(rules, ANONYMOUS, action, project)
+        is_inside = rules.admitted.include(who) and (
+            action is Action.READ or rules.admitted_writers.include(who)
+        )
+        within = action in who.scope.actions and is_inside
+        return within or _granted(rules, ANONYMOUS, action, project)
     return _granted(rules, who, action, project)
 
 
 def _granted(rules: Rules, who: Identity, action: Action, project: ProjectName | None) -> bool:
-    own = None if project is None else rules.projects.get(project)
+    own = owner = None
+    if project is not None:
+        own, owner = rules.projects.get(project), rules.owner_of(project)
     match action:
         case Action.ADMIN:
             return who.admin
@@ -276,18 +395,27 @@ def _granted(rules: Rules, who: Identity, action: Action, project: ProjectName |
             return rules.overwrite.include(who) and _granted(rules, who, Action.WRITE, project)
         case _ if who.admin:
             return True
+        case _ if not rules.admitted.include(who):
+            return False
+        case Action.WRITE if not rules.admitted_writers.include(who):
+            return False
+        case Action.READ | Action.WRITE | Action.MANAGE if _owns(rules, who, owner, project):
+            return True
         case Action.READ:
             if own is not None:
                 return own.read.include(who) or own.write.include(who)
             return rules.read.include(who) or (
-                project is None and (rules.readers.include(who) or rules.writers.include(who))
+                project is None
+                and (rules.projects.readers.include(who) or rules.projects.writers.include(who))
             )
         case Action.WRITE:
             if own is not None:
                 return own.write.include(who)
-            return rules.write.include(who) or (project is None and rules.writers.include(who))
+            if project is None and rules.projects.writers.include(who):
+                return True
+            return owner is None and rules.write.include(who)
         case Action.DELETE:
-            least = rules.delete_needs if own is None else Action.WRITE
+            least = rules.delete_needs if own is None and owner is None else Action.WRITE
             return rules.delete.include(who) and _granted(rules, who, least, project)
         case Action.FETCH:
             return rules.fetch.include(who) and _granted(rules, who, Action.READ, project)
@@ -295,89 +423,18 @@ def _granted(rules: Rules, who: Identity, action: Action, project: ProjectName |
             return rules.collect.include(who) and _granted(rules, who, Action.FETCH, project)
         case Action.METRICS:
             return rules.metrics.include(who)
+        case Action.MANAGE:
+            return False
 
 
-def authorize(
-    rules: Rules, who: Identity, action: Action, project: ProjectName | None = None
-) -> None:
-    """Raise `Unauthenticated` (anonymous) or `Forbidden` (a user) unless `may` allows the
-    action.
+def may_take(rules: Rules, who: Identity, project: ProjectName) -> bool:
+    """Return whether `who` may make a project local whose name is used from upstream: an
+    administrator, or a user with the right to write this name or a glob.
     """
-    if may(rules, who, action, project):
-        return
-    if who.user is None:
-        raise Unauthenticated()
-    limited = who.scope is not None and not who.publisher and not who.scope.covers(action, project)
-    raise Forbidden(who.user, action.value, project, token=limited)
+    own = rules.projects.get(project)
+    has_scope = who.scope is None or who.scope.covers(Action.WRITE, project)
+    return who.admin or (has_scope and own is not None and own.write.include(who))
 
 
-@frozen
-class Visibility:
-    """The set of projects that a viewer may read: viewers who see the same have equal values.
-
-    Contains projects without rules of their own if `usual`; `others` are the exceptions, among
-    those with rules. For a token this holds only `within` some names, and beyond them `anyway`
-    applies.
-    """
-
-    usual: bool
-    others: frozenset[ProjectName]
-    within: tuple[str, ...] | None = None
-    anyway: Visibility | None = None
-
-    def sees(self, name: ProjectName) -> bool:
-        """Return whether the viewer may read this project."""
-        if self.within is None or matches(name, self.within):
-            return (name in self.others) != self.usual
-        return self.anyway is not None and self.anyway.sees(name)
-
-    @property
-    def sees_all(self) -> bool:
-        """Whether nothing is hidden from the viewer."""
-        return self.usual and not self.others and self.within is None
-
-
-EVERYTHING = Visibility(True, frozenset())
-"""The visibility of an administrator."""
-
-
-def visibility_of(rules: Rules, who: Identity) -> Visibility:
-    """Return what `who` may read. Takes microseconds for each project with rules of its own, so
-    keep the result.
-    """
-    scope = who.scope
-    if scope is None:
-        return _readable_by(rules, who)
-    anyway = _readable_by(rules, ANONYMOUS)
-    if Action.READ not in scope.actions:
-        return anyway
-    inside = EVERYTHING if who.publisher else _readable_by(rules, who)
-    return (
-        inside if scope.projects == ("*",) else evolve(inside, within=scope.projects, anyway=anyway)
-    )
-
-
-def _readable_by(rules: Rules, who: Identity) -> Visibility:
-    if who.admin:
-        return EVERYTHING
-    usual = rules.read.include(who)
-    # duplicates `_granted`, to avoid a call for each of ten thousand projects
-    user, groups = who.user, who.groups
-    others = [
-        name
-        for name, own in rules.projects.items()
-        if (
-            own.read.everyone
-            or (
-                user is not None
-                and (
-                    own.read.authenticated
-                    or user in own.read.users
-                    or not groups.isdisjoint(own.read.groups)
-                )
-            )
-            or own.write.include(who)
-        )
-        != usual
-    ]
-    return Visibility(usual, frozenset(others))
+def _owns(rules: Rules, who: Identity, owner: str | None, project: ProjectName | None) -> bool:
+    return bool(rules.owned_by(who)) if project is None else bool(owner) and owner == who.account

@@ -1,5 +1,4 @@
-"""Decisions about what is visible and what may be published. Pure: values in, a value or an
-exception out.
+"""Decisions about what is visible. Pure: values in, a value out.
 
 Two invariants matter most: pages and files come from the same `view`, and a name that is local, or
 may be, is never sent to another index (`asks_upstream`).
@@ -14,9 +13,10 @@ from enum import Enum
 from attrs import define, evolve, field, frozen
 
 from pypid.core.approvals import WAITING, is_approved
+from pypid.core.claims import EVERY_NAME, Claims
 from pypid.core.configuration.choices import Mode, NewProjects
 from pypid.core.cooldown import NEVER, Cooldown, CooldownRules
-from pypid.core.errors import ProjectClosed, PypidError
+from pypid.core.errors import PypidError
 from pypid.core.model import (
     File,
     ListedFile,
@@ -26,7 +26,6 @@ from pypid.core.model import (
     Status,
     StoredFile,
     Summary,
-    Upload,
     as_stored,
     in_order,
 )
@@ -47,32 +46,6 @@ from pypid.core.simple_api.metadata_offer import offering
 from pypid.core.simple_api.shown_files import ShownFiles
 
 
-class EveryName:
-    """The set of all possible names."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
-EVERY_NAME = EveryName()
-"""The claims while the rules are not known: any name may be claimed."""
-
-
-@define(eq=False)
-class Claims:
-    """The names that are local by their own rules, even if nothing is published yet
-    (`core.accounts.rights.claimed`).
-
-    The set is replaced as a whole when the rules change.
-    """
-
-    names: frozenset[ProjectName] | EveryName = frozenset()
-
-    def replace(self, names: frozenset[ProjectName] | EveryName) -> None:
-        """Replace the names, after a change of the rules."""
-        self.names = names
-
-
 @frozen(kw_only=True)
 class Policy:
     """The settings that the rules below use: `[upstream]` of the configuration, and the claims."""
@@ -80,6 +53,10 @@ class Policy:
     mode: Mode = Mode.OFFLINE
     reserved: tuple[str, ...] = ()
     allow: tuple[str, ...] = ("*",)
+    only: tuple[str, ...] = ("*",)
+    """The names that this upstream is for, of those in `allow` (`[upstream:NAME] only`)."""
+    elsewhere: tuple[str, ...] = ()
+    """The names that only another upstream may be asked for (`[upstream:NAME] exclusive`)."""
     deny: tuple[str, ...] = ()
     allow_mixed: tuple[str, ...] = ()
     cooldown: Cooldown = field(factory=Cooldown)
@@ -108,8 +85,10 @@ class Silence(Enum):
         "too: [upstream] allow_mixed)"
     )
     UNKNOWN = "pypid does not know yet whether the name is local"
+    OTHER_INDEX = "the name is reserved for local projects of this pypid"
     DENIED = "the name is denied ([upstream] deny)"
     NOT_ALLOWED = "the name is not in [upstream] allow"
+    ELSEWHERE = "no upstream of the index is for this name ([upstream] upstreams, only)"
 
 
 @define(slots=False, repr=False)
@@ -137,8 +116,12 @@ def _silence_online(policy: Policy, name: ProjectName, ours: Project | Presence)
         return Silence.OURS
     if name in policy.claims.names and not matches(name, policy.allow_mixed):
         return Silence.UNKNOWN if policy.claims.names is EVERY_NAME else Silence.CLAIMED
+    if ours is Presence.ELSEWHERE and not matches(name, policy.allow_mixed):
+        return Silence.OTHER_INDEX
     if matches(name, policy.deny):
         return Silence.DENIED
+    if not matches(name, policy.only) or matches(name, policy.elsewhere):
+        return Silence.ELSEWHERE
     return None if matches(name, policy.allow) else Silence.NOT_ALLOWED
 
 
@@ -481,14 +464,3 @@ def is_listed(project: Summary) -> bool:
     public index), nor if upstream has removed it.
     """
     return project.status.offers_files and not project.gone
-
-
-# --- what may be published ------------------------------------------------------------------------
-
-
-def admits(policy: Policy, upload: Upload, ours: Project | Presence) -> None:
-    """Check that the upload may be published. Raises `ProjectClosed` if the project's status
-    refuses it (PEP 792).
-    """
-    if isinstance(ours, Project) and not ours.status.takes_uploads:
-        raise ProjectClosed(ours.name, ours.status.value)

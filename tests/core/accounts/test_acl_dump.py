@@ -14,7 +14,7 @@ from pypid.access import passwords
 from pypid.core.accounts import acl_dump
 from pypid.core.accounts.acl_dump import Dump, DumpedPerson, document_of, read_dump, write_dump
 from pypid.core.accounts.acl_rights import KEPT_CLOSED
-from pypid.core.accounts.rights import Right, Whom, grants_of
+from pypid.core.accounts.rights import Right, Whom, grants_of, sorted_rights
 from pypid.core.errors import BadRequest
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Identity
@@ -333,7 +333,7 @@ DUMPS = st.builds(
     lambda users, groups, rights: Dump(
         users=tuple(sorted(users, key=lambda user: user.name)),
         groups=groups,
-        rights=acl_dump.sorted_rights(rights),
+        rights=sorted_rights(rights),
     ),
     st.lists(PERSONS, unique_by=lambda person: person.name, max_size=5),
     st.dictionaries(PEOPLE, st.frozensets(PEOPLE, max_size=3), max_size=3),
@@ -377,13 +377,13 @@ class PropertyTests(SynchronousTestCase):
             for spelling, rules in kind.items()
             if rules
         }
-        self.assertEqual(set(grants), ruled)
+        self.assertEqual(set(grants.names), ruled)
         for who in (
             Identity(),
             *(Identity(name) for name in ("ada", "bob", "everyone")),
             Identity("x", frozenset({"ada"})),
         ):
-            for project, own in grants.items():
+            for project, own in grants.names.items():
                 had: set[str] = set()
                 for spelling in {*users, *groups}:
                     if project_name(spelling) == project:

@@ -4,12 +4,22 @@ together.
 
 from __future__ import annotations
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.accounts.rights import NAMED, Right, Whom, claimed, grants_of, parse_right
+from pypid.core.accounts.rights import (
+    NAMED,
+    Right,
+    Whom,
+    claimed,
+    grants_of,
+    on_names,
+    parse_right,
+)
 from pypid.core.errors import BadName
+from pypid.core.packaging.globs import is_glob, project_glob
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import (
     ANONYMOUS,
@@ -32,6 +42,11 @@ RIGHTS = st.builds(
     st.sampled_from(Whom),
     st.sampled_from(NAMES),
     st.booleans(),
+)
+GLOB_RIGHTS = st.builds(
+    lambda right, glob: evolve(right, project=glob),
+    RIGHTS,
+    st.sampled_from(tuple(map(project_glob, ("a*", "a-*", "sp?m", "*m*")))),
 )
 PEOPLE = (
     ANONYMOUS,
@@ -134,12 +149,19 @@ class ParseTests(SynchronousTestCase):
             ".user.alice",
             "-x.everyone",
             "a/b.group.x",
-            "acme-*.group.team",
-            "*.everyone",
             f"{'x' * 201}.everyone",
         ):
             error = self.assertRaises(ValueError, parse_right, key, "r")
             self.assertIn("not a valid project name", str(error))
+        for key in (
+            "*.everyone",
+            "[ab].user.bob",
+            "-*.group.x",
+            "ac me*.everyone",
+            "a[b*.everyone",
+        ):
+            error = self.assertRaises(ValueError, parse_right, key, "r")
+            self.assertIn("glob", str(error))
         for value in ("", "w", "wr", "R", "r w", "rwx", "read", "no"):
             error = self.assertRaises(ValueError, parse_right, "acme.everyone", value)
             self.assertIn("allowed: r, rw", str(error))
@@ -191,7 +213,7 @@ class GrantsTests(SynchronousTestCase):
                 self.assertEqual(
                     may(rules, who, Action.WRITE, project), any(right.write for right in fitting)
                 )
-        self.assertEqual(set(rules.projects), {right.project for right in rights})
+        self.assertEqual(set(rules.projects.names), {right.project for right in rights})
 
     @modest
     @given(st.lists(RIGHTS, max_size=6))
@@ -206,15 +228,41 @@ class GrantsTests(SynchronousTestCase):
         read claims nothing.
         """
         self.assertEqual(
-            claimed(grants_of(rights)), {right.project for right in rights if right.write}
+            claimed(grants_of(rights)).names, {right.project for right in rights if right.write}
         )
+
+    def test_globs(self) -> None:
+        """A line may name a glob in any spelling; a right to publish makes the names local that
+        match it.
+        """
+        lines = {"Acme_Data-*.group.data": "rw", "acme-*.everyone": "r", "b?.user.x": "r"}
+        rights = [parse_right(key, value) for key, value in lines.items()]
+        self.assertEqual([right.project for right in rights], ["acme-data-*", "acme-*", "b?"])
+        rules = grants_of(rights)
+        names = [project_name(name) for name in ("acme-data-x", "acme-x", "bc", "bcd")]
+        found = [None if (own := rules.get(name)) is None else own.read.text() for name in names]
+        self.assertEqual(found, ["group:data", "everyone", "x", None])
+        self.assertEqual([name in claimed(rules) for name in names], [True, False, False, False])
+
+    @modest
+    @given(st.lists(RIGHTS | GLOB_RIGHTS, max_size=6))
+    def test_on_names(self, rights: list[Right]) -> None:
+        """Rights on exact names alone mean the same for the projects that they were made for."""
+        rules = Rules(projects=grants_of(rights))
+        exact = on_names(rights, PROJECTS)
+        self.assertFalse([right for right in exact if is_glob(right.project)])
+        same = Rules(projects=grants_of(exact))
+        for who in PEOPLE:
+            for project in PROJECTS:
+                for action in Action:
+                    self.assertIs(may(same, who, action, project), may(rules, who, action, project))
 
     def test_spellings(self) -> None:
         """Rules of one project under several spellings of its name are rules of one project."""
         lines = {"My_Proj.user.alice": "r", "my-proj.group.team": "rw", "MY.PROJ.everyone": "r"}
         grants = grants_of(parse_right(key, value) for key, value in lines.items())
-        self.assertEqual(list(grants), ["my-proj"])
-        mine = grants[project_name("my-proj")]
+        self.assertEqual(list(grants.names), ["my-proj"])
+        mine = grants.names[project_name("my-proj")]
         self.assertEqual(
             mine.read,
             Principals(everyone=True, users=frozenset({"alice"}), groups=frozenset({"team"})),

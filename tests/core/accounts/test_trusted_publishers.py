@@ -21,6 +21,7 @@ from pypid.core.accounts.trusted_publishers import (
     parse_allowance,
     publisher_of,
     reported_claims,
+    user_of,
 )
 from tests.issuers import github
 
@@ -200,6 +201,30 @@ class MatchingTests(SynchronousTestCase):
         rules = [parse_allowance(line, Forge.GITHUB) for line in lines]
         self.assertEqual(allowed_projects(rules, github()), ("b", "a"))
         self.assertEqual(allowed_projects([], github()), ())
+
+    def test_user(self) -> None:
+        """A rule names the user who owns new projects; of several rules that fit, all have to name
+        the same one.
+        """
+        alice, bob, none = (
+            parse_allowance(f"{name} repository=octo/app{more}", Forge.GITHUB)
+            for name, more in (("a", " as_user=alice"), ("b", " as_user=bob"), ("c", ""))
+        )
+        other = parse_allowance("d repository=else/app as_user=carol", Forge.GITHUB)
+        self.assertEqual(alice.conditions, none.conditions)
+        for rules, expected in (
+            ([alice], "alice"),
+            ([alice, other], "alice"),
+            ([alice, bob], None),
+            ([alice, none], None),
+            ([none], None),
+            ([], None),
+        ):
+            self.assertEqual(user_of(rules, github()), expected)
+        for wrong in ("as_user=a as_user=b", "as_user=", "as_user=everyone", "as_user=a:b"):
+            self.assertRaises(
+                ValueError, parse_allowance, f"x repository=octo/app {wrong}", Forge.GITHUB
+            )
 
     def test_kinds_of_values(self) -> None:
         """Numbers and truth values are compared as JSON spells them, of a list one item must fit,

@@ -42,6 +42,17 @@ def lines(started: str, read: str) -> dict[str, SettingLine]:
 
 
 class InForceTests(SynchronousTestCase):
+    def test_named_indexes(self) -> None:
+        """Named indexes are those of the file, unless they wait for an upstream."""
+        found = lines("[index:a]\nvolatile = yes\n", "[index:b]\nbases = none\n")
+        self.assertNotIn("index:a.volatile", found)
+        self.assertEqual(found["index:b.bases"].value, "none")
+        self.assertTrue(found["index:b.bases"].by_reload)
+        upstream = "[upstream:x]\nurl = https://x.example/simple\nonly = torch\n"
+        found = lines("[index:a]\nvolatile = yes\n", f"{upstream}[index:a]\nvolatile = no\n")
+        self.assertEqual(found["index:a.volatile"].value, "yes")
+        self.assertTrue(found["index:a.volatile"].waits)
+
     def test_not_reloaded(self) -> None:
         """Before any reload it is what was read at the start, and nothing waits; the text is that
         of `check-config`.

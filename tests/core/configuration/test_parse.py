@@ -18,10 +18,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration import ini
 from pypid.core.configuration.choices import LogFormat, Mode, StorageBackend, Tls
+from pypid.core.configuration.doubts import doubts
 from pypid.core.configuration.environment import variable
 from pypid.core.configuration.in_force import describe
 from pypid.core.configuration.ini import IniEntry
-from pypid.core.configuration.keys import FREE, ISSUER, SECTIONS, IssuerSettings, keys
+from pypid.core.configuration.keys import (
+    FREE,
+    ISSUER,
+    SECTIONS,
+    IssuerSettings,
+    NamedUpstreamSettings,
+    keys,
+)
 from pypid.core.configuration.parse import Config, parse
 from pypid.core.errors import BadConfig
 from pypid.core.permissions import Principals
@@ -48,6 +56,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "max_connections_per_client": "1000",
         "workers": "1",
         "fast_path": "yes",
+        "experimental": "",
         "state": "",
         "secret": "",
         "metrics": "admins",
@@ -86,6 +95,7 @@ CONTRACT: dict[str, dict[str, str]] = {
     "upstream": {
         "mode": "cache",
         "url": "",
+        "upstreams": "",
         "file_hosts": "files.pythonhosted.org",
         "ca_certificates": "",
         "timeout": "10s",
@@ -115,6 +125,8 @@ CONTRACT: dict[str, dict[str, str]] = {
         "overwrite": "nobody",
         "delete": "admins",
         "delete_needs": "read",
+        "owners": "none",
+        "gates": "",
         "admins": "",
         "registration": "closed",
         "captcha": "no",
@@ -136,7 +148,19 @@ CONTRACT: dict[str, dict[str, str]] = {
     ),
     "remote": {"url": "", "user": "", "password": "", "cache": "1m"},
     "issuer:github": {"url": "", "audience": "pypid", "allow": ""},
-    "publish": {"as_user": "", "target": "", "files": "link", "files_url": ""},
+    "upstream:cu128": {
+        "url": "",
+        "only": "",
+        "exclusive": "no",
+        "credentials": "",
+        "cooldown": "",
+        "file_hosts": "",
+        "ca_certificates": "",
+        "timeout": "",
+        "ttl": "",
+        "require_hashes": "",
+    },
+    "publish": {"index": "", "as_user": "", "target": "", "files": "link", "files_url": ""},
     "advisories": {"source": "", "own": "", "refresh": "1h", "block": "malware"},
     "trust": {"require": "", "ratchet": "warn", "trust_root": ""},
     "log": {"level": "info", "format": "text", "access": "yes"},
@@ -155,6 +179,9 @@ SAMPLES: dict[tuple[str, str], str] = {
     ("ldap", "bind_password"): "hunter2",
     ("issuer:github", "allow"): "app repository=octo/app",
     ("issuer:github", "url"): "https://token.example",
+    ("upstream:cu128", "url"): "https://index.example/whl/cu128",
+    ("upstream:cu128", "only"): "torch nvidia-*",
+    ("upstream:cu128", "credentials"): "bob:hunter2",
     ("catalog", "backend"): "sql",
 }
 """Values that differ from the defaults; those of secrets contain hunter2."""
@@ -191,7 +218,11 @@ class TheContract(SynchronousTestCase):
 
     def test_table(self) -> None:
         """Sections, keys, their order and defaults are the contract's."""
-        declared = {**SECTIONS, "issuer:github": IssuerSettings}
+        declared = {
+            **SECTIONS,
+            "issuer:github": IssuerSettings,
+            "upstream:cu128": NamedUpstreamSettings,
+        }
         ours = {
             name: {key: one.default for key, one in keys(section).items()}
             for name, section in declared.items()
@@ -205,9 +236,9 @@ class TheContract(SynchronousTestCase):
 
     def test_defaults_spelled_out(self) -> None:
         """A file with all keys at their defaults is the same as an empty one."""
-        self.assertEqual(
-            evolve(parse(as_ini(CONTRACT), filename="pypid.ini"), issuers={}), Config()
-        )
+        settings = {**CONTRACT, "upstream:cu128": {"url": "https://x.example", "only": "x"}}
+        spelled_out = parse(as_ini(settings), filename="pypid.ini")
+        self.assertEqual(evolve(spelled_out, issuers={}, upstreams={}), Config())
 
     def test_no_key_is_another_ones_file(self) -> None:
         """PYPID_..._FILE has one meaning: no section has both a key and that key with _file behind
@@ -708,6 +739,76 @@ class Problems(SynchronousTestCase):
             "x.ini:4: [issuer:b] url: this is [issuer:a]",
         )
 
+    def test_named_upstreams(self) -> None:
+        """A further upstream has an address and names of its own; sections share one kind of
+        name.
+        """
+        cu128 = "[upstream:cu128]\nurl = https://gpu.example/whl/cu128\nonly = torch nvidia-*\n"
+        self.assertEqual(problems(f"{cu128}[upstream]\nupstreams = cu128 public\n"), [])
+        self.assert_says(
+            "[upstream:cu128]\nonly = torch\n",
+            "x.ini: [upstream:cu128] url: it is required",
+        )
+        self.assert_says(
+            "[upstream:cu128]\nurl = https://gpu.example\n",
+            "x.ini: [upstream:cu128] only: it is required",
+        )
+        self.assertEqual(
+            problems("[upstream:cu128]\nurl = gpu\nonly = torch\n"),
+            [
+                "x.ini:2: [upstream:cu128] url: invalid value 'gpu' (allowed: absolute http or "
+                "https URLs, like https://index.example.org/simple; several are separated by "
+                "whitespace)"
+            ],
+        )
+        for name in ("public", "default"):
+            self.assert_says(cu128.replace("cu128]", f"{name}]"), f"[upstream:{name}]: |reserved")
+        for name in ("", "CU", "a b", "a/b", "-a", "x" * 41):
+            self.assert_says(
+                cu128.replace("cu128]", f"{name}]"), "lower-case letters, digits and -"
+            )
+        self.assert_says(
+            f"{cu128}[upstream]\nupstreams = cu12 public\n",
+            "x.ini:5: [upstream] upstreams: there is no [upstream:cu12]; did you mean 'cu128'?",
+        )
+        self.assert_says(f"{cu128}[storage]\nlayout = pypicloud\n", "[upstream:cu128] url: |layout")
+
+    def test_credentials_of_upstreams(self) -> None:
+        """Credentials are for one origin, and set once; no message shows them."""
+        section = "[upstream:x]\nonly = x\ncredentials = bob:hunter2\nurl = "
+        self.assertEqual(problems(f"{section}https://a.example/x https://a.example/y\n"), [])
+        at = "x.ini:3: [upstream:x] credentials: "
+        self.assert_says(f"{section}https://eve:hunter2@a.example\n", f"{at}url has a user already")
+        self.assert_says(
+            f"{section}https://a.example https://b.example\n", f"{at}url names several hosts"
+        )
+        wrong = problems("[upstream:x]\nurl = https://a.example\nonly = x\ncredentials = hunter2\n")
+        self.assertEqual(len(wrong), 1)
+        self.assertNotIn("hunter2", wrong[0])
+
+    def test_doubtful_names_of_upstreams(self) -> None:
+        """Names that another rule keeps from all upstreams, and names of two upstreams, get a
+        warning; the same pattern in two upstreams is meant.
+        """
+        text = (
+            "[upstream]\nreserved = acme-*\ndeny = evil\n"
+            "[upstream:a]\nurl = https://a.example\nonly = torch acme-data evil ours-x\n"
+            "[upstream:b]\nurl = https://b.example\nonly = torch tor*\n"
+            "[projects]\nours-*.group.devs = rw\ntor*.group.devs = r\n"
+        )
+        found = doubts(parse(text, filename="x.ini"), None)
+        self.assertEqual(
+            [str(each) for each in found],
+            [
+                "x.ini:6: [upstream:a] only: acme-data has no effect: [upstream] reserved has the "
+                "same names",
+                "x.ini:6: [upstream:a] only: evil has no effect: [upstream] deny has the same names",
+                "x.ini:6: [upstream:a] only: ours-x has no effect: [projects] has the same names",
+                "x.ini:9: [upstream:b] only: tor* overlaps with torch of [upstream:a]: names that "
+                "match both are requested from a, then from b",
+            ],
+        )
+
     def test_publish(self) -> None:
         """A tree has a place of its own, and somebody whose view it is."""
         at = "x.ini:2: [publish] target: "
@@ -879,6 +980,27 @@ class Environment(SynchronousTestCase):
         self.assertEqual(urls, {"My-hub": "https://a", "github": "https://b"})
         self.assertEqual(config.issuers["github"].allow, rules)
 
+    def test_named_upstreams(self) -> None:
+        """Variables set keys of named upstreams, and make further ones; those of [upstream] keep
+        their meaning.
+        """
+        environ = {
+            "PYPID_UPSTREAM_MY_HUB_CREDENTIALS": "bob:hunter2",
+            "PYPID_UPSTREAM_CU_128_URL": "https://b",
+            "PYPID_UPSTREAM_CU_128_ONLY": "torch",
+            "PYPID_UPSTREAM_FILE_HOSTS": "files.example",
+            "PYPID_UPSTREAM_CU_128_FILE_HOSTS": "gpu.example",
+            "PYPID_UPSTREAM_CA_CERTIFICATES": "ca.pem",
+        }
+        text = "[upstream:my-hub]\nurl = https://a\nonly = x\n"
+        config = parse(text, filename="x", environ=environ)
+        self.assertEqual(list(config.upstreams), ["my-hub", "cu-128"])
+        self.assertEqual(config.upstreams["my-hub"].credentials, "bob:hunter2")
+        self.assertEqual(config.upstreams["cu-128"].file_hosts, ("gpu.example",))
+        self.assertEqual(config.upstream.file_hosts, ("files.example",))
+        self.assertEqual(config.upstream.ca_certificates, "ca.pem")
+        self.assertNotIn("hunter2", repr(config) + describe(config))
+
     def test_every_key_has_a_variable(self) -> None:
         """Each key can be set by its variable: the default, said so, changes nothing."""
         environ = {
@@ -889,6 +1011,7 @@ class Environment(SynchronousTestCase):
         self.assertEqual(parse("", filename="pypid.ini", environ=environ), Config())
         self.assertEqual(variable("storage", "bucket"), "PYPID_STORAGE_BUCKET")
         self.assertEqual(variable("issuer:github", "url"), "PYPID_ISSUER_GITHUB_URL")
+        self.assertEqual(variable("upstream:cu-128", "url"), "PYPID_UPSTREAM_CU_128_URL")
 
 
 class Describing(SynchronousTestCase):
@@ -1008,7 +1131,7 @@ class Dialect(SynchronousTestCase):
             self.assertEqual(document.sections["a"].entries["x"].text, "\n1\n\n2")
 
 
-NAMES = st.sampled_from([*SECTIONS, "users", "groups", "issuer:x", "nobody"])
+NAMES = st.sampled_from([*SECTIONS, "users", "groups", "issuer:x", "upstream:x", "nobody"])
 KEYS = st.sampled_from(sorted({key for section in SECTIONS.values() for key in keys(section)}))
 LINES = st.one_of(
     NAMES.map("[{}]".format),

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration import value_kinds
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.keys import SECTIONS, IssuerSettings, keys
+from pypid.core.configuration.keys import FAMILIES, SECTIONS, keys
 from pypid.core.permissions import ADMINS, AUTHENTICATED, EVERYONE, NOBODY, Principals, account_name
 
 quick = settings(max_examples=30, deadline=None, database=None)
@@ -23,7 +23,11 @@ KINDS = {
     for name, section in SECTIONS.items()
     for key, declared in keys(section).items()
 }
-KINDS |= {("issuer:x", key): declared.kind for key, declared in keys(IssuerSettings).items()}
+KINDS |= {
+    (f"{prefix}x", key): declared.kind
+    for prefix, section in FAMILIES.items()
+    for key, declared in keys(section).items()
+}
 
 PLAUSIBLE = st.one_of(
     st.text(max_size=30),

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.packaging.globs import first_match, matches
+from pypid.core.packaging.globs import (
+    GlobTable,
+    NameSet,
+    first_match,
+    matches,
+    project_glob,
+    specificity,
+)
 from pypid.core.packaging.names import project_name
 
 modest = settings(max_examples=30, deadline=None, database=None)
@@ -74,6 +81,15 @@ class GlobTests(SynchronousTestCase):
         self.assertFalse(matches(project_name("a" * 200), ["a*" * 60 + "b"]))
         self.assertLess(process_time() - begun, 2)
 
+    def test_many(self) -> None:
+        """Thousands of globs are compiled once, not for each name."""
+        globs = tuple(f"acme-{number}-*" for number in range(3000))
+        self.assertFalse(matches(project_name("none"), globs))
+        before = process_time()
+        for number in range(10):
+            self.assertFalse(matches(project_name(f"other{number}"), globs))
+        self.assertLess(process_time() - before, 0.2)  # 0.01 s; compiling takes 1 s
+
     def test_names(self) -> None:
         """Thousands of plain names take no longer to look at than a small request: nothing is
         compiled for them.
@@ -85,3 +101,78 @@ class GlobTests(SynchronousTestCase):
             )
         )
         self.assertLess(process_time() - begun, 0.5)
+
+
+PATTERNS = ("acme-*", "acme-data-*", "acme-d?ta-*", "*-data", "*data*", "a[ab]c*", "acme-*-x", "x*")
+SOME_NAMES = (
+    "acme-data-x",
+    "acme-x",
+    "acme-data",
+    "my-data",
+    "aac",
+    "abc-data-x",
+    "x",
+    "y",
+    "acme",
+)
+
+
+class GlobTableTests(SynchronousTestCase):
+    """`GlobTable`, `NameSet`, `project_glob`."""
+
+    @modest
+    @given(st.sets(st.sampled_from(PATTERNS)), st.lists(st.sampled_from(SOME_NAMES), max_size=20))
+    def test_most_specific(self, patterns: set[str], names: list[str]) -> None:
+        """The value is that of the matching glob with the most literal characters, whatever was
+        asked before.
+        """
+        table = GlobTable({project_glob(pattern): pattern for pattern in patterns})
+        for name in map(project_name, names):
+            fitting = [pattern for pattern in sorted(patterns) if matches(name, [pattern])]
+            best = max(fitting, key=lambda glob: (literal(glob), glob), default=None)
+            self.assertEqual(table.of(name), best, name)
+            self.assertEqual(table.map(lambda value: value.upper()).of(name), best and best.upper())
+
+    def test_rank(self) -> None:
+        """Literal characters count first, then question marks and sets, then the text."""
+        globs = ["*", "a[bc]*", "a?*", "a??", "ab*", "ab?*", "abc*", "abc[de]*", "abcd*"]
+        shuffled = sorted(globs, key=lambda glob: glob[::-1])
+        self.assertEqual(
+            sorted(shuffled, key=specificity),
+            ["*", "a?*", "a[bc]*", "a??", "ab*", "ab?*", "abc*", "abc[de]*", "abcd*"],
+        )
+
+    def test_normal(self) -> None:
+        """A glob is normalised like a name; one that matches every project, or none, is refused."""
+        for text, normal in (
+            ("Acme_Data.*", "acme-data-*"),
+            ("acme-**", "acme-*"),
+            ("a[B-D]--x?", "a[b-d]-x?"),
+        ):
+            self.assertEqual(project_glob(text), normal)
+        for text in ("*", "?*", "[ab]*", "-*", "acme", "", "a b*", "a/*", "a[b*", "x" * 200 + "*"):
+            self.assertRaises(ValueError, project_glob, text)
+
+    def test_set(self) -> None:
+        """A set of names and globs has what either of them says."""
+        found = NameSet.of([project_name("spam"), project_glob("acme-*")])
+        self.assertIn("spam", found)
+        self.assertIn("acme-x", found)
+        self.assertNotIn("eggs", found)
+        self.assertNotIn("x", NameSet())
+        self.assertEqual(found, NameSet.of([project_glob("ACME_*"), project_name("spam")]))
+        self.assertNotEqual(found, NameSet.of([project_name("spam")]))
+
+    def test_cost(self) -> None:
+        """Of ten thousand globs few are compared with a name, and none if the name is known."""
+        table = GlobTable({project_glob(f"team{number:05}-*"): number for number in range(10_000)})
+        names = [project_name(f"team{number:05}-x") for number in range(0, 10_000, 10)]
+        for most in (50e-6, 5e-6):
+            began = process_time()
+            self.assertEqual([table.of(name) for name in names], list(range(0, 10_000, 10)))
+            self.assertLess((process_time() - began) / len(names), most)
+
+
+def literal(glob: str) -> int:
+    """How many characters of the glob stand for themselves."""
+    return len(re.sub(r"\[.*?\]|[*?]", "", glob))

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
+from pypid.core.indexes import IndexSettings
 from pypid.core.model import Listing, Presence, Project, Status, StoredFile, as_stored
 from pypid.core.policy import (
     Hidden,
@@ -22,7 +23,14 @@ from pypid.core.policy import (
     may_show_upstream,
     view,
 )
-from pypid.core.presentation.explanation import Absent, FileWhy, NameStatus, explain
+from pypid.core.presentation.explanation import (
+    Absent,
+    FileWhy,
+    NameStatus,
+    explain,
+    how_to_set,
+    texts_of,
+)
 from tests.core.test_policy import NOW, OUR_FILE, OURS, POLICIES, SPAM, THEIRS, their_file
 
 CACHE = Policy(mode=Mode.CACHE)
@@ -136,6 +144,7 @@ class ReasonTests(SynchronousTestCase):
             (evolve(CACHE, reserved=("sp*",)), OURSELVES, NameStatus.RESERVED),
             (evolve(CACHE, deny=("SPAM",)), Presence.ABSENT, NameStatus.DENIED),
             (evolve(CACHE, allow=("eggs",)), Presence.ABSENT, NameStatus.NOT_ALLOWED),
+            (evolve(CACHE, only=("eggs",)), Presence.ABSENT, NameStatus.ELSEWHERE),
             (Policy(), Presence.ABSENT, NameStatus.OFFLINE),
             (Policy(deny=("spam",)), Presence.ABSENT, NameStatus.DENIED),
             (Policy(), OURSELVES, NameStatus.OURS),
@@ -201,3 +210,34 @@ class ReasonTests(SynchronousTestCase):
         why = explain(policy, SPAM, closed, UpstreamState(listing=said("2.0")), NOW)
         self.assertEqual({file.because for file in why.files}, {Absent.CLOSED})
         self.assertEqual(len(why.files), 2)
+
+
+class AdviceTests(SynchronousTestCase):
+    """How to change what a named index shows of a project."""
+
+    def test_configured(self) -> None:
+        """An index of the configuration is changed in its section, whatever the user may know."""
+        settings = IndexSettings(name="team", configured=True, deny=("spam",))
+        for reveals in (True, False):
+            self.assertEqual(how_to_set(settings, "deny", [], reveals=reveals), "[index:team] deny")
+            texts = texts_of(SPAM, settings, settings, mixable=True, reveals=reveals)
+            self.assertEqual(
+                texts[Silence.OURS],
+                "the name is local (to list upstream files too: [index:team] allow_mixed)",
+            )
+            self.assertIn("(to inherit it: [index:team] deny)", texts[NameStatus.NOT_INHERITED])
+
+    def test_created(self) -> None:
+        """A command sets the key of a created index; a shell takes its value as one word."""
+        settings = IndexSettings(name="team")
+        for names, expected in (
+            ([], "pypid index set team deny=''"),
+            (["c*", "ham"], "pypid index set team deny='c* ham'"),
+        ):
+            self.assertEqual(how_to_set(settings, "deny", names, reveals=True), expected)
+
+    def test_rules_of_a_base(self) -> None:
+        """Where the index has no rule about the project, a base has it."""
+        texts = texts_of(SPAM, IndexSettings(name="team"), None, mixable=False, reveals=True)
+        self.assertIn("a base of the index hides it", texts[Absent.INDEX_RULES])
+        self.assertNotIn(Silence.OURS, texts)

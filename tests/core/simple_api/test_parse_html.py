@@ -19,11 +19,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import BadListing
 from pypid.core.model import File, ListedFile, Project, Status, in_order
 from pypid.core.packaging.names import project_name
-from pypid.core.simple_api.fast_links import _VALUES, Usual, usual_links
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.packing import at_once
 from pypid.core.simple_api.parse import Gathered, ParsedListing, read_json
-from pypid.core.simple_api.parse_html import LONGEST_TAG, _Page, entry_of, read_html
+from pypid.core.simple_api.parse_html import (
+    _VALUES,
+    LONGEST_TAG,
+    Usual,
+    _Page,
+    entry_of,
+    read_html,
+    usual_links,
+)
 from pypid.core.simple_api.parse_pages import read_names, read_page
 from pypid.core.simple_api.render import render_project
 

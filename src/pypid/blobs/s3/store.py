@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.blobs.keys import must_be_key, segments
@@ -33,14 +33,14 @@ from pypid.blobs.s3.refusals import S3Refusal
 from pypid.blobs.s3.response_headers import content_type, disposition, file_name
 from pypid.blobs.s3.signatures import CloudFront, cloudfront, presigned
 from pypid.core.configuration.choices import Addressing, Encryption
-from pypid.core.errors import CannotStart, Missing, StorageDown, StorageFull
+from pypid.core.errors import CannotStart, Missing, PypidError, StorageDown, StorageFull
 from pypid.core.model import Blob, SignedUrl, Span
 from pypid.core.tiering_rules import ARCHIVES
-from pypid.flow import World, start
+from pypid.flow import BytesBody, World, shielded, start
 from pypid.http_client.connections import HttpConnections, connections
 from pypid.http_client.faults import Fault
 from pypid.http_client.trust import Trust, certificates
-from pypid.ports import Blobs, Body, Describing
+from pypid.ports import Blobs, Body, Describing, Duplicating
 
 CONNECTING = 10.0
 """Maximum seconds to make a connection."""
@@ -166,6 +166,30 @@ class S3Blobs:
                     "store can do"
                 )
             return await self._writer.write(key, body, replace=replace, metadata=description)
+
+    async def duplicate(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool = False,
+        tell: Callable[[int], object] | None = None,
+    ) -> Blob:
+        """Copy the object inside the bucket, whatever its size. Few stores copy only if absent, so
+        an empty object takes the key first; a failed copy removes it.
+        """
+        self._must_be_possible(source)
+        must_be_key(target)
+        if not replace:
+            await self.stat(source)  # first: a missing source takes no key
+            await self.write(target, BytesBody(b""))
+        try:
+            await self.classes.copy(source, target)
+        except (PypidError, CancelledError):
+            if not replace:
+                await shielded(self.delete(target))
+            raise
+        return await self.stat(target)
 
     async def delete(self, key: str) -> None:
         if not self._is_possible(key):
@@ -390,3 +414,4 @@ def _front(settings: S3Settings) -> CloudFront | None:
 
 _: type[Blobs] = S3Blobs
 _also: type[Describing] = S3Blobs
+_duplicating: type[Duplicating] = S3Blobs

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -372,8 +372,3 @@ def write_dump(document: Mapping[str, Any]) -> bytes:
 def words_of(*, write: bool) -> list[str]:
     """Return a right in pypicloud's words."""
     return ["read", "write"] if write else ["read"]
-
-
-def sorted_rights(rights: Iterable[Right]) -> tuple[Right, ...]:
-    """Return the rights sorted by project, kind and name."""
-    return tuple(sorted(rights, key=lambda right: (right.project, right.whom.value, right.name)))

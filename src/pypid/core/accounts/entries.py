@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
 
 from attrs import field, frozen
 
+from pypid.core.accounts.owners import account_id
 from pypid.core.model import File
 from pypid.core.permissions import Identity, Scope
 
+_UNIX_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 TOKEN_USER = "__token__"
 """The user of a `Credential` whose password is a token (as on the public index)."""
 SESSION_USER = "__session__"
@@ -45,6 +47,11 @@ class Account:
     sessions begun before it.
     """
 
+    @property
+    def id(self) -> str:
+        """What identifies the account: not the name alone, which another account may get later."""
+        return account_id("sql", self.name, str((self.created - _UNIX_EPOCH) // _MICROSECOND))
+
 
 @frozen(kw_only=True)
 class Token:
@@ -68,6 +75,8 @@ class Token:
     used_from: str = ""
     revoked: datetime | None = None
     publisher: bool = False
+    as_user: str | None = None
+    """The user who becomes the owner of projects that a `publisher` publishes first."""
 
 
 @frozen
@@ -115,8 +124,17 @@ class AuditEntry:
     """The id of the token, if the request used one."""
     details: Mapping[str, str] = MappingProxyType({})
     """Additional data; never a secret."""
+    index: str = ""
+    """The named index that was changed; empty: the default index, or no index."""
     serial: int = 0
     """Position in the log; 0 before the entry is written."""
+
+
+def counted_name(index: str, project: str) -> str:
+    """Return the name under which downloads of a project are counted: ``INDEX/PROJECT`` for those
+    below a named index.
+    """
+    return f"{index}/{project}" if index else project
 
 
 @frozen(kw_only=True)
@@ -126,6 +144,7 @@ class DownloadEntry:
     when: datetime
     sha256: str
     project: str
+    """The project, or ``INDEX/PROJECT`` (`counted_name`)."""
     filename: str
     who: str
     """The user; ``anonymous`` for a client without credentials."""
@@ -135,13 +154,17 @@ class DownloadEntry:
     """Its number in the download log, ascending; 0 before it is stored."""
 
     @classmethod
-    def of(cls, file: File, who: Identity, where: str | None, when: datetime) -> DownloadEntry:
-        """Return the entry of a download of a file with a known digest."""
+    def of(
+        cls, file: File, who: Identity, where: str | None, when: datetime, index: str = ""
+    ) -> DownloadEntry:
+        """Return the entry of a download of a file with a known digest, requested below a named
+        index if there is one.
+        """
         assert file.sha256 is not None
         return cls(
             when=when,
             sha256=file.sha256,
-            project=file.project,
+            project=counted_name(index, file.project),
             filename=file.filename,
             who=who.user or "anonymous",
             where=where or "",

@@ -4,15 +4,22 @@ rules that follow from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from types import MappingProxyType
 
 from attrs import evolve, frozen
 
 from pypid.core.errors import BadName
+from pypid.core.packaging.globs import (
+    GlobTable,
+    NameSet,
+    ProjectGlob,
+    ProjectPattern,
+    is_glob,
+    project_glob,
+)
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import NOBODY, Grants, Principals, account_name
+from pypid.core.permissions import NOBODY, Grants, Principals, ProjectRules, account_name
 
 
 class Whom(Enum):
@@ -27,6 +34,9 @@ class Whom(Enum):
 NAMED = frozenset({Whom.USER, Whom.GROUP})
 """The kinds that need a name."""
 
+RightKey = tuple[ProjectPattern, Whom, str]
+"""The key of a right: there is at most one for each."""
+
 
 @frozen
 class Right:
@@ -34,10 +44,15 @@ class Right:
     else empty.
     """
 
-    project: ProjectName
+    project: ProjectPattern
     whom: Whom
     name: str = ""
     write: bool = False
+
+    @property
+    def key(self) -> RightKey:
+        """Project, kind and name."""
+        return self.project, self.whom, self.name
 
     @property
     def text(self) -> str:
@@ -45,16 +60,21 @@ class Right:
         return "rw" if self.write else "r"
 
 
-def grants_of(rights: Iterable[Right]) -> Mapping[ProjectName, Grants]:
-    """Return the rules of each project that has rights, from all its rights together."""
-    readers: dict[ProjectName, list[Right]] = {}
+def sorted_rights(rights: Iterable[Right]) -> tuple[Right, ...]:
+    """Return the rights sorted by project, kind and name."""
+    return tuple(sorted(rights, key=lambda right: (right.project, right.whom.value, right.name)))
+
+
+def grants_of(rights: Iterable[Right]) -> ProjectRules:
+    """Return the rule of each project and glob that has rights, from all its rights together."""
+    readers: dict[ProjectPattern, list[Right]] = {}
     for right in rights:
         readers.setdefault(right.project, []).append(right)
     found = {
         name: Grants(_principals(these), _principals(right for right in these if right.write))
         for name, these in readers.items()
     }
-    return MappingProxyType(found)
+    return ProjectRules.of(found)
 
 
 def _principals(rights: Iterable[Right]) -> Principals:
@@ -78,22 +98,28 @@ def parse_right(key: str, value: str) -> Right:
     """Parse one line of ``[projects]``. Raises `ValueError` with all reasons.
 
     ``<project>.user.<name> = r``: cut at the first ``.user.`` or ``.group.``, else at the last
-    ``.everyone`` or ``.authenticated``; to the left is the project's name, to the right the user's
-    or group's, dots included.
+    ``.everyone`` or ``.authenticated``; to the left is the project's name or a glob, to the right
+    the user's or group's name, dots included.
     """
     problems = []
     if value not in ("r", "rw"):
         problems.append(f"invalid value {value[:80]!r} (allowed: r, rw)")
     try:
         project, whom, name = _cut(key)
-        right = Right(
-            project_name(project), whom, account_name(name) if whom in NAMED else "", value == "rw"
-        )
+        pattern = project_pattern(project)
+        right = Right(pattern, whom, account_name(name) if whom in NAMED else "", value == "rw")
     except (ValueError, BadName) as error:
         problems.append(str(error))
     if problems:
         raise ValueError("; ".join(problems))
     return right
+
+
+def project_pattern(text: str) -> ProjectPattern:
+    """Return the normalised name of a project, or the normalised glob. Raises `BadName`,
+    `ValueError` with the reason for a glob.
+    """
+    return project_glob(text) if is_glob(text) else project_name(text)
 
 
 def _cut(key: str) -> tuple[str, Whom, str]:
@@ -124,8 +150,28 @@ def repeated(rights: Mapping[str, Right]) -> Mapping[str, str]:
     return {key: other for key, other in earlier.items() if other != key}
 
 
-def claimed(projects: Mapping[ProjectName, Grants]) -> frozenset[ProjectName]:
-    """Return the projects that are local by their rules, even if nothing is published yet: a user
-    may write them.
+def on_names(rights: Sequence[Right], names: Iterable[ProjectName]) -> Sequence[Right]:
+    """Return rights on exact names that have the same effect for the projects `names`: a name
+    without rights of its own gets those of the most specific glob.
     """
-    return frozenset(name for name, grants in projects.items() if grants.write != NOBODY)
+    globs: dict[ProjectGlob, list[Right]] = {}
+    exact = [right for right in rights if not is_glob(right.project)]
+    for right in rights:
+        if is_glob(right.project):
+            globs.setdefault(ProjectGlob(right.project), []).append(right)
+    table, own = GlobTable(globs), {right.project for right in exact}
+    for name in names:
+        if name not in own:
+            exact += [evolve(right, project=name) for right in table.of(name) or ()]
+    return exact
+
+
+def claimed(rules: ProjectRules) -> NameSet:
+    """Return the projects that are local by the rules, even if nothing is published yet: those that
+    some user may publish. A name that matches a glob with a right to publish is local even if a
+    more specific rule lets no user publish it.
+    """
+    all_rules = (rules.names, rules.globs.values)
+    return NameSet.of(
+        key for each in all_rules for key, grants in each.items() if grants.write != NOBODY
+    )

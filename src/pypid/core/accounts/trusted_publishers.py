@@ -1,9 +1,9 @@
 """Trusted publishing: the rules of ``[issuer:*] allow``, and the projects that the claims of an
 identity token may publish.
 
-A rule is ``<project glob> <claim>=<value glob> <claim>=<value glob> ...``: all its claims must
-match. A rule that lets strangers publish is refused: any user can get a token from GitHub, so a
-rule must at least name the owner of the repository.
+A rule is ``<project glob> <claim>=<value glob> <claim>=<value glob> ... [as_user=<user>]``: all its
+claims must match. A rule that lets strangers publish is refused: any user can get a token from
+GitHub, so a rule must at least name the owner of the repository.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from attrs import frozen
 from pypid.core.configuration.ini import printable
 from pypid.core.configuration.value_kinds import GLOB
 from pypid.core.errors import shortened
+from pypid.core.permissions import account_name
 
+AS_USER = "as_user="
 LONGEST_USER = 200
 """Maximum characters of the text that identifies a workflow in lists and in the audit log."""
 REPORTED_CLAIMS = (
@@ -118,10 +120,13 @@ def _text(value: object) -> str | None:
 
 @frozen
 class Allowance:
-    """One rule: a token that meets all conditions may publish the projects that match the glob."""
+    """One rule: a token that meets all conditions may publish the projects that match the glob.
+    Projects that its client publishes first belong to `as_user`.
+    """
 
     projects: str
     conditions: tuple[ClaimCondition, ...]
+    as_user: str | None = None
 
     def fits(self, claims: Mapping[str, Any]) -> bool:
         """Return whether the claims meet all the conditions."""
@@ -144,7 +149,10 @@ def parse_allowance(text: str, forge: Forge) -> Allowance:
         raise ValueError(
             f"{shortened(printable(projects))!r} is no glob of projects; allowed: {GLOB.allowed}"
         ) from None
-    conditions = tuple(_condition(word) for word in rest)
+    users = [word.removeprefix(AS_USER) for word in rest if word.startswith(AS_USER)]
+    if len(users) > 1:
+        raise ValueError(f"{AS_USER} is given twice; a rule names one user")
+    conditions = tuple(_condition(word) for word in rest if not word.startswith(AS_USER))
     claims = [condition.claim for condition in conditions]
     twice = next((claim for claim in claims if claims.count(claim) > 1), None)
     if twice is not None:
@@ -152,7 +160,7 @@ def parse_allowance(text: str, forge: Forge) -> Allowance:
             f"{twice} is there twice, and both would have to fit; write a line for each"
         )
     _require_owner(conditions, forge)
-    return Allowance(projects, conditions)
+    return Allowance(projects, conditions, account_name(users[0]) if users else None)
 
 
 def _condition(word: str) -> ClaimCondition:
@@ -228,6 +236,20 @@ def allowed_projects(allowances: Iterable[Allowance], claims: Mapping[str, Any])
     rules' order; empty: none.
     """
     return tuple(dict.fromkeys(each.projects for each in allowances if each.fits(claims)))
+
+
+def user_of(allowances: Iterable[Allowance], claims: Mapping[str, Any]) -> str | None:
+    """Return the user for whom a client with these verified claims publishes; None if the matching
+    rules do not all name the same user.
+    """
+    users = {each.as_user for each in allowances if each.fits(claims)}
+    return users.pop() if len(users) == 1 else None
+
+
+def users_of(name: str, url: str | None, lines: Sequence[str]) -> frozenset[str]:
+    """Return the users whom the rules of a section ``[issuer:<name>]`` name."""
+    rules = [parse_allowance(line, forge_of(name, url or "")) for line in lines]
+    return frozenset(rule.as_user for rule in rules if rule.as_user is not None)
 
 
 def publisher_of(issuer: str, subject: str) -> str:

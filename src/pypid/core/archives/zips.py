@@ -104,6 +104,10 @@ def zip_entries(file: BinaryIO, findings: MemberProblems) -> list[ZipEntry]:
     return _read_directory(file, zip_end(file, findings))
 
 
+def _size_text(limit: int) -> str:
+    return f"{limit >> 20} MiB" if limit >> 20 else f"{limit >> 10} KiB"
+
+
 def read_entry(file: BinaryIO, entry: ZipEntry, limit: int) -> bytes:
     """Return the unpacked bytes of a member. Raises `UnusableArchive` above `limit` bytes or if
     they differ from what the directory says.
@@ -111,7 +115,7 @@ def read_entry(file: BinaryIO, entry: ZipEntry, limit: int) -> bytes:
     shown = repr(shortened(entry.name))
     if entry.unpacked > limit or entry.packed > limit + (limit >> 4) + 64:
         raise UnusableArchive(
-            f"{shown} is larger than the {limit >> 20} MiB that are allowed for it."
+            f"{shown} is larger than the {_size_text(limit)} that are allowed for it."
         )
     data = _packed(file, entry, entry.packed)
     if entry.method == _DEFLATED:

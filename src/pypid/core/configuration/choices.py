@@ -66,6 +66,13 @@ class NewProjects(Enum):
     ASK = "ask"
 
 
+class Owners(Enum):
+    """Owners of new local projects."""
+
+    UPLOADER = "uploader"
+    NONE = "none"
+
+
 class AccessStore(Enum):
     """Sources of users and their rights."""
 
@@ -96,6 +103,12 @@ class Linking(Enum):
 
     LINK = "link"
     COPY = "copy"
+
+
+class Experiment(Enum):
+    """Features that follow drafts and may change or go away."""
+
+    VARIANTS = "variants"
 
 
 class Level(Enum):

@@ -10,11 +10,13 @@ from collections.abc import Set as AbstractSet
 from attrs import frozen
 
 from pypid.core.accounts.rights import NAMED, Whom
+from pypid.core.accounts.trusted_publishers import users_of
 from pypid.core.configuration.checks import nearest
 from pypid.core.configuration.choices import AccessStore
 from pypid.core.configuration.corrections import has_comment
 from pypid.core.configuration.ini import printable
-from pypid.core.configuration.keys import SECTIONS, keys
+from pypid.core.configuration.keys import INDEX, ISSUER, SECTIONS, IndexKeys, keys
+from pypid.core.configuration.named_upstreams import never_asked, overlaps
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import ConfigProblem
 from pypid.core.permissions import Principals
@@ -76,6 +78,12 @@ def _without_effect(config: Config) -> Iterator[ConfigProblem]:
     if upstream.cooldown_fixes and not (advisories.source or advisories.own):
         message = "it has no effect without [advisories] source: nothing says what a version fixes"
         yield problem_at(config, "upstream", "cooldown_fixes", message)
+    published = {right.project for right in config.projects.values() if right.write}
+    for section, key, advice in (
+        *never_asked(upstream, config.upstreams, published - set(upstream.allow_mixed)),
+        *overlaps(upstream, config.upstreams),
+    ):
+        yield problem_at(config, section, key, advice)
 
 
 def _unknown_names(config: Config, names: AccountNames) -> Iterator[ConfigProblem]:
@@ -106,6 +114,14 @@ def _named(config: Config) -> Iterable[tuple[str, str, AbstractSet[str], Abstrac
             if isinstance(value, Principals):
                 yield section, key, value.users, value.groups
     yield "access", "admins", frozenset(config.access.admins), frozenset()
+    for index_name, index in config.indexes.items():
+        for key in keys(IndexKeys):
+            value = getattr(index, key)
+            if isinstance(value, Principals):
+                yield INDEX + index_name, key, value.users, value.groups
+    for issuer_name, issuer in config.issuers.items():
+        users = users_of(issuer_name, issuer.url, issuer.allow)
+        yield ISSUER + issuer_name, "allow", users, frozenset()
     for group, members in config.groups.items():
         yield "groups", group, frozenset(members), frozenset()
     for rule, right in config.projects.items():

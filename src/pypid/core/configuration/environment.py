@@ -12,16 +12,20 @@ from attrs import frozen
 
 from pypid.core.configuration.former_names import renamed, spellings
 from pypid.core.configuration.ini import IniEntry, printable
-from pypid.core.configuration.keys import FREE, ISSUER, SECTIONS, IssuerSettings, keys
+from pypid.core.configuration.keys import FAMILIES, FREE, ISSUER, SECTIONS, keys
 from pypid.core.configuration.lookup import VARIABLE as CONFIG_FILE
 from pypid.core.errors import ConfigProblem
 
 PREFIX = "PYPID_"
-_ISSUER = re.compile(
-    rf"PYPID_ISSUER_(?P<name>.+?)"
-    rf"_({'|'.join(key.upper() for key in keys(IssuerSettings))})(_FILE)?\Z",
-    re.DOTALL,
-)
+_NAMED = {
+    prefix: re.compile(
+        rf"PYPID_{prefix[:-1].upper()}_(?P<name>.+?)"
+        rf"_({'|'.join(key.upper() for key in keys(section))})(_FILE)?\Z",
+        re.DOTALL,
+    )
+    for prefix, section in FAMILIES.items()
+}
+"""The variables of sections with a free name, by the prefix of the section."""
 
 
 @frozen
@@ -60,19 +64,19 @@ def no_files(path: str) -> str:
 
 
 def read(
-    environ: Mapping[str, str], issuers: Iterable[str], read_file: Callable[[str], str]
+    environ: Mapping[str, str], named: Iterable[str], read_file: Callable[[str], str]
 ) -> Variables:
     """Return the values of the variables.
 
-    `issuers` are the ``issuer:`` sections of the file; a variable may add another one. Variables
-    that do not begin with ``PYPID_`` are ignored.
+    `named` are the sections of the file with a free name (`FAMILIES`); a variable may add another
+    one. Variables that do not begin with ``PYPID_`` are ignored.
     """
     values = {
         name: value
         for name, value in sorted(environ.items())
         if name.startswith(PREFIX) and name != CONFIG_FILE
     }
-    names = _names([*issuers, *_issuers(values)])
+    names = _names([*named, *_added(values)])
     entries: dict[tuple[str, str], IniEntry] = {}
     problems: list[ConfigProblem] = []
     notes: list[str] = []
@@ -100,10 +104,12 @@ def read(
     return Variables(entries, tuple(problems), tuple(notes))
 
 
-def _names(issuers: Iterable[str]) -> dict[str, _Variable]:
+def _names(named: Iterable[str]) -> dict[str, _Variable]:
     """Return the variables by all their names."""
     places = [(section, key) for section, declared in SECTIONS.items() for key in keys(declared)]
-    places += [(issuer, key) for issuer in dict.fromkeys(issuers) for key in keys(IssuerSettings)]
+    for section in dict.fromkeys(named):
+        prefix = section.partition(":")[0] + ":"
+        places += [(section, key) for key in keys(FAMILIES[prefix])]
     names: dict[str, _Variable] = {}
     # files after all keys: cloudfront_key_file is a key, not the file of another one
     for suffix in ("", "_FILE"):
@@ -117,11 +123,16 @@ def _names(issuers: Iterable[str]) -> dict[str, _Variable]:
     return names
 
 
-def _issuers(environ: Iterable[str]) -> list[str]:
+def _added(environ: Iterable[str]) -> list[str]:
     """Return the sections that variables name; the caller puts those of the file first, which win
     over another spelling.
     """
-    return [ISSUER + match["name"].lower() for match in map(_ISSUER.match, environ) if match]
+    return [
+        prefix + (name if prefix == ISSUER else name.replace("_", "-"))
+        for variable_name in environ
+        for prefix, pattern in _NAMED.items()
+        if (match := pattern.match(variable_name)) and (name := match["name"].lower())
+    ]
 
 
 def _unknown(name: str, names: Mapping[str, _Variable]) -> str:
@@ -132,6 +143,7 @@ def _unknown(name: str, names: Mapping[str, _Variable]) -> str:
     advice = (
         f"did you mean {names[close[0]].name if close[0] in names else close[0]}?"
         if close
-        else f"{PREFIX}<SECTION>_<KEY> is allowed, for the sections {' '.join(SECTIONS)}"
+        else f"{PREFIX}<SECTION>_<KEY> is allowed, for the sections {' '.join(SECTIONS)} "
+        "index_<name> upstream_<name>"
     )
     return f"unknown variable; {advice}"

@@ -11,9 +11,19 @@ from attrs import evolve, frozen
 
 from pypid.core.accounts.rights import Right
 from pypid.core.configuration.ini import printable
-from pypid.core.configuration.keys import FREE, ISSUER, SECTIONS, Key, keys
+from pypid.core.configuration.keys import (
+    FREE,
+    INDEX,
+    ISSUER,
+    SECTIONS,
+    UPSTREAM,
+    IndexKeys,
+    Key,
+    keys,
+)
 from pypid.core.configuration.parse import Config
 from pypid.core.configuration.value_kinds import without_userinfo
+from pypid.core.indexes import IndexSettings
 
 SET = "(set)"
 """Stands for a secret that is set."""
@@ -74,8 +84,16 @@ def sections(config: Config, read: Config | None = None) -> tuple[SettingSection
 def _sections(config: Config, read: Config) -> Iterator[SettingSection]:
     for name in SECTIONS:
         yield _declared(config, name, getattr(config, name), getattr(read, name))
+        if name == "upstream":
+            for upstream, settings in config.upstreams.items():
+                there = read.upstreams.get(upstream, settings)
+                yield _declared(config, UPSTREAM + upstream, settings, there)
         if name == "access":
             yield from (_free(config, free) for free in FREE)
+    for name, index in config.indexes.items():
+        yield _declared(
+            config, INDEX + name, _keys_of(index), _keys_of(read.indexes.get(name, index))
+        )
     for name, issuer in config.issuers.items():
         yield _declared(config, ISSUER + name, issuer, issuer)
 
@@ -94,6 +112,10 @@ def _declared(config: Config, name: str, section: Any, read: Any) -> SettingSect
             for key, declared in keys(type(section)).items()
         ),
     )
+
+
+def _keys_of(settings: IndexSettings) -> IndexKeys:
+    return IndexKeys(**{key: getattr(settings, key) for key in keys(IndexKeys)})
 
 
 def _free(config: Config, name: str) -> SettingSection:
@@ -136,7 +158,15 @@ def _by_reload(section: str, key: str) -> bool:
     """Return whether a reload (`wiring.reload.reload`) applies the key."""
     if (section, key) in _LASTING:
         return False
-    return section in (*FREE, "access") or section.startswith(ISSUER) or (section, key) in _LIVE
+    by_prefix = section.startswith((ISSUER, INDEX))
+    return by_prefix or section in (*FREE, "access") or (section, key) in _LIVE
+
+
+def indexes_wait(started: Config, read: Config) -> bool:
+    """Return whether the named indexes of `read` take effect at a restart only: they may choose
+    upstreams, and a reload opens none.
+    """
+    return set(started.upstreams) != set(read.upstreams)
 
 
 def _after_reload(started: Config, read: Config) -> Config:
@@ -151,6 +181,7 @@ def _after_reload(started: Config, read: Config) -> Config:
         groups=read.groups,
         projects=read.projects,
         issuers=read.issuers,
+        indexes=started.indexes if indexes_wait(started, read) else read.indexes,
         access=evolve(read.access, backend=started.access.backend, url=started.access.url),
         log=evolve(started.log, level=read.log.level),
         server=evolve(started.server, metrics=read.server.metrics),

@@ -8,7 +8,7 @@ documentation (reStructuredText), and whether it is secret.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from pypid.core.configuration.choices import (
     BlockedAdvisories,
     CatalogStore,
     Encryption,
+    Experiment,
     Layout,
     Level,
     Linking,
@@ -31,10 +32,12 @@ from pypid.core.configuration.choices import (
     Mode,
     Needed,
     NewProjects,
+    Owners,
     Registration,
     StorageBackend,
     Tls,
 )
+from pypid.core.configuration.index_kinds import BLOCKS, DEVPI_INDEXES, GATES, INDEX_NAMES, MOMENT
 from pypid.core.configuration.value_kinds import (
     ValueKind,
     choice,
@@ -45,6 +48,7 @@ from pypid.core.configuration.value_kinds import (
     size,
 )
 from pypid.core.cooldown import Cooldown
+from pypid.core.packaging.block_spec import BlockSpec
 from pypid.core.permissions import Principals
 from pypid.core.publisher_rules import Ratchet, RequiredPublisher
 
@@ -217,6 +221,14 @@ class ServerSettings:
         (
             "Answer repeated requests from memory, before routing. ``no`` sends all requests "
             "through the routes."
+        ),
+    )
+    experimental: tuple[Experiment, ...] = key(
+        several(choice(Experiment)),
+        "",
+        (
+            "Features that follow drafts and may change in any release. ``variants``: accept "
+            "uploads of variant wheels (PEP 825)."
         ),
     )
     state: str | None = key(
@@ -405,6 +417,14 @@ class UpstreamSettings:
             "Empty: the public Python Package Index."
         ),
     )
+    upstreams: tuple[str, ...] = key(
+        several(value_kinds.UPSTREAM_NAME),
+        "",
+        (
+            "The upstreams of the index, in order: names of ``[upstream:<name>]`` sections, and "
+            "``public`` for ``url``. Empty: all sections, and ``public``."
+        ),
+    )
     file_hosts: tuple[str, ...] = key(
         several(value_kinds.HOST),
         PUBLIC_FILES,
@@ -529,6 +549,67 @@ class UpstreamSettings:
 
 
 @frozen(kw_only=True)
+class NamedUpstreamSettings:
+    """A further upstream index for some names: one section for each, with a name after the colon.
+
+    A key that is not set has the value of the same key in `[upstream]`.
+    """
+
+    url: tuple[str, ...] = key(
+        several(value_kinds.INDEX_URL),
+        "",
+        "Simple API addresses of the upstream; the first that has a project wins. Required.",
+    )
+    only: tuple[str, ...] = key(
+        _GLOBS,
+        "",
+        (
+            "Names and globs of its projects. pypid requests them from this upstream, and from no "
+            "other one. Required."
+        ),
+    )
+    exclusive: bool = key(
+        value_kinds.BOOLEAN,
+        "no",
+        (
+            "Never request the names in ``only`` from the public index, also for indexes that do "
+            "not use this upstream. Set it for private names."
+        ),
+    )
+    credentials: str | None = key(
+        optional(value_kinds.CREDENTIALS),
+        "",
+        "``user:password`` for ``url``. pypid sends it to the origin of ``url`` only.",
+        secret=True,
+    )
+    cooldown: Cooldown | None = key(
+        optional(value_kinds.COOLDOWN),
+        "",
+        "The minimum age of its files, or the last day of their upload, with exceptions.",
+    )
+    file_hosts: tuple[str, ...] = key(
+        several(value_kinds.HOST),
+        "",
+        (
+            "Hosts that serve its files, in addition to the hosts of ``url``: ``host``, "
+            "``host:port`` or globs."
+        ),
+    )
+    ca_certificates: str | None = key(
+        _PATH, "", "PEM file with certificate authorities in addition to the system's."
+    )
+    timeout: timedelta | None = key(
+        optional(duration("1s")), "", "How long pypid waits for the next byte of a response."
+    )
+    ttl: timedelta | None = key(
+        optional(duration()), "", "How long a page is fresh. Then pypid revalidates it."
+    )
+    require_hashes: bool | None = key(
+        optional(value_kinds.BOOLEAN), "", "Hide files that are listed without a hash."
+    )
+
+
+@frozen(kw_only=True)
 class AccessSettings:
     """Access rules for projects without rules of their own, and the sources of users."""
 
@@ -584,6 +665,24 @@ class AccessSettings:
         (
             "The right on the project that ``delete`` also requires, for projects without rights "
             "of their own."
+        ),
+    )
+    owners: Owners = key(
+        choice(Owners),
+        "none",
+        (
+            "``uploader``: the user who first publishes a project owns it. ``write`` then lets "
+            "users publish new projects and projects without an owner, not change projects of "
+            "others."
+        ),
+    )
+    gates: tuple[str, ...] = key(
+        GATES,
+        "",
+        (
+            "What a release needs before it is promoted to the default index: ``attested``, "
+            "``no-critical-advisory``, ``approved-by:<token>``, ``approved-by:<user>/<token>``. "
+            "See :doc:`/guides/promotions`."
         ),
     )
     admins: tuple[str, ...] = key(several(value_kinds.USER), "", "Users who administer the index.")
@@ -684,7 +783,131 @@ class IssuerSettings:
     )
     audience: str = key(value_kinds.TEXT, "pypid", "The audience that tokens must name.")
     allow: tuple[str, ...] = key(
-        value_kinds.LINES, "", "Rules, one per line: ``<project glob> <claim>=<value glob> ...``"
+        value_kinds.LINES,
+        "",
+        (
+            "Rules, one per line: ``<project glob> <claim>=<value glob> ... [as_user=<user>]``. "
+            "``as_user`` owns new projects (``[access] owners``)."
+        ),
+    )
+
+
+@frozen(kw_only=True)
+class IndexKeys:
+    """A named index, served below ``/<name>/``: one section for each, with its name after the
+    colon.
+    """
+
+    bases: tuple[str, ...] = key(
+        INDEX_NAMES,
+        "default",
+        (
+            "The indexes where pypid looks up projects that this index does not have, in order: "
+            "names of indexes, ``default``, and ``public`` for the upstream indexes alone; or "
+            "``none``."
+        ),
+    )
+    read: Principals | None = key(
+        optional(value_kinds.PRINCIPALS),
+        "",
+        "Users who may see the index and download from it. Empty: as in ``[access]``.",
+    )
+    write: Principals | None = key(
+        optional(value_kinds.PRINCIPALS),
+        "",
+        "The only users who may publish, yank and unyank there, also if rights on a project or its "
+        "ownership say otherwise. Empty: as in ``[access]``.",
+    )
+    delete: Principals | None = key(
+        optional(value_kinds.PRINCIPALS),
+        "",
+        "Users who may delete files, releases and projects there. Empty: as in ``[access]``.",
+    )
+    owners: Owners | None = key(
+        optional(choice(Owners)),
+        "",
+        "Who owns a new project of the index. Empty: as in ``[access]``.",
+    )
+    volatile: bool = key(
+        value_kinds.BOOLEAN,
+        "no",
+        "Users who may publish to the index may also overwrite and delete its files.",
+    )
+    allow: tuple[str, ...] = key(
+        _GLOBS, "*", "Names and globs of the inherited projects that the index shows."
+    )
+    deny: tuple[str, ...] = key(
+        _GLOBS, "", "Names and globs of inherited projects that the index hides."
+    )
+    block: tuple[BlockSpec, ...] = key(
+        BLOCKS,
+        "",
+        (
+            "Projects, and versions of them, whose inherited files the index hides, in addition "
+            "to the blocks of the server."
+        ),
+    )
+    allow_mixed: tuple[str, ...] = key(
+        _GLOBS,
+        "",
+        (
+            "Projects whose page lists the files of the index and of its bases together. pypid "
+            "may send these names upstream."
+        ),
+    )
+    merge: tuple[str, ...] = key(
+        _GLOBS,
+        "",
+        (
+            "Projects whose page lists the local files of the index and of all its bases "
+            "together. Upstream files are added only for the projects in ``allow_mixed``."
+        ),
+    )
+    cooldown: Cooldown | None = key(
+        optional(value_kinds.COOLDOWN),
+        "",
+        (
+            "The minimum age of upstream files in the index, in addition to ``[upstream] "
+            "cooldown``. Empty: no additional wait."
+        ),
+    )
+    require: tuple[RequiredPublisher, ...] = key(
+        several(value_kinds.REQUIRED_PUBLISHER),
+        "",
+        (
+            "The publishers of projects, as in ``[trust] require`` and in addition to it. Of these "
+            "projects, the index shows local files with a verified attestation by such a publisher "
+            "only, and refuses other uploads."
+        ),
+    )
+    upstreams: tuple[str, ...] | None = key(
+        optional(INDEX_NAMES),
+        "",
+        (
+            "The upstreams of the index, in order: names of ``[upstream:<name>]`` sections, and "
+            "``public``; or ``none``. Empty: those of the default index."
+        ),
+    )
+    gates: tuple[str, ...] = key(
+        GATES,
+        "",
+        (
+            "What a release needs before it is promoted to this index, as in ``[access] gates``, "
+            "which does not apply to it."
+        ),
+    )
+    expires: datetime | None = key(
+        optional(MOMENT),
+        "",
+        "When the index ends: its last day, or a time (UTC). Empty: never.",
+    )
+    devpi: tuple[str, ...] = key(
+        DEVPI_INDEXES,
+        "",
+        (
+            "The indexes of a devpi-server that this index replaces: pypid redirects their URLs "
+            "(``/alice/dev/+simple/``) to it."
+        ),
     )
 
 
@@ -692,6 +915,12 @@ class IssuerSettings:
 class PublishSettings:
     """Export of the index as static files."""
 
+    index: str | None = key(
+        _TEXT,
+        "",
+        "The name of an ``[index:<name>]`` section: the index that is exported. Empty: the one at "
+        "the root.",
+    )
     as_user: str | None = key(
         optional(value_kinds.USER),
         "",
@@ -803,7 +1032,13 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
 """The sections with fixed names; each is a field of `Config`."""
 
 ISSUER = "issuer:"
-"""Prefix of the names of `IssuerSettings` sections."""
+UPSTREAM = "upstream:"
+INDEX = "index:"
+
+FAMILIES: Mapping[str, type[Any]] = MappingProxyType(
+    {ISSUER: IssuerSettings, UPSTREAM: NamedUpstreamSettings, INDEX: IndexKeys}
+)
+"""The sections with a free name after the colon, by their prefix."""
 
 FREE = ("users", "groups", "projects")
 """Sections whose keys are names that users choose. They come from the file only."""

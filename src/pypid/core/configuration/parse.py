@@ -32,16 +32,21 @@ from pypid.core.configuration.choices import AccessStore, StorageBackend
 from pypid.core.configuration.former_names import Renaming
 from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.configuration.keys import (
+    FAMILIES,
     FREE,
+    INDEX,
     ISSUER,
     SECTIONS,
+    UPSTREAM,
     AccessSettings,
     AdvisorySettings,
     CatalogSettings,
+    IndexKeys,
     IssuerSettings,
     Key,
     LdapSettings,
     LogSettings,
+    NamedUpstreamSettings,
     PublishSettings,
     RemoteSettings,
     ServerSettings,
@@ -50,9 +55,16 @@ from pypid.core.configuration.keys import (
     UpstreamSettings,
     keys,
 )
+from pypid.core.configuration.named_upstreams import misfits_of_upstreams, name_problem
 from pypid.core.configuration.value_kinds import USER, parse_hash, several
 from pypid.core.errors import BadConfig, ConfigProblem
 from pypid.core.export_request import misfits_of_publish
+from pypid.core.indexes import (
+    IndexSettings,
+    is_index_name,
+    misfits_of_indexes,
+    settings_of_section,
+)
 from pypid.core.permissions import account_name
 from pypid.core.pypicloud import is_pypicloud
 
@@ -96,6 +108,10 @@ class Config:
     """The rules of projects, by their keys."""
     issuers: Mapping[str, IssuerSettings] = _NONE
     """Issuers by the name after ``issuer:``."""
+    upstreams: Mapping[str, NamedUpstreamSettings] = _NONE
+    """Further upstream indexes by the name after ``upstream:``, in their order."""
+    indexes: Mapping[str, IndexSettings] = _NONE
+    """Named indexes by the name after ``index:``."""
     source: str = "pypid.ini"
     """The name of the configuration file."""
     origins: Mapping[tuple[str, str], str] = field(default=_NONE, repr=False, eq=False)
@@ -179,7 +195,7 @@ def parse_with_problems(
     judge.names(document)
     entries = {name: dict(section.entries) for name, section in document.sections.items()}
     variables = environment.read(
-        environ, (name for name in entries if name.startswith(ISSUER)), read_file
+        environ, (name for name in entries if name.startswith(tuple(FAMILIES))), read_file
     )
     judge.problems.extend(variables.problems)
     # the environment wins over the file, the command line over both
@@ -223,19 +239,16 @@ class _Judge:
             here = IniEntry("", self.filename, section.line)
             if name in FREE:
                 continue
-            if name.startswith(ISSUER):
-                if len(name.split(maxsplit=1)) != 1 or name == ISSUER or not name.isprintable():
-                    self.problem(
-                        name,
-                        None,
-                        here,
-                        "a name without white space follows the colon, as in [issuer:github]",
-                    )
-                declared = keys(IssuerSettings)
+            family = next((prefix for prefix in FAMILIES if name.startswith(prefix)), None)
+            if family is not None:
+                problem = name_problem(family, name.removeprefix(family))
+                if problem is not None:
+                    self.problem(name, None, here, problem)
+                declared = keys(FAMILIES[family])
             elif name in SECTIONS:
                 declared = keys(SECTIONS[name])
             else:
-                sections = [*SECTIONS, *FREE, ISSUER + "github"]
+                sections = [*SECTIONS, *FREE, *(f"{family}NAME" for family in FAMILIES)]
                 advice = (
                     nearest(name, sections, "[{}]")
                     or f"; known: {' '.join(f'[{known}]' for known in sections)}"
@@ -264,18 +277,25 @@ class _Judge:
                 "groups", by_section, _account(partial(value_of_kind, several(USER)))
             ),
             projects=self._free("projects", by_section, parse_right),
-            issuers=MappingProxyType(
-                {
-                    name.removeprefix(ISSUER): self._section(name, IssuerSettings, entries)
-                    for name, entries in by_section.items()
-                    if name.startswith(ISSUER)
-                }
-            ),
+            issuers=self._family(ISSUER, by_section),
+            upstreams=self._family(UPSTREAM, by_section),
+            indexes=_named_indexes(self._family(INDEX, by_section)),
             source=self.filename,
             origins=MappingProxyType(self.origins),
         )
         self._together(config, by_section)
         return config
+
+    def _family(
+        self, prefix: str, by_section: Mapping[str, Mapping[str, IniEntry]]
+    ) -> Mapping[str, Any]:
+        return MappingProxyType(
+            {
+                name.removeprefix(prefix): self._section(name, FAMILIES[prefix], entries)
+                for name, entries in by_section.items()
+                if name.startswith(prefix)
+            }
+        )
 
     def _section(self, name: str, section: type[Any], entries: Mapping[str, IniEntry]) -> Any:
         values = {}
@@ -335,12 +355,18 @@ class _Judge:
                 f"this is the rule {printable(other)!r} again; remove one of the two",
             )
         self._issuers(config.issuers, by_section)
+        self._upstreams(config, by_section)
+        for section, key, advice in misfits_of_indexes(
+            config.indexes, config.upstreams, config.storage.layout
+        ):
+            self.problem(section, key or None, by_section.get(section, {}).get(key), advice)
         of_publish = misfits_of_publish(
             config.publish,
             config.storage,
             config.server,
             config.access,
             frozenset(config.users),
+            config.indexes,
             self.filename,
         )
         for key, advice in of_publish:
@@ -366,6 +392,13 @@ class _Judge:
                     url,
                     f"this is [{ISSUER}{names[issuer.url]}]; put the rules together there",
                 )
+
+    def _upstreams(self, config: Config, by_section: Mapping[str, Mapping[str, IniEntry]]) -> None:
+        for section, key, advice in misfits_of_upstreams(
+            config.upstream, config.upstreams, config.storage.layout
+        ):
+            if all((each.section, each.key) != (section, key) for each in self.problems):
+                self.problem(section, key, by_section.get(section, {}).get(key), advice)
 
     def _secret(self, secret: str | None, entries: Mapping[str, IniEntry]) -> None:
         if secret is not None and len(secret) < SHORTEST_SECRET:
@@ -436,6 +469,12 @@ class _Judge:
                 )
                 if not is_bad:  # already reported
                     self.problem(name, key, entry or backend, advice)
+
+
+def _named_indexes(sections: Mapping[str, IndexKeys]) -> Mapping[str, IndexSettings]:
+    """Return the settings of the indexes; those with an invalid name are reported already."""
+    valid = {name: keys for name, keys in sections.items() if is_index_name(name)}
+    return MappingProxyType({name: settings_of_section(name, each) for name, each in valid.items()})
 
 
 def _account(read: Callable[[str], Any]) -> Callable[[str, str], Any]:

@@ -11,7 +11,16 @@ from attrs import frozen
 
 from pypid.core.configuration.environment import PREFIX, variable
 from pypid.core.configuration.former_names import FORMER_NAMES
-from pypid.core.configuration.keys import ISSUER, SECTIONS, IssuerSettings, keys
+from pypid.core.configuration.keys import (
+    INDEX,
+    ISSUER,
+    SECTIONS,
+    UPSTREAM,
+    IndexKeys,
+    IssuerSettings,
+    NamedUpstreamSettings,
+    keys,
+)
 
 
 @frozen
@@ -28,8 +37,9 @@ class KeyRow:
 
 
 def table() -> tuple[KeyRow, ...]:
-    """Return all keys of all sections with fixed keys, in the table's order; issuers are shown as
-    ``issuer:<name>``.
+    """Return all keys of all sections with fixed keys, in the table's order. Sections with a free
+    name are shown as ``issuer:<name>``, ``upstream:<name>`` and
+    ``index:<name>``.
     """
     return tuple(_rows())
 
@@ -52,6 +62,9 @@ def _sections() -> Iterator[tuple[str, type[Any]]]:
     for name, section in SECTIONS.items():
         if name == "publish":
             yield f"{ISSUER}<name>", IssuerSettings
+        if name == "access":
+            yield f"{UPSTREAM}<name>", NamedUpstreamSettings
+            yield f"{INDEX}<name>", IndexKeys
         yield name, section
 
 
@@ -77,6 +90,10 @@ _TYPES = (
     ("a distinguished name", "DN"),
     ("a search filter", "LDAP filter"),
     ("the plain name of a folder", "folder name"),
+    ("names of indexes", "list of indexes"),
+    ("names of gates", "list of gates"),
+    ("projects and versions", "list of projects and versions"),
+    ("a date", "date or time"),
 )
 """Beginnings of `ValueKind.allowed`, and the names under which the page explains these kinds."""
 _RANGE = re.compile(r"(?: from \S+)?(?: up to \S+)?\Z")
@@ -111,7 +128,8 @@ def _section_table(section: str) -> str:
 
 
 def _entry(row: KeyRow) -> str:
-    label = f"config-{row.section.partition(':')[0]}-{row.key}"
+    base, _, name = row.section.partition(":")
+    label = f"config-{'named-' if name and base in SECTIONS else ''}{base}-{row.key}"
     default = f" Default: ``{row.default}``." if row.default else ""
     secret = " Secret: pypid never prints it." if row.secret else ""
     return (

@@ -229,6 +229,11 @@ HOST = ValueKind(
     str,
     "names of hosts and globs, without http:// (index.example.org, *.example.org, *)",
 )
+UPSTREAM_NAME = ValueKind(
+    _like(r"[a-z0-9][a-z0-9-]{0,39}"),
+    str,
+    "names of upstreams (lower-case letters, digits and -)",
+)
 LINES: ValueKind[tuple[str, ...]] = ValueKind(
     lambda text: tuple(line.strip() for line in text.splitlines() if line.strip()),
     "\n    ".join,
@@ -301,6 +306,16 @@ INDEX_URL = ValueKind(
     "absolute http or https URLs, like https://index.example.org/simple",
     url=True,
 )
+
+
+def _credentials(text: str) -> str:
+    user, colon, _ = _line(text).partition(":")
+    if not (user and colon):
+        raise ValueError()
+    return text
+
+
+CREDENTIALS = ValueKind(_credentials, str, "user:password")
 
 
 def _advisory_source(text: str) -> str:
@@ -452,12 +467,12 @@ def _cooldown_exception(word: str) -> CooldownException:
         GLOB.parse(found["projects"]),
         _wait(wait),
         _specifier(found["versions"]),
-        _end_of(expires) if at else None,
+        end_of(expires) if at else None,
     )
 
 
 def _wait(text: str) -> Wait:
-    return _end_of(text) if "-" in text else parse_duration(text)
+    return end_of(text) if "-" in text else parse_duration(text)
 
 
 def _specifier(text: str) -> str:
@@ -467,14 +482,12 @@ def _specifier(text: str) -> str:
         raise ValueError(f"{text[:80]!r} is no version specifier (PEP 440)") from None
 
 
-def _end_of(text: str) -> datetime:
+def end_of(text: str) -> datetime:
     """Return the end of the day, or the time, that the text names (`core.records.as_of_time`)."""
     try:
         return parse_moment(text).before
     except BadMoment:
-        raise ValueError(
-            f"{text[:80]!r} is no date (2026-08-01, in UTC) and no time (2026-08-01T12:30:00Z)"
-        ) from None
+        raise ValueError(f"{text[:80]!r} is not a date or time") from None
 
 
 def _cooldown_text(cooldown: Cooldown) -> str:
@@ -483,16 +496,17 @@ def _cooldown_text(cooldown: Cooldown) -> str:
 
 def exception_text(exception: CooldownException) -> str:
     """Return the exception as it is written in the configuration."""
-    end = "" if exception.expires is None else f"@{_time_text(exception.expires)}"
+    end = "" if exception.expires is None else f"@{time_text(exception.expires)}"
     return f"{exception.projects}{exception.versions}={wait_text(exception.wait)}{end}"
 
 
 def wait_text(wait: Wait) -> str:
     """Return the wait as it is written in the configuration."""
-    return _time_text(wait) if isinstance(wait, datetime) else duration_text(wait)
+    return time_text(wait) if isinstance(wait, datetime) else duration_text(wait)
 
 
-def _time_text(end: datetime) -> str:
+def time_text(end: datetime) -> str:
+    """Return the time as `end_of` reads it: a date if it is the end of a day."""
     if end.time() == time() and end - BEGINNING >= timedelta(days=1):
         return (end - timedelta(days=1)).date().isoformat()
     return moment_of(end).text

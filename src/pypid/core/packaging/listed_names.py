@@ -24,7 +24,7 @@ from pypid.core.packaging.names import (
 
 _WHEEL_WITH_LABEL = re.compile(
     r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+"
-    r"-(?P<label>[a-z0-9_.]{1,16})\.whl\Z"
+    r"-(?P<label>[a-z0-9_.]+)\.whl\Z"
 )
 """A wheel of a variant (PEP 825, draft): with a label after the tags."""
 _LIST_OF_LABELS = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)-variants\.json\Z")

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from pypid.core.packaging.names import ALL_SDIST_SUFFIXES
+from pypid.core.packaging.names import ALL_SDIST_SUFFIXES, wheel_tags
 
 MOST = 8
 """Maximum number of tags of each kind put into words; a universal wheel has six platforms."""
@@ -60,6 +60,8 @@ class Fit:
     abi: str = ""
     """Empty if it adds nothing to `python`."""
     platform: str = ""
+    label: str = ""
+    """The label of a variant wheel."""
 
 
 @lru_cache(maxsize=4096)
@@ -73,8 +75,11 @@ def _of_tags(tags: str) -> Fit:
 def fit_of(filename: str) -> Fit:
     """Return the description of a distribution's file name; never raises."""
     if filename.endswith(".whl"):
-        components = filename[:-4].split("-")
-        return _of_tags("-".join(components[-3:])) if len(components) >= 5 else Fit("wheel")
+        found = wheel_tags(filename)
+        if found is None:
+            return Fit("wheel")
+        fit = _of_tags("-".join(found[0]))
+        return evolve(fit, label=found[1]) if found[1] else fit
     if filename.endswith(ALL_SDIST_SUFFIXES):
         return Fit("sdist")
     match = re.search(r"-py(\d)\.?(\d*)(?:-|\.egg\Z)", filename)

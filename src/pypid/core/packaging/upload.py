@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import Enum
 
 from attrs import field, frozen
@@ -21,6 +22,7 @@ from pypid.core.errors import (
     AttestationsRejected,
     BadFilename,
     BadName,
+    BadRequest,
     UploadRejected,
     shortened,
 )
@@ -41,6 +43,8 @@ from pypid.core.packaging.names import (
     project_name,
     same_version,
 )
+from pypid.core.packaging.variants import read_variant
+from pypid.core.permissions import is_account_name
 
 _SAYS_NOTHING = ("", "UNKNOWN", "None")
 """What distutils (``UNKNOWN``, later ``None``) and pdm (empty) send for absent fields."""
@@ -126,10 +130,10 @@ def checksums_in(fields: Mapping[str, Sequence[str]]) -> frozenset[Checksum]:
     )
 
 
-def distribution_of(form: UploadFields) -> Distribution:
-    """Return the distribution of the content's file name, if the form agrees with it. Raises
-    `UploadRejected` with all contradictions, `AttestationsRejected` if only the attestations are
-    invalid.
+def distribution_of(form: UploadFields, *, variants: bool = False) -> Distribution:
+    """Return the distribution of the content's file name, if the form agrees with it. `variants`:
+    variant wheels are accepted. Raises `UploadRejected` with all contradictions,
+    `AttestationsRejected` if only the attestations are invalid.
     """
     if form.filename is None or form.content_digests is None:
         raise UploadRejected(
@@ -141,7 +145,7 @@ def distribution_of(form: UploadFields) -> Distribution:
             )
         )
     try:
-        distribution = parse_filename(form.filename)
+        distribution = parse_filename(form.filename, variants=variants)
     except BadFilename as error:
         raise UploadRejected((str(error),), form.filename) from None
     attested = _attestations(form, distribution).problems
@@ -168,6 +172,12 @@ def check(form: UploadFields, distribution: Distribution, inside: Inside) -> Upl
         *(INVALID_ATTESTATIONS + problem for problem in attestations.problems),
     ]
     problems += inside.problems
+    variant_json, odd = (
+        (None, ())
+        if inside.variant_json is None
+        else read_variant(inside.variant_json, distribution.label)
+    )
+    problems += odd
     problems += [*metadata.problems, *contradictions(distribution, metadata)]
     served = served_metadata(distribution, inside.metadata)
     if served is not None:
@@ -189,6 +199,7 @@ def check(form: UploadFields, distribution: Distribution, inside: Inside) -> Upl
         requires_python=requires_python,
         summary=metadata.summary or summary_line(_fallback(form, distribution, "summary")),
         signature=_signature(form),
+        variant_json=variant_json,
         attestations=attestations.objects,
     )
 
@@ -226,6 +237,79 @@ def served_metadata(distribution: Distribution, metadata: bytes | None) -> bytes
     parsed = read_metadata(metadata)
     is_static = parsed.is_since(2, 2) and not parsed.dynamic & _RESOLVED_BY
     return metadata if is_static and not parsed.problems else None
+
+
+# --- files of another index -----------------------------------------------------------------------
+# The administrator trusts them, as adopted files: an unusual file that the other index served
+# is imported, and every problem is reported.
+
+LONGEST_UPLOADER = 200
+NOT_SERVED = "it is served without core metadata (PEP 658)."
+
+
+@frozen(kw_only=True)
+class ImportedFile:
+    """What the other index recorded about a file."""
+
+    distribution: Distribution
+    uploaded: datetime | None
+    uploader: str | None
+    yanked: str | None
+    """The reason of a yank, perhaps empty; None: the file is not yanked."""
+
+
+def imported_file(form: UploadFields, now: datetime) -> ImportedFile:
+    """Return what the form says. Raises `UploadRejected` if the bytes are not those of its hashes,
+    or the file is of another project; `BadRequest` for a malformed field.
+    """
+    distribution = distribution_of(form)
+    if form.content_digests is None or form.content_digests.size == 0:
+        raise UploadRejected(("the file is empty.",), distribution.filename)
+    uploader = form.value("uploader")
+    if uploader is not None and not is_account_name(uploader, LONGEST_UPLOADER):
+        raise BadRequest(f"uploader: {shortened(uploader)!r} is not the name of a user.")
+    return ImportedFile(
+        distribution=distribution,
+        uploaded=_time(form.value("uploaded"), now),
+        uploader=uploader,
+        yanked=next(iter(form.fields.get("yanked", ())), None),
+    )
+
+
+def _time(text: str | None, now: datetime) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise BadRequest(f"uploaded: {shortened(text)!r} is not a time such as {now.isoformat()}.")
+    return min(time.astimezone(UTC), now)
+
+
+def imported_upload(
+    form: UploadFields, distribution: Distribution, inside: Inside
+) -> tuple[Upload, tuple[str, ...]]:
+    """Return the upload, and what is unusual about it. `distribution` is that of `imported_file`,
+    `inside` what `inspection.inspect` found in the content.
+    """
+    assert form.content_digests is not None
+    metadata = CoreMetadata() if inside.metadata is None else read_metadata(inside.metadata)
+    wrong = contradictions(distribution, metadata)
+    problems = (*wrong, *inside.problems, *metadata.problems)
+    if inside.metadata is None and not problems:
+        problems = ("it has no metadata that can be read.",)
+    is_sound = inside.metadata is not None and not wrong
+    upload = Upload(
+        distribution=distribution,
+        version=(metadata.version if is_sound else None) or distribution.version,
+        digests=form.content_digests,
+        metadata=served_metadata(distribution, inside.metadata) if is_sound else None,
+        requires_python=metadata.requires_python,
+        summary=metadata.summary,
+    )
+    return upload, problems if is_sound else (*problems, NOT_SERVED)
 
 
 # --- what the form alone shows --------------------------------------------------------------------

@@ -15,20 +15,32 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 NAME = "pypid"
-"""The name of the index in these files."""
+"""The name of the default index in these files, and of its certificate."""
 CA = "ca.pem"
 TOKEN = "__token__"
 
 
 @frozen
 class IndexAddress:
-    """The address of the index for clients. `base` is its absolute URL without a last slash; `ca`:
-    it has a certificate to be trusted (``/config/ca.pem``); `login`: reading requires a login.
+    """The address of an index for clients. `base` is its absolute URL without a last slash; `ca`:
+    it has a certificate to be trusted (``/config/ca.pem``); `login`: reading requires a login;
+    `index`: the name of the index, with which `base` ends; "" for the default index.
     """
 
     base: str
     ca: bool = False
     login: bool = False
+    index: str = ""
+
+    @property
+    def site(self) -> str:
+        """The absolute URL of the site, where accounts are."""
+        return self.base.removesuffix(f"/{self.index}") if self.index else self.base
+
+    @property
+    def name(self) -> str:
+        """The name of the index in configuration files."""
+        return self.index or NAME
 
     @property
     def host(self) -> str:
@@ -49,7 +61,7 @@ def pip_conf(place: IndexAddress) -> str:
     ]
     if place.ca:
         lines += [
-            f"# Save {place.base}/config/{CA} and name the file:",
+            f"# Save {place.site}/config/{CA} and name the file:",
             f"# cert = /etc/ssl/certs/{NAME}.pem",
         ]
     if not is_safe(place.base):
@@ -70,19 +82,19 @@ def pypirc(place: IndexAddress) -> str:
             "password in it."
         ),
         "[distutils]",
-        f"index-servers = {NAME}",
+        f"index-servers = {place.name}",
         "",
-        f"[{NAME}]",
+        f"[{place.name}]",
         f"repository = {place.base}/legacy/",
         f"username = {TOKEN}",
-        f"# Create a token to publish with at {place.base}/account/, or on the server:",
+        f"# Create a token to publish with at {place.site}/account/, or on the server:",
         "#   pypid token create laptop --user NAME --can publish",
         "# Without this line twine asks for it:",
         "# password = pypi-...",
     ]
     if place.ca:
         lines += [
-            f"# Save {place.base}/config/{CA} and name the file:",
+            f"# Save {place.site}/config/{CA} and name the file:",
             f"# ca_cert = /etc/ssl/certs/{NAME}.pem",
         ]
     return _text(lines)
@@ -97,17 +109,17 @@ def uv_toml(place: IndexAddress) -> str:
         ),
         "# pyproject.toml; in pyproject.toml itself the table is called [[tool.uv.index]].",
         "[[index]]",
-        f'name = "{NAME}"',
+        f'name = "{place.name}"',
         f'url = "{place.base}/simple/"',
         f'publish-url = "{place.base}/legacy/"',
         "default = true",
     ]
     if place.ca:
         lines += [
-            f"# Save {place.base}/config/{CA}, and: export SSL_CERT_FILE=/etc/ssl/certs/{NAME}.pem"
+            f"# Save {place.site}/config/{CA}, and: export SSL_CERT_FILE=/etc/ssl/certs/{NAME}.pem"
         ]
     if place.login:
-        variable = f"UV_INDEX_{NAME.upper()}"
+        variable = f"UV_INDEX_{place.name.upper().replace('-', '_')}"
         lines += [
             (
                 f"# To log in: export {variable}_USERNAME={TOKEN} {variable}_PASSWORD=pypi-..., or "

@@ -4,16 +4,20 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
+from shlex import quote
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from pypid.core.approvals import WAITING
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import NEVER
+from pypid.core.indexes import IndexSettings
+from pypid.core.layering import blocks_of, required_of
 from pypid.core.model import File, Presence, Project, StoredFile
+from pypid.core.packaging.globs import matches
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import (
     Hidden,
@@ -40,6 +44,9 @@ class NameStatus(Enum):
     CLAIMED = "local because users have the right to publish it, although nothing was published yet"
     DENIED = "denied ([upstream] deny)"
     NOT_ALLOWED = "not allowed ([upstream] allow)"
+    ELSEWHERE = "not local, and no upstream of the index is for it ([upstream] upstreams, only)"
+    OTHER_INDEX = "reserved for local projects of this pypid"
+    NOT_INHERITED = "not inherited by this index ([index:...] allow, deny)"
     UNKNOWN = "not yet known to be local or not"
 
 
@@ -50,6 +57,8 @@ class Absent(Enum):
 
     CLOSED = "the project is in quarantine here (to end that: `pypid project set-status`)"
     NOT_LISTED = "it is not stored here, and the last answer of the upstream index did not list it"
+    INDEX_RULES = "the index hides it ([index:...] block, cooldown, require)"
+    FILE_OF_ANOTHER = "an earlier index has a file of this name"
     UNHEARD = "it is not stored here, and pypid has not looked the project up upstream yet"
 
 
@@ -93,6 +102,18 @@ class Why:
     ours: Project | Presence
     upstream: UpstreamState
     files: tuple[FileWhy, ...]
+    upstream_name: str = ""
+    """The `[upstream:NAME]` that is explained; empty for `[upstream]`."""
+    taken_from: tuple[str, ...] = ()
+    """For a named index: the indexes and upstreams whose files it shows, in order of precedence, as
+    in `bases` and `upstreams`.
+    """
+    texts: Mapping[Enum, str] = field(factory=dict)
+    """The texts of reasons that depend on the index, in place of their values."""
+
+    def text(self, reason: Reason | NameStatus) -> str:
+        """Return the reason for users."""
+        return self.texts.get(reason, reason.value) if isinstance(reason, Enum) else reason.value
 
     def file(self, filename: str) -> FileWhy:
         """Return the entry of the file of this name, known or not. The local file wins if upstream
@@ -201,3 +222,108 @@ def _until(policy: Policy, file: File, because: Reason | None, now: datetime) ->
         return None
     time = visible_from(policy, file, now)
     return None if time == NEVER else time
+
+
+# --- named indexes --------------------------------------------------------------------------------
+
+
+@frozen
+class ExplainedLayer:
+    """The files of a project in one index or upstream, for a named index that shows the project.
+    `is_open`: the client may know which files the rules of this layer hide.
+    """
+
+    name: str
+    """As in `bases` and `upstreams`."""
+    why: Why
+    is_open: bool = True
+
+
+def explain_layers(layers: Sequence[ExplainedLayer], shown: Collection[str]) -> Why:
+    """Return why a named index shows these files of the layers that have the project. `shown`: the
+    names of the files.
+    """
+    files, taken = list[FileWhy](), set[str]()
+    for layer in layers:
+        for file in layer.why.files:
+            if not file.visible:
+                files += [file] if layer.is_open else []
+            elif file.filename in taken:
+                files.append(evolve(file, because=Absent.FILE_OF_ANOTHER))
+            elif file.filename in shown:
+                files.append(file)
+            else:
+                files.append(evolve(file, because=Absent.INDEX_RULES))
+        taken.update(file.filename for file in layer.why.files if file.ours)
+    names = tuple(layer.name for layer in layers)
+    found, last = layers[0].why, layers[-1].why
+    if isinstance(found.ours, Project) and not isinstance(last.ours, Project):
+        found = evolve(last, status=NameStatus.MIXED, ours=found.ours)
+    return evolve(found, files=tuple(files), taken_from=names)
+
+
+# --- how to change what a named index shows -------------------------------------------------------
+
+
+def how_to_set(settings: IndexSettings, key: str, names: Collection[str], *, reveals: bool) -> str:
+    """Return how to set a key of the index to these names: in its section, or by a command. The
+    command has the other names of the key: only with `reveals`.
+    """
+    if settings.configured:
+        return f"[index:{settings.name}] {key}"
+    if not reveals:
+        return f"{key} of the index {settings.name}, which an administrator can change"
+    return f"pypid index set {settings.name} {key}={quote(' '.join(sorted(names)))}"
+
+
+def texts_of(
+    name: ProjectName,
+    settings: IndexSettings,
+    local: IndexSettings | None,
+    *,
+    mixable: bool,
+    reveals: bool,
+) -> Mapping[Enum, str]:
+    """Return the texts for the reasons that depend on a named index, in place of their values.
+
+    `settings`: of the index that is explained; `local`: of the named index that has the project;
+    `mixable`: whether it has an upstream for the name; `reveals`: whether the user may know the
+    values of keys.
+    """
+    texts: dict[Enum, str] = {
+        NameStatus.NOT_INHERITED: _not_inherited(name, settings, reveals=reveals),
+        Absent.INDEX_RULES: _hidden_by_rules(name, settings),
+    }
+    if local is not None:
+        texts[NameStatus.MIXED] = (
+            f"local, and upstream files are listed too (allow_mixed of the index {local.name})"
+        )
+        texts[Silence.OURS] = "the name is local"
+        if mixable:
+            names = {*local.allow_mixed, name}
+            how = how_to_set(local, "allow_mixed", names, reveals=reveals)
+            texts[Silence.OURS] += f" (to list upstream files too: {how})"
+    return texts
+
+
+def _not_inherited(name: ProjectName, settings: IndexSettings, *, reveals: bool) -> str:
+    if not matches(name, settings.deny):
+        how = how_to_set(settings, "allow", {*settings.allow, name}, reveals=reveals)
+        return f"not inherited by this index (to inherit it: {how})"
+    others = [each for each in settings.deny if each != name]
+    if matches(name, others):  # which names a glob has to deny is for the administrator to say
+        return f"not inherited by this index (deny of the index {settings.name})"
+    how = how_to_set(settings, "deny", others, reveals=reveals)
+    return f"not inherited by this index (to inherit it: {how})"
+
+
+def _hidden_by_rules(name: ProjectName, settings: IndexSettings) -> str:
+    applied = {
+        "block": blocks_of(settings, name),
+        "cooldown": settings.cooldown is not None and settings.cooldown.may_hide(name),
+        "require": required_of(settings, name),
+    }
+    keys = [key for key, applies in applied.items() if applies]
+    if not keys:
+        return "a base of the index hides it (its block, cooldown or require)"
+    return f"the index {settings.name} hides it ({', '.join(keys)})"

@@ -72,19 +72,23 @@ def newest_first(news: News) -> tuple[float, str, str]:
     return (-news.uploaded.timestamp(), news.project, news.version)
 
 
-def updates(newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE) -> bytes:
+def updates(
+    newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE, index: str = ""
+) -> bytes:
     """Return the feed of releases. `base_url`: that of the index, absolute or relative to the feed,
-    without its last slash.
+    without its last slash; `index`: the name of a named index, for the title.
     """
     return _feed(
-        "Updates",
+        _titled("Updates", index),
         base_url,
         "The newest releases",
         (_release(news, base_url, where) for news in newest),
     )
 
 
-def projects(newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE) -> bytes:
+def projects(
+    newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE, index: str = ""
+) -> bytes:
     """Return the feed of projects, each with its first release."""
     items = (
         _item(
@@ -96,16 +100,20 @@ def projects(newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE) -
         )
         for news in newest
     )
-    return _feed("Projects", base_url, "The newest projects", items)
+    return _feed(_titled("Projects", index), base_url, "The newest projects", items)
 
 
 def releases_of(
-    name: ProjectName, newest: Sequence[News], base_url: str, where: FeedLinks = SIMPLE
+    name: ProjectName,
+    newest: Sequence[News],
+    base_url: str,
+    where: FeedLinks = SIMPLE,
+    index: str = "",
 ) -> bytes:
     """Return the feed of one project's releases."""
     items = (_release(news, base_url, where, news.version) for news in newest[:OF_PROJECT])
     return _feed(
-        f"Releases of {name}",
+        _titled(f"Releases of {name}", index),
         f"{base_url}/{where.project}/{name}",
         f"The newest releases of {name}",
         items,
@@ -126,6 +134,10 @@ def _item(title: str, link: str, guid: str, news: News, description: str) -> str
         f"<item><title>{_text(title)}</title><link>{_text(link)}</link>{element}"
         f'<guid isPermaLink="false">{_text(guid)}</guid><pubDate>{moment}</pubDate></item>\n'
     )
+
+
+def _titled(title: str, index: str) -> str:
+    return f"{title} ({index})" if index else title
 
 
 def _feed(title: str, link: str, description: str, items: Iterable[str]) -> bytes:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from pypid.core.presentation.client_files import NAME, TOKEN, IndexAddress, is_safe
+from pypid.core.presentation.client_files import TOKEN, IndexAddress, is_safe
 
 PROJECT = "PROJECT"
 """Placeholder for the project's name."""
@@ -35,15 +35,15 @@ def to_install(
     index = _url(place, user if place.login else None)
     trust = "" if is_safe(place.base) else f" --trusted-host {place.host}"
     insecure = "" if is_safe(place.base) else f" --allow-insecure-host {place.host}"
-    login = (f"poetry config http-basic.{NAME} {user or TOKEN}\n") if place.login else ""
+    login = (f"poetry config http-basic.{place.name} {user or TOKEN}\n") if place.login else ""
     return (
         Snippet("pip", f"pip install --index-url {index}{trust} {project}"),
         Snippet("uv", f"uv pip install --default-index {index}{insecure} {project}"),
         Snippet(
             "poetry",
             (
-                f"poetry source add --priority=primary {NAME} {place.base}/simple/\n{login}poetry "
-                f"add {project}"
+                f"poetry source add --priority=primary {place.name} {place.base}/simple/\n"
+                f"{login}poetry add {project}"
             ),
         ),
         Snippet("pdm", f"pdm config pypi.url {index}\npdm add {project}"),
@@ -57,8 +57,9 @@ def to_publish(place: IndexAddress, user: str | None = None) -> tuple[Snippet, .
     who = user or TOKEN
     url = f"{place.base}/legacy/"
     poetry = (
-        f"poetry config repositories.{NAME} {url}\npoetry config http-basic.{NAME} {who}\npoetry "
-        f"publish --build -r {NAME}"
+        f"poetry config repositories.{place.name} {url}\n"
+        f"poetry config http-basic.{place.name} {who}\n"
+        f"poetry publish --build -r {place.name}"
     )
     return (
         Snippet("twine", f"twine upload --repository-url {url} --username {who} dist/*"),

@@ -18,6 +18,7 @@ from pypid.core.errors import BadName, Unreadable
 from pypid.core.model import File, ListedFile, LocalProject, Project, Status, StoredFile
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.file_history import Event, FileHistory
+from pypid.core.records.table_keys import project_of
 
 FORMAT = 1
 
@@ -46,6 +47,7 @@ class RecordedFile(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=Tr
     digest: str | None = None
     metadata_offered: bool = False
     archived: bool = False
+    variant_json: str | None = None
 
 
 class _Record(msgspec.Struct, rename="kebab", frozen=True):
@@ -201,15 +203,16 @@ def load_record(data: bytes, what: str) -> StoredFile:
         raise Unreadable(what, str(error)) from None
 
 
-def dump_project(project: LocalProject, mark: str | None = None) -> bytes:
+def dump_project(project: LocalProject, mark: str | None = None, key: str = "") -> bytes:
     """Return the project as one line of JSON, without a line end; begins with what `load_head`
     reads.
 
-    `mark` is the reconciler's fingerprint of the listing that the project was read from.
+    `mark` is the reconciler's fingerprint of the listing that the project was read from. `key` is
+    that of the catalog's table (`table_keys`), where that is not the project's name.
     """
     return _encoder.encode(
         _Project(
-            name=project.name,
+            name=key or project.name,
             serial=project.serial,
             status=project.status.value,
             status_reason=project.status_reason,
@@ -224,7 +227,7 @@ def load_project(line: bytes) -> LocalProject:
     """Return the project of a line. Raises `Unreadable`."""
     document = decoded(_project_decoder, line, "a project's line")
     try:
-        name = project_name(document.name)
+        name = project_name(project_of(document.name))
         return Project(
             name=name,
             files=tuple(stored_file(name, file) for file in document.files),
@@ -279,6 +282,7 @@ def stored(file: File, changing: bool = True) -> RecordedFile:
         digest=file.digest,
         metadata_offered=file.metadata_offered,
         archived=file.archived if changing else False,
+        variant_json=file.variant_json if isinstance(file, StoredFile) else None,
     )
 
 
@@ -311,6 +315,7 @@ def stored_file(project: ProjectName, file: RecordedFile) -> StoredFile:
         digest=file.digest,
         metadata_offered=file.metadata_offered,
         archived=file.archived,
+        variant_json=file.variant_json,
     )
 
 

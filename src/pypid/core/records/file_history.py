@@ -28,8 +28,8 @@ class Event(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=
 
     `gone`: from then on the file did not exist, or had other bytes; the former ones, of the hash
     `sha256`, had existed since `begun` (None: always). `back`: from then on it existed again,
-    though it has another upload time (upstream files only: a local file that comes back has a new
-    one).
+    though it has another upload time (upstream files, and local ones that were promoted from
+    another index: an uploaded file that comes back has a new one).
     """
 
     at: datetime

@@ -27,12 +27,13 @@ from pypid.core.model import (
     Presence,
     Project,
     StoredFile,
+    Summary,
     UpstreamEntry,
     as_listed,
     in_order,
 )
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import Policy, UpstreamState, may_show_upstream, view
+from pypid.core.policy import Policy, UpstreamState, is_listed, may_show_upstream, view
 from pypid.core.records.file_history import FileHistory, of_file
 
 Spans = tuple[tuple[datetime, datetime | None], ...]
@@ -110,7 +111,9 @@ def file_as_of(file: F, history: FileHistory, before: datetime) -> F | None:
     period = _period_at(history, file, before)
     if period is None or not _same(period.sha256, file.sha256):
         return None
-    uploaded = file.uploaded if file.source is not None else period.begun or file.uploaded
+    # a period that has ended may be that of an earlier upload; a promoted file keeps its time
+    is_earlier = file.source is None and period.ended is not None
+    uploaded = period.begun or file.uploaded if is_earlier else file.uploaded
     return _changed(file, yanked_as_of(history, file.yanked, before), uploaded)
 
 
@@ -167,6 +170,40 @@ def _lost(
         )
         count += period is not None and (file is None or not _same(period.sha256, file.sha256))
     return count
+
+
+def had_begun(project: Project, before: datetime) -> bool:
+    """Return whether the local project had a file before this time, including deleted files. True
+    for a project without known files: its former files are unknown.
+    """
+    begun = first_begun(project)
+    return begun is None or begun < before
+
+
+def first_begun(project: Project) -> datetime | None:
+    """Return when the local project got its first file, including deleted files; None if that is
+    unknown.
+    """
+    begun = [period.begun for _, its in _periods_by_name(project) for period in its]
+    known = [time for time in begun if time is not None]
+    return min(known) if known and len(known) == len(begun) else None
+
+
+def names_as_of(project: Project, before: datetime) -> frozenset[str]:
+    """Return the names of the files that the local project had then, including deleted files."""
+    return frozenset(
+        filename
+        for filename, its in _periods_by_name(project)
+        if any(period.covers(before) for period in its)
+    )
+
+
+def _periods_by_name(project: Project) -> Iterator[tuple[str, list[ObservedPeriod]]]:
+    present = {file.filename: file for file in project.files}
+    histories = _by_name(project.history)
+    for filename in present.keys() | histories.keys():
+        history = histories.get(filename, FileHistory(filename))
+        yield filename, list(periods(history, present.get(filename)))
 
 
 # --- an upstream project --------------------------------------------------------------------------
@@ -394,3 +431,56 @@ def _merged(periods: Iterable[ObservedPeriod]) -> Spans:
 def was_any(spans: Spans, before: datetime) -> bool:
     """Return whether the time is in one of the spans."""
     return any(begun < before and (ended is None or before <= ended) for begun, ended in spans)
+
+
+# --- lists as of a time ---------------------------------------------------------------------------
+
+
+@frozen
+class AsOfNames:
+    """The projects of a list as of a time, each part by name. `open`: projects that other indexes
+    may have provided then, so that their pages decide (`AsOfViews.had_files`).
+    """
+
+    listed: Sequence[Summary]
+    open: Sequence[Summary]
+
+
+@frozen
+class ProvidedSpans:
+    """When a project had any file in the index that provides it today. `begun`: when this index got
+    its first file of it, if it is a named one: before, another index provided the project.
+    """
+
+    spans: Spans = ()
+    begun: datetime | None = None
+    local_of: str | None = None
+    """The index that has it as a local project; None: an upstream."""
+    is_mixed: bool = False
+    """Whether its page may list files of other indexes, too."""
+
+
+def provided(local: Project | None, its: Spans, index: str, *, is_named: bool) -> ProvidedSpans:
+    """Return the spans of a project that this index provides; `local`: its local project."""
+    if local is None:
+        return ProvidedSpans(its)
+    return ProvidedSpans(its, first_begun(local) if is_named else None, local_of=index)
+
+
+def as_of_names(
+    names: Iterable[tuple[Summary, ProvidedSpans]], before: datetime, own: str | None
+) -> AsOfNames:
+    """Return the list as of a time. `own`: the index, for a viewer who may not read all its
+    bases.
+    """
+    listed, unknown = list[Summary](), list[Summary]()
+    for summary, its in names:
+        if its.begun is not None and its.begun >= before:
+            unknown.append(summary)
+        elif is_listed(summary):
+            had_any = was_any(its.spans, before)
+            if had_any and (not its.is_mixed or own in (None, its.local_of)):
+                listed.append(summary)
+            elif its.is_mixed:
+                unknown.append(summary)
+    return AsOfNames(listed, unknown)

@@ -23,6 +23,8 @@ have::
                                          (see decision 0002)
     .pypid/held/<block>/<key>            the bytes of a file that a block withholds, moved here
                                          from <key>
+    .pypid/index/<name>/...              the files of a named index, in this same layout
+    .pypid/upstream/<name>/.kept/...     the cached files of a named upstream
 
 No project's name begins with a dot, so ``.pypid`` cannot be one. Below ``.kept/`` are the cached
 upstream files, in the same layout (bytes, metadata, record): whatever is lost, or breaks off, they
@@ -56,10 +58,16 @@ STORAGE_IDENTITY = f"{OURS_AS_A_WHOLE}storage.json"
 SET_ASIDE = f"{OURS_AS_A_WHOLE}set-aside/"
 HELD = f"{OURS_AS_A_WHOLE}held/"
 """The bytes of blocked files in a bucket (`index.held_files`)."""
-SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/ours.jsonl.gz"
-"""The records of all local projects, for a new machine (`catalog.remote_dump`)."""
-THEIR_SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/theirs.jsonl.gz"
-"""The cached files of all upstream projects, likewise."""
+CATALOG_DUMPS = f"{OURS_AS_A_WHOLE}snapshot/"
+"""The dumps of the catalog, for a new machine (`catalog.remote_dump`)."""
+SNAPSHOT = f"{CATALOG_DUMPS}ours.jsonl.gz"
+"""The records of all local projects."""
+THEIR_SNAPSHOT = f"{CATALOG_DUMPS}theirs.jsonl.gz"
+"""The cached files of all upstream projects."""
+NAMED_SNAPSHOT = f"{CATALOG_DUMPS}named-ours.jsonl.gz"
+"""The records of the local projects of all named indexes."""
+NAMED_THEIR_SNAPSHOT = f"{CATALOG_DUMPS}named-theirs.jsonl.gz"
+"""The cached files of all named upstreams."""
 OF_RECORD = f"{OURS_AS_A_WHOLE}of-record/"
 """Encrypted copies of the documents of record below `state` (`jobs.backup`)."""
 CLEAN_STOP = f"{OURS_AS_A_WHOLE}clean-stop.json"
@@ -74,6 +82,14 @@ SNAPSHOTS = f"{OURS_AS_A_WHOLE}snapshots/"
 """The snapshots that users made (`index.history.named_snapshots`): ``<name>.json``."""
 DECISIONS = f"{OURS_AS_A_WHOLE}decisions.json"
 """Replaced after each change of the documents of decisions (`index.decisions`)."""
+INDEXES = f"{OURS_AS_A_WHOLE}index/"
+"""The files of named indexes, each with the whole layout in a folder of its name."""
+UPSTREAMS = f"{OURS_AS_A_WHOLE}upstream/"
+"""The cached files of named upstreams, each in a folder of its name."""
+INDEX_NAMES = f"{OURS_AS_A_WHOLE}index-names/"
+"""``<project>/<index>``: the names that are local in a named index. Written before the first record
+of the project, so that no other index sends the name upstream.
+"""
 LEASES = f"{OURS_AS_A_WHOLE}lease/"
 """The lease of a bucket (`jobs.storage_lease`): one object, named by a number."""
 KEPT = ".kept/"
@@ -98,6 +114,8 @@ class ObjectKind(Enum):
     PROJECT = "project.json"
 
 
+TRACES = (ObjectKind.DELETED, ObjectKind.HISTORY, ObjectKind.PROJECT)
+"""The objects that remain after a file was deleted."""
 _SUFFIXED = (
     ObjectKind.RECORD,
     ObjectKind.YANKED,
@@ -157,6 +175,11 @@ def metadata_key(file: StoredFile) -> str:
     return sidecar_key(file, ObjectKind.METADATA)
 
 
+def decision_key(folder: str, id: str) -> str:
+    """Return the key of a decision of administrators (`index.decisions`)."""
+    return f"{OURS_AS_A_WHOLE}{folder}/{id}.json"
+
+
 def folder(project: ProjectName) -> str:
     """Return the prefix of all that belongs to the project."""
     return f"{project}/"
@@ -209,6 +232,21 @@ def owner_of(where: str) -> ObjectPlace | None:
             return None
     is_bytes = found is not None and found.kind in (ObjectKind.ARTIFACT, ObjectKind.OVERWRITE)
     return found if is_bytes else None
+
+
+def part_of(key: str) -> str:
+    """Return the prefix of the named index or upstream that the key belongs to, which is a storage
+    of its own; empty for the storage of the default index.
+    """
+    if not key.startswith((INDEXES, UPSTREAMS)):
+        return ""
+    first, kind, name, *_ = key.split("/", 3)
+    return f"{first}/{kind}/{name}/"
+
+
+def is_cached(key: str) -> bool:
+    """Return whether the key in the whole storage belongs to a cached file of any upstream."""
+    return key.startswith((KEPT, UPSTREAMS))
 
 
 def kept_place(key: str) -> ObjectPlace | None:

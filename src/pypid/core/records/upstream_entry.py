@@ -28,6 +28,7 @@ from pypid.core.records.documents import (
     stored_file,
 )
 from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, with_event
+from pypid.core.records.table_keys import project_of
 from pypid.core.simple_api.file_blocks import FileBlock
 from pypid.core.simple_api.listed_files import ListedFiles, ListingFacts, runs_of
 from pypid.core.simple_api.packing import packed
@@ -81,36 +82,47 @@ _block = msgspec.json.Decoder(list[RecordedFile])
 _columns = msgspec.json.Decoder(list[bytes])
 
 
-def dump_upstream_entry(entry: UpstreamEntry, earlier: bytes | None = None) -> bytes:
+def dump_upstream_entry(
+    entry: UpstreamEntry, earlier: bytes | None = None, *, key: str = ""
+) -> bytes:
     """Return the known state of an upstream project as one line of JSON, whose beginning
     `documents.load_head` reads.
 
     `earlier` is a line with the same listed files: they are copied from it, which takes no time.
+    `key` is that of the catalog's table (`table_keys`), where that is not the project's name.
     """
     listing = entry.listing
     if listing is None or listing.files is None:
-        return _dumped_beginning(entry, None) + b"}"
+        return _dumped_beginning(entry, None, key) + b"}"
     if isinstance(listing.files, ListedFiles):
         return b"".join(
-            (_dumped_beginning(entry, _packed(listing.files)), FILES, _dumped(listing.files), b"}")
+            (
+                _dumped_beginning(entry, _packed(listing.files), key),
+                FILES,
+                _dumped(listing.files),
+                b"}",
+            )
         )
     if earlier is None:
         blocks = list(_dumped_blocks(listing.files))
-        beginning = _dumped_beginning(entry, tuple(map(len, blocks)))
+        beginning = _dumped_beginning(entry, tuple(map(len, blocks)), key)
         return b"".join(
             (beginning, FILES, b"[", *_between(blocks), b"]}")
         )  # joined once: they are megabytes
     end = earlier.index(FILES)
     return b"".join(
-        (_dumped_beginning(entry, _read_beginning(earlier, end).blocks), memoryview(earlier)[end:])
+        (
+            _dumped_beginning(entry, _read_beginning(earlier, end).blocks, key),
+            memoryview(earlier)[end:],
+        )
     )
 
 
-def dump_beginning(entry: UpstreamEntry, earlier: bytes) -> bytes:
+def dump_beginning(entry: UpstreamEntry, earlier: bytes, key: str = "") -> bytes:
     """Return the beginning of the entry's line: all before the listed files, without the last
     brace. `earlier` is the beginning of a line with the same listed files.
     """
-    return _dumped_beginning(entry, _read_beginning(earlier, len(earlier)).blocks)
+    return _dumped_beginning(entry, _read_beginning(earlier, len(earlier)).blocks, key)
 
 
 def without_listing(beginning: bytes) -> bytes:
@@ -141,11 +153,13 @@ def listing_time(line: bytes) -> datetime | None:
     return None if listing is None else listing.confirmed
 
 
-def _dumped_beginning(entry: UpstreamEntry, blocks: tuple[int, ...] | _Packed | None) -> bytes:
+def _dumped_beginning(
+    entry: UpstreamEntry, blocks: tuple[int, ...] | _Packed | None, key: str
+) -> bytes:
     """Return all before the files, without the last brace."""
     listing = entry.listing
     beginning = _Beginning(
-        name=entry.name,
+        name=key or entry.name,
         serial=entry.serial,
         status="active" if listing is None else listing.status.value,
         keeps=bool(entry.kept),
@@ -214,7 +228,7 @@ def load_upstream_entry(line: bytes) -> UpstreamEntry:
     end = line.find(FILES)
     document = _read_beginning(line, end)
     try:
-        name = project_name(document.name)
+        name = project_name(project_of(document.name))
         listing = document.listing
         return UpstreamEntry(
             name=name,
@@ -248,9 +262,8 @@ def _read_beginning(line: bytes, end: int) -> _Beginning:
 def _read_blocks(
     name: ProjectName, line: bytes, end: int, blocks: tuple[int, ...] | _Packed
 ) -> ListedFiles:
-    position = end + len(FILES)
     if isinstance(blocks, _Packed):
-        columns = decoded(_columns, line[position:-1], _WHAT)
+        columns = decoded(_columns, line[end + len(FILES) : -1], _WHAT)
         versions = sum(count for _, count in blocks.versions)
         if (len(columns), versions) != (2 * len(blocks.counts), sum(blocks.counts)):
             raise Unreadable(_WHAT, "it has another number of blocks or files than it says")
@@ -262,7 +275,7 @@ def _read_blocks(
             blocks.seen,
             blocks.metadata,
         )
-    position += 1
+    position = end + len(FILES) + 1
     files: list[ListedFile] = []
     for length in blocks:
         block = decoded(_block, line[position : position + length], _WHAT)

@@ -14,7 +14,12 @@ import msgspec
 from pypid.core.errors import BadFilename
 from pypid.core.model import File, Project, RenderedPage
 from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
-from pypid.core.packaging.names import ALL_SDIST_SUFFIXES, Packagetype, parse_filename
+from pypid.core.packaging.names import (
+    ALL_SDIST_SUFFIXES,
+    Packagetype,
+    parse_filename,
+    wheel_tags,
+)
 from pypid.core.packaging.releases import Release, choose_release, release_of, releases
 from pypid.core.simple_api.entries import quoted, utc_text
 from pypid.core.simple_api.render import finished
@@ -153,8 +158,9 @@ def _kind(filename: str) -> tuple[str | None, str | None]:
     """Return the packagetype and the Python version; by the end of the file name, since a page may
     have thousands of files.
     """
-    if filename.endswith(".whl") and filename.count("-") >= 4:
-        return Packagetype.WHEEL.value, filename[:-4].split("-")[-3]
+    tags = wheel_tags(filename) if filename.endswith(".whl") else None
+    if tags is not None:
+        return Packagetype.WHEEL.value, tags[0][0]
     if filename.endswith(ALL_SDIST_SUFFIXES):
         return Packagetype.SDIST.value, "source"
     try:

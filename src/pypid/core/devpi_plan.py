@@ -1,0 +1,346 @@
+"""The plan of an import of a devpi export: named indexes, users, and what is not imported. Pure.
+
+``USER/INDEX`` becomes the named index ``USER-INDEX``. A decision that an administrator has to make
+is a problem. While there are problems, nothing is imported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from pypid.core.accounts.acl_dump import OURS
+from pypid.core.configuration.index_kinds import LONGEST_NAME
+from pypid.core.devpi_differences import (
+    MIRROR,
+    STAGE,
+    Differences,
+    ImportRemark,
+    few,
+    whitelist_of,
+)
+from pypid.core.devpi_export import DevpiExport, DevpiFile, DevpiIndex, normalized
+from pypid.core.indexes import index_name, settings_of_values
+from pypid.core.permissions import account_name
+from pypid.core.upstream_choice import PUBLIC
+
+ROOT = "root"
+"""The administrator of every devpi-server."""
+PUBLIC_INDEX = "pypi.org"
+_RUNS = re.compile(r"[^a-z0-9]+")
+_DOWNLOADED_AGAIN = "pypid downloads it again when a client requests it"
+_NO_DOCUMENTATION = "pypid does not host documentation: publish it elsewhere"
+_NONE = "none"
+"""No bases, as the configuration spells it."""
+CLOSED = {"bases": _NONE, "read": "nobody", "write": "nobody", "delete": "nobody"}
+"""The settings of an index during its import. Only administrators can use it before all files were
+sent, and its names cannot come from a base.
+"""
+_WORDS = {":ANONYMOUS:": "everyone", ":AUTHENTICATED:": "authenticated"}
+
+
+@frozen(kw_only=True)
+class PlannedIndex:
+    """A named index, and the files to import into it."""
+
+    origin: str
+    """``USER/INDEX``."""
+    name: str
+    values: Mapping[str, str]
+    """The settings, spelled as in the configuration."""
+    files: tuple[DevpiFile, ...] = field(default=(), repr=False)
+
+
+@frozen
+class DevpiPlan:
+    """What an import does. Bases come before the indexes that name them."""
+
+    accounts: Mapping[str, Any] = field(repr=False)
+    """The users, as a document that ``POST /api/acl`` takes."""
+    indexes: tuple[PlannedIndex, ...]
+    problems: tuple[ImportRemark, ...]
+    left: tuple[ImportRemark, ...]
+
+    @property
+    def files(self) -> int:
+        """Return the number of files."""
+        return sum(len(index.files) for index in self.indexes)
+
+    @property
+    def private(self) -> list[str]:
+        """Return the projects whose names are not sent upstream after the import."""
+        found = set[str]()
+        for index in self.indexes:
+            mixed = {*index.values.get("allow_mixed", "").split()}
+            if "*" not in mixed:
+                found |= {normalized(file.project) for file in index.files} - mixed
+        return sorted(found)
+
+
+@frozen(kw_only=True)
+class Choices:
+    """What the options of the command and the running pypid specify for an import."""
+
+    names: Mapping[str, str] = {}
+    """Names of indexes by ``USER/INDEX``; others are derived."""
+    mirrors: Mapping[str, str] = {}
+    """Upstreams by ``USER/INDEX`` of the mirror; others are found by their URL."""
+    upstreams: Mapping[str, str] = {}
+    """The names of configured upstreams by URL."""
+
+
+def plan_import(export: DevpiExport, choices: Choices) -> DevpiPlan:
+    """Return what an import of the export does."""
+    return _Planner(export, choices).plan()
+
+
+def derived_name(origin: str) -> str:
+    """Return the name of the index that ``USER/INDEX`` becomes; it may be invalid."""
+    return _RUNS.sub("-", origin.lower()).strip("-")
+
+
+def plain_url(url: str) -> str:
+    """Return the URL for comparisons: without user, trailing slash and ``simple`` at its end."""
+    split = urlsplit(url)
+    path = split.path.rstrip("/").removesuffix("/+simple").removesuffix("/simple").rstrip("/")
+    return f"{split.scheme}://{split.netloc.rpartition('@')[2].lower()}{path}"
+
+
+def is_closed(values: Mapping[str, str]) -> bool:
+    """Return whether these are the settings of an index whose import has not finished."""
+    return all(values.get(key) == value for key, value in CLOSED.items())
+
+
+def differing_keys(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Return the keys of planned settings that an index has other values for."""
+    ours, others = settings_of_values("any", wanted), settings_of_values("any", found)
+    return [key for key in wanted if key != "devpi" and getattr(ours, key) != getattr(others, key)]
+
+
+def compare_existing(
+    plan: DevpiPlan, existing: Mapping[str, Mapping[str, str]]
+) -> tuple[list[ImportRemark], list[ImportRemark]]:
+    """Return the problems with indexes that exist already, and their settings that differ.
+    `existing`: their values by name.
+    """
+    problems, left = list[ImportRemark](), list[ImportRemark]()
+    for index in plan.indexes:
+        values = existing.get(index.name)
+        if values is None:
+            continue
+        if index.origin not in values.get("devpi", "").split():
+            advice = (
+                f"choose another name (--name {index.origin}=NAME), or import into it: pypid "
+                f"index set {index.name} devpi={index.origin}"
+            )
+            what = f"there is an index {index.name!r} already"
+            problems.append(ImportRemark(index.origin, what, advice))
+        elif not is_closed(values) and (differing := differing_keys(index.values, values)):
+            what = f"the index {index.name!r} has other settings: {', '.join(differing)}"
+            advice = "the settings here are kept; to change them, use pypid index set"
+            left.append(ImportRemark(index.origin, what, advice))
+    return problems, left
+
+
+class _Planner:
+    """Collects the plan, its problems, and what is not imported."""
+
+    def __init__(self, export: DevpiExport, choices: Choices) -> None:
+        self._export = export
+        self._choices = choices
+        self._mirrors = {index.name for index in export.indexes if index.kind == MIRROR}
+        self._indexes = {index.name: index for index in export.indexes}
+        self._names: dict[str, str] = {}
+        self._problems: list[ImportRemark] = []
+        self._left: list[ImportRemark] = []
+
+    def plan(self) -> DevpiPlan:
+        wanted = [index for index in self._export.indexes if index.kind in (STAGE, MIRROR)]
+        for index in self._export.indexes:
+            if index.kind not in (STAGE, MIRROR):
+                what = f"its type {index.kind!r} comes from a plugin of devpi-server"
+                self._leave(index.name, what, "the index and its files are not imported")
+        self._choose_names(wanted)
+        planned: dict[str, PlannedIndex] = {}
+        for index in bases_first(wanted):
+            is_mirror = index.kind == MIRROR
+            planned[index.name] = (
+                self._mirror(index) if is_mirror else self._stage(index, planned.keys())
+            )
+        for index in wanted:
+            self._left += _left_of(index)
+        self._left += Differences(wanted).remarks()
+        accounts = self._accounts()
+        return DevpiPlan(
+            accounts, tuple(planned.values()), tuple(self._problems), tuple(self._left)
+        )
+
+    def _problem(self, subject: str, what: str, advice: str) -> None:
+        self._problems.append(ImportRemark(subject, what, advice))
+
+    def _leave(self, subject: str, what: str, advice: str) -> None:
+        self._left.append(ImportRemark(subject, what, advice))
+
+    # --- names ------------------------------------------------------------------------------------
+
+    def _choose_names(self, wanted: Sequence[DevpiIndex]) -> None:
+        origins = [index.name for index in wanted]
+        for option, chosen in (("name", self._choices.names), ("mirror", self._choices.mirrors)):
+            for origin in chosen.keys() - set(origins):
+                self._problem(origin, "the export has no such index", f"correct --{option}")
+        self._names = {
+            origin: self._choices.names.get(origin, derived_name(origin)) for origin in origins
+        }
+        for origin, name in self._names.items():
+            try:
+                index_name(name)
+            except ValueError as error:
+                self._problem(origin, str(error), self._proposal(origin))
+        for name, count in Counter(self._names.values()).items():
+            if count > 1:
+                same = [origin for origin in origins if self._names[origin] == name]
+                what = f"{' and '.join(same)} would be the same index, {name!r}"
+                self._problem(same[-1], what, self._proposal(same[-1]))
+
+    def _proposal(self, origin: str) -> str:
+        """Return the option that solves a problem with the name."""
+        stem = derived_name(origin)[: LONGEST_NAME - 6].strip("-") or "index"
+        candidates = (f"devpi-{stem}", *(f"{stem}-{number}" for number in range(2, 1000)))
+        taken = set(self._names.values())
+        free = next(name for name in candidates if name not in taken)
+        return f"choose another name: --name {origin}={free}"
+
+    # --- indexes ----------------------------------------------------------------------------------
+
+    def _mirror(self, index: DevpiIndex) -> PlannedIndex:
+        """Return the index that replaces a mirror: it has no files, and shows an upstream."""
+        name = self._names[index.name]
+        values = {"devpi": index.name, "bases": PUBLIC, "write": "nobody"}
+        upstream = self._upstream_of(index)
+        if upstream is None:
+            url = index.mirror_url or "the URL of the mirror"
+            advice = (
+                f"add it to the configuration ([upstream:{name}-upstream] url = {url}), or name an "
+                f"upstream that replaces it: --mirror {index.name}=public"
+            )
+            self._problem(index.name, f"no upstream has the URL of this mirror, {url}", advice)
+        elif upstream != PUBLIC:
+            values["upstreams"] = upstream
+        return PlannedIndex(origin=index.name, name=name, values=values)
+
+    def _upstream_of(self, index: DevpiIndex) -> str | None:
+        chosen = self._choices.mirrors.get(index.name)
+        if chosen is not None:
+            return chosen
+        url = plain_url(index.mirror_url or "")
+        by_url = {plain_url(each): name for each, name in self._choices.upstreams.items()}
+        is_public = urlsplit(url).hostname == PUBLIC_INDEX
+        return by_url.get(url, PUBLIC if is_public else None)
+
+    def _stage(self, index: DevpiIndex, done: AbstractSet[str]) -> PlannedIndex:
+        write = self._principals(index)
+        values = {
+            "devpi": index.name,
+            "bases": self._bases(index, done),
+            "write": write,
+            # devpi-server refuses it in others, unless the request forces it
+            "delete": write if index.volatile else "nobody",
+            "volatile": "yes" if index.volatile else "no",
+            "merge": "*" if any(base in done - self._mirrors for base in index.bases) else "",
+            "allow_mixed": " ".join(sorted(whitelist_of(index, self._indexes))),
+        }
+        name = self._names[index.name]
+        settings = {key: value for key, value in values.items() if value}
+        return PlannedIndex(origin=index.name, name=name, values=settings, files=index.files)
+
+    def _bases(self, index: DevpiIndex, done: AbstractSet[str]) -> str:
+        """Return the bases in the order of devpi-server, which searches mirrors last."""
+        found = []
+        for base in sorted(dict.fromkeys(index.bases), key=self._mirrors.__contains__):
+            if base in done:
+                found.append(self._names[base])
+                continue
+            reason = "leads back to it" if base in self._names else "is not imported"
+            advice = "the index is created without this base"
+            self._leave(index.name, f"its base {base} {reason}", advice)
+        return " ".join(found) or _NONE
+
+    def _principals(self, index: DevpiIndex) -> str:
+        """Return the users of ``acl_upload``, as the configuration spells them."""
+        words = []
+        for name in index.acl_upload:
+            word = _WORDS.get(name.upper())
+            kind, plain = ("group:", name[1:]) if name.startswith(":") else ("", name)
+            try:
+                words.append(word or kind + account_name(plain))
+            except ValueError as error:
+                self._leave(index.name, f"acl_upload names {name!r}: {error}", "it is left out")
+        return " ".join(dict.fromkeys(words)) or "nobody"
+
+    # --- users ------------------------------------------------------------------------------------
+
+    def _accounts(self) -> Mapping[str, Any]:
+        users = [user for user in self._export.users if user.hash]
+        for user in self._export.users:
+            if not user.hash:
+                self._leave(
+                    user.name,
+                    "the export has no password hash that pypid can verify",
+                    "no account is created: use pypid user create, or a directory",
+                )
+            elif user.name == ROOT:
+                self._leave(
+                    user.name,
+                    "root is the administrator of a devpi-server",
+                    "the account is not an administrator here: use pypid user set root --admin",
+                )
+        return {
+            "version": f"{OURS}import-devpi",
+            "users": [{"username": user.name, "password": user.hash} for user in users],
+        }
+
+
+def bases_first(indexes: Sequence[DevpiIndex]) -> list[DevpiIndex]:
+    """Return the indexes with every base before the indexes that name it, apart from circles."""
+    known = {index.name: index for index in indexes}
+    ordered: dict[str, DevpiIndex] = {}
+    for first in known:
+        way = {} if first in ordered else {first: iter(known[first].bases)}
+        while way:
+            last = next(reversed(way))
+            for base in way[last]:
+                if base in known and base not in ordered and base not in way:
+                    way[base] = iter(known[base].bases)
+                    break
+            else:
+                del way[last]
+                ordered[last] = known[last]
+    return list(ordered.values())
+
+
+def _left_of(index: DevpiIndex) -> Iterator[ImportRemark]:
+    """Yield remarks about what is not imported of the index."""
+    for path in index.bad_paths:
+        what = f"the path {path!a} is not a relative path inside the export"
+        yield ImportRemark(index.name, what, "the file is not imported")
+    counts = (
+        (len(index.files) * (index.kind == MIRROR), "cached file", _DOWNLOADED_AGAIN),
+        (index.documentation, "documentation archive", _NO_DOCUMENTATION),
+        (index.test_results, "test result", "pypid does not store results of tox"),
+    )
+    for count, noun, advice in counts:
+        if count:
+            yield ImportRemark(index.name, f"{count} {noun}{'s' if count > 1 else ''}", advice)
+    if index.empty_releases:
+        what = f"releases without a file: {few(index.empty_releases)}"
+        advice = "add private names to [upstream] reserved: pypid may send them to the upstream"
+        yield ImportRemark(index.name, what, advice)
+    if index.other:
+        what = f"the settings {few(index.other)}"
+        yield ImportRemark(index.name, what, "they belong to plugins of devpi-server")

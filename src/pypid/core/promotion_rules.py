@@ -1,0 +1,192 @@
+"""The obstacles to the promotion of a release from one index to another, and the checks of gates.
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from shlex import quote
+
+from attrs import define, frozen
+
+from pypid.core.errors import PypidError
+from pypid.core.gates import APPROVED_BY, ATTESTED, NO_CRITICAL_ADVISORY, approver_of
+from pypid.core.model import LocalProject, StoredFile
+from pypid.core.packaging.names import ProjectName
+from pypid.core.records.documents import Deleted
+from pypid.core.restrictions import Restrictions
+from pypid.core.trust import publisher_fits
+
+MOST_SHOWN = 20
+"""Largest number of obstacles in the text of a refusal."""
+
+
+class ObstacleKind(Enum):
+    """The kinds of obstacles; the values are identifiers for programs."""
+
+    OTHER_BYTES = "other-bytes"
+    USED_UP = "name-used-up"
+    CLOSED = "project-closed"
+    SOURCE_CLOSED = "source-closed"
+    YANKED = "yanked"
+    WITHHELD = "withheld"
+    UNDER_WAY = "under-way"
+    STRAY = "stray-bytes"
+    GATE = "gate"
+    PUBLISHER = "publisher"
+
+
+@frozen
+class PromotionObstacle:
+    """One reason why a promotion is refused. `subject`: a file name, or a project with a
+    version.
+    """
+
+    kind: ObstacleKind
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.text}"
+
+
+@define(slots=False, repr=False)
+class PromotionRefused(PypidError, status=409):
+    """The promotion is refused as a whole; nothing was changed."""
+
+    obstacles: Sequence[PromotionObstacle]
+
+    def text(self) -> str:
+        lines = [str(obstacle) for obstacle in self.obstacles[:MOST_SHOWN]]
+        more = len(self.obstacles) - len(lines)
+        lines += [f"and {more} more"] * (more > 0)
+        return "Nothing was promoted. " + "; ".join(lines)
+
+
+# --- gates ----------------------------------------------------------------------------------------
+
+
+@frozen
+class ReleaseEvidence:
+    """What gates check of one release, which is promoted from the index `source` to `target`: its
+    files, the ids of its critical advisories (None: unknown), and its approvals, each as a user and
+    the name of a token.
+    """
+
+    source: str
+    target: str
+    project: ProjectName
+    version: str
+    files: tuple[StoredFile, ...]
+    critical: tuple[str, ...] | None = ()
+    approvals: frozenset[tuple[str, str]] = frozenset()
+
+
+def closed_gates(gates: Iterable[str], evidence: ReleaseEvidence) -> Iterator[PromotionObstacle]:
+    """Yield an obstacle for each gate that the release does not pass."""
+    subject = f"{evidence.project} {evidence.version}"
+    for gate in gates:
+        reason = _closed(gate, evidence)
+        if reason:
+            yield PromotionObstacle(ObstacleKind.GATE, subject, f"gate {gate}: {reason}")
+
+
+def _closed(gate: str, evidence: ReleaseEvidence) -> str:
+    if gate == ATTESTED:
+        bare = [file.filename for file in evidence.files if not file.attested]
+        if not bare:
+            return ""
+        return f"no attestation of {' '.join(bare)}; publish the files with their attestations"
+    if gate == NO_CRITICAL_ADVISORY:
+        if evidence.critical is None:
+            return (
+                "pypid has not read any advisories yet; set `[advisories]` in the configuration, "
+                "and see the outcome: pypid advisory list"
+            )
+        return f"affected by {' '.join(evidence.critical)}" if evidence.critical else ""
+    approver = approver_of(gate)
+    if approver is None:
+        return "this pypid does not know the gate"
+    if any(approver.accepts(*approval) for approval in evidence.approvals):
+        return ""
+    release = quote(f"{evidence.project}=={evidence.version}")
+    return (
+        "these files are not approved; send an approval with that token to "
+        f"/api/indexes/{evidence.target}/approvals, or ask an administrator to approve them: "
+        f"pypid promote {release} --from {evidence.source} --to {evidence.target} "
+        f"--approve {quote(gate.removeprefix(APPROVED_BY))}"
+    )
+
+
+def unattested(
+    files: Iterable[StoredFile],
+    target: str,
+    required: Sequence[str],
+    publishers: Mapping[str, Iterable[str]],
+) -> Iterator[PromotionObstacle]:
+    """Yield an obstacle for each file that the target index would hide, since no publisher of its
+    ``require`` attested it. `publishers`: those that attested the files, by file name.
+    """
+    for file in files:
+        found = sorted(publishers.get(file.filename, ())) if file.attested else []
+        if publisher_fits(found, required):
+            continue
+        reason = (
+            f"its attestations are by {' and '.join(found)}"
+            if found
+            else "it has no verified attestation"
+        )
+        text = (
+            f"{reason}, and `require` of the index {target!r} asks for {' or '.join(required)}; "
+            "publish a version whose files have such attestations, and promote that"
+        )
+        yield PromotionObstacle(ObstacleKind.PUBLISHER, file.filename, text)
+
+
+# --- obstacles ------------------------------------------------------------------------------------
+
+
+def file_obstacles(
+    files: Iterable[StoredFile],
+    target: LocalProject | None,
+    tombstones: Mapping[str, Deleted],
+    restrictions: Sequence[Restrictions],
+) -> Iterator[PromotionObstacle]:
+    """Yield what prevents the files of one project from being listed in the target index.
+    `tombstones`: by file name; `restrictions`: the rules of both indexes.
+    """
+    if target is not None and not target.status.takes_uploads:
+        text = f"the project is {target.status.value} in the target index"
+        yield PromotionObstacle(ObstacleKind.CLOSED, target.name, text)
+    for file in files:
+        found = _obstacle(file, target, tombstones.get(file.filename), restrictions)
+        if found is not None:
+            yield PromotionObstacle(found[0], file.filename, found[1])
+
+
+def _obstacle(
+    file: StoredFile,
+    target: LocalProject | None,
+    tombstone: Deleted | None,
+    restrictions: Sequence[Restrictions],
+) -> tuple[ObstacleKind, str] | None:
+    hold = next((hold for each in restrictions if (hold := each.hold(file)) is not None), None)
+    if hold is not None:
+        return ObstacleKind.WITHHELD, hold.value
+    if file.yanked is not None:
+        return ObstacleKind.YANKED, "it is yanked in the source index"
+    older = None if target is None else target.file(file.filename)
+    if older is not None and older.sha256 != file.sha256:
+        return ObstacleKind.OTHER_BYTES, "the target index has other content under this name"
+    if older is None and tombstone is not None and tombstone.sha256 != file.sha256:
+        text = "the target index had other content under this name, and deleted it"
+        return ObstacleKind.USED_UP, text
+    return None
+
+
+def to_promote(files: Iterable[StoredFile], target: LocalProject | None) -> tuple[StoredFile, ...]:
+    """Return the files that the target index does not list yet."""
+    if target is None:
+        return tuple(files)
+    return tuple(file for file in files if target.file(file.filename) is None)

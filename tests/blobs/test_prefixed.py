@@ -1,0 +1,190 @@
+"""The part of a store below a prefix."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from datetime import timedelta
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs import files, memory
+from pypid.blobs.files import FilesSettings
+from pypid.blobs.memory import MemoryBlobs, MemoryBlobsSettings
+from pypid.blobs.prefixed import (
+    PrefixedBlobs,
+    PrefixedBucket,
+    PrefixedDescriptions,
+    PrefixedProvisional,
+)
+from pypid.core.errors import Exists, Missing
+from pypid.core.model import Blob
+from pypid.flow import BytesBody, start, whole
+from pypid.ports import Blobs
+from pypid.testing import contents, world
+from pypid.testing.worlds import Awaiting, Fed
+from tests.blobs.bucket import Said
+from tests.blobs.fake_s3 import says
+from tests.blobs.growing_contract import GrowingFileContract
+from tests.blobs.s3_cases import S3Case
+
+TEAM = ".pypid/index/team/"
+
+
+class Beside(GrowingFileContract):
+    """The contract, in a store that has other blobs, which stay as they are."""
+
+    whole: Blobs
+
+    async def opened(self) -> Blobs:
+        """Return the store that the part is a part of."""
+        raise NotImplementedError
+
+    async def make(self) -> Blobs:
+        self.whole = await self.opened()
+        for key in (".pypid/index/team-2/spam/x", ".pypid/index/tea/spam/x", "spam/x"):
+            await self.whole.write(key, BytesBody(b"another index's"))
+        self.addCleanup(self.check_others)
+        return PrefixedBlobs(self.whole, TEAM)
+
+    def check_others(self) -> None:
+        """Nothing else was touched."""
+        others = [key for key in self.have(contents(self.whole)) if not key.startswith(TEAM)]
+        self.assertEqual(
+            others, [".pypid/index/tea/spam/x", ".pypid/index/team-2/spam/x", "spam/x"]
+        )
+
+
+class MemoryPartContractTests(Beside, SynchronousTestCase):
+    """A part of a store in memory keeps the contract."""
+
+    async def opened(self) -> Blobs:
+        return await memory.open(MemoryBlobsSettings(), world())
+
+
+class FilesPartContractTests(Beside, SynchronousTestCase):
+    """A part of a folder keeps the contract."""
+
+    async def opened(self) -> Blobs:
+        return await files.open(FilesSettings(self.mktemp(), create=True), world())
+
+
+class PrefixedTests(Awaiting, SynchronousTestCase):
+    """What is special about a part."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.whole: MemoryBlobs = self.have(memory.open(MemoryBlobsSettings(), world()))
+        self.part = PrefixedBlobs(self.whole, TEAM)
+
+    def test_prefix_is_a_folder(self) -> None:
+        """A prefix that does not end a segment is refused: it would mix two indexes."""
+        for prefix in ("", "team", "/", "team//", "/team/"):
+            for kind in (
+                PrefixedBlobs,
+                PrefixedDescriptions,
+                PrefixedProvisional,
+                PrefixedBucket,
+            ):
+                self.assertRaises(ValueError, kind, self.whole, prefix)
+
+    def test_keys(self) -> None:
+        """In the whole store the keys begin with the prefix; here, and in errors, they do not."""
+        blob = self.have(self.part.write("spam/x", BytesBody(b"1")))
+        self.assertEqual(blob.key, "spam/x")
+        self.assertEqual(self.have(contents(self.whole)), [f"{TEAM}spam/x"])
+        self.assertEqual(
+            self.have(self.whole.stat(f"{TEAM}spam/x")), evolve(blob, key=TEAM + blob.key)
+        )
+        error = self.refused(self.part.write("spam/x", BytesBody(b"2")), Exists)
+        self.assertEqual(error.key, "spam/x")  # type: ignore[attr-defined]
+
+    def test_errors_of_bodies(self) -> None:
+        """An error that names another blob, which the body is read from, is not changed."""
+        error = self.refused(self.part.write("spam/x", Fed(Missing("ham/x"))), Missing)
+        self.assertEqual(error.key, "ham/x")  # type: ignore[attr-defined]
+
+    def test_provisional(self) -> None:
+        """A mark of a part's blob shows in the whole store, until it is confirmed."""
+        folder = self.have(files.open(FilesSettings(self.mktemp(), create=True), world()))
+        part, marks = PrefixedBlobs(folder, TEAM), PrefixedProvisional(folder, TEAM)
+        blob = self.have(marks.write_provisional("spam/x", BytesBody(b"1")))
+        self.assertEqual((blob.key, blob.provisional), ("spam/x", True))
+        self.assertTrue(self.have(folder.stat(f"{TEAM}spam/x")).provisional)
+        self.refused(marks.write_provisional("spam/x", BytesBody(b"2")), Exists)
+        self.have(marks.confirm("spam/x"))
+        self.assertFalse(self.have(part.stat("spam/x")).provisional)
+        self.have(marks.confirm("spam/nothing"))
+
+
+class BucketTests(S3Case):
+    """The abilities of a bucket, for a part of it."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.part = PrefixedBlobs(self.blobs, TEAM)
+        self.of_bucket = PrefixedBucket(self.blobs.classes, TEAM)
+        await self.part.write("spam/x", BytesBody(b"0123456789"))
+
+    async def listed(self) -> list[Blob]:
+        async with aclosing(self.part.list()) as found:
+            return [blob async for blob in found]
+
+    async def test_classes(self) -> None:
+        """A blob of the part is moved, copied inside the part, and restored."""
+        await self.of_bucket.move("spam/x", "STANDARD_IA")
+        self.assertEqual(
+            (await self.of_bucket.archive_state("spam/x")).storage_class, "STANDARD_IA"
+        )
+        await self.of_bucket.copy("spam/x", ".kept/spam/x")
+        self.assertEqual([blob.key for blob in await self.listed()], [".kept/spam/x", "spam/x"])
+        self.assertEqual(await whole(await self.part.read(".kept/spam/x"), 100), b"0123456789")
+        for asked in (
+            self.of_bucket.archive_state("spam/nothing"),
+            self.of_bucket.move("spam/nothing", "STANDARD_IA"),
+            self.of_bucket.copy("spam/nothing", "spam/y"),
+            self.of_bucket.restore("spam/nothing"),
+        ):
+            error = await self.assertFailure(start(asked), Missing)
+            self.assertEqual(error.key, "spam/nothing")
+
+    async def test_restores(self) -> None:
+        """An archived blob of the part is restored."""
+        await self.of_bucket.move("spam/x", "GLACIER")
+        await self.of_bucket.restore("spam/x")
+        self.assertTrue(self.fake.asked[-1].key.endswith(f"{TEAM}spam/x"))
+        self.assertEqual(self.fake.operations()[-1], "RestoreObject")
+
+    async def test_versions(self) -> None:
+        """Whether former versions stay is a property of the whole bucket."""
+        text = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+        self.fake.script("GetBucketVersioning", says(Said(200, text)))
+        self.assertTrue(await self.of_bucket.is_versioned())
+
+    async def test_unfinished_uploads(self) -> None:
+        """Unfinished uploads of the part are found and removed, and those of others stay."""
+        for number, key in enumerate((f"{TEAM}spam/y", ".pypid/index/team-2/x", "spam/y")):
+            self.bucket.uploads[f"upload-{number}"] = (f"some/prefix-{key}", {}, {})
+        async with aclosing(self.of_bucket.unfinished()) as found:
+            [upload] = [upload async for upload in found]
+        self.assertEqual(upload.key, "spam/y")
+        await self.of_bucket.abandon(upload)
+        self.assertEqual(sorted(self.bucket.uploads), ["upload-1", "upload-2"])
+
+    async def test_descriptions(self) -> None:
+        """A description is stored with a blob of the part, and read back."""
+        described = PrefixedDescriptions(self.blobs, TEAM)
+        blob = await described.write_described("spam/y", BytesBody(b"1"), {"name": "spam"})
+        self.assertEqual(blob.key, "spam/y")
+        self.assertEqual((await described.description("spam/y"))["name"], "spam")
+        error = await self.assertFailure(start(described.description("spam/nothing")), Missing)
+        self.assertEqual(error.key, "spam/nothing")
+
+    async def test_links(self) -> None:
+        """A signed URL leads to the blob of the part."""
+        link = await self.part.link("spam/x", timedelta(minutes=1))
+        assert link is not None
+        self.assertIn(f"{TEAM}spam/x", link.url)

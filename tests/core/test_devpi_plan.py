@@ -1,0 +1,298 @@
+"""What pypid makes of a devpi export: names, settings, order, problems and remarks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.devpi_export import DevpiExport, DevpiFile, DevpiIndex, DevpiUser
+from pypid.core.devpi_plan import (
+    CLOSED,
+    Choices,
+    DevpiPlan,
+    bases_first,
+    compare_existing,
+    derived_name,
+    differing_keys,
+    is_closed,
+    plan_import,
+)
+from pypid.core.indexes import check_indexes, settings_of_values
+
+PYPI = DevpiIndex(name="root/pypi", kind="mirror", mirror_url="https://pypi.org/simple/")
+HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA"
+
+
+def stage(name: str, *bases: str, **more: Any) -> DevpiIndex:
+    """An index of the usual type."""
+    return DevpiIndex(name=name, kind="stage", bases=bases, **more)
+
+
+def plan(*indexes: DevpiIndex, users: tuple[DevpiUser, ...] = (), **choices: Any) -> DevpiPlan:
+    """The plan for these indexes and users."""
+    return plan_import(DevpiExport(users, indexes), Choices(**choices))
+
+
+def values(found: DevpiPlan) -> dict[str, dict[str, str]]:
+    """The settings by name of the index."""
+    return {index.name: dict(index.values) for index in found.indexes}
+
+
+def remarks(found: DevpiPlan) -> list[str]:
+    """What is left, in one line each."""
+    return [f"{each.subject}: {each.what}" for each in found.left]
+
+
+class IndexTests(SynchronousTestCase):
+    """The named indexes."""
+
+    def test_settings(self) -> None:
+        """``acl_upload`` becomes `write`, the flag and the bases stay."""
+        acl = (":developers", ":AUTHENTICATED:", "alice")
+        found = plan(PYPI, stage("alice/dev", "root/pypi", acl_upload=acl, volatile=False))
+        self.assertEqual((found.problems, found.left), ((), ()))
+        self.assertEqual(
+            values(found),
+            {
+                "root-pypi": {"devpi": "root/pypi", "bases": "public", "write": "nobody"},
+                "alice-dev": {
+                    "devpi": "alice/dev",
+                    "bases": "root-pypi",
+                    "write": "group:developers authenticated alice",
+                    "delete": "nobody",
+                    "volatile": "no",
+                },
+            },
+        )
+
+    def test_volatile(self) -> None:
+        """Who may upload to a volatile index may also delete there."""
+        (found,) = values(plan(stage("alice/dev", acl_upload=("alice",), volatile=True))).values()
+        self.assertEqual((found["volatile"], found["delete"]), ("yes", "alice"))
+
+    def test_inheritance(self) -> None:
+        """Files of bases are merged; whitelists are names that are mixed with upstream's."""
+        found = plan(
+            PYPI,
+            stage("a/low", "root/pypi", mirror_whitelist=("Six",)),
+            stage("a/high", "a/low", mirror_whitelist=("*",)),
+        )
+        low, high = (values(found)[name] for name in ("a-low", "a-high"))
+        self.assertEqual((low.get("merge"), low["allow_mixed"]), (None, "six"))
+        self.assertEqual((high["merge"], high["allow_mixed"]), ("*", "* six"))
+
+    def test_index_to_which_nobody_may_upload(self) -> None:
+        """An empty list does not become the default of `[access]`."""
+        (found,) = values(plan(stage("alice/dev"))).values()
+        self.assertEqual((found["write"], found["bases"]), ("nobody", "none"))
+
+    def test_bases_come_before_the_indexes_that_name_them(self) -> None:
+        """In whatever order the document has them; mirrors are searched last, as devpi does."""
+        indexes = (
+            stage("a/a", "root/pypi", "z/z", "m/m"),
+            stage("m/m", "z/z"),
+            PYPI,
+            stage("z/z", "root/pypi"),
+        )
+        found = plan(*indexes)
+        self.assertEqual(
+            [index.name for index in found.indexes], ["root-pypi", "z-z", "m-m", "a-a"]
+        )
+        self.assertEqual(values(found)["a-a"]["bases"], "z-z m-m root-pypi")
+
+    def test_circle_and_missing_base(self) -> None:
+        """The index is created without that base, and a remark says so."""
+        found = plan(stage("a/a", "b/b", "gone/x"), stage("b/b", "a/a"), stage("c/c", "c/c"))
+        self.assertEqual(
+            {name: each["bases"] for name, each in values(found).items()},
+            {"b-b": "none", "a-a": "b-b", "c-c": "none"},
+        )
+        self.assertEqual(
+            remarks(found),
+            [
+                "b/b: its base a/a leads back to it",
+                "a/a: its base gone/x is not imported",
+                "c/c: its base c/c leads back to it",
+            ],
+        )
+
+    def test_index_of_a_plugin(self) -> None:
+        """It is not imported: what it hides is unknown here."""
+        found = plan(DevpiIndex(name="a/c", kind="constrained"), stage("a/b", "a/c"))
+        self.assertEqual(list(values(found)), ["a-b"])
+        self.assertIn("a/b: its base a/c is not imported", remarks(found))
+
+    @given(
+        st.dictionaries(
+            st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=4), min_size=1
+        )
+    )
+    def test_any_inheritance_becomes_one_that_pypid_accepts(
+        self, inheritance: dict[str, list[str]]
+    ) -> None:
+        """No circle, no unknown base, and each index once."""
+        indexes = [
+            stage(f"u/{name}", *(f"u/{base}" for base in bases))
+            for name, bases in inheritance.items()
+        ]
+        found = plan(*indexes)
+        settings = [settings_of_values(each.name, each.values) for each in found.indexes]
+        self.assertEqual(list(check_indexes(settings)), [])
+        self.assertEqual(
+            sorted(each.origin for each in found.indexes), sorted(each.name for each in indexes)
+        )
+
+    def test_long_inheritance(self) -> None:
+        """A chain of a thousand indexes needs no recursion."""
+        chain = [stage(f"u/{number}", f"u/{number + 1}") for number in range(1000)]
+        self.assertEqual(bases_first(chain)[0].name, "u/999")
+
+
+class NameTests(SynchronousTestCase):
+    """The names, and what an administrator has to decide."""
+
+    def test_derived_name(self) -> None:
+        """Lower case, and a hyphen for whatever is no letter or digit."""
+        self.assertEqual(derived_name("Alice_B/dev.2"), "alice-b-dev-2")
+
+    def test_collision(self) -> None:
+        """Two origins with one name are a problem, whose advice solves it."""
+        indexes = stage("a-b/c"), stage("a/b-c"), stage("x/y", "a/b-c")
+        (problem,) = plan(*indexes).problems
+        self.assertEqual(problem.subject, "a/b-c")
+        self.assertIn("a-b/c and a/b-c", problem.what)
+        option = problem.advice.partition("--name ")[2]
+        origin, _, name = option.partition("=")
+        found = plan(*indexes, names={origin: name})
+        self.assertEqual(found.problems, ())
+        self.assertEqual(values(found)["x-y"]["bases"], name)
+        self.assertEqual(values(found)[name]["devpi"], "a/b-c")
+
+    def test_name_that_is_too_long(self) -> None:
+        """A problem with a proposal that is short enough."""
+        origin = "u/" + "n" * 60
+        (problem,) = plan(stage(origin)).problems
+        name = problem.advice.rpartition("=")[2]
+        self.assertEqual(plan(stage(origin), names={origin: name}).problems, ())
+
+    def test_chosen_name_that_is_reserved(self) -> None:
+        """`simple` is a route, `default` the index at the root."""
+        for name in ("simple", "default", "public", "A B"):
+            self.assertEqual(len(plan(stage("u/x"), names={"u/x": name}).problems), 1, name)
+
+    def test_choice_for_an_index_that_is_not_there(self) -> None:
+        """A typing error is a problem, not ignored."""
+        found = plan(stage("u/x"), names={"u/y": "y"}, mirrors={"u/z": "public"})
+        self.assertEqual([each.subject for each in found.problems], ["u/y", "u/z"])
+
+
+class MirrorTests(SynchronousTestCase):
+    """Mirror indexes."""
+
+    OTHER = DevpiIndex(name="ops/torch", kind="mirror", mirror_url="https://dl.example/whl/simple")
+
+    def test_upstream_of_the_same_url(self) -> None:
+        """It is found whatever the end of the URL, and whoever the user in it."""
+        upstreams = {"https://ci:secret@DL.example/whl/": "torch"}
+        found = plan(self.OTHER, upstreams=upstreams)
+        self.assertEqual(found.problems, ())
+        self.assertEqual(values(found)["ops-torch"]["upstreams"], "torch")
+
+    def test_unknown_mirror(self) -> None:
+        """A problem that names the lines of the configuration, or the choice of another upstream."""
+        (problem,) = plan(self.OTHER).problems
+        self.assertIn("[upstream:ops-torch-upstream]", problem.advice)
+        self.assertIn("https://dl.example/whl/simple", problem.advice)
+        found = plan(self.OTHER, mirrors={"ops/torch": "public"})
+        self.assertEqual((found.problems, values(found)["ops-torch"]["bases"]), ((), "public"))
+
+    def test_files_of_a_mirror(self) -> None:
+        """They are counted, and not imported."""
+        file = DevpiFile(path=("root", "pypi", "x-1.tar.gz"), project="x")
+        found = plan(
+            DevpiIndex(name="root/pypi", kind="mirror", mirror_url=PYPI.mirror_url, files=(file,))
+        )
+        self.assertEqual(found.files, 0)
+        self.assertEqual(remarks(found), ["root/pypi: 1 cached file"])
+
+
+class LeftTests(SynchronousTestCase):
+    """What is not carried over."""
+
+    def test_each_thing_has_a_remark(self) -> None:
+        """Documentation, test results, releases without files, settings, paths, whitelists."""
+        index = stage(
+            "a/b",
+            documentation=2,
+            test_results=3,
+            empty_releases=tuple(f"p {number}" for number in range(25)),
+            other=("uploadtrigger_jenkins",),
+            bad_paths=("../x",),
+            acl_upload=("two words",),
+        )
+        left = remarks(plan(index))
+        self.assertEqual(len(left), 6)
+        self.assertTrue(any("and 5 more" in each for each in left))
+
+    def test_users(self) -> None:
+        """Hashes are taken as they are; root is no administrator, and who has no hash is named."""
+        users = DevpiUser("ada", HASH), DevpiUser("bob", ""), DevpiUser("root", HASH)
+        found = plan(users=users)
+        self.assertEqual(
+            found.accounts["users"],
+            [
+                {"username": "ada", "password": HASH},
+                {"username": "root", "password": HASH},
+            ],
+        )
+        self.assertEqual([each.subject for each in found.left], ["bob", "root"])
+        self.assertNotIn(HASH, repr(found))
+
+
+class ExistingIndexTests(SynchronousTestCase):
+    """Indexes of an earlier import."""
+
+    def test_differing_keys(self) -> None:
+        """Defaults, and users in another order, are no difference; bases in another order are."""
+        wanted = {"devpi": "a/b", "bases": "x y", "write": "ada bob", "volatile": "no"}
+        found = {"bases": "x y", "write": "bob ada", "cooldown": "3d"}
+        self.assertEqual(differing_keys(wanted, found), [])
+        changed = {"bases": "y x", "write": "ada", "volatile": "yes"}
+        self.assertEqual(differing_keys(wanted, changed), ["bases", "write", "volatile"])
+
+    def test_closed(self) -> None:
+        """An index is closed only with all these settings."""
+        self.assertTrue(is_closed({"devpi": "a/b", **CLOSED}))
+        self.assertFalse(is_closed({**CLOSED, "bases": "default"}))
+        self.assertFalse(is_closed({"bases": "none"}))
+
+    def test_existing_indexes(self) -> None:
+        """Another index of the name is a problem; other settings are reported."""
+        found = plan(stage("a/b"), stage("c/d", acl_upload=("ada",)), stage("e/f"), stage("g/h"))
+        problems, left = compare_existing(
+            found,
+            {
+                "a-b": {"devpi": "x/y"},
+                "c-d": {"devpi": "x/y c/d", "bases": "none", "write": "bob", "delete": "ada"},
+                "e-f": {"devpi": "e/f", **CLOSED},
+            },
+        )
+        self.assertEqual([each.subject for each in problems], ["a/b"])
+        self.assertIn("devpi=a/b", problems[0].advice)
+        self.assertEqual([each.subject for each in left], ["c/d"])
+        self.assertIn("volatile", left[0].what)
+        self.assertIn("write", left[0].what)
+
+    def test_private_names(self) -> None:
+        """A project that one index does not mix is private."""
+        files = [DevpiFile(path=(f"{name}-1.tar.gz",), project=name) for name in ("A_b", "c", "d")]
+        found = plan(
+            PYPI,
+            stage("a/b", "root/pypi", files=tuple(files), mirror_whitelist=("a-b", "c")),
+            stage("c/d", files=(files[1],)),
+            stage("e/f", "root/pypi", files=tuple(files), mirror_whitelist=("*",)),
+        )
+        self.assertEqual(found.private, ["c", "d"])
