@@ -38,8 +38,8 @@ from pypid.core.permissions import (
     Rules,
     Scope,
     may,
-    visibility_of,
 )
+from pypid.core.visibility import visibility_of
 from pypid.flow import start
 from pypid.testing.people import GROUPS, USERS
 from pypid.testing.worlds import Turns, world

@@ -66,7 +66,7 @@ quick = settings(max_examples=50, deadline=None, database=None)
 URL = "https://issuer.example"
 JWKS = "/.well-known/jwks"
 RULES = (
-    "app repository=octo/app ref=refs/heads/main",
+    "app repository=octo/app ref=refs/heads/main as_user=alice",
     "lib-* repository_owner=octo environment=release",
 )
 ISSUERS = {"github": IssuerSettings(url=URL, allow=RULES)}
@@ -177,6 +177,7 @@ class MintTests(MintCase):
         self.assertEqual(LIFETIME, timedelta(seconds=900))
         self.assertNotIn(minted.secret, repr(minted))
         [stored] = self.books.tokens
+        self.assertEqual(stored.as_user, "alice")
         self.assertEqual(stored.digest, token_digest(minted.secret))
         self.assertEqual(
             (stored.publisher, stored.expires, stored.created),
@@ -194,8 +195,11 @@ class MintTests(MintCase):
         self.assertEqual(allowed, [("app", Action.READ), ("app", Action.WRITE)])
 
     def test_two_rules(self) -> None:
-        """A token that fits two rules is for the projects of both."""
+        """A token that fits two rules is for the projects of both; new projects have no owner if
+        the rules name different users, or one of them none.
+        """
         self.mint(self.token(environment="release"))
+        self.assertIsNone(self.books.tokens[0].as_user)
         self.assertEqual(self.books.tokens[0].scope.projects, ("app", "lib-*"))
 
     def test_deed(self) -> None:

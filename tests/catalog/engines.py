@@ -4,7 +4,7 @@ that it delays or loses.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import count
 
@@ -29,6 +29,7 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
     Slice,
+    check_changes,
 )
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
@@ -86,6 +87,22 @@ class Place:
         row = self.rows[key] = CatalogRow(change.kind, change.name, version, own, change.line)
         self.state = evolve(self.state, version=version, serial=serial)
         return row
+
+    def write_all(self, changes: Sequence[RowChange]) -> Sequence[CatalogRow] | Conflict:
+        """As `Engine.swap_all`."""
+        check_changes(changes)
+        before, rows = self.state, dict(self.rows)
+        made: list[CatalogRow] = []
+        for change in changes:
+            self.state = evolve(self.state, serial=before.serial)
+            row = self.write(change)
+            if isinstance(row, Conflict):
+                self.state, self.rows = before, rows
+                return row
+            made.append(row)
+        serial = max([before.serial, *(row.serial for row in made)])
+        self.state = evolve(self.state, serial=serial)
+        return made
 
 
 @define(eq=False)
@@ -229,6 +246,19 @@ class PlacedEngine:
             self.deaf -= 1
             raise DatabaseAway("the connection was cut")
         return row
+
+    async def swap_all(
+        self, epoch: str, changes: Sequence[RowChange]
+    ) -> Sequence[CatalogRow] | Conflict:
+        if self.before_swap:
+            self.before_swap.pop(0)()
+        await self._question()
+        self._epoch(epoch)
+        made = self.place.write_all(changes)
+        if self.deaf:
+            self.deaf -= 1
+            raise DatabaseAway("the connection was cut")
+        return made
 
     async def mark_complete(self, epoch: str) -> EngineState:
         await self._question()

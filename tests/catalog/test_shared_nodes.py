@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import RowChange, RowKind
+from pypid.catalog.engine import Position, RowChange, RowKind, Slice
 from pypid.catalog.replica_follower import FRESH, PAUSE
 from pypid.catalog.shared import SharedCatalog, SharedSettings, open
 from pypid.core.errors import CannotStart, CatalogDown
@@ -272,6 +272,66 @@ class EditingTests(Nodes):
         held = self.seen(self.here)
         self.assertIsInstance(held, Project)
         self.assertEqual(self.put(self.here, "1"), held)
+
+    def test_all_or_nothing(self) -> None:
+        """Of several edits none is made while another node changes one of the projects; they are
+        tried again with its change.
+        """
+        self.put(self.here, "1")
+        self.go(0.4)
+        self.engine(self.here).before_swap.append(lambda: self.put(self.there, "1", "2"))
+        seen: list[Project | None] = []
+
+        def change(project: Project | None) -> Project | None:
+            seen.append(project)
+            assert project is not None
+            return evolve(project, status=Status.ARCHIVED)
+
+        edits = {HAM: becomes(a_project(HAM, "1")), SPAM: change}
+        made = self.have(self.here.local.edit_all(edits))
+        self.assertEqual([len(project.files) for project in seen if project], [1, 2])
+        spam, ham = made[SPAM], made[HAM]
+        assert spam is not None and ham is not None
+        self.assertEqual((len(spam.files), spam.status), (2, Status.ARCHIVED))
+        self.assertEqual((spam.serial, ham.serial), (3, 3))
+        for node in (self.here, self.there):
+            self.go(0.4)
+            self.assertEqual((self.seen(node), self.seen(node, HAM)), (spam, ham))
+            self.assertEqual(self.have(node.serial()), 3)
+
+    def test_all_answer_lost(self) -> None:
+        """Several edits whose answer was lost are an error here, may have been made, and are all
+        shown when the engine reports them.
+        """
+        self.engine(self.here).deaf = 1
+        edits = {name: becomes(a_project(name, "1")) for name in (SPAM, HAM)}
+        self.refused(self.here.local.edit_all(edits), CatalogDown)
+        self.assertIs(self.seen(self.here), Presence.UNKNOWN)
+        self.go(0.4)
+        self.assertIsInstance(self.seen(self.here), Project)
+        self.assertEqual(
+            self.have(self.here.local.edit_all(edits)),
+            {name: self.seen(self.here, name) for name in edits},
+        )
+
+    def test_all_show_together(self) -> None:
+        """Another node shows the projects of one edit together, however its slices are cut."""
+        names = [project_name(f"p{number}") for number in range(7)]
+        shown: list[int] = []
+        whole = PlacedEngine.changes
+
+        async def cut(engine: PlacedEngine, since: Position, most: int = 0) -> Slice:
+            shown.append(len(self.there.following.replica.local.table.lines.summaries()))
+            return await whole(engine, since, 3)
+
+        self.put(self.here, "1", name=HAM)
+        self.have(self.here.local.edit_all({name: becomes(a_project(name, "1")) for name in names}))
+        for number in range(3):
+            self.put(self.here, str(number))
+        self.patch(PlacedEngine, "changes", cut)
+        self.go(0.4)
+        self.assertEqual(shown, [0, 1, 1])
+        self.assertEqual(len(self.have(self.there.local.summaries())), 9)
 
     def test_asked_again(self) -> None:
         """When upstream was asked last is told to others, without a serial."""

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.catalog.engine import RowKind
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
+from pypid.core.packaging.names import project_name
 from pypid.databases.places import SqliteFile
 from pypid.flow import at_once, start
 from pypid.testing.engine import EngineContract
@@ -42,6 +44,25 @@ class InSqlite(EngineContract):
 
 class SqliteContractTests(InSqlite, SynchronousTestCase):
     """SQLite keeps the contract."""
+
+    def test_rows_of_a_later_version(self) -> None:
+        """Rows of a kind that this version does not know are passed over, also where a slice has
+        no others.
+        """
+        first = self.put(b"first")
+        before = self.state()
+        rows = [self.put(b"later", name=project_name(f"p{number}")) for number in range(5)]
+        last = self.put(b"last", name=project_name("last"))
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.execute(
+                "UPDATE pypid_catalog_rows SET kind = 'later' WHERE version > ? AND version < ?",
+                (first.version, last.version),
+            )
+            connection.commit()
+        for most in (2, 1000):
+            self.assertEqual(self.all_rows(most=most), [first, last])
+            self.assertEqual(self.all_rows(since=before.position, most=most), [last])
+        self.assertIsNone(self.have(self.engine.row(RowKind.LOCAL, rows[0].name)))
 
 
 class ProcessesTests(SynchronousTestCase):

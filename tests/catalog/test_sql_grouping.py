@@ -20,7 +20,7 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
 )
-from pypid.catalog.sql.batches import MOST_BYTES, MOST_CHANGES, ChangeBatches, Made
+from pypid.catalog.sql.engine import MOST_BYTES, MOST_CHANGES, ChangeBatches, Made
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import frozen
 from hypothesis import given, settings
@@ -21,6 +21,7 @@ from pypid.core.records.layout import Plan, kept_key
 from pypid.core.restrictions import Restrictions
 from pypid.flow import BytesBody, start
 from pypid.index import Index
+from pypid.index.all_held_files import AllHeldFiles
 from pypid.index.blocks import Blocks, StoredBlock
 from pypid.index.bytes_blocks import BytesBlocks
 from pypid.index.decisions import Decisions
@@ -31,6 +32,7 @@ from pypid.ports import Blobs, Body
 from tests.distributions import wheel
 from tests.index.faulty_blobs import Died, Gated, Storm, Watched
 from tests.index.file_cache_cases import listed, no_metadata
+from tests.index.named import NamedCase
 from tests.index.uploads import SPAM, WHEEL, IndexCase, digests, sent
 
 OTHER = "spam-2.0-py3-none-any.whl"
@@ -493,7 +495,7 @@ class BlocksTests(HeldCase):
         async def bucket() -> Any:
             return store
 
-        held.bucket = bucket
+        held.own.bucket = bucket
         self.have(self.index.reconcile())
         self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
         store.failure = None
@@ -556,3 +558,51 @@ class TwoNodesTests(HeldCase):
         self.have(last.settle())
         self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
         self.assertEqual(self.places(b"cached"), [kept_key(EGGS, CACHED)])
+
+
+class PartTests(NamedCase, SynchronousTestCase):
+    """The files of named indexes and upstreams."""
+
+    only: ClassVar = {"cu128": ("torch",)}
+
+    def mover(self, index: Index) -> HeldFiles:
+        """The mover of one index or upstream."""
+
+        async def bucket() -> Any:
+            return Moving(index.blobs)
+
+        return HeldFiles(index.context, index.file_cache.kept, bucket)
+
+    def test_bytes_of_all_parts_are_withheld(self) -> None:
+        """A block moves the bytes of a project in whichever index or upstream they are, within its
+        part of the storage; and returns them.
+        """
+        team, cu128 = self.create("team"), self.index("cu128")
+        self.publish(team, WHEEL)
+        torch = project_name("torch")
+        self.files(self.index(""), "torch")
+        before = self.keys()
+        blocks = {"b1": OneBlock(WHEEL, SPAM), "b2": OneBlock("torch-1.0.tar.gz", torch)}
+        others = [self.mover(team), self.mover(cu128)]
+
+        async def others_of() -> list[HeldFiles]:
+            return others
+
+        mover = AllHeldFiles(self.mover(self.index("")), others_of)
+        mover.follow(lambda: BytesBlocks({**blocks}), no_metadata)
+        self.assertEqual(self.have(mover.settle()), Settled(moved=2))
+        held = [key for key in self.keys() if "/held/" in key]
+        self.assertEqual(
+            held,
+            [
+                f".pypid/index/team/.pypid/held/b1/spam/{WHEEL}",
+                ".pypid/upstream/cu128/.pypid/held/b2/.kept/torch/torch-1.0.tar.gz",
+            ],
+        )
+        self.have(mover.copy_back("b2"))
+        del blocks["b2"]
+        self.assertEqual(self.have(mover.settle()), Settled(returned=1))
+        blocks.clear()
+        self.assertEqual(self.have(mover.settle()), Settled(returned=1))
+        self.assertEqual(self.keys(), before)
+        self.assertEqual(list(self.files(self.index(""), "torch")), ["torch-1.0.tar.gz"])

@@ -22,7 +22,7 @@ from pypid.index import Index
 from pypid.ports import Catalog
 from pypid.web.app.app import App
 from pypid.web.app.app_settings import AppSettings
-from pypid.web.fastpath.fast_path import FastPath
+from pypid.web.fastpath.cached_channel import FastPath
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.catalog.engines import PlacedEngine

@@ -13,8 +13,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import Engine
-from pypid.catalog.shared import SharedCatalog, SharedSettings, open
-from pypid.catalog.shared_signed_urls import EngineLinks
+from pypid.catalog.shared import EngineLinks, SharedCatalog, SharedSettings, open
 from pypid.catalog.signed_urls import AGAIN, Links
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.model import SignedUrl

@@ -1,4 +1,7 @@
-"""The publishers of upstream files: `pypid.index.trust`, with real signatures."""
+"""The publishers of upstream files: `pypid.index.trust`, with real signatures. One test verifies
+them in a process of its own, as the daemon does; the others do it here, since each process imports
+the libraries.
+"""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -15,6 +18,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.attestations.program import AttestedFile, Question, verdicts
 from pypid.attestations.verification import Attesting
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
@@ -85,17 +89,17 @@ class TrustCase(Awaiting, SynchronousTestCase):
         self.upstream = ListingUpstream()
         self.root = OWN.trusted_root(Path(self.mktemp()))
         self.blobs, self.clock = MemoryBlobs(world().now), Clock()
-        self.verified = 0
+
+    def verify(self, files: Sequence[AttestedFile]) -> Sequence[PublisherVerdict]:
+        """As `Attesting.verdicts`."""
+        return verdicts(Question(list(files), str(self.root)))
 
     def open(self, rules: TrustRules, mode: Mode = Mode.CACHE) -> Index:
         """An index with these rules over the storage."""
         self.policy, outside = Policy(mode=mode), world(self.clock)
         decisions = Decisions(self.blobs, outside, self.policy.restrictions)
         folder = decisions.folder("trust", TrustDocument)
-        attesting = Attesting(self.root)
-        self.trust = PublisherTrust(
-            rules, attesting.verdicts, outside, self.policy.restrictions, folder
-        )
+        self.trust = PublisherTrust(rules, self.verify, outside, self.policy.restrictions, folder)
         spool = Path(self.mktemp())
         sweep(spool)
         catalog = MemoryCatalog()
@@ -151,6 +155,20 @@ class TrustCase(Awaiting, SynchronousTestCase):
 
 def required(*publishers: str) -> TrustRules:
     return TrustRules(tuple(RequiredPublisher("spam", each) for each in publishers))
+
+
+class ProcessTests(TrustCase):
+    """The verification in a process of its own."""
+
+    def verify(self, files: Sequence[AttestedFile]) -> Sequence[PublisherVerdict]:
+        return Attesting(self.root).verdicts(files)
+
+    def test_publishers(self) -> None:
+        """A file by the required publisher is served, one by another publisher is held."""
+        right, wrong = self.add("1.0", 1, "monty/spam"), self.add("1.1", 2, "eve/spam")
+        index = self.open(required("github:monty/*"))
+        self.assertIn("by github:eve/spam", self.held(index, wrong))
+        self.assertEqual(self.fetch(index, right), b"1.0")
 
 
 class RequireTests(TrustCase):

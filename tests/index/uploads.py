@@ -181,7 +181,7 @@ class IndexCase(Awaiting, SynchronousTestCase):
 
         async def listed() -> dict[str, bytes]:
             got = {}
-            for summary in await index._names.listed():  # also where not all is compared yet
+            for summary in await index.own_lists.listed():  # also where not all is compared yet
                 for file in (await index.project(summary.name)).files:
                     data = await fetched(index, file)
                     self.assertEqual(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.core.search.ranking import Card, FoundProject, SearchQuery, rank, ranked, status_rank
+from pypid.core.visibility import EVERYTHING, Visibility
 from pypid.search import fts_index as cabinet_module
 from pypid.search import reader
 from pypid.search.cards import Filed

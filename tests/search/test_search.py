@@ -12,10 +12,10 @@ from pypid.core.cooldown import Cooldown
 from pypid.core.errors import Busy, StorageDown
 from pypid.core.model import Span, Status
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.core.policy import Policy
 from pypid.core.restrictions import ProjectRestrictions, Restrictions
 from pypid.core.search.ranking import SearchQuery, SearchResults
+from pypid.core.visibility import EVERYTHING, Visibility
 from pypid.flow import start
 from pypid.ports import Body
 from pypid.search import reader

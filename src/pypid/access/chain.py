@@ -18,6 +18,7 @@ from pypid.access.passwords import WRONG, Verifier, is_usable
 from pypid.access.throttle import Throttle
 from pypid.access.tokens import token_digest
 from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Session, Token
+from pypid.core.accounts.owners import account_id
 from pypid.core.accounts.sessions import digest_of
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity, is_account_name
@@ -67,6 +68,8 @@ class Source:
     people: People
     local: bool = True
     believed: float = 0.0
+    name: str = ""
+    """The name of the source in ``[access] backend``; empty: its users cannot own projects."""
 
 
 class AccessChain:
@@ -261,8 +264,16 @@ class AccessChain:
 
     async def _bearer_of(self, token: Token) -> Identity | None:
         if token.publisher:
+            owner = None if token.as_user is None else await self.find(token.as_user)
             return Identity(
-                token.user, scope=token.scope, publisher=True, token=token.id, until=token.expires
+                token.user,
+                frozenset() if owner is None else owner.groups,
+                scope=token.scope,
+                publisher=True,
+                token=token.id,
+                account="" if owner is None else owner.account,
+                as_user=None if owner is None else owner.user,
+                until=token.expires,
             )
         user = await self.find(token.user)
         return (
@@ -301,7 +312,8 @@ class AccessChain:
         for other in self.sources:
             if other is not source:
                 groups |= await self._groups_of(other, user, admin=admin)
-        return Identity(user, groups, admin)
+        account = found.account or (account_id(source.name, user) if source.name else "")
+        return Identity(user, groups, admin, account=account)
 
     async def _groups_of(self, source: Source, user: str, *, admin: bool) -> frozenset[str]:
         try:

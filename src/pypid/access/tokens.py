@@ -36,6 +36,7 @@ def new_token(
     now: datetime,
     expires: datetime | None = None,
     publisher: bool = False,
+    as_user: str | None = None,
 ) -> tuple[str, Token]:
     """Return a new token: the secret, to be shown once, and the `Token` to be stored.
 
@@ -52,6 +53,7 @@ def new_token(
         created=now,
         expires=expires,
         publisher=publisher,
+        as_user=as_user,
     )
     return secret, token
 

@@ -46,28 +46,39 @@ class Ignored:
 
 class CatalogDump:
     """A folder that is kept up to date with a catalog. `identity` is that of the storage
-    (`records.StorageIdentity`).
+    (`records.StorageIdentity`). An `optional` dump is not written before the catalog has entries.
     """
 
     _log = Logger()
 
     def __init__(
-        self, catalog: DumpedLines, folder: str, identity: str, world: World, format: int = FORMAT
+        self,
+        catalog: DumpedLines,
+        folder: str,
+        identity: str,
+        world: World,
+        format: int = FORMAT,
+        *,
+        optional: bool = False,
     ) -> None:
         self._catalog = catalog
         self._folder = DumpFolder(folder, format)
         self._identity = identity
         self._blocking = world.blocking
+        self._optional = optional
         self._turn = DeferredLock()
         self._written: LinesState | None = None
         self._shards: Mapping[int, StoredShard] = {}
         self.is_whole = False
-        """Whether the last dump was loaded completely."""
+        """Whether the last dump was loaded completely, or is optional and was never written."""
 
     async def load(self) -> Loaded | Ignored:
         """Fill the (still empty) catalog from the folder; if that fails, the log says why."""
         found = await self._blocking(read_dump, self._folder, self._identity, self._catalog.adopt)
         if isinstance(found, Ignored):
+            self.is_whole = found.usual and self._optional
+            if self.is_whole:
+                return found
             say = self._log.info if found.usual else self._log.warn
             say(
                 "The catalog dump is ignored: {reason} The storage is read instead.",
@@ -117,6 +128,9 @@ class CatalogDump:
         written = self._written
         moment = self._catalog.state(None if written is None else written.versions)
         if written is not None and written.serial == moment.serial and not moment.lines:
+            return True
+        is_empty = written is None and not any(moment.lines.values())
+        if self._optional and is_empty and not await self._blocking(self._folder.exists):
             return True
         try:
             shards = await self._blocking(self._folder.store, self._identity, moment, self._shards)

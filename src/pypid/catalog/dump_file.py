@@ -31,6 +31,7 @@ from pypid.core.errors import BadName, Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import FORMAT, Head, dump, load, load_head
+from pypid.core.records.table_keys import project_of
 from pypid.core.summaries import MutableSummaries
 
 LARGEST = 4 << 30
@@ -146,9 +147,9 @@ def _read(packed: GzipFile, identity: str, adopt: Callable[[bytes], Line]) -> Lo
 def _head_of(line: bytes) -> Summary:
     head = load_head(line)
     try:
-        name, status = project_name(head.name), _STATUS[head.status]
+        name, status = project_name(project_of(head.name)), _STATUS[head.status]
     except (BadName, KeyError):
         raise Unreadable(_WHAT, f"{head.name!r} is no project, or has no status") from None
-    if name != head.name:
+    if name != project_of(head.name):
         raise Unreadable(_WHAT, f"{head.name!r} is no normal name")
-    return Summary(name, head.serial, status, head.keeps, head.gone)
+    return Summary(ProjectName(head.name), head.serial, status, head.keeps, head.gone)

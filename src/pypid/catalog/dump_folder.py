@@ -101,6 +101,10 @@ class DumpFolder:
                 raise Unreadable(MANIFEST, "it names a file that is no shard")
         return manifest
 
+    def exists(self) -> bool:
+        """Return whether there is a dump, which may be damaged."""
+        return os.path.lexists(self.folder / MANIFEST)
+
     def manifest_bytes(self) -> bytes:
         """Return the manifest as it was written. Raises `OSError`, `Unreadable`."""
         return self.read(MANIFEST, _LARGEST_MANIFEST)

@@ -23,7 +23,7 @@ then, whenever a `Beat` (or `state`) reports a later version, `changes` from the
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -55,10 +55,14 @@ not.
 
 
 class RowKind(Enum):
-    """The half of the catalog that a row is in: local or upstream projects."""
+    """The table of the catalog that a row is in: local or upstream projects, of the default index
+    or of all named ones. A reader ignores rows of other kinds, which a later version may write.
+    """
 
     LOCAL = "ours"
     UPSTREAM = "theirs"
+    NAMED_LOCAL = "named-ours"
+    NAMED_UPSTREAM = "named-theirs"
 
 
 @frozen
@@ -95,10 +99,11 @@ class EngineState:
 @frozen
 class CatalogRow:
     """The row of a project, as it is since `version`. `serial` is that of its last visible change.
+    `name` is the key in the table (`ports.TableKey`).
 
     `line` is made by `records.dump_project` or `upstream_entry.dump_upstream_entry`, of a project
-    with serial 0: the serial is known only when the row is written. None: it was removed. (A
-    project's mark is in its line.)
+    with serial 0: the serial is known only when the row is written. None: the project was removed.
+    A project's mark is in its line.
     """
 
     kind: RowKind
@@ -222,6 +227,13 @@ class Engine(Protocol):
         `DatabaseFull`, and `ValueError` for an invalid change.
         """
 
+    async def swap_all(
+        self, generation: str, changes: Sequence[RowChange]
+    ) -> Sequence[CatalogRow] | Conflict:
+        """Change several rows, each as `swap` does, in one transaction: all, or none for a conflict
+        of one. Their versions follow each other, and the visible changes have one serial.
+        """
+
     async def mark_complete(self, generation: str) -> EngineState:
         """Record for all nodes that the whole storage has been reconciled, until the rows are
         reset; return the state.
@@ -274,6 +286,13 @@ class Engine(Protocol):
         """
 
 
+def check_changes(changes: Iterable[RowChange]) -> None:
+    """Raise `ValueError` if a row is to be removed that is not expected to exist."""
+    for change in changes:
+        if change.line is None and not change.expected:
+            raise ValueError(f"{change.name} cannot be removed: it does not exist")
+
+
 async def slices(
     engine: Engine, since: Position, most: int = MOST_ROWS
 ) -> AsyncGenerator[Slice, None]:
@@ -286,6 +305,16 @@ async def slices(
         if not found.more:
             return
         since = found.position
+
+
+def count_whole(rows: Sequence[CatalogRow]) -> int:
+    """Return how many of the rows come before those of the last transaction, of which there may be
+    more: its rows have one serial.
+    """
+    count = len(rows)
+    while count and rows[count - 1].serial == rows[-1].serial > 0:
+        count -= 1
+    return count
 
 
 async def repeated(clock: IReactorTime, attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:

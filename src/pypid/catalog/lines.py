@@ -18,6 +18,7 @@ from pypid.catalog.packed_line import PackedLine
 from pypid.core.model import Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import Head, load_head
+from pypid.core.records.table_keys import index_of, project_of
 from pypid.core.summaries import MutableSummaries, Sieve, Summaries, only
 
 SHARDS = 256
@@ -256,3 +257,54 @@ class CatalogLines:
     def settled(self) -> None:
         """Note that no dump will come any more."""
         self._absent = None
+
+
+class NamedLines(CatalogLines):
+    """The lines of the local projects of all named indexes. It counts which indexes have a project,
+    since no name that is local in any index may be sent upstream.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._indexes: dict[ProjectName, frozenset[str]] = {}
+
+    def indexes_with(self, name: ProjectName) -> frozenset[str]:
+        """Return the named indexes that have a local project of this name."""
+        return self._indexes.get(name, _NONE)
+
+    def claim(self, name: ProjectName) -> Summary | None:
+        """Return a head if any named index has a local project of this name; it differs from all
+        heads of the default index, so that pages of other indexes are made again when that changes.
+        """
+        return Summary(name, -1) if name in self._indexes else None
+
+    def put(self, head: Summary, line: Line) -> None:
+        if self.head(head.name) is None:
+            self._count(head.name)
+        super().put(head, line)
+
+    def take_out(self, name: ProjectName) -> None:
+        super().take_out(name)
+        project = project_of(name)
+        left = self._indexes[project] - {index_of(name)}
+        if left:
+            self._indexes[project] = left
+        else:
+            del self._indexes[project]
+
+    def fill(self, loaded: Loaded) -> None:
+        super().fill(loaded)
+        for key in loaded.heads:
+            self._count(key)
+
+    def merge(self, loaded: Loaded) -> None:
+        super().merge(loaded)
+        for key in loaded.heads:
+            self._count(key)
+
+    def _count(self, key: str) -> None:
+        project = project_of(key)
+        self._indexes[project] = self._indexes.get(project, _NONE) | {index_of(key)}
+
+
+_NONE: frozenset[str] = frozenset()

@@ -7,7 +7,8 @@ project is decoded when it is read, and the last few stay decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from functools import partial
 from typing import Generic, TypeVar
@@ -21,11 +22,13 @@ from pypid.catalog.lines import (
     Line,
     LinesState,
     Loaded,
+    NamedLines,
     PendingLine,
     head_of,
 )
 from pypid.catalog.packed_lines import ListingMemory, PackedLines
 from pypid.catalog.states import (
+    changed,
     count_for_writing,
     listed_files,
     local_summary,
@@ -41,9 +44,15 @@ from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project, load_project
+from pypid.core.records.table_keys import project_of
 from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
 from pypid.flow import Blocking, World, at_once
-from pypid.ports import Catalog, Glance, TableKey
+from pypid.ports import NamedGlance, TableKey
+
+NAMED_SHARE = 4
+"""The public index gets this many times the memory of all named upstreams, which are for few
+projects.
+"""
 
 
 @frozen
@@ -58,7 +67,7 @@ class MemoryCatalogSettings:
 
 @define
 class Serials:
-    """What both tables of a catalog share: the serial of the last change, and whether all of the
+    """What all tables of a catalog share: the serial of the last change, and whether all of the
     storage was compared.
     """
 
@@ -112,13 +121,16 @@ class _DumpedTable(Generic[L]):
 class MemoryLocalTable(_DumpedTable[CatalogLines]):
     """The local projects (`LocalTable`). `thinking` runs what takes long to read or write."""
 
-    def __init__(self, serials: Serials, thinking: Blocking) -> None:
+    def __init__(
+        self, serials: Serials, thinking: Blocking, budget: MemoryBudget, lines: CatalogLines
+    ) -> None:
         self._table: LineTable[LocalProject] = LineTable(
             load_project,
             lambda project: len(project.files),
             local_weight,
             thinking,
-            MemoryBudget(DECODED),
+            budget,
+            lines,
         )
         super().__init__(serials, self._table.lines)
 
@@ -140,25 +152,39 @@ class MemoryLocalTable(_DumpedTable[CatalogLines]):
     ) -> LocalProject | None:
         await self._table.at_hand(name)
         old = self._table.get(name)  # again: from here to the change no other task runs
-        new = change(old)
-        if new is not None and new.name != name:
-            raise ValueError(f"an edit of {name} made {new.name} of it")
-        if same(old, new):
-            if old is None:
-                self.lines.found_absent(name)
-            if old is None or mark is None or mark == self._mark(name):
-                return old
-            new = old
-        else:
-            serial = self._serials.next()
-            if new is None:
-                self._table.take_out(name)
-                return None
-            new = evolve(new, serial=serial)
-        assert new is not None
-        self._table.put(local_summary(new), new, partial(dump_project, mark=mark), mark)
+        new = changed(name, old, change)
+        if not same(old, new):
+            return self._put(name, new, self._serials.next(), mark)
+        if old is None:
+            self.lines.found_absent(name)
+        elif mark is not None and mark != self._mark(name):
+            self._put(name, old, old.serial, mark)
+        return old
+
+    async def edit_all(
+        self, changes: Mapping[TableKey, Callable[[LocalProject | None], LocalProject | None]]
+    ) -> Mapping[TableKey, LocalProject | None]:
+        for name in changes:
+            await self._table.at_hand(name)
+        # again: from here to the change no other task runs
+        before = {name: self._table.get(name) for name in changes}
+        after = {name: changed(name, before[name], change) for name, change in changes.items()}
+        differing = [name for name in changes if not same(before[name], after[name])]
+        serial = self._serials.next() if differing else 0
+        made = {name: self._put(name, after[name], serial, None) for name in differing}
+        return {**before, **made}
+
+    def _put(
+        self, name: TableKey, project: LocalProject | None, serial: int, mark: str | None
+    ) -> LocalProject | None:
+        if project is None:
+            self._table.take_out(name)
+            return None
+        project = evolve(project, serial=serial)
+        line = partial(dump_project, mark=mark, key=name)
+        self._table.put(local_summary(name, project), project, line, mark)
         self._table.write_down(name)
-        return new
+        return project
 
     async def mark(self, name: TableKey) -> str | None:
         return self._mark(name)
@@ -176,12 +202,20 @@ class MemoryLocalTable(_DumpedTable[CatalogLines]):
 
 
 class MemoryUpstreamTable(_DumpedTable[PackedLines]):
-    """The upstream projects (`UpstreamTable`)."""
+    """The upstream projects (`UpstreamTable`). It uses the `share`-th part of the memory for
+    listings that can be fetched again.
+    """
 
     def __init__(
-        self, serials: Serials, thinking: Blocking, forgettable: int, memory: ListingMemory
+        self,
+        serials: Serials,
+        thinking: Blocking,
+        forgettable: int,
+        memory: ListingMemory,
+        share: int = 1,
     ) -> None:
-        super().__init__(serials, PackedLines(memory, thinking, self._forget, forgettable))
+        most = forgettable // share
+        super().__init__(serials, PackedLines(memory, thinking, self._forget, most, share))
         self._table: LineTable[UpstreamEntry] = LineTable(
             load_upstream_entry,
             count_for_writing,
@@ -192,16 +226,16 @@ class MemoryUpstreamTable(_DumpedTable[PackedLines]):
         )
 
     async def get(self, name: TableKey) -> UpstreamEntry:
-        return await self._table.at_hand(name) or UpstreamEntry(name=name)
+        return await self._table.at_hand(name) or UpstreamEntry(name=project_of(name))
 
     async def edit(
         self, name: TableKey, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> UpstreamEntry:
         await self._table.at_hand(name)
         # again: from here to the change no other task runs
-        old = self._table.get(name) or UpstreamEntry(name=name)
+        old = self._table.get(name) or UpstreamEntry(name=project_of(name))
         new = change(old)
-        if new.name != name:
+        if new.name != old.name:
             raise ValueError(f"an edit of {name} made {new.name} of it")
         if new == old:
             return old
@@ -212,9 +246,10 @@ class MemoryUpstreamTable(_DumpedTable[PackedLines]):
             return new
         line = self.lines.get(name)
         if line is not None and listed_files(new) is listed_files(old):
-            self._table.put(upstream_summary(new), new, with_files_of(line, new))
+            self._table.put(upstream_summary(name, new), new, with_files_of(line, new, name))
         else:
-            self._table.put(upstream_summary(new), new, dump_upstream_entry)
+            encode = partial(dump_upstream_entry, key=name)
+            self._table.put(upstream_summary(name, new), new, encode)
         self._table.write_down(name)
         return new
 
@@ -230,7 +265,7 @@ class MemoryUpstreamTable(_DumpedTable[PackedLines]):
 
 
 class MemoryCatalog:
-    """A `Catalog` of two tables of lines. `thinking` runs what takes long to read or write
+    """A `WholeCatalog` of tables of lines. `thinking` runs what takes long to read or write
     (`World.thinking`).
     """
 
@@ -243,8 +278,14 @@ class MemoryCatalog:
     ) -> None:
         self._serials = Serials(serial)
         memory = ListingMemory() if memory is None else memory
-        self.local = MemoryLocalTable(self._serials, thinking)
+        decoded = MemoryBudget(DECODED)
+        named = self._named = NamedLines()
+        self.local = MemoryLocalTable(self._serials, thinking, decoded, CatalogLines())
         self.upstream = MemoryUpstreamTable(self._serials, thinking, forgettable, memory)
+        self.named_local = MemoryLocalTable(self._serials, thinking, decoded, named)
+        self.named_upstream = MemoryUpstreamTable(
+            self._serials, thinking, forgettable, memory, NAMED_SHARE
+        )
 
     async def serial(self) -> int:
         return self._serials.last
@@ -263,16 +304,28 @@ class MemoryCatalog:
 
     def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
         """Return the heads of the local and the upstream project (`Glance.heads`)."""
-        return self.local.lines.head(name), self.upstream.lines.head(name)
+        local = self.local.lines.head(name) or self._named.claim(name)
+        return local, self.upstream.lines.head(name)
+
+    async def indexes_with(self, name: ProjectName) -> AbstractSet[str] | None:
+        return self._named.indexes_with(name) or (frozenset() if self.knows_all else None)
 
     def listing_time(self, name: ProjectName) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
         return self.upstream.listing_time(name)
 
+    def named_heads(self, key: TableKey) -> tuple[Summary | None, Summary | None]:
+        """Return the heads in the tables of named indexes (`NamedGlance.named_heads`)."""
+        return self._named.head(key), self.named_upstream.lines.head(key)
+
+    def named_listing_time(self, key: TableKey) -> datetime | None:
+        """Return when the named upstream was last asked for the project, or None."""
+        return self.named_upstream.listing_time(key)
+
     async def complete(self) -> None:
         self._serials.complete()
-        self.local.lines.settled()
-        self.upstream.lines.settled()
+        for table in (self.local, self.upstream, self.named_local, self.named_upstream):
+            table.lines.settled()
 
     async def is_complete(self) -> bool:
         return self._serials.is_complete
@@ -297,5 +350,4 @@ async def open(settings: MemoryCatalogSettings, world: World) -> MemoryCatalog:
     return MemoryCatalog(settings.serial, world.thinking, settings.forgettable)
 
 
-_: type[Catalog] = MemoryCatalog
-__: type[Glance] = MemoryCatalog
+_: type[NamedGlance] = MemoryCatalog

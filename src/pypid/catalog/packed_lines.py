@@ -45,7 +45,8 @@ class ListingMemory:
 
 class PackedLines(CatalogLines):
     """The lines, at most `most` bytes. `forget` is called for each project without cached files
-    that is one too many; without it, only the listed files are lost.
+    that is one too many; without it, only the listed files are lost. At most the `share`-th part of
+    half of the memory is for lines that cannot be forgotten, and for a dump.
     """
 
     def __init__(
@@ -54,15 +55,17 @@ class PackedLines(CatalogLines):
         thinking: Blocking = at_once,
         forget: Callable[[ProjectName], None] | None = None,
         most: int = MOST,
+        share: int = 1,
     ) -> None:
         super().__init__()
+        in_memory = memory.budget.most // 2 // share
         self._blocking, self._thinking = memory.blocking, thinking
         self._forget = forget
         self._share = memory.budget.share(self._evicted)
         self._spill: Spill[ProjectName] | None = (
             None if memory.folder is None else Spill(memory.folder)
         )
-        self._forgettable = Forgettable(most, memory.budget.most // 2)
+        self._forgettable = Forgettable(most, in_memory)
         self._others = Forgettable(most)
         """Projects that may not be forgotten, but may lose their listed files."""
         self._unpacked: dict[ProjectName, None] = {}
@@ -70,7 +73,7 @@ class PackedLines(CatalogLines):
         """Projects whose listed files are written to the disk next."""
         self._uncounted: dict[ProjectName, None] = {}
         """Projects of a dump that are not counted yet."""
-        self._room = memory.budget.most // 2
+        self._room = in_memory
         """Bytes of a dump that may still be loaded into memory."""
         self._is_working = False
         self._is_disk_full = False

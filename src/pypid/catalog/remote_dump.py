@@ -52,6 +52,8 @@ class RemoteDump:
     wanted: Callable[[Head], bool] = everything
     format: int = FORMAT
     """The format that is written (`dump_file.PackHead`)."""
+    optional: bool = False
+    """Whether the blob is not written before the catalog has entries."""
     _seen: LinesState | None = field(default=None, init=False, repr=False)
     """The state that the blob holds, as far as this node wrote it; without lines."""
     _digest: str | None = field(default=None, init=False)
@@ -70,6 +72,8 @@ class RemoteDump:
             etag = (await self.blobs.stat(self.key)).etag
             loaded = await self._read()
         except Missing:
+            if self.optional:
+                return None
             _log.info(
                 "There is no catalog dump {key} in the storage yet: the storage is read instead.",
                 key=self.key,
@@ -120,6 +124,8 @@ class RemoteDump:
         """
         moment = self.catalog.state(None)
         if self._seen is not None and self._seen.versions == moment.versions:
+            return True
+        if self.optional and self._etag is None and not any(moment.lines.values()):
             return True
         try:
             if not anyhow and await self._is_anothers():

@@ -12,7 +12,16 @@ from twisted.logger import Logger
 
 from pypid.catalog.engine import CatalogRow, Position, RowKind
 from pypid.catalog.forgettable import MOST_SHARED, Forgettable
-from pypid.catalog.lines import Line, Loaded, PendingLine, no_shards, shard_of, written
+from pypid.catalog.lines import (
+    CatalogLines,
+    Line,
+    Loaded,
+    NamedLines,
+    PendingLine,
+    no_shards,
+    shard_of,
+    written,
+)
 from pypid.catalog.packed_lines import ListingMemory, PackedLines
 from pypid.catalog.states import count_for_writing, local_weight, upstream_weight
 from pypid.catalog.table import DECODED, LineTable, takes_long
@@ -24,9 +33,13 @@ from pypid.core.records.documents import load_head, load_project
 from pypid.core.records.upstream_entry import load_upstream_entry
 from pypid.core.summaries import MutableSummaries
 from pypid.flow import Blocking
+from pypid.ports import TableKey
 
 _log = Logger()
 V = TypeVar("V")
+
+
+LOCAL_KINDS = frozenset((RowKind.LOCAL, RowKind.NAMED_LOCAL))
 
 
 @frozen
@@ -171,16 +184,33 @@ class Replica:
     """Grows with each visible change."""
     local: ReplicaTable[LocalProject] = field(init=False)
     upstream: ReplicaTable[UpstreamEntry] = field(init=False)
+    named_local: ReplicaTable[LocalProject] = field(init=False)
+    named_upstream: ReplicaTable[UpstreamEntry] = field(init=False)
+    named: NamedLines = field(factory=NamedLines, init=False)
+    """The lines of `named_local`."""
 
     def __attrs_post_init__(self) -> None:
-        local = LineTable(
+        decoded = MemoryBudget(DECODED)
+        self.local = self._local_table(CatalogLines(), decoded)
+        self.upstream = self._upstream_table()
+        self.named_local = self._local_table(self.named, decoded)
+        self.named_upstream = self._upstream_table()
+
+    def _local_table(
+        self, lines: CatalogLines, decoded: MemoryBudget
+    ) -> ReplicaTable[LocalProject]:
+        table = LineTable(
             load_project,
             lambda project: len(project.files),
             local_weight,
             self.thinking,
-            MemoryBudget(DECODED),
+            decoded,
+            lines,
         )
-        upstream = LineTable(
+        return ReplicaTable(table, self.thinking)
+
+    def _upstream_table(self) -> ReplicaTable[UpstreamEntry]:
+        table = LineTable(
             load_upstream_entry,
             count_for_writing,
             upstream_weight,
@@ -188,8 +218,22 @@ class Replica:
             self.memory.budget,
             PackedLines(self.memory, self.thinking),
         )
-        self.local = ReplicaTable(local, self.thinking)
-        self.upstream = ReplicaTable(upstream, self.thinking)
+        return ReplicaTable(table, self.thinking)
+
+    def local_table(self, kind: RowKind) -> ReplicaTable[LocalProject]:
+        """Return the table of local projects with rows of this kind."""
+        return self.local if kind is RowKind.LOCAL else self.named_local
+
+    def upstream_table(self, kind: RowKind) -> ReplicaTable[UpstreamEntry]:
+        """Return the table of upstream projects with rows of this kind."""
+        return self.upstream if kind is RowKind.UPSTREAM else self.named_upstream
+
+    def rows(self, kind: RowKind) -> int:
+        """Return the number of rows of this kind."""
+        return self._table(kind).rows
+
+    def _table(self, kind: RowKind) -> ReplicaTable[LocalProject] | ReplicaTable[UpstreamEntry]:
+        return self.local_table(kind) if kind in LOCAL_KINDS else self.upstream_table(kind)
 
     @property
     def position(self) -> Position:
@@ -198,13 +242,13 @@ class Replica:
 
     def take(self, row: CatalogRow, value: LocalProject | UpstreamEntry | None = None) -> None:
         """Hold the row, unless it is held. `value` is its decoded line, if known."""
-        half = self.local if row.kind is RowKind.LOCAL else self.upstream
+        half = self._table(row.kind)
         if row.version <= self.version or half.knows(row):
             return
         half.take(row, value)  # type: ignore[arg-type]  # the value is of the row's kind
         self.changes += 1
-        if row.kind is RowKind.UPSTREAM:
-            self._note(row.name, 0 if row.line is None else len(row.line))
+        if row.kind not in LOCAL_KINDS:
+            self._note(row)
 
     def take_own(self, row: CatalogRow, value: LocalProject | UpstreamEntry | None) -> bool:
         """Hold a row that this node wrote; return whether everything up to it is held then."""
@@ -226,6 +270,7 @@ class Replica:
         number is read again.
         """
         older.upstream.table.release()
+        older.named_upstream.table.release()
         self.changes += older.changes + 1
 
     def now_complete(self) -> None:
@@ -236,23 +281,21 @@ class Replica:
 
     async def fill(self, rows: Iterable[CatalogRow], version: int, serial: int) -> None:
         """Fill the copy with these rows: of each name the last counts."""
-        local: dict[ProjectName, CatalogRow] = {}
-        upstream: dict[ProjectName, CatalogRow] = {}
+        by_kind: dict[RowKind, dict[TableKey, CatalogRow]] = {kind: {} for kind in RowKind}
         for row in rows:
-            among = local if row.kind is RowKind.LOCAL else upstream
             if row.line is None:
-                among.pop(row.name, None)
+                by_kind[row.kind].pop(row.name, None)
             else:
-                among[row.name] = row
-        await self.local.fill(local, serial)
-        await self.upstream.fill(upstream, serial)
-        for name, row in upstream.items():
-            self._note(name, len(row.line or b""))
+                by_kind[row.kind][row.name] = row
+        for kind, found in by_kind.items():
+            await self._table(kind).fill(found, serial)
+            for row in found.values() if kind not in LOCAL_KINDS else ():
+                self._note(row)
         self.reach(version, serial)
 
-    def _note(self, name: ProjectName, size: int) -> None:
-        head = self.upstream.table.lines.head(name)
+    def _note(self, row: CatalogRow) -> None:
+        head = self.upstream_table(row.kind).table.lines.head(row.name)
         if head is None or head.kept:
-            self.forgettable.drop(name)
-        else:
-            self.forgettable.note(name, size)
+            self.forgettable.drop(row.name)
+        else:  # a key in `named_upstream` is no key in `upstream`
+            self.forgettable.note(row.name, len(row.line or b""))

@@ -25,6 +25,7 @@ from pypid.catalog.engine import (
     DatabaseUnusable,
     Engine,
     EngineState,
+    count_whole,
     slices,
 )
 from pypid.catalog.forgettable import MOST_SHARED, Forgettable
@@ -256,19 +257,29 @@ class ReplicaFollower:
             if state.generation != replica.generation:
                 raise CatalogReset
             if state.version > replica.version:
-                serial = 0
-                async with aclosing(slices(self.engine, replica.position)) as found:
-                    async for each in found:
-                        self._answered = self.world.clock.seconds()
-                        for row in each.rows:
-                            replica.take(row)
-                            serial = max(serial, row.serial)
-                        replica.reach(each.position.version)
-                replica.reach(state.version, serial)
+                replica.reach(state.version, await self._read_changes(replica))
         except CatalogReset:
             await self._read_all()
         else:
             self._confirm(state, requested_at)
+
+    async def _read_changes(self, replica: Replica) -> int:
+        """Bring the copy up to the last change; return the highest serial. The rows of one
+        transaction show together, also where a slice ends among them.
+        """
+        serial = 0
+        pending: list[CatalogRow] = []
+        async with aclosing(slices(self.engine, replica.position)) as found:
+            async for each in found:
+                self._answered = self.world.clock.seconds()
+                pending += each.rows
+                whole = count_whole(pending) if each.more else len(pending)
+                for row in pending[:whole]:
+                    replica.take(row)
+                    serial = max(serial, row.serial)
+                del pending[:whole]
+                replica.reach(pending[0].version - 1 if pending else each.position.version)
+        return serial
 
     def _is_behind(self, state: EngineState, held: int) -> bool:
         """Return whether the engine lacks changes that are `held`."""

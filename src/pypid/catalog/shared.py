@@ -15,14 +15,26 @@ answers as fast as memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from functools import partial
+from hashlib import blake2b
+from typing import Any, TypeVar
 
 from attrs import evolve, field, frozen
+from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
 
-from pypid.catalog.compare_and_set import RowDraft, swap_row
+from pypid.catalog.compare_and_set import (
+    RowDraft,
+    edited,
+    made_project,
+    mark_of,
+    swap_row,
+    swap_rows,
+    upstream_draft,
+)
 from pypid.catalog.engine import (
     CatalogReset,
     Conflict,
@@ -37,17 +49,60 @@ from pypid.catalog.lines import CatalogLines
 from pypid.catalog.packed_lines import ListingMemory
 from pypid.catalog.replica import Replica, ReplicaEntry, ReplicaTable
 from pypid.catalog.replica_follower import ReplicaFollower
-from pypid.catalog.states import count_for_writing, listed_files, same, visible_state
-from pypid.catalog.table import FEW
+from pypid.catalog.signed_urls import SharedLinks
 from pypid.catalog.upstream_lines import listing_time_of
 from pypid.core.errors import CatalogDown
-from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry
+from pypid.core.model import LocalProject, Presence, SignedUrl, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.documents import dump_project, load_head
-from pypid.core.records.upstream_entry import dump_upstream_entry
+from pypid.core.records.table_keys import index_of, project_of
 from pypid.flow import World, start
 from pypid.metrics.families import STALE
-from pypid.ports import Catalog, Glance, TableKey
+from pypid.ports import NamedGlance, TableKey
+
+T = TypeVar("T")
+
+PATIENCE = 1.0
+"""Seconds that a client waits for an engine that does not answer: then it gets a URL of this node's
+own.
+"""
+
+
+@frozen
+class EngineLinks:
+    """A `SharedLinks` in the engine: all nodes return the same URL, which clients' caches know.
+    `signer` identifies everything else that a URL depends on: access key, lifetime and host.
+    """
+
+    following: ReplicaFollower
+    signer: str
+
+    async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
+        return await self._answer(self.following.engine.link(self._engine_key(key), good_after))
+
+    async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
+        return await self._answer(
+            self.following.engine.keep_link(self._engine_key(key), link, good_after)
+        )
+
+    def _engine_key(self, key: str) -> str:
+        """Return the engine's key: short, however long `key` is, and without a filename."""
+        return blake2b(f"{self.signer}\0{key}".encode(), digest_size=32).hexdigest()
+
+    async def _answer(self, question: Coroutine[Any, Any, T]) -> T:
+        """Return the engine's answer. Raises `CatalogDown`, at once if it is known to be
+        unavailable.
+        """
+        if self.following.away is not None:
+            question.close()
+            raise CatalogDown
+        try:
+            return await start(question).addTimeout(PATIENCE, self.following.world.clock)
+        except (DatabaseAway, DatabaseUnusable, CatalogReset, TimeoutError) as error:
+            raise CatalogDown from error
+
+
+_: type[SharedLinks] = EngineLinks
+
 
 _log = Logger()
 
@@ -68,23 +123,25 @@ class SharedSettings:
 
 
 class SharedLocalTable:
-    """The local projects (`LocalTable`)."""
+    """The local projects (`LocalTable`) of the default index, or of all named ones."""
 
-    def __init__(self, following: ReplicaFollower) -> None:
+    def __init__(self, following: ReplicaFollower, kind: RowKind) -> None:
         self._following = following
+        self._kind = kind
 
     def _half(self) -> ReplicaTable[LocalProject]:
-        return self._following.replica.local
+        return self._following.replica.local_table(self._kind)
 
     async def get(self, name: TableKey) -> LocalProject | Presence:
         certain = await self._following.current()
         if not certain:
             self._following.world.counts.add(STALE, ("catalog",))
         replica = self._following.replica
-        held = await replica.local.value(name)
+        table = replica.local_table(self._kind)
+        held = await table.value(name)
         if held is not None:
             return held
-        absent = certain and replica.complete and not replica.local.version(name)
+        absent = certain and replica.complete and not table.version(name)
         return Presence.ABSENT if absent else Presence.UNKNOWN
 
     async def summaries(self) -> Sequence[Summary]:
@@ -98,42 +155,31 @@ class SharedLocalTable:
         *,
         mark: str | None = None,
     ) -> LocalProject | None:
-        def draft(held: ReplicaEntry[LocalProject]) -> RowDraft[LocalProject | None] | None:
-            old = held.value
-            new = change(old)
-            if new is not None and new.name != name:
-                raise ValueError(f"an edit of {name} made {new.name} of it")
-            is_damaged = old is None and held.version
-            if same(old, new) and not is_damaged:
-                if old is None or mark is None or mark == _mark(held.line):
-                    return None
-                return _local_draft(old, mark, seen=False)
-            return (
-                RowDraft(None, seen=True, line=None)
-                if new is None
-                else _local_draft(new, mark, seen=True)
-            )
+        draft = partial(edited, name, change, mark)
+        return made_project(await swap_row(self._following, self._kind, name, self._half, draft))
 
-        done = await swap_row(self._following, RowKind.LOCAL, name, self._half, draft)
-        if done.draft is None or done.row is None:
-            return done.held.value
-        made: LocalProject | None = done.draft.value
-        return None if made is None else evolve(made, serial=done.row.serial)
+    async def edit_all(
+        self, changes: Mapping[TableKey, Callable[[LocalProject | None], LocalProject | None]]
+    ) -> Mapping[TableKey, LocalProject | None]:
+        drafts = {name: partial(edited, name, change, None) for name, change in changes.items()}
+        done = await swap_rows(self._following, self._kind, self._half, drafts)
+        return {name: made_project(swapped) for name, swapped in done.items()}
 
     async def mark(self, name: TableKey) -> str | None:
         await self._following.current()
-        return _mark((await self._half().held(name)).line)
+        return mark_of((await self._half().held(name)).line)
 
 
 class SharedUpstreamTable:
-    """The upstream projects (`UpstreamTable`)."""
+    """The upstream projects (`UpstreamTable`) of the default index, or of all named upstreams."""
 
-    def __init__(self, following: ReplicaFollower) -> None:
+    def __init__(self, following: ReplicaFollower, kind: RowKind) -> None:
         self._following = following
+        self._kind = kind
         self._forgetting = False
 
     def _half(self) -> ReplicaTable[UpstreamEntry]:
-        return self._following.replica.upstream
+        return self._following.replica.upstream_table(self._kind)
 
     @property
     def lines(self) -> CatalogLines:
@@ -142,23 +188,25 @@ class SharedUpstreamTable:
 
     async def get(self, name: TableKey) -> UpstreamEntry:
         await self._following.current()
-        return await self._half().value(name) or UpstreamEntry(name=name)
+        return await self._half().value(name) or UpstreamEntry(name=project_of(name))
 
     async def edit(
         self, name: TableKey, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> UpstreamEntry:
         def draft(held: ReplicaEntry[UpstreamEntry]) -> RowDraft[UpstreamEntry] | None:
-            old = held.value or UpstreamEntry(name=name)
+            old = held.value or UpstreamEntry(name=project_of(name))
             new = change(old)
-            if new.name != name:
+            if new.name != old.name:
                 raise ValueError(f"an edit of {name} made {new.name} of it")
             return (
-                None if new == old and held.value is not None else _upstream_draft(held, old, new)
+                None
+                if new == old and held.value is not None
+                else upstream_draft(name, held, old, new)
             )
 
-        done = await swap_row(self._following, RowKind.UPSTREAM, name, self._half, draft)
+        done = await swap_row(self._following, self._kind, name, self._half, draft)
         if done.draft is None:
-            return done.held.value or UpstreamEntry(name=name)
+            return done.held.value or UpstreamEntry(name=project_of(name))
         if done.row is not None and done.draft.line is not None:
             self._forget_others()
         return (
@@ -183,12 +231,14 @@ class SharedUpstreamTable:
         replica, engine = self._following.replica, self._following.engine
         try:
             for name in replica.forgettable.pop_excess():
-                version, size = replica.upstream.version(name), replica.upstream.size(name)
+                kind = RowKind.NAMED_UPSTREAM if index_of(name) else RowKind.UPSTREAM
+                table = replica.upstream_table(kind)
+                version, size = table.version(name), table.size(name)
                 try:
                     if version:
                         done = await engine.swap(
                             replica.generation,
-                            RowChange(RowKind.UPSTREAM, name, None, version, seen=False),
+                            RowChange(kind, name, None, version, seen=False),
                         )
                         if not isinstance(done, Conflict):
                             replica.take_own(done, None)
@@ -202,7 +252,7 @@ class SharedUpstreamTable:
 
 
 class SharedCatalog:
-    """A `Catalog`, and a `Glance`. `open` makes one; `close` it.
+    """A `WholeCatalog`, and a `Glance`. `open` makes one; `close` it.
 
     The function that is passed to an edit may be called several times: with the project as another
     node has changed it meanwhile.
@@ -210,8 +260,10 @@ class SharedCatalog:
 
     def __init__(self, following: ReplicaFollower) -> None:
         self.following = following
-        self.local = SharedLocalTable(following)
-        self.upstream = SharedUpstreamTable(following)
+        self.local = SharedLocalTable(following, RowKind.LOCAL)
+        self.upstream = SharedUpstreamTable(following, RowKind.UPSTREAM)
+        self.named_local = SharedLocalTable(following, RowKind.NAMED_LOCAL)
+        self.named_upstream = SharedUpstreamTable(following, RowKind.NAMED_UPSTREAM)
         self._compared = ""
         """The generation in which the current reconciliation began, which `complete` refers to."""
         self._looks = 0
@@ -230,6 +282,10 @@ class SharedCatalog:
     @property
     def _replica(self) -> Replica:
         return self.following.replica
+
+    async def indexes_with(self, name: ProjectName) -> AbstractSet[str] | None:
+        is_certain = await self.following.current() and self._replica.complete
+        return self._replica.named.indexes_with(name) or (frozenset() if is_certain else None)
 
     async def serial(self) -> int:
         await self.following.current()
@@ -334,34 +390,23 @@ class SharedCatalog:
         if not self._look():
             return Summary(name, -self._looks), None
         replica = self._replica
-        return replica.local.table.lines.head(name), replica.upstream.table.lines.head(name)
+        local = replica.local.table.lines.head(name) or replica.named.claim(name)
+        return local, replica.upstream.table.lines.head(name)
+
+    def named_heads(self, key: TableKey) -> tuple[Summary | None, Summary | None]:
+        """Return the heads in the tables of named indexes, as `heads`."""
+        if not self._look():
+            return Summary(key, -self._looks), None
+        replica = self._replica
+        return replica.named.head(key), replica.named_upstream.table.lines.head(key)
+
+    def named_listing_time(self, key: TableKey) -> datetime | None:
+        """Return when the named upstream was last asked for the project, or None."""
+        return listing_time_of(self._replica.named_upstream.table, key)
 
     def listing_time(self, name: ProjectName) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
         return listing_time_of(self._replica.upstream.table, name)
-
-
-def _mark(line: bytes | None) -> str | None:
-    return None if line is None else load_head(line).mark
-
-
-def _local_draft(
-    project: LocalProject, mark: str | None, *, seen: bool
-) -> RowDraft[LocalProject | None]:
-    written = partial(dump_project, evolve(project, serial=0), mark)
-    return RowDraft(project, seen=seen, line=written, short=len(project.files) <= FEW)
-
-
-def _upstream_draft(
-    held: ReplicaEntry[UpstreamEntry], old: UpstreamEntry, new: UpstreamEntry
-) -> RowDraft[UpstreamEntry]:
-    is_seen = visible_state(new) != visible_state(old)
-    if new.listing is None and not new.kept:
-        return RowDraft(new, seen=is_seen, line=None)
-    earlier = held.line if listed_files(new) is listed_files(old) else None
-    written = partial(dump_upstream_entry, evolve(new, serial=0), earlier)
-    is_short = earlier is not None or count_for_writing(new) <= FEW
-    return RowDraft(new, seen=is_seen, line=written, short=is_short)
 
 
 def make(
@@ -405,5 +450,4 @@ async def open(
     return catalog
 
 
-_: type[Catalog] = SharedCatalog
-__: type[Glance] = SharedCatalog
+__: type[NamedGlance] = SharedCatalog

@@ -4,13 +4,15 @@ weight in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import evolve
 
 from pypid.core.model import File, LocalProject, Status, Summary, UpstreamEntry
+from pypid.core.records.table_keys import project_of
 from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.simple_api.shown_files import weight_of
+from pypid.ports import TableKey
 
 HISTORY_WEIGHT = 500
 """Bytes that the history of a file takes in memory."""
@@ -29,17 +31,17 @@ def count_for_writing(entry: UpstreamEntry) -> int:
     return len(listed) // (16 if isinstance(listed, ListedFiles) else 1) + len(entry.kept)
 
 
-def local_summary(project: LocalProject) -> Summary:
+def local_summary(key: TableKey, project: LocalProject) -> Summary:
     """Return what a project list says of a local project."""
-    return Summary(project.name, project.serial, project.status)
+    return Summary(key, project.serial, project.status)
 
 
-def upstream_summary(entry: UpstreamEntry) -> Summary:
+def upstream_summary(key: TableKey, entry: UpstreamEntry) -> Summary:
     """Return what a project list says of an upstream project."""
     listing = entry.listing
     status = Status.ACTIVE if listing is None else listing.status
     gone = listing is not None and listing.files is None
-    return Summary(entry.name, entry.serial, status, kept=bool(entry.kept), gone=gone)
+    return Summary(key, entry.serial, status, kept=bool(entry.kept), gone=gone)
 
 
 def same(old: LocalProject | None, new: LocalProject | None) -> bool:
@@ -47,6 +49,18 @@ def same(old: LocalProject | None, new: LocalProject | None) -> bool:
     if old is None or new is None:
         return old is new
     return evolve(new, serial=old.serial) == old
+
+
+def changed(
+    key: TableKey,
+    project: LocalProject | None,
+    change: Callable[[LocalProject | None], LocalProject | None],
+) -> LocalProject | None:
+    """Return the result of the edit of a local project. Raises `ValueError` for another project."""
+    new = change(project)
+    if new is not None and new.name != project_of(key):
+        raise ValueError(f"an edit of {key} returned the project {new.name}")
+    return new
 
 
 def visible_state(entry: UpstreamEntry) -> object:

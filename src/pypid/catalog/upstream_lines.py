@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from pypid.catalog.lines import Line, PendingLine, written
 from pypid.catalog.packed_line import LOST, PackedLine
@@ -12,17 +13,18 @@ from pypid.core.errors import Unreadable
 from pypid.core.model import Listing, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.upstream_entry import dump_beginning, dump_upstream_entry, listing_time
+from pypid.ports import TableKey
 
 
-def with_files_of(line: Line, entry: UpstreamEntry) -> Line:
-    """Return the line of an entry that has the same listed files as `line`."""
+def with_files_of(line: Line, entry: UpstreamEntry, key: TableKey) -> Line:
+    """Return the line of an entry that has the same listed files as `line`, which has this key."""
     if isinstance(line, PackedLine):
         if not line.part or listed_files(entry) is None:  # there are no files, or they are lost
-            return dump_upstream_entry(entry)
-        return line.with_beginning(dump_beginning(entry, line.beginning))
+            return dump_upstream_entry(entry, key=key)
+        return line.with_beginning(dump_beginning(entry, line.beginning, key))
     if isinstance(line, PendingLine):
-        return PendingLine(entry, dump_upstream_entry)
-    return dump_upstream_entry(entry, written(line))
+        return PendingLine(entry, partial(dump_upstream_entry, key=key))
+    return dump_upstream_entry(entry, written(line), key=key)
 
 
 def listing_time_of(table: LineTable[UpstreamEntry], name: ProjectName) -> datetime | None:

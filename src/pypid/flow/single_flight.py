@@ -73,6 +73,12 @@ class Locks(Generic[K]):
         """Return whether the lock is held or wanted."""
         return key in self._locks
 
+    async def until_released(self) -> None:
+        """Wait until all locks that are held or requested now are released."""
+        for key in [*self._locks]:
+            async with self.hold(key):
+                pass
+
     @asynccontextmanager
     async def hold(self, key: K) -> AsyncIterator[None]:
         """Hold the key's lock; callers get it in the order of their calls."""

@@ -19,6 +19,7 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import BlockDocument
 from pypid.core.restrictions import FileRule, Hold, HoldKind, ProjectRestrictions
 from pypid.flow import start
+from pypid.index.all_held_files import AllHeldFiles
 from pypid.index.bytes_blocks import BytesBlocks
 from pypid.index.decisions import DecisionFolder, Decisions
 from pypid.index.held_files import PAUSE, HeldFiles, Settled
@@ -97,7 +98,7 @@ class Blocks:
     """The blocks of one index. They are in force as soon as they are known."""
 
     decisions: Decisions
-    held_files: HeldFiles | None = None
+    held_files: AllHeldFiles | HeldFiles | None = None
     """Moves the bytes of blocked files."""
     all: Mapping[str, StoredBlock] = field(factory=dict, init=False, repr=False)
     """The blocks by id. Replaced as a whole."""

@@ -296,26 +296,25 @@ class Collector:
 
     async def _keep(self, file: File, report: FileReport) -> FileReport:
         """Have the file cached unless it already is, and return the report with its outcome."""
-        index = self.index
         if file.source is None:
             return evolve(report, outcome=CollectOutcome.HAD)
-        if isinstance(delivery(index.policy, file), PassOn):
-            return evolve(report, outcome=CollectOutcome.REFUSED, reason=REDIRECTED)
+        permission = self.permission_for(file.project)
         try:
-            stored = await index.file_cache.settled(file)
+            home, its_file = await self.index.home(file, permission)
+            if isinstance(delivery(home.policy, file), PassOn):
+                return evolve(report, outcome=CollectOutcome.REFUSED, reason=REDIRECTED)
+            stored = await home.file_cache.settled(its_file)
             if stored is not None:
-                index.file_cache.touched(stored)
+                home.file_cache.touched(stored)
+                has_come = await self._has_come(home, stored)
                 return evolve(
-                    report,
-                    outcome=CollectOutcome.KEPT
-                    if await self._has_come(stored)
-                    else CollectOutcome.HAD,
+                    report, outcome=CollectOutcome.KEPT if has_come else CollectOutcome.HAD
                 )
-            body = await index.open(file, None, self.permission_for(file.project))
+            body = await self.index.open(file, None, permission)
             async with aclosing(body):
                 async for _ in body:
                     pass
-            stored = await index.file_cache.settled(file)
+            stored = await home.file_cache.settled(its_file)
         except PypidError as error:
             return evolve(report, outcome=CollectOutcome.FAILED, reason=str(error))
         if stored is None:
@@ -326,12 +325,12 @@ class Collector:
             )
         return evolve(report, outcome=CollectOutcome.KEPT)
 
-    async def _has_come(self, stored: StoredFile) -> bool:
+    async def _has_come(self, home: Index, stored: StoredFile) -> bool:
         """Return whether the file was stored during this collection: reading metadata out of a
         small wheel may have cached it already.
         """
         try:
-            return (await self.index.blobs.stat(stored.key)).modified > self._began
+            return (await home.blobs.stat(stored.key)).modified > self._began
         except Missing:
             return False
 

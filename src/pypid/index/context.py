@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, NoSuchProject, NotYetKnown, StorageDown
+from pypid.core.indexes import DEFAULT
 from pypid.core.model import (
     Digests,
     LocalProject,
@@ -22,10 +23,10 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.core.records.file_history import FileHistory, in_bounds
 from pypid.core.records.layout import Plan
-from pypid.flow import Blocking, World
+from pypid.flow import Blocking, World, start
 from pypid.flow.hashes import Hashes
 from pypid.flow.single_flight import Flights, Locks
-from pypid.index.store.record_store import RecordStore
+from pypid.index.store.record_store import RecordStore, UnfinishedPromotions
 from pypid.index.store.records import LocalRecords
 from pypid.ports import Blobs, Catalog, Describing, Provisional
 
@@ -36,6 +37,10 @@ LONGEST_TURN = 0.005
 NOTHING_CHANGED = "nothing was changed. Try again soon."
 MOST_VERIFIED = 1_000_000
 """Maximum number of local projects that are remembered as compared with the storage."""
+Own = Callable[[ProjectName, bool], Awaitable[object]]
+"""Called with a project, and whether it is new in its index: makes the user the owner of a new
+project, or raises `Forbidden` if another user has become the owner meanwhile.
+"""
 
 
 class UnderWay(Protocol):
@@ -50,9 +55,36 @@ class UnderWay(Protocol):
         """
 
 
+class NamesElsewhere(Protocol):
+    """Tells whether a name is local in another index of this pypid."""
+
+    async def known(self, name: ProjectName) -> Presence:
+        """Return `Presence.ELSEWHERE`, or `Presence.ABSENT`, or `Presence.UNKNOWN`. Raises
+        `StorageDown`.
+        """
+
+    async def names(self) -> frozenset[ProjectName]:
+        """Return the names of which `known` says `Presence.ELSEWHERE`; the same object until that
+        changes. Raises `StorageDown`.
+        """
+
+    async def proven(self, name: ProjectName) -> Presence:
+        """Return what `known` returns, but proven by the storage if other processes write to it.
+        Raises `StorageDown`.
+        """
+
+
 def without_lease() -> bool:
     """Return False: without a lease, another process may write to the storage at any time."""
     return False
+
+
+def always_open() -> None:
+    """Do nothing: an index that does not expire takes files at any time."""
+
+
+async def never_closed(project: ProjectName) -> None:
+    """Do nothing: no other process closes or deletes the index."""
 
 
 @frozen
@@ -78,6 +110,23 @@ class IndexContext:
     """
     provisional: Provisional | None = None
     """The storage's marks of blobs that are not committed yet, if it has them."""
+    names_elsewhere: NamesElsewhere | None = None
+    """The local names of the other indexes, for an index that sends names upstream."""
+    released: Callable[[ProjectName], Awaitable[object]] | None = field(default=None, repr=False)
+    """Called when a local name is released, while the project's lock is held."""
+    promotions: UnfinishedPromotions | None = field(default=None, repr=False)
+    index: str = DEFAULT
+    """The name of the index."""
+    refuse_if_closed: Callable[[], object] = field(default=always_open, repr=False)
+    """Raises an error while the index takes no files (`StageClosed`, `IndexExpired`)."""
+    refuse_if_closed_elsewhere: Callable[[ProjectName], Awaitable[object]] = field(
+        default=never_closed, repr=False
+    )
+    """Raises the same if another process has closed or deleted the index a moment ago. Awaited
+    after a file of the project was listed, and before that is acknowledged: the process that closes
+    an index looks at its files afterwards. So this process sees that it is closed, or the other one
+    sees the file.
+    """
     places: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Locks by ``<project>/<filename>``, held while the bytes of a file are written or removed;
     taken before the project's lock, never after.
@@ -89,11 +138,18 @@ class IndexContext:
     records: RecordStore[LocalProject | None] = field(
         default=Factory(
             lambda context: RecordStore(
-                LocalRecords(context.blobs, context.catalog, context.world),
+                LocalRecords(
+                    context.blobs,
+                    context.catalog,
+                    context.world,
+                    context.promotions,
+                    context.index,
+                ),
                 context.blobs,
                 context.catalog,
                 MOST_VERIFIED,
                 context.catalog_is_shared,
+                context.promotions,
             ),
             takes_self=True,
         ),
@@ -113,6 +169,21 @@ class IndexContext:
         storage, a project missing from it is looked up in the storage, and an entry is compared
         with its storage listing before its first use.
         """
+        found = await self._own_project(name)
+        if found is Presence.ABSENT and self.names_elsewhere is not None:
+            return await self.names_elsewhere.known(name)
+        return found
+
+    async def is_new(self, name: ProjectName) -> bool:
+        """Return whether the index has no local project of the name. Raises `NotYetKnown`,
+        `StorageDown`.
+        """
+        found = await self.local_project(name)
+        if found is Presence.UNKNOWN:
+            raise NotYetKnown(name)
+        return isinstance(found, Presence)
+
+    async def _own_project(self, name: ProjectName) -> LocalProject | Presence:
         if name in self.being_adopted:
             return Presence.UNKNOWN
         held = await self.catalog.local.get(name)
@@ -159,6 +230,12 @@ class IndexContext:
         )
 
     async def _prove(self, name: ProjectName) -> LocalProject | Presence:
+        # both at once: each may be a request to a bucket
+        proof = (
+            None
+            if self.names_elsewhere is None
+            else start(_outcome(self.names_elsewhere.proven(name)))
+        )
         found = await self.records.resync(name)
         held, strays = found.entry, found.strays
         if held is None and self.is_taking_over():
@@ -171,7 +248,12 @@ class IndexContext:
                 name=name,
             )
             return Presence.UNKNOWN
-        return Presence.ABSENT if held is None else held
+        if held is not None:
+            return held
+        other = Presence.ABSENT if proof is None else await proof
+        if isinstance(other, StorageDown):
+            raise other
+        return other
 
     async def resync(self, name: ProjectName) -> LocalProject | Presence:
         """Read the project from the storage, and update the catalog if it is available. Return
@@ -184,10 +266,10 @@ class IndexContext:
         match await self.local_project(name):
             case Project() as project:
                 return project
-            case Presence.ABSENT:
-                raise NoSuchProject(name)
             case Presence.UNKNOWN:
                 raise NotYetKnown(name)
+            case Presence():
+                raise NoSuchProject(name)
 
     async def held(self, name: ProjectName) -> LocalProject:
         """Return the catalog's entry, for a caller that holds the project's lock and has called
@@ -210,6 +292,14 @@ class IndexContext:
         """Raise `CatalogDown` if a change could not be listed now, so that none is begun."""
         if await self.catalog.is_away():
             raise CatalogDown(NOTHING_CHANGED)
+
+
+async def _outcome(proof: Awaitable[Presence]) -> Presence | StorageDown:
+    """Return the result, or the error, for a caller that may not need it."""
+    try:
+        return await proof
+    except StorageDown as error:
+        return error
 
 
 async def digests_of(context: IndexContext, where: str) -> Digests:

@@ -25,7 +25,7 @@ from pypid import prefork
 from pypid.core.errors import BadRequest, Exists, Missing, NameTaken, StorageDown, Unreadable
 from pypid.core.model import Blob
 from pypid.core.records.documents import DecisionsStamp, dump, load
-from pypid.core.records.layout import DECISIONS, OURS_AS_A_WHOLE
+from pypid.core.records.layout import DECISIONS, OURS_AS_A_WHOLE, decision_key
 from pypid.core.restrictions import RestrictionsInForce
 from pypid.flow import BytesBody, World, start
 from pypid.flow.periodic import PeriodicJobs
@@ -111,7 +111,7 @@ class DecisionFolder(Generic[D]):
             await self.decisions.spread()
 
     def _key(self, id: str) -> str:
-        return f"{OURS_AS_A_WHOLE}{self.name}/{id}{_SUFFIX}"
+        return decision_key(self.name, id)
 
     async def refresh(self) -> None:
         """Read the documents that have changed. Raises `StorageDown`."""

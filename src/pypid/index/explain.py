@@ -11,16 +11,45 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from attrs import define, evolve, field, frozen
 
 from pypid.core.approvals import WAITING
-from pypid.core.errors import Forbidden, NoSuchProject, PypidError, StorageDown, Unauthenticated
+from pypid.core.configuration.choices import Mode
+from pypid.core.errors import (
+    Forbidden,
+    NoSuchProject,
+    NotYetKnown,
+    PypidError,
+    StorageDown,
+    Unauthenticated,
+)
+from pypid.core.indexes import IndexSettings
+from pypid.core.layering import inherits
 from pypid.core.model import File, Files, Presence, Project
 from pypid.core.packaging.file_choice import named
 from pypid.core.packaging.lock_files import Pin
 from pypid.core.packaging.names import ProjectName, same_version, version_key
-from pypid.core.policy import exists, hidden, listed, may_show_upstream, silence, view, waits
-from pypid.core.presentation.explanation import Why, explain
+from pypid.core.policy import (
+    Policy,
+    Silence,
+    UpstreamState,
+    exists,
+    hidden,
+    listed,
+    may_show_upstream,
+    silence,
+    view,
+    waits,
+)
+from pypid.core.presentation.explanation import (
+    ExplainedLayer,
+    NameStatus,
+    Why,
+    explain,
+    explain_layers,
+    texts_of,
+)
 from pypid.core.restrictions import Hold
 from pypid.index.index import Index
 from pypid.index.job_group import JobGroup
+from pypid.index.upstream.sources import asked_source, entries_of
 from pypid.index.views import UpstreamPermission, ViewSources
 
 AT_ONCE = 8
@@ -34,9 +63,103 @@ async def why(index: Index, name: ProjectName) -> Why:
     A query changes nothing: the last upstream listing is used, and no new one is requested.
     """
     ours = await _ours(index, name)
-    state = await index.listings.shown_state(name)
+    source = await asked_source(index, name)
+    if source is None:
+        policy, state = evolve(index.policy, only=()), UpstreamState()
+    else:
+        policy, state = source.policy, await source.listings.shown_state(name)
     # off the reactor thread: ten thousand files take more than 100 ms
-    return await index.world.thinking(explain, index.policy, name, ours, state, index.world.now())
+    found = await index.world.thinking(explain, policy, name, ours, state, index.world.now())
+    return evolve(found, upstream_name="" if source is None else source.name)
+
+
+async def why_in(
+    index: Index,
+    name: ProjectName,
+    may_read: Callable[[str, ProjectName], None] | None = None,
+    may_explain: Callable[[str, ProjectName], bool] = lambda index, name: True,
+    *,
+    reveals: bool = False,
+) -> Why:
+    """Return the explanation for the name in an index with bases; it covers the layers that have
+    the project. `may_read`: see `UpstreamPermission`. `may_explain`: returns whether the client may
+    know which local files rules hide in an index. `reveals`: whether the client may know the
+    settings of indexes. Raises `StorageDown`.
+    """
+    settings = index.settings
+    if settings is None:
+        return await why(index, name)
+    permission = UpstreamPermission(local=True, known=True, may_read=may_read)
+    try:
+        seen = await index.seen(name, permission)
+    except NoSuchProject:
+        found = await _why_unknown(index, name)
+        is_kept = isinstance(found.ours, Project) or inherits(settings, name)
+        if not is_kept:
+            found = evolve(found, status=NameStatus.NOT_INHERITED)
+        return _advised(index, settings, found, (), reveals=reveals)
+    now, layers, upstreams = index.world.now(), [], index.member("").upstreams
+    for leaf in seen.single_views:
+        member, is_local = index.member(leaf.origin), isinstance(leaf.ours, Project)
+        policy, state = _policy_of(member), leaf.upstream_state or UpstreamState()
+        # off the reactor thread: ten thousand files take more than 100 ms
+        found = await index.world.thinking(explain, policy, name, leaf.ours, state, now)
+        upstream_name = leaf.origin if leaf.origin in upstreams else ""
+        is_open = not is_local or member is index or may_explain(leaf.origin, name)
+        layers.append(
+            ExplainedLayer(
+                leaf.provider, evolve(found, upstream_name=upstream_name), is_open=is_open
+            )
+        )
+    shown = {file.filename for file in seen.view.project.files}
+    found = explain_layers(layers, shown)
+    return _advised(index, settings, found, seen.single_views, reveals=reveals)
+
+
+def _advised(
+    index: Index,
+    settings: IndexSettings,
+    found: Why,
+    views: Sequence[ViewSources],
+    *,
+    reveals: bool,
+) -> Why:
+    """Return the explanation with the keys of the indexes that decide."""
+    home = views[0].origin if views else index.name
+    local = index.member(home).settings if isinstance(found.ours, Project) else None
+    mixable = local is not None and _has_upstream(index.member(home), found.name)
+    texts = texts_of(found.name, settings, local, mixable=mixable, reveals=reveals)
+    return evolve(found, texts=texts)
+
+
+def _has_upstream(index: Index, name: ProjectName) -> bool:
+    try:
+        return bool(index.asked_upstreams(name))
+    except NotYetKnown:  # one of its bases does not exist
+        return False
+
+
+async def _why_unknown(index: Index, name: ProjectName) -> Why:
+    """Return the explanation for a name of which a named index shows nothing that is known."""
+    ours = await _ours(index, name)
+    source = next(iter(index.asked_upstreams(name)), None)
+    policy, state, upstream_name = _policy_of(index), UpstreamState(), ""
+    if not isinstance(ours, Project) and source is not None:
+        policy, state = source.policy, await source.listings.shown_state(name)
+        ours, upstream_name = await _ours(source, name), source.name
+        # the client may not know that the index has it
+        ours = Presence.ELSEWHERE if isinstance(ours, Project) else ours
+    now = index.world.now()
+    # off the reactor thread: ten thousand files take more than 100 ms
+    found = await index.world.thinking(explain, policy, name, ours, state, now)
+    return evolve(found, upstream_name=upstream_name)
+
+
+def _policy_of(index: Index) -> Policy:
+    """Return the policy that explains what the index shows. A named index has no upstream of its
+    own, which is no reason to show.
+    """
+    return evolve(index.policy, mode=Mode.CACHE) if index.settings is not None else index.policy
 
 
 async def is_upstream(index: Index, name: ProjectName) -> bool:
@@ -53,15 +176,22 @@ async def is_known_upstream(index: Index, name: ProjectName) -> bool:
         return False
     restrictions = index.policy.restrictions.current.of(name)
     has_status = restrictions is not None and restrictions.status is not None
-    return has_status or exists(await index.listings.known(name))
+    if has_status:
+        return True
+    async for entry in entries_of(index, name):
+        if exists(UpstreamState(listing=entry.listing, kept=entry.kept)):
+            return True
+    return False
 
 
 async def known_project(index: Index, name: ProjectName) -> Project:
     """Return the project as a client would see it; it may not exist."""
     ours = await index.context.local_project(name)
-    state = await index.listings.shown_state(name)
+    source = await asked_source(index, name)
+    home = source or index
+    state = await home.listings.shown_state(name)
     # off the reactor thread: ten thousand files may be judged
-    return await index.world.thinking(view, index.policy, ours, state, index.world.now(), name)
+    return await index.world.thinking(view, home.policy, ours, state, index.world.now(), name)
 
 
 async def _ours(index: Index, name: ProjectName) -> Project | Presence:
@@ -90,29 +220,34 @@ class Reasons:
 
     async def of_nothing(self, name: ProjectName, error: PypidError) -> str:
         """Return why the project was not found; `error` is the result of looking it up."""
-        if not isinstance(error, NoSuchProject):
+        if not isinstance(error, NoSuchProject) or self.index.settings is not None:
+            return str(error)  # for a named index, its bases decide
+        source = await asked_source(self.index, name)
+        policy = self.index.policy if source is None else source.policy
+        why = silence(policy, name, await self.index.context.local_project(name))
+        # the user may not be allowed to know that another index has a project of this name
+        if why is None or why is Silence.OTHER_INDEX:
             return str(error)
-        why = silence(self.index.policy, name, await self.index.context.local_project(name))
-        return str(error) if why is None else f"{error} Upstream was not asked: {why.value}."
+        return f"{error} Upstream was not asked: {why.value}."
 
     async def of_hiding(self, name: ProjectName, fits: Callable[[str], bool]) -> Hiding | None:
         """Return the upstream files with matching versions that a rule hides; None if no rule is
         the cause.
         """
-        index = self.index
-        ours = await index.context.local_project(name)
-        if silence(index.policy, name, ours) is not None:
+        ours = await self.index.context.local_project(name)
+        source = await asked_source(self.index, name)
+        if source is None or silence(source.policy, name, ours) is not None:
             return None
-        state = evolve(await index.listings.known(name), reachable=True)
+        state = evolve(await source.listings.known(name), reachable=True)
         taken = (
             frozenset(file.filename for file in ours.files)
             if isinstance(ours, Project)
             else frozenset[str]()
         )
-        waiting, now = waits(index.policy, ours, state, name), index.world.now()
+        waiting, now = waits(source.policy, ours, state, name), source.world.now()
         files, rule = [], ""
         for file in listed(state):
-            why = WAITING if waiting else hidden(index.policy, file, state, taken, now)
+            why = WAITING if waiting else hidden(source.policy, file, state, taken, now)
             if why is not None and fits(file.version):
                 files.append(file)
                 rule = f"{file.filename}: {why.value}"
@@ -201,8 +336,12 @@ class DependencyCheck:
             attested=any(file.attested or file.provenance_url for file in files),
         )
 
+    def _policy(self, sources: ViewSources) -> Policy:
+        """Return the policy of the upstream that has the project."""
+        return self.index.upstreams.get(sources.origin, self.index).policy
+
     def _holds(self, sources: ViewSources, pin: Pin) -> Iterator[Hold]:
-        policy, state = self.index.policy, sources.upstream_state
+        policy, state = self._policy(sources), sources.upstream_state
         restrictions, upstream = policy.restrictions.current, () if state is None else listed(state)
         if waits(policy, sources.ours, state, pin.project):
             yield from (WAITING for file in files_of(upstream, pin.version) if named(file, pin))
@@ -216,7 +355,7 @@ class DependencyCheck:
                     yield hold
 
     def _why_gone(self, sources: ViewSources, pin: Pin) -> str:
-        state, policy = sources.upstream_state, self.index.policy
+        state, policy = sources.upstream_state, self._policy(sources)
         shown = sources.view.project.files
         if state is not None and may_show_upstream(policy, pin.project, sources.ours):
             taken = frozenset(

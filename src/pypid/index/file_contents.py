@@ -241,7 +241,8 @@ class Contents:
         if not permission.may_reach_out or file.source is None:
             raise permission.refusal or NoSuchFile(file.filename)
         try:
-            return await self.index.gate.fetch(file.project, file.source, span, permission.via)
+            home, _ = await self.index.home(file, permission)
+            return await home.gate.fetch(file.project, file.source, span, permission.via)
         except UnknownOwner:
             raise NoSuchFile(file.filename) from None
 

@@ -22,6 +22,7 @@ from pypid.core.errors import (
     Withheld,
     WrongBytes,
 )
+from pypid.core.layering import absolute_file
 from pypid.core.model import File, Presence, Project, SignedUrl, Span, StoredFile, file_named
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import UnknownOwner, UpstreamState, may_show_upstream, waits
@@ -51,6 +52,8 @@ class FileReader:
     links: Links | None
     restores: ArchiveRestores
     trust: PublisherTrust | None = None
+    prefix: str = ""
+    """What keys begin with in the whole storage, for signed URLs."""
 
     def check(self, file: File) -> None:
         """Check that no rule withholds the file now: it may have been looked up before the rule
@@ -135,7 +138,7 @@ class FileReader:
             if restricted and self.links.restricted is not None
             else self.links
         )
-        return await links.link(file)
+        return await links.link(absolute_file(file, self.prefix) if self.prefix else file)
 
     async def open(
         self, file: File, span: Span | None = None, permission: UpstreamPermission = DIRECT

@@ -2,210 +2,145 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
-from attrs import define, field
+from attrs import define, field, frozen
 
-from pypid.catalog.signed_urls import SAME_SIGNER, Links
-from pypid.core.errors import (
-    ListIncomplete,
-    NoSuchFile,
-    NoSuchProject,
-    NotYetKnown,
-    PypidError,
-)
-from pypid.core.memory_budget import MemoryBudget
-from pypid.core.model import File, Presence, Project, SignedUrl, Span, Status, Upload
+from pypid.core.errors import ListIncomplete, NameUsedUpstream, NoSuchProject
+from pypid.core.indexes import IndexSettings
+from pypid.core.layering import mixes, origin_of, relative
+from pypid.core.model import File, Presence, Project, SignedUrl, Span, StoredFile
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import (
-    Policy,
-    Silence,
-    UnknownOwner,
-    UpstreamState,
-    asks_upstream,
-    exists,
-    may_show_upstream,
-    silence,
-)
-from pypid.core.records.layout import Plan
-from pypid.core.summaries import Summaries, in_runs
-from pypid.flow import World
-from pypid.flow.signals import Signal
-from pypid.http_client.circuit_breaker import CircuitBreaker
-from pypid.index.context import IndexContext, UnderWay, without_lease
-from pypid.index.file_reader import FileReader
-from pypid.index.local.archive_restore import ArchiveRestores
-from pypid.index.local.early_write import EarlyWrite
-from pypid.index.local.manage import Manager, files_of_release
-from pypid.index.local.publish import Publisher, PublishOutcome
-from pypid.index.local.sidecars import BodyFactory
+from pypid.core.packaging.variants import VariantList, variant_list
+from pypid.core.policy import exists
+from pypid.core.summaries import Summaries
+from pypid.core.upstream_choice import PUBLIC, UpstreamChoice
+from pypid.flow.derived import SameObjects
+from pypid.index.layered_lists import LayeredLists, LayerProjects
+from pypid.index.layers import IndexesByName, Layer, Layers
+from pypid.index.local_publishers import LocalPublishers
 from pypid.index.maintenance import Maintenance
-from pypid.index.progress import Tell
-from pypid.index.project_lists import Names
-from pypid.index.store.reconcile import Reconciled
-from pypid.index.trust import PublisherTrust
-from pypid.index.upstream.cache_store import CacheStore
-from pypid.index.upstream.file_cache import FileCache
-from pypid.index.upstream.file_hosts import FileHostBreakers
-from pypid.index.upstream.gate import UpstreamGate
-from pypid.index.upstream.listings import UpstreamListings
-from pypid.index.views import DIRECT, UpstreamPermission, View, Views, ViewSources
-from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Provisional, Upstream
+from pypid.index.single_index import SingleIndex
+from pypid.index.views import ALL_FILES, DIRECT, Lookup, UpstreamPermission, View, ViewSources
+from pypid.ports import Body
 
 if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
     from pypid.index.history.as_of import AsOfViews
-    from pypid.index.local.adoption import Adopted
-    from pypid.index.local.storage_check import CheckReport
+
+
+class OtherIndexes(IndexesByName["Index"], Protocol):
+    """All indexes of one pypid, as each of them uses them."""
+
+    async def named_parts(self, *, former: bool = False) -> Sequence[Index]:
+        """Return all named indexes and upstreams, once they are known; with `former` also deleted
+        indexes of which the catalog still lists projects. Raises `StorageDown`.
+        """
+
+    @property
+    def made(self) -> Sequence[Index]:
+        """The named indexes and upstreams that were used."""
 
 
 @define
-class Index:
-    """One package index: what is stored, seen through the policy.
+class Index(SingleIndex):
+    """One package index: what it stores, and what it inherits from other indexes and upstreams."""
 
-    Permissions are not checked here (see `web.app.guard`). Everything raises `StorageDown` if the
-    storage is needed and unavailable.
-    """
-
-    blobs: Blobs
-    catalog: Catalog
-    upstream: Upstream
-    policy: Policy
-    world: World
-    shared: bool = False
-    """Whether other processes share the catalog, and write to the same storage."""
-    ttl: timedelta = timedelta(minutes=10)
-    """How long an upstream listing is fresh."""
-    timeout: timedelta = timedelta(seconds=10)
-    """How long a client waits for a new upstream listing if an older one is known."""
-    spool: Path = Path()
-    """The folder for files that are being fetched from upstream."""
-    links: Links | None = None
-    """Signed URLs, if clients are redirected to stored files."""
-    bucket: Callable[[], Awaitable[Bucket]] | None = None
-    """Operations specific to an S3 bucket, if the storage is one."""
-    plan: Plan = Plan()
-    """Where new files are stored."""
-    describing: Describing | None = None
-    """The storage's descriptions of blobs, if it supports them."""
-    provisional: Provisional | None = None
-    """The storage's marks of blobs that are not committed yet, if it has them."""
-    under_way: UnderWay | None = None
-    """Announces publishes under way to other nodes, if there are any."""
-    identity: str = "pypid"
-    """The name of this process in the chain of pypids that a request passes through
-    (`core.simple_api.via.identity`).
-    """
-    is_sole: Callable[[], bool] | None = None
-    """Whether this process holds the lease by which no other one may write to the storage; None for
-    a storage without leases.
-    """
-    memory: MemoryBudget = field(factory=MemoryBudget, repr=False)
-    """What bounds cached views and pages."""
-    restrictions_read: Callable[[], Awaitable[object]] | None = field(default=None, repr=False)
-    """Waits until it is known what blocks and approvals hide, for some seconds at most."""
-    file_cached: Signal[[int]] = field(factory=Signal, repr=False)
-    """Emitted after an upstream file was stored, with its size in bytes."""
-    trust: PublisherTrust | None = field(default=None, repr=False)
-    """What judges the publishers of upstream files."""
-    context: IndexContext = field(init=False, repr=False)
-    gate: UpstreamGate = field(init=False, repr=False)
-    listings: UpstreamListings = field(init=False, repr=False)
-    file_cache: FileCache = field(init=False, repr=False)
-    reader: FileReader = field(init=False, repr=False)
-    maintenance: Maintenance = field(init=False, repr=False)
-    _views: Views = field(init=False, repr=False)
-    _names: Names = field(init=False, repr=False)
+    upstreams: Mapping[str, Index] = field(factory=dict, repr=False)
+    """The indexes of all `[upstream:NAME]`, by name: they have no local projects."""
+    choice: UpstreamChoice = UpstreamChoice()
+    """Which of `upstreams`, and of `upstream`, are asked for a name."""
+    all_indexes: OtherIndexes | None = field(default=None, repr=False)
+    """None: only this index and its `upstreams` exist."""
+    _indexes: OtherIndexes = field(init=False, repr=False)
+    _layers: Layers = field(init=False, repr=False)
+    lists: LayeredLists = field(init=False, repr=False)
     _history: AsOfViews | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        others_write = self.shared or self.is_sole is not None
-        self.context = IndexContext(
-            self.blobs,
-            self.catalog,
-            self.policy,
-            self.world,
-            others_write,
-            self.plan,
-            self.describing,
-            self.under_way,
-            catalog_is_shared=self.shared,
-            is_sole=self.is_sole or without_lease,
-            provisional=self.provisional,
-        )
-        breakers = CircuitBreaker(self.world), FileHostBreakers(self.world)
-        ours_now, is_away = self.context.ours_now, self.catalog.is_away
-        self.gate = UpstreamGate(
-            self.upstream, self.policy, self.identity, ours_now, *breakers, is_away
-        )
-        kept = CacheStore(
-            self.blobs,
-            self.catalog,
-            self.world.blocking,
-            self.file_cached,
-            self.plan.hides,
-            self.shared,
-            others_write,
-        )
-        self.file_cache = FileCache(kept, self.gate, self.world, self.spool)
-        self.listings = UpstreamListings(
-            self.gate, kept, self.catalog, self.world, self.ttl, self.timeout
-        )
-        self.maintenance = Maintenance(self.context, kept, self.gate, self.bucket)
-        self.reader = FileReader(
-            self.blobs,
-            self.context,
-            self.gate,
-            self.file_cache,
-            self.links,
-            ArchiveRestores(self.bucket, self.world.clock.seconds),
-            self.trust,
-        )
-        if self.trust is not None:
-            self.trust.follow(self.file_cache)
-        self._views = Views(self.policy, self.world, self.memory)
-        self._names = Names(self.catalog, self.policy, self.world)
+        super().__attrs_post_init__()
+        self._indexes = self.all_indexes or _NoOthers(self)
+        publishers = LocalPublishers(self._indexes.find, self.world)
+        self._layers = Layers(self, self._indexes, publishers)
+        self.lists = LayeredLists(self, self._indexes)
 
-    # --- reading ----------------------------------------------------------------------------------
+    async def _named_parts(self, *, former: bool = False) -> Sequence[Maintenance]:
+        return [part.maintenance for part in await self._indexes.named_parts(former=former)]
+
+    def _parts_made(self) -> Sequence[Maintenance]:
+        return [part.maintenance for part in self._indexes.made]
 
     async def names(self) -> Summaries:
-        """Return the projects of the project list, by name. Raises `ListIncomplete` until every
-        project is known.
+        """Return the projects of the project list, by name: the local ones, and those of the bases.
+        Raises `ListIncomplete` until every project is known.
         """
         self._refuse_parts_of_lists()
-        return await self._names.listed()
+        return await (self.lists.local() if self.is_layered else self.own_lists.listed())
 
     async def stored_names(self) -> Summaries:
-        """Return the projects with stored files, by name: local ones, and cached ones that no rule
-        hides (``/local/``).
+        """Return the projects with stored files, by name: those of `names`, and upstream projects
+        with cached files that no rule hides (``/local/``).
 
         Raises `ListIncomplete` until every project is known.
         """
         self._refuse_parts_of_lists()
-        return await self._names.stored()
+        return await (self.lists.stored() if self.is_layered else self.own_lists.stored())
+
+    async def held_names(self) -> Summaries:
+        """Return the projects of `stored_names`, including unlisted ones in a named index. Raises
+        what `stored_names` raises.
+        """
+        names = await self.stored_names()
+        return (await self.lists.held()).stored if self.name else names
+
+    async def own_stored_names(self) -> Summaries:
+        """Return the projects of `stored_names` that are not inherited. Raises `ListIncomplete`."""
+        if not self.context.records.knows_all:
+            raise ListIncomplete()
+        return await self.own_lists.stored()
+
+    @property
+    def settings(self) -> IndexSettings | None:
+        """The settings of a named index; None for the default index, and for an upstream."""
+        return self._indexes.settings.get(self.name)
+
+    @property
+    def all_settings(self) -> Mapping[str, IndexSettings]:
+        """The settings of all named indexes; replaced as a whole."""
+        return self._indexes.settings
+
+    async def layer_projects(self) -> Sequence[LayerProjects]:
+        """Return the projects of a named index and its layers, including unlisted ones. Each part
+        names the index whose rights apply in addition to those of this one. Raises `ListIncomplete`
+        if a base is not there.
+        """
+        return (await self.lists.held()).layers if self.name else ()
+
+    def providers(self) -> Sequence[Index]:
+        """Return the index, and those whose projects it may show, in the order of precedence.
+        Raises `ListIncomplete` if a base is not there.
+        """
+        names = dict.fromkeys(each.name for each in self.lists.providers())
+        return [self.member(name) for name in names]
+
+    def has_member(self, name: str) -> bool:
+        """Return whether there is an index, or an upstream, of this name."""
+        return self._indexes.find(name) is not None
 
     @property
     def lists_are_complete(self) -> bool:
         """Whether every project with stored files is known."""
-        return self.context.records.knows_all
+        if not self.is_layered:
+            return self.context.records.knows_all
+        try:
+            return all(each.context.records.knows_all for each in self.lists.providers())
+        except ListIncomplete:
+            return False
 
     def _refuse_parts_of_lists(self) -> None:
         if not self.lists_are_complete:
             raise ListIncomplete()
-
-    async def quarantined(self, names: Iterable[ProjectName]) -> frozenset[ProjectName]:
-        """Return those of `names` that are local projects in quarantine according to the
-        catalog.
-        """
-        known = in_runs(await self.catalog.local.summaries())
-        return frozenset(
-            name
-            for name in names
-            if (found := known.find(name)) and found.status is Status.QUARANTINED
-        )
 
     async def view(self, name: ProjectName, permission: UpstreamPermission = DIRECT) -> View:
         """Return what a client may see of the project.
@@ -215,45 +150,31 @@ class Index:
         """
         return (await self.seen(name, permission)).view
 
-    async def seen(self, name: ProjectName, permission: UpstreamPermission) -> ViewSources:
-        """Return the view of the project together with its sources. Raises what `view` raises."""
-        if self.restrictions_read is not None and not self.policy.restrictions.current.is_known:
-            await self.restrictions_read()
-        # first: the data read later may be newer than the generation it is cached under, not older
-        generation = self.catalog.generation
-        ours = await self.context.local_project(name)
-        try:
-            upstream_state = await self._upstream_state(name, ours, permission)
-        except UnknownOwner:  # another process has just published it, so it is local now
-            ours = await self.context.local_project(name)
-            upstream_state = None
-        if not isinstance(ours, Project) and (upstream_state is None or not exists(upstream_state)):
-            raise self._nothing(name, ours, permission)
-        found = await self._views.of(name, ours, upstream_state, self.world.now(), generation)
-        if (
-            not isinstance(ours, Project)
-            and upstream_state is not None
-            and not upstream_state.reachable
-            and not found.project.files
-        ):
-            raise upstream_state.failure or self._nothing(name, ours, permission)
-        return ViewSources(found, ours, upstream_state)
+    async def seen(
+        self,
+        name: ProjectName,
+        permission: UpstreamPermission,
+        lookup: Lookup = ALL_FILES,
+    ) -> ViewSources:
+        """Return the view of the project in the index and its layers, together with its sources.
+        Raises what `view` raises.
+        """
+        if not self.is_layered:
+            return await self.own_view(name, permission, lookup)
+        return await self._layers.seen(name, permission, lookup)
 
     async def edition(self) -> Hashable:
         """Return a value that changes whenever the view of any project may have changed. Raises
         `CatalogDown`.
         """
-        return (
-            self.catalog.generation,  # first: what is read later is not older
-            await self.catalog.serial(),
-            self.catalog.was_complete,
-            self.policy.claims.names,
-            self.policy.restrictions.current,
-        )
+        settings = SameObjects((self.all_settings,))  # first: what is read later is not older
+        return (settings, await super().edition())
 
-    def seen_until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
-        """Return when the view of an upstream project changes by itself; see `Views.until`."""
-        return self._views.until(name, reachable=reachable)
+    def layers(self, name: ProjectName) -> Sequence[Layer]:
+        """Return where the project is looked up after the index itself, in order. Raises
+        `NotYetKnown`.
+        """
+        return tuple(self._layers.of(name))
 
     async def project(self, name: ProjectName, permission: UpstreamPermission = DIRECT) -> Project:
         """Return the project as a client may see it. Raises what `view` raises."""
@@ -265,35 +186,10 @@ class Index:
         if self._history is None:
             from pypid.index.history.as_of import AsOfViews  # imported here: not needed at start-up
 
-            self._history = AsOfViews(self)
+            default = self._indexes.find("")
+            whole = None if default is None or default is self else default.history
+            self._history = AsOfViews(self, whole)
         return self._history
-
-    async def _project(self, name: ProjectName, permission: UpstreamPermission) -> Project:
-        if permission.before is None:
-            return await self.project(name, permission)
-        return (await self.history.project(name, permission)).state.project
-
-    async def _upstream_state(
-        self, name: ProjectName, ours: Project | Presence, permission: UpstreamPermission
-    ) -> UpstreamState | None:
-        """Return the known upstream state of the project; fetch it only if the name may be
-        disclosed.
-        """
-        if permission.may_reach_out and asks_upstream(self.policy, name, ours):
-            return await self.listings.state(name, permission.via, spend=permission.spend)
-        if may_show_upstream(self.policy, name, ours):
-            return await self.listings.known(name)
-        return None
-
-    def _nothing(
-        self, name: ProjectName, ours: Project | Presence, permission: UpstreamPermission
-    ) -> PypidError:
-        """Return the error to raise if there is no project to show."""
-        if ours is Presence.UNKNOWN or silence(self.policy, name, ours) is Silence.UNKNOWN:
-            return NotYetKnown(name)
-        if permission.refusal is not None and asks_upstream(self.policy, name, ours):
-            return permission.refusal
-        return NoSuchProject(name)
 
     async def file(
         self, name: ProjectName, filename: str, permission: UpstreamPermission = DIRECT
@@ -301,137 +197,153 @@ class Index:
         """Return the file if it is visible in the same view as the page. Raises `NoSuchFile`,
         `Withheld`, the refusal in `permission`, and what `view` raises.
         """
+        origin = self.name
         try:
-            file = (await self._project(name, permission)).file(filename)
+            if permission.before is None:
+                sources = await self.seen(name, permission)
+                file, origin = sources.view.project.file(filename), sources.origin
+            else:
+                file = (await self.history.project(name, permission)).state.project.file(filename)
         except NoSuchProject:
             file = None
         if file is None:
-            raise await self._no_file(name, filename, permission)
+            raise await self.member(origin).no_file(name, filename, permission)
         return file
 
-    async def _no_file(
-        self, name: ProjectName, filename: str, permission: UpstreamPermission
-    ) -> PypidError:
-        """Return the error for a file that cannot be shown: a rule may withhold it, and a file that
-        is not stored here may be available to a user who may have it fetched from upstream.
+    async def variant_list(
+        self, name: ProjectName, filename: str, permission: UpstreamPermission = DIRECT
+    ) -> VariantList | None:
+        """Return the list of a release's variants (PEP 825, draft) if this index makes one and the
+        page of the same view names it. Raises what `view` raises.
         """
-        await self.reader.check_named(name, filename)
-        if permission.refusal is not None and asks_upstream(
-            self.policy, name, await self.context.local_project(name)
-        ):
-            return permission.refusal
-        return NoSuchFile(filename)
+        if permission.before is None:
+            project = (await self.seen(name, permission)).view.project
+        else:
+            project = (await self.history.project(name, permission)).state.project
+        if not project.has_variants:
+            return None
+        return await self.context.world.thinking(partial(variant_list, project, filename))
+
+    async def home(self, file: File, permission: UpstreamPermission = DIRECT) -> tuple[Index, File]:
+        """Return the index that stores or fetches the file, and the file with its key there."""
+        if not self.is_layered:
+            return self, file
+        if not isinstance(file, StoredFile):
+            return self.member((await self.seen(file.project, permission)).origin), file
+        home = self.member(origin_of(file.key))
+        return home, relative(file, home.prefix)
+
+    @property
+    def caches(self) -> Mapping[str, Index]:
+        """The indexes with caches by the names of their upstreams; "" is `[upstream]`."""
+        return {"": self, **self.upstreams}
+
+    def upstreams_of(self, name: ProjectName) -> Sequence[Index]:
+        """Return the indexes whose upstreams are asked for the project, in order: this one, or
+        those of `[upstream:NAME]`. Bases are not included.
+        """
+        chosen = self.choice.upstreams_of(name)
+        found = [self if each == PUBLIC else self.upstreams.get(each) for each in chosen]
+        return [each for each in found if each is not None]
+
+    def asked_upstreams(
+        self, name: ProjectName, choice: UpstreamChoice | None = None
+    ) -> Sequence[Index]:
+        """Return the indexes whose upstreams are asked for a project that no index has, in order,
+        also those of the bases. `choice`: see `Lookup`. Raises `NotYetKnown`.
+        """
+        found = [each.name for each in self._layers.upstreams_of(name, choice)]
+        return [self.member(each) for each in found]
+
+    def member(self, name: str) -> Index:
+        """Return the index, or the upstream, of this name."""
+        return self._indexes.find(name) or self
+
+    async def refuse_used_upstream(self, name: ProjectName, user: str = "") -> None:
+        """Raise `NameUsedUpstream` if a new local project of this name would take the name from
+        users who have it from upstream: files of it are cached, or upstream lists it. For named
+        indexes; a name that is local in any index is not new. `user`: the account of the client.
+        """
+        default = self._indexes.find("")
+        if not self.name or default is None:
+            return
+        if isinstance(await self.context.local_project(name), Project):
+            return
+        if await default.context.local_project(name) is not Presence.ABSENT:
+            return
+        for index in (default, *default.upstreams.values()):
+            if exists(await index.listings.known(name)):
+                raise NameUsedUpstream(name, user)
+
+    def is_alone(self, name: ProjectName) -> bool:
+        """Return whether the view of the project is made of this index alone, and of what the heads
+        of the catalog say of it (`Glance.heads`).
+        """
+        if any(mixes(each, name) for each in self.all_settings.values()):
+            return False  # upstream files are shown although the name is local in some index
+        return not self.is_layered or (
+            not self.name and self.choice.upstreams_of(name) == (PUBLIC,)
+        )
+
+    @property
+    def is_layered(self) -> bool:
+        """Whether the index shows files of other indexes or of named upstreams."""
+        return bool(self.name or self.upstreams)
 
     async def elsewhere(
         self, file: File, permission: UpstreamPermission = DIRECT, *, metadata: bool = False
     ) -> str | None:
         """Return the upstream URL to which a client is redirected; see `FileReader.elsewhere`."""
-        return await self.reader.elsewhere(file, permission, metadata=metadata)
+        home, its_file = await self.home(file, permission)
+        return await home.reader.elsewhere(its_file, permission, metadata=metadata)
 
     async def link(self, file: File, *, restricted: bool = False) -> SignedUrl | None:
         """Return the signed URL to which a client is redirected; see `FileReader.link`."""
-        return await self.reader.link(file, restricted=restricted)
-
-    def given_until(self, link: SignedUrl) -> datetime | None:
-        """Return until when clients are redirected to this URL; None without signed URLs."""
-        links, soon = self.links, self.world.now() + SAME_SIGNER
-        return None if links is None else min(link.expires - links.buffer, soon)
+        home, its_file = await self.home(file, DIRECT)
+        return await home.reader.link(its_file, restricted=restricted)
 
     async def open(
         self, file: File, span: Span | None = None, permission: UpstreamPermission = DIRECT
     ) -> Body:
         """Return the bytes of a visible file; see `FileReader.open`."""
-        return await self.reader.open(file, span, permission)
+        home, its_file = await self.home(file, permission)
+        return await home.reader.open(its_file, span, permission)
 
     async def metadata(self, file: File, permission: UpstreamPermission = DIRECT) -> bytes:
         """Return the core metadata of a visible file (PEP 658); see `FileReader.metadata`."""
-        return await self.reader.metadata(file, permission)
+        home, its_file = await self.home(file, permission)
+        return await home.reader.metadata(its_file, permission)
 
     async def signature(self, file: File) -> bytes:
         """Return the PGP signature of a visible file. Raises `NoSuchFile` if it has none."""
-        return await self.reader.signature(file)
+        home, its_file = await self.home(file, DIRECT)
+        return await home.reader.signature(its_file)
 
     async def provenance(self, file: File, permission: UpstreamPermission = DIRECT) -> bytes:
         """Return the provenance object of a visible file (PEP 740); see
         `FileReader.provenance`.
         """
-        return await self.reader.provenance(file, permission)
+        home, its_file = await self.home(file, permission)
+        return await home.reader.provenance(its_file, permission)
 
-    # --- changing ---------------------------------------------------------------------------------
 
-    def early_write(self, most: int) -> EarlyWrite:
-        """Return the early write of an upload of at most `most` bytes. It does something in a
-        bucket only, and not in pypicloud's layout, where a blob is described from its beginning.
-        """
-        return EarlyWrite(self.context, most, self.bucket is not None and not self.plan.pypicloud)
+@frozen
+class _NoOthers:
+    """An index without others (`OtherIndexes`)."""
 
-    async def publish(
-        self,
-        upload: Upload,
-        body: BodyFactory,
-        by: str,
-        *,
-        overwrite: bool = False,
-        early: EarlyWrite | None = None,
-    ) -> PublishOutcome:
-        """Store an upload and list it; see `Publisher.publish`."""
-        return await Publisher(self.context, early).publish(upload, body, by, overwrite=overwrite)
+    index: Index
+    settings: Mapping[str, IndexSettings] = field(factory=dict, init=False)
 
-    async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
-        """Mark files yanked (PEP 592)."""
-        return await Manager(self.context).yank(name, filenames, reason)
+    @property
+    def only(self) -> Mapping[str, tuple[str, ...]]:
+        return self.index.choice.only
 
-    async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
-        """Remove the yank from files."""
-        return await Manager(self.context).unyank(name, filenames)
+    @property
+    def made(self) -> Sequence[Index]:
+        return tuple(self.index.upstreams.values())
 
-    async def set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
-        """Set the project status marker (PEP 792) of a local project."""
-        return await Manager(self.context).set_status(name, status, reason)
+    async def named_parts(self, *, former: bool = False) -> Sequence[Index]:
+        return self.made
 
-    async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
-        """Delete files; their names stay reserved."""
-        return await Manager(self.context).delete(name, filenames, by)
-
-    async def delete_project(self, name: ProjectName, by: str) -> Project:
-        """Delete all files of a project; the name stays local."""
-        return await Manager(self.context).delete_project(name, by)
-
-    async def release_name(self, name: ProjectName) -> None:
-        """Release the name of an empty project."""
-        await Manager(self.context).release_name(name)
-
-    async def release(self, name: ProjectName, version: str) -> frozenset[str]:
-        """Return the names of a release's files, hidden ones included. Raises `NoSuchProject`,
-        `NoSuchFile`.
-        """
-        return files_of_release(await self.context.known(name), version)
-
-    # --- maintenance ------------------------------------------------------------------------------
-
-    async def reconcile(self) -> Reconciled:
-        """Reconcile the catalog with the storage; see `Maintenance.reconcile`."""
-        return await self.maintenance.reconcile()
-
-    async def rebuild(
-        self, by: str, project: ProjectName | None = None, *, tell: Tell | None = None
-    ) -> tuple[Reconciled, Sequence[Adopted]]:
-        """Reconcile, and adopt files without a record; see `Maintenance.rebuild`."""
-        return await self.maintenance.rebuild(by, project, tell=tell)
-
-    async def adopt(
-        self,
-        prefix: str,
-        by: str,
-        cached: AbstractSet[ProjectName] = frozenset(),
-        *,
-        tell: Tell | None = None,
-    ) -> tuple[Reconciled, Sequence[Adopted]]:
-        """Adopt the files without a record below `prefix`; see `Maintenance.adopt`."""
-        return await self.maintenance.adopt(prefix, by, cached, tell=tell)
-
-    async def check(
-        self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None
-    ) -> CheckReport:
-        """Check the storage for damage; see `Maintenance.check`."""
-        return await self.maintenance.check(sweep=sweep, hashes=hashes, tell=tell)
+    def find(self, name: str) -> Index | None:
+        return self.index if name == self.index.name else self.index.upstreams.get(name)

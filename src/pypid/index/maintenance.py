@@ -4,10 +4,12 @@ check for damage.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import aclosing
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, evolve, field
 from twisted.internet.task import deferLater
@@ -16,10 +18,12 @@ from twisted.logger import Logger
 from pypid.core.errors import BadListing, PypidError, UpstreamDown
 from pypid.core.model import Blob
 from pypid.core.packaging.names import ProjectName
+from pypid.core.records.layout import TRACES, UPSTREAMS, place
 from pypid.flow import start
+from pypid.index.all_held_files import AllHeldFiles
 from pypid.index.context import IndexContext
 from pypid.index.held_files import PAUSE, HeldFiles
-from pypid.index.progress import Tell
+from pypid.index.progress import Progress, Tell
 from pypid.index.store.reconcile import Reconciled, ReconcileProgress, Reconciler
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.gate import UpstreamGate
@@ -40,6 +44,13 @@ _NO_SURVEY = (
 )
 
 
+class NamedParts(Protocol):
+    """Returns the maintenance of all named indexes and upstreams. Raises `StorageDown`."""
+
+    async def __call__(self, *, former: bool = False) -> Sequence[Maintenance]:
+        """`former`: also that of deleted indexes of which the catalog still lists projects."""
+
+
 @define(eq=False)
 class Maintenance:
     """Maintenance of one index. Everything raises `StorageDown`."""
@@ -49,12 +60,23 @@ class Maintenance:
     gate: UpstreamGate
     bucket: Callable[[], Awaitable[Bucket]] | None
     """Operations specific to an S3 bucket, if the storage is one."""
-    held_files: HeldFiles = field(init=False, repr=False)
+    named_parts: NamedParts | None = None
+    """Returns the maintenance of all named indexes and upstreams, for the default index."""
+    parts_made: Callable[[], Sequence[Maintenance]] = tuple
+    """Returns the maintenance of the named indexes and upstreams that were used."""
+    prefix: str = ""
+    """What the keys of a part begin with in the whole storage; empty for the default index."""
+    held_files: AllHeldFiles = field(init=False, repr=False)
     comparing: ReconcileProgress | None = field(default=None, init=False)
     """Progress of a full reconciliation while one runs."""
 
     def __attrs_post_init__(self) -> None:
-        self.held_files = HeldFiles(self.context, self.kept, self.bucket)
+        own = HeldFiles(self.context, self.kept, self.bucket)
+        self.held_files = AllHeldFiles(own, self._other_held_files)
+
+    async def _other_held_files(self) -> Sequence[HeldFiles]:
+        named = () if self.named_parts is None else await self.named_parts()
+        return [each.held_files.own for each in named]
 
     async def reconcile(self) -> Reconciled:
         """Reconcile the catalog with the storage, including cached files. Files left by a pypicloud
@@ -83,12 +105,24 @@ class Maintenance:
     @property
     def pending_updates(self) -> int:
         """The number of projects with an update that a shared catalog is still missing."""
-        return len(self.context.records.pending_updates) + len(self.kept.records.pending_updates)
+        own = len(self.context.records.pending_updates) + len(self.kept.records.pending_updates)
+        return own + sum(part.pending_updates for part in self.parts_made())
 
     @property
     def may_trust_dump(self) -> bool:
         """Whether a dump written now, after the last change, is as new as the storage."""
         return self.context.records.knows_all and not self.pending_updates
+
+    async def mark_changed(self) -> int:
+        """Mark the projects that changed since the last comparison, in all indexes; return how many
+        were marked (`marks.mark_changed`). Raises `StorageDown`.
+        """
+        from pypid.index.store.marks import mark_changed
+
+        marked = await mark_changed(self.context)
+        for part in self.parts_made():
+            marked += await part.mark_changed()
+        return marked
 
     def trust_dump(self) -> None:
         """Trust the catalog dump, which was written after the last change
@@ -96,6 +130,8 @@ class Maintenance:
         """
         self.context.records.trust_dump()
         self.kept.records.trust_dump()
+        for part in self.parts_made():
+            part.trust_dump()
 
     async def flush_pending_updates(self) -> int:
         """Send pending updates to the shared catalog if it is available; return how many projects
@@ -106,6 +142,8 @@ class Maintenance:
         """
         await self.context.records.flush_pending_updates()
         await self.kept.records.flush_pending_updates()
+        for part in self.parts_made():
+            await part.flush_pending_updates()
         return self.pending_updates
 
     async def _taken_over(self, found: Reconciled) -> Reconciled:
@@ -128,11 +166,47 @@ class Maintenance:
         counted = self.comparing = ReconcileProgress()
         self.context.catalog.begin_comparison()
         try:
-            await self.kept.compare()  # first: completeness covers these files, too
-            return await Reconciler(self.context, tell, counted).reconcile()
+            # first: completeness covers these files, too
+            named = await self._compare_named(tell)
+            await self.kept.compare()
+            own = await Reconciler(self.context, tell, counted).reconcile()
+            if not self.context.plan.pypicloud:  # else what was found has to be adopted first
+                await self.context.catalog.complete()
+                self.context.records.forget_verified()
+            found = (own, *named.values())
+            return evolve(
+                own,
+                projects=sum(each.projects for each in found),
+                changed=sum(each.changed for each in found),
+                read=sum(each.read for each in found),
+                named_strays={at: each.strays for at, each in named.items() if each.strays},
+            )
         finally:
             if self.comparing is counted:
                 self.comparing = None
+
+    async def _compare_named(self, tell: Tell | None) -> Mapping[str, Reconciled]:
+        """Compare all named indexes and upstreams; return the results of the indexes by prefix."""
+        compared = {}
+        for part in () if self.named_parts is None else await self.named_parts(former=True):
+            found = await part.compare_part(tell)
+            if found is not None:
+                compared[part.prefix] = found
+        return compared
+
+    async def compare_part(self, tell: Tell | None = None) -> Reconciled | None:
+        """Bring a named index or upstream in line with the storage; None: it has no local projects.
+        The catalog is not complete before all parts were compared.
+        """
+        if self._has_local:
+            return await Reconciler(self.context, tell).reconcile()
+        await self.kept.compare()
+        return None
+
+    @property
+    def _has_local(self) -> bool:
+        """Whether there can be local projects; named upstreams have none."""
+        return not self.prefix.startswith(UPSTREAMS)
 
     async def rebuild(
         self, by: str, project: ProjectName | None = None, *, tell: Tell | None = None
@@ -143,8 +217,11 @@ class Maintenance:
         if project is None:
             found = await self._compared(tell)
             await self._settle_held_files()
-        else:
-            found = await Reconciler(self.context, tell).reconcile_project(project)
+            adopted = list(await self._take_in(found.strays, found.foreign, by, tell))
+            for prefix, strays in found.named_strays.items():
+                adopted += await self.take_in(strays, by, prefix)
+            return found, adopted
+        found = await Reconciler(self.context, tell).reconcile_project(project)
         return found, await self._take_in(found.strays, found.foreign, by, tell)
 
     async def adopt(
@@ -192,19 +269,33 @@ class Maintenance:
         from pypid.index.local.adoption import Result
 
         names = {name for one in adopted if one.outcome is Result.ADOPTED for name in one.names}
+        return await self.listed_upstream(names) or frozenset()
+
+    async def listed_upstream(self, names: Iterable[ProjectName]) -> frozenset[ProjectName] | None:
+        """Return the names that also exist upstream: a local project hides the upstream releases.
+        None if upstream does not answer.
+        """
         try:
             return await self._import(None).without_releases(names)
         except (UpstreamDown, BadListing):
-            return frozenset()
+            return None
 
     def _import(self, tell: Tell | None) -> UpstreamImport:
         from pypid.index.upstream.imported_files import UpstreamImport
 
         return UpstreamImport(self.context, self.gate, self.kept, tell)
 
-    async def take_in(self, strays: Sequence[Blob], by: str) -> Sequence[Adopted]:
-        """Adopt these distributions without a record, in place."""
-        return await self._take_in(strays, (), by, None)
+    async def take_in(self, strays: Sequence[Blob], by: str, prefix: str = "") -> Sequence[Adopted]:
+        """Adopt these distributions without a record, in place. `prefix`: that of the named index
+        to which they belong; the keys of the result contain it.
+        """
+        if not prefix:
+            return await self._take_in(strays, (), by, None)
+        adopted: list[Adopted] = []
+        for part in () if self.named_parts is None else await self.named_parts():
+            if part.prefix == prefix:
+                adopted += await part.take_in(strays, by)
+        return [evolve(each, key=prefix + each.key) for each in adopted]
 
     async def _take_in(
         self, strays: Sequence[Blob], foreign: Sequence[Blob], by: str, tell: Tell | None
@@ -214,6 +305,33 @@ class Maintenance:
         from pypid.index.local.adoption import Adopter
 
         return await Adopter(self.context, tell).adopt(strays, by)
+
+    async def has_files(self) -> bool:
+        """Return whether the storage has files of the index, apart from the traces of deleted
+        files. Raises `StorageDown`.
+        """
+        async with aclosing(self.context.blobs.list()) as listing:
+            async for blob in listing:
+                placed = place(blob.key)
+                if placed is None or placed.kind not in TRACES:
+                    return True
+        return False
+
+    async def remove_all(self, tell: Tell | None = None) -> int:
+        """Remove all objects of a named index, and its projects in the catalog; return the number
+        of objects. Another call continues an interrupted one. Raises `StorageDown`, `CatalogDown`.
+        """
+        assert self.prefix  # the default index is never removed
+        progress = Progress(self.context.world.clock, tell)
+        async with aclosing(self.context.blobs.list()) as listing:
+            keys = [blob.key async for blob in listing]
+        for removed, key in enumerate(keys):
+            progress.at(partial("removing objects: {} of {}".format, removed, len(keys)))
+            await self.context.blobs.delete(key)
+        local = self.context.catalog.local
+        for summary in await local.summaries():
+            await local.edit(summary.name, lambda _: None)
+        return len(keys)
 
     async def abort_uploads(self, age: timedelta) -> int:
         """Abort the multipart uploads of that age that were not ended; return how many. An upload
@@ -234,15 +352,30 @@ class Maintenance:
         """
         from pypid.index.local.storage_check import Checker
         from pypid.index.local.unfinished_uploads import UnfinishedUploads
-        from pypid.index.upstream.cache_check import CacheChecker
+        from pypid.index.upstream.cache_check import CacheChecker, unused_parts
 
         local = await Checker(self.context, tell).check(sweep=sweep, hashes=hashes)
         cached = await CacheChecker(self.context, self.kept, tell).check(sweep=sweep, hashes=hashes)
         remnants = (
             ()
-            if self.bucket is None
+            if self.bucket is None or self.prefix  # the default index finds those of all parts
             else await UnfinishedUploads(self.context, await self.bucket()).check(sweep=sweep)
         )
-        return evolve(
+        report = evolve(
             local, findings=(*local.findings, *cached.findings, *remnants), kept=cached.kept
         )
+        if self.named_parts is None:
+            return report
+        used = {part.prefix for part in await self.named_parts()}
+        unused = await unused_parts(self.context.blobs, used, sweep=sweep)
+        report = evolve(report, findings=(*report.findings, *unused))
+        for part in await self.named_parts():
+            found = await part.check(sweep=sweep, hashes=hashes, tell=tell)
+            named = (evolve(each, key=part.prefix + each.key) for each in found.findings)
+            report = evolve(
+                report,
+                files=report.files + found.files,
+                kept=report.kept + found.kept,
+                findings=(*report.findings, *named),
+            )
+        return report

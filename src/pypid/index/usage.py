@@ -63,6 +63,34 @@ class Used:
     by_kept: tuple[ProjectUse, ...] = field(default=(), repr=False)
 
 
+def together(used: Used, others: Sequence[Used]) -> Used:
+    """Return the total of the storage used by the default index, named indexes and further
+    upstreams. A project counts with its files in all of them.
+    """
+    by_name = {use.name: use for use in used.by_size}
+    for each in others:
+        for use in each.by_size:
+            known = by_name.get(use.name, ProjectUse(use.name))
+            by_name[use.name] = ProjectUse(
+                use.name,
+                known.files + use.files,
+                known.size + use.size,
+                known.kept + use.kept,
+                known.kept_size + use.kept_size,
+            )
+    uses = by_name.values()
+    held = (use for use in uses if use.kept)
+    return Used(
+        projects=sum(1 for use in uses if use.files),
+        files=used.files + sum(each.files for each in others),
+        size=used.size + sum(each.size for each in others),
+        kept=used.kept + sum(each.kept for each in others),
+        kept_size=used.kept_size + sum(each.kept_size for each in others),
+        by_size=tuple(sorted(uses, key=lambda use: (-use.size - use.kept_size, use.name))),
+        by_kept=tuple(sorted(held, key=lambda use: (-use.kept_size, use.name))),
+    )
+
+
 Sums = dict[ProjectName, Sum]
 _NEVER = Sum(-1)
 

@@ -4,12 +4,14 @@ cause at the upstream indexes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from datetime import datetime
 
 from attrs import evolve, field, frozen
 
 from pypid.core.errors import PypidError
+from pypid.core.indexes import DEFAULT, IndexSettings
+from pypid.core.layering import absolute
 from pypid.core.lru import Recent
 from pypid.core.memory_budget import BudgetedCache, MemoryBudget
 from pypid.core.model import Presence, Project, any_attested
@@ -24,6 +26,7 @@ from pypid.core.policy import (
     waits,
 )
 from pypid.core.simple_api.shown_files import weight_of
+from pypid.core.upstream_choice import PUBLIC, UpstreamChoice
 from pypid.flow import World
 from pypid.flow.derived import Derived
 
@@ -42,10 +45,20 @@ class UpstreamPermission:
     via: tuple[str, ...] = ()
     refusal: PypidError | None = None
     local: bool = False
+    known: bool = False
+    """With `local`: files of the last upstream listing are shown, too, as for a client that may
+    fetch them.
+    """
     before: datetime | None = None
     spend: Callable[[], None] | None = field(default=None, eq=False, repr=False)
     """Deducts one name that was never looked up upstream from the client's budget, or raises
     `Busy`; None: there is no limit.
+    """
+
+    may_read: Callable[[str, ProjectName], None] | None = field(default=None, eq=False, repr=False)
+    """Called with the name of the index (empty: the default one) in which an inherited project is
+    found; raises `Forbidden` or `Unauthenticated` if the client may not read it there. Then the
+    project does not exist for this client.
     """
 
     @property
@@ -56,6 +69,22 @@ class UpstreamPermission:
 
 DIRECT = UpstreamPermission()
 """The permission of a direct request, or of an internal one, without restrictions."""
+
+
+@frozen
+class Lookup:
+    """Which files of a project are looked up: local ones, upstream ones, or both. `choice`: the
+    upstreams of the index whose base is looked at; they replace those of the base.
+    """
+
+    local: bool = True
+    upstream: bool = True
+    choice: UpstreamChoice | None = None
+
+
+ALL_FILES = Lookup()
+LOCAL_FILES = Lookup(upstream=False)
+UPSTREAM_FILES = Lookup(local=False)
 
 
 LIMIT = 256
@@ -95,6 +124,39 @@ class ViewSources:
     view: View
     ours: Project | Presence
     upstream_state: UpstreamState | None
+    origin: str = ""
+    """The name of the index or upstream that has the project; empty for the default index."""
+    mixed_by: frozenset[str] = frozenset()
+    """The names of further indexes that have files of it (`allow_mixed`, `merge`)."""
+    mixed_from: tuple[ViewSources, ...] = ()
+    """The two views that `view` combines; files of the first one take precedence."""
+    restricted_by: tuple[IndexSettings, ...] = ()
+    """The named indexes whose blocks and cooldown apply to the inherited files."""
+    until: datetime | None = None
+    """When the cooldown of one of `restricted_by` changes the view."""
+    is_later: bool = False
+    """Whether the index got its first file after the requested time: the next index that has the
+    project provided it then.
+    """
+
+    @property
+    def single_views(self) -> Sequence[ViewSources]:
+        """The views of single indexes that it combines, in order of precedence."""
+        return (
+            [leaf for mixed in self.mixed_from for leaf in mixed.single_views]
+            if self.mixed_from
+            else [self]
+        )
+
+    @property
+    def locals(self) -> Sequence[Project]:
+        """The local projects of its files, including files that are withheld."""
+        return [leaf.ours for leaf in self.single_views if isinstance(leaf.ours, Project)]
+
+    @property
+    def provider(self) -> str:
+        """The name of the index or upstream that has the project, as in `bases` and `upstreams`."""
+        return self.origin or (DEFAULT if isinstance(self.ours, Project) else PUBLIC)
 
 
 @frozen
@@ -105,10 +167,15 @@ class _TimedView:
 
 
 class Views:
-    """The most recently used views of one policy. `memory` bounds those of upstream projects."""
+    """The most recently used views of one policy. `memory` bounds those of upstream projects;
+    `prefix` begins the keys of their files in the whole storage.
+    """
 
-    def __init__(self, policy: Policy, world: World, memory: MemoryBudget | None = None) -> None:
+    def __init__(
+        self, policy: Policy, world: World, memory: MemoryBudget | None = None, prefix: str = ""
+    ) -> None:
         self._policy = policy
+        self._prefix = prefix
         self._views: Derived[_Key, _TimedView] = Derived(
             "views",
             world,
@@ -142,14 +209,14 @@ class Views:
             return await self._own.compute(
                 name,
                 basis,
-                lambda: _viewed(view(self._policy, ours, None, now, name), basis),
+                lambda: _viewed(view(self._policy, ours, None, now, name), basis, self._prefix),
                 costly=False,
             )
         edition = (*basis, upstream_state.serial)
         timed = await self._views.compute(
             (name, upstream_state.reachable, upstream_state.stored_only),
             edition,
-            lambda: _see(self._policy, ours, upstream_state, now, name, edition),
+            lambda: _see(self._policy, ours, upstream_state, now, name, edition, self._prefix),
             costly=files_looked_at(self._policy, ours, upstream_state, now, name) > FEW,
             at=now,
         )
@@ -170,18 +237,20 @@ def _see(
     now: datetime,
     name: ProjectName,
     basis: Hashable,
+    prefix: str,
 ) -> _TimedView:
     until = changes_at(policy, upstream_state, name, now)
     edition = basis, upstream_state.reachable, upstream_state.stored_only, until
-    found = _viewed(view(policy, ours, upstream_state, now, name), edition)
+    found = _viewed(view(policy, ours, upstream_state, now, name), edition, prefix)
     if waits(policy, ours, upstream_state, name):
         page = page_of_waiting(policy, ours, upstream_state, now, name)
         found = evolve(found, waiting=page)
     return _TimedView(found, until)
 
 
-def _viewed(project: Project, edition: Hashable) -> View:
-    return View(project, edition, any_attested(project.files))
+def _viewed(project: Project, edition: Hashable, prefix: str) -> View:
+    whole = absolute(project, prefix) if prefix else project
+    return View(whole, edition, any_attested(whole.files))
 
 
 def _serial_of(ours: Project | Presence) -> Hashable:

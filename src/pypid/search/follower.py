@@ -13,15 +13,15 @@ from attrs import define, field, frozen
 from twisted.internet.defer import gatherResults
 from twisted.logger import Logger
 
-from pypid.core.errors import Busy, PypidError, StorageDown
-from pypid.core.model import File, Project
+from pypid.core.errors import Busy, NotYetKnown, PypidError, StorageDown
+from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import changes_at, may_show_upstream, view
 from pypid.core.restrictions import Restrictions
 from pypid.core.summaries import Summaries, differing, in_runs
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.context import Pace
+from pypid.index.stored_view import own_stored_view
 from pypid.index.views import UpstreamPermission
 from pypid.search.cards import CardSource, Filed, differing_cards, filed_all, mark_of, with_metadata
 from pypid.search.fts_index import IndexOutdated, SearchIndex
@@ -171,7 +171,7 @@ class SearchFollower:
             in_runs(await catalog.local.summaries()),
             in_runs(await catalog.upstream.summaries()),
         )
-        return CatalogView(await self.index.stored_names(), local, upstream)
+        return CatalogView(await self.index.own_stored_names(), local, upstream)
 
     async def _step(self, patient: bool) -> bool:
         """Do the next step; return whether there may be another one."""
@@ -261,24 +261,16 @@ class SearchFollower:
         return found
 
     async def _seen_of(self, name: ProjectName) -> CardSource | None:
-        index, policy = self.index, self.index.policy
-        local = await index.catalog.local.get(name)
-        upstream = (
-            await index.listings.known(name) if may_show_upstream(policy, name, local) else None
-        )
-        if not isinstance(local, Project) and upstream is None:
+        try:
+            found = await own_stored_view(self.index, name, verified=False)
+        except NotYetKnown:
             return None
-        now = index.world.now()
-        until = None if upstream is None else changes_at(policy, upstream, name, now)
-        is_ours = isinstance(local, Project)
-        mark = mark_of(
-            self._rules,
-            local.serial if isinstance(local, Project) else 0,
-            0 if upstream is None else upstream.serial,
-        )
+        if found is None:
+            return None
+        mark = mark_of(self._rules, *found.serials)
         if self._restrictions.of(name) is not None:  # another process may have others
             mark += " restricted"
-        return CardSource(view(policy, local, upstream, now, name), is_ours, mark, until)
+        return CardSource(found.project, found.is_local, mark, found.until)
 
     # --- reading metadata ---
 
@@ -326,7 +318,7 @@ class SearchFollower:
         now.
         """
         try:
-            return await self.index.metadata(file, STORED)
+            return await self.index.reader.metadata(file, STORED)
         except (StorageDown, Busy):
             return None
         except PypidError as error:

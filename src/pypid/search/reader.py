@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from attrs import define, field, frozen
 
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Visibility
 from pypid.core.search.ranking import Card, FoundProject, SearchQuery, rank
+from pypid.core.visibility import Visibility
 from pypid.search.fts_query import both, filters, ranks, tiers, without
 
 _SHOWN = "name, version, summary, ours, updated, keywords"
@@ -24,19 +24,24 @@ _EVERYTHING = ("project WHERE ? IS NULL", "project.place")
 
 @frozen(eq=False)
 class SearchViewer:
-    """A viewer: `gone` are removed projects that may still have a card."""
+    """A viewer: `gone` are removed projects that may still have a card. `shown` returns whether the
+    index shows a project; None: it shows all.
+    """
 
     by: Visibility
     gone: frozenset[ProjectName] = frozenset()
+    shown: Callable[[str], bool] | None = None
 
     @property
     def see_all(self) -> bool:
         """Whether the viewer sees everything."""
-        return self.by.sees_all and not self.gone
+        return self.by.sees_all and not self.gone and self.shown is None
 
     def sees(self, name: str) -> bool:
         """Return whether the viewer sees this project."""
-        return name not in self.gone and self.by.sees(ProjectName(name))
+        if name in self.gone or not self.by.sees(ProjectName(name)):
+            return False
+        return self.shown is None or self.shown(name)
 
 
 @define(eq=False)
@@ -155,7 +160,8 @@ class Reader:
         """Return the end of a WHERE clause that restricts the result to what the viewer sees."""
         if eyes.see_all:
             return ""
-        if eyes.by.within is not None:  # globs: few tokens have them
+        # globs: few tokens have them
+        if eyes.by.within is not None or eyes.shown is not None:
             self.db.create_function("sees", 1, eyes.sees, deterministic=True)
             return f"AND sees((SELECT its.name FROM project AS its WHERE its.place = {place}))"
         self._prepare(eyes)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,16 +15,19 @@ from twisted.internet.defer import DeferredSemaphore
 
 from pypid.core.errors import Busy
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Visibility
 from pypid.core.search.ranking import FoundProject, SearchQuery, SearchResults
 from pypid.core.summaries import Summaries, differing
+from pypid.core.visibility import Visibility
 from pypid.flow import start
+from pypid.flow.single_flight import Flights
 from pypid.index import Index
 from pypid.search.follower import SearchFollower
 from pypid.search.fts_index import READERS, IndexOutdated, SearchIndex
 from pypid.search.reader import Reader, SearchViewer
 
 T = TypeVar("T")
+Shown = Callable[[str], bool]
+"""Returns whether an index shows a project of this layer; any thread may call it."""
 
 FILE = "search.sqlite"
 """The file below the state folder."""
@@ -55,11 +59,14 @@ class Search:
     identity: str = ""
     """The identity of the storage."""
     promptly: bool = False
+    within: float = inf
+    """Maximum number of seconds that `catch_up` takes; the next call continues."""
     following: SearchFollower = field(init=False, repr=False)
     _search_index: SearchIndex = field(init=False, repr=False)
     _turns: DeferredSemaphore = field(
         factory=lambda: DeferredSemaphore(READERS), init=False, repr=False
     )
+    _catching_up: Flights[None, None] = field(factory=Flights, init=False, repr=False)
     _from: Counter[str] = field(factory=Counter, init=False, repr=False)
     """Queries without an answer yet, by place."""
     _between: tuple[Summaries, Summaries, frozenset[ProjectName]] | None = field(
@@ -73,30 +80,39 @@ class Search:
         self.following = SearchFollower(self.index, self._search_index)
 
     async def find(
-        self, query: SearchQuery, by: Visibility, *, most: int = 20, skip: int = 0, place: str = ""
+        self,
+        query: SearchQuery,
+        by: Visibility,
+        *,
+        most: int = 20,
+        skip: int = 0,
+        place: str = "",
+        shown: Shown | None = None,
     ) -> SearchResults:
         """Return at most `most` (`MOST`) projects that fit, the best first, after the first `skip`
         (`FARTHEST`).
 
-        `place`: the network of the client (`core.accounts.client_networks`); "" is everywhere.
+        `place`: the network of the client (`core.accounts.client_networks`); "" is everywhere. With
+        `shown`, only these projects, and as many as `skip` and `most` allow together.
         """
         if not place:
-            return await self._find(query, by, most, skip)
+            return await self._find(query, by, most, skip, shown)
         if self._from[place] >= FROM_A_PLACE:
             raise Busy("Too many search from where you are, at this moment.", 1)
         self._from[place] += 1
         try:
-            return await self._find(query, by, most, skip)
+            return await self._find(query, by, most, skip, shown)
         finally:
             self._from[place] -= 1
             if not self._from[place]:
                 del self._from[place]
 
     async def _find(
-        self, query: SearchQuery, by: Visibility, most: int, skip: int
+        self, query: SearchQuery, by: Visibility, most: int, skip: int, shown: Shown | None = None
     ) -> SearchResults:
-        most, skip = min(most, MOST), min(skip, FARTHEST)
-        names, eyes = await self._look(by)
+        most = min(most, MOST if shown is None else FARTHEST + MOST)
+        skip = min(skip, FARTHEST)
+        names, eyes = await self._look(by, shown)
 
         def ask(reader: Reader) -> tuple[Sequence[FoundProject], int, int, int | None]:
             found, total = reader.find(query, eyes, most, skip)
@@ -105,42 +121,57 @@ class Search:
         nothing: tuple[Sequence[FoundProject], int, int, int | None] = ((), 0, 0, 0)
         found, total, unread, filed = await self._ask(ask, nothing)
         if filed is not None:  # nothing is known of the others, not even a name
-            unread += max(0, await self._count(names, by) - filed)
+            unread += max(0, await self._count(names, eyes) - filed)
         there = tuple(each for each in found if names.has(each.name))
         return SearchResults(found=there, total=total - (len(found) - len(there)), unread=unread)
 
-    async def updated(self, by: Visibility, most: int = 100) -> Sequence[ProjectName]:
-        """Return the projects of which a file was uploaded last, the newest first."""
-        return await self._newest("updated", by, most)
+    async def updated(
+        self, by: Visibility, most: int = 100, shown: Shown | None = None
+    ) -> Sequence[ProjectName]:
+        """Return the projects of which a file was uploaded last, the newest first. With `shown`,
+        only these.
+        """
+        return await self._newest("updated", by, most, shown)
 
-    async def created(self, by: Visibility, most: int = 40) -> Sequence[ProjectName]:
-        """Return the projects whose first file was uploaded last, the newest first."""
-        return await self._newest("created", by, most)
+    async def created(
+        self, by: Visibility, most: int = 40, shown: Shown | None = None
+    ) -> Sequence[ProjectName]:
+        """Return the projects whose first file was uploaded last, the newest first. With `shown`,
+        only these.
+        """
+        return await self._newest("created", by, most, shown)
 
-    async def _newest(self, which: str, by: Visibility, most: int) -> Sequence[ProjectName]:
-        names, eyes = await self._look(by)
+    async def _newest(
+        self, which: str, by: Visibility, most: int, shown: Shown | None
+    ) -> Sequence[ProjectName]:
+        names, eyes = await self._look(by, shown)
         none: Sequence[ProjectName] = ()
         found = await self._ask(lambda reader: reader.newest(which, eyes, most + MARGIN), none)
         return [name for name in found if names.has(name)][:most]
 
     async def catch_up(self) -> None:
-        """Index until all that is known has a card."""
-        while await self.following.look():
+        """Index until every known project has a card, for at most `within` seconds."""
+        await self._catching_up.single(None, self._catch_up)
+
+    async def _catch_up(self) -> None:
+        clock = self.index.world.clock
+        until = clock.seconds() + self.within
+        while await self.following.look() and clock.seconds() < until:
             pass
 
     def close(self) -> None:
         """Close the index; blocks."""
         self._search_index.close()
 
-    async def _look(self, by: Visibility) -> tuple[Summaries, SearchViewer]:
+    async def _look(self, by: Visibility, shown: Shown | None) -> tuple[Summaries, SearchViewer]:
         """Return all current projects, and the viewer: projects removed meanwhile count nowhere."""
         if self.promptly:
             await self.catch_up()
-        names = await self.index.stored_names()
+        names = await self.index.own_stored_names()
         known = self.following.known.names
         if self._between is None or self._between[0] is not known or self._between[1] is not names:
             self._between = known, names, frozenset(differing(known, names)[1])
-        return names, SearchViewer(by, self._between[2] | self.following.going)
+        return names, SearchViewer(by, self._between[2] | self.following.going, shown)
 
     async def _ask(self, ask: Callable[[Reader], T], nothing: T) -> T:
         """Return the result of a query, run in its turn in a thread; `nothing` where there are no
@@ -160,9 +191,9 @@ class Search:
         except IndexOutdated:
             return nothing
 
-    async def _count(self, names: Summaries, by: Visibility) -> int:
-        if by.sees_all:
+    async def _count(self, names: Summaries, eyes: SearchViewer) -> int:
+        if eyes.see_all:
             return len(names)
         return await self.index.world.thinking(
-            lambda: sum(by.sees(summary.name) for summary in names)
+            lambda: sum(eyes.sees(summary.name) for summary in names)
         )

@@ -12,10 +12,11 @@ from attrs import evolve
 from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest, NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
+from pypid.core.packaging.globs import project_glob
 from pypid.core.packaging.names import project_name
-from pypid.testing.credentials import CredentialsContract
 from pypid.testing.examples import SPAM, a_session, a_token, an_account
 from pypid.testing.models import AccountsModel, run_model
+from pypid.testing.owners import OwnersContract
 from pypid.testing.worlds import BEGINNING
 
 __all__ = ["SPAM", "AccountsContract", "a_session", "a_token", "an_account"]
@@ -37,7 +38,7 @@ HOSTILE = (
 """Invalid names."""
 
 
-class AccountsContract(CredentialsContract):
+class AccountsContract(OwnersContract):
     """Mix into a `SynchronousTestCase` whose `make` gives new, empty accounts in `self.world`."""
 
     # --- users ---
@@ -281,6 +282,17 @@ class AccountsContract(CredentialsContract):
                     Right(SPAM, Whom.GROUP, "alice"),
                 },
             )
+
+    def test_rights_on_globs(self) -> None:
+        """A right on a glob comes back as it was granted, and is withdrawn by its glob."""
+        data = project_glob("acme-data-*")
+        right = Right(data, Whom.GROUP, "data", write=True)
+        self.have(self.accounts.grant(right))
+        for accounts in self.both():
+            self.assertEqual(list(self.have(accounts.rights())), [right])
+        self.have(self.accounts.withdraw(data, Whom.GROUP, "data"))
+        for accounts in self.both():
+            self.assertEqual(list(self.have(accounts.rights())), [])
 
     # --- model ---
 

@@ -44,6 +44,10 @@ class CatalogContract(Awaiting):
         """Replace the catalog under test by a new, empty one."""
         self.catalog = self.have(self.make())
 
+    async def complete(self) -> None:
+        """Note that all of the storage has been compared."""
+        await self.catalog.complete()
+
     def put(self, project: LocalProject, mark: str | None = None) -> LocalProject:
         """Store the project; return its new state."""
         held = self.have(self.catalog.local.edit(project.name, becomes(project), mark=mark))
@@ -74,7 +78,7 @@ class CatalogContract(Awaiting):
         self.assertFalse(self.have(self.catalog.is_complete()))
         self.assertFalse(self.catalog.was_complete)
         self.catalog.begin_comparison()
-        self.have(self.catalog.complete())
+        self.have(self.complete())
         self.assertTrue(self.have(self.catalog.is_complete()))
         self.assertTrue(self.catalog.was_complete)
         self.assertIs(self.have(self.catalog.local.get(SPAM)), Presence.ABSENT)
@@ -129,6 +133,68 @@ class CatalogContract(Awaiting):
             self.catalog.local.edit(SPAM, becomes(a_project(project_name("ham")))), ValueError
         )
         self.assertEqual(list(self.have(self.catalog.local.summaries())), [])
+
+    def test_edits_all(self) -> None:
+        """Several projects change as one step, with one serial; those that are equal stay."""
+        ham, eggs = project_name("ham"), project_name("eggs")
+        spam = self.put(a_project(SPAM, "1"), mark="m")
+        gone = self.put(a_project(eggs, "1"))
+        same = self.put(a_project(project_name("same"), "1"), mark="m")
+        seen: list[LocalProject | None] = []
+
+        def change(project: LocalProject | None) -> LocalProject | None:
+            seen.append(project)
+            return a_project(SPAM, "1", "2")
+
+        made = self.have(
+            self.catalog.local.edit_all(
+                {
+                    SPAM: change,
+                    ham: becomes(a_project(ham, "1")),
+                    eggs: becomes(None),
+                    same.name: becomes(evolve(same, serial=99)),
+                    project_name("never"): becomes(None),
+                }
+            )
+        )
+        serial = gone.serial + 2
+        self.assertEqual(seen[-1], spam)
+        self.assertEqual(self.have(self.catalog.serial()), serial)
+        self.assertEqual(
+            made,
+            {
+                SPAM: a_project(SPAM, "1", "2", serial=serial),
+                ham: a_project(ham, "1", serial=serial),
+                eggs: None,
+                same.name: same,
+                project_name("never"): None,
+            },
+        )
+        for name in (SPAM, ham, same.name):
+            self.assertEqual(self.have(self.catalog.local.get(name)), made[name])
+        self.assertIs(self.have(self.catalog.local.get(eggs)), Presence.UNKNOWN)
+        self.assertIsNone(self.have(self.catalog.local.mark(SPAM)))
+        self.assertEqual(self.have(self.catalog.local.mark(same.name)), "m")
+        names = self.have(self.catalog.local.summaries())
+        self.have(self.catalog.local.edit_all({SPAM: lambda project: project}))
+        self.have(self.catalog.local.edit_all({}))
+        self.assertEqual(self.have(self.catalog.serial()), serial)
+        self.assertIs(self.have(self.catalog.local.summaries()), names)
+
+    def test_edit_all_that_raises(self) -> None:
+        """If one of several edits raises, or makes another project, none has changed anything."""
+        ham = project_name("ham")
+        held = self.put(a_project(SPAM, "1"))
+
+        def change(project: LocalProject | None) -> LocalProject | None:
+            raise ZeroDivisionError
+
+        changes = {SPAM: becomes(a_project(SPAM, "2")), ham: change}
+        self.refused(self.catalog.local.edit_all(changes), ZeroDivisionError)
+        changes[ham] = becomes(a_project(SPAM))
+        self.refused(self.catalog.local.edit_all(changes), ValueError)
+        self.assertEqual(self.have(self.catalog.local.get(SPAM)), held)
+        self.assertEqual(self.have(self.catalog.serial()), held.serial)
 
     def test_serials_grow(self) -> None:
         """Each change of any project, and a removal, takes the next serial."""
@@ -242,6 +308,26 @@ class CatalogModel(stateful.RuleBasedStateMachine):
             self.serial += 1
             self.held[name] = evolve(project, serial=self.serial)
         assert self.contract.put(project) == self.held[name]
+
+    @stateful.rule(versions=st.dictionaries(names, versions))
+    def put_all(self, versions: dict[ProjectName, list[str]]) -> None:
+        wanted = {name: a_project(name, *its) if its else None for name, its in versions.items()}
+        serial = self.serial + 1
+        for name, project in wanted.items():
+            old = self.held.get(name)
+            if (old and evolve(old, serial=0)) == project:
+                continue
+            self.serial = serial
+            if project is None:
+                del self.held[name]
+            else:
+                self.held[name] = evolve(project, serial=serial)
+        made = self.contract.have(
+            self.contract.catalog.local.edit_all(
+                {name: becomes(project) for name, project in wanted.items()}
+            )
+        )
+        assert made == {name: self.held.get(name) for name in wanted}
 
     @stateful.rule(name=names)
     def remove(self, name: ProjectName) -> None:

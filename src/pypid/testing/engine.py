@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from pypid.catalog.engine import (
     CatalogReset,
     CatalogRow,
@@ -13,7 +15,7 @@ from pypid.catalog.engine import (
     RowKind,
 )
 from pypid.core.errors import CannotStart
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.testing.examples import HAM, SPAM
 from pypid.testing.models import EngineModel, run_model
 from pypid.testing.nodes import IDENTITY, NodesContract, to_be
@@ -197,6 +199,78 @@ class EngineContract(NodesContract):
     def test_taken_out_of_nothing(self) -> None:
         """Removing a row without an expected version is an error."""
         self.refused(self.engine.swap(self.generation, to_be(None)), ValueError)
+
+    # --- several rows ---
+
+    def test_all_at_once(self) -> None:
+        """Several rows change together: their versions follow each other, and they have one
+        serial, except for those whose change is not visible.
+        """
+        spam = self.put(b"first")
+        gone = self.put(b"gone", name=HAM)
+        same = self.put(b"same", name=project_name("same"))
+        before = self.state()
+        key = ProjectName("team/spam")
+        made = self.have(
+            self.another().swap_all(
+                self.generation,
+                [
+                    to_be(b"second", spam.version),
+                    to_be(None, gone.version, name=HAM),
+                    to_be(b"same", same.version, name=same.name),
+                    to_be(b"new", name=key, kind=RowKind.NAMED_LOCAL),
+                    to_be(b"unseen", name=key, kind=RowKind.NAMED_UPSTREAM, seen=False),
+                ],
+            )
+        )
+        version, serial = before.version, before.serial + 1
+        expected = [
+            CatalogRow(RowKind.LOCAL, SPAM, version + 1, serial, b"second"),
+            CatalogRow(RowKind.LOCAL, HAM, version + 2, serial, None),
+            same,
+            CatalogRow(RowKind.NAMED_LOCAL, key, version + 3, serial, b"new"),
+            CatalogRow(RowKind.NAMED_UPSTREAM, key, version + 4, 0, b"unseen"),
+        ]
+        self.assertEqual(made, expected)
+        self.assertEqual(self.state(), evolve(before, version=version + 4, serial=serial))
+        self.assertEqual(
+            self.all_rows(since=before.position), [row for row in expected if row is not same]
+        )
+        self.assertEqual(self.have(self.engine.row(RowKind.NAMED_LOCAL, key)), expected[3])
+        self.assertIsNone(self.have(self.engine.row(RowKind.LOCAL, key)))
+
+    def test_all_or_nothing(self) -> None:
+        """If one of several rows is another than expected, none is changed."""
+        spam, ham = self.put(b"first"), self.put(b"first", name=HAM)
+        before = self.state()
+        new = to_be(b"new", name=project_name("new"))
+        for stale, conflict in (
+            (to_be(b"second", ham.version - 1, name=HAM), Conflict(ham)),
+            (to_be(b"second", name=HAM), Conflict(ham)),
+            (to_be(b"x", 1, name=project_name("none")), Conflict(None)),
+        ):
+            for changes in (
+                [to_be(b"second", spam.version), new, stale],
+                [stale, to_be(b"second", spam.version), new],
+            ):
+                self.assertEqual(
+                    self.have(self.engine.swap_all(self.generation, changes)), conflict
+                )
+        self.assertEqual((self.state(), self.all_rows()), (before, [spam, ham]))
+        changes = [to_be(b"second", spam.version), to_be(None, name=project_name("none"))]
+        self.refused(self.engine.swap_all(self.generation, changes), ValueError)
+        self.refused(self.engine.swap_all("other", changes[:1]), CatalogReset)
+        self.assertEqual((self.state(), self.all_rows()), (before, [spam, ham]))
+
+    def test_all_done_again(self) -> None:
+        """Several changes with an unknown outcome may be repeated: nothing changes any more."""
+        spam = self.put(b"first")
+        changes = [to_be(None, spam.version), to_be(b"new", name=HAM)]
+        made = self.have(self.engine.swap_all(self.generation, changes))
+        before = self.state()
+        self.assertEqual(self.have(self.another().swap_all(self.generation, changes)), made)
+        self.assertEqual(self.have(self.engine.swap_all(self.generation, [])), [])
+        self.assertEqual(self.state(), before)
 
     # --- following ---
 

@@ -43,7 +43,7 @@ class JournalContract(Timed):
     def test_every_field(self) -> None:
         """Every field of an entry comes back, also after a restart, with its serial."""
         details = MappingProxyType({"from": "r", "to": "rw", "\u8de8": '"'})
-        deed = a_deed(1, where="2001:db8::1", token="abc", details=details)
+        deed = a_deed(1, where="2001:db8::1", token="abc", details=details, index="team")
         self.have(self.journal.note(deed))
         for journal in (self.journal, self.have(self.again())):
             self.assertEqual(list(self.have(journal.entries())), [evolve(deed, serial=1)])
@@ -93,9 +93,14 @@ class JournalContract(Timed):
         self.assertEqual(serials(subject="spam"), [3, 2, 1])
         self.assertEqual(serials(subject="spam/spam-2.tar.gz"), [2])
         self.assertEqual(serials(subject="spam", what="set-right"), [3])
+        self.have(self.journal.note(a_deed(4, who="alice", subject="spam", index="team")))
+        self.assertEqual(serials(index="team"), [5])
+        self.assertEqual(serials(index="team", who="bob"), [])
+        self.assertEqual(serials(index=""), [4, 3, 2, 1])
         for hostile in ("", "%", "sp_m", "x' OR 1=1 --", "\0", "\ud800", "x" * 100_000):
             self.assertEqual(serials(subject=hostile), [])
             self.assertEqual(serials(who=hostile), [])
+            self.assertEqual(serials(index=hostile or "-"), [])
 
     def test_hostile_deeds(self) -> None:
         """Any user name or subject is written, if need be cut and with other characters."""

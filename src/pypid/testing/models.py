@@ -175,6 +175,35 @@ class EngineModel(stateful.RuleBasedStateMachine):
             self.rows[kind, name] = changed
             self.state = evolve(self.state, version=version, serial=serial)
 
+    @stateful.rule(
+        node=st.integers(0, 1),
+        lines=st.dictionaries(st.tuples(st.sampled_from(RowKind), _engine_names), _engine_lines),
+        is_stale=st.booleans(),
+    )
+    def swap_all(
+        self, node: int, lines: dict[tuple[RowKind, ProjectName], bytes], is_stale: bool
+    ) -> None:
+        changes, serial = [], self.state.serial + 1
+        expected: list[CatalogRow] = []
+        state, rows = self.state, dict(self.rows)
+        for (kind, name), line in lines.items():
+            row = rows.get((kind, name))
+            version = row.version if row is not None and row.line is not None else 0
+            changes.append(RowChange(kind, name, line, version))
+            if row is None or row.line != line:
+                state = evolve(state, version=state.version + 1, serial=serial)
+                row = rows[kind, name] = CatalogRow(kind, name, state.version, serial, line)
+            expected.append(row)
+        if is_stale:
+            absent = ProjectName("absent")
+            changes.append(RowChange(RowKind.LOCAL, absent, b"one", 1))
+        result = self.case.have(self.nodes[node].swap_all(self.state.generation, changes))
+        if is_stale:
+            assert result == Conflict(None)
+        else:
+            assert result == expected
+            self.state, self.rows = state, rows
+
     @stateful.rule(node=st.integers(0, 1))
     def follow(self, node: int) -> None:
         for row in self._changes(node, self.position, 2):
@@ -224,6 +253,7 @@ class AccountsModel(stateful.RuleBasedStateMachine):
         self.users: dict[str, Account] = {}
         self.groups: dict[str, set[str]] = {}
         self.rights: dict[tuple[ProjectName, Whom, str], Right] = {}
+        self.owners: dict[ProjectName, str] = {}
         self.sessions: dict[str, str] = {}
         self.made = 0
 
@@ -256,7 +286,8 @@ class AccountsModel(stateful.RuleBasedStateMachine):
             self.case.refused(removing, NoSuchUser)
             return
         self.case.have(removing)
-        del self.users[name]
+        account = self.users.pop(name).id
+        self.owners = {key: owner for key, owner in self.owners.items() if owner != account}
         for users in self.groups.values():
             users.discard(name)
         self.rights = {
@@ -312,6 +343,19 @@ class AccountsModel(stateful.RuleBasedStateMachine):
         self.case.have(self.accounts.grant(right))
         self.rights[project, whom, name] = right
 
+    @stateful.rule(project=_projects, user=_users, by=st.sampled_from(["claim", "set", "none"]))
+    def own(self, project: ProjectName, user: str, by: str) -> None:
+        account = self.users[user].id if user in self.users else f"ldap:{user}"
+        if by == "claim":
+            owner = self.case.have(self.accounts.claim(("", project), account))
+            assert owner == self.owners.setdefault(project, account)
+            return
+        chosen = account if by == "set" else None
+        self.case.have(self.accounts.set_owner(("", project), chosen))
+        self.owners.pop(project, None)
+        if chosen is not None:
+            self.owners[project] = chosen
+
     @stateful.rule(user=_users)
     def log_in(self, user: str) -> None:
         self.made += 1
@@ -330,6 +374,8 @@ class AccountsModel(stateful.RuleBasedStateMachine):
             group: frozenset(users) for group, users in self.groups.items()
         }
         assert set(have(accounts.rights())) == set(self.rights.values())
+        owners = {key: owner.account for key, owner in have(accounts.owners()).items()}
+        assert owners == {("", project): account for project, account in self.owners.items()}
         for number in range(1, self.made + 1):
             session = have(accounts.session(f"s{number}"))
             assert (None if session is None else session.user) == self.sessions.get(f"s{number}")

@@ -67,6 +67,8 @@ class UpstreamClient:
     timeout: float
     hosts: FileHosts
     counts: Counts = field(factory=Counts, repr=False, eq=False)
+    section: str = "upstream"
+    """The section of the configuration that errors name."""
 
     async def get(
         self,
@@ -106,7 +108,7 @@ class UpstreamClient:
         except ValueError:
             return  # `_once` refuses it
         if not self.hosts.holds(host, port):
-            raise UnlistedHost(_host(url))
+            raise UnlistedHost(_host(url), self.section)
 
     async def _once(
         self, url: str, headers: Mapping[str, str], via: Sequence[str], authorization: str | None
@@ -137,8 +139,8 @@ class UpstreamClient:
         except Exception as error:
             reason = fault_of(error)
             if isinstance(reason, NotPublic):
-                raise AddressRefused(_host(url)) from None
-            raise (down(reason) if isinstance(reason, Fault) else reason) from None
+                raise AddressRefused(_host(url), self.section) from None
+            raise (down(reason, self.section) if isinstance(reason, Fault) else reason) from None
         return response
 
     async def discard(self, answer: UpstreamResponse) -> None:
@@ -210,9 +212,9 @@ class CountedBody(IncomingBody):
         return down(fault)
 
 
-def down(fault: Fault) -> UpstreamDown:
+def down(fault: Fault, section: str = "upstream") -> UpstreamDown:
     """Return the `UpstreamDown` for a missing or incomplete response."""
-    advice = " (see [upstream] ca_certificates)." if fault.reason == UNVERIFIED else ""
+    advice = f" (see [{section}] ca_certificates)." if fault.reason == UNVERIFIED else ""
     reason = fault.reason.removesuffix(".") + advice if advice else fault.reason
     return UpstreamDown(reason, timed_out=fault.timed_out, unreachable=not fault.connected)
 

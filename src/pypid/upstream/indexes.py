@@ -33,8 +33,6 @@ IDLE = 64
 """Idle connections kept per host; installers request fifty pages and files at a time."""
 IDLE_TIME = 30
 """Seconds for which they are kept."""
-CERTIFICATES = "[upstream] ca_certificates"
-"""The setting that names authorities in addition to the system's."""
 
 
 @frozen
@@ -48,6 +46,8 @@ class UpstreamSourceSettings:
     urls: Sequence[str] = field(repr=False)
     timeout: float = 10.0
     file_hosts: Sequence[str] = ()
+    section: str = "upstream"
+    """The section of the configuration that errors name."""
 
     @property
     def hosts(self) -> FileHosts:
@@ -77,7 +77,13 @@ def open(
     (`core.simple_api.via.identity`).
     """
     asker = UpstreamClient(
-        reached.agent, world.clock, identity, settings.timeout, settings.hosts, world.counts
+        reached.agent,
+        world.clock,
+        identity,
+        settings.timeout,
+        settings.hosts,
+        world.counts,
+        settings.section,
     )
     reading = PageReader(world.thinking)
     indexes = [SimpleUpstream(Base.parse(url), asker, world, reading) for url in settings.urls]

@@ -140,7 +140,7 @@ class SimpleUpstream:
         try:
             if answer.status != HTTPStatus.OK:
                 await self._asker.discard(answer)
-                refuse(answer)
+                refuse(answer, self._asker.section)
             data = await received(answer, limit)
         finally:
             await answer.body.aclose()
@@ -159,7 +159,7 @@ class SimpleUpstream:
             self.base, url, fields, via, listed_only=span is not None or not verified
         )
         try:
-            return _body(answer, filename, span)
+            return _body(answer, filename, span, self._asker.section)
         except PypidError:
             await self._asker.discard(answer)
             raise
@@ -197,8 +197,8 @@ def _outcome(listing: Listing, known: Listing | None) -> str:
     return "unchanged" if known is not None and listing.files is known.files else "ok"
 
 
-def _body(answer: UpstreamResponse, filename: str, span: Span | None) -> Body:
-    """Return the body of a file, or of the requested part."""
+def _body(answer: UpstreamResponse, filename: str, span: Span | None, section: str) -> Body:
+    """Return the body of a file, or of the requested part. `section`: that errors name."""
     encoding = answer.header("Content-Encoding").lower()
     is_plain = encoding in ("", "identity")
     if answer.status == HTTPStatus.PARTIAL_CONTENT and span is not None:
@@ -208,7 +208,7 @@ def _body(answer: UpstreamResponse, filename: str, span: Span | None) -> Body:
     if answer.status in _NOT_THERE:
         raise NotThere(filename)
     if answer.status != HTTPStatus.OK:
-        refuse(answer)
+        refuse(answer, section)
     if not is_plain and encoding not in ("gzip", "x-gzip"):
         raise UpstreamDown(
             f"it uses the Content-Encoding {encoding[:20]!r}, which pypid did not request."
@@ -221,15 +221,15 @@ def _body(answer: UpstreamResponse, filename: str, span: Span | None) -> Body:
     return Cut(body, span)  # it does not support ranges
 
 
-def refuse(answer: UpstreamResponse) -> NoReturn:
+def refuse(answer: UpstreamResponse, section: str) -> NoReturn:
     """Raise the error for an unsuccessful response."""
     error: PypidError
     match answer.status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             error = UpstreamDown(
                 (
-                    f"it refuses us (HTTP {answer.status}): the user and password in [upstream] "
-                    "url must be right."
+                    f"it refuses us (HTTP {answer.status}): the user and password in [{section}] "
+                    "must be right."
                 ),
                 status=answer.status,
             )
@@ -238,7 +238,7 @@ def refuse(answer: UpstreamResponse) -> NoReturn:
         case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
             error = UpstreamDown(
                 (
-                    f"it has no list of projects (HTTP {answer.status}): [upstream] url must be a "
+                    f"it has no list of projects (HTTP {answer.status}): [{section}] url must be a "
                     f"Simple API."
                 ),
                 status=answer.status,

@@ -25,7 +25,7 @@ from pypid.access.sql.state import AccountsState
 from pypid.access.sql.tables import SCHEMA_PARTS
 from pypid.core.errors import CannotStart, NoSuchUser, PeopleUnknown, StorageFull
 from pypid.flow import start
-from pypid.testing.accounts import a_session, a_token, an_account
+from pypid.testing.accounts import SPAM, a_session, a_token, an_account
 from tests.access.sql.sqlite import InFiles
 
 
@@ -274,11 +274,30 @@ class MigrationTests(FileCase):
         self.refused(self.at_path().open(), CannotStart)
         with self.by_hand() as connection:
             self.assertEqual(
-                connection.execute("SELECT version FROM pypid_schema").fetchone(), (1,)
+                connection.execute("SELECT version FROM pypid_schema").fetchone(),
+                (SCHEMA_PARTS["accounts"].version,),
             )
             self.assertEqual(
                 connection.execute("SELECT hash FROM pypid_users").fetchone(), ("$hash",)
             )
+
+    def test_without_owners(self) -> None:
+        """Accounts of version 1, which had no owners of projects, are brought up to date: all stay,
+        and nobody owns anything.
+        """
+        token = a_token("t1")
+        self.have(self.accounts.add_token(token))
+        self.have(self.accounts.current.database.close())
+        with self.by_hand() as connection:
+            connection.execute("DROP TABLE pypid_owners")
+            connection.execute("ALTER TABLE pypid_tokens DROP COLUMN as_user")
+            connection.execute("UPDATE pypid_schema SET version = 1 WHERE part = 'accounts'")
+        fresh = self.at_path()
+        self.have(fresh.open())
+        self.assertEqual(list(self.have(fresh.users())), [an_account("alice")])
+        self.assertEqual(list(self.have(fresh.tokens())), [token])
+        self.assertEqual(dict(self.have(fresh.owners())), {})
+        self.assertEqual(self.have(fresh.claim(("", SPAM), "sql:alice:1")), "sql:alice:1")
 
     def at_path(self) -> SqlAccounts:
         """Accounts in the same file, not opened."""

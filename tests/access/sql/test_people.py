@@ -48,7 +48,7 @@ class PeopleTests(InFiles, SynchronousTestCase):
         self.add("alice", admin=True)
         self.have(self.accounts.add_group("team"))
         self.have(self.accounts.join("team", "alice"))
-        alice = Identity("alice", frozenset({"team"}), True)
+        alice = Identity("alice", frozenset({"team"}), True, account=an_account("alice").id)
         self.assertEqual(self.have(self.people.check(Credential("alice", "right"))), alice)
         self.assertEqual(self.have(self.people.find("alice")), alice)
         for password in ("", "wrong", "x" * 10_000, "right\0", "\ud800"):
@@ -73,7 +73,9 @@ class PeopleTests(InFiles, SynchronousTestCase):
         for user in ("robot", "broken"):
             for password in ("", "right", "$argon2id$nonsense"):
                 self.wrong(user, password)
-            self.assertEqual(self.have(self.people.find(user)), Identity(user))
+            self.assertEqual(
+                self.have(self.people.find(user)), Identity(user, account=an_account(user).id)
+            )
 
     def test_standing(self) -> None:
         """Who is not active is told so after the right password only, and is nobody for tokens and
@@ -91,7 +93,10 @@ class PeopleTests(InFiles, SynchronousTestCase):
                 "new", lambda account: evolve(account, status=AccountStatus.ACTIVE)
             )
         )
-        self.assertEqual(self.have(self.people.check(Credential("new", "right"))), Identity("new"))
+        self.assertEqual(
+            self.have(self.people.check(Credential("new", "right"))),
+            Identity("new", account=an_account("new").id),
+        )
 
     def test_upgrade(self) -> None:
         """A hash of another kind is replaced at the first login; no session ends by it, and the
@@ -110,7 +115,8 @@ class PeopleTests(InFiles, SynchronousTestCase):
             self.assertEqual(better, an_account("alice", hash=better.hash))
             self.assertIsNotNone(self.have(self.accounts.session("s")))
             self.assertEqual(
-                self.have(self.people.check(Credential("alice", "right"))), Identity("alice")
+                self.have(self.people.check(Credential("alice", "right"))),
+                Identity("alice", account=an_account("alice").id),
             )
             self.assertEqual(self.have(self.accounts_again().user("alice")), better)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.state import AccountsState, Patch, key_of, roll_of
+from pypid.access.sql.state import AccountsState, Patch, roll_of
 from pypid.core.accounts.entries import Account, Session, Token
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.packaging.names import project_name
@@ -98,4 +98,4 @@ class RollTests(SynchronousTestCase):
             1, accounts.values(), members, rights.values(), tokens.values(), sessions.values()
         )
         self.assertEqual({**asdict(roll, recurse=False), "serial": 1}, asdict(whole, recurse=False))
-        self.assertEqual(dict(roll.by_right), {key_of(right): right for right in rights.values()})
+        self.assertEqual(dict(roll.by_right), {right.key: right for right in rights.values()})

@@ -20,10 +20,10 @@ from pypid.core.records.documents import (
     load_project,
 )
 from pypid.core.records.file_history import MOST_DELETED, MOST_EVENTS
-from pypid.core.records.history import Spans, spans, was_any
+from pypid.core.records.history import spans, was_any
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.history.as_of import FilePeriods, RecordingStart, project_as_of
+from pypid.index.history.as_of import FilePeriods, ProvidedSpans, RecordingStart, project_as_of
 from pypid.index.store.records import mark_of
 from pypid.index.views import UpstreamPermission
 from tests.index.nodes import SqliteNodesCase
@@ -331,7 +331,10 @@ class SpannedTests(MomentCase):
 
         def names(before: datetime) -> list[str]:
             listed = self.have(self.index.stored_names())
-            return [summary.name for summary in self.have(spanned.names(listed, before))]
+            return [
+                summary.name
+                for summary in self.have(spanned.names(listed, before, reads_all=True)).listed
+            ]
 
         nothing = self.later()
         self.publish(sent())
@@ -357,7 +360,7 @@ class SpannedTests(MomentCase):
         looked: list[str] = []
         spans = FilePeriods._spans
 
-        async def slow(spanned: FilePeriods, name: ProjectName) -> Spans:
+        async def slow(spanned: FilePeriods, name: ProjectName) -> ProvidedSpans:
             looked.append(name)
             if not waiting.called:
                 await waiting
@@ -365,17 +368,17 @@ class SpannedTests(MomentCase):
 
         self.patch(FilePeriods, "_spans", slow)
         listed, moments = self.have(self.index.stored_names()), [self.later() for _ in range(5)]
-        asked = [start(spanned.names(listed, moment)) for moment in moments]
+        asked = [start(spanned.names(listed, moment, reads_all=True)) for moment in moments]
         waiting.callback(None)
         for one in asked:
             self.assertEqual(
-                [summary.name for summary in self.successResultOf(one)], ["eggs", "spam"]
+                [summary.name for summary in self.successResultOf(one).listed], ["eggs", "spam"]
             )
         self.assertEqual(looked, ["eggs", "spam"])
         self.have(self.index.yank(SPAM, [WHEEL], "bad"))
         listed = self.have(self.index.stored_names())
         for moment in moments:
-            self.have(spanned.names(listed, moment))
+            self.have(spanned.names(listed, moment, reads_all=True))
         self.assertEqual(looked, ["eggs", "spam", "spam"])
 
 

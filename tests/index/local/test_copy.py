@@ -5,30 +5,38 @@ off is gone on with.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.blobs import files
+from pypid.blobs.files import FilesSettings
 from pypid.blobs.memory import MemoryBlobs
+from pypid.blobs.prefixed import PrefixedBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.errors import StorageFull
+from pypid.core.errors import BadRequest, Missing, StorageFull
 from pypid.core.model import Blob
 from pypid.core.policy import Policy
 from pypid.core.records.documents import StorageIdentity, dump
 from pypid.core.records.layout import STORAGE_IDENTITY
-from pypid.flow import BytesBody, whole
+from pypid.flow import BytesBody, start, whole
 from pypid.index import Index
 from pypid.index.history.as_of import RecordingStart
 from pypid.index.local.copy import Copied, Copier
 from pypid.ports import Body
 from pypid.testing.worlds import Awaiting, world
 from pypid.upstream.nothing import Nothing
-from tests.index.uploads import Described
+from tests.index.faulty_blobs import Gated
+from tests.index.uploads import Described, index_over, publishing, sent
 
+WEST, STAGING, TEAM = (f".pypid/index/{name}/" for name in ("west", "staging", "team"))
 FILE, RECORD = "spam/spam-1.0.tar.gz", "spam/spam-1.0.tar.gz.record.json"
 
 
@@ -54,7 +62,7 @@ class CopyCase(Awaiting, SynchronousTestCase):
         self.have(blobs.write(key, BytesBody(data)))
 
     def copy(self) -> Copied:
-        return self.have(Copier(self.source, self.target, self.world).copy())
+        return self.have(Copier(self.source, self.target, self.world, self.target).copy())
 
     def all_in(self, blobs: MemoryBlobs) -> Mapping[str, bytes]:
         async def read() -> Mapping[str, bytes]:
@@ -64,6 +72,77 @@ class CopyCase(Awaiting, SynchronousTestCase):
             }
 
         return self.have(read())
+
+
+class NamedIndexTests(CopyCase):
+    def test_named_indexes_are_not_copied_to_where_a_pypicloud_sees_them(self) -> None:
+        """It would list their files for everyone; otherwise they are copied as they are."""
+        key = ".pypid/index/team/spam/spam-1.0.tar.gz"
+        self.have(self.source.write(key, BytesBody(b"of the team")))
+        visible = Copier(
+            self.source, self.target, self.world, self.target, has_place_for_indexes=False
+        )
+        self.refused(visible.copy(), BadRequest)
+        self.refused(self.target.stat(key), Missing)
+        self.copy()
+        self.assertEqual(self.have(self.target.stat(key)).size, 11)
+
+
+class EqualFilesTests(CopyCase):
+    """Files that several indexes have with the same content."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for prefix in (STAGING, TEAM):
+            self.publish(prefix, b"of the team")
+
+    def publish(self, prefix: str, data: bytes) -> None:
+        blobs = PrefixedBlobs(self.source, prefix) if prefix else self.source
+        index = index_over(blobs)
+        self.have(index.reconcile())
+        self.have(publishing(index, sent(data, "spam-1.0.tar.gz", metadata=None)))
+
+    def objects(self, blobs: MemoryBlobs) -> Mapping[str, int]:
+        async def listed() -> Mapping[str, int]:
+            return {blob.key: blob.size async for blob in blobs.list()}
+
+        return self.have(listed())
+
+    def test_bytes_are_transferred_once(self) -> None:
+        """The others are duplicated inside the target, also while the first one is written."""
+        self.publish("", b"of the team")
+        source = Gated(self.source)
+        copying = start(Copier(source, self.target, self.world, self.target).copy())
+        source.all(lambda number: number - 1)
+        copied = self.successResultOf(copying)
+        read = [what for what in source.asked if what.startswith("read ") and what.endswith(FILE)]
+        self.assertEqual(len(read), 1)
+        self.assertEqual((copied.copied, copied.duplicated), (len(self.objects(self.target)), 2))
+        self.assertEqual(copied.size, sum(self.objects(self.source).values()) - 2 * 11)
+        self.assertEqual(self.objects(self.target), self.objects(self.source))
+
+    def test_other_bytes_are_copied(self) -> None:
+        """A file of the same name and size with another hash is copied, and so is one whose record
+        has the hash of bytes that the other index has lost.
+        """
+        self.publish("", b"of default!")
+        self.have(self.source.write(TEAM + FILE, BytesBody(b"damaged now"), replace=True))
+        self.have(self.source.delete(STAGING + FILE))
+        self.publish(WEST, b"of the team")
+        copied = self.copy()
+        self.assertEqual(copied.duplicated, 0)
+        for key, data in ((FILE, b"of default!"), (WEST + FILE, b"of the team")):
+            self.assertEqual(self.have(whole(self.have(self.target.read(key)), 100)), data)
+
+    def test_they_are_links_in_a_folder(self) -> None:
+        """A folder has them once, as the source may."""
+        root = Path(self.mktemp())
+        own = evolve(self.world, random=os.urandom)
+        folder = self.have(files.open(FilesSettings(str(root), create=True), own))
+        self.have(Copier(self.source, folder, self.world, folder).copy())
+        self.assertTrue((root / (TEAM + FILE)).samefile(root / (STAGING + FILE)))
+        self.have(folder.write(TEAM + FILE, BytesBody(b"other"), replace=True))
+        self.assertEqual((root / (STAGING + FILE)).read_bytes(), b"of the team")
 
 
 class RecordedTests(CopyCase):
@@ -94,9 +173,9 @@ class HeldTests(CopyCase):
         held = f".pypid/held/b1/{FILE}"
         source, bucket = Described(self.world.now), Described(self.world.now)
         self.have(source.write_described(held, BytesBody(b"x"), {"name": "spam"}))
-        self.have(Copier(source, bucket, self.world, None, (source, bucket)).copy())
+        self.have(Copier(source, bucket, self.world, bucket, None, (source, bucket)).copy())
         self.assertEqual(bucket.said, {held: {"name": "spam"}})
-        self.have(Copier(source, self.target, self.world, None, (source, None)).copy())
+        self.have(Copier(source, self.target, self.world, self.target, None, (source, None)).copy())
         self.assertEqual(self.all_in(self.target), {held: b"x"})
 
 
@@ -115,9 +194,9 @@ class DescribedTests(CopyCase):
         said = {"name": "spam", "version": "1.0", "requires-python": ">=3.8", "uploader": "alice"}
         self.have(source.write_described(FILE, BytesBody(b"x"), said))
         self.put(source, RECORD, b"{}")
-        self.have(Copier(source, bucket, self.world, None, (source, bucket)).copy())
+        self.have(Copier(source, bucket, self.world, bucket, None, (source, bucket)).copy())
         self.assertEqual(bucket.said, {FILE: said})
-        self.have(Copier(source, folder, self.world, None, (source, None)).copy())
+        self.have(Copier(source, folder, self.world, folder, None, (source, None)).copy())
         found = self.all_in(folder)
         self.assertEqual(
             json.loads(found[f"{FILE}.meta"]), {"requires_python": ">=3.8", "uploader": "alice"}
@@ -157,7 +236,7 @@ class CopyTests(CopyCase):
         for key in (FILE, RECORD, "eggs/eggs-1.tar.gz", "eggs/eggs-1.tar.gz.record.json"):
             self.put(self.source, key, b"x")
         self.target.room = 3
-        self.refused(Copier(self.source, self.target, self.world).copy(), StorageFull)
+        self.refused(Copier(self.source, self.target, self.world, self.target).copy(), StorageFull)
         there = self.all_in(self.target)
         self.assertTrue({FILE, "eggs/eggs-1.tar.gz"} <= there.keys())
         self.target.room = 1
@@ -182,6 +261,8 @@ class CopyTests(CopyCase):
         for room in range(4):
             self.target = Full(self.world.now)
             self.target.room = room
-            self.refused(Copier(self.source, self.target, self.world).copy(), StorageFull)
+            self.refused(
+                Copier(self.source, self.target, self.world, self.target).copy(), StorageFull
+            )
             there = self.all_in(self.target).keys()
             self.assertTrue(RECORD not in there or marks <= there, there)

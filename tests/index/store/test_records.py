@@ -31,7 +31,8 @@ class DamageTests(IndexCase):
         self.publish(sent(b"sdist", SDIST))
 
     def read(self) -> records.StoredProject:
-        return self.have(records.read_project(self.store, SPAM))
+        listing = self.have(self.index.context.records.listing(SPAM))
+        return self.have(records.project_of(self.store, SPAM, listing))
 
     def project(self) -> Project:
         project = self.read().project

@@ -39,6 +39,7 @@ from pypid.core.accounts.trusted_publishers import (
     parse_allowance,
     publisher_of,
     reported_claims,
+    user_of,
 )
 from pypid.core.configuration.ini import printable
 from pypid.core.configuration.keys import IssuerSettings
@@ -280,6 +281,7 @@ class TrustedPublishing:
             now=now,
             expires=now + LIFETIME,
             publisher=True,
+            as_user=user_of(trusted.allowances, verified.claims),
         )
         await self.accounts.add_token(token)
         await self.journal.note(_audit_entry(trusted, verified, token, address))
@@ -330,6 +332,7 @@ def _audit_entry(
     details = {
         "issuer": trusted.url,
         "projects": " ".join(token.scope.projects),
+        **({} if token.as_user is None else {"as-user": token.as_user}),
         **reported_claims(verified.claims),
     }
     return AuditEntry(

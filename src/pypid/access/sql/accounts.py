@@ -16,6 +16,7 @@ from pypid.access.sql.database import Database
 from pypid.access.sql.state import KEPT, AccountsState
 from pypid.access.sql.texts import LONGEST_NAME, is_name, new_name, storable
 from pypid.core.accounts.entries import Account, Session, Token
+from pypid.core.accounts.owners import OwnerKey, ProjectOwner
 from pypid.core.accounts.rights import NAMED, Right, Whom
 from pypid.core.errors import (
     BadRequest,
@@ -25,7 +26,7 @@ from pypid.core.errors import (
     PeopleUnknown,
     PypidError,
 )
-from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.globs import ProjectPattern
 from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.flow import World, shielded
 from pypid.ports import Accounts
@@ -124,9 +125,23 @@ class SqlAccounts:
             raise BadRequest(f"a right of {right.whom.value} has no name")
         await self._change(lambda writing: writing.grant(right))
 
-    async def withdraw(self, project: ProjectName, whom: Whom, name: str) -> None:
+    async def withdraw(self, project: ProjectPattern, whom: Whom, name: str) -> None:
         if is_name(name) if whom in NAMED else not name:
             await self._change(lambda writing: writing.withdraw(project, whom, name))
+
+    async def owners(self) -> Mapping[OwnerKey, ProjectOwner]:
+        return self.current.state().owners
+
+    async def claim(self, key: OwnerKey, account: str) -> str:
+        return await self._change(lambda writing: writing.owners.claim(key, account))
+
+    async def set_owner(self, key: OwnerKey, account: str | None) -> None:
+        if account is not None or key in self.current.state().owners:
+            await self._change(lambda writing: writing.owners.set(key, account))
+
+    async def remove_owners(self, index: str) -> None:
+        if any(key[0] == index for key in self.current.state().owners):
+            await self._change(lambda writing: writing.owners.remove_all(index))
 
     # --- users of other systems ---
 
@@ -219,6 +234,9 @@ class SqlAccounts:
         `Current.open`).
         """
         await self.current.open()
+
+    async def refresh(self) -> None:
+        await self.current.refresh()
 
     async def poll(self) -> None:
         """Look for changes by other nodes: call it every `current.POLL` seconds. Never fails."""

@@ -80,7 +80,7 @@ class SqlJournal:
         self._log.error(
             (
                 "An audit entry could not be written: {when} {who!r} {what} {subject!r} from "
-                "{where!r}, token {token!r}, {details!r}"
+                "{where!r}, token {token!r}, index {index!r}, {details!r}"
             ),
             when=entry.when.isoformat(),
             who=entry.who,
@@ -88,6 +88,7 @@ class SqlJournal:
             subject=entry.subject,
             where=entry.where,
             token=entry.token,
+            index=entry.index,
             details=dict(entry.details),
         )
 
@@ -99,10 +100,11 @@ class SqlJournal:
         who: str | None = None,
         what: str | None = None,
         subject: str | None = None,
+        index: str | None = None,
     ) -> Sequence[AuditEntry]:
         if not self._database.is_there():
             return ()
-        filters = {"who": who, "what": what, "subject": subject}
+        filters = {"who": who, "what": what, "subject": subject, "index": index}
         wanted = {name: storable(text) for name, text in filters.items() if text is not None}
         try:
             return await self._database.read(
@@ -139,6 +141,7 @@ def _storable(entry: AuditEntry) -> AuditEntry:
         what=storable(entry.what),
         subject=storable(entry.subject),
         where=storable(entry.where),
+        index=storable(entry.index),
         token=None if entry.token is None else storable(entry.token),
         details={storable(key): storable(value) for key, value in details},
     )

@@ -10,6 +10,7 @@ from attrs import evolve
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
 
 from pypid.access.sql import import_people
+from pypid.access.sql.owners_writer import OwnersWriter
 from pypid.access.sql.rows import (
     AT_ONCE,
     MOST_TOUCHED,
@@ -26,13 +27,22 @@ from pypid.access.sql.rows import (
 )
 from pypid.access.sql.schema import take
 from pypid.access.sql.state import KEPT, AccountsState
-from pypid.access.sql.tables import changes, groups, members, once, rights, sessions, tokens, users
+from pypid.access.sql.tables import (
+    changes,
+    groups,
+    members,
+    once,
+    rights,
+    sessions,
+    tokens,
+    users,
+)
 from pypid.core.accounts.acl_dump import Dump
 from pypid.core.accounts.acl_merge import Merged
 from pypid.core.accounts.entries import MOST_SESSIONS, Account, AccountStatus, Session, Token
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
-from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.globs import ProjectPattern
 
 MOST_CHANGES = 10_000
 """The last changes whose touched keys are stored."""
@@ -47,6 +57,7 @@ class AccountsWriter:
         self._connection = connection
         self._now = now
         self.touched: set[Touch] = set()
+        self.owners = OwnersWriter(connection, now, self.touched)
 
     def _has(self, condition: ColumnElement[bool]) -> bool:
         return bool(self._connection.scalar(select(select(1).where(condition).exists())))
@@ -101,14 +112,17 @@ class AccountsWriter:
             self._touch("user", name)
 
     def remove_user(self, name: str) -> None:
-        """Remove the user, with memberships, rights, tokens and sessions. Raises `NoSuchUser`."""
-        self._user(name)
+        """Remove the user, with memberships, rights, ownerships, tokens and sessions. Raises
+        `NoSuchUser`.
+        """
+        account = self._user(name)
         for group in self._connection.scalars(
             select(members.c.group).where(members.c.user == name)
         ):
             self._touch("group", group)
         self._connection.execute(delete(members).where(members.c.user == name))
         self._withdraw((rights.c.whom == Whom.USER.value) & (rights.c.name == name))
+        self.owners.remove_of(account.id)
         self._remove_tokens((tokens.c.user == name) & ~tokens.c.publisher)
         self._end_sessions(sessions.c.user == name)
         self._connection.execute(delete(users).where(users.c.name == name))
@@ -187,7 +201,7 @@ class AccountsWriter:
         self._connection.execute(insert(rights).values(row))
         self._touch("right", right.project, right.whom.value, right.name)
 
-    def withdraw(self, project: ProjectName, whom: Whom, name: str) -> None:
+    def withdraw(self, project: ProjectPattern, whom: Whom, name: str) -> None:
         """Remove the right, if it exists."""
         self._withdraw(_right(project, whom, name))
 
@@ -268,7 +282,7 @@ def _matter(account: Account) -> tuple[Any, ...]:
     return account.hash, account.admin, account.status
 
 
-def _right(project: ProjectName, whom: Whom, name: str) -> ColumnElement[bool]:
+def _right(project: ProjectPattern, whom: Whom, name: str) -> ColumnElement[bool]:
     return (rights.c.project == project) & (rights.c.whom == whom.value) & (rights.c.name == name)
 
 

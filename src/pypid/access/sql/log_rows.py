@@ -42,6 +42,7 @@ def add_entries(connection: Connection, entries: Sequence[AuditEntry]) -> None:
             "where": entry.where,
             "token": entry.token,
             "details": json.dumps(dict(entry.details)),
+            "index": entry.index,
         }
         for serial, entry in enumerate(entries, first)
     ]
@@ -60,7 +61,8 @@ def find_entries(
     connection: Connection, before: int | None, most: int, wanted: Mapping[str, str]
 ) -> Sequence[AuditEntry]:
     """Return matching entries, newest first. A project as ``subject`` also matches its files."""
-    found = select(log).order_by(log.c.serial.desc()).limit(most)
+    named = log.c["index"].label("index_name")  # a row has a method `index`
+    found = select(log, named).order_by(log.c.serial.desc()).limit(most)
     if before is not None:
         found = found.where(log.c.serial < max(0, min(before, 1 << 62)))
     for name, text in wanted.items():
@@ -76,6 +78,7 @@ def find_entries(
             where=row.where,
             token=row.token,
             details=MappingProxyType(json.loads(row.details)),
+            index=row.index_name,
             serial=row.serial,
         )
         for row in connection.execute(found)

@@ -135,7 +135,7 @@ class SqlPeople:
 
 
 def _identity(account: Account, groups: frozenset[str]) -> Identity:
-    return Identity(account.name, groups, account.admin)
+    return Identity(account.name, groups, account.admin, account=account.id)
 
 
 @frozen

@@ -13,9 +13,11 @@ from sqlalchemy import Column, Connection, Row, Table, select
 
 from pypid.access.sql import tables
 from pypid.access.sql.schema import allows_logins, read_state
-from pypid.access.sql.state import AccountsState, Patch, RightKey, roll_of
+from pypid.access.sql.state import AccountsState, Patch, roll_of
 from pypid.core.accounts.entries import Account, AccountStatus, Session, Token
-from pypid.core.accounts.rights import Right, Whom
+from pypid.core.accounts.owners import OwnerKey, ProjectOwner
+from pypid.core.accounts.rights import Right, RightKey, Whom
+from pypid.core.packaging.globs import ProjectGlob, ProjectPattern, is_glob
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Scope
 from pypid.databases.faults import DatabaseUnusable
@@ -29,8 +31,8 @@ PART = tables.SCHEMA_PARTS["accounts"]
 
 @frozen
 class Touch:
-    """A key that a change has touched. `kind`: user, group, right, token (its id) or session (its
-    digest).
+    """A key that a change has touched. `kind`: user, group, right, owner (project and index), token
+    (its id) or session (its digest).
     """
 
     kind: str
@@ -81,6 +83,7 @@ def token_row(token: Token) -> dict[str, Any]:
         "used_from": token.used_from,
         "revoked": token.revoked,
         "publisher": token.publisher,
+        "as_user": token.as_user,
     }
 
 
@@ -101,6 +104,7 @@ def token_of(row: Row[Any]) -> Token:
         used_from=row.used_from,
         revoked=row.revoked,
         publisher=row.publisher,
+        as_user=row.as_user,
     )
 
 
@@ -125,9 +129,18 @@ def _session_of(row: Row[Any]) -> Session:
     )
 
 
+def _pattern(text: str) -> ProjectPattern:
+    return ProjectGlob(text) if is_glob(text) else ProjectName(text)
+
+
 def right_of(row: Row[Any]) -> Right:
     """Return the right for a row of `tables.rights`."""
-    return Right(ProjectName(row.project), Whom(row.whom), row.name, row.write)
+    return Right(_pattern(row.project), Whom(row.whom), row.name, row.write)
+
+
+def _owner_of(row: Row[Any]) -> tuple[OwnerKey, ProjectOwner]:
+    index, project, account, since, is_claimed = tuple(row)  # a row has a method called index
+    return (index, ProjectName(project)), ProjectOwner(account, since, is_claimed)
 
 
 # --- all ---
@@ -147,6 +160,7 @@ def load(connection: Connection) -> AccountsState:
         map(right_of, connection.execute(select(tables.rights))),
         map(token_of, connection.execute(select(tables.tokens))),
         map(_session_of, connection.execute(select(tables.sessions))),
+        dict(map(_owner_of, connection.execute(select(tables.owners)))),
         allows_logins=allows_logins(connection),
     )
 
@@ -186,7 +200,8 @@ def follow(connection: Connection, state: AccountsState) -> AccountsState:
 
 def patch(connection: Connection, serial: int, touched: Collection[Touch]) -> Patch:
     """Return the current values of what was touched."""
-    keys: dict[str, list[str]] = {"user": [], "group": [], "right": [], "token": [], "session": []}
+    kinds = ("user", "group", "right", "owner", "token", "session")
+    keys: dict[str, list[str]] = {kind: [] for kind in kinds}
     for touch in touched:
         keys[touch.kind].append(touch.key)
     accounts: dict[str, Account | None] = dict.fromkeys(keys["user"])
@@ -208,6 +223,7 @@ def patch(connection: Connection, serial: int, touched: Collection[Touch]) -> Pa
         accounts=accounts,
         members=_members(connection, keys["group"]),
         rights=_rights(connection, touched),
+        owners=_owners(connection, touched),
         tokens=tokens,
         sessions=sessions,
     )
@@ -237,7 +253,7 @@ def _members(
 
 def _rights(connection: Connection, touched: Iterable[Touch]) -> Mapping[RightKey, Right | None]:
     keys = [
-        (ProjectName(touch.key), Whom(touch.whom), touch.name)
+        (_pattern(touch.key), Whom(touch.whom), touch.name)
         for touch in touched
         if touch.kind == "right"
     ]
@@ -247,4 +263,16 @@ def _rights(connection: Connection, touched: Iterable[Touch]) -> Mapping[RightKe
         key = (right.project, right.whom, right.name)
         if key in found:
             found[key] = right
+    return found
+
+
+def _owners(
+    connection: Connection, touched: Iterable[Touch]
+) -> Mapping[OwnerKey, ProjectOwner | None]:
+    keys = [(touch.name, ProjectName(touch.key)) for touch in touched if touch.kind == "owner"]
+    found: dict[OwnerKey, ProjectOwner | None] = dict.fromkeys(keys)
+    for row in _those(connection, tables.owners, "project", (project for _, project in keys)):
+        key, owner = _owner_of(row)
+        if key in found:
+            found[key] = owner
     return found

@@ -12,23 +12,16 @@ from typing import TypeVar
 from attrs import field, frozen
 
 from pypid.core.accounts.entries import Account, Session, Token
-from pypid.core.accounts.rights import Right, Whom
-from pypid.core.packaging.names import ProjectName
+from pypid.core.accounts.owners import OwnerKey, ProjectOwner
+from pypid.core.accounts.rights import Right, RightKey, sorted_rights
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-RightKey = tuple[ProjectName, Whom, str]
-"""The key of a right: there is at most one for each."""
 NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
 NO_GROUPS: frozenset[str] = frozenset()
 KEPT = timedelta(days=30)
 """How long a token is still listed after its end."""
-
-
-def key_of(right: Right) -> RightKey:
-    """Return project, kind and name."""
-    return right.project, right.whom, right.name
 
 
 @frozen(kw_only=True)
@@ -41,6 +34,7 @@ class Patch:
     accounts: Mapping[str, Account | None] = field(factory=dict)
     members: Mapping[str, frozenset[str] | None] = field(factory=dict)
     rights: Mapping[RightKey, Right | None] = field(factory=dict)
+    owners: Mapping[OwnerKey, ProjectOwner | None] = field(factory=dict)
     tokens: Mapping[str, Token | None] = field(factory=dict)
     """By id."""
     sessions: Mapping[str, Session | None] = field(factory=dict)
@@ -64,6 +58,7 @@ class AccountsState:
     groups: Mapping[str, frozenset[str]] = NOTHING
     """Groups of each user who is in any, with or without an account here."""
     by_right: Mapping[RightKey, Right] = field(factory=dict)
+    owners: Mapping[OwnerKey, ProjectOwner] = field(factory=dict)
     by_id: Mapping[str, Token] = field(factory=dict)
     by_digest: Mapping[str, Token] = field(factory=dict)
     sessions: Mapping[str, Session] = field(factory=dict)
@@ -93,11 +88,12 @@ class AccountsState:
             members=_with(self.members, patch.members),
             groups=self._groups(patch.members),
             by_right=by_right,
+            owners=_with(self.owners, patch.owners),
             by_id=by_id,
             by_digest=self._by_digest(patch.tokens),
             sessions=_with(self.sessions, patch.sessions),
             users=self.users if accounts is self.accounts else _by_name(accounts.values()),
-            rights=self.rights if by_right is self.by_right else _by_project(by_right.values()),
+            rights=self.rights if by_right is self.by_right else sorted_rights(by_right.values()),
             tokens=self.tokens if by_id is self.by_id else _by_age(by_id.values()),
         )
 
@@ -131,6 +127,7 @@ def roll_of(
     rights: Iterable[Right],
     tokens: Iterable[Token],
     sessions: Iterable[Session],
+    owners: Mapping[OwnerKey, ProjectOwner] | None = None,
     *,
     allows_logins: bool = True,
 ) -> AccountsState:
@@ -140,7 +137,7 @@ def roll_of(
         for user in users:
             groups.setdefault(user, set()).add(group)
     by_name = _by_name(accounts)
-    by_right = {key_of(right): right for right in rights}
+    by_right = {right.key: right for right in rights}
     by_id = {token.id: token for token in tokens}
     return AccountsState(
         serial=serial,
@@ -149,11 +146,12 @@ def roll_of(
         members=members,
         groups={user: frozenset(names) for user, names in groups.items()},
         by_right=by_right,
+        owners=owners or {},
         by_id=by_id,
         by_digest={token.digest: token for token in by_id.values()},
         sessions={session.digest: session for session in sessions},
         users=by_name,
-        rights=_by_project(by_right.values()),
+        rights=sorted_rights(by_right.values()),
         tokens=_by_age(by_id.values()),
     )
 
@@ -172,10 +170,6 @@ def _with(held: Mapping[K, V], changed: Mapping[K, V | None]) -> Mapping[K, V]:
 
 def _by_name(accounts: Iterable[Account]) -> Sequence[Account]:
     return tuple(sorted(accounts, key=lambda account: account.name))
-
-
-def _by_project(rights: Iterable[Right]) -> Sequence[Right]:
-    return tuple(sorted(rights, key=lambda right: (right.project, right.whom.value, right.name)))
 
 
 def _by_age(tokens: Iterable[Token]) -> Sequence[Token]:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
@@ -72,6 +73,16 @@ rights = Table(
     Column("write", Boolean, nullable=False),
     Index("pypid_rights_name", "name"),
 )
+owners = Table(
+    "pypid_owners",
+    _accounts,
+    Column("index", Text, primary_key=True),  # empty: the default one
+    Column("project", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("since", TimestampColumn, nullable=False),
+    Column("claimed", Boolean, nullable=False),
+    Index("pypid_owners_account", "account"),
+)
 tokens = Table(
     "pypid_tokens",
     _accounts,
@@ -87,6 +98,7 @@ tokens = Table(
     Column("used_from", Text, nullable=False),
     Column("revoked", TimestampColumn),
     Column("publisher", Boolean, nullable=False),
+    Column("as_user", Text),
 )
 sessions = Table(
     "pypid_sessions",
@@ -127,9 +139,11 @@ audit_entries = Table(
     Column("where", Text, nullable=False),
     Column("token", Text),
     Column("details", Text, nullable=False),
+    Column("index", Text, nullable=False, server_default=""),  # empty: the default one, or none
     Index("pypid_deeds_who", "who", "serial"),
     Index("pypid_deeds_what", "what", "serial"),
     Index("pypid_deeds_head", "head", "serial"),
+    Index("pypid_deeds_index", "index", "serial"),
 )
 
 _downloads = MetaData()
@@ -178,11 +192,26 @@ def _with_days(connection: Connection) -> None:
         connection.execute(insert(uncounted).values(id=newest))
 
 
+def _with_owners(connection: Connection) -> None:
+    """Migrate from version 1, which had no owners of projects."""
+    owners.create(connection)
+    connection.execute(text("ALTER TABLE pypid_tokens ADD COLUMN as_user TEXT"))
+
+
+def _with_index(connection: Connection) -> None:
+    """Migrate from version 1, which had no named indexes."""
+    added = """ALTER TABLE pypid_deeds ADD COLUMN "index" TEXT NOT NULL DEFAULT ''"""
+    connection.execute(text(added))
+    next(each for each in audit_entries.indexes if each.name == "pypid_deeds_index").create(
+        connection
+    )
+
+
 SCHEMA_PARTS = {
     part.name: part
     for part in (
-        SchemaPart("accounts", 1, _accounts),
-        SchemaPart("journal", 1, _journal),
+        SchemaPart("accounts", 2, _accounts, {1: _with_owners}),
+        SchemaPart("journal", 2, _journal, {1: _with_index}),
         SchemaPart("downloads", 2, _downloads, {1: _with_days}),
     )
 }

@@ -8,12 +8,18 @@ restarted, or took another one's place, resets its rows.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
 import pypid.catalog.redis.scripts as scripts
+from pypid.catalog import engine
 from pypid.catalog.engine import (
+    HEARTBEAT,
     MOST_BYTES,
     MOST_ROWS,
     Beat,
@@ -29,19 +35,91 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
     Slice,
+    check_changes,
     repeated,
 )
-from pypid.catalog.feed_events import SILENCE
+from pypid.catalog.feed_events import AGAIN, SILENCE, FeedEvents
 from pypid.catalog.redis.connections import RedisConnections
 from pypid.catalog.redis.faults import Lost, refusal
-from pypid.catalog.redis.feed import Looked, StreamFeed
 from pypid.catalog.redis.place import RedisPlace
 from pypid.catalog.redis.scripts import Script
 from pypid.catalog.redis.wire import PATIENCE, RedisWire, Word
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
-from pypid.flow import World, shielded
+from pypid.flow import World, shielded, start
+
+BREATH = 0.01
+"""Minimum number of seconds between two reads of the state, so that many changes are reported
+together.
+"""
+
+Looked = tuple[EngineState, bytes]
+"""The state, and the last entry of the stream."""
+
+
+class StreamFeed:
+    """A `Feed` over a connection of its own: it waits for an entry of the stream, or for a
+    heartbeat, and then requests the state with `look`, on the connection that it receives.
+
+    The entries carry no data: the state has all of it, so a lost or trimmed entry does no harm. The
+    state names the last entry; an entry that was added before the wait began ends the wait at once.
+    """
+
+    def __init__(
+        self,
+        connections: RedisConnections,
+        news: bytes,
+        look: Callable[[RedisWire], Awaitable[Looked]],
+        clock: IReactorTime,
+        on_beat: Callable[[Beat], None],
+    ) -> None:
+        self._connections = connections
+        self._news = news
+        self._look = look
+        self._clock = clock
+        self._events = FeedEvents(on_beat)
+        self._running: Deferred[None] = start(self._run())
+
+    async def stop(self) -> None:
+        ended: Deferred[None] = Deferred()
+        self._running.addBoth(lambda result: ended.callback(None))
+        if self._events.stop():
+            self._running.cancel()
+        await ended
+
+    async def _run(self) -> None:
+        while not self._events.stopped:
+            try:
+                await self._follow()
+            except CancelledError:
+                if not self._events.stopped:
+                    raise
+            except (DatabaseAway, DatabaseUnusable) as error:
+                self._events.lose(error)
+            except Exception:
+                self._events.fail()
+            if not self._events.stopped:
+                await deferLater(self._clock, AGAIN)
+
+    async def _follow(self) -> None:
+        """Report states as long as the connection holds."""
+        wire = await self._connections.open(SILENCE)
+        try:
+            while True:
+                requested_at = self._clock.seconds()
+                state, last = await self._look(wire)
+                self._events.report(Beat(state, requested_at))
+                waiting = ("XREAD", "BLOCK", round(HEARTBEAT * 1000), "STREAMS", self._news, last)
+                await wire.ask(*waiting, patience=HEARTBEAT + SILENCE)
+                await deferLater(self._clock, BREATH)
+        finally:
+            wire.cut()
+            await wire.ended
+
+
+_: type[engine.Feed] = StreamFeed
+
 
 T = TypeVar("T")
 
@@ -105,16 +183,27 @@ class RedisEngine:
         return Slice(rows, position, answer[1] == b"1")
 
     async def swap(self, generation: str, change: RowChange) -> CatalogRow | Conflict:
-        if change.line is None and not change.expected:
-            raise ValueError(f"{change.name} is taken out of where it is not")
-        wanted = b"-" if change.line is None else b"+" + change.line
-        where = _field(change.kind, change.name)
-        answer = await self._repeated(
-            scripts.SWAP, generation, where, change.expected, int(change.seen), wanted
-        )
+        made = await self.swap_all(generation, [change])
+        return made if isinstance(made, Conflict) else made[0]
+
+    async def swap_all(
+        self, generation: str, changes: Sequence[RowChange]
+    ) -> Sequence[CatalogRow] | Conflict:
+        check_changes(changes)
+        words: list[Word] = []
+        for change in changes:
+            wanted = b"-" if change.line is None else b"+" + change.line
+            field = _field(change.kind, change.name)
+            words += [field, change.expected, int(change.seen), wanted]
+        answer = await self._repeated(scripts.SWAP, generation, *words)
         if answer[0] == b"CONFLICT":
-            return Conflict(_row(change.kind, change.name, *answer[1:]) if answer[1:] else None)
-        return CatalogRow(change.kind, change.name, int(answer[1]), int(answer[2]), change.line)
+            which = _unfield(answer[1])
+            return Conflict(_row(*which, *answer[2:]) if which and answer[2:] else None)
+        numbers = zip(map(int, answer[1::2]), map(int, answer[2::2]), strict=True)
+        return [
+            CatalogRow(change.kind, change.name, *its, change.line)
+            for change, its in zip(changes, numbers, strict=True)
+        ]
 
     async def mark_complete(self, generation: str) -> EngineState:
         return _state(await self._repeated(scripts.SAY_COMPLETE, generation))
@@ -302,4 +391,4 @@ def _ticks(moment: datetime) -> int:
     return (moment - _BEGINNING) // _TICK
 
 
-_: type[Engine] = RedisEngine
+__: type[Engine] = RedisEngine

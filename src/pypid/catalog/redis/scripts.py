@@ -171,44 +171,66 @@ return answer
 SWAP = Script(
     f"{_OF_EPOCH}"
     """
-local field, expected, seen, wanted = ARGV[4], tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7]
-local held, at, its = redis.call('HGET', lines, field), 0, '0'
-if held then
-  at = tonumber(redis.call('ZSCORE', order, field))
-  local mark = held:find('[+-]') or #held + 1
-  local is_whole = mark < 20 and held:sub(1, mark - 1):match('^%d+$')
-  its = is_whole or '0'
-  if is_whole and #held - mark + 1 == #wanted and held:sub(mark) == wanted then
-    return {'OK', whole(at), its}
+local changes, is_small, is_seen, is_done = {}, true, false, true
+for first = 4, #ARGV, 4 do
+  local change = {field = ARGV[first], wanted = ARGV[first + 3], at = 0, its = '0'}
+  local held, wanted = redis.call('HGET', lines, change.field), change.wanted
+  change.is_seen = ARGV[first + 2] == '1'
+  change.is_new = not held
+  if held then
+    change.at = tonumber(redis.call('ZSCORE', order, change.field))
+    local mark = held:find('[+-]') or #held + 1
+    local is_whole = mark < 20 and held:sub(1, mark - 1):match('^%d+$')
+    change.its = is_whole or '0'
+    change.is_done = is_whole and #held - mark + 1 == #wanted and held:sub(mark) == wanted
+    if is_whole and not change.is_done and held:sub(mark, mark) == '-' then change.at = 0 end
   end
-  if is_whole and held:sub(mark, mark) == '-' then at = 0 end
+  if not change.is_done then
+    if change.at ~= tonumber(ARGV[first + 1]) then
+      if change.at == 0 then return {'CONFLICT', change.field} end
+      return {'CONFLICT', change.field, whole(change.at), held}
+    end
+    is_small = is_small and (wanted == '-' or (held and #wanted <= #held + {SMALL}))
+    is_seen = is_seen or change.is_seen
+    is_done = false
+  end
+  changes[#changes + 1] = change
 end
-if at ~= expected then
-  if at == 0 then return {'CONFLICT'} end
-  return {'CONFLICT', whole(at), held}
+local answer, count = {'OK'}, tonumber(now[7])
+if is_seen then serial = serial + 1 end
+for _, change in ipairs(changes) do
+  local field, wanted = change.field, change.wanted
+  if not change.is_done then
+    version = version + 1
+    change.at = version
+    if change.is_seen then change.its = whole(serial) end
+    if change.is_new then count = count + 1 end
+    if is_small then redis.call('ZREM', gone, field) end
+    redis.call('ZADD', order, whole(version), field)
+    redis.call('HSET', lines, field, change.its .. wanted)
+    if wanted == '-' then
+      redis.call('ZADD', gone, whole(version), field)
+    else
+      redis.call('ZREM', gone, field)
+    end
+  end
+  answer[#answer + 1] = whole(change.at)
+  answer[#answer + 1] = change.its
 end
-version = version + 1
-if seen then
-  serial = serial + 1
-  its = whole(serial)
+if not is_done then
+  redis.call(
+    'HSET', standing, 'version', whole(version), 'serial', whole(serial), 'count', whole(count))
+  tell()
 end
-if wanted == '-' or (held and #wanted <= #held + {SMALL}) then redis.call('ZREM', gone, field) end
-redis.call('ZADD', order, whole(version), field)
-redis.call('HSET', lines, field, its .. wanted)
-if wanted == '-' then
-  redis.call('ZADD', gone, whole(version), field)
-else
-  redis.call('ZREM', gone, field)
-end
-local count = tonumber(now[7])
-if not held then count = count + 1 end
-redis.call(
-  'HSET', standing, 'version', whole(version), 'serial', whole(serial), 'count', whole(count))
-tell()
-return {'OK', whole(version), its}
+return answer
 """.replace("{SMALL}", str(SMALL))
 )
-"""ARGV: schema, run, generation, field, expected, seen, and ``+`` with the line, or ``-``."""
+"""ARGV: schema, run, generation, and for each row: field, expected, seen, and ``+`` with the line,
+or ``-``.
+
+All rows are compared before the first is changed. A field follows ``CONFLICT``, and its version and
+contents, if it has any.
+"""
 
 _ALWAYS = "redis.call('HDEL', standing, '') "
 """A first write that a server without memory does not refuse, so that what follows works, too."""

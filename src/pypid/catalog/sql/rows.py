@@ -40,6 +40,7 @@ from pypid.core.packaging.names import ProjectName
 CHANNEL = "pypid_catalog"
 """The channel of PostgreSQL's notifications: "look". All catalogs of one database share it."""
 _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
+_KINDS = [kind.value for kind in RowKind]
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
@@ -79,7 +80,9 @@ class CatalogTransaction:
             return Slice((), since, False)
         last = found[count - 1][0]
         taken = self.connection.execute(
-            select(rows).where(later, rows.c.version <= last).order_by(rows.c.version)
+            select(rows)
+            .where(later, rows.c.version <= last, rows.c.kind.in_(_KINDS))
+            .order_by(rows.c.version)
         )
         return Slice(tuple(map(_made, taken)), Position(since.generation, last), count < len(found))
 
@@ -91,8 +94,7 @@ class CatalogTransaction:
         )
         if not change.seen:
             new = self._unseen(new)
-        written = self._replace(new, change.expected) if change.expected else self._add(new)
-        if not written:
+        if not self._write(new, change.expected):
             held = self._row(change.kind, change.name)
             if held is not None and held.line == change.line:
                 return held
@@ -102,6 +104,36 @@ class CatalogTransaction:
         )
         self._notify()
         return new
+
+    def swap_all(
+        self, generation: str, changes: Sequence[RowChange]
+    ) -> Sequence[CatalogRow] | Conflict:
+        """Change all rows, or none (see `Engine.swap_all`)."""
+        now = read_state(self.connection, generation, take=True).state
+        before = [self._row(change.kind, change.name) for change in changes]
+        for change, row in zip(changes, before, strict=True):
+            held = None if row is None or row.line is None else row
+            is_done = row is not None and row.line == change.line
+            if not is_done and change.expected != (0 if held is None else held.version):
+                return Conflict(held)
+        made: list[CatalogRow] = []
+        version, serial = now.version, now.serial
+        for change, row in zip(changes, before, strict=True):
+            if row is None or row.line != change.line:
+                version += 1
+                own = 0 if row is None else row.serial
+                if change.seen:
+                    own = serial = now.serial + 1
+                row = CatalogRow(change.kind, change.name, version, own, change.line)
+                self._write(row, change.expected)
+            made.append(row)
+        if version > now.version:
+            self.connection.execute(update(state_table).values(version=version, serial=serial))
+            self._notify()
+        return made
+
+    def _write(self, new: CatalogRow, expected: int) -> bool:
+        return self._replace(new, expected) if expected else self._add(new)
 
     def _unseen(self, new: CatalogRow) -> CatalogRow:
         """Return the row with the serial that it had."""

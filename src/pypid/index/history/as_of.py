@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
@@ -12,41 +12,80 @@ from typing import Protocol
 from attrs import define, evolve, field, frozen
 from msgspec import UNSET
 
-from pypid.core.errors import Exists, StorageDown, StorageFull, Unreadable
+from pypid.core.cooldown import Cooldown
+from pypid.core.errors import Exists, NoSuchProject, StorageDown, StorageFull, Unreadable
+from pypid.core.indexes import IndexSettings, bases_of
+from pypid.core.layering import (
+    absolute,
+    blocks_of,
+    cooled,
+    merges,
+    mixed,
+    mixes,
+    required_of,
+    unblocked,
+)
 from pypid.core.model import Project, Summary
 from pypid.core.packaging.globs import matches
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import Policy, may_show_upstream
+from pypid.core.policy import may_show_upstream
 from pypid.core.records.documents import Recording, StorageIdentity, dump
-from pypid.core.records.history import AsOfState, Spans, shown_at, spans, view_as_of, was_any
+from pypid.core.records.history import (
+    AsOfNames,
+    AsOfState,
+    ProvidedSpans,
+    as_of_names,
+    names_as_of,
+    provided,
+    shown_at,
+    spans,
+    view_as_of,
+)
 from pypid.core.records.layout import RECORDING, STORAGE_IDENTITY
 from pypid.core.summaries import Summaries
-from pypid.flow import BytesBody, World
+from pypid.flow import BytesBody
+from pypid.flow.derived import SameObjects
 from pypid.flow.single_flight import Flights
 from pypid.index.context import Pace
 from pypid.index.history.named_snapshots import NamedSnapshots
+from pypid.index.layers import Layer, LayeredIndex
 from pypid.index.store import records
 from pypid.index.views import UpstreamPermission, ViewSources
-from pypid.ports import Blobs, Catalog
+from pypid.ports import Catalog
 
-_Known = dict[ProjectName, tuple[Summary, str, Spans]]
 FEW = 1000
 """Largest number of files processed on the reactor thread: it takes some milliseconds."""
 
 
-class CurrentIndex(Protocol):
+class CurrentIndex(LayeredIndex, Protocol):
     """The index as it is now, from which as-of views are made."""
 
-    blobs: Blobs
     catalog: Catalog
-    policy: Policy
-    world: World
 
-    async def seen(self, name: ProjectName, permission: UpstreamPermission) -> ViewSources:
-        """Return the view of the project together with its sources (`Index.seen`)."""
+    @property
+    def all_settings(self) -> Mapping[str, IndexSettings]:
+        """The settings of all named indexes."""
 
-    async def stored_names(self) -> Summaries:
-        """Return the projects with stored files, by name (`Index.stored_names`)."""
+    def layers(self, name: ProjectName) -> Sequence[Layer]:
+        """Return where the project is looked up after the index itself (`Index.layers`)."""
+
+    @property
+    def upstreams(self) -> Mapping[str, CurrentIndex]:
+        """The indexes of named upstreams."""
+
+    def upstreams_of(self, name: ProjectName) -> Sequence[CurrentIndex]:
+        """Return the indexes whose upstreams are asked for the project (`Index.upstreams_of`)."""
+
+    def member(self, name: str) -> CurrentIndex:
+        """Return the index, or the upstream, of this name."""
+
+    async def held_names(self) -> Summaries:
+        """Return the projects with stored files, by name, including unlisted ones of a named index
+        (`Index.held_names`).
+        """
+
+
+_Known = dict[ProjectName, tuple[Summary, Hashable, ProvidedSpans]]
 
 
 @frozen
@@ -82,19 +121,33 @@ class AsOfViews:
     """
 
     index: CurrentIndex
+    whole: AsOfViews | None = field(default=None, repr=False)
+    """The views of the default index, which has the snapshots of all indexes; None if these are its
+    views.
+    """
     snapshots: NamedSnapshots = field(init=False)
     _recording: RecordingStart = field(factory=lambda: RecordingStart(), init=False, repr=False)
     _periods: FilePeriods = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.snapshots = NamedSnapshots(self.index.blobs, self.index.world)
+        whole = self.whole
+        self.snapshots = (
+            NamedSnapshots(self.index.blobs, self.index.world) if whole is None else whole.snapshots
+        )
         self._periods = FilePeriods(self.index)
+
+    async def _recorded(self) -> datetime | None:
+        """Return since when changes of the files of the default index are recorded. Those of named
+        indexes always are.
+        """
+        whole = self.whole or self
+        return await whole._recording.since(whole.index)
 
     async def look(self, name: ProjectName, permission: UpstreamPermission) -> CurrentSources:
         """Return the project's current view, which `resolve` turns into its state before
         `permission.before`. Raises what `Index.view` raises.
         """
-        return await _look(self.index, name, permission, await self._recording.since(self.index))
+        return await _look(self.index, name, permission, await self._recorded())
 
     async def resolve(self, looked: CurrentSources) -> AsOfState:
         """Return the state of the project before `looked.before`."""
@@ -104,13 +157,29 @@ class AsOfViews:
         """Return what a client could see of the project before `permission.before`; see
         `project_as_of`.
         """
-        return await project_as_of(
-            self.index, name, permission, await self._recording.since(self.index)
-        )
+        return await project_as_of(self.index, name, permission, await self._recorded())
 
-    async def names(self, before: datetime) -> Sequence[Summary]:
-        """Return the projects with stored files that existed before this time, by name."""
-        return await self._periods.names(await self.index.stored_names(), before)
+    async def names(self, before: datetime, *, reads_all: bool = True) -> AsOfNames:
+        """Return the projects with stored files that existed before this time. `reads_all`: the
+        viewer may read all bases of the index.
+        """
+        names = await self.index.held_names()
+        return await self._periods.names(names, before, reads_all=reads_all)
+
+    async def had_files(
+        self,
+        name: ProjectName,
+        before: datetime,
+        may_read: Callable[[str, ProjectName], None] | None = None,
+    ) -> bool:
+        """Return whether the page of the project as of this time lists stored files. `may_read`:
+        see `UpstreamPermission`. Raises what `Index.view` raises, except `NoSuchProject`.
+        """
+        permission = UpstreamPermission(local=True, before=before, may_read=may_read)
+        try:
+            return bool((await self.project(name, permission)).state.project.files)
+        except NoSuchProject:
+            return False
 
     async def needed(self, projects: Iterable[ProjectName]) -> Set[tuple[ProjectName, str]]:
         """Return the cached files of these projects that snapshots show, as project and file name.
@@ -121,10 +190,10 @@ class AsOfViews:
             return frozenset()
         pace, found = Pace(self.index.world), set[tuple[ProjectName, str]]()
         for name in projects:
-            entry = await self.index.catalog.upstream.get(name)
-            found.update(
-                (name, filename) for filename in shown_at(entry, times, self.index.policy.restored)
-            )
+            for each in (self.index, *self.index.upstreams.values()):
+                entry = await each.catalog.upstream.get(name)
+                shown = shown_at(entry, times, self.index.policy.restored)
+                found.update((name, filename) for filename in shown)
             await pace.keep()
         return found
 
@@ -155,24 +224,60 @@ async def _look(
 
 
 async def _resolved(index: CurrentIndex, looked: CurrentSources) -> AsOfState:
-    seen = looked.seen
-    what = (
-        index.policy,
-        seen.ours,
-        seen.upstream_state,
-        index.world.now(),
-        looked.name,
-        looked.before,
-        looked.recorded,
-    )
-    now = seen.view.project
+    seen, now = looked.seen, index.world.now()
+    if seen.mixed_from:
+        own, inherited = [
+            await _resolved(index, evolve(looked, seen=part)) for part in seen.mixed_from
+        ]
+        taken = [names_as_of(local, looked.before) for local in seen.mixed_from[0].locals]
+        then = _mixed(own, inherited, frozenset().union(*taken))
+        return _restricted(_to_be_had(then, seen.view.project, ""), seen.restricted_by, now)
+    home = index.member(seen.origin)
+    recorded = None if home.prefix else looked.recorded
+    what = (home.policy, seen.ours, seen.upstream_state, now, looked.name, looked.before, recorded)
+
+    def resolve() -> AsOfState:
+        then = _to_be_had(view_as_of(*what), seen.view.project, home.prefix)
+        return _restricted(then, seen.restricted_by, now)
+
     if _files_of(seen.ours, seen.upstream_state and seen.upstream_state.listing) <= FEW:
-        return _to_be_had(view_as_of(*what), now)
-    return await index.world.thinking(lambda: _to_be_had(view_as_of(*what), now))
+        return resolve()
+    return await index.world.thinking(resolve)
 
 
-def _to_be_had(then: AsOfState, now: Project) -> AsOfState:
-    """Return the state without the files that are hidden today."""
+def _mixed(own: AsOfState, inherited: AsOfState, taken: Set[str]) -> AsOfState:
+    """Return the state with the files of both, as `core.layering.mixed` shows those of today."""
+    return AsOfState(
+        project=mixed(own.project, inherited.project, taken),
+        gone=own.gone + inherited.gone,
+        apart=own.apart | (inherited.apart - taken),
+        since=max((each.since for each in (own, inherited) if each.since), default=None),
+    )
+
+
+def _restricted(
+    then: AsOfState, restricted_by: Iterable[IndexSettings], now: datetime
+) -> AsOfState:
+    """Return the state without the files that named indexes hide: those `apart` are in no view of
+    today.
+    """
+    for settings in restricted_by:
+        project = then.project
+        if then.apart:
+            shown = unblocked(project, blocks_of(settings, project.name))
+            project, _ = cooled(shown, settings.cooldown or Cooldown(), now)
+        if required_of(settings, project.name):  # of local files only
+            local = (file for file in project.files if file.source is None)
+            project = evolve(
+                project, files=tuple(file for file in local if file.filename not in then.apart)
+            )
+        then = evolve(then, project=project)
+    return then
+
+
+def _to_be_had(then: AsOfState, now: Project, prefix: str) -> AsOfState:
+    """Return the state without the files that are hidden today, with keys of the whole storage."""
+    then = evolve(then, project=absolute(then.project, prefix)) if prefix else then
     names = {file.filename for file in now.files} | then.apart
     files = tuple(file for file in then.project.files if file.filename in names)
     return (
@@ -228,58 +333,92 @@ class FilePeriods:
 
     index: CurrentIndex
     _known: _Known = field(factory=dict, init=False, repr=False)
-    _made_of: tuple[Sequence[Summary], str] | None = field(default=None, init=False, repr=False)
-    """The names, and the catalog's generation, from which `_known` was computed."""
+    _made_of: tuple[Sequence[Summary], Hashable] | None = field(
+        default=None, init=False, repr=False
+    )
+    """The names, and the `_basis`, from which `_known` was computed."""
     _flights: Flights[Hashable, _Known] = field(factory=Flights, init=False, repr=False)
 
-    async def names(self, names: Sequence[Summary], before: datetime) -> Sequence[Summary]:
+    async def names(
+        self, names: Sequence[Summary], before: datetime, *, reads_all: bool
+    ) -> AsOfNames:
         """Return those of `names` (all stored projects) that had a currently stored file before
-        this time.
+        this time. `reads_all`: see `AsOfViews.names`.
         """
-        return await self.index.world.thinking(_there, await self._all(names), before)
+        known, own = await self._all(names), None if reads_all else self.index.name
+        provided_names = [(summary, its) for summary, _, its in known.values()]
+        return await self.index.world.thinking(as_of_names, provided_names, before, own)
 
     async def _all(self, names: Sequence[Summary]) -> _Known:
         """Return the spans of all `names`: those already computed if it is the same object, else
         computed once for all waiting callers.
         """
-        generation, made_of = self.index.catalog.generation, self._made_of
+        basis, made_of = self._basis, self._made_of
         # the summary of a project in [upstream] allow_mixed has nothing of upstream
         if (
             made_of is not None
             and made_of[0] is names
-            and made_of[1] == generation
+            and made_of[1] == basis
             and not self.index.policy.allow_mixed
         ):
             return self._known
-        return await self._flights.single(
-            (id(names), generation), lambda: self._look(names, generation)
-        )
+        return await self._flights.single((id(names), basis), lambda: self._look(names, basis))
 
-    async def _look(self, names: Sequence[Summary], generation: str) -> _Known:
+    @property
+    def _basis(self) -> Hashable:
+        """The generation of the catalog, and for a named index the settings of all indexes."""
+        settings = SameObjects((self.index.all_settings,)) if self.index.name else None
+        return self.index.catalog.generation, settings
+
+    async def _look(self, names: Sequence[Summary], basis: Hashable) -> _Known:
         pace, allow_mixed, known = Pace(self.index.world), self.index.policy.allow_mixed, _Known()
         for summary in names:
             held = self._known.get(summary.name)
-            if (
-                held is None
-                or held[:2] != (summary, generation)
-                or matches(summary.name, allow_mixed)
-            ):
-                held = (summary, generation, await self._spans(summary.name))
+            if held is None or held[:2] != (summary, basis) or matches(summary.name, allow_mixed):
+                held = (summary, basis, await self._spans(summary.name))
             known[summary.name] = held
             await pace.keep()
-        self._known, self._made_of = known, (names, generation)
+        self._known, self._made_of = known, (names, basis)
         return known
 
-    async def _spans(self, name: ProjectName) -> Spans:
-        ours = await self.index.catalog.local.get(name)
-        policy = self.index.policy
-        entry = (
-            await self.index.catalog.upstream.get(name)
-            if may_show_upstream(policy, name, ours)
-            else None
-        )
-        return spans(ours if isinstance(ours, Project) else None, entry, policy.restored)
+    async def _spans(self, name: ProjectName) -> ProvidedSpans:
+        found = await _spans_in(self.index, name) or ProvidedSpans()
+        settings = self.index.all_settings
+        if found.local_of is None or self.index.settings is None:
+            return found
+        chain = (self.index.name, *bases_of(self.index.name, settings))
+        indexes = [settings[each] for each in chain if each in settings]
+        is_mixed = any(merges(each, name) or mixes(each, name) for each in indexes)
+        return evolve(found, is_mixed=True) if is_mixed else found
 
 
-def _there(known: _Known, before: datetime) -> Sequence[Summary]:
-    return [summary for summary, _, its in known.values() if was_any(its, before)]
+async def _spans_in(index: CurrentIndex, name: ProjectName) -> ProvidedSpans | None:
+    """Return when the project had any file in the index that provides it today: this one, or the
+    first of its layers that has it; None if none has it.
+    """
+    ours = await index.catalog.local.get(name)
+    local = ours if isinstance(ours, Project) else None
+    is_named = index.settings is not None
+    if local is None and is_named:
+        for layer in index.layers(name):
+            found = await _layer_spans(index.member(layer.index.name), name, is_base=layer.is_base)
+            if found is not None:
+                return found
+        return None
+    for each in index.upstreams_of(name):
+        entry = await each.catalog.upstream.get(name)
+        if entry.kept and may_show_upstream(each.policy, name, ours):
+            its = spans(local, entry, each.policy.restored)
+            return provided(local, its, index.name, is_named=is_named)
+    if local is None:
+        return None
+    return provided(local, spans(local, None), index.name, is_named=is_named)
+
+
+async def _layer_spans(
+    index: CurrentIndex, name: ProjectName, *, is_base: bool
+) -> ProvidedSpans | None:
+    if is_base:
+        return await _spans_in(index, name)
+    entry = await index.catalog.upstream.get(name)
+    return ProvidedSpans(spans(None, entry, index.policy.restored)) if entry.kept else None

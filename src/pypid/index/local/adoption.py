@@ -137,6 +137,9 @@ class Adopter:
             distribution = parse_filename(blob.key.rpartition("/")[2])
         except BadFilename as error:
             return Adopted(blob.key, Result.REFUSED, (str(error),))
+        if distribution.label:
+            problem = "it is a variant wheel: upload it, so that its variant.json is checked."
+            return Adopted(blob.key, Result.REFUSED, (problem,))
         names = frozenset({distribution.project})
         async with self.context.places.hold(f"{distribution.project}/{distribution.filename}"):
             is_bare = distribution.project in self.bare
@@ -185,7 +188,7 @@ class Adopter:
     ) -> Adopted | None:
         """Return the refusal if the file need not even be read; None if it has to be."""
         project, filename = distribution.project, distribution.filename
-        is_young = self.context.world.now() - blob.modified < UNDER_WAY
+        is_young = blob.is_younger(UNDER_WAY, self.context.world.now())
         if is_young and self.context.shared and not self.context.is_sole():
             problem = (
                 "it may belong to a publish under way on another node: adopt it when it is 15 "

@@ -27,11 +27,13 @@ async def commit(
     """Write the record and list the file. `is_new`: the name was never local; `older`: the file
     that it replaces.
 
-    Raises `AlreadyExists` if another process's record was first; `CatalogDown` if the record is
-    saved and the file is listed later.
+    Raises `AlreadyExists` if another process's record was first; what
+    `IndexContext.refuse_if_closed` raises, perhaps after the file was listed; `CatalogDown` if
+    the record is saved and the file is listed later.
     """
     where = key(file.project, file.filename, ObjectKind.RECORD)
     async with context.records.locks.hold(file.project):
+        context.refuse_if_closed()
         # an overwrite keeps the yank: only an un-yank removes it
         yanked = (
             None if is_new else await records.yanked(context.blobs, file.project, file.filename)
@@ -55,6 +57,7 @@ async def commit(
         await context.amend(
             file.project, lambda project: with_pasts(with_files(project, listed), pasts)
         )
+        await context.refuse_if_closed_elsewhere(file.project)
 
 
 async def _already_exists(context: IndexContext, file: StoredFile) -> AlreadyExists:

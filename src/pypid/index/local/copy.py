@@ -3,41 +3,53 @@ buckets.
 
 Bytes first, then yanks and project statuses, records last: an interrupted copy has no record
 without its bytes and marks. Calling it again continues it.
+
+Files of named indexes come first, since a listing has them first. A file of the same name and size
+whose record has the SHA-256 of the bytes that were copied is duplicated inside the target: a hard
+link in a folder, a copy on the server in a bucket.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from functools import partial
+from hashlib import sha256
+from typing import Any
 
 import msgspec
 from attrs import define, field, frozen
 from msgspec import UNSET
 
-from pypid.core.errors import Exists, Missing, Unreadable
+from pypid.blobs.prefixed import PrefixedBlobs
+from pypid.core.errors import BadRequest, Exists, Missing, Unreadable
 from pypid.core.model import Blob
 from pypid.core.records.documents import Recording, StorageIdentity, dump
 from pypid.core.records.layout import (
+    CATALOG_DUMPS,
     DESCRIBED,
     HELD,
+    INDEXES,
     OF_RECORD,
+    OURS_AS_A_WHOLE,
     RECORDING,
-    SNAPSHOT,
     STORAGE_IDENTITY,
-    THEIR_SNAPSHOT,
     ObjectKind,
+    ObjectPlace,
     is_only_ours,
+    part_of,
+    place,
 )
 from pypid.flow import BytesBody, World
+from pypid.flow.single_flight import Locks
 from pypid.index.job_group import JobGroup
 from pypid.index.progress import Progress, Tell
 from pypid.index.store import records
-from pypid.ports import Blobs, Describing
+from pypid.ports import Blobs, Body, Describing, Duplicating
 
 AT_ONCE = 8
 """Objects copied at the same time."""
-_ITS_OWN = (STORAGE_IDENTITY, SNAPSHOT, THEIR_SNAPSHOT, OF_RECORD)
+_ITS_OWN = (STORAGE_IDENTITY, CATALOG_DUMPS, OF_RECORD)
 """Prefixes of documents that describe one storage only."""
 _MARKS = (
     ObjectKind.YANKED.value,
@@ -50,7 +62,8 @@ _RECORDS = ObjectKind.RECORD.value
 
 @frozen
 class Copied:
-    """The result of a copy, in numbers of objects. `differ` are keys whose object in the target has
+    """The result of a copy, in numbers of objects. `size`: the bytes that were transferred;
+    `duplicated` of the copied objects needed none. `differ` are keys whose object in the target has
     another size.
     """
 
@@ -58,6 +71,7 @@ class Copied:
     there: int
     size: int
     differ: tuple[str, ...] = field(repr=False)
+    duplicated: int = 0
 
 
 @define
@@ -69,26 +83,46 @@ class Copier:
     source: Blobs
     target: Blobs
     world: World
+    duplicating: Duplicating
+    """The ability of `target` to store bytes under a second key."""
     tell: Tell | None = None
     descriptions: tuple[Describing | None, Describing | None] = (None, None)
     """The blob descriptions of source and target, if supported: what a pypicloud wrote about a file
     in a bucket is copied with it, also into a folder.
     """
+    has_place_for_indexes: bool = True
+    """Whether the target may have named indexes and upstreams: not in pypicloud's layout."""
     _copied: int = field(default=0, init=False)
     _there: int = field(default=0, init=False)
     _size: int = field(default=0, init=False)
+    _duplicated: int = field(default=0, init=False)
     _differ: list[str] = field(factory=list, init=False, repr=False)
+    _of_indexes: dict[str, tuple[str, str]] = field(factory=dict, init=False, repr=False)
+    """The keys and SHA-256 of copied files of named indexes, by file name and size."""
+    _names: Locks[str] = field(factory=Locks, init=False, repr=False)
 
     async def copy(self) -> Copied:
         """Copy everything. Raises `StorageDown`, `StorageFull`; objects copied until then stay, and
-        are not copied again.
+        are not copied again. Raises `BadRequest` if the target has no place for named indexes.
         """
+        if not self.has_place_for_indexes:
+            await self._refuse_indexes()
         progress = Progress(self.world.clock, self.tell)
         await self._pass(progress, lambda key: not key.endswith((*_MARKS, _RECORDS)))
         await self._pass(progress, lambda key: key.endswith(_MARKS))
         await self._pass(progress, lambda key: key.endswith(_RECORDS))
         await self._note_since()
-        return Copied(self._copied, self._there, self._size, tuple(sorted(self._differ)))
+        differ = tuple(sorted(self._differ))
+        return Copied(self._copied, self._there, self._size, differ, self._duplicated)
+
+    async def _refuse_indexes(self) -> None:
+        async with aclosing(self.source.list(OURS_AS_A_WHOLE)) as listing:
+            async for blob in listing:
+                if part_of(blob.key):
+                    raise BadRequest(
+                        f"The source has files of a named index ({blob.key}). A pypicloud would "
+                        "take them for its own: copy them into a storage with layout = pypid."
+                    )
 
     async def _note_since(self) -> None:
         """Note in the target, perhaps a new storage, since when changes were recorded in the
@@ -111,8 +145,9 @@ class Copier:
                         await together.add(partial(self._one, blob))
                     progress.at(
                         lambda: (
-                            f"{self._copied} objects copied ({self._size} bytes), {self._there} "
-                            f"were there"
+                            f"{self._copied} objects copied ({self._size} bytes), "
+                            f"{self._duplicated} of them inside the target, {self._there} were "
+                            f"there"
                         )
                     )
             await together.ended()
@@ -127,21 +162,51 @@ class Copier:
             else:
                 self._there += 1
             return
+        found = place(blob.key.removeprefix(part_of(blob.key)))
+        name = blob.key if found is None else found.filename
         try:
-            written = await self._write(blob.key)
+            async with self._names.hold(name):  # equal files have one name
+                if found is not None and await self._duplicate(blob, found):
+                    self._duplicated += 1
+                else:
+                    self._size += (await self._write(blob.key, f"{name} {blob.size}")).size
         except Missing:  # deleted since the listing
             return
         except Exists:
             self._there += 1
             return
         self._copied += 1
-        self._size += written.size
 
-    async def _write(self, key: str) -> Blob:
+    async def _duplicate(self, blob: Blob, found: ObjectPlace) -> bool:
+        """Duplicate an equal file of a named index in the target; return whether there is one."""
+        key, digest = self._of_indexes.get(f"{found.filename} {blob.size}", ("", ""))
+        if not key or await self._description(blob.key):
+            return False
+        prefix = part_of(blob.key)
+        part = PrefixedBlobs(self.source, prefix) if prefix else self.source
+        try:
+            file = await records.read_record(part, found.project, found.filename)
+        except Unreadable:
+            return False
+        if file is None or (prefix + file.key, file.sha256) != (blob.key, digest):
+            return False
+        # with `replace` a crash leaves no empty object at the key; it was free a moment ago
+        await self.duplicating.duplicate(key, blob.key, replace=True)
+        return True
+
+    async def _description(self, key: str) -> Mapping[str, str]:
         source, target = self.descriptions
         is_described = not is_only_ours(key) or (key.startswith(HELD) and target is not None)
-        described = await source.description(key) if source is not None and is_described else {}
+        return await source.description(key) if source is not None and is_described else {}
+
+    async def _write(self, key: str, name_and_size: str) -> Blob:
+        target, described = self.descriptions[1], await self._description(key)
         body = await self.source.read(key)
+        if not described and key.startswith(INDEXES):
+            hashed = _HashedBody(body)
+            written = await self.target.write(key, hashed)
+            self._of_indexes.setdefault(name_and_size, (key, hashed.digest.hexdigest()))
+            return written
         if not described:
             return await self.target.write(key, body)
         if target is not None:
@@ -155,3 +220,23 @@ class Copier:
         with suppress(Exists):
             await self.target.write(key + DESCRIBED, BytesBody(msgspec.json.encode(texts)))
         return written
+
+
+@frozen
+class _HashedBody:
+    """A body whose bytes are hashed as they are read."""
+
+    body: Body
+    digest: Any = field(factory=sha256, repr=False)
+
+    @property
+    def size(self) -> int | None:
+        return self.body.size
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self.body:
+            self.digest.update(piece)
+            yield piece
+
+    async def aclose(self) -> None:
+        await self.body.aclose()

@@ -206,6 +206,8 @@ class Manager:
                 if meaning is not None and meaning.kind in _WITNESSES:
                     await self.context.blobs.delete(where)
             await self.context.records.edit(name, lambda _: None)
+            if self.context.released is not None:
+                await self.context.released(name)
 
     async def _counted(self, operation: str, changing: Coroutine[Any, Any, T]) -> T:
         """Run the change to its end, and count it under `operation` once it succeeded."""

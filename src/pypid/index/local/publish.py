@@ -23,17 +23,19 @@ from pypid.core.errors import (
     Exists,
     Missing,
     NameUsedUp,
+    NoSuchIndex,
     NotYetKnown,
+    ProjectClosed,
     PypidError,
     StorageDown,
     StorageFull,
 )
-from pypid.core.model import Blob, StoredFile, Upload
-from pypid.core.policy import admits
+from pypid.core.model import Blob, Presence, Project, StoredFile, Upload
+from pypid.core.packaging.variants import check_contradictions
 from pypid.core.records.layout import ObjectKind, key, metadata_key
 from pypid.flow import BytesBody, shielded
 from pypid.flow.coroutines import is_patient
-from pypid.index.context import NOTHING_CHANGED, IndexContext, digests_of
+from pypid.index.context import NOTHING_CHANGED, IndexContext, Own, digests_of
 from pypid.index.local.commit import commit
 from pypid.index.local.early_write import EarlyWrite
 from pypid.index.local.existing_files import ExistingFile, ExistingFiles
@@ -68,14 +70,23 @@ class PublishOutcome(Enum):
     """
 
 
+def check_open(ours: Project | Presence) -> None:
+    """Raise `ProjectClosed` if the project's status refuses uploads (PEP 792)."""
+    if isinstance(ours, Project) and not ours.status.takes_uploads:
+        raise ProjectClosed(ours.name, ours.status.value)
+
+
 @frozen
 class Publisher:
     """Stores uploads, one at a time for each file name. `early` is the early write of the upload,
-    if there is one.
+    if there is one; `uploaded` is the upload time of a file that another index had, None: now.
+    `own` makes the user the owner of a new project.
     """
 
     context: IndexContext
     early: EarlyWrite | None = None
+    uploaded: datetime | None = None
+    own: Own | None = None
 
     @property
     def _existing(self) -> ExistingFiles:
@@ -89,9 +100,10 @@ class Publisher:
 
         Once begun it runs to its end even if the client disconnects. Raises `AlreadyExists`,
         `NameUsedUp`, `ProjectClosed`, `Busy`, `NotYetKnown` (it may be among pypicloud files that
-        are being adopted), `StorageFull`, `StorageDown`; then nothing of it is visible (after
-        `StorageDown` it may become visible later, whole). Of several nodes that publish one name,
-        the first record in the storage wins, whether or not their shared catalog is available.
+        are being adopted), what `IndexContext.refuse_if_closed_elsewhere` raises, `StorageFull`,
+        `StorageDown`; then nothing of it is visible (after `StorageDown` it may become visible
+        later, whole). Of several nodes that publish one name, the first record in the storage wins,
+        whether or not their shared catalog is available.
         """
         before = is_patient.set(True)  # the client waits, and would have to send everything again
         try:
@@ -126,12 +138,15 @@ class Publisher:
         name, filename = upload.distribution.project, upload.distribution.filename
         place = f"{name}/{filename}"
         async with self.context.places.hold(place), self._announced(place) as is_alone:
+            self.context.refuse_if_closed()
             if await self.context.catalog.is_away():
                 return await self._decided_by_storage(upload, overwrite)
             ours = await self.context.local_project(name)
+            if upload.variant_json is not None and isinstance(ours, Project):
+                check_contradictions(ours, upload)
             if self.context.is_taking_over() and await self._existing.may_be_there(ours, upload):
                 raise NotYetKnown(name)
-            admits(self.context.policy, upload, ours)
+            check_open(ours)
             older = await self._existing.find(ours, upload)
             if older is None:
                 await self._clear_name(upload, overwrite)
@@ -164,7 +179,7 @@ class Publisher:
         could not be listed; an existing record still decides who was first.
         """
         name, filename = upload.distribution.project, upload.distribution.filename
-        admits(self.context.policy, upload, await self.context.resync(name))
+        check_open(await self.context.resync(name))
         recorded = await self._existing.recorded(upload)
         if recorded is None or (overwrite and recorded.sha256 != upload.digests.sha256):
             raise CatalogDown(NOTHING_CHANGED)
@@ -227,23 +242,30 @@ class Publisher:
         *,
         is_alone: bool = False,
     ) -> PublishOutcome:
-        now, plan = self.context.world.now(), self.context.plan
+        now, plan = self.uploaded or self.context.world.now(), self.context.plan
         file = named = file_of(upload, by, now, plan, overwrites=older is not None)
         written: list[str] = []
         is_recorded = False
         try:
             artifact = await self._write_all(file, upload, body, written, is_alone=is_alone)
             file = structs.replace(file, key=artifact.key)
-            if not await self._is_mine(artifact):
+            if not await self._is_mine(file, artifact):
                 written.clear()
                 raise Busy(f"Another client is publishing {file.filename!r} right now.", 30)
+            if self.own is not None:  # last: an owner is in force with the first file
+                await self.own(file.project, await self.context.is_new(file.project))
             is_recorded = True  # perhaps: a write may fail and have written anyway
             await commit(self.context, file, replace=older is not None, older=older)
         except CatalogDown:  # its record is there, and other clients may have been answered by it
             raise
         except BaseException as error:
-            is_ours = is_recorded and not isinstance(error, AlreadyExists)
-            await self._undo(file, written, is_ours=is_ours, replaces=older is not None)
+            await self._undo(
+                file,
+                written,
+                is_ours=is_recorded and not isinstance(error, AlreadyExists),
+                # a deleted index does not have the older file any more
+                replaces=older is not None and not isinstance(error, NoSuchIndex),
+            )
             raise
         await self._confirm(artifact.key)
         # bytes found at this file's key were copied aside; if their writer is still alive, this
@@ -290,8 +312,7 @@ class Publisher:
         and list them from there.
         """
         plan = self.context.plan
-        home = plan.home(file)
-        if home is None:
+        if (home := plan.home(file)) is None:
             return file
         there = structs.replace(file, key=home)
         try:
@@ -325,19 +346,21 @@ class Publisher:
         asleep, or unknown to this one, and commit its record later. So the new bytes are stored
         under their hash, and each record names bytes of its own, whichever is first.
         """
-        where = file.key
         try:
             return await write_bytes(
                 self.context, file, body, is_provisional=True, early=self.early
             ), True
         except Exists:
             is_same = await self._set_aside(
-                where, file, is_alone=is_alone or self.context.is_sole()
+                file.key, file, is_alone=is_alone or self.context.is_sole()
             )
         if is_same and not self.context.shared:
-            is_marked = await self._is_marked(where)
             return await write_bytes(
-                self.context, file, body, replace=True, is_provisional=is_marked
+                self.context,
+                file,
+                body,
+                replace=True,
+                is_provisional=await self._is_marked(file.key),
             ), False
         apart = self.context.plan.overwrite(file.project, file.version, file.filename, file.sha256)
         return await write_bytes(
@@ -363,7 +386,11 @@ class Publisher:
         """
         try:
             there = await self.context.blobs.stat(where)
-            if self.context.shared and self._is_young(there.modified) and not is_alone:
+            if (
+                self.context.shared
+                and there.is_younger(UNDER_WAY, self.context.world.now())
+                and not is_alone
+            ):
                 raise Busy(f"Another client is publishing {file.filename!r} right now.", 30)
             if self.context.shared and await self._is_being_deleted(file):
                 raise Busy(f"Another client is deleting {file.filename!r} right now.", 30)
@@ -383,23 +410,21 @@ class Publisher:
         )
         return False
 
-    def _is_young(self, moment: datetime) -> bool:
-        return self.context.world.now() - moment < UNDER_WAY
-
     async def _is_being_deleted(self, file: StoredFile) -> bool:
         """Return whether another node has just deleted the file: it removes the bytes last, and
         would remove their replacement as well.
         """
         tombstone = await records.tombstone(self.context.blobs, file.project, file.filename)
-        return tombstone is not None and self._is_young(tombstone.deleted)
+        return tombstone is not None and self.context.world.now() - tombstone.deleted < UNDER_WAY
 
-    async def _is_mine(self, artifact: Blob) -> bool:
+    async def _is_mine(self, file: StoredFile, artifact: Blob) -> bool:
         """Return whether the artifact to commit is still there: another process may have replaced
-        it.
+        it. Raises what `IndexContext.refuse_if_closed_elsewhere` raises if it was removed.
         """
         try:
             return (await self.context.blobs.stat(artifact.key)).etag == artifact.etag
         except Missing:
+            await self.context.refuse_if_closed_elsewhere(file.project)
             return False
 
     # --- undoing an upload that failed ---
@@ -425,13 +450,11 @@ class Publisher:
     async def _is_withdrawn(self, file: StoredFile, is_ours: bool, replaces: bool) -> bool:
         """Return whether no record names the bytes any more."""
         recorded = await records.read_record(self.context.blobs, file.project, file.filename)
-        if recorded is None or recorded.key != file.key:
-            return True
-        if (
-            recorded != file or not is_ours
-        ):  # another node has committed the same key, perhaps with the same bytes
-            return False
-        if not replaces:
+        is_named = recorded is not None and recorded.key == file.key
+        if is_named and (recorded != file or not is_ours):
+            return False  # another node has committed the same key, perhaps with the same bytes
+        if is_named and not replaces:
             await self.context.blobs.delete(key(file.project, file.filename, ObjectKind.RECORD))
-        await self.context.records.recover(file.project)
-        return not replaces
+        if is_ours:
+            await self.context.records.recover(file.project)
+        return not (is_named and replaces)

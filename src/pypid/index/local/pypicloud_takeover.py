@@ -159,7 +159,8 @@ class TakeOver:
         appear under it.
         """
         async with self.context.records.locks.hold(name):
-            found = await records.read_project(self.context.blobs, name)
+            listing = await self.context.records.listing(name)
+            found = await records.project_of(self.context.blobs, name, listing)
             if found.project is None:
                 await records.write_document(
                     self.context.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus()

@@ -39,6 +39,7 @@ def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: b
         summary=upload.summary,
         signed=upload.signature is not None,
         attested=upload.provenance is not None,
+        variant_json=upload.variant_json,
     )
 
 

@@ -20,8 +20,11 @@ from pypid.core.model import Blob, StoredFile
 from pypid.core.records.documents import Deleted, History, ProjectStatus, Yanked
 from pypid.core.records.layout import (
     HELD,
+    INDEX_NAMES,
+    INDEXES,
     KEPT,
     SET_ASIDE,
+    UPSTREAMS,
     ObjectKind,
     ObjectPlace,
     key,
@@ -102,6 +105,7 @@ _ADVICE = {
 }
 
 
+_PART_PREFIXES = (INDEXES, UPSTREAMS, INDEX_NAMES)
 _BROKE_OFF = (
     "The content of an interrupted upload, which was never acknowledged. No client sees it. Upload "
     "the file again, or delete it."
@@ -189,7 +193,10 @@ class Checker:
                 if group and blob.key.partition("/")[0] != group[0].key.partition("/")[0]:
                     await self._group(seen, group, hashes)
                     group = []
-                group.append(blob)
+                if not blob.key.startswith(
+                    _PART_PREFIXES
+                ):  # they are checked as storages of their own
+                    group.append(blob)
                 seen.count_object()
             await self._group(seen, group, hashes)
         for where, blob in seen.loose.items():
@@ -316,7 +323,7 @@ class Checker:
         seen.findings.append(finding)
 
     def _is_old(self, blob: Blob) -> bool:
-        return self.context.world.now() - blob.modified >= UNDER_WAY
+        return not blob.is_younger(UNDER_WAY, self.context.world.now())
 
     # --- sweeping ---
 
@@ -422,7 +429,7 @@ def _unclaimed(
             ObjectKind.PROJECT,
         )
         is_damaged = where.filename in files and files[where.filename] is None
-        if is_ours or is_damaged or blob.key in referred or now - blob.modified < UNDER_WAY:
+        if is_ours or is_damaged or blob.key in referred or blob.is_younger(UNDER_WAY, now):
             continue
         file = files.get(where.filename)
         is_deleted = (

@@ -64,6 +64,8 @@ class Reconciled:
     """The projects with listed local documents: records and the like."""
     read: int = 0
     """How many projects were read, whether they had changed or not."""
+    named_strays: Mapping[str, tuple[Blob, ...]] = field(factory=dict, repr=False)
+    """The strays of named indexes, by the prefix of the index, which their keys do not have."""
 
 
 @define
@@ -126,9 +128,6 @@ class _Walk:
         strays = await self._unclaimed()
         if self.failure is not None:
             raise self.failure
-        if not self.context.plan.pypicloud:  # else what was found has to be adopted first
-            await self.context.catalog.complete()
-            self.context.records.forget_verified()
         if self.foreign:
             _log.info(
                 (
@@ -243,7 +242,9 @@ class _Walk:
 
 @frozen
 class Reconciler:
-    """Brings the catalog in line with the storage, and proves absence (`Catalog.complete`)."""
+    """Brings the catalog in line with the storage of one index. Once those of all indexes were
+    compared, absence is proven (`Catalog.complete`).
+    """
 
     context: IndexContext
     tell: Tell | None = None
@@ -260,6 +261,7 @@ class Reconciler:
             self.counted,
             self.reconcile_project,
         )
+        await self.context.records.finish_interrupted()
         try:
             return await walk.run()
         except BaseException:
@@ -268,6 +270,7 @@ class Reconciler:
 
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
         """Read one project again. Raises `CatalogDown` if the catalog cannot be updated."""
+        await self.context.records.finish_interrupted()
         async with self.context.records.locks.hold(name):
             found = await self.context.records.refresh(name)
         if not found.in_catalog:

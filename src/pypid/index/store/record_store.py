@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, PypidError
-from pypid.core.model import Blob
+from pypid.core.model import Blob, LocalProject
 from pypid.core.packaging.names import ProjectName
 from pypid.flow.single_flight import Flights, Locks
 from pypid.ports import Blobs, Catalog
@@ -102,6 +102,25 @@ class RecordKind(Protocol[V]):
         """Return whether both entries show the same."""
 
 
+class UnfinishedPromotions(Protocol):
+    """The promotions that are committed, and not listed in the catalog yet
+    (`index.promotions`).
+    """
+
+    async def finish_interrupted(self) -> None:
+        """Finish those that a crash interrupted, once. Awaited before records are read, and without
+        any lock. Raises `StorageDown`.
+        """
+
+    async def unlisted(
+        self, target: str, project: LocalProject, held: LocalProject | None
+    ) -> frozenset[str]:
+        """Return the names of those files of `project`, as its records are, that a promotion into
+        the index `target` will list, and has not listed yet. `held` is the catalog's entry. Raises
+        `StorageDown`.
+        """
+
+
 @frozen
 class Refreshed(Generic[V]):
     """A project as the storage has it now, and its `strays` (see `StorageState`)."""
@@ -132,6 +151,7 @@ class RecordStore(Generic[V]):
     most_verified: int
     """Maximum number of remembered projects that were compared with the storage."""
     shared: bool = False
+    promotions: UnfinishedPromotions | None = field(default=None, repr=False)
     locks: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Locks by project, held while its records and the catalog's entry change together."""
     pending_updates: set[ProjectName] = field(factory=set, init=False, repr=False)
@@ -196,7 +216,13 @@ class RecordStore(Generic[V]):
         """Return the catalog's entry if a listing of the project's folder agrees with it; else read
         the project again. Callers at the same time share one look.
         """
+        await self.finish_interrupted()
         return await self._flights.single(name, lambda: self._verify(name))
+
+    async def finish_interrupted(self) -> None:
+        """Wait until promotions that a crash interrupted are finished. Raises `StorageDown`."""
+        if self.promotions is not None:
+            await self.promotions.finish_interrupted()
 
     async def _verify(self, name: ProjectName) -> V:
         async with self.locks.hold(name):
@@ -218,6 +244,7 @@ class RecordStore(Generic[V]):
 
     async def resync(self, name: ProjectName) -> Refreshed[V]:
         """Read the project from the storage, and update the catalog if it is available."""
+        await self.finish_interrupted()
         async with self.locks.hold(name):
             return await self.refresh(name)
 
@@ -244,6 +271,14 @@ class RecordStore(Generic[V]):
                     self.note_verified(name)
                 return Refreshed(held, found.strays, held != edit.old)
         return await self._without_catalog(name, found)
+
+    async def reading(self, name: ProjectName) -> Callable[[V], V]:
+        """Read the project; return the edit that lists it as the storage has it. The edit raises
+        `ConcurrentChange` if the entry was changed meanwhile. The caller holds the project's lock.
+        """
+        before = self.kind.version(await self.kind.held(name))
+        found = await self.kind.read(name, await self.listing(name))
+        return self._compare_and_set(before, found)
 
     def _compare_and_set(self, before: object, found: StorageState[V]) -> CompareAndSet[V]:
         return CompareAndSet(lambda held: self.kind.version(held) == before, found.into)

@@ -8,8 +8,7 @@ as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import blake2b, sha256
 from typing import ClassVar, TypeVar
@@ -20,6 +19,7 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Missing, StorageDown, Unreadable
+from pypid.core.indexes import DEFAULT
 from pypid.core.model import Blob, File, LocalProject, Project, Status, StoredFile, in_order
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import (
@@ -44,7 +44,7 @@ from pypid.core.records.layout import (
 from pypid.flow import BytesBody, World, whole
 from pypid.index.job_group import all_of
 from pypid.index.store.held_listing import HeldListing
-from pypid.index.store.record_store import RecordKind, StorageState
+from pypid.index.store.record_store import RecordKind, StorageState, UnfinishedPromotions
 from pypid.ports import Blobs, Catalog
 
 _log = Logger()
@@ -171,6 +171,8 @@ async def note(blobs: Blobs, file: File, event: Event) -> FileHistory:
     except Unreadable as error:
         _log.error("{error}; it is written again", error=error)
         before = FileHistory(file.filename)
+    if event.gone:
+        event = replace(event, begun=_begun(before, event.begun))
     after = with_event(before, event)
     await write_document(
         blobs, key(file.project, file.filename, ObjectKind.HISTORY), History(after.events)
@@ -178,13 +180,19 @@ async def note(blobs: Blobs, file: File, event: Event) -> FileHistory:
     return after
 
 
+def _begun(history: FileHistory, uploaded: datetime | None) -> datetime | None:
+    """Return the time since which a local file exists. A promoted file arrived later than it was
+    uploaded.
+    """
+    last = history.events[-1] if history.events else None
+    if last is not None and last.gone and None not in (last.begun, uploaded):
+        # the deletion was recorded, and then not carried out
+        assert last.begun is not None and uploaded is not None
+        return max(last.begun, uploaded)
+    return history.since(uploaded)
+
+
 # --- a whole project ------------------------------------------------------------------------------
-
-
-async def read_project(blobs: Blobs, name: ProjectName) -> StoredProject:
-    """Read the project from one listing of its folder and its documents."""
-    async with aclosing(blobs.list(folder(name))) as listing:
-        return await project_of(blobs, name, [blob async for blob in listing])
 
 
 def mark_of(listing: Sequence[Blob]) -> str:
@@ -388,6 +396,10 @@ millisecond.
 """
 
 
+RECENT = timedelta(days=1)
+"""Age of the last change of a project below which a promotion may not have listed its files yet."""
+
+
 @frozen
 class LocalRecords:
     """A project is local if it has a record, a tombstone or a status; None stands for no project.
@@ -398,6 +410,8 @@ class LocalRecords:
     blobs: Blobs
     catalog: Catalog
     world: World
+    promotions: UnfinishedPromotions | None = None
+    index: str = DEFAULT
     is_cache: ClassVar[bool] = False
 
     def folder(self, name: ProjectName) -> str:
@@ -422,7 +436,24 @@ class LocalRecords:
         self, name: ProjectName, listing: Sequence[Blob]
     ) -> StorageState[LocalProject | None]:
         found = await project_of(self.blobs, name, listing)
+        left_out = await self._left_out(found.project, listing)
+        if left_out:
+            listed = [blob for blob in listing if blob.key not in left_out]
+            found = evolve(await project_of(self.blobs, name, listed), mark=None)
         return StorageState(lambda _: found.project, found.mark, found.strays)
+
+    async def _left_out(self, project: LocalProject | None, listing: Sequence[Blob]) -> Set[str]:
+        """Return the keys of records that are left out: another process will list their files
+        together with others.
+        """
+        now = self.world.now()
+        is_old = not any(blob.is_younger(RECENT, now) for blob in listing)
+        if project is None or self.promotions is None or is_old:
+            return frozenset()
+        names = await self.promotions.unlisted(
+            self.index, project, held=await self.held(project.name)
+        )
+        return {key(project.name, filename, ObjectKind.RECORD) for filename in names}
 
     async def agrees(
         self, held: LocalProject | None, name: ProjectName, listing: Sequence[Blob]

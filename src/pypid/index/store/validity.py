@@ -44,6 +44,8 @@ def validity_of(
     local, upstream = glance.heads(name)
     if local is None and not glance.knows_all:  # the storage is read each time
         return None
+    if not index.is_alone(name):  # other heads count as well
+        return None
     presence = Presence.ABSENT if local is None else Project(name=name)
     asks = permission.may_reach_out and asks_upstream(index.policy, name, presence)
     if not asks and not may_show_upstream(index.policy, name, presence):

@@ -4,7 +4,7 @@ its newest release contains. Files are read without being cached: a cached file 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from attrs import define, evolve, field, frozen
@@ -14,6 +14,7 @@ from pypid.core.archives.contents import MemberListing, read_text
 from pypid.core.archives.hazards import Hazard, HazardKind, hazards_of, hazards_of_setup, setup_of
 from pypid.core.configuration.choices import NewProjects
 from pypid.core.errors import PypidError
+from pypid.core.layering import absolute
 from pypid.core.lru import Recent
 from pypid.core.model import File, Presence, Project, StoredFile
 from pypid.core.packaging.names import ProjectName
@@ -26,6 +27,7 @@ from pypid.index.file_contents import Contents
 from pypid.index.index import Index
 from pypid.index.release_comparison import Compared, Comparison
 from pypid.index.upstream.approvals import Approvals
+from pypid.index.upstream.sources import source_of
 from pypid.index.views import DIRECT
 
 MOST_FILES = 3
@@ -62,11 +64,15 @@ class ApprovalEvidence:
 
 @define(eq=False)
 class EvidenceReader:
-    """Gathers the evidence. `contents` must not cache what it reads."""
+    """Gathers the evidence. `contents_of` returns a reader of the files of an upstream's index,
+    which must not cache them.
+    """
 
     index: Index
     approvals: Approvals
-    contents: Contents
+    contents_of: Callable[[Index], Contents]
+    _contents: dict[str, Contents] = field(factory=dict, init=False, repr=False)
+    """By the name of the upstream."""
     _similar: Derived[str, NameIndex] = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -76,7 +82,9 @@ class EvidenceReader:
         """Return the evidence from the last upstream listing. Upstream is asked for parts of
         files.
         """
-        project = await self._all_of(name)
+        source = await source_of(self.index, name)
+        contents = self._contents.setdefault(source.name, self.contents_of(source))
+        project = await self._all_of(source, name)
         known = await self.index.world.thinking(releases, project)
         version = choose_release(project)
         newest = None if version is None else release_of(project, version)
@@ -89,20 +97,21 @@ class EvidenceReader:
             uploaded=_last(newest),
             summary=next((file.summary for file in project.files if file.summary), ""),
             similar=(await self._names()).similar(name),
-            examined=() if newest is None else await self._examined(newest),
-            compared=await self._compared(name, project, newest),
+            examined=() if newest is None else await self._examined(contents, newest),
+            compared=await self._compared(contents, project, newest),
         )
 
-    async def _all_of(self, name: ProjectName) -> Project:
+    async def _all_of(self, source: Index, name: ProjectName) -> Project:
         """Return the project as the last upstream listing describes it, with no rule applied."""
         policy = evolve(
-            self.index.policy,
+            source.policy,
             new_projects=NewProjects.OPEN,
             restrictions=RestrictionsInForce(),
         )
-        state = evolve(await self.index.listings.known(name), reachable=True)
+        state = evolve(await source.listings.known(name), reachable=True)
         now = self.index.world.now()
-        return await self.index.world.thinking(view, policy, Presence.ABSENT, state, now, name)
+        found = await self.index.world.thinking(view, policy, Presence.ABSENT, state, now, name)
+        return absolute(found, source.prefix)
 
     async def _names(self) -> NameIndex:
         local = await self.index.catalog.local.summaries()
@@ -119,44 +128,32 @@ class EvidenceReader:
 
         return await self._similar.compute("all", SameObjects((local, upstream)), make, costly=True)
 
-    async def _examined(self, release: Release) -> tuple[ExaminedFile, ...]:
-        return tuple([await self._examine(file) for file in _chosen(release.files)])
+    async def _examined(self, contents: Contents, release: Release) -> tuple[ExaminedFile, ...]:
+        return tuple([await self._examine(contents, file) for file in _chosen(release.files)])
 
-    async def _examine(self, file: File) -> ExaminedFile:
+    async def _examine(self, contents: Contents, file: File) -> ExaminedFile:
         try:
-            listing = await self.contents.listing(file, DIRECT)
+            listing = await contents.listing(file, DIRECT)
             hazards = await self.index.world.thinking(hazards_of, listing)
             return ExaminedFile(
-                file.filename, file.size, (*hazards, *await self._of_setup(file, listing))
+                file.filename, file.size, (*hazards, *await _of_setup(contents, file, listing))
             )
         except PypidError as error:
             return ExaminedFile(file.filename, file.size, problem=str(error))
 
-    async def _of_setup(self, file: File, listing: MemberListing) -> tuple[Hazard, ...]:
-        setup = setup_of(listing.members)
-        if setup is None:
-            return ()
-        opened = await self.contents.member(file, setup.path, DIRECT)
-        unseen = (Hazard(HazardKind.UNREADABLE, 1, (setup.path,)),)
-        text = read_text(opened.data, cut=opened.is_cut)
-        if text is None:
-            return unseen
-        found = await self.index.world.thinking(hazards_of_setup, text.text)
-        return (*found, *unseen) if opened.is_cut else found
-
     async def _compared(
-        self, name: ProjectName, project: Project, newest: Release | None
+        self, contents: Contents, project: Project, newest: Release | None
     ) -> Compared | None:
-        old = self._last_approved(name, project)
+        old = self._last_approved(project)
         if old is None or newest is None or old.version == newest.version:
             return None
-        return await Comparison(self.contents, name, DIRECT).compare(old, newest)
+        return await Comparison(contents, project.name, DIRECT).compare(old, newest)
 
-    def _last_approved(self, name: ProjectName, project: Project) -> Release | None:
+    def _last_approved(self, project: Project) -> Release | None:
         """Return the newest release that is approved or, without approvals, that is cached."""
         approved = [
             each.specifier
-            for each in self.approvals.of(name)
+            for each in self.approvals.of(project.name)
             if each.verdict is ApprovalVerdict.APPROVED
         ]
         for release in reversed(releases(project)):
@@ -165,6 +162,19 @@ class EvidenceReader:
             ):
                 return release_of(project, release.version)
         return None
+
+
+async def _of_setup(contents: Contents, file: File, listing: MemberListing) -> tuple[Hazard, ...]:
+    setup = setup_of(listing.members)
+    if setup is None:
+        return ()
+    opened = await contents.member(file, setup.path, DIRECT)
+    unseen = (Hazard(HazardKind.UNREADABLE, 1, (setup.path,)),)
+    text = read_text(opened.data, cut=opened.is_cut)
+    if text is None:
+        return unseen
+    found = await contents.index.world.thinking(hazards_of_setup, text.text)
+    return (*found, *unseen) if opened.is_cut else found
 
 
 def _last(release: Release | None) -> datetime | None:

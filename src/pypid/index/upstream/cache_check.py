@@ -1,18 +1,33 @@
 """Checking the cached files for damage by crashes, disk errors or manual edits.
 
-All of it can be fetched again, so a sweep removes every finding, damaged files included.
+All of it can be fetched again, so a sweep removes every finding, damaged files included. Parts of
+the storage without an upstream or an index are found here, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import aclosing
 
 from attrs import define, evolve, field, frozen
 
 from pypid.core.errors import Missing, PypidError
 from pypid.core.model import Blob, StoredFile, UpstreamEntry
-from pypid.core.records.layout import KEPT, ObjectKind, ObjectPlace, kept_key, kept_place
+from pypid.core.records.layout import (
+    INDEX_NAMES,
+    INDEXES,
+    KEPT,
+    TRACES,
+    UPSTREAMS,
+    ObjectKind,
+    ObjectPlace,
+    kept_key,
+    kept_place,
+    part_of,
+)
+from pypid.core.records.layout import (
+    place as place_of,
+)
 from pypid.index.context import IndexContext, Pace
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.storage_check import CheckReport, Finding, StorageProblem, wrong_with_bytes
@@ -25,6 +40,7 @@ from pypid.index.upstream.cached_records import (
     recorded,
     small,
 )
+from pypid.ports import Blobs
 
 _AGAIN = (
     "`pypid storage check --sweep` or `pypid cache purge {project} {filename}` deletes it; the "
@@ -48,6 +64,15 @@ _ADVICE = {
         "upstream no longer has the file. `pypid storage check --sweep` deletes it."
     ),
 }
+_UNUSED = (
+    "The configuration has no [upstream:{name}] any more, so no client gets these cached files and "
+    "no limit counts them. `pypid storage check --sweep` deletes them."
+)
+_NO_INDEX = (
+    "There is no index {name}, so no client gets these files, and the names of their projects stay "
+    "private. `pypid index delete {name} --force` deletes them. To serve them again, add "
+    "[index:{name}] to the configuration."
+)
 _BYTES = (ObjectKind.ARTIFACT, ObjectKind.OVERWRITE)
 
 
@@ -63,6 +88,31 @@ class _Seen:
     def count_file(self) -> None:
         """Count a cached file that is whole."""
         self.files += 1
+
+
+async def unused_parts(
+    blobs: Blobs, used: Container[str], *, sweep: bool = False
+) -> Sequence[Finding]:
+    """Find the caches of named upstreams, and the files and private names of named indexes, whose
+    prefix is not in `used`; `sweep` deletes caches. The traces of deleted files alone have no
+    effect. Raises `StorageDown`.
+    """
+    found: dict[str, Finding] = {}
+    for kind in (INDEX_NAMES, INDEXES, UPSTREAMS):
+        async with aclosing(blobs.list(kind)) as listing:
+            async for blob in listing:
+                prefix = part_of(blob.key) or f"{INDEXES}{blob.key.rpartition('/')[2]}/"
+                where = place_of(blob.key.removeprefix(prefix))
+                if prefix in used or (where is not None and where.kind in TRACES):
+                    continue
+                is_cache = kind == UPSTREAMS
+                advice = (_UNUSED if is_cache else _NO_INDEX).format(name=prefix.split("/")[2])
+                found[prefix] = Finding(
+                    prefix, StorageProblem.LEFT_OVER, advice, is_cache, sweep and is_cache
+                )
+                if sweep and is_cache:
+                    await blobs.delete(blob.key)
+    return tuple(found.values())
 
 
 @frozen

@@ -1,5 +1,5 @@
-"""Removing cached files: choosing the least recently used to evict, and purging on request. Local
-files are never touched.
+"""Removing cached files: choosing the least recently used to evict, and purging on request, over
+the caches of all upstreams. Local files are never touched.
 """
 
 from __future__ import annotations
@@ -13,9 +13,24 @@ from pypid.index.progress import Progress
 from pypid.index.upstream.inventory import CacheInventory, InventoryEntry
 
 
-def inventory_of(index: Index) -> CacheInventory:
-    """Return the inventory of the index's cache."""
-    return CacheInventory(index.blobs, index.catalog, index.file_cache.last_access, index.world)
+def inventory_of(index: Index, upstream: str = "") -> CacheInventory:
+    """Return the inventory of the index's cache. `upstream`: the name that its entries have."""
+    return CacheInventory(
+        index.blobs, index.catalog, index.file_cache.last_access, index.world, upstream
+    )
+
+
+async def cached_files(
+    index: Index, project: ProjectName | None = None, upstream: str | None = None
+) -> Sequence[InventoryEntry]:
+    """Return the cached files, perhaps of one project or one upstream, with their last access, by
+    project. Raises `StorageDown`.
+    """
+    found: list[InventoryEntry] = []
+    for name, cache in index.caches.items():
+        if upstream is None or upstream == name:
+            found += await inventory_of(cache, name).taken(project=project)
+    return sorted(found, key=lambda file: (file.project, file.upstream))
 
 
 async def purge(
@@ -23,16 +38,17 @@ async def purge(
     project: ProjectName | None = None,
     filename: str | None = None,
     *,
+    upstream: str | None = None,
     unwanted: timedelta | None = None,
     needed: Set[tuple[ProjectName, str]] = frozenset(),
 ) -> Sequence[InventoryEntry]:
-    """Delete cached files: all, those of one project, or one file; with `unwanted` only those that
-    were not accessed for so long.
+    """Delete cached files: all, those of one project, or one file; with `upstream` only those of
+    this one, with `unwanted` only those that were not accessed for so long.
 
     The `needed` files stay (project and name). Return the deleted files; deleting none is no error.
     Raises `StorageDown`.
     """
-    found = await inventory_of(index).taken(project=project)
+    found = await cached_files(index, project, upstream)
     before = None if unwanted is None else (index.world.now() - unwanted).timestamp()
     going = [
         file
@@ -45,7 +61,7 @@ async def purge(
     purged: list[InventoryEntry] = []
     for file in going:
         progress.at(lambda: f"purging the cache: {len(purged)} of {len(going)} files")
-        await index.file_cache.forget(file.project, file.filename)
+        await index.caches[file.upstream].file_cache.forget(file.project, file.filename)
         purged.append(file)
     return purged
 
@@ -70,7 +86,7 @@ def files_to_evict(
     going = [file for file in files if file.size > limit]
     others = sorted(
         (file for file in files if file.size <= limit),
-        key=lambda file: (file.wanted, file.project, file.filename),
+        key=lambda file: (file.wanted, file.project, file.filename, file.upstream),
     )
     left = sum(file.size for file in others)
     enough = limit if target is None or left <= limit else target

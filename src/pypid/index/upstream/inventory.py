@@ -25,10 +25,10 @@ from pypid.ports import Blobs, Catalog
 @frozen
 class InventoryEntry:
     """All blobs of one cached file together. `size` in bytes; `wanted` is the last access, in
-    seconds since 1970.
+    seconds since 1970. `upstream`: the name of its `[upstream:NAME]`; "" for `[upstream]`.
 
-    `recorded`: it can be served; else there is only its metadata (an installer has requested it),
-    or what a crash left.
+    `recorded`: the file can be served. Otherwise only its metadata is cached, which an installer
+    has requested, or the blobs were left by a crash.
     """
 
     project: ProjectName
@@ -36,6 +36,7 @@ class InventoryEntry:
     size: int
     wanted: int
     recorded: bool = False
+    upstream: str = ""
 
 
 @define
@@ -61,6 +62,8 @@ class CacheInventory:
     catalog: Catalog
     last_access: LastAccess
     world: World
+    upstream: str = ""
+    """The name of the upstream that the files are from."""
 
     async def lying(self, project: ProjectName | None = None) -> Sequence[InventoryEntry]:
         """Return all cached files (of one project), by name, including blobs that no record names;
@@ -78,7 +81,7 @@ class CacheInventory:
                 if place is not None and place.filename:
                     sums.setdefault((place.project, place.filename), _Sum()).add(place, blob)
                 await pace.keep()
-        return await self.world.thinking(_in_order, sums)
+        return await self.world.thinking(_in_order, sums, self.upstream)
 
     async def taken(
         self, files: Sequence[InventoryEntry] | None = None, project: ProjectName | None = None
@@ -99,8 +102,8 @@ class CacheInventory:
         return known
 
 
-def _in_order(sums: _Sums) -> list[InventoryEntry]:
+def _in_order(sums: _Sums, upstream: str) -> list[InventoryEntry]:
     return [
-        InventoryEntry(*key, found.size, found.stored, found.recorded)
+        InventoryEntry(*key, found.size, found.stored, found.recorded, upstream)
         for key, found in sorted(sums.items(), key=itemgetter(0))
     ]

@@ -1,0 +1,373 @@
+"""The layers of an index: the places where it looks up projects that it does not have itself.
+
+The first layer that has the project provides it. A layer that cannot tell whether it has the
+project ends the search with its error: unknown is not absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from typing import Protocol, TypeVar
+
+from attrs import define, evolve, field, frozen
+
+from pypid.core.cooldown import Cooldown
+from pypid.core.errors import Forbidden, NoSuchProject, NotYetKnown, Unauthenticated
+from pypid.core.indexes import DEFAULT, IndexSettings
+from pypid.core.layering import blocks_of, cooled, inherits, merges, mixed, mixes, unblocked
+from pypid.core.lru import Recent
+from pypid.core.model import Project, any_attested
+from pypid.core.packaging.globs import matches
+from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import Policy
+from pypid.core.records.history import had_begun
+from pypid.core.simple_api.shown_files import weight_of
+from pypid.core.upstream_choice import PUBLIC, UpstreamChoice
+from pypid.flow import World
+from pypid.flow.derived import Derived
+from pypid.index.local_publishers import LocalPublishers
+from pypid.index.views import (
+    ALL_FILES,
+    FEW,
+    LOCAL_FILES,
+    UPSTREAM_FILES,
+    Lookup,
+    UpstreamPermission,
+    View,
+    ViewSources,
+)
+from pypid.ports import Blobs
+
+MOST_VIEWS = 64
+"""Maximum number of cached views that an index changes by rules of its own."""
+HEAVIEST = 4 << 20
+"""Their maximum weight, as `weight_of` counts it."""
+
+
+class LayeredIndex(Protocol):
+    """What this module needs of an `Index`."""
+
+    name: str
+    prefix: str
+    blobs: Blobs
+    choice: UpstreamChoice
+    policy: Policy
+    world: World
+
+    @property
+    def settings(self) -> IndexSettings | None:
+        """The settings of a named index."""
+
+    async def own_view(
+        self,
+        name: ProjectName,
+        permission: UpstreamPermission,
+        lookup: Lookup = ALL_FILES,
+    ) -> ViewSources:
+        """Return the view of the project in this index alone."""
+
+    async def seen(
+        self,
+        name: ProjectName,
+        permission: UpstreamPermission,
+        lookup: Lookup = ALL_FILES,
+    ) -> ViewSources:
+        """Return the view of the project in the index and its layers."""
+
+    def asked_upstreams(
+        self, name: ProjectName, choice: UpstreamChoice | None = None
+    ) -> Sequence[LayeredIndex]:
+        """Return the indexes whose upstreams are asked for the project (`Layers.upstreams_of`)."""
+
+
+Found = TypeVar("Found", covariant=True)
+
+
+class IndexesByName(Protocol[Found]):
+    """All indexes and upstreams of one pypid, by name."""
+
+    def find(self, name: str) -> Found | None:
+        """Return the index, or the upstream, of this name; empty: the default index."""
+
+    @property
+    def settings(self) -> Mapping[str, IndexSettings]:
+        """The settings of all named indexes. Replaced as a whole."""
+
+    @property
+    def only(self) -> Mapping[str, tuple[str, ...]]:
+        """The names and globs of each `[upstream:NAME]`."""
+
+
+@frozen
+class Layer:
+    """A place where an index looks a project up: one of its bases (`is_base`) with the layers of
+    that base, whose rights apply; or only the upstream of an index.
+    """
+
+    index: LayeredIndex
+    is_base: bool
+
+
+@frozen
+class _Changed:
+    """A view after the rules of an index were applied, and when it changes by itself."""
+
+    view: View
+    until: datetime | None
+
+
+@define(eq=False)
+class Layers:
+    """The layers of one index."""
+
+    index: LayeredIndex
+    indexes: IndexesByName[LayeredIndex]
+    publishers: LocalPublishers = field(repr=False)
+    _views: Derived[ProjectName, _Changed] = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._views = Derived(
+            "layered_views",
+            self.index.world,
+            Recent(MOST_VIEWS, HEAVIEST),
+            weigh=lambda changed: weight_of(changed.view.project.files),
+            until=lambda changed: changed.until,
+        )
+
+    def of(self, name: ProjectName, choice: UpstreamChoice | None = None) -> Iterator[Layer]:
+        """Yield the layers where a project is looked up, after the index itself. `choice`: the
+        upstreams of an index whose base this one is; they replace the own ones. Raises
+        `NotYetKnown` for a base that does not exist.
+        """
+        settings = self.index.settings
+        if settings is None:
+            yield from self._upstreams(name, choice or self.index.choice)
+            return
+        for base in settings.bases:
+            found = self.indexes.find("" if base in (DEFAULT, PUBLIC) else base)
+            if found is None:
+                raise NotYetKnown(name)
+            if base == PUBLIC:
+                yield from self._upstreams(name, self._choice(choice) or found.choice)
+            else:
+                yield Layer(found, is_base=True)
+
+    def upstreams_of(
+        self, name: ProjectName, choice: UpstreamChoice | None = None
+    ) -> Iterator[LayeredIndex]:
+        """Yield the indexes whose upstreams are asked for a project that no index has, also those
+        of the bases, in order. `choice`: as for `of`. Raises `NotYetKnown`.
+        """
+        settings = self.index.settings
+        if settings is None or inherits(settings, name):
+            for layer in self.of(name, choice):
+                if layer.is_base:
+                    yield from layer.index.asked_upstreams(name, self._choice(choice))
+                else:
+                    yield layer.index
+
+    def _upstreams(self, name: ProjectName, choice: UpstreamChoice) -> Iterator[Layer]:
+        for upstream in choice.upstreams_of(name):
+            found = self.indexes.find("" if upstream == PUBLIC else upstream)
+            if found is None:
+                raise NotYetKnown(name)
+            yield Layer(found, is_base=False)
+
+    def _choice(self, choice: UpstreamChoice | None) -> UpstreamChoice | None:
+        return chosen_upstreams(self.index.settings, choice, self.indexes.only)
+
+    async def seen(
+        self,
+        name: ProjectName,
+        permission: UpstreamPermission,
+        lookup: Lookup = ALL_FILES,
+    ) -> ViewSources:
+        """Return the view of the project. Raises what `Index.view` raises."""
+        index, settings = self.index, self.index.settings
+        if settings is None:
+            choice = lookup.choice or index.choice
+            if not (lookup.upstream and choice.upstreams_of(name) != (PUBLIC,)):
+                return await index.own_view(name, permission, lookup)
+        own = await self._own(name, permission) if lookup.local else None
+        is_merged = settings is not None and merges(settings, name)
+        is_mixed = (
+            matches(name, index.policy.allow_mixed) if settings is None else mixes(settings, name)
+        )
+        if lookup.local and is_merged:
+            own, is_complete = await self._merged(own, name, permission)
+            is_mixed = is_mixed and is_complete and lookup.upstream
+        is_own = is_merged or _is_own(own, settings, permission.before)
+        if own is not None and not is_mixed and is_own:
+            return own
+        if is_merged:
+            lookup = evolve(lookup, local=False)
+        try:
+            below = await self._inherited(name, permission, lookup)
+        except NoSuchProject:
+            if own is None:
+                raise
+            return own if is_own else evolve(own, is_later=True)
+        return await self._mixed(own, below) if own is not None and is_mixed else below
+
+    async def _own(self, name: ProjectName, permission: UpstreamPermission) -> ViewSources | None:
+        """Return the view of the index's own local files; None if it does not have the project."""
+        with suppress(NoSuchProject):
+            return await self._trusted(await self.index.own_view(name, permission, LOCAL_FILES))
+        return None
+
+    async def _trusted(self, found: ViewSources) -> ViewSources:
+        """Return the view without the files that ``require`` of the index hides."""
+        settings = self.index.settings
+        if settings is None or not settings.require:
+            return found
+        return await self.publishers.trusted(found, settings)
+
+    async def _merged(
+        self, own: ViewSources | None, name: ProjectName, permission: UpstreamPermission
+    ) -> tuple[ViewSources | None, bool]:
+        """Return the view of the local files of the index and of all its bases, and whether the
+        client may read all of them. Raises `NoSuchProject` if the client may read none of the bases
+        that have the project.
+        """
+        found, hidden = own, None
+        for layer in self._bases(name):
+            try:
+                below = await self._inherited_from(layer, name, permission, LOCAL_FILES)
+            except NoSuchProject as error:
+                hidden = error if error.is_hidden else hidden
+                continue
+            found = below if found is None else await self._mixed(found, below)
+        if found is None and hidden is not None:
+            raise hidden
+        return found, hidden is None
+
+    def _bases(self, name: ProjectName) -> Iterator[Layer]:
+        settings = self.index.settings
+        if settings is None or inherits(settings, name):
+            yield from (layer for layer in self.of(name) if layer.is_base)
+
+    async def _inherited(
+        self, name: ProjectName, permission: UpstreamPermission, lookup: Lookup
+    ) -> ViewSources:
+        settings = self.index.settings
+        if settings is not None and not inherits(settings, name):
+            raise NoSuchProject(name)
+        later: ViewSources | None = None
+        for layer in self.of(name, lookup.choice):
+            if not layer.is_base and not lookup.upstream:
+                continue
+            try:
+                found = await self._inherited_from(layer, name, permission, lookup)
+            except NoSuchProject as error:
+                if error.is_hidden:
+                    raise
+                continue
+            if not found.is_later:
+                return found
+            later = later or found
+        if later is None:
+            raise NoSuchProject(name)
+        return later
+
+    async def _inherited_from(
+        self, layer: Layer, name: ProjectName, permission: UpstreamPermission, lookup: Lookup
+    ) -> ViewSources:
+        """Return what the index shows of the project in the layer."""
+        found = await self._in(layer, name, permission, lookup)
+        return await self._trusted(await self._restricted(found))
+
+    async def _in(
+        self, layer: Layer, name: ProjectName, permission: UpstreamPermission, lookup: Lookup
+    ) -> ViewSources:
+        index = layer.index
+        if not layer.is_base:
+            return await index.own_view(name, permission, UPSTREAM_FILES)
+        choice = self._choice(lookup.choice)
+        below = Lookup(lookup.local, lookup.upstream, choice)
+        found = await index.seen(name, permission, below)
+        has_files = not index.name or index.name in (found.origin, *found.mixed_by)
+        if permission.may_read is not None and has_files:
+            try:
+                permission.may_read(index.name, name)
+            except (Forbidden, Unauthenticated):
+                raise NoSuchProject(name, is_hidden=not found.is_later) from None
+        return found
+
+    async def _restricted(self, found: ViewSources) -> ViewSources:
+        """Return what is inherited without the files that the index's own blocks and cooldown
+        hide.
+        """
+        settings = self.index.settings
+        if settings is None:
+            return found
+        view, now = found.view, self.index.world.now()
+        cooldown = settings.cooldown or Cooldown()
+        blocks = blocks_of(settings, view.project.name)
+        if not blocks and not cooldown.may_hide(view.project.name):
+            return found
+        restricted_by = (*found.restricted_by, settings)
+
+        def change() -> _Changed:
+            project, until = cooled(unblocked(view.project, blocks), cooldown, now)
+            edition = (view.edition, cooldown, blocks, until)
+            attested = any_attested(project.files)
+            return _Changed(View(project, edition, attested, view.waiting), until)
+
+        changed = await self._views.compute(
+            view.project.name,
+            (view.edition, found.origin, cooldown, blocks),
+            change,
+            costly=len(view.project.files) > FEW,
+            at=now,
+        )
+        return evolve(
+            found,
+            view=changed.view,
+            restricted_by=restricted_by,
+            until=earliest(found.until, changed.until),
+        )
+
+    async def _mixed(self, own: ViewSources, below: ViewSources) -> ViewSources:
+        """Return the files of both. A local file that is withheld still takes its name."""
+        taken = frozenset(file.filename for local in own.locals for file in local.files)
+        make = partial(mixed, own.view.project, below.view.project, taken)
+        is_costly = len(below.view.project.files) > FEW
+        project = await self.index.world.thinking(make) if is_costly else make()
+        edition = (own.view.edition, own.origin, below.view.edition, below.origin)
+        view = View(project, edition, any_attested(project.files))
+        mixed_by = below.mixed_by | own.mixed_by | {own.origin}
+        state, both = below.upstream_state, (own, below)
+        until = earliest(own.until, below.until)
+        return ViewSources(view, own.ours, state, below.origin, mixed_by, both, until=until)
+
+
+def chosen_upstreams(
+    settings: IndexSettings | None,
+    choice: UpstreamChoice | None,
+    only: Mapping[str, tuple[str, ...]],
+) -> UpstreamChoice | None:
+    """Return the upstreams that are asked for projects of an index with these `settings`: `choice`,
+    which is that of the index that the client asks, or else its own; None if neither is set.
+    """
+    if choice is not None or settings is None or settings.upstreams is None:
+        return choice
+    return UpstreamChoice.of(settings.upstreams, only)
+
+
+def earliest(one: datetime | None, other: datetime | None) -> datetime | None:
+    """Return the earlier of two times; None: never."""
+    return min((time for time in (one, other) if time is not None), default=None)
+
+
+def _is_own(
+    own: ViewSources | None, settings: IndexSettings | None, before: datetime | None
+) -> bool:
+    """Return whether the index itself provides the project. As of a time before its first file in a
+    named index, the bases provided it.
+    """
+    if settings is None or before is None or own is None or not isinstance(own.ours, Project):
+        return own is not None
+    return had_begun(own.ours, before)

@@ -1,0 +1,143 @@
+"""The view of a project, made of the catalog and the storage alone and not cached, for callers that
+read all projects in turn (search, exports, ``/packages/``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from attrs import evolve, frozen
+
+from pypid.core.errors import NoSuchProject, NotYetKnown
+from pypid.core.model import Presence, Project
+from pypid.core.packaging.names import ProjectName
+from pypid.core.policy import (
+    asks_upstream,
+    changes_at,
+    exists,
+    files_looked_at,
+    may_show_upstream,
+    view,
+)
+from pypid.core.summaries import Summaries, differing, in_runs
+from pypid.core.visibility import Visibility
+from pypid.index.index import Index
+from pypid.index.layers import earliest
+from pypid.index.single_index import SingleIndex
+from pypid.index.views import FEW, UpstreamPermission
+
+STORED = UpstreamPermission(local=True)
+"""The permission for stored files alone: upstream is not asked."""
+
+
+def stored_permission(by: Visibility) -> UpstreamPermission:
+    """Return the permission to get what is stored here, as far as the viewer may read it."""
+    return evolve(STORED, may_read=by.check_base) if by.bases else STORED
+
+
+@frozen
+class StoredView:
+    """What clients see of a project, without an upstream request."""
+
+    project: Project
+    is_local: bool
+    serials: tuple[int, int]
+    """The serials of the local project and of the upstream one; 0 for one that is not shown."""
+    until: datetime | None = None
+    """When the view changes by itself (`[upstream] cooldown`)."""
+
+
+async def stored_view(
+    index: Index,
+    name: ProjectName,
+    *,
+    online: bool = False,
+    may_read: Callable[[str, ProjectName], None] | None = None,
+) -> tuple[Project, datetime | None] | None:
+    """Return the project in the index and its layers, and when that changes by itself; None if no
+    such project is known. `may_read`: see `UpstreamPermission`; otherwise as `own_stored_view`.
+    """
+    if index.is_alone(name):
+        shown = await own_stored_view(index, name, online=online)
+        return None if shown is None else (shown.project, shown.until)
+    try:
+        seen = await index.seen(name, evolve(STORED, known=online, may_read=may_read))
+    except NoSuchProject:
+        return None
+    now, until = index.world.now(), seen.until
+    for part in seen.single_views:
+        if part.upstream_state is not None:
+            policy = index.member(part.origin).policy
+            until = earliest(until, changes_at(policy, part.upstream_state, name, now))
+    return seen.view.project, until
+
+
+async def stored_project(index: Index, name: ProjectName, by: Visibility) -> Project | None:
+    """Return the project with the stored files, of the index or of its layers, that the viewer may
+    read; None if no such project is known. Raises `StorageDown`, `NotYetKnown`.
+    """
+    if not index.is_layered:  # not `Index.seen`: that evicts cached views of other projects
+        shown = await own_stored_view(index, name, verified=False)
+        return None if shown is None else shown.project
+    try:
+        return (await index.seen(name, stored_permission(by))).view.project
+    except NoSuchProject:
+        return None
+
+
+async def own_stored_view(
+    index: SingleIndex, name: ProjectName, *, online: bool = False, verified: bool = True
+) -> StoredView | None:
+    """Return the view of the project, without the layers below the index; None if no such project
+    is known.
+
+    `online`: include upstream files that are not stored, as far as upstream may be asked for them.
+    Without `verified` the catalog's entry of a local project is not compared with the storage.
+    Raises `StorageDown`, `NotYetKnown`.
+    """
+    policy = index.policy
+    local = Presence.UNKNOWN if verified else await index.catalog.local.get(name)
+    if local is Presence.UNKNOWN:
+        local = await index.context.local_project(name)
+    if local is Presence.UNKNOWN:
+        raise NotYetKnown(name)
+    is_local = isinstance(local, Project)
+    serial = local.serial if isinstance(local, Project) else 0
+    upstream = None
+    if may_show_upstream(policy, name, local):
+        upstream = await index.listings.known(name)
+        if online and asks_upstream(policy, name, local):
+            upstream = evolve(upstream, reachable=True)
+    if not is_local and (upstream is None or not exists(upstream)):
+        return None
+    now = index.world.now()
+    if upstream is None:
+        return StoredView(view(policy, local, None, now, name), is_local, (serial, 0))
+    serials = serial, upstream.serial
+    if files_looked_at(policy, local, upstream, now, name) > FEW:
+        project = await index.world.thinking(view, policy, local, upstream, now, name)
+    else:
+        project = view(policy, local, upstream, now, name)
+    return StoredView(project, is_local, serials, changes_at(policy, upstream, name, now))
+
+
+async def catalog_lists(index: Index) -> tuple[Summaries, ...]:
+    """Return the lists of the catalog that the views of the index and of its layers are made of:
+    when the view of a project changes, its line in one of them does, too. Raises `ListIncomplete`.
+    """
+    catalogs = {each.name: each.context.catalog for each in index.lists.providers()}
+    found = list[Summaries]()
+    for catalog in catalogs.values():
+        found.append(in_runs(await catalog.local.summaries()))
+        found.append(in_runs(await catalog.upstream.summaries()))
+    return tuple(found)
+
+
+def changes_of_lists(old: Sequence[Summaries], new: Sequence[Summaries]) -> set[ProjectName]:
+    """Return the projects that are new, or have changed, in one of the lists."""
+    before = [*old, *[Summaries()] * (len(new) - len(old))]
+    changed: set[ProjectName] = set()
+    for one, other in zip(before, new, strict=False):
+        changed |= differing(one, other)[0]
+    return changed

@@ -1,0 +1,254 @@
+"""The parts of a catalog: named indexes and named upstreams."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+from attrs import evolve
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.catalog import table
+from pypid.catalog.memory import MemoryCatalog, MemoryCatalogSettings
+from pypid.catalog.memory import open as open_memory
+from pypid.catalog.part_catalog import PartCatalog
+from pypid.catalog.shared import SharedSettings
+from pypid.catalog.shared import open as open_shared
+from pypid.core.model import LocalProject, Presence, Project, UpstreamEntry
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.ports import NamedGlance
+from pypid.testing import CatalogContract, world
+from pypid.testing.catalog import SPAM, a_file, a_listing, a_project, becomes
+from pypid.testing.worlds import Awaiting
+from tests.catalog.engines import PlacedEngine
+
+HAM = project_name("ham")
+
+
+class PartContract(CatalogContract):
+    """The contract of a part, beside others that have projects of the same names."""
+
+    async def whole(self) -> NamedGlance:
+        """Return a new whole catalog."""
+        raise NotImplementedError
+
+    async def make(self) -> PartCatalog:
+        self.all = await self.whole()
+        for other in ("tea", "team-2"):
+            await PartCatalog(self.all, index=other).local.edit(SPAM, becomes(a_project(SPAM, "9")))
+        await self.all.local.edit(SPAM, becomes(a_project(SPAM, "8")))
+        for upstream in (self.all.upstream, PartCatalog(self.all, source="cu12").upstream):
+            await upstream.edit(SPAM, with_file)
+        return PartCatalog(self.all, index="team", source="cu128")
+
+    async def complete(self) -> None:
+        await self.catalog.complete()
+        self.assertFalse(await self.all.is_complete())
+        await self.all.complete()
+
+    def tearDown(self) -> None:
+        super().tearDown()
+        for other, version in (("tea", "9"), ("team-2", "9")):
+            held = self.have(PartCatalog(self.all, index=other).local.get(SPAM))
+            assert isinstance(held, Project)
+            self.assertEqual([file.version for file in held.files], [version])
+        self.assertEqual([head.name for head in self.have(self.all.local.summaries())], [SPAM])
+        self.assertEqual([head.name for head in self.have(self.all.upstream.summaries())], [SPAM])
+
+
+def with_file(entry: UpstreamEntry) -> UpstreamEntry:
+    """Return the entry with a cached file."""
+    return evolve(entry, kept=(a_file(entry.name, "7"),))
+
+
+class MemoryPartTests(PartContract, SynchronousTestCase):
+    """A part of the catalog in memory keeps the contract."""
+
+    async def whole(self) -> NamedGlance:
+        return await open_memory(MemoryCatalogSettings(), world())
+
+
+class LongLinesPartTests(MemoryPartTests):
+    """The contract holds where each line is long, and nothing stays decoded."""
+
+    def setUp(self) -> None:
+        for name in ("FEW", "SHORT"):
+            self.patch(table, name, 0)
+        super().setUp()
+
+
+class SharedPartTests(PartContract, SynchronousTestCase):
+    """A part of a shared catalog keeps the contract."""
+
+    async def whole(self) -> NamedGlance:
+        clock = Clock()
+        made = await open_shared(SharedSettings("storage"), PlacedEngine(clock), world(clock))
+        self.addCleanup(lambda: self.have(made.close()))
+        return made
+
+
+class Parts(Awaiting):
+    """What is special about parts, over any whole catalog."""
+
+    all: NamedGlance
+
+    def put(self, part: PartCatalog, name: ProjectName = SPAM) -> LocalProject:
+        """Publish a project in the part."""
+        held = self.have(part.local.edit(name, becomes(a_project(name, "1"))))
+        assert held is not None
+        return held
+
+    def test_private_names(self) -> None:
+        """The whole catalog and each part say which named indexes have a project of a name."""
+        team, other = PartCatalog(self.all, index="team"), PartCatalog(self.all, index="other")
+        self.assertIsNone(self.have(self.all.indexes_with(SPAM)))
+        self.put(team)
+        self.assertEqual(self.have(self.all.indexes_with(SPAM)), {"team"})
+        self.put(other)
+        self.put(other, HAM)
+        for catalog in (self.all, team, PartCatalog(self.all, source="cu128")):
+            self.assertEqual(self.have(catalog.indexes_with(SPAM)), {"team", "other"})
+        self.have(self.all.complete())
+        self.have(other.local.edit_all({SPAM: becomes(None), HAM: becomes(None)}))
+        self.assertEqual(self.have(self.all.indexes_with(SPAM)), {"team"})
+        self.assertEqual(self.have(self.all.indexes_with(HAM)), frozenset())
+        self.put(PartCatalog(self.all, index="team"))  # nothing changes
+        self.have(team.local.edit(SPAM, becomes(None)))
+        self.assertEqual(self.have(self.all.indexes_with(SPAM)), frozenset())
+
+    def test_private_names_invalidate_pages(self) -> None:
+        """Pages of the default index and of upstreams about a name are made again when the name
+        becomes local in a named index, and when it is no longer.
+        """
+        self.have(self.all.upstream.edit(SPAM, with_file))
+        self.have(self.all.complete())
+        pages = (self.all, PartCatalog(self.all, source="cu128"))
+        before = [catalog.heads(SPAM) for catalog in pages]
+        self.assertEqual([local for local, _ in before], [None] * 2)
+        self.assertIsNotNone(before[0][1])
+        self.assertIsNone(before[1][1])
+        team = PartCatalog(self.all, index="team")
+        self.put(team)
+        for catalog, (_, upstream) in zip(pages, before, strict=True):
+            self.assertIsNotNone(catalog.heads(SPAM)[0])
+            self.assertEqual(catalog.heads(SPAM), catalog.heads(SPAM))
+            self.assertEqual(catalog.heads(SPAM)[1], upstream)
+            self.assertEqual(catalog.heads(HAM), (None, None))
+        self.have(team.local.edit(SPAM, becomes(None)))
+        self.assertEqual([catalog.heads(SPAM) for catalog in pages], before)
+
+    def test_heads(self) -> None:
+        """The heads of a part are those of its own projects, and differ after each change."""
+        both = PartCatalog(self.all, index="team", source="cu128")
+        self.assertEqual(both.heads(SPAM), (None, None))
+        self.assertEqual(both.knows_all, self.all.knows_all)
+        changes = both.changes
+        held = self.put(PartCatalog(self.all, index="team"))
+        local, upstream = both.heads(SPAM)
+        assert local is not None and upstream is None
+        self.assertEqual(local.serial, held.serial)
+        self.assertNotEqual(both.changes, changes)
+        self.assertIsNone(PartCatalog(self.all, index="other").heads(SPAM)[0])
+        listing = a_listing(SPAM, "1")
+        self.have(both.upstream.edit(SPAM, lambda entry: evolve(entry, listing=listing)))
+        self.assertIsNotNone(both.heads(SPAM)[1])
+        self.assertEqual(both.listing_time(SPAM), listing.confirmed)
+        for part in (self.all, PartCatalog(self.all, source="cu12")):
+            self.assertIsNone(part.listing_time(SPAM))
+
+    def test_one_serial(self) -> None:
+        """All parts share the serials of the whole."""
+        serials = [
+            self.put(PartCatalog(self.all, index="team")).serial,
+            self.have(self.all.local.edit(SPAM, becomes(a_project(SPAM)))).serial,  # type: ignore[union-attr]
+            self.have(PartCatalog(self.all, source="cu128").upstream.edit(SPAM, with_file)).serial,
+        ]
+        self.assertEqual(serials, list(range(serials[0], serials[0] + 3)))
+        for catalog in (
+            self.all,
+            PartCatalog(self.all, index="x"),
+            PartCatalog(self.all, source="y"),
+        ):
+            self.assertEqual(self.have(catalog.serial()), serials[-1])
+
+    def test_what_a_part_does_not_have(self) -> None:
+        """An upstream has no local projects, a named index no upstream ones, and neither can get
+        any.
+        """
+        upstream, team = PartCatalog(self.all, source="cu128"), PartCatalog(self.all, index="team")
+        self.assertIs(self.have(upstream.local.get(SPAM)), Presence.ABSENT)
+        self.refused(upstream.local.edit(SPAM, becomes(a_project(SPAM))), ValueError)
+        self.refused(upstream.local.edit_all({SPAM: becomes(a_project(SPAM))}), ValueError)
+        self.assertIsNone(self.have(upstream.local.edit(SPAM, becomes(None))))
+        self.assertIsNone(self.have(upstream.local.mark(SPAM)))
+        self.assertEqual(list(self.have(upstream.local.summaries())), [])
+        self.assertEqual(self.have(team.upstream.get(SPAM)), UpstreamEntry(name=SPAM))
+        self.have(team.upstream.edit(SPAM, lambda entry: entry))
+        self.refused(team.upstream.edit(SPAM, with_file), ValueError)
+        self.assertEqual(list(self.have(team.upstream.summaries())), [])
+
+
+class MemoryPartsTests(Parts, SynchronousTestCase):
+    """Parts of the catalog in memory."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.all = MemoryCatalog()
+
+    def test_memory(self) -> None:
+        """100 indexes without projects of their own take a few kilobytes each at most."""
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            parts = [PartCatalog(self.all, index=f"index-{number}") for number in range(100)]
+            for part in parts:
+                self.have(part.local.summaries())
+            used = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        self.assertLess(used, 100 * 4096)
+
+    def test_forgets(self) -> None:
+        """Listings of named upstreams are forgotten on their own, the least recently used first."""
+        self.all = MemoryCatalog(forgettable=40_000)
+        public, named = self.all.upstream, PartCatalog(self.all, source="cu128").upstream
+        names = [project_name(f"p{number}") for number in range(20)]
+        for name in names:
+            listing = a_listing(name, "1")
+            self.have(public.edit(name, lambda entry, new=listing: evolve(entry, listing=new)))
+        for name in names:
+            listing = a_listing(name, "1")
+            self.have(named.edit(name, lambda entry, new=listing: evolve(entry, listing=new)))
+        self.assertIsNotNone(self.have(public.get(names[0])).listing)
+        self.assertIsNone(self.have(named.get(names[0])).listing)
+        self.assertIsNotNone(self.have(named.get(names[-1])).listing)
+
+
+class SharedPartsTests(Parts, SynchronousTestCase):
+    """Parts of a shared catalog."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        clock = Clock()
+        settings = SharedSettings("storage", forgettable=5000)
+        self.all = self.have(open_shared(settings, PlacedEngine(clock), world(clock)))
+        self.addCleanup(lambda: self.have(self.all.close()))  # type: ignore[attr-defined]
+
+    def test_forgets(self) -> None:
+        """Listings of all upstreams are forgotten together, for all nodes."""
+        names = [project_name(f"p{number}") for number in range(10)]
+        for name in names:
+            for part in (self.all, PartCatalog(self.all, source="cu128")):
+                listing = a_listing(name, "1")
+                edit = part.upstream.edit(
+                    name, lambda entry, new=listing: evolve(entry, listing=new)
+                )
+                self.have(edit)
+        for part in (self.all, PartCatalog(self.all, source="cu128")):
+            self.assertIsNone(self.have(part.upstream.get(names[0])).listing)
+            self.assertIsNotNone(self.have(part.upstream.get(names[-1])).listing)

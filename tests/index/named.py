@@ -1,0 +1,134 @@
+"""A pypid with several indexes over one storage, one catalog and one upstream in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from attrs import evolve
+
+from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.shared import SharedCatalog
+from pypid.catalog.signed_urls import Links
+from pypid.core.configuration.choices import Mode
+from pypid.core.indexes import IndexSettings, settings_of_values
+from pypid.core.packaging.names import project_name
+from pypid.core.policy import Policy
+from pypid.core.restrictions import RestrictionsInForce
+from pypid.core.upstream_choice import UpstreamChoice
+from pypid.index import Index
+from pypid.index.all_indexes import AllIndexes, NamedUpstream
+from pypid.index.decisions import Decisions
+from pypid.index.local.publish import PublishOutcome
+from pypid.index.named_indexes import NamedIndexes
+from pypid.index.promotions import PromotionRecovery
+from pypid.ports import Blobs
+from pypid.testing.worlds import Timed, contents
+from tests.index.nodes import Told
+from tests.index.uploads import fetched, publishing, sent
+
+Only = Mapping[str, tuple[str, ...]]
+
+
+class NamedCase(Timed):
+    """Each test with a pypid with named indexes; `started` makes it again over the same storage, as
+    a process that starts now.
+    """
+
+    only: ClassVar[Only] = {}
+    """The names and globs of each named upstream."""
+    links: Links | None = None
+    """The signed URLs of the storage."""
+    recovery: PromotionRecovery
+    """The promotions that the last process finishes, if a test follows them."""
+    is_sole: Callable[[], bool] | None = None
+    """Whether this process alone may write to the storage."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store: Blobs = MemoryBlobs(self.world.now)
+        self.upstream = Told(self.clock)
+        self.upstreams = {name: Told(self.clock) for name in self.only}
+        self.indexes = self.started()
+
+    def started(
+        self,
+        *configured: IndexSettings,
+        compared: bool = True,
+        catalog: SharedCatalog | None = None,
+        policy: Policy | None = None,
+    ) -> NamedIndexes:
+        """Return the indexes of a process that starts now."""
+        spool = Path(self.mktemp())  # type: ignore[attr-defined]
+        spool.mkdir()
+        is_shared = catalog is not None
+        catalog = catalog or MemoryCatalog()
+        policy = policy or Policy(mode=Mode.CACHE)
+        every = AllIndexes(self.store, catalog, self.only, is_shared)
+        self.recovery = PromotionRecovery()
+        default = Index(
+            self.store,
+            catalog,
+            self.upstream,
+            policy,
+            self.world,
+            shared=is_shared,
+            spool=spool,
+            links=self.links,
+            is_sole=self.is_sole,
+            upstreams=every.upstreams,
+            choice=UpstreamChoice.of(None, self.only),
+            names_elsewhere=every.names,
+            all_indexes=every,
+            promotions=self.recovery,
+        )
+        upstreams = {
+            name: NamedUpstream(
+                upstream, evolve(policy, only=self.only[name]), default.ttl, default.timeout
+            )
+            for name, upstream in self.upstreams.items()
+        }
+        every.join(default, upstreams)
+        decisions = Decisions(self.store, self.world, RestrictionsInForce(), is_shared)
+        indexes = NamedIndexes(every, {each.name: each for each in configured}, decisions)
+        self.have(decisions.refresh())
+        if compared:
+            self.have(default.reconcile())
+        return indexes
+
+    def create(self, name: str, indexes: NamedIndexes | None = None, **values: str) -> Index:
+        """Create an index with these values, as the API does."""
+        indexes = indexes or self.indexes
+        self.have(indexes.create(settings_of_values(name, values)))
+        return self.index(name, indexes)
+
+    def index(self, name: str, indexes: NamedIndexes | None = None) -> Index:
+        """Return the index, or the upstream, of this name; "" is the default one."""
+        found = (indexes or self.indexes).all.find(name)
+        assert found is not None, name
+        return found
+
+    def publish(self, index: Index, filename: str, data: bytes = b"bytes") -> PublishOutcome:
+        """Publish a file there."""
+        return self.have(publishing(index, sent(data, filename)))
+
+    def files(self, index: Index, name: str) -> dict[str, bytes]:
+        """Return the files that a page of the index lists, with what a client gets for each."""
+        project = self.have(index.project(project_name(name)))
+        bodies = {}
+        for file in project.files:
+            shown = self.have(index.file(project.name, file.filename))
+            bodies[file.filename] = self.have(fetched(index, shown))
+        return bodies
+
+    def keys(self, prefix: str = "") -> Sequence[str]:
+        """Return the keys in the storage."""
+        return [key for key in self.have(contents(self.store)) if key.startswith(prefix)]
+
+    def told(self) -> list[str]:
+        """Return all names that any upstream was asked for."""
+        return [
+            name for each in (self.upstream, *self.upstreams.values()) for name in each.names_told
+        ]

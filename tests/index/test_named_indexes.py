@@ -1,0 +1,760 @@
+"""Named indexes: what each of them shows, what it stores where, and what no upstream hears."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, cast
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.signed_urls import Links
+from pypid.core.errors import (
+    BadRequest,
+    ChangedElsewhere,
+    Forbidden,
+    IndexInUse,
+    IndexNotEmpty,
+    NameTaken,
+    NameUsedUpstream,
+    NoSuchFile,
+    NoSuchIndex,
+    NoSuchProject,
+)
+from pypid.core.indexes import IndexDocument, IndexSettings, settings_of_values
+from pypid.core.model import LocalProject, Project, SignedUrl
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import NOBODY
+from pypid.core.records.documents import dump
+from pypid.core.tiering_rules import TieringRule
+from pypid.flow import BytesBody
+from pypid.index.local.tiering import Tierer
+from pypid.index.named_indexes import NamedIndexes
+from pypid.index.store.validity import Validity, is_valid, validity_of
+from pypid.index.views import UpstreamPermission
+from pypid.ports import Bucket
+from tests.distributions import wheel
+from tests.index.named import NamedCase, Only
+from tests.index.uploads import fetched, publishing, sent
+
+SPAM = project_name("spam")
+WHEEL = "spam-1.0-py3-none-any.whl"
+
+
+class StoringTests(NamedCase, SynchronousTestCase):
+    """Where the files of an index are."""
+
+    def test_files_are_stored_below_the_name_of_the_index(self) -> None:
+        """The default index keeps its layout, and does not show what others have."""
+        team = self.create("team")
+        self.publish(team, WHEEL, b"of the team")
+        self.assertEqual(self.files(team, "spam"), {WHEEL: b"of the team"})
+        self.refused(self.index("").project(SPAM), NoSuchProject)
+        self.publish(self.index(""), "eggs-1.0.tar.gz", b"of all")
+        own = [key for key in self.keys() if not key.startswith(".pypid/")]
+        self.assertTrue(own)
+        self.assertTrue(all(key.startswith("eggs/") for key in own), own)
+        self.assertIn(f".pypid/index/team/spam/{WHEEL}.record.json", self.keys())
+        self.assertIn(".pypid/index-names/spam/team", self.keys())
+
+    def test_a_restart_finds_all_files(self) -> None:
+        """With an index of the configuration, and with one of record, compared with the storage."""
+        self.publish(self.create("team"), WHEEL, b"of the team")
+        again = self.started(settings_of_values("other", {"bases": "team"}))
+        self.assertEqual(self.files(self.index("team", again), "spam"), {WHEEL: b"of the team"})
+        self.assertEqual(self.files(self.index("other", again), "spam"), {WHEEL: b"of the team"})
+
+    def test_before_the_comparison_an_index_is_looked_up_in_the_storage(self) -> None:
+        """Unknown is not absent."""
+        self.publish(self.create("team"), WHEEL, b"of the team")
+        again = self.started(compared=False)
+        self.assertEqual(self.files(self.index("team", again), "spam"), {WHEEL: b"of the team"})
+
+    def test_a_comparison_of_one_index_proves_nothing_of_the_others(self) -> None:
+        """`pypid storage tier` compares the default index alone, before all were compared."""
+        self.publish(self.create("team"), WHEEL, b"of the team")
+        again = self.started(compared=False)
+        rule = TieringRule(timedelta(days=9), 0, "GLACIER_IR")
+        self.have(Tierer(self.index("", again).context, cast(Bucket, None)).tier(rule))
+        self.assertEqual(self.files(self.index("team", again), "spam"), {WHEEL: b"of the team"})
+        self.refused(self.index("", again).project(SPAM), NoSuchProject)
+        self.assertEqual(self.told(), [])
+
+    def test_yanks_and_deletes_stay_in_the_index(self) -> None:
+        """The same file name in another index is another file."""
+        team, other = self.create("team"), self.create("other")
+        self.publish(team, WHEEL, b"of the team")
+        self.publish(other, WHEEL, b"of others")
+        self.have(team.yank(SPAM, [WHEEL], "broken"))
+        self.assertIsNone(self.have(other.project(SPAM)).files[0].yanked)
+        self.have(team.delete(SPAM, [WHEEL], "alice"))
+        self.assertEqual(self.files(other, "spam"), {WHEEL: b"of others"})
+        self.assertEqual(self.have(team.project(SPAM)).files, ())
+
+
+class ValidityTests(NamedCase, SynchronousTestCase):
+    """How long a recorded response of the default index is valid."""
+
+    only: ClassVar[Only] = {"cu128": ("torch",)}
+
+    def validity(self, name: str) -> Validity | None:
+        """Return the validity of the page of a project, which was just made."""
+        default = self.index("")
+        with contextlib.suppress(AssertionError):
+            self.files(default, name)
+        return validity_of(default, cast(MemoryCatalog, default.catalog), project_name(name))
+
+    def test_a_private_name_ends_the_validity_of_a_page_with_upstream_files(self) -> None:
+        """An administrator has taken the name for an index."""
+        glance = cast(MemoryCatalog, self.index("").catalog)
+        before = self.validity("numpy")
+        assert before is not None
+        self.assertTrue(is_valid(glance, before))
+        self.publish(self.create("team"), "numpy-9.0.tar.gz")
+        self.assertFalse(is_valid(glance, before))
+        after = self.validity("numpy")
+        self.assertFalse(after is not None and after.shows_upstream)
+
+    def test_nothing_is_recorded_that_several_layers_make(self) -> None:
+        """Projects of named upstreams, and of names that an index mixes with upstream files."""
+        self.assertIsNone(self.validity("torch"))
+        self.publish(self.create("team", allow_mixed="ham"), "ham-1.0.tar.gz")
+        self.assertIsNone(self.validity("ham"))
+        self.assertIsNone(
+            validity_of(self.index("team"), cast(MemoryCatalog, self.index("").catalog), SPAM)
+        )
+        self.assertIsNotNone(self.validity("numpy"))
+
+
+class MaintenanceTests(NamedCase, SynchronousTestCase):
+    """Checks and repairs of the whole storage."""
+
+    only: ClassVar[Only] = {"cu128": ("torch",)}
+
+    def test_check_and_rebuild_know_the_files_of_all_indexes(self) -> None:
+        """Whole files are no findings; a lost record is one of the index, and a rebuild publishes
+        the file there again.
+        """
+        team, default = self.create("team"), self.index("")
+        self.publish(team, WHEEL, wheel())
+        self.publish(default, "eggs-1.0.tar.gz")
+        self.files(team, "torch")
+        self.files(team, "numpy")
+        report = self.have(default.check(hashes=True, sweep=True))
+        self.assertEqual(report.findings, ())
+        self.assertEqual((report.files, report.kept), (2, 2))
+        record = f".pypid/index/team/spam/{WHEEL}.record.json"
+        self.have(self.store.delete(record))
+        self.clock.advance(3 * 86400)
+        again = self.started()
+        default = self.index("", again)
+        [finding, *_] = self.have(default.check()).findings
+        self.assertTrue(finding.key.startswith(".pypid/index/team/spam/"), finding)
+        self.assertIn(record.removesuffix(".record.json"), self.keys())
+        self.have(default.rebuild("admin"))
+        self.assertNotIn("spam/", " ".join(key[:5] for key in self.keys()))
+        self.assertIn(record, self.keys())
+
+    def test_a_file_of_an_index_is_no_stray_of_the_default_one(self) -> None:
+        """A check of the default index never sweeps, and a rebuild never adopts what others
+        have.
+        """
+        self.publish(self.create("team"), WHEEL)
+        self.have(self.store.delete(".pypid/indexes/team.json"))
+        before = self.keys()
+        default = self.index("", self.started())
+        self.have(default.check(sweep=True))
+        self.have(default.rebuild("admin"))
+        self.assertEqual(set(before) - set(self.keys()), set())
+        self.assertFalse([key for key in self.keys() if key.startswith("spam/")])
+
+    def test_files_without_an_index_are_found(self) -> None:
+        """The check names the index once, and what deletes the files. Private names without files
+        are found, too; neither the files of an index nor the traces of deleted files are.
+        """
+        for name in ("team", "other"):
+            self.publish(self.create(name), WHEEL)
+            self.publish(self.index(name), "spam-2.0.tar.gz")
+        self.assertEqual(self.have(self.index("").check()).findings, ())
+        self.have(self.store.delete(".pypid/indexes/team.json"))
+        self.have(self.store.write(".pypid/index-names/eggs/gone", BytesBody(b"")))
+        indexes = self.started()
+        before = self.keys()
+        found = self.have(self.index("", indexes).check(sweep=True)).findings
+        keys = [finding.key for finding in found]
+        self.assertEqual(keys, [".pypid/index/gone/", ".pypid/index/team/"])
+        self.assertIn("pypid index delete team --force", found[1].advice)
+        self.assertEqual(self.keys(), before)
+        for name in ("gone", "team"):
+            self.have(indexes.delete(name, force=True))
+        self.assertEqual(self.have(self.index("", indexes).check()).findings, ())
+        other = self.index("other", indexes)
+        self.have(other.delete(project_name("spam"), [WHEEL, "spam-2.0.tar.gz"], "carol"))
+        for key in (".pypid/indexes/other.json", ".pypid/index-names/spam/other"):
+            self.have(self.store.delete(key))
+        self.assertTrue(self.keys(".pypid/index/other/"))
+        self.assertEqual(self.have(self.index("", self.started()).check()).findings, ())
+
+
+class SigningBlobs(MemoryBlobs):
+    """A store with signed URLs, which contain the key."""
+
+    async def link(
+        self, key: str, lifetime: timedelta, filename: str | None = None
+    ) -> SignedUrl | None:
+        return SignedUrl(f"https://bucket.example/{key}", datetime(2030, 1, 1, tzinfo=UTC))
+
+
+class LinkTests(NamedCase, SynchronousTestCase):
+    """Signed URLs of a bucket."""
+
+    only: ClassVar[Only] = {"cu128": ("torch",)}
+
+    def test_links_lead_to_the_bytes_of_the_index_that_has_them(self) -> None:
+        """For own, inherited and cached files of any layer; two files of one name have two URLs."""
+        self.store = SigningBlobs(self.world.now)
+        self.links = Links(self.store, self.world, timedelta(days=1), timedelta(minutes=5))
+        self.indexes = self.started()
+        base, team = self.create("base"), self.create("team", bases="base default")
+        self.publish(base, WHEEL, b"of the base")
+        self.publish(team, "eggs-1.0.tar.gz")
+        self.publish(self.index(""), "eggs-1.0.tar.gz")
+        self.files(team, "torch")
+        for index, name, place in (
+            (team, "spam", f".pypid/index/base/spam/{WHEEL}"),
+            (base, "spam", f".pypid/index/base/spam/{WHEEL}"),
+            (team, "eggs", ".pypid/index/team/eggs/eggs-1.0.tar.gz"),
+            (self.index(""), "eggs", "eggs/eggs-1.0.tar.gz"),
+            (team, "torch", ".pypid/upstream/cu128/.kept/torch/torch-1.0.tar.gz"),
+        ):
+            [file] = self.have(index.project(project_name(name))).files
+            link = self.have(index.link(file))
+            assert link is not None
+            self.assertEqual(link.url, f"https://bucket.example/{place}")
+
+
+class InheritingTests(NamedCase, SynchronousTestCase):
+    """What an index shows of its bases."""
+
+    only: ClassVar[Only] = {"cu128": ("torch", "nvidia-*")}
+
+    def test_the_first_layer_that_has_a_project_hides_the_others(self) -> None:
+        """In the order of the bases, with the upstream last."""
+        default, staging = self.index(""), self.create("staging")
+        team = self.create("team", bases="staging default")
+        self.publish(default, "spam-0.9.tar.gz", b"default")
+        self.assertEqual(self.files(team, "spam"), {"spam-0.9.tar.gz": b"default"})
+        self.publish(staging, "spam-1.0.tar.gz", b"staging")
+        self.assertEqual(self.files(team, "spam"), {"spam-1.0.tar.gz": b"staging"})
+        self.publish(team, "spam-1.1.tar.gz", b"team")
+        self.assertEqual(self.files(team, "spam"), {"spam-1.1.tar.gz": b"team"})
+        self.assertEqual(self.files(staging, "spam"), {"spam-1.0.tar.gz": b"staging"})
+        self.assertEqual(self.files(team, "numpy"), self.files(default, "numpy"))
+
+    def test_a_project_in_two_bases_comes_from_the_first(self) -> None:
+        """Bases are tried in the order in which they are named."""
+        one, two = self.create("one"), self.create("two")
+        self.publish(one, "spam-1.0.tar.gz", b"one")
+        self.publish(two, "spam-2.0.tar.gz", b"two")
+        self.assertEqual(self.files(self.create("a", bases="one two"), "spam").popitem()[1], b"one")
+        self.assertEqual(self.files(self.create("b", bases="two one"), "spam").popitem()[1], b"two")
+
+    def test_an_index_without_bases_shows_its_own_projects_only(self) -> None:
+        """Nothing is asked upstream for it."""
+        alone = self.create("alone", bases="none")
+        self.publish(self.index(""), WHEEL)
+        self.refused(alone.project(SPAM), NoSuchProject)
+        self.refused(alone.project(project_name("numpy")), NoSuchProject)
+        self.assertEqual(self.told(), [])
+
+    def test_mixed_projects_show_the_files_of_all_layers(self) -> None:
+        """A file name that the index has hides that of a base."""
+        default, team = self.index(""), self.create("team", allow_mixed="spam")
+        self.publish(default, "spam-1.0.tar.gz", b"old")
+        self.publish(default, "spam-1.1.tar.gz", b"default")
+        self.publish(team, "spam-1.0.tar.gz", b"new")
+        self.assertEqual(
+            self.files(team, "spam"), {"spam-1.0.tar.gz": b"new", "spam-1.1.tar.gz": b"default"}
+        )
+
+    def test_merged_projects_show_the_local_files_of_all_bases(self) -> None:
+        """Those of the first base win, and upstream's are not added."""
+        low = self.create("low", bases="default")
+        other = self.create("other", bases="public")
+        team = self.create("team", bases="low other", merge="*")
+        self.publish(low, "spam-1.0.tar.gz", b"low")
+        self.publish(other, "spam-1.0.tar.gz", b"other")
+        self.publish(other, "spam-1.1.tar.gz", b"other")
+        expected = {"spam-1.0.tar.gz": b"low", "spam-1.1.tar.gz": b"other"}
+        self.assertEqual(self.files(team, "spam"), expected)
+        self.publish(team, "spam-1.0.tar.gz", b"team")
+        above = self.create("above", bases="team")
+        for index in (team, above):
+            self.assertEqual(
+                self.files(index, "spam"),
+                {"spam-1.0.tar.gz": b"team", "spam-1.1.tar.gz": b"other"},
+            )
+        self.assertEqual(self.told(), [])
+        self.have(team.project(project_name("numpy")))
+        self.assertEqual(self.told(), ["numpy"])
+
+    def test_blocks_apply_to_merged_files(self) -> None:
+        """A blocked version of a base is not shown, and cannot be downloaded."""
+        low = self.create("low", bases="none")
+        team = self.create("team", bases="low", merge="spam", block="spam<1.1")
+        self.publish(team, "spam-1.1.tar.gz", b"team")
+        self.publish(low, "spam-1.0.tar.gz", b"low")
+        self.publish(low, "spam-1.2.tar.gz", b"low")
+        self.assertEqual(list(self.files(team, "spam")), ["spam-1.1.tar.gz", "spam-1.2.tar.gz"])
+        self.refused(team.file(SPAM, "spam-1.0.tar.gz"), NoSuchFile)
+
+    def test_allow_and_deny_hide_inherited_projects_only(self) -> None:
+        """Own projects of a denied name are shown."""
+        team = self.create("team", allow="spam eggs", deny="eggs")
+        self.publish(self.index(""), WHEEL)
+        self.publish(self.index(""), "eggs-1.0.tar.gz")
+        self.assertEqual(list(self.files(team, "spam")), [WHEEL])
+        self.refused(team.project(project_name("eggs")), NoSuchProject)
+        self.refused(team.project(project_name("numpy")), NoSuchProject)
+        self.publish(team, "eggs-2.0.tar.gz")
+        self.assertEqual(list(self.files(team, "eggs")), ["eggs-2.0.tar.gz"])
+
+    def test_a_cooldown_of_the_index_hides_young_upstream_files_there(self) -> None:
+        """Page and file agree, and time alone shows the file; local files never wait."""
+        default, slow = self.index(""), self.create("slow", cooldown="3d numpy=0")
+        self.publish(default, WHEEL)
+        name, filename = project_name("requests"), "requests-1.0.tar.gz"
+        self.assertEqual(list(self.files(default, name)), [filename])
+        self.assertEqual(self.files(slow, name), {})
+        self.refused(slow.file(name, filename), NoSuchFile)
+        self.assertEqual(list(self.files(slow, "numpy")), ["numpy-1.0.tar.gz"])
+        self.assertEqual(list(self.files(slow, "spam")), [WHEEL])
+        edition = self.have(slow.view(name)).edition
+        self.clock.advance(3 * 86400 + 1)
+        self.assertEqual(list(self.files(slow, name)), [filename])
+        self.assertNotEqual(self.have(slow.view(name)).edition, edition)
+
+    def test_a_block_of_the_index_hides_inherited_versions_there(self) -> None:
+        """Upstream and local ones, on the page and for downloads; its own files stay."""
+        default, team = self.index(""), self.create("team", block="numpy<2 spam>=2", deny="evil")
+        self.publish(default, "spam-1.0.tar.gz")
+        self.publish(default, "spam-2.0.tar.gz")
+        self.assertEqual(self.files(team, "numpy"), {})
+        self.refused(team.file(project_name("numpy"), "numpy-1.0.tar.gz"), NoSuchFile)
+        self.assertEqual(list(self.files(default, "numpy")), ["numpy-1.0.tar.gz"])
+        self.assertEqual(list(self.files(team, "spam")), ["spam-1.0.tar.gz"])
+        permission = UpstreamPermission(before=self.world.now() + timedelta(hours=1))
+        self.refused(team.file(SPAM, "spam-2.0.tar.gz", permission), NoSuchFile)
+        self.publish(team, "spam-2.0.tar.gz")
+        self.assertEqual(list(self.files(team, "spam")), ["spam-2.0.tar.gz"])
+
+    def test_upstreams_answer_for_their_patterns_alone(self) -> None:
+        """In the default index, and in one that chooses; where none is chosen for a name, none is
+        asked.
+        """
+        self.files(self.index(""), "torch")
+        self.assertEqual(
+            (self.upstream.names_told, self.upstreams["cu128"].names_told), ([], ["torch"])
+        )
+        plain = self.create("plain", upstreams="public")
+        self.files(plain, "torch")
+        self.assertEqual(self.upstream.names_told, ["torch"])
+        gpu = self.create("gpu", bases="plain", upstreams="cu128")
+        self.files(gpu, "nvidia-cublas")
+        self.assertEqual(self.upstreams["cu128"].names_told, ["torch", "nvidia-cublas"])
+        self.refused(gpu.project(project_name("numpy")), NoSuchProject)
+        self.assertEqual(self.upstream.names_told, ["torch"])
+
+    def test_files_of_an_upstream_are_cached_once_in_its_own_part(self) -> None:
+        """Whatever index a client asks; and they are served from there."""
+        one, two = self.create("one"), self.create("two", bases="public")
+        for index in (one, two, self.index("")):
+            self.assertEqual(list(self.files(index, "torch")), ["torch-1.0.tar.gz"])
+        self.assertEqual(len(self.upstreams["cu128"].fetched), 1)
+        self.assertTrue(self.keys(".pypid/upstream/cu128/.kept/torch/"))
+        self.files(one, "numpy")
+        self.files(two, "numpy")
+        self.assertEqual(len(self.upstream.fetched), 1)
+
+    def test_as_of_files_come_from_the_index_that_has_them(self) -> None:
+        """A file of the same name in the default index is another one."""
+        base, team = self.create("base"), self.create("team", bases="base default")
+        default = self.index("")
+        self.publish(default, WHEEL, b"of the default index")
+        self.publish(base, WHEEL, b"of the base")
+        self.clock.advance(3600)
+        self.publish(base, "spam-2.0.tar.gz")
+        permission = UpstreamPermission(before=self.world.now())
+        for index, data in (
+            (team, b"of the base"),
+            (base, b"of the base"),
+            (default, b"of the default index"),
+        ):
+            found = self.have(index.history.project(SPAM, permission))
+            names = [file.filename for file in found.state.project.files]
+            self.assertEqual(names, [WHEEL], index.name)
+            file = self.have(index.file(SPAM, WHEEL, permission))
+            self.assertEqual(self.have(fetched(index, file)), data)
+        self.refused(base.file(SPAM, "spam-2.0.tar.gz", permission), NoSuchFile)
+
+    def test_the_base_public_has_no_local_projects_of_the_default_index(self) -> None:
+        """And their names are not asked upstream either."""
+        public = self.create("team", bases="public")
+        self.publish(self.index(""), WHEEL)
+        self.refused(public.project(SPAM), NoSuchProject)
+        self.assertEqual(self.told(), [])
+
+    def test_who_may_not_read_a_project_in_its_layer_gets_nothing_of_it(self) -> None:
+        """The search does not go on to the layers below, which might have a project of this
+        name.
+        """
+        base, team = self.create("base"), self.create("team", bases="base default")
+        self.publish(base, WHEEL, b"secret")
+        asked = []
+
+        def may_read(index: str, name: ProjectName) -> None:
+            asked.append((index, name))
+            if index == "base":
+                raise Forbidden("bob", "read", name)
+
+        permission = UpstreamPermission(may_read=may_read)
+        above = self.create("above", bases="team default")
+        for index in (team, above):
+            self.refused(index.project(SPAM, permission), NoSuchProject)
+            self.refused(index.file(SPAM, WHEEL, permission), NoSuchFile)
+        asked.clear()
+        self.have(team.project(project_name("numpy"), permission))
+        self.assertEqual(asked, [("", "numpy")])
+        self.assertEqual(self.told(), ["numpy"])
+
+    def test_mixed_files_of_a_base_that_one_may_not_read_stay_hidden(self) -> None:
+        """The rights of a base also count where its page adds the files of its own bases."""
+        low = self.create("low", bases="none")
+        base = self.create("base", bases="low", allow_mixed="spam")
+        team = self.create("team", bases="base")
+        self.publish(low, "spam-2.0-py3-none-any.whl")
+        self.publish(base, WHEEL, b"secret")
+
+        def may_read(index: str, name: ProjectName) -> None:
+            if index == "base":
+                raise Forbidden("bob", "read", name)
+
+        permission = UpstreamPermission(may_read=may_read)
+        self.assertEqual(len(self.have(team.project(SPAM)).files), 2)
+        above = self.create("above", bases="team")
+        for index in (team, above):
+            self.refused(index.project(SPAM, permission), NoSuchProject)
+            self.refused(index.file(SPAM, WHEEL, permission), NoSuchFile)
+
+    def test_merged_files_of_a_base_that_one_may_not_read_stay_hidden(self) -> None:
+        """The files of the other bases are shown. If there are none, there is no project, whatever
+        the upstream has.
+        """
+        low, base = self.create("low", bases="none"), self.create("base", bases="none")
+        team = self.create("team", bases="low base public", merge="*", allow_mixed="spam")
+        self.publish(base, WHEEL, b"secret")
+
+        def may_read(index: str, name: ProjectName) -> None:
+            if index == "base":
+                raise Forbidden("bob", "read", name)
+
+        permission = UpstreamPermission(may_read=may_read)
+        above = self.create("above", bases="team", merge="*")
+        for index in (team, above):
+            self.refused(index.project(SPAM, permission), NoSuchProject)
+        self.publish(low, "spam-2.0.tar.gz", b"low")
+        for index in (team, above):
+            project = self.have(index.project(SPAM, permission))
+            self.assertEqual([file.filename for file in project.files], ["spam-2.0.tar.gz"])
+            self.refused(index.file(SPAM, WHEEL, permission), NoSuchFile)
+            self.assertEqual(len(self.have(index.project(SPAM)).files), 2)
+
+
+class PrivateNameTests(NamedCase, SynchronousTestCase):
+    """No upstream hears a name that is local in any index."""
+
+    only: ClassVar[Only] = {"cu128": ("torch", "spam")}
+
+    def test_a_private_name_of_any_index_goes_to_no_upstream(self) -> None:
+        """Not through the default index, another index, or another upstream."""
+        self.publish(self.create("team"), WHEEL)
+        other = self.create("other", bases="public")
+        gpu = self.create("gpu", upstreams="cu128 public")
+        for index in (self.index(""), other, gpu):
+            self.refused(index.project(SPAM), NoSuchProject)
+            self.refused(index.file(SPAM, WHEEL), NoSuchFile)
+        self.assertEqual(self.told(), [])
+
+    def test_private_names_stay_private_over_a_restart(self) -> None:
+        """Before the comparison with the storage, and where the configuration no longer has the
+        index.
+        """
+        self.publish(self.create("team"), WHEEL)
+        for compared in (False, True):
+            indexes = self.started(compared=compared)
+            self.refused(self.index("", indexes).project(SPAM), NoSuchProject)
+        self.have(self.store.delete(".pypid/indexes/team.json"))
+        indexes = self.started()
+        self.assertIsNone(indexes.get("team"))
+        self.refused(self.index("", indexes).project(SPAM), NoSuchProject)
+        self.assertEqual(self.told(), [])
+
+    def test_a_released_name_may_go_upstream_again(self) -> None:
+        """After all files are deleted, and the name is released."""
+        team = self.create("team")
+        self.publish(team, WHEEL)
+        self.have(team.delete_project(SPAM, "alice"))
+        self.refused(self.index("").project(SPAM), NoSuchProject)
+        self.have(team.release_name(SPAM))
+        self.assertEqual(self.keys(".pypid/index-names/"), [])
+        self.have(self.index("").project(SPAM))
+        self.assertEqual(self.told(), ["spam"])
+
+    def test_mixed_names_of_an_index_may_go_upstream(self) -> None:
+        """`allow_mixed` of the index says so."""
+        self.publish(self.create("team", allow_mixed="spam"), WHEEL)
+        self.assertEqual(list(self.files(self.index("team"), "spam")), [WHEEL, "spam-1.0.tar.gz"])
+        self.assertEqual(set(self.told()), {"spam"})
+
+
+class TakingTests(NamedCase, SynchronousTestCase):
+    """Names that are used from upstream, and then published."""
+
+    only: ClassVar[Only] = {"cu128": ("torch",)}
+
+    def test_a_name_that_is_used_from_upstream_is_not_taken(self) -> None:
+        """Of the public index and of a named upstream, by a listing or by cached files."""
+        team, default = self.create("team"), self.index("")
+        self.files(default, "numpy")
+        self.files(default, "torch")
+        for name in ("numpy", "torch"):
+            self.refused(team.refuse_used_upstream(project_name(name)), NameUsedUpstream)
+            self.have(default.refuse_used_upstream(project_name(name)))
+
+    def test_other_names_may_be_published(self) -> None:
+        """Names that upstream does not have, that were never requested, and that are local in any
+        index.
+        """
+        team, other = self.create("team"), self.create("other")
+        self.upstream.has_not.add("spam")
+        self.refused(self.index("").project(SPAM), NoSuchProject)
+        for name in ("spam", "eggs"):
+            self.have(team.refuse_used_upstream(project_name(name)))
+        self.files(self.index(""), "ham")
+        self.publish(other, "ham-1.0.tar.gz")
+        self.have(team.refuse_used_upstream(project_name("ham")))
+        self.publish(self.index(""), WHEEL)
+        self.have(team.refuse_used_upstream(SPAM))
+
+
+class ChangingTests(NamedCase, SynchronousTestCase):
+    """Creating, changing and deleting indexes."""
+
+    def test_bad_indexes_are_refused(self) -> None:
+        """Taken names, unknown bases, circles, and upstreams that do not exist."""
+        self.create("one")
+        two = settings_of_values("two", {"bases": "one"})
+        self.have(self.indexes.create(two))
+        create, change = self.indexes.create, self.indexes.set
+        self.refused(create(two), NameTaken)
+        for name, values in (
+            ("three", {"bases": "missing"}),
+            ("three", {"bases": "three"}),
+            ("three", {"upstreams": "cu128"}),
+        ):
+            self.refused(create(settings_of_values(name, values)), BadRequest)
+        self.refused(change(settings_of_values("one", {"bases": "two"})), BadRequest)
+        self.refused(change(settings_of_values("three", {})), NoSuchIndex)
+        self.assertEqual(sorted(self.indexes.settings), ["one", "two"])
+
+    def test_changes_apply_to_an_index_in_use(self) -> None:
+        """The next page is made by the new settings, which a restart finds."""
+        team = self.create("team")
+        self.publish(self.index(""), WHEEL)
+        self.assertEqual(list(self.files(team, "spam")), [WHEEL])
+        self.have(self.indexes.set(settings_of_values("team", {"deny": "spam"})))
+        self.refused(team.project(SPAM), NoSuchProject)
+        self.refused(self.index("team", self.started()).project(SPAM), NoSuchProject)
+
+    def test_a_change_of_settings_is_another_edition(self) -> None:
+        """Whatever was made of the views of an index is made again."""
+        team = self.create("team")
+        before = self.have(team.edition())
+        self.assertEqual(self.have(team.edition()), before)
+        self.have(self.indexes.set(settings_of_values("team", {"deny": "spam"})))
+        self.assertNotEqual(self.have(team.edition()), before)
+
+    def test_a_base_in_use_is_not_deleted(self) -> None:
+        """The index that has it as a base is named."""
+        self.create("base")
+        self.create("team", bases="base")
+        self.refused(self.indexes.delete("base"), IndexInUse)
+        self.have(self.indexes.delete("team"))
+        self.have(self.indexes.delete("base"))
+        self.refused(self.indexes.delete("base"), NoSuchIndex)
+        self.assertEqual(self.keys(".pypid/indexes/"), [])
+
+    def test_an_index_with_files_is_deleted_only_if_forced(self) -> None:
+        """Then all that it stored is gone, and its names are no longer private."""
+        team = self.create("team")
+        self.publish(team, WHEEL)
+        error = self.refused(self.indexes.delete("team"), IndexNotEmpty)
+        self.assertIn("--force", str(error))
+        self.assertEqual(list(self.files(team, "spam")), [WHEEL])
+        removed = self.have(self.indexes.delete("team", force=True))
+        self.assertEqual(removed, 3)
+        self.assertEqual(self.keys(".pypid/index"), [])
+        self.assertIsNone(self.indexes.get("team"))
+        self.have(self.index("").project(SPAM))
+        self.assertEqual(self.told(), ["spam"])
+        again = self.create("team", bases="none")
+        self.refused(again.project(SPAM), NoSuchProject)
+
+    def test_a_file_that_is_published_during_a_deletion_stays(self) -> None:
+        """The deletion is refused then, unless it is forced."""
+        team = self.create("team")
+        folder = self.indexes._folder
+        assert folder is not None
+        delete = type(folder).delete
+
+        async def published_meanwhile(its_folder: Any, name: str) -> None:
+            await publishing(team, sent(b"bytes", WHEEL))
+            await delete(its_folder, name)
+
+        self.patch(type(folder), "delete", published_meanwhile)
+        self.refused(self.indexes.delete("team"), IndexNotEmpty)
+        self.assertEqual(list(self.files(self.index("team"), "spam")), [WHEEL])
+        self.assertEqual(list(self.files(self.index("team", self.started()), "spam")), [WHEEL])
+
+    def test_what_is_stored_elsewhere_for_an_index_is_removed_with_it(self) -> None:
+        """And again before an index of that name is created: the removal may have failed."""
+        cleaned: list[str] = []
+
+        async def clean(name: str) -> None:
+            cleaned.append(name)
+
+        self.indexes.on_removed(clean)
+        self.create("team")
+        self.assertEqual(cleaned, ["team"])
+        self.have(self.indexes.delete("team"))
+        self.assertEqual(cleaned, ["team", "team"])
+
+    def test_private_names_are_not_released_by_the_creation_of_an_index(self) -> None:
+        """Another node may have created the index, and a file is published to it now."""
+        self.have(self.indexes.names.mark(SPAM, "team"))
+        creating = self.indexes.create(IndexSettings(name="team"))
+        self.assertIn("delete team --force", str(self.refused(creating, IndexNotEmpty)))
+        self.assertEqual(self.have(self.indexes.names.names()), {SPAM})
+        self.have(self.indexes.delete("team", force=True))
+        self.create("team")
+        self.assertEqual(self.have(self.indexes.names.names()), set())
+
+    def with_listed_remnant(self) -> None:
+        """Delete an index of which the catalog still lists a project: as after a crash before the
+        next dump, or if another node listed a file late.
+        """
+        team = self.create("team")
+        self.publish(team, WHEEL)
+        listed = self.have(team.catalog.local.get(SPAM))
+        self.have(self.indexes.delete("team", force=True))
+        self.have(team.catalog.local.edit(SPAM, lambda _: cast(LocalProject, listed)))
+        self.assertEqual(self.have(self.indexes.names.names()), {SPAM})
+
+    def test_a_comparison_removes_projects_of_a_deleted_index(self) -> None:
+        """Otherwise their names stay private for ever."""
+        self.with_listed_remnant()
+        self.have(self.indexes.default.reconcile())
+        self.assertEqual(self.have(self.indexes.names.names()), frozenset())
+        self.have(self.indexes.default.project(SPAM))
+        self.assertEqual(self.told(), ["spam"])
+
+    def test_a_comparison_keeps_projects_whose_files_are_there(self) -> None:
+        """Another node has the index in its configuration, and reads the same catalog."""
+        team = self.create("team")
+        self.publish(team, WHEEL)
+        self.have(self.store.delete(".pypid/indexes/team.json"))
+        assert self.indexes.decisions is not None
+        self.have(self.indexes.decisions.refresh())
+        self.assertEqual(dict(self.indexes.settings), {})
+        self.have(self.indexes.default.reconcile())
+        self.assertIsInstance(self.have(team.catalog.local.get(SPAM)), Project)
+        self.assertEqual(self.have(self.indexes.names.names()), {SPAM})
+
+    def test_a_new_index_lists_nothing_of_a_former_one(self) -> None:
+        """With the same name."""
+        self.with_listed_remnant()
+        team = self.create("team", bases="")
+        self.assertEqual(self.have(team.catalog.local.summaries()), [])
+        self.refused(team.project(SPAM), NoSuchProject)
+
+    def test_an_index_with_traces_of_deleted_files_only_is_empty(self) -> None:
+        """They are removed with it."""
+        team = self.create("team")
+        self.publish(team, WHEEL)
+        self.have(team.delete_project(SPAM, "alice"))
+        self.have(self.indexes.delete("team"))
+        self.assertEqual(self.keys(".pypid/index"), [])
+
+    def test_names_without_projects_are_free_after_the_deletion(self) -> None:
+        """An upload or a promotion that was refused late leaves the mark of its project."""
+        self.create("team")
+        self.have(self.indexes.names.mark(SPAM, "team"))
+        self.have(self.indexes.delete("team"))
+        self.have(self.index("").project(SPAM))
+        self.assertEqual(self.keys(".pypid/index"), [])
+
+    def test_a_deletion_that_broke_off_is_finished(self) -> None:
+        """An index of that name is not created before: it would show files of the former one."""
+        self.publish(self.create("team"), WHEEL)
+        self.have(self.store.delete(".pypid/indexes/team.json"))
+        self.indexes = self.started()
+        self.refused(self.indexes.create(settings_of_values("team", {})), IndexNotEmpty)
+        self.refused(self.indexes.delete("team"), NoSuchIndex)
+        self.refused(self.index("").project(SPAM), NoSuchProject)
+        self.have(self.indexes.delete("team", force=True))
+        self.assertEqual(self.keys(".pypid/index"), [])
+        self.refused(self.indexes.delete("team", force=True), NoSuchIndex)
+        self.create("team")
+
+    def test_a_storage_with_the_layout_of_pypicloud_takes_no_indexes(self) -> None:
+        """The error says what to change."""
+        indexes = NamedIndexes(self.indexes.all)
+        error = self.refused(indexes.create(settings_of_values("team", {})), BadRequest)
+        self.assertIn("layout = pypid", str(error))
+
+    def test_an_index_whose_document_cannot_be_read_is_closed(self) -> None:
+        """A damaged document, one of a later version, one of another index, and one that could not
+        be read before either; an administrator sets the index again.
+        """
+        for data in (
+            b"{",
+            dump(IndexDocument(name="team", values={"wall": "yes"})),
+            dump(IndexDocument(name="other")),
+        ):
+            self.create("team", bases="default")
+            self.have(self.store.write(".pypid/indexes/team.json", BytesBody(data), replace=True))
+            for name in ("simple", "default"):
+                key = f".pypid/indexes/{name}.json"
+                self.have(self.store.write(key, BytesBody(data), replace=True))
+            indexes = self.started()
+            self.assertEqual(list(indexes.settings), ["team"])
+            settings = indexes.settings["team"]
+            self.assertEqual((settings.bases, settings.read), ((), NOBODY))
+            self.refused(self.index("team", indexes).project(project_name("numpy")), NoSuchProject)
+            self.have(indexes.set(settings_of_values("team", {})))
+            self.assertEqual(indexes.settings["team"].bases, ("default",))
+            self.have(indexes.delete("team"))
+            self.indexes = self.started()
+
+    def test_indexes_of_the_configuration_are_changed_there(self) -> None:
+        """The API refuses it."""
+        settings = settings_of_values("team", {})
+        indexes = self.started(settings)
+        for change in (indexes.create, indexes.set):
+            self.refused(change(settings), ChangedElsewhere)
+        self.refused(indexes.delete("team"), ChangedElsewhere)

@@ -1,0 +1,355 @@
+"""Named indexes of several nodes: what one publishes is private to all of them at once."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import ClassVar
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs.prefixed import PrefixedBlobs
+from pypid.catalog.engine import CatalogRow, RowKind
+from pypid.catalog.shared import SharedSettings, open
+from pypid.core.errors import Busy, NameTaken, NoSuchIndex, NoSuchProject, NotYetKnown
+from pypid.core.indexes import document_of, settings_of_values
+from pypid.core.model import Presence
+from pypid.core.packaging.names import project_name
+from pypid.core.records.documents import dump
+from pypid.core.records.layout import ObjectKind
+from pypid.flow import BytesBody, start
+from pypid.index.decisions import SETTLING
+from pypid.index.local.publish import PublishOutcome
+from pypid.index.named_indexes import NamedIndexes
+from pypid.index.private_names import MarkedBlobs
+from pypid.ports import Blobs
+from tests.catalog.engines import Place, PlacedEngine
+from tests.index.faulty_blobs import Gated
+from tests.index.named import NamedCase, Only
+from tests.index.uploads import fetched, publishing, sent
+
+SPAM = project_name("spam")
+WHEEL = "spam-1.0-py3-none-any.whl"
+
+
+class NodesCase(NamedCase, SynchronousTestCase):
+    """Each test with the nodes `here` and `there`, which share storage and catalog."""
+
+    only: ClassVar[Only] = {"cu128": ("torch", "spam")}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.place = Place()
+        self.here, self.there = self.node(), self.node()
+        self.create("team", self.here)
+        self.look(self.there)
+
+    def node(self, *, compared: bool = True) -> NamedIndexes:
+        """Return the indexes of a node that starts now."""
+        settings = SharedSettings("storage", timedelta(seconds=60))
+        engine = PlacedEngine(self.clock, self.place)
+        catalog = self.have(open(settings, engine, self.world))
+        self.addCleanup(lambda: self.have(catalog.close()))
+        return self.started(catalog=catalog, compared=compared)
+
+    def go(self, seconds: float) -> None:
+        """Let time pass, in small steps."""
+        for _ in range(round(seconds / 0.1)):
+            self.clock.advance(0.1)
+
+    def look(self, node: NamedIndexes) -> None:
+        """Have the node look for decisions of others."""
+        assert node.decisions is not None
+        self.have(node.decisions.look())
+
+
+class NodesTests(NodesCase):
+    """What one node publishes, changes and deletes."""
+
+    def test_what_one_node_publishes_is_private_on_the_other_at_once(self) -> None:
+        """In the default index, and in an index that has the upstream alone as a base."""
+        self.create("open", self.there, bases="public")
+        self.publish(self.index("team", self.here), WHEEL)
+        for index in ("", "open"):
+            self.refused(self.index(index, self.there).project(SPAM), NoSuchProject)
+        self.go(1.5)
+        self.assertEqual(list(self.files(self.index("team", self.there), "spam")), [WHEEL])
+        self.assertEqual(self.told(), [])
+
+    def test_a_node_that_has_not_compared_anything_knows_private_names(self) -> None:
+        """By the markers in the storage: unknown is not absent."""
+        self.publish(self.index("team", self.here), WHEEL)
+        new = self.node(compared=False)
+        self.refused(self.index("", new).project(SPAM), NoSuchProject)
+        self.assertEqual(list(self.files(self.index("team", new), "spam")), [WHEEL])
+        self.assertEqual(self.told(), [])
+
+    def test_a_marker_alone_proves_that_a_name_is_private(self) -> None:
+        """A node died after it wrote the marker, or its catalog could not be told: the name is
+        proven by the storage before it goes upstream.
+        """
+        there = self.index("", self.there)
+        self.assertIs(self.have(there.context.local_project(SPAM)), Presence.ABSENT)
+        self.have(self.here.names.mark(SPAM, "team"))
+        self.assertIs(self.have(there.context.ours_now(SPAM)), Presence.ELSEWHERE)
+        self.refused(there.project(SPAM), NoSuchProject)
+        self.assertEqual(self.told(), [])
+
+    def test_a_name_that_another_node_releases_is_free(self) -> None:
+        """Although this node has published it."""
+        team = self.index("team", self.here)
+        self.publish(team, WHEEL)
+        self.go(1.5)
+        there = self.index("team", self.there)
+        self.have(there.delete_project(SPAM, "alice"))
+        self.have(there.release_name(SPAM))
+        self.go(1.5)
+        self.have(self.index("", self.here).project(SPAM))
+        self.assertEqual(self.told(), ["spam"])
+
+    def test_lists_follow_what_other_nodes_publish_and_release(self) -> None:
+        """A cached project is in no list of any node while its name is private, and in all lists
+        after that.
+        """
+        project = self.have(self.index("", self.there).project(SPAM))
+        for file in project.files:
+            self.have(fetched(self.index("", self.there), file))
+        self.go(1.5)
+        nodes = (self.here, self.there)
+        self.assertEqual([self.stored(node) for node in nodes], [["spam"], ["spam"]])
+        team = self.index("team", self.here)
+        self.publish(team, WHEEL)
+        self.go(1.5)
+        self.assertEqual([self.stored(node) for node in nodes], [[], []])
+        self.assertEqual([self.stored(node, "team") for node in nodes], [["spam"], ["spam"]])
+        there = self.index("team", self.there)
+        self.have(there.delete_project(SPAM, "alice"))
+        self.have(there.release_name(SPAM))
+        self.go(1.5)
+        self.assertEqual([self.stored(node) for node in nodes], [["spam"], ["spam"]])
+
+    def stored(self, node: NamedIndexes, index: str = "") -> list[str]:
+        """Return the names in the list of the index, as this node has it."""
+        return [each.name for each in self.have(self.index(index, node).stored_names())]
+
+    def test_the_names_of_an_index_that_another_node_deletes_are_free(self) -> None:
+        """Although this node has published them, as in a stage that has ended."""
+        self.publish(self.index("team", self.here), WHEEL)
+        self.go(1.5)
+        self.assertEqual(self.have(self.here.names.names()), {SPAM})
+        self.have(self.there.delete("team", force=True))
+        self.go(1.5)
+        self.look(self.here)
+        self.assertEqual(self.have(self.here.names.names()), frozenset())
+        self.have(self.index("", self.here).project(SPAM))
+        self.assertEqual(self.told(), ["spam"])
+
+    def test_a_name_stays_private_until_its_index_was_removed(self) -> None:
+        """The node that deletes the index dies between the settings and the files."""
+        self.publish(self.index("team", self.here), WHEEL)
+        self.go(1.5)
+        self.have(self.store.delete(".pypid/indexes/team.json"))
+        self.have(self.here.decisions.refresh())  # type: ignore[union-attr]
+        self.refused(self.index("", self.here).project(SPAM), NoSuchProject)
+        self.assertEqual(self.have(self.here.names.names()), {SPAM})
+        self.have(self.there.decisions.refresh())  # type: ignore[union-attr]
+        self.have(self.there.delete("team", force=True))
+        self.go(1.5)
+        self.have(self.index("", self.here).project(SPAM))
+        self.assertEqual(self.told(), ["spam"])
+
+    def test_a_name_that_another_node_has_just_given_is_taken(self) -> None:
+        """Its files are not those of a former index, which a user is told to remove."""
+        self.publish(self.create("other", self.here), WHEEL)
+        self.refused(self.there.create(settings_of_values("other", {})), NameTaken)
+        self.assertTrue(self.keys(".pypid/index-names/spam/other"))
+
+    def test_an_index_of_another_node_is_known_within_its_time(self) -> None:
+        """Created and deleted."""
+        self.create("new", self.here)
+        self.assertIsNone(self.there.get("new"))
+        self.assertGreaterEqual(SETTLING, 0)
+        self.look(self.there)
+        self.assertIsNotNone(self.there.get("new"))
+        self.have(self.there.delete("new"))
+        self.look(self.here)
+        self.assertIsNone(self.here.get("new"))
+
+    def test_private_names_follow_changes_of_mixed_names(self) -> None:
+        """A change of another index computes nothing again, and changes nothing."""
+        self.publish(self.index("team", self.here), WHEEL)
+        self.go(1.5)
+        for mixed, private in (("", {SPAM}), ("spam", set()), ("", {SPAM})):
+            self.have(self.here.set(settings_of_values("team", {"allow_mixed": mixed})))
+            for name in (f"other{len(mixed)}", f"more{len(private)}"):
+                if name not in self.here.settings:
+                    self.create(name, self.here)
+                for node in (self.here, self.there):
+                    self.look(node)
+                    self.assertEqual(self.have(node.names.names()), private)
+
+    def test_settings_that_did_not_change_are_not_parsed_again(self) -> None:
+        """There may be thousands of stages, and each change is read on the reactor thread."""
+        self.create("new", self.here)
+        self.look(self.there)
+        before = dict(self.there.settings)
+        self.have(self.here.set(settings_of_values("new", {"read": "alice"})))
+        self.look(self.there)
+        self.assertIs(self.there.settings["team"], before["team"])
+        self.assertNotEqual(self.there.settings["new"], before["new"])
+
+    def test_changes_at_one_time_that_make_a_circle_end_no_search(self) -> None:
+        """Each node checks its change before it knows the other one. Both indexes show their own
+        projects then, and inherit nothing.
+        """
+        self.create("one", self.here)
+        self.create("two", self.here)
+        self.look(self.there)
+        self.publish(self.index("one", self.here), "ham-1.0.tar.gz")
+        self.have(self.here.set(settings_of_values("one", {"bases": "two"})))
+        two = settings_of_values("two", {"bases": "one"})
+        self.have(
+            self.store.write(
+                ".pypid/indexes/two.json", BytesBody(dump(document_of(two))), replace=True
+            )
+        )
+        for node in (self.here, self.there):
+            self.have(node.decisions.refresh())  # type: ignore[union-attr]
+            self.assertEqual({each.bases for each in node.settings.values()}, {(), ("default",)})
+            self.refused(self.index("one", node).project(SPAM), NoSuchProject)
+        self.assertEqual(list(self.files(self.index("one", self.here), "ham")), ["ham-1.0.tar.gz"])
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+    def test_a_base_that_another_node_has_deleted_is_not_skipped(self) -> None:
+        """Its projects would come from another layer."""
+        self.create("base", self.here)
+        self.create("user", self.here, bases="base default")
+        self.have(self.store.delete(".pypid/indexes/base.json"))
+        self.have(self.here.decisions.refresh())  # type: ignore[union-attr]
+        self.refused(self.index("user", self.here).project(SPAM), NotYetKnown)
+        self.assertEqual(self.told(), [])
+
+    def test_without_the_catalog_nothing_new_goes_upstream(self) -> None:
+        """A node that is cut off serves what it knows, and asks for no new name."""
+        self.publish(self.index("team", self.here), WHEEL)
+        self.files(self.index("", self.there), "numpy")
+        engine = self.index("", self.there).catalog.following.engine  # type: ignore[attr-defined]
+        engine.is_down = True
+        self.go(1.5)
+        there = self.index("", self.there)
+        self.refused(there.project(SPAM), NoSuchProject)
+        self.refused(there.project(project_name("eggs")), NotYetKnown)
+        self.assertEqual(list(self.files(there, "numpy")), ["numpy-1.0.tar.gz"])
+        self.assertEqual(self.told(), ["numpy"])
+
+
+class DeletionTests(NodesCase):
+    """A node deletes the index with all its files while another one, which does not know that yet,
+    publishes a file to it.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.publish(self.index("team", self.here), "spam-0.9.tar.gz")
+        self.go(1.5)
+        self.gated = Gated(self.store)
+
+    def uploading(self, *, overwrite: bool = False) -> Deferred[PublishOutcome]:
+        """Begin an upload through a third node, each step of which waits."""
+        index = evolve(self.index("team", self.there), blobs=self.marked(self.gated))
+        what = sent(b"other", "spam-0.9.tar.gz" if overwrite else WHEEL)
+        return start(publishing(index, what, overwrite=overwrite))
+
+    def marked(self, blobs: Blobs) -> MarkedBlobs:
+        """Return the part of the storage of the index team."""
+        part = PrefixedBlobs(blobs, ".pypid/index/team/")
+        return MarkedBlobs(part, self.there.names, "team")
+
+    def left(self) -> list[str]:
+        """Return what the storage and the catalog have of the index, except for the history of an
+        overwritten file, which makes no name local.
+        """
+        self.go(1.5)
+        self.have(self.there.decisions.look())  # type: ignore[union-attr]
+        keys = [key for key in self.keys() if not key.endswith(ObjectKind.HISTORY.value)]
+        found = [key for key in keys if "/index/team/" in key or key.endswith("/team")]
+        return found + [each.name for each in self.rows()]
+
+    def rows(self) -> list[CatalogRow]:
+        """Return the rows of local projects of named indexes."""
+        rows = self.place.rows.items()
+        return [row for (kind, _), row in rows if kind is RowKind.NAMED_LOCAL and row.line]
+
+    def ended(self, upload: Deferred[PublishOutcome]) -> list[Failure]:
+        """Let the upload run to its end; return its failure, if it fails."""
+        failures: list[Failure] = []
+        upload.addErrback(failures.append)
+        while not upload.called or upload.paused:
+            self.gated.all()
+            self.clock.advance(0.1)
+        return failures
+
+    def test_nothing_is_left_after_a_deletion_at_any_step_of_an_upload(self) -> None:
+        """The upload fails, or the deletion removes its file."""
+        for overwrite in (False, True):
+            outcomes = set[str]()
+            for steps in range(100):
+                self.setUp()
+                upload = self.uploading(overwrite=overwrite)
+                for _ in range(steps):
+                    if self.gated.waiting:
+                        self.gated.go()
+                is_over = not self.gated.waiting
+                self.have(self.here.delete("team", force=True))
+                failures = self.ended(upload)
+                for failure in failures:
+                    failure.trap(NoSuchIndex, Busy)
+                outcomes.add("refused" if failures else "published")
+                self.assertEqual(self.left(), [], (overwrite, steps))
+                self.have(self.index("", self.there).project(SPAM))
+                if is_over:
+                    break
+            self.assertEqual(outcomes, {"refused", "published"})
+
+    def test_a_name_stays_private_while_the_deletion_has_left_files(self) -> None:
+        """The node that deletes the index dies before it removes the files. An upload that fails
+        then leaves the name as it was.
+        """
+        outcomes = set[str]()
+        for steps in range(100):
+            self.setUp()
+            upload = self.uploading()
+            for _ in range(steps):
+                if self.gated.waiting:
+                    self.gated.go()
+            is_over = not self.gated.waiting
+            self.have(self.store.delete(".pypid/indexes/team.json"))
+            failures = self.ended(upload)
+            outcomes.add("refused" if failures else "published")
+            self.assertTrue(self.keys(".pypid/index-names/spam/team"), steps)
+            self.have(self.there.decisions.refresh())  # type: ignore[union-attr]
+            self.refused(self.index("", self.there).project(SPAM), NoSuchProject)
+            self.have(self.here.decisions.refresh())  # type: ignore[union-attr]
+            self.have(self.here.delete("team", force=True))
+            self.assertEqual(self.left(), [], steps)
+            if is_over:
+                break
+        self.assertEqual(outcomes, {"refused", "published"})
+
+    def test_upload_into_an_index_that_was_created_again(self) -> None:
+        """It may have other rights: the client has to try again."""
+        upload = self.uploading()
+        self.gated.go()
+        self.have(self.here.delete("team", force=True))
+        self.clock.advance(0.1)
+        again = evolve(settings_of_values("team", {}), created=self.world.now())
+        self.have(self.here.create(again))
+        [failure] = self.ended(upload)
+        failure.trap(Busy)
+        self.look(self.there)
+        self.assertEqual(self.keys(".pypid/index/team/"), [])

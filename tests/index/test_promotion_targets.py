@@ -1,0 +1,211 @@
+"""Promotions into an index that takes no files, that would hide them, or that is deleted
+meanwhile.
+"""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from hashlib import sha256
+
+from attrs import define, evolve
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs.memory import MemoryBlobs
+from pypid.core.errors import IndexExpired, NoSuchIndex, StageClosed
+from pypid.core.indexes import Publication
+from pypid.core.model import Blob
+from pypid.core.packaging.names import project_name
+from pypid.core.promotion_rules import ObstacleKind, PromotionRefused
+from pypid.core.records.documents import dump
+from pypid.core.records.layout import ObjectKind
+from pypid.core.records.promotions import (
+    OPEN_PROMOTIONS,
+    PromotionDocument,
+    open_promotion_key,
+)
+from pypid.core.stages import new_stage
+from pypid.flow import BytesBody, start
+from pypid.index.promotion_checks import Wanted
+from pypid.index.promotions import PromotionRecovery, Promotions
+from pypid.wiring.indexes import promotions_between
+from tests.index.named import NamedCase
+from tests.index.test_local_publishers import provenance_of
+from tests.index.test_stages import SlowUpload
+from tests.index.uploads import publishing, sent
+
+SPAM = project_name("spam")
+WHEEL, SDIST = "spam-1.0-py3-none-any.whl", "spam-1.0.tar.gz"
+EVIL, EGGS = "spam-1.0.zip", "eggs-2.0-py3-none-any.whl"
+WANTED = {SPAM: frozenset({WHEEL})}
+
+
+@define(eq=False)
+class WaitingDuplicates:
+    """Duplicates after the test let it."""
+
+    behind: MemoryBlobs
+    allowed: Deferred[None]
+
+    async def duplicate(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool = False,
+        tell: Callable[[int], object] | None = None,
+    ) -> Blob:
+        """As `Duplicating.duplicate`."""
+        if not self.allowed.called:
+            await self.allowed
+        return await self.behind.duplicate(source, target, replace=replace, tell=tell)
+
+
+class TargetCase(NamedCase, SynchronousTestCase):
+    """Each test with a release in the index staging, and the index team."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.behind = self.store = MemoryBlobs(self.world.now)
+        self.indexes = self.started()
+        self.allowed: Deferred[None] = Deferred()
+        self.promotions: Promotions = promotions_between(
+            self.indexes,
+            self.store,
+            WaitingDuplicates(self.behind, self.allowed),
+            PromotionRecovery(),
+        )
+        self.publish(self.create("staging"), WHEEL)
+        self.create("team")
+
+    def promoting(self, target: str, wanted: Wanted = WANTED) -> Deferred[PromotionDocument | None]:
+        """Begin to promote the release."""
+        source, part = map(self.promotions.log.part_of, ("staging", target))
+        assert source is not None
+        assert part is not None
+        return start(self.promotions.promote(source, part, wanted, "alice"))
+
+
+class TargetTests(TargetCase):
+    """Targets that expire, or are deleted."""
+
+    def test_an_index_that_has_expired_takes_nothing(self) -> None:
+        """As it takes no upload: it is going to be removed."""
+        team = self.indexes.settings["team"]
+        ended = self.world.now() - timedelta(seconds=1)
+        self.have(self.indexes.set(evolve(team, expires=ended.replace(microsecond=0))))
+        self.failureResultOf(self.promoting("team"), IndexExpired)
+
+    def test_a_stage_that_was_published_takes_nothing(self) -> None:
+        now = self.world.now()
+        stage = new_stage("stage-x", "default", "alice", now)
+        self.have(self.indexes.create(stage))
+        self.have(self.indexes.set(evolve(stage, publication=Publication(now, now, "id"))))
+        self.failureResultOf(self.promoting("stage-x"), StageClosed)
+
+    def test_a_target_that_is_deleted_meanwhile(self) -> None:
+        """The promotion is refused, and nothing of it is left."""
+        promotion = self.promoting("team")
+        self.assertNoResult(promotion)
+        deletion = start(self.indexes.delete("team", force=True))
+        self.allowed.callback(None)
+        self.failureResultOf(promotion, NoSuchIndex)
+        self.successResultOf(deletion)
+        for prefix in (".pypid/index/team/", ".pypid/index-names/spam/team", OPEN_PROMOTIONS):
+            self.assertEqual(self.keys(prefix), [])
+        self.create("team")
+
+    def test_a_target_that_is_deleted_by_another_process(self) -> None:
+        """The same, although the deletion waits for nothing here."""
+        other = self.started()
+        promotion = self.promoting("team")
+        self.have(other.delete("team", force=True))
+        self.have(self.indexes.decisions.refresh())  # type: ignore[union-attr]
+        self.allowed.callback(None)
+        self.failureResultOf(promotion, NoSuchIndex)
+        self.assertEqual(self.keys(".pypid/index/team/"), [])
+        self.assertEqual(self.keys(OPEN_PROMOTIONS), [])
+
+    def test_an_index_that_is_created_again_keeps_its_own_file(self) -> None:
+        """A promotion into the former index was committed, and its process died then."""
+        self.allowed.callback(None)
+        done = self.successResultOf(self.promoting("team"))
+        assert done is not None
+        self.have(self.indexes.delete("team", force=True))
+        team = self.create("team")
+        self.publish(team, WHEEL, b"other bytes")
+        self.have(self.store.write(open_promotion_key(done.id), BytesBody(dump(done))))
+        self.have(self.promotions.log.recover())
+        self.assertEqual(self.keys(OPEN_PROMOTIONS), [])
+        [file] = self.have(team.project(SPAM)).files
+        self.assertEqual(file.sha256, sha256(b"other bytes").hexdigest())
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+    def test_an_upload_into_an_index_that_is_deleted_meanwhile(self) -> None:
+        """The upload is refused, and nothing of it is left when the deletion has ended."""
+        slow = SlowUpload(sent(b"sdist", SDIST).upload, b"sdist", Deferred())
+        uploading = start(publishing(self.index("team"), slow))
+        deletion = start(self.indexes.delete("team", force=True))
+        slow.arrived.callback(None)
+        self.failureResultOf(uploading, NoSuchIndex)
+        self.successResultOf(deletion)
+        self.assertEqual(self.keys(".pypid/index/team/"), [])
+        self.assertEqual(self.keys(".pypid/index-names/spam/team"), [])
+
+
+class RequiredPublisherTests(TargetCase):
+    """An index that requires publishers, and a release of which one file has the right one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.allowed.callback(None)
+        for filename, by in ((SDIST, "acme/spam"), (EVIL, "eve/spam")):
+            upload = sent(filename.encode(), filename, provenance=provenance_of(by))
+            self.have(publishing(self.index("staging"), upload))
+        self.create("strict", require="spam=github:acme/*")
+
+    def refused_for(self, *filenames: str) -> dict[str, str]:
+        """The obstacles by file name; the storage stays as it was."""
+        before = self.keys()
+        promotion = self.promoting("strict", {SPAM: frozenset(filenames)})
+        refused = self.failureResultOf(promotion, PromotionRefused).value
+        assert isinstance(refused, PromotionRefused)
+        self.assertEqual(self.keys(), before)
+        self.assertEqual(
+            {obstacle.kind for obstacle in refused.obstacles}, {ObstacleKind.PUBLISHER}
+        )
+        return {obstacle.subject: obstacle.text for obstacle in refused.obstacles}
+
+    def test_file_that_the_index_would_hide(self) -> None:
+        """It is named with what it lacks, and keeps the others back."""
+        found = self.refused_for(WHEEL, SDIST, EVIL)
+        self.assertEqual(found.keys(), {WHEEL, EVIL})
+        self.assertIn("no verified attestation", found[WHEEL])
+        self.assertIn("by github:eve/spam", found[EVIL])
+        for text in found.values():
+            self.assertIn("`require` of the index 'strict' asks for github:acme/*", text)
+            self.assertIn("publish a version whose files have such attestations", text)
+
+    def test_promoted_file_is_listed(self) -> None:
+        """What the check lets pass is shown."""
+        self.assertIsNotNone(
+            self.successResultOf(self.promoting("strict", {SPAM: frozenset({SDIST})}))
+        )
+        self.assertEqual(self.files(self.index("strict"), "spam"), {SDIST: SDIST.encode()})
+
+    def test_damaged_provenance(self) -> None:
+        """A publisher that cannot be read is none."""
+        [key] = [each for each in self.keys() if each.endswith(SDIST + ObjectKind.PROVENANCE.value)]
+        self.have(self.store.write(key, BytesBody(b"{torn"), replace=True))
+        self.assertIn("no verified attestation", self.refused_for(SDIST)[SDIST])
+
+    def test_other_projects_and_indexes(self) -> None:
+        """Only the projects of the rule, in this index, are judged."""
+        self.publish(self.index("staging"), EGGS)
+        eggs = {project_name("eggs"): frozenset({EGGS})}
+        self.assertIsNotNone(self.successResultOf(self.promoting("strict", eggs)))
+        self.assertIsNotNone(self.successResultOf(self.promoting("team")))
