@@ -731,8 +731,10 @@ class SecurityTests(PackagesCase):
         """Its ``user`` is bob, its ``user2`` alice."""
         super().setUp()
         rules = rules_of(parse(SECURITY, filename="config.ini"))
-        self.assertEqual(rules.projects["spam"].write, Principals(groups=frozenset({"brotatos"})))
-        self.assertTrue(rules.projects["spam"].read.authenticated)
+        self.assertEqual(
+            rules.projects.names["spam"].write, Principals(groups=frozenset({"brotatos"}))
+        )
+        self.assertTrue(rules.projects.names["spam"].read.authenticated)
         # in this pypid nobody is in a group
         own = Grants(read=AUTHENTICATED, write=Principals(users=frozenset({"alice"})))
         self.pypid.app.rules = evolve(rules, projects={"spam": own})

@@ -22,6 +22,7 @@ from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.accounts.registration import AccountSettings
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.configuration.choices import Registration
+from pypid.core.packaging.globs import project_glob
 from pypid.core.packaging.names import project_name
 from pypid.testing.accounts import an_account
 from pypid.web.app.registry import Configured
@@ -813,6 +814,22 @@ class AclTests(PypicloudCase):
         have(self.people.accounts.add_group("devs"))
         have(self.people.accounts.join("devs", "carol"))
         have(self.people.accounts.grant(Right(SPAM, Whom.USER, "bob", True)))
+
+    def test_globs(self) -> None:
+        """pypicloud has no globs: the dump has the right of the most specific glob on each local
+        project, and the lists have no globs.
+        """
+        self.have_wheel("acme-data-core")
+        self.have_wheel("acme-web")
+        for text, user in (("acme-*", "bob"), ("acme-data-*", "carol"), ("sp*", "carol")):
+            have(self.people.accounts.grant(Right(project_glob(text), Whom.USER, user, True)))
+        taken = read_dump(self.sent("GET", "/admin/acl.json.gz").body)
+        self.assertEqual(taken.oddities, ())
+        found = {(right.project, right.name, right.write) for right in taken.dump.rights}
+        expected = {("acme-data-core", "carol", True), ("acme-web", "bob", True)}
+        self.assertEqual({each for each in found if each[0] != "spam"}, expected)
+        self.assertNotIn(("spam", "carol", True), found)  # it has rights of its own
+        self.assertNotIn("*", self.sent("GET", "/admin/user/carol/permissions").text)
 
     def test_download(self) -> None:
         """It holds everybody, of the file and of the database; who is disabled waits there. The

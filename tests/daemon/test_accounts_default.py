@@ -22,10 +22,10 @@ from twisted.trial.unittest import TestCase
 
 from pypid.access.passwords import hash_password
 from pypid.access.sql import schema
+from pypid.core.claims import Claims
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, Unauthenticated
 from pypid.core.permissions import Credential
-from pypid.core.policy import Claims
 from pypid.daemon.identities import Identities
 from pypid.daemon.state import where
 from pypid.daemon.stores import open_stores

@@ -14,17 +14,17 @@ from pypid.access.sql import current_accounts
 from pypid.access.sql.place import Server
 from pypid.core.accounts.entries import AuditEntry, Session
 from pypid.core.accounts.rights import Right, Whom
+from pypid.core.claims import EVERY_NAME, Claims
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, PeopleUnknown
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Rules
-from pypid.core.policy import EVERY_NAME, Claims
 from pypid.daemon.identities import Identities
 from pypid.daemon.other_nodes import OtherNodes
 from pypid.daemon.state import where
 from pypid.daemon.stores import open_stores
 from pypid.flow import World, start
-from pypid.flow.signals import Signals
+from pypid.flow.signals import Signal, Signals
 from pypid.jobs.backup.marker import Marker, write_marker
 from pypid.testing.worlds import world
 from pypid.web.app.app import App
@@ -81,6 +81,7 @@ class ReloadTests(TestCase):
     def app(self) -> App:
         """As much of one as is told."""
         app = App.__new__(App)
+        app.access_changed = Signal()
         app.rules, app.settings, app.closed = (
             Rules(),
             AppSettings(spool=self.folder, max_upload=1),

@@ -18,14 +18,14 @@ from twisted.trial.unittest import TestCase
 from pypid.access.sql.current_accounts import CONTACT
 from pypid.catalog.replica_follower import FRESH
 from pypid.catalog.shared import SharedSettings
+from pypid.core.claims import EVERY_NAME, Claims
 from pypid.core.errors import PeopleUnknown
 from pypid.core.permissions import Rules
-from pypid.core.policy import EVERY_NAME, Claims
 from pypid.daemon.shared_catalog import Sharing, follow, name_of_node
 from pypid.daemon.state import where
 from pypid.daemon.stores import open_stores
 from pypid.flow import start
-from pypid.flow.signals import Signals
+from pypid.flow.signals import Signal, Signals
 from pypid.jobs.leases import Shared
 from pypid.testing.worlds import world
 from pypid.web.app.app import App
@@ -48,6 +48,7 @@ class RightsTests(TestCase):
     def app(self) -> App:
         """As much of one as is told."""
         app = App.__new__(App)
+        app.access_changed = Signal()
         app.rules, app.closed = Rules(), None
         app.settings = AppSettings(spool=self.folder, max_upload=1)
         return app

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
@@ -20,20 +20,24 @@ from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.remote_dump import EVERY, RemoteDump
 from pypid.core.errors import CannotStart, StorageDown
 from pypid.core.model import Blob, Unfinished
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Credential, Identity
 from pypid.core.policy import Policy
-from pypid.core.records.layout import OF_RECORD, SNAPSHOT
+from pypid.core.records.layout import NAMED_SNAPSHOT, OF_RECORD, SNAPSHOT
 from pypid.flow import BytesBody, start
 from pypid.index import Index
+from pypid.index.named_indexes import NamedIndexes
 from pypid.jobs.backup.copies import Backup
 from pypid.jobs.leases import COMPARE
 from pypid.jobs.stateless_node import LAST_WORDS, STALE, StatelessNode
+from pypid.jobs.storage_lease import StorageLease
 from pypid.ports import Body
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting, contents
 from pypid.upstream.nothing import Nothing
 from tests.distributions import wheel
 from tests.index.faulty_blobs import Watched
+from tests.index.named import NamedCase
 
 ADMIN = f"{OF_RECORD}admin.json"
 HAM = "ham/ham-1.0-py3-none-any.whl"
@@ -293,6 +297,72 @@ class JobsTests(ThrowawayCase):
 
     def refuses(self, prefix: str = "") -> Any:
         raise StorageDown("it is away.")
+
+
+class NamedIndexesTests(NamedCase, SynchronousTestCase):
+    """The projects and files of named indexes in a bucket."""
+
+    def node(self, indexes: NamedIndexes, **more: Any) -> StatelessNode:
+        """Return a node that may write to the bucket, with a dump of the named indexes, which is
+        read.
+        """
+        catalog = cast(MemoryCatalog, indexes.default.catalog)
+        state = Path(self.mktemp())
+        state.mkdir()
+        place = self.store, NAMED_SNAPSHOT, "here", self.world, state
+        return StatelessNode(
+            evolve(indexes.default),
+            (RemoteDump(catalog.named_local, *place, optional=True),),
+            fill=False,
+            access=ClosedAccess(Anybody()),
+            close=self.close,
+            backup=Backup(self.store, state, "here", "x" * 40, self.world),
+            **more,
+        )
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def test_a_new_machine_reads_no_marked_project_of_a_named_index_again(self) -> None:
+        """The dump has a mark for each project that was published to, and a new machine sees in the
+        listing that nothing has changed since.
+        """
+        self.is_sole = lambda: True
+        indexes = self.started()
+        spam = project_name("spam")
+        team = self.create("team", indexes)
+        self.publish(team, "spam-1.0.tar.gz")
+        self.publish(indexes.default, "eggs-1.0.tar.gz")
+        lease = StorageLease(self.store, self.world, lambda: "one", "one")
+        node = self.node(indexes, lease=lease)
+        self.assertIsNone(self.have(team.catalog.local.mark(spam)))
+        node.startService()
+        self.have(node.prepare())
+        self.have(node.compared())
+        self.assertIsNotNone(self.have(team.catalog.local.mark(spam)))
+        self.have(node.end())
+        found = self.have(indexes.default.reconcile())
+        self.assertEqual((found.projects, found.read, found.changed), (2, 0, 0))
+
+    def test_files_that_other_tools_put_into_a_named_index_are_adopted_there(self) -> None:
+        """After they have rested; the log names what cannot be adopted once, with its key."""
+        logged: list[Any] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        team, default = self.create("team"), self.indexes.default
+        node = self.node(self.indexes)
+        for key, data in ((HAM, wheel("ham")), ("spam/spam-1.0-py3-none-any.whl", b"no wheel")):
+            whole = f".pypid/index/team/{key}"
+            self.have(self.store.write(whole, BytesBody(data)))
+        self.have(node.look_around())
+        self.assertEqual(self.have(team.own_stored_names()), ())
+        self.clock.advance(COMPARE * 2)
+        for _ in range(2):
+            self.have(node.look_around())
+        self.assertEqual([each.name for each in self.have(team.own_stored_names())], ["ham"])
+        self.assertEqual(self.have(default.own_stored_names()), ())
+        refused = [event["key"] for event in logged if "not restored" in event["log_format"]]
+        self.assertEqual(refused, [".pypid/index/team/spam/spam-1.0-py3-none-any.whl"])
 
 
 class EndTests(ThrowawayCase):

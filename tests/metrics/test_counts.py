@@ -307,6 +307,8 @@ class TableTests(SynchronousTestCase):
             "credential",
         }
         allowed |= {"kind", "state", "generation", "version", "python", "cache"}
+        allowed.add("upstream")  # a section of the configuration
+        allowed.add("index")  # shown to administrators and named users only: `web.api.metrics`
         self.assertLessEqual({label for family in TABLE for label in family.labels}, allowed)
 
 

@@ -14,9 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.advisories.database import FILE, AdvisoryDatabase
 from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.dump import CatalogDump
+from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, Missing
-from pypid.core.model import Span
+from pypid.core.model import Project, Span
+from pypid.core.packaging.names import project_name
 from pypid.daemon.state import where
 from pypid.flow import World, at_once, start
 from pypid.ports import Blobs, Body
@@ -59,6 +62,47 @@ class AdvisoryTests(SynchronousTestCase):
                     (Severity.WARNING, "they were last read at 2026-05-01 11:00 (UTC)"),
                 ],
             )
+
+
+class CatalogDumpTests(Awaiting, SynchronousTestCase):
+    """The dumps of a state folder."""
+
+    def test_dumps_of_named_indexes_are_checked_too(self) -> None:
+        """A damaged one is named, and so is one that cannot be read; a missing one is none of a
+        state folder without named indexes.
+        """
+        with TemporaryDirectory() as name:
+            config = Config(source=str(Path(name, "pypid.ini")))
+            paths = where(config, {})
+            now = datetime(2026, 5, 6, 12, tzinfo=UTC)
+
+            def found() -> list[tuple[Severity, str]]:
+                results = MachineChecks(config, paths, None, now).catalog_dump()
+                return [(each.severity, each.text) for each in results]
+
+            [(_, text)] = found()
+            self.assertIn("no catalog dump yet", text)
+            self.dump("spam", paths.snapshot)
+            [(level, text)] = found()
+            self.assertEqual(level, Severity.OK)
+            self.dump("team/spam", paths.named_snapshot)
+            self.assertEqual(found(), [(level, text)])
+            [shard] = paths.named_snapshot.glob("*.jsonl")
+            shard.write_text("{}")
+            [(level, text)] = found()
+            self.assertEqual(level, Severity.WARNING)
+            self.assertIn(f"1 files of the catalog dump in {paths.named_snapshot}", text)
+            paths.named_their_snapshot.mkdir()
+            (paths.named_their_snapshot / "manifest.json").write_text("no")
+            self.assertEqual(len(found()), 2)
+
+    def dump(self, name: str, folder: Path) -> None:
+        """Write a dump with one project."""
+        catalog = MemoryCatalog()
+        table = catalog.named_local if "/" in name else catalog.local
+        self.have(table.edit(name, lambda _: Project(name=project_name(name.rpartition("/")[2]))))
+        written = CatalogDump(table, str(folder), "here", world(Clock()))
+        self.have(written.write())
 
 
 class RunChecksTests(SynchronousTestCase):

@@ -9,12 +9,15 @@ from pathlib import Path
 
 from twisted.application.service import MultiService
 
+from pypid.core.errors import UpstreamDown
 from pypid.jobs.backup.records import LAST_BACKUP
 from pypid.metrics import families
 from pypid.metrics.worker_metrics import MetricsFolder
 from pypid.prefork.messages import ENDED, Siblings
 from pypid.wiring.metrics import EVERY, WINDOW, Measuring, all_metrics
 from tests.web.full_app import Pypid, WholeCase
+from tests.web.memory_upstream import Elsewhere
+from tests.web.named_upstream import with_upstream
 
 
 class MeasuringCase(WholeCase):
@@ -38,7 +41,7 @@ class MeasuringCase(WholeCase):
         site.counts = app.world.counts
         measuring = Measuring(
             app.world, app.index, site, app.condition, self.folder, self.siblings, self.state,
-            app.advisories,
+            app.advisories, app.indexes,
         )  # fmt: skip
         measuring.setServiceParent(daemon)  # type: ignore[no-untyped-call]
         daemon.startService()  # type: ignore[no-untyped-call]
@@ -47,6 +50,26 @@ class MeasuringCase(WholeCase):
     def value(self, family: families.Family, *labels: str) -> float:
         self.counts.taken()
         return self.counts.value(family, labels)
+
+
+class StageTests(MeasuringCase):
+    """A pypid with stages."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pypid = Pypid(Path(self.mktemp()), indexes=())
+        self.counts = self.pypid.world.counts
+        self.measured(self.pypid)
+
+    def test_stages_are_counted_by_state(self) -> None:
+        """An expired one is not open any more."""
+        for expires in ("1h", "2h"):
+            made = self.pypid.api("POST", "/api/stages", {"expires": expires}, user="alice")
+            self.assertEqual(made.status, 201, made)
+        self.assertEqual(self.value(families.STAGES, "open"), 2)
+        self.pypid.clock.advance(3600)
+        self.assertEqual(self.value(families.STAGES, "open"), 1)
+        self.assertEqual(self.value(families.STAGES, "expired"), 1)
 
 
 class LookTests(MeasuringCase):
@@ -91,6 +114,14 @@ class LookTests(MeasuringCase):
         self.assertEqual(self.value(families.PART_UP, "storage"), 0)
         self.assertEqual(self.value(families.UPSTREAM_UP), 1)
         self.assertEqual(self.value(families.THREADS_QUEUE), 0)
+
+    def test_named_upstreams(self) -> None:
+        """Each named upstream has a value of its own."""
+        gpu = with_upstream(self.pypid.index, "gpu", Elsewhere(), "torch*")
+        self.assertEqual(self.value(families.NAMED_UPSTREAM_UP, "gpu"), 1)
+        gpu.gate.breaker.failed(UpstreamDown("no answer", unreachable=True))
+        self.assertEqual(self.value(families.NAMED_UPSTREAM_UP, "gpu"), 0)
+        self.assertEqual(self.value(families.UPSTREAM_UP), 1)
 
     def test_end(self) -> None:
         """It ends with the daemon: nothing is left on the clock."""

@@ -30,6 +30,7 @@ from pypid.wiring.configuration import load_config
 from pypid.wiring.greeting import visible_output
 from pypid.wiring.platform import Platform, the_world
 from tests.access.sql.test_pypicloud_people import pypiclouds
+from tests.index.uploads import publishing, sent
 
 HASH = hash_password("secret")
 
@@ -185,10 +186,12 @@ class AssemblyTests(ServiceCase):
 
 
 class ReloadTests(ServiceCase):
-    def reload(self, daemon: Daemon) -> None:
+    def reload(self, daemon: Daemon) -> ReloadOutcome:
         """As SIGHUP does."""
         done: Deferred[ReloadOutcome] = daemon.reload()
-        self.successResultOf(done)
+        outcome = self.successResultOf(done)
+        assert isinstance(outcome, ReloadOutcome)
+        return outcome
 
     def test_reload(self) -> None:
         """Users and rules are those of the file, on both faces; what else changed is named; a bad
@@ -217,6 +220,49 @@ class ReloadTests(ServiceCase):
         self.reload(daemon)
         self.assertIn("unknown section", str(self.events[-1]["error"]))
         self.assertEqual([app.rules.read for app in apps], [AUTHENTICATED] * 2)
+
+    def test_named_indexes(self) -> None:
+        """Named indexes are those of the file after a reload. A section of an upstream waits for a
+        restart, and the indexes wait with it: they may choose it.
+        """
+        self.configure("[index:team]\nbases = none\nread = alice\n")
+        daemon, (public, _) = self.make_with_apps()
+        self.configure("[index:team]\nbases = none\nread = bob\n[index:other]\nbases = team\n")
+        self.assertEqual(self.reload(daemon).waiting, ())
+        self.assertEqual(set(public.indexes.settings), {"team", "other"})
+        read = public.indexes.settings["team"].read
+        assert read is not None
+        self.assertEqual(read.users, {"bob"})
+
+        upstream = "[upstream:cu128]\nurl = https://cu128.example/simple\nonly = torch\n"
+        self.configure(f"{upstream}[index:other]\nupstreams = cu128\n")
+        waiting = ("[upstream:cu128]", "[index:team]", "[index:other]")
+        self.assertEqual(self.reload(daemon).waiting, waiting)
+        self.assertEqual(set(public.indexes.settings), {"team", "other"})
+        self.configure()
+        self.reload(daemon)
+        self.assertEqual(set(public.indexes.settings), set())
+
+    def test_index_with_files(self) -> None:
+        """An index that is configured again shows the files that it had, not those of its bases."""
+        team = "[index:team]\nbases = default\n"
+        self.configure(team)
+        daemon, (public, _) = self.make_with_apps()
+        index = public.indexes.get("team")
+        assert index is not None
+        self.have(daemon.index.reconcile())
+        self.have(publishing(index, sent(b"of the team", "spam-1.0.tar.gz")))
+        self.configure()
+        self.reload(daemon)
+        daemon.state.release()
+        daemon, (public, _) = self.make_with_apps()
+        self.have(daemon.index.reconcile())
+        self.configure(team)
+        self.reload(daemon)
+        again = public.indexes.get("team")
+        assert again is not None
+        [file] = self.have(again.project(project_name("spam"))).files
+        self.assertEqual(file.filename, "spam-1.0.tar.gz")
 
     def test_told(self) -> None:
         """What an administrator is told is in force before and after a reload, on both faces, and
@@ -326,7 +372,7 @@ class ProcessTests(ServiceCase):
         self.assertEqual(set(self.handlers), {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         self.handlers[signal.SIGHUP](signal.SIGHUP, None)
         self.assertIn(
-            "[users], [groups], [projects], [access] and [issuer:*] were read again{later}",
+            "[users], [groups], [projects], [access], [issuer:*] and [index:*] were read again{later}",
             self.logged("info"),
         )
         self.handlers[signal.SIGTERM](signal.SIGTERM, None)

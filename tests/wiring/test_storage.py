@@ -12,13 +12,17 @@ from pathlib import Path
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.catalog.dump import CatalogDump
+from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.part_catalog import PartCatalog
 from pypid.core.configuration.parse import parse
 from pypid.core.errors import CannotStart
 from pypid.core.records.layout import Plan
 from pypid.daemon.state import where
 from pypid.testing import world
+from pypid.testing.catalog import SPAM, a_project, becomes
 from pypid.testing.worlds import Awaiting
-from pypid.wiring.storage import OpenedStorage, open_storage, plan_of
+from pypid.wiring.storage import OpenedStorage, may_create_folder, open_storage, plan_of
 
 
 class LayoutTests(Awaiting, SynchronousTestCase):
@@ -43,6 +47,24 @@ class LayoutTests(Awaiting, SynchronousTestCase):
             (f"{bucket}prepend_hash = yes", Plan(hashed=True)),
         ):
             self.assertEqual(plan_of(parse(f"[storage]\n{text}\n", filename="x").storage), plan)
+
+    def test_folder_with_named_indexes_only(self) -> None:
+        """A missing folder is not created where the dump lists files of named indexes: its disk is
+        not mounted.
+        """
+        folder = Path(self.mktemp()).absolute()
+        config = parse(f"[storage]\npath = {folder}\n", filename=str(folder.parent / "pypid.ini"))
+        paths = where(config, {})
+        catalog = MemoryCatalog()
+        for optional in (False, True):
+            table = catalog.named_local if optional else catalog.local
+            at = paths.named_snapshot if optional else paths.snapshot
+            dump = CatalogDump(table, str(at), "here", world(), optional=optional)
+            if optional:
+                local = PartCatalog(catalog, index="team").local
+                self.have(local.edit(SPAM, becomes(a_project(SPAM, "1"))))
+            self.have(dump.write())
+            self.assertEqual(may_create_folder(paths, folder, False), not optional)
 
     def test_other_layout(self) -> None:
         """A folder of ours that is laid out otherwise is refused, with what to do: its records

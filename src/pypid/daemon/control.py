@@ -12,13 +12,13 @@ import getpass
 import os
 import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from errno import EACCES, EPERM
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from socket import AF_UNIX, SHUT_RDWR, socket
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 from attrs import define, field, frozen
@@ -33,10 +33,13 @@ ANSWER_WITHIN = 24 * 3600.0
 
 
 class ControlRefused(PypidError):
-    """A refusal by the daemon, or no answer; `message` says what to do."""
+    """A refusal by the daemon, or no answer; `message` says what to do. `status` is the HTTP status
+    of a refusal, 0 without an answer.
+    """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, status: int = 0) -> None:
         self.message = message
+        self.status = status
 
     def text(self) -> str:
         return self.message
@@ -46,17 +49,67 @@ LINES = "application/x-ndjson"
 PAUSE = 1.0
 """Seconds between two requests of a series."""
 
+_PIECE = 1 << 20
+
 Tell = Callable[[Mapping[str, Any]], None]
 """A callback that receives events until the answer comes."""
 
 
 @frozen
-class ControlRequest:
-    """One request to the JSON API. With `tell` the answer comes in lines: `tell` gets them, and the
-    last is the answer.
+class FileForm:
+    """A form with a file, sent as multipart/form-data. `size` is the number of bytes that `file`
+    has.
+    """
 
-    `then` makes the next request out of the answer, sent `PAUSE` seconds later; None ends the
+    fields: Mapping[str, str]
+    filename: str
+    file: BinaryIO = field(eq=False, repr=False)
+    size: int
+    _boundary: str = field(factory=lambda: os.urandom(16).hex(), eq=False, init=False, repr=False)
+    """Random: no value can contain it."""
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the body."""
+        return f"multipart/form-data; boundary={self._boundary}"
+
+    @property
+    def length(self) -> int:
+        """The number of bytes of the body."""
+        return len(self._head) + self.size + len(self._end)
+
+    @property
+    def _head(self) -> bytes:
+        texts = [f'name="{name}"\r\n\r\n{value}\r\n' for name, value in self.fields.items()]
+        texts.append(f'name="content"; filename="{self.filename}"\r\n\r\n')
+        start = f"--{self._boundary}\r\nContent-Disposition: form-data; "
+        return "".join(start + text for text in texts).encode()
+
+    @property
+    def _end(self) -> bytes:
+        return f"\r\n--{self._boundary}--\r\n".encode()
+
+    def body(self) -> Iterator[bytes]:
+        """Yield the body. Raises `OSError` if the file has become shorter."""
+        yield self._head
+        rest = self.size
+        while rest:
+            piece = self.file.read(min(_PIECE, rest))
+            if not piece:
+                raise OSError(f"{self.filename} became shorter while it was read")
+            rest -= len(piece)
+            yield piece
+        yield self._end
+
+
+@frozen
+class ControlRequest:
+    """One request to the JSON API, with a `document` or a `form`. With `tell` the answer comes in
+    lines: `tell` gets them, and the last is the answer.
+
+    `then` makes the next request out of the answer, sent `pause` seconds later; None ends the
     series. `of_running`: the request is about a process, so none is started for it.
+    `takes_refusal`: a refusal (`ControlRefused` with a status) is the answer instead of an error.
     """
 
     method: str
@@ -67,6 +120,9 @@ class ControlRequest:
     of_running: bool = False
     accept: str = "application/json"
     """The media type of the answer, which is JSON."""
+    form: FileForm | None = None
+    pause: float = PAUSE
+    takes_refusal: bool = False
 
 
 @define
@@ -125,25 +181,33 @@ class Control:
                 f"{self.awake_within:g} s. Look into its log; if it hangs, start it again. Nothing "
                 "was done."
             ) from None
+        return self._answer(question)
+
+    def _answer(self, question: ControlRequest) -> Any:
         try:
             code, body = self._send(question, ANSWER_WITHIN)
         except (OSError, HTTPException):
             raise _ended() from None
         if code >= 400:
-            raise ControlRefused(_message(body))
+            refusal = ControlRefused(_message(body), code)
+            if question.takes_refusal:
+                return refusal
+            raise refusal
         if question.tell is not None:
             return _last(body)
         return msgspec.json.decode(body) if body else None
 
     def answers(self, question: ControlRequest) -> Any:
         """Return the last answer of a series of requests. Raises as `answer`."""
-        while True:
-            answer = self.answer(question)
-            following = None if question.then is None else question.then(answer)
+        answer = self.answer(question)
+        while question.then is not None:
+            following = question.then(answer)
             if following is None:
-                return answer
-            time.sleep(PAUSE)
+                break
+            time.sleep(following.pause)
             question = following
+            answer = self._answer(question) if question.pause == 0 else self.answer(question)
+        return answer
 
     def leave(self) -> None:
         """Abort: a caller that waits for an answer gets the error that pypid ended."""
@@ -160,7 +224,13 @@ class Control:
             "Authorization": "Basic " + b64encode(f"operator/{account()}:-".encode()).decode(),
             "Content-Type": "application/json",
         }
-        body = None if question.document is None else msgspec.json.encode(question.document)
+        body: bytes | Iterator[bytes] | None = None
+        if question.form is not None:
+            headers["Content-Type"] = question.form.content_type
+            headers["Content-Length"] = str(question.form.length)
+            body = question.form.body()
+        elif question.document is not None:
+            body = msgspec.json.encode(question.document)
         with closing(_Connection(self.path, within)) as connection:
             self._connection = connection
             connection.connect()

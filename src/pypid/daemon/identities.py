@@ -25,11 +25,12 @@ from pypid.access.sql.place import Server
 from pypid.access.sql.state import AccountsState
 from pypid.access.tokens import new_token
 from pypid.core.accounts.entries import AuditEntry
+from pypid.core.accounts.owners import owners_of
 from pypid.core.accounts.rights import Right
+from pypid.core.claims import EVERY_NAME, NO_NAMES, Claims
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import Busy, PeopleUnknown, PypidError, StorageDown
 from pypid.core.permissions import Rules
-from pypid.core.policy import EVERY_NAME, Claims
 from pypid.daemon.other_nodes import NoOtherNodes, OtherNodes
 from pypid.daemon.rules_in_force import (
     InForce,
@@ -46,9 +47,8 @@ from pypid.flow.periodic import PeriodicJobs
 from pypid.flow.reserve import REFILL
 from pypid.flow.signals import Provider, Signals
 from pypid.jobs.backup.accounts_marker import CHANGES
-from pypid.web.app.app import AccessState
 from pypid.web.app.auth_generation import FAR, LEASE, AuthGeneration
-from pypid.web.app.registry import Configured, Registry
+from pypid.web.app.registry import AccessState, Configured, Registry
 
 if TYPE_CHECKING:  # imported where they are configured
     from pypid.access.oidc.token_exchange import TrustedPublishing
@@ -113,11 +113,11 @@ class Identities(PeriodicJobs):
     """Set once an issuer is configured."""
     _registry: Registry | None = field(default=None, init=False, repr=False)
     _was_known: bool = field(default=True, init=False)
-    _in_force: InForce = field(
-        factory=lambda: InForce(Rules(), frozenset()), init=False, repr=False
+    _in_force: InForce = field(factory=lambda: InForce(Rules(), NO_NAMES), init=False, repr=False)
+    _made_of: tuple[object, object, object] = field(
+        default=(None, None, None), init=False, repr=False
     )
-    _made_of: tuple[object, object] = field(default=(None, None), init=False, repr=False)
-    """What the rules were made of: the configuration, and the rights of the database."""
+    """What the rules were made of: the configuration, the rights and owners of the database."""
     _configured: Configured = field(factory=Configured, init=False, repr=False)
     _hashing: DeferredSemaphore = field(
         factory=lambda: DeferredSemaphore(HASHING), init=False, repr=False
@@ -255,7 +255,7 @@ class Identities(PeriodicJobs):
 
     async def _accounts_changed(self, state: AccountsState) -> None:
         """Apply a change of the accounts database; it is in force once this has ended."""
-        if state.rights is not self._made_of[1]:
+        if state.rights is not self._made_of[1] or state.owners is not self._made_of[2]:
             await self._make_rules()
         self._configured = evolve(self._configured, accounts_log_in=self._accounts_log_in)
         self._announce()
@@ -272,17 +272,22 @@ class Identities(PeriodicJobs):
         """
         current = self.stores.accounts.current
         made: tuple[Config, Sequence[Right]] | None = None
+        found, known = self._in_force, self._made_of
         while (
             made is None or made[0] is not self.config or made[1] is not current.known.rights
         ):  # changed meanwhile
             config, rights = made = self.config, current.known.rights
+            if config is known[0] and rights is known[1]:
+                continue
             many = len(rights) + len(config.projects) > MANY
             found = (
                 await self.world.thinking(in_force, config, rights)
                 if many
                 else in_force(config, rights)
             )
-        self._in_force, self._made_of = found, made
+        owners = current.known.owners
+        self._in_force = evolve(found, rules=evolve(found.rules, owners=owners_of(owners)))
+        self._made_of = *made, owners
 
     def _announce(self) -> None:
         """Put the rules in force, and drop all identities that were cached before."""

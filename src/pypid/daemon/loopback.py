@@ -86,7 +86,7 @@ class Loopback:
         password = app.world.random(24).hex()
         folder = Path(await blocking(mkdtemp, None, COLLECTING, app.settings.spool))
         try:
-            site = Site(resource(_seen_by(app, OneTime(password, who))), reactor=self.reactor)
+            site = Site(resource(seen_by(app, OneTime(password, who))), reactor=self.reactor)
             port = self.reactor.listenTCP(0, site, interface="127.0.0.1")
             try:
                 address = f"127.0.0.1:{port.getHost().port}"
@@ -104,7 +104,7 @@ class Loopback:
             await blocking(rmtree, folder, True)
 
 
-def _seen_by(app: App, access: Access) -> App:
+def seen_by(app: App, access: Access) -> App:
     """Return an app of the same index whose clients are those of `access`."""
     settings = evolve(app.settings, public_url=None, redirects_upstream=False)
 
@@ -119,6 +119,8 @@ def _seen_by(app: App, access: Access) -> App:
             registry=app.registry,
             pages=app.pages,
             routes=app.routes,
+            original=app.original,
+            index_access=app.index_access,
         )
 
     twin = Provider(make)

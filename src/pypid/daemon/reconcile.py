@@ -132,6 +132,7 @@ class Comparing:
             _log.info("storage not compared: another node compared the shared catalog recently")
             return
         self.notify(status(f"{found.projects} projects"))
+        strays = len(found.strays) + sum(map(len, found.named_strays.values()))
         _log.info(
             (
                 "compared with the storage: {projects} projects, {read} of them read again, "
@@ -140,8 +141,8 @@ class Comparing:
             projects=found.projects,
             read=found.read,
             changed=found.changed,
-            strays=f"; {len(found.strays)} files have no record: run `pypid storage rebuild`"
-            if found.strays
+            strays=f"; {strays} files have no record: run `pypid storage rebuild`"
+            if strays
             else "",
         )
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pypid.access import config as config_people
 from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.accounts.registration import AccountSettings
 from pypid.core.accounts.rights import Right, Whom, claimed, grants_of
+from pypid.core.accounts.trusted_publishers import users_of
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadName
+from pypid.core.packaging.globs import NameSet
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Rules
 from pypid.daemon.state import StatePaths
@@ -26,7 +28,7 @@ def people_of(config: Config, paths: StatePaths) -> config_people.UsersSettings:
 
 def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
     """Return the rules in force, with the `rights` of the accounts database in addition to
-    ``[projects]``.
+    ``[projects]``; without owners of projects.
     """
     access = config.access
     return Rules(
@@ -39,6 +41,7 @@ def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
         collect=access.collect,
         metrics=config.server.metrics,
         projects=grants_of([*config.projects.values(), *rights]),
+        ownership=access.owners,
     )
 
 
@@ -66,14 +69,17 @@ def configured_by(config: Config, first_admin: str | None) -> Configured:
             access.delete,
         ),
         config.server.metrics,
+        *(who for each in config.indexes.values() for who in (each.read, each.write, each.delete)),
     )
     mentioned = (
         set(users)
         | set(access.admins)
-        | {name for principals in lists for name in principals.users}
+        | {name for principals in lists if principals is not None for name in principals.users}
     )
     mentioned.update(*config.groups.values())
     mentioned.update(right.name for right in rights if right.whom is Whom.USER)
+    for name, issuer in config.issuers.items():
+        mentioned.update(users_of(name, issuer.url, issuer.allow))
     mentioned.update([config.publish.as_user] if config.publish.as_user else [])
     return Configured(
         users=users,
@@ -98,13 +104,14 @@ class InForce:
     """The rules, and the names that are local by them (`policy.Claims`)."""
 
     rules: Rules
-    claims: frozenset[ProjectName]
+    claims: NameSet
 
 
 def in_force(config: Config, rights: Iterable[Right]) -> InForce:
     """Return the rules and the names. Takes a tenth of a second for ten thousand rights."""
     rules = rules_of(config, rights)
-    return InForce(rules, claimed(rules.projects) | _published_by_workflows(config))
+    claims = claimed(rules.projects)
+    return InForce(rules, evolve(claims, names=claims.names | _published_by_workflows(config)))
 
 
 def _published_by_workflows(config: Config) -> frozenset[ProjectName]:

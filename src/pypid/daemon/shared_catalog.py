@@ -16,8 +16,7 @@ from pypid.access.sql.place import SqliteFile
 from pypid.catalog import shared
 from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
 from pypid.catalog.packed_lines import ListingMemory
-from pypid.catalog.shared import SharedCatalog, SharedSettings
-from pypid.catalog.shared_signed_urls import EngineLinks
+from pypid.catalog.shared import EngineLinks, SharedCatalog, SharedSettings
 from pypid.core.configuration.choices import CatalogStore, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, CatalogDown

@@ -228,8 +228,10 @@ class Exporter:
         )
 
     async def _signed(self, file: StoredFile, lifetime: timedelta) -> str:
-        await self.index.reader.judge(file)
-        link = await self.index.blobs.link(file.key, lifetime, file.filename)
+        home, its_file = await self.index.home(file)
+        await home.reader.judge(its_file)
+        assert isinstance(its_file, StoredFile)  # as the file of the view
+        link = await home.blobs.link(its_file.key, lifetime, file.filename)
         if link is None:
             raise BadRequest(
                 "This storage signs no URLs: signed links need a bucket ([storage] backend = s3)."

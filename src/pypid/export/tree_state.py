@@ -17,8 +17,9 @@ import msgspec
 from attrs import evolve, field, frozen
 
 from pypid import __version__
+from pypid.core.claims import Claims
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import Claims, Policy
+from pypid.core.policy import Policy
 from pypid.export.newest import ProjectNews
 from pypid.export.options import ExportOptions
 

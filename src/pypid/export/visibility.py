@@ -6,24 +6,28 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
 from datetime import datetime
+from functools import partial
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
-from pypid.core.errors import NoSuchFile, NotYetKnown, PypidError, StorageDown
+from pypid.core.errors import NoSuchFile, PypidError, StorageDown
 from pypid.core.lru import Recent
 from pypid.core.model import File, Presence, Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import describing_file
-from pypid.core.permissions import ANONYMOUS, EVERYTHING, Identity, Rules, Visibility, visibility_of
-from pypid.core.policy import asks_upstream, changes_at, exists, may_show_upstream, view
+from pypid.core.permissions import ANONYMOUS, Identity, Rules
+from pypid.core.policy import may_show_upstream
 from pypid.core.restrictions import Restrictions
-from pypid.core.summaries import Run, Sieve, Summaries, differing, in_runs
+from pypid.core.summaries import Run, Sieve, Summaries, differing
+from pypid.core.visibility import EVERYTHING, Visibility, visibility_of
 from pypid.export.pages import described_releases
 from pypid.export.targets import all_of
 from pypid.export.tree_state import Fingerprint
 from pypid.flow import start
+from pypid.flow.derived import SameObjects
 from pypid.index import Index
+from pypid.index.stored_view import catalog_lists, changes_of_lists, stored_view
 from pypid.index.views import UpstreamPermission
 
 MANY = 4096
@@ -48,6 +52,20 @@ class Authority:
     """Return the identity of a user name. Raises `PeopleUnknown`."""
     changes: Callable[[], int]
     """Return a number that changes whenever an identity may have changed."""
+    layers: LayerAuthority | None = None
+    """The rights in the layers of a named index; None for the default one."""
+
+
+@frozen
+class LayerAuthority:
+    """Decides what a user may read of the projects that a named index inherits."""
+
+    visibility: Callable[[Identity], Awaitable[Visibility]]
+    """Return which projects the user sees in the lists of the index as they are now."""
+    may_read: Callable[[Identity, str, ProjectName], None]
+    """Raise `Forbidden` or `Unauthenticated` if the user may not read the project in the index of
+    this name; empty: the default one.
+    """
 
 
 @frozen(eq=False)
@@ -58,13 +76,17 @@ class ExportView:
     """The visible projects, by name."""
     hidden: int = 0
     """Number of projects that are not visible."""
-    local: Summaries = field(default=Summaries(), repr=False)
-    upstream: Summaries = field(default=Summaries(), repr=False)
+    lists: tuple[Summaries, ...] = field(default=(), repr=False)
+    """The lists of the catalog that it was made of (`catalog_lists`)."""
     serial: int | None = None
     """None: the highest of `names`."""
     fetches: bool = False
     """Whether the user may have pypid fetch from upstream, and so sees what is not stored yet."""
     restrictions: Restrictions = field(factory=Restrictions, repr=False)
+    rights: Hashable = field(default=None, repr=False)
+    """For a named index: what the rights in its layers are made of. Pages of several layers change
+    with them.
+    """
 
 
 @frozen
@@ -133,9 +155,15 @@ class ExportViewer:
     async def look(self) -> ExportView:
         """Return what is visible now. Raises as `basis`."""
         index, rules = self.index, self.authority.rules()
-        who = await self.who()
-        if rules is not self._rules:
-            found = await index.world.thinking(visibility_of, rules, who)
+        who, settings = await self.who(), index.all_settings
+        lists = await catalog_lists(index)  # first: what is read later is not older
+        names, layers = await index.stored_names(), self.authority.layers
+        if rules is not self._rules or layers is not None:
+            found = (
+                await index.world.thinking(visibility_of, rules, who)
+                if layers is None
+                else await layers.visibility(who)  # after the list: it is about its projects
+            )
             self._rules, self._fetches = rules, who.admin or rules.fetch.include(who)
             if self._sieve is None or found != self._visibility:
                 self._visibility, self._sieve = (
@@ -146,8 +174,6 @@ class ExportViewer:
         sees_all = sieve is None
         restrictions = index.policy.restrictions.current
         serial = await catalog.serial()
-        local, upstream = await catalog.local.summaries(), await catalog.upstream.summaries()
-        names = await index.stored_names()
         seen = names
         if sieve is not None:
             seen = (
@@ -158,11 +184,11 @@ class ExportViewer:
         return ExportView(
             seen,
             len(names) - len(seen),
-            in_runs(local),
-            in_runs(upstream),
+            lists,
             serial if sees_all else None,
             fetches,
             restrictions,
+            None if layers is None else (SameObjects((settings, rules)), who),
         )
 
     async def compared(self, old: ExportView, new: ExportView) -> Difference:
@@ -182,6 +208,8 @@ class ExportViewer:
         time changes; None if there is none now. Call it before `project`.
         """
         index = self.index
+        if not index.is_alone(name):
+            return None  # the heads are those of one index
         heads = getattr(index.catalog, "heads", None)  # see `Glance`
         # restrictions have no number that a later process could compare
         is_restricted = index.policy.restrictions.current.of(name) is not None
@@ -213,29 +241,10 @@ class ExportViewer:
 
         Raises `StorageDown`, `NotYetKnown`.
         """
-        index, policy = self.index, self.index.policy
-        local = await index.context.local_project(name)
-        if local is Presence.UNKNOWN:
-            raise NotYetKnown(name)
-        upstream = None
-        if may_show_upstream(policy, name, local):
-            upstream = await index.listings.known(name)
-            if self._fetches and not self.stored_only and asks_upstream(policy, name, local):
-                upstream = evolve(upstream, reachable=True)
-        if not isinstance(local, Project) and (upstream is None or not exists(upstream)):
-            return None
-        now = index.world.now()
-        if upstream is None:
-            return view(policy, local, None, now, name), None
-        listing = upstream.listing
-        if (
-            len(upstream.kept) + len((listing.files if listing is not None else None) or ())
-            > FEW_FILES
-        ):
-            found = await index.world.thinking(view, policy, local, upstream, now, name)
-        else:
-            found = view(policy, local, upstream, now, name)
-        return found, changes_at(policy, upstream, name, now)
+        online = self._fetches and not self.stored_only
+        layers = self.authority.layers
+        may_read = None if layers is None else partial(layers.may_read, self._who)
+        return await stored_view(self.index, name, online=online, may_read=may_read)
 
     async def metadata(
         self, project: Project, *, all: bool
@@ -300,13 +309,14 @@ def _seen_by(by: Visibility) -> Callable[[Run], Run]:
 def difference(old: ExportView, new: ExportView) -> Difference:
     """Return the difference between two views."""
     changed, gone = differing(old.names, new.names)
-    # of a project that is both local and upstream, the list shows one half only
-    half_changed = differing(old.local, new.local)[0] | differing(old.upstream, new.upstream)[0]
-    if half_changed - changed:
+    # of a project that is in several lists of the catalog, the list of names shows one only
+    parts_changed = changes_of_lists(old.lists, new.lists)
+    if parts_changed - changed:
         listed = {summary.name for summary in new.names}
-        changed |= half_changed & listed
+        changed |= parts_changed & listed
     restricted = new.restrictions.changed_names(old.restrictions)
     if restricted:
         changed |= {summary.name for summary in new.names if summary.name in restricted}
-    everything = old.fetches != new.fetches or restricted is None
+    is_other = old.fetches != new.fetches or old.rights != new.rights
+    everything = is_other or restricted is None
     return Difference(frozenset(changed), frozenset(gone), all=everything)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -74,6 +73,10 @@ class CacheMaintenance(PeriodicJobs):
     leases: Leases = field(factory=SoleNode, kw_only=True)
     refresh: timedelta | None = None
     max_cache: int | None = None
+    is_asked: Callable[[str, ProjectName], bool] = field(
+        default=lambda upstream, project: True, kw_only=True
+    )
+    """Whether any index asks the upstream of this name (empty: `[upstream]`) for the project."""
     compares: bool = False
     """Whether the storage is compared again and again: other nodes may have died in the middle of a
     change.
@@ -85,8 +88,10 @@ class CacheMaintenance(PeriodicJobs):
     """Cached bytes at the last check; None: unknown."""
     _came: int = field(default=0, init=False)
     """Bytes that came since."""
-    _provenance_after: str = field(default="", init=False)
-    """The last project whose cached files have their provenance, as far as upstream has it."""
+    _provenance_after: dict[str, str | None] = field(factory=dict, init=False)
+    """The last project of each upstream whose cached files have the provenance that upstream
+    offers; None: the files of all projects have it.
+    """
     _provenance_due: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -95,8 +100,9 @@ class CacheMaintenance(PeriodicJobs):
         if self.index.policy.mode in (Mode.CACHE, Mode.MIRROR):
             self.add_job(FETCH_PROVENANCE, self._fetch_provenance, "fetching provenance")
         if self.index.trust is not None:
-            look = partial(self.index.trust.look, self.index.catalog)
-            self.add_job(LOOK_AT_PUBLISHERS, look, "looking at the publishers of upstream files")
+            self.add_job(
+                LOOK_AT_PUBLISHERS, self._look, "looking at the publishers of upstream files"
+            )
         if self.compares:
             self.add_job(COMPARE, self._compare, "comparing with the storage")
         if self.index.shared:
@@ -125,7 +131,8 @@ class CacheMaintenance(PeriodicJobs):
     async def end(self) -> None:
         """Cancel downloads, and write what is known; call it after the last request."""
         try:
-            await self.index.file_cache.close()
+            for cache in self.index.caches.values():
+                await cache.file_cache.close()
             if self.index.trust is not None:
                 await self.index.trust.close()
             await self.disconnect()
@@ -135,7 +142,13 @@ class CacheMaintenance(PeriodicJobs):
             await self._write_down()
 
     async def _write_down(self) -> None:
-        await self.index.file_cache.last_access.write_down(self.index.catalog)
+        for cache in self.index.caches.values():
+            await cache.file_cache.last_access.write_down(cache.catalog)
+
+    async def _look(self) -> None:
+        assert self.index.trust is not None
+        for cache in self.index.caches.values():
+            await self.index.trust.look(cache.catalog)
 
     async def _compare(self) -> None:
         await self.leases.run(RECONCILE, self._compared, COMPARE * 0.9)
@@ -153,10 +166,13 @@ class CacheMaintenance(PeriodicJobs):
             await self.leases.run(PROVENANCE, self._fetch_some_provenance, FETCH_PROVENANCE * 0.9)
 
     async def _fetch_some_provenance(self) -> None:
-        fetch = self.index.file_cache.provenance.fetch_missing
-        last = await fetch(self._provenance_after, AT_ONCE)
-        self._provenance_after = last or ""
-        if last is None:
+        after = self._provenance_after
+        for name, cache in self.index.caches.items():
+            last = after.get(name, "")
+            if last is not None:
+                after[name] = await cache.file_cache.provenance.fetch_missing(last, AT_ONCE)
+        if all(after[name] is None for name in self.index.caches):
+            after.clear()
             self._provenance_due = self.index.world.clock.seconds() + ALL_PROVENANCE
 
     # --- refreshing ---
@@ -170,10 +186,13 @@ class CacheMaintenance(PeriodicJobs):
         the name.
         """
         turns = DeferredSemaphore(REFRESHES)
-        cached = await self.index.catalog.upstream.summaries()
-        refreshed = sum(
-            await gatherResults([turns.run(self._begin, summary.name) for summary in cached])
-        )
+        cached = [
+            (cache, summary.name)
+            for name, cache in self.index.caches.items()
+            for summary in await cache.catalog.upstream.summaries()
+            if self.is_asked(name, summary.name)
+        ]
+        refreshed = sum(await gatherResults([turns.run(self._begin, *each) for each in cached]))
         if not self._stopping:
             _log.info(
                 "{refreshed} of {names} cached projects were refreshed",
@@ -181,10 +200,10 @@ class CacheMaintenance(PeriodicJobs):
                 names=len(cached),
             )
 
-    def _begin(self, name: ProjectName) -> Deferred[bool]:
+    def _begin(self, cache: Index, name: ProjectName) -> Deferred[bool]:
         if self._stopping:
             return succeed(False)
-        asking = start(self._refreshed(name))
+        asking = start(self._refreshed(cache, name))
         self._asking.add(asking)
 
         def ended(refreshed: bool) -> bool:
@@ -193,15 +212,15 @@ class CacheMaintenance(PeriodicJobs):
 
         return asking.addCallback(ended)
 
-    async def _refreshed(self, name: ProjectName) -> bool:
+    async def _refreshed(self, cache: Index, name: ProjectName) -> bool:
         """Return whether upstream answered. Never fails: the other projects are refreshed in any
         case.
         """
         try:
             project = await self.index.context.local_project(name)
-            if not asks_upstream(self.index.policy, name, project):
+            if not asks_upstream(cache.policy, name, project):
                 return False
-            return (await self.index.listings.state(name, renewed=True)).reachable
+            return (await cache.listings.state(name, renewed=True)).reachable
         except CancelledError:  # pypid stops
             return False
         except PypidError as error:
@@ -255,20 +274,23 @@ class CacheMaintenance(PeriodicJobs):
 
     async def _evicted(self, limit: int) -> int:
         """Return how many bytes are cached after the surplus was removed."""
-        inventory = inventory_of(self.index)
-        files = await inventory.lying()
-        left = sum(file.size for file in files)
+        inventories = [inventory_of(cache, name) for name, cache in self.index.caches.items()]
+        lying = [await inventory.lying() for inventory in inventories]
+        left = sum(file.size for files in lying for file in files)
         if left <= limit:
             return left
-        needed = await self._needed(files, limit)
+        taken: list[InventoryEntry] = []
+        for inventory, files in zip(inventories, lying, strict=True):
+            taken += await inventory.taken(files)
+        needed = await self._needed(taken, limit)
         going = await self.index.world.thinking(
-            files_to_evict, await inventory.taken(files), limit, limit - limit // ROOM, needed
+            files_to_evict, taken, limit, limit - limit // ROOM, needed
         )
         gone = []
         for file in going:
             if self._stopping:
                 break
-            await self.index.file_cache.forget(file.project, file.filename)
+            await self.index.caches[file.upstream].file_cache.forget(file.project, file.filename)
             gone.append(file.size)
         _log.info(
             (
@@ -283,7 +305,9 @@ class CacheMaintenance(PeriodicJobs):
     async def _needed(
         self, found: Sequence[InventoryEntry], limit: int
     ) -> Set[tuple[ProjectName, str]]:
-        """Return the cached files that stay: those that snapshots show, and withheld ones."""
+        """Return the cached files of any upstream that stay: those that snapshots show, and
+        withheld ones.
+        """
         projects = {file.project for file in found}
         needed = await self.index.history.needed(projects)
         size = sum(file.size for file in found if (file.project, file.filename) in needed)
@@ -295,4 +319,6 @@ class CacheMaintenance(PeriodicJobs):
                 size=size,
                 limit=limit,
             )
-        return needed | await withheld_files(self.index, projects)
+        for cache in self.index.caches.values():
+            needed = needed | await withheld_files(cache, projects)
+        return needed

@@ -33,8 +33,8 @@ class CleanStopNote(msgspec.Struct, frozen=True):
 
 @frozen
 class CleanStop:
-    """The note of one storage. `folders` are those of the dump: local projects, and cached
-    files.
+    """The note of one storage. `folders` are those of the dumps; those that were never written
+    need not exist.
     """
 
     blobs: Blobs
@@ -71,4 +71,5 @@ def _digest(folders: Sequence[Path]) -> str:
     """Return the digest of the manifests, each of which names its shards by their hashes. Raises
     `OSError`, `Unreadable`.
     """
-    return sha256(b"\0".join(DumpFolder(folder).manifest_bytes() for folder in folders)).hexdigest()
+    written = filter(DumpFolder.exists, map(DumpFolder, folders))
+    return sha256(b"\0".join(folder.manifest_bytes() for folder in written)).hexdigest()

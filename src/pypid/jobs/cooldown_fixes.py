@@ -21,6 +21,7 @@ from pypid.flow.periodic import PeriodicJobs
 from pypid.flow.single_flight import Flights
 from pypid.index import Index
 from pypid.index.context import Pace
+from pypid.index.upstream.sources import entries_of
 from pypid.ports import Downloads
 
 _log = Logger()
@@ -88,11 +89,15 @@ class CooldownFixes(PeriodicJobs):
         # a copy has its own cache of decoded advisories: another thread uses it
         advisories = evolve(self.advisories.index or AdvisoryIndex())
         since = index.world.now() - IN_USE
-        cached = await index.context.catalog.upstream.summaries()
-        names = [each.name for each in cached if each.name in advisories.encoded]
+        names = {
+            each.name
+            for cache in index.caches.values()
+            for each in await cache.catalog.upstream.summaries()
+            if each.name in advisories.encoded
+        }
         found, pace = dict[ProjectName, VersionKeys](), Pace(index.world)
-        for name in names:
-            kept = (await index.context.catalog.upstream.get(name)).kept
+        for name in sorted(names):
+            kept = [file async for entry in entries_of(index, name) for file in entry.kept]
             fixes = await index.world.thinking(fixes_by_digest, advisories, name, kept)
             used = await self.downloads.recent(fixes, since) if fixes else ()
             fixed = frozenset(key for digest in used for key in fixes[digest])

@@ -21,6 +21,7 @@ from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, E
 from pypid.core.configuration.choices import NewProjects
 from pypid.core.configuration.parse import Config
 from pypid.core.cooldown import Cooldown, CooldownException
+from pypid.core.indexes import values_of
 from pypid.core.model import SignedUrl
 from pypid.core.records.ages import AHEAD
 from pypid.flow import World
@@ -86,11 +87,24 @@ def digest_of(config: Config, salt: str) -> str:
         settings["cooldown_fixes"] = _plain(config.upstream.cooldown_fixes)
     if config.upstream.new_projects is not NewProjects.OPEN:  # nor this one
         settings["upstream"]["new_projects"] = _plain(config.upstream.new_projects)
+    if config.upstreams:
+        settings["upstreams"] = [*config.upstream.upstreams, *_named_upstreams(config)]
+    if config.indexes:
+        settings["indexes"] = {name: values_of(each) for name, each in config.indexes.items()}
     secret = (config.server.secret or "").encode()
     proof = scrypt(secret, salt=salt.encode(), n=1 << 14, r=8, p=1, dklen=32)
     return blake2b(
         json.dumps(settings, sort_keys=True).encode() + proof, digest_size=16
     ).hexdigest()
+
+
+def _named_upstreams(config: Config) -> Any:
+    """Return what nodes have to agree on of each `[upstream:NAME]`, in their order."""
+    keys = ("url", "only", "exclusive", "cooldown", "require_hashes")
+    return [
+        [name, *(_plain(getattr(settings, key)) for key in keys)]
+        for name, settings in config.upstreams.items()
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -27,7 +27,6 @@ from pypid.flow.periodic import PeriodicJobs
 from pypid.index import Index
 from pypid.index.local.adoption import Result
 from pypid.index.local.publish import UNDER_WAY
-from pypid.index.store.marks import mark_changed
 from pypid.jobs.backup import copies
 from pypid.jobs.backup.copies import Backup
 from pypid.jobs.backup.marker import present
@@ -200,6 +199,8 @@ class StatelessNode(PeriodicJobs):
         try:
             found = await self.index.reconcile()
             adopted = await self._take_in(found.strays)
+            for prefix, strays in found.named_strays.items():
+                adopted += await self._take_in(strays, prefix)
             await self._abort_stale_uploads()
         except PypidError as error:
             _log.error(
@@ -215,17 +216,18 @@ class StatelessNode(PeriodicJobs):
             )
             _log.info(message, read=found.read, projects=found.projects, adopted=adopted)
 
-    async def _take_in(self, strays: Sequence[Blob]) -> int:
-        """Adopt strays; return how many were adopted."""
+    async def _take_in(self, strays: Sequence[Blob], prefix: str = "") -> int:
+        """Adopt strays of the index that has this prefix; return how many were adopted."""
         now = self._world.now()
         resting = [
             blob
             for blob in strays
-            if now - blob.modified > UNDER_WAY and (blob.key, blob.etag) not in self._reported
+            if now - blob.modified > UNDER_WAY
+            and (prefix + blob.key, blob.etag) not in self._reported
         ]
-        etags = {blob.key: blob.etag for blob in resting}
+        etags = {prefix + blob.key: blob.etag for blob in resting}
         taken = 0
-        for adopted in await self.index.maintenance.take_in(resting, BY):
+        for adopted in await self.index.maintenance.take_in(resting, BY, prefix):
             if adopted.outcome is Result.ADOPTED:
                 taken += 1
                 continue
@@ -281,7 +283,7 @@ class StatelessNode(PeriodicJobs):
         """Mark what changed since the last comparison, so that a new machine need not read it; for
         `most` seconds.
         """
-        marking: Deferred[int] = start(mark_changed(self.index.context))
+        marking: Deferred[int] = start(self.index.maintenance.mark_changed())
         if most is not None:
             marking.addTimeout(most, self._world.clock)
         try:

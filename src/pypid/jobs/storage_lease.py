@@ -27,12 +27,12 @@ from twisted.logger import Logger
 from pypid.core.errors import CatalogDown, Exists, PypidError, StorageInUse, Unreadable
 from pypid.core.model import Blob, SignedUrl, Span
 from pypid.core.records.documents import FORMAT, dump
-from pypid.core.records.layout import KEPT, LEASES
+from pypid.core.records.layout import LEASES, is_cached
 from pypid.flow import BytesBody, World, start
 from pypid.flow.single_flight import Flights
 from pypid.index.context import NOTHING_CHANGED
 from pypid.index.store import records
-from pypid.ports import Blobs, Body, Describing
+from pypid.ports import Blobs, Body, Describing, Duplicating
 
 _log = Logger()
 
@@ -310,7 +310,7 @@ class LeasedBlobs:
         return await self.behind.link(key, lifetime, filename)
 
     async def _permit(self, key: str) -> None:
-        if not key.startswith(KEPT):
+        if not is_cached(key):
             await self.lease.permit()
 
 
@@ -332,6 +332,25 @@ class LeasedDescriptions:
             return await self.behind.write_described(key, body, description, replace=replace)
 
 
+@frozen
+class LeasedDuplicates:
+    """A `Duplicating` that writes only under the lease."""
+
+    behind: Duplicating
+    lease: StorageLease
+
+    async def duplicate(
+        self,
+        source: str,
+        target: str,
+        *,
+        replace: bool = False,
+        tell: Callable[[int], object] | None = None,
+    ) -> Blob:
+        await self.lease.permit()
+        return await self.behind.duplicate(source, target, replace=replace, tell=tell)
+
+
 def _key(number: int) -> str:
     return f"{LEASES}{number:08}"
 
@@ -342,3 +361,4 @@ async def _nothing() -> None:
 
 _: type[Blobs] = LeasedBlobs
 _descriptions: type[Describing] = LeasedDescriptions
+_duplicates: type[Duplicating] = LeasedDuplicates

@@ -50,6 +50,10 @@ class Counts:
         """Set a number."""
         self._numbers[family][labels] = float(value)  # a bool is not a number in JSON
 
+    def reset(self, family: Family) -> None:
+        """Remove all numbers of a family whose labels may disappear."""
+        self._numbers[family].clear()
+
     def observe(self, family: Family, labels: Labels, value: float, times: int = 1) -> None:
         """Record an observation of a histogram, once or `times` times."""
         counted = self._histograms[family].get(labels)

@@ -186,6 +186,13 @@ PUBLISHED = _counter(
     values=(("published", "overwritten", "unchanged", "refused", "failed"),),
 )
 PUBLISHED_BYTES = _counter("pypid_published_bytes", "Bytes of published files.")
+PROMOTIONS = _counter(
+    "pypid_promotions",
+    "Promotions from one index to another, by outcome.",
+    "outcome",
+    values=(("promoted", "unchanged", "refused", "failed"),),
+)
+STAGES = _gauge("pypid_stages", "Stages, by state.", "state", together=Aggregation.HERE)
 CHANGES = _counter(
     "pypid_changes", "Changes of published projects, other than uploads.", "operation"
 )
@@ -197,6 +204,26 @@ PROJECTS = _gauge(
     "pypid_projects",
     "Projects with stored files: local projects, and projects with cached files.",
     "whose",
+    together=Aggregation.HERE,
+)
+INDEXES = _gauge(
+    "pypid_named_indexes",
+    "Named indexes, without stages.",
+    together=Aggregation.HERE,
+)
+INDEX_FILES = _gauge(
+    "pypid_named_index_files",
+    (
+        "Local files of each named index that is not a stage. Absent if [server] metrics is "
+        "everyone or authenticated, since the names of indexes are private."
+    ),
+    "index",
+    together=Aggregation.HERE,
+)
+INDEX_BYTES = _gauge(
+    "pypid_named_index_bytes",
+    "Size of the local files of each named index, as above.",
+    "index",
     together=Aggregation.HERE,
 )
 WAITING_PROJECTS = _gauge(
@@ -240,6 +267,12 @@ UPSTREAM_BYTES = _counter(
 UPSTREAM_UP = _gauge(
     "pypid_upstream_up",
     ("Whether the upstream was reachable at the last request (1; also if there was none)."),
+    together=Aggregation.LEAST,
+)
+NAMED_UPSTREAM_UP = _gauge(
+    "pypid_named_upstream_up",
+    "Whether each ``[upstream:<name>]`` was reachable at the last request (1; also if none).",
+    "upstream",
     together=Aggregation.LEAST,
 )
 STORAGE = _counter(

@@ -1,4 +1,6 @@
-"""The wiring of the apps: what the routes need, for clients and for the control socket."""
+"""The wiring of HTTP: the apps that the routes use, and the sites and the certificate for clients
+and for the control socket.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from pypid.access.operator import Operator
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
 from pypid.compat import ROUTE_MODULES
-from pypid.core.configuration.choices import AccessStore, Mode, StorageBackend
+from pypid.core.configuration.choices import AccessStore, Experiment, Mode, StorageBackend
 from pypid.core.configuration.lookup import display_name
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadRequest
@@ -38,6 +40,9 @@ from pypid.flow.signals import Provider, ReloadOutcome, Signals
 from pypid.index import Index
 from pypid.index.blocks import Blocks
 from pypid.index.decisions import Decisions
+from pypid.index.named_indexes import NamedIndexes
+from pypid.index.promotions import Promotions
+from pypid.index.stages import Stages
 from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.jobs.leases import Leases
 from pypid.jobs.node_agreement import Agreement
@@ -45,15 +50,15 @@ from pypid.ports import Resolver
 from pypid.rendering.readmes import Readmes
 from pypid.resolver.collection_parser.collections import CollectionParser
 from pypid.search.service import Searching
-from pypid.web.app.app import LOG_LEVEL, App, nobody_else
-from pypid.web.app.app_settings import AppSettings
+from pypid.web.app.app import App, nobody_else
+from pypid.web.app.app_settings import LOG_LEVEL, AppSettings
 from pypid.web.app.name_budget import NameBudget
 from pypid.web.app.route_table import MODULES, RouteTable
 from pypid.web.installers import simple
 from pypid.wiring.metrics import all_metrics
 from pypid.wiring.platform import Platform
 from pypid.wiring.storage import OpenedStorage, bucket_settings
-from pypid.wiring.upstreams import indexes_of
+from pypid.wiring.upstreams import indexes_of, urls_shown
 
 if TYPE_CHECKING:  # not needed by a start
     from pypid.core.configuration.in_force import SettingSection
@@ -61,6 +66,21 @@ if TYPE_CHECKING:  # not needed by a start
     from pypid.metrics.worker_metrics import MetricsFolder
     from pypid.search.search import Search
     from pypid.wiring.exports import Exports
+
+
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+
+from pypid.daemon.tls import Certificate
+from pypid.ports import Glance
+from pypid.web.fastpath.cached_channel import open_fast_path
+from pypid.web.fastpath.state import LIMIT
+from pypid.web.http.access_log import AccessLog
+from pypid.web.http.channel.start_check import check_framing
+from pypid.web.http.connections import ConnectionSettings
+from pypid.web.http.proxies import HostPolicy, TrustedProxies, loopback_ports, machine_names
+from pypid.web.http.request_ids import Ids
+from pypid.web.http.site import Site
+from pypid.web.root import resource
 
 
 @frozen
@@ -90,6 +110,9 @@ def make_apps(
     decided: UpstreamDecisions,
     decisions: Decisions,
     advisories: Advisories,
+    indexes: NamedIndexes,
+    promotions: Promotions | None,
+    stages: Stages | None,
 ) -> Apps:
     """Return the apps of this index. They follow the rules in force."""
     routes = RouteTable((*MODULES, *ROUTE_MODULES))
@@ -97,6 +120,9 @@ def make_apps(
     make = partial(
         App,
         index=index,
+        indexes=indexes,
+        promotions=promotions,
+        stages=stages,
         rules=identities.state.rules,
         world=platform.world,
         settings=_app_settings(config, paths, state),
@@ -276,6 +302,7 @@ def _app_settings(config: Config, paths: StatePaths, state: StateFolder) -> AppS
     return AppSettings(
         spool=state.spool,
         max_upload=config.server.max_upload,
+        variants=Experiment.VARIANTS in config.server.experimental,
         public_url=config.server.public_url,
         storage_folder=paths.storage,
         max_cache=config.upstream.max_cache,
@@ -287,6 +314,81 @@ def _app_settings(config: Config, paths: StatePaths, state: StateFolder) -> AppS
         address=listeners.base_url(config),
         place=files_of(config, paths),
         indexes=() if config.upstream.mode is Mode.OFFLINE else indexes_of(config),
+        named_upstreams=urls_shown(config),
         trees=() if config.publish.target is None else (config.publish.target,),
         cdn=config.storage.cloudfront_domain,
     )
+
+
+def make_sites(
+    config: Config, apps: Apps, catalog: Glance, platform: Platform
+) -> tuple[Site, Site]:
+    """Return the public site, and the one behind the control socket. `catalog`: the catalog's state
+    in memory.
+    """
+    server, world = config.server, platform.world
+    ids = Ids.drawn(world.random)
+    access_log = (
+        AccessLog(world.now, platform.reactor.seconds, ids=ids) if config.log.access else None
+    )
+    check_framing()
+    # without the fast path all requests go through the routes
+    fast_path = (
+        open_fast_path(
+            apps.public,
+            catalog,
+            access_log,
+            platform.reactor,
+            wanted=server.fast_path,
+            limit=responses_limit(config),
+        )
+        if platform.serves_clients
+        else None
+    )
+    public = Site(
+        resource(apps.public),
+        reactor=platform.reactor,
+        trusted_proxies=TrustedProxies(server.trusted_proxies),
+        access_log=access_log,
+        fast_path=fast_path,
+        ids=ids,
+        public_url=server.public_url,
+        limits=_limits(config),
+        hosts=_hosts(config),
+        cors=server.cors,
+        hsts=server.hsts,
+        counts=world.counts if platform.serves_clients else None,
+    )
+    return public, Site(resource(apps.operator), reactor=platform.reactor, ids=ids)
+
+
+def responses_limit(config: Config) -> int:
+    """Return how many bytes of `[upstream] memory` are for the responses of the fast path."""
+    return min(LIMIT, config.upstream.memory // 4)
+
+
+def _limits(config: Config) -> ConnectionSettings:
+    server, descriptors = config.server, getrlimit(RLIMIT_NOFILE)[0]
+    return ConnectionSettings(
+        header_timeout=server.header_timeout.total_seconds(),
+        min_body_rate=server.min_body_rate,
+        per_client=server.max_connections_per_client,
+        descriptors=0 if descriptors == RLIM_INFINITY else descriptors,
+    )
+
+
+def _hosts(config: Config) -> HostPolicy:
+    server = config.server
+    return HostPolicy(
+        allowed=server.allowed_hosts,
+        public_url=server.public_url,
+        machine_names=machine_names(),
+        loopback_ports=loopback_ports(server.listen),
+    )
+
+
+def certificate_of(config: Config, paths: StatePaths) -> Certificate | None:
+    """Return the certificate for clients, if one is configured. Raises `CannotStart`."""
+    if paths.certificate is None or paths.key is None:
+        return None
+    return Certificate(paths.certificate, paths.key, config.server.tls_minimum.value)

@@ -13,7 +13,12 @@ from attrs import evolve
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import StorageBackend
 from pypid.core.configuration.parse import Config
-from pypid.core.records.layout import SNAPSHOT, THEIR_SNAPSHOT
+from pypid.core.records.layout import (
+    NAMED_SNAPSHOT,
+    NAMED_THEIR_SNAPSHOT,
+    SNAPSHOT,
+    THEIR_SNAPSHOT,
+)
 from pypid.daemon.identities import Identities
 from pypid.daemon.shared_catalog import Sharing, name_of_node
 from pypid.daemon.state import StatePaths
@@ -41,7 +46,12 @@ def leased(
     """
     if config.storage.backend is not StorageBackend.S3:
         return storage, None
-    from pypid.jobs.storage_lease import LeasedBlobs, LeasedDescriptions, StorageLease
+    from pypid.jobs.storage_lease import (
+        LeasedBlobs,
+        LeasedDescriptions,
+        LeasedDuplicates,
+        StorageLease,
+    )
 
     node = None if sharing is not None else name_of_node(paths.state, world)
     holder = partial(str, f"state {node}") if sharing is None else sharing.lease_holder
@@ -52,7 +62,9 @@ def leased(
     describing = (
         None if storage.describing is None else LeasedDescriptions(storage.describing, lease)
     )
-    return evolve(storage, blobs=LeasedBlobs(storage.blobs, lease), describing=describing), lease
+    duplicating = LeasedDuplicates(storage.duplicating, lease)
+    blobs = LeasedBlobs(storage.blobs, lease)
+    return evolve(storage, blobs=blobs, describing=describing, duplicating=duplicating), lease
 
 
 def stateless_node(
@@ -101,4 +113,9 @@ def _dumps_in_bucket(index: Index, storage: OpenedStorage) -> tuple[RemoteDump, 
     return (
         RemoteDump(catalog.local, storage.blobs, SNAPSHOT, *place),
         RemoteDump(catalog.upstream, storage.blobs, THEIR_SNAPSHOT, *place, what_is_kept, PACKED),
-    )
+        RemoteDump(catalog.named_local, storage.blobs, NAMED_SNAPSHOT, *place, optional=True),
+        RemoteDump(
+            catalog.named_upstream, storage.blobs, NAMED_THEIR_SNAPSHOT, *place, what_is_kept,
+            PACKED, optional=True,
+        ),
+    )  # fmt: skip

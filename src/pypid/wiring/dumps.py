@@ -47,16 +47,20 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 def dumps_of(
     config: Config, catalog: Catalog, paths: StatePaths, storage: OpenedStorage, world: World
 ) -> tuple[CatalogDump, ...]:
-    """Return the dumps of local projects and of upstream."""
+    """Return the dumps of local and upstream projects, and those of named indexes and named
+    upstreams.
+    """
     if not isinstance(catalog, MemoryCatalog):  # stored elsewhere
         return ()
     if config.storage.backend is StorageBackend.MEMORY:  # removed at the next start
         return ()
-    local = CatalogDump(catalog.local, str(paths.snapshot), storage.identity, world)
-    upstream = CatalogDump(
-        catalog.upstream, str(paths.their_snapshot), storage.identity, world, PACKED
+    at, named, named_theirs = storage.identity, paths.named_snapshot, paths.named_their_snapshot
+    return (
+        CatalogDump(catalog.local, str(paths.snapshot), at, world),
+        CatalogDump(catalog.upstream, str(paths.their_snapshot), at, world, PACKED),
+        CatalogDump(catalog.named_local, str(named), at, world, optional=True),
+        CatalogDump(catalog.named_upstream, str(named_theirs), at, world, PACKED, optional=True),
     )
-    return local, upstream
 
 
 def load(dumps: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
@@ -66,9 +70,9 @@ def load(dumps: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
     loads = [at_once(dump.load()) for dump in dumps]
     counts = [len(loaded.roll) if isinstance(loaded, Loaded) else None for loaded in loads]
     match counts:
-        case [int() as projects, others]:
+        case [int() as projects, others, *named]:
             message = "catalog dump read: {projects} local projects, {others} upstream"
-            _log.info(message, projects=projects, others=others or 0)
+            _log.info(message, projects=projects, others=others or 0, named=named)
             return True
         case _:
             return False
@@ -93,7 +97,12 @@ def clean_stop_of(
     )
     if sharing is not None or not is_own_folder:
         return None
-    folders = paths.snapshot, paths.their_snapshot
+    folders = (
+        paths.snapshot,
+        paths.their_snapshot,
+        paths.named_snapshot,
+        paths.named_their_snapshot,
+    )
     clean_stop = CleanStop(storage.blobs, folders, index.world.blocking)
     if at_once(clean_stop.take()) and all(dump.is_whole for dump in dumps):
         index.maintenance.trust_dump()

@@ -10,11 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, evolve, field
+from attrs import Factory, define, evolve, field
 
+from pypid.core.authorization import authorize
 from pypid.core.configuration.choices import Linking, StorageBackend
 from pypid.core.configuration.parse import Config
-from pypid.core.errors import BadRequest, Busy, CannotStart, StorageFull
+from pypid.core.errors import (
+    BadRequest,
+    Busy,
+    CannotStart,
+    NoSuchIndex,
+    PypidError,
+    StorageFull,
+)
 from pypid.core.export_request import (
     Exported,
     ExportWanted,
@@ -22,17 +30,20 @@ from pypid.core.export_request import (
     overlap,
     overlap_of_prefixes,
 )
-from pypid.core.permissions import Identity
+from pypid.core.indexes import expiry_of
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import Action, Identity
 from pypid.daemon.state import StatePaths
 from pypid.export.folder import FolderPlace
 from pypid.export.options import ExportOptions
 from pypid.export.publish import LEASE, Publishing
 from pypid.export.targets import ExportPlace, Stamp
-from pypid.export.visibility import Authority
+from pypid.export.visibility import Authority, LayerAuthority
 from pypid.flow import World
 from pypid.index import Index
 from pypid.jobs.leases import Leases
 from pypid.web.app.app import App
+from pypid.web.app.index_apps import IndexApps
 
 if TYPE_CHECKING:
     from pypid.blobs.s3.store import S3Settings
@@ -48,10 +59,28 @@ def authority_of(app: App) -> Authority:
 
     return Authority(
         rules=lambda: app.rules,
-        closed=lambda: app.closed,
+        closed=lambda: app.closed or _expiry(app),
         find=find,
         changes=lambda: app.auth_generation.changes,
+        layers=None if app.original is None else _layers_of(app, app.original),
     )
+
+
+def _layers_of(app: App, original: App) -> LayerAuthority:
+    def may_read(who: Identity, index: str, project: ProjectName) -> None:
+        authorize(app.index_access.rules(index, original.rules), who, Action.READ, project)
+
+    return LayerAuthority(app.visibility, may_read)
+
+
+def _expiry(app: App) -> PypidError | None:
+    """Return why the named index of the app is not served any more, or None."""
+    if app.original is None:
+        return None
+    settings = app.index.settings
+    if settings is None:
+        return NoSuchIndex(app.index.name)
+    return expiry_of(settings, app.world.now())
 
 
 @define(eq=False)
@@ -67,12 +96,15 @@ class Exports:
     settings: Callable[[], S3Settings] = field(repr=False)
     """How a bucket is reached: as that of [storage]."""
     _busy: bool = field(default=False, init=False)
+    _apps: IndexApps = field(
+        default=Factory(lambda exports: IndexApps(exports.app), takes_self=True), init=False
+    )
 
     async def __call__(
         self, wanted: ExportWanted, progress: Callable[[int, int], None]
     ) -> Exported:
         """Write an export. Raises `BadRequest` for a target that is invalid or not writable,
-        `Busy`, `StorageDown`, and as `export.one_pass.export`.
+        `Busy`, `NoSuchIndex`, `StorageDown`, and as `export.one_pass.export`.
         """
         from pypid.export.one_pass import export
 
@@ -85,6 +117,9 @@ class Exports:
                     f"No user can log in as {wanted.as_user!r}, so there is no view of this user "
                     f"to export."
                 )
+            app = self._apps.of(wanted.index) if wanted.index else self.app
+            if app is None:
+                raise NoSuchIndex(wanted.index)
             place = open_place(
                 wanted.target,
                 self.config,
@@ -95,11 +130,11 @@ class Exports:
             )
             try:
                 outcome = await export(
-                    self.index,
-                    authority_of(self.app),
+                    app.index,
+                    authority_of(app),
                     place,
                     self._options(wanted),
-                    self.identity,
+                    identity_of(self.identity, wanted.index),
                     clears=wanted.clears,
                     verifies=wanted.verifies,
                     on_progress=progress,
@@ -130,7 +165,7 @@ class Exports:
             copies=wanted.copies,
             files_url=None if wanted.files_url is None else wanted.files_url.rstrip("/") + "/",
             signed=self.config.storage.expire_after if wanted.signed else None,
-            base_url=_base_url(self.config),
+            base_url=_base_url(self.config, wanted.index),
             releases=wanted.releases,
             dated=wanted.dated,
         )
@@ -152,7 +187,9 @@ def publishing(
     wanted = config.publish
     if wanted.target is None:
         return None
-    target = wanted.target
+    target, named = wanted.target, IndexApps(app).of(wanted.index) if wanted.index else app
+    if named is None:
+        raise CannotStart(f"[publish] index: there is no section [index:{wanted.index}]")
     if not target.startswith("s3:"):
         target = os.path.normpath(paths.ini.parent / target)
     try:
@@ -163,11 +200,11 @@ def publishing(
         user=wanted.as_user,
         copies=wanted.files is Linking.COPY,
         files_url=None if wanted.files_url is None else wanted.files_url.rstrip("/") + "/",
-        base_url=_base_url(config),
+        base_url=_base_url(config, wanted.index or ""),
     )
-    stamp = Stamp(identity, wanted.as_user or ANONYMOUS)
+    stamp = Stamp(identity_of(identity, wanted.index or ""), wanted.as_user or ANONYMOUS)
     run, holds = partial(leases.run, LEASE), partial(leases.holds, LEASE)
-    return Publishing(index, authority_of(app), place, options, stamp, target, run, holds)
+    return Publishing(named.index, authority_of(named), place, options, stamp, target, run, holds)
 
 
 def open_place(
@@ -222,9 +259,16 @@ async def _opened(
     return await store.open(wished, world, reactor)
 
 
-def _base_url(config: Config) -> str | None:
+def identity_of(identity: str, index: str) -> str:
+    """Return the identity of an index of this storage in exports; `index` is empty for the default
+    one.
+    """
+    return f"{identity}/{index}" if index else identity
+
+
+def _base_url(config: Config, index: str) -> str | None:
     url = config.server.public_url
-    return None if url is None else url.rstrip("/")
+    return None if url is None else f"{url.rstrip('/')}/{index}".rstrip("/")
 
 
 def _cannot_write(target: str, error: OSError) -> BadRequest:

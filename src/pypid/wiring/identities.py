@@ -15,9 +15,9 @@ from pypid.access.outdated_sessions import OutdatedSessions
 from pypid.access.passwords import Verifier
 from pypid.access.signing_keys import session_key
 from pypid.access.sql.people import GroupsOnly, SqlPeople
+from pypid.core.claims import Claims
 from pypid.core.configuration.choices import AccessStore
 from pypid.core.configuration.parse import Config
-from pypid.core.policy import Claims
 from pypid.daemon.identities import Identities
 from pypid.daemon.other_nodes import NoOtherNodes, OtherNodes, read_changes, watch
 from pypid.daemon.rules_in_force import people_of
@@ -61,7 +61,10 @@ def make_identities(
         stores.accounts, verifier, world, by_default=not config.is_set("access", "backend")
     )
     opened: list[HttpConnections] = []
-    sources = [Source(people), *sources_of(config, paths, world, reactor, sql_people, opened)]
+    sources = [
+        Source(people, name="config"),
+        *sources_of(config, paths, world, reactor, sql_people, opened),
+    ]
     if AccessStore.SQL not in config.access.backend:
         sources.append(Source(GroupsOnly(stores.accounts)))
     current = stores.accounts.current
@@ -115,10 +118,10 @@ def sources_of(
                 pass
             case AccessStore.SQL:
                 if sql_people is not None:
-                    yield Source(sql_people)
+                    yield Source(sql_people, name="sql")
             case AccessStore.LDAP:
                 people = CountedPeople(directory_of(config, paths, world, reactor), "ldap", world)
-                yield Source(people, local=False, believed=BELIEVED)
+                yield Source(people, local=False, believed=BELIEVED, name="ldap")
             case AccessStore.REMOTE:
                 from pypid.access import remote
 
@@ -134,6 +137,7 @@ def sources_of(
                 yield Source(
                     CountedPeople(remote.open(settings, world, reached.agent), "remote", world),
                     local=False,
+                    name="remote",
                 )
 
 

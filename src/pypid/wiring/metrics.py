@@ -5,6 +5,7 @@ by the workers.
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +17,17 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from pypid.advisories.service import Advisories
+from pypid.catalog.engine import RowKind
 from pypid.catalog.packed_lines import PackedLines
 from pypid.core.configuration.parse import Config
+from pypid.core.stages import StageState, state_of
 from pypid.daemon.state import StateFolder
 from pypid.flow import World, start
 from pypid.flow.conditions import Condition
 from pypid.flow.threads import Threads
 from pypid.flow.world import InTurn
 from pypid.index import Index
+from pypid.index.named_indexes import NamedIndexes
 from pypid.jobs.backup.records import LAST_BACKUP
 from pypid.jobs.node_agreement import CLOCK, SETTINGS
 from pypid.metrics import families
@@ -64,6 +68,7 @@ class Measuring(Service):
     state: Path
     """The state folder, which tells when the last backup was made."""
     advisories: Advisories
+    indexes: NamedIndexes
     _due: float = field(default=0.0, init=False)
     _later: IDelayedCall | None = field(default=None, init=False, repr=False)
     _looks: int = field(default=0, init=False)
@@ -151,7 +156,7 @@ class Measuring(Service):
         put(families.COMPARING_OBJECTS, (), 0 if comparing is None else comparing.objects)
         put(families.COMPARING_PROJECTS, (), 0 if comparing is None else comparing.projects)
         put(families.COMPARED, (), self.index.catalog.was_complete)
-        put(families.UPSTREAM_UP, (), not self.index.gate.breaker.is_down)
+        self._look_at_upstreams()
         components = (
             ("access", self.condition.access),
             ("cache", self.condition.cache),
@@ -164,12 +169,25 @@ class Measuring(Service):
         loaded = self.advisories.loaded
         put(families.ADVISORIES_LOADED, (), 0 if loaded is None else loaded.timestamp())
         self._look_at_listings()
+        self._look_at_stages()
         following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
         if following is not None:
             self._look_at_catalog(following)
             differs = self.condition.differs()
             for what in (SETTINGS, CLOCK):
                 put(families.NODES_DIFFER, (what,), what in differs)
+
+    def _look_at_upstreams(self) -> None:
+        put = self.counts.set
+        put(families.UPSTREAM_UP, (), not self.index.gate.breaker.is_down)
+        for name, upstream in self.index.upstreams.items():
+            put(families.NAMED_UPSTREAM_UP, (name,), not upstream.gate.breaker.is_down)
+
+    def _look_at_stages(self) -> None:
+        settings, now = self.indexes.settings.values(), self.world.now()
+        states = Counter(state_of(each, now) for each in settings if each.stage)
+        for state in StageState:
+            self.counts.set(families.STAGES, (state.value,), states[state])
 
     def _look_at_listings(self) -> None:
         put, catalog = self.counts.set, self.index.catalog
@@ -184,8 +202,8 @@ class Measuring(Service):
         put(families.CATALOG_UP, (), following.away is None)
         put(families.CATALOG_AGE, (), following.age)
         put(families.CATALOG_LAG, (), following.lag)
-        put(families.CATALOG_ROWS, ("ours",), following.replica.local.rows)
-        put(families.CATALOG_ROWS, ("theirs",), following.replica.upstream.rows)
+        for kind in RowKind:
+            put(families.CATALOG_ROWS, (kind.value,), following.replica.rows(kind))
 
     def _look_at_process(self) -> None:
         put = self.counts.set

@@ -13,10 +13,11 @@ from twisted.application.service import IService, Service
 
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.packed_lines import ListingMemory
+from pypid.core.claims import EVERY_NAME, Claims
 from pypid.core.configuration.parse import Config
 from pypid.core.memory_budget import MemoryBudget
-from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.simple_api import via
+from pypid.core.upstream_choice import UpstreamChoice
 from pypid.daemon import listeners
 from pypid.daemon.daemon import Daemon
 from pypid.daemon.shared_catalog import open_sharing
@@ -24,27 +25,46 @@ from pypid.daemon.state import where
 from pypid.daemon.stores import open_stores
 from pypid.flow.signals import Signals
 from pypid.index import Index
+from pypid.index.promotions import PromotionRecovery
 from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.jobs.leases import Leases, SoleNode
 from pypid.wiring.advisories import advisory_services, open_advisories
-from pypid.wiring.apps import agreement_of, condition_of, make_apps, publishing_of, search_of
+from pypid.wiring.apps import (
+    agreement_of,
+    certificate_of,
+    condition_of,
+    make_apps,
+    make_sites,
+    publishing_of,
+    responses_limit,
+    search_of,
+)
 from pypid.wiring.bucket import leased, stateless_node
 from pypid.wiring.configuration import load_config as load_config
 from pypid.wiring.dumps import at_once, clean_stop_of, dumps_of, link_dumps, links_of, load
 from pypid.wiring.greeting import after_restore, greeter, log_start, restores_records
 from pypid.wiring.identities import make_identities
+from pypid.wiring.indexes import (
+    all_indexes_of,
+    named_indexes_of,
+    promotions_of,
+    recovery_of,
+    stages_of,
+    tidying_of,
+)
 from pypid.wiring.metrics import Measuring, metrics_folder
 from pypid.wiring.platform import Platform
 from pypid.wiring.prefork import listeners_of, scales_of, supervisor_of
 from pypid.wiring.reload import reload
-from pypid.wiring.sites import certificate_of, make_sites, responses_limit
 from pypid.wiring.storage import decisions_of, open_storage, plan_of
 from pypid.wiring.twistd import Options as Options
 from pypid.wiring.twistd import application_of, process_of, run_in_foreground
 from pypid.wiring.upstreams import (
     cooldown_fixes_of,
+    exclusive_names,
     maintenance_of,
-    open_upstreams,
+    open_named_upstreams,
+    open_upstream,
     policy_of,
     trust_of,
 )
@@ -92,13 +112,17 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             else sharing.catalog
         )
         identity, claims = via.identity(world.random(16)), Claims(EVERY_NAME)
-        upstream = open_upstreams(config, paths, world, reactor, identity)
+        upstream = open_upstream(config.upstream, paths, world, reactor, identity)
         dumps = dumps_of(config, catalog, paths, storage, world)
         is_filled = sharing is not None or load(dumps, storage)
         links = links_of(config, storage, sharing, world)
-        policy = policy_of(config, claims)
+        policy = policy_of(config.upstream, claims, exclusive_names(config))
         decisions = decisions_of(config, policy, storage, sharing, platform, signals)
         decided = UpstreamDecisions.of(decisions, policy, world)
+        recovery = PromotionRecovery()
+        all_indexes = all_indexes_of(
+            config, storage, catalog, others_write=sharing is not None or lease is not None
+        )
         index = Index(
             storage.blobs,
             catalog,
@@ -119,9 +143,17 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             is_sole=None if lease is None else lambda: lease.is_sole,
             memory=budget,
             restrictions_read=decisions.ready,
+            promotions=recovery,
             trust=trust_of(config, paths, policy, decisions, world),
             file_cached=signals.file_cached,
+            names_elsewhere=all_indexes.names,
+            all_indexes=all_indexes,
+            upstreams=all_indexes.upstreams,
+            choice=UpstreamChoice.of(config.upstream.upstreams or None, all_indexes.only),
         )
+        named = open_named_upstreams(config, paths, world, reactor, identity, policy)
+        indexes = named_indexes_of(config, all_indexes, index, named.settings, decisions)
+        indexes.on_removed(stores.accounts.remove_owners)
         clean_stop = clean_stop_of(config, paths, storage, sharing, dumps, index)
         identities = make_identities(
             config, paths, stores, world, reactor, claims, signals, sharing,
@@ -139,9 +171,14 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         search = search_of(index, state, storage)
         metrics = metrics_folder(config, state, platform)
         advisories = open_advisories(config, paths, world, index.policy.restrictions)
+        promotions = promotions_of(
+            indexes, storage, advisories, recovery, lambda: identities.config.access.gates
+        )
+        stages = stages_of(indexes, promotions)
         apps = make_apps(
             config, paths, state, storage, index, identities, sharing, condition, search, metrics,
             platform, signals, decided, decisions, advisories,
+            indexes, promotions, stages,
         )  # fmt: skip
         if not restores:
             at_once(identities.open())
@@ -160,9 +197,11 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             services.append(
                 Measuring(
                     world, index, site, condition, metrics, platform.siblings, paths.state,
-                    advisories,
+                    advisories, indexes,
                 )
             )  # fmt: skip
+            services.append(recovery_of(promotions))
+            services += [] if stages is None or not platform.is_first else [tidying_of(stages)]
         if platform.greets:
             log_start(config, paths)
         return Daemon(
@@ -170,7 +209,9 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             signals=signals,
             dumps=(*dumps, *link_dumps(config, links, paths, storage, world)),
             dump_interval=config.catalog.dump_interval.total_seconds(),
-            maintenance=maintenance_of(config, index, upstream, leases),
+            maintenance=maintenance_of(
+                config, index, (upstream, named), leases, all_indexes.is_asked
+            ),
             sites=(site, operator_site),
             routes=apps.public.routes,
             listening=tuple(sockets),
@@ -179,7 +220,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             world=world,
             reactor=reactor,
             notify=platform.notify,
-            reload_people=partial(reload, config, paths, identities, advisories, platform),
+            reload_people=partial(reload, config, paths, identities, advisories, indexes, platform),
             people=identities,
             condition=condition,
             watchdog=platform.watchdog,

@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
-from pypid.core.configuration.parse import Config
-from pypid.daemon.control import Control, ControlRequest
-from pypid.daemon.daemon import Daemon
 from pypid.flow import start
-from pypid.wiring.platform import Platform
-from pypid.wiring.recipe import make_daemon
-from pypid.wiring.twistd import begin_logging
+
+if TYPE_CHECKING:
+    from pypid.core.configuration.parse import Config
+    from pypid.daemon.control import ControlRequest
+    from pypid.daemon.daemon import Daemon
 
 T = TypeVar("T")
 
@@ -29,6 +28,12 @@ def ask(config: Config, question: ControlRequest) -> Any:
     `KeyboardInterrupt` if it is stopped.
     """
     from twisted.internet import reactor
+
+    # these import all of a daemon, which takes a while; `run` works without one
+    from pypid.daemon.control import Control
+    from pypid.wiring.platform import Platform
+    from pypid.wiring.recipe import make_daemon
+    from pypid.wiring.twistd import begin_logging
 
     begin_logging("warn", "text", sys.stderr, redirect=False)
     # made before the reactor runs, as in a start: then nothing has to wait

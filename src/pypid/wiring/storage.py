@@ -12,8 +12,14 @@ from attrs import Factory, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.blobs import files, memory
-from pypid.blobs.awaited import Awaited, AwaitedDescriptions
-from pypid.blobs.counted import BlobsWatch, CountedBlobs, CountedDescriptions, CountedProvisional
+from pypid.blobs.awaited import Awaited, AwaitedDescriptions, AwaitedDuplicates
+from pypid.blobs.counted import (
+    BlobsWatch,
+    CountedBlobs,
+    CountedDescriptions,
+    CountedDuplicates,
+    CountedProvisional,
+)
 from pypid.catalog.dump_folder import DumpFolder, Manifest
 from pypid.core.configuration.choices import CatalogStore, Layout, StorageBackend
 from pypid.core.configuration.keys import StorageSettings
@@ -35,7 +41,7 @@ from pypid.flow import World, start
 from pypid.flow.signals import Signals
 from pypid.index.decisions import Decisions
 from pypid.index.store import records
-from pypid.ports import Blobs, Bucket, Describing, Provisional
+from pypid.ports import Blobs, Bucket, Describing, Duplicating, Provisional
 from pypid.wiring.platform import Platform
 
 if TYPE_CHECKING:
@@ -51,6 +57,7 @@ class OpenedStorage:
     """
 
     blobs: Blobs
+    duplicating: Duplicating
     identity: str
     new: bool
     bucket: Callable[[], Awaitable[Bucket]] | None = None
@@ -92,6 +99,7 @@ async def open_storage(
         blobs=CountedBlobs(opened.blobs, watch),
         describing=describing,
         provisional=provisional,
+        duplicating=CountedDuplicates(opened.duplicating, watch),
     )
 
 
@@ -99,7 +107,8 @@ async def _opened(config: Config, paths: StatePaths, world: World, reactor: Any)
     if config.storage.backend is StorageBackend.S3:
         return _bucket(config.storage, paths, world, reactor)
     if paths.storage is None:
-        return await _identified(await memory.open(memory.MemoryBlobsSettings(), world), world)
+        in_memory = await memory.open(memory.MemoryBlobsSettings(), world)
+        return await _identified(in_memory, world)
     is_veiled = config.storage.layout is Layout.PYPICLOUD
     create = await world.blocking(may_create_folder, paths, paths.storage, is_veiled)
     veiled = is_only_ours if is_veiled else None
@@ -127,7 +136,7 @@ def may_create_folder(paths: StatePaths, folder: Path, is_veiled: bool) -> bool:
     """Return whether the storage folder may be created if it is missing. Blocks. Raises
     `CannotStart` for one that cannot be used.
     """
-    known = _manifest(paths)
+    known = [_manifest(dump) for dump in (paths.snapshot, paths.named_snapshot)]
     try:
         _must_be_laid_out(folder, is_veiled)
     except OSError as error:
@@ -137,7 +146,7 @@ def may_create_folder(paths: StatePaths, folder: Path, is_veiled: bool) -> bool:
         ) from None
     # a missing folder whose files a dump lists is a disk that is not mounted: a new one would
     # hide local projects
-    return known is None or _knows_nothing(known)
+    return all(manifest is None or _knows_nothing(manifest) for manifest in known)
 
 
 def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
@@ -187,6 +196,7 @@ def _bucket(
     place = "\n".join((wanted.endpoint_url or "", wanted.region, settings.bucket, settings.prefix))
     return OpenedStorage(
         late.blobs,
+        AwaitedDuplicates(late.blobs.there),
         sha256(place.encode()).hexdigest()[:32],
         new=False,
         bucket=late.classes,
@@ -274,7 +284,7 @@ async def _nothing_to_close() -> None:
     """Do nothing: no resources are open."""
 
 
-async def _identified(blobs: Blobs, world: World) -> OpenedStorage:
+async def _identified(blobs: files.FilesBlobs | memory.MemoryBlobs, world: World) -> OpenedStorage:
     try:
         document = await records.read_document(blobs, StorageIdentity, STORAGE_IDENTITY)
     except Unreadable as error:
@@ -283,12 +293,12 @@ async def _identified(blobs: Blobs, world: World) -> OpenedStorage:
             "storage."
         ) from None
     if document is not None:
-        return OpenedStorage(blobs, document.identity, new=False)
+        return OpenedStorage(blobs, blobs, document.identity, new=False)
     identity = world.random(16).hex()
     await records.write_document(
         blobs, STORAGE_IDENTITY, StorageIdentity(identity, recorded=world.now())
     )
-    return OpenedStorage(blobs, identity, new=True)
+    return OpenedStorage(blobs, blobs, identity, new=True)
 
 
 async def _is_empty(blobs: Blobs) -> bool:
@@ -301,9 +311,9 @@ async def _is_empty(blobs: Blobs) -> bool:
     return True
 
 
-def _manifest(paths: StatePaths) -> Manifest | None:
+def _manifest(dump: Path) -> Manifest | None:
     try:
-        return DumpFolder(str(paths.snapshot)).manifest()
+        return DumpFolder(dump).manifest()
     except (Unreadable, OSError):
         return None
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
+from pypid.core.claims import Claims
 from pypid.core.configuration.choices import Mode, StorageBackend
-from pypid.core.configuration.keys import PUBLIC_INDEX
+from pypid.core.configuration.keys import PUBLIC_INDEX, UPSTREAM, UpstreamSettings
+from pypid.core.configuration.named_upstreams import settings_of
 from pypid.core.configuration.parse import Config
 from pypid.core.configuration.value_kinds import without_userinfo
 from pypid.core.errors import CannotStart
 from pypid.core.installation import install_hint
 from pypid.core.model import Listing, Span
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import Claims, Policy
+from pypid.core.policy import Policy
 from pypid.core.publisher_rules import Ratchet, TrustRules
 from pypid.core.trust import TrustDocument
 from pypid.daemon.state import StatePaths
@@ -29,6 +31,7 @@ from pypid.flow import World
 from pypid.flow.imports import import_late
 from pypid.flow.signals import Provider
 from pypid.index import Index
+from pypid.index.all_indexes import NamedUpstream
 from pypid.index.decisions import Decisions
 from pypid.index.trust import PublisherTrust
 from pypid.jobs.cache_maintenance import CacheMaintenance
@@ -47,7 +50,7 @@ _IMPORTS = ("pypid.upstream.indexes", "pypid.http_client.trust", "twisted.web.cl
 
 @frozen
 class OpenedUpstream:
-    """The upstream indexes, and the function that closes their connections. `prepare` imports what
+    """An upstream, and the function that closes its connections. `prepare` imports what
     the first request needs.
     """
 
@@ -56,24 +59,28 @@ class OpenedUpstream:
     prepare: Callable[[], Awaitable[object]] | None = None
 
 
-def open_upstreams(
-    config: Config, paths: StatePaths, world: World, reactor: Any, identity: str
+def open_upstream(
+    wanted: UpstreamSettings,
+    paths: StatePaths,
+    world: World,
+    reactor: Any,
+    identity: str,
+    section: str = "upstream",
 ) -> OpenedUpstream:
-    """Return the upstream indexes; none, if pypid is offline. `identity` is this index's
-    (`core.simple_api.via`). Raises `CannotStart`; blocks.
+    """Return the upstream of a section with connections of its own, so that no other upstream
+    receives its credentials. Offline, return an upstream without projects. `identity` is this
+    pypid's (`core.simple_api.via`). Raises `CannotStart`; blocks.
     """
-    wanted = config.upstream
     if wanted.mode is Mode.OFFLINE:
         return OpenedUpstream(Nothing(), _nothing_to_close)
-    authorities = authorities_of(paths.authorities)
+    authorities = authorities_of(authorities_path(wanted, paths), section)
 
     def make() -> OpenedUpstream:
         from pypid.http_client.trust import Trust
         from pypid.upstream import indexes
 
-        urls = wanted.url or (PUBLIC_INDEX,)
         settings = indexes.UpstreamSourceSettings(
-            urls, wanted.timeout.total_seconds(), wanted.file_hosts
+            urls_of(wanted), wanted.timeout.total_seconds(), wanted.file_hosts, section
         )
         connections = indexes.connected(reactor, Trust(authorities), settings)
         upstream = indexes.open(settings, world, identity, connections)
@@ -84,15 +91,61 @@ def open_upstreams(
     return OpenedUpstream(upstream, upstream.close, prepare)
 
 
-def policy_of(config: Config, claims: Claims) -> Policy:
-    """Return the policy for upstream projects. `claims`: the names that are local by a rule."""
-    upstream = config.upstream
+class WithConnections(Protocol):
+    """A client with connections."""
+
+    @property
+    def close(self) -> Callable[[], Awaitable[object]]:
+        """Closes them."""
+
+
+@frozen
+class NamedUpstreams:
+    """The settings and clients of each `[upstream:NAME]`, by name, and the function that closes all
+    connections.
+    """
+
+    settings: Mapping[str, NamedUpstream]
+    close: Callable[[], Awaitable[object]]
+
+
+def open_named_upstreams(
+    config: Config, paths: StatePaths, world: World, reactor: Any, identity: str, policy: Policy
+) -> NamedUpstreams:
+    """Return the named upstreams, each with connections of its own. `policy`: that of
+    `[upstream]`. Raises `CannotStart`; blocks.
+    """
+    opened: list[OpenedUpstream] = []
+    settings: dict[str, NamedUpstream] = {}
+    for name, each in config.upstreams.items():
+        wanted = settings_of(config.upstream, each)
+        opened.append(open_upstream(wanted, paths, world, reactor, identity, f"{UPSTREAM}{name}"))
+        its_policy = evolve(
+            policy_of(wanted, policy.claims), only=each.only, restrictions=policy.restrictions
+        )
+        upstream = opened[-1].upstream
+        settings[name] = NamedUpstream(upstream, its_policy, wanted.ttl, wanted.timeout)
+
+    async def close() -> None:
+        for each in opened:
+            await each.close()
+
+    return NamedUpstreams(settings, close)
+
+
+def policy_of(
+    upstream: UpstreamSettings, claims: Claims, elsewhere: tuple[str, ...] = ()
+) -> Policy:
+    """Return the policy for upstream projects. `claims`: the names that are local by a rule;
+    `elsewhere`: the names that only another upstream may be asked for.
+    """
     return Policy(
         mode=upstream.mode,
         reserved=upstream.reserved,
         allow=upstream.allow,
         deny=upstream.deny,
         allow_mixed=upstream.allow_mixed,
+        elsewhere=elsewhere,
         cooldown=evolve(upstream.cooldown, fixes=upstream.cooldown_fixes),
         require_hashes=upstream.require_hashes,
         new_projects=upstream.new_projects,
@@ -123,18 +176,30 @@ def trust_of(
 
 
 def maintenance_of(
-    config: Config, index: Index, upstream: OpenedUpstream, leases: Leases
+    config: Config,
+    index: Index,
+    upstreams: Sequence[WithConnections],
+    leases: Leases,
+    is_asked: Callable[[str, ProjectName], bool],
 ) -> CacheMaintenance:
-    """Return the jobs for cached files."""
+    """Return the jobs for cached files, which close the `upstreams` when they stop. `is_asked`:
+    whether any index asks an upstream for a project.
+    """
+
+    async def close() -> None:
+        for each in upstreams:
+            await each.close()
+
     # a bucket is compared again and again anyway
     compares = index.shared and config.storage.backend is not StorageBackend.S3
     return CacheMaintenance(
         index,
-        upstream.close,
+        close,
         leases=leases,
         refresh=config.upstream.refresh if config.upstream.mode is Mode.MIRROR else None,
         max_cache=config.upstream.max_cache,
         compares=compares,
+        is_asked=is_asked,
     )
 
 
@@ -151,22 +216,52 @@ def cooldown_fixes_of(
 
 def indexes_of(config: Config) -> tuple[str, ...]:
     """Return the URLs of the configured indexes for display, without user names and passwords."""
-    return tuple(without_userinfo(url) for url in config.upstream.url or (PUBLIC_INDEX,))
+    return tuple(without_userinfo(url) for url in urls_of(config.upstream))
 
 
-def authorities_of(file: Path | None) -> Any:
-    """Return the certificates of `[upstream] ca_certificates`. Blocks. Raises `CannotStart`."""
+def urls_shown(config: Config) -> Mapping[str, tuple[str, ...]]:
+    """Return the URLs of each `[upstream:NAME]` for display."""
+    return {name: tuple(map(without_userinfo, each.url)) for name, each in config.upstreams.items()}
+
+
+def exclusive_names(config: Config) -> tuple[str, ...]:
+    """Return the names and globs that `[upstream]` is never asked for."""
+    return tuple(
+        pattern for each in config.upstreams.values() if each.exclusive for pattern in each.only
+    )
+
+
+def sections_of(config: Config) -> Mapping[str, UpstreamSettings]:
+    """Return the settings of all upstreams by the names of their sections."""
+    named = {
+        UPSTREAM + name: settings_of(config.upstream, each)
+        for name, each in config.upstreams.items()
+    }
+    return {"upstream": config.upstream, **named}
+
+
+def urls_of(upstream: UpstreamSettings) -> tuple[str, ...]:
+    """Return the URLs of the upstream, perhaps with user names and passwords."""
+    return upstream.url or (PUBLIC_INDEX,)
+
+
+def authorities_path(upstream: UpstreamSettings, paths: StatePaths) -> Path | None:
+    """Return the file of `ca_certificates`, if there is one."""
+    file = paths.beside_ini(upstream.ca_certificates)
+    return None if file is None else Path(file)
+
+
+def authorities_of(file: Path | None, section: str = "upstream") -> Any:
+    """Return the certificates of `ca_certificates` in the section. Blocks. Raises `CannotStart`."""
     if file is None:
         return ()
     from pypid.http_client.trust import certificates
-    from pypid.upstream.indexes import CERTIFICATES
 
+    setting = f"[{section}] ca_certificates"
     try:
-        return certificates(file.read_bytes(), CERTIFICATES)
+        return certificates(file.read_bytes(), setting)
     except OSError as error:
-        raise CannotStart(
-            f"[upstream] ca_certificates cannot be read: {file}: {error.strerror}."
-        ) from None
+        raise CannotStart(f"{setting} cannot be read: {file}: {error.strerror}.") from None
 
 
 @frozen(eq=False)

@@ -9,15 +9,19 @@ import tarfile
 import tempfile
 import zlib
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import PypidError
+from pypid.core.records.documents import dump
 from pypid.jobs.backup.backup_file import (
     CONFIGURATION,
+    FORMAT,
     HEADER,
     STORAGE,
     BackupHeader,
@@ -34,6 +38,10 @@ HEAD = BackupHeader(
     id="1", made=MADE, pypid="1", includes_files=True, includes_cache=False, storage="s",
     configuration="/etc/pypid/pypid.ini",
 )  # fmt: skip
+
+LINKED_HEAD = replace(HEAD, format=FORMAT)
+FILE = f"{STORAGE}spam/spam-1.0.tar.gz"
+TEAM_FILE = f"{STORAGE}.pypid/index/team/spam/spam-1.0.tar.gz"
 
 names = st.text(
     st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=120
@@ -107,6 +115,36 @@ class RoundTripTest(BackupFileCase):
         (member,) = BackupFile(self.path).members()
         self.assertEqual(member.description, {"name": "spam", "hash-md5": "00"})
 
+    def test_links_come_back(self) -> None:
+        """A link names the member that has its bytes. The manifest has its hash and no size."""
+        digest = sha256(b"bytes").hexdigest()
+        backup = self.linked(TEAM_FILE, digest)
+        totals = backup.verify()
+        self.assertEqual((totals.members, totals.size), (3, len(dump(LINKED_HEAD)) + 5))
+        first, second = [(each.path, each.link, each.read(9)) for each in backup.members()]
+        self.assertEqual(first, (TEAM_FILE, "", b"bytes"))
+        self.assertEqual(second, (FILE, TEAM_FILE, b""))
+        with tarfile.open(self.path) as archive:
+            file = archive.extractfile(FILE)
+            assert file is not None
+            self.assertEqual(file.read(), b"bytes")
+
+    def test_a_link_without_its_bytes_is_refused(self) -> None:
+        """The other member has to come first. Neither a missing one nor another hash is accepted."""
+        digest = sha256(b"bytes").hexdigest()
+        for target, hashed in ((f"{TEAM_FILE}x", digest), (TEAM_FILE, "0" * 64)):
+            backup = self.linked(target, hashed)
+            self.assertRaises(BadBackup, backup.verify)
+
+    def linked(self, target: str, digest: str) -> BackupFile:
+        with self.path.open("wb") as file:
+            writer = BackupWriter(file, LINKED_HEAD, None, world().random)
+            writer.add(TEAM_FILE, b"bytes")
+            writer.link(FILE, target, digest)
+            totals = BackupTotals(members=writer.members, size=writer.size, projects=2, files=2)
+            writer.finish(totals)
+        return BackupFile(self.path)
+
     def test_tar_reads_it(self) -> None:
         """Any tar program reads an unencrypted backup."""
         self.write({"spam/spam-1.0.tar.gz": b"bytes"})
@@ -149,7 +187,7 @@ class RefusalTest(BackupFileCase):
 
     def test_a_newer_format(self) -> None:
         """A backup of a newer format names the reason."""
-        self.archive((HEADER, b'{"format": 2}'))
+        self.archive((HEADER, b'{"format": 3}'))
         self.refused("a newer pypid made it")
 
     def archive(self, *members: tuple[str, bytes], **more: object) -> None:
@@ -172,12 +210,16 @@ class RefusalTest(BackupFileCase):
             self.refused("which no backup has")
 
     def test_links_and_devices(self) -> None:
-        """Only regular files are read."""
+        """Only regular files are read, and hard links to files of named indexes."""
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
-            self.archive(
-                (HEADER, self.header()), (f"{STORAGE}a/b", b""), type=kind, linkname="/etc/passwd"
-            )
-            self.refused("which no backup has")
+            for target in ("/etc/passwd", FILE, f"{STORAGE}.pypid/index/../../../etc/passwd"):
+                self.archive((HEADER, self.header()), (FILE, b""), type=kind, linkname=target)
+                error = self.assertRaises(BadBackup, BackupFile(self.path).verify)
+                self.assertRegex(str(error), "which no backup has|to which|outside")
+        self.archive(
+            (HEADER, self.header()), (CONFIGURATION, b""), type=tarfile.LNKTYPE, linkname=TEAM_FILE
+        )
+        self.refused("which no backup has")
 
     def test_large_members(self) -> None:
         """A configuration or state file that would not fit into memory is refused, and so are

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from pypid.blobs.memory import MemoryBlobs
+from pypid.blobs.prefixed import PrefixedBlobs
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import project_name
 from pypid.core.records.file_history import FileHistory
@@ -26,12 +27,13 @@ from pypid.jobs.backup.backup_file import (
     BackupWriter,
 )
 from pypid.jobs.backup.backup_reader import BackupFile
-from pypid.jobs.backup.storage_backup import (
-    StorageCapture,
+from pypid.jobs.backup.storage_backup import StorageCapture
+from pypid.jobs.backup.storage_restore import (
     StorageRestore,
     first_record,
-    group_of,
+    is_document_of_record,
 )
+from pypid.jobs.backup.stored_objects import format_of, group_of
 from pypid.ports import Blobs
 from pypid.testing import world
 from tests.index.faulty_blobs import Gated, Watched
@@ -41,6 +43,7 @@ from tests.index.uploads import (
     Described,
     IndexCase,
     everything,
+    index_over,
     publishing,
     sent,
     signed,
@@ -82,9 +85,10 @@ class StorageBackupCase(IndexCase):
         self, blobs: Blobs | None = None, *, files: bool = True, cached: bool = True
     ) -> BackupTotals:
         """Back up the store."""
+        format = await format_of(self.store, files=files)
         header = BackupHeader(
             id="1", made=world().now(), pypid="1", includes_files=files, includes_cache=cached,
-            storage="s", configuration="c",
+            storage="s", configuration="c", format=format,
         )  # fmt: skip
         with self.path.open("wb") as file:
             writer = BackupWriter(file, header, None, world().random)
@@ -114,7 +118,7 @@ class StorageBackupCase(IndexCase):
     def restored(self, target: MemoryBlobs) -> Index:
         """An index over what the backup brings back."""
         describing = target if isinstance(target, Described) else None
-        restore = StorageRestore(target, world(), describing)
+        restore = StorageRestore(target, world(), target, describing)
 
         async def run() -> None:
             for member in BackupFile(self.path).members():
@@ -159,6 +163,70 @@ class RoundTripTest(StorageBackupCase):
         index = self.restored(MemoryBlobs(self.world_now))
         self.assertEqual(self.state(index), before)
         self.assertEqual(self.keys(), keys)
+
+    def test_named_indexes_come_back(self) -> None:
+        """Each is copied as a storage of its own: with its files and records, or the documents
+        alone; and none of its files is mistaken for one of the default index.
+        """
+        prefix = ".pypid/index/team/"
+        team = index_over(PrefixedBlobs(self.store, prefix), self.clock)
+        self.have(team.reconcile())
+        self.publish(sent(b"of the team"), index=team)
+        self.put(f"{prefix}.kept/eggs/eggs-1.0.tar.gz", b"cached")
+        self.put(".pypid/index-names/spam/team", b"")
+        before, keys = self.state(self.index), self.keys()
+        totals = self.have(self.backup())
+        self.assertEqual((totals.projects, totals.files, totals.problems), (2, 3, ()))
+        self.have(self.backup(files=False))
+        documents = list(BackupFile(self.path).members())
+        paths = [member.path.removeprefix(STORAGE) for member in documents]
+        own = {where for where in paths if where.startswith(prefix)}
+        self.assertEqual(
+            own, {f"{prefix}spam/{WHEEL}{end}" for end in (".record.json", ".metadata")}
+        )
+        self.assertTrue(all(map(is_document_of_record, documents)))
+        self.have(self.backup())
+        bytes_of_team = next(
+            member
+            for member in BackupFile(self.path).members()
+            if member.path == f"{STORAGE}{prefix}spam/{WHEEL}"
+        )
+        self.assertFalse(is_document_of_record(bytes_of_team))
+        index = self.restored(MemoryBlobs(self.world_now))
+        self.assertEqual(self.state(index), before)
+        self.assertEqual(self.keys(), keys)
+
+    def test_a_new_name_of_a_named_index_is_private_after_a_restore(self) -> None:
+        """A project that is published while the backup is made has a marker if it has a record, and
+        so has a project whose files were deleted.
+        """
+        team = index_over(PrefixedBlobs(self.store, ".pypid/index/team/"), self.clock)
+        self.have(team.reconcile())
+        self.publish(sent(b"old", "ham-1.0.tar.gz"), index=team)
+        self.publish(sent(b"gone", "eggs-1.0.tar.gz"), index=team)
+        self.have(team.delete(EGGS, ["eggs-1.0.tar.gz"], "carol"))
+        store = Gated(self.store)
+        backup = start(self.backup(store))
+        while not store.waiting[0][0].startswith("list .pypid/index/team/.pypid/promotions/"):
+            store.go()
+        self.publish(sent(b"new"), index=team)
+        store.all()
+        self.successResultOf(backup)
+        paths = {member.path.removeprefix(STORAGE) for member in BackupFile(self.path).members()}
+        self.assertIn(f".pypid/index/team/spam/{WHEEL}.record.json", paths)
+        markers = {where for where in paths if where.startswith(".pypid/index-names/")}
+        names = {EGGS, "ham", SPAM}
+        self.assertEqual(markers, {f".pypid/index-names/{name}/team" for name in names})
+
+    def test_a_storage_with_named_indexes_only_is_not_empty(self) -> None:
+        """A restore would write over it."""
+        store = MemoryBlobs(self.world_now)
+        team = index_over(PrefixedBlobs(store, ".pypid/index/team/"))
+        self.assertIsNone(self.have(first_record(store)))
+        self.have(team.reconcile())
+        self.publish(sent(b"of the team"), index=team)
+        record = f".pypid/index/team/spam/{WHEEL}.record.json"
+        self.assertEqual(self.have(first_record(store)), record)
 
     def test_without_files_the_documents_come_back(self) -> None:
         """Without package files the backup has records and sidecars, and nothing of the cache."""

@@ -14,7 +14,7 @@ from pypid.compat.pypicloud.permissions import in_force
 from pypid.core.accounts import acl_dump, acl_merge
 from pypid.core.accounts.acl_rights import KEPT_CLOSED
 from pypid.core.accounts.entries import Account, AccountStatus
-from pypid.core.accounts.rights import Whom
+from pypid.core.accounts.rights import Whom, on_names
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NotAvailable, NotByToken, PeopleFixed
 from pypid.core.permissions import Action
@@ -54,7 +54,8 @@ class Import(TypedDict):
 
 async def _dump(app: App) -> acl_dump.Dump:
     """Return all users of the configuration and the accounts database, with groups and rights.
-    Users who cannot log in here await approval there.
+    Users who cannot log in here await approval there. A right on a glob is one on each local
+    project that it matches: without it these projects would be open there.
     """
     configured, known = app.known.configured(), await app.accounts.users()
 
@@ -77,10 +78,13 @@ async def _dump(app: App) -> acl_dump.Dump:
     }
     for name, members in configured.members.items():
         groups[name] = groups.get(name, frozenset()) | members
+    stored = [*configured.rights, *await app.accounts.rights()]
+    names = (each.name for each in await app.index.catalog.local.summaries())
+    rights = await app.world.thinking(on_names, stored, names)
     return acl_dump.Dump(
         users=tuple(users[name] for name in sorted(users)),
         groups=dict(sorted(groups.items())),
-        rights=tuple(in_force(configured.rights, await app.accounts.rights()).values()),
+        rights=tuple(in_force(rights).values()),
         allow_register=app.settings.people.registration
         in (Registration.APPROVAL, Registration.OPEN),
     )

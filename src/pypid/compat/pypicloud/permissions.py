@@ -12,10 +12,11 @@ from typing import TypedDict
 
 from pypid.compat.pypicloud.accounts import demand_changing
 from pypid.compat.pypicloud.admin import GROUP, USER, done
-from pypid.core.accounts.acl_dump import sorted_rights, words_of
+from pypid.core.accounts.acl_dump import words_of
 from pypid.core.accounts.acl_rights import group_or_word
-from pypid.core.accounts.rights import Right, Whom
+from pypid.core.accounts.rights import Right, RightKey, Whom, sorted_rights
 from pypid.core.errors import BadRequest, ChangedElsewhere, InseparableRight
+from pypid.core.packaging.globs import is_glob
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, account_name
 from pypid.web.app.app import App
@@ -66,24 +67,21 @@ class WholeGroup(TypedDict):
     packages: list[OfPackage]
 
 
-Key = tuple[ProjectName, Whom, str]
-
-
-def _key(right: Right) -> Key:
-    return right.project, right.whom, right.name
-
-
-def in_force(*all_rights: Iterable[Right]) -> dict[Key, Right]:
-    """Return the rights in force, sorted: of duplicates, the greatest."""
-    found: dict[Key, Right] = {}
+def in_force(*all_rights: Iterable[Right]) -> dict[RightKey, Right]:
+    """Return the rights in force on single projects, sorted: of duplicates, the greatest. pypicloud
+    has no rights on globs.
+    """
+    found: dict[RightKey, Right] = {}
     for rights in all_rights:
         for right in rights:
-            before = found.get(_key(right))
-            found[_key(right)] = right if before is None or right.write else before
-    return {_key(right): right for right in sorted_rights(found.values())}
+            if is_glob(right.project):
+                continue
+            before = found.get(right.key)
+            found[right.key] = right if before is None or right.write else before
+    return {right.key: right for right in sorted_rights(found.values())}
 
 
-async def _rights(app: App) -> dict[Key, Right]:
+async def _rights(app: App) -> dict[RightKey, Right]:
     return in_force(app.known.configured().rights, await app.accounts.rights())
 
 
@@ -96,7 +94,7 @@ async def of_user(ctx: RequestContext, name: str) -> None:
     send_json(ctx.request, _packages(await _rights(ctx.app), Whom.USER, name))
 
 
-def _packages(rights: dict[Key, Right], whom: Whom, name: str) -> list[OfPackage]:
+def _packages(rights: dict[RightKey, Right], whom: Whom, name: str) -> list[OfPackage]:
     wanted = name if whom in (Whom.USER, Whom.GROUP) else ""
     these = (right for right in rights.values() if right.whom is whom and right.name == wanted)
     return [
@@ -138,7 +136,7 @@ async def of_package(ctx: RequestContext, project: ProjectName) -> None:
 # --- changing -------------------------------------------------------------------------------------
 
 
-def _right_of(project: ProjectName, kind: str, name: str, permission: str) -> tuple[Key, bool]:
+def _right_of(project: ProjectName, kind: str, name: str, permission: str) -> tuple[RightKey, bool]:
     """Return the right that the address names, and whether it is the one to write."""
     if kind not in ("user", "group") or permission not in ("read", "write"):
         raise BadRequest(
@@ -183,7 +181,7 @@ async def grant(
     done(ctx.request)
 
 
-def _all_read(rights: dict[Key, Right], key: Key) -> bool:
+def _all_read(rights: dict[RightKey, Right], key: RightKey) -> bool:
     """Return whether all who would read the project by this right may read it anyway."""
     project, whom, _ = key
     words = (Whom.EVERYONE,) if whom is Whom.EVERYONE else (Whom.EVERYONE, Whom.AUTHENTICATED)
@@ -204,7 +202,7 @@ async def withdraw(
     done(ctx.request)
 
 
-async def _withdraw(ctx: RequestContext, key: Key, address: str, *, write: bool) -> None:
+async def _withdraw(ctx: RequestContext, key: RightKey, address: str, *, write: bool) -> None:
     kept = in_force(await ctx.app.accounts.rights()).get(key)
     fixed = in_force(ctx.app.known.configured().rights).get(key)
     if fixed is not None and (fixed.write or not write):

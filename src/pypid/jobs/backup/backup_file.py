@@ -1,6 +1,7 @@
 """The format of backup files: what `pypid backup create` writes and `pypid restore` reads.
 
-A backup is a gzip-compressed tar archive in the POSIX (pax) format, of regular files only::
+A backup is a gzip-compressed tar archive in the POSIX (pax) format, of regular files and, from
+format 2 on, hard links::
 
     backup.json            the header: format, time, version of pypid, what is included
     databases/<name>.db    SQLite: accounts, journal (the audit log), downloads
@@ -9,6 +10,10 @@ A backup is a gzip-compressed tar archive in the POSIX (pax) format, of regular 
     storage/<key>          objects of the storage; the records of a project come after its files
     manifest.jsonl         the last member: a line with path, size and SHA-256 for each of the
                            others, in their order, then a line of totals
+
+A hard link is a package file whose bytes the archive has already: those of a file of a named index
+(`linkable`). Its line of the manifest has the size 0, the SHA-256 of the bytes, and `link`. A
+backup without links has format 1, which older versions read.
 
 A description that the storage has of an object is in the pax header ``PYPID.description``, as JSON.
 An encrypted backup is the same, inside of `sealing.SealedWriter`. Everything here blocks.
@@ -32,10 +37,13 @@ from pypid.access.first_admin import RECORD as ADMIN
 from pypid.access.outdated_sessions import FILE as PASSWORDS_SEEN
 from pypid.access.signing_keys import RECORD as SESSION_KEY
 from pypid.core.records.documents import dump
+from pypid.core.records.layout import INDEXES, is_document
 from pypid.jobs.backup.accounts_marker import FILE as ACCOUNTS_MARKER
 from pypid.jobs.backup.sealing import SealedWriter
 
-FORMAT = 1
+FORMAT = 2
+"""The newest format that this version reads: with hard links."""
+FORMAT_WITHOUT_LINKS = 1
 HEADER = "backup.json"
 MANIFEST = "manifest.jsonl"
 CONFIGURATION = "configuration/pypid.ini"
@@ -65,7 +73,7 @@ class BackupHeader(msgspec.Struct, frozen=True, kw_only=True):
     storage: str
     configuration: str
     environment: tuple[str, ...] = ()
-    format: int = FORMAT
+    format: int = FORMAT_WITHOUT_LINKS
 
 
 class BackupTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,12 +89,20 @@ class BackupTotals(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
 
-class ManifestEntry(msgspec.Struct, frozen=True):
-    """A line of the manifest."""
+class ManifestEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line of the manifest. `link`: the path of the member that has the bytes."""
 
     path: str
     size: int
     sha256: str
+    link: str = ""
+
+
+def linkable(path: str) -> bool:
+    """Return whether hard links may refer to the member: a file of a named index. Others are not
+    needed, and are too many to keep in memory.
+    """
+    return path.startswith(STORAGE + INDEXES) and not is_document(path)
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -103,6 +119,7 @@ class BackupWriter:
         random: Callable[[int], bytes],
     ) -> None:
         """`secret` encrypts the backup."""
+        self.has_links = header.format > FORMAT_WITHOUT_LINKS
         self._made = int(header.made.timestamp())
         self._sealed = None if secret is None else SealedWriter(target, secret, SEALED_AS, random)
         stream = target if self._sealed is None else cast(BinaryIO, self._sealed)
@@ -119,8 +136,7 @@ class BackupWriter:
         member: Any = tarfile.TarInfo(path)
         if description:
             member.pax_headers.update({DESCRIPTION: msgspec.json.encode(description).decode()})
-        head = member.get_info() | {"size": size, "mode": 0o600, "mtime": self._made}
-        self._out.write(member.create_pax_header(head, "utf-8"))
+        self._begin(member, size)
         self._entry, self._left, self._hash, self._begun = path, size, sha256(), size
 
     def write(self, data: bytes) -> None:
@@ -141,6 +157,17 @@ class BackupWriter:
             self._lines.write(dump(ManifestEntry(self._entry, self._begun, digest)))
             self.members, self.size = self.members + 1, self.size + self._begun
         return digest
+
+    def _begin(self, member: Any, size: int, **more: object) -> None:
+        """Write the head of a member."""
+        head = {**member.get_info(), "size": size, "mode": 0o600, "mtime": self._made, **more}
+        self._out.write(member.create_pax_header(head, "utf-8"))
+
+    def link(self, path: str, target: str, sha256: str) -> None:
+        """Add a hard link to the member `target` (`linkable`), whose bytes have this hash."""
+        self._begin(tarfile.TarInfo(path), 0, type=tarfile.LNKTYPE, linkname=target)
+        self._lines.write(dump(ManifestEntry(path, 0, sha256, target)))
+        self.members += 1
 
     def add(self, path: str, data: bytes) -> None:
         """Add a whole member."""

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, BinaryIO, cast
@@ -35,6 +36,7 @@ from pypid.jobs.backup.backup_file import (
     BackupHeader,
     BackupTotals,
     ManifestEntry,
+    linkable,
 )
 from pypid.jobs.backup.sealing import SealedReader
 
@@ -77,13 +79,16 @@ def is_sealed(path: Path) -> bool:
 
 @frozen
 class BackupMember:
-    """One member, whose `content` can be read until the next one is asked for."""
+    """One member, whose `content` can be read until the next one is asked for. `link`: the path of
+    the earlier member that has its bytes; then it has no content of its own.
+    """
 
     path: str
     size: int
     description: Mapping[str, str]
     content: IO[bytes]
     archive: Path
+    link: str = ""
 
     def read(self, size: int) -> bytes:
         """Return the next bytes, b"" at the end."""
@@ -151,6 +156,7 @@ class BackupFile:
         members and bytes read so far. Raises as `members`.
         """
         size = members = 0
+        hashes = dict[str, str]()
         with TemporaryFile() as lines, self.path.open("rb") as file:
             ended: BackupTotals | None = None
             for number, member in enumerate(self._members(file)):
@@ -163,12 +169,25 @@ class BackupFile:
                         ended = self._compared(member, lines)
                     continue
                 else:
-                    lines.write(dump(ManifestEntry(member.path, member.size, _hash_of(member))))
+                    lines.write(dump(self._entry(member, hashes)))
                 size, members = size + member.size, members + 1
                 tell(members, size)
         if ended is None or (ended.members, ended.size) != (members, size):
             raise BadBackup(str(self.path), "it is incomplete: its manifest is missing")
         return ended
+
+    def _entry(self, member: BackupMember, hashes: dict[str, str]) -> ManifestEntry:
+        """Return the line of the manifest; `hashes` are those of the members before it that links
+        may refer to.
+        """
+        if not member.link:
+            digest = _hash_of(member)
+            if linkable(member.path):
+                hashes[member.path] = digest
+            return ManifestEntry(member.path, member.size, digest)
+        if member.link not in hashes:
+            raise BadBackup(str(self.path), f"it lacks {member.link}, to which {member.path} links")
+        return ManifestEntry(member.path, 0, hashes[member.link], member.link)
 
     def _compared(self, manifest: BackupMember, lines: IO[bytes]) -> BackupTotals:
         """Return the totals of a manifest whose other lines are equal to `lines`."""
@@ -228,13 +247,16 @@ class BackupFile:
         """Return the member. Raises `ValueError` for one that no backup has."""
         path = found.name
         place = segments(path)
-        if not found.isreg() or place is None or not _is_expected(path):
+        is_link = found.islnk() and path.startswith(STORAGE) and linkable(found.linkname)
+        if not (found.isreg() or is_link) or place is None or not _is_expected(path):
             raise ValueError(f"it has a member {path!r}, which no backup has")
         may_be_large = path.startswith((DATABASES, STORAGE)) or path == MANIFEST
         if found.size > LARGEST_DOCUMENT and not may_be_large:
             raise ValueError(f"its member {path!r} is too large: {found.size} bytes")
         if hasattr(tarfile, "data_filter"):
             tarfile.data_filter(found, "/backup")
+        if is_link:
+            return BackupMember(path, 0, {}, BytesIO(), self.path, found.linkname)
         content = archive.extractfile(found)
         if content is None:
             raise ValueError(f"its member {path!r} is no file")

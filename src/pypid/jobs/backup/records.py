@@ -5,11 +5,15 @@ block.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime, timedelta
 from enum import Enum
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
+from shutil import rmtree
 
 from attrs import frozen
 
@@ -25,6 +29,11 @@ LAST_BACKUP = "last-backup.json"
 """The file that `pypid backup create` writes: when and where the last backup was made."""
 LARGEST = 256 << 20
 """Bytes that a record may have: it is sealed in memory."""
+DATABASE_COPIES = ".pypid-backup-"
+"""The beginning of the names of folders with copies of databases that a backup needs."""
+_ABANDONED = timedelta(hours=1)
+"""Age of a file that no process holds: a file system may not know the locks of other machines."""
+_TIMED = r"pypid-[0-9]{8}T[0-9]{6}Z\.tar\.gz(\.encrypted)?"
 BUSY = 5.0
 """Seconds that a copy of a database waits for its writers."""
 
@@ -133,6 +142,36 @@ def put_pieces(
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Hold the file or folder within the block; yield whether no other process holds it. Raises
+    `OSError` if it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        is_free = False
+        with suppress(OSError):
+            flock(descriptor, LOCK_EX | LOCK_NB)
+            is_free = True
+        yield is_free
+    finally:
+        os.close(descriptor)
+
+
+def remove_abandoned(folder: Path, name: str, now: datetime) -> None:
+    """Remove what killed backups left in `folder`: those of this name, or named after their time,
+    and copies of databases, if no process holds them and they were not changed for an hour.
+    """
+    part = rf"\.({re.escape(name)}|{_TIMED})\.[0-9a-f]{{8}}\.part"
+    ours = re.compile(rf"{part}|{re.escape(DATABASE_COPIES)}.+")
+    latest = (now - _ABANDONED).timestamp()
+    with suppress(OSError):
+        for path in [path for path in folder.iterdir() if ours.fullmatch(path.name)]:
+            with suppress(OSError), held(path) as is_free:
+                if is_free and path.lstat().st_mtime < latest:
+                    rmtree(path) if path.is_dir() else path.unlink()
 
 
 def restore(state: Path, record: Record, data: bytes) -> None:

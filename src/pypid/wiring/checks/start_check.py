@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from pypid.wiring.exports import open_place
 from pypid.wiring.identities import directory_of
 from pypid.wiring.platform import Platform
 from pypid.wiring.storage import may_create_folder, settings_of_bucket
-from pypid.wiring.upstreams import authorities_of
+from pypid.wiring.upstreams import authorities_of, authorities_path, sections_of
 
 
 @frozen
@@ -144,8 +145,9 @@ def _component_findings(
 
 def _files(config: Config, paths: StatePaths) -> Iterator[tuple[str, str, Path]]:
     """Yield the files that keys name, besides those of TLS."""
+    for section, file in _authorities(config, paths):
+        yield section, "ca_certificates", file
     for section, key, name in (
-        ("upstream", "ca_certificates", config.upstream.ca_certificates),
         ("storage", "ca_certificates", config.storage.ca_certificates),
         ("storage", "cloudfront_key_file", config.storage.cloudfront_key_file),
         ("ldap", "ca_certificates", config.ldap.ca_certificates),
@@ -154,13 +156,21 @@ def _files(config: Config, paths: StatePaths) -> Iterator[tuple[str, str, Path]]
             yield section, key, paths.ini.parent / name
 
 
+def _authorities(config: Config, paths: StatePaths) -> Iterator[tuple[str, Path]]:
+    """Yield the file of `ca_certificates` of each upstream that sets one, with its section."""
+    for section, upstream in sections_of(config).items():
+        file = authorities_path(upstream, paths)
+        if file is not None and config.is_set(section, "ca_certificates"):
+            yield section, file
+
+
 def _attempts(
     config: Config, paths: StatePaths, world: World, reactor: Any
 ) -> Iterator[tuple[str, str, Callable[[], object]]]:
     """Yield what a start does and what raises `CannotStart`, each with its key."""
-    authorities = paths.authorities
-    if authorities is not None and exists(authorities) and authorities.is_file():
-        yield "upstream", "ca_certificates", lambda: authorities_of(authorities)
+    for section, file in _authorities(config, paths):
+        if exists(file) and file.is_file():
+            yield section, "ca_certificates", partial(authorities_of, file, section)
     if config.storage.backend is StorageBackend.S3:
         yield "storage", "backend", lambda: _bucket(config, paths)
     if config.catalog.backend is not CatalogStore.MEMORY:

@@ -7,6 +7,7 @@ import shutil
 import ssl
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
@@ -97,29 +98,27 @@ class MachineChecks:
             )
 
     def catalog_dump(self) -> Iterator[CheckResult]:
-        """Check the catalog dump of a single process."""
+        """Check the catalog dumps of a single process: of local and upstream projects, also those
+        of named indexes and named upstreams.
+        """
         if self.config.catalog.backend is not CatalogStore.MEMORY:
             return
-        area, folder = Area("catalog"), self.paths.snapshot
-        try:
-            manifest = DumpFolder(str(folder)).manifest()
-        except (Unreadable, OSError) as error:
-            yield area.warning(
-                f"the catalog dump cannot be read: {error}",
-                "The next start reads the whole storage. Nothing is lost.",
-            )
-            return
-        if manifest is None:
+        area, paths = Area("catalog"), self.paths
+        found = dict[Path, str | None]()
+        for folder in (
+            paths.snapshot,
+            paths.their_snapshot,
+            paths.named_snapshot,
+            paths.named_their_snapshot,
+        ):
+            with suppress(FileNotFoundError):
+                found[folder] = _damage(folder)
+        for damage in filter(None, found.values()):
+            yield area.warning(damage, "The next start reads the whole storage. Nothing is lost.")
+        if paths.snapshot not in found:
             yield area.ok("no catalog dump yet: the next start reads the storage")
-        elif lost := [
-            each.file for each in manifest.shards.values() if not _is_whole(folder, each)
-        ]:
-            yield area.warning(
-                f"{len(lost)} files of the catalog dump in {folder} are missing or damaged",
-                "The next start reads the whole storage. Nothing is lost.",
-            )
-        else:
-            yield area.ok(f"the catalog dump in {folder} is whole")
+        elif not any(found.values()):
+            yield area.ok(f"the catalog dump in {paths.snapshot} is whole")
 
     def administrators(self) -> Iterator[CheckResult]:
         """Check that an administrator can log in."""
@@ -180,6 +179,22 @@ class MachineChecks:
                 "accounts and records are on this machine only",
                 "Schedule `pypid backup create`, and store its files on another machine.",
             )
+
+
+def _damage(folder: Path) -> str | None:
+    """Return a description of the damage to the dump in a folder, or None. Raises
+    `FileNotFoundError` if there is none.
+    """
+    try:
+        manifest = DumpFolder(str(folder)).manifest()
+    except (Unreadable, OSError) as error:
+        return f"the catalog dump in {folder} cannot be read: {error}"
+    if manifest is None:
+        raise FileNotFoundError(folder)
+    lost = [each.file for each in manifest.shards.values() if not _is_whole(folder, each)]
+    if lost:
+        return f"{len(lost)} files of the catalog dump in {folder} are missing or damaged"
+    return None
 
 
 def _is_whole(folder: Path, shard: StoredShard) -> bool:

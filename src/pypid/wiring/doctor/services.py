@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 from attrs import field, frozen
@@ -15,7 +16,7 @@ from zope.interface import implementer
 
 from pypid.catalog.engine import CatalogReset
 from pypid.core.configuration.choices import CatalogStore, Mode, StorageBackend
-from pypid.core.configuration.keys import PUBLIC_INDEX
+from pypid.core.configuration.keys import UpstreamSettings
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, PeopleUnknown, StorageDown, StorageFull
 from pypid.core.presentation.block_limits import block_limits
@@ -33,7 +34,7 @@ from pypid.upstream.origin import Base
 from pypid.wiring.doctor.report import Area, CheckResult
 from pypid.wiring.identities import sources_of
 from pypid.wiring.storage import settings_of_bucket
-from pypid.wiring.upstreams import authorities_of
+from pypid.wiring.upstreams import authorities_of, authorities_path, sections_of, urls_of
 
 SKEW = timedelta(seconds=30)
 FAR_SKEW = timedelta(minutes=5)
@@ -65,11 +66,13 @@ class ServiceChecks:
         answer = await self.world.blocking(Control(path).answers, question)
         return list(_own_report(area, answer))
 
-    async def upstream(self, url: str) -> Sequence[CheckResult]:
+    async def upstream(
+        self, section: str, wanted: UpstreamSettings, url: str
+    ) -> Sequence[CheckResult]:
         """Ask an upstream index for the headers of its list of projects, and compare the clocks."""
         base, area = Base.parse(url), Area("upstream")
-        trust = Trust(await self.world.blocking(authorities_of, self.paths.authorities))
-        wanted = self.config.upstream
+        file = authorities_path(wanted, self.paths)
+        trust = Trust(await self.world.blocking(authorities_of, file, section))
         settings = indexes.UpstreamSourceSettings([url], _CONNECTING, wanted.file_hosts)
         connections = indexes.connected(self.reactor, trust, settings)
         headers = Headers({"Accept": ["application/vnd.pypi.simple.v1+json, text/html;q=0.1"]})
@@ -87,24 +90,18 @@ class ServiceChecks:
             return [
                 area.problem(
                     f"{base.url}: {fault.reason}",
-                    "Check [upstream] url, DNS, the firewall and a proxy. Cached projects are "
+                    f"Check [{section}] url, DNS, the firewall and a proxy. Cached projects are "
                     "served meanwhile.",
                 )
             ]
         finally:
             await connections.close()
-        return [_status(area, base.url, response.code), *_clock(response.headers, self.world.now())]
+        status = _status(area, section, base.url, response.code)
+        return [status, *_clock(response.headers, self.world.now())]
 
     async def offline(self) -> Sequence[CheckResult]:
         """Report that no upstream index is asked."""
         return [Area("upstream").ok("none is asked: [upstream] mode = offline")]
-
-    @property
-    def upstreams(self) -> Sequence[str]:
-        """The URLs to check."""
-        if self.config.upstream.mode is Mode.OFFLINE:
-            return ()
-        return self.config.upstream.url or (PUBLIC_INDEX,)
 
     async def bucket(self) -> Sequence[CheckResult]:
         """Write, find, read, list and delete an object below ``.pypid/`` in the bucket."""
@@ -222,11 +219,13 @@ async def _delete(blobs: Blobs, key: str, world: World) -> None:
 def service_checks(checks: ServiceChecks) -> Iterator[tuple[str, Any]]:
     """Yield the checks that the configuration needs, with their names."""
     yield "pypid", checks.running
-    if not checks.upstreams:
-        yield "upstream", checks.offline
-    for url in checks.upstreams:
-        yield "upstream", lambda url=url: checks.upstream(url)
     config = checks.config
+    if config.upstream.mode is Mode.OFFLINE:
+        yield "upstream", checks.offline
+    else:
+        for section, settings in sections_of(config).items():
+            for url in urls_of(settings):
+                yield "upstream", partial(checks.upstream, section, settings, url)
     if config.storage.backend is StorageBackend.S3:
         yield "S3", checks.bucket
     if config.catalog.backend is not CatalogStore.MEMORY:
@@ -254,13 +253,15 @@ def _own_report(area: Area, answer: Mapping[str, Any]) -> Iterator[CheckResult]:
         yield area.warning(text, "Give all nodes the same configuration.")
 
 
-def _status(area: Area, url: str, code: int) -> CheckResult:
+def _status(area: Area, section: str, url: str, code: int) -> CheckResult:
     if code in (401, 403, 407):
         return area.problem(
-            f"{url}: status {code}", "Correct the user and password in [upstream] url."
+            f"{url}: status {code}", f"Correct the user and password of [{section}]."
         )
     if code == 404:
-        return area.problem(f"{url}: status 404", "Correct [upstream] url: it ends with /simple/.")
+        return area.problem(
+            f"{url}: status 404", f"Correct [{section}] url: it ends with /simple/."
+        )
     if code >= 500:
         return area.warning(f"{url}: status {code}", "The upstream index has a fault; try again.")
     return area.ok(f"{url} answers")

@@ -1,0 +1,142 @@
+"""The wiring of named indexes and of promotions between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+
+from pypid.advisories.service import Advisories
+from pypid.core.advisories.severity import AdvisorySeverity
+from pypid.core.configuration.choices import Layout
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import StorageDown
+from pypid.core.indexes import DEFAULT
+from pypid.core.layering import required_of
+from pypid.core.packaging.names import ProjectName
+from pypid.flow.periodic import Periodic
+from pypid.index import Index
+from pypid.index.all_indexes import AllIndexes, NamedUpstream
+from pypid.index.decisions import Decisions
+from pypid.index.named_indexes import NamedIndexes
+from pypid.index.promotion_checks import IndexPart
+from pypid.index.promotion_gates import Critical, PromotionGates, no_advisories
+from pypid.index.promotion_log import PromotionLog
+from pypid.index.promotions import PromotionRecovery, Promotions
+from pypid.index.stages import Stages
+from pypid.ports import Blobs, Duplicating, NamedGlance
+from pypid.wiring.storage import OpenedStorage
+
+
+def all_indexes_of(
+    config: Config, storage: OpenedStorage, catalog: NamedGlance, *, others_write: bool
+) -> AllIndexes:
+    """Return all indexes by name, before the default one is made. `others_write`: other processes
+    may publish.
+    """
+    only = {name: each.only for name, each in config.upstreams.items()}
+    return AllIndexes(storage.blobs, catalog, only, others_write)
+
+
+def named_indexes_of(
+    config: Config,
+    indexes: AllIndexes,
+    default: Index,
+    upstreams: Mapping[str, NamedUpstream],
+    decisions: Decisions,
+) -> NamedIndexes:
+    """Return the named indexes, which have the default one among their bases, together with the
+    named upstreams.
+    """
+    indexes.join(default, upstreams)
+    has_place = config.storage.layout is Layout.PYPID
+    return NamedIndexes(indexes, config.indexes, decisions if has_place else None)
+
+
+TIDY = 60.0
+"""Seconds between two checks for stages that have ended."""
+RECOVER = 30.0
+"""Seconds between two checks for interrupted promotions."""
+
+
+def promotions_of(
+    indexes: NamedIndexes,
+    storage: OpenedStorage,
+    advisories: Advisories,
+    recovery: PromotionRecovery,
+    gates: Callable[[], Sequence[str]],
+) -> Promotions:
+    """Return the promotions between the indexes, which `recovery` follows. `gates` returns those of
+    the default index.
+    """
+
+    def critical(name: ProjectName, version: str) -> tuple[str, ...] | None:
+        if not advisories.is_configured or advisories.is_unread:
+            return None
+        hits = advisories.hits(name, version)
+        return tuple(each.id for each in hits if each.severity is AdvisorySeverity.CRITICAL)
+
+    return promotions_between(
+        indexes, storage.blobs, storage.duplicating, recovery, gates, critical
+    )
+
+
+def promotions_between(
+    indexes: NamedIndexes,
+    blobs: Blobs,
+    duplicating: Duplicating,
+    recovery: PromotionRecovery,
+    gates: Callable[[], Sequence[str]] = tuple,
+    critical: Critical = no_advisories,
+) -> Promotions:
+    """Return the promotions between the indexes of the storage `blobs`."""
+    default = indexes.default
+
+    def part_of(name: str) -> IndexPart | None:
+        if name == DEFAULT:
+            return IndexPart(name, default.context)
+        index = indexes.get(name)
+        if index is None:
+            return None
+        mark = partial(indexes.names.mark, index=name)
+        return IndexPart(name, index.context, index.prefix, make_private=mark)
+
+    def gates_of(name: str) -> Sequence[str]:
+        if name == DEFAULT:
+            return gates()
+        settings = indexes.settings.get(name)
+        return () if settings is None else settings.gates
+
+    def required(name: str, project: ProjectName) -> Sequence[str]:
+        settings = indexes.settings.get(name)
+        return () if settings is None else required_of(settings, project)
+
+    log = PromotionLog(blobs, default.world, part_of, default.context.shared)
+    recovery.follow(log, indexes.read)
+    judge = PromotionGates(blobs, default.world, gates_of, critical, required)
+    return Promotions(log, duplicating, judge)
+
+
+def recovery_of(promotions: Promotions) -> Periodic:
+    """Return the service that finishes or undoes interrupted promotions."""
+    log = promotions.log
+
+    async def recover() -> None:
+        with suppress(StorageDown):  # the log tells of the storage already
+            await log.recover()
+
+    return Periodic(log.world.clock, RECOVER, recover, "finishing interrupted promotions")
+
+
+def stages_of(indexes: NamedIndexes, promotions: Promotions) -> Stages | None:
+    """Return the stages; None if stages cannot be created or published here."""
+    if indexes.decisions is None:
+        return None
+    decisions = indexes.decisions
+    return Stages(indexes, promotions, lambda: decisions.settling)
+
+
+def tidying_of(stages: Stages) -> Periodic:
+    """Return the service that removes the stages that have ended."""
+    clock = stages.promotions.log.world.clock
+    return Periodic(clock, TIDY, stages.tidy, "removing stages that have ended")

@@ -1,0 +1,158 @@
+"""The jobs for the caches of several upstreams: one limit, one refresh, one end."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from attrs import evolve
+
+from pypid.blobs.prefixed import PrefixedBlobs
+from pypid.catalog.memory import MemoryCatalog
+from pypid.core.errors import UpstreamDown
+from pypid.core.packaging.names import parse_filename
+from pypid.core.restrictions import ProjectRestrictions
+from pypid.core.upstream_choice import PUBLIC, UpstreamChoice
+from pypid.flow import whole
+from pypid.index import Index
+from pypid.index.upstream.eviction import inventory_of
+from pypid.jobs.cache_maintenance import LOOK_AT_SIZE, CacheMaintenance
+from tests.core.test_restrictions import VersionRule
+from tests.index.file_cache_cases import noise
+from tests.jobs.test_cache_maintenance import KIB, RECORD, Slow, UpkeepCase
+
+ROOM = 20 * KIB + RECORD
+TORCH = "torch-1.0.tar.gz"
+
+
+class NamedCachesTests(UpkeepCase):
+    """An index, and the upstream `cu128` beside `[upstream]`."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.gpu = Slow(now=self.world.now)
+        self.named = Index(
+            PrefixedBlobs(self.blobs, ".pypid/upstream/cu128/"),
+            MemoryCatalog(),
+            self.gpu,
+            evolve(self.policy, only=("torch*",)),
+            self.world,
+            spool=self.folder,
+        )
+        self.have(self.named.reconcile())
+        self.index = evolve(
+            self.index,
+            upstreams={"cu128": self.named},
+            file_cached=self.named.file_cached,
+        )
+        self.have(self.index.reconcile())
+
+    def maintenance(
+        self, max_cache: int | None = None, refresh: timedelta | None = None
+    ) -> CacheMaintenance:
+        """The jobs of both."""
+        made = CacheMaintenance(
+            self.index,
+            self.disconnected,
+            refresh=refresh,
+            max_cache=max_cache,
+        )
+        made.startService()
+        return made
+
+    def want_torch(self, filename: str = TORCH, size: int = 20 * KIB) -> None:
+        """Download the file from the named upstream, which has it."""
+        self.clock.advance(60)
+        project = parse_filename(filename).project
+        self.gpu.has(project, filename, noise(size))
+        file = self.have(self.named.file(project, filename))
+        self.assertEqual(len(self.have(self._read(file))), size)
+
+    async def _read(self, file: object) -> bytes:
+        return await whole(await self.named.open(file), 1 << 22)  # type: ignore[arg-type]
+
+    def all_kept(self) -> list[str]:
+        """The cached files of both upstreams, with the name of the upstream."""
+        named = self.have(inventory_of(self.named, "cu128").lying())
+        return [*self.kept(), *(f"{file.upstream}/{file.filename}" for file in named)]
+
+    def test_one_limit(self) -> None:
+        """The least recently used file goes first, of whatever upstream it is."""
+        maintenance = self.maintenance(max_cache=2 * ROOM + 5 * KIB)
+        self.want_torch()
+        self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz")
+        self.assertEqual(self.all_kept(), ["ant-1.0.tar.gz", "bee-1.0.tar.gz"])
+        self.want_torch()
+        self.assertEqual(self.all_kept(), ["bee-1.0.tar.gz", f"cu128/{TORCH}"])
+        self.assertEqual(self.have(self.named.catalog.upstream.get(TORCH[:5])).kept[0].size, 20480)
+        self.stop(maintenance)
+
+    def test_same_file_of_two_upstreams(self) -> None:
+        """Files of the same name are separate, and so is their use."""
+        self.maintenance(max_cache=2 * ROOM + 5 * KIB)
+        self.keep(TORCH)
+        self.want_torch()
+        self.clock.advance(60)
+        self.want(TORCH)
+        self.keep("bee-1.0.tar.gz")
+        self.assertEqual(self.all_kept(), ["bee-1.0.tar.gz", TORCH])
+
+    def test_withheld_file_stays(self) -> None:
+        """A blocked file of a named upstream stays as evidence."""
+        self.want_torch()
+        rules = {parse_filename(TORCH).project: ProjectRestrictions((VersionRule({"1.0"}),))}
+        self.named.policy.restrictions.replace("blocks", rules)
+        self.clock.advance(3600)
+        self.have(self.maintenance(max_cache=KIB).evict())
+        self.assertEqual(self.all_kept(), [f"cu128/{TORCH}"])
+
+    def test_refresh(self) -> None:
+        """Each project is refreshed at its own upstream; one that fails leaves the others alone."""
+        self.keep("ant-1.0.tar.gz")
+        self.want_torch()
+        maintenance = self.maintenance(refresh=timedelta(minutes=10))
+        del self.upstream.heard[:], self.gpu.heard[:]
+        self.have(maintenance.refresh_pages())
+        self.assertEqual((self.upstream.heard, self.gpu.heard), (["ant"], ["torch"]))
+        self.gpu.away = UpstreamDown("no answer")
+        self.clock.advance(60)
+        self.have(maintenance.refresh_pages())
+        self.assertEqual(self.upstream.heard, ["ant", "ant"])
+        self.assertFalse(self.index.gate.breaker.is_down)
+        self.stop(maintenance)
+
+    def test_name_that_is_no_longer_its_own_is_not_refreshed(self) -> None:
+        """After a change of `only`, no name leaves to the upstream that no longer has it."""
+        self.want_torch()
+        self.named.gate.policy = evolve(self.named.policy, only=("nvidia-*",))
+        self.named.policy = self.named.gate.policy
+        del self.gpu.heard[:]
+        self.have(self.maintenance(refresh=timedelta(minutes=10)).refresh_pages())
+        self.assertEqual(self.gpu.heard, [])
+
+    def test_name_that_no_index_asks_is_not_refreshed(self) -> None:
+        """A project cached from the public index before its name got an upstream of its own is no
+        longer requested there.
+        """
+        self.keep(TORCH, "ant-1.0.tar.gz")
+        choice = UpstreamChoice.of(None, {"cu128": ("torch*",)})
+        maintenance = CacheMaintenance(
+            self.index,
+            self.disconnected,
+            refresh=timedelta(minutes=10),
+            is_asked=lambda name, project: (name or PUBLIC) in choice.upstreams_of(project),
+        )
+        del self.upstream.heard[:]
+        self.have(maintenance.refresh_pages())
+        self.assertEqual(self.upstream.heard, ["ant"])
+
+    def test_last_accesses_are_written_down(self) -> None:
+        """The end of the process writes the last accesses of all caches."""
+        maintenance = self.maintenance(max_cache=1 << 30)
+        self.want_torch()
+        self.clock.advance(LOOK_AT_SIZE)
+        self.stop(maintenance)
+        entry = self.have(self.named.catalog.upstream.get(parse_filename(TORCH).project))
+        self.assertEqual(len(entry.touched), 1)
