@@ -23,6 +23,7 @@ from pypid.access.sql.people import SqlPeople
 from pypid.access.sql.place import SqliteFile
 from pypid.access.tokens import new_token
 from pypid.core.accounts.entries import AuditEntry
+from pypid.core.accounts.owners import owners_of
 from pypid.core.accounts.rights import grants_of
 from pypid.core.errors import BadRequest, PeopleUnknown
 from pypid.core.permissions import Credential, Identity, Rules
@@ -82,7 +83,8 @@ class Peopled:
         folder.mkdir()
         self.pypid = pypid
         world, clock = pypid.world, pypid.clock
-        database = Database(SqliteFile(folder / "accounts.db", of_record=durable), at_once, clock)
+        self._file = SqliteFile(folder / "accounts.db", of_record=durable)
+        database = Database(self._file, at_once, clock)
         self.accounts, self.journal = SqlAccounts(database, world), SqlJournal(database, world)
         self.downloads = SqlDownloads(
             Database(SqliteFile(folder / "downloads.db", of_record=False), at_once, clock), world
@@ -100,10 +102,11 @@ class Peopled:
         verifier = Verifier(world)
         users = ConfigPeople(UsersSettings(users=cheap_hashes(), state=folder), world, verifier)
         self.directory = Directory()
-        sources = [Source(users), Source(SqlPeople(self.accounts, verifier, world))][
-            : 2 if sql else 1
-        ]
-        sources += [Source(self.directory)] if directory else []
+        sources = [
+            Source(users, name="config"),
+            Source(SqlPeople(self.accounts, verifier, world), name="sql"),
+        ][: 2 if sql else 1]
+        sources += [Source(self.directory, name="ldap")] if directory else []
         self.chain = AccessChain(
             sources,
             self.accounts,
@@ -127,9 +130,14 @@ class Peopled:
         )
         self._apply()
 
+    def other_node(self) -> SqlAccounts:
+        """The accounts as another node has them, which does not know what changes here."""
+        return SqlAccounts(Database(self._file, at_once, self.pypid.clock), self.pypid.world)
+
     def _apply(self) -> None:
         rights = (*self.configured.rights, *self.accounts.current.known.rights)
-        rules = evolve(self.defaults, projects=grants_of(rights))
+        owners = owners_of(self.accounts.current.known.owners)
+        rules = evolve(self.defaults, projects=grants_of(rights), owners=owners)
         if rules != self.pypid.app.rules:
             self.pypid.app.rules = rules
         self.pypid.app.auth_generation.bump()

@@ -17,7 +17,7 @@ from pypid.core.accounts.entries import Session
 from pypid.core.accounts.sessions import COOKIE, digest_of
 from pypid.core.model import SignedUrl
 from pypid.web.app.app import App
-from pypid.web.fastpath.fast_path import FastPath
+from pypid.web.fastpath.cached_channel import FastPath
 from pypid.web.http.access_log import AccessLog, AccessLogEntry, Many
 from pypid.web.http.site import Site
 from pypid.web.root import resource

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from argon2 import PasswordHasher
 from attrs import define, field, frozen
@@ -36,6 +36,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.accounts.entries import Session, Token
 from pypid.core.errors import PypidError, StorageDown
+from pypid.core.indexes import IndexSettings
 from pypid.core.model import Blob, Span
 from pypid.core.permissions import AUTHENTICATED, Action, Principals, Rules, Scope
 from pypid.core.policy import Policy
@@ -44,17 +45,23 @@ from pypid.core.trust import TrustDocument
 from pypid.flow import BytesBody, start
 from pypid.flow.spool import sweep
 from pypid.index import Index
+from pypid.index.all_indexes import AllIndexes
 from pypid.index.decisions import Decisions
+from pypid.index.named_indexes import NamedIndexes
+from pypid.index.promotions import PromotionRecovery
+from pypid.index.stages import Stages
 from pypid.index.trust import PublisherTrust
 from pypid.index.upstream.decided import UpstreamDecisions
-from pypid.ports import Body, Upstream
+from pypid.ports import Body, Duplicating, Upstream
 from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.app import App
 from pypid.web.app.app_settings import AppSettings
+from pypid.web.app.index_access import NoNamedIndexes
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.site import Site
 from pypid.web.root import resource
+from pypid.wiring.indexes import promotions_between
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.openapi_check import hold
 from tests.web.raw_http import Socket
@@ -275,9 +282,12 @@ class Pypid:
         catalog: MemoryCatalog | None = None,
         compared: bool | None = None,
         trust: TrustRules | None = None,
+        indexes: Sequence[IndexSettings] | None = None,
+        variants: bool = False,
     ) -> None:
-        """`compared`: as if the catalog had been compared with the storage, which a new one need
-        not be.
+        """`indexes` are configured, and its API makes others; None: it has no named indexes.
+        `compared`: as if the catalog had been compared with the storage, which a new one need not
+        be.
         """
         sweep(spool)
         self.clock = Clock()
@@ -290,6 +300,7 @@ class Pypid:
             start(self.catalog.complete())
         policy = policy or Policy()
         decisions = Decisions(self.blobs, self.world, policy.restrictions)
+        every = None if indexes is None else AllIndexes(self.blobs, self.catalog)
         self.index = Index(
             self.blobs,
             self.catalog,
@@ -305,7 +316,21 @@ class Pypid:
                 policy.restrictions,
                 decisions.folder("trust", TrustDocument),
             ),
+            names_elsewhere=None if every is None else every.names,
+            all_indexes=every,
         )
+        self.gates: tuple[str, ...] = ()
+        """What promotions to the default index need."""
+        promotions = None
+        named: NamedIndexes | None = None
+        if every is not None:
+            every.join(self.index, {})
+            configured = {each.name: each for each in indexes or ()}
+            named = NamedIndexes(every, configured, decisions)
+            duplicating = cast(Duplicating, self.blobs)
+            promotions = promotions_between(
+                named, self.blobs, duplicating, PromotionRecovery(), lambda: self.gates
+            )
         decided = UpstreamDecisions.of(decisions, policy, self.world)
         start(decisions.begin())
         verifier = Verifier(self.world)
@@ -317,7 +342,11 @@ class Pypid:
             [Source(people)], self.papers, self.world, verifier, admins=["ada"]
         )
         settings = AppSettings(
-            spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder
+            spool=spool,
+            max_upload=max_upload,
+            public_url=public_url,
+            storage_folder=storage_folder,
+            variants=variants,
         )
         self.app = App(
             self.index,
@@ -329,7 +358,11 @@ class Pypid:
             routes=ALL_ROUTES,
             decisions=decisions,
             decided=decided,
+            indexes=named or NoNamedIndexes(),
+            promotions=promotions,
         )
+        if promotions is not None and named is not None:
+            self.app.stages = Stages(named, promotions, lambda: 0.0)
         self.log: list[str] = []
         """The access log's lines."""
         lines = AccessLog(lambda: self.world.now(), self.clock.seconds)
@@ -343,6 +376,16 @@ class Pypid:
     def connect(self) -> Connection:
         """A new connection."""
         return Connection(self.site)
+
+    @property
+    def indexes(self) -> NamedIndexes:
+        """Its named indexes."""
+        assert isinstance(self.app.indexes, NamedIndexes)
+        return self.app.indexes
+
+    def configure(self, *settings: IndexSettings) -> None:
+        """Replace the configured indexes, as a reload does."""
+        self.indexes.configure({each.name: each for each in settings})
 
     def ask(
         self,
@@ -488,6 +531,13 @@ class WholeCase(SynchronousTestCase):
         """What the coroutine returns."""
         result: T = self.successResultOf(start(coroutine))
         return result
+
+    def have_index(self, name: str, **values: str) -> dict[str, Any]:
+        """Create a named index by the API; its document."""
+        answer = self.pypid.api("POST", "/api/indexes", {"name": name, "values": values})
+        self.assertEqual(answer.status, 201, answer)
+        document: dict[str, Any] = answer.json
+        return document
 
     def send_form(
         self,

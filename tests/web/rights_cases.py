@@ -4,7 +4,7 @@ who sees and does what.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -24,9 +24,11 @@ from pypid.access.sql.place import SqliteFile
 from pypid.access.tokens import new_token
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.accounts.rights import claimed, grants_of, parse_right
+from pypid.core.claims import Claims
 from pypid.core.configuration.choices import Mode
+from pypid.core.indexes import IndexSettings
 from pypid.core.permissions import EVERYONE, Action, Principals, Rules, Scope
-from pypid.core.policy import Claims, Policy
+from pypid.core.policy import Policy
 from pypid.core.records.documents import SnapshotDocument, dump
 from pypid.core.records.layout import SNAPSHOTS
 from pypid.flow import BytesBody, at_once
@@ -146,12 +148,22 @@ SNAPSHOT = "release-42"
 
 
 def crowded(
-    spool: Path, upstream: Elsewhere, rules: Rules, mode: Mode = Mode.CACHE, serial: int = 0
+    spool: Path,
+    upstream: Elsewhere,
+    rules: Rules,
+    mode: Mode = Mode.CACHE,
+    serial: int = 0,
+    *,
+    indexes: Sequence[IndexSettings] | None = None,
 ) -> Pypid:
-    """A pypid that knows them all; nothing is published yet. `serial`: the catalog's first one."""
+    """A pypid that knows them all; nothing is published yet. `serial`: the catalog's first one;
+    `indexes`: see `Pypid`.
+    """
     policy = Policy(mode=mode, claims=Claims(claimed(rules.projects)))
     catalog = MemoryCatalog(serial=serial)
-    pypid = Pypid(spool, rules=rules, policy=policy, upstream=upstream, catalog=catalog)
+    pypid = Pypid(
+        spool, rules=rules, policy=policy, upstream=upstream, catalog=catalog, indexes=indexes
+    )
     verifier = Verifier(pypid.world)
     people = ConfigPeople(
         UsersSettings(users=_hashes(), groups=GROUPS, state=spool), pypid.world, verifier

@@ -18,7 +18,7 @@ from pypid.core.permissions import (
     Rules,
 )
 from pypid.core.policy import Policy
-from pypid.daemon.loopback import OneTime, _seen_by
+from pypid.daemon.loopback import OneTime, seen_by
 from pypid.flow import start
 from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import RULES, Answer, J, Pypid, WholeCase
@@ -187,7 +187,7 @@ class RefusedTests(CacheUpdateCase):
     def test_resolver_goes_by_the_rules_in_force(self) -> None:
         """Rules that change while something is collected hold for the resolver's next request."""
         pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.OFFLINE))
-        twin = _seen_by(pypid.app, OneTime("secret", ANONYMOUS))
+        twin = seen_by(pypid.app, OneTime("secret", ANONYMOUS))
         before = twin.rules
         pypid.app.rules = self.rules
         pypid.app.closed = StorageDown("it is gone.")
@@ -204,7 +204,7 @@ class RefusedTests(CacheUpdateCase):
         )
         path = f"/packages/ham/{NEWER}.metadata"
         self.assertEqual(pypid.get(path).status, 302)
-        pypid.app.settings = _seen_by(pypid.app, OneTime("secret", ANONYMOUS)).settings
+        pypid.app.settings = seen_by(pypid.app, OneTime("secret", ANONYMOUS)).settings
         self.assertEqual(
             (pypid.get(path).status, pypid.get(path).body), (200, metadata("ham", "2.0"))
         )

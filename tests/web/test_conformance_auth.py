@@ -33,11 +33,12 @@ from tests.web.routes import ALL_ROUTES
 from tests.web.uploaders import Dist, twine_7
 
 GET = frozenset({"GET", "HEAD"})
-READ, WRITE, DELETE, COLLECT, ADMIN = (
+READ, WRITE, DELETE, COLLECT, MANAGE, ADMIN = (
     Action.READ,
     Action.WRITE,
     Action.DELETE,
     Action.COLLECT,
+    Action.MANAGE,
     Action.ADMIN,
 )
 PROJECT = "/api/projects/<project>"
@@ -62,6 +63,20 @@ MATRIX = {
     ("/health", GET): ANYBODY,
     ("/ready", GET): ANYBODY,
     ("/metrics", GET): Action.METRICS,
+    ("/api/indexes", GET): ANYBODY,
+    ("/api/indexes", "POST"): ADMIN,
+    ("/api/indexes/<index>", GET): ANYBODY,
+    ("/api/indexes/<index>", "PATCH"): ADMIN,
+    ("/api/indexes/<index>", "DELETE"): ADMIN,
+    ("/api/promotions", GET): SOMEBODY,
+    ("/api/indexes/<index>/promotions", GET): SOMEBODY,
+    ("/api/indexes/<index>/promotions", "POST"): SOMEBODY,
+    ("/api/indexes/<index>/approvals", "POST"): SOMEBODY,
+    ("/api/stages", GET): ANYBODY,
+    ("/api/stages", "POST"): SOMEBODY,
+    ("/api/stages/<stage>", GET): ANYBODY,
+    ("/api/stages/<stage>", "DELETE"): SOMEBODY,
+    ("/api/stages/<stage>/publish", "POST"): SOMEBODY,
     ("/api/log-level", GET): ADMIN,
     ("/api/log-level", "PUT"): ADMIN,
     ("/api/reload", "POST"): ADMIN,
@@ -140,9 +155,11 @@ MATRIX = {
     ("/project/<project>/-/settings", GET): WRITE,  # and READ: it tells what is there
     ("/project/<project>/-/yank", "POST"): WRITE,
     ("/project/<project>/-/unyank", "POST"): WRITE,
+    ("/project/<project>/-/promote", "POST"): WRITE,
     ("/project/<project>/-/delete", "POST"): DELETE,
     ("/project/<project>/-/status", "POST"): ADMIN,
     ("/project/<project>/-/release-name", "POST"): ADMIN,
+    ("/project/<project>/-/owner", "POST"): ADMIN,
     # pypicloud's
     ("/api/package/", GET): READ,
     ("/api/package/<project>/", GET): READ,
@@ -181,6 +198,8 @@ MATRIX = {
     ("/api/rebuild/<project>", "POST"): ADMIN,
     ("/api/adopt", "POST"): ADMIN,
     ("/api/adopt/survey", "POST"): ADMIN,
+    ("/api/import", "POST"): ADMIN,
+    ("/api/import/survey", "POST"): ADMIN,
     # trusted publishing: the body says who it is
     ("/_/oidc/audience", GET): ANYBODY,
     ("/_/oidc/mint-token", "POST"): ANYBODY,
@@ -201,11 +220,20 @@ MATRIX = {
     ("/api/groups/<name>/members/<user>", "PUT"): ADMIN,
     ("/api/groups/<name>/members/<user>", "DELETE"): ADMIN,
     ("/api/rights", GET): ADMIN,
-    (f"{PROJECT}/rights", GET): ADMIN,
-    (f"{PROJECT}/rights/<kind>", "PUT"): ADMIN,
-    (f"{PROJECT}/rights/<kind>", "DELETE"): ADMIN,
-    (f"{PROJECT}/rights/<kind>/<name>", "PUT"): ADMIN,
-    (f"{PROJECT}/rights/<kind>/<name>", "DELETE"): ADMIN,
+    ("/api/rights/<glob>", GET): ADMIN,
+    ("/api/rights/<glob>/<kind>", "PUT"): ADMIN,
+    ("/api/rights/<glob>/<kind>", "DELETE"): ADMIN,
+    ("/api/rights/<glob>/<kind>/<name>", "PUT"): ADMIN,
+    ("/api/rights/<glob>/<kind>/<name>", "DELETE"): ADMIN,
+    (f"{PROJECT}/owner", GET): MANAGE,
+    (f"{PROJECT}/owner", "PUT"): ADMIN,
+    (f"{PROJECT}/owner", "DELETE"): ADMIN,
+    (f"{PROJECT}/access/<user>", GET): ADMIN,
+    (f"{PROJECT}/rights", GET): MANAGE,
+    (f"{PROJECT}/rights/<kind>", "PUT"): MANAGE,
+    (f"{PROJECT}/rights/<kind>", "DELETE"): MANAGE,
+    (f"{PROJECT}/rights/<kind>/<name>", "PUT"): MANAGE,
+    (f"{PROJECT}/rights/<kind>/<name>", "DELETE"): MANAGE,
     ("/api/tokens", GET): SOMEBODY,  # their own; an admin all
     ("/api/tokens", "POST"): SOMEBODY,
     ("/api/tokens/<id>", "DELETE"): SOMEBODY,
@@ -262,6 +290,11 @@ MATRIX = {
     ("/account/", GET): SOMEBODY,
     ("/account/password", "POST"): SOMEBODY,
     ("/account/tokens", "POST"): SOMEBODY,
+    ("/account/stages", GET): SOMEBODY,
+    ("/account/stages", "POST"): SOMEBODY,
+    ("/account/stages/<stage>", GET): SOMEBODY,
+    ("/account/stages/publish", "POST"): SOMEBODY,
+    ("/account/stages/delete", "POST"): SOMEBODY,
     ("/account/tokens/revoke", "POST"): SOMEBODY,
     ("/manage/", GET): ADMIN,
     ("/manage/why", GET): ADMIN,
@@ -280,6 +313,11 @@ MATRIX = {
     ("/manage/trust", GET): ADMIN,
     ("/manage/trust", "POST"): ADMIN,
     ("/manage/trust/reset", "POST"): ADMIN,
+    ("/manage/indexes", GET): ADMIN,
+    ("/manage/indexes", "POST"): ADMIN,
+    ("/manage/indexes/<name>", GET): ADMIN,
+    ("/manage/indexes/change", "POST"): ADMIN,
+    ("/manage/indexes/delete", "POST"): ADMIN,
     ("/manage/snapshots", GET): ADMIN,
     ("/manage/snapshots", "POST"): ADMIN,
     ("/manage/snapshots/delete", "POST"): ADMIN,
@@ -301,8 +339,11 @@ MATRIX = {
     ("/manage/groups/<name>/leave", "POST"): ADMIN,
     ("/manage/groups/<name>/remove", "POST"): ADMIN,
     ("/manage/rights", GET): ADMIN,
-    ("/project/<project>/-/rights", GET): ADMIN,
-    ("/project/<project>/-/rights", "POST"): ADMIN,
+    ("/manage/rights/<glob>", GET): ADMIN,
+    ("/manage/rights/<glob>", "POST"): ADMIN,
+    ("/project/<project>/-/rights", GET): MANAGE,
+    ("/project/<project>/-/rights", "POST"): MANAGE,
+    ("/project/<project>/-/rights/owner", "POST"): ADMIN,
     ("/manage/tokens", GET): ADMIN,
     ("/manage/tokens/revoke", "POST"): ADMIN,
     ("/manage/audit", GET): ADMIN,
@@ -333,8 +374,11 @@ VALUES |= {"name": "bob", "user": "bob", "kind": "everyone", "id": "a" * 16}
 VALUES |= {
     "group": "devs",
     "permission": "read",
+    "glob": "acme-*",
     "moment": "2025-12-30",
     "snapshot": "release-42",
+    "index": "default",
+    "stage": "stage-x",
     "advisory": "GHSA-none",
     "block": "acme-00000000",
     "approval": "acme-00000000",
@@ -438,14 +482,20 @@ class MatrixTests(WholeCase):
             COLLECT: "bob",
             WRITE: "alice",
             DELETE: "ada",
+            MANAGE: "ada",
             ADMIN: "ada",
             ANYBODY: "bob",
             SOMEBODY: "bob",
         }
         least[Action.METRICS] = "ada"
         for method, path, right in each_request():
-            pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)
+            is_page_of_index = path in ("/account/stages/stage-x", "/manage/indexes/bob")
+            indexes = () if is_page_of_index else None
+            pypid = Pypid(Path(self.mktemp()), rules=PRIVATE, indexes=indexes)
             self.published(self.publish(wheel_filename(), wheel(), pypid=pypid))
+            if is_page_of_index:
+                pypid.api("POST", "/api/indexes", {"name": "bob"})
+                pypid.api("POST", "/api/stages", {"name": "x", "read": "bob"})
             pypid.api("POST", "/api/snapshots", {"name": VALUES["snapshot"]}, user="ada")
             block = BlockDocument("acme", "bad", BEGINNING)
             key = f".pypid/blocks/{VALUES['block']}.json"

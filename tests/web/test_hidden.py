@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from pypid.access.tokens import new_token
 from pypid.catalog.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
 from pypid.core.accounts.rights import grants_of, parse_right
+from pypid.core.claims import EVERY_NAME
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import PeopleUnknown
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import ANONYMOUS, EVERYONE, Action, Identity, Rules, Scope, may
-from pypid.core.policy import EVERY_NAME
 from pypid.ports import Blobs
 from pypid.testing.worlds import BEGINNING
 from pypid.web.http.credentials import credential_of
@@ -211,7 +211,8 @@ class EverywhereTests(HiddenCase):
         for who in OUTSIDERS:
             for name in HIDDEN:
                 for method, target in each_target(name):
-                    by_post = "/api/package/" in target or target.endswith(("/-/yank", "/-/unyank"))
+                    forms = ("/-/yank", "/-/unyank", "/-/promote")
+                    by_post = "/api/package/" in target or target.endswith(forms)
                     may_publish = method in ("PUT", "DELETE") or (method == "POST" and by_post)
                     if name not in target or (who == "publisher" and may_publish):
                         continue

@@ -1,4 +1,4 @@
-"""Which modules of pypid a request goes through (docs/project/layout, "Four walks")."""
+"""Which modules of pypid a request goes through (docs/project/layout, "Six walks")."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from types import FrameType
 
 import pypid
 from pypid.core.configuration.choices import Mode
+from pypid.core.indexes import IndexSettings
 from pypid.core.policy import Policy
-from pypid.web.fastpath.fast_path import FastPath
+from pypid.web.fastpath.cached_channel import FastPath
 from pypid.web.http.site import Site
 from pypid.web.root import resource
-from tests.distributions import sdist, sdist_filename
+from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.fast_path_pair import Lines
 from tests.web.full_app import Connection, J, Pypid, WholeCase, spelled
 from tests.web.memory_upstream import Elsewhere
@@ -74,9 +75,24 @@ class WalkTests(WholeCase):
         self.assertEqual(fast.answered, 1)
         return {"Warm page": warm, "Cold page": cold, "Upload": upload, "Upstream miss": miss}
 
+    def named_walks(self) -> dict[str, list[str]]:
+        """As `walks`, below a named index that inherits from the default one."""
+        here = Pypid(Path(self.mktemp()), indexes=[IndexSettings(name="team")])
+
+        def publish(name: str, target: str) -> None:
+            filename, data = wheel_filename(name), wheel(name)
+            self.published(self.publish(filename, data, target=target, pypid=here))
+
+        for name, target in (("eggs", "/legacy/"), ("ham", "/legacy/"), ("bacon", "/team/legacy/")):
+            publish(name, target)
+        here.get("/team/simple/eggs/")
+        upload = walked(lambda: publish("spam", "/team/legacy/"))
+        page = walked(lambda: here.get("/team/simple/ham/"))
+        return {"Inherited page": page, "Upload to a named index": upload}
+
     def test_walks_are_as_documented(self) -> None:
         """docs/project/layout says how many modules each walk has; a longer one is a reason to look again."""
-        walks = self.walks()
+        walks = self.walks() | self.named_walks()
         documented = {name: int(count) for name, count in LINE.findall(PAGE.read_text())}
         found = {name: len(modules) for name, modules in walks.items()}
         self.assertEqual(found, documented, walks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Sequence
 from contextvars import copy_context
 from functools import partial
 from types import coroutine
@@ -13,18 +13,30 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
-from werkzeug.exceptions import BadHost
+from werkzeug.exceptions import BadHost, HTTPException, NotFound
 from werkzeug.routing import Map
 
-from pypid.core.errors import StorageDown, Unauthenticated, Withheld
+from pypid.core.errors import (
+    NoSuchIndex,
+    NotInIndexes,
+    PypidError,
+    StorageDown,
+    Unauthenticated,
+    Withheld,
+)
+from pypid.core.indexes import is_index_name
+from pypid.core.permissions import ANONYMOUS
 from pypid.web.app.app import App
 from pypid.web.app.download_log import record_refusal
 from pypid.web.app.errors import ErrorResponse, error_format, respond_error, send_refusal
-from pypid.web.app.guard import answer
+from pypid.web.app.guard import answer, identity_of
+from pypid.web.app.index_apps import IndexApps
 from pypid.web.app.login_redirect import go_and_log_in
 from pypid.web.http.channel.framing import ONE_HOST
+from pypid.web.http.cookies import HARMLESS
 from pypid.web.http.headers import share
 from pypid.web.http.negotiation import ErrorFormat
+from pypid.web.http.redirects import redirect
 from pypid.web.http.request import Request
 from pypid.web.http.request_ids import OF_REQUEST
 
@@ -89,9 +101,10 @@ class Routes(Resource):
 
     isLeaf = True
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, index_apps: IndexApps | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._app = app
+        self._index_apps = IndexApps(app) if index_apps is None else index_apps
         self._hosts: set[bytes] = set()
         """Host headers that werkzeug has accepted."""
 
@@ -120,17 +133,25 @@ class Routes(Resource):
 
     async def _answer(self, request: Request) -> None:
         """Run the route and finish the request; every error that it raises becomes a response."""
+        app = self._app
         try:
-            path = b"/".join(request.postpath or ())
-            if missing := self._app.routes.missing(request.method, path):
-                await self._app.routes.load(self._app.world, missing)
-            route, values = self._app.routes.match(path, request.method)
-            await answer(self._app, request, route, values)
+            location: str | None = None
+            if not app.decisions.is_read and app.original is None:
+                await self._index_apps.wait(request)
+            if app.indexes.settings and app.original is None:
+                location = self._index_apps.former_location(request)
+                app = (None if location else self._index_apps.enter(request)) or app
+            if request.index and _lacks_slash(request):
+                location = f"/{request.index}/"
+            if location is not None:
+                redirect(request, location, permanent=False, restricted=True)
+            else:
+                await self._run_route(app, request)
         except Exception:
             failure = Failure()  # type: ignore[no-untyped-call]
             if not _is_over(request, failure):
                 try:
-                    await error(self._app, request, failure)
+                    await error(app, request, failure)
                 except Exception:
                     failure = Failure()  # type: ignore[no-untyped-call]
                     if not _is_over(request, failure):
@@ -138,6 +159,53 @@ class Routes(Resource):
                         return
         if not request.over:
             request.finish()
+
+    async def _run_route(self, app: App, request: Request) -> None:
+        path = b"/".join(request.postpath or ())
+        if missing := app.routes.missing(request.method, path):
+            await app.routes.load(app.world, missing)
+        try:
+            route, values = app.routes.match(path, request.method)
+        except NotFound:
+            await _refuse_unknown_index(app, request)
+            raise
+        if request.index and not route.below_index:
+            raise NotInIndexes(request.index, f"/{path.decode()}")
+        await answer(app, request, route, values)
+
+
+async def _refuse_unknown_index(app: App, request: Request) -> None:
+    """Raise `NoSuchIndex` if there is no index of the name with which the path begins, and the rest
+    is an address that each index has. Called when the table of routes is complete.
+    """
+    first, *rest = request.postpath or (b"",)
+    name = first.decode()
+    if request.index or not app.indexes.settings or not is_index_name(name):
+        return
+    try:
+        route, _ = app.routes.match(b"/".join(rest), request.method)
+    except HTTPException:
+        return
+    if route.below_index and not route.path.startswith("/<"):  # not the alias of a project
+        raise NoSuchIndex(name, await _readable_indexes(app, request))
+
+
+async def _readable_indexes(app: App, request: Request) -> Sequence[str]:
+    """Return the names of the indexes that the client may read; with wrong credentials, those that
+    anonymous clients may read.
+    """
+    try:
+        who = await identity_of(app.access, request, cookies=request.method in HARMLESS)
+    except PypidError:
+        who = ANONYMOUS
+    return () if app.closed else app.index_access.readable_by(who, app.rules)
+
+
+def _lacks_slash(request: Request) -> bool:
+    """Return whether the path consists of the name of an index without a slash: relative links on
+    such a page would lead to the default index.
+    """
+    return request.path == b"/" and not request.uri.partition(b"?")[0].endswith(b"/")
 
 
 def _is_over(request: Request, failure: Failure) -> bool:
@@ -209,6 +277,8 @@ def _misdirected(request: Request) -> ErrorResponse | None:
     return ErrorResponse(421, OTHER_HOST)
 
 
-def resource(app: App) -> Routes:
-    """Return the root resource."""
-    return Routes(app)
+def resource(app: App, index_apps: IndexApps | None = None) -> Routes:
+    """Return the root resource. `index_apps`: the apps of the named indexes, if others need them,
+    too.
+    """
+    return Routes(app, index_apps)

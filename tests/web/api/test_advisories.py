@@ -24,7 +24,7 @@ from tests.core.test_restrictions import VersionRule
 from tests.distributions import wheel
 from tests.web.advised import advise, advisory
 from tests.web.app_with_accounts import Peopled
-from tests.web.full_app import RULES, Answer, Pypid, WholeCase
+from tests.web.full_app import RULES, Answer, Pypid, WholeCase, basic
 from tests.web.memory_upstream import Elsewhere
 
 SECRET = project_name("acme-secret")
@@ -119,6 +119,11 @@ class HostedTests(WholeCase):
         self.assertEqual(found["users"], expected)
         found = self.listed(user="bob")[1]
         self.assertEqual((found["downloads"], found["users"]), (3, None))
+        token = {"name": "ci", "actions": ["read"]}
+        secret = self.pypid.api("POST", "/api/tokens", token, user="ada").json["secret"]
+        by_token = self.pypid.ask("GET", "/api/advisories", basic("__token__", secret)).json
+        self.assertEqual(by_token["advisories"][1]["downloads"], 3)
+        self.assertIsNone(by_token["advisories"][1]["users"])
 
     def test_follows_changes(self) -> None:
         """A new file and a new advisory are in the next answer."""

@@ -50,6 +50,7 @@ NO_DEED = {
     ("POST", "/_/oidc/github/mint-token"): "the same",
     ("POST", "/api/reload"): "wiring.reload writes it, for SIGHUP as well",
     ("POST", "/api/adopt/survey"): "it compares with upstream, and changes nothing",
+    ("POST", "/api/import/survey"): "it compares with the index, and changes nothing",
     ("POST", "/osv/v1/query"): "it reads advisories, and changes nothing",
     ("POST", "/osv/v1/querybatch"): "the same",
     ("POST", "/api/advisories/check"): "it compares with the index, and changes nothing",
@@ -78,6 +79,7 @@ class EveryChangeTests(WholeCase):
             blobs=cast(Fragile, self.shelves),
             storage_folder=Path("/srv/storage"),
             trust=TrustRules(ratchet=Ratchet.WARN),
+            indexes=(),
         )
         resolver = Scripted({"more": [("more", "1.0")]})
         self.pypid.app.resolvers = resolver
@@ -189,6 +191,10 @@ class EveryChangeTests(WholeCase):
             "publish-file",
             self.send_form([part], target="/uploadpackage/"),
         )
+        imported = [content(wheel_filename("spam", "6.0"), wheel("spam", "6.0"))]
+        for _ in range(2):  # nothing has changed by the second
+            answer = self.send_form(imported, target="/api/import", user="ada")
+        self.leaves("POST", "/api/import", "import-file", answer)
         rule = "/packages/<python>/<letter>/<project>/<filename>"
         put = self.pypid.ask(
             "PUT",
@@ -236,6 +242,7 @@ class EveryChangeTests(WholeCase):
             {"project": "eggs", "confirm": "eggs"},
             project="eggs",
         )
+        self.by_form("set-owner", f"{site}owner", {"user": "bob"}, project="eggs")
         self.by_form("release-name", f"{site}release-name", {"confirm": "eggs"}, project="eggs")
 
     def cache(self) -> None:
@@ -270,6 +277,7 @@ class EveryChangeTests(WholeCase):
         self.api(
             "delete-snapshot", "DELETE", "/api/snapshots/<snapshot>", None, snapshot="release-42"
         )
+        self.indexes()
         self.api("rebuild", "POST", "/api/rebuild")
         self.api("rebuild", "POST", "/api/rebuild/<project>", None, project="spam")
         self.api("adopt", "POST", "/api/adopt", {"folder": "/srv/storage"})
@@ -278,6 +286,37 @@ class EveryChangeTests(WholeCase):
         self.api("export", "POST", "/api/export", {"target": "/srv/index"})
         self.pypid.api("POST", "/api/check")
         self.assertEqual(len(self.deeds()), self.seen)  # only looked
+
+    def indexes(self) -> None:
+        """Named indexes, a promotion from one of them, and a stage."""
+        one = "/api/indexes/<index>"
+        self.api("create-index", "POST", "/api/indexes", {"name": "staging", "values": {}})
+        self.api("change-index", "PATCH", one, {"values": {"volatile": "yes"}}, index="staging")
+        filename, data = wheel_filename("new"), wheel("new")
+        uploaded = self.publish(filename, data, target="/staging/legacy/")
+        self.leaves("POST", "/legacy/", "publish-file", uploaded)
+        wish = {"source": "staging", "releases": ["new==1.0"]}
+        approval = {**wish, "token": "tests"}
+        self.pypid.gates = ("approved-by:tests",)
+        self.api("approve-release", "POST", f"{one}/approvals", approval, index="default")
+        self.api("promote", "POST", f"{one}/promotions", wish, index="default")
+        self.leaves(
+            "POST",
+            "/legacy/",
+            "publish-file",
+            self.publish(wheel_filename("later"), wheel("later")),
+        )
+        form = {"version": "1.0", "target": "staging"}
+        self.by_form("promote", "/project/<project>/-/promote", form, project="later")
+        self.api("delete-index", "DELETE", f"{one}?force", None, index="staging")
+        self.covered.add(("DELETE", one))
+        self.pypid.gates = ()
+        self.api("create-stage", "POST", "/api/stages", {"name": "one"})
+        filename, data = wheel_filename("staged"), wheel("staged")
+        uploaded = self.publish(filename, data, target="/stage-one/legacy/", user="ada")
+        self.leaves("POST", "/legacy/", "publish-file", uploaded)
+        self.api("publish-stage", "POST", "/api/stages/<stage>/publish", stage="stage-one")
+        self.api("delete-stage", "DELETE", "/api/stages/<stage>", stage="stage-one")
 
     def trust(self) -> None:
         """Doubted files of an upstream project, approved by each way, and its publishers
@@ -294,6 +333,7 @@ class EveryChangeTests(WholeCase):
             for version in ("1.0", "1.1")
         ]
         name = project_name("doubted")
+        self.have(self.pypid.catalog.complete())  # else the entry is looked up in the storage
         editing = self.pypid.catalog.upstream.edit(
             name, lambda entry: evolve(entry, kept=tuple(files))
         )
@@ -310,6 +350,16 @@ class EveryChangeTests(WholeCase):
         self.by_form("reset-publishers", "/manage/trust/reset", {"project": "doubted"})
         self.have(folder.put("doubted", known))
         self.api("reset-publishers", "DELETE", "/api/trust/<project>", None, project="doubted")
+
+    def rights_on_globs(self) -> None:
+        many, one = "/api/rights/<glob>/<kind>", "/api/rights/<glob>/<kind>/<name>"
+        for rule, values in (many, {"kind": "everyone"}), (one, {"kind": "user", "name": "bob"}):
+            self.api("set-right", "PUT", rule, {"right": "r"}, glob="acme-*", **values)
+            self.api("remove-right", "DELETE", rule, None, glob="acme-*", **values)
+        said, page = {"kind": "user", "name": "bob"}, "/manage/rights/<glob>"
+        self.by_form("set-right", page, {**said, "right": "r"}, glob="acme-*")
+        gone = {**said, "do": "withdraw", "last": "yes"}
+        self.by_form("remove-right", page, gone, glob="acme-*")
 
     def accounts(self) -> None:
         user, group, right = (
@@ -346,6 +396,10 @@ class EveryChangeTests(WholeCase):
             kind="user",
             name="bob",
         )
+        self.rights_on_globs()
+        owner = "/api/projects/<project>/owner"
+        self.api("set-owner", "PUT", owner, {"user": "carol"}, project="ham")
+        self.api("set-owner", "DELETE", owner, None, project="ham")
         token = self.api("make-token", "POST", "/api/tokens", {"name": "x", "actions": ["read"]})
         self.api("revoke-token", "DELETE", "/api/tokens/<id>", None, id=token["id"])
         self.api("remove-user", "DELETE", user, None, name="carol")
@@ -381,6 +435,17 @@ class EveryChangeTests(WholeCase):
         self.by_form("deny", "/manage/approvals", {"spec": "evil", "verdict": "denied"})
         (id,) = self.pypid.app.approvals.decisions.all
         self.by_form("delete-approval", "/manage/approvals/delete", {"id": id})
+        self.by_form("create-index", "/manage/indexes", {"name": "team"})
+        self.by_form("change-index", "/manage/indexes/change", {"name": "team", "read": "alice"})
+        team = {"name": "team", "confirm": "team"}
+        self.by_form("delete-index", "/manage/indexes/delete", team)
+        self.by_form("create-stage", "/account/stages", {"base": "default", "name": "two"})
+        filename, data = wheel_filename("staged", "2.0"), wheel("staged", "2.0")
+        uploaded = self.publish(filename, data, target="/stage-two/legacy/", user="ada")
+        self.leaves("POST", "/legacy/", "publish-file", uploaded)
+        two = {"name": "stage-two", "confirm": "stage-two"}
+        self.by_form("publish-stage", "/account/stages/publish", two)
+        self.by_form("delete-stage", "/account/stages/delete", two)
         self.by_form("make-snapshot", "/manage/snapshots", {"name": "release-43"})
         self.by_form(
             "delete-snapshot",
@@ -430,6 +495,7 @@ class EveryChangeTests(WholeCase):
             {"kind": "user", "name": "bob", "do": "withdraw", "last": "yes"},
             project="ham",
         )
+        self.by_form("set-owner", f"{rights}/owner", {"user": "nina"}, project="ham")
         for path, by in (("/account/tokens/revoke", "alice"), ("/manage/tokens/revoke", "ada")):
             said = {"name": "x", "actions": "read", "expires": "30d"}
             self.by_form("make-token", "/account/tokens", said, by="alice")

@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from pypid.core.configuration.choices import Mode
+from pypid.core.model import File
+from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.flow import BytesBody
+from pypid.flow import BytesBody, whole
+from pypid.index import Index
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
+from tests.web.named_upstream import with_upstream
 
 CACHE = Policy(mode=Mode.CACHE, allow_mixed=("spam",))
 HAM, NEWER, EGGS = wheel_filename("ham"), sdist_filename("ham", "2.0"), sdist_filename("eggs")
+GPU = ".pypid/upstream/gpu/"
 THEIR_SPAM = sdist_filename("spam", "7.0")
 
 
@@ -178,3 +183,41 @@ class PurgeTests(CachedCase):
         ):
             self.assertEqual(self.purge(path).status, status, path)
         self.assertEqual(len(self.left()), 4)
+
+
+class NamedUpstreamTests(CachedCase):
+    """The caches of `[upstream:NAME]` are listed and purged with that of `[upstream]`."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        gpu, index = Elsewhere(), self.pypid.index
+        gpu.has("ham", HAM, wheel("ham"))
+        named = with_upstream(index, "gpu", gpu)
+        self.have(named.reconcile())
+        file = self.have(named.file(project_name("ham"), HAM))
+        self.assertEqual(self.have(self._read(named, file)), wheel("ham"))
+
+    async def _read(self, index: Index, file: File) -> bytes:
+        return await whole(await index.open(file), 1 << 20)
+
+    def test_list(self) -> None:
+        """A project of a named upstream has a line of its own, and its files name it."""
+        told = self.cache()
+        self.assertEqual((told["files"], told["size"]), (5, self.size() + self.size(GPU)))
+        ham = [(each["files"], each.get("upstream")) for each in told["projects"][1:3]]
+        self.assertEqual(ham, [(2, None), (1, "gpu")])
+        files = self.cache("/ham")["files"]
+        self.assertEqual([each.get("upstream") for each in files], [None, None, "gpu"])
+
+    def test_purge_of_one_upstream(self) -> None:
+        """Only files of that upstream go; an unknown name removes nothing."""
+        self.assertEqual(self.purge("?upstream=cpu").status, 400)
+        self.assertEqual(self.purge("/ham?upstream=").status, 400)
+        gone = self.purge("?upstream=gpu").json
+        self.assertEqual([each["upstream"] for each in gone["projects"]], ["gpu"])
+        self.assertEqual((self.size(GPU), self.cache()["files"]), (0, 4))
+
+    def test_purge_of_all(self) -> None:
+        """Without a name the files of all upstreams go."""
+        self.assertEqual(self.purge("/ham").json["files"], 3)
+        self.assertEqual(self.size(GPU), 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from pypid.daemon import logs
-from pypid.web.app.app import LOG_LEVEL
+from pypid.web.app.app_settings import LOG_LEVEL
 from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import Answer, WholeCase
 

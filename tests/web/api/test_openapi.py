@@ -228,6 +228,9 @@ class BodyTests(WholeCase):
             "version": "1.0",
             "name": "ann",
             "kind": "user",
+            "index": "default",
+            "glob": "sp*",
+            "stage": "stage-x",
         }
         early = {
             ("post", "/api/register"),

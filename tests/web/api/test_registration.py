@@ -18,8 +18,8 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Scope
-from pypid.web.app import captcha
-from pypid.web.app.captcha import LIFETIME
+from pypid.web.api import registration as captcha
+from pypid.web.api.registration import LIFETIME
 from pypid.web.app.registry import Configured
 from pypid.web.http.proxies import TrustedProxies
 from tests.web.app.test_captcha import Stopped

@@ -22,7 +22,7 @@ from pypid.web.app.account_names import new_name
 from pypid.web.app.registry import Configured
 from tests.distributions import wheel_filename
 from tests.web.app_with_accounts import Peopled, have
-from tests.web.full_app import Answer, WholeCase, basic, spelled
+from tests.web.full_app import Answer, Pypid, WholeCase, basic, spelled
 
 
 class PeopleCase(WholeCase):
@@ -32,9 +32,12 @@ class PeopleCase(WholeCase):
     sql = True
     directory = False
     durable = False
+    named = False
 
     def setUp(self) -> None:
         super().setUp()
+        if self.named:
+            self.pypid = Pypid(Path(self.mktemp()), rules=self.rules, indexes=())
         self.people = Peopled(
             self.pypid,
             Path(self.mktemp()),
@@ -611,6 +614,39 @@ class RightTests(PeopleCase):
         self.assertEqual((second["warnings"], second["effective"]["read"]), ([], "everyone bob"))
         self.assertEqual(self.pypid.get("/simple/spam/").status, 200)
 
+    def test_globs(self) -> None:
+        """A right on a glob applies to the projects that match it and have no more specific rule,
+        from then on; only administrators grant it, and the audit log has it.
+        """
+        self.have_wheel("acme-data-core")
+        there = "/api/rights/Acme_Data-%2A/user/bob"
+        self.assertEqual(self.pypid.api("PUT", there, {"right": "rw"}, user="bob").status, 403)
+        answer = self.pypid.api("PUT", there, {"right": "rw"})
+        self.assertEqual((answer.status, answer.json["project"]), (200, "acme-data-*"))
+        self.assertIn("first right of acme-data-*", answer.json["warnings"][0])
+        self.assertIn("All names that match acme-data-*", answer.json["warnings"][1])
+        page = "/simple/acme-data-core/"
+        for user, status in ((None, 401), ("alice", 403), ("bob", 200)):
+            self.assertEqual(self.pypid.get(page, user=user).status, status)
+        seen = self.rights("acme-data-core")
+        self.assertEqual((seen["rights"], seen["rule"]), ([], "acme-data-*"))
+        self.assertEqual(seen["effective"]["write"], "bob")
+        exact = "/api/projects/acme-data-core/rights/user/alice"
+        self.pypid.api("PUT", exact, {"right": "r"})
+        self.assertEqual(self.rights("acme-data-core")["rule"], "acme-data-core")
+        for user, status in (("alice", 200), ("bob", 403)):
+            self.assertEqual(self.pypid.get(page, user=user).status, status)
+        listed = self.pypid.api("GET", "/api/rights").json["rights"]
+        self.assertIn("acme-data-*", [right["project"] for right in listed])
+        self.pypid.api("DELETE", exact)
+        self.assertEqual(self.pypid.api("DELETE", there).status, 200)
+        self.assertEqual(self.pypid.get(page).status, 200)
+        for wrong in ("%2A", "-%2A", "acme", "a%5Bb%2A", "a%20%2A"):
+            answer = self.pypid.api("PUT", f"/api/rights/{wrong}/user/bob", {"right": "r"})
+            self.refused(answer, 400, "glob")
+        done = [each for each in self.people.done() if each[2] == "acme-data-*"]
+        self.assertEqual([what for _, what, _ in done], ["set-right", "remove-right"])
+
     def test_withdrawn(self) -> None:
         """A right is taken away; after the last one the defaults hold again, and the answer says
         so.
@@ -621,7 +657,7 @@ class RightTests(PeopleCase):
             self.pypid.api("DELETE", "/api/projects/spam/rights/user/bob").json["warnings"], []
         )
         last = self.pypid.api("DELETE", "/api/projects/spam/rights/authenticated").json
-        self.assertIn("defaults hold", last["warnings"][0])
+        self.assertIn("defaults (", last["warnings"][0])
         self.assertTrue(last["takes_defaults"])
         self.assertEqual(
             self.pypid.api("DELETE", "/api/projects/spam/rights/authenticated").status, 200

@@ -12,10 +12,12 @@ from pypid.core.errors import StorageDown, UpstreamDown
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
+from pypid.core.upstream_choice import UpstreamChoice
 from pypid.testing import BEGINNING
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.full_app import J, Pypid, WholeCase
+from tests.web.full_app import J, Pypid, WholeCase, basic
 from tests.web.memory_upstream import INDEX, Elsewhere
+from tests.web.named_upstream import with_upstream
 
 CACHE = Policy(mode=Mode.CACHE)
 HAM = wheel_filename("ham")
@@ -263,3 +265,41 @@ class RightsTests(WhyCase):
                 self.assertEqual(
                     self.pypid.api("GET", f"/api/why/{path}", user=user).status, status
                 )
+
+
+class NamedUpstreamTests(WhyCase):
+    """Names of `[upstream:NAME]`."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.gpu = Elsewhere()
+        self.named = with_upstream(self.pypid.index, "gpu", self.gpu, "torch*")
+        self.pypid.index.choice = UpstreamChoice.of(None, {"gpu": ("torch*",)})
+
+    def test_requested_from(self) -> None:
+        """The answer names the upstream of a name, and explains by its listing and its outage."""
+        self.assertEqual(self.ask_for("ham")["requested_from"], "public")
+        told = self.ask_for("torch")
+        self.assertEqual((told["requested_from"], told["upstream"]), ("gpu", None))
+        self.gpu.has("torch", "torch-1.0.tar.gz", b"torch")
+        self.have(self.named.listings.state(project_name("torch")))
+        self.assertEqual(self.ask_for("torch")["upstream"]["files"], 1)
+        self.named.gate.breaker.failed(UpstreamDown("no answer", unreachable=True))
+        self.assertIn("no answer", self.ask_for("torch")["outage"]["error"])
+        self.assertIsNone(self.ask_for("ham")["outage"])
+        self.assertIn("[upstream:gpu]", self.page("torch"))
+
+    def page(self, name: str) -> str:
+        """The page for people."""
+        answer = self.pypid.ask(
+            "GET", f"/project/{name}/-/why", basic("alice"), ("Accept", "text/html")
+        )
+        self.assertEqual(answer.status, 200)
+        return answer.text
+
+    def test_no_upstream(self) -> None:
+        """Without `public` among the upstreams other names are requested nowhere."""
+        self.pypid.index.choice = UpstreamChoice.of(("gpu",), {"gpu": ("torch*",)})
+        told = self.ask_for("ham")
+        self.assertEqual((told["standing"], told["requested_from"]), ("elsewhere", None))
+        self.assertIn("no upstream of the index", told["not_asked"])

@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest
 from pypid.testing.worlds import BEGINNING
-from pypid.web.app import captcha
-from pypid.web.app.captcha import LIFETIME, LONGEST, Solved, riddle, solved
+from pypid.web.api import registration as captcha
+from pypid.web.api.registration import LIFETIME, LONGEST, Solved, riddle, solved
 
 quickly = settings(max_examples=60, deadline=None, database=None)
 KEY, OTHER = bytes(range(32)), bytes(32)

@@ -150,6 +150,7 @@ class GuardTests(SynchronousTestCase):
                 requests.append(self)
 
             id = "1"
+            index = ""
             session = None
             use_route, authenticate = WebRequest.use_route, WebRequest.authenticate
 

@@ -21,11 +21,11 @@ from pypid.catalog.memory import MemoryCatalog
 from pypid.core import summaries
 from pypid.core.model import Project, Status, Summary
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.core.policy import Policy
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import render_names
 from pypid.core.summaries import in_runs
+from pypid.core.visibility import EVERYTHING, Visibility
 from pypid.index import Index
 from pypid.testing import world
 from pypid.testing.catalog import a_file, a_project

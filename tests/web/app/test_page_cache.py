@@ -21,10 +21,10 @@ from pypid.core.cooldown import Cooldown
 from pypid.core.memory_budget import OVERHEAD, BudgetedCache, MemoryBudget
 from pypid.core.model import Presence, Project, UpstreamEntry
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import EVERYTHING
 from pypid.core.policy import Policy, UpstreamState, view
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import render_project
+from pypid.core.visibility import EVERYTHING
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index import views as views_module
@@ -63,7 +63,9 @@ class PagesTests(Awaiting, SynchronousTestCase):
 
     def put(self, *versions: str) -> Project:
         """Have these versions of the project."""
-        held = self.have(self.catalog.local.edit(SPAM, lambda _: a_project(SPAM, *versions)))
+        files = tuple(a_file(SPAM, version, variant_json=None) for version in versions)
+        project = evolve(a_project(SPAM), files=files)
+        held = self.have(self.catalog.local.edit(SPAM, lambda _: project))
         assert held is not None
         return held
 

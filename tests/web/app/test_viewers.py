@@ -15,19 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import (
-    ANONYMOUS,
-    EVERYTHING,
-    Grants,
-    Identity,
-    Principals,
-    Rules,
-    Visibility,
-    visibility_of,
-)
+from pypid.core.permissions import ANONYMOUS, Grants, Identity, Principals, Rules
 from pypid.core.policy import Policy
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import render_every_file
+from pypid.core.visibility import EVERYTHING, Visibility, visibility_of
 from pypid.index import Index
 from pypid.testing import BEGINNING, world
 from pypid.testing.catalog import a_project
@@ -115,7 +107,7 @@ class ViewerTests(Awaiting, SynchronousTestCase):
             pages = ThenPages(self.index, self.world)
 
             async def shown(viewer: Visibility) -> str:
-                page, serial = await pages.names(before, Format.JSON, viewer)
+                page, serial = await pages.names(before, Format.JSON, viewer, viewer)
                 return f"{await text_of(page)} {serial}"
 
             return shown

@@ -19,7 +19,6 @@ from pypid.core.model import Summary
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import (
     ANONYMOUS,
-    EVERYTHING,
     NOBODY,
     Action,
     Grants,
@@ -27,10 +26,9 @@ from pypid.core.permissions import (
     Principals,
     Rules,
     Scope,
-    Visibility,
     may,
-    visibility_of,
 )
+from pypid.core.visibility import EVERYTHING, Visibility, visibility_of
 from pypid.flow import start
 from pypid.testing.worlds import Turns, world
 from pypid.web.app import visibility as sights_module

@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 
 from pypid.flow import internals
-from pypid.web.fastpath.fast_path import FastPath, open_fast_path
+from pypid.web.fastpath.cached_channel import FastPath, open_fast_path
 from pypid.web.fastpath.os import availability, reactor_hook, socket_write, tls_wire
 from pypid.web.fastpath.os.availability import obstacle, requirements
 from pypid.web.fastpath.os.tls_wire import quicken

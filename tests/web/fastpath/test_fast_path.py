@@ -16,7 +16,7 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.errors import UpstreamDown
 from pypid.core.policy import Policy
 from pypid.web.fastpath import cached_channel
-from pypid.web.fastpath.fast_path import FastPath
+from pypid.web.fastpath.cached_channel import FastPath
 from pypid.web.fastpath.recorder import cut, is_tags, read_block, read_line
 from pypid.web.fastpath.response_cache import CachedResponse, KnownClient
 from pypid.web.http.proxies import TrustedProxies

@@ -17,7 +17,7 @@ from pypid.flow import FileBody
 from pypid.testing import BEGINNING
 from pypid.web.fastpath import open_files as kept_open
 from pypid.web.fastpath import state
-from pypid.web.fastpath.fast_path import FastPath
+from pypid.web.fastpath.cached_channel import FastPath
 from pypid.web.http import open_file, response_body
 from pypid.web.http.access_log import AccessLog, AccessLogEntry
 from pypid.web.http.sendfile import WINDOW

@@ -15,8 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.web.fastpath.cached_channel import CachedChannel
-from pypid.web.fastpath.fast_path import FastPath
+from pypid.web.fastpath.cached_channel import CachedChannel, FastPath
 from pypid.web.fastpath.os import reactor_hook
 from pypid.web.fastpath.os.reactor_hook import ReactorHook, install_hook
 from pypid.web.http.site import Site

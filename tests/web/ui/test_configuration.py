@@ -5,7 +5,7 @@ from __future__ import annotations
 from pypid.core.configuration.in_force import describe, in_force
 from pypid.core.configuration.parse import Config, parse
 from pypid.daemon import logs
-from pypid.web.app.app import LOG_LEVEL
+from pypid.web.app.app_settings import LOG_LEVEL
 from pypid.web.ui.configuration import MOST
 from tests.core.configuration.test_parse import HASH, with_secrets
 from tests.web.ui.administered import NASTY, AdministeredCase

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 
+from attrs import evolve
+
 from pypid.core.accounts.entries import AccountStatus
 from pypid.core.accounts.rights import Right, Whom
+from pypid.core.configuration.choices import Owners
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.web.app.registry import Configured
+from tests.distributions import wheel, wheel_filename
 from tests.web.app_with_accounts import have
 from tests.web.full_app import RULES, basic
 from tests.web.ui.browsing import HOSTILE, BrowsedCase
@@ -258,6 +262,75 @@ class GroupTests(AdminCase):
         )
 
 
+class OwnerTests(AdminCase):
+    """The owner of a project on its pages."""
+
+    rules = evolve(RULES, write=AUTHENTICATED, ownership=Owners.UPLOADER)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.have_wheel("spam")  # by alice
+        self.zoe = self.as_user("zoe", "zoe's")
+
+    def test_shown(self) -> None:
+        """The project page names the owner, and leads the owner to the rights; nobody else."""
+        page = self.zoe.get("/project/spam/").text
+        self.assertIn("<dt>Owner</dt>\n<dd>alice</dd>", page)
+        self.assertNotIn("-/rights", page)
+        self.assertIn("-/rights", self.as_user("alice").get("/project/spam/").text)
+
+    def test_owner_manages_rights(self) -> None:
+        """The owner sees and changes the rights of the project: not those of others, not for
+        everyone, and without learning which users and groups exist.
+        """
+        alice = self.as_user("alice")
+        page = alice.get("/project/spam/-/rights").text
+        self.assertIn("alice, since ", page)
+        for hidden in (
+            "zoe",
+            "devs",
+            "manage/rights",
+            "manage/audit",
+            "New owner",
+            "everyone</opt",
+        ):
+            self.assertNotIn(hidden, page)
+        self.assertEqual(alice.get("/project/eggs/-/rights").status, 403)
+        self.assertEqual(self.zoe.get("/project/spam/-/rights").status, 403)
+        words = {"kind": "user", "name": "zoe", "right": "rw"}
+        self.assertEqual(self.zoe.post("/project/spam/-/rights", **words).status, 403)
+        for name in ("zoe", "missing"):
+            answer = alice.post("/project/spam/-/rights", **{**words, "name": name})
+            self.assertNotIn("No user can log in", answer.text)
+        self.said_wrong(
+            alice.post("/project/spam/-/rights", kind="everyone", right="r"), 400, "Only administr"
+        )
+        self.published(
+            self.publish(
+                wheel_filename("spam", "2.0"),
+                wheel("spam", "2.0"),
+                user=None,
+                headers=(basic("zoe", "zoe's"),),
+            )
+        )
+        self.assertIn(("alice", "set-right", "spam"), self.done())
+
+    def test_set(self) -> None:
+        """An administrator hands a project to another owner, or to none; the owner may not."""
+        there = "/project/spam/-/rights/owner"
+        self.assertEqual(self.as_user("alice").post(there, user="zoe").status, 403)
+        self.said_wrong(self.browser.post(there, user="missing"), 400, "No user can log in")
+        went = "../../../../project/spam/-/rights?done=owner-set"
+        self.assertIn("<dd>alice</dd>", self.pypid.get("/project/spam/").text)
+        self.went(self.browser.post(there, user="zoe"), went)
+        self.assertIn("<dd>zoe</dd>", self.pypid.get("/project/spam/").text)
+        self.assertEqual(self.zoe.get("/project/spam/-/rights").status, 200)
+        self.assertEqual(self.as_user("alice").get("/project/spam/-/rights").status, 403)
+        self.went(self.browser.post(there, user=""), went)
+        self.assertNotIn("<dt>Owner</dt>", self.zoe.get("/project/spam/").text)
+        self.assertEqual(self.done().count(("ada", "set-owner", "spam")), 2)
+
+
 class RightTests(AdminCase):
     """Rights."""
 
@@ -320,6 +393,36 @@ class RightTests(AdminCase):
         self.assertIn("set in [projects]", page)
         self.assertIn("No project of this name is published", page)
         self.assertNotIn('href="../../../project/eggs/"', page)
+
+    def test_globs(self) -> None:
+        """A glob has a page like a project: it is found by its name, rights are granted and removed
+        there, and they apply to the projects that match it.
+        """
+        self.have_wheel("acme-data-core")
+        zoe = self.as_user("zoe", "zoe's")
+        there = "../manage/rights/acme-data-%2A"
+        self.went(self.browser.get("/manage/rights?project=Acme_Data-*"), there)
+        self.went(self.browser.get("/manage/rights?project=Spam"), "../project/spam/-/rights")
+        self.said_wrong(self.browser.get("/manage/rights?project=*"), 400, "has a letter")
+        page = self.browser.get("/manage/rights/acme-data-%2A").text
+        for words in ("It has no rights yet", "apply to projects that match it"):
+            self.assertIn(words, page)
+        self.assertNotIn("No project of this name", page)
+        words = {"kind": "group", "name": "devs", "right": "rw"}
+        given = self.browser.post("/manage/rights/acme-data-%2A", **words)
+        self.assertIn("This is the first right of acme-data-*", given.text)
+        self.assertEqual(zoe.get("/simple/acme-data-core/").status, 200)
+        self.assertEqual(self.pypid.get("/simple/acme-data-core/", None, basic("bob")).status, 403)
+        page = self.browser.get("/project/acme-data-core/-/rights").text
+        self.assertIn("The rights on acme-data-* apply", page)
+        self.assertIn(
+            'href="../manage/rights/acme-data-%2A"', self.browser.get("/manage/rights").text
+        )
+        gone = {"kind": "group", "name": "devs", "do": "withdraw", "last": "yes"}
+        self.assertEqual(self.browser.post("/manage/rights/acme-data-%2A", **gone).status, 200)
+        self.assertEqual(list(have(self.peopled.accounts.rights())), [])
+        self.assertEqual(zoe.get("/manage/rights/acme-data-%2A").status, 403)
+        self.assertEqual(zoe.post("/manage/rights/acme-data-%2A", **words).status, 403)
 
     def test_all(self) -> None:
         """All of them, by project, narrowed by a part of any name; and the defaults in words."""

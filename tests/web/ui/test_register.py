@@ -8,7 +8,7 @@ from typing import ClassVar
 from pypid.core.accounts.entries import AccountStatus
 from pypid.core.accounts.registration import AccountSettings
 from pypid.core.configuration.choices import Registration
-from pypid.web.app import captcha
+from pypid.web.api import registration as captcha
 from tests.web.app.test_captcha import Stopped, widget
 from tests.web.ui.browsing import BrowsedCase, Browser
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.parse import parse
 from pypid.core.configuration.value_kinds import COOLDOWN
 from pypid.core.errors import CatalogDown, UpstreamDown
+from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
+from pypid.index.views import DIRECT
 from pypid.wiring.upstreams import indexes_of
 from tests.distributions import sdist, sdist_filename
 from tests.web.full_app import Answer
+from tests.web.named_upstream import with_upstream
 from tests.web.ui.administered import HAM, NASTY, AdministeredCase, unchunked
 
 EGGS = sdist_filename("eggs")
@@ -101,6 +106,66 @@ class PageTests(AdministeredCase):
         self.assertEqual(
             indexes_of(config), ("https://(set)@a.example/simple", "http://(set)@b.example")
         )
+
+
+class NamedTests(AdministeredCase):
+    """Further upstreams on the page, in the API, and among the parts of the machine."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.gpu = with_upstream(self.pypid.index, "gpu", self.upstream, "torch*", "ham", NASTY)
+        self.pypid.app.settings = evolve(
+            self.pypid.app.settings, named_upstreams={"gpu": ("https://gpu.example/whl",)}
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The named upstream, as JSON."""
+        [found] = self.pypid.api("GET", "/api/upstream").json["upstreams"]
+        return dict(found)
+
+    def test_facts(self) -> None:
+        """Its address, its names, and what is cached of it."""
+        text = self.page("/manage/upstream")
+        for words in ("Further upstreams", "https://gpu.example/whl", "torch*"):
+            self.assertIn(words, text)
+        self.assertNotIn("<script>alert", self.look("/manage/upstream").text)
+        found = self.document()
+        self.assertEqual((found["name"], found["only"]), ("gpu", ["torch*", "ham", NASTY]))
+        self.assertEqual((found["kept"], found["outage"]), (0, None))
+        self.assertEqual(self.pypid.api("GET", "/api/upstream").json["kept"], 1)
+
+    def test_limit_is_for_all(self) -> None:
+        """The sizes beside the limit, and those of the storage, count the caches of all
+        upstreams.
+        """
+        file = self.have(self.gpu.own_view(project_name("ham"), DIRECT)).view.project.files[0]
+        self.have(self.gpu.file_cache.store(file, ()))
+        self.assertEqual((self.document()["kept"], self.cached("/api/upstream")), (1, 1))
+        self.assertEqual(self.cached("/api/storage"), 2)
+        self.assertIn("2 files of 1 project, ", self.page("/manage/upstream"))
+        [ham] = [
+            use
+            for use in self.pypid.api("GET", "/api/storage").json["projects"]
+            if use["name"] == "ham"
+        ]
+        self.assertEqual(ham["kept"], 2)
+
+    def cached(self, path: str) -> int:
+        """The number of cached files in a document."""
+        return int(self.pypid.api("GET", path).json["kept"])
+
+    def test_outage(self) -> None:
+        """An outage is of the one upstream only."""
+        self.gpu.gate.breaker.failed(UpstreamDown("no answer", unreachable=True))
+        self.assertIn("no answer", self.document()["outage"]["error"])
+        self.assertIsNone(self.pypid.api("GET", "/api/upstream").json["outage"])
+        self.assertIn("Upstream gpu", self.page("/manage/"))
+        self.assertIn("no answer", self.page("/manage/upstream"))
+
+    def test_without_further_upstreams(self) -> None:
+        """Without sections the page does not speak of them."""
+        self.pypid.index.upstreams.clear()  # type: ignore[attr-defined]
+        self.assertNotIn("Further upstreams", self.page("/manage/upstream"))
 
 
 class PurgeTests(AdministeredCase):

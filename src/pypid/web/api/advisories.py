@@ -24,12 +24,12 @@ from pypid.core.errors import (
     TooSlow,
 )
 from pypid.core.packaging.collection_request import JSON, LARGEST, Texts
-from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import Action, Visibility, authorize
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import Action, may
+from pypid.core.visibility import Visibility
 from pypid.flow import start
 from pypid.index.context import Pace
 from pypid.index.explain import DependencyCheck, ReleaseState
-from pypid.index.views import UpstreamPermission
 from pypid.web.app.advisory_view import UNREAD, hits_for, without_hidden_names
 from pypid.web.app.app import App
 from pypid.web.app.descriptions import Described
@@ -166,12 +166,13 @@ class FilesToCheck(msgspec.Struct, forbid_unknown_fields=True):
     "/api/advisories",
     action=Action.READ,
     describe=Described(HostedAdvisoriesDocument, asks=ASKS),
+    below_index=True,
 )
 async def hosted(ctx: RequestContext) -> None:
     """List the advisories that hit stored files."""
     query = parameters(ctx.request, *names(ASKS))
     most = number(query, "most", 1, MOST) or MOST
-    by = await ctx.visibility()
+    by = await ctx.advisory_visibility()
     found = selected(
         await ctx.app.hosted_advisories.visible(by),
         query.get("project", ""),
@@ -179,9 +180,10 @@ async def hosted(ctx: RequestContext) -> None:
     )
     shown = await ctx.app.hosted_advisories.shown(found[:most], by)
     downloads = await downloads_of(ctx.app, shown)
+    names_users = may(ctx.app.rules, ctx.identity, Action.ADMIN)
     document: HostedAdvisoriesDocument = {
         "advisories": [
-            _hosted(each, counted, names_users=ctx.identity.admin)
+            _hosted(each, counted, names_users=names_users)
             for each, counted in zip(shown, downloads, strict=True)
         ],
         "total": len(found),
@@ -263,6 +265,7 @@ def _advisory(advisory: AdvisorySummary) -> AdvisoryDocument:
     describe=Described(
         CheckDocument, takes=FilesToCheck, refuses=(BadRequest, Busy, TooLarge, TooSlow)
     ),
+    below_index=True,
 )
 async def check(ctx: RequestContext) -> None:
     """Find pinned releases that are blocked, yanked, gone, vulnerable, or without attestations.
@@ -279,15 +282,14 @@ async def check(ctx: RequestContext) -> None:
             raise BadRequest("Send the text of a file as requirements, pylock.toml or uv.lock.")
         if len(found.pins) > MOST_PINS:
             raise BadRequest(f"A check may have {MOST_PINS} releases: divide the file.")
-
-        def permission_for(name: ProjectName) -> UpstreamPermission:
-            authorize(ctx.app.rules, ctx.identity, Action.READ, name)
-            return ctx.upstream_permission(name)
-
-        states = await DependencyCheck(ctx.app.index, permission_for).check(found.pins)
+        states = await DependencyCheck(ctx.app.index, ctx.permission_to_read).check(found.pins)
     finally:
         ctx.app.collections.release()
-    by, pace, releases = await ctx.visibility(), Pace(ctx.app.world), list[CheckedRelease]()
+    by, pace, releases = (
+        await ctx.advisory_visibility(),
+        Pace(ctx.app.world),
+        list[CheckedRelease](),
+    )
     for state in states:
         await pace.keep()
         releases.append(await _checked(ctx.app.advisories, state, by))

@@ -21,6 +21,7 @@ ASKS = (
     Parameter("who", "Only actions of this user."),
     Parameter("what", "Only this action, for example ``publish-file``."),
     Parameter("subject", "Only actions on this subject."),
+    Parameter("index", "Only changes of this named index."),
     Parameter("before", "Only entries before this serial.", {"type": "integer", "minimum": 0}),
     Parameter(
         "most",
@@ -31,7 +32,10 @@ ASKS = (
 
 
 class DeedDocument(TypedDict):
-    """An audit entry. `where`: the client's address; `token`: the id of the token that was used."""
+    """An audit entry. `where`: the client's address; `token`: the id of the token that was used;
+    `index`: the named index that was changed, null for the default index and for changes that
+    belong to no index.
+    """
 
     serial: int
     when: Moment
@@ -40,6 +44,7 @@ class DeedDocument(TypedDict):
     subject: str
     where: str | None
     token: str | None
+    index: str | None
     details: dict[str, str]
 
 
@@ -69,6 +74,7 @@ async def audit(ctx: RequestContext) -> None:
         who=query.get("who"),
         what=query.get("what"),
         subject=query.get("subject"),
+        index=query.get("index"),
     )
     older = entries[-1].serial if len(entries) == most else None
     document: Deeds = {"deeds": [_deed(deed) for deed in entries], "before": older}
@@ -84,5 +90,6 @@ def _deed(deed: AuditEntry) -> DeedDocument:
         "subject": deed.subject,
         "where": deed.where or None,
         "token": deed.token,
+        "index": deed.index or None,
         "details": dict(deed.details),
     }

@@ -11,11 +11,11 @@ from typing import NotRequired, TypedDict
 from attrs import frozen
 
 from pypid.core.configuration.value_kinds import parse_duration
-from pypid.core.errors import BadRequest
+from pypid.core.errors import BadRequest, shortened
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.simple_api.entries import utc_text
-from pypid.index.upstream.eviction import inventory_of, purge
+from pypid.index.upstream.eviction import cached_files, purge
 from pypid.index.upstream.inventory import InventoryEntry
 from pypid.web.app.app import App
 from pypid.web.app.audit import Details, attempted, listed
@@ -32,6 +32,11 @@ ASKS = (
         {"type": "string", "pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]},
     ),
     Parameter(
+        "upstream",
+        "The name of an ``[upstream:<name>]``: only its files.",
+        {"type": "string", "examples": ["cu128"]},
+    ),
+    Parameter(
         "force",
         "Alone, or with ``yes``: also files that a snapshot shows.",
         {"type": "string", "enum": ["", "yes", "no"]},
@@ -41,19 +46,23 @@ ASKS = (
 
 class HeldProject(TypedDict):
     """The cached files of a project. `size` in bytes, with metadata and records; `wanted`: the last
-    access to one of them.
+    access to one of them; `upstream`: the name of the ``[upstream:<name>]`` that they are from.
     """
 
     name: str
+    upstream: NotRequired[str]
     files: int
     size: int
     wanted: Moment
 
 
 class HeldFile(TypedDict):
-    """A cached file. `whole`: false if only metadata is cached, or what a crash left."""
+    """A cached file. `whole`: false if only metadata is cached, or if a crash left only a part.
+    `upstream`: as in `HeldProject`.
+    """
 
     filename: str
+    upstream: NotRequired[str]
     size: int
     wanted: Moment
     whole: bool
@@ -93,7 +102,7 @@ class _Sums(TypedDict):
 @route("GET", "/api/cache", action=Action.ADMIN, describe=Described(Cache))
 async def projects(ctx: RequestContext) -> None:
     """List the projects that have cached files."""
-    held = await inventory_of(ctx.app.index).taken()
+    held = await cached_files(ctx.app.index)
     sums = _sums(held)
     document: Cache = {
         "files": sums["files"],
@@ -107,16 +116,8 @@ async def projects(ctx: RequestContext) -> None:
 @route("GET", "/api/cache/<project>", action=Action.ADMIN, describe=Described(CachedProject))
 async def files(ctx: RequestContext, project: ProjectName) -> None:
     """List the cached files of a project."""
-    held = await inventory_of(ctx.app.index).taken(project=project)
-    kept: list[HeldFile] = [
-        {
-            "filename": file.filename,
-            "size": file.size,
-            "wanted": _time(file.wanted),
-            "whole": file.recorded,
-        }
-        for file in held
-    ]
+    held = await cached_files(ctx.app.index, project)
+    kept: list[HeldFile] = [_file(file) for file in held]
     document: CachedProject = {
         "name": project,
         "size": _size(held),
@@ -162,7 +163,13 @@ async def _purge(
 ) -> None:
     # unknown parameters are refused: after a misspelled one, everything would be removed
     query = parameters(ctx.request, *names(ASKS))
-    wanted = Purge(name, filename, _older_than(query), force=flag(query, "force"))
+    wanted = Purge(
+        name,
+        filename,
+        _older_than(query),
+        force=flag(query, "force"),
+        upstream=_upstream(ctx.app, query),
+    )
     gone, needed = await purged(ctx, wanted)
     sums = _sums(gone)
     document: Purged = {"files": sums["files"], "size": sums["size"], "projects": _by_project(gone)}
@@ -174,13 +181,15 @@ async def _purge(
 @frozen
 class Purge:
     """What to remove from the cache: all files, those of one project, or one file of it.
-    `unwanted`: only files not accessed for so long; `force`: also files that snapshots show.
+    `unwanted`: only files not accessed for so long; `force`: also files that snapshots show;
+    `upstream`: only files of this one.
     """
 
     name: ProjectName | None = None
     filename: str | None = None
     unwanted: timedelta | None = None
     force: bool = False
+    upstream: str | None = None
 
 
 async def purged(ctx: RequestContext, wanted: Purge) -> tuple[Sequence[InventoryEntry], int]:
@@ -192,7 +201,12 @@ async def purged(ctx: RequestContext, wanted: Purge) -> tuple[Sequence[Inventory
         needed = await _needed(ctx.app, wanted.name, wanted.filename)
     subject = "/".join(word for word in (wanted.name, wanted.filename) if word) or "cache"
     purging = purge(
-        ctx.app.index, wanted.name, wanted.filename, unwanted=wanted.unwanted, needed=needed
+        ctx.app.index,
+        wanted.name,
+        wanted.filename,
+        upstream=wanted.upstream,
+        unwanted=wanted.unwanted,
+        needed=needed,
     )
     return await attempted(ctx, "purge-cache", subject, purging, _purged), len(needed)
 
@@ -201,8 +215,10 @@ async def _needed(
     app: App, name: ProjectName | None, filename: str | None
 ) -> frozenset[tuple[ProjectName, str]]:
     """Return those of the files that snapshots show."""
-    cached = await app.index.catalog.upstream.summaries() if name is None else ()
-    projects = (name,) if name is not None else [summary.name for summary in cached]
+    projects = {name} if name is not None else set[ProjectName]()
+    if name is None:
+        for cache in app.index.caches.values():
+            projects |= {summary.name for summary in await cache.catalog.upstream.summaries()}
     needed = await app.index.history.needed(projects)
     return frozenset(pair for pair in needed if filename is None or pair[1] == filename)
 
@@ -227,6 +243,27 @@ def _older_than(query: Mapping[str, str]) -> timedelta | None:
         ) from None
 
 
+def _upstream(app: App, query: Mapping[str, str]) -> str | None:
+    """Return the upstream of the parameter, or None without it. Raises `BadRequest`."""
+    name = query.get("upstream")
+    if name is not None and name not in app.index.upstreams:
+        known = " ".join(app.index.upstreams) or "none"
+        raise BadRequest(f"There is no [upstream:{shortened(name)}]. Known: {known}.")
+    return name
+
+
+def _file(file: InventoryEntry) -> HeldFile:
+    document: HeldFile = {
+        "filename": file.filename,
+        "size": file.size,
+        "wanted": _time(file.wanted),
+        "whole": file.recorded,
+    }
+    if file.upstream:
+        document["upstream"] = file.upstream
+    return document
+
+
 def _sums(held: Sequence[InventoryEntry]) -> _Sums:
     return {"files": sum(file.recorded for file in held), "size": _size(held)}
 
@@ -236,11 +273,21 @@ def _size(held: Iterable[InventoryEntry]) -> int:
 
 
 def _by_project(held: Sequence[InventoryEntry]) -> list[HeldProject]:
-    grouped = [(name, list(files)) for name, files in groupby(held, attrgetter("project"))]
-    return [
-        {"name": name, **_sums(files), "wanted": _time(max(file.wanted for file in files))}
-        for name, files in grouped
-    ]
+    documents: list[HeldProject] = []
+    for (name, upstream), group in groupby(held, attrgetter("project", "upstream")):
+        files = list(group)
+        last = max(file.wanted for file in files)
+        sums = _sums(files)
+        document: HeldProject = {
+            "name": name,
+            "files": sums["files"],
+            "size": sums["size"],
+            "wanted": _time(last),
+        }
+        if upstream:
+            document["upstream"] = upstream
+        documents.append(document)
+    return documents
 
 
 def _time(seconds: int) -> str:

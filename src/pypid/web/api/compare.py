@@ -127,6 +127,7 @@ OF_COMPARISONS = (
     "/api/projects/<project>/compare",
     action=Action.READ,
     describe=Described(ComparedDocument, asks=OF_COMPARISONS, refuses=WHAT_MAY_HAPPEN),
+    below_index=True,
 )
 async def compare(ctx: RequestContext, project: ProjectName) -> None:
     """Compare two releases: their metadata, their files, and the contents of one pair of files."""

@@ -104,6 +104,7 @@ OF_CONTENTS = (
     "/api/projects/<project>/files/<filename>/contents",
     action=Action.READ,
     describe=Described(ContentsDocument, asks=OF_CONTENTS, refuses=WHAT_MAY_HAPPEN),
+    below_index=True,
 )
 async def contents(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """List the contents of a wheel, an egg or an sdist. With a path, return the text of one member,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import NotRequired, TypedDict
 
-from pypid.core.accounts.entries import DownloadEntry
+from pypid.core.accounts.entries import DownloadEntry, counted_name
 from pypid.core.errors import (
     BadListing,
     BadRequest,
@@ -29,6 +29,7 @@ from pypid.core.permissions import Action
 from pypid.core.restrictions import HoldKind
 from pypid.core.simple_api.entries import utc_text
 from pypid.index.blocks import StoredBlock
+from pypid.index.upstream.sources import entries_of
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
@@ -79,7 +80,7 @@ ASKS_DAYS = (
 
 class DownloadDocument(TypedDict):
     """A download of the file. `where`: the client's address; `token`: the id of the token that was
-    used.
+    used; `index`: the named index below which the file was requested, null for the default one.
     """
 
     serial: int
@@ -87,6 +88,7 @@ class DownloadDocument(TypedDict):
     who: str
     where: str | None
     token: str | None
+    index: str | None
     project: str
     filename: str
 
@@ -170,10 +172,12 @@ async def blocked_digests(ctx: RequestContext, query: Mapping[str, str]) -> Sequ
         chosen = {project_name(query["project"])}
     found = set() if "project" in query else digests
     for name in sorted(chosen):
-        local, entry = await index.context.local_project(name), await index.listings.known(name)
-        listed = entry.listing.files if entry.listing is not None else None
-        files = [*(local.files if isinstance(local, Project) else ()), *entry.kept]
-        found |= await ctx.app.world.thinking(_hit, blocks, [*files, *(listed or ())])
+        local = await index.context.local_project(name)
+        files: list[File] = [*(local.files if isinstance(local, Project) else ())]
+        async for entry in entries_of(index, name):
+            listed = entry.listing.files if entry.listing is not None else None
+            files += [*entry.kept, *(listed or ())]
+        found |= await ctx.app.world.thinking(_hit, blocks, files)
     return sorted(found)
 
 
@@ -238,15 +242,18 @@ async def _digests(ctx: RequestContext, query: Mapping[str, str]) -> Sequence[st
     "/api/projects/<project>/downloads",
     action=Action.READ,
     describe=Described(DownloadsOfProject, asks=ASKS_DAYS, refuses=REFUSES),
+    below_index=True,
 )
 async def downloads_of_project(ctx: RequestContext, project: ProjectName) -> None:
-    """Return how often files of a project were downloaded, by day."""
+    """Return the number of downloads of the project's files by day; below a named index, only of
+    downloads there.
+    """
     query = parameters(ctx.request, *names(ASKS_DAYS))
     days = number(query, "days", 1, MOST_DAYS) or DAYS
     # raises for a project that does not exist
     await ctx.app.index.project(project, ctx.upstream_permission(project))
     since = ctx.app.world.now().date() - timedelta(days=days - 1)
-    found = await ctx.app.downloads.by_day(project, since)
+    found = await ctx.app.downloads.by_day(counted_name(ctx.app.index.name, project), since)
     document: DownloadsOfProject = {
         "project": project,
         "since": str(since),
@@ -263,6 +270,7 @@ def _document(download: DownloadEntry) -> DownloadDocument:
         "who": download.who,
         "where": download.where or None,
         "token": download.token,
-        "project": download.project,
+        "index": download.project.rpartition("/")[0] or None,
+        "project": download.project.rpartition("/")[2],
         "filename": download.filename,
     }

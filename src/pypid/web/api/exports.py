@@ -9,7 +9,7 @@ from typing import TypedDict
 
 import msgspec
 
-from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
+from pypid.core.errors import BadRequest, Busy, NoSuchIndex, NotAvailable, PypidError
 from pypid.core.export_request import Exported, ExportWanted
 from pypid.core.permissions import Action
 from pypid.web.app.audit import attempted
@@ -24,7 +24,9 @@ EVERY = 0.2
 
 
 class Export(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of an export: its target and options."""
+    """The body of an export: its target and options. `index`: the named index to export; empty: the
+    index at the root.
+    """
 
     target: str
     copy_files: bool = False
@@ -35,6 +37,7 @@ class Export(msgspec.Struct, forbid_unknown_fields=True):
     timestamp: bool = True
     per_release_json: bool = True
     verify: bool = False
+    index: str = ""
 
 
 class ExportedIndex(TypedDict):
@@ -62,7 +65,10 @@ Progress = Callable[[int, int], None]
     "/api/export",
     action=Action.ADMIN,
     describe=Described(
-        ExportedIndex, takes=Export, refuses=(BadRequest, Busy, NotAvailable), streams=True
+        ExportedIndex,
+        takes=Export,
+        refuses=(BadRequest, Busy, NoSuchIndex, NotAvailable),
+        streams=True,
     ),
 )
 async def export(ctx: RequestContext) -> None:
@@ -107,7 +113,9 @@ async def _exported(
             "delete": str(wanted.clears).lower(),
         }
 
-    return await attempted(ctx, "export", wanted.target, _coroutine(job), details_of)
+    return await attempted(
+        ctx, "export", wanted.target, _coroutine(job), details_of, index=wanted.index
+    )
 
 
 async def _coroutine(job: Awaitable[Exported]) -> Exported:
@@ -132,6 +140,7 @@ def _wanted(body: Export) -> ExportWanted:
         dated=body.timestamp,
         releases=body.per_release_json,
         verifies=body.verify,
+        index=body.index,
     )
 
 

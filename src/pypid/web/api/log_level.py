@@ -8,7 +8,8 @@ import msgspec
 
 from pypid.core.errors import LogElsewhere
 from pypid.core.permissions import Action
-from pypid.web.app.app import LOG_LEVEL, App, LogLevelControl
+from pypid.web.app.app import App
+from pypid.web.app.app_settings import LOG_LEVEL, LogLevelControl
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described
 from pypid.web.app.request_context import RequestContext

@@ -94,23 +94,40 @@ class OutageDocument(TypedDict):
     error: str
 
 
-class UpstreamDocument(TypedDict):
-    """The settings in force for upstream projects. `outage` is null if upstream answered the last
-    request.
-
-    `ttl` and `cooldown` are spelled as in the configuration; `limit`, in bytes, is of the cache, or
-    null.
+class UpstreamFacts(TypedDict):
+    """The state of one upstream: the URLs of its indexes, and its cached files. `outage` is null if
+    it answered the last request.
     """
 
-    mode: Mode
     indexes: list[str]
     outage: OutageDocument | None
     ttl: str
     cooldown: str
+    kept: int | None
+    kept_size: int | None
+
+
+class NamedUpstreamDocument(UpstreamFacts):
+    """A further upstream (``[upstream:<name>]``), and the names that it is for (`only`)."""
+
+    name: str
+    only: list[str]
+
+
+class UpstreamDocument(UpstreamFacts):
+    """The settings in force for upstream projects. `outage` is null if upstream answered the last
+    request.
+
+    `ttl` and `cooldown` are spelled as in the configuration; `limit`, in bytes, is of the caches of
+    all upstreams, or null. `kept` and `kept_size` are without those of `upstreams`. `order`: the
+    upstreams that the default index asks.
+    """
+
+    mode: Mode
     reserved: list[str]
     allow: list[str]
     deny: list[str]
     blend: list[str]
     limit: int | None
-    kept: int | None
-    kept_size: int | None
+    upstreams: list[NamedUpstreamDocument]
+    order: list[str]

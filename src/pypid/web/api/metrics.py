@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from pypid import __version__
 from pypid.core.errors import CatalogDown, StorageDown
 from pypid.core.permissions import Action
-from pypid.metrics.families import BUILD, PROJECTS, WAITING_PROJECTS
+from pypid.metrics.families import (
+    BUILD,
+    INDEX_BYTES,
+    INDEX_FILES,
+    INDEXES,
+    PROJECTS,
+    WAITING_PROJECTS,
+)
+from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.responses import header_of
@@ -34,7 +42,10 @@ async def metrics(ctx: RequestContext) -> None:
         counts.set(WAITING_PROJECTS, (), len(ctx.app.decided.approvals.waiting()))
     try:
         counts.set(PROJECTS, ("ours",), len(await ctx.app.index.catalog.local.summaries()))
-        counts.set(PROJECTS, ("theirs",), len(await ctx.app.index.catalog.upstream.summaries()))
+        caches = ctx.app.index.caches.values()
+        cached = [len(await cache.catalog.upstream.summaries()) for cache in caches]
+        counts.set(PROJECTS, ("theirs",), sum(cached))
+        await _count_indexes(ctx.app)
     except CatalogDown:  # the last values are reported, and that the catalog is unreachable
         pass
     try:
@@ -47,6 +58,23 @@ async def metrics(ctx: RequestContext) -> None:
         _page, counted, here, header_of(ctx.request, "accept") or ""
     )
     send(ctx.request, 200, content_type, page)
+
+
+async def _count_indexes(app: App) -> None:
+    """Set the numbers of named indexes. Stages have no labels of their own, since there may be
+    many. Indexes have none while all users may read the metrics, since their names are private.
+    """
+    settings, counts = app.indexes.settings, app.world.counts
+    counts.set(INDEXES, (), sum(not each.stage for each in settings.values()))
+    readers = app.rules.metrics
+    is_public = readers.everyone or readers.authenticated
+    used = await app.measures.used_by_index() if settings and not is_public else {}
+    counts.reset(INDEX_FILES)
+    counts.reset(INDEX_BYTES)
+    for name, each in used.items():
+        if name in settings and not settings[name].stage:
+            counts.set(INDEX_FILES, (name,), each.files)
+            counts.set(INDEX_BYTES, (name,), each.size)
 
 
 def _page(counted: Sequence[WorkerMetrics], here: str, accept: str) -> tuple[bytes, str]:

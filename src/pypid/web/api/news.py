@@ -16,7 +16,6 @@ from pypid.core.presentation.feeds import updates as feed_of_updates
 from pypid.core.simple_api.entries import utc_text
 from pypid.core.simple_api.render import finished
 from pypid.web.app.descriptions import Described, Moment
-from pypid.web.app.news_cache import STORED
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.query import Parameter, names, number, parameters
@@ -54,17 +53,20 @@ class NewsDocuments(TypedDict):
 
 async def releases(ctx: RequestContext, most: int) -> tuple[News, ...]:
     """Return the newest releases that the user may see, newest first."""
-    return await ctx.app.news.releases(await ctx.visibility(), ctx.app.search.updated, most)
+    news, names = ctx.app.news, ctx.app.search.updated
+    return await ctx.listed(lambda by: news.releases(by, names, most))
 
 
 async def latest(ctx: RequestContext, most: int) -> tuple[News, ...]:
     """Return the newest release of each of `most` projects, newest first."""
-    return await ctx.app.news.latest(await ctx.visibility(), ctx.app.search.updated, most)
+    news, names = ctx.app.news, ctx.app.search.updated
+    return await ctx.listed(lambda by: news.latest(by, names, most))
 
 
 async def projects(ctx: RequestContext, most: int) -> tuple[News, ...]:
     """Return the newest projects that the user may see, each with its first release."""
-    return await ctx.app.news.projects(await ctx.visibility(), ctx.app.search.created, most)
+    news, names = ctx.app.news, ctx.app.search.created
+    return await ctx.listed(lambda by: news.projects(by, names, most))
 
 
 @route(
@@ -72,6 +74,7 @@ async def projects(ctx: RequestContext, most: int) -> tuple[News, ...]:
     "/api/news",
     action=Action.READ,
     describe=Described(NewsDocuments, asks=ASKS, refuses=(NotAvailable,)),
+    below_index=True,
 )
 async def news(ctx: RequestContext) -> None:
     """List the newest releases and projects, of all that is stored and that the user may read."""
@@ -83,25 +86,21 @@ async def news(ctx: RequestContext) -> None:
     send_json(ctx.request, document)
 
 
-@route("GET", "/rss/updates.xml", action=Action.READ)
+@route("GET", "/rss/updates.xml", action=Action.READ, below_index=True)
 async def updates(ctx: RequestContext) -> None:
     """Return the RSS feed of releases (C114)."""
-    await _send(
-        ctx,
-        feed_of_updates(await releases(ctx, UPDATES), _base(ctx), PAGES),
-    )
+    newest = await releases(ctx, UPDATES)
+    await _send(ctx, feed_of_updates(newest, _base(ctx), PAGES, ctx.request.index))
 
 
-@route("GET", "/rss/packages.xml", action=Action.READ)
+@route("GET", "/rss/packages.xml", action=Action.READ, below_index=True)
 async def packages(ctx: RequestContext) -> None:
     """Return the RSS feed of projects (C114)."""
-    await _send(
-        ctx,
-        feed_of_projects(await projects(ctx, PROJECTS), _base(ctx), PAGES),
-    )
+    newest = await projects(ctx, PROJECTS)
+    await _send(ctx, feed_of_projects(newest, _base(ctx), PAGES, ctx.request.index))
 
 
-@route("GET", "/rss/project/<project>/releases.xml", action=Action.READ)
+@route("GET", "/rss/project/<project>/releases.xml", action=Action.READ, below_index=True)
 async def of_project(ctx: RequestContext, project: ProjectName) -> None:
     """Return the RSS feed of a project's releases (C114), of those with stored files."""
     if ctx.spelling != project:
@@ -111,9 +110,12 @@ async def of_project(ctx: RequestContext, project: ProjectName) -> None:
             permanent=True,
             restricted=ctx.app.restricted,
         )
-    await ctx.app.index.project(project, STORED)  # raises for a project that does not exist
+    await ctx.app.index.project(
+        project, ctx.stored_permission
+    )  # raises for a project that does not exist
     found = await ctx.app.news.of(project, await ctx.visibility())
-    return await _send(ctx, feed_of_project(project, found[:OF_PROJECT], _base(ctx), PAGES))
+    feed = feed_of_project(project, found[:OF_PROJECT], _base(ctx), PAGES, ctx.request.index)
+    return await _send(ctx, feed)
 
 
 async def _send(ctx: RequestContext, feed: bytes) -> None:

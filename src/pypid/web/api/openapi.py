@@ -20,6 +20,7 @@ from pypid.core import errors
 from pypid.core.accounts.rights import NAMED, Whom
 from pypid.core.accounts.sessions import cookie_name
 from pypid.core.errors import PypidError
+from pypid.core.packaging.globs import LONGEST_GLOB
 from pypid.core.packaging.names import LONGEST_NAME
 from pypid.core.permissions import Action
 from pypid.web.app.descriptions import FILE_BYTES, Described
@@ -36,6 +37,7 @@ JSON = ErrorFormat.JSON.value
 FORM = "multipart/form-data"
 
 PLACES: Mapping[str, Mapping[str, Any]] = {
+    "glob": {"type": "string", "maxLength": LONGEST_GLOB},
     "project": {
         "type": "string",
         "maxLength": LONGEST_NAME,
@@ -48,6 +50,8 @@ PLACES: Mapping[str, Mapping[str, Any]] = {
     "kind": {"enum": [whom.value for whom in Whom]},
     "id": {"type": "string", "minLength": 1},
     "snapshot": {"type": "string", "minLength": 1},
+    "index": {"type": "string", "minLength": 1},
+    "stage": {"type": "string", "minLength": 1},
     "block": {"type": "string", "minLength": 1},
     "approval": {"type": "string", "minLength": 1},
 }
@@ -60,6 +64,7 @@ NEEDS = {
     Action.DELETE: "Needs the right to delete.",
     Action.FETCH: "Needs the right to fetch from the upstream.",
     Action.COLLECT: "Needs the right to fetch the files of requirements.",
+    Action.MANAGE: "Needs an administrator, or the owner of the project.",
     Action.ADMIN: "Needs an administrator.",
     Action.METRICS: "Needs the right to read the metrics.",
     SOMEBODY: "Needs a login.",

@@ -52,7 +52,7 @@ class NewStatus(msgspec.Struct, forbid_unknown_fields=True):
 # --- reading --------------------------------------------------------------------------------------
 
 
-@route("GET", "/api/projects", action=Action.READ, describe=Described(Projects))
+@route("GET", "/api/projects", action=Action.READ, describe=Described(Projects), below_index=True)
 async def projects(ctx: RequestContext) -> None:
     """List the names of the projects."""
     document: Projects = {
@@ -66,6 +66,7 @@ async def projects(ctx: RequestContext) -> None:
     PROJECT,
     action=Action.READ,
     describe=Described(ProjectDocument, refuses=(*ABSENT, UpstreamDown, BadListing, Loop)),
+    below_index=True,
 )
 async def project(ctx: RequestContext, project: ProjectName) -> None:
     """Return a project with its files."""
@@ -83,6 +84,7 @@ async def project(ctx: RequestContext, project: ProjectName) -> None:
     PROJECT + "/files/<filename>/yank",
     action=Action.WRITE,
     describe=Described(ChangedProject, takes=Reason, refuses=ABSENT),
+    below_index=True,
 )
 async def yank_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Yank one file."""
@@ -94,6 +96,7 @@ async def yank_file(ctx: RequestContext, project: ProjectName, filename: str) ->
     PROJECT + "/releases/<version>/yank",
     action=Action.WRITE,
     describe=Described(ChangedProject, takes=Reason, refuses=ABSENT),
+    below_index=True,
 )
 async def yank_release(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Yank all files of a release."""
@@ -116,6 +119,7 @@ async def _yank(
     PROJECT + "/files/<filename>/yank",
     action=Action.WRITE,
     describe=Described(ChangedProject, refuses=ABSENT),
+    below_index=True,
 )
 async def unyank_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Un-yank one file."""
@@ -127,6 +131,7 @@ async def unyank_file(ctx: RequestContext, project: ProjectName, filename: str) 
     PROJECT + "/releases/<version>/yank",
     action=Action.WRITE,
     describe=Described(ChangedProject, refuses=ABSENT),
+    below_index=True,
 )
 async def unyank_release(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Un-yank all files of a release."""
@@ -151,6 +156,7 @@ async def _unyank(
     PROJECT + "/status",
     action=Action.ADMIN,
     describe=Described(ChangedProject, takes=NewStatus, refuses=ABSENT),
+    below_index=True,
 )
 async def set_status(ctx: RequestContext, project: ProjectName) -> None:
     """Set the status of a project. Of an upstream project, it is shown here instead of the upstream
@@ -169,6 +175,7 @@ async def set_status(ctx: RequestContext, project: ProjectName) -> None:
     PROJECT + "/files/<filename>",
     action=Action.DELETE,
     describe=Described(ChangedProject, refuses=ABSENT),
+    below_index=True,
 )
 async def delete_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Delete one file permanently."""
@@ -180,6 +187,7 @@ async def delete_file(ctx: RequestContext, project: ProjectName, filename: str) 
     PROJECT + "/releases/<version>",
     action=Action.DELETE,
     describe=Described(ChangedProject, refuses=ABSENT),
+    below_index=True,
 )
 async def delete_release(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Delete all files of a release permanently."""
@@ -205,7 +213,13 @@ async def delete_files(
     )
 
 
-@route("DELETE", PROJECT, action=Action.DELETE, describe=Described(ChangedProject, refuses=ABSENT))
+@route(
+    "DELETE",
+    PROJECT,
+    action=Action.DELETE,
+    describe=Described(ChangedProject, refuses=ABSENT),
+    below_index=True,
+)
 async def delete_project(ctx: RequestContext, project: ProjectName) -> None:
     """Delete all files of a project permanently. Its name stays local."""
     left, filenames = await changes.delete_all(ctx, project)
@@ -217,6 +231,7 @@ async def delete_project(ctx: RequestContext, project: ProjectName) -> None:
     "/api/names/<project>",
     action=Action.ADMIN,
     describe=Described(Released, refuses=(*ABSENT, BadRequest)),
+    below_index=True,
 )
 async def release_name(ctx: RequestContext, project: ProjectName) -> None:
     """Release the name of an empty project, which others may then use."""

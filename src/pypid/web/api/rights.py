@@ -1,20 +1,22 @@
-"""Rights on single projects, below ``/api/projects/<project>/rights``; and ``/api/rights``, which
-lists all of them.
+"""The JSON API of rights: on single projects, below ``/api/projects/<project>/rights``; on globs of
+projects, below ``/api/rights/<glob>``; and a list of all rights, ``/api/rights``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Literal, NotRequired, TypedDict
 
 import msgspec
 from attrs import frozen
 
-from pypid.core.accounts.rights import NAMED, Right, Whom, claimed, grants_of
-from pypid.core.errors import BadRequest, ChangedElsewhere, NotAvailable
+from pypid.core.accounts.rights import NAMED, Right, Whom, grants_of
+from pypid.core.errors import BadRequest, ChangedElsewhere, NotAvailable, shortened
+from pypid.core.packaging.globs import ProjectGlob, ProjectPattern, is_glob, project_glob
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action, Principals, account_name
+from pypid.core.permissions import NOBODY, Action, Principals, account_name, together
+from pypid.web.app.account_names import unknown_names
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described
@@ -25,6 +27,9 @@ from pypid.web.http.small_responses import read_json, send_json
 RIGHTS = "/api/projects/<project>/rights"
 MANY = RIGHTS + "/<kind>"
 ONE = MANY + "/<name>"
+GLOB = "/api/rights/<glob>"
+MANY_OF_GLOB = GLOB + "/<kind>"
+ONE_OF_GLOB = MANY_OF_GLOB + "/<name>"
 
 
 class NewRight(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,11 +83,14 @@ class Effective(TypedDict):
 
 
 class ProjectRights(TypedDict):
-    """The rights of one project. `warnings`: possible mistakes, after a change."""
+    """The rights of one project or glob. `rule`: the project or glob whose rights apply to it; null
+    if only the defaults do. `warnings`: possible mistakes, after a change.
+    """
 
     project: str
     rights: list[RightDocument]
     takes_defaults: bool
+    rule: str | None
     effective: Effective
     warnings: NotRequired[list[str]]
 
@@ -98,7 +106,7 @@ class AllRights:
     def whole(self) -> Sequence[Right]:
         return (*self.configured, *self.kept)
 
-    def of(self, name: ProjectName) -> AllRights:
+    def of(self, name: ProjectPattern) -> AllRights:
         return AllRights(
             *(
                 [right for right in rights if right.project == name]
@@ -124,11 +132,30 @@ async def rights(ctx: RequestContext) -> None:
 
 
 @route(
-    "GET", RIGHTS, action=Action.ADMIN, describe=Described(ProjectRights, refuses=(NotAvailable,))
+    "GET", RIGHTS, action=Action.MANAGE, describe=Described(ProjectRights, refuses=(NotAvailable,))
 )
 async def project(ctx: RequestContext, project: ProjectName) -> None:
     """Return the rights of one project, the source of each, and their effect together."""
-    send_json(ctx.request, whole(ctx.app, project, await rights_now(ctx.app)))
+    send_json(ctx.request, await whole(ctx.app, project, await rights_now(ctx.app)))
+
+
+@route(
+    "GET",
+    GLOB,
+    action=Action.ADMIN,
+    describe=Described(ProjectRights, refuses=(BadRequest, NotAvailable)),
+)
+async def glob_rights(ctx: RequestContext, glob: str) -> None:
+    """Return the rights on a glob of projects, the source of each, and their effect together."""
+    send_json(ctx.request, await whole(ctx.app, glob_of(glob), await rights_now(ctx.app)))
+
+
+def glob_of(text: str) -> ProjectGlob:
+    """Return the normalised glob. Raises `BadRequest`."""
+    try:
+        return project_glob(text)
+    except ValueError as error:
+        raise BadRequest(f"{shortened(text)!r} cannot be used: {error}.") from None
 
 
 async def listed(app: App) -> Rights:
@@ -141,24 +168,49 @@ async def listed(app: App) -> Rights:
     return {"defaults": _defaults(app), "rights": rights}
 
 
-def whole(app: App, name: ProjectName, all_rights: AllRights) -> ProjectRights:
+async def whole(app: App, name: ProjectPattern, all_rights: AllRights) -> ProjectRights:
     """Return the rights of one project, the source of each, and their effect together."""
-    found = all_rights.of(name)
-    read, write = effective(app, name, all_rights)
+    found, rule = all_rights.of(name), rule_of(app, name, all_rights)
+    read, write = await effective(app, name, all_rights)
     return {
         "project": name,
         "rights": [_document(right, origin) for right, origin in _each(found)],
-        "takes_defaults": not found.whole,
+        "takes_defaults": rule is None,
+        "rule": rule,
         "effective": {"read": read.text(), "write": write.text()},
     }
 
 
-def effective(app: App, name: ProjectName, all_rights: AllRights) -> tuple[Principals, Principals]:
-    """Return who may read and who may write the project, by all its rights together, or by the
-    defaults.
+async def effective(
+    app: App, name: ProjectPattern, all_rights: AllRights
+) -> tuple[Principals, Principals]:
+    """Return who may read and who may write the project: its owner, and others by all its rights
+    together, or by the defaults. The default for publishing does not apply to an owned project.
     """
-    own = grants_of(all_rights.of(name).whole).get(name)
-    return (app.rules.read, app.rules.write) if own is None else (own.read, own.write)
+    rights = all_rights.of(rule_of(app, name, all_rights) or name).whole
+    if rights:
+        read, write = _read_by(rights), _read_by(right for right in rights if right.write)
+    else:
+        read, write = app.rules.read, app.rules.write
+    if is_glob(name) or app.rules.owner_of(ProjectName(name)) is None:
+        return read, write
+    owner = (await app.accounts.owners()).get((app.rules.index, ProjectName(name)))
+    owners = NOBODY if owner is None else Principals(users=frozenset({owner.user}))
+    readable = read if read.everyone or read.authenticated else together((read, owners))
+    return readable, together((write, owners)) if rights else owners
+
+
+def rule_of(app: App, name: ProjectPattern, all_rights: AllRights) -> ProjectPattern | None:
+    """Return the key of the rule of the project: its own name, or the most specific glob that
+    matches it; None if only the defaults apply to it.
+    """
+    if all_rights.of(name).whole:
+        return name
+    return None if is_glob(name) else app.rules.projects.globs.glob(ProjectName(name))
+
+
+def _read_by(rights: Iterable[Right]) -> Principals:
+    return together(grants.read for grants in grants_of(rights).all())
 
 
 def _each(found: AllRights) -> list[tuple[Right, Origin]]:
@@ -194,8 +246,8 @@ def _defaults(app: App) -> Defaults:
 GRANT_DESCRIPTION = Described(ProjectRights, takes=NewRight, refuses=(NotAvailable,))
 
 
-@route("PUT", MANY, action=Action.ADMIN, describe=GRANT_DESCRIPTION)
-@route("PUT", ONE, action=Action.ADMIN, describe=GRANT_DESCRIPTION)
+@route("PUT", MANY, action=Action.MANAGE, describe=GRANT_DESCRIPTION)
+@route("PUT", ONE, action=Action.MANAGE, describe=GRANT_DESCRIPTION)
 async def grant(ctx: RequestContext, project: ProjectName, kind: str, name: str = "") -> None:
     """Grant a right, replacing the existing one."""
     wanted = await read_json(ctx.request, NewRight)
@@ -206,20 +258,35 @@ async def grant(ctx: RequestContext, project: ProjectName, kind: str, name: str 
     )
 
 
+@route("PUT", MANY_OF_GLOB, action=Action.ADMIN, describe=GRANT_DESCRIPTION)
+@route("PUT", ONE_OF_GLOB, action=Action.ADMIN, describe=GRANT_DESCRIPTION)
+async def grant_on_glob(ctx: RequestContext, glob: str, kind: str, name: str = "") -> None:
+    """Grant a right on a glob of projects, replacing the existing one."""
+    wanted = await read_json(ctx.request, NewRight)
+    right = Right(glob_of(glob), whom_of(kind, name), name, wanted.right == "rw")
+    send_json(ctx.request, await granted(ctx, right))
+
+
 async def granted(ctx: RequestContext, right: Right) -> ProjectRights:
-    """Grant the right; return the rights of its project after that, with warnings."""
+    """Grant the right; return the rights of its project or glob after that, with warnings. Raises
+    `BadRequest` for what only administrators may grant.
+    """
+    _refuse_other_owners(ctx, right.project)
     before = await rights_now(ctx.app)
-    warnings = [
-        *_of_the_first(ctx.app, right, before),
-        *await _unknown_name(ctx.app, right),
-        *_of_the_file(right, before),
-    ]
+    warnings = [*_of_the_first(ctx.app, right, before), *_of_the_file(right, before)]
+    if ctx.identity.admin:  # an owner does not learn which users exist
+        warnings += await unknown_names(ctx.app, _named_by(right))
+    elif right.whom is Whom.EVERYONE:
+        raise BadRequest(
+            "Only administrators grant rights to everyone: it includes clients that have not "
+            "logged in. Grant the right to authenticated, a user or a group."
+        )
 
     def details_of(_: None) -> dict[str, str] | None:
         return None if right in before.kept else {"whom": _words(right), "right": right.text}
 
     await recorded(ctx, "set-right", right.project, ctx.app.accounts.grant(right), details_of)
-    return {**whole(ctx.app, right.project, await rights_now(ctx.app)), "warnings": warnings}
+    return {**await whole(ctx.app, right.project, await rights_now(ctx.app)), "warnings": warnings}
 
 
 WITHDRAW_DESCRIPTION = Described(
@@ -227,8 +294,8 @@ WITHDRAW_DESCRIPTION = Described(
 )
 
 
-@route("DELETE", MANY, action=Action.ADMIN, describe=WITHDRAW_DESCRIPTION)
-@route("DELETE", ONE, action=Action.ADMIN, describe=WITHDRAW_DESCRIPTION)
+@route("DELETE", MANY, action=Action.MANAGE, describe=WITHDRAW_DESCRIPTION)
+@route("DELETE", ONE, action=Action.MANAGE, describe=WITHDRAW_DESCRIPTION)
 async def withdraw(ctx: RequestContext, project: ProjectName, kind: str, name: str = "") -> None:
     """Remove a right. Removing one that does not exist is no error."""
     send_json(
@@ -237,13 +304,21 @@ async def withdraw(ctx: RequestContext, project: ProjectName, kind: str, name: s
     )
 
 
-async def withdrawn(ctx: RequestContext, key: tuple[ProjectName, Whom, str]) -> ProjectRights:
+@route("DELETE", MANY_OF_GLOB, action=Action.ADMIN, describe=WITHDRAW_DESCRIPTION)
+@route("DELETE", ONE_OF_GLOB, action=Action.ADMIN, describe=WITHDRAW_DESCRIPTION)
+async def withdraw_on_glob(ctx: RequestContext, glob: str, kind: str, name: str = "") -> None:
+    """Remove a right on a glob of projects. Removing one that does not exist is no error."""
+    send_json(ctx.request, await withdrawn(ctx, (glob_of(glob), whom_of(kind, name), name)))
+
+
+async def withdrawn(ctx: RequestContext, key: tuple[ProjectPattern, Whom, str]) -> ProjectRights:
     """Remove the right; return the rights of its project after that, with warnings. Raises
-    `ChangedElsewhere`.
+    `ChangedElsewhere`, and `BadRequest` for what only administrators may remove.
     """
+    _refuse_other_owners(ctx, key[0])
     before = await rights_now(ctx.app)
     gone, fixed = (
-        [right for right in rights if _key(right) == key]
+        [right for right in rights if right.key == key]
         for rights in (before.kept, before.configured)
     )
     if fixed and not gone:
@@ -262,11 +337,22 @@ async def withdrawn(ctx: RequestContext, key: tuple[ProjectName, Whom, str]) -> 
             f"[projects] of the configuration still gives the right {fixed[0].text} to "
             f"{_words(fixed[0])}."
         )
-    return {**whole(ctx.app, key[0], after), "warnings": warnings}
+    return {**await whole(ctx.app, key[0], after), "warnings": warnings}
 
 
-def _key(right: Right) -> tuple[ProjectName, Whom, str]:
-    return right.project, right.whom, right.name
+def _refuse_other_owners(ctx: RequestContext, pattern: ProjectPattern) -> None:
+    """Raise `BadRequest` if the client is no administrator, and the project has another owner in a
+    named index: rights apply in all indexes. Stages do not count: each user can create one.
+    """
+    app, name = ctx.app, ProjectName(pattern)
+    known = app.indexes.settings
+    rules = [ctx.rules_in(index) for index in known if not known[index].stage]
+    owners = {owner for each in rules if (owner := each.owner_of(name)) is not None}
+    if not ctx.identity.admin and owners - {ctx.identity.account}:
+        raise BadRequest(
+            "Only administrators change rights of this project: it has another owner in another "
+            "index, where the rights apply, too."
+        )
 
 
 def whom_of(kind: str, name: str) -> Whom:
@@ -296,46 +382,54 @@ def _words(right: Right) -> str:
 
 
 def _of_the_first(app: App, right: Right, before: AllRights) -> list[str]:
-    """Return warnings: the first right takes a project out of the defaults, for all users."""
-    grants = grants_of(before.of(right.project).whole)
-    found = []
-    if not grants:
-        read, write = app.rules.read.text(), app.rules.write.text()
+    """Return warnings: the first right takes projects out of the defaults, for all users."""
+    grants, found = grants_of(before.of(right.project).whole), []
+    if not len(grants):
         found.append(
-            f"This is the first right of {right.project}: from now on only administrators and the "
-            f"users and groups with a right on it may read or publish it. The defaults (read: "
-            f"{read}; write: {write}) no longer apply to it."
+            f"This is the first right of {right.project}: from now on only administrators, an "
+            f"owner, and the users and groups with a right on it may read or publish "
+            f"{_it(right.project)}. {_rules_before(app, right.project, before)} no longer apply to "
+            f"{_it(right.project)}."
         )
-    if right.write and not claimed(grants):
+    if right.write and all(own.write == NOBODY for own in grants.all()):
         found.append(
-            f"The name {right.project} is local from now on: it is never requested from upstream."
+            f"All names that match {right.project} are local from now on: they are never requested "
+            "from upstream."
+            if is_glob(right.project)
+            else f"The name {right.project} is local from now on: it is never requested from "
+            "upstream."
         )
     return found
 
 
-async def _unknown_name(app: App, right: Right) -> list[str]:
-    if right.whom is Whom.USER and await app.known.find(right.name) is None:
-        return [f"No user can log in as {right.name!r} now: is it spelled right?"]
-    groups = (
-        {*app.known.configured().groups, *await app.accounts.memberships()}
-        if right.whom is Whom.GROUP
-        else ()
+def _it(pattern: ProjectPattern) -> str:
+    if is_glob(pattern):
+        return "projects that match it, unless a more specific rule names them"
+    return "it"
+
+
+def _rules_before(app: App, name: ProjectPattern, before: AllRights) -> str:
+    """Return the rules that apply without a right on the project or glob."""
+    glob = rule_of(app, name, before)
+    if glob not in (None, name):
+        return f"The rights on {glob}"
+    read, write = app.rules.read.text(), app.rules.write.text()
+    return f"The defaults (read: {read}; write: {write})"
+
+
+def _named_by(right: Right) -> Principals:
+    named = frozenset({right.name})
+    return Principals(
+        users=named if right.whom is Whom.USER else frozenset(),
+        groups=named if right.whom is Whom.GROUP else frozenset(),
     )
-    if right.whom is Whom.GROUP and right.name not in groups:
-        return [
-            (
-                f"Neither the configuration nor the database has a group {right.name!r}: a "
-                "directory may have it."
-            )
-        ]
-    return []
 
 
 def _of_the_file(right: Right, before: AllRights) -> list[str]:
     same = [
         other
         for other in before.configured
-        if _key(other) == _key(right) and other.write and not right.write
+        if other.key == right.key and other.write and not right.write
     ]
     return (
         [f"[projects] of the configuration gives {_words(right)} rw, which goes on to hold."]
@@ -344,13 +438,10 @@ def _of_the_file(right: Right, before: AllRights) -> list[str]:
     )
 
 
-def _of_the_last(app: App, name: ProjectName, before: AllRights, after: AllRights) -> list[str]:
+def _of_the_last(app: App, name: ProjectPattern, before: AllRights, after: AllRights) -> list[str]:
     if not before.of(name).whole or after.of(name).whole:
         return []
-    read, write = app.rules.read.text(), app.rules.write.text()
-    return [
-        (
-            f"That was the last right of {name}: from now on the defaults hold for it (read: "
-            f"{read}; write: {write})."
-        )
-    ]
+    if is_glob(name):
+        return [f"That was the last right of {name}: less specific rules, or the defaults, apply."]
+    rules = _rules_before(app, name, after)
+    return [f"That was the last right of {name}. {rules} apply to it from now on."]

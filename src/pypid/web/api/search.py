@@ -12,10 +12,11 @@ from attrs import frozen
 
 from pypid.core.accounts.client_networks import place_of
 from pypid.core.errors import BadRequest, Busy
-from pypid.core.permissions import Action, Visibility
-from pypid.core.search.ranking import FoundProject, SearchQuery
+from pypid.core.permissions import Action
+from pypid.core.search.ranking import FoundProject, SearchQuery, SearchResults
 from pypid.core.simple_api.entries import plain, utc_text
-from pypid.search.search import FARTHEST, MOST, Search
+from pypid.core.visibility import Visibility
+from pypid.search.search import FARTHEST, MOST
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
@@ -102,12 +103,15 @@ async def results(
     with_advisories: bool = False,
 ) -> Results:
     """Return a page of the results that the user may see. Raises `Busy`."""
-    search: Search = ctx.app.search
-    place = place_of(ctx.request.client_address() or "")
-    by = await ctx.visibility()
-    if with_advisories:  # sees nothing else
-        by = Visibility(usual=False, others=await ctx.app.hosted_advisories.projects(by))
-    findings = await search.find(query, by, most=most, skip=(page - 1) * most, place=place)
+    search, place = ctx.app.search, place_of(ctx.request.client_address() or "")
+
+    async def found(by: Visibility) -> SearchResults:
+        if with_advisories:  # sees nothing else
+            names = await ctx.app.hosted_advisories.projects(by)
+            by = Visibility(usual=False, others=names, bases=by.bases)
+        return await search.find(query, by, most=most, skip=(page - 1) * most, place=place)
+
+    findings = await ctx.listed(found)
     pages = max(1, min(-(-findings.total // most), FARTHEST // most))
     return Results(findings.found, findings.total, page, pages, findings.unread)
 
@@ -117,6 +121,7 @@ async def results(
     "/api/search",
     action=Action.READ,
     describe=Described(SearchDocument, asks=ASKS, refuses=(Busy,)),
+    below_index=True,
 )
 async def searched(ctx: RequestContext) -> None:
     """Search the stored projects that the user may read, best match first."""

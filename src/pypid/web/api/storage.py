@@ -4,15 +4,15 @@ problems.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from pypid.core.errors import BadRequest, Busy, PypidError, UpstreamDown
+from pypid.core.errors import BadRequest, Busy, UpstreamDown
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action
 from pypid.index.local.adoption import Adopted, Result
@@ -32,9 +32,8 @@ from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.event_stream import EventStream, stream_of
-from pypid.web.http.request import Request
-from pypid.web.http.small_responses import read_json, send_json
+from pypid.web.http.event_stream import run_streamed
+from pypid.web.http.small_responses import read_json
 
 T = TypeVar("T")
 
@@ -66,24 +65,27 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
     "POST",
     "/api/rebuild",
     action=Action.ADMIN,
+    below_index=True,
     describe=Described(Rebuilt, refuses=(Busy,), streams=True),
 )
 async def rebuild(ctx: RequestContext) -> None:
-    """Reconcile the catalog with the storage, and adopt files without a record."""
-    await _run_streamed(ctx.request, lambda tell: _named(ctx, rebuilt(ctx, None, tell)), _rebuilt)
+    """Reconcile the catalog with the storage, and adopt files without a record.
+
+    It covers all indexes, or the named index below which the request is sent.
+    """
+    await run_streamed(ctx.request, lambda tell: _named(ctx, rebuilt(ctx, None, tell)), _rebuilt)
 
 
 @route(
     "POST",
     "/api/rebuild/<project>",
     action=Action.ADMIN,
+    below_index=True,
     describe=Described(Rebuilt, refuses=(Busy,), streams=True),
 )
 async def rebuild_project(ctx: RequestContext, project: ProjectName) -> None:
     """Reconcile one project with the storage, and adopt its files without a record."""
-    await _run_streamed(
-        ctx.request, lambda tell: _named(ctx, rebuilt(ctx, project, tell)), _rebuilt
-    )
+    await run_streamed(ctx.request, lambda tell: _named(ctx, rebuilt(ctx, project, tell)), _rebuilt)
 
 
 async def rebuilt(ctx: RequestContext, name: ProjectName | None, tell: Tell | None = None) -> Came:
@@ -98,19 +100,24 @@ async def rebuilt(ctx: RequestContext, name: ProjectName | None, tell: Tell | No
     "POST",
     "/api/adopt",
     action=Action.ADMIN,
+    below_index=True,
     describe=Described(Rebuilt, takes=Folder, refuses=(Busy,), streams=True),
 )
 async def adopt(ctx: RequestContext) -> None:
-    """Adopt the files of a folder in the storage."""
+    """Adopt the files of a folder in the storage. Below a named index: of a folder in its part of
+    the storage, as local files of that index.
+    """
     wanted = await read_json(ctx.request, Folder)
     prefix = _prefix_of(ctx.app, wanted.folder)
+    if wanted.cached and ctx.app.index.name:
+        raise BadRequest("A named index has no cached files: its upstream is that of its bases.")
     cached = frozenset(map(project_name, wanted.cached))
 
     def adopting(tell: Tell | None) -> Awaitable[NamedCame]:
         job = ctx.app.index.adopt(prefix, user_of(ctx.identity), cached, tell=tell)
         return _named(ctx, attempted(ctx, "adopt", wanted.folder or "storage", job, _counts))
 
-    await _run_streamed(ctx.request, adopting, _rebuilt)
+    await run_streamed(ctx.request, adopting, _rebuilt)
 
 
 @route(
@@ -123,7 +130,7 @@ async def survey_adoption(ctx: RequestContext) -> None:
     """Return which projects of a folder in the storage also exist upstream. Changes nothing."""
     wanted = await read_json(ctx.request, Folder)
     prefix = _prefix_of(ctx.app, wanted.folder)
-    await _run_streamed(
+    await run_streamed(
         ctx.request, lambda tell: ctx.app.index.maintenance.survey(prefix, tell=tell), _surveyed
     )
 
@@ -137,7 +144,7 @@ async def survey_adoption(ctx: RequestContext) -> None:
 async def check(ctx: RequestContext) -> None:
     """Check the storage for problems."""
     wanted = await read_json(ctx.request, Checkup)
-    await _run_streamed(ctx.request, partial(checked, ctx, wanted), _checked)
+    await run_streamed(ctx.request, partial(checked, ctx, wanted), _checked)
 
 
 async def checked(ctx: RequestContext, wanted: Checkup, tell: Tell | None = None) -> CheckReport:
@@ -159,6 +166,8 @@ def _prefix_of(app: App, name: str | None) -> str:
         raise BadRequest(
             "Only a storage that is a folder ([storage] backend = files) can adopt one."
         )
+    if app.index.name:
+        return _prefix_in_part(folder, storage / app.index.prefix, app.index.name)
     try:
         below = folder.resolve().relative_to(storage.resolve()).as_posix()
     except ValueError:
@@ -170,24 +179,15 @@ def _prefix_of(app: App, name: str | None) -> str:
     return "" if below == "." else f"{below}/"
 
 
-async def _run_streamed(
-    request: Request,
-    run: Callable[[Tell | None], Awaitable[T]],
-    document: Callable[[T], Mapping[str, Any]],
-) -> None:
-    """Answer with the document of the result; a client that wants a stream receives the progress
-    meanwhile.
-    """
-    kind = stream_of(request)
-    if kind is None:
-        return send_json(request, document(await run(None)))
-    stream = EventStream(request, kind)
-    stream.begin()
+def _prefix_in_part(folder: Path, part: Path, index: str) -> str:
     try:
-        result = await run(lambda line: stream.say("progress", {"said": line}))
-    except PypidError as error:
-        return stream.say("error", {"error": True, "message": str(error)})
-    return stream.say("result", document(result))
+        below = folder.resolve().relative_to(part.resolve()).as_posix()
+    except ValueError:
+        raise BadRequest(
+            f"{folder} is not in {part}, the part of the storage that belongs to the index "
+            f"{index!r}. Move the files there, and import them again."
+        ) from None
+    return "" if below == "." else f"{below}/"
 
 
 def _counts(came: Came) -> Details:
@@ -229,7 +229,8 @@ def _checked(found: CheckReport) -> CheckedStorage:
 async def _named(ctx: RequestContext, job: Awaitable[Came]) -> NamedCame:
     """Return the result of the job with the projects of adopted files that exist upstream."""
     found, adopted = await job
-    return found, adopted, await ctx.app.index.maintenance.also_upstream(adopted)
+    default = ctx.app.index.member("")  # a named index has no upstream of its own
+    return found, adopted, await default.maintenance.also_upstream(adopted)
 
 
 def _surveyed(matches: Sequence[UpstreamMatch]) -> ImportSurvey:

@@ -43,7 +43,7 @@ async def storage(ctx: RequestContext) -> None:
     most = number(query, "most", 1, MOST) or USUAL
     measures = ctx.app.measures
     usage = measures.usage
-    used = await usage.current()
+    used = await measures.used()
     document: StorageDocument = {
         "place": ctx.app.settings.place,
         "limit": ctx.app.settings.max_cache,

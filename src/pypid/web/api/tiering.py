@@ -60,11 +60,13 @@ class TieredFiles(TypedDict):
     "POST",
     "/api/tier",
     action=Action.ADMIN,
+    below_index=True,
     describe=Described(TieredFiles, takes=Wanted, refuses=(Busy, NotAvailable), streams=True),
 )
 async def tier(ctx: RequestContext) -> None:
-    """Move old files into a cheaper storage class, and report the outcome for each file that was
-    due.
+    """Move old local files into a cheaper storage class, and report the outcome of each.
+
+    The files are those of the default index, or of the named one below which the request is sent.
     """
     wanted = await read_json(ctx.request, Wanted)
     rule = _rule(wanted)

@@ -305,8 +305,8 @@ def _label(text: str) -> str:
 
 
 async def _demand_may(app: App, user: str, scope: Scope) -> None:
-    """Raise unless `user` may, somewhere, do all that the token shall do. (The rights are checked
-    again at each use.)
+    """Raise unless `user` may, in some index, do all that the token shall do. (The rights are
+    checked again at each use.)
     """
     whose = await app.known.find(user)
     if whose is None:
@@ -317,7 +317,7 @@ async def _demand_may(app: App, user: str, scope: Scope) -> None:
     lacking = [
         word
         for word, action in ACTIONS.items()
-        if action in scope.actions and not may(app.rules, whose, action)
+        if action in scope.actions and not app.index_access.may_somewhere(whose, action, app.rules)
     ]
     if lacking:
         verb = ACTIONS[lacking[0]].value

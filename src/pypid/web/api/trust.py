@@ -17,6 +17,7 @@ from pypid.core.restrictions import HoldKind
 from pypid.core.simple_api.entries import utc_text
 from pypid.core.trust import PublisherVerdict
 from pypid.index.trust import DoubtedFile, PublisherTrust
+from pypid.index.upstream.sources import entries_of
 from pypid.web.app.app import user_of
 from pypid.web.app.audit import Details, recorded
 from pypid.web.app.descriptions import Described, Moment, Removed
@@ -90,10 +91,11 @@ async def doubted(ctx: RequestContext) -> None:
 
 
 async def doubted_files(ctx: RequestContext) -> Sequence[DoubtedFile]:
-    """Return the upstream files without the expected publisher, by project."""
+    """Return the upstream files without the expected publisher, by upstream and project."""
     found: list[DoubtedFile] = []
-    async for entry in trust_of(ctx).entries(ctx.app.index.catalog):
-        found += await ctx.app.world.thinking(trust_of(ctx).doubts, entry)
+    for cache in ctx.app.index.caches.values():
+        async for entry in trust_of(ctx).entries(cache.catalog):
+            found += await ctx.app.world.thinking(trust_of(ctx).doubts, entry)
     return found
 
 
@@ -146,8 +148,10 @@ async def approve(ctx: RequestContext, project: ProjectName) -> None:
 
 
 async def _doubts(ctx: RequestContext, project: ProjectName) -> Sequence[DoubtedFile]:
-    entry = await ctx.app.index.catalog.upstream.get(project)
-    return await ctx.app.world.thinking(trust_of(ctx).doubts, entry)
+    found: list[DoubtedFile] = []
+    async for entry in entries_of(ctx.app.index, project):
+        found += await ctx.app.world.thinking(trust_of(ctx).doubts, entry)
+    return found
 
 
 def _fitting(doubts: Sequence[DoubtedFile], name: str) -> list[File]:
@@ -165,7 +169,9 @@ async def approved(ctx: RequestContext, project: ProjectName, names: Sequence[st
     for name in names:  # another process may have doubted a file that this one has not verified
         if not _fitting(found, name):
             with suppress(NoSuchFile, NoSuchProject, Withheld):
-                await ctx.app.index.reader.judge(await ctx.app.index.file(project, name))
+                file = await ctx.app.index.file(project, name)
+                home, its_file = await ctx.app.index.home(file)
+                await home.reader.judge(its_file)
             found = await _doubts(ctx, project)
     chosen: list[File] = []
     for name in names:

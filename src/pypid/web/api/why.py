@@ -13,15 +13,18 @@ from typing import TypedDict
 
 import msgspec
 
+from pypid.core.authorization import authorize
 from pypid.core.errors import NotYetKnown
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action, authorize
+from pypid.core.permissions import Action, may
 from pypid.core.presentation.explanation import FileWhy, NameStatus, Why
 from pypid.core.restrictions import Hold
 from pypid.core.simple_api.entries import utc_text
+from pypid.core.upstream_choice import PUBLIC
 from pypid.http_client.circuit_breaker import CircuitBreaker
-from pypid.index.explain import why
+from pypid.index.explain import why, why_in
+from pypid.web.app.app import App
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
@@ -74,11 +77,17 @@ class FileOfWhy(TypedDict):
 
 
 class ProjectWhyCommon(TypedDict):
-    """The state of a name. `standing` is for programs, and `says` is the same for people."""
+    """The state of a name. `standing` is for programs, and `says` is its text for people.
+    `requested_from`: the name of an ``[upstream:<name>]``, or ``public``; null if the name is not
+    requested. `taken_from`: below a named index, the indexes whose files it shows, and upstreams
+    (``public``, or the name of an ``[upstream:<name>]``), in order of precedence.
+    """
 
     name: str
     standing: str
     says: str
+    requested_from: str | None
+    taken_from: list[str]
     not_asked: str | None
     not_shown: str | None
     ours: OursWhy | None
@@ -105,12 +114,13 @@ class OneFileWhy(ProjectWhyCommon):
     "/api/why/<project>",
     action=Action.WRITE,
     describe=Described(ProjectWhy, refuses=(NotYetKnown,)),
+    below_index=True,
 )
 async def of_project(ctx: RequestContext, project: ProjectName) -> None:
     """Return the state of a project name, its upstream listing, and each hidden file."""
     found = await found_of(ctx, project)
     # off the reactor thread: ten thousand files may be hidden, while upstream is unreachable
-    body = await ctx.app.world.thinking(_encoded, found, ctx.app.index.gate.breaker)
+    body = await ctx.app.world.thinking(_encoded, found, breaker_of(ctx.app, found))
     send(ctx.request, 200, "application/json", body)
 
 
@@ -119,6 +129,7 @@ async def of_project(ctx: RequestContext, project: ProjectName) -> None:
     "/api/why/<project>/<filename>",
     action=Action.WRITE,
     describe=Described(OneFileWhy, refuses=(NotYetKnown,)),
+    below_index=True,
 )
 async def of_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Return the state of a project name, and why a file is visible or hidden, whether the file
@@ -126,8 +137,8 @@ async def of_file(ctx: RequestContext, project: ProjectName, filename: str) -> N
     """
     found = await found_of(ctx, project)
     document: OneFileWhy = {
-        **_document(found, ctx.app.index.gate.breaker),
-        "file": _file(found.file(filename)),
+        **_document(found, breaker_of(ctx.app, found)),
+        "file": _file(found, found.file(filename)),
     }
     send_json(ctx.request, document)
 
@@ -138,11 +149,24 @@ async def found_of(ctx: RequestContext, project: ProjectName) -> Why:
     """
     # the answer names files: a token to publish is not enough
     authorize(ctx.app.rules, ctx.identity, Action.READ, project)
-    return await why(ctx.app.index, project)
+    if ctx.app.original is None:
+        return await why(ctx.app.index, project)
+    return await why_in(
+        ctx.app.index,
+        project,
+        ctx.stored_permission.may_read,
+        lambda index, name: may(ctx.rules_in(index), ctx.identity, Action.WRITE, name),
+        reveals=may(ctx.app.rules, ctx.identity, Action.ADMIN),
+    )
+
+
+def breaker_of(app: App, found: Why) -> CircuitBreaker:
+    """Return the circuit breaker of the upstream that is explained."""
+    return app.index.member(found.upstream_name).gate.breaker
 
 
 def _encoded(found: Why, breaker: CircuitBreaker) -> bytes:
-    hidden = [_file(file) for file in found.files if not file.visible]
+    hidden = [_file(found, file) for file in found.files if not file.visible]
     document: ProjectWhy = {**_document(found, breaker), "hidden": hidden}
     return msgspec.json.encode(document)
 
@@ -153,9 +177,11 @@ def _document(found: Why, breaker: CircuitBreaker) -> ProjectWhyCommon:
     return {
         "name": found.name,
         "standing": _word(found.status),
-        "says": found.status.value,
-        "not_asked": None if found.not_requested is None else found.not_requested.value,
-        "not_shown": None if found.not_shown is None else found.not_shown.value,
+        "says": found.text(found.status),
+        "requested_from": (found.upstream_name or PUBLIC) if found.not_requested is None else None,
+        "taken_from": list(found.taken_from),
+        "not_asked": None if found.not_requested is None else found.text(found.not_requested),
+        "not_shown": None if found.not_shown is None else found.text(found.not_shown),
         "ours": {"status": found.ours.status, "files": len(found.ours.files)}
         if isinstance(found.ours, Project)
         else None,
@@ -179,14 +205,14 @@ def _document(found: Why, breaker: CircuitBreaker) -> ProjectWhyCommon:
     }
 
 
-def _file(file: FileWhy) -> FileOfWhy:
+def _file(found: Why, file: FileWhy) -> FileOfWhy:
     return {
         "filename": file.filename,
         "ours": file.ours,
         "kept": file.kept,
         "visible": file.visible,
         "rule": None if file.because is None else _word(file.because),
-        "because": None if file.because is None else file.because.value,
+        "because": None if file.because is None else found.text(file.because),
         "until": None if file.until is None else utc_text(file.until),
     }
 

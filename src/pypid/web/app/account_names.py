@@ -1,5 +1,5 @@
-"""Validation of names for new accounts: refused are names that are in use, and names that have
-already been granted something.
+"""Names of accounts: a new one is refused if it is in use, or has already been granted something;
+warnings are about names that do not exist.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from unicodedata import normalize
 from msgspec import Meta
 
 from pypid.core.accounts.rights import Whom
-from pypid.core.errors import BadRequest, NameTaken
-from pypid.core.permissions import account_name
+from pypid.core.configuration.checks import nearest
+from pypid.core.errors import BadRequest, NameTaken, PeopleUnknown
+from pypid.core.permissions import Action, Principals, account_name, may
 from pypid.web.app.app import App
+from pypid.web.app.request_context import RequestContext
 
 LONGEST = 100
 """Maximum length of a new name in characters; names in a directory may be longer."""
@@ -86,3 +88,39 @@ async def _mentioned(app: App, name: str) -> str | None:
 
 def _folded(name: str) -> str:
     return normalize("NFKC", name).casefold()
+
+
+# --- names that do not exist ----------------------------------------------------------------------
+
+
+async def unknown_names(app: App, principals: Principals) -> list[str]:
+    """Return a warning for each of these users and groups that does not exist now. It may exist
+    later, and a directory does not list its groups. Raises `PeopleUnknown`.
+    """
+    warnings = [
+        f"No user can log in as {user!r} now: is it spelled right?"
+        for user in sorted(principals.users)
+        if await app.known.find(user) is None
+    ]
+    if principals.groups:
+        groups = {*app.known.configured().groups, *await app.accounts.memberships()}
+        warnings += [
+            f"Neither the configuration nor the database has a group {group!r}"
+            f"{nearest(group, groups) or '.'} A directory may have it."
+            for group in sorted(principals.groups - groups)
+        ]
+    return warnings
+
+
+async def warnings_for(ctx: RequestContext, principals: Principals) -> list[str]:
+    """Return warnings about users and groups to whom the client gives access to an index. A client
+    that may not administer, such as a token for uploads, does not learn which ones exist, only of
+    which groups it is no member.
+    """
+    if not may(ctx.app.rules, ctx.identity, Action.ADMIN):
+        others = sorted(principals.groups - ctx.identity.groups)
+        return [f"You are not in the group {group!r}: is it spelled right?" for group in others]
+    try:
+        return [] if ctx.app.registry is None else await unknown_names(ctx.app, principals)
+    except PeopleUnknown as error:
+        return [f"The names of users and groups were not checked: {error}"]

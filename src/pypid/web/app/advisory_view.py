@@ -15,7 +15,7 @@ from pypid.core.advisories.osv import AdvisorySummary
 from pypid.core.advisories.osv_api import visible_record
 from pypid.core.errors import Busy
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Visibility
+from pypid.core.visibility import Visibility
 
 UNREAD = "The source of advisories has not been read yet."
 

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import Factory, define, evolve, field, frozen
+from attrs import Factory, define, evolve, field
 from twisted.internet.defer import DeferredSemaphore
 
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
-from pypid.core.accounts.registration import AccountSettings
 from pypid.core.errors import NotAvailable, PypidError
 from pypid.core.export_request import Exported, ExportWanted
 from pypid.core.model import Summary
-from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Visibility
+from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules
+from pypid.core.visibility import Visibility
 from pypid.flow import World
 from pypid.flow.conditions import Condition
-from pypid.flow.signals import ReloadOutcome
+from pypid.flow.signals import ReloadOutcome, Signal
 from pypid.index import Index
 from pypid.index.blocks import Blocks
 from pypid.index.decisions import Decisions
+from pypid.index.named_indexes import NamedIndexes
 from pypid.metrics.worker_metrics import WorkerMetrics, own_metrics
-from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
+from pypid.ports import Access, Accounts, Catalog, Downloads, Journal, Publishers, Resolver
 from pypid.prefork.messages import Siblings
 from pypid.rendering.readmes import Readmes
 from pypid.resolver.collection_parser.collections import CollectionParser
-from pypid.web.app.app_settings import AppSettings
+from pypid.web.app.app_settings import AppSettings, LogLevelControl
 from pypid.web.app.auth_generation import AuthGeneration
+from pypid.web.app.index_access import IndexAccess, NoNamedIndexes
 from pypid.web.app.name_budget import UnknownNames
 from pypid.web.app.news_cache import NewsCache
-from pypid.web.app.page_cache import FEW_NAMES, ProjectPages
+from pypid.web.app.page_cache import ProjectPages
 from pypid.web.app.rate_limit import RateLimit, RefusalLimit
-from pypid.web.app.registry import Registry
+from pypid.web.app.registry import AccessState, Registry
 from pypid.web.app.route_table import RouteTable
 from pypid.web.app.stored_projects import StoredProjects
-from pypid.web.app.visibility import Lists, VisibilityCache
+from pypid.web.app.visibility import LayerVisibility, Lists, VisibilityCache
 from pypid.web.http.request import Request
 from pypid.web.http.request_body import BodyBudget
 from pypid.web.http.running_downloads import RunningDownloads
@@ -46,9 +48,12 @@ from pypid.web.http.running_downloads import RunningDownloads
 if TYPE_CHECKING:
     from pypid.core.configuration.in_force import SettingSection
     from pypid.index.file_contents import Contents
+    from pypid.index.promotions import Promotions
+    from pypid.index.stages import Stages
     from pypid.index.upstream.approval_evidence import EvidenceReader
     from pypid.index.upstream.approvals import Approvals
     from pypid.index.upstream.decided import UpstreamDecisions
+    from pypid.search.layered import IndexSearches, LayeredSearch
     from pypid.search.search import Search
     from pypid.web.app.as_of_pages import ThenPages
     from pypid.web.app.hosted_advisories import HostedAdvisories
@@ -77,33 +82,6 @@ class Resolvers(Protocol):
     def __call__(self, app: App, who: Identity) -> AbstractAsyncContextManager[Resolver]: ...
 
 
-LOG_LEVEL = "log-level"
-"""The kind of the message that tells all workers the log level: ``level``, None for the configured
-one.
-"""
-
-
-class LogLevelControl(Protocol):
-    """The log level: the `configured` one and the one `in_force`."""
-
-    configured: str
-    in_force: str
-
-    def use(self, level: str | None) -> None:
-        """Set the log level; None restores the configured one."""
-
-
-@frozen(kw_only=True)
-class AccessState:
-    """What the accounts and the configuration say of users now. It is replaced as a whole."""
-
-    rules: Rules
-    account_settings: AccountSettings
-    closed: PypidError | None
-    registry: Registry | None
-    publishers: Publishers | None
-
-
 async def nobody_else() -> None:
     """Do nothing: the default of `App.catch_up`, for a process without others to catch up with."""
 
@@ -118,6 +96,10 @@ class App:
     world: World
     settings: AppSettings
     attesting: Attesting = field(factory=Attesting)
+    promotions: Promotions | None = field(default=None, repr=False)
+    """Promotions between indexes; None where the storage has none."""
+    stages: Stages | None = field(default=None, repr=False)
+    """The stages; None where there are no promotions, or no indexes can be created."""
     advisories: Advisories = field(
         default=Factory(lambda app: Advisories(app.world), takes_self=True)
     )
@@ -188,12 +170,27 @@ class App:
         default=Factory(lambda app: ProjectPages(app.index, app.world), takes_self=True)
     )
     """The simple pages of projects."""
-    since: datetime = field(
-        default=Factory(lambda app: app.world.now(), takes_self=True), init=False
+    indexes: NamedIndexes | NoNamedIndexes = field(factory=NoNamedIndexes)
+    """The named indexes."""
+    index_access: IndexAccess = field(
+        default=Factory(lambda app: IndexAccess(app.indexes), takes_self=True), repr=False
     )
+    """The access rules of the named indexes."""
+    access_changed: Signal[[]] = field(factory=Signal, repr=False)
+    """Emitted after `use_access`."""
+    original: App | None = field(default=None, repr=False)
+    """The App of the default index, if this is the App of a named index; otherwise None."""
+    since: datetime = field(default=Factory(lambda app: app.world.now(), takes_self=True))
     """When this process was assembled."""
     visibility_cache: VisibilityCache = field(
         default=Factory(lambda app: VisibilityCache(app.world), takes_self=True), init=False
+    )
+    layer_visibility: LayerVisibility = field(
+        default=Factory(
+            lambda app: LayerVisibility(app.index, app.index_access, app.world), takes_self=True
+        ),
+        init=False,
+        repr=False,
     )
     stored_projects: StoredProjects = field(
         default=Factory(lambda app: StoredProjects(app.index, app.world), takes_self=True),
@@ -205,30 +202,24 @@ class App:
     unknown_names: UnknownNames = field(
         default=Factory(
             lambda app: UnknownNames(app.settings.unknown_names, app.world.clock), takes_self=True
-        ),
-        init=False,
+        )
     )
-    inspections: DeferredSemaphore = field(
-        factory=lambda: DeferredSemaphore(INSPECTIONS), init=False
-    )
+    inspections: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(INSPECTIONS))
     """Held while an archive is inspected."""
-    collection_bodies: BodyBudget = field(factory=lambda: BodyBudget(COLLECTION_BODIES), init=False)
+    collection_bodies: BodyBudget = field(factory=lambda: BodyBudget(COLLECTION_BODIES))
     """Counts the bytes of the collection requests that are being read."""
-    collections: DeferredSemaphore = field(
-        factory=lambda: DeferredSemaphore(COLLECTIONS), init=False
-    )
+    collections: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(COLLECTIONS))
     """Held while a collection runs."""
-    registration_limit: RateLimit = field(factory=RateLimit, init=False)
+    registration_limit: RateLimit = field(factory=RateLimit)
     """Limits how often accounts are registered."""
     running: RunningDownloads = field(
         default=Factory(
             lambda app: RunningDownloads(app.index.policy.restrictions), takes_self=True
         ),
-        init=False,
         repr=False,
     )
     """The downloads under way, which a block cuts."""
-    refusal_limit: RefusalLimit = field(factory=RefusalLimit, init=False, repr=False)
+    refusal_limit: RefusalLimit = field(factory=RefusalLimit, repr=False)
     """Limits how often refused downloads are recorded."""
     _lists: Lists = field(factory=Lists, init=False, repr=False)
 
@@ -237,24 +228,44 @@ class App:
         self.rules, self.closed = access.rules, access.closed
         self.registry, self.publishers = access.registry, access.publishers
         self.settings = evolve(self.settings, people=access.account_settings)
+        self.access_changed.emit()
+
+    def for_index(self, index: Index, pages: ProjectPages) -> App:
+        """Return the App of a named index, with these pages. It shares all limits with this one,
+        and no cache.
+        """
+        return evolve(
+            self,
+            index=index,
+            original=self,
+            pages=pages,
+            searching=None,
+            access_changed=Signal(),
+        )
+
+    def follow_index(self, original: App) -> None:
+        """Apply the rules, accounts and settings that are in force in the App of the default index,
+        to the App of a named index.
+        """
+        self.rules = self.index_access.rules(self.index.name, original.rules)
+        self.closed, self.settings = original.closed, original.settings
+        self.registry, self.publishers = original.registry, original.publishers
 
     def follow_rules(self, original: App) -> None:
         """Apply the rules that are in force in another app now."""
         self.rules, self.closed = original.rules, original.closed
 
     async def visibility(self, who: Identity) -> Visibility:
-        """Return which projects the user sees on a list."""
-        return await self.visibility_cache.of(self.rules, who)
+        """Return which projects the user sees on a list. A list that was read before is not newer
+        than that.
+        """
+        by = await self.visibility_cache.of(self.rules, who)
+        return await self.layer_visibility.of(by, who, (self.original or self).rules)
 
     async def names(self, who: Identity) -> Sequence[Summary]:
         """Return the project list, as far as the user sees it."""
-        names, by = await self.index.names(), await self.visibility(who)
-        if by.sees_all:
-            return names
-        through = self._lists.sieve(by, names)
-        # a token of many globs has each of them tried on each name
-        at_once = by.within is None and len(names) <= FEW_NAMES
-        return through(names) if at_once else await self.world.thinking(through, names)
+        names = await self.index.names()
+        return await self._lists.seen(names, await self.visibility(who), self.world)
 
     @cached_property
     def as_of_pages(self) -> ThenPages:
@@ -276,8 +287,11 @@ class App:
         from pypid.index.file_contents import Contents  # not needed at startup
         from pypid.index.upstream.approval_evidence import EvidenceReader
 
-        contents = Contents(self.index, self.settings.spool, self.inspections, caches=False)
-        return EvidenceReader(self.index, self.approvals, contents)
+        return EvidenceReader(
+            self.index,
+            self.approvals,
+            partial(Contents, spool=self.settings.spool, looking=self.inspections, caches=False),
+        )
 
     @property
     def approvals(self) -> Approvals:
@@ -291,8 +305,17 @@ class App:
         """The disk usage of projects and the free disk space."""
         from pypid.web.app.measures import Measures  # not needed at startup
 
-        folders = {"state": self.settings.spool, "storage": self.settings.storage_folder}
-        return Measures(self.index.catalog, self.world, folders)
+        return Measures(
+            self.index.catalog,
+            self.world,
+            {"state": self.settings.spool, "storage": self.settings.storage_folder},
+            {name: each.catalog for name, each in self.index.upstreams.items()},
+            self._catalogs_of_indexes,
+        )
+
+    def _catalogs_of_indexes(self) -> Mapping[str, Catalog]:
+        found = {name: self.indexes.get(name) for name in self.indexes.settings}
+        return {name: index.catalog for name, index in found.items() if index is not None}
 
     @cached_property
     def project_page_cache(self) -> ProjectPageCache:
@@ -309,15 +332,16 @@ class App:
         return HostedAdvisories(self.index, lambda: self.advisories, lambda: self.downloads)
 
     @property
-    def search(self) -> Search:
+    def search(self) -> Search | LayeredSearch:
         """The search service."""
-        return self._own_search if self.searching is None else self.searching()
+        return (self.original or self).searches.of(self.index)
 
     @cached_property
-    def _own_search(self) -> Search:
-        from pypid.search.search import Search  # not needed at startup
+    def searches(self) -> IndexSearches:
+        """The search services of all indexes."""
+        from pypid.search.layered import IndexSearches  # not needed at startup
 
-        return Search(self.index, promptly=True)
+        return IndexSearches(self.searching)
 
     @property
     def known(self) -> Registry:
@@ -349,23 +373,28 @@ class App:
         shared caches must not store them.
         """
         known_to_all = self.rules.read == EVERYONE == self.rules.fetch and not self.rules.projects
+        if self.original is not None and known_to_all:
+            known_to_all = not self.original.restricted and self.index_access.may_all_read_bases(
+                self.index.name
+            )
         return self.closed is not None or not known_to_all
 
     @property
     def lasting(self) -> bool:
         """Whether a published file never changes, so that caches need not revalidate; false while
-        any user may overwrite.
+        any user may overwrite, and in a named index, where a project may hide one of its bases.
         """
-        return self.rules.overwrite == NOBODY
+        return self.rules.overwrite == NOBODY and self.original is None
 
     def base_url(self, request: Request) -> str | None:
-        """Return the absolute base of generated URLs, without a trailing slash; None if the Host is
-        not trusted.
+        """Return the absolute base of generated URLs of the request's index, without a trailing
+        slash; None if the Host is not trusted.
         """
+        below = f"/{request.index}" if request.index else ""
         if self.settings.public_url is not None:
-            return self.settings.public_url.rstrip("/")
+            return self.settings.public_url.rstrip("/") + below
         host = request.url_host
-        return None if host is None else f"{request.scheme}://{host}"
+        return None if host is None else f"{request.scheme}://{host}{below}"
 
 
 def user_of(who: Identity) -> str:

@@ -1,13 +1,30 @@
-"""The part of the configuration that routes need."""
+"""The part of the configuration that routes need, and the control of the log level."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pypid.core.accounts.registration import AccountSettings
 from pypid.web.app.name_budget import NameBudget
+
+LOG_LEVEL = "log-level"
+"""The kind of the message that tells all workers the log level: ``level``, None for the configured
+one.
+"""
+
+
+class LogLevelControl(Protocol):
+    """The log level: the `configured` one and the one `in_force`."""
+
+    configured: str
+    in_force: str
+
+    def use(self, level: str | None) -> None:
+        """Set the log level; None restores the configured one."""
 
 
 @frozen(kw_only=True)
@@ -39,8 +56,12 @@ class AppSettings:
     """Whether clients may be redirected to upstream URLs (`[upstream] mode = redirect`), unless a
     client runs on this machine.
     """
+    variants: bool = False
+    """Whether variant wheels may be uploaded (`[server] experimental = variants`)."""
     indexes: tuple[str, ...] = ()
     """The URLs of the other indexes, without user names and passwords."""
+    named_upstreams: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    """The URLs of each `[upstream:NAME]`, likewise."""
     trees: tuple[str, ...] = ()
     """The folders and buckets that `[publish]` keeps up to date."""
     cdn: str | None = None

@@ -7,22 +7,25 @@ evict no current page.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
 
 from attrs import evolve
 
 from pypid.core.lru import Recent
-from pypid.core.model import File
+from pypid.core.model import File, Summary
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Visibility
+from pypid.core.packaging.variants import VariantList, with_variant_lists
 from pypid.core.simple_api.as_of_header import AsOfHeader
 from pypid.core.simple_api.entries import quoted
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import render_names, render_project
+from pypid.core.summaries import name_of
+from pypid.core.visibility import Visibility
 from pypid.flow import World
 from pypid.flow.derived import Derived
 from pypid.index import Index
+from pypid.index.context import Pace
 from pypid.index.views import UpstreamPermission
 from pypid.web.app.page_cache import CachedPage
 from pypid.web.app.visibility import seen
@@ -76,12 +79,13 @@ class ThenPages:
             then = await history.resolve(looked)
 
             def url_of(file: File) -> str:
-                base = apart_url if file.filename in then.apart else files_url
+                is_apart = file.filename in then.apart or isinstance(file, VariantList)
+                base = apart_url if is_apart else files_url
                 return f"{base}{name}/{quoted(file.filename)}"
 
             def render() -> CachedPage:
                 page = render_project(
-                    then.project,
+                    with_variant_lists(then.project),
                     format,
                     provenance_url=provenance_url,
                     url_of=url_of,
@@ -89,25 +93,29 @@ class ThenPages:
                 )
                 return CachedPage(FinishedPage(page, self._world.blocking), then.project.serial)
 
-            is_long = len(then.project.files) > FEW
+            is_long = len(then.project.files) > FEW or then.project.has_variants
             return await self._world.thinking(render) if is_long else render()
 
         made = await self._pages.get(key, looked.edition, make)
         return made.finished, made.serial
 
     async def names(
-        self, before: datetime, format: Format, by: Visibility
+        self, before: datetime, format: Format, by: Visibility, then: Visibility
     ) -> tuple[FinishedPage, int]:
-        """Return the list of projects that had a file then, as far as `by` sees them, and its
-        serial.
+        """Return the list of projects that had a file then, and its serial. `by`: what the viewer
+        sees of the list of today; `then`: what the viewer may read in the index and in its bases
+        (`RequestContext.visibility_in_bases`), for projects that another index provided then.
         """
         edition, serial = await self._index.edition(), await self._index.catalog.serial()
 
         async def make() -> CachedPage:
-            names = await self._index.history.names(before)
+            names = await self._index.history.names(before, reads_all=not then.bases)
+            open_names = await self._had_files(seen(names.open, then), before, then)
 
             def render() -> CachedPage:
-                shown = seen(names, by)
+                shown = seen(names.listed, by)
+                if open_names:
+                    shown = sorted((*shown, *open_names), key=name_of)
                 # the catalog's serial would disclose changes of projects that the viewer cannot see
                 number = (
                     serial if by.sees_all else max((summary.serial for summary in shown), default=0)
@@ -115,10 +123,21 @@ class ThenPages:
                 page = render_names(shown, format, serial=number)
                 return CachedPage(FinishedPage(page, self._world.blocking), number)
 
-            return await self._world.thinking(render) if len(names) > FEW else render()
+            is_long = len(names.listed) + len(open_names) > FEW
+            return await self._world.thinking(render) if is_long else render()
 
-        made = await self._pages.get((before, format, by), edition, make)
+        made = await self._pages.get((before, format, by, then), edition, make)
         return made.finished, made.serial
+
+    async def _had_files(
+        self, names: Iterable[Summary], before: datetime, then: Visibility
+    ) -> list[Summary]:
+        history, pace, found = self._index.history, Pace(self._world), list[Summary]()
+        for summary in names:
+            if await history.had_files(summary.name, before, then.check_base):
+                found.append(summary)
+            await pace.keep()
+        return found
 
 
 def as_of(permission: UpstreamPermission, before: datetime) -> UpstreamPermission:

@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError
 
 from pypid.core.accounts.entries import AuditEntry
 from pypid.core.errors import StorageDown
+from pypid.core.indexes import DEFAULT
 from pypid.flow import shielded
 from pypid.web.app.app import user_of
 from pypid.web.app.request_context import RequestContext
@@ -30,14 +31,17 @@ async def recorded(
     subject: str,
     doing: Coroutine[Any, Any, T],
     details_of: Callable[[T], Details | None] = lambda _: {},
+    *,
+    index: str | None = None,
 ) -> T:
     """Run `doing` to the end and record it in the audit log, so that a client cannot escape the log
     by closing the connection.
 
     `details_of` returns details of the result; None: nothing has changed, so nothing is recorded. A
-    failure of the storage is recorded as well, since part of the work may have been done.
+    failure of the storage is recorded as well, since part of the work may have been done. `index`:
+    as of `note`.
     """
-    return await shielded(attempted(ctx, what, subject, doing, details_of))
+    return await shielded(attempted(ctx, what, subject, doing, details_of, index=index))
 
 
 async def attempted(
@@ -46,6 +50,8 @@ async def attempted(
     subject: str,
     doing: Coroutine[Any, Any, T],
     details_of: Callable[[T], Details | None] = lambda _: {},
+    *,
+    index: str | None = None,
 ) -> T:
     """Run `doing` and record it in the audit log, also when its client cancels it: for operations
     that take long. See `recorded`.
@@ -54,11 +60,11 @@ async def attempted(
         result = await doing
     except (StorageDown, CancelledError) as error:
         why = str(error) if isinstance(error, StorageDown) else "the client disconnected"
-        await shielded(note(ctx, what, subject, {"broke-off": why}))
+        await shielded(note(ctx, what, subject, {"broke-off": why}, index=index))
         raise
     details = details_of(result)
     if details is not None:
-        await shielded(note(ctx, what, subject, details))
+        await shielded(note(ctx, what, subject, details, index=index))
     return result
 
 
@@ -67,8 +73,13 @@ async def note(
     what: str,
     subject: str,
     details: Details | None = None,
+    *,
+    index: str | None = None,
 ) -> None:
-    """Record what was done. For code that is already `shielded`; other code uses `recorded`."""
+    """Record what was done. For code that is already `shielded`; other code uses `recorded`.
+    `index`: the index that was changed, ``default`` for the one at the root; None: the index below
+    which the request was made.
+    """
     if ctx.app.registry is None:
         return
     deed = AuditEntry(
@@ -79,6 +90,7 @@ async def note(
         where=ctx.request.client_address() or "",
         token=ctx.identity.token,
         details={name: value[:LONGEST] for name, value in (details or {}).items()},
+        index=ctx.app.index.name if index is None else ("" if index == DEFAULT else index),
     )
     await ctx.app.journal.note(deed)
 

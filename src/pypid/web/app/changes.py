@@ -12,6 +12,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.index.explain import is_known_upstream, is_upstream, known_project
 from pypid.web.app.app import user_of
 from pypid.web.app.audit import listed, recorded
+from pypid.web.app.ownership import disown
 from pypid.web.app.request_context import RequestContext
 
 
@@ -88,5 +89,9 @@ async def delete_all(ctx: RequestContext, name: ProjectName) -> tuple[Project, f
 
 
 async def give_back(ctx: RequestContext, name: ProjectName) -> None:
-    """Release the name of an empty project, which any other user may then take."""
+    """Release the name of an empty project, so that any user may take it. The owner is removed
+    last: if that fails, the owner of a project that does not exist blocks other users for ten
+    minutes only.
+    """
     await recorded(ctx, "release-name", name, ctx.app.index.release_name(name))
+    await disown(ctx, name)

@@ -25,7 +25,9 @@ def record_download(ctx: RequestContext, file: File) -> None:
     app, request = ctx.app, ctx.request
     if request.method == b"GET" and app.registry is not None and file.sha256 is not None:
         app.downloads.note(
-            DownloadEntry.of(file, ctx.identity, request.client_address(), app.world.now())
+            DownloadEntry.of(
+                file, ctx.identity, request.client_address(), app.world.now(), app.index.name
+            )
         )
 
 

@@ -11,11 +11,14 @@ from typing import Any
 
 from attrs import evolve
 
+from pypid.core.authorization import authorize
 from pypid.core.errors import BadRequest, OtherSite, Unauthenticated
-from pypid.core.packaging.names import project_name
-from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, authorize
+from pypid.core.indexes import expiry_of
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, may
 from pypid.ports import Access
 from pypid.web.app.app import App
+from pypid.web.app.ownership import authorize_write
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, SOMEBODY, OpenAction, Route
 from pypid.web.http.cookies import FIELD, HARMLESS, credential_of_cookie, demand_csrf_token
@@ -45,21 +48,47 @@ async def answer(app: App, request: Request, route: Route, values: Mapping[str, 
         await app.catch_up()
     if action is SOMEBODY and identity.user is None:
         raise Unauthenticated()
-    spelling, project = "", None
+    spelling = values.get("project", "") if isinstance(action, Action) else ""
+    ctx, project = RequestContext(app, request, identity, spelling), None
     if isinstance(action, Action):
-        if app.closed is not None and not (
-            identity.admin and identity.scope is None
-        ):  # the other rights of a token depend on the rules
-            raise app.closed
-        spelling = values.get("project", "")
+        ctx.refuse_if_closed()
         project = project_name(spelling) if spelling else None
-        authorize(app.rules, identity, action, project)
+    await _authorize(ctx, action, project)
     if route.form and request.form is None:  # checked here: a missing right is reported first
         raise BadRequest(NO_FORM)
-    ctx = RequestContext(app, request, identity, spelling)
     if project is None:
         return await route.handler(ctx, **values)
     return await route.handler(ctx, **{**values, "project": project})
+
+
+async def _authorize(
+    ctx: RequestContext, action: Action | OpenAction, project: ProjectName | None
+) -> None:
+    """Raise `Unauthenticated` or `Forbidden` unless the client may do this, and `IndexExpired`."""
+    if ctx.request.index:
+        _refuse_if_expired(ctx, action, project)
+    if action is Action.WRITE and project is not None:
+        await authorize_write(ctx, ctx.app.rules, project)
+    elif isinstance(action, Action):
+        authorize(ctx.app.rules, ctx.identity, action, project)
+
+
+def _refuse_if_expired(
+    ctx: RequestContext, action: Action | OpenAction, project: ProjectName | None
+) -> None:
+    """Raise `IndexExpired` if the named index of the request has expired. Clients that may not read
+    it get the answer of an index that has not.
+    """
+    app = ctx.app
+    settings = app.indexes.settings.get(ctx.request.index)
+    expired = None if settings is None else expiry_of(settings, app.world.now())
+    if expired is None or app.closed is not None:
+        return
+    if may(app.rules, ctx.identity, Action.READ):
+        raise expired
+    if isinstance(action, Action):
+        authorize(app.rules, ctx.identity, action, project)
+        raise expired  # a token that may publish, for example, but not read
 
 
 async def _read_form(request: Request) -> None:

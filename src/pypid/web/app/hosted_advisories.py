@@ -12,19 +12,25 @@ from attrs import define, field, frozen
 
 from pypid.advisories.service import Advisories
 from pypid.core.advisories.osv import AdvisorySummary
+from pypid.core.errors import NoSuchProject
 from pypid.core.lru import Recent
 from pypid.core.model import Project, StoredFile
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Visibility
 from pypid.core.policy import may_show_upstream
+from pypid.core.visibility import EVERYTHING, Visibility
 from pypid.flow.derived import Derived
 from pypid.index import Index
 from pypid.index.context import Pace
+from pypid.index.stored_view import stored_permission
+from pypid.index.upstream.sources import entries_of
+from pypid.index.views import ViewSources
 from pypid.ports import Downloads
 from pypid.web.app.advisory_view import without_hidden_names
 
 DAYS = 30
 """Days of downloads that are counted."""
+VIEWERS = 100
+"""Maximum number of viewers whose part of mixed projects is cached."""
 
 
 @frozen
@@ -49,6 +55,16 @@ class HostedAdvisory:
 
 
 @frozen
+class _Gathered:
+    """The hosted advisories of an index, in order. `mixed`: the projects with files of several
+    indexes, of which some viewers may read a part.
+    """
+
+    advisories: tuple[HostedAdvisory, ...]
+    mixed: tuple[ProjectName, ...] = ()
+
+
+@frozen
 class FileDownloads:
     """The downloads of some files: how many, and how many by each user, the most first."""
 
@@ -65,14 +81,27 @@ class HostedAdvisories:
     index: Index
     advisories: Callable[[], Advisories]
     downloads: Callable[[], Downloads]
-    _found: Derived[str, tuple[HostedAdvisory, ...]] = field(init=False, repr=False)
+    _found: Derived[str, _Gathered] = field(init=False, repr=False)
+    _of_viewers: Derived[Visibility, _Gathered] = field(init=False, repr=False)
+    """The advisories of mixed projects, for viewers who may not read all bases of the index."""
 
     def __attrs_post_init__(self) -> None:
         self._found = Derived("hosted_advisories", self.index.world, Recent(1, 1))
+        self._of_viewers = Derived(
+            "hosted_advisories_in_part", self.index.world, Recent(VIEWERS, VIEWERS)
+        )
 
     async def visible(self, by: Visibility) -> list[HostedAdvisory]:
         """Return those of the projects that the viewer may read, the most severe first."""
-        found = await self._found.get("all", await self._edition(), self._gathered)
+        edition = await self._edition()
+        whole = await self._found.get("all", edition, self._gathered)
+        found: Iterable[HostedAdvisory] = whole.advisories
+        if whole.mixed and by.bases:
+            part = await self._of_viewers.get(
+                by, edition, lambda: self._gathered_of(whole.mixed, by)
+            )
+            others = (each for each in found if each.project not in whole.mixed)
+            found = sorted((*others, *part.advisories), key=lambda each: each.order)
         return [each for each in found if by.sees(each.project)]
 
     async def shown(self, found: Iterable[HostedAdvisory], by: Visibility) -> list[HostedAdvisory]:
@@ -101,14 +130,31 @@ class HostedAdvisories:
     async def _edition(self) -> Hashable:
         return await self.index.edition(), self.advisories().index
 
-    async def _gathered(self) -> tuple[HostedAdvisory, ...]:
+    async def _gathered(self) -> _Gathered:
+        names = [summary.name for summary in await self.index.stored_names()]
+        return await self._gathered_of(names)
+
+    async def _gathered_of(
+        self, names: Iterable[ProjectName], by: Visibility = EVERYTHING
+    ) -> _Gathered:
+        """Return the advisories of these projects. `by`: of the files that the viewer may read."""
         advisories, pace = self.advisories(), Pace(self.index.world)
-        found: list[HostedAdvisory] = []
-        for summary in await self.index.stored_names():
+        found, several = list[HostedAdvisory](), list[ProjectName]()
+        for name in names:
             await pace.keep()
-            if advisories.knows(summary.name):
-                found += await self._hits(summary.name, await self._files(summary.name), pace)
-        return tuple(sorted(found, key=lambda each: each.order))
+            if advisories.knows(name):
+                views = await self._views(name, by) if self.index.name else ()
+                several += [name] if len(views) > 1 else []
+                files = _files_of(views) if self.index.name else await self._files(name)
+                found += await self._hits(name, files, pace)
+        return _Gathered(tuple(sorted(found, key=lambda each: each.order)), tuple(several))
+
+    async def _views(self, name: ProjectName, by: Visibility) -> Sequence[ViewSources]:
+        """Return the views of single indexes that the page of a named index combines."""
+        try:
+            return (await self.index.seen(name, stored_permission(by))).single_views
+        except NoSuchProject:
+            return ()
 
     async def _files(self, name: ProjectName) -> Sequence[StoredFile]:
         """Return the local files and the cached ones, also those that a rule withholds."""
@@ -116,7 +162,8 @@ class HostedAdvisories:
         ours = await index.context.local_project(name)
         files = ours.files if isinstance(ours, Project) else ()
         if may_show_upstream(index.policy, name, ours):
-            files = (*files, *(await index.listings.known(name)).kept)
+            async for entry in entries_of(index, name):
+                files = (*files, *entry.kept)
         return files
 
     async def _hits(
@@ -136,6 +183,20 @@ class HostedAdvisories:
             hit = tuple(file for version in versions for file in by_version[version])
             found.append(HostedAdvisory(name, advisory, tuple(versions), hit))
         return found
+
+
+def _files_of(views: Iterable[ViewSources]) -> list[StoredFile]:
+    """Return the local and cached files of the views, also those that a rule withholds. A local
+    file takes its name from those of later views.
+    """
+    found, taken = list[StoredFile](), set[str]()
+    for each in views:
+        local = [file for project in each.locals for file in project.files]
+        cached = () if each.upstream_state is None else each.upstream_state.kept
+        stored = (file for file in (*local, *cached) if isinstance(file, StoredFile))
+        found += [file for file in stored if file.filename not in taken]
+        taken.update(file.filename for file in local)
+    return found
 
 
 def _together(

@@ -15,16 +15,26 @@ LONGEST = 2000
 
 
 def root_of(request: Request) -> str:
-    """Return the relative path from the page to the root: such links work below any path that a
-    proxy adds.
+    """Return the relative path from the page to the root of its index: such links work below any
+    path that a proxy adds.
     """
-    depth = request.uri.partition(b"?")[0].count(b"/") - 1
+    return _upwards(request.path.count(b"/") - 1)
+
+
+def site_root_of(request: Request) -> str:
+    """Return the relative path from the page to the root of the site, which is also that of the
+    default index.
+    """
+    return _upwards(request.uri.partition(b"?")[0].count(b"/") - 1)
+
+
+def _upwards(depth: int) -> str:
     return "../" * depth if depth > 0 else "./"
 
 
 def login_address(request: Request) -> str:
-    """Return the login address, from the root, that leads back to the requested page (not to a form
-    that was sent).
+    """Return the login address, from the root of the site, that leads back to the requested page
+    (not to a form that was sent).
     """
     here = request.uri.decode("latin-1").lstrip("/") if request.method == b"GET" else ""
     return f"{LOGIN}?next={quote(here, safe='')}" if here and len(here) <= LONGEST else LOGIN
@@ -51,16 +61,19 @@ def way_back(text: str) -> str:
 
 def go_and_log_in(request: Request) -> None:
     """Redirect an unauthenticated client to the login page (303)."""
-    see_other(request, login_address(request))
+    _see(request, site_root_of(request) + login_address(request))
 
 
 def see_other(request: Request, where: str) -> None:
-    """Redirect to a local address, from the root, in ASCII (303): browsers request it by GET, and
-    the redirect is not cached.
+    """Redirect to a local address, from the root of the request's index, in ASCII (303): browsers
+    request it by GET, and the redirect is not cached.
     """
-    location = (root_of(request) + where).encode("ascii")
+    _see(request, root_of(request) + where)
+
+
+def _see(request: Request, reference: str) -> None:
     head: Head = (
-        (b"Location", location),
+        (b"Location", reference.encode("ascii")),
         (b"Cache-Control", b"no-store"),
         (b"Content-Length", b"0"),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from shutil import disk_usage
 
@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.flow import World
-from pypid.index.usage import Usage
+from pypid.index.linked_files import LinkedFiles
+from pypid.index.usage import Usage, Used, together
 from pypid.ports import Catalog
 
 PATIENCE = 1.0
@@ -88,12 +89,56 @@ class Measures:
     world: World
     folders: Mapping[str, Path | None]
     """``state`` and ``storage``; None for one that is not a folder."""
+    upstreams: Mapping[str, Catalog] = field(factory=dict)
+    """The catalogs of named upstreams."""
+    indexes: Callable[[], Mapping[str, Catalog]] = dict
+    """Returns the catalogs of named indexes."""
     usage: Usage = field(init=False)
     _disks: Disks = field(init=False, repr=False)
+    _linked: LinkedFiles | None = field(init=False, repr=False)
+    _of_upstreams: dict[str, Usage] = field(factory=dict, init=False, repr=False)
+    _of_indexes: dict[str, Usage] = field(factory=dict, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.usage = Usage(self.catalog, self.world)
         self._disks = Disks(self.world)
+        folder = self.folders["storage"]
+        self._linked = None if folder is None else LinkedFiles(folder, self.world)
+
+    async def used(self) -> Used | None:
+        """Return the storage used, including named indexes and the cached files of all upstreams;
+        None if it was not counted yet. Raises `CatalogDown`.
+        """
+        used = await self.usage.current()
+        upstreams = [await self.of_upstream(name).current() for name in self.upstreams]
+        indexes = [await usage.current() for usage in self._usages_of_indexes()]
+        others = [each for each in (*upstreams, *indexes) if each is not None]
+        if used is None or not others:
+            return used
+        total = await self.world.thinking(together, used, others)
+        if self._linked is None or not indexes:
+            return total
+        listed = [used, *(each for each in indexes if each is not None)]
+        catalogs = {"": self.catalog, **self.indexes()}
+        return await self._linked.counted_once(total, listed, catalogs)
+
+    def of_upstream(self, name: str) -> Usage:
+        """Return the usage of the cached files of a named upstream."""
+        return self._of_upstreams.setdefault(name, Usage(self.upstreams[name], self.world))
+
+    def _usages_of_indexes(self) -> Iterable[Usage]:
+        catalogs, known = self.indexes(), self._of_indexes
+        self._of_indexes = {
+            name: known.get(name) or Usage(catalog, self.world)
+            for name, catalog in catalogs.items()
+        }
+        return self._of_indexes.values()
+
+    async def used_by_index(self) -> Mapping[str, Used]:
+        """Return the storage used by each named index that was counted. Raises `CatalogDown`."""
+        self._usages_of_indexes()
+        found = {name: await usage.current() for name, usage in list(self._of_indexes.items())}
+        return {name: used for name, used in found.items() if used is not None}
 
     async def disk(self, which: str) -> Disk | None:
         """Return the disk of the folder."""

@@ -13,15 +13,13 @@ from attrs import define, field
 from pypid.core.errors import NoSuchProject, NotYetKnown
 from pypid.core.lru import Recent
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Visibility
 from pypid.core.presentation.feeds import News, newest_first, news_of
+from pypid.core.visibility import Visibility
 from pypid.flow.derived import Derived
 from pypid.index import Index
-from pypid.index.views import UpstreamPermission
+from pypid.index.stored_view import stored_permission
 from pypid.web.app.page_cache import FEW_FILES
 
-STORED = UpstreamPermission(local=True)
-"""Only what is stored here: upstream is not asked."""
 SEERS = 32
 """How many lists are cached, for viewers who see different things."""
 PROJECTS, RELEASES = 1000, 200_000
@@ -93,7 +91,7 @@ class NewsCache:
         if not by.sees(name):
             return ()
         try:
-            view = await self.index.view(name, STORED)
+            view = await self.index.view(name, stored_permission(by))
         except (NoSuchProject, NotYetKnown):
             return ()
         project = view.project

@@ -15,7 +15,7 @@ from pypid.core.compression import fragment, gzip_of
 from pypid.core.memory_budget import BudgetedCache
 from pypid.core.model import RenderedPage
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Visibility
+from pypid.core.packaging.variants import with_variant_lists
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import (
     finished,
@@ -26,6 +26,7 @@ from pypid.core.simple_api.render import (
     render_forms,
 )
 from pypid.core.summaries import Run, Summaries
+from pypid.core.visibility import Visibility
 from pypid.flow import World
 from pypid.flow.derived import Derived
 from pypid.index import Index
@@ -170,7 +171,10 @@ class ProjectPages:
 
         def make() -> CachedPage:
             page, zipped = render_forms(
-                project, format, files_url=files_url, provenance_url=provenance_url
+                with_variant_lists(project) if project.has_variants else project,
+                format,
+                files_url=files_url,
+                provenance_url=provenance_url,
             )
             if zipped is None and len(page.body) > LARGE:
                 zipped = gzipped(page)  # then only that form takes memory
@@ -178,7 +182,8 @@ class ProjectPages:
             return CachedPage(finished, project.serial)
 
         few = FEW_JOINED if is_joined(project.files, format) else FEW_FILES
-        return await self._finished(key, view.edition, make, costly=len(project.files) > few)
+        costly = len(project.files) > few or project.has_variants
+        return await self._finished(key, view.edition, make, costly=costly)
 
     async def names(self, format: Format, by: Visibility) -> tuple[FinishedPage, int]:
         """Return the list of projects with stored files, local and upstream, as far as `by` sees

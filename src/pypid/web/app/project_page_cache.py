@@ -14,6 +14,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
+from pypid.core.accounts.entries import counted_name
 from pypid.core.accounts.signers import Signer, signers_in
 from pypid.core.errors import (
     Busy,
@@ -211,12 +212,14 @@ class ProjectPageCache:
         except (NoSuchFile, Withheld):  # it was just deleted, or is held
             return ()
 
-    async def plot(self, name: ProjectName, downloads: Downloads) -> str:
-        """Return the downloads of the last days as SVG; "" if unavailable, or not in time."""
+    async def plot(self, name: ProjectName, downloads: Downloads, index: str = "") -> str:
+        """Return the downloads of the last days in the index (empty: the default one) as SVG; "" if
+        unavailable, or not in time.
+        """
         today = self.world.now().date()
         edition = today, self.world.clock.seconds() // FRESH
         drawing: Deferred[str] = start(
-            self._plots.get(name, edition, lambda: _draw(name, downloads, today))
+            self._plots.get(name, edition, lambda: _draw(name, downloads, index, today))
         )
         drawing.addTimeout(PATIENCE, self.world.clock)
         try:
@@ -229,8 +232,8 @@ def _weight_of(found: ShownRelease | None) -> int:
     return 0 if found is None else 1 + len(found.files) + len(found.lines)
 
 
-async def _draw(name: ProjectName, downloads: Downloads, until: date) -> str:
+async def _draw(name: ProjectName, downloads: Downloads, index: str, until: date) -> str:
     since = until - timedelta(days=DAYS - 1)
-    counted = await downloads.by_day(name, since)
+    counted = await downloads.by_day(counted_name(index, name), since)
     title = f"Downloads of {name} by day"
     return bars(counted, since, until, title=title, name="downloads-plot") if counted else ""

@@ -10,9 +10,11 @@ from attrs import field, frozen
 from twisted.internet.defer import DeferredLock
 
 from pypid.core.accounts.entries import Token
+from pypid.core.accounts.registration import AccountSettings
 from pypid.core.accounts.rights import Right
-from pypid.core.permissions import Identity, Scope
-from pypid.ports import Accounts, Downloads, Journal
+from pypid.core.errors import PypidError
+from pypid.core.permissions import Identity, Rules, Scope
+from pypid.ports import Accounts, Downloads, Journal, Publishers
 
 
 class TokenFactory(Protocol):
@@ -54,6 +56,17 @@ class Registry:
     """Held while a user may lose administrator rights: one change at a time, so that one
     administrator remains.
     """
+
+
+@frozen(kw_only=True)
+class AccessState:
+    """The users and rules of the accounts and the configuration. Replaced as a whole."""
+
+    rules: Rules
+    account_settings: AccountSettings
+    closed: PypidError | None
+    registry: Registry | None
+    publishers: Publishers | None
 
 
 @frozen(kw_only=True)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 from urllib.parse import urljoin
 
 from attrs import define
 
+from pypid.core.authorization import authorize
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action, Identity, Visibility, authorize
+from pypid.core.permissions import Action, Identity, Rules
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.via import read_via
+from pypid.core.visibility import Visibility
 from pypid.index.views import UpstreamPermission
 from pypid.web.app.app import App
 from pypid.web.http.request import UNIX, Request
+
+T = TypeVar("T")
 
 
 @define(eq=False)
@@ -29,6 +34,21 @@ class RequestContext:
     """The project's name as the path spells it; "" if there is none in it. Handlers receive the
     normalized name, and redirect from other spellings.
     """
+
+    def refuse_if_closed(self) -> None:
+        """Raise `App.closed`, unless the client is an administrator. A token with a scope is
+        refused: its other rights depend on the rules.
+        """
+        who, closed = self.identity, self.app.closed
+        if closed is not None and not (who.admin and who.scope is None):
+            raise closed
+
+    def rules_in(self, index: str) -> Rules:
+        """Return the rules in force in a named index; those of the default index for all other
+        names.
+        """
+        default = self.app.original or self.app
+        return self.app.index_access.rules(index, default.rules)
 
     @property
     def base_url(self) -> str | None:
@@ -45,6 +65,34 @@ class RequestContext:
     async def visibility(self) -> Visibility:
         """Return which projects the user sees on a list."""
         return await self.app.visibility(self.identity)
+
+    async def visibility_in_bases(self) -> Visibility:
+        """Return which projects the user may read by the rules of this index, and of each of its
+        bases (`Visibility.bases`), whichever of them has a project today.
+        """
+        by = await self.app.visibility_cache.of(self.app.rules, self.identity)
+        rules = self.rules_in("")
+        return await self.app.layer_visibility.in_bases(by, self.identity, rules)
+
+    async def advisory_visibility(self) -> Visibility:
+        """Return the projects whose private advisories the user sees. Projects of other indexes are
+        excluded, since the rights there may differ.
+        """
+        by = await self.visibility()
+        if self.identity.admin:
+            return by
+        return await self.app.layer_visibility.without_other_indexes(by)
+
+    async def listed(self, make: Callable[[Visibility], Awaitable[T]]) -> T:
+        """Return what `make` lists for the visibility of the user. If the visibility has changed
+        meanwhile, list again: the user may not be allowed to read a project that is new in the
+        list.
+        """
+        by = await self.visibility()
+        while True:
+            found, before = await make(by), by
+            if self.app.original is None or (by := await self.visibility()) == before:
+                return found
 
     def provenance_url(self) -> str | None:
         """Return the URL prefix of the provenance objects, as the client reaches them."""
@@ -80,7 +128,30 @@ class RequestContext:
             refusal = error
         hops = self.request.requestHeaders.getRawHeaders(b"via")
         via = read_via(value.decode("latin-1") for value in hops) if hops else ()
-        return UpstreamPermission(via, refusal, local, spend=self._name_budget())
+        return UpstreamPermission(
+            via, refusal, local, spend=self._name_budget(), may_read=self._may_read
+        )
+
+    def permission_to_read(self, project: ProjectName) -> UpstreamPermission:
+        """Return `upstream_permission` for a project that the client may read. Raises `Forbidden`,
+        `Unauthenticated`.
+        """
+        authorize(self.app.rules, self.identity, Action.READ, project)
+        return self.upstream_permission(project)
+
+    @property
+    def stored_permission(self) -> UpstreamPermission:
+        """The permission of requests for stored files alone: they cause no upstream request, so
+        `[access] cache_update` does not matter.
+        """
+        return UpstreamPermission(local=True, may_read=self._may_read)
+
+    @property
+    def _may_read(self) -> Callable[[str, ProjectName], None] | None:
+        return None if self.app.original is None else self._check_layer
+
+    def _check_layer(self, index: str, project: ProjectName) -> None:
+        authorize(self.rules_in(index), self.identity, Action.READ, project)
 
     def _name_budget(self) -> Callable[[], None] | None:
         """Return the budget for unknown names of a client that has not logged in, else None."""

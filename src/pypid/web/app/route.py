@@ -55,6 +55,10 @@ class Route:
     multipart: bool = False
     entrance: bool = False
     instead: tuple[Callable[[Request], bool], Action] | None = None
+    below_index: bool = False
+    """Whether the route also exists below the name of an index: ``/NAME/simple/<project>/``. Its
+    handler then uses only what the `App` of that index has.
+    """
     describe: Described | None = field(default=None, eq=False, repr=False)
 
     @property

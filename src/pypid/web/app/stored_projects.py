@@ -7,16 +7,17 @@ than others.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 
+from pypid.core.errors import NotYetKnown
 from pypid.core.lru import Recent
-from pypid.core.model import Presence, Project, RenderedPage
-from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Visibility
-from pypid.core.policy import may_show_upstream, view
+from pypid.core.model import Project, RenderedPage
+from pypid.core.visibility import Visibility
 from pypid.flow import World
 from pypid.flow.derived import Derived
 from pypid.index import Index
 from pypid.index.context import Pace
+from pypid.index.stored_view import stored_project
 from pypid.web.app.visibility import seen
 from pypid.web.http.responses import FinishedPage
 
@@ -73,22 +74,8 @@ class StoredProjects:
         pace, found = Pace(self._world), []
         for summary in names:
             await pace.keep()
-            project = await self._stored(summary.name)
-            if project.files:
-                found.append(project)
+            with suppress(NotYetKnown):
+                project = await stored_project(self._index, summary.name, by)
+                if project is not None and project.files:
+                    found.append(project)
         return tuple(found)
-
-    async def _stored(self, name: ProjectName) -> Project:
-        """Return the project as `Index.project` does for ``/local/``, but without evicting cached
-        views of other projects.
-        """
-        index = self._index
-        ours = await index.catalog.local.get(name)
-        if ours is Presence.UNKNOWN:
-            ours = await index.context.local_project(name)
-        cached = (
-            await index.listings.known(name)
-            if may_show_upstream(index.policy, name, ours)
-            else None
-        )
-        return view(index.policy, ours, cached, self._world.now(), name)

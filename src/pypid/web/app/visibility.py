@@ -4,17 +4,23 @@ each request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
 
 from attrs import define, evolve, field
 
 from pypid.core.lru import Recent
 from pypid.core.model import Summary
-from pypid.core.permissions import Identity, Rules, Visibility, visibility_of
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import Identity, Rules
 from pypid.core.summaries import Run, Sieve, Summaries
+from pypid.core.visibility import EVERYTHING, Visibility, visibility_of, without
 from pypid.flow import World
-from pypid.flow.derived import Derived
+from pypid.flow.derived import Derived, SameObjects
+from pypid.index import Index
+from pypid.index.layered_lists import LayerProjects
+from pypid.index.project_lists import FEW
+from pypid.web.app.index_access import IndexAccess
 
 MANY = 2000
 """Number of projects with their own rules that are processed in the reactor thread: in a
@@ -47,7 +53,7 @@ class VisibilityCache:
             "visibility",
             self.world,
             Recent(PEOPLE, NAMES),
-            weigh=lambda found: 1 + len(found.others),
+            weigh=_weight,
         )
 
     async def of(self, rules: Rules, who: Identity) -> Visibility:
@@ -72,6 +78,109 @@ class VisibilityCache:
         return await self._known.get(whose, self._edition, make)
 
 
+def _weight(found: Visibility) -> int:
+    return 1 + len(found.others) + (0 if found.shown is None else len(found.shown))
+
+
+@define(eq=False)
+class LayerVisibility:
+    """The visibility of viewers in one named index: they see a project that it inherits only if
+    they may read it in the index that has it, too.
+    """
+
+    index: Index
+    access: IndexAccess
+    world: World
+    _caches: dict[str, VisibilityCache] = field(factory=dict, init=False, repr=False)
+    """The visibility of viewers in each index whose rights apply."""
+    _made: Derived[Hashable, Visibility] = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._made = Derived(
+            "layer_visibility",
+            self.world,
+            Recent(PEOPLE, NAMES),
+            weigh=lambda found: 1 + len(found.others),
+        )
+
+    async def of(self, by: Visibility, who: Identity, default: Rules) -> Visibility:
+        """Return the part of `by` that the user may read by the rights in all layers. `default`:
+        the rules of the default index.
+        """
+        layers = await self.index.layer_projects()  # none for the default index
+        by = await self._listed(by, layers, who, default)
+        return await self._with_bases(by, self.access.mixed_bases(self.index.name), who, default)
+
+    async def in_bases(self, by: Visibility, who: Identity, default: Rules) -> Visibility:
+        """Return `by` with what the user may read in each base of the index."""
+        return await self._with_bases(by, self.access.bases(self.index.name), who, default)
+
+    async def _with_bases(
+        self, by: Visibility, bases: Collection[str], who: Identity, default: Rules
+    ) -> Visibility:
+        seen = [(base, await self._viewer(base, who, default)) for base in bases]
+        hiding = tuple(each for each in seen if not each[1].sees_all)
+        return evolve(by, bases=hiding) if hiding else by
+
+    async def _listed(
+        self, by: Visibility, layers: Sequence[LayerProjects], who: Identity, default: Rules
+    ) -> Visibility:
+        viewers = [await self._viewer(layer.guard, who, default) for layer in layers]
+        if all(seen.sees_all for seen in viewers):
+            return by
+        return await self._made.compute(
+            (by, *viewers),
+            SameObjects(layer.names for layer in layers),
+            lambda: without(by, _hidden(by, layers, viewers)),
+            costly=sum(len(layer.names) for layer in layers) > FEW,
+        )
+
+    async def without_other_indexes(self, by: Visibility) -> Visibility:
+        """Return `by` without the local projects that other indexes have and this one does not
+        have.
+        """
+        names = await self.index.lists.names_elsewhere()
+        if not names:
+            return by
+        return await self._made.compute(
+            ("without", by),
+            SameObjects((names,)),
+            lambda: without(by, names),
+            costly=len(names) > FEW,
+        )
+
+    async def _viewer(self, guard: str | None, who: Identity, default: Rules) -> Visibility:
+        """Return the visibility of the user in another index whose rights apply in addition."""
+        if guard is None or guard == self.index.name:
+            return EVERYTHING
+        cache = self._caches.get(guard)
+        if cache is None:
+            cache = self._caches[guard] = VisibilityCache(self.world)
+        return await cache.of(self.access.rules(guard, default), who)
+
+
+def _hidden(
+    by: Visibility, layers: Sequence[LayerProjects], viewers: Sequence[Visibility]
+) -> frozenset[ProjectName]:
+    """Return the projects that the viewer may read in no layer that has them."""
+    hidden = {
+        summary.name
+        for layer, seen in zip(layers, viewers, strict=True)
+        if not (seen.sees_all or seen == by)
+        for summary in layer.names
+        if not seen.sees(summary.name)
+    }
+    shown = (
+        name
+        for name in hidden
+        if any(
+            seen.sees(name) and layer.names.has(name)
+            for layer, seen in zip(layers, viewers, strict=True)
+        )
+    )
+    return frozenset(hidden.difference(tuple(shown)))
+
+
 @define(eq=False)
 class Lists:
     """One list as each viewer sees it: for unchanged runs of the list, the visible part is
@@ -81,6 +190,15 @@ class Lists:
     _sieves: Recent[Visibility, Sieve] = field(
         factory=lambda: Recent(PEOPLE, CACHED_NAMES), init=False, repr=False
     )
+
+    async def seen(self, names: Summaries, by: Visibility, world: World) -> Summaries:
+        """Return the list as the viewer sees it."""
+        if by.sees_all:
+            return names
+        through = self.sieve(by, names)
+        # a token of many globs has each of them tried on each name
+        at_once = not by.has_patterns and len(names) <= FEW
+        return through(names) if at_once else await world.thinking(through, names)
 
     def sieve(self, by: Visibility, names: Summaries) -> Callable[[Summaries], Summaries]:
         """Return the function that reduces the list, of about so many `names`, to the visible ones;
@@ -106,6 +224,6 @@ def seen(names: Sequence[Summary], by: Visibility) -> Sequence[Summary]:
     """Return the visible projects of a list; the same object if nothing is hidden."""
     if by.sees_all:
         return names
-    if by.within is None:
+    if not by.has_patterns:
         return tuple([summary for summary in names if (summary.name in by.others) != by.usual])
     return tuple([summary for summary in names if by.sees(summary.name)])

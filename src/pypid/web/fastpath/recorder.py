@@ -9,6 +9,7 @@ fields, and the empty line behind them. Sources: RFC 9112, sections 2 to 6.
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from attrs import field, frozen
 
@@ -34,6 +35,10 @@ from pypid.web.http.response_counts import kind_of
 LONGEST = 8192
 """Maximum bytes of a request; twisted.web reads twice as many."""
 MOST_FIELDS = 64
+OF_INDEX = timedelta(seconds=1)
+"""How long a response of a named index is served again. It depends on listings and outages of
+several upstreams. All other changes invalidate it at once.
+"""
 
 _LINE = re.compile(rb"(?:GET|HEAD) /[A-Za-z0-9._~!$&'()*+,;=:@%/-]*(?:\?format=[A-Za-z0-9.+/%-]*)?")
 """Request lines that may be cached. Other queries than this one might contain a secret."""
@@ -194,7 +199,9 @@ class Recorder:
         ):
             return  # it may have been made from older data
         validity = None
-        if dependencies.project is not None:
+        if request.index and dependencies.file is not None:
+            return  # the download log would need the name of the index
+        if dependencies.project is not None and not request.index:
             validity = validity_of(
                 state.app.index, state.glance, dependencies.project, dependencies.permission
             )
@@ -228,6 +235,8 @@ class Recorder:
             response = self._add(client, dependencies, validity, etag)
         now = state.app.world.now()
         ends = [dependencies.until, None if validity is None else validity.until]
+        if request.index:
+            ends.append(now + OF_INDEX)
         old_size = response.size
         response.keep(
             sent,

@@ -14,6 +14,7 @@ from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.errors import PypidError
 from pypid.core.permissions import Rules
 from pypid.flow import World
+from pypid.flow.signals import Signal
 from pypid.index.index import Index
 from pypid.index.store.validity import is_valid
 from pypid.ports import Accounts, Downloads, Glance
@@ -52,6 +53,14 @@ class IdentityGeneration(Protocol):
     def until(self) -> float: ...
 
 
+class IndexSettingsSignal(Protocol):
+    """The part of the named indexes that the fast path uses."""
+
+    @property
+    def changed(self) -> Signal[[]]:
+        """Emitted after the settings of an index have changed."""
+
+
 class CachedApp(Protocol):
     """The app whose responses are cached, as the fast path uses it."""
 
@@ -66,6 +75,9 @@ class CachedApp(Protocol):
 
     @property
     def running(self) -> RunningDownloads: ...
+
+    @property
+    def indexes(self) -> IndexSettingsSignal: ...
 
     @property
     def closed(self) -> PypidError | None:
@@ -139,6 +151,7 @@ class FastPathState:
         self.claimed = self.claims.names
         self.restricted = self.restrictions.current
         self._access_log = access_log
+        app.indexes.changed.connect(self.notice_indexes)
 
     # --- current state ---
 
@@ -181,6 +194,11 @@ class FastPathState:
             self.rights += 1
         self.claimed = self.claims.names
         self.restricted = restricted
+        self.version += 1
+
+    def notice_indexes(self) -> None:
+        """Invalidate responses after a change of the settings of named indexes."""
+        self.rights += 1
         self.version += 1
 
     def still_holds(self, response: CachedResponse) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 from attrs import frozen
 
+from pypid.core.errors import PypidError
 from pypid.web.http.negotiation import qualities
 from pypid.web.http.request import Request
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import header_of, set_head
+from pypid.web.http.small_responses import send_json
+
+T = TypeVar("T")
 
 EVENTS, LINES = "text/event-stream", "application/x-ndjson"
 
@@ -53,3 +57,23 @@ class EventStream:
             )
         else:
             write(self.request, msgspec.json.encode({"event": event, **document}) + b"\n")
+
+
+async def run_streamed(
+    request: Request,
+    run: Callable[[Callable[[str], None] | None], Awaitable[T]],
+    document: Callable[[T], Mapping[str, Any]],
+) -> None:
+    """Answer with the document of the result; a client that wants a stream receives the progress
+    meanwhile.
+    """
+    kind = stream_of(request)
+    if kind is None:
+        return send_json(request, document(await run(None)))
+    stream = EventStream(request, kind)
+    stream.begin()
+    try:
+        result = await run(lambda line: stream.say("progress", {"said": line}))
+    except PypidError as error:
+        return stream.say("error", {"error": True, "message": str(error)})
+    return stream.say("result", document(result))

@@ -27,11 +27,11 @@ def redirect(
 ) -> None:
     """Answer 301 (308 for methods other than GET and HEAD) or 302 (307).
 
-    `location` is a path of this site (``/simple/foo/``), sent relative to the request's, so that a
-    prefix that a proxy removed stays; or an absolute URL, from which user name and password are
-    removed. The request's query is kept if `location` has none. (uv follows a redirect of a POST
-    only to an absolute URL.) If it is not `storable`, no cache may store the response: it holds a
-    signed URL.
+    `location` is a path of the request's index (``/simple/foo/``), sent relative to the request's,
+    so that the name of the index and a prefix that a proxy removed stay; or an absolute URL, from
+    which user name and password are removed. The request's query is kept if `location` has none.
+    (uv follows a redirect of a POST only to an absolute URL.) If it is not `storable`, no cache may
+    store the response: it holds a signed URL.
     """
     plain = request.method in (b"GET", b"HEAD")
     target = (
@@ -77,7 +77,7 @@ def relative(path: str, target: str) -> str:
 
 
 def _path_of(request: Request) -> str:
-    path = bytes(request.uri.partition(b"?")[0]).decode("latin-1")
+    path = bytes(request.path).decode("latin-1")
     return path if path.startswith("/") else urlsplit(path).path or "/"
 
 

@@ -128,6 +128,8 @@ class Request(server.Request):
     """The rule of its route, once that is found; for the metrics."""
     over = False
     """Whether the response is complete, or the client has disconnected."""
+    index = ""
+    """The name of the index that the path begins with; "" for the default index."""
     _streamed: RequestBody | None = None
     _begun = False
     _is_lost = False
@@ -156,6 +158,13 @@ class Request(server.Request):
     def authenticate(self, identity: Identity, session: str | None = None) -> None:
         """Record the client's identity, and the secret of the session that proves it."""
         self.identity, self.session = identity, session or self.session
+
+    def enter_index(self, name: str) -> None:
+        """Remove the name of an index from the beginning of `path` and `postpath`, so that routes
+        match as in the default index. `uri` does not change.
+        """
+        self.index, self.postpath = name, (self.postpath or [])[1:]
+        self.path = b"/" + self.path[1:].partition(b"/")[2]
 
     def keep_form(self, form: Fields) -> None:
         """Record the fields of the form in the body."""

@@ -42,11 +42,11 @@ def send_json(request: Request, document: Any, status: int = 200) -> None:
     send(request, status, "application/json", msgspec.json.encode(document))
 
 
-async def read_json(request: Request, kind: type[T]) -> T:
+async def read_json(request: Request, kind: type[T], *, largest: int = LARGEST) -> T:
     """Return the JSON document in the request; an empty body is an empty object. Raises
     `BadRequest`, `TooLarge`.
     """
-    data = await read_small(request.body, LARGEST)
+    data = await read_small(request.body, largest)
     try:
         return msgspec.json.decode(data or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

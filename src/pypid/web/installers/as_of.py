@@ -15,12 +15,13 @@ from attrs import frozen
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.records.as_of_time import AsOfTime, moment_of, parse_moment, settled
+from pypid.core.visibility import Visibility
 from pypid.web.app.app import App
 from pypid.web.app.as_of_pages import as_of
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.redirects import redirect
-from pypid.web.http.responses import preflight, send_page
+from pypid.web.http.responses import FinishedPage, preflight, send_page
 from pypid.web.installers.files import send_named
 from pypid.web.installers.simple import format_of
 
@@ -49,13 +50,13 @@ async def _of_snapshot(app: App, name: str) -> _Where:
     return _Where(moment_of(snapshot.moment), f"/snapshots/{name}/")
 
 
-@route("GET", AT + NAMES, action=Action.READ)
+@route("GET", AT + NAMES, action=Action.READ, below_index=True)
 async def names_then(ctx: RequestContext, moment: str) -> None:
     """Send the list of projects that had files at a time."""
     await _send_names(ctx, _at(ctx.app, moment))
 
 
-@route("GET", SNAPSHOT + NAMES, action=Action.READ)
+@route("GET", SNAPSHOT + NAMES, action=Action.READ, below_index=True)
 async def names_of_snapshot(ctx: RequestContext, snapshot: str) -> None:
     """Send the list of projects that had files at the time of a snapshot."""
     await _send_names(ctx, await _of_snapshot(ctx.app, snapshot))
@@ -66,13 +67,17 @@ async def _send_names(ctx: RequestContext, where: _Where) -> None:
         return redirect(
             ctx.request, f"{where.path}simple/", permanent=True, restricted=ctx.app.restricted
         )
-    finished, serial = await ctx.app.as_of_pages.names(
-        where.moment.before, format_of(ctx.request), await ctx.visibility()
-    )
+    before, format = where.moment.before, format_of(ctx.request)
+
+    async def pages(by: Visibility) -> tuple[FinishedPage, int]:
+        then = await ctx.visibility_in_bases()
+        return await ctx.app.as_of_pages.names(before, format, by, then)
+
+    finished, serial = await ctx.listed(pages)
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@route("GET", AT + PROJECT, action=Action.READ)
+@route("GET", AT + PROJECT, action=Action.READ, below_index=True)
 async def project_then(ctx: RequestContext, moment: str, project: ProjectName) -> None:
     """Send a project's page as of a time; other spellings of the time or the project are redirected
     to the canonical one.
@@ -80,7 +85,7 @@ async def project_then(ctx: RequestContext, moment: str, project: ProjectName) -
     await _send_project(ctx, _at(ctx.app, moment), project)
 
 
-@route("GET", SNAPSHOT + PROJECT, action=Action.READ)
+@route("GET", SNAPSHOT + PROJECT, action=Action.READ, below_index=True)
 async def project_of_snapshot(ctx: RequestContext, snapshot: str, project: ProjectName) -> None:
     """Send a project's page as of a snapshot."""
     await _send_project(ctx, await _of_snapshot(ctx.app, snapshot), project)
@@ -106,7 +111,7 @@ async def _send_project(ctx: RequestContext, where: _Where, project: ProjectName
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@route("GET", AT + FILE, action=Action.READ)
+@route("GET", AT + FILE, action=Action.READ, below_index=True)
 async def file_then(ctx: RequestContext, moment: str, project: ProjectName, filename: str) -> None:
     """Send a file that existed at a time, or a sidecar of it: pages link here for files that
     upstream has removed since.
@@ -114,7 +119,7 @@ async def file_then(ctx: RequestContext, moment: str, project: ProjectName, file
     await _send_file(ctx, _at(ctx.app, moment), project, filename)
 
 
-@route("GET", SNAPSHOT + FILE, action=Action.READ)
+@route("GET", SNAPSHOT + FILE, action=Action.READ, below_index=True)
 async def file_of_snapshot(
     ctx: RequestContext, snapshot: str, project: ProjectName, filename: str
 ) -> None:
@@ -130,12 +135,12 @@ async def _send_file(
     ctx.request.depends_on(None)  # rarely requested, so the fast path need not cache it
 
 
-@route("OPTIONS", AT + NAMES, action=Action.READ)
-@route("OPTIONS", AT + PROJECT, action=Action.READ)
-@route("OPTIONS", AT + FILE, action=Action.READ)
-@route("OPTIONS", SNAPSHOT + NAMES, action=Action.READ)
-@route("OPTIONS", SNAPSHOT + PROJECT, action=Action.READ)
-@route("OPTIONS", SNAPSHOT + FILE, action=Action.READ)
+@route("OPTIONS", AT + NAMES, action=Action.READ, below_index=True)
+@route("OPTIONS", AT + PROJECT, action=Action.READ, below_index=True)
+@route("OPTIONS", AT + FILE, action=Action.READ, below_index=True)
+@route("OPTIONS", SNAPSHOT + NAMES, action=Action.READ, below_index=True)
+@route("OPTIONS", SNAPSHOT + PROJECT, action=Action.READ, below_index=True)
+@route("OPTIONS", SNAPSHOT + FILE, action=Action.READ, below_index=True)
 async def options(
     ctx: RequestContext,
     moment: str = "",

@@ -21,7 +21,7 @@ PUBLIC = (
 )
 
 
-@route("GET", "/config/ca.pem", action=ANYBODY)
+@route("GET", "/config/ca.pem", action=ANYBODY, below_index=True)
 async def ca(ctx: RequestContext) -> None:
     """Send the self-issued certificates of the chain: what a client has to trust."""
     found = await _roots(ctx.app)
@@ -30,7 +30,7 @@ async def ca(ctx: RequestContext) -> None:
     return send(ctx.request, 200, "application/pem-certificate-chain", found)
 
 
-@route("GET", "/config/<filename>", action=ANYBODY)
+@route("GET", "/config/<filename>", action=ANYBODY, below_index=True)
 async def client_file(ctx: RequestContext, filename: str) -> None:
     """Send pip.conf, .pypirc or uv.toml."""
     write = FILES.get(filename)
@@ -52,7 +52,9 @@ async def place_of(ctx: RequestContext) -> IndexAddress | None:
     if base is None:
         return None
     has_roots = base.startswith("https:") and bool(await _roots(ctx.app))
-    return IndexAddress(base, has_roots, login=not ctx.app.rules.read.everyone)
+    return IndexAddress(
+        base, has_roots, login=not ctx.app.rules.read.everyone, index=ctx.request.index
+    )
 
 
 async def _roots(app: App) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import TimeoutError as TimedOut
 
+from pypid.core.authorization import authorize
 from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError, TooSlow
 from pypid.core.model import Checksum, Digests
 from pypid.core.packaging.collection import (
@@ -30,11 +31,9 @@ from pypid.core.packaging.collection import (
 )
 from pypid.core.packaging.collection_request import FIELDS, JSON, LARGEST, MOST_TEXTS, RequestFields
 from pypid.core.packaging.install_targets import InstallTarget
-from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action, authorize
+from pypid.core.permissions import Action
 from pypid.flow import shielded, start
 from pypid.index.collect import Collector
-from pypid.index.views import UpstreamPermission
 from pypid.ports import Body
 from pypid.web.app.app import App
 from pypid.web.app.audit import listed, note
@@ -64,7 +63,7 @@ class MissingRequirements(msgspec.Struct, frozen=True):
     message: str = MISSING
 
 
-@route("POST", "/requirements.txt", action=Action.COLLECT)
+@route("POST", "/requirements.txt", action=Action.COLLECT, below_index=True)
 async def collect(ctx: RequestContext) -> None:
     """Cache all files that are needed, and report the outcome for each."""
     authorize(ctx.app.rules, ctx.identity, Action.READ)
@@ -162,19 +161,15 @@ async def _answer(ctx: RequestContext, options: CollectOptions) -> None:
 
 
 async def _collected(ctx: RequestContext, options: CollectOptions, tell: Any) -> Collected:
-    def permission_for(name: ProjectName) -> UpstreamPermission:
-        authorize(ctx.app.rules, ctx.identity, Action.READ, name)
-        return ctx.upstream_permission(name)
-
     if not options.requirements.wanted:
         return await _kept(
-            ctx, Collector(ctx.app.index, None, permission_for, tell).collect(options)
+            ctx, Collector(ctx.app.index, None, ctx.permission_to_read, tell).collect(options)
         )
     if ctx.app.resolvers is None:
         raise NeedsExtra("Working out what requirements need", "collect")
     async with ctx.app.resolvers(ctx.app, ctx.identity) as resolver:
         return await _kept(
-            ctx, Collector(ctx.app.index, resolver, permission_for, tell).collect(options)
+            ctx, Collector(ctx.app.index, resolver, ctx.permission_to_read, tell).collect(options)
         )
 
 

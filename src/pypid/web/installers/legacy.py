@@ -37,7 +37,7 @@ NO_HOST = (
 )
 
 
-@route("GET", "/pypi/<project>/json", action=Action.READ)
+@route("GET", "/pypi/<project>/json", action=Action.READ, below_index=True)
 async def project_json(ctx: RequestContext, project: ProjectName) -> None:
     """Send a project, described by its newest release, in legacy JSON (C110)."""
     if ctx.spelling != project:
@@ -47,7 +47,7 @@ async def project_json(ctx: RequestContext, project: ProjectName) -> None:
     return await describe(ctx, project, None)
 
 
-@route("GET", "/pypi/<project>/<version>/json", action=Action.READ)
+@route("GET", "/pypi/<project>/<version>/json", action=Action.READ, below_index=True)
 async def release_json(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Send a release in legacy JSON (C110)."""
     if ctx.spelling != project:
@@ -110,7 +110,7 @@ async def _advisories(
     advisories = ctx.app.advisories
     if not advisories.is_configured or advisories.is_unread:
         return None
-    by = await ctx.visibility()
+    by = await ctx.advisory_visibility()
     return await without_hidden_names(advisories, hits_for(advisories, project, version, by), by)
 
 
@@ -126,7 +126,7 @@ async def _metadata(app: App, file: File, permission: UpstreamPermission) -> byt
         return None
 
 
-@route("GET", "/pypi/", action=Action.READ)
+@route("GET", "/pypi/", action=Action.READ, below_index=True)
 async def pypi(ctx: RequestContext) -> None:
     """Send the classifiers (``?:action=list_classifiers``, C72), or redirect to the list of
     projects.
@@ -157,7 +157,8 @@ async def answer_call(ctx: RequestContext) -> None:
     # the catalog's serial would disclose changes of projects that the viewer cannot see
     if not visibility.sees_all:
         serial = max((summary.serial for summary in names), default=0)
-    projects = await ctx.app.stored_projects.projects(visibility) if method == SEARCH else ()
+    stored = ctx.app.stored_projects.projects
+    projects = await ctx.listed(stored) if method == SEARCH else ()
     # off the reactor thread, and one at a time: a second for 100,000 projects, or for fifty words
     # in as many summaries
     body = await ctx.app.world.thinking(answer, method, parameters, names, serial, projects)

@@ -8,9 +8,10 @@ page listed.
 
 from __future__ import annotations
 
+from functools import partial
+
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
-from pypid.index.views import UpstreamPermission
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import OF_LISTS, ResponseDependencies
@@ -19,23 +20,19 @@ from pypid.web.http.responses import preflight, send_page
 from pypid.web.installers.files import send_named
 from pypid.web.installers.simple import format_of
 
-STORED = UpstreamPermission(local=True)
-"""The permission of requests for stored files: they need no upstream request, so `[access]
-cache_update` does not matter.
-"""
 
-
-@route("GET", "/local/", action=Action.READ)
+@route("GET", "/local/", action=Action.READ, below_index=True)
 async def names(ctx: RequestContext) -> None:
     """Send the list of projects that have stored files."""
     if not ctx.request.path.endswith(b"/"):
         return redirect(ctx.request, "/local/", permanent=True, restricted=ctx.app.restricted)
-    finished, serial = await ctx.app.pages.names(format_of(ctx.request), await ctx.visibility())
+    pages = partial(ctx.app.pages.names, format_of(ctx.request))
+    finished, serial = await ctx.listed(pages)
     ctx.request.depends_on(OF_LISTS)
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@route("GET", "/local/<project>/", action=Action.READ)
+@route("GET", "/local/<project>/", action=Action.READ, below_index=True)
 async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     """Send the stored files of a project; other spellings of its name are redirected to the
     normalised one.
@@ -47,22 +44,23 @@ async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     provenance = ctx.provenance_url
     format = format_of(ctx.request)
     files_url = ctx.url_on_page(format, "../")
+    permission = ctx.stored_permission
     finished, serial = await ctx.app.pages.project(
-        project, format, STORED, files_url=files_url, provenance=provenance
+        project, format, permission, files_url=files_url, provenance=provenance
     )
-    ctx.request.depends_on(ResponseDependencies(project, STORED))
+    ctx.request.depends_on(ResponseDependencies(project, permission))
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@route("GET", "/local/<project>/<filename>", action=Action.READ)
+@route("GET", "/local/<project>/<filename>", action=Action.READ, below_index=True)
 async def file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Send a stored file; with ``.metadata`` or ``.asc`` after its name, that sidecar."""
-    await send_named(ctx, project, filename, STORED)
+    await send_named(ctx, project, filename, ctx.stored_permission)
 
 
-@route("OPTIONS", "/local/", action=Action.READ)
-@route("OPTIONS", "/local/<project>/", action=Action.READ)
-@route("OPTIONS", "/local/<project>/<filename>", action=Action.READ)
+@route("OPTIONS", "/local/", action=Action.READ, below_index=True)
+@route("OPTIONS", "/local/<project>/", action=Action.READ, below_index=True)
+@route("OPTIONS", "/local/<project>/<filename>", action=Action.READ, below_index=True)
 async def options(ctx: RequestContext, project: str = "", filename: str = "") -> None:
     """Answer the preflight request that browsers send before micropip can read (C116)."""
     preflight(ctx.request, restricted=ctx.app.restricted)

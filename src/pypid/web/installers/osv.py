@@ -22,7 +22,8 @@ from pypid.core.advisories.osv_api import (
     token_of,
 )
 from pypid.core.errors import BadRequest, Busy, NoSuchAdvisory
-from pypid.core.permissions import Action, Visibility
+from pypid.core.permissions import Action
+from pypid.core.visibility import Visibility
 from pypid.index.context import Pace
 from pypid.web.app.advisory_view import UNREAD, hits_for, record_for
 from pypid.web.app.request_context import RequestContext
@@ -40,12 +41,12 @@ MOST_COMPARED = 20_000
 T = TypeVar("T")
 
 
-@route("POST", "/osv/v1/query", action=Action.READ)
+@route("POST", "/osv/v1/query", action=Action.READ, below_index=True)
 async def query(ctx: RequestContext) -> None:
     """Return the advisories that affect a version of a package, as OSV records."""
     _check_read(ctx)
     target = target_of(await _read(ctx, OsvQuery, LARGEST_QUERY))
-    by = await ctx.visibility()
+    by = await ctx.advisory_visibility()
     found, records, size = _found(ctx, target, by), list[bytes](), 0
     taken = 0
     for advisory in found[:MOST_FOUND]:
@@ -62,7 +63,7 @@ async def query(ctx: RequestContext) -> None:
     send(ctx.request, 200, "application/json", b"{" + b",".join(fields) + b"}")
 
 
-@route("POST", "/osv/v1/querybatch", action=Action.READ)
+@route("POST", "/osv/v1/querybatch", action=Action.READ, below_index=True)
 async def query_batch(ctx: RequestContext) -> None:
     """Return the ids of the advisories for up to 1000 queries, in their order."""
     _check_read(ctx)
@@ -71,7 +72,7 @@ async def query_batch(ctx: RequestContext) -> None:
         raise BadRequest(f"A batch has at most {MOST_QUERIES} queries: divide it.")
     each, by, pace = (
         [target_of(one) for one in queries],
-        await ctx.visibility(),
+        await ctx.advisory_visibility(),
         Pace(ctx.app.world),
     )
     results: list[dict[str, Any]] = []
@@ -105,10 +106,10 @@ def _result(target: OsvTarget, found: tuple[AdvisorySummary, ...]) -> dict[str, 
     return result
 
 
-@route("GET", "/osv/v1/vulns/<advisory>", action=Action.READ)
+@route("GET", "/osv/v1/vulns/<advisory>", action=Action.READ, below_index=True)
 async def vulnerability(ctx: RequestContext, advisory: str) -> None:
     """Return an advisory as an OSV record."""
-    record = await record_for(ctx.app.advisories, advisory, await ctx.visibility())
+    record = await record_for(ctx.app.advisories, advisory, await ctx.advisory_visibility())
     if record is None:
         raise NoSuchAdvisory(advisory)
     send(ctx.request, 200, "application/json", record)

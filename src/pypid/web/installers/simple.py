@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pypid.core.configuration.choices import NewProjects
 from pypid.core.errors import NotAcceptable
 from pypid.core.packaging.names import ProjectName
@@ -16,17 +18,18 @@ from pypid.web.http.request import Request
 from pypid.web.http.responses import header_of, preflight, send_page
 
 
-@route("GET", "/simple/", action=Action.READ)
+@route("GET", "/simple/", action=Action.READ, below_index=True)
 async def names(ctx: RequestContext) -> None:
     """Send the list of projects."""
     if not ctx.request.path.endswith(b"/"):
         return redirect(ctx.request, "/simple/", permanent=True, restricted=ctx.app.restricted)
-    finished, serial = await ctx.app.pages.names(format_of(ctx.request), await ctx.visibility())
+    pages = partial(ctx.app.pages.names, format_of(ctx.request))
+    finished, serial = await ctx.listed(pages)
     ctx.request.depends_on(OF_LISTS)
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@route("GET", "/simple/<project>/", action=Action.READ)
+@route("GET", "/simple/<project>/", action=Action.READ, below_index=True)
 async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     """Send a project's page; other spellings of its name are redirected to the normalised one."""
     if ctx.spelling != project or not ctx.request.path.endswith(b"/"):
@@ -36,7 +39,7 @@ async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     return await send_project(ctx, project, format_of(ctx.request), "../../packages/")
 
 
-@route("GET", "/simple/<project>/json", action=Action.READ)
+@route("GET", "/simple/<project>/json", action=Action.READ, below_index=True)
 async def project_json(ctx: RequestContext, project: ProjectName) -> None:
     """Send the legacy JSON of the project, which pypicloud also had at this address."""
     from pypid.web.installers.legacy import describe  # here: not needed at startup
@@ -48,7 +51,7 @@ async def project_json(ctx: RequestContext, project: ProjectName) -> None:
     return await describe(ctx, project, None)
 
 
-@route("GET", "/+simple/<project>/", action=Action.READ)
+@route("GET", "/+simple/<project>/", action=Action.READ, below_index=True)
 async def plus_simple(ctx: RequestContext, project: ProjectName) -> None:
     """Send the page that hatch reads before it publishes, below the upload URL (C115): always HTML,
     since hatch reads it with a regular expression.
@@ -56,15 +59,15 @@ async def plus_simple(ctx: RequestContext, project: ProjectName) -> None:
     return await send_project(ctx, project, Format.TEXT_HTML, "../../packages/")
 
 
-@route("GET", "/simple/+simple/<project>/", action=Action.READ)
-@route("GET", "/legacy/+simple/<project>/", action=Action.READ)
+@route("GET", "/simple/+simple/<project>/", action=Action.READ, below_index=True)
+@route("GET", "/legacy/+simple/<project>/", action=Action.READ, below_index=True)
 async def plus_simple_below(ctx: RequestContext, project: ProjectName) -> None:
     """Send the page that hatch reads before it publishes, below the other upload URLs."""
     return await send_project(ctx, project, Format.TEXT_HTML, "../../../packages/")
 
 
-@route("GET", "/legacy/<project>/", action=Action.READ)
-@route("GET", "/legacy/<project>/<version>/", action=Action.READ)
+@route("GET", "/legacy/<project>/", action=Action.READ, below_index=True)
+@route("GET", "/legacy/<project>/<version>/", action=Action.READ, below_index=True)
 async def published(ctx: RequestContext, project: ProjectName, version: str = "") -> None:
     """Redirect to the project's page from the one that hatch names after publishing (``<upload
     URL>/<project>/<version>/``).
@@ -77,11 +80,11 @@ async def published(ctx: RequestContext, project: ProjectName, version: str = ""
     )
 
 
-@route("OPTIONS", "/simple/", action=Action.READ)
-@route("OPTIONS", "/simple/<project>/", action=Action.READ)
-@route("OPTIONS", "/pypi/<project>/json", action=Action.READ)
-@route("OPTIONS", "/pypi/<project>/<version>/json", action=Action.READ)
-@route("OPTIONS", "/packages/<project>/<filename>", action=Action.READ)
+@route("OPTIONS", "/simple/", action=Action.READ, below_index=True)
+@route("OPTIONS", "/simple/<project>/", action=Action.READ, below_index=True)
+@route("OPTIONS", "/pypi/<project>/json", action=Action.READ, below_index=True)
+@route("OPTIONS", "/pypi/<project>/<version>/json", action=Action.READ, below_index=True)
+@route("OPTIONS", "/packages/<project>/<filename>", action=Action.READ, below_index=True)
 async def options(
     ctx: RequestContext,
     project: str = "",

@@ -14,7 +14,8 @@ from pypid.core.errors import BadFilename, BadRequest, UntrustedPublisher
 from pypid.core.model import Upload
 from pypid.core.packaging.names import Distribution, parse_filename
 from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
-from pypid.core.permissions import Action, authorize, may
+from pypid.core.permissions import Action, may
+from pypid.core.publisher_rules import TrustRules
 from pypid.core.trust import publisher_fits
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
@@ -24,6 +25,7 @@ from pypid.metrics.families import UPLOADS
 from pypid.web.app.app import App, user_of
 from pypid.web.app.audit import Details, attempted
 from pypid.web.app.errors import ErrorResponse, send_refusal
+from pypid.web.app.ownership import authorize_write, owning, refuse_taking
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.request import Request
@@ -35,7 +37,7 @@ T = TypeVar("T")
 REGISTERED = "Projects need not be registered here: publish a file, and the project is there.\n"
 
 
-@route("POST", "/legacy/", action=Action.WRITE)
+@route("POST", "/legacy/", action=Action.WRITE, below_index=True)
 async def upload(ctx: RequestContext) -> None:
     """Publish one distribution (200; with the same bytes again: 200, and nothing changes)."""
     taken = await take(ctx)
@@ -176,9 +178,10 @@ async def publish(
     `overwriting`: whether a user who may overwrite does so. Raises `UploadRejected`, `Forbidden`,
     and as `Index.publish`.
     """
-    distribution = distribution_of(form)
+    distribution = distribution_of(form, variants=ctx.app.settings.variants)
     # the guard checked for any project; only now the project is known
-    authorize(ctx.app.rules, ctx.identity, Action.WRITE, distribution.project)
+    await authorize_write(ctx, ctx.app.rules, distribution.project)
+    await refuse_taking(ctx, ctx.app.rules, ctx.app.index, distribution.project)
     upload = await ctx.app.inspections.run(
         ctx.app.world.blocking, _checked, ctx.app, form, distribution, spool
     )
@@ -186,7 +189,12 @@ async def publish(
         ctx.app.rules, ctx.identity, Action.OVERWRITE, distribution.project
     )
     publishing = ctx.app.index.publish(
-        upload, spool.body, user_of(ctx.identity), overwrite=overwrite, early=early
+        upload,
+        spool.body,
+        user_of(ctx.identity),
+        overwrite=overwrite,
+        early=early,
+        own=owning(ctx),
     )
     subject = f"{distribution.project}/{distribution.filename}"
     outcome = await attempted(
@@ -224,24 +232,25 @@ def _checked(app: App, form: UploadFields, distribution: Distribution, spool: Sp
 
 
 def _check_publisher(app: App, distribution: Distribution, provenance: bytes | None) -> None:
-    """Raise `UntrustedPublisher` unless the upload has the publisher that ``[trust] require`` asks
-    for. `provenance` was made from verified attestations.
+    """Raise `UntrustedPublisher` unless the upload has the publishers that ``[trust] require`` and
+    ``require`` of the named index ask for. `provenance` was made from verified attestations.
     """
-    trust = app.index.trust
-    if trust is None or not trust.rules.require:
-        return
-    required = trust.rules.required(distribution.project)
-    if not required:
+    index = app.index
+    trust = index.member("").trust if index.name else index.trust
+    rules = [] if trust is None or not trust.rules.require else [trust.rules]
+    rules += [] if index.settings is None else [TrustRules(index.settings.require)]
+    if not rules:
         return
     found = frozenset[str]() if provenance is None else claimed_publishers(provenance)
-    if publisher_fits(found, required):
-        return
-    reason = (
-        f"its attestations are by {' and '.join(sorted(found))}"
-        if found
-        else "it has no verified attestation"
-    )
-    raise UntrustedPublisher(distribution.filename, reason, " or ".join(required))
+    for required in filter(None, (each.required(distribution.project) for each in rules)):
+        if publisher_fits(found, required):
+            continue
+        reason = (
+            f"its attestations are by {' and '.join(sorted(found))}"
+            if found
+            else "it has no verified attestation"
+        )
+        raise UntrustedPublisher(distribution.filename, reason, " or ".join(required))
 
 
 def _query_action(request: Request) -> str | None:
@@ -249,7 +258,7 @@ def _query_action(request: Request) -> str | None:
     return values[0].decode("latin-1") if values else None
 
 
-@route("GET", "/legacy/", action=Action.READ)
+@route("GET", "/legacy/", action=Action.READ, below_index=True)
 async def wrong_method(ctx: RequestContext) -> None:
     """Refuse a browser, or an installer that was given the upload URL, with advice (C71)."""
     advice = (

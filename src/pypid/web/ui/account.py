@@ -56,7 +56,7 @@ async def _page(
     problems: Sequence[str] = (),
     form: Fields | None = None,
 ) -> None:
-    now = ctx.app.world.now()
+    now, rights = ctx.app.world.now(), ctx.app.index_access
     tokens = leaf_of(lines_of(await _tokens(ctx), now), ctx.request)
     await show(
         ctx,
@@ -65,7 +65,7 @@ async def _page(
         problems=problems,
         said_before=form or Fields(),
         powers=[
-            (word, MEANS[word], may(ctx.app.rules, ctx.identity, action))
+            (word, MEANS[word], rights.may_somewhere(ctx.identity, action, ctx.app.rules))
             for word, action in ACTIONS.items()
         ],
         tokens=tokens,

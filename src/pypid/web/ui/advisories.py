@@ -15,10 +15,10 @@ from pypid.web.ui.pagination import leaf_of
 SEVERITIES = ("low", "medium", "high", "critical")
 
 
-@route("GET", "/advisories", action=Action.READ, page=True)
+@route("GET", "/advisories", action=Action.READ, page=True, below_index=True)
 async def advisories(ctx: RequestContext) -> None:
     """Show the advisories that affect stored files, as far as the user may read their projects."""
-    fields, by = query_fields(ctx.request), await ctx.visibility()
+    fields, by = query_fields(ctx.request), await ctx.advisory_visibility()
     typed = {name: fields.text(name).strip() for name in ("project", "severity")}
     hosted, problems = ctx.app.hosted_advisories, list[str]()
     found = await hosted.visible(by)

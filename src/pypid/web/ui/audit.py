@@ -14,7 +14,7 @@ from pypid.web.ui.pages import show
 
 MOST = 100
 """Number of lines on a page."""
-FILTERS = ("who", "what", "subject")
+FILTERS = ("who", "what", "subject", "index")
 
 
 @route("GET", "/manage/audit", action=Action.ADMIN, page=True)
@@ -37,6 +37,7 @@ async def audit(ctx: RequestContext) -> None:
         who=narrowed.get("who"),
         what=narrowed.get("what"),
         subject=narrowed.get("subject"),
+        index=narrowed.get("index"),
     )
     entries = found[:MOST]
     link = "?" + "".join(f"{name}={quote(value, safe='')}&" for name, value in narrowed.items())

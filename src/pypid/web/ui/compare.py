@@ -81,7 +81,7 @@ class TextLine:
     text: str
 
 
-@route("GET", "/project/<project>/-/compare", action=Action.READ, page=True)
+@route("GET", "/project/<project>/-/compare", action=Action.READ, page=True, below_index=True)
 async def compare(ctx: RequestContext, project: ProjectName) -> None:
     """Show the comparison of two releases; by default of the newest with the one before it."""
     if ctx.spelling != project or ctx.request.path.endswith(b"/"):

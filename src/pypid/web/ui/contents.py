@@ -67,7 +67,13 @@ class ShownMember:
     encoding: str = ""
 
 
-@route("GET", "/project/<project>/-/contents/<filename>", action=Action.READ, page=True)
+@route(
+    "GET",
+    "/project/<project>/-/contents/<filename>",
+    action=Action.READ,
+    page=True,
+    below_index=True,
+)
 async def contents(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Show the members of a file, or one of them."""
     if ctx.spelling != project or ctx.request.path.endswith(b"/"):

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from attrs import frozen
 
 from pypid.core.errors import (
+    IndexExpired,
     LoginRefused,
     NoCsrfToken,
     NoSuchFile,
@@ -26,15 +27,22 @@ from pypid.web.ui.pages import common, environment
 
 @frozen
 class NextStep:
-    """A suggestion on an error page: a link, by its path from the root, or mere text."""
+    """A suggestion on an error page: a link, by its path from the root of the index (with
+    `of_site`: of the site), or plain text.
+    """
 
     words: str
     path: str | None = None
+    of_site: bool = False
 
 
 def page_of(app: App, request: Request, refusal: ErrorResponse, error: BaseException) -> bytes:
     """Return the error page as bytes of HTML."""
-    values = common(RequestContext(app, request, request.identity))
+    is_expired = isinstance(error, IndexExpired)
+    shown_by = app.original or app if is_expired else app
+    values = common(RequestContext(shown_by, request, request.identity))
+    if is_expired:  # no link leads into the index
+        values |= {"root": values["site"], "index": "", "path": ""}
     text = (
         environment()
         .get_template("error.html")
@@ -72,7 +80,7 @@ def _ways(
     if isinstance(error, OtherSite):
         yield NextStep("Reload the page from the address of this index and send the form again.")
     elif refusal.status in (401, 403) and logging_in_helps:
-        yield NextStep("Log in", login_address(request))
+        yield NextStep("Log in", login_address(request), of_site=True)
     elif refusal.status == 403 and who.user is not None:
         yield NextStep(
             f"You are logged in as {who.user}. Ask an administrator for access, or log in as "
@@ -86,6 +94,6 @@ def _ways(
             "in the log."
         )
     if refusal.help is not None:
-        yield NextStep("Read about the cause and the fix", refusal.help)
+        yield NextStep("Read about the cause and the fix", refusal.help, of_site=True)
     if not isinstance(error, Unauthenticated):
         yield NextStep("Go to the home page", "")

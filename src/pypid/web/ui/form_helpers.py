@@ -6,15 +6,24 @@ from pypid.core.errors import (
     BadName,
     BadRequest,
     ChangedElsewhere,
+    Forbidden,
+    IndexExpired,
+    IndexInUse,
+    IndexNotEmpty,
     LastAdmin,
     LoginRefused,
     NameTaken,
     NoSuchGroup,
+    NoSuchIndex,
+    NoSuchStage,
     NoSuchUser,
+    NotAvailable,
     PypidError,
     RegistrationClosed,
+    StageClosed,
     TooManyAttempts,
 )
+from pypid.core.promotion_rules import PromotionRefused
 from pypid.web.app.errors import refusal_of
 from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import Fields
@@ -34,6 +43,21 @@ MISTAKES = (
     TooManyAttempts,
 )
 """Errors for which the form is shown again, with the reason above it."""
+INDEX_MISTAKES = (
+    BadRequest,
+    ChangedElsewhere,
+    Forbidden,
+    IndexExpired,
+    IndexInUse,
+    IndexNotEmpty,
+    NameTaken,
+    NoSuchIndex,
+    NoSuchStage,
+    NotAvailable,
+    PromotionRefused,
+    StageClosed,
+)
+"""The same for the forms of indexes and stages."""
 
 
 def sent(request: Request) -> Fields:
@@ -41,10 +65,12 @@ def sent(request: Request) -> Fields:
     return request.form or Fields()
 
 
-def refused(request: Request, error: PypidError) -> tuple[int, list[str]]:
+def refused(request: Request, error: PypidError | None) -> tuple[int, list[str]]:
     """Return the status and the messages for the page that shows the form again; sets the headers
-    of the error response.
+    of the error response. Without an error: 200, and no message.
     """
+    if error is None:
+        return 200, []
     refusal = refusal_of(error, b"POST")
     if refusal is None:
         raise error

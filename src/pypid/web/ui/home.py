@@ -6,6 +6,7 @@ from pypid.core.errors import ListIncomplete
 from pypid.core.permissions import Action
 from pypid.core.presentation.client_files import FILES
 from pypid.core.presentation.snippets import to_install, to_publish
+from pypid.web.api.indexes import readable_bases
 from pypid.web.api.news import latest, projects
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
@@ -16,7 +17,7 @@ RELEASES, PROJECTS = 10, 6
 """Number of lines of the lists."""
 
 
-@route("GET", "/", action=Action.READ, page=True)
+@route("GET", "/", action=Action.READ, page=True, below_index=True)
 async def home(ctx: RequestContext) -> None:
     """Show new releases and projects, and the commands to connect, for this host and the client's
     user.
@@ -30,9 +31,13 @@ async def home(ctx: RequestContext) -> None:
         )
     except ListIncomplete:
         count, releases, new = None, (), ()
+    app = ctx.app.original or ctx.app
+    named = app.indexes.settings.get(ctx.request.index)
     await show(
         ctx,
         "home.html",
+        named=named,
+        bases=() if named is None else readable_bases(ctx, named),
         projects=count,
         releases=releases,
         new=new,

@@ -11,6 +11,7 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.errors import BadName, PypidError
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
+from pypid.index import Index
 from pypid.web.api.health import condition_of
 from pypid.web.app.app import App
 from pypid.web.app.measures import Disk
@@ -85,7 +86,9 @@ def _machine_parts(app: App) -> Iterator[MachinePart]:
     yield _catalog(app) if report["cache"] else _catalog_away()
     yield _storage(app, is_well=bool(report["storage"]))
     yield _comparison(app)
-    yield _upstream(app)
+    yield _upstream("Upstream", app.index)
+    for name, upstream in app.index.upstreams.items():
+        yield _upstream(f"Upstream {name}", upstream)
 
 
 def _accounts() -> MachinePart:
@@ -185,13 +188,13 @@ def _comparison(app: App) -> MachinePart:
     )
 
 
-def _upstream(app: App) -> MachinePart:
-    breaker = app.index.gate.breaker
-    if app.index.policy.mode is Mode.OFFLINE:
-        return MachinePart("Upstream", "offline", "", "No upstream is contacted ([upstream] mode).")
+def _upstream(name: str, index: Index) -> MachinePart:
+    breaker = index.gate.breaker
+    if index.policy.mode is Mode.OFFLINE:
+        return MachinePart(name, "offline", "", "No upstream is contacted ([upstream] mode).")
     if breaker.error is None:
         return MachinePart(
-            "Upstream",
+            name,
             "OK",
             "good",
             "The last request succeeded, or there was none yet.",
@@ -201,7 +204,7 @@ def _upstream(app: App) -> MachinePart:
         "Check that this machine can reach the upstream index. Stored files are served until "
         "it answers."
     )
-    return MachinePart("Upstream", "unreachable", "bad", f"{breaker.error}{since}", todo)
+    return MachinePart(name, "unreachable", "bad", f"{breaker.error}{since}", todo)
 
 
 def _disks(app: App, disks: dict[str, Disk | None]) -> Iterator[MachinePart]:

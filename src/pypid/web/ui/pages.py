@@ -23,7 +23,7 @@ from pypid.core.accounts.sessions import csrf_token
 from pypid.core.permissions import Action, may
 from pypid.core.simple_api.entries import utc_text
 from pypid.web.app.errors import POLICY
-from pypid.web.app.login_redirect import root_of, see_other
+from pypid.web.app.login_redirect import root_of, see_other, site_root_of
 from pypid.web.app.request_context import RequestContext
 from pypid.web.http.form_fields import query_fields
 from pypid.web.http.headers import Head
@@ -119,8 +119,13 @@ def page_head(request: Request) -> Head:
 
 def common(ctx: RequestContext) -> dict[str, Any]:
     """Return the values that the layout, and so every page, needs."""
+    indexes, stages = _readable_indexes(ctx)
     return {
         "root": root_of(ctx.request),
+        "site": site_root_of(ctx.request),
+        "index": ctx.request.index,
+        "readable_indexes": indexes,
+        "readable_stages": stages,
         "path": path_of(ctx.request),
         "who": ctx.identity,
         "is_admin": ctx.app.closed is None and may(ctx.app.rules, ctx.identity, Action.ADMIN),
@@ -133,6 +138,21 @@ def common(ctx: RequestContext) -> dict[str, Any]:
         "query": query_fields(ctx.request).text("q") if path_of(ctx.request) == "search" else "",
         "now": ctx.app.world.now(),
     }
+
+
+def _readable_indexes(ctx: RequestContext) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the indexes and of the stages that the user may read and that have not
+    expired; "" stands for the default index.
+    """
+    app = ctx.app.original or ctx.app
+    settings = app.indexes.settings
+    if app.closed is not None or not settings:
+        return (), ()
+    default = ("",) if may(app.rules, ctx.identity, Action.READ) else ()
+    now, names = app.world.now(), app.index_access.readable_by(ctx.identity, app.rules)
+    known = [settings[name] for name in names if not settings[name].has_expired(now)]
+    indexes = (each.name for each in known if not each.stage)
+    return (*default, *indexes), tuple(each.name for each in known if each.stage)
 
 
 def go(request: Request, where: str, *, done: str | None = None, **parameters: str) -> None:
@@ -150,8 +170,10 @@ def go(request: Request, where: str, *, done: str | None = None, **parameters: s
 
 
 def path_of(request: Request) -> str:
-    """Return the requested path below the root, without its query: ``project/spam/``."""
-    return bytes(request.uri.partition(b"?")[0]).decode("latin-1").lstrip("/")
+    """Return the requested path below the root of its index, without its query:
+    ``project/spam/``.
+    """
+    return bytes(request.path).decode("latin-1").lstrip("/")
 
 
 def flash_message(request: Request) -> str:

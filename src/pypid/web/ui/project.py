@@ -11,8 +11,10 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
+from pypid.core.accounts.owners import user_of_account
 from pypid.core.advisories.osv import AdvisorySummary
 from pypid.core.errors import NoSuchFile
+from pypid.core.indexes import DEFAULT
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import ANONYMOUS, Action, may
@@ -21,6 +23,7 @@ from pypid.core.presentation.project_view import Age, ReleaseLine, ShownRelease
 from pypid.core.presentation.release_facts import NOTHING, Facts
 from pypid.core.presentation.snippets import Snippet, to_install
 from pypid.index.context import Pace
+from pypid.index.explain import is_known_upstream
 from pypid.index.views import ViewSources
 from pypid.web.app.advisory_view import hits_for, without_hidden_names
 from pypid.web.app.app import App
@@ -40,7 +43,7 @@ STATUS_WORDS = {
 }
 
 
-@route("GET", "/project/<project>/", action=Action.READ, page=True)
+@route("GET", "/project/<project>/", action=Action.READ, page=True, below_index=True)
 async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     """Show a project, by the release that installers would choose."""
     if ctx.spelling != project or not ctx.request.path.endswith(b"/"):
@@ -50,7 +53,7 @@ async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     return await _show(ctx, project, None)
 
 
-@route("GET", "/project/<project>/<version>/", action=Action.READ, page=True)
+@route("GET", "/project/<project>/<version>/", action=Action.READ, page=True, below_index=True)
 async def release_page(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Show one release of a project."""
     if ctx.spelling != project or not ctx.request.path.endswith(b"/"):
@@ -67,7 +70,7 @@ async def _show(ctx: RequestContext, project: ProjectName, version: str | None) 
     permission = ctx.upstream_permission(project)
     seen = await ctx.app.index.seen(project, permission)
     found = await ctx.app.project_page_cache.shown(seen.view, version)
-    values = project_values(ctx, seen)
+    values = await project_values(ctx, seen)
     if found is None:
         if version is not None:
             raise NoSuchFile(f"{project} {version}")
@@ -98,7 +101,7 @@ async def _show(ctx: RequestContext, project: ProjectName, version: str | None) 
 
 async def _advisories(ctx: RequestContext, found: ShownRelease) -> tuple[AdvisorySummary, ...]:
     """Return the advisories that hit the release, as the user may see them."""
-    by, advisories = await ctx.visibility(), ctx.app.advisories
+    by, advisories = await ctx.advisory_visibility(), ctx.app.advisories
     hits = hits_for(advisories, found.name, found.line.version, by)
     return await without_hidden_names(advisories, hits, by)
 
@@ -109,7 +112,7 @@ async def _affected(
     """Return the versions that an advisory affects, as far as the user may see it."""
     if not ctx.app.advisories.knows(name):
         return frozenset()
-    by, pace, found = await ctx.visibility(), Pace(ctx.app.world), set[str]()
+    by, pace, found = await ctx.advisory_visibility(), Pace(ctx.app.world), set[str]()
     for line in lines:
         await pace.keep()
         if hits_for(ctx.app.advisories, name, line.version, by):
@@ -127,17 +130,71 @@ async def _quarantined(ctx: RequestContext, facts: Facts) -> frozenset[ProjectNa
     return await ctx.app.index.quarantined(name for name in wanted if by.sees(name))
 
 
-def project_values(ctx: RequestContext, seen: ViewSources) -> dict[str, Any]:
+def may_manage(ctx: RequestContext, name: ProjectName) -> bool:
+    """Return whether the client may change the rights of a project. Rights apply in all indexes, so
+    the owner in a named index may not change them.
+    """
+    is_default = not ctx.app.rules.index
+    action = Action.MANAGE if is_default else Action.ADMIN
+    return may(ctx.app.rules, ctx.identity, action, name)
+
+
+async def project_values(ctx: RequestContext, seen: ViewSources) -> dict[str, Any]:
     """Return the values that each page about a project needs."""
-    project = seen.view.project
+    project, rules, home = seen.view.project, ctx.app.rules, home_of(ctx, seen)
+    is_ours, is_own = isinstance(seen.ours, Project), home == ctx.app.index.name
+    owner = None if home is None else ctx.rules_in(home).owner_of(project.name)
     return {
         "project": project,
-        "is_ours": isinstance(seen.ours, Project),
+        "owner": "" if owner is None else user_of_account(owner),
+        "is_ours": is_ours,
+        "is_own": is_own,
+        "inherited_from": _inherited_from(ctx, seen),
+        "settings": await _settings(ctx, project.name, home),
+        "settings_index": "" if is_own or home is None else home or DEFAULT,
         "status_words": STATUS_WORDS.get(project.status, ""),
-        "may_settle": may(ctx.app.rules, ctx.identity, Action.WRITE, project.name),
-        "may_rule": may(ctx.app.rules, ctx.identity, Action.ADMIN, project.name),
+        "may_settle": may(rules, ctx.identity, Action.WRITE, project.name),
+        "may_manage": may_manage(ctx, project.name),
         "has_people": ctx.app.registry is not None,
     }
+
+
+def home_of(ctx: RequestContext, seen: ViewSources) -> str | None:
+    """Return the index whose forms change the project: the requested one if it is local there, else
+    the first that has it as a local project; None for an upstream project.
+    """
+    indexes = [each.origin for each in seen.single_views if isinstance(each.ours, Project)]
+    own = ctx.app.index.name
+    return own if own in indexes else next(iter(indexes), None)
+
+
+def _path_in(index: str, name: ProjectName) -> str:
+    """Return the path of the project's page in an index, from the root of the site."""
+    return f"{index}/project/{name}/" if index else f"project/{name}/"
+
+
+async def _settings(ctx: RequestContext, name: ProjectName, home: str | None) -> str:
+    """Return the path of the settings that the user may change; "" if there are none. The status of
+    an upstream project applies in all indexes.
+    """
+    if home is not None:
+        rules = ctx.rules_in(home)
+        may_change = all(
+            may(rules, ctx.identity, action, name) for action in (Action.READ, Action.WRITE)
+        )
+    else:
+        default = ctx.app.original or ctx.app
+        may_change = may(default.rules, ctx.identity, Action.ADMIN, name) and (
+            default is ctx.app or await is_known_upstream(default.index, name)
+        )
+    return f"{_path_in(home or '', name)}-/settings" if may_change else ""
+
+
+def _inherited_from(ctx: RequestContext, seen: ViewSources) -> Sequence[str]:
+    """Return the indexes and upstreams whose files a named index shows, if it inherits any."""
+    name = ctx.app.index.name
+    providers = [leaf.provider for leaf in seen.single_views] if name else []
+    return [] if providers == [name] else providers
 
 
 def _spelled(found: ShownRelease, facts: Facts) -> str:
@@ -175,7 +232,7 @@ async def _plot(app: App, project: Project) -> str:
     return (
         ""
         if app.registry is None
-        else await app.project_page_cache.plot(project.name, app.downloads)
+        else await app.project_page_cache.plot(project.name, app.downloads, app.index.name)
     )
 
 
@@ -192,16 +249,17 @@ def requirement(found: ShownRelease, *, pinned: bool) -> str:
 def _commands(ctx: RequestContext, what: str, *, login: bool) -> tuple[Snippet, ...]:
     """Return the install commands; none if the requested host cannot be trusted."""
     base = ctx.base_url
-    return (
-        () if base is None else to_install(IndexAddress(base, login=login), ctx.identity.user, what)
-    )
+    if base is None:
+        return ()
+    place = IndexAddress(base, login=login, index=ctx.request.index)
+    return to_install(place, ctx.identity.user, what)
 
 
 LINES = 100
 """Number of releases on one page."""
 
 
-@route("GET", "/project/<project>/-/versions", action=Action.READ, page=True)
+@route("GET", "/project/<project>/-/versions", action=Action.READ, page=True, below_index=True)
 async def versions(ctx: RequestContext, project: ProjectName) -> None:
     """Show all releases of a project, the newest first."""
     if ctx.spelling != project or ctx.request.path.endswith(b"/"):
@@ -219,7 +277,7 @@ async def versions(ctx: RequestContext, project: ProjectName) -> None:
     return await show(
         ctx,
         "versions.html",
-        **project_values(ctx, seen),
+        **await project_values(ctx, seen),
         lines=lines,
         affected=await _affected(ctx, project, lines),
         newest=found.newest,

@@ -7,16 +7,20 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from pypid.core.errors import BadRequest, shortened
+from pypid.core.indexes import DEFAULT
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, may
+from pypid.core.promotion_rules import PromotionRefused
+from pypid.web.api.owners import give
+from pypid.web.api.promotions import NewPromotion, promoted, wanted_of
 from pypid.web.app import changes
 from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields
-from pypid.web.http.request import Request
 from pypid.web.ui.flash import say
+from pypid.web.ui.form_helpers import sent
 from pypid.web.ui.pages import go, part
 from pypid.web.ui.settings import ADDRESS, show_settings
 
@@ -33,18 +37,20 @@ BACK, PAGE = "back", "page"
 say(
     yanked="Yanked: installers skip it unless exactly this version is requested.",
     unyanked="The yank was undone.",
+    promoted="The release was promoted.",
     file_deleted="The file was deleted.",
     release_deleted="The release was deleted.",
     project_deleted="All files of the project were deleted. Its name stays local.",
     status_set="The status was set.",
     name_released="The name was released.",
+    owner_changed="The owner was changed.",
 )
 
 
-@route("POST", ADDRESS + "yank", action=Action.WRITE, page=True, form=True)
+@route("POST", ADDRESS + "yank", action=Action.WRITE, page=True, form=True, below_index=True)
 async def yank(ctx: RequestContext, project: ProjectName) -> None:
     """Yank a release or a file."""
-    fields = _fields(ctx.request)
+    fields = sent(ctx.request)
 
     async def yanked() -> Done:
         subject, filenames = await _chosen(ctx.app, project, fields)
@@ -55,10 +61,10 @@ async def yank(ctx: RequestContext, project: ProjectName) -> None:
     await _answer(ctx, project, yanked())
 
 
-@route("POST", ADDRESS + "unyank", action=Action.WRITE, page=True, form=True)
+@route("POST", ADDRESS + "unyank", action=Action.WRITE, page=True, form=True, below_index=True)
 async def unyank(ctx: RequestContext, project: ProjectName) -> None:
     """Unyank a release or a file."""
-    fields = _fields(ctx.request)
+    fields = sent(ctx.request)
 
     async def unyanked() -> Done:
         subject, filenames = await _chosen(ctx.app, project, fields)
@@ -67,10 +73,25 @@ async def unyank(ctx: RequestContext, project: ProjectName) -> None:
     await _answer(ctx, project, unyanked())
 
 
-@route("POST", ADDRESS + "delete", action=Action.DELETE, page=True, form=True)
+@route("POST", ADDRESS + "promote", action=Action.WRITE, page=True, form=True, below_index=True)
+async def promote(ctx: RequestContext, project: ProjectName) -> None:
+    """Promote a release to another index."""
+    fields = sent(ctx.request)
+
+    async def done() -> Done:
+        _, version = _meant(fields, RELEASE)
+        source, target = ctx.app.index.name or DEFAULT, fields.text("target")
+        wish = NewPromotion(source, [f"{project}=={version}"], move=bool(fields.text("move")))
+        await promoted(ctx, wish, *await wanted_of(ctx, wish, target))
+        return await ctx.app.index.context.known(project), "promoted"
+
+    await _answer(ctx, project, done())
+
+
+@route("POST", ADDRESS + "delete", action=Action.DELETE, page=True, form=True, below_index=True)
 async def delete(ctx: RequestContext, project: ProjectName) -> None:
     """Delete a file, a release, or all files of the project, whose name was typed."""
-    fields = _fields(ctx.request)
+    fields = sent(ctx.request)
 
     async def deleted() -> Done:
         kind, subject = _meant(fields, FILE, RELEASE, PROJECT)
@@ -89,10 +110,10 @@ async def delete(ctx: RequestContext, project: ProjectName) -> None:
     await _answer(ctx, project, deleted())
 
 
-@route("POST", ADDRESS + "status", action=Action.ADMIN, page=True, form=True)
+@route("POST", ADDRESS + "status", action=Action.ADMIN, page=True, form=True, below_index=True)
 async def set_status(ctx: RequestContext, project: ProjectName) -> None:
     """Set the status of the project."""
-    fields = _fields(ctx.request)
+    fields = sent(ctx.request)
 
     async def changed() -> Done:
         try:
@@ -108,10 +129,12 @@ async def set_status(ctx: RequestContext, project: ProjectName) -> None:
     await _answer(ctx, project, changed())
 
 
-@route("POST", ADDRESS + "release-name", action=Action.ADMIN, page=True, form=True)
+@route(
+    "POST", ADDRESS + "release-name", action=Action.ADMIN, page=True, form=True, below_index=True
+)
 async def release_name(ctx: RequestContext, project: ProjectName) -> None:
     """Release the name of an empty project."""
-    fields = _fields(ctx.request)
+    fields = sent(ctx.request)
 
     async def given_back() -> Done:
         _confirm(fields, project, project)
@@ -121,8 +144,17 @@ async def release_name(ctx: RequestContext, project: ProjectName) -> None:
     await _answer(ctx, project, given_back())
 
 
-def _fields(request: Request) -> Fields:
-    return request.form or Fields()
+@route("POST", ADDRESS + "owner", action=Action.ADMIN, page=True, form=True, below_index=True)
+async def set_owner(ctx: RequestContext, project: ProjectName) -> None:
+    """Make a user the owner of the project in this index; without a name, remove its owner."""
+    fields = sent(ctx.request)
+
+    async def changed() -> Done:
+        known = await ctx.app.index.context.known(project)
+        await give(ctx, project, fields.text("user").strip() or None)
+        return known, "owner-changed"
+
+    await _answer(ctx, project, changed())
 
 
 def _meant(fields: Fields, *kinds: str) -> tuple[str, str]:
@@ -161,14 +193,14 @@ async def _answer(ctx: RequestContext, name: ProjectName, doing: Awaitable[Done]
     """Carry out the change and redirect to the page of the form, or show the form again with the
     error.
     """
-    fields = _fields(ctx.request)
+    fields = sent(ctx.request)
     back, page = fields.text(BACK) or None, fields.text(PAGE)
     sees_settings = all(
         may(ctx.app.rules, ctx.identity, right, name) for right in (Action.WRITE, Action.READ)
     )
     try:
         project, done = await doing
-    except BadRequest as error:
+    except (BadRequest, PromotionRefused) as error:
         if not sees_settings:
             raise
         return await show_settings(ctx, name, back, page, error=error, sent=fields)

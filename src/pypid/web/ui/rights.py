@@ -5,21 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from pypid.core.accounts.rights import NAMED, Right, Whom
-from pypid.core.errors import BadRequest, PypidError
+from pypid.core.accounts.rights import NAMED, Right, Whom, project_pattern
+from pypid.core.errors import BadName, BadRequest, PypidError
+from pypid.core.packaging.globs import ProjectPattern, is_glob
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Principals, together
-from pypid.web.api.rights import effective, granted, listed, rights_now, whole, whom_of, withdrawn
+from pypid.web.api.owners import give, owner_document
+from pypid.web.api.rights import (
+    effective,
+    glob_of,
+    granted,
+    listed,
+    rights_now,
+    whole,
+    whom_of,
+    withdrawn,
+)
 from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields, query_fields
 from pypid.web.ui.flash import say
 from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
-from pypid.web.ui.pages import go, show
+from pypid.web.ui.pages import go, part, show
 from pypid.web.ui.pagination import leaf_of
 
 PROJECT = "/project/<project>/-/rights"
+GLOB = "/manage/rights/<glob>"
 LINES = 200
 """Number of rights on one page of all."""
 MOST = 500
@@ -33,7 +45,11 @@ DEFAULTS = {
     "collect": "Collect files for requirements",
 }
 
-say(right_given="The right was granted.", right_taken="The right was removed.")
+say(
+    right_given="The right was granted.",
+    right_taken="The right was removed.",
+    owner_set="The owner was changed.",
+)
 
 
 @route("GET", "/manage/rights", action=Action.ADMIN, page=True)
@@ -41,7 +57,15 @@ async def rights(ctx: RequestContext) -> None:
     """Show the defaults, and all rights on single projects."""
     if await has_no_accounts(ctx):
         return
-    found, wanted = await listed(ctx.app), query_fields(ctx.request).text("q").strip()
+    form = query_fields(ctx.request)
+    named, problems = form.text("project").strip(), []
+    if named:
+        try:
+            go(ctx.request, _page_of(project_pattern(named)))
+            return
+        except (BadName, ValueError) as error:
+            problems = [f"This is neither a project nor a glob: {error}"]
+    found, wanted = await listed(ctx.app), form.text("q").strip()
     folded = wanted.casefold()
     matching = [
         right
@@ -59,22 +83,36 @@ async def rights(ctx: RequestContext) -> None:
     await show(
         ctx,
         "rights.html",
+        status=400 if problems else 200,
+        problems=problems,
+        named=named,
         defaults=[(words, key, in_words(everybody[key])) for key, words in DEFAULTS.items()],
         rights=leaf_of(matching, ctx.request, "q", most=LINES),
         wanted=wanted,
     )
 
 
-@route("GET", PROJECT, action=Action.ADMIN, page=True)
+@route("GET", PROJECT, action=Action.MANAGE, page=True)
 async def project(ctx: RequestContext, project: ProjectName) -> None:
-    """Show the rights of one project."""
+    """Show the rights of one project, and its owner."""
     if not await has_no_accounts(ctx):
         await _one(ctx, project)
 
 
+@route("GET", GLOB, action=Action.ADMIN, page=True)
+async def glob_rights(ctx: RequestContext, glob: str) -> None:
+    """Show the rights on a glob of projects."""
+    if not await has_no_accounts(ctx):
+        await _one(ctx, glob_of(glob))
+
+
+def _page_of(name: ProjectPattern) -> str:
+    return f"manage/rights/{part(name)}" if is_glob(name) else f"project/{name}/-/rights"
+
+
 async def _one(
     ctx: RequestContext,
-    name: ProjectName,
+    name: ProjectPattern,
     *,
     status: int = 200,
     problems: Sequence[str] = (),
@@ -82,7 +120,7 @@ async def _one(
     form: Fields | None = None,
 ) -> None:
     found = await rights_now(ctx.app)
-    read, write = effective(ctx.app, name, found)
+    read, write = await effective(ctx.app, name, found)
     await show(
         ctx,
         "project_rights.html",
@@ -90,14 +128,17 @@ async def _one(
         problems=problems,
         warnings=warnings,
         project=name,
-        is_there=await _is_there(ctx, name),
-        rights=whole(ctx.app, name, found),
+        page=_page_of(name),
+        is_glob=is_glob(name),
+        is_there=not is_glob(name) and await _is_there(ctx, ProjectName(name)),
+        rights=await whole(ctx.app, name, found),
         readers=in_words(together((read, write))),
         writers=in_words(write),
         default_readers=in_words(together((ctx.app.rules.read, ctx.app.rules.write))),
         default_writers=in_words(ctx.app.rules.write),
         said_before=form or Fields(),
-        known=list(islice(await _names(ctx.app), MOST)),
+        known=list(islice(await _names(ctx.app), MOST)) if ctx.identity.admin else [],
+        owner=None if is_glob(name) else await owner_document(ctx.app, ProjectName(name)),
     )
 
 
@@ -120,9 +161,19 @@ async def _names(app: App) -> Sequence[str]:
     return sorted(groups | users)
 
 
-@route("POST", PROJECT, action=Action.ADMIN, page=True, form=True)
+@route("POST", PROJECT, action=Action.MANAGE, page=True, form=True)
 async def change(ctx: RequestContext, project: ProjectName) -> None:
     """Grant a right, or remove one (``do=withdraw``); warnings are shown at once."""
+    await _change(ctx, project)
+
+
+@route("POST", GLOB, action=Action.ADMIN, page=True, form=True)
+async def change_on_glob(ctx: RequestContext, glob: str) -> None:
+    """Grant or remove a right on a glob of projects, as for one project."""
+    await _change(ctx, glob_of(glob))
+
+
+async def _change(ctx: RequestContext, project: ProjectPattern) -> None:
     form = sent(ctx.request)
     withdraws = form.text("do") == "withdraw"
     try:
@@ -139,14 +190,25 @@ async def change(ctx: RequestContext, project: ProjectName) -> None:
         return await _one(ctx, project, status=status, problems=problems, form=form)
     if after.get("warnings"):
         return await _one(ctx, project, warnings=after["warnings"])
-    return go(
-        ctx.request,
-        f"project/{project}/-/rights",
-        done="right-taken" if withdraws else "right-given",
-    )
+    done = "right-taken" if withdraws else "right-given"
+    return go(ctx.request, _page_of(project), done=done)
 
 
-async def _demand_confirmed(app: App, right: tuple[ProjectName, Whom, str], form: Fields) -> None:
+@route("POST", PROJECT + "/owner", action=Action.ADMIN, page=True, form=True)
+async def set_owner(ctx: RequestContext, project: ProjectName) -> None:
+    """Make a user the owner of the project; without a name, remove its owner."""
+    form = sent(ctx.request)
+    try:
+        await give(ctx, project, form.text("user").strip() or None)
+    except MISTAKES as error:
+        status, problems = refused(ctx.request, error)
+        return await _one(ctx, project, status=status, problems=problems, form=form)
+    return go(ctx.request, f"project/{project}/-/rights", done="owner-set")
+
+
+async def _demand_confirmed(
+    app: App, right: tuple[ProjectPattern, Whom, str], form: Fields
+) -> None:
     """Raise `BadRequest` if this would remove the last right and the form did not say so.
 
     Another administrator may have removed the others since the form was loaded.

@@ -19,7 +19,7 @@ PYTHONS = tuple(f"3.{minor}" for minor in range(15, 7, -1))
 NONE = Results((), 0, 1, 1, 0)
 
 
-@route("GET", "/search", action=Action.READ, page=True)
+@route("GET", "/search", action=Action.READ, page=True, below_index=True)
 async def search(ctx: RequestContext) -> None:
     """Show the search form and its results."""
     fields = query_fields(ctx.request)

@@ -5,18 +5,23 @@ name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from attrs import frozen
 
-from pypid.core.errors import NoSuchFile, PypidError
+from pypid.core.authorization import authorize
+from pypid.core.errors import NoSuchFile, PeopleUnknown, PypidError
 from pypid.core.model import File, Project, Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import Release, release_of, releases
-from pypid.core.permissions import Action, authorize, may
+from pypid.core.permissions import Action, may
 from pypid.index.explain import is_known_upstream, known_project
 from pypid.index.local.manage import LONGEST_REASON
+from pypid.web.api.owners import OwnerDocument, owner_document
+from pypid.web.api.promotions import targets_of
+from pypid.web.app.app import App
 from pypid.web.app.errors import refusal_of
 from pypid.web.app.page_cache import FEW_FILES
 from pypid.web.app.request_context import RequestContext
@@ -25,6 +30,7 @@ from pypid.web.http.form_fields import Fields
 from pypid.web.http.query import parameters
 from pypid.web.http.redirects import redirect
 from pypid.web.ui.pages import show
+from pypid.web.ui.project import may_manage
 
 LINES = 100
 """Number of releases, or files of one release, on a page."""
@@ -80,7 +86,7 @@ class ProjectSettings:
     pages: int
 
 
-@route("GET", ADDRESS + "settings", action=Action.WRITE, page=True)
+@route("GET", ADDRESS + "settings", action=Action.WRITE, page=True, below_index=True)
 async def settings(ctx: RequestContext, project: ProjectName) -> None:
     """Show what the user can change of a local project, or the status of an upstream project."""
     if ctx.spelling != project or ctx.request.path.endswith(b"/"):
@@ -137,8 +143,22 @@ async def show_settings(
         **values,
         project=known,
         listed=listed,
+        targets=targets_of(ctx, name),
         may_delete=may(ctx.app.rules, ctx.identity, Action.DELETE, name),
+        may_manage=may_manage(ctx, name),
+        owner=await _owner(ctx.app, name),
     )
+
+
+async def _owner(app: App, name: ProjectName) -> OwnerDocument | None:
+    """Return the owner of the project in a named index; None in the default index, whose page of
+    rights has its owner, and while owners are not known.
+    """
+    if app.original is None or app.registry is None:
+        return None
+    with suppress(PeopleUnknown):
+        return await owner_document(app, name)
+    return None
 
 
 def listing(project: Project, version: str | None, page: str) -> ProjectSettings:

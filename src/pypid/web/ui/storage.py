@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from attrs import field, frozen
 
 from pypid.core.errors import CatalogDown, PypidError
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action
 from pypid.index.local.adoption import Adopted, Result
 from pypid.index.local.storage_check import Finding
@@ -125,6 +125,7 @@ async def _page(
         failure=failure,
         counting=(usage.done, usage.of) if usage.is_counting else None,
         leaf=leaf,
+        homes=await _homes(ctx.app, leaf.lines),
         place=ctx.app.settings.place,
         disk=await measures.disk("storage"),
         state_disk=await measures.disk("state"),
@@ -136,11 +137,28 @@ async def _page(
     )
 
 
+async def _homes(app: App, uses: Sequence[ProjectUse]) -> Mapping[ProjectName, str]:
+    """Return the index of each project that is in a named index, and not in the default one."""
+    if not app.indexes.settings or not uses:
+        return {}
+    default, by_index = await app.measures.usage.current(), await app.measures.used_by_index()
+    names = {use.name for use in uses}
+    return await app.world.thinking(_homes_of, names, default or Used(), by_index)
+
+
+def _homes_of(
+    names: Set[ProjectName], default: Used, by_index: Mapping[str, Used]
+) -> Mapping[ProjectName, str]:
+    left = names - {use.name for use in default.by_size}
+    found = ((use.name, index) for index, used in by_index.items() for use in used.by_size)
+    return {name: index for name, index in found if name in left}
+
+
 async def used_of(app: App) -> tuple[Used | None, str]:
     """Return the usage of all projects, and why it is unknown: administrators can open the page
     also while the catalog is unreachable.
     """
     try:
-        return await app.measures.usage.current(), ""
+        return await app.measures.used(), ""
     except CatalogDown as error:
         return None, str(error)

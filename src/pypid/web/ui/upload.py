@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypedDict
 
-from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.globs import ProjectPattern
 from pypid.core.permissions import Action, Identity, Rules, may
 from pypid.core.presentation.snippets import to_publish
 from pypid.web.app.errors import error_format, refusal_of
@@ -44,13 +44,13 @@ class FormTaken(TypedDict):
     problems: list[str]
 
 
-@route("GET", "/upload", action=Action.WRITE, page=True)
+@route("GET", "/upload", action=Action.WRITE, page=True, below_index=True)
 async def form(ctx: RequestContext) -> None:
     """Show the upload form."""
     await _show(ctx, MultiUpload())
 
 
-@route("POST", "/upload", action=Action.WRITE, page=True, multipart=True)
+@route("POST", "/upload", action=Action.WRITE, page=True, multipart=True, below_index=True)
 async def upload(ctx: RequestContext) -> None:
     """Publish the files of the form; answers with the result of each, as a page, or as JSON for
     clients that accept it.
@@ -107,9 +107,9 @@ def _problems(result: MultiUpload) -> list[str]:
     return []
 
 
-async def _only_these(ctx: RequestContext) -> Sequence[ProjectName] | None:
-    """Return the projects that the client may publish; None if it may publish any, or if they
-    cannot be listed.
+async def _only_these(ctx: RequestContext) -> Sequence[ProjectPattern] | None:
+    """Return the projects and globs that the client may publish; None if it may publish any, or if
+    they cannot be listed.
     """
     rules = ctx.app.rules
     if (ctx.identity.scope is not None) or ctx.identity.admin or rules.write.include(ctx.identity):
@@ -118,5 +118,14 @@ async def _only_these(ctx: RequestContext) -> Sequence[ProjectName] | None:
     return await ctx.app.world.thinking(named) if len(rules.projects) > MANY else named()
 
 
-def _named(rules: Rules, who: Identity) -> Sequence[ProjectName]:
-    return sorted(name for name in rules.projects if may(rules, who, Action.WRITE, name))
+def _named(rules: Rules, who: Identity) -> Sequence[ProjectPattern]:
+    globs = rules.projects.globs.values.items()
+    if not rules.admitted_writers.include(who):
+        return []
+    names = rules.projects.names.keys() | rules.owned_by(who)
+    return sorted(
+        [
+            *(name for name in names if may(rules, who, Action.WRITE, name)),
+            *(glob for glob, own in globs if own.write.include(who)),
+        ]
+    )

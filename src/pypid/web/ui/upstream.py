@@ -16,12 +16,14 @@ from pypid.core.configuration.value_kinds import (
     parse_duration,
     wait_text,
 )
-from pypid.core.errors import BadRequest, PypidError, StorageDown
+from pypid.core.errors import BadRequest, CatalogDown, PypidError, StorageDown
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
 from pypid.index.progress import Tell
 from pypid.index.usage import ProjectUse
 from pypid.web.api.cache import Purge, purged
+from pypid.web.api.machine_documents import NamedUpstreamDocument
+from pypid.web.api.upstream import named_upstreams
 from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
@@ -152,6 +154,9 @@ async def _page(
         offline=policy.mode is Mode.OFFLINE,
         indexes=ctx.app.settings.indexes,
         outage=ctx.app.index.gate.breaker,
+        named=await _named(ctx.app),
+        order=ctx.app.index.choice.names,
+        most=MOST_GLOBS,
         ttl=duration_text(ctx.app.index.ttl),
         cooldown=wait_text(policy.cooldown.wait),
         cools=bool(policy.cooldown.wait or policy.cooldown.exceptions),
@@ -166,6 +171,14 @@ async def _page(
         snapshots=await _snapshots(ctx.app),
         word=ALL,
     )
+
+
+async def _named(app: App) -> Sequence[NamedUpstreamDocument]:
+    """Return the further upstreams; none while the catalog cannot be read."""
+    try:
+        return await named_upstreams(app)
+    except CatalogDown:
+        return ()
 
 
 def _rules(app: App) -> list[UpstreamRule]:

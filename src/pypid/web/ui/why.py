@@ -10,7 +10,7 @@ from pypid.core.model import Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.presentation.explanation import FileWhy
-from pypid.web.api.why import found_of
+from pypid.web.api.why import breaker_of, found_of
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.redirects import redirect
@@ -18,7 +18,7 @@ from pypid.web.ui.pages import show
 from pypid.web.ui.pagination import ListSlice, leaf_of
 
 
-@route("GET", "/project/<project>/-/why", action=Action.WRITE, page=True)
+@route("GET", "/project/<project>/-/why", action=Action.WRITE, page=True, below_index=True)
 async def why(ctx: RequestContext, project: ProjectName) -> None:
     """Show the status of the name, the last upstream listing, and each hidden file."""
     if ctx.spelling != project or ctx.request.path.endswith(b"/"):
@@ -35,7 +35,7 @@ async def why(ctx: RequestContext, project: ProjectName) -> None:
         project=project,
         found=found,
         ours=found.ours if isinstance(found.ours, Project) else None,
-        outage=ctx.app.index.gate.breaker,
+        outage=breaker_of(ctx.app, found),
         leaf=leaf,
         visible={
             "ours": visible[True, False],

@@ -45,9 +45,33 @@
     look();
   }
 
+  /* The list of indexes: a filter where it is long; Escape and a click elsewhere close it. */
+  function switches(details) {
+    var lines = Array.from(details.querySelectorAll("li")), box = details.querySelector("div");
+    if (lines.length > 10) {
+      var input = made("input", { type: "search", "aria-label": "Filter indexes", placeholder: "Filter", autocomplete: "off", autocapitalize: "off", spellcheck: "false" });
+      input.addEventListener("input", function () {
+        var word = input.value.trim().toLowerCase();
+        lines.forEach(function (line) { line.hidden = line.textContent.toLowerCase().indexOf(word) < 0; });
+        box.querySelectorAll("p").forEach(function (title) { title.hidden = !title.nextElementSibling.querySelector("li:not([hidden])"); });
+      });
+      input.addEventListener("keydown", function (event) {
+        var first = lines.find(function (line) { return !line.hidden; });
+        if (event.key === "Enter" && input.value.trim() && first) first.querySelector("a").click();
+      });
+      box.prepend(input);
+      details.addEventListener("toggle", function () { if (details.open) input.focus(); });
+    }
+    details.addEventListener("keydown", function (event) {
+      if (event.key === "Escape") { details.open = false; details.querySelector("summary").focus(); }
+    });
+    document.addEventListener("click", function (event) { if (!details.contains(event.target)) details.open = false; });
+  }
+
   window.pypid = { root: root, made: made, headers: headers };
   document.querySelectorAll("[data-copy]").forEach(copies);
   document.querySelectorAll("[data-confirm]").forEach(confirms);
+  document.querySelectorAll("details.indexes").forEach(switches);
   var problems = document.getElementById("problems");
   if (problems) problems.focus();
 })();

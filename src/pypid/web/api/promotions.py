@@ -1,0 +1,436 @@
+"""The JSON API of promotions between indexes, and of the approvals that gates require, below
+``/api/indexes/<index>/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Annotated, TypedDict
+
+import msgspec
+from attrs import evolve
+
+from pypid.core.authorization import authorize
+from pypid.core.errors import (
+    BadRequest,
+    Busy,
+    IndexExpired,
+    NameUsedUpstream,
+    NoSuchFile,
+    NoSuchIndex,
+    NoSuchProject,
+    NotAvailable,
+    StageClosed,
+)
+from pypid.core.indexes import DEFAULT
+from pypid.core.model import StoredFile
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import Action, may
+from pypid.core.promotion_rules import PromotionRefused
+from pypid.core.records.promotions import PromotionDocument
+from pypid.core.simple_api.entries import utc_text
+from pypid.index.local.manage import files_of_release
+from pypid.index.progress import Tell
+from pypid.index.promotion_checks import IndexPart, Wanted, check_promotion
+from pypid.index.promotions import Promotions, remove_from_source
+from pypid.web.app.app import user_of
+from pypid.web.app.audit import Details, listed, recorded
+from pypid.web.app.descriptions import Described, Moment
+from pypid.web.app.ownership import authorize_write, own_promoted, refuse_taking
+from pypid.web.app.request_context import RequestContext
+from pypid.web.app.route import SOMEBODY, route
+from pypid.web.http.event_stream import run_streamed
+from pypid.web.http.query import Parameter, names, number, parameters
+from pypid.web.http.small_responses import read_json, send_json
+
+MOST_RELEASES = 1000
+MOST_LISTED = 100
+"""Largest number of promotions in one answer."""
+LIMIT = (
+    Parameter(
+        "limit", "Maximum number of promotions.", {"type": "integer", "maximum": MOST_LISTED}
+    ),
+)
+Releases = Annotated[list[str], msgspec.Meta(min_length=1, max_length=MOST_RELEASES)]
+
+
+class NewPromotion(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a promotion: the index that has the releases, each as ``NAME==VERSION``. `move`:
+    delete the files there afterwards.
+    """
+
+    source: str
+    releases: Releases
+    dry_run: bool = False
+    move: bool = False
+
+
+class PromotionResult(TypedDict):
+    """What a promotion did, or would do: the file names by project. `id` is empty if there was
+    nothing to promote, and for a dry run.
+    """
+
+    id: str
+    source: str
+    target: str
+    files: dict[str, list[str]]
+
+
+class NewApproval(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of an approval of releases of the index `source`. `token`: for administrators, who
+    may approve instead of the token of this name.
+    """
+
+    source: str
+    releases: Releases
+    token: str = ""
+
+
+class ApprovalResult(TypedDict):
+    """Which releases are approved now, and by which token of which user."""
+
+    source: str
+    target: str
+    releases: list[str]
+    user: str
+    token: str
+
+
+class PromotionShape(TypedDict):
+    """A promotion: its releases that the user may publish. `source` is empty if the user may not
+    read that index. `state` is ``done``, or ``under way`` while its files are being listed, or
+    after a crash until they are.
+    """
+
+    id: str
+    source: str
+    target: str
+    when: Moment
+    by: str
+    state: str
+    releases: list[str]
+
+
+class PromotionList(TypedDict):
+    """The newest promotions, the newest first."""
+
+    promotions: list[PromotionShape]
+
+
+@route(
+    "GET",
+    "/api/promotions",
+    action=SOMEBODY,
+    describe=Described(PromotionList, asks=LIMIT, refuses=(BadRequest, NotAvailable)),
+)
+async def all_promotions(ctx: RequestContext) -> None:
+    """List the newest promotions into any index of projects that the user may publish there."""
+    document: PromotionList = {"promotions": await newest_promotions(ctx, None, _limit(ctx))}
+    send_json(ctx.request, document)
+
+
+@route(
+    "GET",
+    "/api/indexes/<index>/promotions",
+    action=SOMEBODY,
+    describe=Described(PromotionList, asks=LIMIT, refuses=(BadRequest, NoSuchIndex, NotAvailable)),
+)
+async def promotions(ctx: RequestContext, index: str) -> None:
+    """List the newest promotions into this index (``default``: the index at the root) of projects
+    that the user may publish there.
+    """
+    most, known = _limit(ctx), _promotions(ctx)
+    if known.log.part_of(index) is None or not may(ctx.rules_in(index), ctx.identity, Action.READ):
+        raise NoSuchIndex(index)
+    document: PromotionList = {"promotions": await newest_promotions(ctx, index, most)}
+    send_json(ctx.request, document)
+
+
+def _may(ctx: RequestContext, index: str, action: Action, project: ProjectName) -> bool:
+    """Return whether the user has the right in this index; in an index that was deleted only
+    administrators have rights.
+    """
+    rules = ctx.rules_in(index)
+    if _promotions(ctx).log.part_of(index) is None:
+        return may(rules, ctx.identity, Action.ADMIN)
+    return may(rules, ctx.identity, action, project)
+
+
+def _limit(ctx: RequestContext) -> int:
+    wanted = parameters(ctx.request, *names(LIMIT))
+    return number(wanted, "limit", 1, MOST_LISTED) or 20
+
+
+async def newest_promotions(
+    ctx: RequestContext, index: str | None, most: int
+) -> list[PromotionShape]:
+    """Return the newest promotions into the index (None: into any index) that the user may see, the
+    newest first. Raises `NotAvailable`, `StorageDown`.
+    """
+    known, found = _promotions(ctx), list[PromotionShape]()
+    begun = await known.log.begun_ids()
+    async with aclosing(known.newest(index)) as newest:
+        async for promotion in newest:
+            shape = _shape(ctx, promotion, is_done=promotion.id not in begun)
+            found += [shape] if shape["releases"] else []
+            if len(found) == most:
+                break
+    return found
+
+
+def _shape(ctx: RequestContext, promotion: PromotionDocument, *, is_done: bool) -> PromotionShape:
+    projects = {ProjectName(each.project) for each in promotion.files}
+    shown = {name for name in projects if _may(ctx, promotion.target, Action.WRITE, name)}
+    releases = {f"{each.project}=={each.file.version}": each.project for each in promotion.files}
+    is_readable = all(_may(ctx, promotion.source, Action.READ, name) for name in shown)
+    return {
+        "id": promotion.id,
+        "source": promotion.source if is_readable else "",
+        "target": promotion.target,
+        "when": utc_text(promotion.created),
+        "by": promotion.by,
+        "state": "done" if is_done else "under way",
+        "releases": [release for release, project in releases.items() if project in shown],
+    }
+
+
+@route(
+    "POST",
+    "/api/indexes/<index>/promotions",
+    action=SOMEBODY,
+    describe=Described(
+        PromotionResult,
+        takes=NewPromotion,
+        refuses=(
+            BadRequest,
+            Busy,
+            IndexExpired,
+            NameUsedUpstream,
+            NoSuchFile,
+            NoSuchIndex,
+            NoSuchProject,
+            NotAvailable,
+            PromotionRefused,
+            StageClosed,
+        ),
+    ),
+)
+async def promote(ctx: RequestContext, index: str) -> None:
+    """List releases of another index in this one (``default``: the index at the root), all of
+    them or none. Needs the right to read them there, and to publish them here; with ``move``, to
+    delete them there.
+    """
+    wish = await read_json(ctx.request, NewPromotion)
+    source, target, wanted = await wanted_of(ctx, wish, index)
+    await run_streamed(
+        ctx.request,
+        lambda tell: promoted(ctx, wish, source, target, wanted, tell),
+        lambda result: result,
+    )
+
+
+async def promoted(
+    ctx: RequestContext,
+    wish: NewPromotion,
+    source: IndexPart,
+    target: IndexPart,
+    wanted: Wanted,
+    tell: Tell | None = None,
+) -> PromotionResult:
+    """Promote these files, or check whether they can be; `tell` receives the progress."""
+    known, by = _promotions(ctx), user_of(ctx.identity)
+    if wish.dry_run:
+        checked = await check_promotion(source, target, wanted, known.gate)
+        return _result("", source, target, [(each.project, each.filename) for each in checked.new])
+    name = target.name
+    own = partial(own_promoted, ctx, source.name, name)
+    promoting = known.promote(source, target, wanted, by, tell=tell, own=own)
+    done = await recorded(
+        ctx, "promote", name, promoting, lambda done: _details(wish, done), index=name
+    )
+    if wish.move:
+        removing = remove_from_source(source, target, wanted, by)
+        details = {"target": target.name, "releases": listed(wish.releases)}
+        await recorded(
+            ctx, "remove-promoted", source.name, removing, lambda _: details, index=source.name
+        )
+    files = () if done is None else done.files
+    pairs = [(each.project, each.file.filename) for each in files]
+    return _result("" if done is None else done.id, source, target, pairs)
+
+
+@route(
+    "POST",
+    "/api/indexes/<index>/approvals",
+    action=SOMEBODY,
+    describe=Described(
+        ApprovalResult,
+        takes=NewApproval,
+        refuses=(BadRequest, NoSuchFile, NoSuchIndex, NoSuchProject, NotAvailable),
+    ),
+)
+async def approve(ctx: RequestContext, index: str) -> None:
+    """Approve the files that releases of another index have now, for their promotion to this
+    index. Needs the right to read them in both, and a token whose name a gate of this index has.
+    """
+    wish = await read_json(ctx.request, NewApproval)
+    releases = [_release(text) for text in wish.releases]
+    await _authorize(ctx, wish.source, index, {name for name, _ in releases}, Action.READ)
+    known = _promotions(ctx)
+    source, target = _part(known, wish.source), _part(known, index)
+    if known.gates is None:
+        raise NotAvailable("gates of promotions")
+    files = await _files(source, await _wanted(source, releases))
+    user, token = await _approver(ctx, wish.token)
+    details = {"source": source.name, "releases": listed(wish.releases), "token": token}
+    approving = known.gates.approve(target, files, user, token)
+    await recorded(
+        ctx, "approve-release", target.name, approving, lambda _: details, index=target.name
+    )
+    document: ApprovalResult = {
+        "source": source.name,
+        "target": target.name,
+        "releases": [f"{name}=={version}" for name, version in releases],
+        "user": user,
+        "token": token,
+    }
+    send_json(ctx.request, document)
+
+
+async def _files(source: IndexPart, wanted: Wanted) -> Mapping[ProjectName, Sequence[StoredFile]]:
+    found = {}
+    for name, filenames in wanted.items():
+        files = (await source.context.known(name)).files
+        found[name] = [file for file in files if file.filename in filenames]
+    return found
+
+
+async def _approver(ctx: RequestContext, wanted: str) -> tuple[str, str]:
+    """Return the user and the name of the token that approve."""
+    who = ctx.identity
+    if wanted and not (who.admin and who.scope is None):
+        raise BadRequest("Only an administrator may approve instead of a token.")
+    if wanted:
+        user, _, token = wanted.rpartition("/")
+        return user or user_of(who), token
+    tokens = () if who.token is None else await ctx.app.known.accounts.tokens()
+    for each in tokens:
+        if each.id == who.token:
+            return user_of(who), each.name
+    raise BadRequest(
+        "An approval is given with a token: send the request with the token that the gate names."
+    )
+
+
+async def wanted_of(
+    ctx: RequestContext, wish: NewPromotion, index: str
+) -> tuple[IndexPart, IndexPart, Wanted]:
+    """Return source, target and files of a promotion that the user may make."""
+    known, releases = _promotions(ctx), [_release(text) for text in wish.releases]
+    projects = {name for name, _ in releases}
+    await _authorize(ctx, wish.source, index, projects, Action.WRITE)
+    if wish.move:
+        rules = ctx.rules_in(wish.source)
+        for name in sorted(projects):
+            authorize(rules, ctx.identity, Action.DELETE, name)
+    source, target = _part(known, wish.source), _part(known, index)
+    await _refuse_taking(ctx, index, projects)
+    return source, target, await _wanted(source, releases)
+
+
+def targets_of(ctx: RequestContext, project: ProjectName) -> tuple[str, ...]:
+    """Return the names of the other indexes that take files, and to which the user may promote the
+    project.
+    """
+    if ctx.app.promotions is None:
+        return ()
+    own, now = ctx.app.index.name or DEFAULT, ctx.app.world.now()
+    known = ctx.app.indexes.settings
+    return tuple(
+        name
+        for name in (DEFAULT, *sorted(each for each in known if known[each].takes_files(now)))
+        if name != own
+        and all(
+            may(ctx.rules_in(name), ctx.identity, action, project)
+            for action in (Action.READ, Action.WRITE)
+        )
+    )
+
+
+def _promotions(ctx: RequestContext) -> Promotions:
+    ctx.refuse_if_closed()
+    if ctx.app.promotions is None:
+        raise NotAvailable("promotions between indexes")
+    return ctx.app.promotions
+
+
+def _release(text: str) -> tuple[ProjectName, str]:
+    name, _, version = text.partition("==")
+    if not version.strip():
+        raise BadRequest(f"{text[:100]!r} is not a release: use NAME==VERSION.")
+    return project_name(name.strip()), version.strip()
+
+
+async def _authorize(
+    ctx: RequestContext, source: str, target: str, projects: Iterable[ProjectName], there: Action
+) -> None:
+    """Raise `Forbidden` or `Unauthenticated` before anything is looked up, so that the answer does
+    not disclose what exists. `there`: the action that the user needs in the target.
+    """
+    for name in sorted(projects):
+        authorize(ctx.rules_in(source), ctx.identity, Action.READ, name)
+        if there is Action.WRITE:
+            heir = ctx.rules_in(source).owner_of(name)
+            await authorize_write(ctx, ctx.rules_in(target), name, heir)
+        else:
+            authorize(ctx.rules_in(target), ctx.identity, there, name)
+
+
+async def _refuse_taking(ctx: RequestContext, target: str, projects: Iterable[ProjectName]) -> None:
+    """Raise `NameUsedUpstream` in the cases in which an upload raises it."""
+    index = ctx.app.indexes.get(target)
+    if index is None:
+        return
+    rules = ctx.rules_in(target)
+    for name in sorted(projects):
+        await refuse_taking(ctx, rules, index, name)
+
+
+def _part(known: Promotions, name: str) -> IndexPart:
+    part = known.log.part_of(name)
+    if part is None:
+        raise NoSuchIndex(name)
+    return part
+
+
+async def _wanted(source: IndexPart, releases: Iterable[tuple[ProjectName, str]]) -> Wanted:
+    wanted: dict[ProjectName, frozenset[str]] = {}
+    for name, version in releases:
+        try:
+            found = files_of_release(await source.context.known(name), version)
+        except (NoSuchProject, NoSuchFile) as error:
+            raise evolve(error, index=source.name) from None
+        wanted[name] = wanted.get(name, frozenset()) | found
+    return wanted
+
+
+def _details(wish: NewPromotion, done: PromotionDocument | None) -> Details | None:
+    if done is None:
+        return None
+    return {"id": done.id, "source": wish.source, "releases": listed(wish.releases)}
+
+
+def _result(
+    id: str, source: IndexPart, target: IndexPart, files: Iterable[tuple[str, str]]
+) -> PromotionResult:
+    by_project: dict[str, list[str]] = {}
+    for project, filename in files:
+        by_project.setdefault(project, []).append(filename)
+    return {
+        "id": id,
+        "source": source.name or DEFAULT,
+        "target": target.name or DEFAULT,
+        "files": by_project,
+    }

@@ -1,0 +1,197 @@
+"""Promotions over HTTP with gates: approvals by tokens, lists, and moving."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pypid.core.packaging.names import project_name
+from pypid.core.records.promotions import PROMOTIONS as PROMOTED
+from pypid.index.private_names import marker_key
+from tests.distributions import wheel, wheel_filename
+from tests.web.api.test_tokens import TokenCase
+from tests.web.app_with_accounts import Peopled
+from tests.web.full_app import Answer, Fragile, Pypid
+
+PROMOTIONS, APPROVALS = "/api/indexes/default/promotions", "/api/indexes/default/approvals"
+WISH = {"source": "staging", "releases": ["spam==1.0"]}
+
+
+class PromotedCase(TokenCase):
+    """An index staging with spam 1.0, where alice may publish and delete, and the default index;
+    carol may read in both.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pypid = Pypid(Path(self.mktemp()), indexes=())
+        self.people = Peopled(self.pypid, Path(self.mktemp()))
+        self.add("carol")
+        values = {"bases": "none", "write": "alice", "volatile": "yes"}
+        made = self.pypid.api("POST", "/api/indexes", {"name": "staging", "values": values})
+        self.assertEqual(made.status, 201, made.text)
+        self.filename = wheel_filename("spam")
+        self.published(self.publish(self.filename, wheel("spam"), target="/staging/legacy/"))
+
+    def promote(self, user: str = "alice", **more: Any) -> Answer:
+        return self.pypid.api("POST", PROMOTIONS, {**WISH, **more}, user=user)
+
+    def approve(self, secret: str, **more: Any) -> Answer:
+        return self.pypid.ask(
+            "POST",
+            APPROVALS,
+            ("Authorization", f"Bearer {secret}"),
+            body=json.dumps({**WISH, **more}).encode(),
+        )
+
+    def is_listed(self, index: str = "") -> bool:
+        return self.pypid.get(f"{index}/simple/spam/", None, user="alice").status == 200
+
+
+class ApprovalTests(PromotedCase):
+    """The gate approved-by."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pypid.gates = ("approved-by:tests",)
+
+    def test_token_opens_the_gate(self) -> None:
+        """Its name decides; the refusal says what to do."""
+        refused = self.promote()
+        self.assertEqual(refused.status, 409)
+        self.assertIn(
+            "pypid promote spam==1.0 --from staging --to default --approve tests", refused.text
+        )
+        tests = self.make("read", name="tests", user="alice")["secret"]
+        other = self.make("read", name="deploy", user="alice")["secret"]
+        self.assertEqual(self.approve(other).status, 400)
+        self.assertEqual(self.promote().status, 409)
+        approved = self.approve(tests)
+        self.assertEqual(approved.status, 200, approved.text)
+        self.assertEqual((approved.json["user"], approved.json["token"]), ("alice", "tests"))
+        self.assertEqual(self.promote().status, 200)
+        self.assertTrue(self.is_listed())
+
+    def test_changed_file_needs_another_approval(self) -> None:
+        """An approval holds for the bytes that were there when it was given."""
+        tests = self.make("read", name="tests", user="alice")["secret"]
+        self.assertEqual(self.approve(tests).status, 200)
+        data = wheel("spam", files={"spam_other.py": b""})
+        changed = self.publish(self.filename, data, target="/staging/legacy/")
+        self.assertEqual(changed.status, 200, changed.text)
+        self.assertEqual(self.promote().status, 409)
+        self.assertEqual(self.approve(tests).status, 200)
+        self.assertEqual(self.promote().status, 200)
+
+    def test_gate_of_one_user(self) -> None:
+        """A token of the same name of another user does not open it."""
+        self.pypid.gates = ("approved-by:alice/tests",)
+        carol = self.made_by("carol")
+        refused = self.approve(carol)
+        self.assertEqual(refused.status, 400, refused.text)
+        self.assertIn("asks for no approval", refused.text)
+        self.assertEqual(self.approve(self.make("read", name="tests")["secret"]).status, 200)
+        self.assertEqual(self.promote().status, 200)
+
+    def made_by(self, user: str) -> str:
+        document = {"name": "tests", "actions": ["read"]}
+        answer = self.by(user, "POST", "/api/tokens", document)
+        self.assertEqual(answer.status, 201, answer.text)
+        secret: str = answer.json["secret"]
+        return secret
+
+    def test_who_may_not(self) -> None:
+        """A password is no token; other users give no approval instead of one; a client who may
+        not read the project there learns nothing.
+        """
+        refused = self.pypid.api("POST", APPROVALS, WISH, user="alice")
+        self.assertEqual(refused.status, 400)
+        self.assertIn("with a token", refused.text)
+        wish = {**WISH, "token": "tests"}
+        self.assertEqual(self.pypid.api("POST", APPROVALS, wish, user="alice").status, 400)
+        self.assertEqual(self.pypid.api("POST", APPROVALS, WISH, user=None).status, 401)
+        self.pypid.api("PATCH", "/api/indexes/staging", {"values": {"read": "alice"}})
+        token = self.made_by("carol")
+        for release in ("spam==1.0", "spam==9", "missing==1"):
+            self.assertEqual(self.approve(token, releases=[release]).status, 403, release)
+
+    def test_administrator_approves_in_place_of_a_token(self) -> None:
+        """It is recorded, with the name of the token."""
+        wish = {**WISH, "token": "tests"}
+        self.assertEqual(self.pypid.api("POST", APPROVALS, wish).status, 200)
+        self.assertEqual(self.promote().status, 200)
+        found = self.pypid.api("GET", "/api/audit?what=approve-release").json["deeds"]
+        self.assertEqual([each["details"]["token"] for each in found], ["tests"])
+
+
+class ListTests(PromotedCase):
+    """The list of promotions, and moving."""
+
+    def test_list(self) -> None:
+        """Users see the promotions of projects that they may publish; the source only if they may
+        read it.
+        """
+        self.assertEqual(self.pypid.api("GET", PROMOTIONS).json["promotions"], [])
+        promoted = self.promote().json
+        [found] = self.pypid.api("GET", f"{PROMOTIONS}?limit=5", user="alice").json["promotions"]
+        self.assertEqual(found["id"], promoted["id"])
+        self.assertEqual((found["source"], found["by"]), ("staging", "alice"))
+        self.assertEqual(found["state"], "done")
+        self.assertEqual(found["releases"], ["spam==1.0"])
+        self.pypid.api("PATCH", "/api/indexes/staging", {"values": {"read": "ada", "write": "ada"}})
+        [found] = self.pypid.api("GET", PROMOTIONS, user="alice").json["promotions"]
+        self.assertEqual(found["source"], "")
+        granted = self.pypid.api("PUT", "/api/projects/spam/rights/user/ada", {"right": "rw"})
+        self.assertEqual(granted.status, 200, granted.text)
+        self.assertEqual(self.pypid.api("GET", PROMOTIONS, user="alice").json["promotions"], [])
+        self.assertEqual(self.by("carol", "GET", PROMOTIONS).json["promotions"], [])
+        hidden = self.by("carol", "GET", "/api/indexes/staging/promotions")
+        self.assertEqual(hidden.status, 404)
+        other = self.pypid.api("GET", "/api/indexes/staging/promotions")
+        self.assertEqual(other.json["promotions"], [])
+        self.assertEqual(self.pypid.api("GET", "/api/indexes/none/promotions").status, 404)
+
+    def test_move(self) -> None:
+        """The files are deleted in the source after they are listed in the target; both are
+        recorded.
+        """
+        self.assertEqual(self.promote(move=True).status, 200)
+        self.assertTrue(self.is_listed())
+        page = self.pypid.get("/staging/simple/spam/", None, user="alice")
+        self.assertNotIn(self.filename, page.text)
+        entries = self.pypid.api("GET", "/api/audit").json["deeds"]
+        whats = [each["what"] for each in entries]
+        self.assertIn("promote", whats)
+        self.assertIn("remove-promoted", whats)
+
+    def test_move_needs_the_right_to_delete(self) -> None:
+        """Nothing is promoted without it."""
+        values = {"volatile": "no", "delete": "ada"}
+        self.pypid.api("PATCH", "/api/indexes/staging", {"values": values})
+        self.assertEqual(self.promote(move=True).status, 403)
+        self.assertFalse(self.is_listed())
+        self.assertEqual(self.promote().status, 200)
+
+
+class PrivateNameTests(PromotedCase):
+    """Promotions into a named index."""
+
+    def test_name_is_private_before_the_commit(self) -> None:
+        """The marker is written before the document that commits the promotion: after a crash
+        between the two no index sends the name upstream.
+        """
+        values = {"bases": "none", "write": "alice"}
+        self.pypid.api("POST", "/api/indexes", {"name": "live", "values": values})
+        written: list[str] = []
+        blobs = self.pypid.blobs
+        assert isinstance(blobs, Fragile)
+        self.patch(blobs, "failing", written.append)
+        answer = self.pypid.api("POST", "/api/indexes/live/promotions", WISH, user="alice")
+        self.assertEqual(answer.status, 200, answer.text)
+        self.assertTrue(self.is_listed("/live"))
+        marker = written.index(marker_key(project_name("spam"), "live"))
+        commit = written.index(f"{PROMOTED}{answer.json['id']}.json")
+        record = next(n for n, key in enumerate(written) if key.startswith(".pypid/index/live/"))
+        self.assertLess(marker, commit)
+        self.assertLess(commit, record)

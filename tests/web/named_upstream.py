@@ -1,0 +1,23 @@
+"""A further upstream of an index, for tests."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from attrs import evolve
+
+from pypid.index import Index
+from pypid.index.all_indexes import AllIndexes, NamedUpstream
+from pypid.ports import NamedGlance, Upstream
+
+
+def with_upstream(index: Index, name: str, upstream: Upstream, *only: str) -> Index:
+    """Return the index of a new `[upstream:NAME]` of `index`, in its own part of the storage and of
+    the catalog.
+    """
+    policy = evolve(index.policy, only=only or ("*",))
+    settings = NamedUpstream(upstream, policy, index.ttl, index.timeout)
+    indexes = AllIndexes(index.blobs, cast(NamedGlance, index.catalog), {name: only})
+    indexes.join(index, {name: settings})
+    index.upstreams[name] = indexes.upstreams[name]  # type: ignore[index]
+    return index.upstreams[name]

@@ -1,0 +1,495 @@
+"""Named indexes over HTTP: the routes below the name of an index, and the URLs in the responses."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+from attrs import evolve
+from werkzeug.exceptions import HTTPException
+
+from pypid.core.indexes import ROUTES, IndexSettings
+from pypid.core.permissions import Grants, Principals, Rules
+from pypid.web.app.registry import AccessState
+from pypid.web.fastpath.cached_channel import FastPath
+from pypid.web.http.site import Site
+from pypid.web.root import resource
+from tests.distributions import wheel, wheel_filename
+from tests.web.fast_path_pair import Lines
+from tests.web.full_app import (
+    HOST,
+    RULES,
+    Connection,
+    J,
+    Pypid,
+    WholeCase,
+    basic,
+    content,
+    form,
+    spelled,
+    text,
+)
+from tests.web.routes import ALL_ROUTES
+
+BELOW = """
+GET /
+POST /
+GET /+simple/<project>/
+GET /advisories
+POST /api/adopt
+GET /api/advisories
+POST /api/advisories/check
+POST /api/import
+POST /api/import/survey
+DELETE /api/names/<project>
+GET /api/news
+GET /api/projects
+DELETE /api/projects/<project>
+GET /api/projects/<project>
+GET /api/projects/<project>/access/<user>
+GET /api/projects/<project>/compare
+GET /api/projects/<project>/downloads
+DELETE /api/projects/<project>/files/<filename>
+GET /api/projects/<project>/files/<filename>/contents
+DELETE /api/projects/<project>/files/<filename>/yank
+PUT /api/projects/<project>/files/<filename>/yank
+DELETE /api/projects/<project>/owner
+GET /api/projects/<project>/owner
+PUT /api/projects/<project>/owner
+DELETE /api/projects/<project>/releases/<version>
+DELETE /api/projects/<project>/releases/<version>/yank
+PUT /api/projects/<project>/releases/<version>/yank
+PUT /api/projects/<project>/status
+POST /api/rebuild
+POST /api/rebuild/<project>
+GET /api/search
+POST /api/tier
+GET /api/why/<project>
+GET /api/why/<project>/<filename>
+GET /at/<moment>/packages/<project>/<filename>
+OPTIONS /at/<moment>/packages/<project>/<filename>
+GET /at/<moment>/simple/
+OPTIONS /at/<moment>/simple/
+GET /at/<moment>/simple/<project>/
+OPTIONS /at/<moment>/simple/<project>/
+GET /config/<filename>
+GET /config/ca.pem
+GET /integrity/<project>/<version>/<filename>/provenance
+GET /legacy/
+POST /legacy/
+GET /legacy/+simple/<project>/
+GET /legacy/<project>/
+GET /legacy/<project>/<version>/
+GET /local/
+OPTIONS /local/
+GET /local/<project>/
+OPTIONS /local/<project>/
+GET /local/<project>/<filename>
+OPTIONS /local/<project>/<filename>
+POST /osv/v1/query
+POST /osv/v1/querybatch
+GET /osv/v1/vulns/<advisory>
+GET /packages/<project>/<filename>
+OPTIONS /packages/<project>/<filename>
+GET /project/<project>/
+GET /project/<project>/-/compare
+GET /project/<project>/-/contents/<filename>
+POST /project/<project>/-/delete
+POST /project/<project>/-/promote
+POST /project/<project>/-/owner
+POST /project/<project>/-/release-name
+GET /project/<project>/-/settings
+POST /project/<project>/-/status
+POST /project/<project>/-/unyank
+GET /project/<project>/-/versions
+GET /project/<project>/-/why
+POST /project/<project>/-/yank
+GET /project/<project>/<version>/
+GET /pypi/
+POST /pypi/
+GET /pypi/<project>/<version>/json
+OPTIONS /pypi/<project>/<version>/json
+GET /pypi/<project>/json
+OPTIONS /pypi/<project>/json
+POST /requirements.txt
+GET /rss/packages.xml
+GET /rss/project/<project>/releases.xml
+GET /rss/updates.xml
+GET /search
+GET /simple/
+OPTIONS /simple/
+POST /simple/
+GET /simple/+simple/<project>/
+GET /simple/<project>/
+OPTIONS /simple/<project>/
+GET /simple/<project>/json
+GET /snapshots/<snapshot>/packages/<project>/<filename>
+OPTIONS /snapshots/<snapshot>/packages/<project>/<filename>
+GET /snapshots/<snapshot>/simple/
+OPTIONS /snapshots/<snapshot>/simple/
+GET /snapshots/<snapshot>/simple/<project>/
+OPTIONS /snapshots/<snapshot>/simple/<project>/
+GET /upload
+POST /upload
+"""
+"""The routes that a named index has. The others exist only once, at the root."""
+
+ALICE = Principals(users=frozenset({"alice"}))
+_LINK = re.compile(r'(?:href|src|action)="([^"]*)"')
+
+
+class TableTests(WholeCase):
+    """What the table of routes says of named indexes."""
+
+    def test_each_route_is_decided(self) -> None:
+        """A route is below an index only if it is listed here."""
+        below = {f"{each.method} {each.path}" for each in ALL_ROUTES if each.below_index}
+        self.assertEqual(below, set(BELOW.strip().splitlines()))
+
+    def test_no_index_has_the_name_of_a_route(self) -> None:
+        """The first segment of every route is reserved."""
+        firsts = {each.path.split("/")[1] for each in ALL_ROUTES}
+        self.assertEqual({each for each in firsts if each and "<" not in each} - ROUTES, set())
+
+
+class BelowIndexCase(WholeCase):
+    """A pypid with the indexes ``team``, where everyone may read, and ``hidden``, which alice alone
+    may use.
+    """
+
+    public_url: str | None = None
+
+    def setUp(self) -> None:
+        super().setUp()
+        indexes = (
+            IndexSettings(name="team", bases=()),
+            IndexSettings(name="hidden", bases=(), read=ALICE),
+        )
+        self.pypid = Pypid(
+            Path(self.mktemp()), rules=RULES, indexes=indexes, public_url=self.public_url
+        )
+
+    def have_file(self, index: str, name: str = "spam", version: str = "1.0") -> tuple[str, bytes]:
+        """Publish a wheel in the index; its file name and its bytes."""
+        filename, data = wheel_filename(name, version), wheel(name, version)
+        self.published(self.publish(filename, data, target=f"/{index}/legacy/"))
+        return filename, data
+
+    def links_of(self, path: str, user: str | None = None) -> list[str]:
+        """The links on a page, as paths from the root of the site."""
+        answer = self.pypid.get(path, "text/html", user=user)
+        self.assertEqual(answer.status, 200, answer)
+        return [
+            urlsplit(urljoin(f"http://{HOST}{path}", each)).path
+            for each in _LINK.findall(answer.text)
+            if "://" not in each
+        ]
+
+
+class InstallerTests(BelowIndexCase):
+    """What installers and uploaders request."""
+
+    def test_upload_and_download(self) -> None:
+        """A file that was uploaded below an index is on its page and nowhere else."""
+        filename, data = self.have_file("team")
+        page = self.pypid.get("/team/simple/spam/", J).json
+        [file] = page["files"]
+        self.assertEqual(file["filename"], filename)
+        path = urljoin("/team/simple/spam/", file["url"])
+        self.assertEqual(path, f"/team/packages/spam/{filename}")
+        self.assertEqual(self.pypid.get(path).body, data)
+        for elsewhere in ("/simple/spam/", f"/packages/spam/{filename}", "/hidden/simple/spam/"):
+            self.assertEqual(self.pypid.get(elsewhere, J, user="alice").status, 404, elsewhere)
+
+    def test_default_index_stays_at_the_root(self) -> None:
+        """Its files are not below another index, and its requests make no index."""
+        filename, _ = self.have_wheel()
+        self.assertEqual(self.pypid.get("/simple/spam/", J).status, 200)
+        self.assertEqual(self.pypid.indexes.all.made, ())
+        self.assertEqual(self.pypid.get("/team/simple/spam/", J).status, 404)
+        self.assertEqual(self.pypid.get(f"/team/packages/spam/{filename}").status, 404)
+
+    def test_redirects_stay_in_the_index(self) -> None:
+        """Other spellings, and the name of the index alone, lead to addresses below the index."""
+        self.have_file("team")
+        for path, target in (
+            ("/team/simple/Spam", "/team/simple/spam/"),
+            ("/team/simple", "/team/simple/"),
+            ("/team/legacy/spam/1.0/", "/team/simple/spam/"),
+            ("/team", "/team/"),
+            ("/team?x=1", "/team/?x=1"),
+            ("/team/project/Spam/", "/team/project/spam/"),
+            ("/te%61m/simple/Spam/", "/te%61m/simple/spam/"),
+        ):
+            answer = self.pypid.get(path)
+            self.assertIn(answer.status, (301, 302), path)
+            self.assertEqual(urljoin(path, answer["Location"] or ""), target)
+
+    def test_index_wins_over_alias(self) -> None:
+        """``/NAME/`` is the home page of the index, not an alias of a project of that name."""
+        self.published(self.publish(wheel_filename("team"), wheel("team")))
+        self.assertEqual(self.pypid.get("/team/", "text/html").status, 200)
+        self.assertEqual(self.pypid.get("/simple/team/", J).status, 200)
+
+    def test_other_routes_are_not_there(self) -> None:
+        """What exists only once is refused below an index, with advice, before any login."""
+        for path in ("/team/manage/", "/team/account/", "/team/api/users", "/team/health"):
+            answer = self.pypid.get(path)
+            self.refused(answer, 404, "Request it without /team")
+        self.refused(self.pypid.get("/team/nothing/at/all"), 404, "There is nothing")
+
+    def test_unknown_index(self) -> None:
+        """An address below a name that no index has names the indexes that the client may read. An
+        address that no index has, and the alias of a project, do not.
+        """
+        for user, expected in ((None, "You may read: team."), ("alice", "hidden, team.")):
+            for method, path in (
+                ("GET", "/nope/simple/spam/"),
+                ("GET", "/nope/config/pip.conf"),
+                ("POST", "/nope/legacy/"),
+            ):
+                answer = self.pypid.ask(method, path, body=b"", user=user)
+                self.refused(answer, 404, "There is no index 'nope'.", expected)
+                self.assertEqual("hidden" in answer.text, user == "alice", path)
+        wrong = self.pypid.ask("GET", "/nope/simple/spam/", basic("alice", "wrong"))
+        self.refused(wrong, 404, "You may read: team.")
+        for path in ("/nope/nothing/at/all", "/nope/api/users", "/simple/nope/simple/x/y"):
+            self.refused(self.pypid.get(path), 404, "There is nothing")
+
+    def test_every_other_route_is_refused(self) -> None:
+        """No route that is not listed answers below an index."""
+        for each in ALL_ROUTES:
+            if not each.below_index:
+                path = "/team" + re.sub("<[^>]*>", "x", each.path)
+                status = self.pypid.ask(each.method, path, body=b"", user="ada").status
+                self.assertIn(status, (404, 405), f"{each.method} {path}")
+
+    def test_preflight(self) -> None:
+        """A script of another site may read an index that everyone may read, as at the root."""
+        origin = ("Origin", "https://notebook.example")
+        self.have_file("team")
+        for path in ("/simple/", "/simple/spam/"):
+            here = self.pypid.ask("OPTIONS", f"/team{path}", origin)
+            self.assertEqual(here.status, self.pypid.ask("OPTIONS", path, origin).status)
+            name = "Access-Control-Allow-Origin"
+            self.assertEqual(here[name], self.pypid.ask("OPTIONS", path, origin)[name])
+
+
+class AccessTests(BelowIndexCase):
+    """Who may do what in an index."""
+
+    def test_wall(self) -> None:
+        """Those outside `read` of an index see nothing there, whatever the project's rules say."""
+        filename, _ = self.have_file("hidden")
+        self.pypid.app.rules = evolve(
+            self.pypid.app.rules, projects={"spam": Grants(read=Principals(everyone=True))}
+        )
+        for path in ("/simple/", "/simple/spam/", f"/packages/spam/{filename}", "/local/", "/"):
+            for user, status in ((None, 401), ("bob", 403), ("alice", 200), ("ada", 200)):
+                answer = self.pypid.get(f"/hidden{path}", user=user)
+                self.assertEqual(answer.status, status, f"{user} {path}")
+        self.assertEqual(self.pypid.get("/simple/", J, user="bob").status, 200)
+
+    def test_rules_follow(self) -> None:
+        """A change of the rules, or of the index's settings, holds for the next request."""
+        self.have_file("team")
+        self.assertEqual(self.pypid.get("/team/simple/spam/", J).status, 200)
+        self.pypid.app.rules = evolve(self.pypid.app.rules, read=ALICE)
+        self.assertEqual(self.pypid.get("/team/simple/spam/", J).status, 401)
+        everyone = IndexSettings(name="team", bases=(), read=Principals(everyone=True))
+        self.pypid.configure(everyone)
+        self.assertEqual(self.pypid.get("/team/simple/spam/", J).status, 200)
+        self.assertEqual(self.pypid.get("/hidden/simple/", J, user="alice").status, 404)
+
+    def test_running_requests_follow(self) -> None:
+        """Rules that come into force also hold for requests that have begun."""
+        app = self.pypid.app
+        state = AccessState(
+            rules=Rules(write=Principals()),
+            account_settings=app.settings.people,
+            closed=None,
+            registry=None,
+            publishers=None,
+        )
+        filename, data = wheel_filename(), wheel()
+        body = form([text(":action", "file_upload"), content(filename, data)], "x")
+        kind = ("Content-Type", "multipart/form-data; boundary=x")
+        sent = spelled("POST", "/team/legacy/", kind, body=body, user="alice")
+        connection = self.pypid.connect()
+        connection.send(sent[:-100])
+        app.use_access(state)
+        connection.send(sent[-100:])
+        answer = connection.answer()
+        assert answer is not None
+        self.refused(answer, 403)
+
+    def test_volatile(self) -> None:
+        """Those who may publish in a volatile index may overwrite and delete."""
+        filename, _ = self.have_file("team")
+        changed = wheel("spam", "1.0", files={"spam.py": b"changed"})
+        self.refused(self.publish(filename, changed, target="/team/legacy/"), 400, "exists")
+        self.pypid.configure(IndexSettings(name="team", bases=(), volatile=True))
+        self.published(self.publish(filename, changed, target="/team/legacy/"))
+        self.assertEqual(self.pypid.get(f"/team/packages/spam/{filename}").body, changed)
+        path = f"/team/api/projects/spam/files/{filename}"
+        self.assertEqual(self.pypid.api("DELETE", path, user="bob").status, 403)
+        self.assertEqual(self.pypid.api("DELETE", path, user="alice").status, 200)
+
+    def test_shared_caches(self) -> None:
+        """Files of an index are revalidated, and those of a restricted one are private."""
+        for index, user, is_private in (("team", None, False), ("hidden", "alice", True)):
+            filename, _ = self.have_file(index)
+            answer = self.pypid.get(f"/{index}/packages/spam/{filename}", user=user)
+            caching = answer["Cache-Control"] or ""
+            self.assertEqual("private" in caching, is_private)
+            self.assertNotIn("immutable", caching)
+
+    def test_fast_path(self) -> None:
+        """Responses of an index are repeated from memory for at most a second, and not after a
+        change of a project, of the rules, or of the index; never for another index.
+        """
+        catalog = self.pypid.catalog
+        fast = FastPath(self.pypid.app, catalog, Lines(self.pypid))
+        site = Site(resource(self.pypid.app), reactor=self.pypid.clock, fast_path=fast)
+        site.startFactory()
+        connection = Connection(site)
+
+        def ask(path: str = "/team/simple/spam/") -> bool:
+            """Request the path; return whether the fast path has answered."""
+            before = fast.answered
+            connection.send(spelled("GET", path, ("Accept", J)))
+            answer = connection.answer()
+            assert answer is not None
+            self.assertEqual(answer.status, 200)
+            return fast.answered > before
+
+        self.have_wheel()
+        self.have_file("team")
+        self.assertEqual([ask(), ask(), ask("/simple/spam/")], [False, True, False])
+        self.have_file("team", version="2.0")
+        self.assertEqual([ask(), ask()], [False, True])
+        self.pypid.clock.advance(1.1)
+        self.assertEqual([ask(), ask()], [False, True])
+        self.pypid.app.rules = evolve(self.pypid.app.rules)
+        self.assertEqual([ask(), ask()], [False, True])
+        self.pypid.configure(*self.pypid.indexes.settings.values(), IndexSettings(name="other"))
+        self.assertEqual([ask(), ask()], [False, True])
+
+    def test_fast_path_keeps_out(self) -> None:
+        """Responses of an index are not repeated from memory for another one."""
+        fast = FastPath(self.pypid.app, self.pypid.catalog, Lines(self.pypid))
+        site = Site(resource(self.pypid.app), reactor=self.pypid.clock, fast_path=fast)
+        site.startFactory()
+        self.have_file("team")
+        connection = Connection(site)
+        for _ in range(3):
+            for path, status in (("/team/simple/spam/", 200), ("/simple/spam/", 404)):
+                connection.send(spelled("GET", path, ("Accept", J)))
+                answer = connection.answer()
+                assert answer is not None
+                self.assertEqual(answer.status, status)
+
+
+class UrlTests(BelowIndexCase):
+    """The absolute URLs in responses."""
+
+    def test_client_files(self) -> None:
+        """Configuration files of clients name the index."""
+        for name in ("pip.conf", "uv.toml", ".pypirc"):
+            text = self.pypid.get(f"/team/config/{name}").text
+            self.assertIn(f"http://{HOST}/team/", text)
+            self.assertNotIn(f"http://{HOST}/simple/", text)
+            self.assertNotIn(f"http://{HOST}/legacy/", text)
+
+    def test_legacy_json(self) -> None:
+        """The URLs of the legacy JSON lead below the index."""
+        filename, data = self.have_file("team")
+        [file] = self.pypid.get("/team/pypi/spam/json").json["urls"]
+        self.assertEqual(file["url"], f"http://{HOST}/team/packages/spam/{filename}")
+        self.assertEqual(self.pypid.get(urlsplit(file["url"]).path).body, data)
+
+    def test_feeds(self) -> None:
+        """The links of a feed lead below the index."""
+        self.have_file("team")
+        for path in ("/rss/updates.xml", "/rss/packages.xml", "/rss/project/spam/releases.xml"):
+            text = self.pypid.get(f"/team{path}").text
+            links = re.findall(r"<link>([^<]*)</link>", text)
+            self.assertTrue(links)
+            for link in links:
+                self.assertTrue(link.startswith(f"http://{HOST}/team/"), link)
+
+
+class ProxyTests(BelowIndexCase):
+    """Behind a reverse proxy that serves pypid below a path of its own."""
+
+    public_url = f"https://{HOST}/packages-of-acme"
+
+    def test_prefixes_add_up(self) -> None:
+        """The path of `public_url` comes first, then the name of the index."""
+        filename, _ = self.have_file("team")
+        base = f"{self.public_url}/team"
+        page = self.pypid.get("/team/simple/spam/", J, ("Origin", "https://notebook.example")).json
+        self.assertEqual(page["files"][0]["url"], f"{base}/packages/spam/{filename}")
+        self.assertIn(f"{base}/simple/", self.pypid.get("/team/config/pip.conf").text)
+
+    def test_links_climb_only_to_the_root(self) -> None:
+        """No page of an index has a link that leaves the path of the proxy."""
+        self.have_file("team")
+        for path in ("/team/", "/team/search", "/team/project/spam/", "/team/project/spam/1.0/"):
+            answer = self.pypid.get(path, "text/html")
+            for link in _LINK.findall(answer.text):
+                if "://" not in link:
+                    self.assertFalse(link.startswith("/"), link)
+                    whole = urlsplit(urljoin(f"{self.public_url}{path}", link)).path
+                    self.assertTrue(whole.startswith("/packages-of-acme/"), f"{path}: {link}")
+
+
+class PageTests(BelowIndexCase):
+    """The pages of an index."""
+
+    def test_each_link_leads_somewhere(self) -> None:
+        """A link below the index has a route there; what exists only once is linked at the root."""
+        self.have_file("team")
+        self.have_file("team", version="2.0")
+        for path in (
+            "/team/",
+            "/team/search",
+            "/team/upload",
+            "/team/advisories",
+            "/team/project/spam/",
+            "/team/project/spam/1.0/",
+            "/team/project/spam/-/versions",
+            "/team/project/spam/-/settings",
+            "/team/project/spam/-/why",
+            f"/team/project/spam/-/contents/{wheel_filename()}",
+            "/team/project/spam/-/compare?from=1.0&to=2.0",
+        ):
+            links = self.links_of(path, user="ada")
+            self.assertIn("/team/simple/", links)
+            for link in links:
+                is_below, rest = link.startswith("/team/"), link.removeprefix("/team")
+                try:
+                    route, _ = ALL_ROUTES.match(rest.lstrip("/").encode(), b"GET")
+                except HTTPException:
+                    route, _ = ALL_ROUTES.match(rest.lstrip("/").encode(), b"POST")
+                if link not in ("/", "/hidden/"):  # of the switcher
+                    self.assertEqual(route.below_index, is_below, f"{path}: {link}")
+
+    def test_switcher(self) -> None:
+        """Pages link the indexes that the user may read, and no others."""
+        for path in ("/", "/team/", "/team/search"):
+            self.assertIn("/team/", self.links_of(path))
+            self.assertNotIn("/hidden/", self.links_of(path))
+            self.assertIn("/hidden/", self.links_of(path, user="alice"))
+            self.assertIn("/", self.links_of(path))
+        self.pypid.configure()
+        self.assertNotIn("/team/", self.links_of("/"))
+
+    def test_error_pages(self) -> None:
+        """An error page below an index leads to its home page, and to the documentation."""
+        answer = self.pypid.get("/team/project/none/", "text/html")
+        self.assertEqual(answer.status, 404)
+        links = [urljoin("/team/project/none/", each) for each in _LINK.findall(answer.text)]
+        self.assertIn("/team/search?q=none", links)
+        self.assertIn("/docs/operate/troubleshooting.html#error-no-such-project", links)

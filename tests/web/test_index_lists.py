@@ -1,0 +1,211 @@
+"""The lists of named indexes over HTTP: nothing in them that their reader may not read in the index
+that has it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xmlrpc.client import dumps, loads
+
+from attrs import evolve
+from twisted.internet.task import Clock
+
+from pypid.core.configuration.choices import Mode
+from pypid.core.indexes import IndexSettings
+from pypid.core.packaging.block_spec import parse_block_spec
+from pypid.core.permissions import Grants, Principals
+from pypid.core.policy import Policy
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.visibility import Visibility
+from pypid.web.app.page_cache import ProjectPages
+from tests.distributions import metadata, wheel, wheel_filename
+from tests.index.nodes import Told
+from tests.web.full_app import RULES, J, Pypid, WholeCase
+
+ALICE = Principals.parse("alice")
+
+
+class IndexListTests(WholeCase):
+    """A pypid with the index `base`, where alice alone may read, the index `team`, which everyone
+    may read and which has `base` and the default index as bases, and `lab` above `team`.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        base = IndexSettings(name="base", bases=(), read=ALICE, write=ALICE)
+        team = IndexSettings(name="team", bases=("base", "default"), deny=("denied",))
+        lab = IndexSettings(name="lab", bases=("team",))
+        self.pypid = Pypid(
+            Path(self.mktemp()),
+            indexes=(base, team, lab),
+            policy=Policy(mode=Mode.CACHE),
+            upstream=Told(Clock()),
+        )
+        for index, name in (("/base", "secret"), ("/team", "ours"), ("", "shared"), ("", "denied")):
+            self.put(index, name)
+
+    def put(self, index: str, name: str) -> None:
+        """Publish a project in the index."""
+        answer = self.publish(wheel_filename(name), wheel(name), target=f"{index}/legacy/")
+        self.published(answer)
+
+    def simple(self, index: str, user: str | None, path: str = "/simple/") -> list[str]:
+        """The names on the page with the list of projects."""
+        answer = self.pypid.get(f"{index}{path}", J, user=user)
+        return [each["name"] for each in answer.json["projects"]]
+
+    def called(self, index: str, user: str | None, method: str, *arguments: object) -> str:
+        """The answer to an XML-RPC call."""
+        body = dumps(arguments, method).encode()
+        answer = self.pypid.ask("POST", f"{index}/pypi", user=user, body=body)
+        return str(loads(answer.body)[0])
+
+    def test_lists_have_what_their_reader_may_read_in_every_layer(self) -> None:
+        """Pages, the API and XML-RPC list a project of a base only to those who may read it there,
+        also through an index between.
+        """
+        for index in ("/team", "/lab"):
+            for user, names in (
+                ("alice", ["ours", "secret", "shared"]),
+                ("bob", ["ours", "shared"]),
+                (None, ["ours", "shared"]),
+            ):
+                self.assertEqual(self.simple(index, user), names)
+                self.assertEqual(self.simple(index, user, "/local/"), names)
+                projects = self.pypid.get(f"{index}/api/projects", user=user).json["projects"]
+                self.assertEqual(projects, names)
+                for method, *arguments in (
+                    ("list_packages",),
+                    ("list_packages_with_serial",),
+                    ("changelog_since_serial", 0),
+                    ("search", {"name": ["s"]}, "or"),
+                ):
+                    found = self.called(index, user, method, *arguments)
+                    self.assertEqual("secret" in found, "secret" in names, (user, method))
+                    self.assertIn("ours", found)
+        self.assertEqual(self.simple("", "alice"), ["denied", "shared"])
+
+    def test_lists_follow_the_rights_of_a_base(self) -> None:
+        """A right that is given or taken in a layer counts at once."""
+        self.assertEqual(self.simple("/lab", "bob"), ["ours", "shared"])
+        settings = self.pypid.indexes.settings
+        base = evolve(settings["base"], read=None)
+        self.pypid.configure(base, settings["team"], settings["lab"])
+        self.assertEqual(self.simple("/lab", "bob"), ["ours", "secret", "shared"])
+        grants = {"shared": Grants(read=ALICE, write=ALICE), "secret": Grants(ALICE, ALICE)}
+        self.pypid.app.rules = evolve(RULES, projects=grants)
+        self.assertEqual(self.simple("/lab", "bob"), ["ours"])
+        self.assertEqual(self.simple("/lab", "alice"), ["ours", "secret", "shared"])
+
+    def test_a_hidden_project_hides_those_of_later_bases(self) -> None:
+        """A project that a reader may not read in a layer is in no list of theirs, though a later
+        base has one of its name that they may read: as on the page.
+        """
+        self.put("", "secret")
+        self.assertEqual(self.simple("", "bob"), ["denied", "secret", "shared"])
+        self.assertEqual(self.simple("/team", "bob"), ["ours", "shared"])
+        self.assertEqual(self.pypid.get("/team/simple/secret/", J, user="bob").status, 404)
+
+    def test_a_list_is_made_again_for_a_project_that_is_new_in_it(self) -> None:
+        """A project that is published in a base between the decision what a reader may see and the
+        list is not in it.
+        """
+        names, late = ProjectPages.names, ["later"]
+
+        async def page(pages: ProjectPages, format: Format, by: Visibility) -> object:
+            while late:
+                self.put("/base", late.pop())
+            return await names(pages, format, by)
+
+        self.patch(ProjectPages, "names", page)
+        self.assertEqual(self.simple("/team", "bob"), ["ours", "shared"])
+        self.assertEqual(late, [])
+        self.assertIn("later", self.simple("/team", "alice"))
+
+    def test_search_finds_what_pages_serve(self) -> None:
+        """A search below an index finds its projects and those of its bases, by name and by the
+        words of their metadata, as far as the user may read them in the index that has them.
+        """
+        self.describe("/base", "secret", "a hidden spice")
+        self.describe("/team", "ours", "team spice")
+        self.describe("", "ours", "another spice")
+        self.describe("", "shared", "common spice")
+        for index in ("/team", "/lab"):
+            self.assertEqual(self.found(index, "alice", "spice"), ["ours", "secret", "shared"])
+            self.assertEqual(self.found(index, "bob", "spice"), ["ours", "shared"])
+            self.assertEqual(self.found(index, None, "hidden"), [])
+            self.assertEqual(self.found(index, None, "another"), [])
+            self.assertEqual(self.found(index, None, "denied"), [])
+        self.assertEqual(self.found("", "alice", "team"), [])
+        self.assertEqual(self.found("", "alice", "denied"), ["denied"])
+
+    def test_search_names_the_release_that_the_index_shows(self) -> None:
+        """An index that blocks a release does not find its words under the project's version."""
+        self.describe("", "shared", "common spice", "2.0")
+        settings = self.pypid.indexes.settings
+        block = (parse_block_spec("shared==2.0"),)
+        blocking = evolve(settings["team"], block=block)
+        self.pypid.configure(settings["base"], blocking, settings["lab"])
+        found = self.pypid.get("/team/api/search?q=shared", user="bob").json["found"]
+        self.assertEqual([(each["version"], each["summary"]) for each in found], [("1.0", "")])
+
+    def test_feeds_have_what_pages_serve(self) -> None:
+        """The feeds and the news of an index have the releases of its projects and of those of its
+        bases, as far as the user may read them; those of one project, too.
+        """
+        feeds = ("/rss/updates.xml", "/rss/packages.xml", "/api/news", "/")
+        for index in ("/team", "/lab"):
+            for user, is_read in (("alice", True), ("bob", False), (None, False)):
+                for path in feeds:
+                    text = self.pypid.get(f"{index}{path}", "text/html", user=user).text
+                    self.assertEqual("secret" in text, is_read, (index, user, path))
+                    self.assertIn("ours", text)
+                    self.assertNotIn("denied", text)
+                of_project = self.pypid.get(f"{index}/rss/project/secret/releases.xml", user=user)
+                self.assertEqual(of_project.status, 200 if is_read else 404)
+
+    def describe(self, index: str, name: str, summary: str, version: str = "1.1") -> None:
+        """Publish a release with a summary."""
+        data = wheel(name, version, metadata_bytes=metadata(name, version, summary=summary))
+        answer = self.publish(wheel_filename(name, version), data, target=f"{index}/legacy/")
+        self.published(answer)
+
+    def found(self, index: str, user: str | None, words: str) -> list[str]:
+        """The names that a search finds, and the site's page of it too."""
+        found = self.pypid.get(f"{index}/api/search?q={words}", user=user).json
+        names = sorted(each["name"] for each in found["found"])
+        self.assertEqual(found["total"], len(names))
+        return names
+
+
+class PrivateNameTests(WholeCase):
+    """Lists of the default index, beside a named one."""
+
+    def test_a_cached_project_leaves_the_lists_when_its_name_becomes_private(self) -> None:
+        """After a user published the name of a cached project in a named index, no list and no
+        search of the default index has it, also for a client that gets the list again and again.
+        """
+        self.pypid = Pypid(
+            Path(self.mktemp()),
+            indexes=(),
+            policy=Policy(mode=Mode.CACHE),
+            upstream=Told(Clock()),
+        )
+        self.assertEqual(self.pypid.api("POST", "/api/indexes", {"name": "lab"}).status, 201)
+        page = self.pypid.get("/simple/numpy/", J).json
+        filename = page["files"][0]["filename"]
+        self.assertEqual(self.pypid.get(f"/packages/numpy/{filename}").status, 200)
+        places = ("/simple/", "/local/", "/api/search?q=numpy")
+        for _ in range(3):
+            for place in places:
+                self.assertIn("numpy", self.pypid.get(place, J).text, place)
+        grants = {"numpy": Grants(read=ALICE, write=ALICE)}
+        self.pypid.app.rules = evolve(RULES, projects=grants)
+        filename = wheel_filename("numpy")
+        self.published(self.publish(filename, wheel("numpy"), target="/lab/legacy/"))
+        self.pypid.app.rules = RULES
+        for _ in range(3):
+            for place in places:
+                self.assertNotIn("numpy", self.pypid.get(place, J).text, place)
+            self.assertEqual(self.pypid.get("/simple/numpy/", J).status, 404)
+        self.assertIn("numpy", self.pypid.get("/lab/local/", J).text)

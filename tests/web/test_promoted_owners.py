@@ -1,0 +1,258 @@
+"""Owners of projects that a promotion or the publication of a stage brings into an index."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from pypid.core.accounts.owners import CLAIM_LASTS
+from pypid.core.configuration.choices import Owners
+from pypid.core.errors import StorageDown
+from pypid.core.indexes import Publication
+from tests.distributions import wheel, wheel_filename
+from tests.web.app_with_accounts import have
+from tests.web.full_app import Answer
+from tests.web.test_owners import SPAM, YANK, IndexOwnersCase
+
+FORM = ("Content-Type", "application/x-www-form-urlencoded")
+PROMOTIONS = "/api/indexes/default/promotions"
+
+
+class PromotedOwnersTests(IndexOwnersCase):
+    """Promotions from staging to the default index."""
+
+    def promote(self, user: str, version: str = "1.0", **wish: object) -> Answer:
+        """The answer to a promotion of spam."""
+        wish |= {"source": "staging", "releases": [f"spam=={version}"]}
+        return self.by(user, "POST", PROMOTIONS, wish)
+
+    def test_owner_of_the_source(self) -> None:
+        """A project that is new in the target has the owner of the source there, who promotes and
+        publishes later versions; the user who promoted it first may not.
+        """
+        self.published(self.upload_to("staging", "carol"))
+        self.published(self.upload_to("staging", "carol", "2.0"))
+        answer = self.promote("dave")
+        self.assertEqual(answer.status, 200, answer)
+        self.assertEqual(self.owners(), {"staging": "carol", "": "carol"})
+        self.assertEqual(self.promote("dave", "2.0").status, 403)
+        self.refused(self.upload("dave", "3.0"), 403)
+        self.assertEqual(self.by("dave", "PUT", YANK, {"reason": ""}).status, 403)
+        self.assertEqual(self.promote("carol", "2.0").status, 200)
+        [entry] = [
+            each
+            for each in self.pypid.api("GET", "/api/audit?what=set-owner").json["deeds"]
+            if each["who"] == "dave"
+        ]
+        self.assertEqual((entry["subject"], entry["details"]["user"]), ("spam", "carol"))
+
+    def test_move(self) -> None:
+        """The owner is the same if the files are moved."""
+        self.published(self.upload_to("staging", "carol"))
+        answer = self.pypid.api(
+            "POST", PROMOTIONS, {"source": "staging", "releases": ["spam==1.0"], "move": True}
+        )
+        self.assertEqual(answer.status, 200, answer)
+        self.assertEqual(self.owners()[""], "carol")
+
+    def test_page(self) -> None:
+        """The form of the page gives the same owner."""
+        self.published(self.upload_to("staging", "carol"))
+        answer = self.pypid.ask(
+            "POST",
+            "/staging/project/spam/-/promote",
+            FORM,
+            user="ada",
+            body=b"version=1.0&target=default&back=1.0",
+        )
+        self.assertEqual(answer.status, 303, answer)
+        self.assertEqual(self.owners(), {"staging": "carol", "": "carol"})
+
+    def test_no_owner_in_the_source(self) -> None:
+        """The user who promotes the project owns it."""
+        self.published(self.upload_to("staging", "carol"))
+        have(self.people.accounts.set_owner(("staging", SPAM), None))
+        self.assertEqual(self.promote("dave").status, 200)
+        self.assertEqual(self.owners(), {"": "dave"})
+        self.assertIn(("dave", "set-owner", "spam"), self.people.done())
+
+    def test_owners_off(self) -> None:
+        """An owner has no effect while the source has `owners = none`, nor is one stored while the
+        target has it.
+        """
+        self.published(self.upload_to("staging", "carol"))
+        self.pypid.api("PATCH", "/api/indexes/staging", {"values": {"owners": "none"}})
+        self.assertEqual(self.promote("dave").status, 200)
+        self.assertEqual(self.owners(), {"staging": "carol", "": "dave"})
+        self.have_index("free", owners="none")
+        wish = {"source": "default", "releases": ["spam==1.0"]}
+        answer = self.by("carol", "POST", "/api/indexes/free/promotions", wish)
+        self.assertEqual(answer.status, 200, answer)
+        self.assertEqual(self.owners(), {"staging": "carol", "": "dave"})
+
+    def test_owner_by_account(self) -> None:
+        """The owner is the account: a new user of the same name owns nothing."""
+        self.published(self.upload_to("staging", "carol"))
+        self.assertEqual(self.promote("dave").status, 200)
+        accounts = {owner.account for owner in have(self.people.accounts.owners()).values()}
+        self.assertEqual(len(accounts), 1)
+        self.assertEqual(self.pypid.api("DELETE", "/api/users/carol").status, 200)
+        self.assertEqual(self.owners(), {})
+        self.add("carol")
+        self.published(self.upload("dave", "2.0"))
+
+    def test_owner_in_the_target(self) -> None:
+        """An owner whom the target has stays."""
+        self.published(self.upload_to("staging", "carol"))
+        answer = self.pypid.api("PUT", "/api/projects/spam/owner", {"user": "dave"})
+        self.assertEqual(answer.status, 200, answer)
+        self.assertEqual(self.promote("carol").status, 403)
+        self.assertEqual(self.promote("erin").status, 403)
+        self.assertEqual(self.promote("dave").status, 200)
+        self.assertEqual(self.owners(), {"staging": "carol", "": "dave"})
+
+    def test_refused_promotion(self) -> None:
+        """It claims no name, so that another user can publish the project at once."""
+        self.published(self.upload_to("staging", "carol"))
+        yanked = self.by("carol", "PUT", f"/staging{YANK}", {"reason": ""})
+        self.assertEqual(yanked.status, 200, yanked.text)
+        self.assertEqual(self.promote("dave").status, 409)
+        self.assertEqual(self.owners(), {"staging": "carol"})
+        self.published(self.upload("dave"))
+
+    def test_failed_promotion(self) -> None:
+        """A promotion that failed after the claim can be repeated at once, by its user, too; other
+        users cannot publish the project meanwhile.
+        """
+        self.published(self.upload_to("staging", "carol"))
+
+        def fails(key: str) -> StorageDown | None:
+            return StorageDown("no space") if key.startswith("spam/") else None
+
+        self.pypid.blobs.failing = fails
+        self.assertEqual(self.promote("dave").status, 503)
+        self.assertEqual(self.owners(), {"staging": "carol", "": "carol"})
+        self.pypid.blobs.failing = lambda key: None
+        self.refused(self.upload("dave"), 403)
+        self.assertEqual(self.promote("dave").status, 200)
+        self.assertEqual(self.promote("dave").status, 403)
+
+    def test_old_claim(self) -> None:
+        """A name that a user has claimed, of which nothing was published for ten minutes, is
+        promoted, and gets the owner of the source.
+        """
+        self.published(self.upload_to("staging", "carol"))
+        have(self.people.accounts.claim(("", SPAM), "ldap:dora"))
+        self.assertEqual(self.promote("dave").status, 403)
+        self.pypid.clock.advance(CLAIM_LASTS.total_seconds())
+        explained = self.pypid.api("GET", "/api/projects/spam/access/dave").json["actions"]
+        self.assertIn(("write", True), [(each["action"], each["allowed"]) for each in explained])
+        self.assertEqual(self.promote("dave").status, 200)
+        self.assertEqual(self.owners(), {"staging": "carol", "": "carol"})
+
+    def test_claim_on_another_node(self) -> None:
+        """A name that another user has just claimed in the target is not promoted; an owner whom
+        another node has just set in the source is used.
+        """
+        self.published(self.upload_to("staging", "carol"))
+        other = self.people.other_node()
+        have(other.open())
+        have(other.claim(("", SPAM), "ldap:dora"))
+        self.assertEqual(self.promote("carol").status, 403)
+        self.assertEqual(self.pypid.get("/simple/spam/", user="alice").status, 404)
+        have(other.set_owner(("", SPAM), None))
+        have(self.people.accounts.refresh())
+        have(other.set_owner(("staging", SPAM), "ldap:dora"))
+        have(other.close())
+        self.assertEqual(self.promote("dave").status, 200)
+        self.assertEqual(self.owners(), {"staging": "dora", "": "dora"})
+
+
+class StageOwnersTests(IndexOwnersCase):
+    """Stages of the default index; carol has created stage-x, which dave may use."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        wish = {"name": "x", "write": "dave erin"}
+        answer = self.by("carol", "POST", "/api/stages", wish)
+        self.assertEqual(answer.status, 201, answer)
+
+    def publish_stage(self, user: str = "carol") -> Answer:
+        """The answer to the publication of the stage."""
+        return self.by(user, "POST", "/api/stages/stage-x/publish")
+
+    def test_first_upload(self) -> None:
+        """Who first uploads a project to the stage owns it there, and in the base after the
+        publication, also if another user publishes the stage.
+        """
+        self.published(self.upload_to("stage-x", "dave"))
+        self.assertEqual(self.owners(), {"stage-x": "dave"})
+        self.refused(self.upload_to("stage-x", "erin", "2.0"), 403, "has an owner")
+        answer = self.publish_stage()
+        self.assertEqual(answer.status, 200, answer)
+        self.assertEqual(self.owners(), {"stage-x": "dave", "": "dave"})
+        self.refused(self.upload("carol", "2.0"), 403)
+        self.published(self.upload("dave", "2.0"))
+        self.assertEqual(self.publish_stage().json["promotion"], answer.json["promotion"])
+
+    def test_project_of_the_base(self) -> None:
+        """A project that the base has gets no owner in the stage: the rules of the base decide who
+        adds to it, also after an administrator.
+        """
+        self.published(self.upload("carol"))
+        data, target = wheel("spam", "2.0"), "/stage-x/legacy/"
+        filename = wheel_filename("spam", "2.0")
+        self.published(self.publish(filename, data, target=target, user="ada"))
+        self.published(self.upload_to("stage-x", "carol", "2.1"))
+        self.refused(self.upload_to("stage-x", "dave", "2.2"), 403)
+        self.assertEqual(self.owners(), {"": "carol"})
+        self.assertEqual(self.publish_stage().status, 200)
+        self.assertEqual(self.owners(), {"": "carol"})
+
+    def test_rule_of_the_base(self) -> None:
+        """Without `owners = uploader` in the base no project gets an owner in its stage."""
+        self.have_index("free", owners="none")
+        answer = self.by("carol", "POST", "/api/stages", {"name": "y", "base": "free"})
+        self.assertEqual(answer.status, 201, answer)
+        self.published(self.upload_to("stage-y", "carol"))
+        self.people.defaults = evolve(self.people.defaults, ownership=Owners.NONE)
+        self.people._apply()
+        self.published(self.upload_to("stage-x", "dave"))
+        self.published(self.upload_to("stage-x", "erin", "2.0"))
+        self.assertEqual(self.publish_stage().status, 200)
+        self.assertEqual(self.owners(), {})
+        self.have_index("strict", owners="uploader")
+        answer = self.by("carol", "POST", "/api/stages", {"name": "z", "base": "strict"})
+        self.assertEqual(answer.status, 201, answer)
+        self.published(self.upload_to("stage-z", "carol"))
+        self.assertEqual(self.owners(), {"stage-z": "carol"})
+
+    def test_interrupted_publication(self) -> None:
+        """It can be repeated by the creator before its promotion and after it, although another
+        user owns the project in the base then.
+        """
+        self.published(self.upload_to("stage-x", "dave"))
+        staged = have(self.people.accounts.owners())["stage-x", SPAM]
+        have(self.people.accounts.claim(("", SPAM), staged.account))
+        indexes = self.pypid.app.indexes
+        begun = evolve(indexes.settings["stage-x"], publication=Publication(self.pypid.world.now()))
+        have(indexes.set(begun))  # type: ignore[attr-defined]
+        self.assertEqual(self.publish_stage().status, 200)
+        have(indexes.set(begun))  # type: ignore[attr-defined]
+        answer = self.publish_stage()
+        self.assertEqual((answer.status, answer.json["left"]), (200, []), answer)
+        self.assertEqual(self.by("carol", "GET", "/api/stages/stage-x").json["state"], "published")
+
+    def test_rights(self) -> None:
+        """The owner in the default index changes the rights of a project that another user has in a
+        stage only.
+        """
+        self.published(self.upload_to("stage-x", "dave"))
+        self.published(self.upload("erin"))
+        answer = self.by("erin", "PUT", "/api/projects/spam/rights/user/carol", {"right": "rw"})
+        self.assertEqual(answer.status, 200, answer)
+
+    def test_deleted_stage(self) -> None:
+        """Its owners are removed with it."""
+        self.published(self.upload_to("stage-x", "dave"))
+        self.assertEqual(self.by("carol", "DELETE", "/api/stages/stage-x").status, 200)
+        self.assertEqual(self.owners(), {})

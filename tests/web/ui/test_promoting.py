@@ -1,0 +1,138 @@
+"""The form of a release's settings that promotes it to another index."""
+
+from __future__ import annotations
+
+from pypid.core.records.promotions import LARGEST, OPEN_PROMOTIONS, PROMOTIONS
+from pypid.flow import BytesBody, whole
+from tests.web.api.test_release_approvals import PromotedCase
+from tests.web.app_with_accounts import have
+from tests.web.full_app import Answer
+from tests.web.ui.browsing import Browser
+
+SETTINGS = "/staging/project/spam/-/settings?version=1.0"
+DEFAULT = "<option>default</option>"
+
+
+class PromotingTests(PromotedCase):
+    """alice may publish in staging, in the default index, and not in the index closed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name, values in (
+            ("closed", {"bases": "none", "read": "ada", "write": "ada"}),
+            ("live", {"bases": "none", "write": "alice"}),
+        ):
+            made = self.pypid.api("POST", "/api/indexes", {"name": name, "values": values})
+            self.assertEqual(made.status, 201, made.text)
+        self.alice = self.browser("alice")
+
+    def browser(self, user: str) -> Browser:
+        browser = Browser(self.pypid)
+        self.assertEqual(browser.log_in(user).status, 303)
+        return browser
+
+    def promote(self, target: str = "live", **fields: str) -> Answer:
+        path = "/staging/project/spam/-/promote"
+        return self.alice.post(path, version="1.0", target=target, back="1.0", **fields)
+
+    def test_choice_of_indexes(self) -> None:
+        """The indexes are offered in which the user may publish the project: not its own, and none
+        that the user may not read.
+        """
+        page = self.alice.get(SETTINGS).text
+        for name, is_offered in (("default", 1), ("live", 1), ("closed", 0), ("staging", 0)):
+            self.assertEqual(page.count(f"<option>{name}</option>"), is_offered, name)
+        self.assertIn("<option>closed</option>", self.browser("ada").get(SETTINGS).text)
+
+    def test_indexes_that_take_no_files(self) -> None:
+        """An index that has expired is not offered, nor a stage that was published."""
+        wish = {"name": "x", "owner": "alice"}
+        self.assertEqual(self.pypid.api("POST", "/api/stages", wish).status, 201)
+        self.assertIn("<option>stage-x</option>", self.alice.get(SETTINGS).text)
+        self.assertEqual(self.promote("stage-x").status, 303)
+        self.assertEqual(self.pypid.api("POST", "/api/stages/stage-x/publish").status, 200)
+        expiry = {"values": {"write": "alice", "expires": "2026-01-02"}}
+        self.assertEqual(self.pypid.api("PATCH", "/api/indexes/live", expiry).status, 200)
+        self.pypid.clock.advance(2 * 86400)
+        page = self.browser("alice").get(SETTINGS).text
+        self.assertIn(DEFAULT, page)
+        for name in ("stage-x", "live"):
+            self.assertNotIn(f"<option>{name}</option>", page)
+
+    def test_release_is_promoted(self) -> None:
+        """The browser goes back to the release, and the other index lists it."""
+        answer = self.promote()
+        self.assertEqual(answer.status, 303, answer.text)
+        self.assertIn("settings", answer["location"] or "")
+        self.assertTrue(self.is_listed("/live"))
+        self.assertTrue(self.is_listed("/staging"))
+        self.assertFalse(self.is_listed())
+        found = self.pypid.api("GET", "/api/audit?what=promote").json["deeds"]
+        self.assertEqual([each["subject"] for each in found], ["live"])
+
+    def test_move(self) -> None:
+        """The files are deleted here."""
+        self.assertEqual(self.promote("default", move="yes").status, 303)
+        self.assertTrue(self.is_listed())
+        page = self.pypid.get("/staging/simple/spam/", None, user="alice")
+        self.assertNotIn(self.filename, page.text)
+
+    def test_refusals(self) -> None:
+        """The form is shown again with the reason; an index that the user may not use is refused
+        whether it exists or not.
+        """
+        self.pypid.gates = ("attested",)
+        refused = self.promote("default", move="yes")
+        self.assertEqual(refused.status, 409)
+        self.assertIn("no attestation of", refused.text)
+        self.assertIn("<option selected>default</option>", refused.text)
+        self.assertIn('value="yes" checked> Delete the files', refused.text)
+        self.assertEqual(self.promote("closed").status, 403)
+        self.assertEqual(self.promote("staging").status, 400)
+        self.assertFalse(self.is_listed())
+
+    def test_file_without_its_publisher(self) -> None:
+        """The form says which file the other index would hide, and what to do."""
+        self.pypid.api("PATCH", "/api/indexes/live", {"values": {"require": "spam=github:acme/*"}})
+        refused = self.promote()
+        self.assertEqual(refused.status, 409)
+        self.assertIn(f"{self.filename}: it has no verified attestation", refused.text)
+        self.assertIn("publish a version whose files have such attestations", refused.text)
+        self.assertFalse(self.is_listed("/live"))
+
+    def test_list(self) -> None:
+        """The pages of the indexes list the newest promotions: of all indexes, or into one."""
+        ada = self.browser("ada")
+        self.assertIn("No release was promoted yet", ada.get("/manage/indexes").text)
+        self.promote()
+        self.promote("default")
+        page = ada.get("/manage/indexes").text
+        for target in "live", "default":
+            row = ("spam==1.0", "staging", target, "alice")
+            self.assertRegex(page, r"\s*".join(f"<td>{each}</td>" for each in row))
+        self.assertEqual(page.count(">done</span>"), 2)
+        self.assertEqual(ada.get("/manage/indexes/live").text.count("<td>spam==1.0</td>"), 1)
+        self.assertIn("promoted to this index yet", ada.get("/manage/indexes/staging").text)
+        self.assertEqual(self.alice.get("/manage/indexes").status, 403)
+
+    def test_list_while_a_promotion_is_finished(self) -> None:
+        """After a crash, a promotion that was committed is under way until it is finished."""
+        self.promote()
+        [done] = [key for key in self.keys() if key.startswith(PROMOTIONS)]
+        data = have(whole(have(self.pypid.blobs.read(done)), LARGEST))
+        under_way = done.replace(PROMOTIONS, OPEN_PROMOTIONS)
+        have(self.pypid.blobs.write(under_way, BytesBody(data)))
+        ada = self.browser("ada")
+        self.assertIn(">under way</span>", ada.get("/manage/indexes/live").text)
+        [shown] = self.pypid.api("GET", "/api/indexes/live/promotions").json["promotions"]
+        self.assertEqual(shown["state"], "under way")
+
+    def test_no_named_index(self) -> None:
+        """The default index offers its other indexes; without any there is no form."""
+        self.assertEqual(self.promote("default").status, 303)
+        page = self.alice.get("/project/spam/-/settings?version=1.0").text
+        self.assertIn("<option>live</option>", page)
+        for name in ("staging", "closed", "live"):
+            self.pypid.api("DELETE", f"/api/indexes/{name}?force")
+        page = self.alice.get("/project/spam/-/settings?version=1.0").text
+        self.assertNotIn("Promote release", page)
