@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from attrs import evolve
 from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,7 +18,9 @@ from pypid.cli import request
 from pypid.daemon.control import ControlRefused, ControlRequest
 from pypid.web.app.registry import Configured
 from pypid.web.http.site import Site
-from tests.web.app_with_accounts import Peopled
+from tests.distributions import wheel_filename
+from tests.index.uploads import publishing, sent
+from tests.web.app_with_accounts import Peopled, have
 from tests.web.full_app import Connection, Pypid, basic, spelled
 from tests.web.raw_http import Socket
 
@@ -39,7 +42,8 @@ class CommandCase(SynchronousTestCase):
     accounts_log_in = True
 
     def setUp(self) -> None:
-        self.pypid = Pypid(Path(self.mktemp()))
+        self.pypid = Pypid(Path(self.mktemp()), indexes=())
+        self.pypid.app.settings = evolve(self.pypid.app.settings, address="http://127.0.0.1:6543/")
         self.people = Peopled(
             self.pypid,
             Path(self.mktemp()),
@@ -64,9 +68,13 @@ class CommandCase(SynchronousTestCase):
         """What `daemon.control.Control.answer` gives."""
         self.questions.append(question)
         body = None if question.document is None else msgspec.json.encode(question.document)
+        kind = "application/json"
+        if question.form is not None:
+            body, kind = b"".join(question.form.body()), question.form.content_type
         ours, self.pypid.app.access = self.pypid.app.access, Operator()
         try:
-            headers = (basic("operator/root", "-"), ("Accept", "application/json"))
+            accept = ("Accept", "application/json")
+            headers = (basic("operator/root", "-"), accept, ("Content-Type", kind))
             connection = Local(self.pypid.site)
             connection.send(spelled(question.method, question.url, *headers, body=body))
             answer = connection.answer(question.method)
@@ -74,8 +82,17 @@ class CommandCase(SynchronousTestCase):
             self.pypid.app.access = ours
         assert answer is not None, question
         if answer.status >= 400:
-            raise ControlRefused(answer.json["message"])
+            refusal = ControlRefused(answer.json["message"], answer.status)
+            if question.takes_refusal:
+                return refusal
+            raise refusal
         return answer.json
+
+    def stage(self, name: str, version: str, index: str = "staging") -> None:
+        """Publish a release in a named index, which is there."""
+        target = self.pypid.app.indexes.get(index)
+        assert target is not None
+        have(publishing(target, sent(filename=wheel_filename(name, version))))
 
     def run_command(self, line: str, *words: str, said: str = "") -> tuple[Any, str, str]:
         """Exit status (or the text that becomes 1), standard output and standard error. `words` may

@@ -18,7 +18,7 @@ from pypid.cli import backup
 from pypid.core.configuration.parse import parse
 from pypid.daemon.state import where
 from pypid.databases.places import Place
-from pypid.jobs.backup.records import LAST_BACKUP
+from pypid.jobs.backup.records import LAST_BACKUP, held
 from pypid.wiring.platform import the_world
 
 TEXT = """[server]
@@ -83,6 +83,40 @@ class BackupCreateTests(TestCase):
         self.assertEqual(path.read_bytes(), b"first")
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
         self.assertEqual({*self.folder.iterdir()}, {path, self.state, self.folder / "pypid.ini"})
+
+    async def test_what_killed_backups_left(self) -> None:
+        """The next backup to the same folder removes their parts and copies of databases; not those
+        that were changed within an hour or that a process holds, and no files of others.
+        """
+        target = self.folder / "elsewhere/backup"
+        target.parent.mkdir()
+        old = [
+            target.with_name(name)
+            for name in (
+                ".backup.01234567.part", ".pypid-20261123T031500Z.tar.gz.01234567.part",
+                ".pypid-20261123T031500Z.tar.gz.encrypted.89abcdef.part", ".pypid-backup-abc",
+            )
+        ]  # fmt: skip
+        kept = [
+            target.with_name(name)
+            for name in (
+                ".backup.76543210.part", ".pypid-backup-held", ".other.01234567.part",
+                ".pypid-20261124T031500Z.tar.gz.01234567.part", ".backup.part",
+                ".backup.00000000.part",
+            )
+        ]  # fmt: skip
+        for path in (*old, *kept[:-1]):
+            if "backup-" in path.name:
+                path.mkdir()
+                (path / "accounts.db").touch()
+            else:
+                path.touch()
+            os.utime(path, (0, 0))
+        os.utime(kept[3])
+        kept[5].symlink_to(self.state)
+        with held(kept[0]), held(kept[1]), backup._new_file(target, True) as file:
+            await ensureDeferred(self.creation(target, encrypt=False).write(file))
+        self.assertEqual({*target.parent.iterdir()}, {target, *kept})
 
     def test_root_gives_no_other_file_away(self) -> None:
         """Root writes the time of the backup as a file of the owner of the state folder. It never

@@ -175,8 +175,17 @@ The other three are warnings, and a variable of the environment.
 
 WARNINGS = [
     (
+        "[issuer:github]\nurl = https://token.actions.githubusercontent.com\n"
+        f"allow = acme-* repository=acme/app as_user=alcie\n{USERS}",
+        ":3: [issuer:github] allow: there is no user 'alcie'; did you mean 'alice'?",
+    ),
+    (
         f"[access]\nread = group:devs\n[groups]\ndev = alice\n{USERS}",
         ":2: [access] read: there is no group 'devs'; did you mean 'dev'?",
+    ),
+    (
+        f"[index:team]\nwrite = group:devs\n[groups]\ndev = alice\n{USERS}",
+        ":2: [index:team] write: there is no group 'devs'; did you mean 'dev'?",
     ),
     (
         f"[access]\nadmins = alcie\n{USERS}",

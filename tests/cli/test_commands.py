@@ -31,6 +31,9 @@ COMMANDS = [
     "right",
     "token",
     "invitation",
+    "index",
+    "promote",
+    "stage",
     "snapshot",
     "block",
     "approval",
@@ -268,6 +271,19 @@ class RequestTests(RecordedCase):
         folder = str(Path("folder").resolve())
         self.assertEqual(self.asked[1].document, {"folder": folder})
         self.assertEqual(self.asked[2].document, {"folder": folder, "cached": []})
+
+    def test_storage_of_an_index(self) -> None:
+        """The requests go below the index, which has no upstream to compare an import with."""
+        self.answer = {"projects": 0, "changed": 0, "adopted": [], "also_upstream": []}
+        for words in ("rebuild", "spam"), ("rebuild",), ("import",):
+            self.assertIsNone(self.run_command("storage", *words, "--index", "team-a")[0])
+        urls = ["/team-a/api/rebuild/spam", "/team-a/api/rebuild", "/team-a/api/adopt"]
+        self.assertEqual([q.url for q in self.asked], urls)
+        outcomes = dict.fromkeys(("moved", "would-move", "there", "archived", "failed"), 0)
+        self.answer = {"projects": 0, "seen": 0, "due": 0, "outcomes": outcomes, "size": 0}
+        options = ("--older-than", "180d", "--keep", "3", "--class", "GLACIER_IR")
+        self.run_command("storage", "tier", *options, "--index", "team-a")
+        self.assertEqual(self.asked[-1].url, "/team-a/api/tier")
 
     def test_adopts_a_bucket(self) -> None:
         """adopt without a folder is for all of the storage; what is left alone loses nothing, and

@@ -62,7 +62,7 @@ class CompletionTests(SynchronousTestCase):
 
     def test_bash(self) -> None:
         """Tab completes nouns, verbs and options."""
-        shown = self.typed("pypid proj\tset\tspam --rea\twhy\n", "<")
+        shown = self.typed("pypid proj\tset-s\tspam --rea\twhy\n", "<")
         self.assertIn("pypid project set-status spam --reason why", shown)
 
     def test_bash_files(self) -> None:

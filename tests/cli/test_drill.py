@@ -119,6 +119,19 @@ class RecordTests(SynchronousTestCase):
         )
         self.assertIn(f"spam-{len(keys)}.tar.gz.record.json cannot be read", differences[-1])
 
+    def test_files_of_named_indexes(self) -> None:
+        """Their records are those of another project, and their placeholders are in their part."""
+        packages = Path(self.mktemp())
+        for part in ("", ".pypid/index/team/"):
+            record = packages / part / "spam/spam-1.tar.gz.record.json"
+            record.parent.mkdir(parents=True)
+            file = a_file(SPAM, "1", size=3)
+            record.write_bytes(dump_record(file))
+        expected, differences = expected_projects(packages)
+        self.assertEqual((sorted(expected), differences), (["spam", "team/spam"], []))
+        for part in ("", ".pypid/index/team/"):
+            self.assertEqual((packages / part / "spam/spam-1.tar.gz").read_bytes(), b"\0\0\0")
+
 
 class CopyTests(SynchronousTestCase):
     def test_current_folder(self) -> None:

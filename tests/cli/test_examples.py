@@ -18,6 +18,9 @@ NOUNS = (
         "right",
         "token",
         "snapshot",
+        "index",
+        "promote",
+        "stage",
         "block",
         "trust",
         "audit",
@@ -44,6 +47,8 @@ FIRST = (
     "user create ci",
     "group create devs",
     "snapshot create release-42",
+    "index create team-a",
+    "index create staging",
 )
 
 
@@ -56,14 +61,28 @@ class ExampleTests(CommandCase):
         put = self.pypid.ask("PUT", target, basic("alice"), body=wheel("acme-billing", "1.0"))
         self.assertEqual(put.status, 200)
         for line in FIRST:
-            if line.split()[2] in " ".join(words) and line.split()[:3] != words[:3]:
+            has_staging = words[:1] == ["promote"] and line.endswith("staging")
+            if (has_staging or line.split()[2] in " ".join(words)) and line.split()[:3] != words[
+                :3
+            ]:
                 self.prints(line)
+        if words[:1] == ["promote"]:
+            self.stage("acme-billing", "1.4")
+            self.stage("acme-invoices", "2.0")
+            self.pypid.gates = ("approved-by:tests",) if "--approve" in words else ()
+        if words[:2] == ["project", "delete"] and "staging" in words:
+            self.stage("acme-billing", "1.0")
         if words[:2] == ["project", "unreserve"]:
             self.prints("project delete acme-billing --yes")
         if words[:2] in (["right", "revoke"], ["token", "create"]) and "carol" in words:
             self.prints("right grant acme-billing carol rw")
         if words[1:] == ["set-status", "nose", "active"]:
             self.prints("project set-status nose deprecated")
+        if "stage-k3x9a7bq" in words:
+            self.prints("stage create --user alice --name k3x9a7bq")
+            self.stage("acme-staged", "1.0", "stage-k3x9a7bq")
+        if words[:2] == ["stage", "create"] and "ci" in words:
+            self.prints("index set team-a write=ci")
         if words[:2] == ["group", "remove-user"]:
             self.prints("group add-user devs carol")
 

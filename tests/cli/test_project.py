@@ -40,3 +40,25 @@ class ProjectTests(CommandCase):
         self.assertRegex(lines[2], r"^2\.0 +spam-2\.0-\S+\.whl +\d+ bytes +2026-\S+ \S+ +alice$")
         self.assertEqual(len(json.loads(self.prints("project show spam --json"))["files"]), 2)
         self.assertIn("no project", self.run_command("project show nowhere")[0])
+
+    def test_named_index(self) -> None:
+        """With --index the commands list and change a project of that index; inherited projects
+        are listed only.
+        """
+        self.prints("index create staging")
+        self.stage("ham", "1.0")
+        self.assertEqual(self.prints("project list"), "acme-billing\nspam\n")
+        self.assertEqual(self.prints("project list --index staging"), "acme-billing\nham\nspam\n")
+        self.assertIn("no project", self.run_command("project show ham")[0])
+        self.prints("project yank ham 1.0 --index staging")
+        self.assertRegex(self.prints("project show ham --index staging"), "yes\n$")
+        self.prints("project unyank ham 1.0 --index staging")
+        self.assertNotRegex(self.prints("project show ham --index staging"), "yes\n$")
+        self.assertIn(
+            "no project", self.run_command("project delete spam --yes --index staging")[0]
+        )
+        self.prints("project delete ham --yes --index staging")
+        self.prints("project unreserve ham --index staging")
+        self.assertIn("no project", self.run_command("project show ham --index staging")[0])
+        self.assertIn("2 files", self.prints("project show spam --index default"))
+        self.assertIn("no index", self.run_command("project list --index stagin")[0])

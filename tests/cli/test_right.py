@@ -46,7 +46,7 @@ class RightTests(CommandCase):
         self.assertIn("eggs     user:bob    rw     configuration\n", whole)
         _, out, err = self.run_command("right revoke spam alice")
         self.assertIn("(defaults of [access])", out)
-        self.assertIn("the defaults hold", err)
+        self.assertIn("The defaults (", err)
         self.assertIn("[projects]", self.run_command("right revoke eggs bob")[0])
         self.assertIn("published by bob", self.prints("right list eggs"))
 

@@ -22,6 +22,7 @@ AUDIT = """\
   pypid audit --who carol
   pypid audit --what delete-file
   pypid audit --subject spam/spam-1.0.tar.gz
+  pypid audit --index team-a
   pypid audit --most 1000 --json           newest first
   pypid audit --follow                     continue with new entries
 
@@ -56,6 +57,7 @@ def add(commands: Any) -> None:
         metavar="WHAT",
         help="only actions on this subject: a project, PROJECT/FILE, a user ...",
     )
+    audit.add_argument("--index", metavar="NAME", help="only changes of this named index")
     audit.add_argument("--before", metavar="NUMBER", type=int, help="only entries before this one")
     audit.add_argument(
         "--most",
@@ -98,7 +100,7 @@ def _query(options: argparse.Namespace, *names: str) -> str:
 
 
 def _audit(options: argparse.Namespace) -> None:
-    url = f"/api/audit?{_query(options, 'who', 'what', 'subject', 'before', 'most')}"
+    url = f"/api/audit?{_query(options, 'who', 'what', 'subject', 'index', 'before', 'most')}"
     if options.follow:
         poll(options, url, _NewEntries(options.json).show)
     else:
@@ -138,7 +140,7 @@ class _NewEntries:
 
 
 def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    details = "; ".join(f"{name}: {value}" for name, value in entry["details"].items() if value)
+    details = {"index": entry.get("index"), **entry["details"]}
     return (
         str(entry["serial"]),
         format_time(entry["when"]),
@@ -146,7 +148,7 @@ def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
         entry["what"],
         entry["subject"],
         _origin(entry),
-        details,
+        "; ".join(f"{name}: {value}" for name, value in details.items() if value),
     )
 
 
@@ -187,7 +189,7 @@ def _download_row(download: Mapping[str, Any]) -> tuple[str, ...]:
         format_time(download["when"]),
         download["who"],
         _origin(download),
-        download["project"],
+        "/".join(filter(None, (download.get("index"), download["project"]))),
         download["filename"],
     )
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pypid.flow import World
     from pypid.jobs.backup.backup_file import BackupHeader, BackupTotals, BackupWriter
     from pypid.jobs.backup.backup_reader import BackupFile
+    from pypid.wiring.storage import OpenedStorage
 
 EXAMPLES = """\
   pypid backup create /backup/                   names the file after the time
@@ -145,13 +146,14 @@ def _path_of(options: argparse.Namespace, made: datetime) -> Path:
 def _new_file(path: Path, force: bool) -> Iterator[BinaryIO]:
     """Open a file for writing that gets this name, durably, if the block succeeds; mode 0600."""
     from pypid.core.errors import CannotStart
+    from pypid.jobs.backup.records import held
 
     if path.exists() and not force:
         raise CannotStart(f"{path} exists. Name another file, or replace it with --force.")
     part = path.with_name(f".{path.name}.{token_hex(4)}.part")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
+        with os.fdopen(os.open(part, flags, 0o600), "wb") as file, held(part):
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -191,16 +193,41 @@ class _Creation:
 
     async def write(self, target: BinaryIO) -> BackupTotals:
         """Write the backup. Raises `PypidError`, `OSError`."""
+        from msgspec.structs import replace
+
         from pypid.daemon.stores import open_stores
-        from pypid.jobs.backup.backup_file import BackupTotals, BackupWriter
-        from pypid.jobs.backup.storage_backup import StorageCapture
+        from pypid.jobs.backup.backup_file import BackupWriter
+        from pypid.jobs.backup.records import remove_abandoned
+        from pypid.jobs.backup.stored_objects import format_of
         from pypid.wiring.storage import open_storage
 
-        secret = self.config.server.secret if self.options.encrypt else None
-        writer = BackupWriter(target, self.header, secret, self.world.random)
-        await self.world.blocking(self._add_configuration, writer)
+        for folder in {self.path.parent, self._room}:
+            await self.world.blocking(remove_abandoned, folder, self.path.name, self.made)
         storage = await open_storage(self.config, self.paths, self.world, self.reactor)
         stores = open_stores(self.config, self.paths, self.world, self.reactor)
+        try:
+            format = await format_of(storage.blobs, files=self.options.files)
+            self.header = replace(self.header, format=format)
+            secret = self.config.server.secret if self.options.encrypt else None
+            writer = BackupWriter(target, self.header, secret, self.world.random)
+            totals = await self._write(writer, storage, stores)
+            await self._note(stores, totals)
+        finally:
+            self.progress.clear()
+            await storage.close()
+            await stores.journal.close()
+            for database in stores.databases:
+                await database.close()
+            stores.threads.stop()
+        return totals
+
+    async def _write(
+        self, writer: BackupWriter, storage: OpenedStorage, stores: Stores
+    ) -> BackupTotals:
+        from pypid.jobs.backup.backup_file import BackupTotals
+        from pypid.jobs.backup.storage_backup import StorageCapture
+
+        await self.world.blocking(self._add_configuration, writer)
         capture = StorageCapture(
             storage.blobs,
             writer,
@@ -210,26 +237,17 @@ class _Creation:
             storage.describing,
             lambda: self.progress.show(writer.members, writer.size),
         )
-        try:
-            await capture.capture()
-            databases = await self.world.blocking(self._add_state, writer, stores)
-            totals = BackupTotals(
-                members=writer.members,
-                size=writer.size,
-                projects=capture.projects,
-                files=capture.file_count,
-                databases=tuple(databases),
-                problems=tuple(capture.problems),
-            )
-            await self.world.blocking(writer.finish, totals)
-            await self._note(stores, totals)
-        finally:
-            self.progress.clear()
-            await storage.close()
-            await stores.journal.close()
-            for database in stores.databases:
-                await database.close()
-            stores.threads.stop()
+        await capture.capture()
+        databases = await self.world.blocking(self._add_state, writer, stores)
+        totals = BackupTotals(
+            members=writer.members,
+            size=writer.size,
+            projects=capture.projects,
+            files=capture.file_count,
+            databases=tuple(databases),
+            problems=tuple(capture.problems),
+        )
+        await self.world.blocking(writer.finish, totals)
         return totals
 
     def _header(self) -> BackupHeader:
@@ -254,14 +272,23 @@ class _Creation:
         if text := config_text(self.paths.ini):
             writer.add(CONFIGURATION, text)
 
+    @property
+    def _room(self) -> Path:
+        """The folder for copies of the databases: that of the backup, which must not have them if
+        the backup is encrypted.
+        """
+        return self.paths.state if self.options.encrypt else self.path.parent
+
     def _add_state(self, writer: BackupWriter, stores: Stores) -> list[str]:
         """Add the databases and the other files of record; return the names of the databases."""
         from pypid.access.sql.copies import copy_databases
         from pypid.jobs.backup.backup_file import DATABASES, OTHER_FILES, STATE
+        from pypid.jobs.backup.records import DATABASE_COPIES, held
 
-        # the folder of the backup has room for copies, but must not have them if it is encrypted
-        room = self.paths.state if self.options.encrypt else self.path.parent
-        with TemporaryDirectory(dir=room, prefix=".pypid-backup-") as folder:
+        with (
+            TemporaryDirectory(dir=self._room, prefix=DATABASE_COPIES) as folder,
+            held(Path(folder)),
+        ):
             copies = copy_databases(places_of(stores), Path(folder))
             for name, path in copies.items():
                 with path.open("rb") as file:

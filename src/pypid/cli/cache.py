@@ -33,6 +33,7 @@ PURGE = """\
   pypid cache purge --older-than 90d     files that were not requested for 90 days
   pypid cache purge requests             all cached files of a project
   pypid cache purge requests requests-2.31.0-py3-none-any.whl
+  pypid cache purge --upstream cu128     files of [upstream:cu128]
   pypid cache purge                      all cached files
 
 Local files are never deleted. A purged file is fetched again when a client requests it,
@@ -78,6 +79,9 @@ def add(commands: Any) -> None:
     purging.add_argument("file", metavar="FILE", nargs="?", help="only this file")
     purging.add_argument(
         "--older-than", metavar="TIME", help="only files not requested for this time: 30d, 12h"
+    )
+    purging.add_argument(
+        "--upstream", metavar="NAME", help="only files of [upstream:NAME], such as cu128"
     )
     purging.add_argument("--force", action="store_true", help="also files of snapshots")
     purging.add_argument("--yes", action="store_true", help="do not ask for confirmation")
@@ -125,7 +129,7 @@ def _list(options: argparse.Namespace) -> None:
 def _print_projects(answer: Mapping[str, Any]) -> None:
     rows = [
         (
-            project["name"],
+            _named(project, "name"),
             str(project["files"]),
             format_size(project["size"]),
             format_time(project["wanted"]),
@@ -143,7 +147,7 @@ def _print_projects(answer: Mapping[str, Any]) -> None:
 def _print_files(answer: Mapping[str, Any]) -> None:
     rows = [
         (
-            file["filename"] + ("" if file["whole"] else " (incomplete)"),
+            _named(file, "filename") + ("" if file["whole"] else " (incomplete)"),
             format_size(file["size"]),
             format_time(file["wanted"]),
         )
@@ -152,6 +156,12 @@ def _print_files(answer: Mapping[str, Any]) -> None:
     print_table(("FILE", "SIZE", "LAST REQUEST (UTC)"), rows, align_right=True)
     files = sum(file["whole"] for file in answer["files"])
     print(f"{counted(files, 'file')} of {answer['name']}, {format_size(answer['size'])}")
+
+
+def _named(found: Mapping[str, Any], key: str) -> str:
+    """Return the name of a project or file, with that of its `[upstream:NAME]`."""
+    upstream = found.get("upstream")
+    return str(found[key]) if upstream is None else f"{found[key]} [{upstream}]"
 
 
 def _limit(answer: Mapping[str, Any]) -> str:
@@ -168,11 +178,14 @@ def _purge(options: argparse.Namespace) -> None:
         options.project,
         options.file,
         options.older_than,
+        options.upstream,
     ):  # "$PROJECT" of a script, not set: that does not mean all
         sys.exit("pypid: an argument is empty; nothing was deleted")
     if not options.yes:
         _confirm(options)
     conditions = [f"older_than={quote(options.older_than, safe='')}"] if options.older_than else []
+    if options.upstream:
+        conditions.append(f"upstream={quote(options.upstream, safe='')}")
     if options.force:
         conditions.append("force")
     query = f"?{'&'.join(conditions)}" if conditions else ""
@@ -183,7 +196,7 @@ def _purge(options: argparse.Namespace) -> None:
 def _print_removed(answer: Mapping[str, Any]) -> None:
     for project in answer["projects"]:
         print(
-            f"{project['name']}: {counted(project['files'], 'file')}, "
+            f"{_named(project, 'name')}: {counted(project['files'], 'file')}, "
             f"{format_size(project['size'])}"
         )
     print(f"Deleted: {counted(answer['files'], 'file')}, {format_size(answer['size'])}")
@@ -198,6 +211,8 @@ def _confirm(options: argparse.Namespace) -> None:
     what = options.file or (
         f"all cached files of {options.project}" if options.project else "ALL cached files"
     )
+    if options.upstream:
+        what += f" of [upstream:{options.upstream}]"
     age = f", if not requested for {options.older_than}," if options.older_than else ""
     question = (
         f"This deletes {what}{age} from the storage. Local files stay. A client's next request "

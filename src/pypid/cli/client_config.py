@@ -5,16 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_config, add_json
 from pypid.cli.output import print_json
+from pypid.cli.request import send_request
 from pypid.core.presentation.client_files import CA, FILES, IndexAddress
+
+if TYPE_CHECKING:  # `--help` need not wait for it
+    from pypid.core.configuration.parse import Config
+    from pypid.core.permissions import Principals
 
 EXAMPLES = """\
   pypid client-config                                   # all files
   pypid client-config pip.conf > ~/.config/pip/pip.conf
   pypid client-config .pypirc --url https://index.example.org
+  pypid client-config uv.toml --index team-a            # of a named index
 
 The running index serves the same files, with the host name of the request:
   curl https://index.example.org/config/pip.conf
@@ -42,6 +49,12 @@ def add(commands: Any) -> None:
         metavar="URL",
         help="the address of the index (default: that of the configuration)",
     )
+    command.add_argument(
+        "--index",
+        metavar="INDEX",
+        default="",
+        help="the name of an index (default: the default index)",
+    )
     add_config(command)
     add_json(command)
 
@@ -56,6 +69,22 @@ def _client_config(options: argparse.Namespace) -> None:
         print("\n".join(f"# --- {name}\n{text}" for name, text in wanted.items()), end="")
 
 
+def _readers(options: argparse.Namespace, config: Config, index: str) -> Principals:
+    """Return who may read the index. Raises `ControlRefused` if there is no such index; one on a
+    machine without a configuration, whose URL is given, is not checked.
+    """
+    from pypid.core.configuration.lookup import is_built_in
+    from pypid.core.permissions import Principals
+
+    settings = config.indexes.get(index)
+    read = None if settings is None else settings.read
+    is_elsewhere = options.url and is_built_in(options.config)
+    if index and settings is None and not is_elsewhere:
+        values = send_request(options, "GET", f"/api/indexes/{quote(index, safe='')}")["values"]
+        read = Principals.parse(values["read"]) if "read" in values else None
+    return config.access.read if read is None else read
+
+
 def _files(options: argparse.Namespace) -> dict[str, str]:
     """Return the texts of the wanted files, by name."""
     from pypid.daemon import listeners
@@ -64,6 +93,7 @@ def _files(options: argparse.Namespace) -> dict[str, str]:
     from pypid.wiring.configuration import load_config
 
     config = load_config(options.config)
+    index = "" if options.index == "default" else options.index
     state = where(config, os.environ)
     certificates = b"" if state.certificate is None else roots(state.certificate)
     if options.file == CA:
@@ -72,8 +102,9 @@ def _files(options: argparse.Namespace) -> dict[str, str]:
         return {CA: certificates.decode()}
     url = (options.url or listeners.base_url(config)).rstrip("/")
     address = IndexAddress(
-        url,
+        f"{url}/{index}" if index else url,
         bool(certificates) and url.startswith("https:"),
-        login=not config.access.read.everyone,
+        login=not _readers(options, config, index).everyone,
+        index=index,
     )
     return {name: write(address) for name, write in FILES.items() if options.file in (None, name)}

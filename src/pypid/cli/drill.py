@@ -135,10 +135,12 @@ def run_drill(
 def expected_projects(packages: Path) -> tuple[dict[str, ExpectedProject], list[str]]:
     """Return what the pages have to show, by the records in a restored storage folder, and the
     differences that the records themselves have. Create an empty file of the right size for each.
+
+    A project of a named index is ``<index>/<project>``.
     """
     from pypid.blobs.keys import segments
     from pypid.core.records.documents import load_record
-    from pypid.core.records.layout import ObjectKind
+    from pypid.core.records.layout import ObjectKind, part_of
 
     found: dict[str, ExpectedProject] = {}
     unusable: list[str] = []
@@ -151,13 +153,15 @@ def expected_projects(packages: Path) -> tuple[dict[str, ExpectedProject], list[
         if segments(file.key) is None:  # a path out of the folder, for example
             unusable.append(f"{file.project}: the record of {file.filename} has no valid key")
             continue
-        project = found.setdefault(file.project, ExpectedProject({}, frozenset()))
-        bytes_at = packages / file.key
+        part = part_of(path.relative_to(packages).as_posix())
+        name = f"{part.split('/')[2]}/{file.project}" if part else file.project
+        project = found.setdefault(name, ExpectedProject({}, frozenset()))
+        bytes_at = packages / part / file.key
         bytes_at.parent.mkdir(parents=True, exist_ok=True)
         with bytes_at.open("ab") as placeholder:
             placeholder.truncate(file.size)
         is_yanked = path.with_name(file.filename + ObjectKind.YANKED.value).exists()
-        found[file.project] = ExpectedProject(
+        found[name] = ExpectedProject(
             {**project.files, file.filename: file.sha256},
             project.yanked | ({file.filename} if is_yanked else set()),
         )
@@ -213,13 +217,22 @@ def _compared(
     folder, report = file.parent, DrillReport()
     control = Control(control_socket(folder / "state"))
     listed = _projects(control, process, folder / "log")
+    of_default = {name for name in expected if "/" not in name}
     report.differences.extend(
         f"{name}: {'not in the index' if name in expected else 'not in the backup'}"
-        for name in sorted(listed ^ expected.keys())
+        for name in sorted(listed ^ of_default)
     )
+    indexes = _answer_of(control, "/api/indexes")["indexes"]
+    lasting = {index["name"] for index in indexes if not index["stage"]}
     progress = JobProgress("drill")
-    for name in sorted(listed & expected.keys()):
-        page = _answer_of(control, f"/simple/{name}/")
+    for name in sorted(expected.keys() - (of_default - listed)):
+        index, slash, project = name.rpartition("/")
+        if slash and index not in lasting:
+            continue  # a stage may have ended
+        page = _answer_of(control, f"/{index}{slash}simple/{project}/")
+        if slash:  # it may also list files of the bases
+            files = expected[name].files
+            page = {**page, "files": [file for file in page["files"] if file["filename"] in files]}
         differences = page_differences(name, page, expected[name])
         report.note_page(len(expected[name].files), differences)
         progress.show(report.projects, 0)

@@ -22,6 +22,9 @@ EXAMPLES = """\
   pypid export --signed-links /srv/index
       the pages, with links to the bucket that are valid for [storage] expire_after
 
+  pypid export --index team-a --copy-files /srv/team-a
+      a named index, with the projects that it inherits
+
 TARGET is a folder, or s3://bucket/prefix (accessed as [storage] says). Unchanged files are
 not written again, so that a second export is fast. Any web server can serve the result.
 
@@ -37,6 +40,9 @@ def add(commands: Any) -> None:
     command = add_command(commands, "export", _export, about, config=True, examples=EXAMPLES)
     command.add_argument("target", metavar="TARGET", help="a folder, or s3://bucket/prefix")
     command.add_argument("--copy-files", action="store_true", help="copy the files as well")
+    command.add_argument(
+        "--index", metavar="NAME", default="", help="a named index (default: the one at the root)"
+    )
     links = command.add_mutually_exclusive_group()
     links.add_argument("--files-url", metavar="URL", help="the URL that links to files begin with")
     links.add_argument(
@@ -82,6 +88,7 @@ def _export(options: argparse.Namespace) -> None:
         "timestamp": not options.no_timestamp,
         "per_release_json": not options.no_per_release_json,
         "verify": options.verify,
+        "index": "" if options.index == "default" else options.index,
     }
     bar = ProgressBar(sys.stderr)
 

@@ -66,6 +66,11 @@ def printable(text: str) -> str:
     )
 
 
+def with_token(url: str, token: str = "TOKEN") -> str:
+    """Return the URL with a token, for an index that needs a login to read."""
+    return url.replace("://", f"://__token__:{token}@", 1)
+
+
 def counted(number: int, thing: str, many: str = "") -> str:
     """Return the number with its noun: ``1 right``, ``2 rights``, ``2 advisories`` (`many`)."""
     return f"{number} {thing}" if number == 1 else f"{number} {many or f'{thing}s'}"

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pypid.cli.command import add_command, add_group
 from pypid.cli.output import counted, format_size, format_time, print_answer, print_table, printable
 from pypid.cli.prompt import confirm
-from pypid.cli.request import send_request
+from pypid.cli.request import send_below_index
 from pypid.core.model import Status
 
 PROJECTS = """\
@@ -25,17 +25,20 @@ PROJECTS = """\
 LIST = """\
   pypid project list
   pypid project list 'acme-*'
+  pypid project list --index team-a
   pypid project list --json | jq -r '.projects[]'
 """
 SHOW = """\
   pypid project show acme-billing
+  pypid project show acme-billing --index staging
 
 The files are those that an administrator sees. If the name may be sent upstream,
-they include the upstream files.
+they include the upstream files. A named index shows inherited projects, too.
 """
 WHY = """\
   pypid project why requests
   pypid project why requests requests-2.32.0-py3-none-any.whl
+  pypid project why requests --index team-a
 
 The explanation says whether the name is local, reserved, denied or cached, whether
 pypid may send it upstream, what upstream answered last, and which rule hides which
@@ -70,9 +73,20 @@ DELETE = """\
   pypid project delete acme-billing 1.0
   pypid project delete acme-billing acme_billing-1.0-py3-none-any.whl
   pypid project delete acme-billing
+  pypid project delete acme-billing 1.0 --index staging
 
 A deleted filename cannot be published again with other content. The name of the
 project stays local: it is not sent upstream. `pypid project unreserve` releases it.
+"""
+SET_OWNER = """\
+  pypid project set-owner acme-billing carol
+  pypid project set-owner acme-billing --none
+  pypid project set-owner acme-billing carol --index staging
+
+The owner may publish and yank the project and manage its rights, in addition to the
+users with a right on it. Owners have an effect with [access] owners = uploader: then
+the user who first publishes a project owns it. All users with the default right to
+publish can change a project that has no owner and no rights of its own.
 """
 UNRESERVE = """\
   pypid project unreserve acme-billing
@@ -98,7 +112,13 @@ def add(commands: Any) -> None:
     explaining.add_argument(
         "file", metavar="FILE", nargs="?", help="only this file (default: all hidden files)"
     )
+    for command in listing, showing, explaining:
+        _add_index(command)
     _add_changes(verbs)
+
+
+def _add_index(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--index", metavar="NAME", help="in this named index")
 
 
 def _add_changes(verbs: Any) -> None:
@@ -114,6 +134,7 @@ def _add_changes(verbs: Any) -> None:
     status = add_command(verbs, "set-status", _set_status, about, config=True, examples=SET_STATUS)
     for command in yank, unyank, delete, unreserve, status:
         command.add_argument("project", metavar="PROJECT")
+        _add_index(command)
     for command in yank, unyank:
         command.add_argument("what", metavar="VERSION|FILE")
     yank.add_argument("--reason", metavar="TEXT", default="", help="shown by installers")
@@ -124,6 +145,19 @@ def _add_changes(verbs: Any) -> None:
     choices = [status.value for status in Status]
     status.add_argument("status", metavar="STATUS", choices=choices, help=", ".join(choices))
     status.add_argument("--reason", metavar="TEXT", default="", help="shown with the status")
+    _add_set_owner(verbs)
+
+
+def _add_set_owner(verbs: Any) -> None:
+    about = "make a user the owner of a project"
+    owner = add_command(verbs, "set-owner", _set_owner, about, config=True, examples=SET_OWNER)
+    owner.add_argument(
+        "project", metavar="PROJECT", help="the project; it does not have to exist yet"
+    )
+    chosen = owner.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("user", metavar="USER", nargs="?", help="the new owner")
+    chosen.add_argument("--none", action="store_true", help="the project has no owner")
+    _add_index(owner)
 
 
 def _project(options: argparse.Namespace) -> str:
@@ -134,7 +168,7 @@ def _project(options: argparse.Namespace) -> str:
 
 
 def _list(options: argparse.Namespace) -> None:
-    answer = send_request(options, "GET", "/api/projects")
+    answer = send_below_index(options, "GET", "/api/projects")
     if options.pattern is not None:
         pattern = options.pattern.lower()
         names = [name for name in answer["projects"] if fnmatchcase(name, pattern)]
@@ -148,7 +182,7 @@ def _print_names(answer: Mapping[str, Any]) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    print_answer(options, send_request(options, "GET", _project(options)), _print_project)
+    print_answer(options, send_below_index(options, "GET", _project(options)), _print_project)
 
 
 def _print_project(answer: Mapping[str, Any]) -> None:
@@ -192,7 +226,8 @@ def _set_status(options: argparse.Namespace) -> None:
 
 
 def _delete(options: argparse.Namespace) -> None:
-    what = f"{options.what or 'ALL files'} of {options.project}"
+    where = f" in the index {options.index}" if options.index else ""
+    what = f"{options.what or 'ALL files'} of {options.project}{where}"
     if not options.yes:
         question = (
             f"This deletes {what} permanently. The filenames cannot be published again with other "
@@ -205,6 +240,20 @@ def _delete(options: argparse.Namespace) -> None:
 
 def _unreserve(options: argparse.Namespace) -> None:
     _manage(options, "DELETE", f"/api/names/{quote(options.project, safe='')}", None, "released")
+
+
+def _set_owner(options: argparse.Namespace) -> None:
+    url = f"{_project(options)}/owner"
+    method, document = ("DELETE", None) if options.none else ("PUT", {"user": options.user})
+    answer = send_below_index(options, method, url, document)
+    print_answer(options, answer, _print_owner)
+
+
+def _print_owner(answer: Mapping[str, Any]) -> None:
+    owner = answer["owner"]
+    print(f"{answer['project']}: " + ("no owner" if owner is None else f"owned by {owner['user']}"))
+    if not answer["in_force"]:
+        print("Owners have no effect until you set [access] owners = uploader.")
 
 
 def _selected(options: argparse.Namespace) -> str:
@@ -227,7 +276,7 @@ def _manage(options: argparse.Namespace, method: str, url: str, document: Any, d
         for name in files or [options.project]:
             print(f"{name}: {done}")
 
-    print_answer(options, send_request(options, method, url, document), print_changes)
+    print_answer(options, send_below_index(options, method, url, document), print_changes)
 
 
 # --- why ------------------------------------------------------------------------------------------
@@ -235,7 +284,8 @@ def _manage(options: argparse.Namespace, method: str, url: str, document: Any, d
 
 def _why(options: argparse.Namespace) -> None:
     path = "/".join(quote(name, safe="") for name in (options.project, options.file) if name)
-    print_answer(options, send_request(options, "GET", f"/api/why/{path}"), _print_explanation)
+    answer = send_below_index(options, "GET", f"/api/why/{path}")
+    print_answer(options, answer, _print_explanation)
 
 
 def _print_explanation(answer: Mapping[str, Any]) -> None:
@@ -245,12 +295,17 @@ def _print_explanation(answer: Mapping[str, Any]) -> None:
 
 def _name_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"{answer['name']}: the name is {answer['says']}."
+    if answer.get("taken_from"):
+        yield f"The index takes the project from {', '.join(answer['taken_from'])}."
     local = answer["ours"]
     if local is not None:
         files = counted(local["files"], "file")
         yield f"A local project has this name: {files}, status {local['status']}."
     if answer["not_asked"] is not None:
         yield f"The name is not sent upstream: {answer['not_asked']}."
+    source = answer.get("requested_from")  # an older server does not tell
+    if source is not None and source != "public":
+        yield f"The name is requested from [upstream:{source}] only."
     upstream = answer["upstream"]
     if upstream is not None:
         what = (

@@ -5,17 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from attrs import evolve
 
 from pypid.core.errors import PypidError
 
 if TYPE_CHECKING:  # `--help` need not wait for it
     from pypid.daemon.control import ControlRequest
 
+
+T = TypeVar("T")
 
 PATIENCE = 2.0
 """Seconds without output, after which a terminal shows what a command waits for."""
@@ -53,11 +58,61 @@ def send_request(
     )
 
 
+def send_below_index(
+    options: argparse.Namespace,
+    method: str,
+    path: str,
+    document: Any = None,
+    *,
+    on_progress: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Any:
+    """Send a request to the index of `--index`, or to the default one. Raises `ControlRefused`,
+    also for an index that does not exist.
+    """
+    from pypid.daemon.control import ControlRefused
+
+    url = index_url(options, path)
+    try:
+        return send_request(options, method, url, document, on_progress=on_progress)
+    except ControlRefused as error:
+        if error.status == 404 and url != path:  # raises a better error if there is no such index
+            send_request(options, "GET", f"/api/indexes/{quote(options.index, safe='')}")
+        raise
+
+
+def index_url(options: argparse.Namespace, path: str) -> str:
+    """Return the URL of the path below the index of `--index`; without it, and for `default`, at
+    the root.
+    """
+    is_named = options.index and options.index != "default"
+    return f"/{quote(options.index, safe='')}{path}" if is_named else path
+
+
 def send_series(options: argparse.Namespace, request: ControlRequest) -> Any:
     """Send the request and those that follow it (`ControlRequest.then`) to the running daemon, or
     to one that is started for them; return the last answer. Raises `ControlRefused`.
     """
     return exchange(options.config, request)
+
+
+def send_steps(options: argparse.Namespace, steps: Generator[ControlRequest, Any, T]) -> T:
+    """Send the requests that `steps` yields to the running daemon, or to one that is started for
+    them; `steps` receives each answer. Return its result. Raises `ControlRefused`.
+    """
+    results: list[T] = []
+
+    def following(answer: Any) -> ControlRequest | None:
+        try:
+            return evolve(steps.send(answer), then=following, pause=0)
+        except StopIteration as end:
+            results.append(end.value)
+            return None
+
+    try:
+        exchange(options.config, evolve(next(steps), then=following))
+    finally:
+        steps.close()
+    return results[0]
 
 
 def poll(options: argparse.Namespace, url: str, on_answer: Callable[[Any], None]) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pypid.databases.places import Place
     from pypid.flow import World
     from pypid.jobs.backup.backup_reader import BackupFile, BackupMember
-    from pypid.jobs.backup.storage_backup import StorageRestore
+    from pypid.jobs.backup.storage_restore import StorageRestore
     from pypid.jobs.storage_lease import StorageLease
     from pypid.wiring.storage import OpenedStorage
 
@@ -127,7 +127,7 @@ def _restore_copy(
     values: Mapping[tuple[str, str], str | None],
 ) -> Path:
     """Restore the documents and databases into an empty folder; return its configuration file."""
-    from pypid.jobs.backup.storage_backup import is_document_of_record
+    from pypid.jobs.backup.storage_restore import is_document_of_record
 
     file, config = copy_config(folder, backup, False, values)
     job = _Restore(options, backup, _Target.of(file, config), is_document_of_record)
@@ -219,12 +219,14 @@ class _Restore:
 
     async def _write(self, world: World, reactor: Any) -> None:
         from pypid.daemon.stores import open_stores
-        from pypid.jobs.backup.storage_backup import StorageRestore
+        from pypid.jobs.backup.storage_restore import StorageRestore
 
         storage = await self._open_storage(world, reactor)
         stores = open_stores(self.target.config, self.target.paths, world, reactor)
         restoring = (
-            None if storage is None else StorageRestore(storage.blobs, world, storage.describing)
+            None
+            if storage is None
+            else StorageRestore(storage.blobs, world, storage.duplicating, storage.describing)
         )
         try:
             await self._refuse_to_overwrite(world, storage, places_of(stores))
@@ -290,7 +292,7 @@ class _Restore:
         """
         from pypid.access.sql.copies import DATABASES, has_accounts
         from pypid.databases.places import Server
-        from pypid.jobs.backup.storage_backup import first_record
+        from pypid.jobs.backup.storage_restore import first_record
 
         if self.options.force or self.repeated:
             return

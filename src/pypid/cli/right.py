@@ -9,33 +9,51 @@ from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
 from pypid.cli.output import counted, print_answer, print_table, print_warnings
-from pypid.cli.request import send_request
+from pypid.cli.request import send_below_index, send_request
 
 RIGHTS = """\
   pypid right list                             defaults and rights of all projects
   pypid right list acme-billing                who can read and publish acme-billing, and why
   pypid right grant acme-billing carol rw      carol can read and publish acme-billing
   pypid right grant acme-billing group:devs r
+  pypid right grant 'acme-data-*' group:data rw
+  pypid right explain carol acme-billing       what carol may do with it, and why
   pypid right revoke acme-billing carol
 
 r is the right to see and download, rw also to publish and yank. The first right of a
-project replaces the defaults of [access]: from then on only users with a right, and
-administrators, can read it. A right to publish makes the name local: pypid never sends
-it upstream, even before the first upload. Rights of the configuration ([projects])
-apply in addition, and are changed there.
+project replaces the defaults of [access]: from then on only users with a right, its
+owner and administrators can read it. A right to publish makes the name local: pypid
+never sends it upstream, even before the first upload. Rights of the configuration
+([projects]) apply in addition, and are changed there.
+
+A glob names all projects that match it. The rights on the exact name of a project
+replace those on globs; of several globs the one with the most literal characters
+applies.
 """
 WHOM = "carol (or user:carol), group:devs, everyone, authenticated"
 LIST = """\
   pypid right list
   pypid right list acme-billing
+  pypid right list 'acme-data-*'
 """
 GRANT = """\
   pypid right grant acme-billing carol rw
   pypid right grant acme-billing group:devs r
   pypid right grant acme-billing everyone r
+  pypid right grant 'acme-data-*' group:data rw
 """
 REVOKE = """\
   pypid right revoke acme-billing carol
+  pypid right revoke 'acme-data-*' group:data
+"""
+EXPLAIN = """\
+  pypid right explain carol acme-billing
+  pypid right explain anonymous acme-billing
+  pypid right explain carol acme-billing --index staging
+
+anonymous is a client that has not logged in. BECAUSE names the right, the owner or the key of
+the configuration that decides. Of the actions, manage is to change the rights of the project,
+and fetch to make pypid request it from the upstream.
 """
 
 
@@ -48,14 +66,21 @@ def add(commands: Any) -> None:
         "project",
         metavar="PROJECT",
         nargs="?",
-        help="only this project, with the combined effect of its rights",
+        help="only this project or glob, with the combined effect of its rights",
     )
+    about = "explain what a user may do with a project: the rule that decides each action"
+    explaining = add_command(verbs, "explain", _explain, about, config=True, examples=EXPLAIN)
+    explaining.add_argument("user", metavar="USER", help="a user, or anonymous")
+    explaining.add_argument(
+        "project", metavar="PROJECT", help="a project; it does not have to exist"
+    )
+    explaining.add_argument("--index", metavar="NAME", help="in this named index")
     about = "grant a right on a project; it replaces an earlier one of the same user or group"
     granting = add_command(verbs, "grant", _grant, about, config=True, examples=GRANT)
     about = "revoke a right on a project"
     revoking = add_command(verbs, "revoke", _revoke, about, config=True, examples=REVOKE)
     for command in granting, revoking:
-        command.add_argument("project", metavar="PROJECT")
+        command.add_argument("project", metavar="PROJECT", help="a project, or a glob in quotes")
         command.add_argument("whom", metavar="WHOM", help=WHOM)
     help = "r: see and download; rw: also publish and yank"
     granting.add_argument("right", metavar="r|rw", choices=["r", "rw"], help=help)
@@ -70,17 +95,19 @@ def right_url(project: str, whom: str) -> str:
     else:
         kind, colon, name = whom.partition(":")
         words = [kind, name] if colon else ["user", whom]
-    return "/".join(
-        [
-            f"/api/projects/{quote(project, safe='')}/rights",
-            *(quote(word, safe="") for word in words),
-        ]
-    )
+    return "/".join([rights_url(project), *(quote(word, safe="") for word in words)])
+
+
+def rights_url(project: str) -> str:
+    """Return the API's URL of the rights on a project or glob."""
+    quoted = quote(project, safe="")
+    is_glob = not {"*", "?", "["}.isdisjoint(project)
+    return f"/api/rights/{quoted}" if is_glob else f"/api/projects/{quoted}/rights"
 
 
 def _list(options: argparse.Namespace) -> None:
     if options.project:
-        url, print_text = f"/api/projects/{quote(options.project, safe='')}/rights", _print_project
+        url, print_text = rights_url(options.project), _print_project
     else:
         url, print_text = "/api/rights", _print_all
     print_answer(options, send_request(options, "GET", url), print_text)
@@ -110,13 +137,37 @@ def _revoke(options: argparse.Namespace) -> None:
 
 def _print_project(answer: Mapping[str, Any]) -> None:
     print_table(("WHOM", "RIGHT", "SOURCE"), map(_row, answer["rights"]))
-    source = "defaults of [access]" if answer["takes_defaults"] else "the rights above"
+    rule = answer["rule"]
+    source = "the rights above" if rule == answer["project"] else f"the rights on {rule}"
+    source = "defaults of [access]" if answer["takes_defaults"] else source
     effective = answer["effective"]
     print(
         f"{answer['project']}: read by {effective['read']}, published by {effective['write']} "
         f"({source}), and by administrators"
     )
     print_warnings(answer)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    words = (options.project, "access", options.user)
+    path = "/".join(quote(word, safe="") for word in words)
+    answer = send_below_index(options, "GET", f"/api/projects/{path}")
+    print_answer(options, answer, _print_access)
+
+
+def _print_access(answer: Mapping[str, Any]) -> None:
+    groups = f" (groups: {' '.join(answer['groups'])})" if answer["groups"] else ""
+    index = f" in the index {answer['index']}" if answer["index"] else ""
+    print(f"{answer['user']}{groups}: {answer['project']}{index}")
+    print(f"Rule: {answer['rule'] or 'none, so that the defaults apply'}")
+    print(f"Owner: {answer['owner'] or 'none'}")
+    print_table(
+        ("ACTION", "ALLOWED", "BECAUSE"),
+        [
+            (each["action"], "yes" if each["allowed"] else "no", each["because"])
+            for each in answer["actions"]
+        ],
+    )
 
 
 def _row(right: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -26,7 +26,8 @@ RELOAD = """\
   pypid reload
 
 The [server] certificate and the sections [users], [groups], [projects], [access],
-[issuer:*] and [log] level take effect at a reload; all others at a restart.
+[issuer:*], [index:*] and [log] level take effect at a reload; all others at a restart.
+After an [upstream:*] section was added or removed, [index:*] waits for the restart, too.
 
 Of several workers the first one answers; the others read the same files right
 after, and log what is wrong.

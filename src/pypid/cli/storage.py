@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from pypid.cli import import_devpi
 from pypid.cli.command import add_command, add_group, add_json
 from pypid.cli.import_choice import ImportChoice, add_options, choose
 from pypid.cli.output import (
@@ -20,7 +21,7 @@ from pypid.cli.output import (
     print_progress,
     printable,
 )
-from pypid.cli.request import send_request, send_series
+from pypid.cli.request import index_url, send_below_index, send_request, send_series
 
 if TYPE_CHECKING:
     from pypid.index.local.copy import Copied
@@ -33,10 +34,10 @@ STORAGE = """\
 TIER = """\
   pypid storage tier --older-than 180d --keep 3 --class GLACIER_IR --dry-run
 
-Moves local files that are older than --older-than into the storage class, except those of
-the newest --keep versions of a project. These versions are counted twice: among all
-versions, and among those that an installer chooses by default; both stay. Metadata and
-records are not moved.
+Moves local files of the default index, or of --index, into the storage class if they are
+older than --older-than, except those of the newest --keep versions of a project. These
+versions are counted twice: among all versions, and among those that an installer chooses by
+default; both stay. Metadata and records are not moved.
 
 Files in GLACIER or DEEP_ARCHIVE cannot be downloaded immediately: the first request starts a
 restore, and the client gets 503 with Retry-After until it is done. GLACIER_IR, STANDARD_IA
@@ -63,6 +64,7 @@ is 1 if a problem remains.
 REBUILD = """\
   pypid storage rebuild
   pypid storage rebuild acme-billing
+  pypid storage rebuild acme-billing --index team-a
 
 Use it after another program has changed the storage. pypid reads the records of the
 projects again, and publishes files that have no record. The exit status is 1 if a file
@@ -72,11 +74,13 @@ IMPORT = """\
   pypid storage import
   pypid storage import /srv/wheels
   pypid storage import /srv/wheels --cached all --local acme-tools
+  pypid storage import --index team-a
 
 pypid writes a record beside each distribution in FOLDER, which must be the storage folder
 ([storage] path) or a folder in it; without FOLDER, in the whole storage, which can be a
 bucket. No file is moved, renamed or changed. Folders of pypicloud, pypicache and pypiserver
-can be used as they are. The exit status is 1 if a file was refused.
+can be used as they are. With --index, FOLDER must be in the folder of that index below
+.pypid/index/. The exit status is 1 if a file was refused.
 
 An imported project is local: pypid never requests its name upstream again. For projects
 that also exist upstream, the command asks whether they are local or cached. Files of cached
@@ -89,6 +93,7 @@ COPY = """\
 
 Copies all packages with their records from the storage of the first configuration into
 that of the second, for example from a folder into a bucket. Either can be pypicloud's.
+A file that several indexes have with the same content is transferred once.
 Existing objects stay as they are; after an interruption, the same command continues. Do
 not publish while it runs. Users, rights and tokens are not in the storage: copy the state
 folder, or use `pypid acl export` and `pypid acl import`.
@@ -111,17 +116,20 @@ def add(commands: Any) -> None:
     about = "reconcile the catalog with the storage, and publish files without a record"
     rebuild = add_command(verbs, "rebuild", _rebuild, about, config=True, examples=REBUILD)
     rebuild.add_argument("project", metavar="PROJECT", nargs="?", help="only this project")
+    _add_index(rebuild, "of this named index (default: all, or of the default index)")
     about = "publish an existing folder of wheels and sdists, in place"
     adopt = add_command(verbs, "import", _adopt, about, config=True, examples=IMPORT)
     adopt.add_argument(
         "folder", metavar="FOLDER", type=Path, nargs="?", help="(default: the whole storage)"
     )
     add_options(adopt)
+    _add_index(adopt, "into this named index")
     about = "copy all packages from one storage into another"
     copy = add_command(verbs, "copy", _copy_storage, about, examples=COPY)
     copy.add_argument("source", metavar="FROM", type=Path, help="a configuration file")
     copy.add_argument("target", metavar="TO", type=Path, help="another configuration file")
     add_json(copy)
+    import_devpi.add(verbs)
     _add_tier(verbs)
 
 
@@ -146,14 +154,20 @@ def _add_tier(verbs: Any) -> None:
         help="the storage class: GLACIER_IR ...",
     )
     tier.add_argument("--dry-run", action="store_true", help="only list the files")
+    _add_index(tier, "files of this named index (default: of the default index)")
+
+
+def _add_index(command: argparse.ArgumentParser, about: str) -> None:
+    command.add_argument("--index", metavar="NAME", help=about)
 
 
 # --- rebuild, adopt -------------------------------------------------------------------------------
 
 
 def _rebuild(options: argparse.Namespace) -> None:
-    url = "/api/rebuild" + (f"/{quote(options.project, safe='')}" if options.project else "")
-    _report_adoption(options, send_request(options, "POST", url, on_progress=print_progress))
+    path = "/api/rebuild" + (f"/{quote(options.project, safe='')}" if options.project else "")
+    answer = send_below_index(options, "POST", path, on_progress=print_progress)
+    _report_adoption(options, answer)
 
 
 def _adopt(options: argparse.Namespace) -> None:
@@ -164,11 +178,11 @@ def _adopt(options: argparse.Namespace) -> None:
     def request_import(survey: Any) -> ControlRequest:
         cached = choose(choice, survey["also_upstream"], asks=asks)
         document = {"folder": folder, "cached": sorted(cached)}
-        return ControlRequest("POST", "/api/adopt", document, print_progress)
+        return ControlRequest("POST", index_url(options, "/api/adopt"), document, print_progress)
 
     from pypid.daemon.control import ControlRequest
 
-    if choice.needs_no_survey:
+    if choice.needs_no_survey or options.index:
         request = request_import({"also_upstream": []})
     else:
         document = {"folder": folder}
@@ -246,6 +260,7 @@ def _copy_storage(options: argparse.Namespace) -> None:
                 "there": copied.there,
                 "size": copied.size,
                 "differ": copied.differ,
+                "duplicated": copied.duplicated,
             }
         )
     else:
@@ -254,7 +269,8 @@ def _copy_storage(options: argparse.Namespace) -> None:
             print(printable(f"{key}: {problem}"), file=sys.stderr)
         size = format_size(copied.size)
         copies = counted(copied.copied, "object")
-        print(f"{copies} copied ({size}), {copied.there} existed already.")
+        inside = f", {copied.duplicated} of them inside the target" if copied.duplicated else ""
+        print(f"{copies} copied ({size}){inside}, {copied.there} existed already.")
     if copied.differ:
         sys.exit(1)
 
@@ -262,6 +278,7 @@ def _copy_storage(options: argparse.Namespace) -> None:
 def _copy(source: Path, target: Path) -> Copied:
     from twisted.internet import reactor
 
+    from pypid.core.configuration.choices import Layout
     from pypid.daemon.state import where
     from pypid.index.local.copy import Copier
     from pypid.wiring.configuration import load_config
@@ -282,7 +299,10 @@ def _copy(source: Path, target: Path) -> Copied:
                 sys.exit("pypid: both configurations name the same storage; nothing was copied")
             descriptions = (storages[0].describing, storages[1].describing)
             blobs = (storages[0].blobs, storages[1].blobs)
-            return await Copier(*blobs, world, _print_line, descriptions).copy()
+            has_place = configs[1].storage.layout is Layout.PYPID
+            duplicating = storages[1].duplicating
+            copier = Copier(*blobs, world, duplicating, _print_line, descriptions, has_place)
+            return await copier.copy()
         finally:
             for storage in storages:
                 await storage.close()
@@ -311,7 +331,8 @@ def _tier(options: argparse.Namespace) -> None:
         elif not options.json:
             _print_file(event)
 
-    answer = send_request(options, "POST", "/api/tier", document, on_progress=on_progress)
+    url = index_url(options, "/api/tier")
+    answer = send_request(options, "POST", url, document, on_progress=on_progress)
     if options.json:
         print_json(answer)
     else:

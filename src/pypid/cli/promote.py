@@ -1,0 +1,127 @@
+"""The `promote` command, which publishes releases of one index in another one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from pypid.cli.command import add_command
+from pypid.cli.output import (
+    counted,
+    format_time,
+    print_answer,
+    print_progress,
+    print_table,
+    printable,
+)
+from pypid.cli.request import send_request
+
+EXAMPLES = """\
+  pypid promote acme-billing==1.4 --from staging
+  pypid promote acme-billing==1.4 acme-invoices==2.0 --from staging --to default
+  pypid promote acme-billing==1.4 --from staging --dry-run
+  pypid promote acme-billing==1.4 --from staging --move
+  pypid promote acme-billing==1.4 --from staging --approve tests
+  pypid promote --list
+
+All files of the releases appear in the index of --to, or none; `default` is the index at
+the root. The files stay in the index of --from, too, unless --move deletes them there. The
+command can be repeated. --dry-run shows what prevents a promotion. If a gate of the index
+requires an approval by a token (gates = approved-by:tests, or approved-by:ci/tests for the
+token of one user), an administrator can approve with --approve tests or --approve ci/tests.
+"""
+
+
+def add(commands: Any) -> None:
+    """Declare the `promote` command."""
+    about = "publish releases of one index in another index"
+    command = add_command(commands, "promote", _run, about, config=True, examples=EXAMPLES)
+    command.add_argument(
+        "releases", metavar="NAME==VERSION", nargs="*", help="a release of the index"
+    )
+    command.add_argument(
+        "--from", dest="source", metavar="INDEX", help="the index that has the releases"
+    )
+    command.add_argument(
+        "--to",
+        dest="target",
+        metavar="INDEX",
+        help="the index that gets them (default: the one at the root; with --list: any index)",
+    )
+    what = command.add_mutually_exclusive_group()
+    what.add_argument(
+        "--move", action="store_true", help="delete the files in the index of --from afterwards"
+    )
+    what.add_argument("--dry-run", action="store_true", help="only print what would be promoted")
+    what.add_argument(
+        "--approve", metavar="TOKEN", help="approve the releases for this gate, promote nothing"
+    )
+    what.add_argument("--list", action="store_true", help="list the newest promotions")
+
+
+def _run(options: argparse.Namespace) -> None:
+    url = f"/api/indexes/{quote(options.target or 'default', safe='')}"
+    if options.list:
+        listed = "/api/promotions" if options.target is None else f"{url}/promotions"
+        print_answer(options, send_request(options, "GET", listed), _print_promotions)
+        return
+    if not options.releases or options.source is None:
+        options.parser.error("name the releases and the index that has them: --from INDEX")
+    document = {"source": options.source, "releases": options.releases}
+    if options.approve is not None:
+        document["token"] = options.approve
+        answer = send_request(options, "POST", f"{url}/approvals", document)
+        print_answer(options, answer, _print_approved)
+        return
+    document |= {"dry_run": options.dry_run, "move": options.move}
+    progress = None if options.json else print_progress
+    url = f"{url}/promotions"
+    answer = send_request(options, "POST", url, document, on_progress=progress)
+    print_answer(options, answer, lambda answer: _print_result(options, answer))
+
+
+def _print_promotions(answer: Mapping[str, Any]) -> None:
+    rows = [
+        (
+            each["id"],
+            format_time(each["when"]),
+            each["source"],
+            each["target"],
+            each["by"],
+            each.get("state", "done"),
+            _first(each["releases"]),
+        )
+        for each in answer["promotions"]
+    ]
+    print_table(("ID", "WHEN (UTC)", "FROM", "TO", "BY", "STATE", "RELEASES"), rows)
+    print(counted(len(rows), "promotion"))
+
+
+def _first(releases: list[str]) -> str:
+    more = len(releases) - 3
+    return " ".join(releases[:3]) + (f" and {more} more" if more > 0 else "")
+
+
+def _print_approved(answer: Mapping[str, Any]) -> None:
+    by = f"{answer['user']}/{answer['token']}"
+    for release in answer["releases"]:
+        print(printable(f"{release}: approved for {answer['target']} by {by}"))
+
+
+def _print_result(options: argparse.Namespace, answer: Mapping[str, Any]) -> None:
+    files, target = answer["files"], answer["target"]
+    what = "would be promoted" if options.dry_run else "promoted"
+    for project, filenames in files.items():
+        print(printable(f"{project}: {', '.join(filenames)}"))
+    if files:
+        count = sum(map(len, files.values()))
+        print(
+            f"{counted(count, 'file')} of {counted(len(files), 'project')} {what} from "
+            f"{answer['source']} to {target}"
+        )
+    else:
+        print(f"{target} lists all files of these releases already")
+    if options.move:
+        print(f"The files were deleted in {answer['source']}.")

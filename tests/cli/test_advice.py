@@ -1,0 +1,262 @@
+"""The commands in the errors of promotions and stages, run as printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from datetime import timedelta
+
+from attrs import evolve
+
+from pypid.core.configuration.choices import Owners
+from pypid.core.errors import NameUsedUpstream
+from pypid.core.indexes import Publication
+from pypid.core.permissions import Principals
+from pypid.flow import BytesBody
+from tests.cli.commands import CommandCase
+from tests.distributions import wheel, wheel_filename
+from tests.web.app_with_accounts import have
+from tests.web.full_app import Answer, content, form, text
+
+COMMAND = re.compile(r"pypid ((?:advisory|index|promote|right|stage|storage) [^`;]*)")
+RELEASE = ("spam==1.0", "--from", "staging")
+
+
+class AdviceTests(CommandCase):
+    """Over a whole server, with a release in the index staging."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.prints("index create staging", "write=alice")
+        self.stage("spam", "1.0")
+
+    def refusal(self, *words: str) -> str:
+        """The error of a command that fails."""
+        status, _, problem = self.run_command("", *words)
+        self.assertNotIn(status, (None, 0), words)
+        return f"{status} {problem}"
+
+    def follow(self, text: str, expected: object = None) -> str:
+        """Run the command that the error names; what it prints."""
+        found = COMMAND.search(text)
+        assert found is not None, text
+        words = shlex.split(found[1])
+        status, out, problem = self.run_command("", *words)
+        self.assertEqual(status, expected, (words, out, problem))
+        return out
+
+    def staged(self, *words: str) -> str:
+        """Create a stage with a file; its name."""
+        self.prints("stage create --user alice --name x", *words)
+        self.stage("eggs", "1.0", "stage-x")
+        return "stage-x"
+
+    def test_approval(self) -> None:
+        """The promotion is possible then, whatever the version and the token are called."""
+        self.pypid.gates = ("approved-by:ci/it's",)
+        self.stage("spam", "1!2.0+local.1")
+        for version in ("1.0", "1!2.0+local.1"):
+            words = ("promote", f"spam=={version}", "--from", "staging")
+            self.follow(self.refusal(*words))
+            self.prints("", *words)
+
+    def test_approval_into_a_named_index(self) -> None:
+        """The command names both indexes, also that of a stage."""
+        self.prints("index create live", "gates=approved-by:tests")
+        words = ("promote", *RELEASE, "--to", "live")
+        self.follow(self.refusal(*words))
+        self.prints("", *words)
+        publication = ("stage", "publish", self.staged("--base", "live"))
+        self.follow(self.refusal(*publication))
+        self.prints("", *publication)
+
+    def test_advisories(self) -> None:
+        """The command shows whether there are any."""
+        self.pypid.gates = ("no-critical-advisory",)
+        self.follow(self.refusal("promote", *RELEASE))
+
+    def test_other_bytes(self) -> None:
+        """The command lists them."""
+        where = f"spam/{wheel_filename('spam')}"
+        have(self.pypid.blobs.write(where, BytesBody(b"other bytes")))
+        self.pypid.clock.advance(timedelta(days=1).total_seconds())
+        self.assertIn(where, self.follow(self.refusal("promote", *RELEASE), 1))
+
+    def test_closed_stages(self) -> None:
+        """An interrupted publication is repeated; for a published stage there is a new one."""
+        name = self.staged()
+        indexes = self.pypid.app.indexes
+        now = self.pypid.app.world.now()
+        begun = evolve(indexes.settings[name], publication=Publication(now))
+        have(indexes.set(begun))  # type: ignore[attr-defined]
+        words = ("promote", *RELEASE, "--to", name)
+        self.assertIn("published in default", self.follow(self.refusal(*words)))
+        self.assertIn("created, until", self.follow(self.refusal(*words)))
+
+    def test_expired_indexes(self) -> None:
+        """A stage is extended and published then; one that is as old as a stage may be is not."""
+        publication = ("stage", "publish", self.staged())
+        self.prints("index create team", "expires=2026-01-02")
+        self.pypid.clock.advance(timedelta(days=8).total_seconds())
+        self.follow(self.refusal("promote", *RELEASE, "--to", "team"))
+        self.prints("", "promote", *RELEASE, "--to", "team")
+        text = self.refusal(*publication)
+        self.assertIn("expires=2026-01-16T00:00:01Z", text)
+        self.follow(text)
+        self.pypid.clock.advance(timedelta(days=23).total_seconds())
+        self.assertIn("created, until", self.follow(self.refusal(*publication)))
+
+    def test_names(self) -> None:
+        """The lists have those that exist."""
+        self.assertIn("staging", self.follow(self.refusal("promote", *RELEASE, "--to", "x")))
+        self.staged()
+        self.assertIn("stage-x", self.follow(self.refusal("stage", "show", "stage-y")))
+
+    def test_former_files(self) -> None:
+        """They are removed, and the stage can be created."""
+        have(self.pypid.blobs.write(".pypid/index/stage-y/a/a-1.tar.gz", BytesBody(b"a")))
+        words = ("stage", "create", "--name", "y")
+        self.follow(self.refusal(*words))
+        self.prints("", *words)
+
+    def test_right_on_a_name(self) -> None:
+        """The command gives the user the right."""
+        self.follow(str(NameUsedUpstream("numpy", "alice")))
+        self.assertIn("alice", self.prints("right list numpy"))
+        self.assertNotIn("pypid", str(NameUsedUpstream("numpy")))
+
+    def test_use_of_a_stage(self) -> None:
+        """A user who reads a stage, and is added, may publish it."""
+        name = self.staged("--read", "bob", "--write", "group:testers")
+        path = f"/api/stages/{name}/publish"
+        refused = self.pypid.api("POST", path, user="bob")
+        self.assertEqual(refused.status, 403, refused.text)
+        self.prints("right grant eggs bob rw")
+        self.follow(refused.text)
+        self.assertIn("group:testers", self.prints(f"index show {name}"))
+        published = self.pypid.api("POST", path, user="bob")
+        self.assertEqual(published.status, 200, published.text)
+
+
+class MissingRightTests(CommandCase):
+    """The texts of 403. alice may publish by `[access] write`, bob another project by a right."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.set_defaults(write=Principals.parse("alice"))
+        self.prints("right grant eggs bob rw")
+
+    def set_defaults(self, **values: object) -> None:
+        """Change keys of [access]."""
+        self.people.defaults = evolve(self.people.defaults, **values)
+        self.people._apply()
+
+    def upload(self, index: str, user: str = "bob", version: str = "1.0") -> Answer:
+        """The answer to an upload of spam to the index; empty: to the default one."""
+        parts = [text(":action", "file_upload"), text("protocol_version", "1")]
+        parts.append(content(wheel_filename("spam", version), wheel("spam", version)))
+        kind = ("Content-Type", "multipart/form-data; boundary=upload")
+        path, body = f"{index and '/'}{index}/legacy/", form(parts, "upload")
+        return self.pypid.ask("POST", path, kind, body=body, user=user)
+
+    def refused(self, answer: Answer, *words: str) -> str:
+        """The text of a 403 with these words."""
+        self.assertEqual(answer.status, 403, answer)
+        for word in words:
+            self.assertIn(word, answer.text)
+        return answer.text
+
+    def follow(self, advice: str, users: str = "") -> None:
+        """Run the command that the text names, with these users in its place for them."""
+        found = COMMAND.search(advice.strip())
+        assert found is not None, advice
+        self.prints("", *shlex.split(found[1].replace("<users>", shlex.quote(users))))
+
+    def test_default_index(self) -> None:
+        """The command gives the right."""
+        self.follow(self.refused(self.upload(""), "may not publish in the project 'spam'"))
+        self.assertEqual(self.upload("").status, 200)
+
+    def test_unknown_project(self) -> None:
+        """A request that names no project yet is refused with a place for its name."""
+        self.prints("right revoke eggs bob")
+        advice = self.refused(self.upload(""), "[access] write")
+        self.follow(advice.replace("PROJECT", "spam"))
+        self.assertEqual(self.upload("").status, 200)
+
+    def test_index_that_excludes_the_user(self) -> None:
+        """A right on the project would not help: the user is added to `write` of the index."""
+        self.prints("index create team write=alice")
+        self.prints("right grant spam bob rw")
+        advice = self.refused(self.upload("team"), "to add 'bob' to `write` of this index")
+        self.assertNotIn("alice", advice)
+        self.follow(advice, "alice bob")
+        self.assertEqual(self.upload("team").status, 200)
+
+    def test_right_on_a_project_of_an_index(self) -> None:
+        """Where the index excludes no one, or contains the user, the project needs a right."""
+        self.prints("index create team")
+        self.prints("index create wide", "write=alice bob")
+        self.prints("right grant spam alice rw")
+        for index in ("team", "wide"):
+            self.follow(self.refused(self.upload(index), f"of the index '{index}'"))
+            self.assertEqual(self.upload(index).status, 200)
+            self.prints("right revoke spam bob")
+
+    def test_hidden_index(self) -> None:
+        """The text names no user of the index."""
+        self.prints("index create team read=alice")
+        answer = self.pypid.get("/team/simple/spam/", user="bob")
+        self.assertNotIn("alice", self.refused(answer))
+        self.follow(answer.text, "alice bob")
+        self.assertEqual(self.pypid.get("/team/simple/spam/", user="bob").status, 404)
+
+    def test_stage(self) -> None:
+        """The right in the base is missing, which the text names; for others, the one in the stage."""
+        self.prints("stage create --user alice --name x --write bob")
+        advice = self.refused(self.upload("stage-x"), "its base, the index 'default'")
+        self.assertNotIn("[index:", advice)
+        self.follow(advice)
+        self.assertEqual(self.upload("stage-x").status, 200)
+        self.prints("stage create --user alice --name y")
+        advice = self.refused(self.upload("stage-y"), "to add 'bob' to `write`")
+        for word in ("alice", "default", "base"):
+            self.assertNotIn(word, advice)
+        self.follow(advice, "alice bob")
+        self.assertEqual(self.upload("stage-y").status, 200)
+
+    def test_stage_of_a_named_index(self) -> None:
+        """The base excludes the user."""
+        self.prints("index create team write=alice")
+        self.prints("stage create --user alice --name x --write bob --base team")
+        advice = self.refused(self.upload("stage-x"), "the index 'team'", "pypid index set team")
+        self.follow(advice, "alice bob")
+        self.assertEqual(self.upload("stage-x").status, 200)
+        self.prints("index create vault read=alice write=alice")
+        self.prints("stage create --user alice --name y --write bob --base vault")
+        advice = self.refused(self.upload("stage-y"), "in its base. Ask an administrator")
+        self.assertNotIn("vault", advice)
+        self.assertEqual(self.upload("stage-y", "alice").status, 200)
+        published = self.pypid.api("POST", "/api/stages/stage-y/publish", user="bob")
+        self.assertNotIn("vault", self.refused(published, "Ask an administrator for access."))
+
+    def test_owner(self) -> None:
+        """The owner can give access in the default index, elsewhere an administrator."""
+        self.set_defaults(write=Principals(authenticated=True), ownership=Owners.UPLOADER)
+        self.prints("index create team")
+        for index in ("", "team"):
+            path = f"{index and '/'}{index}/api/projects/spam/owner"
+            self.assertEqual(self.pypid.api("PUT", path, {"user": "alice"}).status, 200)
+            advice = self.refused(self.upload(index), "The project has an owner")
+            self.assertEqual("ask the owner" in advice, not index)
+            self.follow(advice)
+            self.assertEqual(self.upload(index).status, 200)
+            self.prints("right revoke spam bob")
+
+    def test_delete(self) -> None:
+        """The key is named; for an index, its own."""
+        self.prints("index create team")
+        for index, place in (("", "[access] delete"), ("team", "`delete` of this index")):
+            self.assertEqual(self.upload(index, "alice").status, 200)
+            path = f"{index and '/'}{index}/api/projects/spam"
+            self.refused(self.pypid.api("DELETE", path, user="alice"), place)

@@ -1,0 +1,115 @@
+"""The `promote` command."""
+
+from __future__ import annotations
+
+import json
+
+from attrs import evolve
+
+from pypid.core.configuration.choices import Owners
+from tests.cli.commands import CommandCase
+from tests.distributions import wheel_filename
+
+
+class PromoteCommandTests(CommandCase):
+    """Over a whole server and its control socket, with releases of two projects in staging."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.prints("index create staging", "write=alice")
+        for name in ("spam", "eggs"):
+            self.stage(name, "1.0")
+
+    def test_promote(self) -> None:
+        """It prints the files by project; a second time there is nothing to do."""
+        releases = ("spam==1.0", "eggs==1.0", "--from", "staging")
+        out = self.prints("promote", *releases, "--dry-run")
+        self.assertIn("2 files of 2 projects would be promoted from staging to default", out)
+        self.assertEqual(self.pypid.get("/simple/spam/").status, 404)
+        out = self.prints("promote", *releases)
+        self.assertIn(f"spam: {wheel_filename('spam')}", out)
+        self.assertIn("2 files of 2 projects promoted from staging to default", out)
+        self.assertEqual(self.pypid.get("/simple/eggs/").status, 200)
+        self.assertIn(
+            "lists all files of these releases already", self.prints("promote", *releases)
+        )
+        out = self.prints("promote --list")
+        self.assertIn("eggs==1.0 spam==1.0", out)
+        self.assertIn("1 promotion", out)
+        self.assertRegex(out, r"staging +default +\S+ +done +eggs==1.0")
+        self.assertIn("0 promotions", self.prints("promote --list --to staging"))
+        self.assertEqual(out, self.prints("promote --list --to default"))
+        document = json.loads(self.prints("promote --list --json"))
+        self.assertEqual(document["promotions"][0]["source"], "staging")
+
+    def test_missing_release(self) -> None:
+        """The error names the index that does not have the project or the release."""
+        for release, what in (
+            ("ham==1.0", "no project 'ham' in the index 'staging'"),
+            ("spam==2.0", "no file or release 'spam 2.0' in the index 'staging'"),
+        ):
+            status, _, _ = self.run_command("promote --from staging", "eggs==1.0", release)
+            self.assertIn(what, str(status))
+        status, _, _ = self.run_command("promote spam==1.0 --from default --to staging")
+        self.assertIn("no project 'spam' in the index 'default'", str(status))
+
+    def test_move(self) -> None:
+        """The files are gone from the source."""
+        out = self.prints("promote", "spam==1.0", "--from", "staging", "--move", "--json")
+        self.assertEqual(json.loads(out)["files"], {"spam": [wheel_filename("spam")]})
+        page = self.pypid.get("/staging/simple/spam/", user="alice")
+        self.assertNotIn(wheel_filename("spam"), page.text)
+
+    def test_owners(self) -> None:
+        """New projects have the owners of the source, also of a stage; without one there, none: the
+        command has no user.
+        """
+        self.prints("user add carol")
+        self.people.defaults = evolve(self.people.defaults, ownership=Owners.UPLOADER)
+        self.people._apply()
+        self.prints("project set-owner spam carol --index staging")
+        self.prints("promote", "spam==1.0", "eggs==1.0", "--from", "staging", "--move")
+        self.prints("stage create --user alice --name x")
+        self.stage("ham", "1.0", "stage-x")
+        self.prints("project set-owner ham bob --index stage-x")
+        self.prints("stage publish x")
+        owned = {"spam": "carol", "eggs": "", "ham": "bob"}
+        for name, user in owned.items():
+            owner = self.pypid.api("GET", f"/api/projects/{name}/owner").json["owner"]
+            self.assertEqual("" if owner is None else owner["user"], user, name)
+
+    def test_gate(self) -> None:
+        """An administrator approves in place of the token."""
+        self.pypid.gates = ("approved-by:tests",)
+        release = ("spam==1.0", "--from", "staging")
+        self.assertIn("not approved", self.refusal(*release))
+        out = self.prints("promote", *release, "--approve", "tests")
+        self.assertIn("spam==1.0: approved for default by", out)
+        self.assertIn("1 file of 1 project promoted", self.prints("promote", *release))
+
+    def test_required_publisher(self) -> None:
+        """A dry run and the promotion name the file that the target would hide."""
+        self.prints("index create strict", "require=spam=github:acme/*")
+        release = ("spam==1.0", "--from", "staging", "--to", "strict")
+        text = f"{wheel_filename('spam')}: it has no verified attestation"
+        self.assertIn(text, self.refusal(*release, "--dry-run"))
+        self.assertIn(text, self.refusal(*release))
+        self.assertEqual(self.pypid.get("/strict/simple/spam/", user="alice").status, 404)
+
+    def test_mistakes(self) -> None:
+        """What is wrong is named."""
+        for words, text in (
+            (("spam==1.0",), "--from INDEX"),
+            (("--from", "staging"), "name the releases"),
+            (("spam", "--from", "staging"), "NAME==VERSION"),
+            (("spam==9", "--from", "staging"), "spam 9"),
+            (("spam==1.0", "--from", "other"), "other"),
+            (("spam==1.0", "--from", "staging", "--to", "staging"), "same index"),
+        ):
+            self.assertIn(text, self.refusal(*words), words)
+
+    def refusal(self, *words: str) -> str:
+        """What the command says that fails."""
+        status, _, err = self.run_command("promote", *words)
+        self.assertIsNotNone(status)
+        return f"{status} {err}"
