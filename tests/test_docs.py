@@ -49,7 +49,9 @@ class ConfigurationTests(SynchronousTestCase):
         """Each key of each section has one row, with an anchor, its default and its text."""
         text = " ".join(self.page.read_text().split())
         for row in table():
-            anchor = f".. _config-{row.section.partition(':')[0]}-{row.key}: ``{row.key}``"
+            section = row.section.partition(":")[0]
+            section = "named-upstream" if row.section == "upstream:<name>" else section
+            anchor = f".. _config-{section}-{row.key}: ``{row.key}``"
             self.assertEqual(text.count(anchor), 1, anchor)
             self.assertIn(row.doc, text)
 

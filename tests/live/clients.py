@@ -109,6 +109,8 @@ TABLE: Final[dict[str, Client]] = {
         ("pypicloud==1.3.12", "SQLAlchemy==1.4.54", "setuptools==65.5.0", "waitress==3.0.2"),
         ("3.10",),
     ),
+    # what `pypid storage import-devpi` imports from, to compare their pages
+    "devpi": Client("devpi-server", ("devpi-server==6.20.3",), (OURS, "3.13", "3.12", "3.11")),
     # what `pypid static` stands in for, to compare their pages
     "dumb-pypi": Client("dumb-pypi", ("dumb-pypi==1.15.0",)),
     # another index, which pypid is put in front of

@@ -7,6 +7,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 from attrs import Factory, define, field
 
+from pypid.core.indexes import is_index_name
 from tests.live.browser import SIZES, Look, SiteTestCase, faults_of
 from tests.web.routes import ALL_ROUTES
 
@@ -56,6 +57,12 @@ def kind_of(path: str) -> str:
     return route.path
 
 
+def is_below_index(path: str) -> bool:
+    """Whether it is a page of a named index, which `tests.live.test_site_indexes` looks at."""
+    first, slash, _ = path.removeprefix("/").partition("/")
+    return bool(slash) and is_index_name(first)
+
+
 def all_kinds() -> set[str]:
     """The rules of all routes that answer with a page for people."""
     return {route.path for route in ALL_ROUTES if route.page and "GET" in route.methods}
@@ -80,7 +87,7 @@ class Crawl:
     def walk(self) -> None:
         """Until there is nothing new."""
         for path, way in self._growing():
-            if path.startswith(NO_PAGES):
+            if path.startswith(NO_PAGES) or is_below_index(path):
                 self._others.setdefault(path, way)
                 continue
             kind = kind_of(urlsplit(path).path)

@@ -98,13 +98,15 @@ class Node:
         assert answer.status == 200, (filename, answer.status, answer.text)
         return answer.body
 
-    def publish(self, filename: str, data: bytes, user: str = "alice") -> Answered:
-        """Publish with the fewest fields that pypid takes."""
-        return publish(self.port, filename, data, user)
+    def publish(self, filename: str, data: bytes, user: str = "alice", index: str = "") -> Answered:
+        """Publish with the fewest fields that pypid takes, to an index such as ``/team``."""
+        return publish(self.port, filename, data, user, index)
 
 
-def publish(port: int, filename: str, data: bytes, user: str = "alice") -> Answered:
-    """Publish with the fewest fields that pypid takes."""
+def publish(
+    port: int, filename: str, data: bytes, user: str = "alice", index: str = ""
+) -> Answered:
+    """Publish with the fewest fields that pypid takes, to an index such as ``/team``."""
     head = "".join(
         f'--=x=\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in ((":action", "file_upload"), ("protocol_version", "1"))
@@ -115,7 +117,9 @@ def publish(port: int, filename: str, data: bytes, user: str = "alice") -> Answe
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         headers = {"Content-Type": "multipart/form-data; boundary==x=", **basic(user)}
-        connection.request("POST", "/legacy/", head.encode() + data + b"\r\n--=x=--\r\n", headers)
+        connection.request(
+            "POST", f"{index}/legacy/", head.encode() + data + b"\r\n--=x=--\r\n", headers
+        )
         answer = connection.getresponse()
         return Answered(answer.status, answer.read(), answer.headers)
     finally:

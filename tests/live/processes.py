@@ -64,12 +64,26 @@ def files_below(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def scratch(prefix: str = "pypid-") -> Iterator[Path]:
+def scratch(prefix: str = "pypid-", *, within: str | None = None) -> Iterator[Path]:
     """A folder that is removed afterwards, also files of other users in it. Its path is short (sockets may
-    lie in it).
+    lie in it). It is made below the folder `within`, or where the system has temporary files.
     """
-    with TemporaryDirectory(prefix=prefix) as name:
+    with TemporaryDirectory(prefix=prefix, dir=within) as name:
         yield Path(name)
+
+
+def memory() -> str | None:
+    """A folder in memory with room for installations, in which programs can run; None if there is
+    none. To install pypid on a disk takes half as much processor time again.
+    """
+    folder = "/dev/shm"
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    room = found.f_bavail * found.f_frsize
+    executes = not found.f_flag & os.ST_NOEXEC
+    return folder if room > 2 << 30 and executes and os.access(folder, os.W_OK) else None
 
 
 def copy_source(target: Path) -> Path:

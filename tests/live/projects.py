@@ -91,8 +91,10 @@ def sdist(name: str, version: str = "1.0") -> Artifact:
     return Artifact(made.sdist_filename(name, version), made.sdist(name, version, files=files))
 
 
-def publish(index: LiveIndex, *artifacts: Artifact, user: str = "alice") -> None:
-    """Publish over HTTP with the fewest fields that pypid takes."""
+def publish(
+    index: LiveIndex, *artifacts: Artifact, user: str = "alice", to: str = "/legacy/"
+) -> None:
+    """Publish over HTTP with the fewest fields that pypid takes; `to` an upload path."""
     for artifact in artifacts:
         boundary = b"0123456789abcdef"
         fields = b"".join(
@@ -110,7 +112,7 @@ def publish(index: LiveIndex, *artifacts: Artifact, user: str = "alice") -> None
         call(
             index,
             "POST",
-            "/legacy/",
+            to,
             body,
             user=user,
             content_type=f"multipart/form-data; boundary={boundary.decode()}",

@@ -33,6 +33,7 @@ from pypid.access.sql.place import Place, Server, SqliteFile, place_of
 from pypid.core.accounts.entries import Account
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import CannotStart, PeopleUnknown
+from pypid.core.packaging.names import project_name
 from pypid.flow import at_once, start
 from pypid.flow.threads import Threads
 from pypid.ports import Accounts, Downloads, Journal
@@ -266,6 +267,25 @@ class NodesTests(InPostgresql, SynchronousTestCase):
         at_the_same_time(*[node] * 4)
         self.have(self.there.poll())
         self.assertEqual(self.have(self.there.user("alice")).hash, "x" * 100)
+
+    def test_owners_at_once(self) -> None:
+        """Of nodes that claim the same projects at the same time one gets each, and all learn
+        which.
+        """
+        names = [project_name(f"p{number}") for number in range(10)]
+        found: dict[str, list[str]] = {}
+
+        def node(account: str) -> None:
+            accounts = SqlAccounts(self.a_database(), self.world)
+            self.have(accounts.open())
+            found[account] = [self.have(accounts.claim(("", name), account)) for name in names]
+
+        at_the_same_time(*[partial(node, f"sql:{user}:1") for user in ("ann", "bob", "cat")])
+        first, second, third = found.values()
+        self.assertEqual((first, second), (second, third))
+        self.have(self.there.refresh())
+        owners = self.have(self.there.owners())
+        self.assertEqual([owners["", name].account for name in names], first)
 
     def test_once(self) -> None:
         """Of many nodes that say a value at the same time exactly one is told that it is new."""

@@ -43,9 +43,15 @@ VERSIONS: Final = [f"{number}.0" for number in range(1, 21)]
 FILENAMES: Final = [wheel("spam", version).filename for version in VERSIONS]
 NAMES: Final = [f"ann{number}" for number in range(6)]
 """Of users, and of groups."""
+GLOBS: Final = ["acme-*", "*-internal"]
 IDS: Final = 4
 
-LAST: Final = ("deleteProjectsProject", "deleteNamesProject")
+LAST: Final = (
+    "deleteProjectsProject",
+    "deleteNamesProject",
+    "deleteIndexesIndex",
+    "deleteStagesStage",
+)
 """After which there is nothing left to ask for."""
 
 OUT_OF_REACH: Final = {
@@ -53,10 +59,14 @@ OUT_OF_REACH: Final = {
     "POST /api/blocks": "no specification is made up",
     "GET /api/captcha": "nobody has to solve a riddle here",
     "POST /api/export": "nobody over a network has files written",
+    "POST /api/import": "no distribution is made up",
+    "POST /api/indexes/{index}/approvals": "no release of an index is made up",
+    "POST /api/indexes/{index}/promotions": "no release of an index is made up",
     "GET /api/invitations": "nobody registers by invitation here",
     "POST /api/invitations": "nobody registers by invitation here",
     "POST /api/package/{project}/{filename}": "no distribution is made up",
     "POST /api/reload": "only commands on this machine reload",
+    "POST /api/stages/{stage}/publish": "the stages are empty",
     "POST /api/tier": "the storage is no bucket",
     "DELETE /api/trust/{project}": "no project has publishers",
     "POST /api/user/password": "nobody's password is guessed",
@@ -73,6 +83,9 @@ names.values = {names}
 versions.values = {versions}
 ids.values = {ids}
 blocks.values = {blocks}
+indexes.values = {indexes}
+stages.values = {stages}
+globs.values = {globs}
 approvals.values = {approvals}
 digests.values = ["{digest}"]
 kinds.values = ["py2.py3-none-any"]
@@ -84,6 +97,9 @@ members.values = ["spam-*.dist-info/METADATA"]
 "path.name" = {{dictionary = "names", probability = 0.8}}
 "path.user" = {{dictionary = "names", probability = 0.8}}
 "path.approval" = {{dictionary = "approvals", probability = 0.9}}
+"path.glob" = {{dictionary = "globs", probability = 0.8}}
+"path.index" = {{dictionary = "indexes", probability = 0.8}}
+"path.stage" = {{dictionary = "stages", probability = 0.8}}
 "path.block" = {{dictionary = "blocks", probability = 0.9}}
 "path.id" = {{dictionary = "ids", probability = 0.9}}
 "path.version" = {{dictionary = "versions", probability = 0.9}}
@@ -122,6 +138,11 @@ class FuzzTests(IndexTestCase):
             self.post(index, "/api/blocks", {"spec": spec, "reason": "bad"}) for spec in specs
         ]
         self.blocks = [block["id"] for block in blocks]
+        self.indexes = [f"team-{number}" for number in range(IDS)]
+        for name in self.indexes:
+            self.post(index, "/api/indexes", {"name": name})
+        stages = [self.post(index, "/api/stages", {"name": spec}) for spec in specs]
+        self.stages = [stage["name"] for stage in stages]
         return index
 
     def post(self, index: LiveIndex, path: str, document: Any) -> Any:
@@ -140,6 +161,9 @@ class FuzzTests(IndexTestCase):
             "versions": VERSIONS,
             "ids": self.ids,
             "blocks": self.blocks,
+            "indexes": self.indexes,
+            "stages": self.stages,
+            "globs": GLOBS,
             "approvals": self.approvals,
         }
         lists = {name: json.dumps(list(these)) for name, these in values.items()}

@@ -14,7 +14,7 @@ from pypid.core.installation import DISTRIBUTION, PROJECT_URLS, PYPICLOUD_DISTRI
 from tests.live.asking import ask
 from tests.live.clients import OURS, ROOT, client
 from tests.live.processes import BIN, clean_environ, copy_source, done, free_port, running, scratch
-from tests.live.test_packaging import near, python_of, quickly
+from tests.live.test_packaging import TEMPORARY, near, python_of, quickly
 
 SHARED = "share/pypid/"
 SHIPPED = ("pypid.service", "pypid.socket", "nginx.conf", "grafana.json", "prometheus-alerts.yml")
@@ -80,7 +80,7 @@ class DistTests(SynchronousTestCase):
         Both wheels install together without conflicts, the installed pypid serves its own
         documentation, and pypicloud's commands are there.
         """
-        with scratch() as folder:
+        with scratch(within=TEMPORARY) as folder:
             dist = self.build(folder)
             wheel, pypicloud = dist / WHEEL, dist / WHEEL.replace("_server", "_pypicloud")
             sdist = dist / f"pypid_server-{__version__}.tar.gz"

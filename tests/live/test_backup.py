@@ -1,5 +1,7 @@
 """A backup of an index that runs, and what a restore brings back: with pip, on disk and on S3."""
 
+import atexit
+import functools
 import json
 import shutil
 import signal
@@ -10,13 +12,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.asking import ask, basic, command
 from tests.live.daemon import LiveIndex, Settings, configuration, pypid
 from tests.live.isolation import pip, works
 from tests.live.postgresql import postgresql
-from tests.live.processes import BIN, clean_environ, done, free_port, scratch
+from tests.live.processes import BIN, Running, clean_environ, done, free_port, running, scratch
 from tests.live.projects import manage, page, publish, wheel
 from tests.live.stores import Store, store
 from tests.live.test_install import NEWEST, installed
@@ -149,10 +152,12 @@ class FolderTests(BackupCase):
         """A drill compares all pages of a copy. `--into` makes a copy that stays, in one folder."""
         with pypid(self.index_folder, Settings(access=SQL, server=SERVER)) as index:
             self.fill(index)
+            command(index.config, "index", "create", "team")
+            command(index.config, "promote", "ham==1.0", "--from", "default", "--to", "team")
             self.pypid("backup", "create", self.backup, "--files")
             report = json.loads(self.restore("--drill", "--json"))
             self.assertEqual(report["differences"], [])
-            self.assertEqual((report["projects"], report["files"]), (3, 4))
+            self.assertEqual((report["projects"], report["files"]), (4, 5))
             self.assertIn("dave", command(index.config, "user", "list"))
             self.assertIsNotNone(report["login"])
             self.restore("--into", self.folder / "copy")
@@ -161,6 +166,8 @@ class FolderTests(BackupCase):
             self.assertIn(f"# state = {self.index_folder}", text)
             words = [BIN / "pypid", "user", "list", "--config", self.folder / "copy/pypid.ini"]
             self.assertIn("dave", done(words))
+            promoted, copied = (self.folder / "copy").rglob("ham-1.0*.whl")
+            self.assertTrue(promoted.samefile(copied))
 
     def test_killed_restores_are_repeated(self) -> None:
         """A restore that is killed at any time leaves an index that does not start, until the same
@@ -281,7 +288,56 @@ def contents(state: Path) -> dict[Path, bytes]:
     }
 
 
+@frozen
+class WaitingRestore:
+    """A restore that waits for the lease of a bucket, which the pypid `index` holds."""
+
+    stack: ExitStack
+    index: LiveIndex
+    state: Path
+    """The state folder of the restore."""
+    process: Running
+
+
+@functools.cache
+def waiting_restore() -> WaitingRestore:
+    """The one of this process. It waits for 80 seconds, while other tests run."""
+    stack = ExitStack()
+    s3 = stack.enter_context(store("radosgw"))  # before `atexit`: it ends after the stack
+    atexit.register(stack.close)
+    folder = stack.enter_context(scratch())
+    for name in ("index", "other"):
+        (folder / name).mkdir()
+    settings = Settings(access=SQL, server=SERVER, bucket=lines(s3, s3.bucket("backup")))
+    index = stack.enter_context(pypid(folder / "index", settings))
+    publish(index, wheel("spam"))
+    backup, other = folder / "backup.tar.gz", folder / "other/pypid.ini"
+    command(index.config, "backup", "create", str(backup))
+    other.write_text(configuration(other.parent, free_port(), settings))
+    words = [BIN / "pypid", "restore", backup, "--config", other, "--force"]
+    process = stack.enter_context(running(words, folder / "said", cwd=folder))
+    return WaitingRestore(stack, index, other.parent / "state", process)
+
+
+class WaitingTests(SynchronousTestCase):
+    def test_another_pypid_writes_to_the_bucket(self) -> None:
+        """A restore into a bucket that a pypid with another state folder uses is refused, and
+        changes nothing.
+        """
+        waiting = waiting_restore()
+        self.addCleanup(waiting.stack.close)
+        self.assertEqual(waiting.process.process.wait(300), 1)
+        self.assertIn("writes to the storage of this index", waiting.process.output())
+        self.assertFalse((waiting.state / "restore-unfinished").exists())
+        self.assertFalse((waiting.state / "accounts.db").exists())
+        publish(waiting.index, wheel("eggs"))
+
+
 class BucketTests(BackupCase):
+    def setUp(self) -> None:
+        super().setUp()
+        waiting_restore()
+
     def test_a_bucket_and_a_database_server(self) -> None:
         """An index on S3 with its accounts in PostgreSQL comes back into an empty bucket and an
         empty database.
@@ -307,25 +363,6 @@ class BucketTests(BackupCase):
             self.works_as_before(index, token)
         shutil.rmtree(self.index_folder / "state")
         self.assertIn("has accounts", self.pypid("restore", self.backup, status=1))
-
-    def test_another_pypid_writes_to_the_bucket(self) -> None:
-        """A restore into a bucket that a pypid with another state folder uses is refused, and
-        changes nothing.
-        """
-        s3 = self.stack.enter_context(store("radosgw"))
-        settings = Settings(access=SQL, server=SERVER, bucket=lines(s3, s3.bucket("backup")))
-        other = self.folder / "other"
-        other.mkdir()
-        with pypid(self.index_folder, settings) as index:
-            publish(index, wheel("spam"))
-            self.pypid("backup", "create", self.backup)
-            (other / "pypid.ini").write_text(configuration(other, free_port(), settings))
-            words = ["restore", self.backup, "--config", other / "pypid.ini", "--force"]
-            said = done([BIN / "pypid", *words], cwd=self.folder, status=1)
-            self.assertIn("writes to the storage of this index", said)
-            self.assertFalse((other / "state/restore-unfinished").exists())
-            self.assertFalse((other / "state/accounts.db").exists())
-            publish(index, wheel("eggs"))
 
     def test_the_bucket_is_there_already(self) -> None:
         """A backup without package files brings back the accounts beside a bucket that still has

@@ -51,6 +51,8 @@ class CrashStorm:
 
     folder: Path
     chance: random.Random
+    sections: str = OLD_DUMP
+    """Of the configuration."""
     projects: dict[str, Expected] = field(factory=dict)
     wrong: list[str] = field(factory=list)
     asked: int = 0
@@ -62,7 +64,7 @@ class CrashStorm:
         """A pypid that answers; nothing waits for the comparison."""
         self._port = free_port()
         ini = self.folder / "pypid.ini"
-        ini.write_text(configuration(self.folder, self._port, Settings(sections=OLD_DUMP)))
+        ini.write_text(configuration(self.folder, self._port, Settings(sections=self.sections)))
         command = [BIN / "pypid", "serve", "--config", ini]
         with running(
             command, self.folder / "log", cwd=self.folder, environ=clean_environ()
@@ -80,8 +82,8 @@ class CrashStorm:
 
     # --- changes, each of which is acknowledged ---
 
-    def publish(self, name: str, filename: str, data: bytes) -> Answered:
-        """Upload a file."""
+    def publish(self, name: str, filename: str, data: bytes, index: str = "") -> Answered:
+        """Upload a file, to the index below this path."""
         boundary = "=storm="
         fields = {
             ":action": "file_upload",
@@ -108,7 +110,7 @@ class CrashStorm:
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", **basic("alice")}
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:
-            connection.request("POST", "/legacy/", body, headers)
+            connection.request("POST", f"{index}/legacy/", body, headers)
             answer = connection.getresponse()
             return Answered(answer.status, answer.read(), answer.headers)
         finally:

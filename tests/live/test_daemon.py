@@ -307,7 +307,9 @@ class ReloadTests(OwnCase):
         good = self.index.config.read_text()
         self.index.config.write_text(good + f"eve = {hashes()['alice']}\n")
         self.send(signal.SIGHUP)
-        self.says("[users], [groups], [projects], [access] and [issuer:*] were read again")
+        self.says(
+            "[users], [groups], [projects], [access], [issuer:*] and [index:*] were read again"
+        )
         eve = "Basic " + b64encode(f"eve:{PASSWORDS['alice']}".encode()).decode()
         self.assertEqual(self.status("/simple/", eve), 200)
 

@@ -31,6 +31,7 @@ from tests.live.processes import (
     copy_source,
     done,
     free_port,
+    memory,
     running,
     scratch,
 )
@@ -38,8 +39,12 @@ from tests.live.wheels import offline, wheels
 
 SUPPORTED: Final = ("3.11", "3.12", "3.13")
 OLDEST_TWISTED: Final = "24.7.0"
-RAW: Final = {"PIP_NO_COMPILE": "1"}
-"""What is compiled beforehand takes pip longer than all else; Python compiles what it imports."""
+TEMPORARY: Final = memory()
+RAW: Final = {"PIP_NO_COMPILE": "0", **({} if TEMPORARY is None else {"TMPDIR": TEMPORARY})}
+"""In the environment of what installs pypid: temporary files are in memory, if there is room. Pip
+compiles nothing, which would take longer than all else; Python compiles what it imports. (0 means
+that pip does not compile, and 1 that it does.)
+"""
 IMPORT_ALL: Final = (
     "import pkgutil, importlib, pypid\n"
     "names = [m.name for m in pkgutil.walk_packages(pypid.__path__, 'pypid.')]\n"
@@ -54,7 +59,7 @@ IMPORT_ALL: Final = (
 @functools.cache
 def built_wheel() -> Path:
     """Our wheel, built once for each test process from a clean copy."""
-    folder = Path(mkdtemp(prefix="pypid-wheel-"))
+    folder = Path(mkdtemp(prefix="pypid-wheel-", dir=TEMPORARY))
     register(shutil.rmtree, folder, ignore_errors=True)
     source = copy_source(folder / "source")
     done(
@@ -85,9 +90,9 @@ def python_of(version: str) -> Path:
 
 def near() -> dict[str, str]:
     """Our environment, in which pip finds what pypid needs (on our Python) in a folder that was
-    filled once.
+    filled once; see also `RAW`.
     """
-    return clean_environ(**offline(wheels()))
+    return clean_environ(**RAW, **offline(wheels()))
 
 
 def with_pip(folder: Path, python: Path, *what: str | Path) -> Path:
@@ -97,7 +102,7 @@ def with_pip(folder: Path, python: Path, *what: str | Path) -> Path:
     done([python, "-m", "venv", folder])
     done(
         [folder / "bin/python", "-m", "pip", "install", "--quiet", *what],
-        environ=near() | RAW,
+        environ=near(),
         timeout=900,
     )
     return folder / "bin"
@@ -190,7 +195,7 @@ def _installs(case: SynchronousTestCase, python: Path) -> None:
     """`pip install` of the wheel gives this Python a `twistd` that lists pypid and a `pypid`
     command; nothing conflicts.
     """
-    with scratch() as folder:
+    with scratch(within=TEMPORARY) as folder:
         what = ("--constraint", ROOT / "constraints.txt", f"{built_wheel()}[all]")
         install = (
             with_pip if python == python_of(OURS) else quickly
@@ -220,7 +225,7 @@ class OtherInstallTests(SynchronousTestCase):
         """With the oldest Twisted that setup.py allows, every module can be imported and `twistd
         --help` lists pypid.
         """
-        with scratch() as folder:
+        with scratch(within=TEMPORARY) as folder:
             place = quickly(
                 folder / "venv",
                 python_of(OURS),
@@ -235,7 +240,7 @@ class OtherInstallTests(SynchronousTestCase):
         serves and stops cleanly.
         """
         port = free_port()
-        with scratch() as folder:
+        with scratch(within=TEMPORARY) as folder:
             source = copy_source(folder / "checkout")
             limits = ("--constraint", source / "constraints.txt")
             place = quickly(
@@ -271,7 +276,7 @@ class OtherInstallTests(SynchronousTestCase):
 class CheckoutTests(SynchronousTestCase):
     def test_trial_runs_in_a_checkout_where_pypid_is_not_installed(self) -> None:
         """`trial` needs pypid's requirements only; programs that tests start find pypid, too."""
-        with scratch() as folder:
+        with scratch(within=TEMPORARY) as folder:
             source = copy_source(folder / "checkout")
             shutil.copytree(ROOT / "tests/core", source / "tests/core")
             shutil.copy2(ROOT / "tests/__init__.py", source / "tests")
@@ -308,10 +313,10 @@ class OneFileTests(SynchronousTestCase):
         needs to another one.
         """
         port = free_port()
-        with scratch() as folder:
+        with scratch(within=TEMPORARY) as folder:
             source = copy_source(folder / "checkout")
             given = ("--old-file=.venv/bin/python", f"BIN={BIN}")  # the Python that runs this test
-            done(["make", *given, "binary"], cwd=source, environ=near() | RAW, timeout=600)
+            done(["make", *given, "binary"], cwd=source, environ=near(), timeout=600)
             binary = shutil.copy(source / "dist/pypid", folder / "pypid")
             self.check_size(binary)
             config = configure(folder, f"tcp:{port}:interface=127.0.0.1")
@@ -359,7 +364,7 @@ class MakeTests(SynchronousTestCase):
         user = 65534 if os.geteuid() == 0 else None  # nobody
         python = self.python_for(user)
         port = free_port()
-        with scratch() as folder:
+        with scratch(within=TEMPORARY) as folder:
             folder.chmod(0o711)
             source = copy_source(folder / "checkout")
             (folder / "home").mkdir()
@@ -424,7 +429,7 @@ class MakeTests(SynchronousTestCase):
         """Where Python cannot make environments, as on Debian without python3-venv, make says what
         to install.
         """
-        with scratch() as folder:
+        with scratch(within=TEMPORARY) as folder:
             source = copy_source(folder / "checkout")
             bare = folder / "python3"
             bare.write_text(
@@ -437,7 +442,7 @@ class MakeTests(SynchronousTestCase):
 
     def test_without_python(self) -> None:
         """Where there is no Python that is new enough, make says which it needs."""
-        with scratch() as folder:
+        with scratch(within=TEMPORARY) as folder:
             source = copy_source(folder / "checkout")
             (folder / "bin").mkdir()
             for name in "sh", "make", "test", "id", "echo":

@@ -96,6 +96,11 @@ class Place:
         assert answer.status in (200, 204), (answer.status, answer.body)
         return answer.body
 
+    def keys(self, prefix: str) -> list[str]:
+        """The keys of pypid's objects with this prefix, in the bucket."""
+        query = {"list-type": "2", "prefix": PREFIX + prefix}
+        return self.s3.ask("GET", f"/{self.bucket}", query=query).find("Key")
+
 
 @functools.cache
 def place_of(name: str, what: str) -> Place:
@@ -236,6 +241,42 @@ class RedirectTests(BucketCase):
         target = self.folder / "target"
         works(uv(self.index.url(), "--target", target, "s3-odd==1!2.0+ubuntu.1"), self.folder)
         self.assertEqual(len(installed(target)), 1)
+
+    def test_stage(self) -> None:
+        """A stage is filled with twine and published: one copy inside the bucket for each object
+        that a file has there, and no bytes through pypid. The base gives the same bytes.
+        """
+        made = json.loads(call(self.index, "POST", "/api/stages", b"{}", user="alice"))
+        name = made["name"]
+        attempt = Attempt(self.index, self.folder, "s3-staged", path=f"/{name}/legacy/")
+        ended = twine(attempt)
+        self.assertEqual(ended.status, 0, ended.said)
+        where = f".pypid/index/{name}/"
+        records = (".record.json", ".history.json")
+        stored = [key for key in self.place.keys(where) if not key.endswith(records)]
+        wheel_file, source = attempt.artifacts
+        files = {f"s3-staged/{each.filename}" for each in (wheel_file, source)}
+        files.add(f"s3-staged/{wheel_file.filename}.metadata")
+        self.assertEqual({key.removeprefix(PREFIX + where) for key in stored}, files)
+        published = call(self.index, "POST", f"/api/stages/{name}/publish", user="alice")
+        self.assertEqual(json.loads(published)["left"], [])
+        copies = [
+            heard.target
+            for heard in self.before.heard("s3-staged/")
+            if "x-amz-copy-source" in heard.headers
+        ]
+        self.assertEqual(len(copies), len(stored))
+        self.assertEqual(len(set(copies)), len(stored))
+        for artifact in attempt.artifacts:
+            given = get(get(self.packages(artifact, "s3-staged")).location)
+            self.assertEqual((given.status, given.body), (200, artifact.data))
+            for base in "", where:
+                self.assertEqual(
+                    self.place.ask("GET", f"{base}s3-staged/{artifact.filename}"), artifact.data
+                )
+        call(self.index, "DELETE", f"/api/stages/{name}", user="alice")
+        self.assertEqual(self.place.keys(where), [])
+        self.assertEqual(len(listed(self.index, "s3-staged")), 2)
 
     @for_each("pip-20-on-2.7", "pip-23-on-3.11", NEWEST)
     def pip(self, name: str) -> None:

@@ -2,11 +2,13 @@
 it is made.
 """
 
+import functools
+
 from tests.live.browser import Look, SiteTestCase
 from tests.live.clients import ROOT
 from tests.live.crawler import Crawl, all_kinds, seen_by_all
 from tests.live.daemon import LiveIndex
-from tests.live.site_content import stocked
+from tests.live.site_content import does, stocked
 
 BEGINNINGS = ("/", "/project/theirs/", "/search?source=upstream")
 ADVISORIES = ROOT / "tests/live/data/advisories"
@@ -14,11 +16,21 @@ ENTRANCES = {"/account/login", "/account/register"}
 """Which nobody is led to who is in."""
 
 
+@functools.cache
+def crawled() -> LiveIndex:
+    """A pypid with advisories, a named index, a stage and a right on a glob, too."""
+    index = stocked(f"[advisories]\nown = {ADVISORIES}\n")
+    does(index, "POST", "/api/indexes", {"name": "team", "values": {}})
+    does(index, "POST", "/api/stages", {"name": "autumn"})
+    does(index, "PUT", "/api/rights/acme-data-*/user/alice", {"right": "rw"})
+    return index
+
+
 class CrawlTests(SiteTestCase):
     """From the first page on."""
 
     def start(self) -> LiveIndex:
-        return stocked(f"[advisories]\nown = {ADVISORIES}\n")
+        return crawled()
 
     def test_administrator(self) -> None:
         """All that an administrator can click on is there, and built as a page should be; axe-core

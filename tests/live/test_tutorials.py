@@ -57,6 +57,10 @@ class TutorialTests(SynchronousTestCase):
         """Two teams with rights, tokens and one cache."""
         self.check("two-teams.rst")
 
+    def test_team_indexes(self) -> None:
+        """Two teams with an index each, by two lines of configuration for a team."""
+        self.check("team-indexes.rst")
+
 
 class CheckTests(SynchronousTestCase):
     def test_shows(self) -> None:

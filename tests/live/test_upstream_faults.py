@@ -346,7 +346,7 @@ class PageFaultTests(ProxyCase):
         answers = [await self.proxy.page(name) for name in ("spam", "eggs", "spam", "ham")]
         self.assertEqual([answer.status for answer in answers], [200, 503, 200, 503])
         self.assertLess(max(answer.seconds for answer in answers), 1.0)
-        self.assertEqual(len(self.lines("the upstream index is unavailable")), 1)
+        self.assertEqual(len(self.lines(" is unavailable and is only probed")), 1)
         self.assertLessEqual(len(self.lines(" for the page of ")), 2)
         await self.fake.port.stopListening()
         self.fake.port = self.reactor.listenTCP(port, self.fake, interface="127.0.0.1")

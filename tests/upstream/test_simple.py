@@ -16,7 +16,7 @@ from pypid.core.packaging.names import project_name
 from pypid.flow import start
 from pypid.http_client.trust import Trust, certificates
 from pypid.upstream import simple
-from pypid.upstream.indexes import CERTIFICATES, connected
+from pypid.upstream.indexes import connected
 from tests.upstream.cases import OWN, SPAM, UpstreamCase
 from tests.upstream.fake import J, Talk, authority_pem, certificate, page, raw, says, status
 
@@ -446,7 +446,9 @@ class TlsTests(UpstreamCase):
         """Trust the fakes' authority."""
         super().setUp()
         self.reached = connected(
-            self.reactor, Trust(certificates(authority_pem(), CERTIFICATES)), self.settings()
+            self.reactor,
+            Trust(certificates(authority_pem(), "[upstream] ca_certificates")),
+            self.settings(),
         )
 
     async def test_good(self) -> None:

@@ -1,0 +1,566 @@
+"""PyTorch for CUDA beside the public index (docs/guides/gpu-packages): a stand-in for an accelerator's
+index in its layout, real pip and uv on the other side, and faults of that index.
+
+The layout: HTML pages without upload times; links with ``%2B``, relative to the host or to another
+host; some without a hash; no metadata beside the files.
+"""
+
+# trial and Twisted's transports are not annotated
+# mypy: allow-untyped-calls
+
+import http.client
+import json
+import shutil
+import time
+import tomllib
+from contextlib import closing
+from hashlib import sha256
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
+
+from attrs import evolve
+from twisted.internet import reactor
+from twisted.internet.defer import maybeDeferred
+
+from tests.live.clients import ROOT, client
+from tests.live.daemon import LiveIndex, Settings, stop
+from tests.live.isolation import environ, fails, pip, uv, works
+from tests.live.processes import BIN, free_port, scratch
+from tests.live.projects import Artifact, call, wheel
+from tests.live.stores import store
+from tests.live.test_install import NEWEST, installed
+from tests.live.test_s3 import get
+from tests.live.tutorials import follow
+from tests.live.upstreams import FrontedCase, sends
+from tests.upstream.fake import Fake, says, status
+
+CUDA = "torch-cu128"
+"""The name of the upstream; that of the index is ``cu128``."""
+GPU_USER, GPU_SECRET = "gpu", "only-for-gpu"
+TORCH = wheel(
+    "torch",
+    "2.9.0+cu128",
+    extra=[("Requires-Dist", "nvidia-cublas==12.8"), ("Requires-Dist", "sympy")],
+)
+UNHASHED = wheel("torch", "2.8.0+cu128")
+CUBLAS = wheel("nvidia-cublas", "12.8")
+SYMPY = wheel("sympy", "1.0")
+TRAP = wheel("torch", "99.0")
+"""What the public index has of the name: a higher version."""
+CPU = wheel("torch", "2.9.0")
+
+
+class NamedUpstreamCase(FrontedCase):
+    """The public index, the accelerator's index, and the host of its files."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.gpu, self.files = Fake(reactor), Fake(reactor)
+        self.upstream_has("torch", CPU, TRAP)
+        self.upstream_has("sympy", SYMPY)
+        self.upstream_has("nvidia-cublas", wheel("nvidia-cublas", "99"))
+        self.gpu_has("torch", TORCH)
+        self.gpu_has("torch", UNHASHED, host=self.files.url, hashed=False)
+        self.gpu_has("nvidia-cublas", CUBLAS)
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        for fake in (self.gpu, self.files):
+            await maybeDeferred(fake.port.stopListening)
+            for talk in tuple(fake.open):
+                talk.reset()
+            self.assertTrue(await fake.all_gone(), "a connection is left open")
+            self.assertEqual(fake.errors, [])
+        for fake in (self.fake, self.files):
+            self.assertNotIn(b"Z3B1Om9ubHktZm9yLWdwd", bytes(fake.heard))
+        await super().tearDown()
+
+    def gpu_has(
+        self, name: str, artifact: Artifact, *, host: str = "", hashed: bool = True
+    ) -> None:
+        """List the file in the layout of an accelerator's index."""
+        path = f"/whl/cu128/{quote(artifact.filename)}"
+        digest = f"#sha256={sha256(artifact.data).hexdigest()}" if hashed else ""
+        link = f'<a href="{host}{path}{digest}">{artifact.filename}</a><br/>'
+        lines = self._listed.setdefault(f"gpu {name}", [])
+        lines.append({"link": link})
+        links = "\n".join(str(line["link"]) for line in lines)
+        html = f"<!DOCTYPE html>\n<html><body>\n<h1>Links for {name}</h1>\n{links}\n</body></html>\n<!--TIMESTAMP 1-->"
+        self.gpu.scripts[f"/whl/cu128/{name}/"] = says(html.encode(), Content_Type="text/html")
+        (self.files if host else self.gpu).scripts[path] = sends(artifact.data)
+
+    def settings(self, more: str = "", **other: Any) -> Settings:
+        """A pypid with the index ``cu128`` beside the default one."""
+        files = self.files.url.removeprefix("http://")
+        gpu = (
+            f"[upstream:{CUDA}]\nurl = {self.gpu.url}/whl/cu128\nonly = torch nvidia-*\n"
+            f"credentials = {GPU_USER}:{GPU_SECRET}\nfile_hosts = {files}\n"
+            f"[index:cu128]\nbases = default\nupstreams = {CUDA} public\n"
+        )
+        return super().settings(f"mode = cache\nupstreams = public\n{more}", sections=gpu, **other)
+
+    def names_asked(self, fake: Fake) -> set[str]:
+        """The projects whose pages were requested."""
+        return {
+            ask.path.split("/")[-2]
+            for ask in fake.asked
+            if ask.path.endswith("/") and ask.path.count("/") > 2
+        }
+
+
+class InstallTests(NamedUpstreamCase):
+    async def test_pip_and_uv(self) -> None:
+        """Both install the accelerator's torch, a local version (C46), below ``/cu128/``, and the
+        public one at the root, each with its dependencies; torch below ``/cu128/`` is requested at
+        the accelerator only.
+        """
+        index = await self.index()
+        for name, install in (
+            ("pip", lambda url: pip(NEWEST, "install", url)),
+            ("uv", lambda url: uv(url, "--no-cache")),
+        ):
+            target = self.folder / name
+            await self.run_(
+                works,
+                [*install(index.url("/cu128/simple/")), "--target", target, "torch"],
+                self.folder,
+            )
+            self.assertEqual(
+                installed(target), {"torch-2.9.0+cu128", "nvidia_cublas-12.8", "sympy-1.0"}
+            )
+        self.assertEqual(self.names_asked(self.fake), {"sympy"})
+        self.assertEqual(self.names_asked(self.gpu), {"torch", "nvidia-cublas"})
+        cpu = self.folder / "cpu"
+        command = [*pip(NEWEST, "install", index.url()), "--target", cpu, "torch<99"]
+        await self.run_(works, command, self.folder)
+        self.assertEqual(installed(cpu), {"torch-2.9.0"})
+
+    async def test_each_file_is_fetched_once(self) -> None:
+        """Two clients, and a range request, cost the accelerator's index one download."""
+        index = await self.index()
+        for number in range(2):
+            command = [
+                *uv(index.url("/cu128/simple/"), "--no-cache"),
+                "--target",
+                self.folder / str(number),
+                "torch",
+            ]
+            await self.run_(works, command, self.folder)
+        whole = [ask for ask in self.gpu.asked if TORCH.filename in ask.path.replace("%2B", "+")]
+        self.assertEqual(len([ask for ask in whole if "range" not in ask.headers]), 1)
+        kept = [
+            path.name
+            for path in (
+                index.folder / f"state/packages/.pypid/upstream/{CUDA}/.kept/torch"
+            ).iterdir()
+        ]
+        self.assertIn(TORCH.filename, kept)
+        self.assertFalse((index.folder / "state/packages/.kept/torch").exists())
+
+    async def test_locks(self) -> None:
+        """`uv lock` writes a lock whose hashes hold, and `uv sync` and `pip download
+        --require-hashes` install from it.
+        """
+        index = await self.index()
+        project = self.folder / "project"
+        project.mkdir()
+        (project / "pyproject.toml").write_text(
+            '[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11"\n'
+            'dependencies = ["torch==2.9.0+cu128"]\n'
+            f'[[tool.uv.index]]\nurl = "{index.url("/cu128/simple/")}"\ndefault = true\n'
+        )
+        uv_command = [client("uv"), "--no-cache"]
+        await self.run_(works, [*uv_command, "lock"], self.folder, cwd=project, UV_NO_CONFIG="0")
+        lock = tomllib.loads((project / "uv.lock").read_text())
+        packages = {package["name"]: package for package in lock["package"]}
+        torch = packages["torch"]
+        self.assertEqual(torch["version"], "2.9.0+cu128")
+        [file] = torch["wheels"]
+        self.assertEqual(file["hash"], f"sha256:{sha256(TORCH.data).hexdigest()}")
+        self.assertIn("/cu128/packages/torch/", file["url"])
+        self.assertEqual(
+            {each["name"] for each in torch["dependencies"]}, {"nvidia-cublas", "sympy"}
+        )
+        command = [*uv_command, "sync", "--locked", "--no-install-project"]
+        await self.run_(works, command, self.folder, cwd=project, UV_NO_CONFIG="0")
+        hashes = self.folder / "requirements.txt"
+        hashes.write_text(
+            "".join(
+                f"{name}=={version} --hash=sha256:{sha256(artifact.data).hexdigest()}\n"
+                for name, version, artifact in (
+                    ("torch", "2.9.0+cu128", TORCH),
+                    ("nvidia-cublas", "12.8", CUBLAS),
+                    ("sympy", "1.0", SYMPY),
+                )
+            )
+        )
+        target = self.folder / "downloads"
+        command = pip(
+            NEWEST,
+            "download",
+            index.url("/cu128/simple/"),
+            "--require-hashes",
+            "--dest",
+            target,
+            "-r",
+            hashes,
+        )
+        await self.run_(works, command, self.folder)
+        self.assertEqual((target / TORCH.filename).read_bytes(), TORCH.data)
+
+    async def test_files_without_a_hash_on_another_host(self) -> None:
+        """A file that is listed without a hash, at another host, is installed; the host never gets
+        the credentials of the index. Once it is cached, pages have its hash.
+        """
+        index = await self.index()
+        target = self.folder / "target"
+        command = [
+            *pip(NEWEST, "install", index.url("/cu128/simple/")),
+            "--target",
+            target,
+            "torch==2.8.0+cu128",
+        ]
+        await self.run_(works, command, self.folder)
+        self.assertEqual(installed(target), {"torch-2.8.0+cu128"})
+        found = await self.run_(page_below, index, "torch")
+        [hashes] = [
+            each["hashes"] for each in found["files"] if each["filename"] == UNHASHED.filename
+        ]
+        self.assertEqual(hashes, {"sha256": sha256(UNHASHED.data).hexdigest()})
+        asked = [ask for ask in self.files.asked if "authorization" in ask.headers]
+        self.assertEqual(asked, [])
+        gpu = {ask.headers.get("authorization", "").partition(" ")[0] for ask in self.gpu.asked}
+        self.assertEqual(gpu, {"Basic"})
+
+    async def test_metadata_is_made(self) -> None:
+        """The index has no metadata beside its files; pypid offers it, read from the wheel by
+        ranges.
+        """
+        index = await self.index()
+        url = index.url(f"/cu128/packages/torch/{quote(TORCH.filename)}.metadata")
+        data = await self.run_(call, index, "GET", url.removeprefix(index.url("")), b"")
+        self.assertIn(b"Requires-Dist: nvidia-cublas==12.8", data)
+
+
+class GuideTests(NamedUpstreamCase):
+    async def test_guide(self) -> None:
+        """docs/guides/gpu-packages.rst, typed as it stands, on a machine where the addresses of
+        both indexes are those of the stand-ins.
+        """
+        port = free_port()
+        programs = ":".join(str(client(name).parent) for name in (NEWEST, "uv"))
+        variables = environ(
+            self.folder / "home",
+            PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1",
+            PYPID_UPSTREAM_URL=f"{self.fake.url}/simple",
+            PYPID_UPSTREAM_TORCH_CU128_URL=f"{self.gpu.url}/whl/cu128",
+            PYPID_UPSTREAM_TORCH_CU128_FILE_HOSTS=self.files.url.removeprefix("http://"),
+            UV_NO_CONFIG="0",
+        )
+        variables["PATH"] = f"{BIN}:{programs}:{variables['PATH']}"
+        page = ROOT / "docs/guides/gpu-packages.rst"
+        blocks = await self.run_(follow, page, self.folder, self.folder, variables, port)
+        self.assertEqual(len(blocks), 8)
+
+
+class FaultTests(NamedUpstreamCase):
+    """The accelerator's index fails: its names fail, never come from elsewhere, and others go on."""
+
+    async def test_faults(self) -> None:
+        """Whatever it answers, no torch of the public index comes in its place (C36)."""
+        index = await self.index()
+        target = self.folder / "target"
+        install = [
+            *pip(NEWEST, "install", index.url("/cu128/simple/"), "--retries", "0"),
+            "--target",
+            target,
+        ]
+        scripts = (status(500), status(403), says(b"garbage"), says(b""))
+        for number, script in enumerate(scripts):
+            name = f"nvidia-{number}"
+            self.upstream_has(name, wheel(name, "1.0"))
+            self.gpu.scripts[f"/whl/cu128/{name}/"] = script
+            await self.run_(fails, [*install, name], self.folder)
+        asked = self.names_asked(self.gpu)
+        self.assertEqual(asked, {f"nvidia-{number}" for number in range(len(scripts))})
+        await self.run_(works, [*install, "sympy"], self.folder)
+        self.assertEqual(installed(target), {"sympy-1.0"})
+        self.assertEqual(self.names_asked(self.fake), {"sympy"})
+        self.assertIn(f"the user and password in [upstream:{CUDA}] must be right", index.log())
+
+    async def test_missing_project(self) -> None:
+        """A name of the accelerator that it does not have is not there, whoever else has it."""
+        self.upstream_has("nvidia-evil", wheel("nvidia-evil", "1.0"))
+        index = await self.index()
+        command = [
+            *pip(NEWEST, "install", index.url("/cu128/simple/")),
+            "--target",
+            self.folder / "x",
+            "nvidia-evil",
+        ]
+        await self.run_(fails, command, self.folder)
+        self.assertNotIn("nvidia-evil", self.names_asked(self.fake))
+
+    async def test_exclusive(self) -> None:
+        """With ``exclusive = yes`` the public index never hears the names, also for an index that
+        leaves the upstream out.
+        """
+        settings = self.settings()
+        exclusive = settings.sections.replace("only = ", "exclusive = yes\nonly = ")
+        index = await self.started(self.entered(scratch()), evolve(settings, sections=exclusive))
+        target = ["--target", self.folder / "x"]
+        for wanted in ("torch", "nvidia-cublas"):
+            command = [*pip(NEWEST, "install", index.url()), *target, wanted]
+            await self.run_(fails, command, self.folder)
+        await self.run_(
+            works, [*pip(NEWEST, "install", index.url()), *target, "sympy"], self.folder
+        )
+        self.assertEqual(self.names_asked(self.fake), {"sympy"})
+        below = pip(NEWEST, "install", index.url("/cu128/simple/"))
+        await self.run_(works, [*below, "--target", self.folder / "y", "torch"], self.folder)
+
+    async def test_outage(self) -> None:
+        """While it is away its cached files are served, its known pages stay whole, and the status
+        names the upstream that is away; the public index is not affected.
+        """
+        index = await self.index("ttl = 1s")
+        install = pip(NEWEST, "install", index.url("/cu128/simple/"))
+        await self.run_(works, [*install, "--target", self.folder / "a", "torch"], self.folder)
+        await maybeDeferred(self.gpu.port.stopListening)
+        for talk in tuple(self.gpu.open):
+            talk.reset()
+        await self.pause(1.5)
+        await self.run_(
+            works, [*install, "--target", self.folder / "b", "torch==2.9.0+cu128"], self.folder
+        )
+        state = json.loads(await self.run_(call, index, "GET", "/api/upstream", b"", user="admin"))
+        self.assertIsNone(state["outage"])
+        [named] = state["upstreams"]
+        self.assertIsNotNone(named["outage"])
+        self.assertIn(f"[upstream:{CUDA}] is unavailable and is only probed", index.log())
+        self.assertEqual(named["kept"], 2)
+
+    async def test_private_name_of_a_matching_upstream(self) -> None:
+        """A local project whose name matches `only` is never requested there."""
+        from tests.live.projects import publish
+
+        index = await self.index()
+        await self.run_(publish, index, wheel("nvidia-own", "1.0"))
+        found = await self.run_(page_below, index, "nvidia-own")
+        self.assertEqual(
+            [file["filename"] for file in found["files"]], [wheel("nvidia-own", "1.0").filename]
+        )
+        self.assertNotIn("nvidia-own", self.names_asked(self.gpu) | self.names_asked(self.fake))
+
+
+class ModeTests(NamedUpstreamCase):
+    """Modes, approvals and commands, over the default index and named upstreams alike."""
+
+    async def installed(self, index: LiveIndex, name: str, *wanted: str) -> set[str]:
+        """Install below ``/cu128/``; return the installed releases."""
+        target = self.folder / name
+        command = [
+            *pip(NEWEST, "install", index.url("/cu128/simple/")),
+            "--target",
+            target,
+            *wanted,
+        ]
+        await self.run_(works, command, self.folder)
+        return installed(target)
+
+    async def test_lost_catalog_and_no_internet(self) -> None:
+        """A cache whose catalog is lost is read from the storage; offline, what is cached
+        installs, and nothing else is on the page.
+        """
+        folder = self.entered(scratch())
+        index = await self.started(folder, self.settings())
+        await self.installed(index, "a", "torch")
+        await self.run_(stop, index)
+        shutil.rmtree(folder / "state/snapshot")
+        heard = len(self.gpu.asked)
+        offline = self.settings()
+        offline = evolve(offline, upstream=offline.upstream.replace("= cache", "= offline"))
+        index = await self.started(folder, offline)
+        self.assertEqual(
+            await self.installed(index, "b", "torch"),
+            {"torch-2.9.0+cu128", "nvidia_cublas-12.8", "sympy-1.0"},
+        )
+        found = await self.run_(page_below, index, "torch")
+        self.assertEqual([file["filename"] for file in found["files"]], [TORCH.filename])
+        checked = await self.run_(call, index, "POST", "/api/check", b"", user="admin")
+        self.assertEqual(json.loads(checked.splitlines()[-1])["findings"], [])
+        self.assertEqual(len(self.gpu.asked), heard)
+
+    async def test_fetched_beforehand(self) -> None:
+        """A collection below ``/cu128/`` caches what the requirements need, each file in the cache
+        of its upstream; then ``/cu128/local/`` installs without an upstream request.
+        """
+        index = await self.index()
+        fields = urlencode({"requirements": "torch==2.9.0+cu128\n"}).encode()
+        kind = "application/x-www-form-urlencoded"
+        answer = await self.run_(
+            call, index, "POST", "/cu128/requirements.txt", fields, user="admin", content_type=kind
+        )
+        document = json.loads(answer.splitlines()[-1])
+        outcomes = {file["filename"]: file["outcome"] for file in document["files"]}
+        wanted = (TORCH, CUBLAS, SYMPY)
+        self.assertEqual(outcomes, {artifact.filename: "kept" for artifact in wanted})
+        heard = len(self.gpu.asked), len(self.fake.asked)
+        target = self.folder / "local"
+        command = [*pip(NEWEST, "install", index.url("/cu128/local/")), "--target", target, "torch"]
+        await self.run_(works, command, self.folder)
+        self.assertEqual(len(installed(target)), 3)
+        self.assertEqual((len(self.gpu.asked), len(self.fake.asked)), heard)
+        self.assertEqual(self.names_asked(self.fake), {"sympy"})
+
+    async def test_two_workers(self) -> None:
+        """Two workers with a shared catalog serve the same files, and cache each once."""
+        settings = self.settings(server="workers = 2")
+        settings = evolve(settings, sections=f"{settings.sections}[catalog]\nbackend = sql\n")
+        index = await self.started(self.entered(scratch()), settings)
+        for name in ("a", "b", "c"):
+            self.assertEqual(len(await self.installed(index, name, "torch")), 3)
+        listed = await self.run_(self.pypid, index, "cache", "list", "torch")
+        self.assertIn(f"{TORCH.filename} [{CUDA}]", listed)
+        whole = [ask for ask in self.gpu.asked if quote(TORCH.filename) in ask.path]
+        self.assertEqual(len([ask for ask in whole if "range" not in ask.headers]), 1)
+
+    async def test_doctor_and_why(self) -> None:
+        """`pypid doctor` asks each upstream with its own user, and names the section to correct;
+        `pypid project why` names the upstream of a name.
+        """
+        self.gpu.scripts["/whl/cu128/"] = status(401)
+        self.fake.scripts["/simple/"] = says(b'{"projects":[]}')
+        settings = self.settings()
+        both = settings.upstream.replace("upstreams = public", "")
+        index = await self.started(self.entered(scratch()), evolve(settings, upstream=both))
+        doctor = [BIN / "pypid", "doctor", "--config", index.config]
+        said = await self.run_(fails, doctor, self.folder)
+        self.assertIn(f"Correct the user and password of [upstream:{CUDA}]", said)
+        self.assertIn("/simple/ answers", said)
+        why = await self.run_(self.pypid, index, "project", "why", "torch")
+        self.assertIn(f"requested from [upstream:{CUDA}] only", why)
+
+    async def test_redirect(self) -> None:
+        """In the mode ``redirect`` clients get the address at the accelerator's index, without a
+        user; nothing is cached.
+        """
+        index = await self.started(
+            self.entered(scratch()),
+            evolve(
+                self.settings(), upstream=self.settings().upstream.replace("= cache", "= redirect")
+            ),
+        )
+        path = f"/cu128/packages/torch/{quote(TORCH.filename)}"
+        location = await self.run_(redirect_of, index, path)
+        self.assertEqual(location, f"{self.gpu.url}/whl/cu128/{quote(TORCH.filename)}")
+        self.assertFalse((index.folder / "state/packages/.pypid/upstream").exists())
+
+    async def test_cache_commands(self) -> None:
+        """`pypid cache list` names the upstream; `purge --upstream` removes its files only."""
+        index = await self.index()
+        await self.installed(index, "a", "torch")
+        listed = await self.run_(self.pypid, index, "cache", "list")
+        self.assertIn(f"torch [{CUDA}]", listed)
+        self.assertIn("sympy", listed)
+        gone = await self.run_(self.pypid, index, "cache", "purge", "--upstream", CUDA, "--yes")
+        self.assertIn("Deleted: 2 files", gone)
+        listed = await self.run_(self.pypid, index, "cache", "list")
+        self.assertNotIn("torch", listed)
+        self.assertIn("sympy", listed)
+        self.assertIn("torch-2.9.0+cu128", await self.installed(index, "b", "torch"))
+
+    def pypid(self, index: LiveIndex, *words: str) -> str:
+        """What the command prints."""
+        return works([BIN / "pypid", *words, "--config", index.config], self.folder)
+
+    async def test_approvals(self) -> None:
+        """With ``new_projects = ask`` a project of the accelerator waits like any other; the
+        evidence is read at its own index, and an approval opens it.
+        """
+        index = await self.index("new_projects = ask")
+        install = [*pip(NEWEST, "install", index.url("/cu128/simple/")), "--no-deps"]
+        await self.run_(fails, [*install, "--target", self.folder / "a", "torch"], self.folder)
+        waiting = json.loads(
+            await self.run_(call, index, "GET", "/api/approvals", b"", user="admin")
+        )
+        self.assertIn("torch", json.dumps(waiting))
+        evidence = await self.run_(self.pypid, index, "approval", "show", "torch")
+        self.assertIn("2.9.0+cu128", evidence)
+        await self.run_(self.pypid, index, "approval", "approve", "torch")
+        await self.run_(works, [*install, "--target", self.folder / "b", "torch"], self.folder)
+        self.assertEqual(installed(self.folder / "b"), {"torch-2.9.0+cu128"})
+        self.assertEqual(self.names_asked(self.fake) - {"sympy"}, set())
+
+
+class BucketTests(NamedUpstreamCase):
+    async def test_signed_urls(self) -> None:
+        """In a bucket the cached files are in the upstream's own part, and clients are redirected
+        to them; a block moves the bytes, so that URLs given earlier end.
+        """
+        s3 = self.entered(store("radosgw"))
+        lines = {
+            "backend": "s3",
+            "bucket": s3.bucket(),
+            "region": s3.region,
+            "endpoint_url": s3.endpoint,
+            "access_key": s3.access_key,
+            "secret_key": s3.secret_key,
+        }
+        bucket = "\n".join(f"{key} = {value}" for key, value in lines.items())
+        index = await self.index(bucket=bucket)
+        install = [*pip(NEWEST, "install", index.url("/cu128/simple/")), "--no-deps", "torch"]
+        await self.run_(works, [*install, "--target", self.folder / "a"], self.folder)
+        path = f"/cu128/packages/torch/{quote(TORCH.filename)}"
+        location = await self.run_(redirect_of, index, path)
+        self.assertIn(f".pypid/upstream/{CUDA}/.kept/torch/", unquote(location))
+        self.assertEqual((await self.run_(get, location)).body, TORCH.data)
+        await self.run_(works, [*install, "--target", self.folder / "b"], self.folder)
+        whole = [ask for ask in self.gpu.asked if quote(TORCH.filename) in ask.path]
+        self.assertEqual(len([ask for ask in whole if "range" not in ask.headers]), 1)
+
+        words = [
+            BIN / "pypid",
+            "block",
+            "create",
+            "torch==2.9.0+cu128",
+            "--reason",
+            "evil",
+            "--json",
+        ]
+        made = json.loads(await self.run_(works, [*words, "--config", index.config], self.folder))
+        self.assertEqual((await self.run_(get, index.url(path))).status, 403)
+        self.assertEqual((await self.run_(get, location)).status, 404)
+        ending = [BIN / "pypid", "block", "delete", made["id"], "--config", index.config]
+        await self.run_(works, ending, self.folder)
+        self.assertEqual((await self.run_(get, location)).body, TORCH.data)
+
+
+def redirect_of(index: LiveIndex, path: str, within: float = 10.0) -> str:
+    """The address that an answer redirects to: a file may still be on its way to the bucket when
+    the client that caused its download has all of it.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", index.port, timeout=30)
+        with closing(connection):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status == 302:
+                return answer.headers["location"]
+        assert time.monotonic() < deadline, answer.status
+        time.sleep(0.05)
+
+
+def page_below(index: LiveIndex, project: str) -> dict[str, Any]:
+    """The page of the project below ``/cu128/``."""
+    found: dict[str, Any] = json.loads(
+        call(
+            index,
+            "GET",
+            f"/cu128/simple/{project}/",
+            b"",
+            accept="application/vnd.pypi.simple.v1+json",
+        )
+    )
+    return found
