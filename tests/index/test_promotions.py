@@ -19,7 +19,7 @@ from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.files import FilesBlobs, FilesSettings
 from pypid.blobs.memory import MemoryBlobs
 from pypid.blobs.prefixed import PrefixedBlobs
-from pypid.core.errors import BadRequest, NoSuchFile, NoSuchProject, StorageDown
+from pypid.core.errors import BadRequest, NoSuchFile, NoSuchProject, StorageDown, StorageFull
 from pypid.core.model import Blob, Project, Status, StoredFile
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.promotion_rules import ObstacleKind, PromotionRefused
@@ -89,6 +89,17 @@ class Node:
         return await self.promotions.promote(
             self.parts["staging"], self.parts["default"], wanted, "alice"
         )
+
+
+class Filling(Watched):
+    """A store without space for records while `is_full`."""
+
+    is_full = False
+
+    async def _before(self, what: str) -> None:
+        await super()._before(what)
+        if self.is_full and what.startswith("write ") and what.endswith(".record.json"):
+            raise StorageFull("storage")
 
 
 class _Through:
@@ -388,13 +399,14 @@ class CrashTests(PromotionCase):
 
     def steps_before_commit(self) -> int:
         """The number of the operation before the commit."""
+        decision = f"write {PROMOTIONS}2"
+        return next(number for number, what in enumerate(self.steps()) if what.startswith(decision))
+
+    def steps(self) -> Sequence[str]:
+        """Promote, and return what was asked of the storage."""
         watched = Watched(self.store)
         self.have(self.started(watched).promote(BOTH))
-        return next(
-            number
-            for number, what in enumerate(watched.asked)
-            if what.startswith(f"write {PROMOTIONS}2")
-        )
+        return watched.asked
 
     def test_each_step(self) -> None:
         """After the recovery all files are listed, or none, and nothing else is left; from the
@@ -459,6 +471,42 @@ class CrashTests(PromotionCase):
         self.refused(node.default.context.known(SPAM), StorageDown)
         self.assertEqual(self.listed(node.default), self.listed(node.staging))
         self.assertEqual(len(self.listed(node.default)), 3)
+
+    def test_storage_is_full_at_the_start(self) -> None:
+        """A process that cannot finish the promotion shows nothing of it until it can, also after
+        it has compared everything. One that cannot be finished does not stop others.
+        """
+        first_record = 1 + next(
+            number
+            for number, what in enumerate(self.steps())
+            if what.startswith("write ") and what.endswith(".record.json")
+        )
+        self.died(first_record, late=True)
+        filling = Filling(self.store)
+        filling.is_full = True
+        node = self.started(filling)
+        self.assertEqual(self.listed(node.default), {})
+        self.have(node.default.reconcile())
+        self.assertEqual(self.listed(node.default), {})
+        self.have(node.log.recover())
+        filling.is_full = False
+        self.have(node.log.recover())
+        self.assertEqual(self.listed(node.default), self.listed(node.staging))
+        self.assertEqual(len(self.listed(node.default)), 3)
+        self.assertEqual(node.log.unlisted, set())
+
+    def test_storage_is_full_after_the_commit(self) -> None:
+        """The answer does not say that nothing was stored; the next recovery finishes it."""
+        filling = Filling(self.store)
+        node = self.started(filling)
+        filling.is_full = True
+        error = self.refused(node.promote(BOTH), StorageDown)
+        self.assertIn("becomes visible", str(error))
+        self.have(node.default.reconcile())
+        self.assertEqual(self.listed(node.default), {})
+        filling.is_full = False
+        self.have(node.log.recover())
+        self.assertEqual(self.listed(node.default), self.listed(node.staging))
 
     def test_damaged_document_does_not_stop_the_others(self) -> None:
         """It is reported, and left for an administrator."""

@@ -76,6 +76,10 @@ class PromotionLog:
     shared: bool = False
     under_way: set[str] = field(factory=set, init=False, repr=False)
     """The ids of promotions that this process works on."""
+    unlisted: set[str] = field(factory=set, init=False, repr=False)
+    """The ids of committed promotions whose files this process could not list, such as in a full
+    storage. Some of their records may be missing.
+    """
 
     async def open(self, document: PromotionDocument) -> None:
         """Write the open document of the promotion."""
@@ -99,9 +103,14 @@ class PromotionLog:
 
     async def apply(self, document: PromotionDocument, *, is_late: bool = False) -> None:
         """Write the records of a committed promotion and list its files, all at once. Raises
-        `CatalogDown` if they are listed later. `is_late`: another process began the promotion; the
+        `CatalogDown` or `StorageFull` if they are listed later. `is_late`: another process began the promotion; the
         storage may have been restored from a backup, so missing bytes are possible.
         """
+        self.unlisted.add(document.id)
+        await self._apply(document, is_late=is_late)
+        self.unlisted.discard(document.id)
+
+    async def _apply(self, document: PromotionDocument, *, is_late: bool) -> None:
         target = self.part_of(document.target)
         if target is None:
             await self._without_target(document)
@@ -302,6 +311,8 @@ class PromotionLog:
             await settle(blob)
         except Unreadable as error:
             _log.error("{error}; restore or delete this document of a promotion", error=error)
+        except StorageFull as error:
+            _log.warn("the promotion {key} is not finished yet: {error}", key=blob.key, error=error)
         except (Busy, CatalogDown) as error:
             _log.info("the promotion {key} is not finished yet: {error}", key=blob.key, error=error)
 

@@ -26,7 +26,7 @@ from attrs import define, field, frozen
 from msgspec.structs import replace
 from twisted.logger import Logger
 
-from pypid.core.errors import Busy, Exists, Missing, StorageDown, Unreadable
+from pypid.core.errors import Busy, Exists, Missing, StorageDown, StorageFull, Unreadable
 from pypid.core.model import LocalProject, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.promotion_rules import ObstacleKind, PromotionObstacle, PromotionRefused
@@ -183,10 +183,18 @@ class Promotions:
                 written: set[str] = set()
                 await self._prepare(checked, document, written, progress)
                 await self.log.commit(document, target, written)
-                await self.log.apply(document)
+                await self._apply(document)
             finally:
                 self.log.under_way.discard(document.id)
             return document
+
+    async def _apply(self, document: PromotionDocument) -> None:
+        try:
+            await self.log.apply(document)
+        except StorageFull as error:  # it is committed, so its own text would be wrong
+            raise StorageDown(
+                "no space is left. The promotion is saved and becomes visible when there is space."
+            ) from error
 
     @asynccontextmanager
     async def _announced_all(self, target: IndexPart, wanted: Wanted) -> AsyncIterator[None]:
@@ -363,7 +371,7 @@ class PromotionRecovery:
         listed = {} if held is None else {file.filename: file.sha256 for file in held.files}
         new = [file for file in project.files if listed.get(file.filename) != file.sha256]
         log = self._log
-        if log is None or not (log.shared and new):  # no other process promotes
+        if log is None or not (new and (log.shared or log.unlisted)):
             return frozenset()
         async with aclosing(log.blobs.list(OPEN_PROMOTIONS)) as listing:
             ids = [id async for blob in listing if (id := id_of_key(blob.key)) is not None]
