@@ -82,6 +82,9 @@ class AgreementTests(Awaiting, SynchronousTestCase):
             config("[access]\nread = authenticated\n"),
             config(secret="t" * 40),
             config("[upstream]\nmode = offline\n"),
+            config("[access]\nowners = uploader\n"),
+            config("[access]\ngates = attested\n"),
+            config("[access]\ncollect = alice\n"),
         ):
             self.place, self.warned = Place(), []
             nodes = self.nodes(config(), other)

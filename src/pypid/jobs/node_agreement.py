@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
 from pypid.core.configuration.choices import NewProjects
+from pypid.core.configuration.keys import AccessSettings
 from pypid.core.configuration.parse import Config
 from pypid.core.cooldown import Cooldown, CooldownException
 from pypid.core.indexes import values_of
@@ -69,6 +70,13 @@ _ACCESS = (
     "admins",
     "registration",
 )
+_LATER_ACCESS = ("collect", "owners", "gates")
+"""Keys of `[access]` that are in the digest only if they are set to something else than their
+default, so that nodes of versions without them agree.
+"""
+
+
+_DEFAULTS = AccessSettings()
 
 
 def digest_of(config: Config, salt: str) -> str:
@@ -83,6 +91,10 @@ def digest_of(config: Config, salt: str) -> str:
         "layout": _plain(config.storage.layout),
         **{name: _plain(getattr(config, name)) for name in ("users", "groups", "projects")},
     }
+    for name in _LATER_ACCESS:
+        value = getattr(config.access, name)
+        if value != getattr(_DEFAULTS, name):
+            settings["access"][name] = _plain(value)
     if config.upstream.cooldown_fixes:  # older versions do not know this key
         settings["cooldown_fixes"] = _plain(config.upstream.cooldown_fixes)
     if config.upstream.new_projects is not NewProjects.OPEN:  # nor this one
