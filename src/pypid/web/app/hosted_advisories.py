@@ -5,7 +5,7 @@ Gathered once for each change of the index or of the advisories. Files that are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from datetime import timedelta
 
 from attrs import define, field, frozen
@@ -61,7 +61,7 @@ class _Gathered:
     """
 
     advisories: tuple[HostedAdvisory, ...]
-    mixed: tuple[ProjectName, ...] = ()
+    mixed: Set[ProjectName] = frozenset()
 
 
 @frozen
@@ -139,15 +139,15 @@ class HostedAdvisories:
     ) -> _Gathered:
         """Return the advisories of these projects. `by`: of the files that the viewer may read."""
         advisories, pace = self.advisories(), Pace(self.index.world)
-        found, several = list[HostedAdvisory](), list[ProjectName]()
+        found, several = list[HostedAdvisory](), set[ProjectName]()
         for name in names:
             await pace.keep()
             if advisories.knows(name):
                 views = await self._views(name, by) if self.index.name else ()
-                several += [name] if len(views) > 1 else []
+                several |= {name} if len(views) > 1 else set()
                 files = _files_of(views) if self.index.name else await self._files(name)
                 found += await self._hits(name, files, pace)
-        return _Gathered(tuple(sorted(found, key=lambda each: each.order)), tuple(several))
+        return _Gathered(tuple(sorted(found, key=lambda each: each.order)), frozenset(several))
 
     async def _views(self, name: ProjectName, by: Visibility) -> Sequence[ViewSources]:
         """Return the views of single indexes that the page of a named index combines."""
