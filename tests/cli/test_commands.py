@@ -279,6 +279,8 @@ class RequestTests(RecordedCase):
             self.assertIsNone(self.run_command("storage", *words, "--index", "team-a")[0])
         urls = ["/team-a/api/rebuild/spam", "/team-a/api/rebuild", "/team-a/api/adopt"]
         self.assertEqual([q.url for q in self.asked], urls)
+        self.assertIsNone(self.run_command("storage", "import", "--index", "default")[0])
+        self.assertEqual([q.url for q in self.asked[-2:]], ["/api/adopt/survey", "/api/adopt"])
         outcomes = dict.fromkeys(("moved", "would-move", "there", "archived", "failed"), 0)
         self.answer = {"projects": 0, "seen": 0, "due": 0, "outcomes": outcomes, "size": 0}
         options = ("--older-than", "180d", "--keep", "3", "--class", "GLACIER_IR")

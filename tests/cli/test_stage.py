@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import redirect_stdout
+from io import StringIO
+from shlex import split
 
+from pypid.cli import stage
 from tests.cli.commands import CommandCase
 from tests.distributions import wheel_filename
 
@@ -34,6 +38,16 @@ class StageCommandTests(CommandCase):
             "pypid stage publish stage-release-42",
         ):
             self.assertIn(line, out)
+
+    def test_quotes_for_the_shell(self) -> None:
+        """A user name of a directory may have a space or a quote."""
+        urls = {"index": "https://pypi.example/simple/", "upload": "https://pypi.example/legacy/"}
+        answer = {**urls, "name": "stage-a", "state": "open", "owner": "Ann O'Hara"}
+        with redirect_stdout(StringIO()) as out:
+            stage._print_urls(answer)
+        [line] = [line for line in out.getvalue().splitlines() if "$(" in line]
+        words = split(line.partition("$(")[2].rstrip(")"))
+        self.assertEqual(words[words.index("--user") + 1], "Ann O'Hara")
 
     def test_until_publication(self) -> None:
         """A file is listed by the stage, then by its base."""

@@ -80,12 +80,16 @@ def send_below_index(
         raise
 
 
+def is_named_index(options: argparse.Namespace) -> bool:
+    """Return whether `--index` names another index than the default one."""
+    return bool(options.index) and options.index != "default"
+
+
 def index_url(options: argparse.Namespace, path: str) -> str:
     """Return the URL of the path below the index of `--index`; without it, and for `default`, at
     the root.
     """
-    is_named = options.index and options.index != "default"
-    return f"/{quote(options.index, safe='')}{path}" if is_named else path
+    return f"/{quote(options.index, safe='')}{path}" if is_named_index(options) else path
 
 
 def send_series(options: argparse.Namespace, request: ControlRequest) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -124,7 +125,7 @@ def _print_urls(answer: Mapping[str, Any]) -> None:
     if answer["state"] != "open":
         return
     has_user = "/" not in answer["owner"]  # such as operator/root, which has no account
-    user = printable(answer["owner"]) if has_user else "USER"
+    user = shlex.quote(printable(answer["owner"])) if has_user else "USER"
     token, upload = f"pypid token create stage --user {user}", printable(answer["upload"])
     url = with_token(printable(answer["index"]), "$UV_PUBLISH_TOKEN")
     print("\nCreate a token:")

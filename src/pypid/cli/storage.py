@@ -21,7 +21,7 @@ from pypid.cli.output import (
     print_progress,
     printable,
 )
-from pypid.cli.request import index_url, send_below_index, send_request, send_series
+from pypid.cli.request import index_url, is_named_index, send_below_index, send_request, send_series
 
 if TYPE_CHECKING:
     from pypid.index.local.copy import Copied
@@ -182,7 +182,7 @@ def _adopt(options: argparse.Namespace) -> None:
 
     from pypid.daemon.control import ControlRequest
 
-    if choice.needs_no_survey or options.index:
+    if choice.needs_no_survey or is_named_index(options):
         request = request_import({"also_upstream": []})
     else:
         document = {"folder": folder}
