@@ -32,6 +32,11 @@ from tests.index.uploads import fetched, publishing, sent
 Only = Mapping[str, tuple[str, ...]]
 
 
+async def set_index(indexes: NamedIndexes, settings: IndexSettings) -> IndexSettings:
+    """Replace all settings of the index."""
+    return await indexes.change(settings.name, lambda _: settings)
+
+
 class NamedCase(Timed):
     """Each test with a pypid with named indexes; `started` makes it again over the same storage, as
     a process that starts now.

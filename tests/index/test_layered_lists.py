@@ -25,7 +25,7 @@ from pypid.index import Index
 from pypid.index.views import UpstreamPermission
 from pypid.testing.worlds import Awaiting
 from tests.distributions import wheel_filename
-from tests.index.named import NamedCase, Only
+from tests.index.named import NamedCase, Only, set_index
 from tests.index.uploads import fetched
 
 STORED = UpstreamPermission(local=True)
@@ -236,8 +236,8 @@ class SettingsTests(ListsCase):
         team = self.create("team")
         self.assertEqual(self.names(team), ["acme-one", "two"])
         denied = settings_of_values("team", {"deny": "acme-*"})
-        self.have(self.indexes.set(denied))
+        self.have(set_index(self.indexes, denied))
         self.assertEqual(self.names(self.index("team")), ["two"])
-        self.have(self.indexes.set(evolve(denied, bases=())))
+        self.have(set_index(self.indexes, evolve(denied, bases=())))
         found = self.have(self.index("team").names())
         self.assertEqual((list(found), type(found)), ([], Summaries))

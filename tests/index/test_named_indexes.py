@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar, cast
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -39,7 +40,7 @@ from pypid.index.store.validity import Validity, is_valid, validity_of
 from pypid.index.views import UpstreamPermission
 from pypid.ports import Bucket
 from tests.distributions import wheel
-from tests.index.named import NamedCase, Only
+from tests.index.named import NamedCase, Only, set_index
 from tests.index.uploads import fetched, publishing, sent
 
 SPAM = project_name("spam")
@@ -560,7 +561,7 @@ class ChangingTests(NamedCase, SynchronousTestCase):
         self.create("one")
         two = settings_of_values("two", {"bases": "one"})
         self.have(self.indexes.create(two))
-        create, change = self.indexes.create, self.indexes.set
+        create, change = self.indexes.create, partial(set_index, self.indexes)
         self.refused(create(two), NameTaken)
         for name, values in (
             ("three", {"bases": "missing"}),
@@ -577,7 +578,7 @@ class ChangingTests(NamedCase, SynchronousTestCase):
         team = self.create("team")
         self.publish(self.index(""), WHEEL)
         self.assertEqual(list(self.files(team, "spam")), [WHEEL])
-        self.have(self.indexes.set(settings_of_values("team", {"deny": "spam"})))
+        self.have(set_index(self.indexes, settings_of_values("team", {"deny": "spam"})))
         self.refused(team.project(SPAM), NoSuchProject)
         self.refused(self.index("team", self.started()).project(SPAM), NoSuchProject)
 
@@ -586,7 +587,7 @@ class ChangingTests(NamedCase, SynchronousTestCase):
         team = self.create("team")
         before = self.have(team.edition())
         self.assertEqual(self.have(team.edition()), before)
-        self.have(self.indexes.set(settings_of_values("team", {"deny": "spam"})))
+        self.have(set_index(self.indexes, settings_of_values("team", {"deny": "spam"})))
         self.assertNotEqual(self.have(team.edition()), before)
 
     def test_a_base_in_use_is_not_deleted(self) -> None:
@@ -746,7 +747,7 @@ class ChangingTests(NamedCase, SynchronousTestCase):
             settings = indexes.settings["team"]
             self.assertEqual((settings.bases, settings.read), ((), NOBODY))
             self.refused(self.index("team", indexes).project(project_name("numpy")), NoSuchProject)
-            self.have(indexes.set(settings_of_values("team", {})))
+            self.have(set_index(indexes, settings_of_values("team", {})))
             self.assertEqual(indexes.settings["team"].bases, ("default",))
             self.have(indexes.delete("team"))
             self.indexes = self.started()
@@ -755,6 +756,6 @@ class ChangingTests(NamedCase, SynchronousTestCase):
         """The API refuses it."""
         settings = settings_of_values("team", {})
         indexes = self.started(settings)
-        for change in (indexes.create, indexes.set):
+        for change in (indexes.create, partial(set_index, indexes)):
             self.refused(change(settings), ChangedElsewhere)
         self.refused(indexes.delete("team"), ChangedElsewhere)

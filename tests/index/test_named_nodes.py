@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ from pypid.blobs.prefixed import PrefixedBlobs
 from pypid.catalog.engine import CatalogRow, RowKind
 from pypid.catalog.shared import SharedSettings, open
 from pypid.core.errors import Busy, NameTaken, NoSuchIndex, NoSuchProject, NotYetKnown
-from pypid.core.indexes import document_of, settings_of_values
+from pypid.core.indexes import IndexSettings, document_of, settings_of_values, values_of
 from pypid.core.model import Presence
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump
@@ -29,12 +30,27 @@ from pypid.index.named_indexes import NamedIndexes
 from pypid.index.private_names import MarkedBlobs
 from pypid.ports import Blobs
 from tests.catalog.engines import Place, PlacedEngine
-from tests.index.faulty_blobs import Gated
-from tests.index.named import NamedCase, Only
+from tests.index.faulty_blobs import Gated, Watched
+from tests.index.named import NamedCase, Only, set_index
 from tests.index.uploads import fetched, publishing, sent
 
 SPAM = project_name("spam")
 WHEEL = "spam-1.0-py3-none-any.whl"
+
+
+class Interrupted(Watched):
+    """A store where something happens once, before the last of these operations ends."""
+
+    def __init__(self, blobs: Blobs, happens: Callable[[], object], *operations: str) -> None:
+        super().__init__(blobs)
+        self._left = [*operations]
+        self._happens = happens
+
+    async def _after(self, what: str) -> None:
+        if self._left and what == self._left[0]:
+            self._left.pop(0)
+            if not self._left:
+                self._happens()
 
 
 class NodesCase(NamedCase, SynchronousTestCase):
@@ -185,7 +201,7 @@ class NodesTests(NodesCase):
         self.publish(self.index("team", self.here), WHEEL)
         self.go(1.5)
         for mixed, private in (("", {SPAM}), ("spam", set()), ("", {SPAM})):
-            self.have(self.here.set(settings_of_values("team", {"allow_mixed": mixed})))
+            self.have(set_index(self.here, settings_of_values("team", {"allow_mixed": mixed})))
             for name in (f"other{len(mixed)}", f"more{len(private)}"):
                 if name not in self.here.settings:
                     self.create(name, self.here)
@@ -193,12 +209,65 @@ class NodesTests(NodesCase):
                     self.look(node)
                     self.assertEqual(self.have(node.names.names()), private)
 
+    def test_changes_of_two_nodes_are_both_in_force(self) -> None:
+        """The second node has not looked since the first change; or a change comes while it
+        writes.
+        """
+        self.have(set_index(self.here, settings_of_values("team", {"read": "alice"})))
+        self.change(self.there, cooldown="3d")
+        self.look(self.here)
+        expected = {"read": "alice", "cooldown": "3d"}
+        for node in (self.here, self.there):
+            self.assertEqual(values_of(node.settings["team"]), expected)
+
+        def interfere() -> None:
+            self.change(self.here, deny="acme-*")
+
+        self.store = Interrupted(self.store, interfere, "write .pypid/indexes/team.json")
+        self.change(self.node(), write="bob")
+        for node in (self.here, self.there):
+            self.look(node)
+            found = values_of(node.settings["team"])
+            self.assertEqual(found, {**expected, "deny": "acme-*", "write": "bob"})
+
+    def change(self, node: NamedIndexes, **values: str) -> None:
+        """Change these values of the index, as the API does."""
+
+        def edit(settings: IndexSettings) -> IndexSettings:
+            return settings_of_values("team", {**values_of(settings), **values})
+
+        self.have(node.change("team", edit))
+
+    def test_index_that_is_created_again_keeps_its_private_names(self) -> None:
+        """Another node creates it, and publishes, while this one still removes names."""
+        self.have(self.here.names.mark(project_name("gone"), "team"))
+        self.have(self.here.names.mark(SPAM, "team"))
+
+        def interfere() -> None:
+            for name in ("gone", "spam"):
+                self.have(self.store.delete(f".pypid/index-names/{name}/team"))
+            self.create("team", self.there)
+            self.publish(self.index("team", self.there), WHEEL)
+
+        steps = "delete .pypid/indexes/team.json", "list .pypid/index-names/"
+        node = self.node_over(Interrupted(self.store, interfere, *steps))
+        self.have(node.delete("team", force=True))
+        self.assertTrue(self.keys(".pypid/index-names/spam/team"))
+
+    def node_over(self, store: Blobs) -> NamedIndexes:
+        """Return the indexes of a node over this store."""
+        before, self.store = self.store, store
+        try:
+            return self.node()
+        finally:
+            self.store = before
+
     def test_settings_that_did_not_change_are_not_parsed_again(self) -> None:
         """There may be thousands of stages, and each change is read on the reactor thread."""
         self.create("new", self.here)
         self.look(self.there)
         before = dict(self.there.settings)
-        self.have(self.here.set(settings_of_values("new", {"read": "alice"})))
+        self.have(set_index(self.here, settings_of_values("new", {"read": "alice"})))
         self.look(self.there)
         self.assertIs(self.there.settings["team"], before["team"])
         self.assertNotEqual(self.there.settings["new"], before["new"])
@@ -211,7 +280,7 @@ class NodesTests(NodesCase):
         self.create("two", self.here)
         self.look(self.there)
         self.publish(self.index("one", self.here), "ham-1.0.tar.gz")
-        self.have(self.here.set(settings_of_values("one", {"bases": "two"})))
+        self.have(set_index(self.here, settings_of_values("one", {"bases": "two"})))
         two = settings_of_values("two", {"bases": "one"})
         self.have(
             self.store.write(

@@ -33,7 +33,7 @@ from pypid.flow import BytesBody, start
 from pypid.index.promotion_checks import Wanted
 from pypid.index.promotions import PromotionRecovery, Promotions
 from pypid.wiring.indexes import promotions_between
-from tests.index.named import NamedCase
+from tests.index.named import NamedCase, set_index
 from tests.index.test_local_publishers import provenance_of
 from tests.index.test_stages import SlowUpload
 from tests.index.uploads import publishing, sent
@@ -97,14 +97,14 @@ class TargetTests(TargetCase):
         """As it takes no upload: it is going to be removed."""
         team = self.indexes.settings["team"]
         ended = self.world.now() - timedelta(seconds=1)
-        self.have(self.indexes.set(evolve(team, expires=ended.replace(microsecond=0))))
+        self.have(set_index(self.indexes, evolve(team, expires=ended.replace(microsecond=0))))
         self.failureResultOf(self.promoting("team"), IndexExpired)
 
     def test_a_stage_that_was_published_takes_nothing(self) -> None:
         now = self.world.now()
         stage = new_stage("stage-x", "default", "alice", now)
         self.have(self.indexes.create(stage))
-        self.have(self.indexes.set(evolve(stage, publication=Publication(now, now, "id"))))
+        self.have(set_index(self.indexes, evolve(stage, publication=Publication(now, now, "id"))))
         self.failureResultOf(self.promoting("stage-x"), StageClosed)
 
     def test_a_target_that_is_deleted_meanwhile(self) -> None:

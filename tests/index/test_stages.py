@@ -29,7 +29,7 @@ from pypid.index.promotions import PromotionRecovery
 from pypid.index.stages import PublishedStage, Stages
 from pypid.ports import Body, Duplicating
 from pypid.wiring.indexes import promotions_between
-from tests.index.named import NamedCase
+from tests.index.named import NamedCase, set_index
 from tests.index.test_named_crashes import Dying
 from tests.index.uploads import Sent, publishing, sent
 
@@ -317,9 +317,9 @@ class TidyTests(StageCase, SynchronousTestCase):
         """
         self.publish()
         stage = self.stages.stage(NAME)
-        self.have(self.indexes.set(evolve(stage, publication=None)))
+        self.have(set_index(self.indexes, evolve(stage, publication=None)))
         self.have(publishing(self.staged(), sent(b"sdist", SDIST)))
-        self.have(self.indexes.set(stage))
+        self.have(set_index(self.indexes, stage))
         self.tidy_after(KEPT)
         self.assertIs(self.state(), StageState.OPEN)
         self.tidy_after(KEPT)
@@ -336,6 +336,13 @@ class TidyTests(StageCase, SynchronousTestCase):
         self.tidy_after(KEPT)
         self.assertFalse(self.is_there())
         self.assertEqual(self.published(), {EGGS: b"eggs"})
+
+    def test_overwritten_in_the_base(self) -> None:
+        """A published stage does not open again because its files were replaced or deleted."""
+        self.publish()
+        self.have(publishing(self.indexes.default, sent(b"other", WHEEL), overwrite=True))
+        self.tidy_after(KEPT)
+        self.assertFalse(self.is_there())
 
     def test_not_removed_while_it_is_published(self) -> None:
         """A publication that began before the stage has expired ends, however long it takes."""
@@ -361,7 +368,7 @@ class TidyTests(StageCase, SynchronousTestCase):
                 stage = self.stages.stage(NAME)
                 assert stage.publication is not None
                 begun = Publication(stage.publication.begun)
-                self.have(self.indexes.set(evolve(stage, publication=begun)))
+                self.have(set_index(self.indexes, evolve(stage, publication=begun)))
             else:
                 dying = self.process(steps)
                 self.died(start(dying.publish(NAME, "alice", anything, no_owners)))

@@ -10,6 +10,7 @@ from attrs import evolve
 from pypid.core.indexes import IndexSettings, settings_of_values
 from pypid.core.permissions import Rules
 from pypid.testing.worlds import BEGINNING
+from tests.index.named import set_index
 from tests.web.full_app import Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 from tests.web.rights_cases import IS, OWN, PLAIN, crowded, file_of
@@ -61,6 +62,6 @@ def indexed(
             filename, data, target=target, user=None, headers=headers, pypid=pypid
         )
         case.published(answer)
-    case.have(indexes.set(evolve(indexes.settings[PAST], expires=BEGINNING)))
+    case.have(set_index(indexes, evolve(indexes.settings[PAST], expires=BEGINNING)))
     pypid.app.rules = rules
     return pypid

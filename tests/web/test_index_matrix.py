@@ -21,6 +21,7 @@ from pypid.testing.worlds import BEGINNING
 from pypid.web.app.index_apps import IndexApps
 from pypid.web.http.site import Site
 from pypid.web.root import resource
+from tests.index.named import set_index
 from tests.web.advised import advise, advisory
 from tests.web.full_app import Answer, Connection, J, Pypid, WholeCase, basic, spelled
 from tests.web.index_cases import CUT, DEFAULT, INDEXES, LAB, OF, PAST, PRIVATE, SOLO, TEAM, indexed
@@ -204,7 +205,7 @@ class IndexMatrixTests(WholeCase):
         """They get what an index of the same readers answers that has not expired."""
         gone, indexes = "gone", self.pypid.indexes
         self.have(indexes.create(evolve(indexes.settings[TEAM], name=gone)))
-        self.have(indexes.set(evolve(indexes.settings[gone], expires=BEGINNING)))
+        self.have(set_index(indexes, evolve(indexes.settings[gone], expires=BEGINNING)))
         for path, method, _ in self.each():
             target = target_of(path, UNKNOWN)
             for who, letter in zip(ANYBODY, INSIDE, strict=True):

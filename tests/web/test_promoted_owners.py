@@ -9,6 +9,7 @@ from pypid.core.configuration.choices import Owners
 from pypid.core.errors import StorageDown
 from pypid.core.indexes import Publication
 from tests.distributions import wheel, wheel_filename
+from tests.index.named import set_index
 from tests.web.app_with_accounts import have
 from tests.web.full_app import Answer
 from tests.web.test_owners import SPAM, YANK, IndexOwnersCase
@@ -235,9 +236,9 @@ class StageOwnersTests(IndexOwnersCase):
         have(self.people.accounts.claim(("", SPAM), staged.account))
         indexes = self.pypid.app.indexes
         begun = evolve(indexes.settings["stage-x"], publication=Publication(self.pypid.world.now()))
-        have(indexes.set(begun))  # type: ignore[attr-defined]
+        have(set_index(indexes, begun))
         self.assertEqual(self.publish_stage().status, 200)
-        have(indexes.set(begun))  # type: ignore[attr-defined]
+        have(set_index(indexes, begun))
         answer = self.publish_stage()
         self.assertEqual((answer.status, answer.json["left"]), (200, []), answer)
         self.assertEqual(self.by("carol", "GET", "/api/stages/stage-x").json["state"], "published")

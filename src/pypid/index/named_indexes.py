@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from pypid.core.errors import (
     BadRequest,
+    Busy,
     ChangedElsewhere,
     IndexInUse,
     IndexNotEmpty,
@@ -35,6 +36,7 @@ from pypid.core.indexes import (
 )
 from pypid.core.permissions import NOBODY
 from pypid.flow.signals import Signal
+from pypid.flow.single_flight import Locks
 from pypid.index.all_indexes import FOLDER, AllIndexes
 from pypid.index.decisions import DecisionFolder, Decisions
 from pypid.index.index import Index
@@ -44,6 +46,8 @@ from pypid.index.progress import Tell
 _log = Logger()
 
 Cleaner = Callable[[str], Awaitable[object]]
+CHANGES = 5
+"""How often a change is made again if other processes change the same index."""
 NOT_EMPTY = "To delete it with all its files, use --force."
 
 
@@ -81,6 +85,8 @@ class NamedIndexes:
     )
     """The documents of the storage, and their settings, by name."""
     _cleaners: list[Cleaner] = field(factory=list, init=False, repr=False)
+    _locks: Locks[str] = field(factory=Locks, init=False, repr=False)
+    """Held while an index of this name is created, changed or deleted."""
 
     def __attrs_post_init__(self) -> None:
         if self.decisions is not None:
@@ -142,29 +148,51 @@ class NamedIndexes:
         """Create the index: durable, and in force in all workers of this machine, when this
         returns. Raises `NameTaken`, `BadRequest`, `StorageDown`, `StorageFull`.
         """
+        name = settings.name
+        async with self._locks.hold(name):
+            await self._read_changes()
+            self._refuse(name)
+            if name in self.settings:
+                raise NameTaken(name, "there is an index of this name")
+            part = self.all.make(name).maintenance
+            if await part.has_files() or await self.names.names_of(name):
+                raise IndexNotEmpty(
+                    name,
+                    "They belong to a former index of this name. Remove them first: pypid index "
+                    f"delete {name} --force",
+                )
+            await part.compare_part()  # another process may have listed projects of a former index
+            await self._clean(name)
+            await self._put(settings, replace=False)
+
+    async def change(
+        self, name: str, edit: Callable[[IndexSettings], IndexSettings]
+    ) -> IndexSettings:
+        """Replace the settings of an index by what `edit` makes of them; return them. It is called
+        again if another process has changed them meanwhile. Raises what `edit` raises, `Busy` and
+        `NoSuchIndex`; otherwise as `create`.
+        """
+        async with self._locks.hold(name):
+            for _ in range(CHANGES):
+                await self._read_changes()
+                before = self._refuse(name)
+                if before is None:
+                    raise NoSuchIndex(name)
+                wanted = evolve(edit(before), created=before.created, created_by=before.created_by)
+                await self._put(wanted, replace=True)
+                if self._is_stored(wanted):
+                    return wanted
+            raise Busy("Other processes change this index at the same time.", 1)
+
+    async def _read_changes(self) -> None:
+        """Read what other processes have changed. Raises `StorageDown`."""
         if self.decisions is not None and self.decisions.others_write:
             await self.decisions.refresh()
-        self._refuse(settings.name)
-        if settings.name in self.settings:
-            raise NameTaken(settings.name, "there is an index of this name")
-        part = self.all.make(settings.name).maintenance
-        if await part.has_files() or await self.names.names_of(settings.name):
-            raise IndexNotEmpty(
-                settings.name,
-                "They belong to a former index of this name. Remove them first: pypid index delete "
-                f"{settings.name} --force",
-            )
-        await part.compare_part()  # another process may have listed projects of a former index
-        await self._clean(settings.name)
-        await self._put(settings, replace=False)
 
-    async def set(self, settings: IndexSettings) -> None:
-        """Replace the settings of an index. Raises `NoSuchIndex`; otherwise as `create`."""
-        before = self._refuse(settings.name)
-        if before is None:
-            raise NoSuchIndex(settings.name)
-        created = evolve(settings, created=before.created, created_by=before.created_by)
-        await self._put(created, replace=True)
+    def _is_stored(self, settings: IndexSettings) -> bool:
+        """Return whether no other process has replaced these settings since they were written."""
+        assert self._folder is not None
+        return self._folder.all.get(settings.name) == document_of(settings)
 
     async def delete(self, name: str, *, force: bool = False, tell: Tell | None = None) -> int:
         """Delete an index that is no base of another one, with all its objects in the storage;
@@ -173,9 +201,13 @@ class NamedIndexes:
 
         Raises `NoSuchIndex`, `IndexInUse`, `IndexNotEmpty`, `ChangedElsewhere`, `StorageDown`.
         """
-        found = self._refuse(name)
         if not is_index_name(name):
             raise NoSuchIndex(name)
+        async with self._locks.hold(name):
+            return await self._delete(name, tell, force=force)
+
+    async def _delete(self, name: str, tell: Tell | None, *, force: bool) -> int:
+        found = self._refuse(name)
         index = self.all.make(name)
         has_stored = await index.maintenance.has_files()
         if found is None:
@@ -192,9 +224,16 @@ class NamedIndexes:
             removed = await self._delete_all(index, tell)
         else:
             await self._delete_empty(index, found)
-        await self._clean(name)
-        await self.names.release_all(name)  # last: `create` refuses a name that has private names
+        if name not in self.settings:  # another process may have created an index of this name
+            await self._clean(name)
+            # last: `create` refuses a name that has private names
+            await self.names.release_all(name, lambda: self._is_deleted(name))
         return removed
+
+    async def _is_deleted(self, name: str) -> bool:
+        """Return whether the storage has no index of this name now."""
+        assert self._folder is not None
+        return not await self._folder.is_stored(name)
 
     async def _delete_all(self, index: Index, tell: Tell | None) -> int:
         """Delete an index with all files, also those that are being published now."""

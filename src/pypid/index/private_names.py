@@ -8,7 +8,15 @@ incomplete.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Mapping,
+)
 from contextlib import aclosing, suppress
 from datetime import timedelta
 
@@ -209,9 +217,15 @@ class PrivateNames:
             marked[name] = left
         self._changes += 1
 
-    async def release_all(self, index: str) -> None:
-        """Record that the index no longer has any projects."""
+    async def release_all(
+        self, index: str, is_deleted: Callable[[], Awaitable[bool]] | None = None
+    ) -> None:
+        """Record that the index no longer has any projects. Ends once `is_deleted` denies that: a
+        new index of this name may have projects of the same names.
+        """
         for name in await self.names_of(index):
+            if is_deleted is not None and not await is_deleted():
+                return
             await self.release(name, index)
 
 

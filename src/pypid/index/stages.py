@@ -7,8 +7,8 @@ can be repeated after a crash. If the promotion is refused, the stage is open ag
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import aclosing, suppress
 from datetime import datetime
 from functools import partial
 
@@ -28,6 +28,7 @@ from pypid.core.indexes import IndexSettings, Publication, expiry_of, users_of
 from pypid.core.packaging.names import ProjectName
 from pypid.core.promotion_rules import ObstacleKind, PromotionObstacle, PromotionRefused
 from pypid.core.records.layout import ObjectKind, place
+from pypid.core.records.promotions import files_of
 from pypid.core.stages import (
     MOST_STAGES,
     StageState,
@@ -145,9 +146,19 @@ class Stages:
 
     async def _close(self, stage: IndexSettings) -> IndexSettings:
         """Let the stage take no more files, on any node."""
-        closed = evolve(stage, publication=Publication(self._world.now()))
-        await self.indexes.set(closed)
-        return closed
+        return await self._note(stage, Publication(self._world.now()))
+
+    async def _note(self, stage: IndexSettings, publication: Publication | None) -> IndexSettings:
+        """Replace the publication of the stage; return its settings. Raises `StageClosed` if
+        another process has replaced it.
+        """
+
+        def edit(now: IndexSettings) -> IndexSettings:
+            if now.publication not in (stage.publication, publication):
+                raise StageClosed(stage.name, was_published=False)
+            return evolve(now, publication=publication)
+
+        return await self.indexes.change(stage.name, edit)
 
     async def _published(
         self, stage: IndexSettings, by: str, check: Check, own: OwnPromoted, *, repeated: bool
@@ -182,8 +193,8 @@ class Stages:
         await self._index(name).context.places.until_released()
 
     async def _reopen(self, stage: IndexSettings) -> None:
-        if self._is_current(stage):
-            await self.indexes.set(evolve(stage, publication=None))
+        with suppress(StageClosed, NoSuchIndex):
+            await self._note(stage, None)
 
     async def _refuse_if_filled(self, name: str) -> None:
         """Raise `PromotionRefused` while files are promoted to the stage."""
@@ -196,20 +207,16 @@ class Stages:
         have. If there are any, the stage is open again: other processes, which had not read that it
         is closed, have recorded them.
         """
-        if not self._is_current(stage) or stage.publication is None:
+        assert stage.publication is not None  # it is closed
+        done = Publication(stage.publication.begun, self._world.now(), promotion)
+        try:
+            finished = await self._note(stage, done)
+        except (StageClosed, NoSuchIndex):
             return await self.unpublished(stage)
-        begun, done = stage.publication.begun, self._world.now()
-        finished = evolve(stage, publication=Publication(begun, done, promotion))
-        await self.indexes.set(finished)
         left = await self.unpublished(finished)  # after the stage was closed again
         if left:
             await self._reopen(finished)
         return left
-
-    def _is_current(self, stage: IndexSettings) -> bool:
-        """Return whether no other process has changed the publication."""
-        now = self.indexes.settings.get(stage.name)
-        return now is not None and now.publication == stage.publication
 
     # --- files ---
 
@@ -236,7 +243,10 @@ class Stages:
         return {project: frozenset(filenames) for project, filenames in sorted(found.items())}
 
     async def unpublished(self, stage: IndexSettings) -> tuple[str, ...]:
-        """Return the names of the files of the stage that its base does not have."""
+        """Return the names of the files of the stage that its publication has not listed in the
+        base, and that the base does not have.
+        """
+        promoted = await self._promoted_by(stage.publication)
         source, target = self._source(stage.name), self.promotions.log.part_of(stage.target or "")
         since = None if stage.publication is None else stage.publication.begun
         pairs = [
@@ -244,9 +254,24 @@ class Stages:
             for project, filenames in (await self.files(stage.name)).items()
             for filename in sorted(filenames)
         ]
-        looking = [partial(_is_published, source, target, *pair, since) for pair in pairs]
+        looking = [
+            partial(_is_published, source, target, *pair, since, promoted.get(pair))
+            for pair in pairs
+        ]
         found = await all_of(looking, AT_ONCE)
         return tuple(pair[1] for pair, is_there in zip(pairs, found, strict=True) if not is_there)
+
+    async def _promoted_by(
+        self, publication: Publication | None
+    ) -> Mapping[tuple[ProjectName, str], str]:
+        """Return the SHA-256 of the files that the publication has promoted, by project and
+        name.
+        """
+        if publication is None or not publication.promotion:
+            return {}
+        decided = await self.promotions.log.decision(publication.promotion)
+        files = () if decided is None else await self._world.blocking(files_of, decided)
+        return {(file.project, file.filename): file.sha256 for file in files}
 
     # --- removing ---
 
@@ -270,7 +295,7 @@ class Stages:
             raise IndexInUse(name, users)
         if not stage.has_expired(self._world.now()):
             ended = self._world.now().replace(microsecond=0)
-            await self.indexes.set(evolve(stage, expires=ended))
+            await self.indexes.change(name, lambda now: evolve(now, expires=ended))
             await self._until_quiet(name)
         removed = await self._index(name).maintenance.remove_all()
         await self.indexes.names.release_all(name)
@@ -343,13 +368,14 @@ async def _is_published(
     project: ProjectName,
     filename: str,
     since: datetime | None,
+    promoted: str | None,
 ) -> bool:
     """Return whether the target has the file of the source, or had it `since` this time and deleted
-    it.
+    it. `promoted`: the SHA-256 of the file that was promoted, which may be replaced by now.
     """
     here = await recorded(source, project, filename)
-    if here is None or target is None:
-        return here is None
+    if here is None or here.sha256 == promoted or target is None:
+        return here is None or here.sha256 == promoted
     there = await recorded(target, project, filename)
     if there is not None or since is None:
         return there is not None and there.sha256 == here.sha256

@@ -199,23 +199,19 @@ async def created(ctx: RequestContext, wish: NewIndex) -> IndexSettings:
 
 async def changed(ctx: RequestContext, name: str, wish: ChangedIndex) -> IndexSettings:
     """Change the index; return its settings."""
-    old = settings_of(ctx.app, name)
-    values = {**values_of(old), **wish.values}
-    parsed = _parsed(name, {key: text for key, text in values.items() if text is not None})
-    settings = evolve(
-        parsed,
-        stage=old.stage,
-        publication=old.publication,
-        created=old.created,
-        created_by=old.created_by,
-    )
-    if "expires" in wish.values:
-        _refuse_past(ctx.app, settings)
-        _refuse_late(settings.expires, old.latest_expiry)
+
+    def edit(old: IndexSettings) -> IndexSettings:
+        values = {**values_of(old), **wish.values}
+        parsed = _parsed(name, {key: text for key, text in values.items() if text is not None})
+        settings = evolve(parsed, stage=old.stage, publication=old.publication)
+        if "expires" in wish.values:
+            _refuse_past(ctx.app, settings)
+            _refuse_late(settings.expires, old.latest_expiry)
+        return settings
+
     details: Details = {key: text or "default" for key, text in wish.values.items()}
-    setting = _managed(ctx.app).set(settings)
-    await recorded(ctx, "change-index", name, setting, lambda _: details, index=name)
-    return settings
+    changing = _managed(ctx.app).change(name, edit)
+    return await recorded(ctx, "change-index", name, changing, lambda _: details, index=name)
 
 
 async def deleted(ctx: RequestContext, name: str, *, force: bool = False) -> None:
