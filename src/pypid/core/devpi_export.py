@@ -351,6 +351,6 @@ def _http_time(value: Any) -> datetime | None:
     """Return the time of an HTTP date; None if the text is not one."""
     try:
         time = parsedate_to_datetime(value if isinstance(value, str) else "")
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -128,7 +128,7 @@ def attested_files(project: Project) -> tuple[StoredFile, ...]:
 
 
 def trusted(
-    project: Project, required: Sequence[str], publishers: Mapping[str, Iterable[str]]
+    project: Project, required: Sequence[str], publishers: Mapping[str, Iterable[str] | None]
 ) -> Project:
     """Return the project without the files that were not attested by a required publisher.
     `publishers`: those of local files, by file name. All others are hidden.
@@ -136,7 +136,7 @@ def trusted(
     files = tuple(
         file
         for file in attested_files(project)
-        if publisher_fits(publishers.get(file.filename, ()), required)
+        if publisher_fits(publishers.get(file.filename) or (), required)
     )
     return project if len(files) == len(project.files) else evolve(project, files=files)
 

@@ -17,7 +17,16 @@ from attrs import define, evolve, field, frozen
 from pypid.core.cooldown import Cooldown
 from pypid.core.errors import Forbidden, NoSuchProject, NotYetKnown, Unauthenticated
 from pypid.core.indexes import DEFAULT, IndexSettings
-from pypid.core.layering import blocks_of, cooled, inherits, merges, mixed, mixes, unblocked
+from pypid.core.layering import (
+    blocks_of,
+    cooled,
+    inherits,
+    merges,
+    mixed,
+    mixes,
+    required_of,
+    unblocked,
+)
 from pypid.core.lru import Recent
 from pypid.core.model import Project, any_attested
 from pypid.core.packaging.globs import matches
@@ -127,10 +136,17 @@ class Layers:
     indexes: IndexesByName[LayeredIndex]
     publishers: LocalPublishers = field(repr=False)
     _views: Derived[ProjectName, _Changed] = field(init=False, repr=False)
+    """Views without the files that the cooldown and the blocks of the index hide."""
+    _trusted_views: Derived[ProjectName, _Changed] = field(init=False, repr=False)
+    """Views without the files that ``require`` of the index hides."""
 
     def __attrs_post_init__(self) -> None:
-        self._views = Derived(
-            "layered_views",
+        self._views = self._derived("layered_views")
+        self._trusted_views = self._derived("trusted_views")
+
+    def _derived(self, name: str) -> Derived[ProjectName, _Changed]:
+        return Derived(
+            name,
             self.index.world,
             Recent(MOST_VIEWS, HEAVIEST),
             weigh=lambda changed: weight_of(changed.view.project.files),
@@ -223,7 +239,19 @@ class Layers:
         settings = self.index.settings
         if settings is None or not settings.require:
             return found
-        return await self.publishers.trusted(found, settings)
+        view, now = found.view, self.index.world.now()
+        required = required_of(settings, view.project.name)
+        if not required:
+            return found
+
+        async def change() -> _Changed:
+            changed, is_final = await self.publishers.trusted(view, required)
+            return _Changed(changed, None if is_final else now)
+
+        changed = await self._trusted_views.get(
+            view.project.name, (view.edition, found.origin, required), change, at=now
+        )
+        return evolve(found, view=changed.view, restricted_by=(*found.restricted_by, settings))
 
     async def _merged(
         self, own: ViewSources | None, name: ProjectName, permission: UpstreamPermission

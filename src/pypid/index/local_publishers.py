@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from pypid.core.errors import Unreadable
-from pypid.core.indexes import IndexSettings
-from pypid.core.layering import attested_files, origin_of, relative, required_of, trusted
+from pypid.core.layering import attested_files, origin_of, relative, trusted
 from pypid.core.lru import Recent
 from pypid.core.model import StoredFile, any_attested
 from pypid.core.records.layout import ObjectKind, sidecar_key
@@ -19,13 +19,20 @@ from pypid.flow import World
 from pypid.index.job_group import all_of
 from pypid.index.single_index import SingleIndex
 from pypid.index.store.records import read_bytes
-from pypid.index.views import View, ViewSources
+from pypid.index.views import View
 from pypid.ports import Blobs
 
 AT_ONCE = 20
 """Number of provenance objects that are read at a time."""
 MOST_FILES = 20_000
 """Maximum number of files of one index whose publishers are cached."""
+
+_Identity = tuple[str, str, datetime | None]
+"""Key, SHA-256 and upload time of a file: what changes when its provenance is replaced."""
+
+
+def _identity(file: StoredFile) -> _Identity:
+    return (file.key, file.sha256, file.uploaded)
 
 
 @define(eq=False)
@@ -36,43 +43,29 @@ class LocalPublishers:
 
     find: Callable[[str], SingleIndex | None]
     world: World
-    _known: Recent[tuple[str, str], frozenset[str]] = field(
+    _known: Recent[_Identity, frozenset[str]] = field(
         factory=lambda: Recent(MOST_FILES, MOST_FILES), init=False, repr=False
     )
 
-    async def trusted(self, found: ViewSources, settings: IndexSettings) -> ViewSources:
-        """Return the view without the files that ``require`` of the index hides. Upstream is not
-        asked. Raises `StorageDown`: without its publishers it is not known whether to show a file.
+    async def trusted(self, view: View, required: Sequence[str]) -> tuple[View, bool]:
+        """Return the view without the files that no publisher of `required` has attested, and
+        whether the publishers of all files are known. Upstream is not asked. Raises `StorageDown`:
+        without its publishers it is not known whether to show a file.
         """
-        view = found.view
-        required = required_of(settings, view.project.name)
-        if not required:
-            return found
-        publishers = await self._publishers(attested_files(view.project))
+        files = attested_files(view.project)
+        publishers = {file.filename: self._known.get(_identity(file)) for file in files}
+        missing = [file for file in files if publishers[file.filename] is None]
+        found = await all_of([partial(self._read, file) for file in missing], AT_ONCE)
+        for file, each in zip(missing, found, strict=True):
+            publishers[file.filename] = each
+            if each:
+                self._known.put(_identity(file), each)
         project = trusted(view.project, required, publishers)
         edition = (view.edition, required, frozenset(file.filename for file in project.files))
-        return evolve(
-            found,
-            view=View(project, edition, any_attested(project.files)),
-            restricted_by=(*found.restricted_by, settings),
-        )
-
-    async def _publishers(self, files: tuple[StoredFile, ...]) -> Mapping[str, frozenset[str]]:
-        reading = [partial(self._of, file) for file in files]
-        found = await all_of(reading, AT_ONCE)
-        return {file.filename: each for file, each in zip(files, found, strict=True)}
-
-    async def _of(self, file: StoredFile) -> frozenset[str]:
-        """Return the publishers of the file; none if its provenance is damaged or missing."""
-        key = (file.key, file.sha256)
-        known = self._known.get(key)
-        if known is None:
-            known = await self._read(file)
-            if known:
-                self._known.put(key, known)
-        return known
+        return View(project, edition, any_attested(project.files)), all(publishers.values())
 
     async def _read(self, file: StoredFile) -> frozenset[str]:
+        """Return the publishers of the file; none if its provenance is damaged or missing."""
         home = self.find(origin_of(file.key))
         if home is None:
             return frozenset()

@@ -178,7 +178,10 @@ def variant_list(project: Project[File], filename: str) -> VariantList | None:
     """Return the list with this file name, if the page of the project names it."""
     if project.file(filename) is not None:
         return None
-    return next((each for each in variant_lists(project) if each.filename == filename), None)
+    version = filename.removesuffix(SUFFIX).partition("-")[2]
+    wheels = [*_wheels(project, version)]
+    found = _list_of(project.name, wheels) if wheels else None
+    return found if found is not None and found.filename == filename else None
 
 
 def variant_lists(project: Project[File]) -> list[VariantList]:
@@ -189,20 +192,28 @@ def variant_lists(project: Project[File]) -> list[VariantList]:
     return [_list_of(project.name, wheels) for wheels in releases.values()]
 
 
-def _wheels(project: Project[File]) -> Iterator[StoredFile]:
+def _wheels(project: Project[File], version: str | None = None) -> Iterator[StoredFile]:
+    """Yield the variant wheels of the project, or those of one release."""
     if isinstance(project.files, Files):  # of upstream
         return
+    key = None if version is None else version_key(version)
+    readable: dict[str, bool] = {}
     for file in project.files:
-        if isinstance(file, StoredFile) and _is_readable(file.variant_json):
+        if not isinstance(file, StoredFile) or file.variant_json is None:
+            continue
+        if key is not None and version_key(file.version) != key:
+            continue
+        text = file.variant_json
+        if text not in readable:
+            readable[text] = _is_readable(text)
+        if readable[text]:
             yield file
 
 
-def _is_readable(text: str | None) -> bool:
-    """Return whether there is metadata of a variant. That of a damaged record is left out, so that
-    the page of the project lists its other files.
+def _is_readable(text: str) -> bool:
+    """Return whether it is metadata of a variant. That of a damaged record is left out, so that the
+    page of the project lists its other files.
     """
-    if text is None:
-        return False
     try:
         _decoder.decode(text)
     except msgspec.DecodeError:
@@ -290,12 +301,7 @@ def check_contradictions(project: Project[File], upload: Upload) -> None:
     it contradicts the wheels that are published.
     """
     filename, new = upload.distribution.filename, upload.variant_json or ""
-    key = version_key(upload.version)
-    others = [
-        file
-        for file in _wheels(project)
-        if file.filename != filename and version_key(file.version) == key
-    ]
+    others = [file for file in _wheels(project, upload.version) if file.filename != filename]
     if not others or any(file.variant_json == new for file in others):
         return
     problem = _Merged.of(sorted(others, key=_age)).problem(new)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from pypid.core.errors import BadRequest, NoSuchFile, StorageDown, StorageFull, Unreadable
 from pypid.core.model import LocalProject, Project, Status, StoredFile
-from pypid.core.packaging.names import ProjectName, same_version
+from pypid.core.packaging.names import ProjectName, version_key
 from pypid.core.records.documents import Deleted, ProjectStatus, Yanked
 from pypid.core.records.file_history import Event, FileHistory
 from pypid.core.records.layout import ObjectKind, folder, key, place, sidecar_key
@@ -234,12 +234,24 @@ class Manager:
 
 def files_of_release(project: Project, version: str) -> frozenset[str]:
     """Return the names of the release's files. Raises `NoSuchFile` if there is no such release."""
-    filenames = frozenset(
-        file.filename for file in project.files if same_version(file.version, version)
-    )
-    if not filenames:
-        raise NoSuchFile(f"{project.name} {version}")
-    return filenames
+    return files_of_releases(project, (version,))
+
+
+def files_of_releases(project: Project, versions: Iterable[str]) -> frozenset[str]:
+    """Return the names of the files of these releases, in linear time. Raises `NoSuchFile` for one
+    that does not exist.
+    """
+    wanted = {version_key(version): version for version in versions}
+    there, filenames = set[object](), set[str]()
+    for file in project.files:
+        key = version_key(file.version)
+        if key in wanted:
+            there.add(key)
+            filenames.add(file.filename)
+    for key, version in wanted.items():
+        if key not in there:
+            raise NoSuchFile(f"{project.name} {version}")
+    return frozenset(filenames)
 
 
 def _chosen(project: LocalProject, filenames: frozenset[str]) -> tuple[StoredFile, ...]:

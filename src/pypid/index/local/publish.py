@@ -143,7 +143,7 @@ class Publisher:
                 return await self._decided_by_storage(upload, overwrite)
             ours = await self.context.local_project(name)
             if upload.variant_json is not None and isinstance(ours, Project):
-                check_contradictions(ours, upload)
+                await self.context.world.thinking(check_contradictions, ours, upload)
             if self.context.is_taking_over() and await self._existing.may_be_there(ours, upload):
                 raise NotYetKnown(name)
             check_open(ours)

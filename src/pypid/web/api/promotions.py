@@ -31,7 +31,7 @@ from pypid.core.permissions import Action, may
 from pypid.core.promotion_rules import PromotionRefused
 from pypid.core.records.promotions import PromotionDocument
 from pypid.core.simple_api.entries import utc_text
-from pypid.index.local.manage import files_of_release
+from pypid.index.local.manage import files_of_releases
 from pypid.index.progress import Tell
 from pypid.index.promotion_checks import IndexPart, Wanted, check_promotion
 from pypid.index.promotions import Promotions, remove_from_source
@@ -282,8 +282,8 @@ async def approve(ctx: RequestContext, index: str) -> None:
     source, target = _part(known, wish.source), _part(known, index)
     if known.gates is None:
         raise NotAvailable("gates of promotions")
-    files = await _files(source, await _wanted(source, releases))
     user, token = await _approver(ctx, wish.token)
+    files = await _files(source, await _wanted(source, releases))
     details = {"source": source.name, "releases": listed(wish.releases), "token": token}
     approving = known.gates.approve(target, files, user, token)
     await recorded(
@@ -406,13 +406,16 @@ def _part(known: Promotions, name: str) -> IndexPart:
 
 
 async def _wanted(source: IndexPart, releases: Iterable[tuple[ProjectName, str]]) -> Wanted:
-    wanted: dict[ProjectName, frozenset[str]] = {}
+    versions: dict[ProjectName, set[str]] = {}
     for name, version in releases:
+        versions.setdefault(name, set()).add(version)
+    wanted: dict[ProjectName, frozenset[str]] = {}
+    for name, some in versions.items():
         try:
-            found = files_of_release(await source.context.known(name), version)
+            project = await source.context.known(name)
+            wanted[name] = await source.context.world.thinking(files_of_releases, project, some)
         except (NoSuchProject, NoSuchFile) as error:
             raise evolve(error, index=source.name) from None
-        wanted[name] = wanted.get(name, frozenset()) | found
     return wanted
 
 
