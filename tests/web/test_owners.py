@@ -428,6 +428,19 @@ class IndexOwnersTests(IndexOwnersCase):
         self.assertEqual(self.pypid.api("PUT", one, {"right": "rw"}).status, 200)
         self.published(self.upload_to("staging", "dave", "2.0"))
 
+    def test_rights_of_a_project_that_another_index_has(self) -> None:
+        """Nor while the project has no owner there. The refusal does not name the index."""
+        self.published(self.upload_to("staging", "dave"))
+        have(self.people.accounts.set_owner(("staging", SPAM), None))
+        self.published(self.upload("carol"))
+        right = "/api/projects/spam/rights/user/carol"
+        for method, wish in (("PUT", {"right": "rw"}), ("DELETE", {})):
+            answer = self.by("carol", method, right, wish)
+            self.refused(answer, 400, "administrator")
+            self.assertNotIn("index", answer.text)
+        self.published(self.upload_to("staging", "dave", "2.0"))
+        self.assertEqual(self.pypid.api("PUT", right, {"right": "rw"}).status, 200)
+
     def test_owners_of_one_index(self) -> None:
         """`owners` of an index replaces that of [access], in both directions."""
         self.have_index("free", owners="none")

@@ -271,7 +271,7 @@ async def granted(ctx: RequestContext, right: Right) -> ProjectRights:
     """Grant the right; return the rights of its project or glob after that, with warnings. Raises
     `BadRequest` for what only administrators may grant.
     """
-    _refuse_other_owners(ctx, right.project)
+    await _refuse_if_elsewhere(ctx, right.project)
     before = await rights_now(ctx.app)
     warnings = [*_of_the_first(ctx.app, right, before), *_of_the_file(right, before)]
     if ctx.identity.admin:  # an owner does not learn which users exist
@@ -315,7 +315,7 @@ async def withdrawn(ctx: RequestContext, key: tuple[ProjectPattern, Whom, str]) 
     """Remove the right; return the rights of its project after that, with warnings. Raises
     `ChangedElsewhere`, and `BadRequest` for what only administrators may remove.
     """
-    _refuse_other_owners(ctx, key[0])
+    await _refuse_if_elsewhere(ctx, key[0])
     before = await rights_now(ctx.app)
     gone, fixed = (
         [right for right in rights if right.key == key]
@@ -340,19 +340,22 @@ async def withdrawn(ctx: RequestContext, key: tuple[ProjectPattern, Whom, str]) 
     return {**await whole(ctx.app, key[0], after), "warnings": warnings}
 
 
-def _refuse_other_owners(ctx: RequestContext, pattern: ProjectPattern) -> None:
-    """Raise `BadRequest` if the client is no administrator, and the project has another owner in a
-    named index: rights apply in all indexes. Stages do not count: each user can create one.
+async def _refuse_if_elsewhere(ctx: RequestContext, pattern: ProjectPattern) -> None:
+    """Raise `BadRequest` if the client is no administrator, and a named index has the project,
+    where the client does not own it: rights apply in all indexes. Stages do not count: each user
+    can create one. The text does not disclose which index has it.
     """
     app, name = ctx.app, ProjectName(pattern)
-    known = app.indexes.settings
-    rules = [ctx.rules_in(index) for index in known if not known[index].stage]
-    owners = {owner for each in rules if (owner := each.owner_of(name)) is not None}
-    if not ctx.identity.admin and owners - {ctx.identity.account}:
-        raise BadRequest(
-            "Only administrators change rights of this project: it has another owner in another "
-            "index, where the rights apply, too."
-        )
+    if ctx.identity.admin:
+        return
+    for index, settings in app.indexes.settings.items():
+        if settings.stage or (found := app.indexes.get(index)) is None:
+            continue
+        owner = ctx.rules_in(index).owner_of(name)
+        if owner is None and await found.context.is_new(name):
+            continue
+        if owner is None or owner != ctx.identity.account:
+            raise BadRequest("Only administrators change the rights of this project.")
 
 
 def whom_of(kind: str, name: str) -> Whom:
