@@ -99,6 +99,26 @@ class MixedListTests(WholeCase):
                         found.append((index, user, place))
         self.assertEqual(sorted(set(map(str, found))), [])
 
+    def test_lists_do_not_tell_of_uploads_to_other_indexes(self) -> None:
+        """The serial of a list is one of its projects'."""
+        paths = "/simple/", "/open/simple/"
+        before = [self.pypid.get(path, J).body for path in paths]
+        self.put("base", "7.0")
+        self.assertEqual([self.pypid.get(path, J).body for path in paths], before)
+        self.put("open", "7.0")
+        self.assertNotEqual(self.pypid.get("/open/simple/", J).body, before[1])
+
+    def test_downloads_are_counted_for_readers_of_all_files(self) -> None:
+        """Downloads of an index include those of files that it inherits."""
+        for index in ("merging", "both", "open"):
+            path = f"/{index}/api/projects/spam/downloads"
+            partial = index != "open"
+            statuses = {user: self.pypid.get(path, user=user).status for user in (None, "alice")}
+            self.assertEqual(
+                statuses["alice"], self.pypid.get("/open" + path[len(index) + 1 :]).status
+            )
+            self.assertEqual(statuses[None] == statuses["alice"], not partial, (index, statuses))
+
     def test_a_search_finds_the_release_that_the_client_may_read(self) -> None:
         """Whatever base comes first."""
         for index, user, version in (

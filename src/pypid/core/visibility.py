@@ -48,6 +48,10 @@ class Visibility:
         if any(base == index and not seen.sees(name) for base, seen in self.bases):
             raise Unauthenticated()
 
+    def sees_bases(self, name: ProjectName) -> bool:
+        """Return whether the viewer may read the project in all `bases`."""
+        return all(seen.sees(name) for _, seen in self.bases)
+
     @property
     def sees_all(self) -> bool:
         """Whether nothing is hidden from the viewer."""

@@ -170,10 +170,10 @@ class ExportViewer:
                     found,
                     None if found.sees_all else Sieve(_seen_by(found)),
                 )
-        catalog, sieve, fetches = index.catalog, self._sieve, self._fetches
+        sieve, fetches = self._sieve, self._fetches
         sees_all = sieve is None
         restrictions = index.policy.restrictions.current
-        serial = await catalog.serial()
+        serial = await index.list_serial()
         seen = names
         if sieve is not None:
             seen = (

@@ -110,6 +110,13 @@ class Index(SingleIndex):
         """The settings of all named indexes; replaced as a whole."""
         return self._indexes.settings
 
+    async def list_serial(self) -> int | None:
+        """Return the serial of lists from which nothing is hidden: the catalog's. None if there are
+        other indexes, whose changes it counts, too: a list then has the highest serial of its
+        projects.
+        """
+        return None if self.all_settings else await self.catalog.serial()
+
     async def layer_projects(self) -> Sequence[LayerProjects]:
         """Return the projects of a named index and its layers, including unlisted ones. Each part
         names the index whose rights apply in addition to those of this one. Raises `ListIncomplete`

@@ -16,11 +16,13 @@ from pypid.core.errors import (
     BadListing,
     BadRequest,
     Busy,
+    Forbidden,
     Loop,
     NoSuchFile,
     NoSuchProject,
     NotAvailable,
     NotYetKnown,
+    Unauthenticated,
     UpstreamDown,
 )
 from pypid.core.model import File, Project
@@ -252,6 +254,11 @@ async def downloads_of_project(ctx: RequestContext, project: ProjectName) -> Non
     days = number(query, "days", 1, MOST_DAYS) or DAYS
     # raises for a project that does not exist
     await ctx.app.index.project(project, ctx.upstream_permission(project))
+    if not (await ctx.visibility()).sees_bases(project):
+        if ctx.identity.user is None:
+            raise Unauthenticated()
+        advice = "They include those of files that you may not read."
+        raise Forbidden(ctx.identity.user, "see the downloads", project, advice=advice)
     since = ctx.app.world.now().date() - timedelta(days=days - 1)
     found = await ctx.app.downloads.by_day(counted_name(ctx.app.index.name, project), since)
     document: DownloadsOfProject = {

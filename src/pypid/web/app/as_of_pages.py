@@ -106,7 +106,7 @@ class ThenPages:
         sees of the list of today; `then`: what the viewer may read in the index and in its bases
         (`RequestContext.visibility_in_bases`), for projects that another index provided then.
         """
-        edition, serial = await self._index.edition(), await self._index.catalog.serial()
+        edition, serial = await self._index.edition(), await self._index.list_serial()
 
         async def make() -> CachedPage:
             names = await self._index.history.names(before, reads_all=not then.bases)
@@ -117,9 +117,9 @@ class ThenPages:
                 if open_names:
                     shown = sorted((*shown, *open_names), key=name_of)
                 # the catalog's serial would disclose changes of projects that the viewer cannot see
-                number = (
-                    serial if by.sees_all else max((summary.serial for summary in shown), default=0)
-                )
+                number = serial if by.sees_all else None
+                if number is None:
+                    number = max((summary.serial for summary in shown), default=0)
                 page = render_names(shown, format, serial=number)
                 return CachedPage(FinishedPage(page, self._world.blocking), number)
 

@@ -194,7 +194,7 @@ class ProjectPages:
         """
         # not listed yet: projects not known to be local or not, and upstream ones under a name that
         # is claimed now
-        edition, serial = await self._index.edition(), await self._index.catalog.serial()
+        edition, serial = await self._index.edition(), await self._index.list_serial()
         names = await self._index.stored_names()
         through, last = self._lists.sieve(by, names), self._pages.latest((format, by))
 

@@ -150,12 +150,12 @@ async def answer_call(ctx: RequestContext) -> None:
     except Exception:  # expat's and xmlrpc's own errors have no common base
         raise BadRequest("This address takes XML-RPC calls: the body is none.") from None
     serial, names, visibility = (
-        await ctx.app.index.catalog.serial(),
+        await ctx.app.index.list_serial(),
         await ctx.app.names(ctx.identity),
         await ctx.visibility(),
     )
     # the catalog's serial would disclose changes of projects that the viewer cannot see
-    if not visibility.sees_all:
+    if serial is None or not visibility.sees_all:
         serial = max((summary.serial for summary in names), default=0)
     stored = ctx.app.stored_projects.projects
     projects = await ctx.listed(stored) if method == SEARCH else ()

@@ -94,7 +94,7 @@ async def _show(ctx: RequestContext, project: ProjectName, version: str | None) 
         description=await _description(ctx.app, found, facts or NOTHING),
         files=marked_up(await _files(ctx, seen, found)),
         commands=_commands(ctx, requirement(found, pinned=version is not None), login=not is_open),
-        plot=marked_up(await _plot(ctx.app, seen.view.project)),
+        plot=marked_up(await _plot(ctx, seen.view.project)),
         is_open=is_open,
     )
 
@@ -228,12 +228,14 @@ async def _description(app: App, found: ShownRelease, facts: Facts) -> Any:
     return marked_up(rendered.html)
 
 
-async def _plot(app: App, project: Project) -> str:
-    return (
-        ""
-        if app.registry is None
-        else await app.project_page_cache.plot(project.name, app.downloads, app.index.name)
-    )
+async def _plot(ctx: RequestContext, project: Project) -> str:
+    """Return the plot of the downloads, unless it counts those of files that the user may not
+    read.
+    """
+    app = ctx.app
+    if app.registry is None or not (await ctx.visibility()).sees_bases(project.name):
+        return ""
+    return await app.project_page_cache.plot(project.name, app.downloads, app.index.name)
 
 
 def requirement(found: ShownRelease, *, pinned: bool) -> str:
