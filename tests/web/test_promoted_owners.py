@@ -45,6 +45,17 @@ class PromotedOwnersTests(IndexOwnersCase):
             if each["who"] == "dave"
         ]
         self.assertEqual((entry["subject"], entry["details"]["user"]), ("spam", "carol"))
+        self.assertIsNone(entry["index"])
+
+    def test_audit_entry_of_the_target(self) -> None:
+        """It names the index in which the user became the owner, not the one of the request."""
+        self.have_index("prod", owners="uploader")
+        self.published(self.upload("carol"))
+        wish = {"source": "default", "releases": ["spam==1.0"]}
+        answer = self.by("carol", "POST", "/api/indexes/prod/promotions", wish)
+        self.assertEqual(answer.status, 200, answer)
+        done = self.pypid.api("GET", "/api/audit?what=set-owner").json["deeds"]
+        self.assertEqual(sorted(str(each["index"]) for each in done), ["None", "prod"])
 
     def test_move(self) -> None:
         """The owner is the same if the files are moved."""

@@ -10,6 +10,7 @@ from attrs import evolve
 from pypid.core.accounts.owners import CLAIM_LASTS, OwnerKey, user_of_account
 from pypid.core.authorization import account_of, authorize
 from pypid.core.configuration.choices import Owners
+from pypid.core.indexes import DEFAULT
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import (
     Action,
@@ -83,14 +84,14 @@ async def claim(
 
 
 async def _claimed(ctx: RequestContext, key: OwnerKey, account: str) -> str:
-    _, name = key
+    index, name = key
 
     def details_of(owner: str) -> Details | None:
         is_new = owner == account and bool(account)
         return {"user": user_of_account(account)} if is_new else None
 
     claiming = ctx.app.accounts.claim(key, account)
-    return await attempted(ctx, "set-owner", name, claiming, details_of)
+    return await attempted(ctx, "set-owner", name, claiming, details_of, index=index or DEFAULT)
 
 
 async def authorize_write(
