@@ -205,6 +205,13 @@ class Together(SynchronousTestCase):
             [each.index for each in check_indexes(found.values())], ["a", "b", "c", "e"]
         )
 
+    def test_addresses_of_a_devpi_server_lead_to_one_index(self) -> None:
+        """The second index with the same origin is refused."""
+        one, two = (settings_of_values(name, {"devpi": "zoe/dev"}) for name in ("one", "two"))
+        [problem] = problems(one, two)
+        self.assertIn("leads to the index 'one' already", problem)
+        self.assertEqual(problems(one), [])
+
     def test_bases_are_looked_up_in_few_places(self) -> None:
         """Two bases that have the same two bases, and so on, would be looked up 2 ** n times, and a
         chain of thousands would be followed to its end.

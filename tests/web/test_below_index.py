@@ -238,6 +238,7 @@ class InstallerTests(BelowIndexCase):
             answer = self.pypid.get(path)
             self.refused(answer, 404, "Request it without /team")
         self.refused(self.pypid.get("/team/nothing/at/all"), 404, "There is nothing")
+        self.refused(self.pypid.get("/team/spam/"), 404, "/team/simple/spam/")
 
     def test_unknown_index(self) -> None:
         """An address below a name that no index has names the indexes that the client may read. An

@@ -276,12 +276,21 @@ class NameUsedUpstream(PypidError, status=409):
 
 @define(slots=False, repr=False)
 class NotInIndexes(PypidError, status=404):
-    """The address exists at the root of the site only, not below the name of an index."""
+    """The address exists at the root of the site only, not below the name of an index. `project`:
+    the name that it has in place of ``simple``, ``packages`` or another part of an index.
+    """
 
     index: str
     path: str
+    project: str = ""
 
     def text(self) -> str:
+        if self.project:
+            url = f"/{self.index}/simple/"
+            return (
+                f"There is nothing at /{self.index}{shortened(self.path)}. The URL of the index for "
+                f"installers is {url}, and that of a project is {url}{shortened(self.project)}/."
+            )
         return (
             f"{shortened(self.path)} does not belong to the index {self.index!r}, but to the whole "
             f"server. Request it without /{self.index}."

@@ -350,7 +350,7 @@ def check_indexes(
     bases, and names that an upstream has, too. `upstreams` are the names of all `[upstream:NAME]`.
     """
     by_name = {settings.name: settings for settings in indexes}
-    places = places_of(by_name)
+    places, origins = places_of(by_name), dict[str, str]()
     for name, settings in by_name.items():
         if name in upstreams:
             yield IndexProblem(
@@ -361,6 +361,11 @@ def check_indexes(
                 others = sorted({*BUILT_IN, *by_name} - {name})
                 advice = nearest(base, others) or f"; known: {' '.join(others)}"
                 yield IndexProblem(name, "bases", f"there is no index {shortened(base)!r}{advice}")
+        for origin in settings.devpi:
+            first = origins.setdefault(origin, name)
+            if first != name:
+                message = f"{origin} leads to the index {first!r} already"
+                yield IndexProblem(name, "devpi", message)
         for upstream in settings.upstreams or ():
             if upstream != PUBLIC and upstream not in upstreams:
                 known = (PUBLIC, *upstreams)

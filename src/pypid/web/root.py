@@ -44,6 +44,8 @@ _log = Logger()
 
 MOST, LONGEST = 2048, 256
 """Number of Host headers that are cached, and maximum bytes of such a header."""
+ALIAS = "/<"
+"""How the path of the alias of projects begins, which matches each name."""
 _NO_RULES = Map()
 """An empty map, which only checks Host headers."""
 EXEMPT_FROM_HOSTS = (b"/health", b"/ready", b"/metrics")
@@ -170,7 +172,8 @@ class Routes(Resource):
             await _refuse_unknown_index(app, request)
             raise
         if request.index and not route.below_index:
-            raise NotInIndexes(request.index, f"/{path.decode()}")
+            alias = str(values.get("project", "")) if route.path.startswith(ALIAS) else ""
+            raise NotInIndexes(request.index, f"/{path.decode()}", alias)
         await answer(app, request, route, values)
 
 
@@ -186,7 +189,7 @@ async def _refuse_unknown_index(app: App, request: Request) -> None:
         route, _ = app.routes.match(b"/".join(rest), request.method)
     except HTTPException:
         return
-    if route.below_index and not route.path.startswith("/<"):  # not the alias of a project
+    if route.below_index and not route.path.startswith(ALIAS):
         raise NoSuchIndex(name, await _readable_indexes(app, request))
 
 

@@ -60,8 +60,7 @@ class StagesCase(WholeCase):
 
     def serial(self) -> int:
         """The serial of the catalog."""
-        serial: int = self.pypid.get("/simple/", J, user="ada").json["meta"]["_last-serial"]
-        return serial
+        return self.have(self.pypid.app.index.catalog.serial())
 
     def show(self, stage: str, user: str | None = "alice") -> Answer:
         """The answer to the request for the stage."""
@@ -356,6 +355,31 @@ class StagesTests(StagesCase):
         answer = self.create("ada", owner="bob", base="locked")
         self.refused(answer, 403, "'bob' may not publish in the index 'locked'")
 
+    def test_token_that_may_not_read(self) -> None:
+        """It could not publish the stage, and is refused before it creates one."""
+        people = Peopled(self.pypid, Path(self.mktemp()))
+        self.assertIsNotNone(people)
+        name, secrets = self.have_stage("ada"), []
+        for actions in (["publish"], ["publish", "read"]):
+            wish = {"name": "-".join(actions), "actions": actions}
+            secrets.append(self.pypid.api("POST", "/api/tokens", wish, user="ada").json["secret"])
+        for secret, statuses in zip(secrets, ((403, 403), (201, 400)), strict=True):
+            token = basic("__token__", secret)
+            made = self.pypid.ask("POST", "/api/stages", token, body=b"{}")
+            published = self.pypid.ask("POST", f"/api/stages/{name}/publish", token)
+            self.assertEqual((made.status, published.status), statuses)
+            if made.status == 403:
+                self.assertIn("create one with a scope", made.text)
+
+    def test_base_stays(self) -> None:
+        """The base of a stage decides who may publish."""
+        name = self.have_stage()
+        for bases in ("none", "default public", "public"):
+            answer = self.pypid.api("PATCH", f"/api/indexes/{name}", {"values": {"bases": bases}})
+            self.assertEqual(answer.status, 400, answer)
+        extended = self.pypid.api("PATCH", f"/api/indexes/{name}", {"values": {"read": "bob"}})
+        self.assertEqual(extended.status, 200, extended)
+
     def test_unknown_names(self) -> None:
         """An administrator learns which users and groups do not exist. Other users learn only of
         which groups they are no members.
@@ -372,7 +396,7 @@ class StagesTests(StagesCase):
         self.assertEqual(answer.status, 200)
         self.assertIn("You are not in the group &#39;dta&#39;", answer.text)
         token = self.pypid.api(
-            "POST", "/api/tokens", {"name": "ci", "actions": ["publish"]}, user="ada"
+            "POST", "/api/tokens", {"name": "ci", "actions": ["publish", "read"]}, user="ada"
         ).json["secret"]
         made = self.pypid.ask(
             "POST", "/api/stages", basic("__token__", token), body=json.dumps(wish).encode()

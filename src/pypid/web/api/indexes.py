@@ -204,6 +204,8 @@ async def changed(ctx: RequestContext, name: str, wish: ChangedIndex) -> IndexSe
         values = {**values_of(old), **wish.values}
         parsed = _parsed(name, {key: text for key, text in values.items() if text is not None})
         settings = evolve(parsed, stage=old.stage, publication=old.publication)
+        if old.stage and settings.bases != old.bases:
+            raise BadRequest("bases: that of a stage cannot be changed. Create another stage.")
         if "expires" in wish.values:
             _refuse_past(ctx.app, settings)
             _refuse_late(settings.expires, old.latest_expiry)

@@ -8,6 +8,7 @@ from shlex import quote
 from typing import NotRequired, TypedDict
 
 import msgspec
+from attrs import evolve
 
 from pypid.core.authorization import account_of, authorize
 from pypid.core.errors import (
@@ -226,9 +227,23 @@ def stage_of(ctx: RequestContext, name: str) -> IndexSettings:
     """Return the stage. Raises `NoSuchStage` also if the user may not read it."""
     ctx.refuse_if_closed()
     settings = ctx.app.indexes.settings.get(name)
-    if settings is None or not settings.stage or not may_read(ctx, name):
+    if settings is None or not settings.stage:
+        raise NoSuchStage(name)
+    if not may_read(ctx, name):
+        _refuse_token(ctx, name)
         raise NoSuchStage(name)
     return settings
+
+
+def _refuse_token(ctx: RequestContext, index: str) -> None:
+    """Raise `Forbidden` if the user of the token may read the index, and the token may not."""
+    who = ctx.identity
+    if (
+        who.scope is not None
+        and not who.publisher
+        and may(ctx.rules_in(index), evolve(who, scope=None), Action.READ)
+    ):
+        raise Forbidden(user_of(who), Action.READ.value, index=index, token=True)
 
 
 def readable_base(ctx: RequestContext, stage: IndexSettings) -> str:
@@ -284,7 +299,12 @@ def _check_base(ctx: RequestContext, base: str) -> None:
     """Raise an error unless the user may publish something in the base. An index that the user may
     not read does not exist.
     """
-    if base != DEFAULT and (base not in ctx.app.indexes.settings or not may_read(ctx, base)):
+    if base != DEFAULT and base not in ctx.app.indexes.settings:
+        raise NoSuchIndex(base)
+    scope = ctx.identity.scope
+    if scope is not None and Action.READ not in scope.actions:
+        _refuse_token(ctx, base)  # it could not publish the stage, which is visible after a login
+    if base != DEFAULT and not may_read(ctx, base):
         raise NoSuchIndex(base)
     authorize(ctx.rules_in(base), ctx.identity, Action.WRITE)
 
