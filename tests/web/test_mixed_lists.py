@@ -108,6 +108,16 @@ class MixedListTests(WholeCase):
         self.put("open", "7.0")
         self.assertNotEqual(self.pypid.get("/open/simple/", J).body, before[1])
 
+    def test_list_has_the_serial_of_the_page(self) -> None:
+        """Also for a viewer who may not read the first base that has the project."""
+        for user in (None, "alice"):
+            self.put("base", "7.0" if user else "8.0")
+            for index in ("both", "merging", "mixing", "above"):
+                listed = self.pypid.get(f"/{index}/simple/", J, user=user).json["projects"]
+                page = self.pypid.get(f"/{index}/simple/spam/", J, user=user).json
+                [serial] = [each["_last-serial"] for each in listed if each["name"] == "spam"]
+                self.assertEqual(serial, page["meta"]["_last-serial"], (index, user))
+
     def test_downloads_are_counted_for_readers_of_all_files(self) -> None:
         """Downloads of an index include those of files that it inherits."""
         for index in ("merging", "both", "open"):

@@ -27,6 +27,7 @@ from pypid.export.tree_state import Fingerprint
 from pypid.flow import start
 from pypid.flow.derived import SameObjects
 from pypid.index import Index
+from pypid.index.layered_lists import as_readable
 from pypid.index.stored_view import catalog_lists, changes_of_lists, stored_view
 from pypid.index.views import UpstreamPermission
 
@@ -181,6 +182,8 @@ class ExportViewer:
                 if len(names) <= MANY
                 else await index.world.thinking(sieve.of, names)
             )
+        if self._visibility.bases:
+            seen = as_readable(seen, await index.layer_projects(), self._visibility)
         return ExportView(
             seen,
             len(names) - len(seen),

@@ -21,6 +21,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import is_listed
 from pypid.core.summaries import Merger, Run, Sieve, Summaries, name_of, only
 from pypid.core.upstream_choice import PUBLIC, UpstreamChoice
+from pypid.core.visibility import EVERYTHING, Visibility
 from pypid.flow.derived import Derived, SameObjects
 from pypid.index.context import IndexContext
 from pypid.index.layers import IndexesByName, LayeredIndex, chosen_upstreams
@@ -255,3 +256,27 @@ def _is_inherited(settings: IndexSettings, summary: Summary) -> bool:
 
 def _is_chosen(choice: UpstreamChoice, upstream: str, summary: Summary) -> bool:
     return upstream in choice.upstreams_of(summary.name)
+
+
+def as_readable(names: Summaries, layers: Sequence[LayerProjects], by: Visibility) -> Summaries:
+    """Return the list with each project as in the first of the `layers` in which the viewer may
+    read it, like its page: the serial of another layer would disclose changes there.
+    """
+    viewers, readable = dict(by.bases), dict[ProjectName, Summary]()
+    for place, layer in enumerate(layers):
+        seen = EVERYTHING if layer.guard is None else viewers.get(layer.guard, EVERYTHING)
+        for summary in () if seen.sees_all else layer.names:
+            name = summary.name
+            if seen.sees(name) or names.find(name) != summary:
+                continue
+            for other in layers[place + 1 :]:
+                found = other.names.find(name)
+                guard = viewers.get(other.guard or "", EVERYTHING)
+                if found is not None and (other.guard is None or guard.sees(name)):
+                    readable[name] = found
+                    break
+    if not readable:
+        return names
+    return Summaries(
+        tuple(tuple(readable.get(each.name, each) for each in run) for run in names.runs)
+    )

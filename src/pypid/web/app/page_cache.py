@@ -30,6 +30,7 @@ from pypid.core.visibility import Visibility
 from pypid.flow import World
 from pypid.flow.derived import Derived
 from pypid.index import Index
+from pypid.index.layered_lists import as_readable
 from pypid.index.views import UpstreamPermission
 from pypid.metrics.families import PAGES
 from pypid.web.app.visibility import Lists
@@ -196,14 +197,14 @@ class ProjectPages:
         # is claimed now
         edition, serial = await self._index.edition(), await self._index.list_serial()
         names = await self._index.stored_names()
+        layers = await self._index.layer_projects() if by.bases else ()
         through, last = self._lists.sieve(by, names), self._pages.latest((format, by))
 
         def make() -> CachedPage:
             before = None if last is None else last.patchwork
             # the catalog's serial would disclose changes of projects that the viewer cannot see
-            patchwork = patched(
-                through(names), format, serial=serial if by.sees_all else None, last=before
-            )
+            shown = as_readable(through(names), layers, by)
+            patchwork = patched(shown, format, serial=serial if by.sees_all else None, last=before)
             if last is not None and before is not None and patchwork.says(before):
                 finished = last.finished
             else:
