@@ -288,8 +288,8 @@ class NotInIndexes(PypidError, status=404):
         if self.project:
             url = f"/{self.index}/simple/"
             return (
-                f"There is nothing at /{self.index}{shortened(self.path)}. The URL of the index for "
-                f"installers is {url}, and that of a project is {url}{shortened(self.project)}/."
+                f"There is nothing at /{self.index}{shortened(self.path)}. The URL of the index "
+                f"is {url}, and that of the project {url}{shortened(self.project)}/."
             )
         return (
             f"{shortened(self.path)} does not belong to the index {self.index!r}, but to the whole "

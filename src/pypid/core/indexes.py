@@ -358,28 +358,30 @@ def check_indexes(
             )
         for base in settings.bases:
             if base not in by_name and base not in BUILT_IN:
-                others = sorted({*BUILT_IN, *by_name} - {name})
-                advice = nearest(base, others) or f"; known: {' '.join(others)}"
-                yield IndexProblem(name, "bases", f"there is no index {shortened(base)!r}{advice}")
+                others = {*BUILT_IN, *by_name} - {name}
+                yield IndexProblem(name, "bases", _unknown("index", base, others))
         for origin in settings.devpi:
             first = origins.setdefault(origin, name)
             if first != name:
-                message = f"{origin} leads to the index {first!r} already"
-                yield IndexProblem(name, "devpi", message)
+                yield IndexProblem(name, "devpi", f"{origin} leads to the index {first!r} already")
         for upstream in settings.upstreams or ():
             if upstream != PUBLIC and upstream not in upstreams:
-                known = (PUBLIC, *upstreams)
-                advice = nearest(upstream, known) or f"; known: {' '.join(sorted(known))}"
-                message = f"there is no upstream {shortened(upstream)!r}{advice}"
-                yield IndexProblem(name, "upstreams", message)
+                known = {PUBLIC, *upstreams}
+                yield IndexProblem(name, "upstreams", _unknown("upstream", upstream, known))
         circle = circle_of(name, by_name)
         if circle:
             yield IndexProblem(name, "bases", f"the bases form a circle: {' -> '.join(circle)}")
         elif places[name] > MOST_PLACES:
-            message = (
-                f"with the bases of its bases there are more than {MOST_PLACES} places to look"
+            yield IndexProblem(
+                name,
+                "bases",
+                f"with the bases of its bases there are more than {MOST_PLACES} places to look",
             )
-            yield IndexProblem(name, "bases", message)
+
+
+def _unknown(kind: str, name: str, known: Collection[str]) -> str:
+    advice = nearest(name, sorted(known)) or f"; known: {' '.join(sorted(known))}"
+    return f"there is no {kind} {shortened(name)!r}{advice}"
 
 
 PYPICLOUD_LAYOUT = (

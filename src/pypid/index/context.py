@@ -9,7 +9,7 @@ from typing import Protocol
 from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
-from pypid.core.errors import CatalogDown, NoSuchProject, NotYetKnown, StorageDown
+from pypid.core.errors import CatalogDown, Missing, NoSuchProject, NotYetKnown, StorageDown
 from pypid.core.indexes import DEFAULT
 from pypid.core.model import (
     Digests,
@@ -305,6 +305,15 @@ async def _outcome(proof: Awaitable[Presence]) -> Presence | StorageDown:
 async def digests_of(context: IndexContext, where: str) -> Digests:
     """Return the hashes of the bytes stored under a key. Raises `Missing`, `StorageDown`."""
     return await stored_digests(context.blobs, context.world.blocking, where)
+
+
+async def is_stored(blobs: Blobs, key: str) -> bool:
+    """Return whether the storage has a blob of this key now. Raises `StorageDown`."""
+    try:
+        await blobs.stat(key)
+    except Missing:
+        return False
+    return True
 
 
 async def stored_digests(blobs: Blobs, blocking: Blocking, where: str) -> Digests:

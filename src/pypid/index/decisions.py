@@ -110,14 +110,6 @@ class DecisionFolder(Generic[D]):
             await self.decisions.blobs.delete(self._key(id))
             await self.decisions.spread()
 
-    async def is_stored(self, id: str) -> bool:
-        """Return whether the storage has the document now. Raises `StorageDown`."""
-        try:
-            await self.decisions.blobs.stat(self._key(id))
-        except Missing:
-            return False
-        return True
-
     def _key(self, id: str) -> str:
         return decision_key(self.name, id)
 

@@ -21,7 +21,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.records.layout import KEPT, HeldBytes, ObjectPlace, held_bytes, owner_of
 from pypid.flow import shielded
 from pypid.index.bytes_blocks import BytesBlocks
-from pypid.index.context import IndexContext, Pace
+from pypid.index.context import IndexContext, Pace, is_stored
 from pypid.index.job_group import JobGroup
 from pypid.index.store import records
 from pypid.index.store.held_listing import held_blobs
@@ -216,7 +216,7 @@ class HeldFiles:
                 run.archived.append(file.filename)
                 return None
             except Missing:
-                if not await self._is_there(file.key):
+                if not await is_stored(self.context.blobs, file.key):
                     return None
         raise StorageDown(f"the bytes of {file.filename} cannot be copied.")
 
@@ -289,13 +289,6 @@ class HeldFiles:
         except Archived:
             run.archived.append(blob.key)
             return False
-
-    async def _is_there(self, where: str) -> bool:
-        try:
-            await self.context.blobs.stat(where)
-        except Missing:
-            return False
-        return True
 
     async def _file(self, held: HeldBytes) -> StoredFile | None:
         """Return the file of the held bytes from its record. Raises `Unreadable`."""

@@ -35,9 +35,11 @@ from pypid.core.indexes import (
     users_of,
 )
 from pypid.core.permissions import NOBODY
+from pypid.core.records.layout import decision_key
 from pypid.flow.signals import Signal
 from pypid.flow.single_flight import Locks
 from pypid.index.all_indexes import FOLDER, AllIndexes
+from pypid.index.context import is_stored
 from pypid.index.decisions import DecisionFolder, Decisions
 from pypid.index.index import Index
 from pypid.index.private_names import PrivateNames
@@ -232,8 +234,7 @@ class NamedIndexes:
 
     async def _is_deleted(self, name: str) -> bool:
         """Return whether the storage has no index of this name now."""
-        assert self._folder is not None
-        return not await self._folder.is_stored(name)
+        return not await is_stored(self.names.blobs, decision_key(FOLDER, name))
 
     async def _delete_all(self, index: Index, tell: Tell | None) -> int:
         """Delete an index with all files, also those that are being published now."""

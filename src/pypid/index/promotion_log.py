@@ -41,7 +41,7 @@ from pypid.core.records.promotions import (
     promotion_key,
 )
 from pypid.flow import BytesBody, World
-from pypid.index.context import stored_digests, with_files, with_pasts
+from pypid.index.context import is_stored, stored_digests, with_files, with_pasts
 from pypid.index.job_group import all_of
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.promotion_checks import AT_ONCE, IndexPart, announced, recorded
@@ -103,8 +103,9 @@ class PromotionLog:
 
     async def apply(self, document: PromotionDocument, *, is_late: bool = False) -> None:
         """Write the records of a committed promotion and list its files, all at once. Raises
-        `CatalogDown` or `StorageFull` if they are listed later. `is_late`: another process began the promotion; the
-        storage may have been restored from a backup, so missing bytes are possible.
+        `CatalogDown` or `StorageFull` if they are listed later. `is_late`: another process began
+        the promotion; the storage may have been restored from a backup, so missing bytes are
+        possible.
         """
         self.unlisted.add(document.id)
         await self._apply(document, is_late=is_late)
@@ -156,7 +157,7 @@ class PromotionLog:
                 index=target.name,
             )
             return None
-        if there is None and is_late and not await _exists(blobs, file.key):
+        if there is None and is_late and not await is_stored(blobs, file.key):
             _log.error(
                 "the bytes of {filename} are missing in {index}; promote the release again",
                 filename=filename,
@@ -344,6 +345,11 @@ class PromotionLog:
         """
         return await self._read(promotion_key(id))
 
+    async def promoted(self, id: str) -> Sequence[StoredFile]:
+        """Return the files of the promotion, none of an unknown one. Raises `Unreadable`."""
+        decided = await self.decision(id)
+        return () if decided is None else await self.world.blocking(files_of, decided)
+
     async def _read(self, where: str) -> PromotionDocument | None:
         data = await records.read_bytes(self.blobs, where, LARGEST)
         if data is None:
@@ -357,14 +363,6 @@ def _keys(target: IndexPart, file: StoredFile) -> list[str]:
         target.whole_key(file.key),
         *(target.whole_key(sidecar_key(file, kind)) for kind, _ in SIDECARS),
     ]
-
-
-async def _exists(blobs: Blobs, where: str) -> bool:
-    try:
-        await blobs.stat(where)
-    except Missing:
-        return False
-    return True
 
 
 async def _with_arrival(blobs: Blobs, file: StoredFile, came: Event) -> FileHistory:

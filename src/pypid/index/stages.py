@@ -7,7 +7,7 @@ can be repeated after a crash. If the promotion is refused, the stage is open ag
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
 from datetime import datetime
 from functools import partial
@@ -28,7 +28,6 @@ from pypid.core.indexes import IndexSettings, Publication, expiry_of, users_of
 from pypid.core.packaging.names import ProjectName
 from pypid.core.promotion_rules import ObstacleKind, PromotionObstacle, PromotionRefused
 from pypid.core.records.layout import ObjectKind, place
-from pypid.core.records.promotions import files_of
 from pypid.core.stages import (
     MOST_STAGES,
     StageState,
@@ -246,9 +245,12 @@ class Stages:
         """Return the names of the files of the stage that its publication has not listed in the
         base, and that the base does not have.
         """
-        promoted = await self._promoted_by(stage.publication)
-        source, target = self._source(stage.name), self.promotions.log.part_of(stage.target or "")
-        since = None if stage.publication is None else stage.publication.begun
+        publication, log = stage.publication, self.promotions.log
+        id = "" if publication is None else publication.promotion
+        done = await log.promoted(id) if id else ()
+        promoted = {(file.project, file.filename): file.sha256 for file in done}
+        source, target = self._source(stage.name), log.part_of(stage.target or "")
+        since = None if publication is None else publication.begun
         pairs = [
             (project, filename)
             for project, filenames in (await self.files(stage.name)).items()
@@ -260,18 +262,6 @@ class Stages:
         ]
         found = await all_of(looking, AT_ONCE)
         return tuple(pair[1] for pair, is_there in zip(pairs, found, strict=True) if not is_there)
-
-    async def _promoted_by(
-        self, publication: Publication | None
-    ) -> Mapping[tuple[ProjectName, str], str]:
-        """Return the SHA-256 of the files that the publication has promoted, by project and
-        name.
-        """
-        if publication is None or not publication.promotion:
-            return {}
-        decided = await self.promotions.log.decision(publication.promotion)
-        files = () if decided is None else await self._world.blocking(files_of, decided)
-        return {(file.project, file.filename): file.sha256 for file in files}
 
     # --- removing ---
 

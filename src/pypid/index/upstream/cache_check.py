@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 from attrs import define, evolve, field, frozen
 
-from pypid.core.errors import Missing, PypidError
+from pypid.core.errors import PypidError
 from pypid.core.model import Blob, StoredFile, UpstreamEntry
 from pypid.core.records.layout import (
     INDEX_NAMES,
@@ -28,7 +28,7 @@ from pypid.core.records.layout import (
 from pypid.core.records.layout import (
     place as place_of,
 )
-from pypid.index.context import IndexContext, Pace
+from pypid.index.context import IndexContext, Pace, is_stored
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.storage_check import CheckReport, Finding, StorageProblem, wrong_with_bytes
 from pypid.index.progress import Progress, Tell
@@ -163,7 +163,7 @@ class CacheChecker:
             await seen.pace.keep()
         entry = await self.context.catalog.upstream.get(group[0][0].project)
         for place, blob in self._unclaimed(group, files, entry):
-            if await self._is_there(blob.key):
+            if await is_stored(self.context.blobs, blob.key):
                 self._report(seen, place, blob.key, StorageProblem.LEFT_OVER)
 
     async def _record(self, seen: _Seen, place: ObjectPlace, hashes: bool) -> StoredFile | None:
@@ -171,7 +171,7 @@ class CacheChecker:
         where = kept_key(place.project, place.filename, ObjectKind.RECORD)
         file = await recorded(self.context.blobs, place.project, place.filename)
         if file is None:
-            if await self._is_there(where):
+            if await is_stored(self.context.blobs, where):
                 self._report(seen, place, where, StorageProblem.DAMAGED)
             return None
         wrong = await self._wrong_with(file, hashes)
@@ -238,13 +238,6 @@ class CacheChecker:
     def _is_old(self, blob: Blob) -> bool:
         return self.context.world.now() - blob.modified >= UNDER_WAY
 
-    async def _is_there(self, key: str) -> bool:
-        try:
-            await self.context.blobs.stat(key)
-        except Missing:
-            return False
-        return True
-
     # --- sweeping ---
 
     async def _swept(self, place: ObjectPlace, finding: Finding) -> Finding:
@@ -256,7 +249,7 @@ class CacheChecker:
                 await self.kept.forget(place.project, place.filename)
         except PypidError:
             return finding
-        return evolve(finding, swept=not await self._is_there(finding.key))
+        return evolve(finding, swept=not await is_stored(self.context.blobs, finding.key))
 
     async def _remove(self, place: ObjectPlace, finding: Finding) -> None:
         async def is_wrong_still() -> bool:

@@ -24,7 +24,6 @@ from pypid.flow.signals import ReloadOutcome, Signal
 from pypid.index import Index
 from pypid.index.blocks import Blocks
 from pypid.index.decisions import Decisions
-from pypid.index.layered_lists import as_readable
 from pypid.index.named_indexes import NamedIndexes
 from pypid.metrics.worker_metrics import WorkerMetrics, own_metrics
 from pypid.ports import Access, Accounts, Catalog, Downloads, Journal, Publishers, Resolver
@@ -266,8 +265,8 @@ class App:
     async def names(self, who: Identity) -> Sequence[Summary]:
         """Return the project list, as far as the user sees it."""
         names, by = await self.index.names(), await self.visibility(who)
-        shown = await self._lists.seen(names, by, self.world)
-        return as_readable(shown, await self.index.layer_projects(), by) if by.bases else shown
+        layers = await self.index.layer_projects() if by.bases else ()
+        return await self._lists.seen(names, by, self.world, layers)
 
     @cached_property
     def as_of_pages(self) -> ThenPages:

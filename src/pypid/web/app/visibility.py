@@ -18,7 +18,7 @@ from pypid.core.visibility import EVERYTHING, Visibility, visibility_of, without
 from pypid.flow import World
 from pypid.flow.derived import Derived, SameObjects
 from pypid.index import Index
-from pypid.index.layered_lists import LayerProjects
+from pypid.index.layered_lists import LayerProjects, as_readable
 from pypid.index.project_lists import FEW
 from pypid.web.app.index_access import IndexAccess
 
@@ -191,14 +191,16 @@ class Lists:
         factory=lambda: Recent(PEOPLE, CACHED_NAMES), init=False, repr=False
     )
 
-    async def seen(self, names: Summaries, by: Visibility, world: World) -> Summaries:
-        """Return the list as the viewer sees it."""
-        if by.sees_all:
-            return names
-        through = self.sieve(by, names)
-        # a token of many globs has each of them tried on each name
-        at_once = not by.has_patterns and len(names) <= FEW
-        return through(names) if at_once else await world.thinking(through, names)
+    async def seen(
+        self, names: Summaries, by: Visibility, world: World, layers: Sequence[LayerProjects] = ()
+    ) -> Summaries:
+        """Return the list as the viewer sees it (`as_readable`)."""
+        if not by.sees_all:
+            through = self.sieve(by, names)
+            # a token of many globs has each of them tried on each name
+            at_once = not by.has_patterns and len(names) <= FEW
+            names = through(names) if at_once else await world.thinking(through, names)
+        return as_readable(names, layers, by)
 
     def sieve(self, by: Visibility, names: Summaries) -> Callable[[Summaries], Summaries]:
         """Return the function that reduces the list, of about so many `names`, to the visible ones;
