@@ -300,7 +300,8 @@ class NodesTests(NodesCase):
         self.create("user", self.here, bases="base default")
         self.have(self.store.delete(".pypid/indexes/base.json"))
         self.have(self.here.decisions.refresh())  # type: ignore[union-attr]
-        self.refused(self.index("user", self.here).project(SPAM), NotYetKnown)
+        error = self.refused(self.index("user", self.here).project(SPAM), NotYetKnown)
+        self.assertIn("the index 'user' needs 'base', which does not exist", str(error))
         self.assertEqual(self.told(), [])
 
     def test_without_the_catalog_nothing_new_goes_upstream(self) -> None:

@@ -336,13 +336,21 @@ class Opaque(PypidError, status=422):
 @define(slots=False, repr=False)
 class NotYetKnown(PypidError, status=503):
     """It is not known yet whether the name is local: the listing of the storage, or of the rules,
-    is not complete.
+    is not complete, or the index `of` has the base or upstream `missing`, which does not exist.
     """
 
     name: str
     retry_after: int = 5
+    of: str = ""
+    missing: str = ""
 
     def text(self) -> str:
+        if self.missing:
+            return (
+                f"It is not known whether {shortened(self.name)!r} is hosted here: the index "
+                f"{self.of!r} needs {self.missing!r}, which does not exist. Ask an administrator "
+                "to correct its bases and upstreams."
+            )
         advice = "the storage or the accounts database is still being read. Try again soon."
         return f"It is not known yet whether {shortened(self.name)!r} is hosted here: {advice}"
 

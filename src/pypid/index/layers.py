@@ -165,7 +165,7 @@ class Layers:
         for base in settings.bases:
             found = self.indexes.find("" if base in (DEFAULT, PUBLIC) else base)
             if found is None:
-                raise NotYetKnown(name)
+                raise NotYetKnown(name, of=self.index.name, missing=base)
             if base == PUBLIC:
                 yield from self._upstreams(name, self._choice(choice) or found.choice)
             else:
@@ -189,7 +189,7 @@ class Layers:
         for upstream in choice.upstreams_of(name):
             found = self.indexes.find("" if upstream == PUBLIC else upstream)
             if found is None:
-                raise NotYetKnown(name)
+                raise NotYetKnown(name, of=self.index.name or DEFAULT, missing=upstream)
             yield Layer(found, is_base=False)
 
     def _choice(self, choice: UpstreamChoice | None) -> UpstreamChoice | None:

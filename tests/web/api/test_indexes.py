@@ -192,6 +192,20 @@ class IndexesTests(IndexesCase):
         hidden = self.pypid.get("/api/indexes/hidden").text
         self.assertEqual(hidden.replace("hidden", ""), unknown.replace("unknown", ""))
 
+    def test_missing_base(self) -> None:
+        """The configuration may have had it. Administrators are told which one, and clients why
+        nothing is served.
+        """
+        self.have_index("team")
+        self.have_index("team-x", bases="team")
+        settings = self.pypid.indexes.all.settings
+        self.pypid.indexes.all.replace({k: v for k, v in settings.items() if k != "team"})
+        [warning] = self.pypid.get("/api/indexes/team-x", user="ada").json["warnings"]
+        self.assertIn("there is no index 'team'", warning)
+        answer = self.pypid.get("/team-x/simple/spam/", J)
+        self.assertEqual(answer.status, 503, answer)
+        self.assertIn("'team', which does not exist", answer.text)
+
     def test_settings_are_for_administrators(self) -> None:
         """Others see neither the settings, nor who made the index."""
         self.have_index("team", write="alice")

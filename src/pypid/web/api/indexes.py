@@ -19,7 +19,13 @@ from pypid.core.errors import (
     NoSuchIndex,
     NotAvailable,
 )
-from pypid.core.indexes import LONGEST_STAGE, IndexSettings, settings_of_values, values_of
+from pypid.core.indexes import (
+    LONGEST_STAGE,
+    IndexSettings,
+    check_indexes,
+    settings_of_values,
+    values_of,
+)
 from pypid.core.model import Project
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, may, together
@@ -58,7 +64,8 @@ class IndexShape(TypedDict):
     """A named index. `bases` are those that the user may read. `index` is the URL for installers,
     `upload` that for uploads.
 
-    `warnings`: possible mistakes, after a change.
+    `warnings`: possible mistakes after a change, and for administrators what is wrong now, such as
+    a base that does not exist.
 
     `values`, `configured` (whether the configuration defines the index, so that it is changed
     there), `created` and `by` are for administrators only.
@@ -108,7 +115,13 @@ async def index(ctx: RequestContext, index: str) -> None:
     known = {each.name: each for each in readable(ctx)}
     if index not in known:
         raise NoSuchIndex(index, tuple(known))
-    send_json(ctx.request, document_of(ctx, known[index]))
+    document = document_of(ctx, known[index])
+    if "values" in document:
+        every = _managed(ctx.app).all
+        found = check_indexes(every.settings.values(), every.only)
+        if warnings := [f"{problem}." for problem in found if problem.index == index]:
+            document["warnings"] = warnings
+    send_json(ctx.request, document)
 
 
 @route(
