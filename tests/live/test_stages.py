@@ -48,12 +48,12 @@ class StageClientTests(IndexTestCase):
         works([*line, "--no-deps", "--target", self.folder / target, *PROJECTS], self.folder)
         return installed(self.folder / target)
 
-    def names(self) -> tuple[int, set[str]]:
-        """The serial of the list of projects, and those of the stage that it has."""
+    def listed(self) -> Mapping[str, int]:
+        """The projects of the stage that the list has, with their serials."""
         headers = {"Accept": "application/vnd.pypi.simple.v1+json"}
         document: Mapping[str, Any] = ask(self.index.port, "/simple/", headers).json
-        names = {each["name"] for each in document["projects"]}
-        return document["meta"]["_last-serial"], names & set(PROJECTS)
+        serials = {each["name"]: each["_last-serial"] for each in document["projects"]}
+        return {name: serials[name] for name in PROJECTS if name in serials}
 
     def test_published_together(self) -> None:
         """The stage shows what was uploaded to it; the list of the base has all of it from one
@@ -73,9 +73,8 @@ class StageClientTests(IndexTestCase):
         self.assertEqual(self.install(uv(stage), "uv"), expected)
         bare = [*uv(self.index.url(f"/{name}/simple/")), "--target", self.folder / "none"]
         fails([*bare, PROJECTS[0]], self.folder)
-        before, names = self.names()
-        self.assertEqual(names, set())
-        seen: list[tuple[int, set[str]]] = []
+        self.assertEqual(self.listed(), {})
+        seen: list[Mapping[str, int]] = []
         ended = Event()
         watching = Thread(target=lambda: self.watch(seen, ended))
         watching.start()
@@ -83,19 +82,20 @@ class StageClientTests(IndexTestCase):
         ended.set()
         watching.join()
         self.assertEqual(sorted(done["files"]), sorted(PROJECTS))
-        self.assertEqual(self.names(), (before + 1, set(PROJECTS)))
-        self.assertEqual({len(found) for _, found in seen} - {0, len(PROJECTS)}, set())
+        self.assertEqual(set(self.listed()), set(PROJECTS))
+        self.assertEqual(len(set(self.listed().values())), 1)
+        self.assertEqual({len(found) for found in seen} - {0, len(PROJECTS)}, set())
         self.assertEqual(self.install(uv(self.index.url()), "default"), expected)
         late = [client("twine"), "upload", "--repository-url", upload]
         more = wheel("late").into(self.folder / "late")
         self.assertIn("409", fails([*late, more], self.folder, **TWINE))
         command(self.index.config, "stage", "delete", name)
-        self.assertEqual(self.names()[1], set(PROJECTS))
+        self.assertEqual(set(self.listed()), set(PROJECTS))
 
-    def watch(self, seen: list[tuple[int, set[str]]], ended: Event) -> None:
+    def watch(self, seen: list[Mapping[str, int]], ended: Event) -> None:
         """Request the list again and again."""
         while not ended.is_set():
-            seen.append(self.names())
+            seen.append(self.listed())
 
 
 @define
