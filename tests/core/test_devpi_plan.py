@@ -32,7 +32,8 @@ def stage(name: str, *bases: str, **more: Any) -> DevpiIndex:
 
 
 def plan(*indexes: DevpiIndex, users: tuple[DevpiUser, ...] = (), **choices: Any) -> DevpiPlan:
-    """The plan for these indexes and users."""
+    """The plan for these indexes and users; `upstreams` also names all `[upstream:NAME]`."""
+    choices["named_upstreams"] = {*choices.get("upstreams", {}).values()} - {"public"}
     return plan_import(DevpiExport(users, indexes), Choices(**choices))
 
 
@@ -183,6 +184,16 @@ class NameTests(SynchronousTestCase):
         for name in ("simple", "default", "public", "A B"):
             self.assertEqual(len(plan(stage("u/x"), names={"u/x": name}).problems), 1, name)
 
+    def test_name_of_an_upstream(self) -> None:
+        """An index and an upstream cannot have the same name; the proposal avoids those names."""
+        upstreams = {"https://dl.example/": "u-x", "https://other.example/": "devpi-u-x"}
+        (problem,) = plan(stage("u/x"), upstreams=upstreams).problems
+        self.assertEqual(problem.what, "there is an upstream 'u-x' already")
+        name = problem.advice.rpartition("=")[2]
+        self.assertEqual(name, "u-x-2")
+        found = plan(stage("u/x"), upstreams=upstreams, names={"u/x": name})
+        self.assertEqual(found.problems, ())
+
     def test_choice_for_an_index_that_is_not_there(self) -> None:
         """A typing error is a problem, not ignored."""
         found = plan(stage("u/x"), names={"u/y": "y"}, mirrors={"u/z": "public"})
@@ -206,8 +217,23 @@ class MirrorTests(SynchronousTestCase):
         (problem,) = plan(self.OTHER).problems
         self.assertIn("[upstream:ops-torch-upstream]", problem.advice)
         self.assertIn("https://dl.example/whl/simple", problem.advice)
+        self.assertIn("only = <names of its projects>", problem.advice)
         found = plan(self.OTHER, mirrors={"ops/torch": "public"})
         self.assertEqual((found.problems, values(found)["ops-torch"]["bases"]), ((), "public"))
+
+    def test_mirror_of_the_public_index(self) -> None:
+        """It shows no other upstream of the configuration."""
+        upstreams = {"https://dl.example/whl/": "torch", "https://pypi.org/simple/": "public"}
+        found = values(plan(PYPI, self.OTHER, upstreams=upstreams))
+        self.assertEqual(found["root-pypi"]["upstreams"], "public")
+        self.assertEqual(found["ops-torch"]["upstreams"], "torch")
+
+    def test_choice_of_an_upstream_that_is_not_there(self) -> None:
+        """A problem that names those of the configuration."""
+        upstreams = {"https://dl.example/cu/": "torch"}
+        (problem,) = plan(self.OTHER, upstreams=upstreams, mirrors={"ops/torch": "nix"}).problems
+        self.assertEqual(problem.what, "there is no upstream 'nix'; known: public torch")
+        self.assertEqual(problem.advice, "correct --mirror ops/torch=NAME")
 
     def test_files_of_a_mirror(self) -> None:
         """They are counted, and not imported."""

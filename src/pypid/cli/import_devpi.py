@@ -132,7 +132,12 @@ def _choices(
         **{url: name for name, each in config.upstreams.items() for url in each.url},
         **dict.fromkeys(config.upstream.url, PUBLIC),
     }
-    return Choices(names=names, mirrors=mirrors, upstreams=upstreams)
+    return Choices(
+        names=names,
+        mirrors=mirrors,
+        upstreams=upstreams,
+        named_upstreams=config.upstreams.keys(),
+    )
 
 
 # --- the folder -----------------------------------------------------------------------------------

@@ -92,7 +92,9 @@ class Choices:
     mirrors: Mapping[str, str] = {}
     """Upstreams by ``USER/INDEX`` of the mirror; others are found by their URL."""
     upstreams: Mapping[str, str] = {}
-    """The names of configured upstreams by URL."""
+    """The names of configured upstreams by URL; that of `[upstream]` is `PUBLIC`."""
+    named_upstreams: AbstractSet[str] = frozenset()
+    """The names of all `[upstream:NAME]`."""
 
 
 def plan_import(export: DevpiExport, choices: Choices) -> DevpiPlan:
@@ -207,12 +209,16 @@ class _Planner:
                 same = [origin for origin in origins if self._names[origin] == name]
                 what = f"{' and '.join(same)} would be the same index, {name!r}"
                 self._problem(same[-1], what, self._proposal(same[-1]))
+        for origin, name in self._names.items():
+            if name in self._choices.named_upstreams:
+                what = f"there is an upstream {name!r} already"
+                self._problem(origin, what, self._proposal(origin))
 
     def _proposal(self, origin: str) -> str:
         """Return the option that solves a problem with the name."""
         stem = derived_name(origin)[: LONGEST_NAME - 6].strip("-") or "index"
         candidates = (f"devpi-{stem}", *(f"{stem}-{number}" for number in range(2, 1000)))
-        taken = set(self._names.values())
+        taken = {*self._names.values(), *self._choices.named_upstreams}
         free = next(name for name in candidates if name not in taken)
         return f"choose another name: --name {origin}={free}"
 
@@ -222,15 +228,20 @@ class _Planner:
         """Return the index that replaces a mirror: it has no files, and shows an upstream."""
         name = self._names[index.name]
         values = {"devpi": index.name, "bases": PUBLIC, "write": "nobody"}
-        upstream = self._upstream_of(index)
+        upstream, named = self._upstream_of(index), self._choices.named_upstreams
         if upstream is None:
             url = index.mirror_url or "the URL of the mirror"
             advice = (
-                f"add it to the configuration ([upstream:{name}-upstream] url = {url}), or name an "
-                f"upstream that replaces it: --mirror {index.name}=public"
+                f"add [upstream:{name}-upstream] with url = {url} and only = <names of its "
+                "projects> to the configuration and restart pypid, or name an upstream that "
+                f"replaces it: --mirror {index.name}=public"
             )
             self._problem(index.name, f"no upstream has the URL of this mirror, {url}", advice)
-        elif upstream != PUBLIC:
+        elif upstream not in (PUBLIC, *named):
+            known = " ".join((PUBLIC, *sorted(named)))
+            what = f"there is no upstream {upstream!r}; known: {known}"
+            self._problem(index.name, what, f"correct --mirror {index.name}=NAME")
+        elif named:  # without the key, the index would show all upstreams
             values["upstreams"] = upstream
         return PlannedIndex(origin=index.name, name=name, values=values)
 
