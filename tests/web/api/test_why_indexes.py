@@ -102,7 +102,8 @@ class WhyIndexesTests(IndexesCase):
             ("base/spam", "alice", "the name is local"),
             ("team/spam", "bob", "the name is local"),
             ("team/hush", "bob", "the name is reserved for local projects"),
-            ("strict/eggs", "bob", "no upstream of the index is for this name"),
+            ("strict/eggs", "bob", "does not inherit the project (deny of the index strict)"),
+            ("base/missing", "alice", "no upstream of the index is for this name"),
         ):
             document = self.why(path, user)
             self.assertIn(expected, str(document["not_asked"]), path)

@@ -15,7 +15,7 @@ from pypid.core.approvals import WAITING
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import NEVER
 from pypid.core.indexes import IndexSettings
-from pypid.core.layering import blocks_of, required_of
+from pypid.core.layering import blocks_of, inherits, required_of
 from pypid.core.model import File, Presence, Project, StoredFile
 from pypid.core.packaging.globs import matches
 from pypid.core.packaging.names import ProjectName
@@ -294,6 +294,14 @@ def texts_of(
         NameStatus.NOT_INHERITED: _not_inherited(name, settings, reveals=reveals),
         Absent.INDEX_RULES: _hidden_by_rules(name, settings),
     }
+    if not inherits(settings, name):
+        key = "deny" if matches(name, settings.deny) else "allow"
+        place = (
+            f"[index:{settings.name}] {key}"
+            if settings.configured
+            else f"{key} of the index {settings.name}"
+        )
+        texts[Silence.ELSEWHERE] = f"the index does not inherit the project ({place})"
     if local is not None:
         texts[NameStatus.MIXED] = (
             f"local, and upstream files are listed too (allow_mixed of the index {local.name})"
