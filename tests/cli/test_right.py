@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from pypid.cli.right import right_url
 from pypid.core.accounts.rights import Right, Whom
+from pypid.core.configuration.choices import Owners
 from pypid.core.packaging.names import project_name
 from pypid.web.app.registry import Configured
 from tests.cli.commands import CommandCase
@@ -60,3 +63,14 @@ class RightTests(CommandCase):
                 str(self.run_command("right grant spam", whom, "r")[0]).startswith("pypid: "), whom
             )
         self.assertEqual(have(self.people.accounts.rights()), ())
+
+    def test_owner_without_effect(self) -> None:
+        """`explain` says that owners are off."""
+        self.prints("project set-owner spam alice")
+        for ownership, line in (
+            (Owners.NONE, "Owner: alice (no effect: owners = none)\n"),
+            (Owners.UPLOADER, "Owner: alice\n"),
+        ):
+            self.people.defaults = evolve(self.people.defaults, ownership=ownership)
+            self.people._apply()
+            self.assertIn(line, self.prints("right explain alice spam"))

@@ -502,6 +502,7 @@ class IndexOwnersTests(IndexOwnersCase):
         explained = self.pypid.api("GET", "/release/api/projects/spam/access/dave").json
         reasons = {each["action"]: each["because"] for each in explained["actions"]}
         self.assertEqual(reasons["write"], "only group:a may publish in the index release")
+        self.assertTrue(explained["owner_in_force"])
 
 
 class UnknownOwnersTests(OwnersCase):

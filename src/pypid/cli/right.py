@@ -160,7 +160,9 @@ def _print_access(answer: Mapping[str, Any]) -> None:
     index = f" in the index {answer['index']}" if answer["index"] else ""
     print(f"{answer['user']}{groups}: {answer['project']}{index}")
     print(f"Rule: {answer['rule'] or 'none, so that the defaults apply'}")
-    print(f"Owner: {answer['owner'] or 'none'}")
+    is_without_effect = answer["owner"] and not answer["owner_in_force"]
+    effect = " (no effect: owners = none)" if is_without_effect else ""
+    print(f"Owner: {answer['owner'] or 'none'}{effect}")
     print_table(
         ("ACTION", "ALLOWED", "BECAUSE"),
         [

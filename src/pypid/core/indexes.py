@@ -179,9 +179,11 @@ def rules_within(
     admitted = (
         rules.admitted if read is None else together([read] if write is None else [read, write])
     )
+    own = {"read": read, "write": write, "delete": delete, "owners": owners}
     return evolve(
         rules,
         index=index,
+        own_keys=frozenset(key for key, value in own.items() if value is not None),
         ownership=(target or rules).ownership if owners is None else owners,
         read=rules.read if read is None else admitted,
         write=rules.write if write is None else write,

@@ -327,6 +327,10 @@ class Rules:
     """Whether users who may publish may also overwrite and delete."""
     is_created: bool = False
     """Whether `pypid index` changes the settings of the index; else only the configuration does."""
+    own_keys: frozenset[str] = frozenset()
+    """The keys that the index sets itself, of `read`, `write`, `delete` and `owners`; the others
+    have the values of `[access]`.
+    """
     target: Rules | None = None
     """The rules of the index into which a stage is published: a project is published in the stage
     only by users who may publish it there.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
+from pypid.core.configuration.choices import Owners
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import (
     ANONYMOUS,
@@ -66,8 +67,7 @@ def _reason(rules: Rules, who: Identity, action: Action, project: ProjectName) -
         case Action.READ | Action.WRITE:
             return _by_rule(rules, who, action, project)
         case Action.MANAGE:
-            owns = rules.owner_of(project) is not None and may(rules, who, action, project)
-            return "the user owns the project" if owns else "only its owner and administrators may"
+            return _of_managing(rules, who, project)
         case Action.OVERWRITE:
             return _and(rules, who, project, "overwrite", rules.overwrite, Action.WRITE)
         case Action.DELETE:
@@ -109,8 +109,24 @@ def _by_rule(rules: Rules, who: Identity, action: Action, project: ProjectName) 
     return f"rights on the {where}: {granted.text()}"
 
 
+def _of_managing(rules: Rules, who: Identity, project: ProjectName) -> str:
+    """Return the rule for managing the rights of the project."""
+    if rules.ownership is Owners.NONE:
+        # a stage without `owners` has that of its base
+        inherits = rules.target is not None and "owners" not in rules.own_keys
+        place = rules.target if inherits and rules.target is not None else rules
+        return f"only administrators may ({_default(place, 'owners')} = {Owners.NONE.value})"
+    owns = rules.owner_of(project) is not None and may(rules, who, Action.MANAGE, project)
+    return "the user owns the project" if owns else "only its owner and administrators may"
+
+
 def _default(rules: Rules, key: str) -> str:
-    return f"[index:{rules.index}] or [access] {key}" if rules.index else f"[access] {key}"
+    """Return where the key is set that applies in the index."""
+    if key not in rules.own_keys:
+        return f"[access] {key}"
+    if rules.is_created:
+        return f"{key} of the index {rules.index}"
+    return f"[index:{rules.index}] {key}"
 
 
 def _and(
@@ -122,7 +138,7 @@ def _and(
     needed: Action,
 ) -> str:
     """Return the reason of an action that needs a key and another right."""
-    default = _default(rules, key) if key == "delete" else f"[access] {key}"
+    default = _default(rules, key)
     if not principals.include(who):
         return f"{default} = {principals.text()}"
     if may(rules, who, needed, project):

@@ -63,7 +63,8 @@ class ActionExplained(TypedDict):
 
 class AccessExplained(TypedDict):
     """What a user may do with a project. `groups` are the groups of the user; `rule` is the name or
-    the glob whose rights apply to the project, null if only the defaults do.
+    the glob whose rights apply to the project, null if only the defaults do. `owner_in_force`:
+    whether owners have an effect in the index (`owners`).
     """
 
     project: str
@@ -73,6 +74,7 @@ class AccessExplained(TypedDict):
     groups: list[str]
     rule: str | None
     owner: str | None
+    owner_in_force: bool
     actions: list[ActionExplained]
 
 
@@ -191,6 +193,7 @@ async def access_document(app: App, name: ProjectName, user: str) -> AccessExpla
         "groups": sorted(who.groups),
         "rule": name if name in rules.projects.names else rules.projects.globs.glob(name),
         "owner": None if found is None else found.user,
+        "owner_in_force": rules.ownership is Owners.UPLOADER,
         "actions": [
             {"action": each.action.name.lower(), "allowed": each.allowed, "because": each.because}
             for each in explained(rules, who, name)
