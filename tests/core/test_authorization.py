@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from shlex import split
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.authorization import access_advice
+from pypid.core.authorization import access_advice, authorize
+from pypid.core.errors import Forbidden
 from pypid.core.indexes import IndexSettings, rules_of
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Grants, Identity, Principals, Rules, Scope, may
@@ -35,8 +38,24 @@ class AccessAdviceTests(SynchronousTestCase):
         )
         self.assertEqual(
             advised(rules_of(Rules(), created), Action.WRITE),
-            f"{expected}`write` of this index: pypid index set team write=<users>",
+            f"{expected}the VALUE of `write` of this index (pypid index show team): "
+            "pypid index set team write='VALUE bob'",
         )
+
+    def test_key_that_the_index_does_not_set(self) -> None:
+        """The value so far is that of [access]."""
+        self.assertEqual(
+            advised(rules_of(Rules(), IndexSettings(name="team")), Action.DELETE),
+            "Ask an administrator to add 'bob' to the VALUE of `delete` of this index ([access] "
+            "delete): pypid index set team delete='VALUE bob'",
+        )
+
+    def test_name_with_a_quote(self) -> None:
+        """The command is safe for a shell."""
+        rules = rules_of(Rules(), IndexSettings(name="team", write=ALICE))
+        advice = advised(rules, Action.WRITE, Identity("o'hara"))
+        words = split(advice.rpartition(": ")[2])
+        self.assertEqual(words, ["pypid", "index", "set", "team", "write=VALUE o'hara"])
 
     def test_actions(self) -> None:
         """The key that the action needs is named before the right on the project."""
@@ -74,6 +93,16 @@ class AccessAdviceTests(SynchronousTestCase):
         rules = evolve(Rules(write=ALICE), index="team", volatile=True)
         for action in (Action.OVERWRITE, Action.DELETE):
             self.assertTrue(advised(rules, action).endswith(f"{GRANT} rw"))
+
+    def test_token(self) -> None:
+        """A token of an owner cannot manage rights, whatever its scope."""
+        who = Identity("bob", scope=Scope(frozenset({Action.READ, Action.WRITE, Action.DELETE})))
+        with self.assertRaises(Forbidden) as caught:
+            authorize(Rules(), who, Action.MANAGE, SPAM)
+        self.assertIn("Send your user name and password", str(caught.exception))
+        with self.assertRaises(Forbidden) as caught:
+            authorize(Rules(delete=ALICE), who, Action.METRICS)
+        self.assertIn("create one with a scope", str(caught.exception))
 
     def test_publisher(self) -> None:
         """No right helps a trusted publisher whose rule does not allow the action."""

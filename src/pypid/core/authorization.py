@@ -47,7 +47,7 @@ def access_advice(rules: Rules, who: Identity, action: Action, project: ProjectN
     if rules.volatile and action in (Action.OVERWRITE, Action.DELETE):
         action = Action.WRITE
     if key := _excluding(rules, who, action):
-        return f"{ASK} to add {user!r} to {_place(rules, key)}"
+        return f"{ASK} to add {user!r} to {_place(rules, user, key)}"
     if action is Action.WRITE and target is not None and not may(target, who, action, project):
         reason = "A stage takes a project only from users who may publish it in its base"
         if not may(target, who, Action.READ):  # then the name of the base is private
@@ -78,14 +78,18 @@ def _excluding(rules: Rules, who: Identity, action: Action) -> str:
     return key if key and not getattr(rules, key).include(who) else ""
 
 
-def _place(rules: Rules, key: str) -> str:
-    """Return where an administrator changes the key."""
-    spelled = _SPELLED.get(key, key)
-    if not rules.index or key not in ("read", "write", "delete"):
-        return f"[access] {spelled}"
+def _place(rules: Rules, user: str, key: str) -> str:
+    """Return where an administrator adds the user to the key. The command does not contain the
+    value: the client may not know it.
+    """
+    index = rules.index
+    if not index or key not in ("read", "write", "delete"):
+        return f"[access] {_SPELLED.get(key, key)}"
     if not rules.is_created:
-        return f"[index:{rules.index}] {spelled}"
-    return f"`{spelled}` of this index: pypid index set {rules.index} {spelled}=<users>"
+        return f"[index:{index}] {key}"
+    source = f"pypid index show {index}" if key in rules.own_keys else f"[access] {key}"
+    value = quote(f"VALUE {user}")
+    return f"the VALUE of `{key}` of this index ({source}): pypid index set {index} {key}={value}"
 
 
 def _knows_owner(rules: Rules, who: Identity, project: ProjectName | None) -> bool:

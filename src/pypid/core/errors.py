@@ -25,6 +25,9 @@ INTERNAL = 0
 details are logged.
 """
 
+MANAGE_RIGHTS = "manage the rights"
+"""What the text of `Forbidden` calls changes of the rights on a project."""
+
 MOST_NAMED = 20
 """Maximum number of names in a list in an error."""
 
@@ -805,6 +808,11 @@ class Forbidden(PypidError, status=403):
         places = {"project": self.project, "index": self.index}
         named = [f"the {kind} {name!r}" for kind, name in places.items() if name]
         where = f" in {' of '.join(named)}" if named else ""
+        if self.token and self.action == MANAGE_RIGHTS:
+            return (
+                "A token cannot manage rights of projects, unless it may administer the server. "
+                "Send your user name and password, or use the page of the project."
+            )
         if self.token:
             return (
                 f"This token of {self.user!r} may not {self.action}{where}: create one with a "

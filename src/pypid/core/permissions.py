@@ -10,6 +10,7 @@ from functools import cached_property
 from attrs import field, frozen
 
 from pypid.core.configuration.choices import Owners
+from pypid.core.errors import MANAGE_RIGHTS
 from pypid.core.packaging.globs import GlobTable, ProjectGlob, ProjectPattern, is_glob, matches
 from pypid.core.packaging.names import ProjectName
 
@@ -23,7 +24,7 @@ class Action(Enum):
     DELETE = "delete"
     FETCH = "fetch from the upstream index"
     COLLECT = "collect files for requirements"
-    MANAGE = "manage the rights"
+    MANAGE = MANAGE_RIGHTS
     ADMIN = "administer this index"
     METRICS = "read the metrics of this index"
 
