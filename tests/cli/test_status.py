@@ -100,7 +100,7 @@ class ReloadTests(CommandCase):
         self.reloads(ReloadOutcome(waiting=("[server]", "[storage]")))
         self.assertEqual(
             self.prints("reload"),
-            "The certificate, the users and the access rules were read again.\n"
+            "The certificates, users, access rules and indexes were read again.\n"
             "Changes that take effect at a restart: [server], [storage]\n",
         )
 

@@ -127,6 +127,6 @@ def _reload(options: argparse.Namespace) -> int | None:
 
 def _print_reload(answer: Mapping[str, Any]) -> None:
     if not answer["problems"]:
-        print("The certificate, the users and the access rules were read again.")
+        print("The certificates, users, access rules and indexes were read again.")
     if answer["waiting"]:
         print(f"Changes that take effect at a restart: {', '.join(answer['waiting'])}")
