@@ -125,6 +125,7 @@ class AdviceTests(CommandCase):
         self.follow(str(NameUsedUpstream("numpy", "alice")))
         self.assertIn("alice", self.prints("right list numpy"))
         self.assertNotIn("pypid", str(NameUsedUpstream("numpy")))
+        self.assertIn("grant numpy 'a b' rw", str(NameUsedUpstream("numpy", "a b")))
 
     def test_use_of_a_stage(self) -> None:
         """A user who reads a stage, and is added, may publish it."""

@@ -10,6 +10,7 @@ Slots and a ``__repr__`` for each of these classes would double their start-up c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 from typing import ClassVar
 
 from attrs import define, field, fields
@@ -270,10 +271,11 @@ class NameUsedUpstream(PypidError, status=409):
 
     def text(self) -> str:
         name, user = shortened(self.name), shortened(self.user)
-        grant = f", or grant the right: pypid right grant {name} {user} rw" if user else "."
+        grant = f", or allow it: pypid right grant {name} {quote(user)} rw" if user else "."
+        # uv shortens the text: the command has to come early
         return (
-            f"The project {name!r} is in use from the upstream index, and a local project of that "
-            f"name would hide it in all indexes. An administrator can publish it{grant}"
+            f"The project {name!r} is in use from the upstream index. An administrator can publish "
+            f"it{grant}"
         )
 
 
