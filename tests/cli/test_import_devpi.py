@@ -283,4 +283,4 @@ class ImportDevpiTests(CommandCase):
         self.assertIn("ada/prod -> ada-prod (created): 1 file, 1 imported", out)
         self.assertIn("1 user added", out)
         self.assertIn("different here: bob:", out)
-        self.assertRegex(out, "different here: ada/prod: .*group 'devs'.*: create them")
+        self.assertRegex(out, "different here: ada/prod: .*group create devs: to change its users")

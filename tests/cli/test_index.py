@@ -51,7 +51,7 @@ class IndexCommandTests(CommandCase):
             status, out, problem = self.run_command(line)
             self.assertIsNone(status)
             self.assertIn("team-a", out)
-            self.assertIn("has a group 'dta'", problem)
+            self.assertIn("no group 'dta'", problem)
 
     def test_set(self) -> None:
         """A value is set, and restored by leaving it out."""

@@ -328,7 +328,7 @@ class Importer:
                 self._leave(
                     index.origin,
                     warning.removesuffix("."),
-                    "create them, or change the rights of the index with `pypid index set`",
+                    f"to change its users and groups, use `pypid index set {index.name}`",
                 )
 
     def _leave(self, subject: str, what: str, advice: str) -> None:

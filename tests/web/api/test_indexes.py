@@ -303,8 +303,8 @@ class IndexesTests(IndexesCase):
             self.have_index("wrong", write="group:dta", delete="allice")["warnings"],
             [
                 "No user can log in as 'allice' now: is it spelled right?",
-                "Neither the configuration nor the database has a group 'dta'; did you mean "
-                "'data'? A directory may have it.",
+                "There is no group 'dta' in the configuration or the database; did you mean "
+                "'data'? Create it, unless a directory has it: pypid group create dta",
             ],
         )
         answer = self.pypid.api("PATCH", "/api/indexes/wrong", {"values": {"delete": "bbo"}})
@@ -324,7 +324,7 @@ class IndexesTests(IndexesCase):
             answer = self.pypid.ask("POST", f"/manage/indexes{path}", FORM, body=body, user="ada")
             self.assertEqual(answer.status, 200)
             self.assertIn(f"The index team {done}.", answer.text)
-            self.assertIn("has a group &#39;dta&#39;", answer.text)
+            self.assertIn("no group &#39;dta&#39;", answer.text)
 
     def test_audit_log(self) -> None:
         """Each change is recorded, with its values; a refused one is not."""

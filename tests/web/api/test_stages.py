@@ -388,7 +388,7 @@ class StagesTests(StagesCase):
         wish = {"read": "bob zoe", "write": "group:dta"}
         zoe, group = self.create("ada", owner="bob", **wish).json["warnings"]
         self.assertIn("No user can log in as 'zoe'", zoe)
-        self.assertIn("has a group 'dta'", group)
+        self.assertIn("no group 'dta'", group)
         expected = "You are not in the group 'dta': is it spelled right?"
         self.assertEqual(self.create("bob", **wish).json["warnings"], [expected])
         body = urlencode({"base": "default", **wish}).encode()

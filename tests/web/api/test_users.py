@@ -722,7 +722,7 @@ class RightTests(PeopleCase):
         warned = self.pypid.api(
             "PUT", "/api/projects/spam/rights/group/nothing", {"right": "r"}
         ).json["warnings"]
-        self.assertIn("has a group", warned[-1])
+        self.assertIn("no group", warned[-1])
 
 
 class LostTests(PeopleCase):

@@ -4,6 +4,7 @@ warnings are about names that do not exist.
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated
 from unicodedata import normalize
 
@@ -20,6 +21,10 @@ LONGEST = 100
 """Maximum length of a new name in characters; names in a directory may be longer."""
 NewName = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": LONGEST})]
 """A name in a request body, not yet checked by `new_name`, which also refuses other names."""
+OPERATOR = "operator/"
+"""Prefix of the names of administrators on the server, such as ``operator/root``. They have no
+account.
+"""
 TAKEN = frozenset({"anonymous", "operator"})
 """Names that the log uses for other actors."""
 
@@ -100,13 +105,14 @@ async def unknown_names(app: App, principals: Principals) -> list[str]:
     warnings = [
         f"No user can log in as {user!r} now: is it spelled right?"
         for user in sorted(principals.users)
-        if await app.known.find(user) is None
+        if not user.startswith(OPERATOR) and await app.known.find(user) is None
     ]
     if principals.groups:
         groups = {*app.known.configured().groups, *await app.accounts.memberships()}
         warnings += [
-            f"Neither the configuration nor the database has a group {group!r}"
-            f"{nearest(group, groups) or '.'} A directory may have it."
+            f"There is no group {group!r} in the configuration or the database"
+            f"{nearest(group, groups) or '.'} Create it, unless a directory has it: pypid group "
+            f"create {quote(group)}"
             for group in sorted(principals.groups - groups)
         ]
     return warnings
