@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+from attrs import evolve
+
+from pypid.core.permissions import Principals
 from tests.cli.commands import CommandCase
 from tests.distributions import wheel, wheel_filename
 from tests.web.full_app import basic
@@ -22,6 +25,17 @@ class IndexCommandTests(CommandCase):
         out = self.prints("index create team-b", "read=alice", "bases=none")
         self.assertIn("://__token__:TOKEN@", out)
         self.assertRegex(self.prints("index list"), r"\nteam-b +none +alice\n")
+
+    def test_login(self) -> None:
+        """The URL has a place for a token if anonymous clients may not read the index."""
+        self.prints("index create team-a")
+        self.prints("index create open", "read=everyone")
+        default = self.people.defaults
+        for read, expected in (("authenticated", True), ("everyone", False)):
+            self.people.defaults = evolve(default, read=Principals.parse(read))
+            self.people._apply()
+            self.assertEqual("__token__:TOKEN@" in self.prints("index show team-a"), expected)
+            self.assertNotIn("__token__", self.prints("index show open"))
 
     def test_hidden_alias(self) -> None:
         """It names the project whose alias the index takes."""

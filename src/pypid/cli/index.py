@@ -135,7 +135,7 @@ def _print_created(answer: Mapping[str, Any]) -> None:
 
 def _print_urls(answer: Mapping[str, Any]) -> None:
     url = printable(answer["index"])
-    shown = with_token(url) if "read" in answer.get("values", {}) else url
+    shown = with_token(url) if answer["login"] else url
     print(f"install: pip install --index-url {shown} PROJECT")
     print(f"publish: uv publish --publish-url {printable(answer['upload'])} dist/*")
 

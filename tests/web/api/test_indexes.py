@@ -211,7 +211,8 @@ class IndexesTests(IndexesCase):
         self.have_index("team", write="alice")
         [shown] = self.pypid.get("/api/indexes", user="alice").json["indexes"]
         self.assertEqual(
-            sorted(shown), ["bases", "expires", "index", "name", "stage", "upload", "volatile"]
+            sorted(shown),
+            ["bases", "expires", "index", "login", "name", "stage", "upload", "volatile"],
         )
 
     def test_while_rules_are_unknown(self) -> None:

@@ -62,7 +62,7 @@ class ChangedIndex(msgspec.Struct, forbid_unknown_fields=True):
 
 class IndexShape(TypedDict):
     """A named index. `bases` are those that the user may read. `index` is the URL for installers,
-    `upload` that for uploads.
+    `upload` that for uploads. `login`: whether only clients that log in may read.
 
     `warnings`: possible mistakes after a change, and for administrators what is wrong now, such as
     a base that does not exist.
@@ -78,6 +78,7 @@ class IndexShape(TypedDict):
     stage: bool
     volatile: bool
     expires: Moment | None
+    login: bool
     values: NotRequired[dict[str, str]]
     configured: NotRequired[bool]
     created: NotRequired[Moment | None]
@@ -302,6 +303,7 @@ def document_of(ctx: RequestContext, settings: IndexSettings) -> IndexShape:
         "stage": settings.stage,
         "volatile": settings.volatile,
         "expires": None if settings.expires is None else utc_text(settings.expires),
+        "login": not ctx.rules_in(settings.name).read.everyone,
     }
     if may(ctx.app.rules, ctx.identity, Action.ADMIN):
         document["values"] = values_of(settings)
