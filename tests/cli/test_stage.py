@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 from shlex import split
 
 from pypid.cli import stage
@@ -38,6 +39,26 @@ class StageCommandTests(CommandCase):
             "pypid stage publish stage-release-42",
         ):
             self.assertIn(line, out)
+
+    def test_configuration(self) -> None:
+        """Printed commands name the configuration that this command was given."""
+        file = Path(self.mktemp()) / "a b.ini"
+        file.parent.mkdir()
+        file.touch()
+        words = ("--config", str(file))
+        out = self.prints("stage create --user alice --name x", *words)
+        for text in (out, self.prints("stage show x", *words)):
+            option = f"--config '{file}'"
+            self.assertIn(f"--can read --can publish --quiet {option})", text)
+            self.assertIn(f"pypid stage publish stage-x {option}\n", text)
+        self.assertNotIn("--config", self.prints("stage show x"))
+
+    def test_without_user(self) -> None:
+        """The command says which users can have the token; the operator causes no warning."""
+        _, out, problem = self.run_command("stage create --name x")
+        self.assertIn("Create a token (USER: an administrator, or a user in --write):", out)
+        self.assertIn("--user USER ", out)
+        self.assertEqual(problem, "")
 
     def test_quotes_for_the_shell(self) -> None:
         """A user name of a directory may have a space or a quote."""

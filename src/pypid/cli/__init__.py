@@ -72,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if "config" in options:
             file = Path(find_config(options.config).file)
-            options = argparse.Namespace(**{**vars(options), "config": file})
+            named = options.config
+            options = argparse.Namespace(**{**vars(options), "config": file, "named_config": named})
         sys.exit(options.run(options))
     except PypidError as error:
         sys.exit(f"pypid: {error}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.command import add_command, add_group
+from pypid.cli.command import add_command, add_group, config_words
 from pypid.cli.output import (
     counted,
     format_time,
@@ -110,26 +110,32 @@ def _create(options: argparse.Namespace) -> None:
         "read": options.read,
         "write": options.write,
     }
-    print_answer(options, send_request(options, "POST", "/api/stages", document), _print_created)
+    answer = send_request(options, "POST", "/api/stages", document)
+    print_answer(options, answer, lambda answer: _print_created(answer, config_words(options)))
 
 
-def _print_created(answer: Mapping[str, Any]) -> None:
+def _print_created(answer: Mapping[str, Any], config: str) -> None:
     print(f"{answer['name']}: created, until {format_time(answer['expires'])} UTC")
-    _print_urls(answer)
+    _print_urls(answer, config)
     print_warnings(answer)
 
 
-def _print_urls(answer: Mapping[str, Any]) -> None:
+def _print_urls(answer: Mapping[str, Any], config: str = "") -> None:
+    """Print the URLs, and commands that use them. `config`: the option of commands that send
+    requests to this pypid.
+    """
     print(f"index:   {printable(answer['index'])}")
     print(f"upload:  {printable(answer['upload'])}")
     if answer["state"] != "open":
         return
     has_user = "/" not in answer["owner"]  # such as operator/root, which has no account
     user = shlex.quote(printable(answer["owner"])) if has_user else "USER"
-    token, upload = f"pypid token create stage --user {user}", printable(answer["upload"])
+    token = f"pypid token create stage --user {user} --can read --can publish --quiet{config}"
+    upload = printable(answer["upload"])
     url = with_token(printable(answer["index"]), "$UV_PUBLISH_TOKEN")
-    print("\nCreate a token:")
-    print(f"  export UV_PUBLISH_TOKEN=$({token} --can read --can publish --quiet)")
+    which = "" if has_user else " (USER: an administrator, or a user in --write)"
+    print(f"\nCreate a token{which}:")
+    print(f"  export UV_PUBLISH_TOKEN=$({token})")
     print("  export TWINE_USERNAME=__token__ TWINE_PASSWORD=$UV_PUBLISH_TOKEN")
     print("\nUpload files with one of these commands:")
     print(f"  twine upload --repository-url {upload} dist/*")
@@ -137,7 +143,7 @@ def _print_urls(answer: Mapping[str, Any]) -> None:
     print("\nTest them:")
     print(f"  pip install --index-url {url} PROJECT")
     print(f"  uv pip install --default-index {url} PROJECT")
-    print(f"\nThen publish all of them: pypid stage publish {printable(answer['name'])}")
+    print(f"\nThen publish all of them: pypid stage publish {printable(answer['name'])}{config}")
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -154,15 +160,16 @@ def _print_stages(answer: Mapping[str, Any]) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    print_answer(options, send_request(options, "GET", _path_of(options)), _print_stage)
+    answer = send_request(options, "GET", _path_of(options))
+    print_answer(options, answer, lambda answer: _print_stage(answer, config_words(options)))
 
 
-def _print_stage(answer: Mapping[str, Any]) -> None:
+def _print_stage(answer: Mapping[str, Any], config: str) -> None:
     print(f"state:   {answer['state']}")
     print(f"base:    {printable(answer['base'])}")
     print(f"owner:   {printable(answer['owner'])}")
     print(f"expires: {format_time(answer['expires'])} UTC")
-    _print_urls(answer)
+    _print_urls(answer, config)
     print()
     for line in _files(answer):
         print(line)
