@@ -50,8 +50,10 @@ class PromoteCommandTests(CommandCase):
         ):
             status, _, _ = self.run_command("promote --from staging", "eggs==1.0", release)
             self.assertIn(what, str(status))
+            is_project = release == "ham==1.0"
+            self.assertEqual("pypid project why ham --index staging" in str(status), is_project)
         status, _, _ = self.run_command("promote spam==1.0 --from default --to staging")
-        self.assertIn("no project 'spam' in the index 'default'", str(status))
+        self.assertTrue(str(status).endswith("no project 'spam' in the index 'default'."), status)
 
     def test_move(self) -> None:
         """The files are gone from the source."""
@@ -92,8 +94,8 @@ class PromoteCommandTests(CommandCase):
         self.prints("index create strict", "require=spam=github:acme/*")
         release = ("spam==1.0", "--from", "staging", "--to", "strict")
         text = f"{wheel_filename('spam')}: it has no verified attestation"
-        self.assertIn(text, self.refusal(*release, "--dry-run"))
-        self.assertIn(text, self.refusal(*release))
+        self.assertIn(f"would be refused. {text}", self.refusal(*release, "--dry-run"))
+        self.assertIn(f"Nothing was promoted. {text}", self.refusal(*release))
         self.assertEqual(self.pypid.get("/strict/simple/spam/", user="alice").status, 404)
 
     def test_mistakes(self) -> None:
@@ -105,6 +107,9 @@ class PromoteCommandTests(CommandCase):
             (("spam==9", "--from", "staging"), "spam 9"),
             (("spam==1.0", "--from", "other"), "other"),
             (("spam==1.0", "--from", "staging", "--to", "staging"), "same index"),
+            (("--list", "--from", "staging"), "--list takes only --to"),
+            (("--list", "spam==1.0"), "--list takes only --to"),
+            (("spam==1.0", "--from", "staging", "--approve", "x"), "Its gates: none. Name the"),
         ):
             self.assertIn(text, self.refusal(*words), words)
 

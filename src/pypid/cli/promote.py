@@ -64,6 +64,8 @@ def add(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> None:
     url = f"/api/indexes/{quote(options.target or 'default', safe='')}"
     if options.list:
+        if options.source is not None or options.releases:
+            options.parser.error("--list takes only --to")
         listed = "/api/promotions" if options.target is None else f"{url}/promotions"
         print_answer(options, send_request(options, "GET", listed), _print_promotions)
         return

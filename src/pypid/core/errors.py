@@ -152,9 +152,12 @@ class NoSuchProject(PypidError, status=404):
     """
     index: str = field(default="", repr=False)
     """The index, if it is not the one of the request."""
+    advice: str = field(default="", repr=False)
+    """What to do, if it is not obvious."""
 
     def text(self) -> str:
-        return f"There is no project {shortened(self.name)!r} {_place(self.index)}."
+        advice = f" {self.advice}" if self.advice else ""
+        return f"There is no project {shortened(self.name)!r} {_place(self.index)}.{advice}"
 
 
 @define(slots=False, repr=False)

@@ -56,12 +56,16 @@ class PromotionRefused(PypidError, status=409):
     """The promotion is refused as a whole; nothing was changed."""
 
     obstacles: Sequence[PromotionObstacle]
+    was_tried: bool = True
+    """Whether a promotion was requested, and not only a check."""
 
     def text(self) -> str:
-        lines = [str(obstacle) for obstacle in self.obstacles[:MOST_SHOWN]]
-        more = len(self.obstacles) - len(lines)
-        lines += [f"and {more} more"] * (more > 0)
-        return "Nothing was promoted. " + "; ".join(lines)
+        what = "Nothing was promoted" if self.was_tried else "The promotion would be refused"
+        lines, count = [str(each) for each in self.obstacles[:MOST_SHOWN]], len(self.obstacles)
+        if count == 1:
+            return f"{what}. {lines[0]}"
+        lines += [f"and {count - len(lines)} more"] * (count > len(lines))
+        return "\n".join([f"{what}, for {count} reasons:", *(f"- {line}" for line in lines)])
 
 
 # --- gates ----------------------------------------------------------------------------------------

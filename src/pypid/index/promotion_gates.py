@@ -125,9 +125,10 @@ class PromotionGates:
         approvers = [approver for gate in gates if (approver := approver_of(gate)) is not None]
         if not any(approver.accepts(user, token) for approver in approvers):
             raise BadRequest(
-                f"The index {target.name!r} asks for no approval by a token named "
+                f"No gate of the index {target.name!r} needs an approval by the token "
                 f"{shortened(token)!r} of {shortened(user)!r}. Its gates: "
-                f"{' '.join(gates) or 'none'}."
+                f"{' '.join(gates) or 'none'}. Name the target index (--to INDEX), and the token "
+                "as in `gates`."
             )
         for release in _releases(files):
             name, version = release[0].project, release[0].version

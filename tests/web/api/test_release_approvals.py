@@ -90,7 +90,7 @@ class ApprovalTests(PromotedCase):
         carol = self.made_by("carol")
         refused = self.approve(carol)
         self.assertEqual(refused.status, 400, refused.text)
-        self.assertIn("asks for no approval", refused.text)
+        self.assertIn("needs an approval by the token", refused.text)
         self.assertEqual(self.approve(self.make("read", name="tests")["secret"]).status, 200)
         self.assertEqual(self.promote().status, 200)
 

@@ -45,6 +45,11 @@ from pypid.web.http.event_stream import run_streamed
 from pypid.web.http.query import Parameter, names, number, parameters
 from pypid.web.http.small_responses import read_json, send_json
 
+INHERITED = (
+    "It must have been published to this index. Find the index that has it: pypid project why {} "
+    "--index {}"
+)
+"""The advice if the source has no such project: it may inherit one."""
 MOST_RELEASES = 1000
 MOST_LISTED = 100
 """Largest number of promotions in one answer."""
@@ -242,7 +247,10 @@ async def promoted(
     """Promote these files, or check whether they can be; `tell` receives the progress."""
     known, by = _promotions(ctx), user_of(ctx.identity)
     if wish.dry_run:
-        checked = await check_promotion(source, target, wanted, known.gate)
+        try:
+            checked = await check_promotion(source, target, wanted, known.gate)
+        except PromotionRefused as error:
+            raise evolve(error, was_tried=False) from None
         return _result("", source, target, [(each.project, each.filename) for each in checked.new])
     name = target.name
     own = partial(own_promoted, ctx, source.name, name)
@@ -414,8 +422,11 @@ async def _wanted(source: IndexPart, releases: Iterable[tuple[ProjectName, str]]
         try:
             project = await source.context.known(name)
             wanted[name] = await source.context.world.thinking(files_of_releases, project, some)
-        except (NoSuchProject, NoSuchFile) as error:
+        except NoSuchFile as error:
             raise evolve(error, index=source.name) from None
+        except NoSuchProject as error:
+            advice = "" if source.name == DEFAULT else INHERITED.format(name, source.name)
+            raise evolve(error, index=source.name, advice=advice) from None
     return wanted
 
 
