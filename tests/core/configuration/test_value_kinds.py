@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration import value_kinds
 from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.index_kinds import INDEX_NAME, INDEX_NAMES, UPSTREAM_NAMES
 from pypid.core.configuration.keys import FAMILIES, SECTIONS, keys
 from pypid.core.permissions import ADMINS, AUTHENTICATED, EVERYONE, NOBODY, Principals, account_name
 
@@ -314,3 +315,20 @@ class People(SynchronousTestCase):
         """Every list is read again as it was shown; an empty one is nobody."""
         principals = Principals.parse(" ".join(words))
         self.assertEqual(Principals.parse(principals.text()), principals)
+
+
+class NameTests(SynchronousTestCase):
+    """Names of indexes and upstreams."""
+
+    def test_what_the_name_is_of(self) -> None:
+        """The error of a bad name says what it would be the name of."""
+        for kind, thing in (
+            (INDEX_NAME, "index"),
+            (INDEX_NAMES, "index"),
+            (UPSTREAM_NAMES, "upstream"),
+        ):
+            with self.assertRaises(ValueError) as caught:
+                kind.parse("Team_A")
+            self.assertIn(f"'Team_A' is not the name of an {thing}", str(caught.exception))
+        self.assertEqual(UPSTREAM_NAMES.parse("cu128 public"), ("cu128", "public"))
+        self.assertEqual(UPSTREAM_NAMES.show(()), "none")

@@ -22,7 +22,16 @@ def is_plain_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def _names(text: str) -> tuple[str, ...]:
+def _name(text: str) -> str:
+    if not is_plain_name(text):
+        raise ValueError(f"{text[:80]!r} is not the name of an index")
+    return text
+
+
+INDEX_NAME = ValueKind(_name, str, "the name of an index (lower-case letters, digits and -)")
+
+
+def _names(text: str, thing: str) -> tuple[str, ...]:
     words = () if text == _NO_NAMES else tuple(text.split())
     for word in words:
         if word == _NO_NAMES:
@@ -30,14 +39,19 @@ def _names(text: str) -> tuple[str, ...]:
         if words.count(word) > 1:
             raise ValueError(f"{word[:80]!r} is given twice")
         if not is_plain_name(word):
-            raise ValueError(f"{word[:80]!r} is not the name of an index")
+            raise ValueError(f"{word[:80]!r} is not the name of an {thing}")
     return words
 
 
 INDEX_NAMES = ValueKind(
-    _names,
+    lambda text: _names(text, "index"),
     lambda names: " ".join(names) or _NO_NAMES,
     "names of indexes (lower-case letters, digits and -), separated by whitespace; or none",
+)
+UPSTREAM_NAMES = ValueKind(
+    lambda text: _names(text, "upstream"),
+    lambda names: " ".join(names) or _NO_NAMES,
+    "names of upstreams and public, separated by whitespace; or none",
 )
 
 
@@ -58,7 +72,7 @@ def _devpi_indexes(text: str) -> tuple[str, ...]:
 DEVPI_INDEXES = ValueKind(
     _devpi_indexes,
     " ".join,
-    "indexes of devpi-server, each as ``USER/INDEX``, separated by whitespace",
+    "indexes of devpi-server, each as USER/INDEX, separated by whitespace",
 )
 
 

@@ -37,7 +37,15 @@ from pypid.core.configuration.choices import (
     StorageBackend,
     Tls,
 )
-from pypid.core.configuration.index_kinds import BLOCKS, DEVPI_INDEXES, GATES, INDEX_NAMES, MOMENT
+from pypid.core.configuration.index_kinds import (
+    BLOCKS,
+    DEVPI_INDEXES,
+    GATES,
+    INDEX_NAME,
+    INDEX_NAMES,
+    MOMENT,
+    UPSTREAM_NAMES,
+)
 from pypid.core.configuration.value_kinds import (
     ValueKind,
     choice,
@@ -564,8 +572,9 @@ class NamedUpstreamSettings:
         _GLOBS,
         "",
         (
-            "Names and globs of its projects. pypid requests them from this upstream, and from no "
-            "other one. Required."
+            "Names and globs of its projects. Indexes that use this upstream request these names "
+            "here, and not from the public index. Other indexes request them from the public "
+            "index, unless ``exclusive = yes``. Required."
         ),
     )
     exclusive: bool = key(
@@ -881,7 +890,7 @@ class IndexKeys:
         ),
     )
     upstreams: tuple[str, ...] | None = key(
-        optional(INDEX_NAMES),
+        optional(UPSTREAM_NAMES),
         "",
         (
             "The upstreams of the index, in order: names of ``[upstream:<name>]`` sections, and "
@@ -916,7 +925,7 @@ class PublishSettings:
     """Export of the index as static files."""
 
     index: str | None = key(
-        _TEXT,
+        optional(INDEX_NAME),
         "",
         "The name of an ``[index:<name>]`` section: the index that is exported. Empty: the one at "
         "the root.",
