@@ -27,6 +27,8 @@ LIST = """\
   pypid project list 'acme-*'
   pypid project list --index team-a
   pypid project list --json | jq -r '.projects[]'
+
+A named index lists inherited projects, too.
 """
 SHOW = """\
   pypid project show acme-billing
