@@ -368,8 +368,9 @@ def check_indexes(
                 yield IndexProblem(name, "devpi", f"{origin} leads to the index {first!r} already")
         for upstream in settings.upstreams or ():
             if upstream != PUBLIC and upstream not in upstreams:
-                known = {PUBLIC, *upstreams}
-                yield IndexProblem(name, "upstreams", _unknown("upstream", upstream, known))
+                yield IndexProblem(
+                    name, "upstreams", _unknown("upstream", upstream, {PUBLIC, *upstreams})
+                )
         circle = circle_of(name, by_name)
         if circle:
             yield IndexProblem(name, "bases", f"the bases form a circle: {' -> '.join(circle)}")
