@@ -150,7 +150,16 @@ class RunningTests(CommandCase):
             control.bind(str(self.state / "control.sock"))
             control.listen()
             asked = subprocess.Popen(
-                [*with_us(), BIN / "pypid", "rebuild", "-c", self.ini],
+                # a shell without job control lets its background processes ignore the signal
+                [
+                    *with_us(),
+                    "env",
+                    "--default-signal=INT",
+                    BIN / "pypid",
+                    "rebuild",
+                    "-c",
+                    self.ini,
+                ],
                 env=clean_environ(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

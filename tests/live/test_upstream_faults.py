@@ -222,9 +222,9 @@ class PageFaultTests(ProxyCase):
 
     async def test_trickling_page_is_not_waited_for_where_one_is_known(self) -> None:
         """A page that comes byte by byte, never silent: the known one is served after `timeout`,
-        and the new one once it has come.
+        and the new one once it has come. The limit is long enough for a machine that stalls.
         """
-        self.proxy = self.start(timeout=timedelta(seconds=0.5))
+        self.proxy = self.start(timeout=timedelta(seconds=1.5))
         one, two = "spam-1.0.tar.gz", "spam-2.0.tar.gz"
         self.script(says(listing("spam", (one, KEPT)), Content_Type=J))
         self.assertEqual((await self.proxy.page("spam")).files, [one])
@@ -232,7 +232,7 @@ class PageFaultTests(ProxyCase):
 
         async def trickles(talk: Talk) -> None:
             talk.send(head(f"Content-Length: {len(body)}", f"Content-Type: {J}"))
-            step = len(body) // 19
+            step = len(body) // 39
             for position in range(0, len(body), step):
                 talk.send(body[position : position + step])
                 await talk.wait(0.1)
@@ -241,8 +241,8 @@ class PageFaultTests(ProxyCase):
         self.proxy.pass_time()
         first, second = await self.proxy.page("spam"), await self.proxy.page("spam")
         self.assertEqual((first.files, second.files), ([one], [one]))
-        self.assertLess(first.seconds, 1.5)
-        self.assertLess(second.seconds, 1.0)
+        self.assertLess(first.seconds, 3.0)
+        self.assertLess(second.seconds, 1.5)
         for _ in range(100):
             if len((await self.proxy.page("spam")).files) == 2:
                 break

@@ -815,8 +815,8 @@ class Forbidden(PypidError, status=403):
         where = f" in {' of '.join(named)}" if named else ""
         if self.token and self.action == MANAGE_RIGHTS:
             return (
-                "A token cannot manage rights of projects, unless it may administer the server. "
-                "Send your user name and password, or use the page of the project."
+                f"A token cannot {self.action}{where}, unless it may administer the server. Send "
+                "your user name and password, or use the page of the project."
             )
         if self.token:
             return (
