@@ -254,6 +254,21 @@ class NodesTests(NodesCase):
         self.have(node.delete("team", force=True))
         self.assertTrue(self.keys(".pypid/index-names/spam/team"))
 
+    def test_creation_on_two_nodes_removes_no_owners(self) -> None:
+        """The slower one is refused before it removes what a former index has left."""
+        removed: list[str] = []
+
+        async def cleaner(name: str) -> None:
+            removed.append(name)
+
+        def interfere() -> None:
+            self.create("new", self.there)
+
+        node = self.node_over(Interrupted(self.store, interfere, "list .pypid/index/new/"))
+        node.on_removed(cleaner)
+        self.refused(node.create(settings_of_values("new", {})), NameTaken)
+        self.assertEqual(removed, [])
+
     def node_over(self, store: Blobs) -> NamedIndexes:
         """Return the indexes of a node over this store."""
         before, self.store = self.store, store

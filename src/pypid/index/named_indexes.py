@@ -164,6 +164,8 @@ class NamedIndexes:
                     f"delete {name} --force",
                 )
             await part.compare_part()  # another process may have listed projects of a former index
+            if not await self._is_free(name):  # another process was faster, and may have owners
+                raise NameTaken(name, "there is an index of this name")
             await self._clean(name)
             await self._put(settings, replace=False)
 
@@ -229,10 +231,10 @@ class NamedIndexes:
         if name not in self.settings:  # another process may have created an index of this name
             await self._clean(name)
             # last: `create` refuses a name that has private names
-            await self.names.release_all(name, lambda: self._is_deleted(name))
+            await self.names.release_all(name, lambda: self._is_free(name))
         return removed
 
-    async def _is_deleted(self, name: str) -> bool:
+    async def _is_free(self, name: str) -> bool:
         """Return whether the storage has no index of this name now."""
         return not await is_stored(self.names.blobs, decision_key(FOLDER, name))
 
