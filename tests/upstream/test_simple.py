@@ -194,6 +194,7 @@ class FailureTests(UpstreamCase):
     async def test_trickle(self) -> None:
         """A page that comes a byte at a time for ever is given up as a whole."""
         self.patch(simple, "PAGE_TIME", 0.5)
+        self.patience = 2.0  # a machine that stalls is not a silent upstream
 
         async def script(talk: Talk) -> None:
             talk.send(b"HTTP/1.1 200 OK\r\n\r\n{")
