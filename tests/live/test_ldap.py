@@ -105,7 +105,20 @@ class Asking(Case):
             "bind_dn": MANAGER,
             "bind_password": MANAGER_PASSWORD,
         }
-        return open(LdapSourceSettings(**{**told, **more}), self.world, reactor)
+        people = open(LdapSourceSettings(**{**told, **more}), self.world, reactor)
+        self.addCleanup(self.until_idle, people)
+        return people
+
+    async def until_idle(self, people: Any) -> None:
+        """No connection is open for it, and no thread at work."""
+        from pypid.access.ldap.source import (
+            AT_ONCE,
+        )  # needs python-ldap, without which these tests skip
+
+        deadline = reactor.seconds() + 3
+        while people._turns.tokens < AT_ONCE:
+            self.assertLess(reactor.seconds(), deadline)
+            await deferLater(reactor, 0.01)
 
     async def away(self, people: People, user: str = "alice") -> list[str]:
         """It cannot be asked, neither with a password nor without; what the log is told."""
@@ -574,17 +587,6 @@ class TroubleTests(Asking, TestCase):
                 await asked
         self.assertLess(reactor.seconds() - began, 2.5, url)
         await self.until_idle(people)
-
-    async def until_idle(self, people: Any) -> None:
-        """No connection is open for it, and no thread at work."""
-        from pypid.access.ldap.source import (
-            AT_ONCE,
-        )  # needs python-ldap, without which these tests skip
-
-        deadline = reactor.seconds() + 3
-        while people._turns.tokens < AT_ONCE:
-            self.assertLess(reactor.seconds(), deadline)
-            await deferLater(reactor, 0.01)
 
     async def test_many_wait(self) -> None:
         """Four ask at once, sixty-four wait, everybody else is told to come again; then all is free

@@ -29,7 +29,7 @@ from tests.upstream.proxy import Got, Memory, Proxy, ProxyCase
 MIB = 1 << 20
 HELD_BACK = 64 << 10
 SOON = 3.0
-"""Seconds; the fakes may be silent for 0.4 of them."""
+"""Seconds; the fakes may be silent for 0.8 of them."""
 KEPT = noise(1000)
 
 
@@ -222,9 +222,9 @@ class PageFaultTests(ProxyCase):
 
     async def test_trickling_page_is_not_waited_for_where_one_is_known(self) -> None:
         """A page that comes byte by byte, never silent: the known one is served after `timeout`,
-        and the new one once it has come. The limit is long enough for a machine that stalls.
+        and the new one once it has come. The limits are long enough for a machine that stalls.
         """
-        self.proxy = self.start(timeout=timedelta(seconds=1.5))
+        self.proxy = self.start(timeout=timedelta(seconds=1.5), patience=3.0)
         one, two = "spam-1.0.tar.gz", "spam-2.0.tar.gz"
         self.script(says(listing("spam", (one, KEPT)), Content_Type=J))
         self.assertEqual((await self.proxy.page("spam")).files, [one])
@@ -406,7 +406,10 @@ class LoopTests(ProxyCase):
         ports = [free_port() for _ in range(length)]
         return [
             self.start(
-                f"http://localhost:{following}/simple/", listen=port, identity=f"pypid-{port}"
+                f"http://localhost:{following}/simple/",
+                listen=port,
+                identity=f"pypid-{port}",
+                patience=5.0,
             )
             for port, following in zip(ports, [*ports[1:], ports[0]], strict=True)
         ]

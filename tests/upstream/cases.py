@@ -36,7 +36,7 @@ class UpstreamCase(TestCase):
     """Each test has a fake; all that a test leaves open fails it."""
 
     timeout = 20
-    patience = 0.4
+    patience = 0.8
     """How long a fake may be silent."""
     file_hosts: tuple[str, ...] = ("localhost",)
 

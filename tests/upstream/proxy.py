@@ -165,7 +165,7 @@ class Proxy:
     reactor: Any
     spool: Path
     urls: tuple[str, ...] = field(repr=False)
-    patience: float = 0.4
+    patience: float = 0.8
     policy: Policy = Policy(mode=Mode.CACHE)
     identity: str = "pypid-1"
     timeout: timedelta = timedelta(seconds=10)
