@@ -21,6 +21,8 @@ from _fabricate import FILES, fabricate
 from _wheels import build, upload
 
 INDEXES = 100
+STILL = 10
+"""Seconds. A server begins some of its work seconds after its start, or after a change."""
 OFFLINE = "[upstream]\nmode = offline\n"
 
 
@@ -42,6 +44,16 @@ def filled(folder: Path, projects: int, stack: ExitStack, *, indexes: bool) -> r
         publish(server, folder, number, index)
         server.get(index + page)
     return server
+
+
+def settled(server: rig.Server) -> int:
+    """Return the bytes of memory in use, once they have not grown for a while."""
+    most, since = 0, time.monotonic()
+    while time.monotonic() - since < STILL:
+        if server.rss() > most:
+            most, since = server.rss(), time.monotonic()
+        time.sleep(0.5)
+    return most
 
 
 def page_of(server: rig.Server) -> str:
@@ -80,7 +92,7 @@ def main() -> None:
     with rig.scratch() as folder, ExitStack() as stack:
         many = filled(folder / "many", options.projects, stack, indexes=True)
         one = filled(folder / "one", options.projects, stack, indexes=False)
-        memory = [server.rss() for server in (many, one)]
+        memory = [settled(server) for server in (many, one)]
         page = page_of(one)
         default = seconds((many, one), (page, page), options.requests)
         inherited = seconds((many, one), (f"/team1{page}", page), options.requests)
