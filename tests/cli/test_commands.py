@@ -24,7 +24,6 @@ COMMANDS = [
     "reload",
     "check-config",
     "convert-config",
-    "doctor",
     "project",
     "user",
     "group",

@@ -424,19 +424,11 @@ class ModeTests(NamedUpstreamCase):
         whole = [ask for ask in self.gpu.asked if quote(TORCH.filename) in ask.path]
         self.assertEqual(len([ask for ask in whole if "range" not in ask.headers]), 1)
 
-    async def test_doctor_and_why(self) -> None:
-        """`pypid doctor` asks each upstream with its own user, and names the section to correct;
-        `pypid project why` names the upstream of a name.
-        """
-        self.gpu.scripts["/whl/cu128/"] = status(401)
-        self.fake.scripts["/simple/"] = says(b'{"projects":[]}')
+    async def test_why(self) -> None:
+        """`pypid project why` names the upstream of a name."""
         settings = self.settings()
         both = settings.upstream.replace("upstreams = public", "")
         index = await self.started(self.entered(scratch()), evolve(settings, upstream=both))
-        doctor = [BIN / "pypid", "doctor", "--config", index.config]
-        said = await self.run_(fails, doctor, self.folder)
-        self.assertIn(f"Correct the user and password of [upstream:{CUDA}]", said)
-        self.assertIn("/simple/ answers", said)
         why = await self.run_(self.pypid, index, "project", "why", "torch")
         self.assertIn(f"requested from [upstream:{CUDA}] only", why)
 

@@ -23,7 +23,6 @@ _MODULES = {
     "server": ("serve", "init"),
     "status": ("status", "reload"),
     "configuration": ("check-config", "convert-config"),
-    "doctor": ("doctor",),
     "project": ("project",),
     "user": ("user",),
     "group": ("group",),

@@ -38,8 +38,7 @@ def add(commands: Any) -> None:
         description=(
             "Check the file, the environment variables, and what they name on this machine: "
             "endpoints, TLS files, folders, extras, users and groups. Report all problems at "
-            "once, then print each value with its origin. It starts nothing. "
-            "`pypid doctor` also checks the network."
+            "once, then print each value with its origin. It starts nothing."
         ),
         examples=CHECK,
     )

@@ -105,20 +105,18 @@ def sources_of(
     paths: StatePaths,
     world: World,
     reactor: Any,
-    sql_people: People | None,
+    sql_people: People,
     opened: list[HttpConnections],
 ) -> Iterable[Source]:
     """Yield the sources of ``[access] backend``, except the configuration itself: it is always
-    asked first, so that its users are never locked out. Without `sql_people` the accounts database
-    is left out. `opened` gets the connections to services.
+    asked first, so that its users are never locked out. `opened` gets the connections to services.
     """
     for backend in config.access.backend:
         match backend:
             case AccessStore.CONFIG:
                 pass
             case AccessStore.SQL:
-                if sql_people is not None:
-                    yield Source(sql_people, name="sql")
+                yield Source(sql_people, name="sql")
             case AccessStore.LDAP:
                 people = CountedPeople(directory_of(config, paths, world, reactor), "ldap", world)
                 yield Source(people, local=False, believed=BELIEVED, name="ldap")

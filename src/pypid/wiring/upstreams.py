@@ -80,7 +80,10 @@ def open_upstream(
         from pypid.upstream import indexes
 
         settings = indexes.UpstreamSourceSettings(
-            urls_of(wanted), wanted.timeout.total_seconds(), wanted.file_hosts, section
+            wanted.url or (PUBLIC_INDEX,),
+            wanted.timeout.total_seconds(),
+            wanted.file_hosts,
+            section,
         )
         connections = indexes.connected(reactor, Trust(authorities), settings)
         upstream = indexes.open(settings, world, identity, connections)
@@ -216,7 +219,7 @@ def cooldown_fixes_of(
 
 def indexes_of(config: Config) -> tuple[str, ...]:
     """Return the URLs of the configured indexes for display, without user names and passwords."""
-    return tuple(without_userinfo(url) for url in urls_of(config.upstream))
+    return tuple(without_userinfo(url) for url in config.upstream.url or (PUBLIC_INDEX,))
 
 
 def urls_shown(config: Config) -> Mapping[str, tuple[str, ...]]:
@@ -238,11 +241,6 @@ def sections_of(config: Config) -> Mapping[str, UpstreamSettings]:
         for name, each in config.upstreams.items()
     }
     return {"upstream": config.upstream, **named}
-
-
-def urls_of(upstream: UpstreamSettings) -> tuple[str, ...]:
-    """Return the URLs of the upstream, perhaps with user names and passwords."""
-    return upstream.url or (PUBLIC_INDEX,)
 
 
 def authorities_path(upstream: UpstreamSettings, paths: StatePaths) -> Path | None:

@@ -1,5 +1,5 @@
-"""What a block cannot revoke in a storage: copies that other servers give. `pypid doctor` and the
-answer of a new block say so.
+"""What a block cannot revoke in a storage: copies that other servers give. The
+answer of a new block says so.
 """
 
 from __future__ import annotations
