@@ -4,7 +4,7 @@ PYTHON := $(or $(PYTHON),$(shell for python in python3 python3.13 python3.12 pyt
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done))
 CONFIG ?= etc/pypid.ini
 JOBS ?= 2
-# The optional parts that `make run` installs: extras of setup.py with commas between them, as in EXTRAS=s3,redis
+# The optional parts that `make run` installs: extras of setup.py with commas between them, as in EXTRAS=s3,postgresql
 EXTRAS ?= all
 BIN := .venv/bin
 CONTAINER ?= $(shell command -v podman || echo docker)

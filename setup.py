@@ -23,10 +23,6 @@ EXTRAS = {
         "libpass[bcrypt]>=1.9"
     ],  # verify password hashes of other programs (bcrypt, sha512_crypt, pbkdf2)
     "postgresql": ["psycopg[binary]>=3.2"],  # accounts that several nodes share
-    "redis": [
-        "hiredis>=3.0",
-        "txredisapi>=1.6",
-    ],  # the catalog that several nodes share, in a Redis
     "s3": [
         "botocore>=1.36"
     ],  # packages in a bucket: signatures, credentials and endpoints (nothing is sent by it)

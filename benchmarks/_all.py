@@ -82,7 +82,7 @@ LEFT_OUT = {
     "named_indexes.py": "it makes 10,000 projects twice, and takes two minutes.",
     "promotions.py": "the others have left no time; docs/operate/performance.rst has its figures.",
     "proxy.py": "its upstream is on the network; that of cold_install.py is on this machine.",
-    "scale.py": "it needs PostgreSQL and Redis, and all cores for itself.",
+    "scale.py": "it needs PostgreSQL, and all cores for itself.",
     "search.py": "a hundred thousand projects with their metadata take minutes to make.",
     "site.py": "it makes 100,000 projects, and takes two minutes.",
     "snapshot.py": "it has no goals; health.py measures the dump of a running pypid.",

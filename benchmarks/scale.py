@@ -2,12 +2,12 @@
 starts from a shared catalog.
 
 ``python benchmarks/scale.py [--seconds 3] [--runs 3] [--uploads 100] [--projects 10000] [--engines
-sqlite postgresql redis]``
+sqlite postgresql]``
 
-Each project has 10 files. PostgreSQL and Redis are Debian's (postgresql, redis-server), started
-here on free ports. A machine with two cores cannot show two workers beside the client that asks
-them: by how much they are more, wrk (which takes next to nothing) shows with pages that cost pypid
-much; what a page costs in time of the processors is told beside.
+Each project has 10 files. PostgreSQL is Debian's, started here on a free port. A machine with two
+cores cannot show two workers beside the client that asks them: by how much they are more, wrk (which
+takes next to nothing) shows with pages that cost pypid much; what a page costs in time of the
+processors is told beside.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from _wheels import build, upload
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.live.postgresql import postgresql
-from tests.live.redis import redis
 
 TICK = os.sysconf("SC_CLK_TCK")
 CONNECTIONS = 32
-ENGINES = ("sqlite", "postgresql", "redis")
+ENGINES = ("sqlite", "postgresql")
 
 
 # --- workers --------------------------------------------------------------------------------------
@@ -130,12 +129,9 @@ def engine(name: str, folder: Path) -> Iterator[str]:
     """The lines of ``[catalog]`` for an engine that is empty."""
     if name == "sqlite":
         yield f"[catalog]\nbackend = sql\nurl = sqlite:///{folder}/shared.db\n"
-    elif name == "postgresql":
+    else:
         with postgresql() as server:
             yield f"[catalog]\nbackend = sql\nurl = {server.database()}\n"
-    else:
-        with redis() as server:
-            yield f"[catalog]\nbackend = redis\nurl = {server.url()}\n"
 
 
 def visible(

@@ -41,7 +41,6 @@ NOT_FOR_A_PAGE = (
         "psycopg",
         "pypi_attestations",
         "sigstore",
-        "txredisapi",
     ),  # extras
     *("passlib.handlers", "hypothesis", "twisted.trial"),
     *(

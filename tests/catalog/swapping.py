@@ -57,10 +57,6 @@ class Hasty(Clock):
 
 def engine_at(url: str, folder: Path = Path("/")) -> Engine:
     """One that works in this thread, or lets the reactor run while `now` waits."""
-    if url.startswith("redis"):
-        from tests.live.redis import engine_at as over_sockets
-
-        return over_sockets(url)
     aloof = World(clock=Hasty(), now=lambda: datetime.now(UTC), blocking=at_once, random=os.urandom)  # noqa: TID251
     return SqlEngine(SqlSettings(place_of(url, folder), at_once), aloof)
 
@@ -145,10 +141,6 @@ def main(url: str, name: str, count: int) -> None:
         "conflicts": writer.conflicts,
     }
     print(json.dumps(told))
-    if url.startswith("redis"):
-        from tests.live.redis import let_go
-
-        let_go()
 
 
 @define

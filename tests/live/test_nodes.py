@@ -10,11 +10,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.distributions import wheel, wheel_filename
-from tests.live import postgresql, redis
+from tests.live import postgresql
 from tests.live.asking import basic, bearer
 from tests.live.nodes import Node, Storm, nodes, restarted, until
 from tests.live.postgresql import Postgresql
-from tests.live.redis import Redis
 from tests.live.stores import Store, own, store
 
 ADMIN = basic("admin")
@@ -166,29 +165,3 @@ class PostgresqlTests(NodesCase):
                 until(three[0], lambda: s3.ask("GET", "/").status == 200)
                 storm.go_on(5)
                 self.over(storm)
-
-
-class RedisTests(NodesCase):
-    def test_storm(self) -> None:
-        """A Redis that loses all in the middle of many publishes, and nodes that die: all that was
-        acknowledged is there.
-        """
-        server: Redis = self.stack.enter_context(redis.redis())
-        s3: Store = self.stack.enter_context(store("radosgw"))
-        accounts = postgresql.shared().database()
-        two = self.stack.enter_context(
-            nodes(2, s3, f"backend = redis\nurl = {server.url()}", accounts)
-        )
-        with self.storm(two) as storm:
-            server.kill()
-            time.sleep(1.5)
-            server.start()
-            storm.go_on(5)
-            two[0].kill()
-            storm.go_on(3)
-            two[0].start()
-            storm.go_on(3)
-            with server.frozen():
-                time.sleep(2)
-            storm.go_on(5)
-            self.over(storm)

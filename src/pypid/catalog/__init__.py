@@ -1,1 +1,1 @@
-"""Implementations of `ports.Catalog`: in memory, in a SQL database, and in Redis."""
+"""Implementations of `ports.Catalog`: in memory, and in a SQL database."""

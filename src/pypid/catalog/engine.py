@@ -1,5 +1,5 @@
-"""The interface of engines that share a catalog between nodes: versioned rows in a database or
-Redis, and notifications of changes.
+"""The interface of engines that share a catalog between nodes: versioned rows in a database, and
+notifications of changes.
 
 Of projects an engine has only the names: a row is a line of bytes. Its operations are
 small, so that each is one short transaction: change a row if it is unchanged since it was read,

@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
         metavar="N",
         type=_worker_count,
         help="number of processes (default: [server] workers; more than one needs a shared "
-        "catalog, [catalog] backend = sql or redis)",
+        "catalog, [catalog] backend = sql)",
     )
     init = add_command(
         commands, "init", _init, "write a configuration file with comments", examples=INIT

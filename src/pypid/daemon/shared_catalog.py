@@ -246,13 +246,9 @@ def follow(
 
 def engine_of(config: Config, paths: StatePaths, world: World, reactor: Any) -> Engine:
     """Return the engine of the shared catalog, which does not connect yet. Raises `CannotStart`."""
-    url = config.catalog.url or ""
-    if config.catalog.backend is CatalogStore.REDIS:
-        from pypid.catalog import redis
-
-        return redis.open(url, world, reactor)
     from pypid.catalog import sql
 
+    url = config.catalog.url or ""
     folder = paths.ini.parent if url else paths.state
     return sql.open(url, folder, world, reactor)
 

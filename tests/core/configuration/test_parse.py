@@ -622,6 +622,12 @@ class Problems(SynchronousTestCase):
             "[remote]\ncache = 2d\n", "x.ini:2: [remote] cache: invalid value '2d'|up to 1d"
         )
 
+    def test_removed_values(self) -> None:
+        """A value that left is refused with what replaces it."""
+        self.assert_says(
+            "[catalog]\nbackend = redis\n", "x.ini:2: [catalog] backend: |: Use PostgreSQL: backend"
+        )
+
     def test_members(self) -> None:
         """Only users are members: groups in groups, which might go round in circles, are refused
         with advice, and commas.

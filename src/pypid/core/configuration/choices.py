@@ -47,7 +47,6 @@ class CatalogStore(Enum):
 
     MEMORY = "memory"
     SQL = "sql"
-    REDIS = "redis"
 
 
 class Mode(Enum):

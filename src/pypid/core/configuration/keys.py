@@ -220,7 +220,7 @@ class ServerSettings:
         "1",
         (
             "The number of worker processes. More than one needs a shared catalog (``[catalog] "
-            "backend`` is ``sql`` or ``redis``)."
+            "backend`` is ``sql``)."
         ),
     )
     fast_path: bool = key(
@@ -369,20 +369,16 @@ class CatalogSettings:
     """The catalog: the derived database of projects."""
 
     backend: CatalogStore = key(
-        choice(CatalogStore),
+        choice(CatalogStore, redis="Use PostgreSQL: backend = sql, url = postgresql://..."),
         "memory",
-        (
-            "``memory``: for one process; ``sql`` and ``redis``: shared by several processes or "
-            "machines."
-        ),
+        "``memory``: for one process; ``sql``: shared by several processes or machines.",
     )
     url: str | None = key(
         _TEXT,
         "",
         (
             "``sql``: ``postgresql://user:password@host/database`` or ``sqlite:///FILE``; empty: "
-            "SQLite, ``catalog.db`` in the state folder. ``redis``: "
-            "``redis://user:password@host:6379/0``, ``rediss://`` or ``unix://``."
+            "SQLite, ``catalog.db`` in the state folder."
         ),
         secret=True,
     )
@@ -397,10 +393,7 @@ class CatalogSettings:
     stale_for: timedelta = key(
         duration(),
         "10m",
-        (
-            "``sql`` and ``redis``: how long pypid serves known pages while the shared catalog is "
-            "unavailable."
-        ),
+        "``sql``: how long pypid serves known pages while the shared catalog is unavailable.",
     )
 
 

@@ -162,13 +162,15 @@ def count(least: int) -> ValueKind[int]:
 # --- words and text -------------------------------------------------------------------------------
 
 
-def choice(of: type[E]) -> ValueKind[E]:
-    """Return the kind whose values are those of an `Enum`."""
+def choice(of: type[E], **removed: str) -> ValueKind[E]:
+    """Return the kind whose values are those of an `Enum`. `removed`: former values, with what
+    replaces each.
+    """
     words = tuple(str(member.value) for member in of)
 
     def parse(text: str) -> E:
         if text not in words:
-            raise ValueError()
+            raise ValueError(removed.get(text, ""))
         return of(text)
 
     return ValueKind(parse, lambda member: str(member.value), ", ".join(words), words)
