@@ -1,4 +1,4 @@
-"""The commands in the errors of promotions and stages, run as printed."""
+"""The commands in the errors of promotions and indexes, run as printed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from attrs import evolve
 
 from pypid.core.configuration.choices import Owners
 from pypid.core.errors import NameUsedUpstream
-from pypid.core.indexes import Publication
 from pypid.core.permissions import Principals
 from pypid.flow import BytesBody
-from pypid.index.named_indexes import NamedIndexes
 from tests.cli.commands import CommandCase
 from tests.distributions import wheel, wheel_filename
 from tests.web.app_with_accounts import have
 from tests.web.full_app import Answer, content, form, text
 
-COMMAND = re.compile(r"pypid ((?:advisory|index|promote|right|stage|storage) [^`;]*)")
+COMMAND = re.compile(r"pypid ((?:advisory|index|promote|right|storage) [^`;]*)")
 RELEASE = ("spam==1.0", "--from", "staging")
 
 
@@ -46,12 +44,6 @@ class AdviceTests(CommandCase):
         self.assertEqual(status, expected, (words, out, problem))
         return out
 
-    def staged(self, *words: str) -> str:
-        """Create a stage with a file; its name."""
-        self.prints("stage create --user alice --name x", *words)
-        self.stage("eggs", "1.0", "stage-x")
-        return "stage-x"
-
     def test_approval(self) -> None:
         """The promotion is possible then, whatever the version and the token are called."""
         self.pypid.gates = ("approved-by:ci/it's",)
@@ -62,14 +54,11 @@ class AdviceTests(CommandCase):
             self.prints("", *words)
 
     def test_approval_into_a_named_index(self) -> None:
-        """The command names both indexes, also that of a stage."""
+        """The command names both indexes."""
         self.prints("index create live", "gates=approved-by:tests")
         words = ("promote", *RELEASE, "--to", "live")
         self.follow(self.refusal(*words))
         self.prints("", *words)
-        publication = ("stage", "publish", self.staged("--base", "live"))
-        self.follow(self.refusal(*publication))
-        self.prints("", *publication)
 
     def test_advisories(self) -> None:
         """The command shows whether there are any."""
@@ -83,40 +72,21 @@ class AdviceTests(CommandCase):
         self.pypid.clock.advance(timedelta(days=1).total_seconds())
         self.assertIn(where, self.follow(self.refusal("promote", *RELEASE), 1))
 
-    def test_closed_stages(self) -> None:
-        """An interrupted publication is repeated; for a published stage there is a new one."""
-        name = self.staged()
-        indexes = self.pypid.app.indexes
-        now = self.pypid.app.world.now()
-        assert isinstance(indexes, NamedIndexes)
-        have(indexes.change(name, lambda each: evolve(each, publication=Publication(now))))
-        words = ("promote", *RELEASE, "--to", name)
-        self.assertIn("published in default", self.follow(self.refusal(*words)))
-        self.assertIn("created, until", self.follow(self.refusal(*words)))
-
     def test_expired_indexes(self) -> None:
-        """A stage is extended and published then; one that is as old as a stage may be is not."""
-        publication = ("stage", "publish", self.staged())
+        """The command extends the index."""
         self.prints("index create team", "expires=2026-01-02")
         self.pypid.clock.advance(timedelta(days=8).total_seconds())
         self.follow(self.refusal("promote", *RELEASE, "--to", "team"))
         self.prints("", "promote", *RELEASE, "--to", "team")
-        text = self.refusal(*publication)
-        self.assertIn("expires=2026-01-16T00:00:01Z", text)
-        self.follow(text)
-        self.pypid.clock.advance(timedelta(days=23).total_seconds())
-        self.assertIn("created, until", self.follow(self.refusal(*publication)))
 
     def test_names(self) -> None:
         """The lists have those that exist."""
         self.assertIn("staging", self.follow(self.refusal("promote", *RELEASE, "--to", "x")))
-        self.staged()
-        self.assertIn("stage-x", self.follow(self.refusal("stage", "show", "stage-y")))
 
     def test_former_files(self) -> None:
-        """They are removed, and the stage can be created."""
-        have(self.pypid.blobs.write(".pypid/index/stage-y/a/a-1.tar.gz", BytesBody(b"a")))
-        words = ("stage", "create", "--name", "y")
+        """They are removed, and the index can be created."""
+        have(self.pypid.blobs.write(".pypid/index/team/a/a-1.tar.gz", BytesBody(b"a")))
+        words = ("index", "create", "team")
         self.follow(self.refusal(*words))
         self.prints("", *words)
 
@@ -126,18 +96,6 @@ class AdviceTests(CommandCase):
         self.assertIn("alice", self.prints("right list numpy"))
         self.assertNotIn("pypid", str(NameUsedUpstream("numpy")))
         self.assertIn("grant numpy 'a b' rw", str(NameUsedUpstream("numpy", "a b")))
-
-    def test_use_of_a_stage(self) -> None:
-        """A user who reads a stage, and is added, may publish it."""
-        name = self.staged("--read", "bob", "--write", "group:testers")
-        path = f"/api/stages/{name}/publish"
-        refused = self.pypid.api("POST", path, user="bob")
-        self.assertEqual(refused.status, 403, refused.text)
-        self.prints("right grant eggs bob rw")
-        self.follow(refused.text)
-        self.assertIn("group:testers", self.prints(f"index show {name}"))
-        published = self.pypid.api("POST", path, user="bob")
-        self.assertEqual(published.status, 200, published.text)
 
 
 class MissingRightTests(CommandCase):
@@ -212,35 +170,6 @@ class MissingRightTests(CommandCase):
         self.assertNotIn("alice", self.refused(answer))
         self.follow(answer.text, "alice")
         self.assertEqual(self.pypid.get("/team/simple/spam/", user="bob").status, 404)
-
-    def test_stage(self) -> None:
-        """The right in the base is missing, which the text names; for others, the one in the stage."""
-        self.prints("stage create --user alice --name x --write bob")
-        advice = self.refused(self.upload("stage-x"), "its base, the index 'default'")
-        self.assertNotIn("[index:", advice)
-        self.follow(advice)
-        self.assertEqual(self.upload("stage-x").status, 200)
-        self.prints("stage create --user alice --name y")
-        advice = self.refused(self.upload("stage-y"), "to the VALUE of `write`")
-        for word in ("alice", "default", "base"):
-            self.assertNotIn(word, advice)
-        self.follow(advice, "alice")
-        self.assertEqual(self.upload("stage-y").status, 200)
-
-    def test_stage_of_a_named_index(self) -> None:
-        """The base excludes the user."""
-        self.prints("index create team write=alice")
-        self.prints("stage create --user alice --name x --write bob --base team")
-        advice = self.refused(self.upload("stage-x"), "the index 'team'", "pypid index set team")
-        self.follow(advice, "alice")
-        self.assertEqual(self.upload("stage-x").status, 200)
-        self.prints("index create vault read=alice write=alice")
-        self.prints("stage create --user alice --name y --write bob --base vault")
-        advice = self.refused(self.upload("stage-y"), "in its base. Ask an administrator")
-        self.assertNotIn("vault", advice)
-        self.assertEqual(self.upload("stage-y", "alice").status, 200)
-        published = self.pypid.api("POST", "/api/stages/stage-y/publish", user="bob")
-        self.assertNotIn("vault", self.refused(published, "Ask an administrator for access."))
 
     def test_owner(self) -> None:
         """The owner can give access in the default index, elsewhere an administrator."""

@@ -32,7 +32,6 @@ COMMANDS = [
     "invitation",
     "index",
     "promote",
-    "stage",
     "snapshot",
     "block",
     "approval",

@@ -20,7 +20,6 @@ NOUNS = (
         "snapshot",
         "index",
         "promote",
-        "stage",
         "block",
         "trust",
         "audit",
@@ -78,11 +77,6 @@ class ExampleTests(CommandCase):
             self.prints("right grant acme-billing carol rw")
         if words[1:] == ["set-status", "nose", "active"]:
             self.prints("project set-status nose deprecated")
-        if "stage-k3x9a7bq" in words:
-            self.prints("stage create --user alice --name k3x9a7bq")
-            self.stage("acme-staged", "1.0", "stage-k3x9a7bq")
-        if words[:2] == ["stage", "create"] and "ci" in words:
-            self.prints("index set team-a write=ci")
         if words[:2] == ["group", "remove-user"]:
             self.prints("group add-user devs carol")
 

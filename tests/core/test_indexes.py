@@ -87,7 +87,7 @@ class Values(SynchronousTestCase):
     """The settings as the configuration, the API and the documents spell them."""
 
     def test_a_document_gives_the_same_settings_back(self) -> None:
-        """All values survive, also those of an index that is a stage."""
+        """All values survive."""
         values = {
             "bases": "staging public",
             "read": "alice group:data",
@@ -106,12 +106,20 @@ class Values(SynchronousTestCase):
             "expires": "2026-12-31T12:30:00Z",
         }
         created = datetime(2026, 11, 23, tzinfo=UTC)
-        made = settings_of_values("team", values, stage=True, created=created, created_by="alice")
+        made = settings_of_values("team", values, created=created, created_by="alice")
         self.assertEqual(values_of(made), values)
         self.assertEqual(settings_of_document(document_of(made)), made)
         self.assertEqual(made.bases, ("staging", "public"))
         self.assertEqual(made.read, Principals.parse("alice group:data"))
         self.assertIs(made.owners, Owners.UPLOADER)
+
+    def test_only_administrators_publish_in_a_former_stage(self) -> None:
+        """What its creator could publish depended on its base, which is not checked any more."""
+        former = IndexDocument(name="stage-x", values={"read": "bob", "write": "bob"}, stage=True)
+        made = settings_of_document(former)
+        self.assertEqual(made.write, Principals.parse("admins"))
+        self.assertEqual(made.read, Principals.parse("bob"))
+        self.assertFalse(document_of(made).stage)
 
     def test_defaults_are_not_stored(self) -> None:
         """A new default of a later version applies to indexes that do not set the key."""

@@ -448,20 +448,6 @@ class NamedIndexTests(SynchronousTestCase):
             self.assertFalse(visibility_of(within, who).sees(project))
 
     @modest
-    @given(rules, rules, principals, anybody)
-    def test_stage(self, these: Rules, target: Rules, write: Principals, who: Identity) -> None:
-        """A project is published in a stage by users who may publish it in its base, too."""
-        plain = rules_within(these, index="stage-x", read=write, write=write, volatile=True)
-        stage = evolve(plain, target=target)
-        for project in (*PROJECTS, None):
-            expected = may(plain, who, Action.WRITE, project)
-            expected = expected and may(target, who, Action.WRITE, project)
-            for action in (Action.WRITE, Action.OVERWRITE):
-                self.assertIs(may(stage, who, action, project), expected, action)
-            reading = may(stage, who, Action.READ, project)
-            self.assertIs(reading, may(plain, who, Action.READ, project))
-
-    @modest
     @given(rules, principals, principals, principals, anybody)
     def test_inside(
         self,

@@ -154,7 +154,7 @@ class NodesTests(NodesCase):
         return [each.name for each in self.have(self.index(index, node).stored_names())]
 
     def test_the_names_of_an_index_that_another_node_deletes_are_free(self) -> None:
-        """Although this node has published them, as in a stage that has ended."""
+        """Although this node has published them."""
         self.publish(self.index("team", self.here), WHEEL)
         self.go(1.5)
         self.assertEqual(self.have(self.here.names.names()), {SPAM})
@@ -278,7 +278,7 @@ class NodesTests(NodesCase):
             self.store = before
 
     def test_settings_that_did_not_change_are_not_parsed_again(self) -> None:
-        """There may be thousands of stages, and each change is read on the reactor thread."""
+        """There may be hundreds of indexes, and each change is read on the reactor thread."""
         self.create("new", self.here)
         self.look(self.there)
         before = dict(self.there.settings)

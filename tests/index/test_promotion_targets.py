@@ -16,8 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.core.errors import IndexExpired, NoSuchIndex, StageClosed
-from pypid.core.indexes import Publication
+from pypid.core.errors import IndexExpired, NoSuchIndex
 from pypid.core.model import Blob
 from pypid.core.packaging.names import project_name
 from pypid.core.promotion_rules import ObstacleKind, PromotionRefused
@@ -28,20 +27,31 @@ from pypid.core.records.promotions import (
     PromotionDocument,
     open_promotion_key,
 )
-from pypid.core.stages import new_stage
 from pypid.flow import BytesBody, start
 from pypid.index.promotion_checks import Wanted
 from pypid.index.promotions import PromotionRecovery, Promotions
+from pypid.ports import Body
 from pypid.wiring.indexes import promotions_between
 from tests.index.named import NamedCase, set_index
 from tests.index.test_local_publishers import provenance_of
-from tests.index.test_stages import SlowUpload
-from tests.index.uploads import publishing, sent
+from tests.index.uploads import Sent, publishing, sent
 
 SPAM = project_name("spam")
 WHEEL, SDIST = "spam-1.0-py3-none-any.whl", "spam-1.0.tar.gz"
 EVIL, EGGS = "spam-1.0.zip", "eggs-2.0-py3-none-any.whl"
 WANTED = {SPAM: frozenset({WHEEL})}
+
+
+@define
+class SlowUpload(Sent):
+    """An upload whose bytes arrive when `arrived` fires."""
+
+    arrived: Deferred[None]
+
+    async def body(self) -> Body:
+        """The bytes, later."""
+        await self.arrived
+        return BytesBody(self.data)
 
 
 @define(eq=False)
@@ -99,13 +109,6 @@ class TargetTests(TargetCase):
         ended = self.world.now() - timedelta(seconds=1)
         self.have(set_index(self.indexes, evolve(team, expires=ended.replace(microsecond=0))))
         self.failureResultOf(self.promoting("team"), IndexExpired)
-
-    def test_a_stage_that_was_published_takes_nothing(self) -> None:
-        now = self.world.now()
-        stage = new_stage("stage-x", "default", "alice", now)
-        self.have(self.indexes.create(stage))
-        self.have(set_index(self.indexes, evolve(stage, publication=Publication(now, now, "id"))))
-        self.failureResultOf(self.promoting("stage-x"), StageClosed)
 
     def test_a_target_that_is_deleted_meanwhile(self) -> None:
         """The promotion is refused, and nothing of it is left."""

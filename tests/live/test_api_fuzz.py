@@ -50,7 +50,6 @@ LAST: Final = (
     "deleteProjectsProject",
     "deleteNamesProject",
     "deleteIndexesIndex",
-    "deleteStagesStage",
 )
 """After which there is nothing left to ask for."""
 
@@ -66,7 +65,6 @@ OUT_OF_REACH: Final = {
     "POST /api/invitations": "nobody registers by invitation here",
     "POST /api/package/{project}/{filename}": "no distribution is made up",
     "POST /api/reload": "only commands on this machine reload",
-    "POST /api/stages/{stage}/publish": "the stages are empty",
     "POST /api/tier": "the storage is no bucket",
     "DELETE /api/trust/{project}": "no project has publishers",
     "POST /api/user/password": "nobody's password is guessed",
@@ -84,7 +82,6 @@ versions.values = {versions}
 ids.values = {ids}
 blocks.values = {blocks}
 indexes.values = {indexes}
-stages.values = {stages}
 globs.values = {globs}
 approvals.values = {approvals}
 digests.values = ["{digest}"]
@@ -99,7 +96,6 @@ members.values = ["spam-*.dist-info/METADATA"]
 "path.approval" = {{dictionary = "approvals", probability = 0.9}}
 "path.glob" = {{dictionary = "globs", probability = 0.8}}
 "path.index" = {{dictionary = "indexes", probability = 0.8}}
-"path.stage" = {{dictionary = "stages", probability = 0.8}}
 "path.block" = {{dictionary = "blocks", probability = 0.9}}
 "path.id" = {{dictionary = "ids", probability = 0.9}}
 "path.version" = {{dictionary = "versions", probability = 0.9}}
@@ -141,8 +137,6 @@ class FuzzTests(IndexTestCase):
         self.indexes = [f"team-{number}" for number in range(IDS)]
         for name in self.indexes:
             self.post(index, "/api/indexes", {"name": name})
-        stages = [self.post(index, "/api/stages", {"name": spec}) for spec in specs]
-        self.stages = [stage["name"] for stage in stages]
         return index
 
     def post(self, index: LiveIndex, path: str, document: Any) -> Any:
@@ -162,7 +156,6 @@ class FuzzTests(IndexTestCase):
             "ids": self.ids,
             "blocks": self.blocks,
             "indexes": self.indexes,
-            "stages": self.stages,
             "globs": GLOBS,
             "approvals": self.approvals,
         }

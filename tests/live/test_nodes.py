@@ -65,38 +65,8 @@ class PostgresqlTests(NodesCase):
         for turn in range(3):
             self.turn(three, turn)
         self.people(three)
-        self.stage(three)
         for node in three:
             node.stop()
-
-    def stage(self, all_nodes: list[Node]) -> None:
-        """A stage is created on one node, filled on another one, and published on the first: all
-        nodes show all of it.
-        """
-        here, there, _ = all_nodes
-        alice = basic("alice")
-        made = here.ask("/api/stages", alice, method="POST", document={"name": "nodes"})
-        self.assertEqual(made.status, 201, made.text)
-        self.soon(there, lambda: there.ask("/api/stages/stage-nodes", alice).status == 200)
-        files = {wheel_filename(name): wheel(name) for name in ("staged-a", "staged-b")}
-        for filename, data in files.items():
-            sent = there.publish(filename, data, index="/stage-nodes")
-            self.assertEqual(sent.status, 200, sent.text)
-        for node in all_nodes:
-            self.assertIsNone(node.page("staged-a"))
-        done = here.ask("/api/stages/stage-nodes/publish", alice, method="POST")
-        self.assertEqual((done.status, done.json.get("left")), (200, []), done.text)
-        for node in all_nodes:
-            self.soon(node, lambda node=node: node.page("staged-a") and node.page("staged-b"))  # type: ignore[misc]
-            for name in ("staged-a", "staged-b"):
-                filename = wheel_filename(name)
-                self.assertEqual(node.download(name, filename), files[filename])
-        self.soon(there, lambda: self.is_refused(there))
-
-    def is_refused(self, node: Node) -> bool:
-        """Whether the published stage takes no file there."""
-        filename, data = wheel_filename("staged-c"), wheel("staged-c")
-        return node.publish(filename, data, index="/stage-nodes").status == 409
 
     def turn(self, all_nodes: list[Node], turn: int) -> None:
         """A project's life, of which each part begins at another node."""

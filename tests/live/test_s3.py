@@ -242,12 +242,13 @@ class RedirectTests(BucketCase):
         works(uv(self.index.url(), "--target", target, "s3-odd==1!2.0+ubuntu.1"), self.folder)
         self.assertEqual(len(installed(target)), 1)
 
-    def test_stage(self) -> None:
-        """A stage is filled with twine and published: one copy inside the bucket for each object
-        that a file has there, and no bytes through pypid. The base gives the same bytes.
+    def test_promotion(self) -> None:
+        """An index is filled with twine and promoted: one copy inside the bucket for each object
+        that a file has there, and no bytes through pypid. The target gives the same bytes.
         """
-        made = json.loads(call(self.index, "POST", "/api/stages", b"{}", user="alice"))
-        name = made["name"]
+        name = "s3-next"
+        wish = json.dumps({"name": name, "values": {"write": "alice"}}).encode()
+        call(self.index, "POST", "/api/indexes", wish, user="admin")
         attempt = Attempt(self.index, self.folder, "s3-staged", path=f"/{name}/legacy/")
         ended = twine(attempt)
         self.assertEqual(ended.status, 0, ended.said)
@@ -258,8 +259,8 @@ class RedirectTests(BucketCase):
         files = {f"s3-staged/{each.filename}" for each in (wheel_file, source)}
         files.add(f"s3-staged/{wheel_file.filename}.metadata")
         self.assertEqual({key.removeprefix(PREFIX + where) for key in stored}, files)
-        published = call(self.index, "POST", f"/api/stages/{name}/publish", user="alice")
-        self.assertEqual(json.loads(published)["left"], [])
+        wish = json.dumps({"source": name, "releases": ["s3-staged==1.0"]}).encode()
+        call(self.index, "POST", "/api/indexes/default/promotions", wish, user="alice")
         copies = [
             heard.target
             for heard in self.before.heard("s3-staged/")
@@ -274,7 +275,7 @@ class RedirectTests(BucketCase):
                 self.assertEqual(
                     self.place.ask("GET", f"{base}s3-staged/{artifact.filename}"), artifact.data
                 )
-        call(self.index, "DELETE", f"/api/stages/{name}", user="alice")
+        call(self.index, "DELETE", f"/api/indexes/{name}?force", user="admin")
         self.assertEqual(self.place.keys(where), [])
         self.assertEqual(len(listed(self.index, "s3-staged")), 2)
 

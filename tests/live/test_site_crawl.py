@@ -18,10 +18,9 @@ ENTRANCES = {"/account/login", "/account/register"}
 
 @functools.cache
 def crawled() -> LiveIndex:
-    """A pypid with advisories, a named index, a stage and a right on a glob, too."""
+    """A pypid with advisories, a named index and a right on a glob, too."""
     index = stocked(f"[advisories]\nown = {ADVISORIES}\n")
     does(index, "POST", "/api/indexes", {"name": "team", "values": {}})
-    does(index, "POST", "/api/stages", {"name": "autumn"})
     does(index, "PUT", "/api/rights/acme-data-*/user/alice", {"right": "rw"})
     return index
 

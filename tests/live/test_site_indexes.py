@@ -1,6 +1,4 @@
-"""Several indexes in a browser: an administrator creates one, users find their way between them, and
-publish a stage.
-"""
+"""Several indexes in a browser: an administrator creates one, and users find their way between them."""
 
 import functools
 import re
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 LONG = "curated-and-reviewed-packages-of-2026-q4"
-_NAMES = re.compile(r"/(?:frames|common|team-\d\d|staged-[a-z-]+|stage-[a-z-]+)/")
+_NAMES = re.compile(r"/(?:frames|common|team-\d\d)/")
 SECTIONS = "[index:team-data]\nwrite = alice\n"
 
 
@@ -127,38 +125,3 @@ class IndexesTests(SiteTestCase):
         page.keyboard.type("team-d")
         page.keyboard.press("Enter")
         expect(page).to_have_title("Python package index · team-data · pypid")
-
-    @for_each(*ALL_LOOKS)
-    def staged(self, words: str) -> None:
-        """A stage is created, filled, seen, and published in its base."""
-        look, name = Look.of(words), words.replace(" ", "-")
-        page = self.visit(look, "/account/stages", user="alice")
-        self.expects(400)
-        self.looks_well(page, look, "list")
-        main(page).get_by_text("Name and other users").click()
-        main(page).get_by_label("Name after stage-").fill(name)
-        main(page).get_by_label("Lifetime").fill("soon")
-        main(page).get_by_label("Base").select_option("team-data")
-        main(page).get_by_role("button", name="Create stage").click()
-        expect(main(page).get_by_label("Lifetime")).to_have_attribute("aria-invalid", "true")
-        expect(main(page).get_by_label("Base")).to_have_value("team-data")
-        self.looks_well(page, look, "mistake")
-        main(page).get_by_label("Lifetime").fill("1d")
-        main(page).get_by_role("button", name="Create stage").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text(f"Stage stage-{name}")
-        self.looks_well(page, look, "empty")
-        project = f"staged-{name}"
-        publish(self.index, published(project), to=f"/stage-{name}/legacy/")
-        page.reload()
-        expect(main(page).get_by_role("link", name=project)).to_be_visible()
-        self.looks_well(page, look, "filled")
-        page.get_by_role("button", name="Publish 1 file in team-data").click()
-        expect(main(page).get_by_role("status")).to_contain_text("were published")
-        expect(page.get_by_role("button", name="Publish 1 file in team-data")).to_have_count(0)
-        self.looks_well(page, look, "published")
-        page.goto(f"/team-data/project/{project}/")
-        expect(page.get_by_role("heading", level=1)).to_contain_text(project)
-        page.goto(f"/account/stages/stage-{name}")
-        page.get_by_label("To delete it, type").fill(f"stage-{name}")
-        page.get_by_role("button", name="Delete stage").click()
-        expect(main(page).get_by_role("status")).to_contain_text("was deleted")

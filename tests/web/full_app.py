@@ -49,7 +49,6 @@ from pypid.index.all_indexes import AllIndexes
 from pypid.index.decisions import Decisions
 from pypid.index.named_indexes import NamedIndexes
 from pypid.index.promotions import PromotionRecovery
-from pypid.index.stages import Stages
 from pypid.index.trust import PublisherTrust
 from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.ports import Body, Duplicating, Upstream
@@ -361,8 +360,6 @@ class Pypid:
             indexes=named or NoNamedIndexes(),
             promotions=promotions,
         )
-        if promotions is not None and named is not None:
-            self.app.stages = Stages(named, promotions, lambda: 0.0)
         self.log: list[str] = []
         """The access log's lines."""
         lines = AccessLog(lambda: self.world.now(), self.clock.seconds)

@@ -98,7 +98,6 @@ def targets(sample: Sample) -> Iterator[tuple[str, str]]:
         "moment": MOMENT,
         "snapshot": SNAPSHOT,
         "index": "default",
-        "stage": "stage-x",
         "advisory": "GHSA-none",
         "block": "acme-00000000",
         "approval": "acme-00000000",

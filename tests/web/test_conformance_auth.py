@@ -72,11 +72,6 @@ MATRIX = {
     ("/api/indexes/<index>/promotions", GET): SOMEBODY,
     ("/api/indexes/<index>/promotions", "POST"): SOMEBODY,
     ("/api/indexes/<index>/approvals", "POST"): SOMEBODY,
-    ("/api/stages", GET): ANYBODY,
-    ("/api/stages", "POST"): SOMEBODY,
-    ("/api/stages/<stage>", GET): ANYBODY,
-    ("/api/stages/<stage>", "DELETE"): SOMEBODY,
-    ("/api/stages/<stage>/publish", "POST"): SOMEBODY,
     ("/api/log-level", GET): ADMIN,
     ("/api/log-level", "PUT"): ADMIN,
     ("/api/reload", "POST"): ADMIN,
@@ -290,11 +285,6 @@ MATRIX = {
     ("/account/", GET): SOMEBODY,
     ("/account/password", "POST"): SOMEBODY,
     ("/account/tokens", "POST"): SOMEBODY,
-    ("/account/stages", GET): SOMEBODY,
-    ("/account/stages", "POST"): SOMEBODY,
-    ("/account/stages/<stage>", GET): SOMEBODY,
-    ("/account/stages/publish", "POST"): SOMEBODY,
-    ("/account/stages/delete", "POST"): SOMEBODY,
     ("/account/tokens/revoke", "POST"): SOMEBODY,
     ("/manage/", GET): ADMIN,
     ("/manage/why", GET): ADMIN,
@@ -378,7 +368,6 @@ VALUES |= {
     "moment": "2025-12-30",
     "snapshot": "release-42",
     "index": "default",
-    "stage": "stage-x",
     "advisory": "GHSA-none",
     "block": "acme-00000000",
     "approval": "acme-00000000",
@@ -489,13 +478,12 @@ class MatrixTests(WholeCase):
         }
         least[Action.METRICS] = "ada"
         for method, path, right in each_request():
-            is_page_of_index = path in ("/account/stages/stage-x", "/manage/indexes/bob")
+            is_page_of_index = path == "/manage/indexes/bob"
             indexes = () if is_page_of_index else None
             pypid = Pypid(Path(self.mktemp()), rules=PRIVATE, indexes=indexes)
             self.published(self.publish(wheel_filename(), wheel(), pypid=pypid))
             if is_page_of_index:
                 pypid.api("POST", "/api/indexes", {"name": "bob"})
-                pypid.api("POST", "/api/stages", {"name": "x", "read": "bob"})
             pypid.api("POST", "/api/snapshots", {"name": VALUES["snapshot"]}, user="ada")
             block = BlockDocument("acme", "bad", BEGINNING)
             key = f".pypid/blocks/{VALUES['block']}.json"

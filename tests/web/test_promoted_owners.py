@@ -1,15 +1,9 @@
-"""Owners of projects that a promotion or the publication of a stage brings into an index."""
+"""Owners of projects that a promotion brings into an index."""
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from pypid.core.accounts.owners import CLAIM_LASTS
-from pypid.core.configuration.choices import Owners
 from pypid.core.errors import StorageDown
-from pypid.core.indexes import Publication
-from tests.distributions import wheel, wheel_filename
-from tests.index.named import set_index
 from tests.web.app_with_accounts import have
 from tests.web.full_app import Answer
 from tests.web.test_owners import SPAM, YANK, IndexOwnersCase
@@ -177,94 +171,3 @@ class PromotedOwnersTests(IndexOwnersCase):
         have(other.close())
         self.assertEqual(self.promote("dave").status, 200)
         self.assertEqual(self.owners(), {"staging": "dora", "": "dora"})
-
-
-class StageOwnersTests(IndexOwnersCase):
-    """Stages of the default index; carol has created stage-x, which dave may use."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        wish = {"name": "x", "write": "dave erin"}
-        answer = self.by("carol", "POST", "/api/stages", wish)
-        self.assertEqual(answer.status, 201, answer)
-
-    def publish_stage(self, user: str = "carol") -> Answer:
-        """The answer to the publication of the stage."""
-        return self.by(user, "POST", "/api/stages/stage-x/publish")
-
-    def test_first_upload(self) -> None:
-        """Who first uploads a project to the stage owns it there, and in the base after the
-        publication, also if another user publishes the stage.
-        """
-        self.published(self.upload_to("stage-x", "dave"))
-        self.assertEqual(self.owners(), {"stage-x": "dave"})
-        self.refused(self.upload_to("stage-x", "erin", "2.0"), 403, "has an owner")
-        answer = self.publish_stage()
-        self.assertEqual(answer.status, 200, answer)
-        self.assertEqual(self.owners(), {"stage-x": "dave", "": "dave"})
-        self.refused(self.upload("carol", "2.0"), 403)
-        self.published(self.upload("dave", "2.0"))
-        self.assertEqual(self.publish_stage().json["promotion"], answer.json["promotion"])
-
-    def test_project_of_the_base(self) -> None:
-        """A project that the base has gets no owner in the stage: the rules of the base decide who
-        adds to it, also after an administrator.
-        """
-        self.published(self.upload("carol"))
-        data, target = wheel("spam", "2.0"), "/stage-x/legacy/"
-        filename = wheel_filename("spam", "2.0")
-        self.published(self.publish(filename, data, target=target, user="ada"))
-        self.published(self.upload_to("stage-x", "carol", "2.1"))
-        self.refused(self.upload_to("stage-x", "dave", "2.2"), 403)
-        self.assertEqual(self.owners(), {"": "carol"})
-        self.assertEqual(self.publish_stage().status, 200)
-        self.assertEqual(self.owners(), {"": "carol"})
-
-    def test_rule_of_the_base(self) -> None:
-        """Without `owners = uploader` in the base no project gets an owner in its stage."""
-        self.have_index("free", owners="none")
-        answer = self.by("carol", "POST", "/api/stages", {"name": "y", "base": "free"})
-        self.assertEqual(answer.status, 201, answer)
-        self.published(self.upload_to("stage-y", "carol"))
-        self.people.defaults = evolve(self.people.defaults, ownership=Owners.NONE)
-        self.people._apply()
-        self.published(self.upload_to("stage-x", "dave"))
-        self.published(self.upload_to("stage-x", "erin", "2.0"))
-        self.assertEqual(self.publish_stage().status, 200)
-        self.assertEqual(self.owners(), {})
-        self.have_index("strict", owners="uploader")
-        answer = self.by("carol", "POST", "/api/stages", {"name": "z", "base": "strict"})
-        self.assertEqual(answer.status, 201, answer)
-        self.published(self.upload_to("stage-z", "carol"))
-        self.assertEqual(self.owners(), {"stage-z": "carol"})
-
-    def test_interrupted_publication(self) -> None:
-        """It can be repeated by the creator before its promotion and after it, although another
-        user owns the project in the base then.
-        """
-        self.published(self.upload_to("stage-x", "dave"))
-        staged = have(self.people.accounts.owners())["stage-x", SPAM]
-        have(self.people.accounts.claim(("", SPAM), staged.account))
-        indexes = self.pypid.app.indexes
-        begun = evolve(indexes.settings["stage-x"], publication=Publication(self.pypid.world.now()))
-        have(set_index(indexes, begun))
-        self.assertEqual(self.publish_stage().status, 200)
-        have(set_index(indexes, begun))
-        answer = self.publish_stage()
-        self.assertEqual((answer.status, answer.json["left"]), (200, []), answer)
-        self.assertEqual(self.by("carol", "GET", "/api/stages/stage-x").json["state"], "published")
-
-    def test_rights(self) -> None:
-        """The owner in the default index changes the rights of a project that another user has in a
-        stage only.
-        """
-        self.published(self.upload_to("stage-x", "dave"))
-        self.published(self.upload("erin"))
-        answer = self.by("erin", "PUT", "/api/projects/spam/rights/user/carol", {"right": "rw"})
-        self.assertEqual(answer.status, 200, answer)
-
-    def test_deleted_stage(self) -> None:
-        """Its owners are removed with it."""
-        self.published(self.upload_to("stage-x", "dave"))
-        self.assertEqual(self.by("carol", "DELETE", "/api/stages/stage-x").status, 200)
-        self.assertEqual(self.owners(), {})

@@ -52,26 +52,6 @@ class MeasuringCase(WholeCase):
         return self.counts.value(family, labels)
 
 
-class StageTests(MeasuringCase):
-    """A pypid with stages."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.pypid = Pypid(Path(self.mktemp()), indexes=())
-        self.counts = self.pypid.world.counts
-        self.measured(self.pypid)
-
-    def test_stages_are_counted_by_state(self) -> None:
-        """An expired one is not open any more."""
-        for expires in ("1h", "2h"):
-            made = self.pypid.api("POST", "/api/stages", {"expires": expires}, user="alice")
-            self.assertEqual(made.status, 201, made)
-        self.assertEqual(self.value(families.STAGES, "open"), 2)
-        self.pypid.clock.advance(3600)
-        self.assertEqual(self.value(families.STAGES, "open"), 1)
-        self.assertEqual(self.value(families.STAGES, "expired"), 1)
-
-
 class LookTests(MeasuringCase):
     """One worker."""
 

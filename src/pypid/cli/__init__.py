@@ -31,7 +31,6 @@ _MODULES = {
     "invitation": ("invitation",),
     "index": ("index",),
     "promote": ("promote",),
-    "stage": ("stage",),
     "snapshot": ("snapshot",),
     "block": ("block",),
     "approval": ("approval",),

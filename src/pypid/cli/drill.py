@@ -223,12 +223,12 @@ def _compared(
         for name in sorted(listed ^ of_default)
     )
     indexes = _answer_of(control, "/api/indexes")["indexes"]
-    lasting = {index["name"] for index in indexes if not index["stage"]}
+    lasting = {index["name"] for index in indexes}
     progress = JobProgress("drill")
     for name in sorted(expected.keys() - (of_default - listed)):
         index, slash, project = name.rpartition("/")
         if slash and index not in lasting:
-            continue  # a stage may have ended
+            continue
         page = _answer_of(control, f"/{index}{slash}simple/{project}/")
         if slash:  # it may also list files of the bases
             files = expected[name].files

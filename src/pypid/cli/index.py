@@ -160,9 +160,7 @@ def _print_indexes(answer: Mapping[str, Any]) -> None:
 
 
 def _notes(index: Mapping[str, Any]) -> Iterable[str]:
-    if index["stage"]:
-        yield "stage"
-    elif index["volatile"]:
+    if index["volatile"]:
         yield "volatile"
     if index["expires"]:
         yield f"expires {format_time(index['expires'])}"

@@ -41,19 +41,13 @@ def access_advice(rules: Rules, who: Identity, action: Action, project: ProjectN
     It depends on the settings of the index, and on the owner of a project that the client may read;
     on no right of other users, and on no project that the client may not read.
     """
-    user, target = account_of(who), rules.target
+    user = account_of(who)
     if not user or action in (Action.ADMIN, Action.METRICS):
         return f"{ASK} for access."
     if rules.volatile and action in (Action.OVERWRITE, Action.DELETE):
         action = Action.WRITE
     if key := _excluding(rules, who, action):
         return f"{ASK} to add {user!r} to {_place(rules, user, key)}"
-    if action is Action.WRITE and target is not None and not may(target, who, action, project):
-        reason = "A stage takes a project only from users who may publish it in its base"
-        if not may(target, who, Action.READ):  # then the name of the base is private
-            return f"{reason}. {ASK} for access."
-        advice = access_advice(target, who, action, project)
-        return f"{reason}, the index {target.index or 'default'!r}. {advice}"
     way = _way_in(who, user, action, project)
     if action not in (Action.WRITE, Action.MANAGE) or not _knows_owner(rules, who, project):
         return f"{ASK} for access{way}"

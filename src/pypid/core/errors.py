@@ -212,33 +212,6 @@ class IndexExpired(PypidError, status=410):
 
 
 @define(slots=False, repr=False)
-class NoSuchStage(PypidError, status=404):
-    """No stage has this name, or the client may not read it."""
-
-    name: str
-
-    def text(self) -> str:
-        return f"There is no stage {shortened(self.name)!r}. `pypid stage list` lists all stages."
-
-
-@define(slots=False, repr=False)
-class StageClosed(PypidError, status=409):
-    """The stage takes no files: it is being published, or was published."""
-
-    name: str
-    was_published: bool
-
-    def text(self) -> str:
-        name = shortened(self.name)
-        if self.was_published:
-            return f"The stage {name!r} was published. Create a new one: pypid stage create"
-        return (
-            f"The stage {name!r} is being published, and cannot be changed. If the publication was "
-            f"interrupted, repeat it: pypid stage publish {name}"
-        )
-
-
-@define(slots=False, repr=False)
 class IndexInUse(PypidError, status=409):
     """Other indexes have this one as a base."""
 

@@ -19,7 +19,7 @@ from pypid.core.configuration.choices import Layout, Owners
 from pypid.core.configuration.index_kinds import LONGEST_NAME, is_plain_name
 from pypid.core.configuration.keys import INDEX, IndexKeys, keys
 from pypid.core.cooldown import Cooldown
-from pypid.core.errors import IndexExpired, NoSuchIndex, StageClosed, Unreadable, shortened
+from pypid.core.errors import IndexExpired, NoSuchIndex, Unreadable, shortened
 from pypid.core.packaging.block_spec import BlockSpec
 from pypid.core.permissions import Principals, Rules, together
 from pypid.core.publisher_rules import RequiredPublisher
@@ -36,8 +36,6 @@ MOST_PLACES = 128
 """Maximum number of places where an index looks up a project: itself, its bases, and theirs; one
 that several ways lead to counts for each.
 """
-LONGEST_STAGE = timedelta(days=30)
-"""The longest time for which a stage exists."""
 EXTENSION = timedelta(days=7)
 """For how long the advice of an error extends an index that has expired."""
 ROUTES = frozenset(
@@ -72,16 +70,6 @@ def is_index_name(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The publication of a stage: it takes no files from `begun` on. `done`: when all its files
-    were in its base; `promotion` is the id of the promotion, "" if its base had all of them.
-    """
-
-    begun: datetime
-    done: datetime | None = None
-    promotion: str = ""
 
 
 @frozen(kw_only=True)
@@ -120,9 +108,6 @@ class IndexSettings:
     expires: datetime | None = None
     devpi: tuple[str, ...] = ()
     """Indexes of a devpi-server, as ``USER/INDEX``, whose URLs redirect to this one."""
-    stage: bool = False
-    publication: Publication | None = None
-    """The publication of a stage, once it has begun."""
     configured: bool = False
     """Whether the configuration defines the index: then the API cannot change it."""
     created: datetime | None = None
@@ -137,23 +122,9 @@ class IndexSettings:
         return self.expires is not None and self.expires <= now
 
     @property
-    def latest_expiry(self) -> datetime | None:
-        """The latest time at which a stage may expire; None for other indexes."""
-        return self.created + LONGEST_STAGE if self.stage and self.created is not None else None
-
-    def takes_files(self, now: datetime) -> bool:
-        """Return whether files can be published: it has not expired, and is no published stage."""
-        return self.publication is None and not self.has_expired(now)
-
-    @property
     def is_filtered(self) -> bool:
         """Whether it hides whole projects that its bases show."""
         return self.allow != ("*",) or bool(self.deny)
-
-    @property
-    def target(self) -> str | None:
-        """The index into which a stage is published; None if it is no stage."""
-        return self.bases[0] if self.stage and self.bases else None
 
 
 def rules_within(
@@ -166,11 +137,9 @@ def rules_within(
     owners: Owners | None = None,
     volatile: bool = False,
     is_created: bool = False,
-    target: Rules | None = None,
 ) -> Rules:
     """Return the rules of a named index: its own `read`, `write`, `delete` and `owners`, where they
-    are set, in place of the defaults; the default of `owners` in a stage is that of its target. The
-    rules of projects apply in every index.
+    are set, in place of the defaults. The rules of projects apply in every index.
 
     If the index sets `read`, only the principals in `read` and `write` can use it. If it sets
     `write`, only the principals in `write` can publish. In a `volatile` index, users who may
@@ -184,7 +153,7 @@ def rules_within(
         rules,
         index=index,
         own_keys=frozenset(key for key, value in own.items() if value is not None),
-        ownership=(target or rules).ownership if owners is None else owners,
+        ownership=rules.ownership if owners is None else owners,
         read=rules.read if read is None else admitted,
         write=rules.write if write is None else write,
         delete=rules.delete if delete is None else delete,
@@ -192,14 +161,11 @@ def rules_within(
         admitted_writers=rules.admitted_writers if write is None else write,
         volatile=volatile,
         is_created=is_created,
-        target=target,
     )
 
 
-def rules_of(rules: Rules, settings: IndexSettings, target: Rules | None = None) -> Rules:
-    """Return the access rules of a named index; `rules` are those of the default index, and
-    `target` those of the index into which a stage is published.
-    """
+def rules_of(rules: Rules, settings: IndexSettings) -> Rules:
+    """Return the access rules of a named index; `rules` are those of the default index."""
     return rules_within(
         rules,
         index=settings.name,
@@ -209,7 +175,6 @@ def rules_of(rules: Rules, settings: IndexSettings, target: Rules | None = None)
         owners=settings.owners,
         volatile=settings.volatile,
         is_created=not settings.configured,
-        target=target,
     )
 
 
@@ -217,25 +182,20 @@ def expiry_of(settings: IndexSettings, now: datetime) -> IndexExpired | None:
     """Return the error for an index that has expired; None if it has not."""
     if settings.expires is None or not settings.has_expired(now):
         return None
-    until, latest = now + EXTENSION, settings.latest_expiry
-    until = (until if latest is None else min(until, latest)).replace(microsecond=0)
+    until = (now + EXTENSION).replace(microsecond=0)
     advice = (
-        "Create a new stage: pypid stage create"
-        if until <= now
-        else "Use another one, or ask an administrator to extend it: pypid index set "
+        "Use another one, or ask an administrator to extend it: pypid index set "
         f"{settings.name} expires={utc_text(until)}"
     )
     return IndexExpired(settings.name, utc_text(settings.expires), advice)
 
 
 def check_takes_files(name: str, settings: IndexSettings | None, now: datetime) -> None:
-    """Raise `NoSuchIndex`, `StageClosed` or `IndexExpired` if nothing can be published in the index
-    now. `settings`: None if it was deleted.
+    """Raise `NoSuchIndex` or `IndexExpired` if nothing can be published in the index now.
+    `settings`: None if it was deleted.
     """
     if settings is None:
         raise NoSuchIndex(name)
-    if settings.publication is not None:
-        raise StageClosed(name, settings.publication.done is not None)
     if (expired := expiry_of(settings, now)) is not None:
         raise expired
 
@@ -249,7 +209,9 @@ class IndexDocument(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=Tru
     name: str
     values: dict[str, str] = {}
     stage: bool = False
-    publication: Publication | None = None
+    """Whether a former version created it as a stage, whose creator could publish in it only what
+    they could publish in its base. Read, never written.
+    """
     created: datetime | None = None
     created_by: str = ""
     format: int = FORMAT
@@ -264,8 +226,6 @@ def settings_of_values(
     name: str,
     values: Mapping[str, str],
     *,
-    stage: bool = False,
-    publication: Publication | None = None,
     created: datetime | None = None,
     created_by: str = "",
 ) -> IndexSettings:
@@ -283,8 +243,6 @@ def settings_of_values(
             raise ValueError(f"{key}: {error}") from None
     return IndexSettings(
         name=name,
-        stage=stage,
-        publication=publication,
         created=created,
         created_by=created_by,
         **attrs.asdict(IndexKeys(**parsed), recurse=False),
@@ -305,8 +263,6 @@ def document_of(settings: IndexSettings) -> IndexDocument:
     return IndexDocument(
         name=settings.name,
         values=values_of(settings),
-        stage=settings.stage,
-        publication=settings.publication,
         created=settings.created,
         created_by=settings.created_by,
     )
@@ -314,14 +270,14 @@ def document_of(settings: IndexSettings) -> IndexDocument:
 
 def settings_of_document(document: IndexDocument) -> IndexSettings:
     """Return the settings that a document stores. Raises `Unreadable`: an index with a key that
-    this version does not know is not served, since the key may restrict it.
+    this version does not know is not served, since the key may restrict it. Only administrators
+    publish in a former stage, until they set its `write`.
     """
+    values = {**document.values, "write": "admins"} if document.stage else document.values
     try:
         return settings_of_values(
             document.name,
-            document.values,
-            stage=document.stage,
-            publication=document.publication,
+            values,
             created=document.created,
             created_by=document.created_by,
         )

@@ -332,10 +332,6 @@ class Rules:
     """The keys that the index sets itself, of `read`, `write`, `delete` and `owners`; the others
     have the values of `[access]`.
     """
-    target: Rules | None = None
-    """The rules of the index into which a stage is published: a project is published in the stage
-    only by users who may publish it there.
-    """
 
     def owner_of(self, project: ProjectName) -> str | None:
         """Return the account that owns the project in this index; None if there is none."""
@@ -368,8 +364,6 @@ def may(rules: Rules, who: Identity, action: Action, project: ProjectName | None
 
     Admins may do everything except overwrite, which must be granted (files never change).
     """
-    if rules.target is not None and action in (Action.WRITE, Action.OVERWRITE):
-        return all(_may(each, who, Action.WRITE, project) for each in (rules.target, rules))
     if rules.volatile and action in (Action.OVERWRITE, Action.DELETE):
         return _may(rules, who, action, project) or _may(rules, who, Action.WRITE, project)
     return _may(rules, who, action, project)

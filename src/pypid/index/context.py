@@ -118,7 +118,7 @@ class IndexContext:
     index: str = DEFAULT
     """The name of the index."""
     refuse_if_closed: Callable[[], object] = field(default=always_open, repr=False)
-    """Raises an error while the index takes no files (`StageClosed`, `IndexExpired`)."""
+    """Raises an error while the index takes no files (`IndexExpired`)."""
     refuse_if_closed_elsewhere: Callable[[ProjectName], Awaitable[object]] = field(
         default=never_closed, repr=False
     )

@@ -67,6 +67,10 @@ def _settings(name: str, document: IndexDocument) -> IndexSettings:
     except Unreadable as error:
         _log.error("{error}; only administrators may use the index", error=error)
         return closed_index(name)
+    if document.stage:
+        _log.warn(
+            "the stage {name} is a named index now, in which only administrators publish", name=name
+        )
     return settings if settings.name == name else closed_index(name)
 
 

@@ -192,7 +192,6 @@ PROMOTIONS = _counter(
     "outcome",
     values=(("promoted", "unchanged", "refused", "failed"),),
 )
-STAGES = _gauge("pypid_stages", "Stages, by state.", "state", together=Aggregation.HERE)
 CHANGES = _counter(
     "pypid_changes", "Changes of published projects, other than uploads.", "operation"
 )
@@ -208,13 +207,13 @@ PROJECTS = _gauge(
 )
 INDEXES = _gauge(
     "pypid_named_indexes",
-    "Named indexes, without stages.",
+    "Named indexes.",
     together=Aggregation.HERE,
 )
 INDEX_FILES = _gauge(
     "pypid_named_index_files",
     (
-        "Local files of each named index that is not a stage. Absent if [server] metrics is "
+        "Local files of each named index. Absent if [server] metrics is "
         "everyone or authenticated, since the names of indexes are private."
     ),
     "index",

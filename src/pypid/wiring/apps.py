@@ -42,7 +42,6 @@ from pypid.index.blocks import Blocks
 from pypid.index.decisions import Decisions
 from pypid.index.named_indexes import NamedIndexes
 from pypid.index.promotions import Promotions
-from pypid.index.stages import Stages
 from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.jobs.leases import Leases
 from pypid.jobs.node_agreement import Agreement
@@ -112,7 +111,6 @@ def make_apps(
     advisories: Advisories,
     indexes: NamedIndexes,
     promotions: Promotions | None,
-    stages: Stages | None,
 ) -> Apps:
     """Return the apps of this index. They follow the rules in force."""
     routes = RouteTable((*MODULES, *ROUTE_MODULES))
@@ -122,7 +120,6 @@ def make_apps(
         index=index,
         indexes=indexes,
         promotions=promotions,
-        stages=stages,
         rules=identities.state.rules,
         world=platform.world,
         settings=_app_settings(config, paths, state),

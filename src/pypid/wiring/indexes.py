@@ -23,7 +23,6 @@ from pypid.index.promotion_checks import IndexPart
 from pypid.index.promotion_gates import Critical, PromotionGates, no_advisories
 from pypid.index.promotion_log import PromotionLog
 from pypid.index.promotions import PromotionRecovery, Promotions
-from pypid.index.stages import Stages
 from pypid.ports import Blobs, Duplicating, NamedGlance
 from pypid.wiring.storage import OpenedStorage
 
@@ -53,8 +52,6 @@ def named_indexes_of(
     return NamedIndexes(indexes, config.indexes, decisions if has_place else None)
 
 
-TIDY = 60.0
-"""Seconds between two checks for stages that have ended."""
 RECOVER = 30.0
 """Seconds between two checks for interrupted promotions."""
 
@@ -126,17 +123,3 @@ def recovery_of(promotions: Promotions) -> Periodic:
             await log.recover()
 
     return Periodic(log.world.clock, RECOVER, recover, "finishing interrupted promotions")
-
-
-def stages_of(indexes: NamedIndexes, promotions: Promotions) -> Stages | None:
-    """Return the stages; None if stages cannot be created or published here."""
-    if indexes.decisions is None:
-        return None
-    decisions = indexes.decisions
-    return Stages(indexes, promotions, lambda: decisions.settling)
-
-
-def tidying_of(stages: Stages) -> Periodic:
-    """Return the service that removes the stages that have ended."""
-    clock = stages.promotions.log.world.clock
-    return Periodic(clock, TIDY, stages.tidy, "removing stages that have ended")

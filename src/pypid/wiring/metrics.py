@@ -5,7 +5,6 @@ by the workers.
 from __future__ import annotations
 
 import gc
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ from pypid.advisories.service import Advisories
 from pypid.catalog.engine import RowKind
 from pypid.catalog.packed_lines import PackedLines
 from pypid.core.configuration.parse import Config
-from pypid.core.stages import StageState, state_of
 from pypid.daemon.state import StateFolder
 from pypid.flow import World, start
 from pypid.flow.conditions import Condition
@@ -169,7 +167,6 @@ class Measuring(Service):
         loaded = self.advisories.loaded
         put(families.ADVISORIES_LOADED, (), 0 if loaded is None else loaded.timestamp())
         self._look_at_listings()
-        self._look_at_stages()
         following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
         if following is not None:
             self._look_at_catalog(following)
@@ -182,12 +179,6 @@ class Measuring(Service):
         put(families.UPSTREAM_UP, (), not self.index.gate.breaker.is_down)
         for name, upstream in self.index.upstreams.items():
             put(families.NAMED_UPSTREAM_UP, (name,), not upstream.gate.breaker.is_down)
-
-    def _look_at_stages(self) -> None:
-        settings, now = self.indexes.settings.values(), self.world.now()
-        states = Counter(state_of(each, now) for each in settings if each.stage)
-        for state in StageState:
-            self.counts.set(families.STAGES, (state.value,), states[state])
 
     def _look_at_listings(self) -> None:
         put, catalog = self.counts.set, self.index.catalog

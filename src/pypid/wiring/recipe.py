@@ -49,8 +49,6 @@ from pypid.wiring.indexes import (
     named_indexes_of,
     promotions_of,
     recovery_of,
-    stages_of,
-    tidying_of,
 )
 from pypid.wiring.metrics import Measuring, metrics_folder
 from pypid.wiring.platform import Platform
@@ -174,11 +172,10 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         promotions = promotions_of(
             indexes, storage, advisories, recovery, lambda: identities.config.access.gates
         )
-        stages = stages_of(indexes, promotions)
         apps = make_apps(
             config, paths, state, storage, index, identities, sharing, condition, search, metrics,
             platform, signals, decided, decisions, advisories,
-            indexes, promotions, stages,
+            indexes, promotions,
         )  # fmt: skip
         if not restores:
             at_once(identities.open())
@@ -201,7 +198,6 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
                 )
             )  # fmt: skip
             services.append(recovery_of(promotions))
-            services += [] if stages is None or not platform.is_first else [tidying_of(stages)]
         if platform.greets:
             log_start(config, paths)
         return Daemon(

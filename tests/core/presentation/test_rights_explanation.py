@@ -35,14 +35,12 @@ class ReasonTests(SynchronousTestCase):
         self.assertEqual(found[Action.DELETE], "[index:team] delete = alice")
 
     def test_without_owners(self) -> None:
-        """The key that turns owners off is named: for a stage, that of its base."""
+        """The key that turns owners off is named."""
         team = IndexSettings(name="team", owners=Owners.NONE, configured=True)
-        stage = IndexSettings(name="stage-x", bases=("team",), stage=True)
         base = rules_of(Rules(ownership=Owners.UPLOADER), team)
         for rules, place in (
             (Rules(), "[access] owners"),
             (base, "[index:team] owners"),
-            (rules_of(Rules(), stage, base), "[index:team] owners"),
         ):
             expected = f"only administrators may ({place} = none)"
             self.assertEqual(reasons(rules)[Action.MANAGE], expected)

@@ -288,7 +288,7 @@ class EveryChangeTests(WholeCase):
         self.assertEqual(len(self.deeds()), self.seen)  # only looked
 
     def indexes(self) -> None:
-        """Named indexes, a promotion from one of them, and a stage."""
+        """Named indexes, a promotion from one of them."""
         one = "/api/indexes/<index>"
         self.api("create-index", "POST", "/api/indexes", {"name": "staging", "values": {}})
         self.api("change-index", "PATCH", one, {"values": {"volatile": "yes"}}, index="staging")
@@ -311,12 +311,6 @@ class EveryChangeTests(WholeCase):
         self.api("delete-index", "DELETE", f"{one}?force", None, index="staging")
         self.covered.add(("DELETE", one))
         self.pypid.gates = ()
-        self.api("create-stage", "POST", "/api/stages", {"name": "one"})
-        filename, data = wheel_filename("staged"), wheel("staged")
-        uploaded = self.publish(filename, data, target="/stage-one/legacy/", user="ada")
-        self.leaves("POST", "/legacy/", "publish-file", uploaded)
-        self.api("publish-stage", "POST", "/api/stages/<stage>/publish", stage="stage-one")
-        self.api("delete-stage", "DELETE", "/api/stages/<stage>", stage="stage-one")
 
     def trust(self) -> None:
         """Doubted files of an upstream project, approved by each way, and its publishers
@@ -439,13 +433,6 @@ class EveryChangeTests(WholeCase):
         self.by_form("change-index", "/manage/indexes/change", {"name": "team", "read": "alice"})
         team = {"name": "team", "confirm": "team"}
         self.by_form("delete-index", "/manage/indexes/delete", team)
-        self.by_form("create-stage", "/account/stages", {"base": "default", "name": "two"})
-        filename, data = wheel_filename("staged", "2.0"), wheel("staged", "2.0")
-        uploaded = self.publish(filename, data, target="/stage-two/legacy/", user="ada")
-        self.leaves("POST", "/legacy/", "publish-file", uploaded)
-        two = {"name": "stage-two", "confirm": "stage-two"}
-        self.by_form("publish-stage", "/account/stages/publish", two)
-        self.by_form("delete-stage", "/account/stages/delete", two)
         self.by_form("make-snapshot", "/manage/snapshots", {"name": "release-43"})
         self.by_form(
             "delete-snapshot",

@@ -212,7 +212,7 @@ class IndexesTests(IndexesCase):
         [shown] = self.pypid.get("/api/indexes", user="alice").json["indexes"]
         self.assertEqual(
             sorted(shown),
-            ["bases", "expires", "index", "login", "name", "stage", "upload", "volatile"],
+            ["bases", "expires", "index", "login", "name", "upload", "volatile"],
         )
 
     def test_while_rules_are_unknown(self) -> None:
@@ -457,17 +457,14 @@ class PageTests(IndexesCase):
         self.assertEqual(self.listed("ada"), [])
 
     def test_list(self) -> None:
-        """The list has all indexes with their bases and users, and no stages; without an index, it
-        says what one is for.
+        """The list has all indexes with their bases and users; without an index, it says what
+        one is for.
         """
         self.assertIn("only the default index", self.shown(""))
         self.have_index("team", write="alice", expires="2099-01-31")
-        self.assertEqual(self.pypid.api("POST", "/api/stages", {"name": "x"}).status, 201)
         page = self.shown("")
-        for word in (">team</a>", "<td>alice</td>", "1 Feb 2099", ">1 stage</a>"):
+        for word in (">team</a>", "<td>alice</td>", "1 Feb 2099"):
             self.assertIn(word, page)
-        self.assertNotIn("stage-x</a></th>", page)
-        self.assertIn("Stage stage-x", self.shown("/stage-x"))
 
     def test_name_of_a_form(self) -> None:
         """An index whose name is that of an action has a page, too."""

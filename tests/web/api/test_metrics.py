@@ -66,7 +66,7 @@ class RouteTests(WholeCase):
         self.assertIn('pypid_projects{whose="ours"} 7.0', answer.text)
 
     def test_named_indexes(self) -> None:
-        """Administrators see how many there are, and the files of each but of stages; a deleted one
+        """Administrators see how many there are, and the files of each; a deleted one
         is gone, and no name is shown while all users may read the metrics.
         """
         self.pypid = Pypid(Path(self.mktemp()), indexes=())

@@ -230,7 +230,6 @@ class BodyTests(WholeCase):
             "kind": "user",
             "index": "default",
             "glob": "sp*",
-            "stage": "stage-x",
         }
         early = {
             ("post", "/api/register"),

@@ -110,27 +110,21 @@ class UploadTests(TrustCase):
 
     def test_promotion_into_a_named_index(self) -> None:
         """Files that `require` of the target would hide are promoted neither by a promotion, nor by
-        its dry run, nor by the publication of a stage, which stays open.
+        its dry run.
         """
         self.pypid = self.new(TrustRules())
         self.create("strict", bases="none", require="sp*=github:monty/*")
         self.create("staging", bases="none")
-        wish = {"name": "x", "base": "strict"}
-        self.assertEqual(self.pypid.api("POST", "/api/stages", wish, user="alice").status, 201)
-        for source in "staging", "stage-x":
-            self.published(self.send(github("eve/spam"), target=f"/{source}/legacy/"))
+        self.published(self.send(github("eve/spam"), target="/staging/legacy/"))
         wish = {"source": "staging", "releases": ["spam==1.0"]}
         path, before = "/api/indexes/strict/promotions", self.keys()
-        publication = "/api/stages/stage-x/publish"
         for answer in (
             self.pypid.api("POST", path, {**wish, "dry_run": True}, user="alice"),
             self.pypid.api("POST", path, wish, user="alice"),
-            self.pypid.api("POST", publication, user="alice"),
         ):
             self.refused(answer, 409, f"{FILENAME}: its attestations are by github:eve/spam")
             self.refused(answer, 409, "asks for github:monty/*")
         self.assertEqual(self.keys(), before)
-        self.assertEqual(self.pypid.get("/api/stages/stage-x", user="alice").json["state"], "open")
         self.published(self.send(github("monty/spam"), target="/strict/legacy/"))
         self.assertEqual(self.listed("strict"), [FILENAME])
 

@@ -200,18 +200,6 @@ class SwitcherTests(IndexPagesCase):
         self.assertEqual(self.listed("bob"), [])
         self.assertNotIn("vault", self.page("/", None).text)
 
-    def test_stages(self) -> None:
-        """Stages are listed after the indexes, and no longer than they exist."""
-        wish = {"name": "two", "read": "bob", "expires": "1h"}
-        self.assertEqual(self.pypid.api("POST", "/api/stages", wish).status, 201)
-        page = self.page("/stage-two/", "bob").text
-        self.assertIn("<h1>Stage stage-two</h1>", page)
-        self.assertIn("account/stages/stage-two", page)
-        self.assertEqual(self.listed("bob"), ["Default index", "lab", "stage-two"])
-        self.assertNotIn("stage-two", self.page("/", None).text)
-        self.pypid.clock.advance(3600)
-        self.assertEqual(self.listed("bob"), ["Default index", "lab"])
-
 
 class TokenTests(IndexPagesCase):
     """Tokens of a user who may publish in a named index only."""

@@ -52,10 +52,6 @@ def _reason(rules: Rules, who: Identity, action: Action, project: ProjectName) -
         return _of_token(rules, who, action, project)
     if who.admin and action is not Action.OVERWRITE:
         return "the user is an administrator"
-    target, is_upload = rules.target, action in (Action.WRITE, Action.OVERWRITE)
-    if target is not None and is_upload and not may(target, who, Action.WRITE, project):
-        reason = _reason(target, who, Action.WRITE, project)
-        return f"a stage gives no right that its base does not give: {reason}"
     if not who.admin and not rules.admitted.include(who):
         return f"only {rules.admitted.text()} may use the index {rules.index}"
     if action is Action.WRITE and not who.admin and not rules.admitted_writers.include(who):
@@ -112,10 +108,7 @@ def _by_rule(rules: Rules, who: Identity, action: Action, project: ProjectName) 
 def _of_managing(rules: Rules, who: Identity, project: ProjectName) -> str:
     """Return the rule for managing the rights of the project."""
     if rules.ownership is Owners.NONE:
-        # a stage without `owners` has that of its base
-        inherits = rules.target is not None and "owners" not in rules.own_keys
-        place = rules.target if inherits and rules.target is not None else rules
-        return f"only administrators may ({_default(place, 'owners')} = {Owners.NONE.value})"
+        return f"only administrators may ({_default(rules, 'owners')} = {Owners.NONE.value})"
     owns = rules.owner_of(project) is not None and may(rules, who, Action.MANAGE, project)
     return "the user owns the project" if owns else "only its owner and administrators may"
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
 from typing import NotRequired, TypedDict
 
 import msgspec
 from attrs import evolve
 
-from pypid.core.configuration.value_kinds import duration_text
 from pypid.core.errors import (
     BadRequest,
     ChangedElsewhere,
@@ -20,7 +18,6 @@ from pypid.core.errors import (
     NotAvailable,
 )
 from pypid.core.indexes import (
-    LONGEST_STAGE,
     IndexSettings,
     check_indexes,
     settings_of_values,
@@ -75,7 +72,6 @@ class IndexShape(TypedDict):
     index: str
     upload: str
     bases: list[str]
-    stage: bool
     volatile: bool
     expires: Moment | None
     login: bool
@@ -217,13 +213,9 @@ async def changed(ctx: RequestContext, name: str, wish: ChangedIndex) -> IndexSe
     def edit(old: IndexSettings) -> IndexSettings:
         values = {**values_of(old), **wish.values}
         parsed = _parsed(name, {key: text for key, text in values.items() if text is not None})
-        settings = evolve(parsed, stage=old.stage, publication=old.publication)
-        if old.stage and settings.bases != old.bases:
-            raise BadRequest("bases: that of a stage cannot be changed. Create another stage.")
         if "expires" in wish.values:
-            _refuse_past(ctx.app, settings)
-            _refuse_late(settings.expires, old.latest_expiry)
-        return settings
+            _refuse_past(ctx.app, parsed)
+        return parsed
 
     details: Details = {key: text or "default" for key, text in wish.values.items()}
     changing = _managed(ctx.app).change(name, edit)
@@ -276,14 +268,6 @@ def _refuse_past(app: App, settings: IndexSettings) -> None:
         raise BadRequest("expires: this time has passed. Use a later one, or none.")
 
 
-def _refuse_late(expires: datetime | None, latest: datetime | None) -> None:
-    if latest is not None and (expires is None or expires > latest):
-        raise BadRequest(
-            f"expires: a stage exists for at most {duration_text(LONGEST_STAGE)}, this one until "
-            f"{utc_text(latest.replace(microsecond=0))}. Name an earlier time."
-        )
-
-
 async def hidden_project(app: App, name: str) -> str:
     """Return the local project whose alias ``/NAME/`` the index of this name hides; "" if there is
     none.
@@ -300,7 +284,6 @@ def document_of(ctx: RequestContext, settings: IndexSettings) -> IndexShape:
         "index": f"{base}/simple/",
         "upload": f"{base}/legacy/",
         "bases": readable_bases(ctx, settings),
-        "stage": settings.stage,
         "volatile": settings.volatile,
         "expires": None if settings.expires is None else utc_text(settings.expires),
         "login": not ctx.rules_in(settings.name).read.everyone,

@@ -61,18 +61,18 @@ async def metrics(ctx: RequestContext) -> None:
 
 
 async def _count_indexes(app: App) -> None:
-    """Set the numbers of named indexes. Stages have no labels of their own, since there may be
-    many. Indexes have none while all users may read the metrics, since their names are private.
+    """Set the numbers of named indexes. They have no labels while all users may read the metrics,
+    since their names are private.
     """
     settings, counts = app.indexes.settings, app.world.counts
-    counts.set(INDEXES, (), sum(not each.stage for each in settings.values()))
+    counts.set(INDEXES, (), len(settings))
     readers = app.rules.metrics
     is_public = readers.everyone or readers.authenticated
     used = await app.measures.used_by_index() if settings and not is_public else {}
     counts.reset(INDEX_FILES)
     counts.reset(INDEX_BYTES)
     for name, each in used.items():
-        if name in settings and not settings[name].stage:
+        if name in settings:
             counts.set(INDEX_FILES, (name,), each.files)
             counts.set(INDEX_BYTES, (name,), each.size)
 

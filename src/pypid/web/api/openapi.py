@@ -51,7 +51,6 @@ PLACES: Mapping[str, Mapping[str, Any]] = {
     "id": {"type": "string", "minLength": 1},
     "snapshot": {"type": "string", "minLength": 1},
     "index": {"type": "string", "minLength": 1},
-    "stage": {"type": "string", "minLength": 1},
     "block": {"type": "string", "minLength": 1},
     "approval": {"type": "string", "minLength": 1},
 }

@@ -22,7 +22,6 @@ from pypid.core.errors import (
     NoSuchIndex,
     NoSuchProject,
     NotAvailable,
-    StageClosed,
 )
 from pypid.core.indexes import DEFAULT
 from pypid.core.model import StoredFile
@@ -218,7 +217,6 @@ def _shape(ctx: RequestContext, promotion: PromotionDocument, *, is_done: bool) 
             NoSuchProject,
             NotAvailable,
             PromotionRefused,
-            StageClosed,
         ),
     ),
 )
@@ -358,7 +356,7 @@ def targets_of(ctx: RequestContext, project: ProjectName) -> tuple[str, ...]:
     known = ctx.app.indexes.settings
     return tuple(
         name
-        for name in (DEFAULT, *sorted(each for each in known if known[each].takes_files(now)))
+        for name in (DEFAULT, *sorted(each for each in known if not known[each].has_expired(now)))
         if name != own
         and all(
             may(ctx.rules_in(name), ctx.identity, action, project)

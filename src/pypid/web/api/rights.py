@@ -342,14 +342,14 @@ async def withdrawn(ctx: RequestContext, key: tuple[ProjectPattern, Whom, str]) 
 
 async def _refuse_if_elsewhere(ctx: RequestContext, pattern: ProjectPattern) -> None:
     """Raise `BadRequest` if the client is no administrator, and a named index has the project,
-    where the client does not own it: rights apply in all indexes. Stages do not count: each user
-    can create one. The text does not disclose which index has it.
+    where the client does not own it: rights apply in all indexes. The text does not disclose which
+    index has it.
     """
     app, name = ctx.app, ProjectName(pattern)
     if ctx.identity.admin:
         return
-    for index, settings in app.indexes.settings.items():
-        if settings.stage or (found := app.indexes.get(index)) is None:
+    for index in app.indexes.settings:
+        if (found := app.indexes.get(index)) is None:
             continue
         owner = ctx.rules_in(index).owner_of(name)
         if owner is None and await found.context.is_new(name):

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from pypid.core.configuration.in_force import SettingSection
     from pypid.index.file_contents import Contents
     from pypid.index.promotions import Promotions
-    from pypid.index.stages import Stages
     from pypid.index.upstream.approval_evidence import EvidenceReader
     from pypid.index.upstream.approvals import Approvals
     from pypid.index.upstream.decided import UpstreamDecisions
@@ -98,8 +97,6 @@ class App:
     attesting: Attesting = field(factory=Attesting)
     promotions: Promotions | None = field(default=None, repr=False)
     """Promotions between indexes; None where the storage has none."""
-    stages: Stages | None = field(default=None, repr=False)
-    """The stages; None where there are no promotions, or no indexes can be created."""
     advisories: Advisories = field(
         default=Factory(lambda app: Advisories(app.world), takes_self=True)
     )

@@ -55,16 +55,9 @@ class IndexAccess:
         if settings is None:
             self._made.pop(name, None)
             return default
-        target = settings.target
-        target_rules = None if target is None else self.rules(target, default)
         made = self._made.get(name)
-        if (
-            made is None
-            or made.settings is not settings
-            or made.default is not default
-            or made.rules.target is not target_rules
-        ):
-            rules = rules_of(default, settings, target_rules)
+        if made is None or made.settings is not settings or made.default is not default:
+            rules = rules_of(default, settings)
             made = self._made[name] = IndexRules(settings, default, rules)
         return made.rules
 

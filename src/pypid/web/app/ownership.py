@@ -65,14 +65,13 @@ async def claim(
     """Make the account the owner of a new project; None: that of the client. Raises `Forbidden` if
     another account was first, even on a node whose claim is not in force here yet, and the rules do
     not let the client publish in the project. `rules` returns the rules of the index that are in
-    force. In a stage, a project gets an owner only if its base does not have it, either.
+    force.
 
     Clients without an account (anonymous ones, trusted publishers without ``as_user``) do not
     become owners.
     """
     before = rules()
-    base = None if before.target is None else _index_of(ctx.app, before.target)
-    if not is_new or (base is not None and not await base.context.is_new(name)):
+    if not is_new:
         await ctx.app.accounts.refresh()
         authorize(rules(), ctx.identity, Action.WRITE, name)
         return

@@ -15,12 +15,10 @@ from pypid.core.errors import (
     NameTaken,
     NoSuchGroup,
     NoSuchIndex,
-    NoSuchStage,
     NoSuchUser,
     NotAvailable,
     PypidError,
     RegistrationClosed,
-    StageClosed,
     TooManyAttempts,
 )
 from pypid.core.promotion_rules import PromotionRefused
@@ -52,12 +50,10 @@ INDEX_MISTAKES = (
     IndexNotEmpty,
     NameTaken,
     NoSuchIndex,
-    NoSuchStage,
     NotAvailable,
     PromotionRefused,
-    StageClosed,
 )
-"""The same for the forms of indexes and stages."""
+"""The same for the forms of indexes."""
 
 
 def sent(request: Request) -> Fields:

@@ -117,15 +117,13 @@ async def _list(
 ) -> None:
     status, problems = refused(ctx.request, error)
     settings = ctx.app.indexes.settings
-    shown = [settings[name] for name in sorted(settings) if not settings[name].stage]
     await show(
         ctx,
         "indexes.html",
         status=status,
         promotions=await _newest_promotions(ctx, None),
         problems=problems,
-        leaf=leaf_of(shown, ctx.request),
-        stages=len(settings) - len(shown),
+        leaf=leaf_of([settings[name] for name in sorted(settings)], ctx.request),
         wish=wish or NewIndex(""),
         keys=_docs(),
         first=FIRST_KEYS,

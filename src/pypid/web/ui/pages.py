@@ -119,13 +119,11 @@ def page_head(request: Request) -> Head:
 
 def common(ctx: RequestContext) -> dict[str, Any]:
     """Return the values that the layout, and so every page, needs."""
-    indexes, stages = _readable_indexes(ctx)
     return {
         "root": root_of(ctx.request),
         "site": site_root_of(ctx.request),
         "index": ctx.request.index,
-        "readable_indexes": indexes,
-        "readable_stages": stages,
+        "readable_indexes": _readable_indexes(ctx),
         "path": path_of(ctx.request),
         "who": ctx.identity,
         "is_admin": ctx.app.closed is None and may(ctx.app.rules, ctx.identity, Action.ADMIN),
@@ -140,19 +138,17 @@ def common(ctx: RequestContext) -> dict[str, Any]:
     }
 
 
-def _readable_indexes(ctx: RequestContext) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the indexes and of the stages that the user may read and that have not
-    expired; "" stands for the default index.
+def _readable_indexes(ctx: RequestContext) -> tuple[str, ...]:
+    """Return the names of the indexes that the user may read and that have not expired; "" stands
+    for the default index.
     """
     app = ctx.app.original or ctx.app
     settings = app.indexes.settings
     if app.closed is not None or not settings:
-        return (), ()
+        return ()
     default = ("",) if may(app.rules, ctx.identity, Action.READ) else ()
     now, names = app.world.now(), app.index_access.readable_by(ctx.identity, app.rules)
-    known = [settings[name] for name in names if not settings[name].has_expired(now)]
-    indexes = (each.name for each in known if not each.stage)
-    return (*default, *indexes), tuple(each.name for each in known if each.stage)
+    return (*default, *(name for name in names if not settings[name].has_expired(now)))
 
 
 def go(request: Request, where: str, *, done: str | None = None, **parameters: str) -> None:
