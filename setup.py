@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "src"))
 
 from pypid import __version__  # noqa: E402
-from pypid.core.installation import DISTRIBUTION, PROJECT_URL, PROJECT_URLS  # noqa: E402
+from pypid.core.installation import DISTRIBUTION  # noqa: E402
 
 EXTRAS = {
     # every optional part has its extra here; `all` is their sum
@@ -101,8 +101,6 @@ setup(
     license_expression="MIT",
     license_files=["LICENSE"],
     author="The pypid authors",
-    url=PROJECT_URL,
-    project_urls=PROJECT_URLS,
     keywords=["package index", "private index", "proxy", "cache", "PyPI"],
     python_requires=">=3.11",
     package_dir={"": "src"},

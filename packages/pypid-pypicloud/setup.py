@@ -1,6 +1,6 @@
 """The names of pypicloud's commands; the code is in pypid (src/pypid/cli/pypicloud.py).
 
-Build it in the source tree: version, addresses and licence come from there.
+Build it in the source tree: version and licence come from there.
 """
 
 import sys
@@ -13,12 +13,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from pypid import __version__  # noqa: E402
-from pypid.core.installation import (  # noqa: E402
-    DISTRIBUTION,
-    PROJECT_URL,
-    PROJECT_URLS,
-    PYPICLOUD_DISTRIBUTION,
-)
+from pypid.core.installation import DISTRIBUTION, PYPICLOUD_DISTRIBUTION  # noqa: E402
 
 COMMANDS = {
     "ppc-gen-password": "gen_password",
@@ -42,8 +37,6 @@ setup(
     license_expression="MIT",
     license_files=["LICENSE"],
     author="The pypid authors",
-    url=PROJECT_URL,
-    project_urls=PROJECT_URLS,
     python_requires=">=3.11",
     py_modules=[],
     install_requires=[f"{DISTRIBUTION}=={__version__}"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import __version__
-from pypid.core.installation import DISTRIBUTION, PROJECT_URLS, PYPICLOUD_DISTRIBUTION, WHEEL
+from pypid.core.installation import DISTRIBUTION, PYPICLOUD_DISTRIBUTION, WHEEL
 from tests.live.asking import ask
 from tests.live.clients import OURS, ROOT, client
 from tests.live.processes import BIN, clean_environ, copy_source, done, free_port, running, scratch
@@ -45,13 +45,11 @@ class DistTests(SynchronousTestCase):
         return source / "dist"
 
     def check_metadata(self, wheel: Path, name: str) -> Message:
-        """Each wheel has the name, the version, the licence with its text, and the addresses."""
+        """Each wheel has the name, the version, and the licence with its text."""
         found = metadata_of(wheel)
         self.assertEqual((found["Name"], found["Version"]), (name, __version__))
         self.assertEqual(found["License-Expression"], "MIT")
         self.assertEqual(found.get_all("License-File"), ["LICENSE"])
-        urls = dict(line.split(", ") for line in found.get_all("Project-URL", []))
-        self.assertEqual(urls, PROJECT_URLS)
         with zipfile.ZipFile(wheel) as opened:
             (licence,) = (each for each in opened.namelist() if each.endswith("/licenses/LICENSE"))
             self.assertEqual(opened.read(licence), (ROOT / "LICENSE").read_bytes())

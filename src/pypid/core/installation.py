@@ -1,4 +1,4 @@
-"""Names of pypid's distributions, addresses of the project, and how to install an optional part.
+"""Names of pypid's distributions, and how to install an optional part.
 
 `setup.py` reads this module before anything is installed: it imports the standard library and
 `pypid.__version__` only.
@@ -21,21 +21,6 @@ PYPICLOUD_DISTRIBUTION: Final = "pypid-pypicloud"
 
 WHEEL: Final = f"{DISTRIBUTION.replace('-', '_')}-{__version__}-py3-none-any.whl"
 """Filename of the wheel of this version, as `make dist` builds it."""
-
-PROJECT_URL: Final = "https://placeholder.example/pypid"
-"""A placeholder: the project has no public address yet. All its other addresses begin with it."""
-
-PROJECT_URLS: Final = {
-    "Documentation": f"{PROJECT_URL}/docs/",
-    "Source": f"{PROJECT_URL}/source",
-    "Issues": f"{PROJECT_URL}/issues",
-    "Changelog": f"{PROJECT_URL}/docs/project/changes.html",
-    "Security": f"{PROJECT_URL}/security",
-}
-"""Addresses of the project by label, as the metadata of the distribution and the site name them."""
-
-SECURITY_ADDRESS: Final = "security@placeholder.example"
-"""A placeholder, as `PROJECT_URL`: where to report a vulnerability."""
 
 
 def install_hint(extra: str) -> str:

@@ -21,7 +21,6 @@ from twisted.logger import Logger
 from werkzeug.exceptions import NotFound
 
 import pypid
-from pypid.core.installation import PROJECT_URLS
 from pypid.core.lru import Recent
 from pypid.flow import World
 from pypid.flow.single_flight import Flights
@@ -168,7 +167,7 @@ async def documentation_start(ctx: RequestContext) -> None:
         return redirect(ctx.request, "/docs/", permanent=True)
     found = await DOCUMENTATION.file(ctx.app.world, "index.html")
     if found is None:
-        return await _show_how_to_build(ctx)
+        return await show(ctx, "no_documentation.html", status=404)
     return await send_built_file(ctx, found)
 
 
@@ -182,15 +181,10 @@ async def documentation_file(ctx: RequestContext, page: str) -> None:
         return await send_built_file(ctx, found)
     files = await DOCUMENTATION.files(ctx.app.world)
     if not files:
-        return await _show_how_to_build(ctx)
+        return await show(ctx, "no_documentation.html", status=404)
     if f"{page}/index.html" in files:
         return redirect(ctx.request, f"/docs/{page}/", permanent=True)
     raise NotFound()
-
-
-async def _show_how_to_build(ctx: RequestContext) -> None:
-    address = PROJECT_URLS["Documentation"]
-    await show(ctx, "no_documentation.html", status=404, address=address)
 
 
 async def send_built_file(ctx: RequestContext, found: BuiltFile) -> None:
