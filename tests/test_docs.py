@@ -1,6 +1,7 @@
 """What the documents say of the program is what the program says of itself."""
 
 import importlib
+import os
 import pkgutil
 import re
 from pathlib import Path
@@ -88,8 +89,14 @@ class TroubleshootingTests(SynchronousTestCase):
 def client_errors() -> set[type[PypidError]]:
     """All classes of errors of the package that have a status for clients, but for their bases."""
     for module in pkgutil.walk_packages(pypid.__path__, "pypid."):
-        if not module.name.startswith(("pypid.testing", "pypid.cli.__main__")):
+        if module.name.startswith(("pypid.testing", "pypid.cli.__main__")):
+            continue
+        try:
             importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            # python-ldap is compiled, and so may be missing on a machine of a developer
+            if error.name != "ldap" or "CI" in os.environ:
+                raise
     found: set[type[PypidError]] = set()
     waiting: list[type[PypidError]] = [PypidError]
     while waiting:

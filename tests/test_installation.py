@@ -100,7 +100,7 @@ class HintTests(SynchronousTestCase):
 
 class MetadataTests(SynchronousTestCase):
     def test_installed(self) -> None:
-        """What is installed here has the names, the version and the addresses of the source."""
+        """What is installed here has the names and the version of the source."""
         for name in DISTRIBUTION, PYPICLOUD_DISTRIBUTION:
             found = metadata(name)
             self.assertEqual(found["Version"], pypid.__version__)
