@@ -215,8 +215,12 @@ WARNINGS = [
     ),
     (
         "[storage]\npath = files   # local\n",
-        ":2: [storage] path: the value is 'files   # local'; behind a value only ; begins a "
-        "comment",
+        ":2: [storage] path: the value is 'files   # local'. After a value, only ; starts a "
+        "comment.",
+    ),
+    (
+        '[storage]\npath = "files"\n',
+        ":2: [storage] path: the quotation marks are part of the value; write it without them",
     ),
 ]
 
@@ -322,6 +326,9 @@ class CheckConfigTests(RecordedCase):
         self.assertIn(
             f":4: [server] tls_key: {other} is not the key of the certificate {chain}.", str(status)
         )
+        chain.write_text("no certificate")
+        status, _, _ = self.check(f"{text}k.pem\n")
+        self.assertIn(f":3: [server] tls_certificate: {chain} is not usable", str(status))
 
     def test_output_of_a_valid_configuration(self) -> None:
         """It ends with the verdict; --quiet prints nothing, --json all of it."""

@@ -674,6 +674,9 @@ class PrincipalsTests(SynchronousTestCase):
             ("user:nobody", "stands for many"),
             ("team:x", "no "),
             ("nobody alice", "alone"),
+            ("authentificated", "authenticated? A user of that name is user:authentificated"),
+            ("Everyone", "everyone?"),
+            ("alice all", "everyone? A user of that name is user:all"),
         ):
             error = self.assertRaises(ValueError, Principals.parse, text)
             self.assertIn(said, str(error), text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from difflib import get_close_matches
 from enum import Enum
 from functools import cached_property
 
@@ -30,8 +31,21 @@ class Action(Enum):
 
 
 WORDS = frozenset({"everyone", "authenticated", "admins", "nobody"})
+_OTHER_WORDS = {"all": "everyone", "any": "everyone", "anyone": "everyone", "*": "everyone"}
+"""Words for principals in other programs, and those of pypid."""
 """Words for sets of users in a list of principals, which cannot be the name of a user or a group.
 """
+
+
+def _meant_word(name: str) -> str:
+    """Return the word for principals that a bare name probably stands for; "" if it is a name."""
+    word = name.lower()
+    if name in WORDS or word in WORDS:
+        return "" if name in WORDS else word
+    close = (
+        get_close_matches(word, ("everyone", "authenticated"), 1, 0.85) if word.isalpha() else ()
+    )
+    return _OTHER_WORDS.get(word) or next(iter(close), "")
 
 
 def account_name(text: str) -> str:
@@ -157,17 +171,15 @@ class Principals:
         the reason.
 
         ``everyone``, ``authenticated``, ``admins``, ``nobody`` (alone), ``group:team``,
-        ``user:alice``; a bare name is a user, but ``Everyone`` is refused as a slip: it would grant
-        access to no one.
+        ``user:alice``; a bare name is a user, but ``Everyone``, ``authentificated`` and ``all`` are
+        refused as slips: they would grant access to no one.
         """
         words = text.split()
         if "nobody" in words and len(words) > 1:
             raise ValueError("'nobody' stands alone")
         for word in words:
-            if word not in WORDS and word.lower() in WORDS:
-                raise ValueError(
-                    f"{word!r} is spelled {word.lower()}; a user of that name is user:{word}"
-                )
+            if meant := _meant_word(word):
+                raise ValueError(f"did you mean {meant}? A user of that name is user:{word}")
         users = {
             account_name(word.removeprefix("user:"))
             for word in words
@@ -189,7 +201,7 @@ class Principals:
         """Return the principals as the configuration spells them; `parse` reads it back."""
         words = (
             *(word for word in ("everyone", "authenticated", "admins") if getattr(self, word)),
-            *sorted(self.users),
+            *(f"user:{user}" if _meant_word(user) else user for user in sorted(self.users)),
             *(f"group:{group}" for group in sorted(self.groups)),
         )
         return " ".join(words) or "nobody"

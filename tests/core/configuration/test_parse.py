@@ -623,7 +623,10 @@ class Problems(SynchronousTestCase):
         )
 
     def test_removed_values(self) -> None:
-        """A value that left is refused with what replaces it."""
+        """A value that left is refused with what replaces it, and one that pypid never had, too."""
+        self.assert_says(
+            "[server]\ntls_minimum = 1.1\n", "x.ini:2: [server] tls_minimum: |: this version is not"
+        )
         self.assert_says(
             "[catalog]\nbackend = redis\n", "x.ini:2: [catalog] backend: |: Use PostgreSQL: backend"
         )
@@ -698,7 +701,7 @@ class Problems(SynchronousTestCase):
         """
         self.assert_says(
             "[access]\nread = Everyone\n",
-            "x.ini:2: [access] read: invalid value 'Everyone' |: 'Everyone' is spelled everyone",
+            "x.ini:2: [access] read: invalid value 'Everyone' |: did you mean everyone?",
         )
         self.assert_says(
             "[access]\nwrite = alice, bob\n",

@@ -36,7 +36,8 @@ def nearest(word: str, known: Iterable[str], form: str = "{!r}") -> str:
     """Return advice with the known word most similar to `word`: ``; did you mean 'listen'?``; empty
     if none is similar.
     """
-    by_lower = {candidate.lower(): candidate for candidate in known}
+    # another number is no slip: 1.1 does not mean 1.3
+    by_lower = {candidate.lower(): candidate for candidate in known if not candidate[:1].isdigit()}
     close = get_close_matches(word[:80].lower(), by_lower, 1)
     return f"; did you mean {form.format(by_lower[close[0]])}?" if close else ""
 

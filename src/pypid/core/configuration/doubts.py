@@ -1,5 +1,5 @@
 """Warnings about a valid configuration: names of users and groups that are not defined, and values
-that contain what was meant as a comment.
+that contain what was meant as a comment or as quotation marks.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def names_only_itself(config: Config) -> bool:
 def doubts(config: Config, names: AccountNames | None) -> tuple[ConfigProblem, ...]:
     """Return the warnings. `names`: all users and groups; None if they are not known."""
     unknown = () if names is None else _unknown_names(config, names)
-    return (*_comments(config), *_without_effect(config), *unknown)
+    return (*_literals(config), *_without_effect(config), *unknown)
 
 
 def problem_at(config: Config, section: str, key: str, message: str) -> ConfigProblem:
@@ -59,18 +59,20 @@ def problem_at(config: Config, section: str, key: str, message: str) -> ConfigPr
     return ConfigProblem(where, number, printable(section), printable(key), message)
 
 
-def _comments(config: Config) -> Iterator[ConfigProblem]:
+def _literals(config: Config) -> Iterator[ConfigProblem]:
     for name, section in SECTIONS.items():
         for key, declared in keys(section).items():
             value = getattr(getattr(config, name), key)
-            is_text = isinstance(value, str) and not declared.secret
-            if is_text and (name, key) in config.origins and has_comment(value):
-                yield problem_at(
-                    config,
-                    name,
-                    key,
-                    f"the value is {printable(value)!r}; behind a value only ; begins a comment",
+            if not isinstance(value, str) or (name, key) not in config.origins:
+                continue
+            if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+                message = "the quotation marks are part of the value; write it without them"
+                yield problem_at(config, name, key, message)
+            elif has_comment(value) and not declared.secret:
+                message = (
+                    f"the value is {printable(value)!r}. After a value, only ; starts a comment."
                 )
+                yield problem_at(config, name, key, message)
 
 
 def _without_effect(config: Config) -> Iterator[ConfigProblem]:

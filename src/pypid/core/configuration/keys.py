@@ -148,7 +148,11 @@ class ServerSettings:
             "changes, and on SIGHUP."
         ),
     )
-    tls_minimum: Tls = key(choice(Tls), "1.2", "The oldest TLS version that clients may use.")
+    tls_minimum: Tls = key(
+        choice(Tls, **dict.fromkeys(("1.0", "1.1"), "this version is not safe; write 1.2")),
+        "1.2",
+        "The oldest TLS version that clients may use.",
+    )
     hsts: timedelta = key(
         duration(),
         "365d",

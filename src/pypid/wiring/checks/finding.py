@@ -9,7 +9,7 @@ from attrs import frozen
 
 from pypid.core.errors import CannotStart
 
-_KEY_IN_FRONT = re.compile(r"\A\[[a-z]+\] [a-z_]+:? (?!=)")
+_KEY_IN_FRONT = re.compile(r"\A\[(?P<section>[a-z]+)\] (?P<key>[a-z_]+):? (?!=)")
 
 
 @frozen
@@ -25,8 +25,13 @@ class ConfigFinding:
 
 
 def refusals(section: str, key: str, attempt: Callable[[], object]) -> Iterator[ConfigFinding]:
-    """Yield a problem with the key if `attempt` raises `CannotStart`."""
+    """Yield a problem if `attempt` raises `CannotStart`: with the key that the error begins with, or
+    else with this key.
+    """
     try:
         attempt()
     except CannotStart as error:
-        yield ConfigFinding(section, key, _KEY_IN_FRONT.sub("", str(error)))
+        text = str(error)
+        if found := _KEY_IN_FRONT.match(text):
+            section, key, text = found["section"], found["key"], text[found.end() :]
+        yield ConfigFinding(section, key, text)
