@@ -9,14 +9,18 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import cast
 from xmlrpc.client import dumps
 
 from attrs import evolve
 
+from pypid.catalog.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
 from pypid.core.permissions import EVERYONE, Action, Identity
 from pypid.daemon.loopback import OneTime, seen_by
+from pypid.ports import Blobs
 from pypid.testing.worlds import BEGINNING
 from pypid.web.app.index_apps import IndexApps
 from pypid.web.http.site import Site
@@ -29,6 +33,7 @@ from tests.web.installers.test_collect import Scripted
 from tests.web.memory_upstream import Elsewhere
 from tests.web.rights_cases import ANYBODY, IS, OPEN, OWN, PLAIN, UNKNOWN, Who, ask, file_of
 from tests.web.routes import ALL_ROUTES
+from tests.web.test_hidden import Signer
 from tests.web.test_matrix import COLUMNS, classes, fits, target_of, without
 
 ALL, NONE = "..........", "4444444444"
@@ -322,6 +327,36 @@ class IndexMatrixTests(WholeCase):
                     self.assertGreaterEqual(answer.status, 400, (name, index, target))
                     self.assertLess(answer.status, 500, (name, index, target))
                     self.assertNotIn(data, answer.body)
+
+    def test_links(self) -> None:
+        """A project is public if everyone may read it in the requested index, and in the index that
+        has it: else its signed URLs end soon and are never written down, and its page says that
+        installing needs a login.
+        """
+        for index in INDEXES:
+            for project in (each for each in READ[index] if "wendy" in READERS[index, each]):
+                restricted, links = self.signing()
+                target = f"/packages/{project}/{file_of(project)[0]}"
+                self.assertEqual(self.request(IS["wendy"], index, "GET", target).status, 302)
+                is_public = "anonymous" in READERS[index, project]
+                found = len(links.good()), len(restricted.good())
+                self.assertEqual(found, (1, 0) if is_public else (0, 1), (index, project))
+                page = self.request(IS["wendy"], index, "GET", f"/project/{project}/")
+                self.assertEqual(
+                    "project is not public" in page.text, not is_public, (index, project)
+                )
+
+    def signing(self) -> tuple[Links, Links]:
+        """Let the storage sign URLs; return those of restricted files, and the others."""
+        blobs = cast(Blobs, Signer(self.pypid))
+        restricted = Links(blobs, self.pypid.world, RESTRICTED_LIFETIME, RESTRICTED_BUFFER)
+        links = Links(
+            blobs, self.pypid.world, timedelta(days=1), RESTRICTED_BUFFER, restricted=restricted
+        )
+        for each in (self.pypid.index, *map(self.pypid.indexes.get, self.pypid.indexes.settings)):
+            assert each is not None
+            each.links, each.reader = links, evolve(each.reader, links=links)
+        return restricted, links
 
     def test_actions(self) -> None:
         """Each route of an index that names a project requires a right on it."""

@@ -121,7 +121,7 @@ class FileReader:
             case _:
                 return None
 
-    async def link(self, file: File, *, restricted: bool = False) -> SignedUrl | None:
+    async def link(self, file: File, *, restricted: bool) -> SignedUrl | None:
         """Return the signed URL to which a client is redirected for a visible, stored file; None if
         this index serves it.
 

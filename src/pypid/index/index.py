@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -304,10 +304,12 @@ class Index(SingleIndex):
         home, its_file = await self.home(file, permission)
         return await home.reader.elsewhere(its_file, permission, metadata=metadata)
 
-    async def link(self, file: File, *, restricted: bool = False) -> SignedUrl | None:
-        """Return the signed URL to which a client is redirected; see `FileReader.link`."""
+    async def link(self, file: File, is_public: Callable[[str], bool]) -> SignedUrl | None:
+        """Return the signed URL to which a client is redirected; see `FileReader.link`.
+        `is_public`: returns whether every client may read the project in the index of this name.
+        """
         home, its_file = await self.home(file, DIRECT)
-        return await home.reader.link(its_file, restricted=restricted)
+        return await home.reader.link(its_file, restricted=not is_public(home.name))
 
     async def open(
         self, file: File, span: Span | None = None, permission: UpstreamPermission = DIRECT

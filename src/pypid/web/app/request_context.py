@@ -12,7 +12,7 @@ from attrs import define
 from pypid.core.authorization import authorize
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action, Identity, Rules
+from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, may
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.via import read_via
 from pypid.core.visibility import Visibility
@@ -49,6 +49,15 @@ class RequestContext:
         """
         default = self.app.original or self.app
         return self.app.index_access.rules(index, default.rules)
+
+    def is_public(self, project: ProjectName, *homes: str) -> bool:
+        """Return whether anonymous clients may read the project in the index of the request, and in
+        the indexes that have its files.
+        """
+        return all(
+            may(rules, ANONYMOUS, Action.READ, project)
+            for rules in (self.app.rules, *map(self.rules_in, homes))
+        )
 
     @property
     def base_url(self) -> str | None:

@@ -12,7 +12,7 @@ from pypid.core.errors import NoSuchFile, NotAcceptable
 from pypid.core.model import File, Span
 from pypid.core.packaging.names import ProjectName, same_version
 from pypid.core.packaging.variants import VariantList, is_variant_list
-from pypid.core.permissions import ANONYMOUS, Action, may
+from pypid.core.permissions import Action
 from pypid.core.simple_api.render import finished
 from pypid.index.views import UpstreamPermission
 from pypid.ports import Body
@@ -63,9 +63,8 @@ async def send_named(
         return redirect(
             ctx.request, elsewhere, permanent=False, keep_query=False, restricted=ctx.app.restricted
         )
-    restricted = not may(ctx.app.rules, ANONYMOUS, Action.READ, project)
     link = (
-        await ctx.app.index.link(found, restricted=restricted)
+        await ctx.app.index.link(found, partial(ctx.is_public, project))
         if ctx.request.method == b"GET"
         else None
     )

@@ -17,7 +17,7 @@ from pypid.core.errors import NoSuchFile
 from pypid.core.indexes import DEFAULT
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import ANONYMOUS, Action, may
+from pypid.core.permissions import Action, may
 from pypid.core.presentation.client_files import IndexAddress
 from pypid.core.presentation.project_view import Age, ReleaseLine, ShownRelease
 from pypid.core.presentation.release_facts import NOTHING, Facts
@@ -78,7 +78,7 @@ async def _show(ctx: RequestContext, project: ProjectName, version: str | None) 
     facts = await ctx.app.project_page_cache.facts(found.describing, permission)
     if found.inside is not None:
         facts = await ctx.app.project_page_cache.inside(found.inside, ctx.app.contents)
-    is_open = may(ctx.app.rules, ANONYMOUS, Action.READ, found.name)
+    is_open = ctx.is_public(found.name, *(leaf.origin for leaf in seen.single_views))
     return await show(
         ctx,
         "project.html",
