@@ -21,7 +21,7 @@ from pypid.access.cached_source import KEPT
 from pypid.access.chain import ENDED, FLOOR, WRONG_TOKEN, AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import WRONG, PasswordVerdict, Verifier, hash_password, verify
-from pypid.access.throttle import BURST, FREE, PROVEN
+from pypid.access.throttle import BURST, FREE, PROVEN, REFUSED
 from pypid.access.tokens import new_token
 from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Session, Token
 from pypid.core.accounts.sessions import digest_of, new_secret
@@ -390,7 +390,7 @@ class SlowedTests(ChainCase):
             for n in range(FREE):
                 self.refused(chain, user, f"guess {n}")
             self.verified.clear()
-            for n in range(100):
+            for n in range(REFUSED - 1):
                 error = self.refused(chain, user, f"more {n}", kind=TooManyAttempts)
                 self.assertEqual(error.retry_after, 1)  # type: ignore[attr-defined]
             self.assertEqual(self.verified, [])
@@ -400,21 +400,23 @@ class SlowedTests(ChainCase):
         self.refused(chain, "stranger", "x")
 
     def test_proven(self) -> None:
-        """Who logged in shortly before is never delayed, from wherever they come, and however many
-        guess meanwhile.
+        """A user who logged in shortly before is not delayed at that address, however many guess
+        elsewhere; there, the right password is refused like a wrong one.
         """
         chain = self.chain(Source(self.config()))
-        self.who(chain, "alice", USERS["alice"], "198.51.100.1")
+        there = "198.51.100.1"
+        self.who(chain, "alice", USERS["alice"], there)
         for n in range(BURST + 50):
             for user in ("alice", f"user{n}"):
                 failed = self.failureResultOf(
                     start(chain.identify(Credential(user, f"guess {n}", HERE)))
                 )
                 self.assertIsInstance(failed.value, (Unauthenticated, TooManyAttempts))
-            self.assertEqual(self.who(chain, "alice", USERS["alice"]).user, "alice")
+            self.assertEqual(self.who(chain, "alice", USERS["alice"], there).user, "alice")
+        self.refused(chain, "alice", USERS["alice"], kind=TooManyAttempts)
         for _ in range(10):
             self.clock.advance(PROVEN / 2)
-            self.assertEqual(self.who(chain, "alice", USERS["alice"]).user, "alice")
+            self.assertEqual(self.who(chain, "alice", USERS["alice"], there).user, "alice")
 
     def test_other_password(self) -> None:
         """A changed password ends it: the old one is wrong, and is slowed down like any other."""

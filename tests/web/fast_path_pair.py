@@ -17,6 +17,7 @@ from pypid.core.accounts.entries import Session
 from pypid.core.accounts.sessions import COOKIE, digest_of
 from pypid.core.model import SignedUrl
 from pypid.web.app.app import App
+from pypid.web.app.auth_generation import AuthGeneration
 from pypid.web.fastpath.cached_channel import FastPath
 from pypid.web.http.access_log import AccessLog, AccessLogEntry, Many
 from pypid.web.http.site import Site
@@ -109,7 +110,13 @@ class Pair:
             [Source(people)], papers, pypid.world, verifier, admins=["ada"], session_key=lambda: KEY
         )
         return App(
-            pypid.index, chain, pypid.app.rules, pypid.world, pypid.app.settings, routes=ALL_ROUTES
+            pypid.index,
+            chain,
+            pypid.app.rules,
+            pypid.world,
+            pypid.app.settings,
+            routes=ALL_ROUTES,
+            auth_generation=AuthGeneration(chain.must_wait),
         )
 
     def connect(self) -> Both:

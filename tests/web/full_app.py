@@ -56,6 +56,7 @@ from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.app import App
 from pypid.web.app.app_settings import AppSettings
+from pypid.web.app.auth_generation import AuthGeneration
 from pypid.web.app.index_access import NoNamedIndexes
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.site import Site
@@ -357,6 +358,7 @@ class Pypid:
             routes=ALL_ROUTES,
             decisions=decisions,
             decided=decided,
+            auth_generation=AuthGeneration(self.access.must_wait),
             indexes=named or NoNamedIndexes(),
             promotions=promotions,
         )

@@ -144,14 +144,16 @@ class AccessChain:
 
     def forget(self, user: str) -> None:
         """Drop everything cached about the user, after a change."""
-        self._throttle.forget(user)
         for slow in self._cached_sources.values():
             slow.forget(user)
 
     def forget_all(self) -> None:
         """Drop everything cached about all users, after a change that may concern any of them."""
-        self._throttle.forget_all()
         self._cached_sources = {}
+
+    def must_wait(self, address: str) -> bool:
+        """Return whether an address has to wait after wrong passwords."""
+        return self._throttle.must_wait(address)
 
     # --- passwords --------------------------------------------------------------------------------
 
@@ -177,7 +179,7 @@ class AccessChain:
         try:
             who = await self._authenticate(credential)
         except Unauthenticated:
-            self._throttle.forget(credential.user)
+            self._throttle.disprove(credential)
             raise
         self._throttle.prove(credential)
         return who

@@ -2,7 +2,9 @@
 without affecting other clients.
 
 An attempt is counted when it begins, and uncounted if it was not wrong: so a burst of guesses at
-once gets no further than the same guesses one after the other.
+once gets no further than the same guesses one after the other. A password that was right shortly before
+is not delayed at the address where it was right, unless many guesses come from there: otherwise a
+refusal would tell a wrong guess from the right one.
 """
 
 from __future__ import annotations
@@ -27,8 +29,12 @@ LONGEST = 900.0
 """Seconds of the longest wait; it begins with one, and doubles."""
 FORGOTTEN = 3600.0
 """Seconds without an attempt after which the count of a user at this address starts over."""
+REFUSED = 20
+"""Attempts without waiting, after which the wait doubles, and a proof at this address ends."""
 BURST = 100
-"""Wrong passwords from one address, whatever the users."""
+"""Wrong passwords from one address, whatever the users; and of one user, from all addresses where
+the user has never logged in.
+"""
 EACH = 5.0
 """Seconds after which one more is allowed there."""
 PROVEN = 300.0
@@ -46,6 +52,8 @@ class _Pair:
     until: float = 0.0
     """Until when the next attempt has to wait."""
     last: float = 0.0
+    refused: int = 0
+    """Attempts that did not wait."""
 
     def is_forgotten(self, now: float) -> bool:
         return now - max(self.last, self.until) > FORGOTTEN
@@ -68,8 +76,10 @@ class _Level:
 
     filled: float = 0.0
     at: float = 0.0
+    is_logged: bool = False
 
     def now(self, now: float) -> float:
+        self.at = min(self.at, now)  # the clock may have been set back
         return max(0.0, self.filled - (now - self.at) / EACH)
 
     def add(self, now: float, amount: float) -> None:
@@ -80,8 +90,8 @@ class _Level:
 class Attempt:
     """An attempt that has begun. It counts as wrong, unless it is taken back or was right."""
 
-    place: str
-    """Empty: it is not counted."""
+    levels: tuple[tuple[str, str], ...] = ()
+    """Where it is counted; empty: nowhere."""
     pair: bytes = b""
     until: float = field(default=0.0, eq=False)
     """Until when this attempt made the next one wait."""
@@ -103,8 +113,11 @@ class Throttle:
         self._key = world.random(32)
         self._pairs: Recent[bytes, _Pair] = Recent(most, most)
         self._levels: Recent[tuple[str, str], _Level] = Recent(most, most)
-        self._most = most
-        self._proven = self._no_proofs()
+        self._known: Recent[bytes, bool] = Recent(most, most)
+        """Users at the addresses where they have logged in."""
+        self._waiting: Recent[str, float] = Recent(most, most)
+        """Until when addresses have to wait."""
+        self._proven: AnswerCache[bytes, bytes] = AnswerCache(self._clock, PROVEN, most)
 
     def fingerprint(self, *texts: str) -> bytes:
         """Return a keyed hash of the texts, which is stored in place of them."""
@@ -113,71 +126,88 @@ class Throttle:
     # --- passwords --------------------------------------------------------------------------------
 
     def is_proven(self, credential: Credential) -> bool:
-        """Return whether the same user and password were right shortly before, from any address:
+        """Return whether the same user and password were right shortly before from this address:
         then nothing delays them.
         """
-        proof = self._proven.get(credential.user)
+        proof = self._proven.get(self._pair_of(credential))
         return proof is not None and proof.answer == self._proof(credential)
 
     def prove(self, credential: Credential) -> None:
-        """Note that the credential is right: it is proven for `PROVEN` seconds."""
-        self._proven.put(credential.user, self._proof(credential))
+        """Note that the credential is right: it is proven for `PROVEN` seconds at its address."""
+        self._proven.put(self._pair_of(credential), self._proof(credential))
+
+    def disprove(self, credential: Credential) -> None:
+        """Note that the credential is not right any more."""
+        self._proven.forget(self._pair_of(credential))
+
+    def must_wait(self, address: str) -> bool:
+        """Return whether too many wrong passwords have come from the address just now."""
+        until = self._waiting.get(place_of(address))
+        return until is not None and self._clock.seconds() < until
 
     def _proof(self, credential: Credential) -> bytes:
         return self.fingerprint(credential.user, credential.password)
 
-    def _no_proofs(self) -> AnswerCache[str, bytes]:
-        return AnswerCache(self._clock, PROVEN, self._most)
-
-    def begin(self, credential: Credential) -> Attempt:
-        """Count an attempt. Raises `TooManyAttempts` if it is too early for another one, and then
-        nothing is counted.
-        """
-        place = place_of(credential.address)
-        if not place:
-            return Attempt("")
-        now = self._clock.seconds()
+    def _pair_of(self, credential: Credential) -> bytes:
         # a directory may take "Ada" and "ada" for the same user: another spelling must not give
         # more attempts
-        key = self.fingerprint(credential.user.casefold(), place)
+        return self.fingerprint(credential.user.casefold(), place_of(credential.address))
+
+    def begin(self, credential: Credential) -> Attempt:
+        """Count an attempt. Raises `TooManyAttempts` if it is too early for another one."""
+        place = place_of(credential.address)
+        if not place:
+            return Attempt()
+        now, key = self._clock.seconds(), self._pair_of(credential)
         pair = self._pairs.get(key)
         if pair is None or pair.is_forgotten(now):
             pair = _Pair()
-        self._refuse_before(pair.until, now)
-        self._fill("password", place, now)
+        if now < pair.until:
+            raise self._refusal(pair, key, place, now)
+        levels = [("password", place)]
+        if not self._known.get(key):
+            levels.append(("user", self.fingerprint(credential.user.casefold()).hex()))
+        for what, of in levels:
+            self._fill(what, of, now)
+        self._delay(pair, place, now)
+        self._pairs.put(key, pair)
+        return Attempt(tuple(levels), key, pair.until)
+
+    def _refusal(self, pair: _Pair, key: bytes, place: str, now: float) -> TooManyAttempts:
+        pair.refused += 1
+        if pair.refused % REFUSED == 0:
+            self._proven.forget(key)
+            self._delay(pair, place, now)
+        pair.wait(min(pair.until, now + LONGEST))  # the clock may have been set back
+        return _too_many(pair.until - now)
+
+    def _delay(self, pair: _Pair, place: str, now: float) -> None:
+        """Count an attempt, and make the next one wait."""
         pair.add_failure(now)
         if pair.failures >= FREE:
-            pair.wait(now + self._pause(pair.failures - FREE, place))
-        self._pairs.put(key, pair)
-        return Attempt(place, key, pair.until)
+            pair.wait(max(pair.until, now + self._pause(pair.failures - FREE, place)))
+            self._waiting.put(place, pair.until)
 
     def take_back(self, attempt: Attempt) -> None:
         """Uncount an attempt that was neither right nor wrong, since the source was unavailable."""
-        if not attempt.place:
-            return
-        self._empty("password", attempt.place)
+        for what, of in attempt.levels:
+            self._empty(what, of)
         pair = self._pairs.get(attempt.pair)
         if pair is not None:
             pair.take_back(attempt.until)
 
     def succeeded(self, attempt: Attempt, credential: Credential) -> None:
-        """Note that the attempt was right: the count of the user at this address starts over, and
-        the credential is proven.
+        """Note that the attempt was right: the credential is proven, and the count of the user at this
+        address starts over, unless guesses come from there at the same time.
         """
         self.prove(credential)
-        if attempt.place:
-            self._empty(
-                "password", attempt.place
-            )  # by one only: otherwise logins to an attacker's own account would allow more guesses
+        self.take_back(attempt)  # by one only: otherwise logins to an attacker's own account
+        # would allow more guesses
+        pair = self._pairs.get(attempt.pair)
+        if pair is not None and pair.refused < REFUSED:
             self._pairs.forget(attempt.pair)
-
-    def forget(self, user: str) -> None:
-        """Drop the proof of the user's password, which may have changed."""
-        self._proven.forget(user)
-
-    def forget_all(self) -> None:
-        """Drop the proofs of all passwords, any of which may have changed."""
-        self._proven = self._no_proofs()
+        if attempt.levels:
+            self._known.put(attempt.pair, True)
 
     # --- tokens -----------------------------------------------------------------------------------
 
@@ -191,22 +221,26 @@ class Throttle:
 
     # --- counting ---------------------------------------------------------------------------------
 
-    def _fill(self, what: str, place: str, now: float) -> None:
-        level = self._levels.get((what, place)) or _Level(at=now)
+    def _fill(self, what: str, of: str, now: float) -> None:
+        level = self._levels.get((what, of)) or _Level(at=now)
         over = level.now(now) + 1 - BURST
         if over > 1e-9:
+            if not level.is_logged:
+                level.is_logged = True
+                # not the user's name: it may be a password, typed into the wrong field
+                self._log.warn(
+                    "many wrong passwords or tokens, further ones have to wait: source={source}",
+                    source="all addresses, for one user" if what == "user" else of,
+                )
             raise _too_many(over * EACH)
+        level.is_logged = level.is_logged and level.now(now) > 0
         level.add(now, 1)
-        self._levels.put((what, place), level)
+        self._levels.put((what, of), level)
 
-    def _empty(self, what: str, place: str) -> None:
-        level = self._levels.get((what, place))
+    def _empty(self, what: str, of: str) -> None:
+        level = self._levels.get((what, of))
         if level is not None:
             level.add(self._clock.seconds(), -1)
-
-    def _refuse_before(self, until: float, now: float) -> None:
-        if now < until:
-            raise _too_many(until - now)
 
     def _pause(self, doublings: int, place: str) -> float:
         pause = min(2.0 ** min(doublings, 30), LONGEST)

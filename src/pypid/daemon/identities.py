@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, evolve, field
+from attrs import Factory, define, evolve, field
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
@@ -107,7 +107,10 @@ class Identities(PeriodicJobs):
     nodes: OtherNodes = field(factory=NoOtherNodes, repr=False)
     greet: Callable[[], object] | None = field(default=None, repr=False)
     is_first: bool = True
-    generation: AuthGeneration = field(factory=AuthGeneration, init=False)
+    generation: AuthGeneration = field(
+        default=Factory(lambda self: AuthGeneration(self.chain.must_wait), takes_self=True),
+        init=False,
+    )
     """The generation of the identities that may be cached."""
     publishers: TrustedPublishing | None = field(default=None, init=False)
     """Set once an issuer is configured."""

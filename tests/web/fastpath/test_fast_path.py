@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.access.throttle import FREE
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import UpstreamDown
 from pypid.core.policy import Policy
@@ -195,6 +196,19 @@ class PeopleTests(FastPathCase):
                 )
             )
             self.assertFalse(self.is_known())
+
+    def test_addresses_that_have_to_wait(self) -> None:
+        """Nothing is answered from memory to an address from which passwords are guessed: the right
+        one would be told from wrong ones.
+        """
+        mine = spelled("GET", "/simple/spam/", ("Accept", J), user="alice")
+        self.learned(mine)
+        for guess in range(FREE):
+            wrong = basic("alice", f"guess {guess}")
+            self.is_known(spelled("GET", "/simple/spam/", ("Accept", J), wrong))
+        self.assertFalse(self.is_known(mine))
+        self.pypid.clock.advance(1)
+        self.assertTrue(self.is_known(mine))
 
     def test_one_connection(self) -> None:
         """Whoever comes by the same connection is asked who they are; after another epoch they are

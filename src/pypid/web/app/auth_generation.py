@@ -4,6 +4,8 @@ again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import define
 
 LEASE = 290.0
@@ -20,6 +22,10 @@ class AuthGeneration:
     session, a group.
     """
 
+    must_wait: Callable[[str], bool] = lambda address: False
+    """Return whether an address has to wait after wrong passwords: then nothing from there is
+    answered from a cache, which would tell a right password from a wrong one.
+    """
     changes: int = 0
     lease: float = LEASE
     until: float = float("inf")

@@ -96,6 +96,7 @@ class CachedChannel(KnownClients):
                     client.generation != state.generation.changes
                     or now >= client.until
                     or now >= state.generation.until
+                    or state.generation.must_wait(client.address or channel.client or "")
                 )
             )
             or (response.asks_upstream and state.circuit_breaker.error is not None)

@@ -4,6 +4,7 @@ response.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -42,6 +43,9 @@ _LOG_FIELDS = itemgetter(3)
 
 class IdentityGeneration(Protocol):
     """The generation of identities: those verified in an earlier one are not trusted."""
+
+    @property
+    def must_wait(self) -> Callable[[str], bool]: ...
 
     @property
     def changes(self) -> int: ...
