@@ -2,9 +2,9 @@
 without affecting other clients.
 
 An attempt is counted when it begins, and uncounted if it was not wrong: so a burst of guesses at
-once gets no further than the same guesses one after the other. A password that was right shortly before
-is not delayed at the address where it was right, unless many guesses come from there: otherwise a
-refusal would tell a wrong guess from the right one.
+once gets no further than the same guesses one after the other. A password that was right shortly
+before is not delayed at that address, unless many guesses come from there: otherwise a refusal
+would tell a wrong guess from the right one.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ class _Pair:
     def wait(self, until: float) -> None:
         self.until = until
 
+    def refuse(self) -> bool:
+        """Count an attempt that did not wait; return whether it is one of many."""
+        self.refused += 1
+        return self.refused % REFUSED == 0
+
     def take_back(self, until: float) -> None:
         self.failures = max(0, self.failures - 1)
         if self.until == until:  # else a later attempt has made it longer
@@ -83,7 +88,13 @@ class _Level:
         return max(0.0, self.filled - (now - self.at) / EACH)
 
     def add(self, now: float, amount: float) -> None:
+        self.is_logged = self.is_logged and self.now(now) > 0
         self.filled, self.at = max(0.0, self.now(now) + amount), now
+
+    def should_log(self) -> bool:
+        """Return whether it is over for the first time since it was empty."""
+        was_logged, self.is_logged = self.is_logged, True
+        return not was_logged
 
 
 @frozen
@@ -174,8 +185,7 @@ class Throttle:
         return Attempt(tuple(levels), key, pair.until)
 
     def _refusal(self, pair: _Pair, key: bytes, place: str, now: float) -> TooManyAttempts:
-        pair.refused += 1
-        if pair.refused % REFUSED == 0:
+        if pair.refuse():
             self._proven.forget(key)
             self._delay(pair, place, now)
         pair.wait(min(pair.until, now + LONGEST))  # the clock may have been set back
@@ -197,8 +207,8 @@ class Throttle:
             pair.take_back(attempt.until)
 
     def succeeded(self, attempt: Attempt, credential: Credential) -> None:
-        """Note that the attempt was right: the credential is proven, and the count of the user at this
-        address starts over, unless guesses come from there at the same time.
+        """Note that the attempt was right: the credential is proven, and the count of the user at
+        this address starts over, unless guesses come from there at the same time.
         """
         self.prove(credential)
         self.take_back(attempt)  # by one only: otherwise logins to an attacker's own account
@@ -225,15 +235,13 @@ class Throttle:
         level = self._levels.get((what, of)) or _Level(at=now)
         over = level.now(now) + 1 - BURST
         if over > 1e-9:
-            if not level.is_logged:
-                level.is_logged = True
+            if level.should_log():
                 # not the user's name: it may be a password, typed into the wrong field
                 self._log.warn(
                     "many wrong passwords or tokens, further ones have to wait: source={source}",
                     source="all addresses, for one user" if what == "user" else of,
                 )
             raise _too_many(over * EACH)
-        level.is_logged = level.is_logged and level.now(now) > 0
         level.add(now, 1)
         self._levels.put((what, of), level)
 

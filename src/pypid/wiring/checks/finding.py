@@ -25,8 +25,8 @@ class ConfigFinding:
 
 
 def refusals(section: str, key: str, attempt: Callable[[], object]) -> Iterator[ConfigFinding]:
-    """Yield a problem if `attempt` raises `CannotStart`: with the key that the error begins with, or
-    else with this key.
+    """Yield a problem if `attempt` raises `CannotStart`: with the key that the error begins with,
+    or else with this key.
     """
     try:
         attempt()
