@@ -518,8 +518,8 @@ class NamedIndexTests(SynchronousTestCase):
     @modest
     @given(rules, principals | st.none(), anybody)
     def test_volatile(self, these: Rules, write: Principals | None, who: Identity) -> None:
-        """Those who may publish in a volatile index may overwrite and delete there, also by a
-        token for publishing; nothing else changes.
+        """Those who may publish in a volatile index may overwrite and delete there, by a token only
+        if its scope has that, too; nothing else changes.
         """
         lasting = rules_within(these, index="team", write=write)
         within = rules_within(these, index="team", write=write, volatile=True)
@@ -527,7 +527,10 @@ class NamedIndexTests(SynchronousTestCase):
             may_publish = may(within, who, Action.WRITE, project)
             for action in Action:
                 is_change = action in (Action.OVERWRITE, Action.DELETE)
-                expected = may(lasting, who, action, project) or (is_change and may_publish)
+                is_covered = who.scope is None or who.scope.covers(action, project)
+                expected = may(lasting, who, action, project) or (
+                    is_change and is_covered and may_publish
+                )
                 self.assertEqual(may(within, who, action, project), expected)
 
     def test_unset(self) -> None:

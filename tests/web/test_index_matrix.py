@@ -66,8 +66,8 @@ DELETE: dict[str, dict[str, str]] = {
     TEAM: {OF[TEAM]: "13333..333", PLAIN: "1333344333"},
     LAB: {OF[LAB]: "13333..333", PLAIN: "1333344333"},
     SOLO: {OF[SOLO]: "13333..333", PLAIN: "1333344333"},
-    # volatile: who may publish may delete
-    CUT: {OF[CUT]: "1333...33.", OF[LAB]: "1333444334"},
+    # volatile: users who may publish may delete, a trusted publisher only publishes
+    CUT: {OF[CUT]: "1333...333", OF[LAB]: "1333444333"},
 }
 TABLES = {"read": READ, "write": WRITE, "delete": DELETE}
 READERS = {

@@ -376,7 +376,8 @@ def may(rules: Rules, who: Identity, action: Action, project: ProjectName | None
 
     Admins may do everything except overwrite, which must be granted (files never change).
     """
-    if rules.volatile and action in (Action.OVERWRITE, Action.DELETE):
+    is_covered = who.scope is None or who.scope.covers(action, project)
+    if rules.volatile and action in (Action.OVERWRITE, Action.DELETE) and is_covered:
         return _may(rules, who, action, project) or _may(rules, who, Action.WRITE, project)
     return _may(rules, who, action, project)
 
