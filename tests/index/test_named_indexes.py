@@ -234,7 +234,7 @@ class LinkTests(NamedCase, SynchronousTestCase):
             (team, "torch", ".pypid/upstream/cu128/.kept/torch/torch-1.0.tar.gz"),
         ):
             [file] = self.have(index.project(project_name(name))).files
-            link = self.have(index.link(file))
+            link = self.have(index.link(file, lambda name: True))
             assert link is not None
             self.assertEqual(link.url, f"https://bucket.example/{place}")
 

@@ -46,7 +46,7 @@ class WithheldTests(IndexCase):
             self.index.metadata(self.file),
             self.index.signature(self.file),
             self.index.provenance(self.file),
-            self.index.link(self.file),
+            self.index.link(self.file, lambda name: True),
             self.index.elsewhere(self.file),
         ):
             self.refused(attempt, Withheld)

@@ -258,7 +258,7 @@ class ArchiveTests(TierCase):
         long time.
         """
         found = self.file(NAMES[0])
-        self.assertIsNone(self.have(self.index.link(found)))
+        self.assertIsNone(self.have(self.index.link(found, lambda name: True)))
         for _ in range(3):
             error = self.refused(self.index.open(found), Archived)
             assert isinstance(error, Archived)
@@ -274,7 +274,7 @@ class ArchiveTests(TierCase):
         self.refused(self.index.open(found), Archived)
         self.shelves.restored.add(self.key)
         self.assertEqual(self.have(fetched(self.index, found)), NAMES[0].encode())
-        self.assertIsNone(self.have(self.index.link(found)))
+        self.assertIsNone(self.have(self.index.link(found, lambda name: True)))
         self.shelves.restored.clear()
         self.clock.advance(7 * DAY)
         self.refused(self.index.open(found), Archived)
