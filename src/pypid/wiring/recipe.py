@@ -19,7 +19,7 @@ from pypid.core.memory_budget import MemoryBudget
 from pypid.core.simple_api import via
 from pypid.core.upstream_choice import UpstreamChoice
 from pypid.daemon import listeners
-from pypid.daemon.daemon import Daemon
+from pypid.daemon.daemon import Daemon, use_one_arena
 from pypid.daemon.shared_catalog import open_sharing
 from pypid.daemon.state import where
 from pypid.daemon.stores import open_stores
@@ -74,6 +74,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
 
     Raises `CannotStart`, `Unreadable`, with advice, if the configuration cannot be put into effect.
     """
+    use_one_arena()
     world, reactor, signals = platform.world, platform.reactor, Signals()
     paths = where(config, platform.environ)
     certificate = certificate_of(config, paths) if platform.serves_clients else None
