@@ -183,6 +183,7 @@ class MissingRightTests(CommandCase):
             self.follow(advice)
             self.assertEqual(self.upload(index).status, 200)
             self.prints("right revoke spam bob")
+            self.prints("right revoke spam admins")
 
     def test_delete(self) -> None:
         """The key is named; for an index, its own."""

@@ -48,6 +48,9 @@ class RightTests(CommandCase):
         self.assertIn("  read = everyone\n", whole)
         self.assertIn("eggs     user:bob    rw     configuration\n", whole)
         _, out, err = self.run_command("right revoke spam alice")
+        self.assertIn("admins  rw     database\n", out)
+        self.assertIn("pypid right revoke spam admins", err)
+        _, out, err = self.run_command("right revoke spam admins")
         self.assertIn("(defaults of [access])", out)
         self.assertIn("The defaults (", err)
         self.assertIn("[projects]", self.run_command("right revoke eggs bob")[0])
@@ -58,7 +61,7 @@ class RightTests(CommandCase):
         rest pypid's text.
         """
         self.assertEqual(self.run_command("right grant spam alice w")[0], 2)
-        for whom in "admins", "team:x", "group:", ":x":
+        for whom in "team:x", "group:", ":x":
             self.assertTrue(
                 str(self.run_command("right grant spam", whom, "r")[0]).startswith("pypid: "), whom
             )

@@ -297,7 +297,8 @@ class GroupTests(PypicloudCase):
         self.ok("DELETE", "/admin/group/devs")
         self.ok("DELETE", "/admin/group/devs")
         self.assertEqual(
-            (self.get("/admin/group/devs"), self.rights()), ({"members": [], "packages": []}, [])
+            (self.get("/admin/group/devs"), self.rights()),
+            ({"members": [], "packages": []}, [("admins", "", "rw")]),
         )
         did = ["add-group", "join-group", "join-group", "set-right", "leave-group", "remove-group"]
         self.assertEqual([what for _, what, _ in self.people.done()], did)
@@ -412,7 +413,7 @@ class PermissionTests(PypicloudCase):
         self.assertEqual(self.rights(), [("user", "bob", "rw")])
         for word in ("write", "read"):
             self.ok("DELETE", f"/admin/package/spam/user/bob/{word}")
-        self.assertEqual(self.rights(), [])
+        self.assertEqual(self.rights(), [("admins", "", "rw")])
 
     def test_last_rights_at_once(self) -> None:
         """Of two who take the last two rights away at the same moment one is refused, so that the

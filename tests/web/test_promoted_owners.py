@@ -96,15 +96,19 @@ class PromotedOwnersTests(IndexOwnersCase):
         self.assertEqual(self.owners(), {"staging": "carol", "": "dave"})
 
     def test_owner_by_account(self) -> None:
-        """The owner is the account: a new user of the same name owns nothing."""
+        """The owner is the account: it stays the owner when it is removed, and a new user of the same
+        name owns nothing.
+        """
         self.published(self.upload_to("staging", "carol"))
         self.assertEqual(self.promote("dave").status, 200)
         accounts = {owner.account for owner in have(self.people.accounts.owners()).values()}
         self.assertEqual(len(accounts), 1)
         self.assertEqual(self.pypid.api("DELETE", "/api/users/carol").status, 200)
-        self.assertEqual(self.owners(), {})
+        self.assertEqual(self.owners(), {"staging": "carol", "": "carol"})
+        self.pypid.clock.advance(1)
         self.add("carol")
-        self.published(self.upload("dave", "2.0"))
+        for user in ("carol", "dave"):
+            self.refused(self.upload(user, "2.0"), 403)
 
     def test_owner_in_the_target(self) -> None:
         """An owner whom the target has stays."""

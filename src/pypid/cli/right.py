@@ -30,7 +30,7 @@ A glob names all projects that match it. The rights on the exact name of a proje
 replace those on globs; of several globs the one with the most literal characters
 applies.
 """
-WHOM = "carol (or user:carol), group:devs, everyone, authenticated"
+WHOM = "carol (or user:carol), group:devs, everyone, authenticated, admins"
 LIST = """\
   pypid right list
   pypid right list acme-billing
@@ -90,7 +90,7 @@ def right_url(project: str, whom: str) -> str:
     """Return the API's URL of the right of `whom`, spelled as the configuration spells principals:
     a bare name is a user.
     """
-    if whom in ("everyone", "authenticated"):
+    if whom in ("everyone", "authenticated", "admins"):
         words = [whom]
     else:
         kind, colon, name = whom.partition(":")

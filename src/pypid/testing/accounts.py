@@ -284,15 +284,39 @@ class AccountsContract(OwnersContract):
             )
 
     def test_rights_on_globs(self) -> None:
-        """A right on a glob comes back as it was granted, and is withdrawn by its glob."""
+        """A right on a glob comes back as it was granted, and is withdrawn by its glob, which is
+        closed then.
+        """
         data = project_glob("acme-data-*")
         right = Right(data, Whom.GROUP, "data", write=True)
         self.have(self.accounts.grant(right))
         for accounts in self.both():
             self.assertEqual(list(self.have(accounts.rights())), [right])
         self.have(self.accounts.withdraw(data, Whom.GROUP, "data"))
+        closed = Right(data, Whom.ADMINS, write=True)
         for accounts in self.both():
-            self.assertEqual(list(self.have(accounts.rights())), [])
+            self.assertEqual(list(self.have(accounts.rights())), [closed])
+
+    def test_nothing_opens_by_itself(self) -> None:
+        """A project whose last right goes with its user, its group or by itself is closed, until
+        that right is withdrawn as well or another one is granted.
+        """
+        closed = [Right(SPAM, Whom.ADMINS, write=True)]
+        self.have(self.accounts.add_user(an_account("alice")))
+        self.have(self.accounts.add_group("team"))
+        for whom, name, ending in (
+            (Whom.USER, "alice", self.accounts.remove_user),
+            (Whom.GROUP, "team", self.accounts.remove_group),
+            (Whom.USER, "bob", lambda name: self.accounts.withdraw(SPAM, Whom.USER, name)),
+        ):
+            self.have(self.accounts.grant(Right(SPAM, whom, name)))
+            self.assertEqual(list(self.have(self.accounts.rights())), [Right(SPAM, whom, name)])
+            self.have(ending(name))
+            for accounts in self.both():
+                self.assertEqual(list(self.have(accounts.rights())), closed, name)
+        self.have(self.accounts.withdraw(SPAM, Whom.USER, "nobody-else"))
+        self.have(self.accounts.withdraw(SPAM, Whom.ADMINS, ""))
+        self.assertEqual(list(self.have(self.accounts.rights())), [])
 
     # --- model ---
 

@@ -286,13 +286,10 @@ class AccountsModel(stateful.RuleBasedStateMachine):
             self.case.refused(removing, NoSuchUser)
             return
         self.case.have(removing)
-        account = self.users.pop(name).id
-        self.owners = {key: owner for key, owner in self.owners.items() if owner != account}
+        del self.users[name]
         for users in self.groups.values():
             users.discard(name)
-        self.rights = {
-            key: right for key, right in self.rights.items() if key[1:] != (Whom.USER, name)
-        }
+        self._withdraw(*[key for key in self.rights if key[1:] == (Whom.USER, name)])
         self.sessions = {digest: user for digest, user in self.sessions.items() if user != name}
 
     @stateful.rule(group=_teams)
@@ -312,9 +309,7 @@ class AccountsModel(stateful.RuleBasedStateMachine):
             return
         self.case.have(removing)
         del self.groups[group]
-        self.rights = {
-            key: right for key, right in self.rights.items() if key[1:] != (Whom.GROUP, group)
-        }
+        self._withdraw(*[key for key in self.rights if key[1:] == (Whom.GROUP, group)])
 
     @stateful.rule(group=_teams, user=_users, joins=st.booleans())
     def join_or_leave(self, group: str, user: str, joins: bool) -> None:
@@ -337,11 +332,23 @@ class AccountsModel(stateful.RuleBasedStateMachine):
     ) -> None:
         if write is None:
             self.case.have(self.accounts.withdraw(project, whom, name))
-            self.rights.pop((project, whom, name), None)
+            self._withdraw((project, whom, name))
             return
         right = Right(project, whom, name, write)
         self.case.have(self.accounts.grant(right))
         self.rights[project, whom, name] = right
+        self.rights.pop((project, Whom.ADMINS, ""), None)
+
+    def _withdraw(self, *keys: tuple[ProjectName, Whom, str]) -> None:
+        """Remove rights; a project that had one and has none any more is closed."""
+        for project in {key[0] for key in keys if self.rights.pop(key, None) is not None}:
+            if not any(each == project for each, _, _ in self.rights):
+                self.rights[project, Whom.ADMINS, ""] = Right(project, Whom.ADMINS, write=True)
+
+    @stateful.rule(project=_projects)
+    def open(self, project: ProjectName) -> None:
+        self.case.have(self.accounts.withdraw(project, Whom.ADMINS, ""))
+        self.rights.pop((project, Whom.ADMINS, ""), None)
 
     @stateful.rule(project=_projects, user=_users, by=st.sampled_from(["claim", "set", "none"]))
     def own(self, project: ProjectName, user: str, by: str) -> None:

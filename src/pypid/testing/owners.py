@@ -51,8 +51,8 @@ class OwnersContract(CredentialsContract):
             self.assertEqual(self.have(accounts.owners())[key].user, "bob")
 
     def test_owner_of_a_name_made_again(self) -> None:
-        """A removed user owns nothing any more, and a new one of that name nothing of the former;
-        projects of others, and of the name in another source, stay.
+        """A removed account stays the owner, so that nothing opens, and a new user of that name owns
+        nothing of the former.
         """
         alice, ham = an_account("alice"), project_name("ham")
         self.have(self.accounts.add_user(alice))
@@ -65,7 +65,7 @@ class OwnersContract(CredentialsContract):
         self.assertNotEqual(again.id, alice.id)
         for accounts in self.both():
             owners = {key: owner.account for key, owner in self.have(accounts.owners()).items()}
-            self.assertEqual(owners, {("", ham): "ldap:alice"})
+            self.assertEqual(owners, {("", ham): "ldap:alice", ("", SPAM): alice.id})
 
     def test_claim_of_a_set_owner(self) -> None:
         """An owner who was set keeps a name without an upload; an old claim ends for an empty

@@ -203,7 +203,7 @@ class UserTests(PeopleCase):
 
     def test_removed_with_all(self) -> None:
         """With an account go its tokens, rights and memberships: another one of the name inherits
-        nothing.
+        nothing, and what only they could read stays closed.
         """
         self.add("carol")
         secret = self.by("carol", "POST", "/api/tokens", {"name": "t", "actions": ["read"]}).json[
@@ -218,7 +218,10 @@ class UserTests(PeopleCase):
         )
         self.add("carol")
         self.assertEqual(self.me("carol").json["groups"], [])
-        self.assertEqual(self.pypid.api("GET", "/api/projects/spam/rights").json["rights"], [])
+        rights = self.pypid.api("GET", "/api/projects/spam/rights").json["rights"]
+        self.assertEqual([right["kind"] for right in rights], ["admins"])
+        self.assertEqual(self.pypid.get("/simple/spam/").status, 401)
+        self.assertEqual(self.by("carol", "GET", "/simple/spam/").status, 403)
 
 
 class InheritTests(PeopleCase):
@@ -639,17 +642,23 @@ class RightTests(PeopleCase):
         listed = self.pypid.api("GET", "/api/rights").json["rights"]
         self.assertIn("acme-data-*", [right["project"] for right in listed])
         self.pypid.api("DELETE", exact)
+        self.pypid.api("DELETE", exact.replace("user/alice", "admins"))
         self.assertEqual(self.pypid.api("DELETE", there).status, 200)
+        self.assertEqual(self.pypid.get(page).status, 401)
+        opened = self.pypid.api("DELETE", "/api/rights/acme-data-%2A/admins")
+        self.assertIn("less specific rules", opened.json["warnings"][0])
         self.assertEqual(self.pypid.get(page).status, 200)
         for wrong in ("%2A", "-%2A", "acme", "a%5Bb%2A", "a%20%2A"):
             answer = self.pypid.api("PUT", f"/api/rights/{wrong}/user/bob", {"right": "r"})
             self.refused(answer, 400, "glob")
         done = [each for each in self.people.done() if each[2] == "acme-data-*"]
-        self.assertEqual([what for _, what, _ in done], ["set-right", "remove-right"])
+        self.assertEqual(
+            [what for _, what, _ in done], ["set-right", "remove-right", "remove-right"]
+        )
 
     def test_withdrawn(self) -> None:
-        """A right is taken away; after the last one the defaults hold again, and the answer says
-        so.
+        """A right is taken away; after the last one the project is closed until it is opened, and the
+        answers say so.
         """
         for kind in ("user/bob", "authenticated"):
             self.pypid.api("PUT", f"/api/projects/spam/rights/{kind}", {"right": "r"})
@@ -657,12 +666,14 @@ class RightTests(PeopleCase):
             self.pypid.api("DELETE", "/api/projects/spam/rights/user/bob").json["warnings"], []
         )
         last = self.pypid.api("DELETE", "/api/projects/spam/rights/authenticated").json
-        self.assertIn("defaults (", last["warnings"][0])
-        self.assertTrue(last["takes_defaults"])
-        self.assertEqual(
-            self.pypid.api("DELETE", "/api/projects/spam/rights/authenticated").status, 200
-        )
-        told = ["set-right", "set-right", "remove-right", "remove-right"]
+        self.assertIn("only administrators may use it", last["warnings"][0])
+        self.assertFalse(last["takes_defaults"])
+        self.assertEqual(self.pypid.get("/simple/spam/").status, 401)
+        opened = self.pypid.api("DELETE", "/api/projects/spam/rights/admins").json
+        self.assertIn("defaults (", opened["warnings"][0])
+        self.assertTrue(opened["takes_defaults"])
+        self.assertEqual(self.pypid.get("/simple/spam/").status, 404)
+        told = ["set-right", "set-right", "remove-right", "remove-right", "remove-right"]
         self.assertEqual(self.people.done(), [("ada", what, "spam") for what in told])
         self.assertEqual(self.people.deeds()[0].details, {"whom": "user bob", "right": "r"})
 
@@ -698,7 +709,7 @@ class RightTests(PeopleCase):
             "group",
             "everyone/bob",
             "authenticated/bob",
-            "admins",
+            "admins/bob",
             "user/everyone",
             "user/a%20b",
             "USER/bob",

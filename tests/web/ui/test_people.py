@@ -360,18 +360,20 @@ class RightTests(AdminCase):
         taken = self.browser.post("/project/spam/-/rights", kind="authenticated", do="withdraw")
         self.went(taken, there + "right-taken")
         last = self.browser.post("/project/spam/-/rights", kind="group", name="devs", do="withdraw")
-        self.said_wrong(last, 400, "this is the last right of the project")
-        self.assertIn("This is the last right of spam", last.text)
-        self.assertIn("the project can be read by", last.text)
-        self.assertEqual(self.pypid.get("/simple/spam/", None, basic("bob")).status, 403)
-        last = self.browser.post(
-            "/project/spam/-/rights", kind="group", name="devs", do="withdraw", last="yes"
-        )
         self.assertIn("That was the last right of spam", last.text)
+        self.assertEqual(self.pypid.get("/simple/spam/", None, basic("bob")).status, 403)
+        opening = {"kind": "admins", "do": "withdraw"}
+        opened = self.browser.post("/project/spam/-/rights", **opening)
+        self.said_wrong(opened, 400, "without this right the defaults apply")
+        self.assertIn("the project can be read by", opened.text)
+        self.assertEqual(self.pypid.get("/simple/spam/", None, basic("bob")).status, 403)
+        opened = self.browser.post("/project/spam/-/rights", **opening, last="yes")
+        self.assertIn("apply to it from now on", opened.text)
+        self.assertEqual(self.pypid.get("/simple/spam/", None, basic("bob")).status, 200)
         whats = [deed for deed in self.done() if deed[0] == "ada"]
         self.assertEqual(
             [what for _, what, _ in whats],
-            ["set-right", "set-right", "remove-right", "remove-right"],
+            ["set-right", "set-right", "remove-right", "remove-right", "remove-right"],
         )
 
     def test_mistakes(self) -> None:
@@ -418,8 +420,9 @@ class RightTests(AdminCase):
         self.assertIn(
             'href="../manage/rights/acme-data-%2A"', self.browser.get("/manage/rights").text
         )
-        gone = {"kind": "group", "name": "devs", "do": "withdraw", "last": "yes"}
-        self.assertEqual(self.browser.post("/manage/rights/acme-data-%2A", **gone).status, 200)
+        for whom in ({"kind": "group", "name": "devs"}, {"kind": "admins"}):
+            gone = {**whom, "do": "withdraw", "last": "yes"}
+            self.assertEqual(self.browser.post("/manage/rights/acme-data-%2A", **gone).status, 200)
         self.assertEqual(list(have(self.peopled.accounts.rights())), [])
         self.assertEqual(zoe.get("/manage/rights/acme-data-%2A").status, 403)
         self.assertEqual(zoe.post("/manage/rights/acme-data-%2A", **words).status, 403)

@@ -112,17 +112,16 @@ class AccountsWriter:
             self._touch("user", name)
 
     def remove_user(self, name: str) -> None:
-        """Remove the user, with memberships, rights, ownerships, tokens and sessions. Raises
-        `NoSuchUser`.
+        """Remove the user, with memberships, rights, tokens and sessions. The account stays the owner
+        of its projects: without an owner, the defaults would apply to them. Raises `NoSuchUser`.
         """
-        account = self._user(name)
+        self._user(name)
         for group in self._connection.scalars(
             select(members.c.group).where(members.c.user == name)
         ):
             self._touch("group", group)
         self._connection.execute(delete(members).where(members.c.user == name))
         self._withdraw((rights.c.whom == Whom.USER.value) & (rights.c.name == name))
-        self.owners.remove_of(account.id)
         self._remove_tokens((tokens.c.user == name) & ~tokens.c.publisher)
         self._end_sessions(sessions.c.user == name)
         self._connection.execute(delete(users).where(users.c.name == name))
@@ -187,7 +186,9 @@ class AccountsWriter:
             self._touch("group", group)
 
     def grant(self, right: Right) -> None:
-        """Store the right, in place of another one of the same project, kind and name."""
+        """Store the right, in place of another one of the same project, kind and name, and of the
+        one that closed the project.
+        """
         key = _right(right.project, right.whom, right.name)
         if self._has(key & (rights.c.write == right.write)):
             return
@@ -200,15 +201,31 @@ class AccountsWriter:
         }
         self._connection.execute(insert(rights).values(row))
         self._touch("right", right.project, right.whom.value, right.name)
+        if right.whom is not Whom.ADMINS:
+            self._remove_rights(_right(right.project, Whom.ADMINS, ""))
 
     def withdraw(self, project: ProjectPattern, whom: Whom, name: str) -> None:
-        """Remove the right, if it exists."""
-        self._withdraw(_right(project, whom, name))
+        """Remove the right, if it exists. A project without any other right is closed, unless it was
+        the right that closed it: then the defaults apply.
+        """
+        if whom is Whom.ADMINS:
+            self._remove_rights(_right(project, whom, name))
+        else:
+            self._withdraw(_right(project, whom, name))
 
     def _withdraw(self, condition: ColumnElement[bool]) -> None:
-        for row in self._connection.execute(select(rights).where(condition)):
+        """Remove rights, and close the projects that have no other ones."""
+        for project in self._remove_rights(condition):
+            if not self._has(rights.c.project == project):
+                self.grant(Right(project, Whom.ADMINS, write=True))
+
+    def _remove_rights(self, condition: ColumnElement[bool]) -> set[ProjectPattern]:
+        """Remove rights; return their projects."""
+        found = self._connection.execute(select(rights).where(condition)).all()
+        for row in found:
             self._touch("right", row.project, row.whom, row.name)
         self._connection.execute(delete(rights).where(condition))
+        return {row.project for row in found}
 
     # --- tokens and sessions ---
 

@@ -52,10 +52,6 @@ class OwnersWriter:
         """Remove the owners of all projects of an index."""
         self._remove(owners.c.index == index)
 
-    def remove_of(self, account: str) -> None:
-        """Remove the account as the owner of all its projects."""
-        self._remove(owners.c.account == account)
-
     def _remove(self, condition: ColumnElement[bool]) -> None:
         keys = select(owners.c.index, owners.c.project).where(condition)
         for index, project in self._connection.execute(keys):

@@ -12,7 +12,7 @@ from itertools import count
 
 from attrs import define, field, frozen
 
-from pypid.core.accounts.rights import Right, Whom
+from pypid.core.accounts.rights import NAMED, Right, Whom
 from pypid.core.errors import BadName, shortened
 from pypid.core.packaging.names import ProjectName, project_name
 
@@ -26,9 +26,10 @@ Spelled = Mapping[Whose, frozenset[str]]
 
 def group_or_word(name: str) -> Whom:
     """Return what pypicloud means by the name of a group: ``everyone`` and ``authenticated`` stand
-    for many users.
+    for many users, and ``admins`` is how a closed project is written there.
     """
-    return {"everyone": Whom.EVERYONE, "authenticated": Whom.AUTHENTICATED}.get(name, Whom.GROUP)
+    words = {whom.value: whom for whom in Whom if whom not in NAMED}
+    return words.get(name, Whom.GROUP)
 
 
 @frozen
@@ -91,9 +92,7 @@ def _by_project(
             rules = by_project.setdefault(project, {}).setdefault(spelling, {})
             for name, words in entries.items():
                 whom = whom_of(name)
-                rules[whom, "" if whom in (Whom.EVERYONE, Whom.AUTHENTICATED) else name] = (
-                    judge.words(words)
-                )
+                rules[whom, name if whom in NAMED else ""] = judge.words(words)
     return by_project
 
 

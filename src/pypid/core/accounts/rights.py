@@ -23,12 +23,17 @@ from pypid.core.permissions import NOBODY, Grants, Principals, ProjectRules, acc
 
 
 class Whom(Enum):
-    """The kind of principal that a right names; the values are pypicloud's words."""
+    """The kind of principal that a right names; the values are pypicloud's words.
+
+    `ADMINS` closes a project: the defaults do not apply to it. It takes the place of the last right
+    that is removed, so that nothing opens because a user, a group or a right was removed.
+    """
 
     USER = "user"
     GROUP = "group"
     EVERYONE = "everyone"
     AUTHENTICATED = "authenticated"
+    ADMINS = "admins"
 
 
 NAMED = frozenset({Whom.USER, Whom.GROUP})
@@ -78,7 +83,7 @@ def grants_of(rights: Iterable[Right]) -> ProjectRules:
 
 
 def _principals(rights: Iterable[Right]) -> Principals:
-    everyone = authenticated = False
+    everyone = authenticated = admins = False
     users, groups = [], []
     # ten thousand projects may have rights: allocate no more for each than necessary
     for right in rights:
@@ -91,7 +96,9 @@ def _principals(rights: Iterable[Right]) -> Principals:
                 everyone = True
             case Whom.AUTHENTICATED:
                 authenticated = True
-    return Principals(everyone, authenticated, False, frozenset(users), frozenset(groups))
+            case Whom.ADMINS:
+                admins = True
+    return Principals(everyone, authenticated, admins, frozenset(users), frozenset(groups))
 
 
 def parse_right(key: str, value: str) -> Right:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from shlex import quote
 from typing import Literal, NotRequired, TypedDict
 
 import msgspec
@@ -342,16 +343,20 @@ async def withdrawn(ctx: RequestContext, key: tuple[ProjectPattern, Whom, str]) 
 
 async def _refuse_if_elsewhere(ctx: RequestContext, pattern: ProjectPattern) -> None:
     """Raise `BadRequest` if the client is no administrator, and a named index has the project,
-    where the client does not own it: rights apply in all indexes. The text does not disclose which
-    index has it.
+    where another user owned it before: rights apply in all indexes. The text does not disclose
+    which index has it.
     """
     app, name = ctx.app, ProjectName(pattern)
     if ctx.identity.admin:
         return
+    owners = await app.accounts.owners()
+    mine = owners.get((app.rules.index, name))
     for index in app.indexes.settings:
         if (found := app.indexes.get(index)) is None:
             continue
-        owner = ctx.rules_in(index).owner_of(name)
+        owner, theirs = ctx.rules_in(index).owner_of(name), owners.get((index, name))
+        if mine is not None and theirs is not None and mine.since < theirs.since:
+            continue  # else anyone could take the rights away by an upload elsewhere
         if owner is None and await found.context.is_new(name):
             continue
         if owner is None or owner != ctx.identity.account:
@@ -442,7 +447,13 @@ def _of_the_file(right: Right, before: AllRights) -> list[str]:
 
 
 def _of_the_last(app: App, name: ProjectPattern, before: AllRights, after: AllRights) -> list[str]:
-    if not before.of(name).whole or after.of(name).whole:
+    left = after.of(name).whole
+    if left and left != before.of(name).whole and all(each.whom is Whom.ADMINS for each in left):
+        return [
+            f"That was the last right of {name}: only administrators may use {_it(name)} from now on. "
+            f"To let the rules for other projects apply: pypid right revoke {quote(name)} admins"
+        ]
+    if not before.of(name).whole or left:
         return []
     if is_glob(name):
         return [f"That was the last right of {name}: less specific rules, or the defaults, apply."]

@@ -209,16 +209,13 @@ async def set_owner(ctx: RequestContext, project: ProjectName) -> None:
 async def _demand_confirmed(
     app: App, right: tuple[ProjectPattern, Whom, str], form: Fields
 ) -> None:
-    """Raise `BadRequest` if this would remove the last right and the form did not say so.
-
-    Another administrator may have removed the others since the form was loaded.
-    """
+    """Raise `BadRequest` if this would open the project and the form did not say so."""
     found = (await rights_now(app)).of(right[0])
-    keys = [(each.project, each.whom, each.name) for each in found.kept]
-    if not found.configured and keys == [right] and form.text("last") != "yes":
+    is_last = not found.configured and [each.key for each in found.kept] == [right]
+    if is_last and right[1] is Whom.ADMINS and form.text("last") != "yes":
         raise BadRequest(
-            "Nothing was changed: this is the last right of the project, and without it the "
-            "defaults apply. Remove it again if that is what you want."
+            "Nothing was changed: without this right the defaults apply to the project. Remove it "
+            "again if that is what you want."
         )
 
 
