@@ -51,8 +51,8 @@ class OwnersContract(CredentialsContract):
             self.assertEqual(self.have(accounts.owners())[key].user, "bob")
 
     def test_owner_of_a_name_made_again(self) -> None:
-        """A removed account stays the owner, so that nothing opens, and a new user of that name owns
-        nothing of the former.
+        """A removed account stays the owner, so that nothing opens, and a new user of that name
+        owns nothing of the former.
         """
         alice, ham = an_account("alice"), project_name("ham")
         self.have(self.accounts.add_user(alice))

@@ -112,8 +112,8 @@ class AccountsWriter:
             self._touch("user", name)
 
     def remove_user(self, name: str) -> None:
-        """Remove the user, with memberships, rights, tokens and sessions. The account stays the owner
-        of its projects: without an owner, the defaults would apply to them. Raises `NoSuchUser`.
+        """Remove the user, with memberships, rights, tokens and sessions. The account stays the
+        owner of its projects: without one, the defaults would apply to them. Raises `NoSuchUser`.
         """
         self._user(name)
         for group in self._connection.scalars(
@@ -205,8 +205,8 @@ class AccountsWriter:
             self._remove_rights(_right(right.project, Whom.ADMINS, ""))
 
     def withdraw(self, project: ProjectPattern, whom: Whom, name: str) -> None:
-        """Remove the right, if it exists. A project without any other right is closed, unless it was
-        the right that closed it: then the defaults apply.
+        """Remove the right, if it exists. A project without any other right is closed, unless it
+        was the right that closed it: then the defaults apply.
         """
         if whom is Whom.ADMINS:
             self._remove_rights(_right(project, whom, name))

@@ -354,8 +354,8 @@ async def _refuse_if_elsewhere(ctx: RequestContext, pattern: ProjectPattern) -> 
     for index in app.indexes.settings:
         if (found := app.indexes.get(index)) is None:
             continue
-        owner, theirs = ctx.rules_in(index).owner_of(name), owners.get((index, name))
-        if mine is not None and theirs is not None and mine.since < theirs.since:
+        owner, other = ctx.rules_in(index).owner_of(name), owners.get((index, name))
+        if mine is not None and other is not None and mine.since < other.since:
             continue  # else anyone could take the rights away by an upload elsewhere
         if owner is None and await found.context.is_new(name):
             continue
@@ -450,8 +450,8 @@ def _of_the_last(app: App, name: ProjectPattern, before: AllRights, after: AllRi
     left = after.of(name).whole
     if left and left != before.of(name).whole and all(each.whom is Whom.ADMINS for each in left):
         return [
-            f"That was the last right of {name}: only administrators may use {_it(name)} from now on. "
-            f"To let the rules for other projects apply: pypid right revoke {quote(name)} admins"
+            f"That was the last right of {name}: only administrators may use {_it(name)} from now "
+            f"on. To let the defaults apply: pypid right revoke {quote(name)} admins"
         ]
     if not before.of(name).whole or left:
         return []
