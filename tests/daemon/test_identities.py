@@ -14,11 +14,14 @@ from pypid.access.sql import current_accounts
 from pypid.access.sql.place import Server
 from pypid.core.accounts.entries import AuditEntry, Session
 from pypid.core.accounts.rights import Right, Whom
+from pypid.core.authorization import authorize
 from pypid.core.claims import EVERY_NAME, Claims
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, PeopleUnknown
-from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Rules
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.permissions import ANONYMOUS, Action, Rules
+from pypid.core.visibility import visibility_of
+from pypid.daemon import identities
 from pypid.daemon.identities import Identities
 from pypid.daemon.other_nodes import OtherNodes
 from pypid.daemon.state import where
@@ -172,6 +175,34 @@ class ReloadTests(TestCase):
                     (self.folder / "state/accounts-known").unlink()
                 finally:
                     await people.end()
+
+        return start(work())
+
+    def test_cut_off(self) -> Deferred[None]:
+        """A node that has not heard of the accounts for five seconds answers 503 for projects that
+        have rights, and goes on with the others.
+        """
+
+        async def work() -> None:
+            people = await self.made()
+            app, accounts, clock = self.app(), people.stores.accounts, people.world.clock
+            read = (Action.READ, project_name("closed"))
+            try:
+                self.patch(current_accounts, "Server", type(accounts.current.database.place))
+                self.patch(identities, "Server", type(accounts.current.database.place))
+                follow(people, app)
+                await people.use(people.config)
+                await accounts.grant(Right(project_name("closed"), Whom.EVERYONE))
+                authorize(app.rules, ANONYMOUS, *read)
+                clock.advance(current_accounts.CONTACT + 1)  # type: ignore[attr-defined]
+                await people._look_at_age()
+                self.assertRaises(PeopleUnknown, authorize, app.rules, ANONYMOUS, *read)
+                self.assertFalse(visibility_of(app.rules, ANONYMOUS).sees(read[1]))
+                authorize(app.rules, ANONYMOUS, Action.READ, project_name("open"))
+                await accounts.poll()
+                authorize(app.rules, ANONYMOUS, *read)
+            finally:
+                await people.end()
 
         return start(work())
 

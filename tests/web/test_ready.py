@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attrs import evolve
+
 from pypid.core.errors import PeopleUnknown, StorageDown
+from pypid.core.packaging.names import project_name
+from pypid.core.permissions import EVERYONE, Grants, cut_off
 from pypid.flow.conditions import Condition
 from pypid.index.store.reconcile import ReconcileProgress
 from tests.distributions import wheel, wheel_filename
@@ -84,6 +88,21 @@ class ReadyTests(WholeCase):
         self.told(access=False)
         self.use(Pypid(Path(self.mktemp()), rules=PRIVATE))
         self.told(ready=False, access=False)
+
+    def test_cut_off(self) -> None:
+        """Not ready while other nodes may have changed rights; a project with a right is 503 for
+        each request, and one without is there.
+        """
+        for name in ("closed", "spam"):
+            self.publish(wheel_filename(name), wheel(name))
+        rights = {project_name("closed"): Grants(read=EVERYONE)}
+        self.pypid.app.rules = cut_off(evolve(self.pypid.app.rules, projects=rights))
+        self.parts["access"] = False
+        self.told(ready=False, access=False)
+        file = f"/packages/closed/{wheel_filename('closed')}"
+        for path in ("/simple/closed/", file, "/pypi/closed/json"):
+            self.assertEqual(self.pypid.get(path).status, 503, path)
+        self.assertEqual(self.pypid.get("/simple/spam/").status, 200)
 
     def test_closed(self) -> None:
         """Not ready while nobody knows what is hidden, or the accounts are still being fetched."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shlex import quote
 
-from pypid.core.errors import Forbidden, Unauthenticated
+from pypid.core.errors import Forbidden, PeopleUnknown, Unauthenticated
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Identity, Rules, is_account_name, may
 
@@ -23,11 +23,15 @@ _SPELLED = {"fetch": "cache_update"}
 def authorize(
     rules: Rules, who: Identity, action: Action, project: ProjectName | None = None
 ) -> None:
-    """Raise `Unauthenticated` (anonymous) or `Forbidden` (a user) unless `may` allows the
-    action.
+    """Raise `Unauthenticated` (anonymous) or `Forbidden` (a user) unless `may` allows the action;
+    `PeopleUnknown` if the project has rights or an owner, and they cannot be read now.
     """
     if may(rules, who, action, project):
         return
+    if rules.is_stale and project is not None:
+        own, owner = rules.projects.get(project), rules.owner_of(project)
+        if own is not None or owner is not None:
+            raise PeopleUnknown("the accounts database")
     if who.user is None:
         raise Unauthenticated()
     limited = who.scope is not None and not who.publisher and not who.scope.covers(action, project)

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from enum import Enum
 from functools import cached_property
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pypid.core.configuration.choices import Owners
 from pypid.core.errors import MANAGE_RIGHTS
@@ -336,6 +336,8 @@ class Rules:
     """The only principals who may publish, yank and overwrite, whatever the rules of a project say,
     and also if they own it; administrators need not be among them.
     """
+    is_stale: bool = False
+    """Whether rights may have changed meanwhile where they cannot be read (`cut_off`)."""
     volatile: bool = False
     """Whether users who may publish may also overwrite and delete."""
     is_created: bool = False
@@ -353,9 +355,19 @@ class Rules:
 
     def owned_by(self, who: Identity) -> frozenset[ProjectName]:
         """Return the projects of this index that the client owns."""
-        if self.ownership is Owners.NONE:
+        if self.ownership is Owners.NONE or self.is_stale:
             return frozenset()
         return self.owners.of_account(self.index, who.account)
+
+
+def cut_off(rules: Rules) -> Rules:
+    """Return the rules while the rights cannot be read: projects and globs with a right are for
+    administrators only, and owners may do nothing more than others.
+    """
+    closed = Grants()
+    names = dict.fromkeys(rules.projects.names, closed)
+    projects = ProjectRules(names, rules.projects.globs.map(lambda _: closed))
+    return evolve(rules, projects=projects, is_stale=True)
 
 
 def together(principals: Iterable[Principals]) -> Principals:
@@ -449,4 +461,6 @@ def may_take(rules: Rules, who: Identity, project: ProjectName) -> bool:
 
 
 def _owns(rules: Rules, who: Identity, owner: str | None, project: ProjectName | None) -> bool:
-    return bool(rules.owned_by(who)) if project is None else bool(owner) and owner == who.account
+    if project is None:
+        return bool(rules.owned_by(who))
+    return bool(owner) and owner == who.account and not rules.is_stale

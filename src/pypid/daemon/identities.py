@@ -30,7 +30,7 @@ from pypid.core.accounts.rights import Right
 from pypid.core.claims import EVERY_NAME, NO_NAMES, Claims
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import Busy, PeopleUnknown, PypidError, StorageDown
-from pypid.core.permissions import Rules
+from pypid.core.permissions import Rules, cut_off
 from pypid.daemon.other_nodes import NoOtherNodes, OtherNodes
 from pypid.daemon.rules_in_force import (
     InForce,
@@ -117,6 +117,9 @@ class Identities(PeriodicJobs):
     _registry: Registry | None = field(default=None, init=False, repr=False)
     _was_known: bool = field(default=True, init=False)
     _in_force: InForce = field(factory=lambda: InForce(Rules(), NO_NAMES), init=False, repr=False)
+    _rules: Rules = field(factory=Rules, init=False, repr=False)
+    """The rules of `_in_force`, or what is left of them while this node is cut off."""
+    _is_stale: bool = field(default=False, init=False)
     _made_of: tuple[object, object, object] = field(
         default=(None, None, None), init=False, repr=False
     )
@@ -134,6 +137,7 @@ class Identities(PeriodicJobs):
         accounts.current.on_contact.append(self._renew)
         self.signals.catalog_confirmed.connect(self._renew)
         self.add_job(POLL, accounts.poll, "looking at the accounts database")
+        self.add_job(POLL, self._look_at_age, "checking how old the rights are")
         self.add_job(TEND, accounts.tend, "tending the accounts")
         self.add_job(RETRY, self.stores.journal.retry, "writing the audit log")
         self.add_job(
@@ -298,6 +302,8 @@ class Identities(PeriodicJobs):
         # by a right there
         self._was_known = self._are_known()
         is_certain = self._is_open and self._was_known
+        self._is_stale, rules = self._are_stale(), self._in_force.rules
+        self._rules = cut_off(rules) if self._is_stale else rules
         self.claims.replace(self._in_force.claims if is_certain else EVERY_NAME)
         self.generation.bump()
         self.generation.renew(self._until(), lease=self._lease())
@@ -307,7 +313,7 @@ class Identities(PeriodicJobs):
     def state(self) -> AccessState:
         """The rules in force, and the accounts."""
         return AccessState(
-            rules=self._in_force.rules,
+            rules=self._rules,
             account_settings=account_settings(self.config),
             closed=self._why_closed(),
             registry=self._registry,
@@ -322,9 +328,20 @@ class Identities(PeriodicJobs):
 
     def _renew(self) -> None:
         """Handle an answer, or a failure, of the accounts database or of the shared catalog."""
-        if self._is_open and self._are_known() is not self._was_known:
+        found = self._are_known(), self._are_stale()
+        if self._is_open and found != (self._was_known, self._is_stale):
             self._announce()
         self.generation.renew(self._until())
+
+    async def _look_at_age(self) -> None:
+        """Notice that the last answer is too old: a server that does not answer reports nothing."""
+        self._renew()
+
+    def _are_stale(self) -> bool:
+        """Whether another node may have changed the rights, and this one cannot read them."""
+        current = self.stores.accounts.current
+        is_shared = isinstance(current.database.place, Server)
+        return is_shared and self.world.clock.seconds() > current.until
 
     def _until(self) -> float:
         return min(self.stores.accounts.current.until, self.nodes.reported_until())

@@ -42,7 +42,8 @@ def condition_of(app: App) -> dict[str, object]:
     cache, storage = condition.cache(), condition.storage()
     # without a login no accounts are needed; and an unreachable catalog shows for a while what it
     # held
-    needs_accounts = app.closed is not None or app.rules.read != EVERYONE
+    is_unknown = app.closed is not None or app.rules.is_stale
+    needs_accounts = is_unknown or app.rules.read != EVERYONE
     readable = storage and condition.shows() and (access or not needs_accounts)
     report: dict[str, object] = {
         "ready": readable and not condition.stopping,
