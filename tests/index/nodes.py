@@ -45,6 +45,7 @@ class Told:
         self.names_told: list[str] = []
         self.fetched: list[str] = []
         self.has_not: set[str] = set()
+        self.all_names: Sequence[ProjectName] = ()
 
     async def project(
         self, name: ProjectName, known: Listing | None, via: Sequence[str]
@@ -56,7 +57,7 @@ class Told:
         )
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
-        raise NotImplementedError
+        return self.all_names
 
     async def fetch(
         self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True

@@ -535,7 +535,7 @@ class TakingTests(NamedCase, SynchronousTestCase):
         self.files(default, "torch")
         for name in ("numpy", "torch"):
             self.refused(team.refuse_used_upstream(project_name(name)), NameUsedUpstream)
-            self.have(default.refuse_used_upstream(project_name(name)))
+            self.refused(default.refuse_used_upstream(project_name(name)), NameUsedUpstream)
 
     def test_other_names_may_be_published(self) -> None:
         """Names that upstream does not have, that were never requested, and that are local in any

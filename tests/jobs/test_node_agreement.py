@@ -82,7 +82,7 @@ class AgreementTests(Awaiting, SynchronousTestCase):
             config("[access]\nread = authenticated\n"),
             config(secret="t" * 40),
             config("[upstream]\nmode = offline\n"),
-            config("[access]\nowners = uploader\n"),
+            config("[access]\nowners = none\n"),
             config("[access]\ngates = attested\n"),
             config("[access]\ncollect = alice\n"),
         ):

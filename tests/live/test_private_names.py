@@ -7,6 +7,7 @@ private name.
 
 import http.client
 import json
+import time
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tests.live.processes import clean_environ, free_port, running, scratch
 from tests.live.projects import call, page, publish, sdist, wheel
 from tests.live.test_install import NEWEST, installed
 from tests.live.upstreams import SECRETS, FrontedCase, discreet
-from tests.upstream.fake import J
+from tests.upstream.fake import J, says
 
 RESERVED = "mode = cache\nreserved = Acme_* initech"
 
@@ -36,6 +37,14 @@ def asked(index: LiveIndex, method: str, target: str, *headers: tuple[str, str])
             return answer.status
     finally:
         connection.close()
+
+
+def until_listed(index: LiveIndex) -> None:
+    """Wait until the list of upstream projects is there."""
+    ended = time.monotonic() + 30
+    while not (index.folder / "state/upstream-names").exists():
+        assert time.monotonic() < ended, index.log()
+        time.sleep(0.1)
 
 
 class PrivateNamesTests(FrontedCase):
@@ -111,6 +120,42 @@ class PrivateNamesTests(FrontedCase):
         ]
         for _ in range(2):
             works(command, self.folder, **environ)
+
+    async def test_publishing_public_names(self) -> None:
+        """The first upload of a name that upstream has is refused, unless by right: upstream is
+        asked for its whole list, and for no single name. Before the list is there, names that
+        everybody knows are refused.
+        """
+        index = await self.index("mode = cache")
+        refused = await self.run_(self.is_refused, index, "requests")
+        self.assertIn("pypid right grant requests alice rw", refused)
+        names = {"meta": {"api-version": "1.4"}, "projects": [{"name": "Theirs"}, {"name": "x"}]}
+        self.fake.scripts["/simple/"] = says(json.dumps(names).encode(), Content_Type=J)
+        index = await self.index("mode = cache")
+        await self.run_(until_listed, index)
+        refused = await self.run_(self.is_refused, index, "theirs")
+        self.assertIn("pypid right grant theirs alice rw", refused)
+        await self.run_(publish, index, wheel("ours", "1.0"))
+        grant = b'{"right": "rw"}'
+        path = "/api/projects/theirs/rights/user/alice"
+        await self.run_(
+            call, index, "PUT", path, grant, user="admin", content_type="application/json"
+        )
+        await self.run_(publish, index, wheel("theirs", "1.0"))
+        self.assertEqual({ask.path for ask in self.fake.asked}, {"/simple/"})
+
+    def is_refused(self, index: LiveIndex, name: str) -> str:
+        """Twine is refused; return what uv says."""
+        file = wheel(name, "9.0").into(self.folder / "taking")
+        user, password = "alice", PASSWORDS["alice"]
+        environ = {"TWINE_USERNAME": user, "TWINE_PASSWORD": password}
+        environ |= {"UV_PUBLISH_USERNAME": user, "UV_PUBLISH_PASSWORD": password}
+        url = index.url("/legacy/")
+        said = fails(
+            [client("twine"), "upload", "--repository-url", url, file], self.folder, **environ
+        )
+        self.assertIn("403", said)
+        return fails([client("uv"), "publish", "--publish-url", url, file], self.folder, **environ)
 
     async def test_collecting(self) -> None:
         """Nor does working out what requirements need: names of ours, reserved ones, and URLs, as

@@ -134,8 +134,8 @@ class LayersTests(WholeCase):
         upload = partial(
             self.publish, wheel_filename("numpy"), wheel("numpy"), target="/team/legacy/"
         )
-        self.refused(upload(user="bob"), 409, "in use from the upstream index")
-        self.refused(upload(user="alice"), 409, "in use from the upstream index")
+        self.refused(upload(user="bob"), 403, "exists in the upstream index")
+        self.refused(upload(user="alice"), 403, "exists in the upstream index")
         grants = {"numpy": Grants(read=BOTH, write=ALICE)}
         self.pypid.app.rules = evolve(RULES, projects=grants)
         self.published(upload(user="alice"))

@@ -127,7 +127,7 @@ class SafetyCase(WholeCase):
 
     def have_secret(self, pypid: Pypid | None = None) -> None:
         """Publish a file of ours."""
-        self.published(self.publish(FILENAMES[0], OURS, pypid=pypid or self.pypid))
+        self.published(self.publish(FILENAMES[0], OURS, user="ada", pypid=pypid or self.pypid))
 
     def ask(
         self,

@@ -237,9 +237,9 @@ class IndexNotEmpty(PypidError, status=409):
 
 
 @define(slots=False, repr=False)
-class NameUsedUpstream(PypidError, status=409):
-    """The project is used from upstream, so that publishing it would hide the upstream project.
-    `user`: the account that wanted to publish it, "" if there is none.
+class NameUsedUpstream(PypidError, status=403):
+    """An upstream has the project, so that publishing it would replace it for all users. `user`:
+    the account that wanted to publish it, "" if there is none.
     """
 
     name: str
@@ -250,8 +250,8 @@ class NameUsedUpstream(PypidError, status=409):
         grant = f", or allow it: pypid right grant {name} {quote(user)} rw" if user else "."
         # uv shortens the text: the command has to come early
         return (
-            f"The project {name!r} is in use from the upstream index. An administrator can publish "
-            f"it{grant}"
+            f"The project {name!r} exists in the upstream index. An administrator can publish it "
+            f"here, in its place{grant}"
         )
 
 

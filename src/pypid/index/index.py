@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,7 +14,7 @@ from pypid.core.layering import mixes, origin_of, relative
 from pypid.core.model import File, Presence, Project, SignedUrl, Span, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.variants import VariantList, variant_list
-from pypid.core.policy import exists
+from pypid.core.policy import Silence, exists, silence
 from pypid.core.summaries import Summaries
 from pypid.core.upstream_choice import PUBLIC, UpstreamChoice
 from pypid.flow.derived import SameObjects
@@ -266,21 +266,31 @@ class Index(SingleIndex):
         """Return the index, or the upstream, of this name."""
         return self._indexes.find(name) or self
 
-    async def refuse_used_upstream(self, name: ProjectName, user: str = "") -> None:
+    async def refuse_used_upstream(
+        self,
+        name: ProjectName,
+        user: str = "",
+        is_public: Callable[[ProjectName], Awaitable[bool]] | None = None,
+    ) -> None:
         """Raise `NameUsedUpstream` if a new local project of this name would take the name from
-        users who have it from upstream: files of it are cached, or upstream lists it. For named
-        indexes; a name that is local in any index is not new. `user`: the account of the client.
+        users who have it from upstream: files of it are cached, or upstream lists it. A name that
+        is local in any index is not new; one that is reserved or claimed is never upstream's.
+        `user`: the account of the client. `is_public`: returns whether an upstream has the project.
         """
-        default = self._indexes.find("")
-        if not self.name or default is None:
-            return
+        default = self._indexes.find("") or self
         if isinstance(await self.context.local_project(name), Project):
             return
         if await default.context.local_project(name) is not Presence.ABSENT:
             return
+        why = silence(default.policy, name, Presence.ABSENT)
+        if why in (Silence.RESERVED, Silence.CLAIMED):
+            return
         for index in (default, *default.upstreams.values()):
             if exists(await index.listings.known(name)):
                 raise NameUsedUpstream(name, user)
+        may_be_asked = why in (None, Silence.ELSEWHERE, Silence.UNKNOWN)
+        if is_public is not None and may_be_asked and await is_public(name):
+            raise NameUsedUpstream(name, user)
 
     def is_alone(self, name: ProjectName) -> bool:
         """Return whether the view of the project is made of this index alone, and of what the heads

@@ -43,6 +43,7 @@ from pypid.index.decisions import Decisions
 from pypid.index.named_indexes import NamedIndexes
 from pypid.index.promotions import Promotions
 from pypid.index.upstream.decided import UpstreamDecisions
+from pypid.index.upstream.public_names import PublicNames
 from pypid.jobs.leases import Leases
 from pypid.jobs.node_agreement import Agreement
 from pypid.ports import Resolver
@@ -111,6 +112,7 @@ def make_apps(
     advisories: Advisories,
     indexes: NamedIndexes,
     promotions: Promotions | None,
+    public_names: PublicNames,
 ) -> Apps:
     """Return the apps of this index. They follow the rules in force."""
     routes = RouteTable((*MODULES, *ROUTE_MODULES))
@@ -120,6 +122,7 @@ def make_apps(
         index=index,
         indexes=indexes,
         promotions=promotions,
+        public_names=public_names,
         rules=identities.state.rules,
         world=platform.world,
         settings=_app_settings(config, paths, state),

@@ -27,6 +27,7 @@ from pypid.flow.signals import Signals
 from pypid.index import Index
 from pypid.index.promotions import PromotionRecovery
 from pypid.index.upstream.decided import UpstreamDecisions
+from pypid.index.upstream.public_names import PublicNames
 from pypid.jobs.leases import Leases, SoleNode
 from pypid.wiring.advisories import advisory_services, open_advisories
 from pypid.wiring.apps import (
@@ -173,10 +174,11 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         promotions = promotions_of(
             indexes, storage, advisories, recovery, lambda: identities.config.access.gates
         )
+        public_names = PublicNames(index, paths.state, world)
         apps = make_apps(
             config, paths, state, storage, index, identities, sharing, condition, search, metrics,
             platform, signals, decided, decisions, advisories,
-            indexes, promotions,
+            indexes, promotions, public_names,
         )  # fmt: skip
         if not restores:
             at_once(identities.open())
@@ -199,6 +201,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
                 )
             )  # fmt: skip
             services.append(recovery_of(promotions))
+            services += [public_names.periodic()] if platform.is_first else []
         if platform.greets:
             log_start(config, paths)
         return Daemon(

@@ -125,7 +125,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "overwrite": "nobody",
         "delete": "admins",
         "delete_needs": "read",
-        "owners": "none",
+        "owners": "uploader",
         "gates": "",
         "admins": "",
         "registration": "closed",

@@ -114,5 +114,5 @@ class PromotionRequestTests(WholeCase):
         self.pypid.configure(evolve(staging, bases=("default",), allow_mixed=("spam",)), both)
         self.assertEqual(self.pypid.get("/simple/spam/", None, user="alice").status, 200)
         answer = self.promote(target="/api/indexes/open/promotions")
-        self.assertEqual(answer.status, 409, answer.text)
-        self.assertIn("in use from the upstream index", answer.text)
+        self.assertEqual(answer.status, 403, answer.text)
+        self.assertIn("exists in the upstream index", answer.text)

@@ -146,7 +146,8 @@ class NameTests(WhyCase):
         the same name.
         """
         self.look()
-        self.have_wheel("ham")
+        filename, data = wheel_filename("ham"), wheel("ham")
+        self.published(self.publish(filename, data, user="ada"))
         told = self.agrees()
         self.assertEqual(
             (told["standing"], told["ours"]), ("ours", {"status": "active", "files": 1})

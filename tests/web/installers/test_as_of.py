@@ -405,7 +405,7 @@ class TheirsTests(MomentsCase):
         either.
         """
         self.assertEqual(self.files("/at/2026-01-10/", "ham"), {self.one: False})
-        self.published(self.publish(self.two, sdist("ham", "2.0")))
+        self.published(self.publish(self.two, sdist("ham", "2.0"), user="ada"))
         self.later()
         self.assertEqual(self.files("/at/2026-01-10/", "ham"), {})
         self.assertEqual(self.files("/at/2026-01-11/", "ham"), {self.two: False})

@@ -345,7 +345,8 @@ class RuleTests(LocalCase):
     def test_ours_hides_theirs(self) -> None:
         """A name that has become ours shows nothing of theirs, unless it may be blended."""
         self.keep()
-        filename, _ = self.have_sdist("ham", "3.0")
+        filename = sdist_filename("ham", "3.0")
+        self.published(self.publish(filename, sdist("ham", "3.0"), user="ada"))
         self.assertEqual(self.names(), ["ham"])
         self.assertEqual(set(self.files("ham")), {filename})
         self.missing(f"ham/{HAM}")

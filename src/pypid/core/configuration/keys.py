@@ -675,11 +675,11 @@ class AccessSettings:
     )
     owners: Owners = key(
         choice(Owners),
-        "none",
+        "uploader",
         (
             "``uploader``: the user who first publishes a project owns it. ``write`` then lets "
             "users publish new projects and projects without an owner, not change projects of "
-            "others."
+            "others. ``none``: the users in ``write`` may change all projects without rights."
         ),
     )
     gates: tuple[str, ...] = key(

@@ -90,6 +90,7 @@ def defaults(
     _changes(settings, ledger, groups, "overwrite", "pypi.allow_overwrite", "")
     _changes(settings, ledger, groups, "delete", "pypi.allow_delete", "authenticated")
     ledger.put("access", "delete_needs", "write")
+    ledger.put("access", "owners", "none")
 
 
 def _list(

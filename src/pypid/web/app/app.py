@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from pypid.index.upstream.approval_evidence import EvidenceReader
     from pypid.index.upstream.approvals import Approvals
     from pypid.index.upstream.decided import UpstreamDecisions
+    from pypid.index.upstream.public_names import PublicNames
     from pypid.search.layered import IndexSearches, LayeredSearch
     from pypid.search.search import Search
     from pypid.web.app.as_of_pages import ThenPages
@@ -124,6 +125,8 @@ class App:
     """Returns the search index; None: one in memory is created for the first search."""
     decided: UpstreamDecisions | None = None
     """What administrators decided about upstream projects; None: nothing can be decided."""
+    public_names: PublicNames | None = None
+    """The names that the upstreams have; None: only those that are known here."""
     publishers: Publishers | None = None
     """Trusted publishing; None is equivalent to publishers without an issuer."""
     closed: PypidError | None = None

@@ -107,11 +107,14 @@ async def authorize_write(
 
 
 async def refuse_taking(ctx: RequestContext, rules: Rules, index: Index, name: ProjectName) -> None:
-    """Raise `NameUsedUpstream` if the project is used from upstream, and the client has no right of
-    its own to publish it. `rules` are those of the index.
+    """Raise `NameUsedUpstream` if an upstream has the project, and the client has no right of its
+    own to publish it. `rules` are those of the index.
     """
     if not may_take(rules, ctx.identity, name):
-        await index.refuse_used_upstream(name, account_of(ctx.identity))
+        public = ctx.app.public_names
+        await index.refuse_used_upstream(
+            name, account_of(ctx.identity), None if public is None else public.holds
+        )
 
 
 async def without_old_claim(
