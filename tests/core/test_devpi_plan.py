@@ -64,6 +64,7 @@ class IndexTests(SynchronousTestCase):
                     "bases": "root-pypi",
                     "write": "group:developers authenticated alice",
                     "delete": "nobody",
+                    "owners": "none",
                     "volatile": "no",
                 },
             },

@@ -352,7 +352,7 @@ class MirrorTests(CacheCase):
         publish(self.theirs, bee)
         self.keep(bee)
         self.until(lambda: "1 of 1 cached projects were refreshed" in self.index.log(self.since))
-        publish(self.index, large("bee", "9.0"))
+        publish(self.index, large("bee", "9.0"), user="admin")
         heard, since = self.theirs.log_size(), self.index.log_size()
         self.until(
             lambda: self.index.log(since).count("0 of 1 cached projects were refreshed") >= 2

@@ -212,6 +212,7 @@ class LiveTests(TreeCase):
             self.until(lambda: "live-secret" not in self.names(), what="a right")
             self.until(lambda: not self.paths("secret"), what="its files")
             manage(self.index, "DELETE", "live-secret/rights/user/bob")
+            manage(self.index, "DELETE", "live-secret/rights/admins")
             self.until(lambda: "live-secret" in self.names(), what="no right")
             manage(self.index, "PUT", "live-other/status", status="quarantined", reason="malware")
             self.until(lambda: not self.paths("other"), what="quarantine")

@@ -198,7 +198,7 @@ class HiddenTests(FrontedCase):
 class OverwriteTests(IndexTestCase):
     """A group that may publish other bytes under a name."""
 
-    settings = Settings(access="overwrite = group:release", sections=RULES)
+    settings = Settings(access="overwrite = group:release\nowners = none", sections=RULES)
     SIZE = 12 << 20
 
     def version(self, number: int, name: str = "storm", size: int = 20_000) -> Artifact:

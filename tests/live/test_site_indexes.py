@@ -121,6 +121,7 @@ class IndexesTests(SiteTestCase):
         expect(lines.first).to_be_hidden()
         expect(page.get_by_text("Indexes", exact=True)).to_be_focused()
         page.keyboard.press("Enter")
+        expect(page.get_by_label("Filter indexes")).to_be_focused()
         expect(page.get_by_label("Filter indexes")).to_have_value("")
         page.keyboard.type("team-d")
         page.keyboard.press("Enter")

@@ -262,6 +262,7 @@ class _Planner:
             "write": write,
             # devpi-server refuses it in others, unless the request forces it
             "delete": write if index.volatile else "nobody",
+            "owners": "none",
             "volatile": "yes" if index.volatile else "no",
             "merge": "*" if any(base in done - self._mirrors for base in index.bases) else "",
             "allow_mixed": " ".join(sorted(whitelist_of(index, self._indexes))),
