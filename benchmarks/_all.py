@@ -81,6 +81,7 @@ LEFT_OUT = {
     "many_files.py": "it takes a minute; health.py and million.py measure the same.",
     "named_indexes.py": "it makes 10,000 projects twice, and takes two minutes.",
     "promotions.py": "the others have left no time; docs/operate/performance.rst has its figures.",
+    "public_names.py": "docs/operate/performance.rst has its figures, which change with the list only.",
     "proxy.py": "its upstream is on the network; that of cold_install.py is on this machine.",
     "scale.py": "it needs PostgreSQL, and all cores for itself.",
     "search.py": "a hundred thousand projects with their metadata take minutes to make.",

@@ -22,10 +22,12 @@ from twisted.trial.unittest import TestCase
 
 from pypid.access.passwords import hash_password
 from pypid.access.sql import schema
+from pypid.blobs.memory import MemoryBlobs
 from pypid.core.claims import Claims
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, Unauthenticated
 from pypid.core.permissions import Credential
+from pypid.core.records.layout import ACCOUNTS_KNOWN
 from pypid.daemon.identities import Identities
 from pypid.daemon.state import where
 from pypid.daemon.stores import open_stores
@@ -64,6 +66,7 @@ class DefaultTests(TestCase):
         self.folder = Path(self.mktemp()).absolute()
         self.state = self.folder / "state"
         self.state.mkdir(parents=True)
+        self.blobs = MemoryBlobs(world().now)
 
     @property
     def database(self) -> Path:
@@ -79,7 +82,9 @@ class DefaultTests(TestCase):
         config = self.config(access, ini)
         here, places = world(), where(config, {})
         stores = open_stores(config, places, here, reactor)
-        return make_identities(config, places, stores, here, reactor, Claims(), Signals())
+        return make_identities(
+            config, places, stores, here, reactor, Claims(), Signals(), blobs=self.blobs
+        )
 
     async def start_once(
         self, access: str, *, ini: str | None = None, add: bool = False
@@ -147,7 +152,7 @@ class DefaultTests(TestCase):
         self.assertFalse(self.warned(UNSET))
         await self.start_once(CONFIG, add=True)
         self.assertEqual([self.warned(each) for each in (UNSET, CONFIG, SQL)], [True, False, False])
-        self.state = self.folder / "new"
+        self.state, self.blobs = self.folder / "new", MemoryBlobs(world().now)
         self.state.mkdir()
         await self.start_once(UNSET, add=True)
         self.assertFalse(self.warned(UNSET))
@@ -228,7 +233,7 @@ class DefaultTests(TestCase):
         await self.start_once(CONFIG, add=True)
         old = self.folder / "old.db"
         self.database.replace(old)
-        self.state = self.folder / "new"
+        self.state, self.blobs = self.folder / "new", MemoryBlobs(world().now)
         self.state.mkdir()
         people = self.made(UNSET)
         await people.open()
@@ -270,5 +275,5 @@ class DefaultTests(TestCase):
         with self.assertRaises(CannotStart):
             await people.open()
         await people.end()
-        (self.state / "accounts-known").write_text("no\n")
+        await self.blobs.delete(ACCOUNTS_KNOWN)
         self.assertEqual(await self.start_once(UNSET, add=True), (True, False))

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable, Coroutine
+from contextlib import closing
 from datetime import timedelta
+from functools import wraps
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
+from attrs import evolve
 from twisted.internet import reactor  # noqa: TID251
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from pypid.access.passwords import hash_password
 from pypid.access.sql import current_accounts
 from pypid.access.sql.place import Server
-from pypid.core.accounts.entries import AuditEntry, Session
+from pypid.blobs.memory import MemoryBlobs
+from pypid.core.accounts.entries import Session
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.authorization import authorize
 from pypid.core.claims import EVERY_NAME, Claims
 from pypid.core.configuration.parse import Config
-from pypid.core.errors import CannotStart, PeopleUnknown
+from pypid.core.errors import CannotStart, PeopleUnknown, StorageDown
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import ANONYMOUS, Action, Rules
+from pypid.core.records.layout import ACCOUNTS_KNOWN
 from pypid.core.visibility import visibility_of
 from pypid.daemon import identities
 from pypid.daemon.identities import Identities
@@ -28,7 +38,7 @@ from pypid.daemon.state import where
 from pypid.daemon.stores import open_stores
 from pypid.flow import World, start
 from pypid.flow.signals import Signal, Signals
-from pypid.jobs.backup.marker import Marker, write_marker
+from pypid.ports import Blobs
 from pypid.testing.worlds import world
 from pypid.web.app.app import App
 from pypid.web.app.app_settings import AppSettings
@@ -44,18 +54,32 @@ def ini(folder: Path, password: str) -> Path:
     return path
 
 
+def asynchronously(
+    method: Callable[[Any], Coroutine[Any, Any, None]],
+) -> Callable[[Any], Deferred[None]]:
+    """Run the test in trial's reactor."""
+
+    @wraps(method)
+    def run(self: Any) -> Deferred[None]:
+        return start(method(self))
+
+    return run
+
+
 def made_identities(
     config: Config,
     here: World | None = None,
     claims: Claims | None = None,
     nodes: OtherNodes | None = None,
+    blobs: Blobs | None = None,
 ) -> Identities:
     """The identities of a configuration, not opened yet."""
     here, places = here or world(), where(config, {})
     stores = open_stores(config, places, here, reactor)
     return make_identities(
-        config, places, stores, here, reactor, claims or Claims(), Signals(), nodes
-    )
+        config, places, stores, here, reactor, claims or Claims(), Signals(), nodes,
+        blobs=blobs or MemoryBlobs(here.now),
+    )  # fmt: skip
 
 
 def follow(people: Identities, app: App) -> None:
@@ -172,7 +196,6 @@ class ReloadTests(TestCase):
                     clock.advance(1)  # type: ignore[attr-defined]
                     await accounts.poll()
                     self.assertEqual(people.generation.until, before if server else 0.0)
-                    (self.folder / "state/accounts-known").unlink()
                 finally:
                     await people.end()
 
@@ -308,21 +331,23 @@ class LostAccountsTests(TestCase):
         self.folder = Path(self.mktemp())
         self.state = self.folder / "state"
         self.state.mkdir(parents=True)
+        self.blobs: Blobs = MemoryBlobs(world().now)
 
-    def made(self) -> Identities:
+    def made(self, blobs: Blobs | None = None) -> Identities:
         """Another process."""
         config = load_config(ini(self.folder, "the first"))
-        return made_identities(config)
+        return made_identities(config, blobs=blobs or self.blobs)
+
+    async def close_secret(self, people: Identities) -> None:
+        """Close a project by a right."""
+        right = Right(ProjectName("secret"), Whom.USER, "carol", write=False)
+        await people.stores.accounts.grant(right)
 
     async def lived(self) -> None:
         """A project was closed by a right, and pypid ended."""
         people = self.made()
         await people.open()
-        accounts, now = people.stores.accounts, people.world.now()
-        await accounts.grant(Right(ProjectName("secret"), Whom.USER, "carol", write=False))
-        await people.stores.journal.note(
-            AuditEntry(when=now, who="carol", what="set-right", subject="secret", details={})
-        )
+        await self.close_secret(people)
         await people.end()
 
     async def opens(self) -> bool:
@@ -331,12 +356,16 @@ class LostAccountsTests(TestCase):
         try:
             await people.open()
         except CannotStart as error:
-            self.assertIn("accounts have existed", str(error))
+            self.assertIn("projects that they closed would be open", str(error))
             self.assertIn("accounts-known", str(error))
             return False
         finally:
             await people.end()
         return True
+
+    async def is_noted(self) -> bool:
+        """Whether the storage says which accounts belong to it."""
+        return any([True async for _ in self.blobs.list(ACCOUNTS_KNOWN)])
 
     def lose(self, *, empty: bool) -> None:
         for file in self.state.glob("accounts.db*"):
@@ -344,75 +373,109 @@ class LostAccountsTests(TestCase):
         if empty:
             (self.state / "accounts.db").touch(mode=0o600)
 
-    def test_lost_accounts_stop_the_start(self) -> Deferred[None]:
-        """Empty or gone, it stops each start, until it is restored or an administrator says that
-        there are to be none.
+    @asynchronously
+    async def test_lost_accounts_stop_the_start(self) -> None:
+        """Empty, gone or those of another pypid, they stop each start, until they are restored or
+        an administrator removes the note.
         """
-
-        async def work() -> None:
-            await self.lived()
-            saved = (self.state / "accounts.db").read_bytes()
-            for empty in (True, False):
-                self.lose(empty=empty)
-                self.assertFalse(await self.opens())
-                self.assertFalse(await self.opens())
-            self.lose(empty=True)
-            (self.state / "accounts.db").write_bytes(saved)
-            self.assertTrue(await self.opens())
-            self.lose(empty=False)
-            (self.state / "accounts-known").write_text("no\n")
-            self.assertTrue(await self.opens())
-            await self.lived()
-            self.lose(empty=False)
+        await self.lived()
+        saved = (self.state / "accounts.db").read_bytes()
+        for empty in (True, False):
+            self.lose(empty=empty)
             self.assertFalse(await self.opens())
-
-        return start(work())
-
-    def test_older_pypid_left_signs(self) -> Deferred[None]:
-        """Where a pypid has run that noted nothing, the audit log and the note on copies in the
-        bucket tell of accounts.
-        """
-
-        async def work() -> None:
-            await self.lived()
-            for empty in (True, False):
-                (self.state / "accounts-known").unlink()
-                self.lose(empty=empty)
-                self.assertFalse(await self.opens())
-            (self.state / "accounts-known").unlink()
-            for file in self.state.glob("*.db*"):
-                file.unlink()
-            self.assertTrue(await self.opens(), "no sign of a former life: a first start")
-            write_marker(self.state, Marker("storage", "key", {"accounts.db": "0" * 64}))
             self.assertFalse(await self.opens())
+        ours, self.blobs = self.blobs, MemoryBlobs(world().now)
+        self.lose(empty=False)
+        await self.lived()
+        self.blobs = ours
+        self.assertFalse(await self.opens(), "the accounts of another pypid")
+        (self.state / "accounts.db").write_bytes(saved)
+        self.assertTrue(await self.opens())
+        self.lose(empty=False)
+        await self.blobs.delete(ACCOUNTS_KNOWN)
+        self.assertTrue(await self.opens())
+        await self.lived()
+        self.lose(empty=False)
+        self.assertFalse(await self.opens())
 
-        return start(work())
-
-    def test_first_start(self) -> Deferred[None]:
-        """Without any sign of a former life accounts begin, also in an empty file; and uploads
-        alone are no such sign.
+    @asynchronously
+    async def test_former_version(self) -> None:
+        """Accounts of a version that wrote no note belong to the storage that they are first used
+        with, which the log says once; where that version noted that accounts exist they are missed.
         """
+        await self.lived()
+        await self.blobs.delete(ACCOUNTS_KNOWN)
+        with closing(sqlite3.connect(self.state / "accounts.db")) as database, database:
+            database.execute("DELETE FROM pypid_schema WHERE part = 'accounts-id'")
+        for times in (1, 0):
+            with capturedLogs() as events:
+                self.assertTrue(await self.opens())
+            texts = [formatEvent(event) for event in events]
+            self.assertEqual(sum("noted which accounts" in text for text in texts), times)
+        self.lose(empty=True)
+        self.assertFalse(await self.opens())
+        await self.blobs.delete(ACCOUNTS_KNOWN)
+        (self.state / "accounts-known").write_text("yes\n")
+        self.assertFalse(await self.opens())
+        (self.state / "accounts-known").unlink()
+        self.assertTrue(await self.opens())
 
-        async def work() -> None:
-            self.lose(empty=True)
-            self.assertTrue(await self.opens())
-            people = self.made()
-            await people.open()
-            await people.stores.journal.note(
-                AuditEntry(
-                    when=people.world.now(),
-                    who="carol",
-                    what="publish-file",
-                    subject="spam/spam-1.0.tar.gz",
-                    details={},
-                )
-            )
-            await people.end()
-            self.lose(empty=False)
-            (self.state / "accounts-known").unlink(missing_ok=True)
-            self.assertTrue(await self.opens())
+    @asynchronously
+    async def test_first_start(self) -> None:
+        """Without a note, accounts begin, also in an empty file; a session writes no note."""
+        self.lose(empty=True)
+        people = self.made()
+        await people.open()
+        now = people.world.now()
+        session = Session(digest="d", user="carol", created=now, expires=now + timedelta(hours=1))
+        await people.stores.accounts.add_session(session)
+        await people.end()
+        self.assertFalse(await self.is_noted())
+        self.lose(empty=False)
+        self.assertTrue(await self.opens())
 
-        return start(work())
+    @asynchronously
+    async def test_storage_away_at_the_first_change(self) -> None:
+        """A change is refused whose accounts the storage does not know; also a crash between the
+        two writes leaves a pypid that starts and goes on.
+        """
+        faulty = MemoryBlobs(world().now)
+        people = self.made(faulty)
+        await people.open()
+        with (
+            patch.object(faulty, "write", side_effect=StorageDown("it is away.")),
+            self.assertRaises(StorageDown),
+        ):
+            await self.close_secret(people)
+        self.assertEqual(await people.stores.accounts.rights(), ())
+        await people.end()
+        self.blobs = faulty
+        self.assertTrue(await self.opens())
+        await self.lived()
+        self.assertTrue(await self.opens())
+        self.assertTrue(await self.is_noted())
+
+    @asynchronously
+    async def test_several_begin_at_once(self) -> None:
+        """Of several nodes on an empty storage, all with the same database write; one with another
+        database is refused.
+        """
+        nodes = [self.made(), self.made()]
+        self.state = self.folder / "other"
+        (self.folder / "other/state").mkdir(parents=True)
+        here = evolve(world(), random=lambda size: b"\1" * size)
+        config = load_config(ini(self.state, "the first"))
+        other = made_identities(config, here, blobs=self.blobs)
+        for node in (*nodes, other):
+            await node.open()
+        await gatherResults([start(self.close_secret(node)) for node in nodes])
+        with self.assertRaises(PeopleUnknown):
+            await self.close_secret(other)
+        self.assertEqual(
+            await nodes[1].stores.accounts.rights(), await nodes[0].stores.accounts.rights()
+        )
+        for node in (*nodes, other):
+            await node.end()
 
     def test_emptied_while_it_runs(self) -> Deferred[None]:
         """A file that is replaced by an empty one while pypid runs is away: the rights that it held

@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from pypid.access.sql.current_accounts import CONTACT
+from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.replica_follower import FRESH
 from pypid.catalog.shared import SharedSettings
 from pypid.core.claims import EVERY_NAME, Claims
@@ -74,8 +75,9 @@ class RightsTests(TestCase):
                 claimed_by=name_of_node(self.folder / "state", here),
             )
             people = make_identities(
-                config, places, stores, here, reactor, Claims(), signals, sharing
-            )
+                config, places, stores, here, reactor, Claims(), signals, sharing,
+                blobs=MemoryBlobs(here.now),
+            )  # fmt: skip
             app = self.app()
             signals.rights_changed.connect(lambda: app.use_access(people.state))
             await people.open()

@@ -173,7 +173,7 @@ class StartTests(ThrowawayCase):
         async def welcome() -> None:
             welcomed.append((self.state / "admin.json").read_bytes())
 
-        made = self.made(access=ClosedAccess(Anybody(), is_open=False), after_restore=welcome)
+        made = self.made(access=ClosedAccess(Anybody(), is_open=False), open_accounts=welcome)
         self.refused(made.access.identify(Credential("admin", "x")), StorageDown)
         for _ in range(2):
             self.have(made.prepare())

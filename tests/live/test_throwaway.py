@@ -31,6 +31,7 @@ from tests.live.stores.between import Between, between
 
 SNAPSHOT: Final = ".pypid/snapshot/ours.jsonl.gz"
 ADMIN: Final = ".pypid/of-record/admin.json"
+ACCOUNTS: Final = ".pypid/of-record/accounts.db"
 PASSWORD: Final = re.compile(r"password  (\S+)")
 
 
@@ -208,6 +209,7 @@ class LostTests(ThrowawayCase):
         with self.machine().runs("compared with") as first:
             password = self.fill(first)
             self.assertNotIn(password.encode(), self.until_there(ADMIN))
+            self.until_there(ACCOUNTS)
             first.kill()
             shutil.rmtree(first.state)
         self.s3.ask("DELETE", f"/{self.bucket}/{SNAPSHOT}")
@@ -285,7 +287,7 @@ class LostTests(ThrowawayCase):
             first = location(machine)
         self.assertEqual((machine.state / "snapshot/urls.jsonl").stat().st_mode & 0o777, 0o600)
         time.sleep(1.1)  # a URL that is signed now is another one
-        with machine.runs():
+        with machine.runs("compared with"):
             self.assertEqual(location(machine), first)
 
 
@@ -431,6 +433,7 @@ class TwoPypidsTests(ThrowawayCase):
         with self.machine().runs("compared with") as first:
             password = self.fill(first)
             self.until_there(ADMIN)
+            self.until_there(ACCOUNTS)
             with self.machine().runs("compared with") as second:
                 second.until("holds the lease of this storage")
                 self.assertEqual(second.ask("/simple/spam/")[0], 200)

@@ -325,7 +325,7 @@ class ReloadTests(ServiceCase):
             if number == 2:
                 error = self.assertRaises(CannotStart, self.make)
                 self.assertIn("accounts-known", str(error))
-                (self.state / "accounts-known").write_text("no\n")
+                (self.folder / "packages/.pypid/accounts-known.meta").unlink()
             daemon, _ = self.make()
             daemon.state.release()
             warned = [text for text in self.logged("warn") if "used this storage before" in text]

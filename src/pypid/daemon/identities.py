@@ -31,6 +31,7 @@ from pypid.core.claims import EVERY_NAME, NO_NAMES, Claims
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import Busy, PeopleUnknown, PypidError, StorageDown
 from pypid.core.permissions import Rules, cut_off
+from pypid.daemon.known_accounts import KnownAccounts
 from pypid.daemon.other_nodes import NoOtherNodes, OtherNodes
 from pypid.daemon.rules_in_force import (
     InForce,
@@ -46,7 +47,6 @@ from pypid.flow import World
 from pypid.flow.periodic import PeriodicJobs
 from pypid.flow.reserve import REFILL
 from pypid.flow.signals import Provider, Signals
-from pypid.jobs.backup.accounts_marker import CHANGES
 from pypid.web.app.auth_generation import FAR, LEASE, AuthGeneration
 from pypid.web.app.registry import AccessState, Configured, Registry
 
@@ -104,6 +104,7 @@ class Identities(PeriodicJobs):
     claims: Claims
     signals: Signals
     session_key: Provider[bytes] = field(repr=False)
+    known_accounts: KnownAccounts
     nodes: OtherNodes = field(factory=NoOtherNodes, repr=False)
     greet: Callable[[], object] | None = field(default=None, repr=False)
     is_first: bool = True
@@ -159,8 +160,8 @@ class Identities(PeriodicJobs):
         self._registry = self._make_registry(await self.world.blocking(self.session_key))
         self.signals.rights_changed.emit()
         await self._refill()
-        await self._find_signs_of_accounts()
-        await self.stores.accounts.open()
+        await self.known_accounts.check()
+        self.stores.accounts.before_change(self.known_accounts.note)
         if not self.sql_people.may_log_in:
             _log.warn(DORMANT)
         if self.config.inherits is not None:
@@ -168,16 +169,6 @@ class Identities(PeriodicJobs):
         await self.use(self.config)
         self._is_open = True
         self._announce()
-
-    async def _find_signs_of_accounts(self) -> None:
-        """Note that accounts have existed, if their database is missing and an older pypid has left
-        no such note.
-        """
-        lived, blocking = self.stores.lived, self.world.blocking
-        if lived is None or await blocking(lambda: lived.is_noted or not lived.is_lost()):
-            return
-        if await blocking(lived.was_copied) or await self.stores.journal.has_any(CHANGES):
-            await blocking(lived.note)
 
     async def _inherit(self, url: str) -> None:
         """Import pypicloud's users, once; an admin is created only where there is none. Raises

@@ -17,7 +17,6 @@ from pypid.daemon.state import StatePaths
 from pypid.flow import World
 from pypid.flow.reserve import FILE, Reserve
 from pypid.flow.threads import Threads
-from pypid.jobs.backup.accounts_marker import AccountsMarker
 from pypid.jobs.backup.records import ACCOUNTS, JOURNAL
 
 DOWNLOADS = "downloads.db"
@@ -32,8 +31,6 @@ class Stores:
     threads: Threads
     databases: tuple[Database, ...]
     reserve: Reserve
-    lived: AccountsMarker | None
-    """Whether accounts have existed; None where a server has them."""
     accounts: SqlAccounts
     journal: SqlJournal
     downloads: SqlDownloads
@@ -48,10 +45,9 @@ def open_stores(config: Config, paths: StatePaths, world: World, reactor: Any) -
     """Return the stores, not yet opened. Raises `CannotStart` for a URL that cannot be used."""
     threads = Threads(reactor, "accounts", THREADS)
     place = accounts_place(config, paths)
-    lived = None if isinstance(place, Server) else AccountsMarker(paths.state, place.path)
     reserve = Reserve(paths.state / FILE)
     admits_users = AccessStore.SQL in config.access.backend
-    database = Database(place, threads, world.clock, lived, reserve, admits_users=admits_users)
+    database = Database(place, threads, world.clock, reserve, admits_users=admits_users)
     logged = passing = database
     if not isinstance(database.place, Server):  # what grows with each request has its own file
         logged = Database(
@@ -63,7 +59,6 @@ def open_stores(config: Config, paths: StatePaths, world: World, reactor: Any) -
     return Stores(
         threads=threads,
         reserve=reserve,
-        lived=lived,
         databases=tuple(dict.fromkeys((database, logged, passing))),
         accounts=SqlAccounts(database, world),
         journal=SqlJournal(logged, world),

@@ -29,7 +29,7 @@ from pypid.index.local.adoption import Result
 from pypid.index.local.publish import UNDER_WAY
 from pypid.jobs.backup import copies
 from pypid.jobs.backup.copies import Backup
-from pypid.jobs.backup.marker import present
+from pypid.jobs.backup.marker import is_new, present
 from pypid.jobs.leases import COMPARE, RECONCILE, Leases, SoleNode
 from pypid.jobs.storage_lease import StorageLease
 
@@ -53,8 +53,8 @@ class StatelessNode(PeriodicJobs):
     alone (in a process that is not the first, or that runs one command).
 
     `dumps` are the dumps in the bucket, which `fill` the catalog if wanted. `access` admits no
-    users until the records are restored; `after_restore` is then called, once. `close` releases
-    what the storage has open.
+    users until the records are restored, if the state folder is new, and `open_accounts` has
+    compared the accounts with the bucket. `close` releases what the storage has open.
     """
 
     index: Index
@@ -66,7 +66,7 @@ class StatelessNode(PeriodicJobs):
     leases: Leases = field(factory=SoleNode)
     lease: StorageLease | None = None
     """The lease of the bucket: without it nothing is written there."""
-    after_restore: Callable[[], Awaitable[object]] | None = None
+    open_accounts: Callable[[], Awaitable[object]] | None = None
     takes_lease: bool = True
     """Whether the lease is taken at the start, and not only for a write."""
     _copying: bool = field(default=False, init=False)
@@ -120,8 +120,8 @@ class StatelessNode(PeriodicJobs):
         """
         if self.lease is not None and self.takes_lease:
             await self.lease.look()
-        if self.backup is not None and not self.access.is_open:
-            await self._restore(self.backup)
+        if not self.access.is_open:
+            await self._open()
         self._begin_to_copy()
         if self.fill and self.dumps:
             counts = [await dump.fill() for dump in self.dumps]
@@ -131,12 +131,15 @@ class StatelessNode(PeriodicJobs):
                     "the catalog dump in the bucket has {projects} projects", projects=counts[0]
                 )
 
-    async def _restore(self, backup: Backup) -> None:
-        restored = await backup.restore()
+    async def _open(self) -> None:
+        backup = self.backup
+        restored = []
+        if backup is not None and await self._world.blocking(is_new, backup.state):
+            restored = await backup.restore()
         if restored:
             _log.info("The state was restored from the bucket: {names}", names=", ".join(restored))
-        if self.after_restore is not None:
-            await self.after_restore()
+        if self.open_accounts is not None:
+            await self.open_accounts()
         self.access.open()
 
     def _begin_to_copy(self) -> None:

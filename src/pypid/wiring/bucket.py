@@ -78,7 +78,7 @@ def stateless_node(
     platform: Platform,
     *,
     fill: bool,
-    after_restore: Callable[[], Awaitable[object]] | None,
+    open_accounts: Callable[[], Awaitable[object]],
 ) -> StatelessNode:
     """Return the jobs of a pypid on a bucket: dumps there, and copies of the records. A process
     that is not the first, or that runs one command, leaves records and lease alone.
@@ -96,7 +96,7 @@ def stateless_node(
         backup=backup if platform.greets else None,
         leases=leases,
         lease=lease,
-        after_restore=after_restore,
+        open_accounts=open_accounts,
         takes_lease=platform.greets,
     )
 

@@ -29,18 +29,19 @@ from pypid.wiring.platform import Platform
 _log = Logger()
 
 
-def restores_records(config: Config, paths: StatePaths, platform: Platform) -> bool:
-    """Return whether the records are fetched from the bucket before users are admitted, as on a new
-    machine; an administrator may be among them. Raises `CannotStart` for a single command.
+def opens_late(config: Config, paths: StatePaths, platform: Platform) -> bool:
+    """Return whether users are admitted only when a bucket has answered: it knows which accounts
+    belong to it, and a new machine fetches its records from it. Raises `CannotStart` for a single
+    command on a new machine.
     """
-    if config.storage.backend is not StorageBackend.S3 or not is_new(paths.state):
+    if config.storage.backend is not StorageBackend.S3:
         return False
-    if not platform.serves_clients:
+    if not platform.serves_clients and is_new(paths.state):
         raise CannotStart(
             f"The state folder {paths.state} is new, and what is of record is still in the "
             "bucket. Start pypid, which fetches that, and run the command while it runs."
         )
-    return platform.is_first
+    return True
 
 
 def greeter(config: Config, paths: StatePaths, platform: Platform) -> Callable[[], None] | None:
@@ -77,12 +78,13 @@ def greet(config: Config, paths: StatePaths, world: World, environ: Mapping[str,
         ) from None
 
 
-def after_restore(
+def opening_of(
     config: Config, identities: Identities, greet: Callable[[], None] | None
 ) -> Callable[[], Awaitable[None]]:
-    """Return the rest of the start after the records were fetched, if there were any."""
+    """Return the rest of a late start (see `opens_late`)."""
 
     async def finish() -> None:
+        await identities.known_accounts.check()  # before a password is printed
         if config.inherits is None and greet is not None:
             await identities.world.blocking(greet)
         await identities.open()

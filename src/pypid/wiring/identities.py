@@ -16,16 +16,18 @@ from pypid.access.passwords import Verifier
 from pypid.access.signing_keys import session_key
 from pypid.access.sql.people import GroupsOnly, SqlPeople
 from pypid.core.claims import Claims
-from pypid.core.configuration.choices import AccessStore
+from pypid.core.configuration.choices import AccessStore, Layout
 from pypid.core.configuration.parse import Config
+from pypid.core.records.layout import ACCOUNTS_KNOWN, DESCRIBED
 from pypid.daemon.identities import Identities
+from pypid.daemon.known_accounts import KnownAccounts
 from pypid.daemon.other_nodes import NoOtherNodes, OtherNodes, read_changes, watch
 from pypid.daemon.rules_in_force import people_of
-from pypid.daemon.state import StatePaths
+from pypid.daemon.state import StatePaths, files_of
 from pypid.daemon.stores import Stores
 from pypid.flow import World
 from pypid.flow.signals import Provider, Signals
-from pypid.ports import People
+from pypid.ports import Blobs, People
 
 if TYPE_CHECKING:  # imported where it is configured
     from pypid.http_client.connections import HttpConnections
@@ -46,13 +48,15 @@ def make_identities(
     signals: Signals,
     nodes: OtherNodes | None = None,
     *,
+    blobs: Blobs,
     greet: Callable[[], object] | None = None,
     is_first: bool = True,
     is_open: bool = True,
 ) -> Identities:
     """Return the identities as configured; only certificates are read yet.
 
-    `nodes`: other nodes that change the same accounts. `greet`, `is_first`: see `Identities`.
+    `nodes`: other nodes that change the same accounts. `blobs`: the storage, which has a note on
+    the accounts that belong to it. `greet`, `is_first`: see `Identities`.
     `is_open`: users are admitted at once. Raises `CannotStart`, `Unreadable`.
     """
     verifier = Verifier(world)
@@ -78,6 +82,9 @@ def make_identities(
         session_key=key,
         watch=None if nodes is None else partial(watch, current),
     )
+    noted = f"{files_of(config, paths).rstrip('/')}/{ACCOUNTS_KNOWN}"
+    if paths.storage is not None and config.storage.layout is Layout.PYPICLOUD:
+        noted += DESCRIBED
     others = NoOtherNodes() if nodes is None else nodes
     return Identities(
         config=config,
@@ -94,6 +101,7 @@ def make_identities(
         claims=claims,
         signals=signals,
         session_key=key,
+        known_accounts=KnownAccounts(blobs, stores.accounts, noted, paths.state, world),
         nodes=others,
         greet=greet,
         is_first=is_first,

@@ -43,7 +43,7 @@ from pypid.wiring.apps import (
 from pypid.wiring.bucket import leased, stateless_node
 from pypid.wiring.configuration import load_config as load_config
 from pypid.wiring.dumps import at_once, clean_stop_of, dumps_of, link_dumps, links_of, load
-from pypid.wiring.greeting import after_restore, greeter, log_start, restores_records
+from pypid.wiring.greeting import greeter, log_start, opening_of, opens_late
 from pypid.wiring.identities import make_identities
 from pypid.wiring.indexes import (
     all_indexes_of,
@@ -82,8 +82,8 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
     state = platform.open_state(paths.state)
     with state.released_on_error():
         greet = greeter(config, paths, platform)
-        restores = restores_records(config, paths, platform)
-        if greet is not None and not restores and config.inherits is None:
+        is_late = opens_late(config, paths, platform)
+        if greet is not None and not is_late and config.inherits is None:
             greet()
         # serials never repeat, even if the catalog is lost: mirrors (bandersnatch) remember the
         # last one that they saw
@@ -157,14 +157,13 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         clean_stop = clean_stop_of(config, paths, storage, sharing, dumps, index)
         identities = make_identities(
             config, paths, stores, world, reactor, claims, signals, sharing,
-            greet=greet, is_first=storage.new, is_open=not restores,
+            greet=greet, is_first=storage.new, is_open=not is_late, blobs=storage.blobs,
         )  # fmt: skip
         node = None
         if lease is not None:
-            welcome = after_restore(config, identities, greet) if restores else None
             node = stateless_node(
                 config, paths, storage, index, leases, identities, lease, platform,
-                fill=not is_filled, after_restore=welcome,
+                fill=not is_filled, open_accounts=opening_of(config, identities, greet),
             )  # fmt: skip
         agreement = agreement_of(storage, sharing, identities, world)
         condition = condition_of(config, storage, sharing, agreement, identities, world)
@@ -180,7 +179,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             platform, signals, decided, decisions, advisories,
             indexes, promotions, public_names,
         )  # fmt: skip
-        if not restores:
+        if not is_late:
             at_once(identities.open())
         site, operator_site = make_sites(config, apps, catalog, platform)
         scales = scales_of(config, state, lambda: len(site.channels), platform)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.error import ReactorNotRunning
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from pypid.daemon.daemon import Daemon
 
 T = TypeVar("T")
+
+OPENS_WITHIN, LOOK = 10.0, 0.02
+"""Seconds that a bucket has to answer, which knows which accounts belong to it; and between two
+looks.
+"""
 
 
 def ask(config: Config, question: ControlRequest) -> Any:
@@ -42,6 +48,10 @@ def ask(config: Config, question: ControlRequest) -> Any:
 
     async def work() -> Any:
         try:
+            clock = daemon.world.clock
+            deadline = clock.seconds() + OPENS_WITHIN
+            while not daemon.people.access.is_open and clock.seconds() < deadline:
+                await deferLater(clock, LOOK)
             return await deferToThread(control.answers, question)
         finally:
             control.leave()  # a signal ends the reactor, which waits for its threads

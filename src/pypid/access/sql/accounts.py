@@ -4,7 +4,7 @@ memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
@@ -51,10 +51,19 @@ class SqlAccounts:
         holds the rights.
         """
         self.current = CurrentAccounts(database, world)
+        self._before_change: Callable[[], Awaitable[object]] | None = None
         self._world = world
         self._uses: dict[str, tuple[datetime, str]] = {}
 
+    def before_change(self, note: Callable[[], Awaitable[object]]) -> None:
+        """Await this before each change of users, groups, rights, owners or tokens, which it may
+        refuse by raising.
+        """
+        self._before_change = note
+
     async def _change(self, work: Callable[[AccountsWriter], T]) -> T:
+        if self._before_change is not None:
+            await self._before_change()
         return await self.current.change(work)
 
     # --- users ---
@@ -218,11 +227,11 @@ class SqlAccounts:
 
     async def add_session(self, session: Session) -> None:
         cleaned = evolve(session, address=storable(session.address, LONGEST_NAME))
-        await self._change(lambda writing: writing.add_session(cleaned))
+        await self.current.change(lambda writing: writing.add_session(cleaned))
 
     async def end_session(self, digest: str) -> None:
         if is_name(digest):
-            await self._change(lambda writing: writing.end_session(digest))
+            await self.current.change(lambda writing: writing.end_session(digest))
 
     async def once(self, kind: str, value: str, until: datetime) -> bool:
         return await self.current.use_once(_digest(kind, value), until)
@@ -262,7 +271,7 @@ class SqlAccounts:
                 writing.sweep()
 
             try:
-                await self._change(work)
+                await self.current.change(work)
             except PypidError:  # it is logged already
                 self._uses = {**uses, **self._uses}
                 return

@@ -114,18 +114,6 @@ class SqlJournal:
             self._log.error("The audit log cannot be read: {error}", error=str(error))
             raise PeopleUnknown(NAME) from None
 
-    async def has_any(self, what: Sequence[str]) -> bool:
-        """Return whether there is an entry of any of these kinds, as far as the audit log can be
-        read.
-        """
-        if not self._database.is_there():
-            return False
-        try:
-            return await self._database.read(PART, partial(_has_any, what))
-        except (DatabaseAway, DatabaseUnusable) as error:
-            self._log.error("The audit log cannot be read: {error}", error=str(error))
-            return False
-
     async def close(self) -> None:
         """Try a last time to write the entries that wait; the rest goes to the daemon's log."""
         await self.retry()
@@ -159,12 +147,6 @@ def _select(
     from pypid.access.sql.log_rows import find_entries
 
     return find_entries(connection, before, most, wanted)
-
-
-def _has_any(what: Sequence[str], connection: Connection) -> bool:
-    from pypid.access.sql.log_rows import has_any
-
-    return has_any(connection, what)
 
 
 _: type[Journal] = SqlJournal

@@ -25,7 +25,7 @@ from pypid.access.sql.rows import (
     token_of,
     token_row,
 )
-from pypid.access.sql.schema import take
+from pypid.access.sql.schema import id_of, set_id, take
 from pypid.access.sql.state import KEPT, AccountsState
 from pypid.access.sql.tables import (
     changes,
@@ -344,6 +344,13 @@ def change(
     if state.serial != serial - 1 or len(rows) > MOST_TOUCHED:
         return done, follow(connection, state)
     return done, state.patched(patch(connection, serial, writing.touched))
+
+
+def identify(connection: Connection, id: int) -> int:
+    """Return the id of the accounts, which is `id` from now on if they had none."""
+    take(connection, PART)  # other nodes read everything again
+    set_id(connection, id_of(connection) or id)
+    return id_of(connection)
 
 
 def use_once(connection: Connection, digest: str, until: datetime, now: datetime) -> bool:

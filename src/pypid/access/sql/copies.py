@@ -27,12 +27,14 @@ from pypid.access.sql.database import ACCOUNTS
 from pypid.access.sql.engine import SETTING, fault
 from pypid.access.sql.schema import (
     allows_logins,
+    id_of,
     is_new,
     is_ready,
     prepare,
     read_state,
     schema_versions,
     set_allows_logins,
+    set_id,
 )
 from pypid.access.sql.tables import SCHEMA_PARTS, downloads
 from pypid.core.errors import CannotStart
@@ -189,6 +191,7 @@ def _replace(name: str, source: Connection, target: Connection) -> None:
             target.execute(insert(table), [dict(row) for row in batch])
     if name == ACCOUNTS:
         set_allows_logins(target, allows_logins(source))
+        set_id(target, id_of(source))
     # larger than both: nodes and caches take it for a change
     serial = max(state.serial for state in (before, found) if state is not None) + 1
     target.execute(

@@ -81,6 +81,7 @@ class CurrentAccounts:
         self._is_empty = False
         self._last_contact = 0.0
         self._failed: _Since | None = None
+        self._required: tuple[int, str] | None = None
         self._last_sweep: float | None = None
         self._turn = DeferredLock()
         self._reads: Flights[None, bool] = Flights()
@@ -132,17 +133,36 @@ class CurrentAccounts:
         """Read the database, if there is one; call this at every start, before or after the reactor
         runs.
 
-        Raises `CannotStart`, with advice, if it is damaged or of a newer version, or a file that
-        cannot be read. A server that does not answer is asked again by `poll`; until then all its
-        users are unknown.
+        Raises `CannotStart`, with advice, if it is damaged, of a newer version, another one than
+        `require` says, or a file that cannot be read. A server that does not answer is asked again
+        by `poll`; until then all its users are unknown.
         """
-        try:
-            await self._read_in_turn()
-        except (DatabaseAway, DatabaseUnusable) as error:
-            away = isinstance(error, DatabaseAway)
-            if away and isinstance(self.database.place, Server):
-                return
-            raise CannotStart(f"The accounts database cannot be used: {error}") from None
+        with suppress(DatabaseAway):
+            await self._read_in_turn(starts=True)
+
+    def require(self, id: int, advice: str) -> None:
+        """Accept only the accounts with this id from now on: those of a storage. `advice`: what to
+        do where there are others, or none.
+        """
+        self._required = id, advice
+
+    @property
+    def is_required(self) -> bool:
+        """Whether `require` was called."""
+        return self._required is not None
+
+    async def identify(self, id: int) -> int:
+        """Return the id of the accounts, which is `id` from now on if they had none. Raises as
+        `change`.
+        """
+
+        def job(trusted: AccountsState | None, connection: Connection) -> tuple[int, AccountsState]:
+            from pypid.access.sql.changes import identify
+            from pypid.access.sql.rows import load
+
+            return identify(connection, id), load(connection)
+
+        return await shielded(self._in_turn(job))
 
     async def refresh(self) -> None:
         """Read the current state now. Raises `PeopleUnknown` if that fails, for a server within
@@ -191,27 +211,36 @@ class CurrentAccounts:
         """
         await shielded(self._try_read())
 
-    async def _read_in_turn(self) -> None:
+    async def _read_in_turn(self, *, starts: bool = False) -> None:
         await self._turn.acquire()
         try:
-            await self._read_now()
+            await self._read_now(starts=starts)
         finally:
             self._turn.release()
 
-    async def _read_now(self) -> None:
+    async def _read_now(self, *, starts: bool = False) -> None:
         began = self._world.clock.seconds()
-        if self._state is None and not self.database.is_there():
-            self.database.refuse_loss()
-            self._is_empty, self._last_contact = True, began
-            self._notify_contact()
-            return
         before = self._trusted
         try:
+            if self._state is None and not self.database.is_there():
+                self._check(_NOBODY)
+                self._is_empty, self._last_contact = True, began
+                self._notify_contact()
+                return
             state = await self.database.read(PART, partial(_read, before))
+            self._check(state)
         except (DatabaseAway, DatabaseUnusable) as error:
+            away = isinstance(error, DatabaseAway) and isinstance(self.database.place, Server)
+            if starts and not away:
+                raise CannotStart(f"The accounts database cannot be used: {error}") from None
             self._fail(error)
             raise
         await self._accept(state, began)
+
+    def _check(self, state: AccountsState) -> None:
+        """Raise `DatabaseUnusable` if these are not the accounts that `require` names."""
+        if self._required is not None and state.id != self._required[0]:
+            raise DatabaseUnusable(self._required[1])
 
     @property
     def _trusted(self) -> AccountsState | None:
@@ -323,6 +352,7 @@ class CurrentAccounts:
             trusted = self._trusted
             done, state = await self.database.write(PART, partial(job, trusted))
             if accepts or trusted is None:
+                self._check(state)
                 await self._accept(state, began)
             return done
         except (DatabaseAway, DatabaseUnusable) as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -36,18 +36,6 @@ LONGEST = 8.0
 """Seconds after which the connections of a server that does not answer are cut."""
 
 
-class TablesMarker(Protocol):
-    """A durable note that a file had tables. Both methods block."""
-
-    def note(self) -> None:
-        """Note that the file has tables. Raises `OSError`."""
-
-    def refuse_loss(self) -> None:
-        """Raise `DatabaseUnusable`, with advice, if the file had tables. Called if it is empty or
-        missing.
-        """
-
-
 class Database:
     """One place, for the parts that are stored there (``accounts``, ``journal``, ``downloads``);
     they share its connections.
@@ -62,17 +50,14 @@ class Database:
         place: Place,
         blocking: Blocking,
         clock: IReactorTime,
-        lived: TablesMarker | None = None,
         reserve: Reserve | None = None,
         *,
         admits_users: bool = False,
     ) -> None:
-        """`lived` notes that a file had tables, so that a lost file is not replaced by an empty
-        one. `reserve`: space that is freed on a full disk. `admits_users`: users of accounts that
-        are created here may log in.
+        """`reserve`: space that is freed on a full disk. `admits_users`: users of accounts that are
+        created here may log in.
         """
         self.place = place
-        self._lived = lived
         self._reserve = reserve
         self._admits_users = admits_users
         self._is_read_only = self._is_logged = False
@@ -93,13 +78,6 @@ class Database:
     def is_open(self) -> bool:
         """Whether it has been opened, so that all modules are imported."""
         return self._engines is not None
-
-    def refuse_loss(self) -> None:
-        """Raise `DatabaseUnusable` if the file, which is missing, existed before. Blocks
-        briefly.
-        """
-        if self._lived is not None:
-            self._lived.refuse_loss()
 
     async def read(self, part: str, work: Callable[[Connection], T]) -> T:
         """Return the result of `work`, which sees one state of the part's tables. Raises
@@ -178,7 +156,7 @@ class Database:
 
     def _open(self, part: SchemaPart) -> Engines:
         from pypid.access.sql.engine import Engines
-        from pypid.access.sql.schema import is_new, is_ready, prepare
+        from pypid.access.sql.schema import is_ready, prepare
 
         with self._opening:
             if isinstance(self.place, SqliteFile):
@@ -190,11 +168,8 @@ class Database:
                 with self._engines.engine.connect() as connection:
                     ready = transact(connection, partial(is_ready, part=part), False)
                     if not ready:
-                        if transact(connection, partial(is_new, part=part), False):
-                            self.refuse_loss()
                         notes = self._admits_users and part.name == ACCOUNTS
                         transact(connection, partial(prepare, part=part, admits_users=notes), True)
-                self._note(made=not ready)
                 self._ready.add(part.name)
             return self._engines
 
@@ -203,30 +178,12 @@ class Database:
         from pypid.databases.sqlite import make_file
 
         if self._identity is None or not place.of_record:
-            if not place.is_there():
-                self.refuse_loss()
             make_file(place.path)
         identity = _identity(place)
         before, self._identity = self._identity, identity
         if before not in (None, identity):
             self._dispose()
             raise DatabaseAway(f"{place.path} has become another file: it is read again.")
-
-    def _note(self, *, made: bool) -> None:
-        """Note that there are tables. If they existed before the disk was full, a failure is only
-        logged, and the next start tries again.
-        """
-        if self._lived is None:
-            return
-        try:
-            self._lived.note()
-        except OSError as error:
-            if made:
-                raise
-            self._log.warn(
-                "cannot record that accounts exist; the next start tries again: {error}",
-                error=str(error),
-            )
 
     def _still_there(self) -> None:
         """Raise `DatabaseAway` if what was just written is in a file that was replaced or

@@ -49,14 +49,6 @@ def add_entries(connection: Connection, entries: Sequence[AuditEntry]) -> None:
     connection.execute(_ADD, rows)
 
 
-def has_any(connection: Connection, what: Sequence[str]) -> bool:
-    """Return whether there is an entry of any of these kinds."""
-    return (
-        connection.execute(select(log.c.serial).where(log.c.what.in_(what)).limit(1)).first()
-        is not None
-    )
-
-
 def find_entries(
     connection: Connection, before: int | None, most: int, wanted: Mapping[str, str]
 ) -> Sequence[AuditEntry]:

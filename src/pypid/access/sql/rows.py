@@ -12,7 +12,7 @@ from attrs import frozen
 from sqlalchemy import Column, Connection, Row, Table, select
 
 from pypid.access.sql import tables
-from pypid.access.sql.schema import allows_logins, read_state
+from pypid.access.sql.schema import allows_logins, id_of, read_state
 from pypid.access.sql.state import AccountsState, Patch, roll_of
 from pypid.core.accounts.entries import Account, AccountStatus, Session, Token
 from pypid.core.accounts.owners import OwnerKey, ProjectOwner
@@ -162,6 +162,7 @@ def load(connection: Connection) -> AccountsState:
         map(_session_of, connection.execute(select(tables.sessions))),
         dict(map(_owner_of, connection.execute(select(tables.owners)))),
         allows_logins=allows_logins(connection),
+        id=id_of(connection),
     )
 
 

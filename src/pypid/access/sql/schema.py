@@ -33,8 +33,9 @@ _LOCK = 0x70797069_64
 """PostgreSQL's number for the lock on creating and migrating pypid's tables."""
 
 _LOGINS = "accounts-log-in"
-"""The row that is no part: a note on the accounts, committed with their tables and copied with
-them.
+_ID = "accounts-id"
+"""The rows that are no parts: notes on the accounts, committed with their tables and copied with
+them. The serial of `_ID` is the random id of the database.
 """
 
 _metadata = MetaData()
@@ -106,6 +107,19 @@ def set_allows_logins(connection: Connection, allowed: bool) -> None:
     connection.execute(delete(schema_versions).where(schema_versions.c.part == _LOGINS))
     if allowed:
         connection.execute(insert(schema_versions).values(part=_LOGINS, version=1, serial=0))
+
+
+def id_of(connection: Connection) -> int:
+    """Return the random id of the accounts, 0 if they have none yet."""
+    row = connection.execute(_READ_STATE, {"of": _ID}).one_or_none()
+    return 0 if row is None else row.serial
+
+
+def set_id(connection: Connection, id: int) -> None:
+    """Write the id that `id_of` reads; 0 removes it."""
+    connection.execute(delete(schema_versions).where(schema_versions.c.part == _ID))
+    if id:
+        connection.execute(insert(schema_versions).values(part=_ID, version=1, serial=id))
 
 
 def is_ready(connection: Connection, part: SchemaPart) -> bool:

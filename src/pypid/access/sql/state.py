@@ -52,6 +52,8 @@ class AccountsState:
     serial: int = 0
     allows_logins: bool = True
     """Whether users may log in although no configuration says so (`schema.allows_logins`)."""
+    id: int = 0
+    """The random id of the database; 0 until a storage knows it."""
     accounts: Mapping[str, Account] = field(factory=dict)
     members: Mapping[str, frozenset[str]] = NOTHING
     """Members of each group."""
@@ -74,6 +76,12 @@ class AccountsState:
         """Password hashes of all users, for `Verifier.resemble`."""
         return [account.hash for account in self.accounts.values() if account.hash]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing that can close a project or let a user in."""
+        held = self.accounts, self.members, self.by_right, self.owners, self.by_id
+        return not any(held)
+
     def patched(self, patch: Patch) -> AccountsState:
         """Return the state with the patch applied. Takes some milliseconds with ten thousand of
         each: off the reactor thread.
@@ -84,6 +92,7 @@ class AccountsState:
         return AccountsState(
             serial=patch.serial,
             allows_logins=self.allows_logins,
+            id=self.id,
             accounts=accounts,
             members=_with(self.members, patch.members),
             groups=self._groups(patch.members),
@@ -130,6 +139,7 @@ def roll_of(
     owners: Mapping[OwnerKey, ProjectOwner] | None = None,
     *,
     allows_logins: bool = True,
+    id: int = 0,
 ) -> AccountsState:
     """Return the state with all of these."""
     groups: dict[str, set[str]] = {}
@@ -142,6 +152,7 @@ def roll_of(
     return AccountsState(
         serial=serial,
         allows_logins=allows_logins,
+        id=id,
         accounts={account.name: account for account in by_name},
         members=members,
         groups={user: frozenset(names) for user, names in groups.items()},

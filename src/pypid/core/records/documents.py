@@ -127,6 +127,13 @@ class StorageIdentity(msgspec.Struct, frozen=True):
     """
 
 
+class KnownAccountsDocument(msgspec.Struct, frozen=True):
+    """The random id of the accounts database whose rights belong to this storage."""
+
+    accounts: int
+    format: int = FORMAT
+
+
 class Recording(msgspec.Struct, frozen=True):
     """Since when changes are recorded in a storage older than this feature."""
 

@@ -38,7 +38,6 @@ from pypid.access.outdated_sessions import FILE as PASSWORDS_SEEN
 from pypid.access.signing_keys import RECORD as SESSION_KEY
 from pypid.core.records.documents import dump
 from pypid.core.records.layout import INDEXES, is_document
-from pypid.jobs.backup.accounts_marker import FILE as ACCOUNTS_MARKER
 from pypid.jobs.backup.sealing import SealedWriter
 
 FORMAT = 2
@@ -50,6 +49,8 @@ CONFIGURATION = "configuration/pypid.ini"
 DATABASES = "databases/"
 STATE = "state/"
 STORAGE = "storage/"
+ACCOUNTS_MARKER = "accounts-known"
+"""A file of former versions."""
 OTHER_FILES = (ADMIN, SESSION_KEY, ACCOUNTS_MARKER, PASSWORDS_SEEN)
 """The files below `STATE`."""
 PIECE = 1 << 19
