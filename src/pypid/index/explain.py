@@ -56,44 +56,55 @@ AT_ONCE = 8
 """Projects that are looked up at once: each may be requested from upstream."""
 
 
-async def why(index: Index, name: ProjectName) -> Why:
-    """Return the explanation for the name. Raises `StorageDown` if not even the cached state can be
-    read.
+async def why(index: Index, name: ProjectName, *, reveals: bool) -> Why:
+    """Return the explanation for the name. `reveals`: see `why_in`. Raises `StorageDown` if not
+    even the cached state can be read.
 
     A query changes nothing: the last upstream listing is used, and no new one is requested.
     """
     ours = await _ours(index, name)
+    if ours is Presence.ELSEWHERE and not reveals:
+        ours = Presence.ABSENT
     source = await asked_source(index, name)
     if source is None:
         policy, state = evolve(index.policy, only=()), UpstreamState()
     else:
         policy, state = source.policy, await source.listings.shown_state(name)
+    if index.all_settings and not reveals:
+        state = _without_absence(state)
     # off the reactor thread: ten thousand files take more than 100 ms
     found = await index.world.thinking(explain, policy, name, ours, state, index.world.now())
     return evolve(found, upstream_name="" if source is None else source.name)
 
 
+def _without_absence(state: UpstreamState) -> UpstreamState:
+    """Return the state as if upstream had not been asked yet, if it has no such project: it is
+    never asked for the names of private indexes, which look the same.
+    """
+    return state if exists(state) else UpstreamState()
+
+
 async def why_in(
     index: Index,
     name: ProjectName,
-    may_read: Callable[[str, ProjectName], None] | None = None,
-    may_explain: Callable[[str, ProjectName], bool] = lambda index, name: True,
+    may_read: Callable[[str, ProjectName], None] | None,
+    may_explain: Callable[[str, ProjectName], bool],
     *,
-    reveals: bool = False,
+    reveals: bool,
 ) -> Why:
     """Return the explanation for the name in an index with bases; it covers the layers that have
     the project. `may_read`: see `UpstreamPermission`. `may_explain`: returns whether the client may
     know which local files rules hide in an index. `reveals`: whether the client may know the
-    settings of indexes. Raises `StorageDown`.
+    settings of indexes, and which names are private. Raises `StorageDown`.
     """
     settings = index.settings
     if settings is None:
-        return await why(index, name)
+        return await why(index, name, reveals=reveals)
     permission = UpstreamPermission(local=True, known=True, may_read=may_read)
     try:
         seen = await index.seen(name, permission)
     except NoSuchProject:
-        found = await _why_unknown(index, name)
+        found = await _why_unknown(index, name, reveals=reveals)
         is_kept = isinstance(found.ours, Project) or inherits(settings, name)
         if not is_kept:
             found = evolve(found, status=NameStatus.NOT_INHERITED)
@@ -139,16 +150,21 @@ def _has_upstream(index: Index, name: ProjectName) -> bool:
         return False
 
 
-async def _why_unknown(index: Index, name: ProjectName) -> Why:
+async def _why_unknown(index: Index, name: ProjectName, *, reveals: bool) -> Why:
     """Return the explanation for a name of which a named index shows nothing that is known."""
     ours = await _ours(index, name)
+    if ours is Presence.ELSEWHERE and not reveals:
+        ours = Presence.ABSENT
     source = next(iter(index.asked_upstreams(name)), None)
     policy, state, upstream_name = _policy_of(index), UpstreamState(), ""
     if not isinstance(ours, Project) and source is not None:
         policy, state = source.policy, await source.listings.shown_state(name)
         ours, upstream_name = await _ours(source, name), source.name
-        # the client may not know that the index has it
-        ours = Presence.ELSEWHERE if isinstance(ours, Project) else ours
+        if not reveals:
+            state = _without_absence(state)
+        # the client may not know that another index has it
+        if isinstance(ours, Project) or ours is Presence.ELSEWHERE:
+            ours = Presence.ELSEWHERE if reveals else Presence.ABSENT
     now = index.world.now()
     # off the reactor thread: ten thousand files take more than 100 ms
     found = await index.world.thinking(explain, policy, name, ours, state, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,35 @@ class WhyIndexesTests(IndexesCase):
         for path, user, expected in (
             ("base/spam", "alice", "the name is local"),
             ("team/spam", "bob", "the name is local"),
-            ("team/hush", "bob", "the name is reserved for local projects"),
             ("strict/eggs", "bob", "does not inherit the project (deny of the index strict)"),
             ("base/missing", "alice", "no upstream of the index is for this name"),
         ):
             document = self.why(path, user)
             self.assertIn(expected, str(document["not_asked"]), path)
             self.assertNotIn("offline", str(document), path)
+
+    def test_names_of_other_indexes(self) -> None:
+        """A name in an index that the user may not read looks like one that is in none, upstream
+        neither; administrators see that it is private.
+        """
+        self.have_index("quiet", bases="none", read="bob", write="bob")
+        publish = partial(self.publish, target="/quiet/legacy/", user="bob")
+        self.published(publish(wheel_filename("quiet"), wheel("quiet")))
+        self.pypid.get("/simple/absnt/", J)  # upstream was asked, and has no such project
+        for place in ("", "/team"):
+            answers = [
+                self.pypid.api("GET", f"{place}/api/why/{name}", user="alice").text
+                for name in ("quiet", "absnt", "other")
+            ]
+            pages = [
+                self.pypid.get(f"{place}/project/{name}/-/why", user="alice").text
+                for name in ("quiet", "absnt", "other")
+            ]
+            for private, absent, other in (answers, pages):
+                self.assertEqual(private.replace("quiet", "absnt"), absent, place)
+                self.assertEqual(other.replace("other", "absnt"), absent, place)
+            seen = self.pypid.api("GET", f"{place}/api/why/quiet").json
+            self.assertEqual(seen["standing"], "other-index", place)
 
     def test_key_of_the_index(self) -> None:
         """The advice names the key of the index that has the project. Administrators get the whole

@@ -149,14 +149,15 @@ async def found_of(ctx: RequestContext, project: ProjectName) -> Why:
     """
     # the answer names files: a token to publish is not enough
     authorize(ctx.app.rules, ctx.identity, Action.READ, project)
+    reveals = may(ctx.app.rules, ctx.identity, Action.ADMIN)
     if ctx.app.original is None:
-        return await why(ctx.app.index, project)
+        return await why(ctx.app.index, project, reveals=reveals)
     return await why_in(
         ctx.app.index,
         project,
         ctx.stored_permission.may_read,
         lambda index, name: may(ctx.rules_in(index), ctx.identity, Action.WRITE, name),
-        reveals=may(ctx.app.rules, ctx.identity, Action.ADMIN),
+        reveals=reveals,
     )
 
 
