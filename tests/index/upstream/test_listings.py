@@ -342,15 +342,18 @@ class SlowTests(CorrespondentCase):
         self.assertIsNone(self.theirs().failure)
         self.assertEqual(self.times(), 3)
 
-    def test_unknown_project_is_waited_for(self) -> None:
-        """There is nothing else to serve; and a refresh waits as well."""
-        waiting = [start(self.made.state(EGGS)), start(self.made.state(SPAM, renewed=True))]
-        self.pass_time(3 * TIMEOUT)
-        for each in waiting:
-            self.assertNoResult(each)
+    def test_unknown_project_is_waited_for_as_long(self) -> None:
+        """Then it is unavailable, before the client gives up; a refresh waits to the end."""
+        waiting = start(self.made.state(EGGS))
+        renewing = start(self.made.state(SPAM, renewed=True))
+        self.pass_time(TIMEOUT)
+        self.failureResultOf(waiting, UpstreamDown)
+        self.failureResultOf(start(self.made.state(EGGS)), UpstreamDown)
+        self.pass_time(2 * TIMEOUT)
+        self.assertNoResult(renewing)
         self.page.callback(None)
-        for each in waiting:
-            self.assertIsNone(self.successResultOf(each).failure)
+        self.assertIsNone(self.successResultOf(renewing).failure)
+        self.assertIsNone(self.theirs(EGGS).failure)
 
     def test_pages_that_are_read_on_behind_are_bounded(self) -> None:
         """Beyond that number known listings are served without asking."""

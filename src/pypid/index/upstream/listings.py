@@ -56,8 +56,8 @@ class UpstreamListings:
     world: World
     ttl: timedelta
     timeout: timedelta = timedelta(seconds=10)
-    """How long a client waits for a new listing if there is a known one; then it gets the known
-    one, and the page is read in the background.
+    """How long a client waits for a listing: pip gives up after 15 seconds. Then it gets the known
+    one, or 503 if there is none, and the page is read in the background.
     """
     _late: set[ProjectName] = field(factory=set, init=False, repr=False)
     """Projects whose page is read in the background: at most a minute each (`Upstream`)."""
@@ -103,9 +103,8 @@ class UpstreamListings:
                 and name not in self._flights
             ):
                 spend()
-            waits = entry.listing is None or renewed
             return _known(
-                await (self._renewed(name, via) if waits else self._renewed_soon(name, via)),
+                await (self._renewed(name, via) if renewed else self._renewed_soon(name, via)),
                 failure=None,
             )
         except CatalogDown:
