@@ -40,11 +40,11 @@ class UserTests(CommandCase):
         self.assertEqual(out, "carol: active, an administrator, from the accounts database\n")
         self.assertEqual(self.log_in("carol", "a pass word"), 200)
         self.assertEqual(
-            self.prints("user password carol --stdin", said="another\n"),
+            self.prints("user password carol --stdin", said="another one\n"),
             "carol: the password was set\n",
         )
         self.assertEqual(
-            (self.log_in("carol", "a pass word"), self.log_in("carol", "another")), (401, 200)
+            (self.log_in("carol", "a pass word"), self.log_in("carol", "another one")), (401, 200)
         )
         self.assertEqual(self.run_command("user add erin --password x")[0], 2)
         status, _, _ = self.run_command("user add erin --stdin", said="\n")
@@ -53,13 +53,13 @@ class UserTests(CommandCase):
 
     def test_asked(self) -> None:
         """At a terminal it is asked for twice, and both must be the same."""
-        typed = iter(["one", "one", "one", "two"])
+        typed = iter(["password one", "password one", "password one", "two"])
         self.patch(getpass, "getpass", lambda prompt: next(typed))
         self.prints("user add carol --ask")
-        self.assertEqual(self.log_in("carol", "one"), 200)
+        self.assertEqual(self.log_in("carol", "password one"), 200)
         status, _, _ = self.run_command("user password carol --ask")
         self.assertIn("differ; the password stays as it was", status)
-        self.assertEqual(self.log_in("carol", "one"), 200)
+        self.assertEqual(self.log_in("carol", "password one"), 200)
 
     def test_changed(self) -> None:
         """Somebody becomes an administrator and none again; an account is disabled, enabled, and

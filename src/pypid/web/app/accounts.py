@@ -163,7 +163,8 @@ async def added(ctx: RequestContext, wanted: NewUser) -> str | None:
     if wanted.must_log_in and not ctx.app.known.configured().accounts_log_in:
         raise BadRequest(f"No account was created. {_CANNOT_LOG_IN}")
     await demand_free(ctx.app, wanted.name, inherit=wanted.inherit)
-    password = wanted.password if wanted.password is not None else made_password(ctx.app)
+    password = made_password(ctx.app) if wanted.password is None else wanted.password
+    proper_password(password)
     now = ctx.app.world.now()
     hashed = await ctx.app.known.hash_password(password)
     account = Account(name=wanted.name, hash=hashed, admin=wanted.admin, created=now, changed=now)
@@ -237,8 +238,7 @@ async def password_set(ctx: RequestContext, name: str, wanted: NewPassword) -> s
     if not is_admin:
         await demand_current(ctx, name, wanted.current)
     password = made_password(ctx.app) if wanted.password is None else wanted.password
-    if not is_admin:
-        proper_password(password)
+    proper_password(password)
     hashed = await ctx.app.known.hash_password(password)
 
     def edited(account: Account) -> Account:
