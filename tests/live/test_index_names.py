@@ -140,9 +140,10 @@ class IndexNamesTests(FrontedCase):
         away.
         """
         storage = self.folder / "storage"
-        index = await self.index("mode = cache", sections=INDEXES, storage=storage)
+        others = {"sections": INDEXES, "storage": storage, "access": "owners = none"}
+        index = await self.index("mode = cache", **others)
         await self.run_(publish, index, wheel("acme-data", "1.0"), to="/data/legacy/")
-        other = await self.index("mode = cache", sections=INDEXES, storage=storage)
+        other = await self.index("mode = cache", **others)
         for prefix in ("", "/web", "/data"):
             await self.run_(asked, other, "GET", f"{prefix}/simple/acme-data/")
         self.check_silence()

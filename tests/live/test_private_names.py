@@ -286,7 +286,8 @@ class PrivateNamesTests(FrontedCase):
         """
         folder = self.entered(scratch())
         storage = self.entered(scratch())
-        settings = self.settings("mode = cache\nttl = 1h", storage=storage)
+        alone = {"storage": storage, "access": "owners = none"}  # without accounts
+        settings = self.settings("mode = cache\nttl = 1h", **alone)
         with discreet(folder, settings) as index:
             await self.run_(page, index, "theirs")
             await self.run_(stop, index)
@@ -296,7 +297,7 @@ class PrivateNamesTests(FrontedCase):
             if path.is_file()
         }
         self.assertTrue(old)
-        index = await self.index(storage=storage)  # another process
+        index = await self.index(**alone)  # another process
         await self.run_(publish, index, wheel("ours", "1.0"), wheel("theirs", "1.0"))
         del self.fake.heard[:]
         for torn in (
