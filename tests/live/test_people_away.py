@@ -160,37 +160,6 @@ class StoppedTests(AwayCase):
             )
             self.does(index, "POST", "/api/groups", {"name": "afterwards"})
 
-    def test_at_the_start(self) -> None:
-        """Started while it is away pypid is closed to everybody but the file's administrators,
-        since nobody knows what is hidden; and it opens by itself.
-        """
-        folder = self.stack.enter_context(scratch())
-        with self.node(folder) as index:
-            password, token = self.fill(index)
-        self.server.stop("fast")
-        with self.node(folder) as index:
-            paths = (PAGE, "/simple/plain/", "/simple/", f"/packages/plain/{PLAIN.filename}")
-            for path in paths:
-                for headers in (
-                    {},
-                    basic("bob"),
-                    basic("alice"),
-                    basic("dora", password),
-                    bearer(token["secret"]),
-                ):
-                    answer = ask(index.port, path, headers)
-                    self.assertEqual(answer.status, 503, (path, answer))
-                    self.assertGreaterEqual(int(answer.headers["Retry-After"]), 1)
-                self.assertEqual(ask(index.port, path, basic("admin")).status, 200)
-            self.assertEqual(ask(index.port, PAGE, basic("admin", "wrong")).status, 401)
-            with Hammer(index.port, PAGE, {}).on() as anonymous:
-                self.server.start()
-                self.until(index, basic("dora", password), 200, 10)
-                time.sleep(0.2)
-            self.assertEqual(anonymous.statuses, {401, 503})
-            self.assertEqual(ask(index.port, "/simple/plain/").status, 200)
-            self.assertNotIn(SECRET, index.log())
-
 
 class TwoNodesTests(AwayCase):
     def test_within_two_seconds(self) -> None:

@@ -23,8 +23,10 @@ def upstream_wheel(project: str) -> Artifact:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    heard: list[str]
 
     def do_GET(self) -> None:
+        self.heard.append(self.path)
         _, folder, project, *_ = [*self.path.split("/"), "", ""]
         if not project.startswith(PREFIX):
             return self._answer(404, "text/plain", b"not found")
@@ -57,9 +59,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """Serve on a free port of 127.0.0.1; the URL of the index."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+def serving(heard: list[str] | None = None) -> Iterator[str]:
+    """Serve on a free port of 127.0.0.1; the URL of the index. `heard` gets the path of each
+    request.
+    """
+    handler = type("Handler", (_Handler,), {"heard": [] if heard is None else heard})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

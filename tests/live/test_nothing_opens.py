@@ -1,0 +1,363 @@
+"""One table: what is lost, by storage and accounts database. Nothing that rights closed is open
+afterwards, to any other client, nor does its name go upstream.
+"""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import evolve, field, frozen
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.asking import ask, basic, bearer
+from tests.live.daemon import LiveIndex, Settings, configuration, pypid
+from tests.live.gauntlet.upstream import serving
+from tests.live.nodes import publish
+from tests.live.postgresql import Postgresql, postgresql
+from tests.live.processes import BIN, done, free_port, scratch
+from tests.live.projects import wheel
+from tests.live.stores import store
+
+ADMIN: Final = basic("admin")
+STRANGERS: Final[tuple[tuple[dict[str, str], tuple[int, ...]], ...]] = (
+    ({}, (401, 503)),
+    (basic("carol"), (403, 404, 503)),
+)
+"""An anonymous client, and a user who may publish by default; with the refusals."""
+PAGES: Final = (
+    "/simple/{}/",
+    "/local/{}/",
+    "/pypi/{}/json",
+    "/pypi/{}/1.0/json",
+    "/packages/{}/{file}",
+    "/packages/{}/{file}.metadata",
+    "/api/projects/{}",
+)
+LISTS: Final = ("/simple/", "/local/", "/api/projects", "/search?q=up", "/api/search?q=up")
+WHOM: Final = {
+    "right": "user/alice",
+    "user": "user/dora",
+    "group": "group/devs",
+    "owner": "user/eve",
+    "kept": "user/alice",
+}
+"""The only principal with a right on a project, by what is removed: all but `kept`."""
+NAMES: Final = tuple(f"up-{what}-{kind}" for kind in WHOM for what in ("secret", "claim"))
+"""Closed projects, and names of which nothing is published; upstream has them all."""
+CUT_WITHIN: Final = 6.5
+"""Seconds until a node without its database has closed what has rights: 5, and a poll."""
+
+
+@frozen
+class Place:
+    """A storage and an accounts database. `access` and `bucket`: lines of the configuration."""
+
+    name: str
+    stack: ExitStack
+    heard: list[str]
+    upstream: str
+    folder: Path
+    access: str
+    bucket: str = ""
+    storage: Path | None = None
+    secret: str = field(factory=lambda: "s" * 40)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            access=f"backend = config sql\nowners = uploader\n{self.access}",
+            bucket=self.bucket,
+            storage=self.storage,
+            server=f"secret = {self.secret}" if self.secret else "",
+            upstream=f"url = {self.upstream}\nmode = cache",
+        )
+
+    @property
+    def accounts(self) -> Path:
+        return self.folder / "state/accounts.db"
+
+    def elsewhere(self) -> Place:
+        """The same storage and database, with a new configuration and state folder."""
+        return evolve(self, folder=self.stack.enter_context(scratch()))
+
+    def run(self, *words: str | Path, status: int = 0) -> str:
+        """What a command prints, with the configuration of this place."""
+        config = self.folder / "pypid.ini"
+        config.write_text(configuration(self.folder, free_port(), self.settings))
+        return done([BIN / "pypid", *words, "-c", config], cwd=self.folder, status=status)
+
+    def copy(self, name: str) -> Path:
+        """A consistent copy of the SQLite database."""
+        copy = self.folder / name
+        copy.unlink(missing_ok=True)
+        with closing(sqlite3.connect(self.accounts)) as connection:
+            connection.execute("VACUUM INTO ?", [str(copy)])
+        return copy
+
+    def replace(self, content: Path | None) -> None:
+        """Put another file, or an empty one, in the place of the SQLite database."""
+        for file in self.accounts.parent.glob(f"{self.accounts.name}*"):
+            file.unlink()
+        if content is None:
+            self.accounts.touch(mode=0o600)
+        else:
+            shutil.copy(content, self.accounts)
+
+
+@functools.cache
+def server() -> Postgresql:
+    """The one of these tests, which they cut off; ends with the process."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(postgresql())
+
+
+def does(index: LiveIndex, method: str, path: str, document: Any = None) -> Any:
+    """What the API answers an administrator."""
+    answer = ask(index.port, path, ADMIN, method=method, document=document)
+    assert answer.status in (200, 201), (method, path, answer)
+    return answer.json
+
+
+def close(index: LiveIndex, name: str, whom: str) -> None:
+    """Publish a project, after a right has closed it."""
+    does(index, "PUT", f"/api/projects/{name}/rights/{whom}", {"right": "rw"})
+    artifact = wheel(name)
+    assert publish(index.port, artifact.filename, artifact.data, "admin").status == 200
+
+
+def fill(index: LiveIndex) -> dict[str, str]:
+    """For each kind of right a closed project, and a name of which nothing is published; a project
+    with an owner; an open one. Return the header of a token of alice.
+    """
+    for name in ("dora", "eve"):
+        does(index, "POST", "/api/users", {"name": name})
+    does(index, "POST", "/api/groups", {"name": "devs"})
+    for kind, principal in WHOM.items():
+        close(index, f"up-secret-{kind}", principal)
+        does(index, "PUT", f"/api/projects/up-claim-{kind}/rights/{principal}", {"right": "rw"})
+    for name in ("up-owned", "open"):
+        artifact = wheel(name)
+        assert publish(index.port, artifact.filename, artifact.data, "admin").status == 200
+    does(index, "PUT", "/api/projects/up-owned/owner", {"user": "eve"})
+    wanted = {"name": "ci", "user": "alice", "actions": ["read"]}
+    return bearer(does(index, "POST", "/api/tokens", wanted)["secret"])
+
+
+def lose(index: LiveIndex, kind: str) -> None:
+    """Remove what closed a project: by the API, while pypid runs."""
+    if kind == "right":
+        for name in ("up-secret-right", "up-claim-right"):
+            does(index, "DELETE", f"/api/projects/{name}/rights/user/alice")
+    else:
+        path = {"user": "users/dora", "group": "groups/devs", "owner": "users/eve"}[kind]
+        does(index, "DELETE", f"/api/{path}")
+
+
+def open_things(index: LiveIndex, heard: list[str]) -> list[str]:
+    """What strangers see, or may do, that is closed; and what upstream was asked."""
+    found = []
+    for who, refusals in STRANGERS:
+        for name in NAMES:
+            file = wheel(name).filename
+            for path in (each.format(name, file=file) for each in PAGES):
+                answer = ask(index.port, path, who)
+                if answer.status not in refusals:
+                    found.append(f"{path}: {answer.status} {answer.text[:80]}")
+        for path in LISTS:
+            answer = ask(index.port, path, who)
+            found += [f"{path} shows {each}" for each in NAMES if each in answer.text]
+            if answer.status not in (200, 503):
+                found.append(f"{path}: {answer.status}")
+    for name in (*NAMES, "up-owned"):
+        artifact = wheel(name, "9.0")
+        answer = publish(index.port, artifact.filename, artifact.data, "carol")
+        if answer.status not in (403, 503):
+            found.append(f"carol publishes {name}: {answer.status}")
+    private = [path for path in heard if any(name in path for name in (*NAMES, "up-owned"))]
+    return found + [f"upstream was asked for {path}" for path in private]
+
+
+def sqlite_emptied(place: Place) -> Place:
+    place.replace(None)
+    return place
+
+
+def of_another(place: Place) -> Place:
+    """The accounts of another pypid, which has rights of its own."""
+    own = place.elsewhere()
+    other = evolve(own, storage=own.folder / "other", bucket="")
+    if "url = " in place.access:
+        other = evolve(other, access=f"url = {server().database()}")
+    with pypid(other.folder, other.settings) as index:
+        does(index, "PUT", "/api/projects/other/rights/user/alice", {"right": "r"})
+    if "url = " in place.access:
+        return evolve(place, access=other.access)
+    place.replace(other.copy("copy"))
+    return place
+
+
+def tables_dropped(place: Place) -> Place:
+    schema = place.access.rpartition("%3D")[2].strip()
+    with server().connect() as connection:
+        connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
+    return place
+
+
+def without_secret(place: Place) -> Place:
+    return evolve(place.elsewhere(), secret="")
+
+
+Loss = Callable[[Place], Place]
+LOSSES: Final[dict[str, list[tuple[str, bool, Loss]]]] = {
+    "folder sqlite": [
+        ("a new machine or state folder", False, Place.elsewhere),
+        ("another pypid's accounts", False, of_another),
+        ("emptied accounts", False, sqlite_emptied),
+    ],
+    "bucket sqlite": [
+        ("a new machine", True, Place.elsewhere),
+        ("a new machine without the secret", False, without_secret),
+        ("another pypid's accounts", False, of_another),
+        ("emptied accounts", False, sqlite_emptied),
+    ],
+    "folder postgresql": [
+        ("a new machine or state folder", True, Place.elsewhere),
+        ("another pypid's accounts", False, of_another),
+        ("emptied accounts", False, tables_dropped),
+    ],
+    "bucket postgresql": [
+        ("a new machine", True, Place.elsewhere),
+        ("another pypid's accounts", False, of_another),
+        ("emptied accounts", False, tables_dropped),
+    ],
+}
+"""What is lost while pypid is stopped, by storage and database; whether pypid starts then. Each
+loss is one of its own: the accounts are put back before the next one."""
+
+
+class NothingOpensTests(SynchronousTestCase):
+    """Each place has closed projects, claimed names, a project with an owner and an open one."""
+
+    def setUp(self) -> None:
+        self.stack = ExitStack()
+        self.addCleanup(self.stack.close)
+
+    def place(self, name: str) -> Place:
+        """A new one of that name."""
+        heard: list[str] = []
+        folder = self.stack.enter_context(scratch())
+        lines = {}
+        if "bucket" in name:
+            s3 = self.stack.enter_context(store("radosgw"))
+            lines = {
+                "bucket": f"backend = s3\nbucket = {s3.bucket('closed')}\nregion = {s3.region}\n"
+                f"endpoint_url = {s3.endpoint}\naccess_key = {s3.access_key}\n"
+                f"secret_key = {s3.secret_key}\n"
+            }
+        access = f"url = {server().database()}" if "postgresql" in name else ""
+        upstream = self.stack.enter_context(serving(heard))
+        storage = None if lines else folder / "storage"
+        return Place(name, self.stack, heard, upstream, folder, access, storage=storage, **lines)
+
+    def check(self, place: Place, index: LiveIndex, what: str) -> None:
+        """Nothing has opened; the administrator has all, and everyone what is open."""
+        self.assertEqual(open_things(index, place.heard), [], f"{place.name}: {what}")
+        for path in ("/simple/up-secret-kept/", "/simple/up-owned/"):
+            self.assertEqual(ask(index.port, path, ADMIN).status, 200)
+        for path in ("/simple/open/", "/simple/up-other/"):
+            self.assertEqual(ask(index.port, path).status, 200)
+        self.assertTrue(any("up-other" in path for path in place.heard))
+
+    def check_cut_off(self, place: Place, index: LiveIndex) -> None:
+        """Without its database a node closes what has rights, is not ready, and goes on."""
+        with server().frozen():
+            began = time.monotonic()
+            while ask(index.port, "/simple/up-secret-kept/").status != 503:
+                self.assertLess(time.monotonic() - began, CUT_WITHIN)
+                time.sleep(0.1)
+            self.assertEqual(ask(index.port, "/ready").status, 503)
+            self.check(place, index, "cut off")
+
+    def check_cut_off_at_the_start(self, place: Place, token: dict[str, str]) -> None:
+        """A node that never read the rights shows nothing, until it has read them."""
+        server().stop("fast")
+        with pypid(place.folder, place.settings) as index:
+            for path in ("/simple/open/", "/simple/up-other/", "/simple/"):
+                for who in ({}, basic("carol"), basic("alice"), token):
+                    answer = ask(index.port, path, who)
+                    self.assertEqual(answer.status, 503)
+                    self.assertGreaterEqual(int(answer.headers["Retry-After"]), 1)
+            self.assertEqual(ask(index.port, "/simple/open/", ADMIN).status, 200)
+            self.assertEqual(ask(index.port, "/simple/", basic("admin", "wrong")).status, 401)
+            self.assertEqual(open_things(index, place.heard), [])
+            server().start()
+            began = time.monotonic()
+            while 503 in {
+                ask(index.port, f"/simple/{name}/").status for name in ("open", "up-other")
+            }:
+                self.assertEqual(open_things(index, place.heard), [])
+                self.assertLess(time.monotonic() - began, 10, index.log())
+            self.check(place, index, "cut off at the start")
+            self.assertEqual(ask(index.port, "/simple/up-secret-kept/", token).status, 200)
+
+    def check_loss(self, place: Place, what: str, starts: bool, loss: Loss) -> None:
+        """It is lost while pypid is stopped: pypid refuses to start, or all is closed."""
+        saved = place.copy("saved") if place.accounts.exists() else None
+        after = loss(place)
+        if starts:
+            with pypid(after.folder, after.settings) as index:
+                self.check(after, index, what)
+        else:
+            said = after.run("serve", status=1)
+            reasons = ("tokens that belong to this storage", "which is not set")
+            self.assertTrue(any(each in " ".join(said.split()) for each in reasons), said)
+            self.assertNotIn("Traceback", said)
+            self.assertNotIn("postgresql://", said)
+        if saved is not None:
+            place.replace(saved)
+
+    def check_place(self, name: str) -> None:
+        """All losses of a storage and a database."""
+        place = self.place(name)
+        with pypid(place.folder, place.settings) as index:
+            token = fill(index)
+            for kind in WHOM:
+                if kind != "kept":
+                    lose(index, kind)
+                self.check(place, index, f"lost: {kind}")
+            if "postgresql" in name:
+                self.check_cut_off(place, index)
+        if "postgresql" in name:
+            self.check_cut_off_at_the_start(place, token)
+        for what, starts, loss in LOSSES[name]:
+            with self.subTest(what):
+                self.check_loss(place, what, starts, loss)
+
+    def test_folder_sqlite(self) -> None:
+        """Rights in SQLite, files in a folder."""
+        self.check_place("folder sqlite")
+
+    def test_bucket_sqlite(self) -> None:
+        """Rights in SQLite, which is copied into the bucket, and restored from there."""
+        self.check_place("bucket sqlite")
+
+    def test_folder_postgresql(self) -> None:
+        """Rights in PostgreSQL, files in a folder."""
+        self.check_place("folder postgresql")
+
+    def test_bucket_postgresql(self) -> None:
+        """Rights in PostgreSQL, files in a bucket."""
+        self.check_place("bucket postgresql")
