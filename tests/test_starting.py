@@ -110,10 +110,10 @@ def ask_until_complete(port):
     print(answer.split(b"\\r\\n")[0].decode(), *sys.modules, sep="\\n", flush=True)
 
 def run():
-    daemon.startService()
     asked = deferToThread(ask_until_complete, daemon._ports[0].getHost().port)
     asked.addBoth(lambda _: daemon.stopService()).addBoth(lambda _: reactor.stop())
 
+daemon.startService()  # as all entry points do: before the reactor runs
 reactor.callWhenRunning(run)
 reactor.run()
 """

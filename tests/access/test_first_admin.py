@@ -18,7 +18,7 @@ from pypid.access.first_admin import (
     greeting,
     read_admin,
     readable_password,
-    upgrade_admin,
+    replace_admin,
 )
 from pypid.access.passwords import PasswordVerdict, verify
 from pypid.core.errors import Unreadable
@@ -152,13 +152,14 @@ class FirstRunTests(SynchronousTestCase):
         first_run(self.state, (), os.urandom)
         old = read_admin(self.state)
         assert old is not None
-        new = upgrade_admin(self.state, old, "new")
-        self.assertEqual(new, AdminRecord(1, "admin", "new"))
+        wanted = AdminRecord(1, "admin", "new", used=True)
+        new = replace_admin(self.state, old, wanted)
+        self.assertEqual(new, wanted)
         self.assertEqual(read_admin(self.state), new)
         self.assertEqual(stat.S_IMODE(self.record.stat().st_mode), 0o600)
-        self.assertEqual(upgrade_admin(self.state, old, "newer"), new)
+        self.assertEqual(replace_admin(self.state, old, old), new)
         self.record.unlink()
-        self.assertIsNone(upgrade_admin(self.state, old, "newer"))
+        self.assertIsNone(replace_admin(self.state, old, old))
         self.assertEqual([path.name for path in self.state.iterdir()], [])
 
 

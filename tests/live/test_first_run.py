@@ -135,6 +135,7 @@ class FirstRunTests(SynchronousTestCase):
         first.stop()
         second = self.started(command, cwd)
         self.assertNotIn("first run", second.output())
+        self.assertNotIn("has not logged in", second.output())
         self.assertEqual(ask(self.port, "/api/users", self.admin(greeting)).status, 200)
 
     def test_open(self) -> None:
@@ -201,6 +202,28 @@ class FirstRunTests(SynchronousTestCase):
         record = state / "admin.json"
         self.assertEqual(stat.S_IMODE(record.stat().st_mode), 0o600)
         self.assertIn("$argon2id$", record.read_text())
+
+    def test_killed_before_print(self) -> None:
+        """Killed between the record and the print, or with the output lost: each start says how to
+        get a password, until there was a login.
+        """
+        command, cwd = [BIN / "pypid", "serve"], self.twistd("everyone")
+        first = self.started(command, cwd)
+        password = Greeting(first.output()).password
+        first.stop()
+        for _ in range(2):
+            again = self.started(command, cwd)
+            self.assertIn(f"delete {cwd / 'state/admin.json'} and start", again.output())
+            self.assertNotIn(password, again.output())
+            again.stop()
+        (cwd / "state/admin.json").unlink()
+        fresh = self.started(command, cwd)
+        admin = self.admin(Greeting(fresh.output()))
+        self.assertEqual(ask(self.port, "/api/users", admin).status, 200)
+        fresh.stop()
+        last = self.started(command, cwd)
+        self.assertEqual(ask(self.port, "/api/users", admin).status, 200)
+        self.assertNotIn("has not logged in", last.output())
 
 
 class MoreUsersTests(SynchronousTestCase):

@@ -128,14 +128,14 @@ class ConfigurationTests(StartCase):
 
 class PortTests(StartCase):
     def test_in_use(self) -> None:
-        """A port that somebody uses, with twistd and with `pypid serve`; the first run's password
-        was printed.
+        """A port in use, with twistd and with `pypid serve`: no administrator is created, and no
+        password printed.
         """
         with socket.create_server(("127.0.0.1", self.port)):
-            said = self.refused("Address already in use. Stop what uses that address")
-            self.assertTrue(self.greeted(said))
-            said = self.refused("Address already in use. Stop what uses that address", serve=True)
-            self.assertFalse(self.greeted(said))
+            for serve in (False, True):
+                said = self.refused("Address already in use. Stop what uses that", serve=serve)
+                self.assertFalse(self.greeted(said))
+        self.assertFalse((self.state / "admin.json").exists())
 
     def test_in_the_background(self) -> None:
         """A daemon that cannot start tells the terminal why, and leaves no pid file."""

@@ -67,16 +67,22 @@ class ServiceCase(Awaiting, SynchronousTestCase):
         self.ini.write_text(text)
 
     def make(self, *, serves_clients: bool = True, stdout: Any = None) -> tuple[Daemon, str]:
-        """A daemon, and what was printed when it was made."""
+        """A daemon, and what it prints once it listens."""
         printed = io.StringIO() if stdout is None else stdout
         self.patch(sys, "stdout", printed)
         try:
             daemon = recipe.make_daemon(
                 load_config(self.ini), Platform(self.reactor, {}, serves_clients=serves_clients)
             )
+            self.addCleanup(daemon.state.release)
+            assert daemon.welcome is not None
+            try:
+                daemon.welcome()
+            except CannotStart:
+                daemon.state.release()  # the process ends
+                raise
         finally:
             self.patch(sys, "stdout", sys.__stdout__)
-        self.addCleanup(daemon.state.release)
         return daemon, printed.getvalue()
 
     def make_with_apps(self) -> tuple[Daemon, Apps]:
@@ -94,15 +100,17 @@ class ServiceCase(Awaiting, SynchronousTestCase):
 
 class FirstRunTests(ServiceCase):
     def test_greets_once(self) -> None:
-        """The first start prints the password, the second nothing; no event holds it, and nothing
-        is warned of.
+        """The first start prints the password, the second nothing, but logs how to get a new one;
+        no event holds it.
         """
         daemon, printed = self.make()
+        self.assertEqual(self.logged("warn"), [])
         password = printed.split("password  ")[1].split()[0]
         daemon.state.release()
         self.assertEqual(self.make()[1], "")
         self.assertNotIn(password, repr(self.events))
-        self.assertEqual(self.logged("warn"), [])
+        (warning,) = self.logged("warn")
+        self.assertIn("has not logged in yet", warning)
 
     def test_never_logged(self) -> None:
         """On a machine that looks into its bucket first all that is printed is logged by then: not

@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
-from pypid.access.first_admin import RECORD, AdminRecord, read_admin, upgrade_admin
+from pypid.access.first_admin import RECORD, AdminRecord, read_admin, replace_admin
 from pypid.access.passwords import WRONG, Verifier, hash_password, needs_upgrade
 from pypid.core.errors import Unauthenticated
 from pypid.core.permissions import Credential, Identity
@@ -61,6 +61,10 @@ class _ConfiguredUsers:
             self.first is not None and user == self.first.user and user not in self.settings.users
         )
 
+    def is_new(self, user: str) -> bool:
+        """Return whether this is the first-run admin, who has not logged in before."""
+        return self.first is not None and self.is_first(user) and not self.first.used
+
     def identity(self, user: str) -> Identity:
         return Identity(user, self.groups.get(user, frozenset()), self.is_first(user))
 
@@ -74,7 +78,7 @@ class ConfigPeople:
 
     Hashes in the file are read-only: one that is not argon2id with the current parameters is
     verified, and the log advises, once for each user, to create a new one. The first-run admin's
-    hash is upgraded in place at the first login.
+    hash is upgraded in place at a login; the first login is noted there.
     """
 
     _log = Logger()
@@ -103,7 +107,9 @@ class ConfigPeople:
             return None
         if not await self._verifier.check(credential.user, credential.password, stored):
             raise Unauthenticated(WRONG)
-        if credential.user not in self._advised and needs_upgrade(stored):
+        if credential.user not in self._advised and (
+            needs_upgrade(stored) or users.is_new(credential.user)
+        ):
             await self._renew(users, credential)
         return users.identity(credential.user)
 
@@ -155,8 +161,8 @@ class ConfigPeople:
         except Exception:
             self._advised.add(first.user)  # once is enough; the old hash is still good
             self._log.failure(
-                "The hash of the first-run administrator could not be upgraded; the old one is "
-                "still used"
+                "The login of the first-run administrator could not be noted; the record is "
+                "still used as it was"
             )
             return
         finally:
@@ -166,7 +172,8 @@ class ConfigPeople:
 
 
 def _rehash(state: Path, first: AdminRecord, password: str) -> AdminRecord | None:
-    return upgrade_admin(state, first, hash_password(password))
+    hash = hash_password(password) if needs_upgrade(first.hash) else first.hash
+    return replace_admin(state, first, evolve(first, hash=hash, used=True))
 
 
 def open(settings: UsersSettings, world: World, verifier: Verifier) -> ConfigPeople:

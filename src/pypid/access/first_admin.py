@@ -37,6 +37,8 @@ class AdminRecord:
     format: int
     user: str
     hash: str = field(repr=False)
+    used: bool = False
+    """Whether a login with the password has succeeded: a person has seen it."""
 
 
 def read_admin(state: Path) -> AdminRecord | None:
@@ -85,16 +87,14 @@ def first_run(state: Path, users: Collection[str], random: Callable[[int], bytes
     )
 
 
-def upgrade_admin(state: Path, old: AdminRecord, hash: str) -> AdminRecord | None:
-    """Replace the record's hash, unless the file is no longer `old`; return the record that is now
-    stored.
+def replace_admin(state: Path, old: AdminRecord, new: AdminRecord) -> AdminRecord | None:
+    """Replace the record, unless the file is no longer `old`; return the record that is now stored.
 
-    The file may have been deleted meanwhile, to reset the password, or upgraded by another process.
+    The file may have been deleted meanwhile, to reset the password, or replaced by another process.
     """
     current = read_admin(state)
     if current != old:
         return current
-    new = AdminRecord(FORMAT, old.user, hash)
     with written_beside(state / RECORD, _encoded(new)) as temporary:
         temporary.replace(state / RECORD)
     return new

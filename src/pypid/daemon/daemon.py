@@ -105,6 +105,10 @@ class Daemon(PeriodicJobs):
     """The other workers, set in the first of several."""
     clean_stop: CleanStop | None = None
     """Set where the next start may trust the dump that this stop writes."""
+    welcome: Callable[[], object] | None = None
+    """Creates the administrator of a first run, and prints the password. Called once pypid listens:
+    a taken port must not leave a password that belongs to no running index.
+    """
     further_services: tuple[Service, ...] = ()
     """Services that run as long as the daemon does."""
     prepare_upstream: Callable[[], Awaitable[object]] | None = None
@@ -168,6 +172,8 @@ class Daemon(PeriodicJobs):
                     version=__version__,
                     url=url_of(port, secure=listening.secure),
                 )
+        if self.welcome is not None:
+            self.welcome()
         super().startService()  # type: ignore[no-untyped-call]
         self.reactor.callWhenRunning(self._run)
 

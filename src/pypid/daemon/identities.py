@@ -85,8 +85,8 @@ class Identities(PeriodicJobs):
     """The identities of users, and the rules in force. Await `open` before admitting clients, and
     `end` after the last one.
 
-    `greet` creates the first run's admin, if pypicloud's users are imported and none of them is an
-    admin. `is_first`: no pypid has used the storage before, as far as is known.
+    `greet` creates the first run's admin (see `welcome`). `is_first`: no pypid has used the storage
+    before, as far as is known.
     """
 
     config: Config
@@ -170,10 +170,19 @@ class Identities(PeriodicJobs):
         self._is_open = True
         self._announce()
 
-    async def _inherit(self, url: str) -> None:
-        """Import pypicloud's users, once; an admin is created only where there is none. Raises
-        `CannotStart`.
+    async def welcome(self) -> None:
+        """Create the admin of a first run, and print the password; pypicloud's users may have
+        one. Await it after `open`, once pypid listens. Raises `CannotStart`.
         """
+        if self.greet is not None and (
+            self.config.inherits is None
+            or not is_administered(self.config, self.stores.accounts.current.known.users)
+        ):
+            await self.world.blocking(self.greet)
+            await self.use(self.config)
+
+    async def _inherit(self, url: str) -> None:
+        """Import pypicloud's users, once. Raises `CannotStart`."""
         from pypid.access.sql.pypicloud_import import inherit
 
         folders = (self.paths.ini.parent, Path().absolute())
@@ -191,10 +200,6 @@ class Identities(PeriodicJobs):
                 details=taken,
             )
             await self.stores.journal.note(deed)
-        if self.greet is not None and not is_administered(
-            self.config, self.stores.accounts.current.known.users
-        ):
-            await self.world.blocking(self.greet)
 
     def _make_registry(self, key: bytes) -> Registry:
         return Registry(

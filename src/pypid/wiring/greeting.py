@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from twisted.logger import Logger, LoggingFile
 
-from pypid.access.first_admin import RECORD, first_run, greeting
+from pypid.access.first_admin import RECORD, first_run, greeting, read_admin
 from pypid.core.configuration.choices import AccessStore, StorageBackend
 from pypid.core.configuration.doubts import configured_names, doubts, names_only_itself
 from pypid.core.configuration.lookup import display_name
@@ -44,21 +45,66 @@ def opens_late(config: Config, paths: StatePaths, platform: Platform) -> bool:
     return True
 
 
-def greeter(config: Config, paths: StatePaths, platform: Platform) -> Callable[[], None] | None:
+def greeter(
+    config: Config, paths: StatePaths, platform: Platform, *, is_late: bool
+) -> Callable[[], None] | None:
     """Return `greet`, if this process prints a greeting."""
-    return (
-        partial(greet, config, paths, platform.world, platform.environ) if platform.greets else None
-    )
+    if not platform.greets:
+        return None
+    output = None if is_late else terminal()
+    return partial(greet, config, paths, platform.world, platform.environ, output)
 
 
-def greet(config: Config, paths: StatePaths, world: World, environ: Mapping[str, str]) -> None:
-    """Create the admin at a first run, and print its password. Never logged."""
+def terminal() -> TextIO | None:
+    """Return a copy of standard output: twistd discards the output when it leaves the terminal,
+    and only then does pypid listen.
+    """
+    try:
+        return os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    except (OSError, ValueError, AttributeError):  # closed, or not a file
+        return None
+
+
+def greet(
+    config: Config,
+    paths: StatePaths,
+    world: World,
+    environ: Mapping[str, str],
+    output: TextIO | None = None,
+) -> None:
+    """Create the admin at a first run, and print its password. Never logged.
+
+    As long as it has not logged in, a crash may have hidden the password: say how to get one.
+    """
     password = first_run(paths.state, config.users, world.random)
     if password is None:
+        if output is not None:
+            output.close()
+        record = read_admin(paths.state)
+        if record is not None and not record.used and record.user not in config.users:
+            _log.warn(
+                "The administrator {user!r} has not logged in yet. The first start printed the "
+                "password; to get a new one, stop pypid, delete {record} and start pypid again.",
+                user=record.user,
+                record=str(paths.state / RECORD),
+            )
         return
+    text = _greeting(config, paths, environ, password)
+    try:
+        with output or nullcontext(visible_output()) as stream:
+            print(text, flush=True, file=stream)
+    except OSError as error:  # the password was never seen
+        (paths.state / RECORD).unlink(missing_ok=True)
+        reason = "The password of the first administrator cannot be printed"
+        raise CannotStart(
+            f"{reason}: {error.strerror}. Start pypid with its standard output open."
+        ) from None
+
+
+def _greeting(config: Config, paths: StatePaths, environ: Mapping[str, str], password: str) -> str:
     words = invocation(config, environ)
     readable, accounts = config.access.read == EVERYONE, AccessStore.SQL in config.access.backend
-    text = greeting(
+    return greeting(
         listeners.base_url(config),
         password,
         paths.state,
@@ -68,26 +114,14 @@ def greet(config: Config, paths: StatePaths, world: World, environ: Mapping[str,
         readable=readable,
         accounts=accounts,
     )
-    try:
-        print(text, flush=True, file=visible_output())
-    except OSError as error:  # the password was never seen
-        (paths.state / RECORD).unlink(missing_ok=True)
-        reason = "The password of the first administrator cannot be printed"
-        raise CannotStart(
-            f"{reason}: {error.strerror}. Start pypid with its standard output open."
-        ) from None
 
 
-def opening_of(
-    config: Config, identities: Identities, greet: Callable[[], None] | None
-) -> Callable[[], Awaitable[None]]:
+def opening_of(identities: Identities) -> Callable[[], Awaitable[None]]:
     """Return the rest of a late start (see `opens_late`)."""
 
     async def finish() -> None:
-        await identities.known_accounts.check()  # before a password is printed
-        if config.inherits is None and greet is not None:
-            await identities.world.blocking(greet)
         await identities.open()
+        await identities.welcome()
 
     return finish
 

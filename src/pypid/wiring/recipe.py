@@ -70,8 +70,8 @@ from pypid.wiring.upstreams import (
 
 
 def make_daemon(config: Config, platform: Platform) -> Daemon:
-    """Return the daemon. Nothing listens, and no job runs, until `Daemon.startService`; a first run
-    prints its greeting here.
+    """Return the daemon. Nothing listens, no job runs, and no first run is greeted until
+    `Daemon.startService`.
 
     Raises `CannotStart`, `Unreadable`, with advice, if the configuration cannot be put into effect.
     """
@@ -81,10 +81,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
     certificate = certificate_of(config, paths) if platform.serves_clients else None
     state = platform.open_state(paths.state)
     with state.released_on_error():
-        greet = greeter(config, paths, platform)
         is_late = opens_late(config, paths, platform)
-        if greet is not None and not is_late and config.inherits is None:
-            greet()
         # serials never repeat, even if the catalog is lost: mirrors (bandersnatch) remember the
         # last one that they saw
         serial = int(world.now().timestamp())
@@ -157,13 +154,14 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         clean_stop = clean_stop_of(config, paths, storage, sharing, dumps, index)
         identities = make_identities(
             config, paths, stores, world, reactor, claims, signals, sharing,
-            greet=greet, is_first=storage.new, is_open=not is_late, blobs=storage.blobs,
+            greet=greeter(config, paths, platform, is_late=is_late),
+            is_first=storage.new, is_open=not is_late, blobs=storage.blobs,
         )  # fmt: skip
         node = None
         if lease is not None:
             node = stateless_node(
                 config, paths, storage, index, leases, identities, lease, platform,
-                fill=not is_filled, open_accounts=opening_of(config, identities, greet),
+                fill=not is_filled, open_accounts=opening_of(identities),
             )  # fmt: skip
         agreement = agreement_of(storage, sharing, identities, world)
         condition = condition_of(config, storage, sharing, agreement, identities, world)
@@ -227,6 +225,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             sharing=sharing,
             supervisor=supervisor_of(config, paths, scales, platform),
             clean_stop=clean_stop,
+            welcome=None if is_late else lambda: at_once(identities.welcome()),
             further_services=tuple(services),
             prepare_upstream=upstream.prepare,
         )
