@@ -11,7 +11,15 @@ from collections.abc import Set as AbstractSet
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from pypid.core.accounts.entries import Account, AuditEntry, DownloadEntry, Minted, Session, Token
+from pypid.core.accounts.entries import (
+    Account,
+    AuditAction,
+    AuditEntry,
+    DownloadEntry,
+    Minted,
+    Session,
+    Token,
+)
 from pypid.core.accounts.owners import OwnerKey, ProjectOwner
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.model import (
@@ -512,7 +520,7 @@ class Journal(Protocol):
         before: int | None = None,
         most: int = 100,
         who: str | None = None,
-        what: str | None = None,
+        what: AuditAction | None = None,
         subject: str | None = None,
         index: str | None = None,
     ) -> Sequence[AuditEntry]:

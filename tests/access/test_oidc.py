@@ -211,7 +211,7 @@ class MintTests(MintCase):
         [token] = self.books.tokens
         self.assertEqual(
             (deed.what, deed.who, deed.subject, deed.where),
-            ("mint-token", token.user, token.id, "192.0.2.7"),
+            ("token mint", token.user, token.id, "192.0.2.7"),
         )
         said = github()
         expected = {

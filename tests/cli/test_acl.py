@@ -88,7 +88,7 @@ class AclTests(CommandCase):
         self.assertIn(
             Right(project_name("spam"), Whom.EVERYONE), have(self.people.accounts.rights())
         )
-        self.assertEqual(self.people.done(), [("operator/root", "import-people", "pypicloud")])
+        self.assertEqual(self.people.done(), [("operator/root", "acl import", "pypicloud")])
 
     def test_loss(self) -> None:
         """Where somebody loses a right the command ends with 1 and says whose; what could be taken

@@ -21,20 +21,26 @@ class AuditTests(CommandCase):
         self.prints("group join devs carol")
         lines = self.prints("audit").splitlines()
         self.assertEqual(
-            [line.split()[4] for line in lines[1:]], ["add-user", "add-group", "join-group"]
+            [" ".join(line.split()[4:6]) for line in lines[1:]],
+            ["user create", "group create", "group add-user"],
         )
         self.assertIn("operator/root", lines[1])
         self.assertIn("this machine", lines[1])
         self.assertIn("admin: no", lines[1])
         self.assertIn(
             "devs/carol",
-            self.prints("audit --what join-group --who operator/root --subject devs/carol"),
+            self.prints(
+                "audit --who operator/root --subject devs/carol --action", "group add-user"
+            ),
         )
         self.assertEqual(self.prints("audit --who nobody"), "")
         newest = self.prints("audit --most 1")
-        self.assertIn("join-group", newest)
+        self.assertIn("group add-user", newest)
         self.assertTrue(newest.endswith("pypid audit --before 3\n"), newest)
-        self.assertIn("add-group", self.prints("audit --most 1 --before 3"))
+        self.assertIn("group create", self.prints("audit --most 1 --before 3"))
+        self.assertIn(
+            "did you mean 'user create'?", self.run_command("audit --action user-create")[0]
+        )
         self.assertIn("most is a whole number", self.run_command("audit --most 0")[0])
         self.assertEqual(len(json.loads(self.prints("audit --json"))["deeds"]), 3)
 

@@ -103,7 +103,7 @@ class UserTests(CommandCase):
         [deed] = self.people.deeds()
         self.assertEqual(
             (deed.who, deed.what, deed.subject, deed.where),
-            ("operator/root", "add-user", "carol", ""),
+            ("operator/root", "user create", "carol", ""),
         )
 
 

@@ -127,7 +127,7 @@ class UserTests(PypicloudCase):
         self.ok("DELETE", "/admin/user/carol/")
         self.assertEqual(self.me("carol"), 401)
         self.assertIsNone(self.get("/admin/user/carol"))
-        did = ["add-user", "change-user", "change-user", "remove-user"]
+        did = ["user create", "user set-admin", "user set-admin", "user delete"]
         self.assertEqual(self.people.done(), [("ada", what, "carol") for what in did])
         self.assertNotIn(PASSWORD, repr(self.people.deeds()))
 
@@ -224,7 +224,7 @@ class UserTests(PypicloudCase):
         self.ok("POST", "/admin/user/carol/approve")
         self.ok("POST", "/admin/user/carol/approve/")
         self.assertEqual((self.me("carol"), self.get("/admin/pending_users")), (200, []))
-        self.assertEqual(self.people.done(), [("ada", "change-user", "carol")])
+        self.assertEqual(self.people.done(), [("ada", "user enable", "carol")])
 
     def test_disabled(self) -> None:
         """Who was disabled is in no list, and is not opened again by an approval."""
@@ -300,7 +300,14 @@ class GroupTests(PypicloudCase):
             (self.get("/admin/group/devs"), self.rights()),
             ({"members": [], "packages": []}, [("admins", "", "rw")]),
         )
-        did = ["add-group", "join-group", "join-group", "set-right", "leave-group", "remove-group"]
+        did = [
+            "group create",
+            "group add-user",
+            "group add-user",
+            "right grant",
+            "group remove-user",
+            "group delete",
+        ]
         self.assertEqual([what for _, what, _ in self.people.done()], did)
 
     def test_reserved(self) -> None:
@@ -379,7 +386,7 @@ class PermissionTests(PypicloudCase):
         self.assertEqual(self.rights(), [("authenticated", "", "r"), ("group", "devs", "r")])
         self.assertEqual(self.get("/admin/package/nothing"), {"user": [], "group": []})
         did = [what for _, what, _ in self.people.done()]
-        self.assertEqual(did, ["set-right"] * 6 + ["remove-right"] * 2)
+        self.assertEqual(did, ["right grant"] * 6 + ["right revoke"] * 2)
 
     def test_write_alone(self) -> None:
         """To write without reading cannot be given: 409 says to give the right to read first, and
@@ -531,7 +538,7 @@ class PasswordTests(PypicloudCase):
         answer = self.change(old_password=PASSWORD, new_password="another long one")
         self.assertEqual((answer.status, answer.json), (200, {"name": "carol"}))
         self.assertEqual((self.me("carol"), self.me("carol", "another long one")), (401, 200))
-        self.assertEqual(self.people.done(), [("carol", "set-password", "carol")])
+        self.assertEqual(self.people.done(), [("carol", "user set-password", "carol")])
 
     def test_refused(self) -> None:
         """A wrong old one is 403, a missing one 400, nobody 401; somebody of the file changes it
@@ -592,7 +599,7 @@ class RegisterTests(PypicloudCase):
             self.sent("PUT", "/acct/login", user=None, username="dan", password=PASSWORD).status,
             400,
         )
-        self.assertEqual(self.people.done()[0], ("anonymous", "register-user", "carol"))
+        self.assertEqual(self.people.done()[0], ("anonymous", "user register", "carol"))
 
     def test_nobody_is_an_admin(self) -> None:
         """The first who registers is no administrator, as with pypicloud: pypid has one from its
@@ -691,7 +698,7 @@ class TokenTests(PypicloudCase):
         have(self.people.accounts.remove_user("carol"))
         self.assertEqual(self.register(token).status, 400)
         told = repr(self.people.deeds())
-        self.assertIn("make-invitation", told)
+        self.assertIn("invitation create", told)
         self.assertNotIn(token.partition(":")[2], told)
 
     def test_for_nobody_else(self) -> None:
@@ -861,7 +868,7 @@ class AclTests(PypicloudCase):
         self.assertEqual(
             document["users"][0], {"username": "ada", "admin": True, "password": "$6$ada"}
         )
-        self.assertEqual(self.people.done(), [("ada", "export-people", "all")])
+        self.assertEqual(self.people.done(), [("ada", "acl export", "all")])
         self.assertEqual(self.pypid.api("GET", "/api/acl").json, document)
 
     def test_no_token(self) -> None:
@@ -905,7 +912,7 @@ class AclTests(PypicloudCase):
         self.assertEqual(self.me("carol"), 200)
         again = self.pypid.api("POST", "/api/acl", document).json
         self.assertEqual({again[key] for key in ("users", "groups", "members", "rights")}, {0})
-        self.assertEqual(self.people.done(), [("ada", "import-people", "pypicloud")])
+        self.assertEqual(self.people.done(), [("ada", "acl import", "pypicloud")])
 
     def test_names_that_are_one(self) -> None:
         """Where a group of the dump is one of the file with other members, they are told to get its

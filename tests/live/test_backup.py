@@ -78,7 +78,7 @@ class BackupCase(SynchronousTestCase):
                 ("user", "list"), ("group", "list"), ("right", "list"), ("snapshot", "list")
             )
         ]  # fmt: skip
-        audit = json.loads(command(index.config, "audit", "--what", "publish-file", "--json"))
+        audit = json.loads(command(index.config, "audit", "--action", "project publish", "--json"))
         return pages, listing, audit["deeds"]
 
     def works_as_before(self, index: LiveIndex, token: dict[str, Any]) -> None:
@@ -113,7 +113,7 @@ class FolderTests(BackupCase):
             before = self.seen(index)
             self.pypid("backup", "create", self.backup, "--files")
             self.assertEqual(self.backup.stat().st_mode & 0o777, 0o600)
-            self.assertIn("create-backup", self.pypid("audit"))
+            self.assertIn("backup", self.pypid("audit"))
             refused = self.pypid("restore", self.backup, status=1)
             self.assertIn("Another pypid is running", refused)
         self.assertIn("--force", self.restore(status=1))
@@ -122,7 +122,7 @@ class FolderTests(BackupCase):
         with pypid(self.index_folder, Settings(access=SQL, server=SERVER)) as index:
             self.assertEqual(self.seen(index), before)
             self.works_as_before(index, token)
-            self.assertIn("restore-backup", self.pypid("audit"))
+            self.assertIn("restore", self.pypid("audit"))
 
     def restore(self, *more: str | Path, status: int = 0) -> str:
         return self.pypid("restore", self.backup, *more, status=status)

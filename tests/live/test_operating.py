@@ -154,7 +154,7 @@ class LevelTests(SynchronousTestCase):
             json.loads(pypid.command("log-level", "--json")),
             {"level": "info", "configured": "info"},
         )
-        told = json.loads(pypid.command("audit", "--what", "set-log-level", "--json"))
+        told = json.loads(pypid.command("audit", "--action", "log-level", "--json"))
         self.assertEqual({deed["subject"] for deed in told["deeds"]}, {"debug", "default", "error"})
         self.assertTrue(all(deed["who"].startswith("operator/") for deed in told["deeds"]))
 

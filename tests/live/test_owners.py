@@ -83,7 +83,9 @@ class TwoTeamsTests(SynchronousTestCase):
             self.assertIn("carol", command(index.config, "project", "set-owner", "spam", "carol"))
             self.may(index, "carol", self.wheel("spam", "3.0"))
             self.may_not(index, "alice", self.wheel("spam", "4.0"))
-            audit = json.loads(command(index.config, "audit", "--json", "--what", "set-owner"))
+            audit = json.loads(
+                command(index.config, "audit", "--json", "--action", "project set-owner")
+            )
             found = {(each["who"], each["subject"]) for each in audit["deeds"]}
             self.assertLessEqual({("alice", "spam"), ("carol", "ham")}, found)
 

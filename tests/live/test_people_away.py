@@ -184,6 +184,6 @@ class TwoNodesTests(AwayCase):
             self.assertLess(max(took), 2, took)
             deeds = json.loads(command(here.config, "audit", "--json"))["deeds"]
             self.assertTrue(
-                {"revoke-token", "set-right", "change-user"} <= {deed["what"] for deed in deeds},
+                {"token delete", "right grant", "user disable"} <= {deed["what"] for deed in deeds},
                 deeds,
             )

@@ -27,7 +27,7 @@ from tests.live.projects import wheel
 from tests.live.test_throwaway import PASSWORD, Machine, ThrowawayCase
 
 REVOKED: Final = "SELECT 1 FROM pypid_tokens WHERE revoked IS NOT NULL"
-TOLD: Final = "SELECT 1 FROM pypid_deeds WHERE what = 'revoke-token'"
+TOLD: Final = "SELECT 1 FROM pypid_deeds WHERE what = 'token delete'"
 PLANS: Final = wheel("secret-plans")
 HIDDEN: Final = (
     "/simple/secret-plans/",
@@ -204,12 +204,12 @@ class KeptTests(ThrowawayCase):
         self.assertTrue(
             words
             >= {
-                "add-user",
-                "join-group",
-                "set-right",
-                "make-token",
-                "revoke-token",
-                "publish-file",
+                "user create",
+                "group add-user",
+                "right grant",
+                "token create",
+                "token delete",
+                "project publish",
             },
             words,
         )

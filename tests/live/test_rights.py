@@ -353,9 +353,9 @@ class ReloadTests(IndexTestCase):
         self.assertEqual(ask(self.index.port, page, basic("carol")).status, 200)
         self.assertEqual(ask(self.index.port, "/simple/plain/", basic("carol")).status, 403)
         self.assertEqual(ask(self.index.port, "/simple/plain/").status, 401)
-        audit = command(self.index.config, "audit", "--what", "reload-settings")
+        audit = command(self.index.config, "audit", "--action", "reload")
         self.assertRegex(
-            audit, r"operator +reload-settings .*changed: (?=.*groups)(?=.*projects)(?=.*users)"
+            audit, r"operator +reload .*changed: (?=.*groups)(?=.*projects)(?=.*users)"
         )
         self.reload(lambda text: text.replace(f"bob = {hashes()['bob']}\n", ""))
         self.assertEqual(ask(self.index.port, page, sessions["bob"]).status, 401)

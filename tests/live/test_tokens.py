@@ -51,9 +51,11 @@ class TokenTests(IndexTestCase):
         ):
             self.assertIn("403", said)
             self.assertIn("token of 'alice' may not publish in the project 'ham'", said)
-        audit = command(self.index.config, "audit", "--subject", "eggs", "--what", "publish-file")
+        audit = command(
+            self.index.config, "audit", "--subject", "eggs", "--action", "project publish"
+        )
         self.assertEqual(audit.count(f"token {made['id']}"), 2, audit)
-        self.assertIn(made["id"], command(self.index.config, "audit", "--what", "make-token"))
+        self.assertIn(made["id"], command(self.index.config, "audit", "--action", "token create"))
 
     def test_reading(self) -> None:
         """pip takes one in its URL and out of .netrc, uv in its URL, curl as a Bearer; who fetched

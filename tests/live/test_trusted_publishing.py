@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from tests.issuers import Documents
 from tests.live.certificates import Authority
@@ -247,12 +247,12 @@ class ExchangeTests(TrustedPublishingCase):
         works(
             publish, self.folder, SSL_CERT_FILE=str(self.trusted), UV_PUBLISH_TOKEN=minted["token"]
         )
-        [deed] = self.audit("mint-token")
+        [deed] = self.audit("token mint")
         self.assertEqual(deed["who"], "github:repo:octo/app:ref:refs/heads/main")
         self.assertEqual(
             (deed["details"]["repository"], deed["details"]["environment"]), ("octo/app", "release")
         )
-        [published] = self.audit("publish-file")
+        [published] = self.audit("project publish")
         self.assertEqual((published["who"], published["token"]), (deed["who"], deed["subject"]))
         self.assertNotIn(minted["token"], self.index.log())
 
@@ -260,7 +260,7 @@ class ExchangeTests(TrustedPublishingCase):
         """The deeds of that kind, as an admin reads them."""
         credential = "Basic " + b64encode(f"admin:{PASSWORDS['admin']}".encode()).decode()
         status, document = self.asked(
-            "GET", self.index.port, f"/api/audit?what={what}", Authorization=credential
+            "GET", self.index.port, f"/api/audit?action={quote(what)}", Authorization=credential
         )
         self.assertEqual(status, 200, document)
         deeds: list[dict[str, Any]] = document["deeds"]

@@ -124,7 +124,9 @@ class WaitingTests(ApprovalCase):
         self.assertEqual(self.decide("Ham"), "ham")
         self.assertEqual((self.files(), self.waiting()), ([HAM, NEWER], []))
         self.assertEqual(self.pypid.get(FILE).status, 200)
-        self.assertEqual(self.peopled.done(what="approve"), [("ada", "approve", "ham")])
+        self.assertEqual(
+            self.peopled.done(what="approval approve"), [("ada", "approval approve", "ham")]
+        )
 
     def test_approved_range(self) -> None:
         """Only approved versions are listed; a request for another one is refused and queued."""

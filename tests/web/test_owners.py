@@ -252,9 +252,9 @@ class FirstUploadTests(OwnersCase):
         self.assertEqual(self.by("carol", "DELETE", one).status, 200)
         self.assertEqual(self.by("carol", "DELETE", f"{one[:-4]}missing").status, 200)
         self.refused(self.upload("dave", "3.0"), 403)
-        done = self.people.done(what="set-right") + self.people.done(what="remove-right")
-        self.assertIn(("carol", "set-right", "spam"), done)
-        self.assertIn(("carol", "remove-right", "spam"), done)
+        done = self.people.done(what="right grant") + self.people.done(what="right revoke")
+        self.assertIn(("carol", "right grant", "spam"), done)
+        self.assertIn(("carol", "right revoke", "spam"), done)
 
     def test_whom_to_ask(self) -> None:
         """A user who may read the project learns that it has an owner, and not who that is."""

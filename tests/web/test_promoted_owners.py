@@ -35,7 +35,7 @@ class PromotedOwnersTests(IndexOwnersCase):
         self.assertEqual(self.promote("carol", "2.0").status, 200)
         [entry] = [
             each
-            for each in self.pypid.api("GET", "/api/audit?what=set-owner").json["deeds"]
+            for each in self.pypid.api("GET", "/api/audit?action=project%20set-owner").json["deeds"]
             if each["who"] == "dave"
         ]
         self.assertEqual((entry["subject"], entry["details"]["user"]), ("spam", "carol"))
@@ -48,7 +48,7 @@ class PromotedOwnersTests(IndexOwnersCase):
         wish = {"source": "default", "releases": ["spam==1.0"]}
         answer = self.by("carol", "POST", "/api/indexes/prod/promotions", wish)
         self.assertEqual(answer.status, 200, answer)
-        done = self.pypid.api("GET", "/api/audit?what=set-owner").json["deeds"]
+        done = self.pypid.api("GET", "/api/audit?action=project%20set-owner").json["deeds"]
         self.assertEqual(sorted(str(each["index"]) for each in done), ["None", "prod"])
 
     def test_move(self) -> None:
@@ -79,7 +79,7 @@ class PromotedOwnersTests(IndexOwnersCase):
         have(self.people.accounts.set_owner(("staging", SPAM), None))
         self.assertEqual(self.promote("dave").status, 200)
         self.assertEqual(self.owners(), {"": "dave"})
-        self.assertIn(("dave", "set-owner", "spam"), self.people.done())
+        self.assertIn(("dave", "project set-owner", "spam"), self.people.done())
 
     def test_owners_off(self) -> None:
         """An owner has no effect while the source has `owners = none`, nor is one stored while the

@@ -123,7 +123,9 @@ class UpstreamStatusTests(AdministeredCase):
             (303, "../../../project/ham/-/settings?done=status-set"),
         )
         self.assertIn('value="use baz"', self.page("/project/ham/-/settings"))
-        self.assertEqual(self.peopled.done(what="set-status"), [("ada", "set-status", "ham")])
+        self.assertEqual(
+            self.peopled.done(what="project set-status"), [("ada", "project set-status", "ham")]
+        )
         self.assertEqual(self.send("/project/ham/-/status", status="gone").status, 400)
 
     def test_kept_in_storage(self) -> None:

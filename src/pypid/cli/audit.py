@@ -20,7 +20,7 @@ _SHA256 = re.compile(r"[0-9A-Fa-f]{64}\Z")
 AUDIT = """\
   pypid audit                              the last 100 entries, newest last
   pypid audit --who carol
-  pypid audit --what delete-file
+  pypid audit --action "project delete"
   pypid audit --subject spam/spam-1.0.tar.gz
   pypid audit --index team-a
   pypid audit --most 1000 --json           newest first
@@ -48,9 +48,9 @@ def add(commands: Any) -> None:
     audit = add_command(commands, "audit", _audit, about, config=True, examples=AUDIT)
     audit.add_argument("--who", metavar="USER", help="only actions of this user")
     audit.add_argument(
-        "--what",
+        "--action",
         metavar="ACTION",
-        help="only this action: publish-file, set-right, revoke-token ...",
+        help="only this action, named like its command: 'project delete', 'right grant' ...",
     )
     audit.add_argument(
         "--subject",
@@ -100,7 +100,7 @@ def _query(options: argparse.Namespace, *names: str) -> str:
 
 
 def _audit(options: argparse.Namespace) -> None:
-    url = f"/api/audit?{_query(options, 'who', 'what', 'subject', 'index', 'before', 'most')}"
+    url = f"/api/audit?{_query(options, 'who', 'action', 'subject', 'index', 'before', 'most')}"
     if options.follow:
         poll(options, url, _NewEntries(options.json).show)
     else:

@@ -20,6 +20,7 @@ from pypid.cli.command import add_command, add_group
 from pypid.cli.output import JobProgress, counted, format_size, print_json, printable
 
 if TYPE_CHECKING:
+    from pypid.core.accounts.entries import AuditAction
     from pypid.core.configuration.parse import Config
     from pypid.daemon.state import StatePaths
     from pypid.daemon.stores import Stores
@@ -302,9 +303,7 @@ class _Creation:
         """Note the backup in the audit log, if there is one."""
         if places_of(stores)["journal"].is_there():
             details = {"projects": str(totals.projects), "size": str(totals.size)}
-            await stores.journal.note(
-                operator_entry(self.made, "create-backup", self.header.id, details)
-            )
+            await stores.journal.note(operator_entry(self.made, "backup", self.header.id, details))
 
 
 def places_of(stores: Stores) -> dict[str, Place]:
@@ -315,7 +314,9 @@ def places_of(stores: Stores) -> dict[str, Place]:
     return dict(zip(DATABASES, places * len(DATABASES), strict=False))
 
 
-def operator_entry(when: datetime, what: str, subject: str, details: Mapping[str, str]) -> Any:
+def operator_entry(
+    when: datetime, what: AuditAction, subject: str, details: Mapping[str, str]
+) -> Any:
     """Return an audit entry for an action of the system account that runs this command."""
     from pypid.core.accounts.entries import AuditEntry
     from pypid.daemon.control import account

@@ -356,7 +356,7 @@ class _Restore:
         """Note the restore in the audit log, if there is one."""
         if places_of(stores)["journal"].is_there():
             made = {"made": self.backup.header().made.isoformat()}
-            entry = operator_entry(world.now(), "restore-backup", self.backup.header().id, made)
+            entry = operator_entry(world.now(), "restore", self.backup.header().id, made)
             await stores.journal.note(entry)
 
 

@@ -195,7 +195,7 @@ class Identities(PeriodicJobs):
             deed = AuditEntry(
                 when=self.world.now(),
                 who="pypid",
-                what="inherit-people",
+                what="acl import",
                 subject="pypicloud",
                 details=taken,
             )

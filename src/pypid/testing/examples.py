@@ -93,7 +93,7 @@ def a_deed(number: int, **fields: Any) -> AuditEntry:
     """Return an audit entry, one of many."""
     values: dict[str, Any] = {
         "who": "alice",
-        "what": "publish-file",
+        "what": "project publish",
         "subject": f"spam/spam-{number}.tar.gz",
     }
     return AuditEntry(when=BEGINNING + timedelta(seconds=number), **{**values, **fields})

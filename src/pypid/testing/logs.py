@@ -77,10 +77,10 @@ class JournalContract(Timed):
         """
         for number, (who, what, subject) in enumerate(
             [
-                ("alice", "publish-file", "spam/spam-1.tar.gz"),
-                ("Alice", "publish-file", "spam/spam-2.tar.gz"),
-                ("alice", "set-right", "spam"),
-                ("alice", "set-right", "spam-two"),
+                ("alice", "project publish", "spam/spam-1.tar.gz"),
+                ("Alice", "project publish", "spam/spam-2.tar.gz"),
+                ("alice", "right grant", "spam"),
+                ("alice", "right grant", "spam-two"),
             ]
         ):
             self.have(self.journal.note(a_deed(number, who=who, what=what, subject=subject)))
@@ -89,10 +89,10 @@ class JournalContract(Timed):
             return [deed.serial for deed in self.have(self.journal.entries(**filters))]
 
         self.assertEqual(serials(who="alice"), [4, 3, 1])
-        self.assertEqual(serials(who="alice", what="set-right"), [4, 3])
+        self.assertEqual(serials(who="alice", what="right grant"), [4, 3])
         self.assertEqual(serials(subject="spam"), [3, 2, 1])
         self.assertEqual(serials(subject="spam/spam-2.tar.gz"), [2])
-        self.assertEqual(serials(subject="spam", what="set-right"), [3])
+        self.assertEqual(serials(subject="spam", what="right grant"), [3])
         self.have(self.journal.note(a_deed(4, who="alice", subject="spam", index="team")))
         self.assertEqual(serials(index="team"), [5])
         self.assertEqual(serials(index="team", who="bob"), [])

@@ -73,7 +73,7 @@ async def reload(
         entry = AuditEntry(
             when=world.now(),
             who="operator",
-            what="reload-settings",
+            what="reload",
             subject=str(paths.ini),
             details={"changed": " ".join(changed)},
         )

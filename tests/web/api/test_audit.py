@@ -172,15 +172,17 @@ class EveryChangeTests(WholeCase):
         filename, data = wheel_filename("spam", "0.5"), wheel("spam", "0.5")
         at = f"/api/package/spam/{filename}"
         self.leaves(
-            "POST", package, "publish-file", self.send_form([content(filename, data)], target=at)
+            "POST", package, "project publish", self.send_form([content(filename, data)], target=at)
         )
         self.assertEqual(self.send_form([content(filename, data)], target=at).status, 409)
-        self.leaves("DELETE", package, "delete-file", self.pypid.ask("DELETE", at, user="ada"))
+        self.leaves("DELETE", package, "project delete", self.pypid.ask("DELETE", at, user="ada"))
         for number, target in enumerate(("/", "/simple/", "/legacy/"), 1):
             filename, data = wheel_filename("spam", f"{number}.0"), wheel("spam", f"{number}.0")
-            self.leaves("POST", target, "publish-file", self.publish(filename, data, target=target))
+            self.leaves(
+                "POST", target, "project publish", self.publish(filename, data, target=target)
+            )
         at_pypi = self.publish(wheel_filename("spam", "3.5"), wheel("spam", "3.5"), target="/pypi/")
-        self.leaves("POST", "/pypi/", "publish-file", at_pypi)
+        self.leaves("POST", "/pypi/", "project publish", at_pypi)
         again = self.publish(wheel_filename("spam", "1.0"), wheel("spam", "1.0"))
         self.assertEqual((again.status, len(self.deeds())), (200, self.seen))  # nothing has changed
         old = sdist_filename("spam", "4.0"), sdist("spam", "4.0")
@@ -188,13 +190,13 @@ class EveryChangeTests(WholeCase):
         self.leaves(
             "POST",
             "/uploadpackage/",
-            "publish-file",
+            "project publish",
             self.send_form([part], target="/uploadpackage/"),
         )
         imported = [content(wheel_filename("spam", "6.0"), wheel("spam", "6.0"))]
         for _ in range(2):  # nothing has changed by the second
             answer = self.send_form(imported, target="/api/import", user="ada")
-        self.leaves("POST", "/api/import", "import-file", answer)
+        self.leaves("POST", "/api/import", "project import", answer)
         rule = "/packages/<python>/<letter>/<project>/<filename>"
         put = self.pypid.ask(
             "PUT",
@@ -202,22 +204,38 @@ class EveryChangeTests(WholeCase):
             body=sdist("spam", "5.0"),
             user="alice",
         )
-        self.leaves("PUT", rule, "publish-file", put)
+        self.leaves("PUT", rule, "project publish", put)
         in_page = (f'name="files"; filename="{wheel_filename("eggs")}"', wheel("eggs"))
-        self.leaves("POST", "/upload", "publish-file", self.send_form([in_page], target="/upload"))
+        self.leaves(
+            "POST", "/upload", "project publish", self.send_form([in_page], target="/upload")
+        )
 
     def projects(self) -> None:
         project = "/api/projects/<project>"
         file, release = f"{project}/files/<filename>", f"{project}/releases/<version>"
         one = {"project": "spam", "filename": wheel_filename("spam", "1.0")}
-        self.api("yank", "PUT", f"{file}/yank", {"reason": "bad"}, by="alice", **one)
-        self.api("unyank", "DELETE", f"{file}/yank", None, by="alice", **one)
-        self.api("yank", "PUT", f"{release}/yank", None, by="alice", project="spam", version="2.0")
+        self.api("project yank", "PUT", f"{file}/yank", {"reason": "bad"}, by="alice", **one)
+        self.api("project unyank", "DELETE", f"{file}/yank", None, by="alice", **one)
         self.api(
-            "unyank", "DELETE", f"{release}/yank", None, by="alice", project="spam", version="2.0"
+            "project yank",
+            "PUT",
+            f"{release}/yank",
+            None,
+            by="alice",
+            project="spam",
+            version="2.0",
         )
         self.api(
-            "set-status",
+            "project unyank",
+            "DELETE",
+            f"{release}/yank",
+            None,
+            by="alice",
+            project="spam",
+            version="2.0",
+        )
+        self.api(
+            "project set-status",
             "PUT",
             f"{project}/status",
             {"status": "active", "reason": "x"},
@@ -225,25 +243,29 @@ class EveryChangeTests(WholeCase):
         )
         document = {"older_than": "0d", "keep": 0, "class": "GLACIER_IR"}
         self.pypid.clock.advance(10)
-        self.api("tier", "POST", "/api/tier", document)
+        self.api("storage tier", "POST", "/api/tier", document)
         self.pypid.api("POST", "/api/tier", {**document, "dry_run": True})
         self.assertEqual(len(self.deeds()), self.seen)  # nothing was moved
-        self.api("delete-file", "DELETE", file, None, **one)
-        self.api("delete-release", "DELETE", release, None, project="spam", version="2.0")
-        self.api("delete-project", "DELETE", project, None, project="spam")
-        self.api("release-name", "DELETE", "/api/names/<project>", None, project="spam")
+        self.api("project delete", "DELETE", file, None, **one)
+        self.api("project delete", "DELETE", release, None, project="spam", version="2.0")
+        self.api("project delete", "DELETE", project, None, project="spam")
+        self.api("project unreserve", "DELETE", "/api/names/<project>", None, project="spam")
         site, one = "/project/<project>/-/", {"filename": wheel_filename("eggs")}
-        self.by_form("yank", f"{site}yank", {**one, "reason": "bad"}, by="alice", project="eggs")
-        self.by_form("unyank", f"{site}unyank", one, by="alice", project="eggs")
-        self.by_form("set-status", f"{site}status", {"status": "archived"}, project="eggs")
         self.by_form(
-            "delete-project",
+            "project yank", f"{site}yank", {**one, "reason": "bad"}, by="alice", project="eggs"
+        )
+        self.by_form("project unyank", f"{site}unyank", one, by="alice", project="eggs")
+        self.by_form("project set-status", f"{site}status", {"status": "archived"}, project="eggs")
+        self.by_form(
+            "project delete",
             f"{site}delete",
             {"project": "eggs", "confirm": "eggs"},
             project="eggs",
         )
-        self.by_form("set-owner", f"{site}owner", {"user": "bob"}, project="eggs")
-        self.by_form("release-name", f"{site}release-name", {"confirm": "eggs"}, project="eggs")
+        self.by_form("project set-owner", f"{site}owner", {"user": "bob"}, project="eggs")
+        self.by_form(
+            "project unreserve", f"{site}release-name", {"confirm": "eggs"}, project="eggs"
+        )
 
     def cache(self) -> None:
         answer = self.pypid.ask(
@@ -253,35 +275,35 @@ class EveryChangeTests(WholeCase):
             body=b'{"requirements": "more"}',
             user="bob",
         )
-        self.leaves("POST", "/requirements.txt", "collect", answer)
+        self.leaves("POST", "/requirements.txt", "cache fetch", answer)
         for number in 1, 2, 3:
             self.fetch(number)
         self.assertEqual(len(self.deeds()), self.seen)  # what is downloaded is no change
         values = {"project": "theirs", "filename": sdist_filename("theirs", "1.0")}
-        self.api("purge-cache", "DELETE", "/api/cache/<project>/<filename>", None, **values)
-        self.api("purge-cache", "DELETE", "/api/cache/<project>", None, project="theirs")
-        self.api("purge-cache", "DELETE", "/api/cache")
+        self.api("cache purge", "DELETE", "/api/cache/<project>/<filename>", None, **values)
+        self.api("cache purge", "DELETE", "/api/cache/<project>", None, project="theirs")
+        self.api("cache purge", "DELETE", "/api/cache")
 
     def storage(self) -> None:
         self.pypid.app.log_level_control = Threshold("info")
-        self.api("set-log-level", "PUT", "/api/log-level", {"level": "debug"})
-        self.api("create-block", "POST", "/api/blocks", {"spec": "acme", "reason": "bad"})
+        self.api("log-level", "PUT", "/api/log-level", {"level": "debug"})
+        self.api("block create", "POST", "/api/blocks", {"spec": "acme", "reason": "bad"})
         [block] = self.pypid.app.blocks.all
-        self.api("delete-block", "DELETE", "/api/blocks/<block>", None, block=block)
+        self.api("block delete", "DELETE", "/api/blocks/<block>", None, block=block)
         self.trust()
-        made = self.api("approve", "POST", "/api/approvals", {"spec": "theirs==5.0"})
+        made = self.api("approval approve", "POST", "/api/approvals", {"spec": "theirs==5.0"})
         self.api(
-            "delete-approval", "DELETE", "/api/approvals/<approval>", None, approval=made["id"]
+            "approval delete", "DELETE", "/api/approvals/<approval>", None, approval=made["id"]
         )
-        self.api("make-snapshot", "POST", "/api/snapshots", {"name": "release-42"})
+        self.api("snapshot create", "POST", "/api/snapshots", {"name": "release-42"})
         self.api(
-            "delete-snapshot", "DELETE", "/api/snapshots/<snapshot>", None, snapshot="release-42"
+            "snapshot delete", "DELETE", "/api/snapshots/<snapshot>", None, snapshot="release-42"
         )
         self.indexes()
-        self.api("rebuild", "POST", "/api/rebuild")
-        self.api("rebuild", "POST", "/api/rebuild/<project>", None, project="spam")
-        self.api("adopt", "POST", "/api/adopt", {"folder": "/srv/storage"})
-        self.api("sweep", "POST", "/api/check", {"sweep": True})
+        self.api("storage rebuild", "POST", "/api/rebuild")
+        self.api("storage rebuild", "POST", "/api/rebuild/<project>", None, project="spam")
+        self.api("storage import", "POST", "/api/adopt", {"folder": "/srv/storage"})
+        self.api("storage check --sweep", "POST", "/api/check", {"sweep": True})
         self.pypid.app.exports = exported
         self.api("export", "POST", "/api/export", {"target": "/srv/index"})
         self.pypid.api("POST", "/api/check")
@@ -290,25 +312,25 @@ class EveryChangeTests(WholeCase):
     def indexes(self) -> None:
         """Named indexes, a promotion from one of them."""
         one = "/api/indexes/<index>"
-        self.api("create-index", "POST", "/api/indexes", {"name": "staging", "values": {}})
-        self.api("change-index", "PATCH", one, {"values": {"volatile": "yes"}}, index="staging")
+        self.api("index create", "POST", "/api/indexes", {"name": "staging", "values": {}})
+        self.api("index set", "PATCH", one, {"values": {"volatile": "yes"}}, index="staging")
         filename, data = wheel_filename("new"), wheel("new")
         uploaded = self.publish(filename, data, target="/staging/legacy/")
-        self.leaves("POST", "/legacy/", "publish-file", uploaded)
+        self.leaves("POST", "/legacy/", "project publish", uploaded)
         wish = {"source": "staging", "releases": ["new==1.0"]}
         approval = {**wish, "token": "tests"}
         self.pypid.gates = ("approved-by:tests",)
-        self.api("approve-release", "POST", f"{one}/approvals", approval, index="default")
+        self.api("promote --approve", "POST", f"{one}/approvals", approval, index="default")
         self.api("promote", "POST", f"{one}/promotions", wish, index="default")
         self.leaves(
             "POST",
             "/legacy/",
-            "publish-file",
+            "project publish",
             self.publish(wheel_filename("later"), wheel("later")),
         )
         form = {"version": "1.0", "target": "staging"}
         self.by_form("promote", "/project/<project>/-/promote", form, project="later")
-        self.api("delete-index", "DELETE", f"{one}?force", None, index="staging")
+        self.api("index delete", "DELETE", f"{one}?force", None, index="staging")
         self.covered.add(("DELETE", one))
         self.pypid.gates = ()
 
@@ -338,22 +360,22 @@ class EveryChangeTests(WholeCase):
         self.have(folder.put("doubted", known))
         approvals = "/api/trust/<project>/approvals"
         wish = {"files": [files[0].filename]}
-        self.api("approve-publisher", "POST", approvals, wish, project="doubted")
+        self.api("trust approve", "POST", approvals, wish, project="doubted")
         fields = {"project": "doubted", "filename": files[1].filename}
-        self.by_form("approve-publisher", "/manage/trust", fields)
-        self.by_form("reset-publishers", "/manage/trust/reset", {"project": "doubted"})
+        self.by_form("trust approve", "/manage/trust", fields)
+        self.by_form("trust reset", "/manage/trust/reset", {"project": "doubted"})
         self.have(folder.put("doubted", known))
-        self.api("reset-publishers", "DELETE", "/api/trust/<project>", None, project="doubted")
+        self.api("trust reset", "DELETE", "/api/trust/<project>", None, project="doubted")
 
     def rights_on_globs(self) -> None:
         many, one = "/api/rights/<glob>/<kind>", "/api/rights/<glob>/<kind>/<name>"
         for rule, values in (many, {"kind": "everyone"}), (one, {"kind": "user", "name": "bob"}):
-            self.api("set-right", "PUT", rule, {"right": "r"}, glob="acme-*", **values)
-            self.api("remove-right", "DELETE", rule, None, glob="acme-*", **values)
+            self.api("right grant", "PUT", rule, {"right": "r"}, glob="acme-*", **values)
+            self.api("right revoke", "DELETE", rule, None, glob="acme-*", **values)
         said, page = {"kind": "user", "name": "bob"}, "/manage/rights/<glob>"
-        self.by_form("set-right", page, {**said, "right": "r"}, glob="acme-*")
+        self.by_form("right grant", page, {**said, "right": "r"}, glob="acme-*")
         gone = {**said, "do": "withdraw", "last": "yes"}
-        self.by_form("remove-right", page, gone, glob="acme-*")
+        self.by_form("right revoke", page, gone, glob="acme-*")
 
     def accounts(self) -> None:
         user, group, right = (
@@ -361,19 +383,26 @@ class EveryChangeTests(WholeCase):
             "/api/groups/<name>",
             "/api/projects/<project>/rights/<kind>",
         )
-        self.api("add-user", "POST", "/api/users", {"name": "carol"})
-        self.api("change-user", "PATCH", user, {"admin": True}, name="carol")
-        self.api("set-password", "PUT", f"{user}/password", None, name="carol")
-        self.api("add-group", "POST", "/api/groups", {"name": "devs"})
-        self.api("join-group", "PUT", f"{group}/members/<user>", None, name="devs", user="carol")
+        self.api("user create", "POST", "/api/users", {"name": "carol"})
+        self.api("user set-admin", "PATCH", user, {"admin": True}, name="carol")
+        self.api("user set-password", "PUT", f"{user}/password", None, name="carol")
+        self.api("group create", "POST", "/api/groups", {"name": "devs"})
         self.api(
-            "leave-group", "DELETE", f"{group}/members/<user>", None, name="devs", user="carol"
+            "group add-user", "PUT", f"{group}/members/<user>", None, name="devs", user="carol"
         )
-        self.api("remove-group", "DELETE", group, None, name="devs")
-        self.api("set-right", "PUT", right, {"right": "r"}, project="ham", kind="everyone")
-        self.api("remove-right", "DELETE", right, None, project="ham", kind="everyone")
         self.api(
-            "set-right",
+            "group remove-user",
+            "DELETE",
+            f"{group}/members/<user>",
+            None,
+            name="devs",
+            user="carol",
+        )
+        self.api("group delete", "DELETE", group, None, name="devs")
+        self.api("right grant", "PUT", right, {"right": "r"}, project="ham", kind="everyone")
+        self.api("right revoke", "DELETE", right, None, project="ham", kind="everyone")
+        self.api(
+            "right grant",
             "PUT",
             f"{right}/<name>",
             {"right": "r"},
@@ -382,7 +411,7 @@ class EveryChangeTests(WholeCase):
             name="bob",
         )
         self.api(
-            "remove-right",
+            "right revoke",
             "DELETE",
             f"{right}/<name>",
             None,
@@ -392,59 +421,61 @@ class EveryChangeTests(WholeCase):
         )
         self.rights_on_globs()
         owner = "/api/projects/<project>/owner"
-        self.api("set-owner", "PUT", owner, {"user": "carol"}, project="ham")
-        self.api("set-owner", "DELETE", owner, None, project="ham")
-        token = self.api("make-token", "POST", "/api/tokens", {"name": "x", "actions": ["read"]})
-        self.api("revoke-token", "DELETE", "/api/tokens/<id>", None, id=token["id"])
-        self.api("remove-user", "DELETE", user, None, name="carol")
+        self.api("project set-owner", "PUT", owner, {"user": "carol"}, project="ham")
+        self.api("project set-owner", "DELETE", owner, None, project="ham")
+        token = self.api("token create", "POST", "/api/tokens", {"name": "x", "actions": ["read"]})
+        self.api("token delete", "DELETE", "/api/tokens/<id>", None, id=token["id"])
+        self.api("user delete", "DELETE", user, None, name="carol")
         first, second = (
-            self.api("make-invitation", "POST", "/api/invitations", {}) for _ in range(2)
+            self.api("invitation create", "POST", "/api/invitations", {}) for _ in range(2)
         )
-        self.api("withdraw-invitation", "DELETE", "/api/invitations/<id>", None, id=second["id"])
+        self.api("invitation delete", "DELETE", "/api/invitations/<id>", None, id=second["id"])
         applicant = json.dumps(
             {"user": "frida", "password": "long enough", "token": first["secret"]}
         ).encode()
         self.leaves(
             "POST",
             "/api/register",
-            "register-user",
+            "user register",
             self.pypid.ask("POST", "/api/register", body=applicant),
         )
         login = json.dumps({"user": "alice", "password": PASSWORDS["alice"]}).encode()
         answer = self.pypid.ask("POST", "/api/session", body=login)
-        session = self.leaves("POST", "/api/session", "begin-session", answer)
+        session = self.leaves("POST", "/api/session", "user log-in", answer)
         cookie = ("Cookie", (answer["set-cookie"] or "").split(";")[0])
         ended = self.pypid.ask(
             "DELETE", "/api/session", cookie, ("X-CSRF-Token", session["csrf_token"])
         )
-        self.leaves("DELETE", "/api/session", "end-session", ended)
+        self.leaves("DELETE", "/api/session", "user log-out", ended)
 
     def machine_pages(self) -> None:
         self.pypid.app.log_level_control = Threshold("info")
-        self.by_form("set-log-level", "/manage/log-level", {"level": "debug"})
+        self.by_form("log-level", "/manage/log-level", {"level": "debug"})
         block = {"spec": "evil", "reason": "bad", "confirm": "evil"}
-        self.by_form("create-block", "/manage/blocks", block)
+        self.by_form("block create", "/manage/blocks", block)
         (id,) = (each for each in self.pypid.app.blocks.all if each.startswith("evil-"))
-        self.by_form("delete-block", "/manage/blocks/delete", {"id": id, "confirm": id})
-        self.by_form("deny", "/manage/approvals", {"spec": "evil", "verdict": "denied"})
+        self.by_form("block delete", "/manage/blocks/delete", {"id": id, "confirm": id})
+        self.by_form("approval deny", "/manage/approvals", {"spec": "evil", "verdict": "denied"})
         (id,) = self.pypid.app.approvals.decisions.all
-        self.by_form("delete-approval", "/manage/approvals/delete", {"id": id})
-        self.by_form("create-index", "/manage/indexes", {"name": "team"})
-        self.by_form("change-index", "/manage/indexes/change", {"name": "team", "read": "alice"})
+        self.by_form("approval delete", "/manage/approvals/delete", {"id": id})
+        self.by_form("index create", "/manage/indexes", {"name": "team"})
+        self.by_form("index set", "/manage/indexes/change", {"name": "team", "read": "alice"})
         team = {"name": "team", "confirm": "team"}
-        self.by_form("delete-index", "/manage/indexes/delete", team)
-        self.by_form("make-snapshot", "/manage/snapshots", {"name": "release-43"})
+        self.by_form("index delete", "/manage/indexes/delete", team)
+        self.by_form("snapshot create", "/manage/snapshots", {"name": "release-43"})
         self.by_form(
-            "delete-snapshot",
+            "snapshot delete",
             "/manage/snapshots/delete",
             {"name": "release-43", "confirm": "release-43"},
         )
         self.fetch(4)
         self.in_pieces(
-            "purge-cache", "/manage/upstream/purge", {"what": "project", "project": "theirs"}
+            "cache purge", "/manage/upstream/purge", {"what": "project", "project": "theirs"}
         )
-        self.in_pieces("rebuild", "/manage/rebuild", {})
-        self.in_pieces("sweep", "/manage/check", {"sweep": "yes", "confirm": "sweep"})
+        self.in_pieces("storage rebuild", "/manage/rebuild", {})
+        self.in_pieces(
+            "storage check --sweep", "/manage/check", {"sweep": "yes", "confirm": "sweep"}
+        )
         self.in_pieces(None, "/manage/check", {})  # only looked
 
     def in_pieces(self, what: str | None, path: str, fields: dict[str, str]) -> None:
@@ -466,48 +497,48 @@ class EveryChangeTests(WholeCase):
             "/project/<project>/-/rights",
         )
         nina = "nina's long one"
-        self.by_form("add-user", "/manage/users", {"name": "nina", "password": nina})
-        self.by_form("change-user", f"{user}/change", {"admin": "yes"}, name="nina")
-        self.by_form("set-password", f"{user}/password", {"password": nina}, name="nina")
-        self.by_form("add-group", "/manage/groups", {"name": "crew"})
-        self.by_form("join-group", f"{group}/join", {"user": "nina"}, name="crew")
-        self.by_form("leave-group", f"{group}/leave", {"user": "nina"}, name="crew")
-        self.by_form("remove-group", f"{group}/remove", {"confirm": "crew"}, name="crew")
+        self.by_form("user create", "/manage/users", {"name": "nina", "password": nina})
+        self.by_form("user set-admin", f"{user}/change", {"admin": "yes"}, name="nina")
+        self.by_form("user set-password", f"{user}/password", {"password": nina}, name="nina")
+        self.by_form("group create", "/manage/groups", {"name": "crew"})
+        self.by_form("group add-user", f"{group}/join", {"user": "nina"}, name="crew")
+        self.by_form("group remove-user", f"{group}/leave", {"user": "nina"}, name="crew")
+        self.by_form("group delete", f"{group}/remove", {"confirm": "crew"}, name="crew")
         self.by_form(
-            "set-right", rights, {"kind": "user", "name": "bob", "right": "r"}, project="ham"
+            "right grant", rights, {"kind": "user", "name": "bob", "right": "r"}, project="ham"
         )
         self.by_form(
-            "remove-right",
+            "right revoke",
             rights,
             {"kind": "user", "name": "bob", "do": "withdraw", "last": "yes"},
             project="ham",
         )
-        self.by_form("set-owner", f"{rights}/owner", {"user": "nina"}, project="ham")
+        self.by_form("project set-owner", f"{rights}/owner", {"user": "nina"}, project="ham")
         for path, by in (("/account/tokens/revoke", "alice"), ("/manage/tokens/revoke", "ada")):
             said = {"name": "x", "actions": "read", "expires": "30d"}
-            self.by_form("make-token", "/account/tokens", said, by="alice")
+            self.by_form("token create", "/account/tokens", said, by="alice")
             token = self.deeds()[-1].subject
-            self.by_form("revoke-token", path, {"id": token}, by=by)
-        self.by_form("make-invitation", "/manage/invitations", {})
+            self.by_form("token delete", path, {"id": token}, by=by)
+        self.by_form("invitation create", "/manage/invitations", {})
         made = self.deeds()[-1].subject
-        self.by_form("withdraw-invitation", "/manage/invitations/withdraw", {"id": made})
-        invitation = self.api("make-invitation", "POST", "/api/invitations", {})["secret"]
+        self.by_form("invitation delete", "/manage/invitations/withdraw", {"id": made})
+        invitation = self.api("invitation create", "POST", "/api/invitations", {})["secret"]
         olga = {
             "user": "olga",
             "password": "long enough",
             "again": "long enough",
             "token": invitation,
         }
-        self.by_form("register-user", "/account/register", olga, by="")
+        self.by_form("user register", "/account/register", olga, by="")
         answer = self.by_form(
-            "begin-session", "/account/login", {"user": "nina", "password": nina}, by=""
+            "user log-in", "/account/login", {"user": "nina", "password": nina}, by=""
         )
         cookie, secret = self.session_of(answer)
         self.by_form(
-            "end-session", "/account/logout", {"csrf_token": csrf_token(secret)}, cookie, by=""
+            "user log-out", "/account/logout", {"csrf_token": csrf_token(secret)}, cookie, by=""
         )
         answer = self.by_form(
-            "begin-session", "/account/login", {"user": "nina", "password": nina}, by=""
+            "user log-in", "/account/login", {"user": "nina", "password": nina}, by=""
         )
         cookie, secret = self.session_of(answer)
         said = {
@@ -516,8 +547,8 @@ class EveryChangeTests(WholeCase):
             "password": "another one",
             "again": "another one",
         }
-        self.by_form("set-password", "/account/password", said, cookie, by="")
-        self.by_form("remove-user", f"{user}/remove", {"confirm": "nina"}, name="nina")
+        self.by_form("user set-password", "/account/password", said, cookie, by="")
+        self.by_form("user delete", f"{user}/remove", {"confirm": "nina"}, name="nina")
 
     def session_of(self, answer: Answer) -> tuple[tuple[str, str], str]:
         """The cookie that came with it, as a header, and its secret."""
@@ -530,9 +561,9 @@ class EveryChangeTests(WholeCase):
             "/admin/group/<name>",
             "/admin/package/<project>/<kind>/<name>/<permission>",
         )
-        self.api("rebuild", "POST", "/admin/rebuild")
-        self.api("add-user", "PUT", user, {"password": "long enough"}, name="gina")
-        self.api("change-user", "POST", f"{user}/admin", {"admin": True}, name="gina")
+        self.api("storage rebuild", "POST", "/admin/rebuild")
+        self.api("user create", "PUT", user, {"password": "long enough"}, name="gina")
+        self.api("user set-admin", "POST", f"{user}/admin", {"admin": True}, name="gina")
         waiting = Account(
             name="hans",
             hash="",
@@ -541,41 +572,43 @@ class EveryChangeTests(WholeCase):
             changed=BEGINNING,
         )
         have(self.people.accounts.add_user(waiting))
-        self.api("change-user", "POST", f"{user}/approve", None, name="hans")
-        self.api("add-group", "PUT", group, None, name="ops")
-        self.api("join-group", "PUT", f"{user}/group/<group>", None, name="gina", group="ops")
-        self.api("leave-group", "DELETE", f"{user}/group/<group>", None, name="gina", group="ops")
-        self.api("remove-group", "DELETE", group, None, name="ops")
-        one = {"project": "ham", "kind": "user", "name": "bob", "permission": "read"}
-        self.api("set-right", "PUT", right, None, **one)
-        self.api("remove-right", "DELETE", right, None, **one)
-        self.api("remove-user", "DELETE", user, None, name="gina")
+        self.api("user enable", "POST", f"{user}/approve", None, name="hans")
+        self.api("group create", "PUT", group, None, name="ops")
+        self.api("group add-user", "PUT", f"{user}/group/<group>", None, name="gina", group="ops")
         self.api(
-            "import-people",
+            "group remove-user", "DELETE", f"{user}/group/<group>", None, name="gina", group="ops"
+        )
+        self.api("group delete", "DELETE", group, None, name="ops")
+        one = {"project": "ham", "kind": "user", "name": "bob", "permission": "read"}
+        self.api("right grant", "PUT", right, None, **one)
+        self.api("right revoke", "DELETE", right, None, **one)
+        self.api("user delete", "DELETE", user, None, name="gina")
+        self.api(
+            "acl import",
             "POST",
             "/api/acl",
             {"users": [{"username": "ivy", "password": "$6$x"}]},
         )
         by_address = (("PUT", "/api/user/<name>", {}), ("PUT", "/api/user/password", {}))
         for method, rule, said in (*by_address, ("PUT", "/acct/login", {"username": "kim"})):
-            invitation = self.api("make-invitation", "POST", "/api/invitations", {})["secret"]
+            invitation = self.api("invitation create", "POST", "/api/invitations", {})["secret"]
             body = json.dumps({**said, "password": "long enough", "token": invitation}).encode()
             self.leaves(
                 method,
                 rule,
-                "register-user",
+                "user register",
                 self.pypid.ask(method, rule.replace("<name>", "jim"), body=body),
             )
         token = self.leaves(
             "GET",
             "/admin/token/<name>",
-            "make-invitation",
+            "invitation create",
             self.pypid.api("GET", "/admin/token/lea"),
         )["token"]
         body = json.dumps({"token": token, "password": "long enough"}).encode()
         answer = self.pypid.ask("PUT", "/acct/tokenRegister", body=body)
         self.assertEqual(
-            [deed.what for deed in self.deeds()[self.seen :]], ["register-user", "begin-session"]
+            [deed.what for deed in self.deeds()[self.seen :]], ["user register", "user log-in"]
         )
         self.seen += 2
         self.covered.add(("PUT", "/acct/tokenRegister"))
@@ -584,15 +617,15 @@ class EveryChangeTests(WholeCase):
             {"old_password": "long enough", "new_password": "longer than that"}
         ).encode()
         changed = self.pypid.ask("POST", "/api/user/password", by_lea, body=body)
-        self.leaves("POST", "/api/user/password", "set-password", changed)
+        self.leaves("POST", "/api/user/password", "user set-password", changed)
         body = json.dumps({"username": "lea", "password": "longer than that"}).encode()
         answer = self.pypid.ask("POST", "/acct/login", body=body)
-        token = self.leaves("POST", "/acct/login", "begin-session", answer)["csrf_token"]
+        token = self.leaves("POST", "/acct/login", "user log-in", answer)["csrf_token"]
         cookie = ("Cookie", (answer["set-cookie"] or "").split(";")[0])
         self.assertEqual(
             self.pypid.ask("POST", "/acct/logout", cookie, ("X-CSRF-Token", token)).status, 302
         )
-        self.assertEqual([deed.what for deed in self.deeds()[self.seen :]], ["end-session"])
+        self.assertEqual([deed.what for deed in self.deeds()[self.seen :]], ["user log-out"])
         self.seen += 1
         self.covered.add(("POST", "/acct/logout"))
 
@@ -614,8 +647,10 @@ class LogTests(PeopleCase):
         self.by("erin", "POST", "/api/groups", {"name": "devs"})
         subjects = ["devs", "erin", "frank", "erin", "carol"]
         self.assertEqual([deed["subject"] for deed in self.log()["deeds"]], subjects)
-        self.assertEqual([deed["what"] for deed in self.log("?who=erin")["deeds"]], ["add-group"])
-        self.assertEqual(len(self.log("?what=add-user&subject=erin")["deeds"]), 1)
+        self.assertEqual(
+            [deed["what"] for deed in self.log("?who=erin")["deeds"]], ["group create"]
+        )
+        self.assertEqual(len(self.log("?action=user%20create&subject=erin")["deeds"]), 1)
         found: list[str] = []
         page = self.log("?most=2")
         while page["deeds"]:
@@ -637,6 +672,8 @@ class LogTests(PeopleCase):
         self.assertEqual(self.pypid.api("GET", "/api/audit", user="alice").status, 403)
         self.assertEqual(self.pypid.api("GET", "/api/audit", user=None).status, 401)
         for query in (
+            "?action=add-user",
+            "?action=nothing",
             "?most=0",
             "?most=1001",
             "?most=x",
@@ -661,7 +698,7 @@ class LogTests(PeopleCase):
         self.refused(self.publish(filename, wheel("spam", requires_python=">=3.9")), 400)
         [deed] = self.people.deeds()
         self.assertEqual(
-            (deed.who, deed.what, deed.subject), ("alice", "publish-file", f"spam/{filename}")
+            (deed.who, deed.what, deed.subject), ("alice", "project publish", f"spam/{filename}")
         )
         self.assertEqual(deed.details, {"sha256": sha256(data).hexdigest(), "outcome": "published"})
 
@@ -675,7 +712,7 @@ class LogTests(PeopleCase):
             self.pypid.api("DELETE", f"/api/projects/spam/files/{filename}").status, 503
         )
         deed = self.people.deeds()[-1]
-        self.assertEqual((deed.what, deed.subject), ("delete-file", f"spam/{filename}"))
+        self.assertEqual((deed.what, deed.subject), ("project delete", f"spam/{filename}"))
         self.assertIn("it is away", deed.details["broke-off"])
 
     @given(st.sets(st.text(alphabet="abc", min_size=1, max_size=5), max_size=60))

@@ -139,7 +139,7 @@ class BlocksTests(WholeCase):
             return [
                 (entry.who, entry.subject, entry.details["reference"])
                 for entry in entries
-                if entry.what == "refuse-download"
+                if entry.what == "download refuse"
             ]
 
         filename = wheel_filename("spam", "1.0")

@@ -338,9 +338,9 @@ class IndexesTests(IndexesCase):
         self.assertEqual(
             noted,
             [
-                ("create-index", "team", {"write": "alice"}),
-                ("change-index", "team", {"write": "default"}),
-                ("delete-index", "team", {"objects": "0"}),
+                ("index create", "team", {"write": "alice"}),
+                ("index set", "team", {"write": "default"}),
+                ("index delete", "team", {"objects": "0"}),
             ],
         )
 
@@ -367,14 +367,14 @@ class IndexesTests(IndexesCase):
         self.assertEqual(
             [entry["what"] for entry in reversed(entries)],
             [
-                *("create-index", "publish-file", "yank"),
-                *("set-status", "set-status", "delete-project"),
+                *("index create", "project publish", "project yank"),
+                *("project set-status", "project set-status", "project delete"),
             ],
         )
         self.assertEqual({entry["index"] for entry in entries}, {"team-a"})
         found = {
             entry["subject"].partition("/")[0]: entry["index"]
-            for entry in self.pypid.api("GET", "/api/audit?what=publish-file").json["deeds"]
+            for entry in self.pypid.api("GET", "/api/audit?action=project%20publish").json["deeds"]
         }
         self.assertEqual(found, {"spam": "team-a", "eggs": "team-b", "ham": None})
         page = self.pypid.get("/manage/audit?index=team-b", "text/html", user="ada")

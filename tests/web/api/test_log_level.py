@@ -59,7 +59,7 @@ class LogLevelTests(WholeCase):
     def test_written_down(self) -> None:
         """It is in the audit log who changed it, from what to what."""
         self.put("debug")
-        [deed] = self.peopled.deeds(what="set-log-level")
+        [deed] = self.peopled.deeds(what="log-level")
         self.assertEqual((deed.who, deed.subject, deed.details), ("ada", "debug", {"was": "warn"}))
 
     def test_refused(self) -> None:

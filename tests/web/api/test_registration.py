@@ -90,7 +90,7 @@ class OpenTests(RegisteringCase):
             [
                 (
                     "anonymous",
-                    "register-user",
+                    "user register",
                     "Eve.L@example.com",
                     {"registration": "open", "standing": "active"},
                 )
@@ -314,7 +314,7 @@ class InvitationTests(RegisteringCase):
         self.assertIn("Ask for a new one", again.text)
         done = [(deed.who, deed.what, deed.subject) for deed in self.pypid.deeds()]
         self.assertEqual(
-            done, [("ada", "make-invitation", made["id"]), ("anonymous", "register-user", "eve")]
+            done, [("ada", "invitation create", made["id"]), ("anonymous", "user register", "eve")]
         )
         self.assertEqual(self.pypid.deeds()[1].details["invitation"], made["id"])
         self.assertNotIn(made["secret"], repr(self.pypid.deeds()) + "\n".join(self.pypid.log))
@@ -360,7 +360,7 @@ class InvitationTests(RegisteringCase):
         self.assertEqual(self.register(token=used["secret"]).status, 201)
         self.assertFalse(self.pypid.say("DELETE", path + used["id"], user="ada").json["withdrawn"])
         self.assertEqual(self.pypid.say("DELETE", path + "x", user="ada").status, 400)
-        self.assertEqual([deed.what for deed in self.pypid.deeds()].count("withdraw-invitation"), 1)
+        self.assertEqual([deed.what for deed in self.pypid.deeds()].count("invitation delete"), 1)
 
     def test_lifetime(self) -> None:
         """It lasts as long as is said, up to a month."""

@@ -121,7 +121,7 @@ class ApprovalTests(PromotedCase):
         wish = {**WISH, "token": "tests"}
         self.assertEqual(self.pypid.api("POST", APPROVALS, wish).status, 200)
         self.assertEqual(self.promote().status, 200)
-        found = self.pypid.api("GET", "/api/audit?what=approve-release").json["deeds"]
+        found = self.pypid.api("GET", "/api/audit?action=promote%20--approve").json["deeds"]
         self.assertEqual([each["details"]["token"] for each in found], ["tests"])
 
 
@@ -163,7 +163,7 @@ class ListTests(PromotedCase):
         entries = self.pypid.api("GET", "/api/audit").json["deeds"]
         whats = [each["what"] for each in entries]
         self.assertIn("promote", whats)
-        self.assertIn("remove-promoted", whats)
+        self.assertIn("promote --move", whats)
 
     def test_move_needs_the_right_to_delete(self) -> None:
         """Nothing is promoted without it."""

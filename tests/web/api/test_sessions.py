@@ -86,7 +86,7 @@ class SessionTests(SessionCase):
         self.assertIn("pypid_session=; Path=/; Max-Age=0", str(ended["set-cookie"]))
         self.assertEqual((self.status(cookie), self.sessions()), (401, []))
         self.assertEqual([(deed.who, deed.what, deed.where) for deed in self.pypid.deeds()], [
-            ("alice", "begin-session", "192.0.2.7"), ("alice", "end-session", "192.0.2.7"),
+            ("alice", "user log-in", "192.0.2.7"), ("alice", "user log-out", "192.0.2.7"),
         ])  # fmt: skip
 
     def test_nothing_stored(self) -> None:

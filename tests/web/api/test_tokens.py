@@ -87,7 +87,7 @@ class LifeTests(TokenCase):
             said = self.pypid.api("GET", path).text
             self.assertNotIn(made["secret"], said)
             self.assertNotIn(kept.digest, said)
-        self.assertEqual(self.people.done()[-1], ("alice", "make-token", made["id"]))
+        self.assertEqual(self.people.done()[-1], ("alice", "token create", made["id"]))
 
     def test_scope(self) -> None:
         """It publishes what it is for, as Bearer and as ``__token__``, and nothing else; uploads
@@ -102,7 +102,7 @@ class LifeTests(TokenCase):
         self.assertEqual(self.ask_by(secret, "DELETE", "/api/projects/acme-one").status, 403)
         deed = self.people.deeds()[-1]
         self.assertEqual(
-            (deed.who, deed.what, deed.subject), ("alice", "publish-file", f"acme-one/{mine}")
+            (deed.who, deed.what, deed.subject), ("alice", "project publish", f"acme-one/{mine}")
         )
         self.assertEqual(deed.token, self.listed("alice")[0]["id"])
         told = self.ask_by(secret, "GET", "/api/me").json
@@ -127,7 +127,7 @@ class LifeTests(TokenCase):
         self.assertEqual((answer.status, answer.json["state"]), (200, "revoked"))
         self.assertEqual(self.ask_by(made["secret"], "GET", "/api/me").status, 401)
         self.assertEqual(self.listed("alice")[0]["state"], "revoked")
-        self.assertEqual(self.people.done()[-1], ("alice", "revoke-token", made["id"]))
+        self.assertEqual(self.people.done()[-1], ("alice", "token delete", made["id"]))
 
     def test_expired(self) -> None:
         """After its time it is good for nothing."""

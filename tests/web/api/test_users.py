@@ -100,7 +100,7 @@ class UserTests(PeopleCase):
         )
         self.assertEqual(self.me("carol").status, 401)
         self.assertEqual(self.pypid.api("GET", "/api/users/carol").status, 404)
-        told = ["add-user", "change-user", "change-user", "remove-user"]
+        told = ["user create", "user disable", "user enable", "user delete"]
         self.assertEqual(self.people.done(), [("ada", what, "carol") for what in told])
         self.assertNotIn("secret of some length", repr(self.people.deeds()))
         self.assertEqual(self.people.deeds()[0].where, "192.0.2.7")
@@ -437,7 +437,7 @@ class PasswordTests(PeopleCase):
         self.assertEqual(
             (self.me("carol").status, self.me("carol", "another one").status), (401, 200)
         )
-        self.assertEqual(self.people.done()[-1], ("carol", "set-password", "carol"))
+        self.assertEqual(self.people.done()[-1], ("carol", "user set-password", "carol"))
 
     def test_short(self) -> None:
         """It has eight characters at least, also one that an administrator sets."""
@@ -553,10 +553,10 @@ class GroupTests(PeopleCase):
         self.assertEqual(self.pypid.api("DELETE", "/api/groups/devs").status, 200)
         self.assertEqual(self.pypid.api("DELETE", "/api/groups/devs").status, 404)
         told = [
-            ("add-group", "devs"),
-            ("join-group", "devs/carol"),
-            ("leave-group", "devs/carol"),
-            ("remove-group", "devs"),
+            ("group create", "devs"),
+            ("group add-user", "devs/carol"),
+            ("group remove-user", "devs/carol"),
+            ("group delete", "devs"),
         ]
         self.assertEqual([(what, subject) for _, what, subject in self.people.done()[1:]], told)
 
@@ -655,7 +655,7 @@ class RightTests(PeopleCase):
             self.refused(answer, 400, "glob")
         done = [each for each in self.people.done() if each[2] == "acme-data-*"]
         self.assertEqual(
-            [what for _, what, _ in done], ["set-right", "remove-right", "remove-right"]
+            [what for _, what, _ in done], ["right grant", "right revoke", "right revoke"]
         )
 
     def test_withdrawn(self) -> None:
@@ -675,7 +675,7 @@ class RightTests(PeopleCase):
         self.assertIn("defaults (", opened["warnings"][0])
         self.assertTrue(opened["takes_defaults"])
         self.assertEqual(self.pypid.get("/simple/spam/").status, 404)
-        told = ["set-right", "set-right", "remove-right", "remove-right", "remove-right"]
+        told = ["right grant", "right grant", "right revoke", "right revoke", "right revoke"]
         self.assertEqual(self.people.done(), [("ada", what, "spam") for what in told])
         self.assertEqual(self.people.deeds()[0].details, {"whom": "user bob", "right": "r"})
 
@@ -778,7 +778,7 @@ class LostTests(PeopleCase):
         connection.lose(ConnectionError("gone"))
         waiting.callback(None)
         self.assertEqual(
-            self.people.done()[-1], ("ada", "delete-file", f"spam/{wheel_filename('spam')}")
+            self.people.done()[-1], ("ada", "project delete", f"spam/{wheel_filename('spam')}")
         )
         self.assertEqual(self.pypid.page("spam")["files"], [])
 

@@ -118,7 +118,7 @@ class BrowsedCase(WholeCase):
         found = [account for account in have(self.peopled.accounts.users()) if account.name == name]
         return found[0].status if found else None
 
-    def done(self, *, but: str = "begin-session") -> list[tuple[str, str, str]]:
+    def done(self, *, but: str = "user log-in") -> list[tuple[str, str, str]]:
         """Who did what to what."""
         return [deed for deed in self.peopled.done() if deed[1] != but]
 

@@ -91,7 +91,7 @@ class TokenTests(BrowsedCase):
         self.assertNotIn("<i>", page)
         self.assertNotIn(secret, self.browser.get("/account/tokens").text)
         self.never_told(secret)
-        self.assertEqual(self.done(), [("alice", "make-token", token.id)])
+        self.assertEqual(self.done(), [("alice", "token create", token.id)])
         self.assertEqual(
             self.pypid.get("/api/me", None, basic("__token__", secret)).json["user"], "alice"
         )
@@ -202,7 +202,7 @@ class PasswordTests(BrowsedCase):
         )
         self.assertEqual(self.browser.log_in("zoe", "zoe's").status, 403)
         self.as_user("zoe", "new-secret")
-        self.assertEqual(self.done(), [("zoe", "set-password", "zoe")])
+        self.assertEqual(self.done(), [("zoe", "user set-password", "zoe")])
         self.browser = browser
         self.never_told("new-secret")
 

@@ -34,7 +34,7 @@ class BlocksPageTests(AdministeredCase):
             self.assertIn(text, page)
         self.assertNotIn("<script>alert", self.look(URL).text)
         self.assertEqual(
-            self.peopled.done(what="create-block"), [("ada", "create-block", "spam==1.0")]
+            self.peopled.done(what="block create"), [("ada", "block create", "spam==1.0")]
         )
 
     def test_reach(self) -> None:
@@ -73,7 +73,7 @@ class BlocksPageTests(AdministeredCase):
         )
         self.assertEqual(self.blocks(), [])
         self.assertEqual(
-            self.peopled.done(what="delete-block"), [("ada", "delete-block", "spam==1.0")]
+            self.peopled.done(what="block delete"), [("ada", "block delete", "spam==1.0")]
         )
 
     def test_only_for_administrators(self) -> None:

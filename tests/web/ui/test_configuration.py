@@ -103,10 +103,8 @@ class LogLevelTests(AdministeredCase):
         self.assertIn("the configuration says warn", self.page(URL))
         self.send("/manage/log-level", level="default")
         self.assertEqual(self.threshold.in_force, "warn")
-        done = self.peopled.done(what="set-log-level")
-        self.assertEqual(
-            done, [("ada", "set-log-level", "debug"), ("ada", "set-log-level", "default")]
-        )
+        done = self.peopled.done(what="log-level")
+        self.assertEqual(done, [("ada", "log-level", "debug"), ("ada", "log-level", "default")])
 
     def test_refused(self) -> None:
         """Other words are none."""

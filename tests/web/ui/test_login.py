@@ -36,7 +36,7 @@ class LoginTests(BrowsedCase):
         self.assertEqual(self.browser.get("/").status, 303)
         self.assertEqual(
             self.peopled.done(),
-            [("alice", "begin-session", "alice"), ("alice", "end-session", "alice")],
+            [("alice", "user log-in", "alice"), ("alice", "user log-out", "alice")],
         )
         self.never_told(PASSWORDS["alice"])
 

@@ -289,7 +289,7 @@ class WayBackTests(SynchronousTestCase):
             "project/spam/",
             "search?q=a%20b&page=2",
             "",
-            "manage/audit?what=yank",
+            "manage/audit?action=project%20yank",
             "project/a/1.0%2Bx/",
         ):
             self.assertEqual(way_back(path), path)

@@ -121,7 +121,9 @@ class UserTests(AdminCase):
             self.browser.post("/manage/users", name="max", password="my-own-one", admin="yes"),
             "../manage/users/max?done=user-added",
         )
-        self.assertEqual(self.done(), [("ada", "add-user", "eve"), ("ada", "add-user", "max")])
+        self.assertEqual(
+            self.done(), [("ada", "user create", "eve"), ("ada", "user create", "max")]
+        )
         self.never_told(password, "my-own-one")
         for name, status in (("zoe", 409), ("bob", 409), ("a:b", 400), ("", 400), ("<i>a/b", 400)):
             answer = self.browser.post("/manage/users", name=name, password="my-own-one")
@@ -155,7 +157,10 @@ class UserTests(AdminCase):
             self.went(self.browser.post("/manage/users/zoe/change", **said), there)
         for said in ({}, {"standing": "pending"}, {"standing": "<b>"}):
             self.said_wrong(self.browser.post("/manage/users/zoe/change", **said), 400)
-        self.assertEqual([what for _, what, _ in self.done()], ["change-user"] * 4)
+        self.assertEqual(
+            [what for _, what, _ in self.done()],
+            ["user disable", "user enable", "user set-admin", "user set-admin"],
+        )
 
     def test_password(self) -> None:
         """A new password, made or typed; the sessions end."""
@@ -196,7 +201,7 @@ class UserTests(AdminCase):
         )
         self.assertEqual((self.standing("max"), self.standing("eve")), (AccountStatus.ACTIVE, None))
         self.assertEqual(
-            self.done(), [("ada", "change-user", "max"), ("ada", "remove-user", "eve")]
+            self.done(), [("ada", "user enable", "max"), ("ada", "user delete", "eve")]
         )
 
     def test_elsewhere(self) -> None:
@@ -246,7 +251,14 @@ class GroupTests(AdminCase):
         self.went(removed, "../../../manage/groups?done=group-removed")
         whats = [what for _, what, _ in self.done()]
         self.assertEqual(
-            whats, ["add-group", "join-group", "join-group", "leave-group", "remove-group"]
+            whats,
+            [
+                "group create",
+                "group add-user",
+                "group add-user",
+                "group remove-user",
+                "group delete",
+            ],
         )
         for name, status in (("devs", 409), ("ops", 409), ("a:b", 400)):
             self.said_wrong(self.browser.post("/manage/groups", name=name), status)
@@ -313,7 +325,7 @@ class OwnerTests(AdminCase):
                 headers=(basic("zoe", "zoe's"),),
             )
         )
-        self.assertIn(("alice", "set-right", "spam"), self.done())
+        self.assertIn(("alice", "right grant", "spam"), self.done())
 
     def test_set(self) -> None:
         """An administrator hands a project to another owner, or to none; the owner may not."""
@@ -328,7 +340,7 @@ class OwnerTests(AdminCase):
         self.assertEqual(self.as_user("alice").get("/project/spam/-/rights").status, 403)
         self.went(self.browser.post(there, user=""), went)
         self.assertNotIn("<dt>Owner</dt>", self.zoe.get("/project/spam/").text)
-        self.assertEqual(self.done().count(("ada", "set-owner", "spam")), 2)
+        self.assertEqual(self.done().count(("ada", "project set-owner", "spam")), 2)
 
 
 class RightTests(AdminCase):
@@ -373,7 +385,7 @@ class RightTests(AdminCase):
         whats = [deed for deed in self.done() if deed[0] == "ada"]
         self.assertEqual(
             [what for _, what, _ in whats],
-            ["set-right", "set-right", "remove-right", "remove-right", "remove-right"],
+            ["right grant", "right grant", "right revoke", "right revoke", "right revoke"],
         )
 
     def test_mistakes(self) -> None:
@@ -462,7 +474,7 @@ class TokenTests(AdminCase):
         )
         self.assertNotIn(token.id, self.browser.get("/manage/tokens").text)
         self.assertIn(token.id, self.browser.get("/manage/tokens?state=all").text)
-        self.assertEqual(self.done()[-1], ("ada", "revoke-token", token.id))
+        self.assertEqual(self.done()[-1], ("ada", "token delete", token.id))
 
 
 class AuditTests(AdminCase):
@@ -482,7 +494,7 @@ class AuditTests(AdminCase):
         self.assertNotIn("somebody104", second)
         self.assertNotIn('rel="next"', second)
         found = self.browser.get(
-            "/manage/audit?what=join-group&who=ada&subject=devs%2Fsomebody7"
+            "/manage/audit?action=group%20add-user&who=ada&subject=devs%2Fsomebody7"
         ).text
         self.assertEqual(found.count("<tr>"), 2)
         self.assertIn(
@@ -497,6 +509,9 @@ class AuditTests(AdminCase):
             "a=" + "b" * 5000,
         ):
             self.assertEqual(self.browser.get(f"/manage/audit?{odd}").status, 200, odd)
+        unknown = self.browser.get("/manage/audit?action=group%20adduser")
+        self.assertEqual(unknown.status, 400)
+        self.assertIn("group add-user", unknown.text)
 
 
 class HostileTests(AdminCase):

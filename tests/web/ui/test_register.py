@@ -39,7 +39,7 @@ class OpenTests(BrowsedCase):
         self.went(answer, "../account/login?done=registered")
         self.assertIn("Log in with it", self.browser.get("/account/login?done=registered").text)
         self.went(self.browser.log_in("zoe", "kiwi-secret"), "../")
-        self.assertEqual(self.done(), [("anonymous", "register-user", "zoe")])
+        self.assertEqual(self.done(), [("anonymous", "user register", "zoe")])
         self.never_told("kiwi-secret")
         self.assertIn("You are logged in as", self.browser.get("/account/register").text)
 
@@ -81,7 +81,7 @@ class OpenTests(BrowsedCase):
             self.as_user("alice").post("/account/register", **NEW, csrf_token=""),
             "../account/login?done=registered",
         )
-        self.assertEqual(self.done(), [("anonymous", "register-user", "zoe")])
+        self.assertEqual(self.done(), [("anonymous", "user register", "zoe")])
 
 
 class ApprovalTests(BrowsedCase):

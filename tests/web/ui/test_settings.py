@@ -29,7 +29,7 @@ RULES = Rules(
     delete=Principals(users=frozenset({"alice"})),
     delete_needs=Action.READ,
 )
-DEEDS = ("yank", "unyank", "delete", "status", "release-name")
+DEEDS = ("yank", "project unyank", "delete", "status", "release-name")
 NASTY = "<script>alert('x')</script>\"><b onmouseover=alert(1)>"
 Header = tuple[str, str]
 
@@ -119,7 +119,7 @@ class SettingsCase(SynchronousTestCase):
     def deeds(self) -> list[tuple[str, str, str]]:
         """What was done after the beginning, by the audit log."""
         said = [(deed.who, deed.what, deed.subject) for deed in self.pypid.deeds()]
-        return [deed for deed in said if deed[1] not in ("begin-session", "publish-file")]
+        return [deed for deed in said if deed[1] not in ("user log-in", "project publish")]
 
 
 class YankTests(SettingsCase):
@@ -134,7 +134,8 @@ class YankTests(SettingsCase):
         self.done(self.send("unyank", version="1"), "project/spam/-/settings?done=unyanked")
         self.assertEqual(set(self.files().values()), {False})
         self.assertEqual(
-            self.deeds(), [("alice", "yank", "spam/1.0"), ("alice", "unyank", "spam/1")]
+            self.deeds(),
+            [("alice", "project yank", "spam/1.0"), ("alice", "project unyank", "spam/1")],
         )
 
     def test_file(self) -> None:
@@ -199,7 +200,7 @@ class DeleteTests(SettingsCase):
         self.done(answer, "project/spam/-/settings?done=file-deleted")
         self.assertEqual(
             [deed[1:] for deed in self.deeds()],
-            [("delete-file", f"spam/{name}") for name in (self.wheel, self.sdist)],
+            [("project delete", f"spam/{name}") for name in (self.wheel, self.sdist)],
         )
 
     def test_release(self) -> None:
@@ -210,7 +211,7 @@ class DeleteTests(SettingsCase):
         )
         self.assertEqual(
             (set(self.files()), self.deeds()),
-            ({self.newer}, [("alice", "delete-release", "spam/1.0")]),
+            ({self.newer}, [("alice", "project delete", "spam/1.0")]),
         )
 
     def test_project(self) -> None:
@@ -219,7 +220,7 @@ class DeleteTests(SettingsCase):
             self.send("delete", project="spam", confirm="spam"),
             "project/spam/-/settings?done=project-deleted",
         )
-        self.assertEqual((self.files(), self.deeds()), ({}, [("alice", "delete-project", "spam")]))
+        self.assertEqual((self.files(), self.deeds()), ({}, [("alice", "project delete", "spam")]))
         self.assertNotIn("/-/release-name", self.look().text)
         self.assertIn("/-/release-name", self.look("ada").text)
 
@@ -293,7 +294,7 @@ class AdminTests(SettingsCase):
             "kept words", self.send("status", "ada", status="sold", reason="kept words").text
         )
         self.shown(self.send("status", "ada"), "Choose one")
-        self.assertEqual(self.deeds()[-1], ("ada", "set-status", "spam"))
+        self.assertEqual(self.deeds()[-1], ("ada", "project set-status", "spam"))
 
     def test_quarantined(self) -> None:
         """Files of a project in quarantine are shown here, so that they can be deleted, though
@@ -317,7 +318,7 @@ class AdminTests(SettingsCase):
         self.assertEqual(self.look("ada").status, 200)
         self.done(self.send("release-name", "ada", confirm="spam"), "?done=name-released")
         self.assertEqual(self.look("ada").status, 404)
-        self.assertEqual(self.deeds()[-1], ("ada", "release-name", "spam"))
+        self.assertEqual(self.deeds()[-1], ("ada", "project unreserve", "spam"))
 
     def test_not_for_others(self) -> None:
         """Who may publish and delete sees neither form, and is 403."""

@@ -25,7 +25,7 @@ class SnapshotsTests(AdministeredCase):
         self.assertNotIn("<script>alert", self.look(URL).text)
         self.assertIn(NASTY, self.page(URL))
         self.assertEqual(
-            self.peopled.done(what="make-snapshot"), [("ada", "make-snapshot", "release-42")]
+            self.peopled.done(what="snapshot create"), [("ada", "snapshot create", "release-42")]
         )
 
     def test_moment(self) -> None:
@@ -67,7 +67,7 @@ class SnapshotsTests(AdministeredCase):
         )
         self.assertEqual(self.names(), ["two"])
         self.assertEqual(
-            self.peopled.done(what="delete-snapshot"), [("ada", "delete-snapshot", "one")]
+            self.peopled.done(what="snapshot delete"), [("ada", "snapshot delete", "one")]
         )
 
     def test_many(self) -> None:

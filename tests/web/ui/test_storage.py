@@ -101,7 +101,7 @@ class RebuildTests(StorageCase):
         self.assertIn("do not rename", text)
         self.assertIn('href="../manage/storage">Back', text)
         self.assertIn("eggs", self.pypid.names())
-        [deed] = self.peopled.deeds(what="rebuild")
+        [deed] = self.peopled.deeds(what="storage rebuild")
         self.assertEqual((deed.who, deed.subject, deed.details["adopted"]), ("ada", "storage", "1"))
 
     def test_one(self) -> None:
@@ -110,7 +110,9 @@ class RebuildTests(StorageCase):
         """
         self.lay(f"eggs/{wheel_filename('eggs')}", wheel("eggs"))
         self.assertIn("Rebuilding eggs", self.done("/manage/rebuild", project="Eggs "))
-        self.assertEqual(self.peopled.done(what="rebuild"), [("ada", "rebuild", "eggs")])
+        self.assertEqual(
+            self.peopled.done(what="storage rebuild"), [("ada", "storage rebuild", "eggs")]
+        )
         answer = self.send("/manage/rebuild", project="<b>!")
         self.assertEqual(answer.status, 400)
         self.assertIn('value="&lt;b&gt;!"', answer.text)
@@ -177,7 +179,7 @@ class RebuildTests(StorageCase):
         self.assertIn('role="alert"', text)
         self.assertNotIn("Done", text)
         self.assertIn("</html>", text)
-        [deed] = self.peopled.deeds(what="rebuild")
+        [deed] = self.peopled.deeds(what="storage rebuild")
         self.assertIn("gone", deed.details["broke-off"])
 
     def test_gone_client(self) -> None:
@@ -195,7 +197,7 @@ class RebuildTests(StorageCase):
         self.assertNotIn("Done", unchunked(connection.rest())[2])
         connection.lose(ConnectionDone())
         self.assertTrue(waiting.called)
-        [deed] = self.peopled.deeds(what="rebuild")
+        [deed] = self.peopled.deeds(what="storage rebuild")
         self.assertEqual(deed.details["broke-off"], "the client disconnected")
         self.assertIn("Done", self.done("/manage/rebuild"))
         self.assertEqual(self.flushLoggedErrors(), [])
@@ -207,7 +209,7 @@ class CheckTests(StorageCase):
         text = self.done("/manage/check", hashes="yes")
         self.assertIn("No problems found.", text)
         self.assertIn("1 local file and 1 cached file", text)
-        self.assertEqual(self.peopled.done(what="sweep"), [])
+        self.assertEqual(self.peopled.done(what="storage check --sweep"), [])
 
     def test_findings(self) -> None:
         """What is wrong is told by what it is, each with what to do about it;
@@ -258,7 +260,10 @@ class CheckTests(StorageCase):
         self.assertEqual(self.keys(), before)
         self.assertIn("Deleted.", self.done("/manage/check", sweep="yes", confirm=" sweep "))
         self.assertEqual(set(before) - set(self.keys()), {left})
-        self.assertEqual(self.peopled.done(what="sweep"), [("ada", "sweep", "storage")])
+        self.assertEqual(
+            self.peopled.done(what="storage check --sweep"),
+            [("ada", "storage check --sweep", "storage")],
+        )
 
     def test_many(self) -> None:
         """Of very many things that are wrong the first are told, and how many there are."""

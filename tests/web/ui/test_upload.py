@@ -102,7 +102,7 @@ class UploadCase(SynchronousTestCase):
         self.nothing_left()
         self.assertEqual(self.pypid.names("ada"), [])
         self.assertEqual(
-            [deed.what for deed in self.pypid.deeds() if deed.what == "publish-file"], []
+            [deed.what for deed in self.pypid.deeds() if deed.what == "project publish"], []
         )
 
 
@@ -181,7 +181,9 @@ class FormTests(UploadCase):
             body=form([(f'name="sdist"; filename="{SDIST[0]}"', SDIST[1])], "limit"),
             user="alice",
         )
-        by_page, by_address = [deed for deed in self.pypid.deeds() if deed.what == "publish-file"]
+        by_page, by_address = [
+            deed for deed in self.pypid.deeds() if deed.what == "project publish"
+        ]
         self.assertEqual((by_page.who, by_page.subject), ("alice", f"spam/{WHEEL[0]}"))
         self.assertEqual(set(by_page.details), set(by_address.details))
         self.assertEqual(by_page.details["outcome"], "published")

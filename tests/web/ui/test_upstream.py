@@ -197,7 +197,7 @@ class PurgeTests(AdministeredCase):
             "no cached files to delete",
             self.done("/manage/upstream/purge", what="project", project="ham"),
         )
-        [first, _] = self.peopled.deeds(what="purge-cache")
+        [first, _] = self.peopled.deeds(what="cache purge")
         self.assertEqual(
             (first.who, first.subject, first.details["files"]), ("ada", "ham", f"ham/{HAM}")
         )

@@ -338,7 +338,7 @@ def _audit_entry(
     return AuditEntry(
         when=token.created,
         who=token.user,
-        what="mint-token",
+        what="token mint",
         subject=token.id,
         where=address,
         token=token.id,

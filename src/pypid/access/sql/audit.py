@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from pypid.access.sql.database import Database
 from pypid.access.sql.texts import storable
 from pypid.access.sql.write_queue import WriteQueue
-from pypid.core.accounts.entries import AuditEntry
+from pypid.core.accounts.entries import AuditAction, AuditEntry
 from pypid.core.errors import PeopleUnknown
 from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.flow import World, shielded
@@ -98,7 +98,7 @@ class SqlJournal:
         before: int | None = None,
         most: int = 100,
         who: str | None = None,
-        what: str | None = None,
+        what: AuditAction | None = None,
         subject: str | None = None,
         index: str | None = None,
     ) -> Sequence[AuditEntry]:
@@ -126,7 +126,6 @@ def _storable(entry: AuditEntry) -> AuditEntry:
     return evolve(
         entry,
         who=storable(entry.who),
-        what=storable(entry.what),
         subject=storable(entry.subject),
         where=storable(entry.where),
         index=storable(entry.index),

@@ -97,7 +97,7 @@ async def _exported(ctx: RequestContext) -> Any:
     if ctx.identity.scope is not None:
         raise NotByToken()
     dump = await _dump(ctx.app)
-    await note(ctx, "export-people", "all", {"users": str(len(dump.users))})
+    await note(ctx, "acl export", "all", {"users": str(len(dump.users))})
     return acl_dump.document_of(dump, __version__)
 
 
@@ -149,7 +149,7 @@ async def take_in(ctx: RequestContext) -> None:
         return {name: str(count) for name, count in counts.items()} if merged.changed else None
 
     merged = await recorded(
-        ctx, "import-people", "pypicloud", ctx.app.accounts.merge(taken.dump), details_of
+        ctx, "acl import", "pypicloud", ctx.app.accounts.merge(taken.dump), details_of
     )
     document: Import = {
         "users": len(merged.users),

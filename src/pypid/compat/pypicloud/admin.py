@@ -16,7 +16,7 @@ from attrs import evolve
 from pypid.compat.pypicloud.accounts import demand_changing
 from pypid.compat.pypicloud.arguments import arguments, parse_flag
 from pypid.compat.pypicloud.inviting import token_for
-from pypid.core.accounts.entries import Account, AccountStatus
+from pypid.core.accounts.entries import Account, AccountStatus, AuditAction
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, ChangedElsewhere, NoSuchGroup, NoSuchUser
 from pypid.core.permissions import Action, account_name
@@ -150,7 +150,7 @@ async def add_user(ctx: RequestContext, name: str) -> None:
     await demand_free(ctx.app, name)
     now, hashed = ctx.app.world.now(), await ctx.app.known.hash_password(password)
     adding = ctx.app.accounts.add_user(Account(name=name, hash=hashed, created=now, changed=now))
-    await recorded(ctx, "add-user", name, adding, lambda _: {"admin": "no"})
+    await recorded(ctx, "user create", name, adding, lambda _: {"admin": "no"})
     done(ctx.request)
 
 
@@ -161,7 +161,7 @@ async def remove_user(ctx: RequestContext, name: str) -> None:
     with suppress(NoSuchUser):
         await changeable_account(ctx.app, name)
         removing = keeping_an_admin(ctx.app, name, ctx.app.accounts.remove_user(name))
-        await recorded(ctx, "remove-user", name, removing)
+        await recorded(ctx, "user delete", name, removing)
     done(ctx.request)
 
 
@@ -185,7 +185,7 @@ async def approve(ctx: RequestContext, name: str) -> None:
         details = {"admin": "yes" if account.admin else "no", "standing": "active"}
         await recorded(
             ctx,
-            "change-user",
+            "user enable",
             name,
             ctx.app.accounts.edit_user(name, approved),
             lambda _: details,
@@ -217,7 +217,7 @@ async def set_admin(ctx: RequestContext, name: str) -> None:
     details = {"admin": "yes" if admin else "no", "standing": account.status.value}
     await recorded(
         ctx,
-        "change-user",
+        "user set-admin",
         name,
         editing,
         lambda _: None if account.admin is admin else details,
@@ -258,7 +258,7 @@ async def token(ctx: RequestContext, name: str) -> None:
     secret, made = token_for(ctx.app, name)
     await note(
         ctx,
-        "make-invitation",
+        "invitation create",
         made.id,
         {"expires": utc_text(made.expires), "user": name},
     )
@@ -288,7 +288,7 @@ async def add_group(ctx: RequestContext, name: str) -> None:
     if name in MANY:
         raise BadRequest(f"'{name}' is a reserved name")
     demand_changeable(ctx.app, new_name(name))
-    await recorded(ctx, "add-group", name, ctx.app.accounts.add_group(name))
+    await recorded(ctx, "group create", name, ctx.app.accounts.add_group(name))
     done(ctx.request)
 
 
@@ -304,7 +304,7 @@ async def remove_group(ctx: RequestContext, name: str) -> None:
     with suppress(NoSuchGroup):
         await recorded(
             ctx,
-            "remove-group",
+            "group delete",
             name,
             ctx.app.accounts.remove_group(name),
             lambda _: details,
@@ -340,6 +340,7 @@ async def _member(ctx: RequestContext, group: str, user: str, *, joins: bool) ->
     changing: Any = (
         ctx.app.accounts.join(group, user) if joins else ctx.app.accounts.leave(group, user)
     )
-    what, changes = ("join-group" if joins else "leave-group"), (user in members) is not joins
-    await recorded(ctx, what, f"{group}/{user}", changing, lambda _: {} if changes else None)
+    action: AuditAction = "group add-user" if joins else "group remove-user"
+    changes = (user in members) is not joins
+    await recorded(ctx, action, f"{group}/{user}", changing, lambda _: {} if changes else None)
     return done(ctx.request)

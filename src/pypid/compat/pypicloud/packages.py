@@ -308,7 +308,7 @@ async def delete(ctx: RequestContext, project: ProjectName, filename: str) -> No
     """Delete one file permanently. Needs the right to publish as well, as in pypicloud."""
     authorize(ctx.app.rules, ctx.identity, Action.WRITE, project)
     try:
-        await delete_files(ctx, project, "delete-file", filename, frozenset({filename}))
+        await delete_files(ctx, project, filename, frozenset({filename}))
     except (NoSuchProject, NoSuchFile):
         raise BadRequest(
             f"Could not find {filename} among the files that were published here."

@@ -173,7 +173,7 @@ async def grant(
         details = {"whom": f"{right.whom.value} {right.name}".strip(), "right": right.text}
         await recorded(
             ctx,
-            "set-right",
+            "right grant",
             right.project,
             ctx.app.accounts.grant(right),
             lambda _: details,
@@ -226,11 +226,11 @@ async def _withdraw(ctx: RequestContext, key: RightKey, address: str, *, write: 
     if write:
         left = Right(*key, False)
         lowered = {**details, "right": left.text}
-        await recorded(ctx, "set-right", subject, ctx.app.accounts.grant(left), lambda _: lowered)
+        await recorded(ctx, "right grant", subject, ctx.app.accounts.grant(left), lambda _: lowered)
     else:
         await recorded(
             ctx,
-            "remove-right",
+            "right revoke",
             subject,
             ctx.app.accounts.withdraw(*key),
             lambda _: details,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
+from typing import Literal, get_args
 
 from attrs import field, frozen
 
@@ -20,6 +21,70 @@ SESSION_USER = "__session__"
 """The user of a `Credential` whose password is the value of a session cookie: made by the guard,
 never read from a header.
 """
+AuditAction = Literal[
+    "acl export",
+    "acl import",
+    "approval approve",
+    "approval delete",
+    "approval deny",
+    "backup",
+    "block create",
+    "block delete",
+    "cache fetch",
+    "cache purge",
+    "download refuse",
+    "export",
+    "group add-user",
+    "group create",
+    "group delete",
+    "group remove-user",
+    "index create",
+    "index delete",
+    "index set",
+    "invitation create",
+    "invitation delete",
+    "log-level",
+    "project delete",
+    "project import",
+    "project publish",
+    "project set-owner",
+    "project set-status",
+    "project unreserve",
+    "project unyank",
+    "project yank",
+    "promote",
+    "promote --approve",
+    "promote --move",
+    "reload",
+    "restore",
+    "right grant",
+    "right revoke",
+    "snapshot create",
+    "snapshot delete",
+    "storage check --sweep",
+    "storage import",
+    "storage rebuild",
+    "storage tier",
+    "token create",
+    "token delete",
+    "token mint",
+    "trust approve",
+    "trust reset",
+    "user change",
+    "user create",
+    "user delete",
+    "user disable",
+    "user enable",
+    "user log-in",
+    "user log-out",
+    "user register",
+    "user set-admin",
+    "user set-password",
+]
+"""What an audit entry records: the command that does it, or its noun and a verb where there is no
+command.
+"""
+AUDIT_ACTIONS: tuple[AuditAction, ...] = get_args(AuditAction)
 
 
 class AccountStatus(Enum):
@@ -112,10 +177,7 @@ class AuditEntry:
 
     when: datetime
     who: str
-    what: str
-    """A verb and a noun with a dash: ``publish-file``, ``set-right``, ``revoke-token``,
-    ``reload-settings``.
-    """
+    what: AuditAction
     subject: str
     """The object of the action: a project, ``project/filename``, a user, a token's id."""
     where: str = ""

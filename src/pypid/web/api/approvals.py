@@ -8,6 +8,7 @@ from typing import TypedDict
 
 import msgspec
 
+from pypid.core.accounts.entries import AuditAction
 from pypid.core.approvals import ApprovalDocument, ApprovalVerdict, approval_id, parse_spec
 from pypid.core.errors import BadName, BadRequest, NoSuchApproval, NotAvailable, UpstreamDown
 from pypid.core.packaging.names import ProjectName
@@ -201,8 +202,10 @@ async def decided(ctx: RequestContext, wish: NewDecision) -> ApprovalDocument:
     deciding = ctx.app.approvals.decide(
         name, specifier, wish.verdict, wish.reason, user_of(ctx.identity)
     )
-    what = "approve" if wish.verdict is ApprovalVerdict.APPROVED else "deny"
-    return await recorded(ctx, what, f"{name}{specifier}", deciding, lambda _: _details(wish))
+    action: AuditAction = (
+        "approval approve" if wish.verdict is ApprovalVerdict.APPROVED else "approval deny"
+    )
+    return await recorded(ctx, action, f"{name}{specifier}", deciding, lambda _: _details(wish))
 
 
 @route(
@@ -220,7 +223,7 @@ async def delete(ctx: RequestContext, approval: str) -> None:
 
 async def deleted(ctx: RequestContext, id: str) -> None:
     """Delete the decision or request of this id."""
-    await recorded(ctx, "delete-approval", id, ctx.app.approvals.delete(id))
+    await recorded(ctx, "approval delete", id, ctx.app.approvals.delete(id))
 
 
 def advisories_of(

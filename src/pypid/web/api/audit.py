@@ -8,6 +8,7 @@ from pypid.core.accounts.entries import AuditEntry
 from pypid.core.errors import NotAvailable
 from pypid.core.permissions import Action
 from pypid.core.simple_api.entries import utc_text
+from pypid.web.app.audit import audit_action
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
@@ -19,7 +20,7 @@ MOST = 1000
 USUAL = 100
 ASKS = (
     Parameter("who", "Only actions of this user."),
-    Parameter("what", "Only this action, for example ``publish-file``."),
+    Parameter("action", "Only this action, for example ``project publish``."),
     Parameter("subject", "Only actions on this subject."),
     Parameter("index", "Only changes of this named index."),
     Parameter("before", "Only entries before this serial.", {"type": "integer", "minimum": 0}),
@@ -72,7 +73,7 @@ async def audit(ctx: RequestContext) -> None:
         before=before,
         most=most,
         who=query.get("who"),
-        what=query.get("what"),
+        what=audit_action(query.get("action")),
         subject=query.get("subject"),
         index=query.get("index"),
     )

@@ -104,7 +104,7 @@ async def created(ctx: RequestContext, wish: NewBlock) -> CreatedBlock:
     """Create the block; return it once it is in force, and signed URLs have ended."""
     spec = parse_block_spec(wish.spec)
     creating = ctx.app.blocks.create(spec, wish.reason, wish.advisory, user_of(ctx.identity))
-    made = await recorded(ctx, "create-block", spec.text, creating, _details)
+    made = await recorded(ctx, "block create", spec.text, creating, _details)
     moved = await shielded(ctx.app.blocks.withhold(made))
     settling = ctx.app.blocks.decisions.settling
     if wish.wait and settling:
@@ -142,7 +142,7 @@ async def delete(ctx: RequestContext, block: str) -> None:
 async def deleted(ctx: RequestContext, id: str) -> None:
     """Delete the block."""
     found = ctx.app.blocks.find(id)
-    await recorded(ctx, "delete-block", found.spec.text, ctx.app.blocks.delete(id), _details)
+    await recorded(ctx, "block delete", found.spec.text, ctx.app.blocks.delete(id), _details)
 
 
 def _details(block: StoredBlock) -> Details:

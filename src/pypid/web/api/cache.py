@@ -208,7 +208,7 @@ async def purged(ctx: RequestContext, wanted: Purge) -> tuple[Sequence[Inventory
         unwanted=wanted.unwanted,
         needed=needed,
     )
-    return await attempted(ctx, "purge-cache", subject, purging, _purged), len(needed)
+    return await attempted(ctx, "cache purge", subject, purging, _purged), len(needed)
 
 
 async def _needed(

@@ -195,7 +195,7 @@ def _hit(blocks: Iterable[StoredBlock], files: Iterable[File]) -> set[str]:
 async def _refused(ctx: RequestContext, project: str | None, most: int) -> list[RefusalDocument]:
     """Return the newest refusals because of blocks, of one project or of all."""
     name = None if project is None else project_name(project)
-    entries = await ctx.app.journal.entries(what="refuse-download", most=most)
+    entries = await ctx.app.journal.entries(what="download refuse", most=most)
     return [
         {
             "serial": entry.serial,

@@ -132,7 +132,7 @@ async def added(ctx: RequestContext, text: str) -> str:
     """Create the group; return its name. Raises `BadRequest`, `NameTaken`, `ChangedElsewhere`."""
     name = new_name(text)
     demand_changeable(ctx.app, name)
-    await recorded(ctx, "add-group", name, ctx.app.accounts.add_group(name))
+    await recorded(ctx, "group create", name, ctx.app.accounts.add_group(name))
     return name
 
 
@@ -140,7 +140,7 @@ async def removed(ctx: RequestContext, name: str) -> None:
     """Delete the group and its rights. Raises `NoSuchGroup`, `ChangedElsewhere`."""
     members = await members_of(ctx.app, name)
     removing = ctx.app.accounts.remove_group(name)
-    await recorded(ctx, "remove-group", name, removing, lambda _: {"members": str(len(members))})
+    await recorded(ctx, "group delete", name, removing, lambda _: {"members": str(len(members))})
 
 
 async def joined(ctx: RequestContext, name: str, user: str) -> list[str]:
@@ -156,7 +156,7 @@ async def joined(ctx: RequestContext, name: str, user: str) -> list[str]:
     joining = ctx.app.accounts.join(name, user)
     await recorded(
         ctx,
-        "join-group",
+        "group add-user",
         f"{name}/{user}",
         joining,
         lambda _: None if user in before else {},
@@ -170,7 +170,7 @@ async def left(ctx: RequestContext, name: str, user: str) -> None:
     leaving = ctx.app.accounts.leave(name, user)
     await recorded(
         ctx,
-        "leave-group",
+        "group remove-user",
         f"{name}/{user}",
         leaving,
         lambda _: {} if user in before else None,

@@ -186,7 +186,7 @@ async def _imported(ctx: RequestContext) -> _Done:
             is_new = outcome is not PublishOutcome.UNCHANGED
             return {"sha256": upload.digests.sha256} if is_new else None
 
-        outcome = await attempted(ctx, "import-file", subject, publishing, details_of)
+        outcome = await attempted(ctx, "project import", subject, publishing, details_of)
     return _Done(upload, outcome, problems)
 
 

@@ -198,7 +198,7 @@ async def created(ctx: RequestContext, wish: NewIndex) -> IndexSettings:
     creating = _managed(ctx.app).create(settings)
     await recorded(
         ctx,
-        "create-index",
+        "index create",
         settings.name,
         creating,
         lambda _: values_of(settings),
@@ -219,14 +219,14 @@ async def changed(ctx: RequestContext, name: str, wish: ChangedIndex) -> IndexSe
 
     details: Details = {key: text or "default" for key, text in wish.values.items()}
     changing = _managed(ctx.app).change(name, edit)
-    return await recorded(ctx, "change-index", name, changing, lambda _: details, index=name)
+    return await recorded(ctx, "index set", name, changing, lambda _: details, index=name)
 
 
 async def deleted(ctx: RequestContext, name: str, *, force: bool = False) -> None:
     """Delete the index; with `force` also its files."""
     deleting = _managed(ctx.app).delete(name, force=force)
     await recorded(
-        ctx, "delete-index", name, deleting, lambda removed: {"objects": str(removed)}, index=name
+        ctx, "index delete", name, deleting, lambda removed: {"objects": str(removed)}, index=name
     )
 
 

@@ -12,6 +12,7 @@ from typing import TypedDict
 import msgspec
 from attrs import frozen
 
+from pypid.core.accounts.entries import AuditAction
 from pypid.core.accounts.registration import (
     LONGEST_INVITATION,
     USUAL_INVITATION,
@@ -115,7 +116,7 @@ async def made(ctx: RequestContext, expires: str | None) -> Invitation:
     new = invite(
         ctx.app.known.session_key, ctx.app.world.now(), _lifetime(expires), ctx.app.world.random
     )
-    await note(ctx, "make-invitation", new.id, {"expires": utc_text(new.expires)})
+    await note(ctx, "invitation create", new.id, {"expires": utc_text(new.expires)})
     return new
 
 
@@ -156,10 +157,8 @@ async def open_invitations(app: App) -> Sequence[OpenInvitation]:
     """Return the open invitations, the newest first, from the audit log: an unused invitation is
     stored nowhere else.
     """
-    made, taken, used = [
-        await app.journal.entries(what=what, most=MOST)
-        for what in ("make-invitation", "withdraw-invitation", "register-user")
-    ]
+    actions: list[AuditAction] = ["invitation create", "invitation delete", "user register"]
+    made, taken, used = [await app.journal.entries(what=action, most=MOST) for action in actions]
     over = {deed.subject for deed in taken} | {deed.details.get("invitation") for deed in used}
     found = [
         OpenInvitation(
@@ -204,7 +203,7 @@ async def withdrawn(ctx: RequestContext, id: str) -> bool:
     withdrawing = ctx.app.accounts.once("invitation", id, until)
     return await recorded(
         ctx,
-        "withdraw-invitation",
+        "invitation delete",
         id,
         withdrawing,
         lambda done: {} if done else None,

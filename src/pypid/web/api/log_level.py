@@ -65,7 +65,7 @@ async def changed(ctx: RequestContext, level: Level) -> LogLevel:
         ctx.app.siblings.tell({"kind": LOG_LEVEL, "level": None if level == "default" else level})
         return _document(log_level_control)
 
-    return await recorded(ctx, "set-log-level", level, change(), lambda _: {"was": was})
+    return await recorded(ctx, "log-level", level, change(), lambda _: {"was": was})
 
 
 def _control_of(app: App) -> LogLevelControl:

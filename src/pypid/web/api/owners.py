@@ -152,7 +152,7 @@ async def give(ctx: RequestContext, name: ProjectName, user: str | None) -> None
         return {"user": user or "", "was": was}
 
     setting = ctx.app.accounts.set_owner(key, account)
-    await recorded(ctx, "set-owner", name, setting, details_of)
+    await recorded(ctx, "project set-owner", name, setting, details_of)
 
 
 async def known_user(app: App, user: str) -> Identity:

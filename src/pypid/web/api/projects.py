@@ -179,7 +179,7 @@ async def set_status(ctx: RequestContext, project: ProjectName) -> None:
 )
 async def delete_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Delete one file permanently."""
-    await delete_files(ctx, project, "delete-file", filename, frozenset({filename}))
+    await delete_files(ctx, project, filename, frozenset({filename}))
 
 
 @route(
@@ -191,26 +191,19 @@ async def delete_file(ctx: RequestContext, project: ProjectName, filename: str) 
 )
 async def delete_release(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Delete all files of a release permanently."""
-    await delete_files(
-        ctx, project, "delete-release", version, await ctx.app.index.release(project, version)
-    )
+    await delete_files(ctx, project, version, await ctx.app.index.release(project, version))
 
 
 async def delete_files(
     ctx: RequestContext,
     name: ProjectName,
-    what: str,
     subject: str,
     filenames: frozenset[str],
 ) -> None:
-    """Delete the files and answer with the project after that; `what` and `subject` name the
-    deletion in the audit log.
+    """Delete the files and answer with the project after that; `subject` is as of
+    `changes.delete`.
     """
-    _changed(
-        ctx,
-        await changes.delete(ctx, name, what, subject, filenames),
-        filenames,
-    )
+    _changed(ctx, await changes.delete(ctx, name, subject, filenames), filenames)
 
 
 @route(

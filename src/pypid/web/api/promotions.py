@@ -260,7 +260,7 @@ async def promoted(
         removing = remove_from_source(source, target, wanted, by)
         details = {"target": target.name, "releases": listed(wish.releases)}
         await recorded(
-            ctx, "remove-promoted", source.name, removing, lambda _: details, index=source.name
+            ctx, "promote --move", source.name, removing, lambda _: details, index=source.name
         )
     files = () if done is None else done.files
     pairs = [(each.project, each.file.filename) for each in files]
@@ -293,7 +293,7 @@ async def approve(ctx: RequestContext, index: str) -> None:
     details = {"source": source.name, "releases": listed(wish.releases), "token": token}
     approving = known.gates.approve(target, files, user, token)
     await recorded(
-        ctx, "approve-release", target.name, approving, lambda _: details, index=target.name
+        ctx, "promote --approve", target.name, approving, lambda _: details, index=target.name
     )
     document: ApprovalResult = {
         "source": source.name,

@@ -226,7 +226,7 @@ async def enrolled(
     if invitation is not None:
         details["invitation"] = invitation.id
     adding = _add(ctx.app, account, invitation)
-    await recorded(ctx, "register-user", name, adding, lambda _: details)
+    await recorded(ctx, "user register", name, adding, lambda _: details)
     return account
 
 

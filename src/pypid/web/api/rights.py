@@ -286,7 +286,7 @@ async def granted(ctx: RequestContext, right: Right) -> ProjectRights:
     def details_of(_: None) -> dict[str, str] | None:
         return None if right in before.kept else {"whom": _words(right), "right": right.text}
 
-    await recorded(ctx, "set-right", right.project, ctx.app.accounts.grant(right), details_of)
+    await recorded(ctx, "right grant", right.project, ctx.app.accounts.grant(right), details_of)
     return {**await whole(ctx.app, right.project, await rights_now(ctx.app)), "warnings": warnings}
 
 
@@ -330,7 +330,7 @@ async def withdrawn(ctx: RequestContext, key: tuple[ProjectPattern, Whom, str]) 
     def details_of(_: None) -> dict[str, str] | None:
         return {"whom": _words(gone[0]), "right": gone[0].text} if gone else None
 
-    await recorded(ctx, "remove-right", key[0], ctx.app.accounts.withdraw(*key), details_of)
+    await recorded(ctx, "right revoke", key[0], ctx.app.accounts.withdraw(*key), details_of)
     after = await rights_now(ctx.app)
     warnings = _of_the_last(ctx.app, key[0], before, after)
     if fixed:

@@ -108,9 +108,7 @@ async def begin(ctx: RequestContext, login: Login) -> tuple[Identity, str, Sessi
         expires=now + lifetime,
         address=ctx.request.client_address() or "",
     )
-    await recorded(
-        evolve(ctx, identity=user), "begin-session", begun.user, _begun(ctx, login, begun)
-    )
+    await recorded(evolve(ctx, identity=user), "user log-in", begun.user, _begun(ctx, login, begun))
     before = credential_of_cookie(ctx.request)
     if before is not None:  # the browser forgets its secret now, so this is the last chance
         await ctx.app.accounts.end_session(digest_of(before.password, key))
@@ -135,7 +133,7 @@ async def end(ctx: RequestContext) -> None:
         ending = ctx.app.accounts.end_session(
             digest_of(ctx.request.session, ctx.app.known.session_key)
         )
-        await recorded(ctx, "end-session", str(ctx.identity.user), ending)
+        await recorded(ctx, "user log-out", str(ctx.identity.user), ending)
 
 
 async def _begun(ctx: RequestContext, login: Login, begun: Session) -> None:

@@ -88,7 +88,7 @@ async def made(ctx: RequestContext, wish: NewSnapshot) -> SnapshotDocument:
         snapshot_name(wish.name), before, now, user_of(ctx.identity), wish.note
     )
     making = ctx.app.index.history.snapshots.make(snapshot)
-    await recorded(ctx, "make-snapshot", wish.name, making, lambda _: _details(snapshot))
+    await recorded(ctx, "snapshot create", wish.name, making, lambda _: _details(snapshot))
     return snapshot
 
 
@@ -109,7 +109,7 @@ async def deleted(ctx: RequestContext, name: str) -> None:
     """Delete the snapshot of this name."""
     await recorded(
         ctx,
-        "delete-snapshot",
+        "snapshot delete",
         name,
         ctx.app.index.history.snapshots.delete(name),
         _details,

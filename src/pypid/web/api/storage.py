@@ -93,7 +93,7 @@ async def rebuilt(ctx: RequestContext, name: ProjectName | None, tell: Tell | No
     progress.
     """
     job = ctx.app.index.rebuild(user_of(ctx.identity), name, tell=tell)
-    return await attempted(ctx, "rebuild", name or "storage", job, _counts)
+    return await attempted(ctx, "storage rebuild", name or "storage", job, _counts)
 
 
 @route(
@@ -115,7 +115,9 @@ async def adopt(ctx: RequestContext) -> None:
 
     def adopting(tell: Tell | None) -> Awaitable[NamedCame]:
         job = ctx.app.index.adopt(prefix, user_of(ctx.identity), cached, tell=tell)
-        return _named(ctx, attempted(ctx, "adopt", wanted.folder or "storage", job, _counts))
+        return _named(
+            ctx, attempted(ctx, "storage import", wanted.folder or "storage", job, _counts)
+        )
 
     await run_streamed(ctx.request, adopting, _rebuilt)
 
@@ -151,7 +153,9 @@ async def checked(ctx: RequestContext, wanted: Checkup, tell: Tell | None = None
     """Check the storage for problems; `tell` receives the progress."""
     checking = ctx.app.index.check(sweep=wanted.sweep, hashes=wanted.hashes, tell=tell)
     return await (
-        attempted(ctx, "sweep", "storage", checking, _swept) if wanted.sweep else checking
+        attempted(ctx, "storage check --sweep", "storage", checking, _swept)
+        if wanted.sweep
+        else checking
     )
 
 

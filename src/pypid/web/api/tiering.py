@@ -93,7 +93,7 @@ async def _tiered(ctx: RequestContext, wanted: Wanted, rule: TieringRule, run: T
     moving = run.tier(rule, dry=wanted.dry_run)
     if wanted.dry_run:
         return await moving
-    return await attempted(ctx, "tier", rule.storage_class, moving, _moved)
+    return await attempted(ctx, "storage tier", rule.storage_class, moving, _moved)
 
 
 def _moved(found: Tiered) -> Details:

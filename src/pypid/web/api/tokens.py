@@ -191,7 +191,7 @@ async def made(ctx: RequestContext, wanted: NewToken) -> tuple[str, Token]:
         "expires": "never" if expires is None else utc_text(expires),
     }
     await recorded(
-        ctx, "make-token", token.id, ctx.app.accounts.add_token(token), lambda _: details
+        ctx, "token create", token.id, ctx.app.accounts.add_token(token), lambda _: details
     )
     return secret, token
 
@@ -218,7 +218,7 @@ async def revoked(ctx: RequestContext, id: str) -> Token:
         raise NoSuchToken(id)
     details = {"user": token.user, "name": token.name}
     return await recorded(
-        ctx, "revoke-token", id, ctx.app.accounts.revoke_token(id), lambda _: details
+        ctx, "token delete", id, ctx.app.accounts.revoke_token(id), lambda _: details
     )
 
 

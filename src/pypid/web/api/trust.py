@@ -187,7 +187,7 @@ async def approved(ctx: RequestContext, project: ProjectName, names: Sequence[st
         approving = trust_of(ctx).approve(file, user_of(ctx.identity))
         await recorded(
             ctx,
-            "approve-publisher",
+            "trust approve",
             f"{project}/{file.filename}",
             approving,
             lambda _, details=details: details,  # type: ignore[misc]
@@ -210,7 +210,7 @@ async def reset(ctx: RequestContext, project: ProjectName) -> None:
 
 async def forgotten(ctx: RequestContext, project: ProjectName) -> None:
     """Forget what is remembered of the project."""
-    await recorded(ctx, "reset-publishers", project, trust_of(ctx).reset(project))
+    await recorded(ctx, "trust reset", project, trust_of(ctx).reset(project))
 
 
 def _details(file: File) -> Details:

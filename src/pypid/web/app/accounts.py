@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from attrs import evolve
 
-from pypid.core.accounts.entries import Account, AccountStatus
+from pypid.core.accounts.entries import Account, AccountStatus, AuditAction
 from pypid.core.accounts.registration import proper_password
 from pypid.core.errors import (
     BadRequest,
@@ -171,7 +171,7 @@ async def added(ctx: RequestContext, wanted: NewUser) -> str | None:
     adding = ctx.app.accounts.add_user(account)
     await recorded(
         ctx,
-        "add-user",
+        "user create",
         account.name,
         adding,
         lambda _: {"admin": _yes(account.admin)},
@@ -205,7 +205,16 @@ async def changed(ctx: RequestContext, name: str, wanted: Change) -> None:
         ctx.app, None if harmless else name, ctx.app.accounts.edit_user(name, edited)
     )
     details = {"admin": _yes(after.admin), "standing": after.status.value}
-    await recorded(ctx, "change-user", name, editing, lambda _: details)
+    await recorded(ctx, _action_of(wanted), name, editing, lambda _: details)
+
+
+def _action_of(wanted: Change) -> AuditAction:
+    """Return the command that makes the change; ``user change`` if there are two."""
+    if wanted.status is msgspec.UNSET:
+        return "user set-admin"
+    if wanted.admin is not msgspec.UNSET:
+        return "user change"
+    return "user disable" if wanted.status == AccountStatus.DISABLED.value else "user enable"
 
 
 async def removed(ctx: RequestContext, name: str) -> None:
@@ -214,7 +223,7 @@ async def removed(ctx: RequestContext, name: str) -> None:
     """
     await changeable_account(ctx.app, name)
     removing = keeping_an_admin(ctx.app, name, ctx.app.accounts.remove_user(name))
-    await recorded(ctx, "remove-user", name, removing)
+    await recorded(ctx, "user delete", name, removing)
 
 
 def demand_may_set_password(ctx: RequestContext, name: str) -> bool:
@@ -249,7 +258,7 @@ async def password_set(ctx: RequestContext, name: str, wanted: NewPassword) -> s
         return evolve(account, hash=hashed, changed=ctx.app.world.now())
 
     editing = ctx.app.accounts.edit_user(name, edited)
-    await recorded(ctx, "set-password", name, editing)
+    await recorded(ctx, "user set-password", name, editing)
     return password if wanted.password is None else None
 
 
@@ -266,7 +275,7 @@ async def set_own_password(ctx: RequestContext, before: Account, password: str) 
         return evolve(account, hash=hashed, changed=ctx.app.world.now())
 
     editing = ctx.app.accounts.edit_user(before.name, edited)
-    await recorded(ctx, "set-password", before.name, editing)
+    await recorded(ctx, "user set-password", before.name, editing)
 
 
 async def demand_current(ctx: RequestContext, name: str, current: str | None) -> None:

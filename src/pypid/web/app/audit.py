@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError
 
-from pypid.core.accounts.entries import AuditEntry
-from pypid.core.errors import StorageDown
+from pypid.core.accounts.entries import AUDIT_ACTIONS, AuditAction, AuditEntry
+from pypid.core.configuration.checks import nearest
+from pypid.core.errors import BadRequest, StorageDown, shortened
 from pypid.core.indexes import DEFAULT
 from pypid.flow import shielded
 from pypid.web.app.app import user_of
@@ -27,7 +28,7 @@ LONGEST = 500
 
 async def recorded(
     ctx: RequestContext,
-    what: str,
+    what: AuditAction,
     subject: str,
     doing: Coroutine[Any, Any, T],
     details_of: Callable[[T], Details | None] = lambda _: {},
@@ -46,7 +47,7 @@ async def recorded(
 
 async def attempted(
     ctx: RequestContext,
-    what: str,
+    what: AuditAction,
     subject: str,
     doing: Coroutine[Any, Any, T],
     details_of: Callable[[T], Details | None] = lambda _: {},
@@ -70,7 +71,7 @@ async def attempted(
 
 async def note(
     ctx: RequestContext,
-    what: str,
+    what: AuditAction,
     subject: str,
     details: Details | None = None,
     *,
@@ -93,6 +94,21 @@ async def note(
         index=ctx.app.index.name if index is None else ("" if index == DEFAULT else index),
     )
     await ctx.app.journal.note(deed)
+
+
+def audit_action(text: str | None) -> AuditAction | None:
+    """Return the action that a filter of the audit log names, None for none. Raises `BadRequest`
+    with the most similar action.
+    """
+    for action in AUDIT_ACTIONS:
+        if text == action:
+            return action
+    if not text:
+        return None
+    raise BadRequest(
+        f"The audit log has no action {shortened(text)!r}{nearest(text, AUDIT_ACTIONS)}. Actions "
+        "are named like commands, for example 'project delete'."
+    )
 
 
 def listed(names: Collection[str]) -> str:

@@ -26,7 +26,7 @@ async def yank(
     """Yank the files (PEP 592). `subject`: the file or release that the client named."""
     details = {"files": listed(filenames), "reason": reason}
     yanking = ctx.app.index.yank(name, filenames, reason)
-    return await recorded(ctx, "yank", f"{name}/{subject}", yanking, lambda _: details)
+    return await recorded(ctx, "project yank", f"{name}/{subject}", yanking, lambda _: details)
 
 
 async def unyank(
@@ -38,7 +38,7 @@ async def unyank(
     """Remove the yank from the files."""
     details = {"files": listed(filenames)}
     unyanking = ctx.app.index.unyank(name, filenames)
-    return await recorded(ctx, "unyank", f"{name}/{subject}", unyanking, lambda _: details)
+    return await recorded(ctx, "project unyank", f"{name}/{subject}", unyanking, lambda _: details)
 
 
 async def set_status(
@@ -47,7 +47,7 @@ async def set_status(
     """Set the project's status (PEP 792); that of an upstream project for this index."""
     details = {"status": status.value, "reason": reason}
     setting = _set_status(ctx, name, status, reason)
-    return await recorded(ctx, "set-status", name, setting, lambda _: details)
+    return await recorded(ctx, "project set-status", name, setting, lambda _: details)
 
 
 async def _set_status(
@@ -65,16 +65,13 @@ async def _set_status(
 async def delete(
     ctx: RequestContext,
     name: ProjectName,
-    what: str,
     subject: str,
     filenames: frozenset[str],
 ) -> Project:
-    """Delete the files permanently; `what` (``delete-file``, ``delete-release``) and `subject`
-    appear in the audit log.
-    """
+    """Delete the files permanently; `subject` is the filename or the version for the audit log."""
     details = {"files": listed(filenames)}
     deleting = ctx.app.index.delete(name, filenames, user_of(ctx.identity))
-    return await recorded(ctx, what, f"{name}/{subject}", deleting, lambda _: details)
+    return await recorded(ctx, "project delete", f"{name}/{subject}", deleting, lambda _: details)
 
 
 async def delete_all(ctx: RequestContext, name: ProjectName) -> tuple[Project, frozenset[str]]:
@@ -85,7 +82,7 @@ async def delete_all(ctx: RequestContext, name: ProjectName) -> tuple[Project, f
     filenames = frozenset(file.filename for file in before.files)
     details = {"files": listed(filenames)}
     deleting = ctx.app.index.delete_project(name, user_of(ctx.identity))
-    return await recorded(ctx, "delete-project", name, deleting, lambda _: details), filenames
+    return await recorded(ctx, "project delete", name, deleting, lambda _: details), filenames
 
 
 async def give_back(ctx: RequestContext, name: ProjectName) -> None:
@@ -93,5 +90,5 @@ async def give_back(ctx: RequestContext, name: ProjectName) -> None:
     last: if that fails, the owner of a project that does not exist blocks other users for ten
     minutes only.
     """
-    await recorded(ctx, "release-name", name, ctx.app.index.release_name(name))
+    await recorded(ctx, "project unreserve", name, ctx.app.index.release_name(name))
     await disown(ctx, name)

@@ -47,4 +47,4 @@ async def record_refusal(app: App, request: Request, error: Withheld) -> None:
     if app.refusal_limit.admits(client, error.filename, app.world.clock.seconds()):
         details = {"project": error.project, "because": error.kind, "reference": error.reference}
         ctx = RequestContext(app, request, identity)
-        await shielded(note(ctx, "refuse-download", error.filename, details))
+        await shielded(note(ctx, "download refuse", error.filename, details))

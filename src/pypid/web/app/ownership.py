@@ -90,7 +90,9 @@ async def _claimed(ctx: RequestContext, key: OwnerKey, account: str) -> str:
         return {"user": user_of_account(account)} if is_new else None
 
     claiming = ctx.app.accounts.claim(key, account)
-    return await attempted(ctx, "set-owner", name, claiming, details_of, index=index or DEFAULT)
+    return await attempted(
+        ctx, "project set-owner", name, claiming, details_of, index=index or DEFAULT
+    )
 
 
 async def authorize_write(

@@ -184,7 +184,7 @@ async def _kept(ctx: RequestContext, collecting: Coroutine[Any, Any, Collected])
         if report.outcome is CollectOutcome.KEPT
     }
     if kept:
-        await shielded(note(ctx, "collect", "requirements", {"files": listed(kept)}))
+        await shielded(note(ctx, "cache fetch", "requirements", {"files": listed(kept)}))
     return collected
 
 

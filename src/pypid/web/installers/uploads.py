@@ -199,7 +199,7 @@ async def publish(
     subject = f"{distribution.project}/{distribution.filename}"
     outcome = await attempted(
         ctx,
-        "publish-file",
+        "project publish",
         subject,
         publishing,
         lambda outcome: _published(outcome, upload),

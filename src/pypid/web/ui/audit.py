@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from pypid.core.accounts.entries import AUDIT_ACTIONS
 from pypid.core.permissions import Action
+from pypid.web.app.audit import audit_action
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import query_fields
@@ -14,7 +16,7 @@ from pypid.web.ui.pages import show
 
 MOST = 100
 """Number of lines on a page."""
-FILTERS = ("who", "what", "subject", "index")
+FILTERS = ("who", "action", "subject", "index")
 
 
 @route("GET", "/manage/audit", action=Action.ADMIN, page=True)
@@ -35,7 +37,7 @@ async def audit(ctx: RequestContext) -> None:
         before=before,
         most=MOST + 1,
         who=narrowed.get("who"),
-        what=narrowed.get("what"),
+        what=audit_action(narrowed.get("action")),
         subject=narrowed.get("subject"),
         index=narrowed.get("index"),
     )
@@ -45,6 +47,7 @@ async def audit(ctx: RequestContext) -> None:
     await show(
         ctx,
         "audit.html",
+        actions=AUDIT_ACTIONS,
         deeds=entries,
         wanted=wanted,
         older=older,

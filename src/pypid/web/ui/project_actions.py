@@ -98,14 +98,8 @@ async def delete(ctx: RequestContext, project: ProjectName) -> None:
         _confirm(fields, project if kind == PROJECT else subject, subject)
         if kind == PROJECT:
             return (await changes.delete_all(ctx, project))[0], "project-deleted"
-        what, done = (
-            ("delete-file", "file-deleted")
-            if kind == FILE
-            else ("delete-release", "release-deleted")
-        )
-        return await changes.delete(
-            ctx, project, what, *await _chosen(ctx.app, project, fields)
-        ), done
+        done = "file-deleted" if kind == FILE else "release-deleted"
+        return await changes.delete(ctx, project, *await _chosen(ctx.app, project, fields)), done
 
     await _answer(ctx, project, deleted())
 
