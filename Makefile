@@ -66,7 +66,7 @@ clients: .venv/test.stamp  ## .clients/, the programs that live tests drive
 live: clients  ## a real daemon with real clients; what the machine lacks is skipped by name
 	@$(TRIAL) tests.live
 
-gauntlet: .venv/test.stamp  ## kills, failing disks, bad upstreams and all requests, in up to 30 minutes; not part of test
+gauntlet: .venv/test.stamp  ## kills, failing disks, bad upstreams, all requests, guesses and losses, in up to 30 minutes; not part of test
 	@exec $(BIN)/python -m tests.live.gauntlet -j$(JOBS)
 
 bench: .venv/run-all.stamp  ## what we claim about speed and memory: docs/operate/figures.rst, in less than 20 minutes

@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.asking import ask, basic, bearer
 from tests.live.daemon import LiveIndex, Settings, configuration, pypid
+from tests.live.gauntlet.tally import Tally
 from tests.live.gauntlet.upstream import serving
 from tests.live.nodes import publish
 from tests.live.postgresql import Postgresql, postgresql
@@ -274,7 +275,7 @@ class NothingOpensTests(SynchronousTestCase):
 
     def check(self, place: Place, index: LiveIndex, what: str) -> None:
         """Nothing has opened; the administrator has all, and everyone what is open."""
-        self.assertEqual(open_things(index, place.heard), [], f"{place.name}: {what}")
+        self.tally.trial(what, *open_things(index, place.heard))
         for path in ("/simple/up-secret-kept/", "/simple/up-owned/"):
             self.assertEqual(ask(index.port, path, ADMIN).status, 200)
         for path in ("/simple/open/", "/simple/up-other/"):
@@ -326,12 +327,21 @@ class NothingOpensTests(SynchronousTestCase):
             self.assertTrue(any(each in " ".join(said.split()) for each in reasons), said)
             self.assertNotIn("Traceback", said)
             self.assertNotIn("postgresql://", said)
+            self.tally.trial(what)
         if saved is not None:
             place.replace(saved)
 
     def check_place(self, name: str) -> None:
-        """All losses of a storage and a database."""
-        place = self.place(name)
+        """All losses of a storage and a database; each is a trial."""
+        self.tally = Tally(f"lost accounts and rights, {name}")
+        try:
+            self.lose_all(self.place(name), name)
+        except AssertionError as error:
+            self.tally.trial("a loss", str(error))
+        self.tally.close()
+
+    def lose_all(self, place: Place, name: str) -> None:
+        """Lose one after the other."""
         with pypid(place.folder, place.settings) as index:
             token = fill(index)
             for kind in WHOM:
@@ -343,8 +353,7 @@ class NothingOpensTests(SynchronousTestCase):
         if "postgresql" in name:
             self.check_cut_off_at_the_start(place, token)
         for what, starts, loss in LOSSES[name]:
-            with self.subTest(what):
-                self.check_loss(place, what, starts, loss)
+            self.check_loss(place, what, starts, loss)
 
     def test_folder_sqlite(self) -> None:
         """Rights in SQLite, files in a folder."""

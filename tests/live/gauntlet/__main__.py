@@ -29,6 +29,9 @@ KINDS: Final = {
     "storms": "tests.live.gauntlet.test_storms",
     "requests": "tests.live.gauntlet.test_requests",
     "pages": "tests.live.gauntlet.test_upstream_pages",
+    "guesses": "tests.live.gauntlet.test_guesses",
+    "losses": "tests.live.test_nothing_opens",
+    "deletions": "tests.live.gauntlet.test_deletions",
 }
 """The modules by kind, longest first."""
 SHOWN: Final = 20
