@@ -48,9 +48,8 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
     (
         "[users]\nalice = secret\n",
         (
-            ":2: [users] alice: this is no hash that passwords can be checked by (those begin "
-            "with a `$`; `{SHA}` and the old crypt are not taken), and a password never belongs "
-            "here: `pypid gen-password` makes the hash of one",
+            ":2: [users] alice: this is not a password hash ($kind$..., not {SHA} or the old "
+            "crypt). Run `pypid gen-password alice` and paste its line",
         ),
     ),
     (
@@ -114,7 +113,7 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
         "[storage]\nbackend = files   # local\n",
         (
             ":2: [storage] backend: invalid value 'files   # local' (allowed: files, s3, memory); "
-            "behind a value only ; begins a comment; write files",
+            "after a value, only ; starts a comment; write files",
         ),
     ),
     (

@@ -37,7 +37,7 @@ class SnapshotTests(CommandCase):
         """What cannot be is refused with the reason."""
         self.prints("snapshot make x")
         self.assertIn("taken", self.run_command("snapshot make x")[0])
-        self.assertIn("not over yet", self.run_command("snapshot make y --at 2030-01-01")[0])
+        self.assertIn("has not ended", self.run_command("snapshot make y --at 2030-01-01")[0])
         self.assertIn("1 to 64 characters", self.run_command("snapshot make Y")[0])
         self.assertIn("no snapshot 'z'", self.run_command("snapshot delete z")[0])
         self.assertEqual(self.run_command("snapshot make")[0], 2)

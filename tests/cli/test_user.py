@@ -93,7 +93,7 @@ class UserTests(CommandCase):
         """What pypid refuses is its text, with what to do next, and status 1."""
         self.assertIn("[users]", self.run_command("user admin alice yes")[0])
         self.assertIn("taken", self.run_command("user add alice")[0])
-        self.assertIn("cannot be a name", self.run_command("user add", "a b")[0])
+        self.assertIn("Invalid name", self.run_command("user add", "a b")[0])
         self.assertEqual(self.run_command("user")[0], 2)
         self.assertEqual(self.run_command("user admin carol perhaps")[0], 2)
 

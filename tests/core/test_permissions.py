@@ -675,7 +675,7 @@ class PrincipalsTests(SynchronousTestCase):
             ("group:", "empty"),
             ("group:everyone", "stands for many"),
             ("user:nobody", "stands for many"),
-            ("team:x", "no "),
+            ("team:x", "cannot contain :"),
             ("nobody alice", "alone"),
             ("authentificated", "authenticated? A user of that name is user:authentificated"),
             ("Everyone", "everyone?"),

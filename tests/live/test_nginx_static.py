@@ -744,7 +744,7 @@ class StoppedTests(FrontCase):
         refused = twine(self.front, self.folder, file)
         self.assertNotEqual(refused.status, 0)
         self.assertIn("503", refused.said)
-        self.assertIn("out of order, or just being started", refused.said)
+        self.assertIn("not running or is starting", refused.said)
         self.goes_on(file)
 
     def goes_on(self, file: Path) -> None:

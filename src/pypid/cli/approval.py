@@ -163,7 +163,7 @@ def _file_lines(file: Mapping[str, Any]) -> Iterator[str]:
         yield f"{file['filename']}{size}: cannot be examined: {printable(file['problem'])}"
         return
     yield f"{file['filename']}{size}:" + (
-        "" if file["hazards"] else " no code that runs by itself."
+        "" if file["hazards"] else " runs no code on install or start."
     )
     for each in file["hazards"]:
         names = f" ({printable(', '.join(each['names']))})" if each["names"] else ""

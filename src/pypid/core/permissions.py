@@ -73,7 +73,7 @@ def account_name(text: str) -> str:
         for character in text
     ):
         raise ValueError(
-            "a name of a user or group has no : = ; and no white space or control characters"
+            "user and group names cannot contain : = ; white space or control characters"
         )
     return text
 

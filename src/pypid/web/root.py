@@ -51,7 +51,7 @@ _NO_RULES = Map()
 EXEMPT_FROM_HOSTS = (b"/health", b"/ready", b"/metrics")
 """Paths that are answered for any Host: probes and monitors name an address of their own choice."""
 OTHER_HOST = (
-    "This index is not known by the host that was asked for. Add the host to [server] "
+    "This server does not accept requests for that host name. Add the host to [server] "
     "allowed_hosts, or set public_url; for a reverse proxy, set trusted_proxies."
 )
 

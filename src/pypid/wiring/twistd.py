@@ -37,8 +37,8 @@ class Options(UsageOptions):
 
     synopsis = "[twistd's options] pypid [--config FILE]"
     longdesc = (
-        "A team's Python package index. All else is in the configuration file; `pypid "
-        "check-config FILE` explains one."
+        "A team's Python package index. Everything else is set in the configuration "
+        "file; check it with `pypid check-config`."
     )
     optParameters = [  # noqa: RUF012  # Twisted's declaration
         [

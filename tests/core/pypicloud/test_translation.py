@@ -322,9 +322,9 @@ class People(SynchronousTestCase):
             )
             said = notes(config)
             for words in (
-                "user.bob, user.a: this is no hash",
+                "user.bob, user.a: this is not a password hash",
                 "user.everyone: no user can be called so",
-                "names: bob gone",
+                "no user of these names exists: bob gone",
                 "group.everyone",
             ):
                 self.assertIn(words, said)

@@ -146,7 +146,7 @@ class SettledTests(SynchronousTestCase):
         try:
             settled(moment_of(moment), now)
         except BadMoment as error:
-            advised = str(error).partition("asked for is ")[2].partition(",")[0]
+            advised = str(error).partition("latest time is ")[2].partition(",")[0]
             settled(parse_moment(advised), now)
-            day = str(error).partition("last whole day ")[2].partition(".")[0]
+            day = str(error).partition("latest day ")[2].partition(".")[0]
             settled(parse_moment(day), now)

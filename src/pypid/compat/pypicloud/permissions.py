@@ -148,7 +148,7 @@ def _right_of(project: ProjectName, kind: str, name: str, permission: str) -> tu
         try:
             account_name(name)
         except ValueError as error:
-            raise BadRequest(f"This cannot be a name: {error}.") from None
+            raise BadRequest(f"Invalid name: {error}.") from None
     else:
         name = ""
     return (project, whom, name), permission == "write"

@@ -35,7 +35,7 @@ def has_comment(text: str) -> bool:
 
 
 def _candidates(text: str) -> Iterator[tuple[str, str]]:
-    yield "behind a value only ; begins a comment; ", _COMMENT.sub("", text)
+    yield "after a value, only ; starts a comment; ", _COMMENT.sub("", text)
     yield "white space separates the values of a list; ", " ".join(text.replace(",", " ").split())
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         yield "a value has no quotation marks; ", text[1:-1]

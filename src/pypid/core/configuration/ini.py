@@ -210,7 +210,7 @@ class _Reader:
         if not delimiter or not key:
             # Nothing of the line is shown: "secret_key: AKIA..." is a likely slip.
             colon = _COLON_AS_DELIMITER.match(content)
-            advice = " (between key and value stands =, not :)" if colon else ""
+            advice = " (write key = value, not key: value)" if colon else ""
             self.problem(
                 number,
                 (

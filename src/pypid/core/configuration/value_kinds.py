@@ -439,9 +439,8 @@ def parse_hash(text: str) -> str:
     """
     if not _HASH.match(text):
         raise ValueError(
-            "this is no hash that passwords can be checked by (those begin with a `$`; `{SHA}` "
-            "and the old crypt are not taken), and a password never belongs here: `pypid "
-            "gen-password` makes the hash of one"
+            "this is not a password hash ($kind$..., not {SHA} or the old crypt). Run `pypid "
+            "gen-password alice` and paste its line"
         )
     return text
 

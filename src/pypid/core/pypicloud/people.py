@@ -75,8 +75,8 @@ def users(settings: PypicloudSettings, ledger: Ledger) -> frozenset[str]:
             ledger.note(_uncalled("user"), entry, key)
         elif not hashed.startswith(HASHES) or not _HASH.match(hashed):
             reason = (
-                "this is no hash that can be verified, so the user cannot log in with it: `pypid "
-                "gen-password` makes one"
+                "this is not a password hash that can be verified. Run `pypid gen-password NAME` "
+                "and paste its line"
             )
             ledger.note(reason, entry, key)
         else:
@@ -122,8 +122,8 @@ def admins(settings: PypicloudSettings, ledger: Ledger, there: frozenset[str]) -
     absent = [word for word in words if word not in there]
     if absent:
         reason = (
-            f"left out, as no user can log in by these names: {_listed(absent)}; who gets one "
-            f"later is no administrator"
+            f"ignored: no user of these names exists: {_listed(absent)}. Creating one later will "
+            f"not make it an administrator"
         )
         ledger.note(reason, entry, key)
     present = [word for word in words if word in there]

@@ -78,8 +78,8 @@ def settled(moment: AsOfTime, now: datetime) -> AsOfTime:
         yesterday = (latest - _DAY).date().isoformat()
         raise BadMoment(
             moment.text,
-            f"it is not over yet. The last one that can be asked for is {moment_of(latest).text}, "
-            f"the last whole day {yesterday}. For what is there now, use /simple/; to freeze it, "
+            f"it has not ended. The latest time is {moment_of(latest).text}, the latest day "
+            f"{yesterday}. For the current state, use /simple/; to freeze it, "
             "make a snapshot (pypid snapshot create)",
         )
     return moment

@@ -378,7 +378,7 @@ def whom_of(kind: str, name: str) -> Whom:
         try:
             account_name(name)
         except ValueError as error:
-            raise BadRequest(f"This cannot be a name: {error}.") from None
+            raise BadRequest(f"Invalid name: {error}.") from None
     return whom
 
 

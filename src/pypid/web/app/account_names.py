@@ -39,19 +39,15 @@ def new_name(text: str) -> str:
     try:
         name = account_name(text)
     except ValueError as error:
-        raise BadRequest(f"This cannot be a name: {error}.") from None
+        raise BadRequest(f"Invalid name: {error}.") from None
     if len(name) > LONGEST:
-        raise BadRequest(f"This cannot be a name: it has more than {LONGEST} characters.")
+        raise BadRequest(f"Invalid name: it has more than {LONGEST} characters.")
     if "/" in name or "\\" in name or name in (".", ".."):
-        raise BadRequest(
-            "This cannot be a name: a name made here has no / and no \\, and is not . or .."
-        )
+        raise BadRequest("Invalid name: it cannot contain / or \\, and cannot be . or ..")
     if name.startswith("__"):
-        raise BadRequest(
-            "This cannot be a name: those that begin with __ stand for tokens and sessions."
-        )
+        raise BadRequest("Invalid name: names of tokens and sessions begin with __.")
     if name != normalize("NFC", name):
-        raise BadRequest("This cannot be a name: write it with composed characters (Unicode NFC).")
+        raise BadRequest("Invalid name: write it with composed characters (Unicode NFC).")
     return name
 
 

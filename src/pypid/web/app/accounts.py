@@ -39,7 +39,7 @@ _CANNOT_LOG_IN = (
     "(backend = config sql), and restart pypid."
 )
 IN_THE_FILE = (
-    "it stands in [users] of the configuration, or is the administrator of the first run "
+    "it is defined in [users] of the configuration, or is the administrator of the first run "
     "(admin.json); change it there, and reload pypid (SIGHUP)"
 )
 
