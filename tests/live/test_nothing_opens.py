@@ -56,8 +56,8 @@ WHOM: Final = {
 """The only principal with a right on a project, by what is removed: all but `kept`."""
 NAMES: Final = tuple(f"up-{what}-{kind}" for kind in WHOM for what in ("secret", "claim"))
 """Closed projects, and names of which nothing is published; upstream has them all."""
-CUT_WITHIN: Final = 6.5
-"""Seconds until a node without its database has closed what has rights: 5, and a poll."""
+CUT_WITHIN: Final = 5.5
+"""Seconds until a node without its database has closed what has rights: 5, and a look."""
 
 
 @frozen

@@ -56,9 +56,9 @@ if TYPE_CHECKING:  # imported where they are configured
 
 _log = Logger()
 
-TEND, RETRY, FLUSH, SWEEP = 60.0, 5.0, 1.0, 3600.0
-"""Seconds between two writes of token uses, of audit entries and of downloads, and between two
-removals of old downloads.
+AGE, TEND, RETRY, FLUSH, SWEEP = 0.2, 60.0, 5.0, 1.0, 3600.0
+"""Seconds between two looks at the age of the rights, two writes of token uses, of audit entries
+and of downloads, and two removals of old downloads.
 """
 MANY = 500
 """The number of rights that are made into rules in the reactor thread: that takes some
@@ -138,7 +138,7 @@ class Identities(PeriodicJobs):
         accounts.current.on_contact.append(self._renew)
         self.signals.catalog_confirmed.connect(self._renew)
         self.add_job(POLL, accounts.poll, "looking at the accounts database")
-        self.add_job(POLL, self._look_at_age, "checking how old the rights are")
+        self.add_job(AGE, self._look_at_age, "checking how old the rights are")
         self.add_job(TEND, accounts.tend, "tending the accounts")
         self.add_job(RETRY, self.stores.journal.retry, "writing the audit log")
         self.add_job(
