@@ -139,8 +139,8 @@ class ParseTests(SynchronousTestCase):
             ("acme.group.", "empty"),
             ("acme.user.everyone", "stands for many"),
             ("acme.group.authenticated", "stands for many"),
-            ("acme.user.a b", "no :"),
-            ("acme.user.a:b", "no :"),
+            ("acme.user.a b", "cannot contain :"),
+            ("acme.user.a:b", "cannot contain :"),
             ("acme.user.alice,bob", "comma"),
         ):
             error = self.assertRaises(ValueError, parse_right, key, "r")
