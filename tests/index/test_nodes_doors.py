@@ -23,6 +23,7 @@ from pypid.ports import Catalog
 from pypid.web.app.app import App
 from pypid.web.app.app_settings import AppSettings
 from pypid.web.fastpath.cached_channel import FastPath
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.catalog.engines import PlacedEngine
@@ -60,7 +61,12 @@ class Door:
             routes=ALL_ROUTES,
         )
         self.door = FastPath(app, self.node.catalog)
-        self.site = Site(resource(app), reactor=self.node.world.clock, fast_path=self.door)
+        self.site = Site(
+            resource(app),
+            reactor=self.node.world.clock,
+            fast_path=self.door,
+            hosts=HostPolicy(("*",)),
+        )
         self.site.startFactory()
 
     def get(self, target: str = PAGE) -> str:

@@ -32,6 +32,7 @@ config:
   server:
     public_url: https://packages.example.org
     trusted_proxies: [10.0.0.0/8, 192.168.0.0/16]
+    allowed_hosts: ["*.lan"]
     max_upload: 4294967296
     fast_path: true
   access: {read: authenticated}
@@ -77,8 +78,15 @@ class ChartTests(SynchronousTestCase):
         resources = self.rendered()
         self.assertEqual(set(resources), {"ConfigMap", "Service", "StatefulSet"})
         text = self.check_configuration(resources)
+        service = "acme acme.default acme.default.svc acme.default.svc.cluster.local"
         self.assertEqual(
-            text.split(), ["[server]", "listen", "=", "tcp:6543", "state", "=", "/var/lib/pypid"]
+            text.split("\n")[1:-1],
+            [
+                "[server]",
+                f"allowed_hosts = {service}",
+                "listen = tcp:6543",
+                "state = /var/lib/pypid",
+            ],
         )
         pod = resources["StatefulSet"]["spec"]["template"]["spec"]
         (container,) = pod["containers"]
@@ -94,6 +102,7 @@ class ChartTests(SynchronousTestCase):
         self.assertEqual(len(resources), 6)
         text = self.check_configuration(resources)
         for line in (
+            "acme.default.svc.cluster.local packages.example.org *.lan\n",
             "trusted_proxies = 10.0.0.0/8 192.168.0.0/16",
             "max_upload = 4294967296",
             "fast_path = yes",

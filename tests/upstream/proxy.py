@@ -40,6 +40,7 @@ from pypid.testing import contents
 from pypid.upstream.indexes import UpstreamSourceSettings, connected, open
 from pypid.web.app.app import App
 from pypid.web.app.app_settings import AppSettings
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.upstream.cases import UpstreamCase
@@ -210,7 +211,7 @@ class Proxy:
             AppSettings(spool=self.spool, max_upload=1 << 20),
             routes=ALL_ROUTES,
         )
-        self._site = Site(resource(app), reactor=self.reactor)
+        self._site = Site(resource(app), reactor=self.reactor, hosts=HostPolicy(("*",)))
         self._port = self.reactor.listenTCP(self.listen, self._site, interface="127.0.0.1")
 
     @property

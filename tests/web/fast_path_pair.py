@@ -20,6 +20,7 @@ from pypid.web.app.app import App
 from pypid.web.app.auth_generation import AuthGeneration
 from pypid.web.fastpath.cached_channel import FastPath
 from pypid.web.http.access_log import AccessLog, AccessLogEntry, Many
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.web.full_app import TOKEN, Connection, Papers, Pypid, cheap_hashes
@@ -88,7 +89,13 @@ class Pair:
         self.lines = [Lines(pypid) for _ in range(2)]
         self.fast_path = FastPath(self.apps[0], pypid.catalog, self.lines[0])
         self.hot, self.cold = (
-            Site(resource(app), reactor=pypid.clock, access_log=lines, fast_path=fast_path)
+            Site(
+                resource(app),
+                reactor=pypid.clock,
+                access_log=lines,
+                fast_path=fast_path,
+                hosts=HostPolicy(("*",)),
+            )
             for app, lines, fast_path in zip(
                 self.apps, self.lines, (self.fast_path, None), strict=True
             )

@@ -59,6 +59,7 @@ from pypid.web.app.app_settings import AppSettings
 from pypid.web.app.auth_generation import AuthGeneration
 from pypid.web.app.index_access import NoNamedIndexes
 from pypid.web.http.access_log import AccessLog
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from pypid.wiring.indexes import promotions_between
@@ -369,6 +370,7 @@ class Pypid:
             resource(self.app),
             reactor=self.clock,
             access_log=lambda request: self.log.append(lines.entry(request).text()),
+            hosts=HostPolicy((HOST,)),
         )
         self.site.startFactory()
 

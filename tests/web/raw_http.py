@@ -26,7 +26,7 @@ from pypid.testing import BEGINNING
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.channel.channel import Channel
 from pypid.web.http.connections import ConnectionSettings
-from pypid.web.http.proxies import TrustedProxies
+from pypid.web.http.proxies import HostPolicy, TrustedProxies
 from pypid.web.http.request import Request
 from pypid.web.http.site import Site
 
@@ -119,6 +119,7 @@ class Wire:
             trusted_proxies=trusted or TrustedProxies(),
             limits=limits or ConnectionSettings(),
             access_log=lambda request: self.log.append(access_log.entry(request).text()),
+            hosts=HostPolicy(("*",)),
         )
         access_log = AccessLog(lambda: BEGINNING, self.clock.seconds)
         self.site.startFactory()

@@ -13,6 +13,7 @@ from pypid.core.indexes import ROUTES, IndexSettings
 from pypid.core.permissions import Grants, Principals, Rules
 from pypid.web.app.registry import AccessState
 from pypid.web.fastpath.cached_channel import FastPath
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.distributions import wheel, wheel_filename
@@ -352,7 +353,12 @@ class AccessTests(BelowIndexCase):
         """
         catalog = self.pypid.catalog
         fast = FastPath(self.pypid.app, catalog, Lines(self.pypid))
-        site = Site(resource(self.pypid.app), reactor=self.pypid.clock, fast_path=fast)
+        site = Site(
+            resource(self.pypid.app),
+            reactor=self.pypid.clock,
+            fast_path=fast,
+            hosts=HostPolicy(("*",)),
+        )
         site.startFactory()
         connection = Connection(site)
 
@@ -380,7 +386,12 @@ class AccessTests(BelowIndexCase):
     def test_fast_path_keeps_out(self) -> None:
         """Responses of an index are not repeated from memory for another one."""
         fast = FastPath(self.pypid.app, self.pypid.catalog, Lines(self.pypid))
-        site = Site(resource(self.pypid.app), reactor=self.pypid.clock, fast_path=fast)
+        site = Site(
+            resource(self.pypid.app),
+            reactor=self.pypid.clock,
+            fast_path=fast,
+            hosts=HostPolicy(("*",)),
+        )
         site.startFactory()
         self.have_file("team")
         connection = Connection(site)

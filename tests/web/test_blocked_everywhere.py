@@ -18,6 +18,7 @@ from pypid.core.claims import Claims
 from pypid.core.configuration.choices import Mode
 from pypid.core.policy import Policy
 from pypid.web.fastpath.cached_channel import FastPath
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
@@ -140,7 +141,12 @@ class EverywhereTests(WholeCase):
         snapshot = {"name": SNAPSHOT, "moment": MOMENT}
         self.assertEqual(self.pypid.api("POST", "/api/snapshots", snapshot).status, 201)
         fast_path = FastPath(self.pypid.app, self.pypid.catalog, Lines(self.pypid))
-        self.hot = Site(resource(self.pypid.app), reactor=self.pypid.clock, fast_path=fast_path)
+        self.hot = Site(
+            resource(self.pypid.app),
+            reactor=self.pypid.clock,
+            fast_path=fast_path,
+            hosts=HostPolicy(("*",)),
+        )
         self.hot.startFactory()
         self.addCleanup(self.hot.stopFactory)
 

@@ -15,6 +15,7 @@ from pypid.core.indexes import IndexSettings
 from pypid.core.permissions import EVERYONE, Grants, Principals
 from pypid.core.policy import Policy
 from pypid.web.app.index_apps import IndexApps
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.distributions import wheel, wheel_filename
@@ -230,7 +231,9 @@ class CacheTests(WholeCase):
         self.pypid = Pypid(Path(self.mktemp()), indexes=indexes)
         self.have_wheel()
         self.apps = IndexApps(self.pypid.app)
-        self.site = Site(resource(self.pypid.app, self.apps), reactor=self.pypid.clock)
+        self.site = Site(
+            resource(self.pypid.app, self.apps), reactor=self.pypid.clock, hosts=HostPolicy(("*",))
+        )
         self.site.startFactory()
 
     def request_pages(self) -> None:

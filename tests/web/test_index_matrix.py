@@ -23,6 +23,7 @@ from pypid.daemon.loopback import OneTime, seen_by
 from pypid.ports import Blobs
 from pypid.testing.worlds import BEGINNING
 from pypid.web.app.index_apps import IndexApps
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.index.named import set_index
@@ -406,7 +407,9 @@ class CollectingTests(WholeCase):
             assert app is not None
             for who, identity in (("bob", Identity("bob")), ("wendy", WENDY)):
                 site = Site(
-                    resource(seen_by(app, OneTime("password", identity))), reactor=self.pypid.clock
+                    resource(seen_by(app, OneTime("password", identity))),
+                    reactor=self.pypid.clock,
+                    hosts=HostPolicy(("*",)),
                 )
                 site.startFactory()
                 for project in PRIVATE:

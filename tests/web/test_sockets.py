@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from pypid.core.errors import Unauthenticated
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.request import Request
 from pypid.web.http.site import Site
 from tests.web.raw_http import Answering, request
@@ -78,7 +79,7 @@ class EarlyAnswerTests(TestCase):
     """A client that sends 50 MB before it reads gets its answer whole."""
 
     def listen(self, tls: bool) -> int:
-        site = Site(Answering(turn_away), reactor=reactor)
+        site = Site(Answering(turn_away), reactor=reactor, hosts=HostPolicy(("*",)))
         port: IListeningPort
         if tls:
             folder = Path(self.mktemp())

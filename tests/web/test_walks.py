@@ -13,6 +13,7 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.indexes import IndexSettings
 from pypid.core.policy import Policy
 from pypid.web.fastpath.cached_channel import FastPath
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
@@ -57,7 +58,13 @@ class WalkTests(WholeCase):
         policy = Policy(mode=Mode.CACHE)
         here = Pypid(Path(self.mktemp()), upstream=elsewhere, policy=policy)
         fast = FastPath(here.app, here.catalog, Lines(here))
-        site = Site(resource(here.app), reactor=here.clock, access_log=Lines(here), fast_path=fast)
+        site = Site(
+            resource(here.app),
+            reactor=here.clock,
+            access_log=Lines(here),
+            fast_path=fast,
+            hosts=HostPolicy(("*",)),
+        )
         site.startFactory()
         connection = Connection(site)
         self.pypid = here

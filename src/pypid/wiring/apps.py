@@ -77,7 +77,7 @@ from pypid.web.fastpath.state import LIMIT
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.channel.start_check import check_framing
 from pypid.web.http.connections import ConnectionSettings
-from pypid.web.http.proxies import HostPolicy, TrustedProxies, loopback_ports, machine_names
+from pypid.web.http.proxies import HostPolicy, TrustedProxies, machine_names
 from pypid.web.http.request_ids import Ids
 from pypid.web.http.site import Site
 from pypid.web.root import resource
@@ -383,7 +383,6 @@ def _hosts(config: Config) -> HostPolicy:
         allowed=server.allowed_hosts,
         public_url=server.public_url,
         machine_names=machine_names(),
-        loopback_ports=loopback_ports(server.listen),
     )
 
 

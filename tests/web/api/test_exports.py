@@ -62,7 +62,7 @@ class ExportTests(WholeCase):
         body = json.dumps({"target": "/srv/index", "delete": True, "timestamp": False}).encode()
         connection = self.pypid.connect()
         head = (
-            b"POST /api/export HTTP/1.1\r\nHost: x\r\nAccept: "
+            b"POST /api/export HTTP/1.1\r\nHost: localhost\r\nAccept: "
             b"application/x-ndjson\r\nContent-Type: application/json\r\n"
         )
         login = self._login()

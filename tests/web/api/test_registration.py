@@ -162,7 +162,8 @@ class OpenTests(RegisteringCase):
         for connection, user in zip(connections, ("Eve", "eve"), strict=True):
             body = dumps({"user": user, "password": PASSWORD}).encode()
             connection.send(
-                b"POST /api/register HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body)
+                b"POST /api/register HTTP/1.1\r\nHost: [::1]\r\nContent-Length: %d\r\n\r\n"
+                % len(body)
                 + body
             )
         for gate in gates:

@@ -20,6 +20,7 @@ from pypid.web.fastpath.cached_channel import FastPath, open_fast_path
 from pypid.web.fastpath.os import availability, reactor_hook, socket_write, tls_wire
 from pypid.web.fastpath.os.availability import obstacle, requirements
 from pypid.web.fastpath.os.tls_wire import quicken
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.flow.test_internals import UNTESTED, names_defined, private_names_used
@@ -56,7 +57,12 @@ class AvailabilityCase(WholeCase):
 
     def answers(self, fast: FastPath | None) -> bytes:
         """What a site answers to the requests, each sent three times."""
-        site = Site(resource(self.pypid.app), reactor=self.pypid.clock, fast_path=fast)
+        site = Site(
+            resource(self.pypid.app),
+            reactor=self.pypid.clock,
+            fast_path=fast,
+            hosts=HostPolicy(("*",)),
+        )
         site.startFactory()
         connection = Connection(site)
         for request in REQUESTS:
@@ -155,7 +161,7 @@ class OffTests(AvailabilityCase):
 
     def test_tls(self) -> None:
         """TLS is Twisted's own for a site without a fast path."""
-        site = Site(resource(self.pypid.app), reactor=self.pypid.clock)
+        site = Site(resource(self.pypid.app), reactor=self.pypid.clock, hosts=HostPolicy(("*",)))
         factory = TLSMemoryBIOFactory(certificate(self.folder()), False, site, Clock())
         quicken(factory)
         self.assertIs(factory.protocol, BufferingTLSTransport)

@@ -37,6 +37,7 @@ from pypid.core.permissions import AUTHENTICATED, EVERYONE, Action, Principals, 
 from pypid.core.policy import Policy
 from pypid.core.restrictions import ProjectRestrictions
 from pypid.web.fastpath.cached_channel import FastPath
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.core.test_restrictions import VersionRule
@@ -106,9 +107,13 @@ class Changing(RuleBasedStateMachine):
         app = self.pypid.app
         self.fast_path = FastPath(app, self.pypid.catalog, self.lines)
         self.hot = Site(
-            resource(app), reactor=self.pypid.clock, access_log=self.lines, fast_path=self.fast_path
+            resource(app),
+            reactor=self.pypid.clock,
+            access_log=self.lines,
+            fast_path=self.fast_path,
+            hosts=HostPolicy(("*",)),
         )
-        self.cold = Site(resource(app), reactor=self.pypid.clock)
+        self.cold = Site(resource(app), reactor=self.pypid.clock, hosts=HostPolicy(("*",)))
         for site in (self.hot, self.cold):
             site.startFactory()
         self.passwords = ["carol's"]

@@ -20,6 +20,7 @@ from pypid.web.fastpath import state
 from pypid.web.fastpath.cached_channel import FastPath
 from pypid.web.http import open_file, response_body
 from pypid.web.http.access_log import AccessLog, AccessLogEntry
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.sendfile import WINDOW
 from pypid.web.http.site import Site
 from pypid.web.root import resource
@@ -62,6 +63,7 @@ class FastPathCase(test_sendfile.SendingCase):
             reactor=cast(IReactorTime, reactor),
             access_log=lines,
             fast_path=self.fast_path,
+            hosts=HostPolicy(("*",)),
         )
         self.port = self.listen()
 

@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.web.fastpath.cached_channel import CachedChannel, FastPath
 from pypid.web.fastpath.os import reactor_hook
 from pypid.web.fastpath.os.reactor_hook import ReactorHook, install_hook
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.distributions import wheel, wheel_filename
@@ -56,6 +57,7 @@ class TurnCase(WholeCase):
             reactor=self.reactor,
             access_log=self.lines,
             fast_path=self.fast_path,
+            hosts=HostPolicy(("*",)),
         )
         self.port: IListeningPort = self.reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.long_way: list[object] = []

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.web.http.channel.channel import Channel
 from pypid.web.http.connections import RESERVED, ConnectionSettings
-from pypid.web.http.proxies import TrustedProxies
+from pypid.web.http.proxies import HostPolicy, TrustedProxies
 from pypid.web.http.request import Request
 from pypid.web.http.site import Site
 from tests.web.http.test_channel import Waiting, echo
@@ -34,7 +34,11 @@ class Crowd:
         self.clock = Clock()
         resource = Answering(handle)
         self.site = Site(
-            resource, reactor=self.clock, limits=limits, trusted_proxies=trusted or TrustedProxies()
+            resource,
+            reactor=self.clock,
+            limits=limits,
+            trusted_proxies=trusted or TrustedProxies(),
+            hosts=HostPolicy(("*",)),
         )
         self.site.startFactory()
 

@@ -15,7 +15,6 @@ from pypid.web.http.proxies import (
     HostPolicy,
     TrustedProxies,
     hsts_of,
-    loopback_ports,
     machine_names,
 )
 from tests.web.full_app import Connection, WholeCase
@@ -48,9 +47,9 @@ class HostTests(WholeCase):
     """Requests for hosts that are this index, and for others."""
 
     def policy(self, *allowed: str, public_url: str | None = None) -> None:
-        """Configure the hosts; the index listens on a loopback address and elsewhere."""
+        """Configure the hosts."""
         names = frozenset({"build7"})
-        self.pypid.site.hosts = HostPolicy(allowed, public_url, names, frozenset({PORT}))
+        self.pypid.site.hosts = HostPolicy(allowed, public_url, names)
 
     def status(
         self, host: str, local: IAddress = LOOPBACK, path: str = "/simple/", *lines: str
@@ -65,27 +64,19 @@ class HostTests(WholeCase):
         connection.lose(ConnectionDone())
         return answer.status
 
-    def test_foreign_name_is_421_on_a_loopback_listener(self) -> None:
-        """A page of another site whose name leads to 127.0.0.1 (DNS rebinding) reads nothing."""
-        self.policy()
-        for host in FOREIGN:
-            self.assertEqual(self.status(host), 421, host)
-        for host in OWN:
-            self.assertEqual(self.status(host), 200, host)
-
-    def test_foreign_name_is_logged_elsewhere(self) -> None:
-        """On other listeners LAN names and published container ports go on working without a
-        setting.
+    def test_foreign_name_is_421(self) -> None:
+        """A page of another site whose name leads to this machine (DNS rebinding) reads nothing, on
+        each listener.
         """
         self.policy()
-        for host in (
-            *OWN,
-            *FOREIGN,
-            "packages.lan",
-            "docker-host:8080",
-            "pypid.default.svc.cluster.local",
-        ):
-            self.assertEqual(self.status(host, LAN), 200, host)
+        refusal = self.pypid.get("/simple/")
+        self.assertEqual(refusal.status, 421)
+        self.assertIn("[server] allowed_hosts", refusal.text)
+        for local in (LOOPBACK, LAN):
+            for host in (*FOREIGN, "packages.lan", "docker-host:8080"):
+                self.assertEqual(self.status(host, local), 421, host)
+            for host in OWN:
+                self.assertEqual(self.status(host, local), 200, host)
 
     def test_listed_hosts_are_all_that_is_answered(self) -> None:
         """Where hosts are listed, these, the machine's own names and addresses are answered, on
@@ -110,7 +101,7 @@ class HostTests(WholeCase):
         for host in FOREIGN:
             self.assertEqual(self.status(host), 200, host)
 
-    def test_public_url_is_answered_on_a_loopback_listener(self) -> None:
+    def test_public_url_is_answered(self) -> None:
         """A proxy that keeps the Host needs no more than public_url."""
         self.policy(public_url="https://packages.example.org")
         self.assertEqual(self.status("packages.example.org"), 200)
@@ -209,9 +200,9 @@ class StrictTransportTests(WholeCase):
 class NamesTests(SynchronousTestCase):
     """What the machine and the configuration say."""
 
-    def test_machine_names_come_from_the_hosts_file(self) -> None:
-        """Names of loopback addresses, and those beside the machine's own name,
-        are this machine's.
+    def test_machine_names_come_from_two_files(self) -> None:
+        """Names of loopback addresses, those beside the machine's own name, and its name in the
+        domains that the resolver searches are this machine's.
         """
         import socket
 
@@ -221,32 +212,18 @@ class NamesTests(SynchronousTestCase):
             "127.0.0.1 localhost pypi.test # here\n192.0.2.9 build7.acme.example "
             "build7\n192.0.2.10 other.example\n"
         )
-        names = machine_names(file)
-        for name in ("build7", "build7.local", "pypi.test", "build7.acme.example"):
+        resolver = Path(self.mktemp())
+        resolver.write_text("nameserver 192.0.2.53\nsearch corp.example Lab.example.\n")
+        names = machine_names(file, resolver)
+        for name in (
+            "build7",
+            "build7.local",
+            "pypi.test",
+            "build7.acme.example",
+            "build7.corp.example",
+            "build7.lab.example",
+        ):
             self.assertIn(name, names)
-        self.assertNotIn("other.example", names)
-        self.assertIn("build7", machine_names(file / "missing"))
-
-    def test_loopback_listeners_are_found(self) -> None:
-        """Endpoints that only this machine reaches; others, and systemd's, are not among them."""
-        texts = (
-            "tcp:1:interface=127.0.0.1",
-            "tcp6:2:interface=\\:\\:1",
-            "ssl:port=3:interface=localhost:privateKey=k.pem",
-        )
-        self.assertEqual(loopback_ports(texts), {1, 2, 3})
-        others = (
-            "tcp:4",
-            "tcp:5:interface=0.0.0.0",
-            "tcp:6:interface=192.0.2.1",
-            "unix:/run/p",
-            "systemd:domain=INET:index=0",
-        )
-        self.assertEqual(loopback_ports(others), frozenset())
-
-    def test_a_wide_listener_is_not_a_loopback_listener(self) -> None:
-        """A connection over 127.0.0.1 to a listener on all addresses: rootless containers forward
-        like that.
-        """
-        policy = HostPolicy(loopback_ports=loopback_ports(["tcp:6543"]))
-        self.assertFalse(policy.is_strict(LOOPBACK))
+        for name in ("other.example", "corp.example", "192.0.2.53"):
+            self.assertNotIn(name, names)
+        self.assertIn("build7", machine_names(file / "missing", file / "missing"))

@@ -49,6 +49,7 @@ from pypid.web.app.app_settings import AppSettings
 from pypid.web.http import response_body, twisted_internals
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.headers import DownloadHead
+from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.responses import SMALL, send_file
 from pypid.web.http.sendfile import WINDOW
 from pypid.web.http.site import Site
@@ -136,6 +137,7 @@ class SendingCase(TestCase):
             resource(self.app),
             reactor=cast(IReactorTime, reactor),
             access_log=lambda request: self.log.append(lines.entry(request).text()),
+            hosts=HostPolicy(("*",)),
         )
         self.sent: list[int] = []
         """What the kernel took at a time."""

@@ -68,6 +68,7 @@ class FilesTests(WholeCase):
         """A Host that is no name and no address goes into no file, though HTTP allows it; nor does
         one that nobody named.
         """
+        self.pypid.site.hosts = HostPolicy(("*",))
         for name in ("pip.conf", ".pypirc", "uv.toml"):
             for host in (
                 "[1]",

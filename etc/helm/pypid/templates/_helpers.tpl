@@ -26,11 +26,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end }}
 
+{{/* The names by which clients in the cluster and the ingress reach the Service, and configured ones. */}}
+{{- define "pypid.hosts" -}}
+{{- $name := include "pypid.name" . }}
+{{- $service := printf "%s.%s" $name .Release.Namespace }}
+{{- $hosts := list $name $service (printf "%s.svc" $service) (printf "%s.svc.cluster.local" $service) }}
+{{- if .Values.ingress.enabled }}{{ $hosts = append $hosts .Values.ingress.host }}{{ end }}
+{{- with .Values.config.server.allowed_hosts }}{{ $hosts = append $hosts (include "pypid.value" .) }}{{ end }}
+{{- join " " $hosts }}
+{{- end }}
+
 {{- define "pypid.ini" -}}
 {{- range $section, $keys := .Values.config }}
 {{- $lines := list }}
 {{- range $key, $value := $keys }}
-{{- if not (kindIs "invalid" $value) }}
+{{- if eq (printf "%s.%s" $section $key) "server.allowed_hosts" }}
+{{- $lines = append $lines (printf "%s = %s" $key (include "pypid.hosts" $)) }}
+{{- else if not (kindIs "invalid" $value) }}
 {{- $lines = append $lines (printf "%s = %s" $key (include "pypid.value" $value)) }}
 {{- end }}
 {{- end }}

@@ -176,8 +176,7 @@ class ServerSettings:
         (
             "Additional host names that clients may use; ``*`` accepts all. IP addresses, "
             "``localhost``, the names of this machine and the host of ``public_url`` are always "
-            "accepted. If the list is empty, listeners on loopback addresses answer 421 to other "
-            "hosts; other listeners accept and log them."
+            "accepted. Requests for other hosts get 421."
         ),
     )
     cors: tuple[str, ...] = key(

@@ -251,11 +251,11 @@ class FastPath(FastPathState):
         """The number of requests that were answered by the fast path."""
         return sum(lookup.answered for lookup in self._lookups.values())
 
-    def lookup(self, secure: bool, trusted: bool, strict_host: bool = False) -> CachedChannel:
+    def lookup(self, secure: bool, trusted: bool, any_host: bool = False) -> CachedChannel:
         """Return the `CachedChannel` for connections with or without TLS, of trusted proxies or
-        not, with unknown hosts refused or not.
+        not, with each Host answered or not.
         """
-        kind = (secure, trusted, strict_host)
+        kind = (secure, trusted, any_host)
         if kind not in self._lookups:
             self._lookups[kind] = CachedChannel(self, kind)
         return self._lookups[kind]
@@ -264,7 +264,7 @@ class FastPath(FastPathState):
         """Return what a new connection needs for the fast path."""
         transport = channel.transport
         secure = ISSLTransport.providedBy(transport)
-        lookup = self.lookup(secure, channel.proxied, channel.strict_host)
+        lookup = self.lookup(secure, channel.proxied, channel.any_host)
         direct = goes_direct(transport)
         detach = self._hook.register(channel, lookup) if direct and self._hook else None
         return FastPathConnection(lookup, send_function(transport), direct, detach)

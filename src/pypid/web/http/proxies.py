@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -25,7 +25,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from attrs import define, field, frozen
-from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 _log = Logger()
@@ -37,32 +36,18 @@ MOST_WARNINGS = 20
 """Maximum number of unknown hosts that a process logs."""
 LONGEST_LOGGED = 100
 ETC_HOSTS = Path("/etc/hosts")
-
-_ENDPOINT = re.compile(r"(?:tcp|tcp6|ssl):(?:port=)?(?P<port>[0-9]+)(?P<rest>.*)", re.DOTALL)
-_INTERFACE = re.compile(r":interface=(?P<address>(?:\\.|[^:\\])*)", re.DOTALL)
+RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 @define(eq=False)
 class HostPolicy:
-    """Judges Host headers. `allowed` holds names and globs as configured; "*" accepts all.
-
-    With `allowed` empty, unknown hosts are refused on the `loopback_ports`, the ports of listeners
-    that only this machine reaches; elsewhere they are logged.
-    """
+    """Judges Host headers. `allowed` holds names and globs as configured; "*" accepts all."""
 
     allowed: tuple[str, ...] = ()
     public_url: str | None = None
     machine_names: frozenset[str] = frozenset()
-    loopback_ports: frozenset[int] = frozenset()
     _verdicts: dict[str, bool] = field(factory=dict, init=False, repr=False)
     _logged: set[str] = field(factory=set, init=False, repr=False)
-
-    def is_strict(self, local: IAddress) -> bool:
-        """Return whether unknown hosts are refused on connections to this local address."""
-        if self.allowed:
-            return ANY not in self.allowed
-        port, host = getattr(local, "port", None), getattr(local, "host", None)
-        return port in self.loopback_ports and isinstance(host, str) and _is_loopback(host)
 
     def accepts(self, host: str) -> bool:
         """Return whether the host is a literal address, a name of this machine, or configured."""
@@ -90,20 +75,18 @@ class HostPolicy:
         is_own = name == "localhost" or name.endswith(".localhost") or name in self.machine_names
         return not name or is_own or _is_address(name) or self.is_configured(host)
 
-    def admits(self, host: str, *, strict: bool) -> bool:
-        """Return whether a request for this host is answered. An accepted unknown host is logged
-        once.
-        """
+    def admits(self, host: str) -> bool:
+        """Return whether a request for this host is answered. A refused host is logged once."""
         if self.accepts(host):
             return True
-        if not strict and len(self._logged) < MOST_WARNINGS and host not in self._logged:
+        if len(self._logged) < MOST_WARNINGS and host not in self._logged:
             self._logged.add(host)
             _log.warn(
-                "unknown Host, which a later version refuses: add it to [server] allowed_hosts, "
-                "or set public_url, host={host!r}",
+                "refused a request for an unknown Host (421); if clients use this name, add it to "
+                "[server] allowed_hosts, host={host!r}",
                 host=host[:LONGEST_LOGGED],
             )
-        return not strict
+        return False
 
 
 def host_name(host: str) -> str:
@@ -128,31 +111,23 @@ def hsts_of(public_url: str | None, lasts: timedelta) -> tuple[str, bytes] | Non
     return host_name(url.netloc), b"max-age=%d" % lasts.total_seconds()
 
 
-def loopback_ports(endpoints: Iterable[str]) -> frozenset[int]:
-    """Return the ports of the listeners, given as endpoint strings, that only this machine
-    reaches.
-    """
-    found = set()
-    for text in endpoints:
-        endpoint = _ENDPOINT.fullmatch(text)
-        interface = None if endpoint is None else _INTERFACE.search(endpoint["rest"])
-        if endpoint is not None and interface is not None:
-            address = interface["address"].replace("\\", "")
-            if address == "localhost" or _is_loopback(address):
-                found.add(int(endpoint["port"]))
-    return frozenset(found)
+def machine_names(file: Path = ETC_HOSTS, resolver: Path = RESOLV_CONF) -> frozenset[str]:
+    """Return the names of this machine: its host name, also in `.local` and in the domains that
+    the resolver searches, and its names in the hosts file.
 
-
-def machine_names(file: Path = ETC_HOSTS) -> frozenset[str]:
-    """Return the names of this machine: its host name, also in `.local`, and its names in the hosts
-    file.
-
-    DNS is not queried, since the start would wait for it. Blocks for as long as reading a file
-    takes.
+    DNS is not queried (`socket.getfqdn`), since the start would wait for it. Blocks for as long as
+    reading two files takes.
     """
     own = socket.gethostname().lower()
     short = own.partition(".")[0]
-    names = {own, short, f"{short}.local"} - {"", ".local"}
+    domains = ["local"]
+    with suppress(OSError, ValueError):
+        for line in resolver.read_text(errors="replace").splitlines():
+            keyword, *values = line.lower().split() or [""]
+            domains += values if keyword in ("domain", "search") else ()
+    names = (
+        {own, short, *(f"{short}.{domain.strip('.')}" for domain in domains)} if short else set()
+    )
     with suppress(OSError, ValueError):
         for line in file.read_text(errors="replace").splitlines():
             address, *others = line.partition("#")[0].lower().split() or [""]

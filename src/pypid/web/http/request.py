@@ -71,7 +71,7 @@ class RequestSite(Protocol):
 class RequestChannel(BodyFeed, Protocol):
     """The connection of a request, as the request uses it."""
 
-    strict_host: bool
+    any_host: bool
     client: str | None
     transport: Any
 
@@ -140,7 +140,7 @@ class Request(server.Request):
         self._trusted: TrustedProxies = channel.site.trusted_proxies
         self._public_url: str | None = channel.site.public_url
         self._hosts: HostPolicy = channel.site.hosts
-        self._strict_host: bool = channel.strict_host
+        self._any_host: bool = channel.any_host
         self.cors: tuple[str, ...] = channel.site.cors
         """The origins whose scripts may read responses that everyone may read; see
         `web.http.cors`.
@@ -303,13 +303,9 @@ class Request(server.Request):
 
     @property
     def is_for_us(self) -> bool:
-        """Whether the Host header names this index, or does not matter: a trusted proxy decides
-        itself.
-        """
+        """Whether the Host header names this index, or does not matter."""
         named = self._values_of("host")
-        if not named or self._peer is None or self._by_proxy:
-            return True
-        return self._hosts.admits(named[0], strict=self._strict_host)
+        return not named or self._any_host or self._hosts.admits(named[0])
 
     @property
     def url_host(self) -> str | None:

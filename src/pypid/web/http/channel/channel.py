@@ -126,8 +126,8 @@ class Channel(LimitedChannel):
     """
     _detach: Callable[[], object] | None = None
     """Called when the connection is lost, if the fast path needs that."""
-    strict_host = False
-    """Whether unknown hosts are refused here."""
+    any_host = False
+    """Whether each Host is answered: a trusted proxy, or a client on a unix socket, names it."""
     direct = False
     """Whether data may bypass the transport and go straight to the socket."""
     send: Callable[[Any, bytes], None]
@@ -139,7 +139,7 @@ class Channel(LimitedChannel):
         self.last_active = self.site.seconds()
         self.client = host_at(self.transport.getPeer())
         self.proxied = self.site.trusted_proxies.trust(self.client)
-        self.strict_host = self.site.hosts.is_strict(self.transport.getHost())
+        self.any_host = self.proxied or self.client is None
         super().connectionMade()
         self.reserved = not self.site.limits.admit(self, None if self.proxied else self.client)
         if self.reserved:
