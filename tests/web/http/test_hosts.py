@@ -134,6 +134,25 @@ class HostTests(WholeCase):
         self.assertEqual(answer and answer.status, 200)
 
 
+class ServerTests(WholeCase):
+    """The `Server` header."""
+
+    def test_names_neither_twisted_nor_a_version(self) -> None:
+        """Pages, refusals, `OPTIONS *` and requests that are no HTTP name pypid alone."""
+        for line, status in (
+            (b"GET /simple/ HTTP/1.1\r\nHost: localhost", 200),
+            (b"GET /nothing/at/all HTTP/1.1\r\nHost: localhost", 404),
+            (b"GET /simple/ HTTP/1.1\r\nHost: evil.example", 421),
+            (b"OPTIONS * HTTP/1.1\r\nHost: localhost", 200),
+            (b"no HTTP", 400),
+        ):
+            connection = self.pypid.connect()
+            connection.send(line + b"\r\n\r\n")
+            answer = connection.answer()
+            assert answer is not None
+            self.assertEqual((answer.status, answer["server"]), (status, "pypid"), line)
+
+
 class ForwardedHostTests(WholeCase):
     """X-Forwarded-Host behind the documented nginx, which passes on what the client sends."""
 

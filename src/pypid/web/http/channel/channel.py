@@ -308,6 +308,7 @@ class Channel(LimitedChannel):
             # It is now unknowable whether all of the body will have come when the response is
             # finished.
             self.persistent = False
+        headers.setRawHeaders(b"Server", [b"pypid"])  # instead of Twisted's name and version
         if self.site.hsts is not None and self._is_to_stay_secure(self.site.hsts[0]):
             headers.setRawHeaders(b"Strict-Transport-Security", [self.site.hsts[1]])
         if not self.persistent:

@@ -277,8 +277,9 @@ class FramingChannel(TimedChannel):
         text = reason.encode("ascii") + b"\n"
         self._transferDecoder = None
         self.transport.write(
-            b"HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n%s"
-            b"Content-Length: %d\r\n\r\n%s" % (status, fields, len(text), text)
+            b"HTTP/1.1 %s\r\nServer: pypid\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            b"Connection: close\r\n%sContent-Length: %d\r\n\r\n%s"
+            % (status, fields, len(text), text)
         )
         self.site.note_refused(len(text), status[:3].decode("ascii"))
         self._linger()
