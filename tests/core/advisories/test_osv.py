@@ -11,6 +11,7 @@ from packaging.version import Version
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.advisories.osv import (
+    MOST_EVENTS,
     MOST_VERSIONS,
     InvalidRecord,
     affects,
@@ -223,6 +224,7 @@ class RecordTests(SynchronousTestCase):
             b'{"id": "X-1", "summary": "\xff"}',
             b"[" * 100_000,
             osv(versions=["1"] * (MOST_VERSIONS + 1)),
+            osv(ranges=[{"type": "ECOSYSTEM", "events": [{"fixed": "1"}] * (MOST_EVENTS + 1)}]),
         ):
             with self.subTest(data=data[:40]), self.assertRaises(InvalidRecord):
                 parse_record(data)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 
 from pypid.advisories.service import Advisories
 from pypid.core.accounts.entries import DownloadEntry
@@ -16,15 +18,19 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import UpstreamDown
 from pypid.core.model import Status
+from pypid.core.packaging.collection_request import RequestFields
+from pypid.core.packaging.lock_files import DependencyList
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Grants, Principals
 from pypid.core.policy import Policy
 from pypid.core.restrictions import ProjectRestrictions
+from pypid.resolver.collection_parser.collections import CollectionParser
+from pypid.web.api.advisories import CHECKING
 from tests.core.test_restrictions import VersionRule
 from tests.distributions import wheel
 from tests.web.advised import advise, advisory
 from tests.web.app_with_accounts import Peopled
-from tests.web.full_app import RULES, Answer, Pypid, WholeCase, basic
+from tests.web.full_app import RULES, Answer, Connection, Pypid, WholeCase, basic, spelled
 from tests.web.memory_upstream import Elsewhere
 
 SECRET = project_name("acme-secret")
@@ -242,6 +248,53 @@ wheels = [{name = "eggs-2.0-cp39-none-any.whl", url = "https://x.example/1", has
         self.refused(self.check(**{"uv.lock": "="}), 400, "TOML")
         body = b" " * ((20 << 20) + 1)
         self.refused(self.pypid.ask("POST", "/api/advisories/check", body=body), 413)
+
+    def unfinished(self, address: str) -> Connection:
+        """A connection from this address whose check has begun, and whose body does not end."""
+        connection = Connection(self.pypid.site, peer=IPv4Address("TCP", address, 4711))
+        head = spelled("POST", "/api/advisories/check", ("Content-Length", "100000"))
+        connection.send(head + b'{"requirements": "')
+        return connection
+
+    def test_slow_clients(self) -> None:
+        """Checks whose bodies do not end take neither the places nor the bytes of collections, and
+        keep clients at other addresses from nothing. A second one from the same address waits.
+        """
+        slow = [self.unfinished(f"10.0.0.{number}") for number in range(1, 6)]
+        waiting = self.unfinished("10.0.0.1")
+        self.assertEqual(self.pypid.app.collections.tokens, 2)
+        self.assertEqual(self.pypid.app.collection_bodies.taken, 0)
+        self.assertEqual(self.checked("eggs==1.0").keys(), {"eggs 1.0"})
+        for _ in range(int(CHECKING)):
+            for connection in (*slow, waiting):
+                connection.send(b" " * 1000)
+            self.pypid.clock.advance(1)
+        answers = [connection.answer() for connection in (*slow, waiting)]
+        self.assertEqual([answer and answer.status for answer in answers], [408] * 5 + [503])
+        self.assertEqual(self.pypid.app.check_bodies.taken, 0)
+
+    def test_check_that_does_not_end(self) -> None:
+        """It is given up in time, and its place is free again."""
+        self.pypid.app.parser = Endless()
+        connection = self.pypid.connect()
+        body = json.dumps({"requirements": "eggs==1.0"}).encode()
+        connection.send(spelled("POST", "/api/advisories/check", body=body))
+        self.assertEqual(self.pypid.app.collections.tokens, 2)
+        self.pypid.clock.advance(CHECKING)
+        answer = connection.answer()
+        assert answer is not None
+        self.assertEqual((answer.status, answer["retry-after"]), (503, "5"))
+        self.pypid.app.parser = CollectionParser()
+        self.assertEqual(self.checked("eggs==1.0").keys(), {"eggs 1.0"})
+
+
+class Endless(CollectionParser):
+    """A parser that does not end."""
+
+    async def dependencies(self, form: RequestFields) -> DependencyList | None:
+        """Wait until it is cancelled."""
+        await Deferred()
+        return None
 
 
 class UpstreamTests(WholeCase):

@@ -32,7 +32,9 @@ MOST_ALIASES = 1000
 MOST_HASHES = 1000
 """SHA-256 hashes of malicious files that one record may name."""
 MOST_VERSIONS = 10_000
-"""Versions, and events of ranges, that one record may name."""
+"""Versions that one record may name."""
+MOST_EVENTS = 500
+"""Events of ranges that one record may name: each question compares its version with all."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -125,11 +127,20 @@ def _checked(record: OsvRecord) -> OsvRecord:
         raise InvalidRecord(
             "its id is missing, or has other characters than letters, digits, -._:+"
         )
-    named = 0
-    for entry in record.affected or ():
-        named += len(entry.versions or ()) + sum(len(r.events or ()) for r in entry.ranges or ())
-    if named > MOST_VERSIONS:
-        raise InvalidRecord(f"it names {named} versions, more than {MOST_VERSIONS}")
+    affected = record.affected or ()
+    versions = sum(len(entry.versions or ()) for entry in affected)
+    events = sum(
+        len(each.events or ())
+        for entry in affected
+        for each in entry.ranges or ()
+        if each.type in _RANGE_TYPES
+    )
+    for named, what, most in (
+        (versions, "versions", MOST_VERSIONS),
+        (events, "events of ranges", MOST_EVENTS),
+    ):
+        if named > most:
+            raise InvalidRecord(f"it names {named} {what}, more than {most}")
     return record
 
 

@@ -12,6 +12,7 @@ import msgspec
 from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.advisories.service import Advisories
+from pypid.core.accounts.client_networks import place_of
 from pypid.core.advisories.osv import AdvisorySummary
 from pypid.core.advisories.severity import AdvisorySeverity
 from pypid.core.errors import (
@@ -24,6 +25,7 @@ from pypid.core.errors import (
     TooSlow,
 )
 from pypid.core.packaging.collection_request import JSON, LARGEST, Texts
+from pypid.core.packaging.lock_files import DependencyList
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, may
 from pypid.core.visibility import Visibility
@@ -46,8 +48,10 @@ MOST_USERS = 20
 """Users that are named for an advisory, those with the most downloads first."""
 MOST_PINS = 5000
 """Releases in one check: each may need a listing from upstream."""
-READING = 60.0
+READING = 30.0
 """Seconds within which the body of a check must arrive."""
+CHECKING = 60.0
+"""Seconds for a check in all, with the wait for others from the same address."""
 
 ASKS = (
     Parameter("project", "Only advisories of this project."),
@@ -272,19 +276,12 @@ async def check(ctx: RequestContext) -> None:
 
     They come from requirements, pylock.toml and uv.lock files.
     """
-    if ctx.app.collections.tokens == 0:
-        raise Busy("Other files are being checked or collected for.", 30)
-    data = await _body(ctx)
-    await ctx.app.collections.acquire()
+    checking = start(_looked_up(ctx))
+    checking.addTimeout(CHECKING, ctx.app.world.clock)
     try:
-        found = await ctx.app.parser.dependencies([(JSON, data)])
-        if found is None:
-            raise BadRequest("Send the text of a file as requirements, pylock.toml or uv.lock.")
-        if len(found.pins) > MOST_PINS:
-            raise BadRequest(f"A check may have {MOST_PINS} releases: divide the file.")
-        states = await DependencyCheck(ctx.app.index, ctx.permission_to_read).check(found.pins)
-    finally:
-        ctx.app.collections.release()
+        found, states = await checking
+    except TimedOut:
+        raise Busy(f"The check did not end within {CHECKING:g} s; what it read is kept.") from None
     by, pace, releases = (
         await ctx.advisory_visibility(),
         Pace(ctx.app.world),
@@ -303,10 +300,25 @@ async def check(ctx: RequestContext) -> None:
     send_json(ctx.request, document)
 
 
+async def _looked_up(ctx: RequestContext) -> tuple[DependencyList, Sequence[ReleaseState]]:
+    """Return what the body names, and the state of each release. A client address has one check
+    at a time; its others wait.
+    """
+    async with ctx.app.checks_by_address.hold(place_of(ctx.address)):
+        data = await _body(ctx)
+        async with ctx.app.check_parsers.taken():
+            found = await ctx.app.parser.dependencies([(JSON, data)])
+        if found is None:
+            raise BadRequest("Send the text of a file as requirements, pylock.toml or uv.lock.")
+        if len(found.pins) > MOST_PINS:
+            raise BadRequest(f"A check may have {MOST_PINS} releases: divide the file.")
+        return found, await DependencyCheck(ctx.app.index, ctx.permission_to_read).check(found.pins)
+
+
 async def _body(ctx: RequestContext) -> bytes:
     """Return the body, for the child process to parse. Raises `TooSlow`, `Busy`, `TooLarge`."""
     refuse_early(ctx.request.body.size, LARGEST)
-    with ctx.app.collection_bodies.counted(ctx.request.body) as body:
+    with ctx.app.check_bodies.counted(ctx.request.body) as body:
         reading = start(read_small(body, LARGEST))
         reading.addTimeout(READING, ctx.app.world.clock)
         try:

@@ -21,6 +21,7 @@ from pypid.core.visibility import Visibility
 from pypid.flow import World
 from pypid.flow.conditions import Condition
 from pypid.flow.signals import ReloadOutcome, Signal
+from pypid.flow.single_flight import JobLimit, Locks
 from pypid.index import Index
 from pypid.index.blocks import Blocks
 from pypid.index.decisions import Decisions
@@ -71,7 +72,12 @@ time.
 """
 
 COLLECTION_BODIES = 64 << 20
-"""Bytes of collection requests that are read at once: enough for three of the largest."""
+"""Bytes of collection requests that are read at once: enough for three of the largest. As many for
+checks of lock files.
+"""
+
+CHECK_PARSERS = 2
+"""Maximum number of lock files parsed at once for checks, whose clients may be anonymous."""
 
 
 class Resolvers(Protocol):
@@ -210,6 +216,12 @@ class App:
     """Counts the bytes of the collection requests that are being read."""
     collections: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(COLLECTIONS))
     """Held while a collection runs."""
+    check_bodies: BodyBudget = field(factory=lambda: BodyBudget(COLLECTION_BODIES))
+    """Counts the bytes of the lock files that are being read for checks."""
+    check_parsers: JobLimit = field(factory=lambda: JobLimit(CHECK_PARSERS))
+    """Held while a lock file is parsed for a check: a process each."""
+    checks_by_address: Locks[str] = field(factory=Locks)
+    """Held by client address while a lock file is checked."""
     registration_limit: RateLimit = field(factory=RateLimit)
     """Limits how often accounts are registered."""
     running: RunningDownloads = field(
