@@ -45,6 +45,7 @@ FIRST = (
     "user create carol",
     "user create ci",
     "group create devs",
+    "group create data",
     "snapshot create release-42",
     "index create team-a",
     "index create staging",

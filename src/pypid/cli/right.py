@@ -41,6 +41,7 @@ GRANT = """\
   pypid right grant acme-billing group:devs r
   pypid right grant acme-billing everyone r
   pypid right grant 'acme-data-*' group:data rw
+  pypid right grant acme-billing group:directory-team r --new-name
 """
 REVOKE = """\
   pypid right revoke acme-billing carol
@@ -84,6 +85,8 @@ def add(commands: Any) -> None:
         command.add_argument("whom", metavar="WHOM", help=WHOM)
     help = "r: see and download; rw: also publish and yank"
     granting.add_argument("right", metavar="r|rw", choices=["r", "rw"], help=help)
+    help = "grant it also if no user or group has this name yet"
+    granting.add_argument("--new-name", action="store_true", help=help)
 
 
 def right_url(project: str, whom: str) -> str:
@@ -126,7 +129,8 @@ def _print_all(answer: Mapping[str, Any]) -> None:
 
 def _grant(options: argparse.Namespace) -> None:
     url = right_url(options.project, options.whom)
-    answer = send_request(options, "PUT", url, {"right": options.right})
+    wanted = {"right": options.right, "new_name": options.new_name}
+    answer = send_request(options, "PUT", url, wanted)
     print_answer(options, answer, _print_project)
 
 

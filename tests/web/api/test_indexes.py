@@ -303,7 +303,7 @@ class IndexesTests(IndexesCase):
         self.assertEqual(
             self.have_index("wrong", write="group:dta", delete="allice")["warnings"],
             [
-                "No user can log in as 'allice' now: is it spelled right?",
+                "No user can log in as 'allice' now; did you mean 'alice'?",
                 "There is no group 'dta' in the configuration or the database; did you mean "
                 "'data'? Create it, unless a directory has it: pypid group create dta",
             ],

@@ -233,7 +233,9 @@ class InheritTests(PeopleCase):
         """An account under a name that has rights or is in a group already is made only where that
         is meant.
         """
-        self.pypid.api("PUT", "/api/projects/spam/rights/user/frank", {"right": "r"})
+        self.pypid.api(
+            "PUT", "/api/projects/spam/rights/user/frank", {"right": "r", "new_name": True}
+        )
         self.pypid.api("POST", "/api/groups", {"name": "devs"})
         self.pypid.api("PUT", "/api/groups/devs/members/gina")
         for name, where in (
@@ -728,14 +730,25 @@ class RightTests(PeopleCase):
                 document,
             )
         self.assertEqual(have(self.people.accounts.rights()), ())
-        warned = self.pypid.api(
-            "PUT", "/api/projects/spam/rights/user/nobody-at-all", {"right": "r"}
-        ).json["warnings"]
-        self.assertIn("spelled right", warned[-1])
-        warned = self.pypid.api(
-            "PUT", "/api/projects/spam/rights/group/nothing", {"right": "r"}
-        ).json["warnings"]
-        self.assertIn("no group", warned[-1])
+
+    def test_unknown_names(self) -> None:
+        """A right of a name that does not exist is refused unless the request says so: as a first
+        right it would shut all users out. A name with another right needs no word.
+        """
+        self.add("carol")
+        self.pypid.api("POST", "/api/groups", {"name": "data-platform"})
+        for path, advice in (
+            ("user/carrol", "did you mean 'carol'?"),
+            ("user/q", "spelled right"),
+            ("group/data-platfrm", "did you mean 'data-platform'?"),
+        ):
+            there = f"/api/projects/spam/rights/{path}"
+            self.refused(self.pypid.api("PUT", there, {"right": "r"}), 400, advice, "--new-name")
+            self.assertEqual(have(self.people.accounts.rights()), ())
+        granted = self.pypid.api("PUT", there, {"right": "r", "new_name": True})
+        self.assertEqual((granted.status, len(granted.json["warnings"])), (200, 1))
+        other = there.replace("spam", "eggs")
+        self.assertEqual(self.pypid.api("PUT", other, {"right": "rw"}).status, 200)
 
 
 class LostTests(PeopleCase):

@@ -388,6 +388,20 @@ class RightTests(AdminCase):
             ["right grant", "right grant", "right revoke", "right revoke", "right revoke"],
         )
 
+    def test_typo_changes_nothing(self) -> None:
+        """A name that does not exist is granted a right by a second button only."""
+        page, second = "/project/spam/-/rights", 'value="grant-new"'
+        self.published(self.publish(*self.have_wheel("spam")))
+        self.assertNotIn(second, self.browser.get(page).text)
+        words = {"kind": "group", "name": "dvs", "right": "rw"}
+        refused = self.browser.post(page, **words, do="grant")
+        self.said_wrong(refused, 400, "did you mean &#39;devs&#39;?")
+        self.assertIn(second, refused.text)
+        self.assertEqual(self.pypid.get("/simple/spam/", None, basic("bob")).status, 200)
+        granted = self.browser.post(page, **words, do="grant-new")
+        self.assertIn("This is the first right of spam", granted.text)
+        self.assertEqual(self.pypid.get("/simple/spam/", None, basic("bob")).status, 403)
+
     def test_mistakes(self) -> None:
         """What is wrong is said, and what was typed stays."""
         for said, status, words in (

@@ -34,9 +34,12 @@ ONE_OF_GLOB = MANY_OF_GLOB + "/<name>"
 
 
 class NewRight(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a grant: to read, or to read and write."""
+    """The body of a grant: to read, or to read and write. With `new_name`, also to a user or group
+    that does not exist yet.
+    """
 
     right: Literal["r", "rw"]
+    new_name: bool = False
 
 
 class Origin(Enum):
@@ -255,7 +258,7 @@ async def grant(ctx: RequestContext, project: ProjectName, kind: str, name: str 
     whom = whom_of(kind, name)
     send_json(
         ctx.request,
-        await granted(ctx, Right(project, whom, name, wanted.right == "rw")),
+        await granted(ctx, Right(project, whom, name, wanted.right == "rw"), wanted.new_name),
     )
 
 
@@ -265,18 +268,24 @@ async def grant_on_glob(ctx: RequestContext, glob: str, kind: str, name: str = "
     """Grant a right on a glob of projects, replacing the existing one."""
     wanted = await read_json(ctx.request, NewRight)
     right = Right(glob_of(glob), whom_of(kind, name), name, wanted.right == "rw")
-    send_json(ctx.request, await granted(ctx, right))
+    send_json(ctx.request, await granted(ctx, right, wanted.new_name))
 
 
-async def granted(ctx: RequestContext, right: Right) -> ProjectRights:
+async def granted(ctx: RequestContext, right: Right, new_name: bool) -> ProjectRights:
     """Grant the right; return the rights of its project or glob after that, with warnings. Raises
-    `BadRequest` for what only administrators may grant.
+    `BadRequest` for what only administrators may grant, and, unless `new_name`, for a user or group
+    that does not exist and has no other right: a mistyped first right would shut all others out.
     """
     await _refuse_if_elsewhere(ctx, right.project)
     before = await rights_now(ctx.app)
     warnings = [*_of_the_first(ctx.app, right, before), *_of_the_file(right, before)]
     if ctx.identity.admin:  # an owner does not learn which users exist
-        warnings += await unknown_names(ctx.app, _named_by(right))
+        is_known = new_name or (right.whom, right.name) in {r.key[1:] for r in before.whole}
+        if not is_known and (unknown := await unknown_names(ctx.app, _named_by(right))):
+            raise BadRequest(
+                f"Nothing was changed. {unknown[0]} To grant the right before the name exists, use "
+                "`pypid right grant --new-name`, or `new_name` in the API."
+            )
     elif right.whom is Whom.EVERYONE:
         raise BadRequest(
             "Only administrators grant rights to everyone: it includes clients that have not "

@@ -4,6 +4,7 @@ warnings are about names that do not exist.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from shlex import quote
 from typing import Annotated
 from unicodedata import normalize
@@ -59,7 +60,7 @@ async def demand_free(app: App, text: str, *, inherit: bool = False) -> None:
     `PeopleUnknown` if a source of users is unavailable.
     """
     name = new_name(text)
-    known = {account.name for account in await app.accounts.users()} | app.known.configured().users
+    known = await user_names(app)
     alike = [other for other in known | TAKEN if _folded(other) == _folded(name)]
     if alike:
         raise NameTaken(name, "" if name in known else f"it looks like {alike[0]!r}")
@@ -94,14 +95,24 @@ def _folded(name: str) -> str:
 # --- names that do not exist ----------------------------------------------------------------------
 
 
+async def user_names(app: App) -> Set[str]:
+    """Return the users of the configuration and of the database; a directory may have others."""
+    return app.known.configured().users | {each.name for each in await app.accounts.users()}
+
+
 async def unknown_names(app: App, principals: Principals) -> list[str]:
     """Return a warning for each of these users and groups that does not exist now. It may exist
     later, and a directory does not list its groups. Raises `PeopleUnknown`.
     """
-    warnings = [
-        f"No user can log in as {user!r} now: is it spelled right?"
+    users = [
+        user
         for user in sorted(principals.users)
         if not user.startswith(OPERATOR) and await app.known.find(user) is None
+    ]
+    known = users and await user_names(app)
+    warnings = [
+        f"No user can log in as {user!r} now{nearest(user, known) or ': is it spelled right?'}"
+        for user in users
     ]
     if principals.groups:
         groups = {*app.known.configured().groups, *await app.accounts.memberships()}

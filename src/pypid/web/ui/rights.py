@@ -21,6 +21,7 @@ from pypid.web.api.rights import (
     whom_of,
     withdrawn,
 )
+from pypid.web.app.account_names import user_names
 from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
@@ -157,8 +158,7 @@ async def _names(app: App) -> Sequence[str]:
     """Return the names of groups and users, as suggestions."""
     configured = app.known.configured()
     groups = {*configured.groups, *await app.accounts.memberships()}
-    users = {*configured.users, *(account.name for account in await app.accounts.users())}
-    return sorted(groups | users)
+    return sorted(groups | await user_names(app))
 
 
 @route("POST", PROJECT, action=Action.MANAGE, page=True, form=True)
@@ -184,7 +184,8 @@ async def _change(ctx: RequestContext, project: ProjectPattern) -> None:
         else:
             if form.text("right") not in ("r", "rw"):
                 raise BadRequest("The right must be read, or read and write.")
-            after = await granted(ctx, Right(project, whom, named, form.text("right") == "rw"))
+            right = Right(project, whom, named, form.text("right") == "rw")
+            after = await granted(ctx, right, form.text("do") == "grant-new")
     except MISTAKES as error:
         status, problems = refused(ctx.request, error)
         return await _one(ctx, project, status=status, problems=problems, form=form)
