@@ -801,7 +801,9 @@ class AnythingTests(SafetyCase):
             case "metadata":
                 self.ask(f"{file}.metadata", pypid=node)
             case "publish":
-                self.publish(wheel_filename(name, "1.0"), wheel(name, "1.0"), pypid=node)
+                self.publish(
+                    wheel_filename(name, "1.0"), wheel(name, "1.0"), user="ada", pypid=node
+                )
             case "delete":
                 self.ask(f"/api/projects/{name}", "DELETE", pypid=node)
             case "release":
