@@ -95,7 +95,10 @@ daemon = make_daemon(load_config(Path("pypid.ini")), Platform(reactor, dict(os.e
 
 def ask(port):
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        connection.sendall(b"GET /simple/ HTTP/1.1\\r\\nHost: x\\r\\nAccept-Encoding: gzip\\r\\nConnection: close\\r\\n\\r\\n")
+        connection.sendall(
+            b"GET /simple/ HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n"
+            b"Accept-Encoding: gzip\\r\\nConnection: close\\r\\n\\r\\n"
+        )
         answer = b""
         while piece := connection.recv(65536):
             answer += piece
