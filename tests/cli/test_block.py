@@ -58,5 +58,9 @@ class BlockTests(CommandCase):
         self.assertIn("no block 'acme-1'", self.run_command("block delete acme-1")[0])
         self.assertIn("no block 'acme-1'", self.run_command("block show acme-1")[0])
         self.assertEqual(self.run_command("block create acme")[0], 2)
-        self.prints("block create acme --reason bad")
-        self.assertIn("is blocked already", self.run_command("block create ACME --reason bad")[0])
+
+    def test_again(self) -> None:
+        """What is blocked already keeps its block, so that a script may be repeated."""
+        first = self.prints("block create acme --reason bad")
+        self.assertEqual(self.prints("block create ACME --reason worse"), first)
+        self.assertEqual(self.prints("block list").count("acme"), 2)

@@ -120,7 +120,8 @@ class Blocks:
 
     async def create(self, spec: BlockSpec, reason: str, advisory: str, by: str) -> StoredBlock:
         """Block what `spec` names: durable, and in force in all workers of this machine, when this
-        returns. Call `withhold` next. Raises `BadRequest`, `StorageDown`, `StorageFull`.
+        returns. What is blocked already keeps its block, which is returned. Call `withhold` next.
+        Raises `BadRequest`, `StorageDown`, `StorageFull`.
         """
         reason = reason.strip()
         if not reason or len(reason) > LONGEST_REASON or not reason.isprintable():
@@ -132,7 +133,7 @@ class Blocks:
             raise BadRequest(f"{advisory[:100]!r} is not the id of an advisory.")
         same = next((block for block in self.all.values() if block.spec == spec), None)
         if same is not None:
-            raise BadRequest(f"{spec.text} is blocked already, by the block {same.id}.")
+            return same
         subject = spec.project or f"sha256-{spec.sha256}"
         id = f"{subject}-{self.decisions.world.random(4).hex()}"
         document = BlockDocument(spec.text, reason, self.decisions.world.now(), by, advisory)

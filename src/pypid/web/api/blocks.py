@@ -90,21 +90,28 @@ async def block(ctx: RequestContext, block: str) -> None:
     "POST",
     "/api/blocks",
     action=Action.ADMIN,
-    describe=Described(CreatedBlock, status=201, takes=NewBlock, refuses=(BadRequest, StorageFull)),
+    describe=Described(CreatedBlock, takes=NewBlock, refuses=(BadRequest, StorageFull)),
 )
 async def create(ctx: RequestContext) -> None:
     """Withhold files from all clients. The block is in force on this machine when this is
-    answered, and on other nodes within a second.
+    answered, and on other nodes within a second. What is blocked already keeps its block.
     """
     wish = await read_json(ctx.request, NewBlock)
-    send_json(ctx.request, await created(ctx, wish), 201)
+    send_json(ctx.request, await created(ctx, wish))
 
 
 async def created(ctx: RequestContext, wish: NewBlock) -> CreatedBlock:
     """Create the block; return it once it is in force, and signed URLs have ended."""
     spec = parse_block_spec(wish.spec)
+    before = set(ctx.app.blocks.all)
     creating = ctx.app.blocks.create(spec, wish.reason, wish.advisory, user_of(ctx.identity))
-    made = await recorded(ctx, "block create", spec.text, creating, _details)
+    made = await recorded(
+        ctx,
+        "block create",
+        spec.text,
+        creating,
+        lambda made: None if made.id in before else _details(made),
+    )
     moved = await shielded(ctx.app.blocks.withhold(made))
     settling = ctx.app.blocks.decisions.settling
     if wish.wait and settling:
