@@ -161,6 +161,18 @@ class RightsTests(IndexPagesCase):
         for path, words in pages.items():
             self.assertNotIn(words, self.page(path, "ada").text)
 
+    def test_user(self) -> None:
+        """The page of a user counts what the user may do in any index, as the user's own page."""
+        Peopled(self.pypid, Path(self.mktemp()))
+        self.have_index("volatile", volatile="yes", write="bob")
+        own, administrators = (
+            re.sub(r"<[^>]*>", "", self.page(path, user).text)
+            for path, user in (("/account", "bob"), ("/manage/users/bob", "ada"))
+        )
+        for line in ("yes upload files", "yes replace published files", "no administer this index"):
+            self.assertIn(line, own)
+            self.assertIn(line, administrators)
+
     def test_way_from_a_glob(self) -> None:
         """The rights on a glob are a page of the administration."""
         Peopled(self.pypid, Path(self.mktemp()))

@@ -13,7 +13,7 @@ from pypid.core.accounts.entries import AccountStatus
 from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, NoSuchUser
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.web.api.invitations import made, open_invitations, withdrawn
 from pypid.web.api.rights import listed as listed_rights
 from pypid.web.api.tokens import ACTIONS
@@ -155,11 +155,14 @@ def _where(them: WholeUser) -> str | None:
 
 
 async def _powers(app: App, name: str) -> list[tuple[str, bool]]:
-    """Return what the user may do, on at least one project; empty if the user cannot log in."""
+    """Return what the user may do, to at least one project of any index; empty if the user cannot
+    log in.
+    """
     found = await app.known.find(name)
     if found is None:
         return []
-    return [(MEANS[word], may(app.rules, found, action)) for word, action in ACTIONS.items()]
+    allowed = app.index_access.may_somewhere
+    return [(MEANS[word], allowed(found, action, app.rules)) for word, action in ACTIONS.items()]
 
 
 async def _rights(app: App, them: WholeUser) -> Sequence[Any]:
