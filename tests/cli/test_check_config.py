@@ -275,9 +275,22 @@ class CheckConfigTests(RecordedCase):
         self.assertIn(f":4: [advisories] source: there is no {self.file.parent}/none.zip", error)
         self.assertIn(":5: [advisories] block: nothing is hidden", error)
         url = "https://u:s3cret@osv.example.org/all.zip"
-        status, out, error = self.check(f"[server]\nlisten = 0\n[advisories]\nsource = {url}\n")
+        status, out, error = self.check(
+            f"[server]\nlisten = 127.0.0.1:0\n[advisories]\nsource = {url}\n"
+        )
         self.assertEqual((status, error), (0, ""))
         self.assertIn("source = https://(set)@osv.example.org/all.zip", out)
+
+    def test_open_by_mistake(self) -> None:
+        """What the network can reach without TLS, or without a login, is a warning."""
+        _, _, error = self.check("[server]\nlisten = 0\n[access]\nread = everyone\n")
+        self.assertIn(":2: [server] listen: tcp:0 takes passwords from the network", error)
+        self.assertIn(":4: [access] read: all clients that reach this server can install", error)
+        for text in (
+            "[server]\nlisten = localhost:0 [::1]:0\n",
+            "[server]\nlisten = 0\ntrusted_proxies = 10.0.0.1\n[access]\nread = authenticated\n",
+        ):
+            self.assertEqual(self.check(text)[2], "", text)
 
     def test_short_endpoints_are_translated(self) -> None:
         """Addresses and ports as other servers write them become endpoint strings."""

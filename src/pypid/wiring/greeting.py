@@ -141,9 +141,9 @@ def log_start(config: Config, paths: StatePaths) -> None:
     """Log the notes on the configuration, and where state and files are stored."""
     for note in config.notes:
         _log.warn("{note}", note=note)
-    if names_only_itself(config):
-        for doubt in doubts(config, configured_names(config)):
-            _log.warn("{doubt}", doubt=doubt)
+    names = configured_names(config) if names_only_itself(config) else None
+    for doubt in doubts(config, names):
+        _log.warn("{doubt}", doubt=doubt)
     _log.info(
         "configuration: {configuration}; state: {state}; files: {files}",
         configuration=display_name(config.source),

@@ -1,19 +1,21 @@
-"""Warnings about a valid configuration: names of users and groups that are not defined, and values
-that contain what was meant as a comment or as quotation marks.
+"""Warnings about a valid configuration: names of users and groups that are not defined, values that
+contain what was meant as a comment or as quotation marks, and access that is open by mistake.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from ipaddress import ip_address
 
 from attrs import frozen
 
 from pypid.core.accounts.rights import NAMED, Whom
 from pypid.core.accounts.trusted_publishers import users_of
 from pypid.core.configuration.checks import nearest
-from pypid.core.configuration.choices import AccessStore
+from pypid.core.configuration.choices import AccessStore, Mode
 from pypid.core.configuration.corrections import has_comment
+from pypid.core.configuration.endpoints import endpoint_arguments
 from pypid.core.configuration.ini import printable
 from pypid.core.configuration.keys import INDEX, ISSUER, SECTIONS, IndexKeys, keys
 from pypid.core.configuration.named_upstreams import never_asked, overlaps
@@ -46,7 +48,7 @@ def names_only_itself(config: Config) -> bool:
 def doubts(config: Config, names: AccountNames | None) -> tuple[ConfigProblem, ...]:
     """Return the warnings. `names`: all users and groups; None if they are not known."""
     unknown = () if names is None else _unknown_names(config, names)
-    return (*_literals(config), *_without_effect(config), *unknown)
+    return (*_literals(config), *_without_effect(config), *_open(config), *unknown)
 
 
 def problem_at(config: Config, section: str, key: str, message: str) -> ConfigProblem:
@@ -86,6 +88,37 @@ def _without_effect(config: Config) -> Iterator[ConfigProblem]:
         *overlaps(upstream, config.upstreams),
     ):
         yield problem_at(config, section, key, advice)
+
+
+def _open(config: Config) -> Iterator[ConfigProblem]:
+    """Yield what the network can reach and is rarely meant to."""
+    server, access = config.server, config.access
+    reachable = [text for text in server.listen if _is_reachable(text)]
+    if not reachable:
+        return
+    if not (server.tls_certificate or server.trusted_proxies):
+        message = (
+            f"{reachable[0]} takes passwords from the network without TLS. Set tls_certificate and "
+            "tls_key, or trusted_proxies = ADDRESS of a proxy that speaks TLS, or "
+            "listen = 127.0.0.1:6543"
+        )
+        yield problem_at(config, "server", "listen", message)
+    if access.read.everyone and config.upstream.mode is Mode.CACHE:
+        message = (
+            "all clients that reach this server can install private projects without a login, and "
+            "fetch from the upstream index through it. To require a login: read = authenticated"
+        )
+        yield problem_at(config, "access", "read", message)
+
+
+def _is_reachable(endpoint: str) -> bool:
+    """Return whether other machines can connect without TLS of the endpoint's own."""
+    kind, arguments = endpoint_arguments(endpoint)
+    interface = arguments.get("interface") or "0.0.0.0"
+    try:
+        return kind in ("tcp", "tcp6") and not ip_address(interface).is_loopback
+    except ValueError:
+        return True
 
 
 def _unknown_names(config: Config, names: AccountNames) -> Iterator[ConfigProblem]:
