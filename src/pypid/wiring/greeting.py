@@ -52,7 +52,8 @@ def greeter(
     if not platform.greets:
         return None
     output = None if is_late else terminal()
-    return partial(greet, config, paths, platform.world, platform.environ, output)
+    url = listeners.base_url(config)  # a socket of systemd's has no address once it is adopted
+    return partial(greet, config, paths, platform.world, platform.environ, url, output)
 
 
 def terminal() -> TextIO | None:
@@ -70,6 +71,7 @@ def greet(
     paths: StatePaths,
     world: World,
     environ: Mapping[str, str],
+    url: str,
     output: TextIO | None = None,
 ) -> None:
     """Create the admin at a first run, and print its password. Never logged.
@@ -89,7 +91,7 @@ def greet(
                 record=str(paths.state / RECORD),
             )
         return
-    text = _greeting(config, paths, environ, password)
+    text = _greeting(config, paths, environ, url, password)
     try:
         with output or nullcontext(visible_output()) as stream:
             print(text, flush=True, file=stream)
@@ -101,11 +103,13 @@ def greet(
         ) from None
 
 
-def _greeting(config: Config, paths: StatePaths, environ: Mapping[str, str], password: str) -> str:
+def _greeting(
+    config: Config, paths: StatePaths, environ: Mapping[str, str], url: str, password: str
+) -> str:
     words = invocation(config, environ)
     readable, accounts = config.access.read == EVERYONE, AccessStore.SQL in config.access.backend
     return greeting(
-        listeners.base_url(config),
+        url,
         password,
         paths.state,
         program=words.program,
