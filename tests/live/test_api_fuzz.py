@@ -55,7 +55,6 @@ LAST: Final = (
 
 OUT_OF_REACH: Final = {
     "POST /api/advisories/check": "no lock file is made up",
-    "POST /api/blocks": "no specification is made up",
     "GET /api/captcha": "nobody has to solve a riddle here",
     "POST /api/export": "nobody over a network has files written",
     "POST /api/import": "no distribution is made up",

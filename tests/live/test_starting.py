@@ -162,7 +162,11 @@ class PortTests(StartCase):
 
     def test_not_ours(self) -> None:
         """An address that this machine does not have."""
-        self.configure(listen=f"tcp:{self.port}:interface=192.0.2.1")
+        self.configure(
+            "trusted_proxies = 192.0.2.2",
+            "[access]\nread = authenticated",
+            listen=f"tcp:{self.port}:interface=192.0.2.1",
+        )
         self.refused("This machine does not have that address")
 
     def test_privileged(self) -> None:
