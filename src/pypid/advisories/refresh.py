@@ -104,6 +104,8 @@ class AdvisoryRefresh:
     sources: AdvisorySources
     loader: AdvisoryLoader
     _is_damaged: bool = field(default=False, init=False)
+    _is_failing: bool = field(default=False, init=False)
+    """Whether the last refresh failed, which was logged then."""
 
     async def refresh(self) -> bool:
         """Read what has changed in the sources; return whether all could be read. After an error
@@ -123,6 +125,7 @@ class AdvisoryRefresh:
         finally:
             found.close()
         await self.advisories.read()
+        self._is_failing = bool(found.failures)
         return not found.failures
 
     async def _fetch(
@@ -153,7 +156,7 @@ class AdvisoryRefresh:
             await self._note(found)
         else:
             self._is_damaged = False
-            if "generation" in facts:
+            if found.found is not None or found.own is not None:
                 self._report(counts)
 
     async def _note(self, found: _Round) -> None:
@@ -167,9 +170,10 @@ class AdvisoryRefresh:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         found.failures.append(reason)
         self.advisories.world.counts.add(families.ADVISORY_FAILURES)
-        _log.warn(
-            "the advisories could not be read, the last ones stay in force: {reason} "
-            "source={source}",
+        log = _log.debug if self._is_failing else _log.warn
+        log(
+            "the advisories could not be read, the last ones stay in force; pypid tries again, "
+            "and logs this once: {reason} source={source}",
             reason=reason,
             source=self.advisories.source,
         )
