@@ -11,6 +11,7 @@ from pathlib import Path
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.advisories.database import FILE, AdvisoryDatabase
@@ -147,6 +148,28 @@ class RefreshTests(RefreshCase):
         self.put(record("PYSEC-1"))
         self.assertTrue(self.run_refresh())
         self.assertEqual(self.ids(), ["ACME-1", "PYSEC-1"])
+
+    def test_failures_are_logged_once(self) -> None:
+        """Each source that fails is one log line, until it was read in between."""
+        self.put_own("acme.json", record("ACME-1"))
+        with capturedLogs() as events:
+            self.run_refresh()
+            self.run_refresh()
+            aside = self.own.rename(self.folder / "aside")
+            self.run_refresh()
+            self.run_refresh()
+            aside.rename(self.own)
+            self.run_refresh()
+            self.own.rename(aside)
+            self.run_refresh()
+        self.assertEqual(
+            [
+                each["key"]
+                for each in events
+                if "reason" in each and each["log_level"] is LogLevel.warn
+            ],
+            ["source", "own", "own"],
+        )
 
     def test_own_changes(self) -> None:
         """A change of the own ones leaves the public ones as they are, also if the source is

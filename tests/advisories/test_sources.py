@@ -260,6 +260,20 @@ class HttpSourceTests(TestCase):
                 await self.source.fetch("")
             self.assertTrue(caught.exception.timed_out)
 
+    async def test_trickle(self) -> None:
+        """A server that is slow, but never silent, is given up after a total time, and is sent no
+        further request.
+        """
+        self.patch(http_source, "LONGEST", 0.5)
+        trickle = raw(b"HTTP/1.1 200 OK\r\n\r\n", *[0.1, b"x"] * 100)
+        for name in ("modified_id.csv", "all.zip"):
+            self.server.scripts[f"/PyPI/{name}"] = trickle
+            with self.assertRaises(Fault) as caught:
+                await self.source.fetch("")
+            self.assertTrue(caught.exception.timed_out)
+            self.assertEqual(self.asked()[-1], name)
+            self.server.scripts["/PyPI/modified_id.csv"] = status(404)
+
     async def test_redirect_to_another_host(self) -> None:
         """User and password are not sent there."""
         other = Fake(reactor)

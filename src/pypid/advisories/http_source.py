@@ -33,6 +33,8 @@ from pypid.http_client.response_body import IncomingBody
 
 PATIENCE = 60.0
 """Seconds without a byte after which a download is given up."""
+LONGEST = 1800.0
+"""Seconds that all requests of one refresh may take together."""
 WHOLE_AFTER = timedelta(days=1)
 """Age of the last full download after which the archive is requested again: only that shows which
 records were removed.
@@ -90,6 +92,13 @@ class HttpSource:
 
     async def fetch(self, known: str) -> FetchedAdvisories | None:
         """Return what the source has, as `AdvisorySource.fetch` does."""
+        try:
+            return await start(self._fetch(known)).addTimeout(LONGEST, self.world.clock)
+        except TimeoutError:
+            reason = f"it was not read within {LONGEST / 60:g} minutes"
+            raise Fault(reason, timed_out=True) from None
+
+    async def _fetch(self, known: str) -> FetchedAdvisories | None:
         before = _version(known)
         now = self.world.now()
         whole, newest = _time(before.whole), _time(before.newest)

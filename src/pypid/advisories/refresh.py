@@ -53,7 +53,8 @@ class _Round:
     """Whether the database is of these sources."""
     found: FetchedAdvisories | None = None
     own: FetchedAdvisories | None = None
-    failures: list[str] = field(factory=list)
+    failures: dict[str, str] = field(factory=dict)
+    """Why a key of `[advisories]`, or the database, could not be read."""
 
     def take(self, found: FetchedAdvisories | None) -> None:
         """Take what the source has."""
@@ -62,6 +63,11 @@ class _Round:
     def take_own(self, own: FetchedAdvisories | None) -> None:
         """Take the company's own advisories."""
         self.own = own
+
+    @property
+    def failure(self) -> str:
+        """Why not all could be read; "": all could."""
+        return "; ".join(self.failures.values())
 
     def known(self, key: str) -> str:
         """Return the version of a source that the database has."""
@@ -76,7 +82,7 @@ class _Round:
 
     def new_facts(self, now: str, names: str, generation: str) -> dict[str, str]:
         """Return the facts to write with what was found."""
-        new = {"failure": "; ".join(self.failures)}
+        new = {"failure": self.failure}
         if not self.failures:
             new["loaded"] = now
         if self.is_whole or self.is_same:
@@ -104,8 +110,8 @@ class AdvisoryRefresh:
     sources: AdvisorySources
     loader: AdvisoryLoader
     _is_damaged: bool = field(default=False, init=False)
-    _is_failing: bool = field(default=False, init=False)
-    """Whether the last refresh failed, which was logged then."""
+    _failing: frozenset[str] = field(default=frozenset(), init=False)
+    """The keys of `_Round.failures` of the last refresh, which were logged then."""
 
     async def refresh(self) -> bool:
         """Read what has changed in the sources; return whether all could be read. After an error
@@ -115,26 +121,26 @@ class AdvisoryRefresh:
         facts = {} if self._is_damaged else await world.blocking(database.meta)
         found = _Round(facts, facts.get("names") == self.sources.names)
         try:
-            found.take(await self._fetch(found, self.sources.source, found.known("version")))
+            version = found.known("version")
+            found.take(await self._fetch(found, "source", self.sources.source, version))
             # a new database needs the company's advisories, too
             known = "" if found.is_whole else found.known("own_version")
-            before = len(found.failures)
-            found.take_own(await self._fetch(found, self.sources.own, known))
-            lacks_own = found.is_whole and facts and len(found.failures) > before
+            found.take_own(await self._fetch(found, "own", self.sources.own, known))
+            lacks_own = found.is_whole and facts and "own" in found.failures
             await (self._note(found) if lacks_own else self._load(found))
         finally:
             found.close()
         await self.advisories.read()
-        self._is_failing = bool(found.failures)
+        self._failing = frozenset(found.failures)
         return not found.failures
 
     async def _fetch(
-        self, found: _Round, source: AdvisorySource | None, known: str
+        self, found: _Round, key: str, source: AdvisorySource | None, known: str
     ) -> FetchedAdvisories | None:
         try:
             return None if source is None else await source.fetch(known)
         except _FAILURES as error:
-            self._failed(found, error)
+            self._failed(found, key, error)
             return None
 
     async def _load(self, found: _Round) -> None:
@@ -152,7 +158,7 @@ class AdvisoryRefresh:
             self._is_damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(
                 error, sqlite3.OperationalError
             )
-            self._failed(found, error)
+            self._failed(found, "database", error)
             await self._note(found)
         else:
             self._is_damaged = False
@@ -162,19 +168,20 @@ class AdvisoryRefresh:
     async def _note(self, found: _Round) -> None:
         """Write down why the last data stays, if there are any."""
         if found.facts:
-            facts = {"failure": "; ".join(found.failures)}
+            facts = {"failure": found.failure}
             with suppress(sqlite3.Error):
                 await self.advisories.world.blocking(self.loader.change, None, None, facts)
 
-    def _failed(self, found: _Round, error: Exception) -> None:
+    def _failed(self, found: _Round, key: str, error: Exception) -> None:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        found.failures.append(reason)
+        found.failures[key] = reason
         self.advisories.world.counts.add(families.ADVISORY_FAILURES)
-        log = _log.debug if self._is_failing else _log.warn
+        log = _log.debug if key in self._failing else _log.warn
         log(
             "the advisories could not be read, the last ones stay in force; pypid tries again, "
-            "and logs this once: {reason} source={source}",
+            "and logs this once: {reason} key={key} source={source}",
             reason=reason,
+            key=key,
             source=self.advisories.source,
         )
 
