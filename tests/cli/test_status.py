@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from attrs import evolve
 
 from pypid import __version__
+from pypid.advisories.service import Advisories
 from pypid.cli import request
 from pypid.core.errors import StorageDown
 from pypid.flow.conditions import Condition
 from pypid.flow.signals import ReloadOutcome
+from pypid.testing.worlds import BEGINNING
 from tests.cli.commands import CommandCase
 
 
@@ -48,6 +51,24 @@ class StatusTests(CommandCase):
         self.assertEqual(status, 1)
         self.assertIn("is running and not ready\n", out)
         self.assertIn("storage:        unreachable\n", out)
+
+    def test_advisories(self) -> None:
+        """Advisories that cannot be read are a line, and no failure."""
+        self.assertNotIn("advisories:", self.run_command("status")[1])
+        known = Advisories(self.pypid.world, Path("state"), "https://osv.example/all.zip")
+        self.pypid.app.advisories = known
+        self.assertIn("advisories:     not read yet\n", self.run_command("status")[1])
+        known.failure = "it refuses connections."
+        status, out, _ = self.run_command("status")
+        line = f"{known.source} is unavailable: it refuses connections. (never read)"
+        self.assertEqual(status, 0)
+        self.assertIn(f"advisories:     {line}\n", out)
+        known.loaded, known.failure = BEGINNING, ""
+        out = self.run_command("status", "--json")[1]
+        expected = {"source": known.source, "loaded": "2026-01-01T00:00:00Z", "failure": ""}
+        self.assertEqual(json.loads(out)["advisories"], expected)
+        line = "advisories:     OK (read 2026-01-01 00:00 UTC)\n"
+        self.assertIn(line, self.run_command("status")[1])
 
     def test_starting(self) -> None:
         """A server that has not read its accounts yet is starting; nothing has to be done."""

@@ -100,10 +100,19 @@ def _further_lines(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "storage scan", f"in progress ({objects} listed, {projects} read)"
     elif not answer["complete"]:
         yield "storage scan", "waiting: pypid starts it on its own"
+    if "advisories" in answer:
+        yield "advisories", _advisories(answer["advisories"])
     if "differs" in answer:
         yield "nodes", f"their settings differ: {', '.join(answer['differs'])}"
     if "stopping" in answer:
         yield "traffic", "stopping: accepts no new connections"
+
+
+def _advisories(state: Mapping[str, Any]) -> str:
+    read = "never read" if state["loaded"] is None else f"read {format_time(state['loaded'])} UTC"
+    if state["failure"]:
+        return f"{state['source']} is unavailable: {state['failure']} ({read})"
+    return f"OK ({read})" if state["loaded"] else "not read yet"
 
 
 def _duration(since: datetime) -> str:

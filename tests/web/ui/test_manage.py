@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
+from pypid.advisories.service import Advisories
 from pypid.core.accounts.entries import Account, AccountStatus
 from pypid.core.errors import CatalogDown, PeopleUnknown, UpstreamDown
 from pypid.flow import start
@@ -112,6 +114,18 @@ class HealthTests(AdministeredCase):
             f"Since {BEGINNING + timedelta(seconds=91):%-d %b %Y %H:%M} UTC",
         )
         self.assertNotIn("<script>alert", self.look("/manage/").text)
+
+    def test_advisories(self) -> None:
+        """The state of their source: off, not read yet, read, and away with what to do."""
+        self.has("Advisories", "off", "[advisories] source")
+        self.pypid.app.advisories = known = Advisories(self.pypid.world, Path("state"), "all.zip")
+        self.has("Advisories", "not read yet", "all.zip")
+        known.failure = "it refuses connections."
+        self.has("Advisories", "unreachable", "it refuses connections. They were never read.")
+        known.loaded = BEGINNING
+        self.has("Advisories", "unreachable", "Last read 1 Jan 2026 00:00 UTC", "Installs work")
+        known.failure = ""
+        self.has("Advisories", "OK", "Last read 1 Jan 2026 00:00 UTC from all.zip")
 
     def test_comparing(self) -> None:
         """A comparison tells how far it is; one that never came to its end, what to do."""

@@ -24,9 +24,20 @@ class ScanDocument(TypedDict):
     projects: int
 
 
+class AdvisoriesDocument(TypedDict):
+    """The sources of ``[advisories]``: when all were last read without an error, and why they could
+    not be read the last time ("": they could, or were not read yet).
+    """
+
+    source: str
+    loaded: Moment | None
+    failure: str
+
+
 class StatusDocument(TypedDict):
     """The running server. `configuration`: the file it was started with; `access`, `cache` and
-    `storage`: whether this part works; the other fields are those of ``/health``.
+    `storage`: whether this part works; `advisories` is missing without a source of them; the other
+    fields are those of ``/health``.
     """
 
     version: str
@@ -38,6 +49,7 @@ class StatusDocument(TypedDict):
     access: bool
     cache: bool
     storage: bool
+    advisories: NotRequired[AdvisoriesDocument]
     complete: bool
     comparing: NotRequired[ScanDocument]
     differs: NotRequired[list[str]]
@@ -62,7 +74,7 @@ async def status(ctx: RequestContext) -> None:
 
 def status_of(app: App) -> dict[str, object]:
     """Return the status of this process; see `StatusDocument`."""
-    return {
+    report: dict[str, object] = {
         "version": __version__,
         "url": app.settings.address,
         "configuration": app.settings.configuration_name,
@@ -70,6 +82,13 @@ def status_of(app: App) -> dict[str, object]:
         "pid": os.getpid(),
         **condition_of(app),
     }
+    advisories = app.advisories
+    if advisories.is_configured:
+        loaded = None if advisories.loaded is None else utc_text(advisories.loaded)
+        report["advisories"] = AdvisoriesDocument(
+            source=advisories.source, loaded=loaded, failure=advisories.failure
+        )
+    return report
 
 
 @route(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
+from pypid.advisories.service import Advisories
 from pypid.core.accounts.entries import AccountStatus, AuditEntry
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import BadName, PypidError
@@ -89,6 +90,7 @@ def _machine_parts(app: App) -> Iterator[MachinePart]:
     yield _upstream("Upstream", app.index)
     for name, upstream in app.index.upstreams.items():
         yield _upstream(f"Upstream {name}", upstream)
+    yield _advisories(app.advisories)
 
 
 def _accounts() -> MachinePart:
@@ -205,6 +207,21 @@ def _upstream(name: str, index: Index) -> MachinePart:
         "it answers."
     )
     return MachinePart(name, "unreachable", "bad", f"{breaker.error}{since}", todo)
+
+
+def _advisories(advisories: Advisories) -> MachinePart:
+    name, loaded = "Advisories", advisories.loaded
+    if not advisories.is_configured:
+        says = "No reports of malware are read ([advisories] source)."
+        return MachinePart(name, "off", "", says)
+    read = "They were never read" if loaded is None else f"Last read {loaded:%-d %b %Y %H:%M} UTC"
+    if advisories.failure:
+        says = f"{advisories.source} cannot be read: {advisories.failure} {read}."
+        todo = "Check that this machine can reach it, or set [advisories] source. Installs work."
+        return MachinePart(name, "unreachable", "warn", says, todo)
+    if loaded is None:
+        return MachinePart(name, "not read yet", "", f"pypid is reading {advisories.source}.")
+    return MachinePart(name, "OK", "good", f"{read} from {advisories.source}.")
 
 
 def _disks(app: App, disks: dict[str, Disk | None]) -> Iterator[MachinePart]:
