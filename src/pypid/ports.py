@@ -400,6 +400,11 @@ class Accounts(Protocol):
         with a status other than active.
         """
 
+    async def take_over(self, account: Account) -> None:
+        """Store the account of a user whom the configuration had: its tokens and sessions go on,
+        and it stays the owner of its projects. It replaces another account of the name.
+        """
+
     async def remove_user(self, name: str) -> None:
         """Remove the user, with its tokens, sessions, rights, memberships and ownerships. Raises
         `NoSuchUser`.

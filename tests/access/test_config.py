@@ -25,13 +25,14 @@ from pypid.ports import People
 from pypid.testing.people import PeopleContract
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ours = lru_cache(hash_password)
 
 
 def world() -> World:
     return World(
         clock=Clock(),
-        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        now=lambda: NOW,
         blocking=at_once,
         random=os.urandom,
     )
@@ -106,7 +107,7 @@ class ConfigPeopleTests(SynchronousTestCase):
         """The first-run admin logs in and is an administrator; so it stays beside users of the
         configuration.
         """
-        password = first_run(self.state, (), os.urandom)
+        password = first_run(self.state, (), os.urandom, NOW)
         assert password is not None
         for users in ({}, {"alice": ours("a")}):
             self.assertEqual(

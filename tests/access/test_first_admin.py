@@ -6,6 +6,7 @@ import shlex
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -23,12 +24,14 @@ from pypid.access.first_admin import (
 from pypid.access.passwords import PasswordVerdict, verify
 from pypid.core.errors import Unreadable
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STARTS = """
 import os, sys
+from datetime import UTC, datetime
 from pathlib import Path
 from pypid.access.first_admin import first_run
 sys.stdin.read()
-print(first_run(Path(sys.argv[1]), (), os.urandom) or "")
+print(first_run(Path(sys.argv[1]), (), os.urandom, datetime.now(UTC)) or "")
 """
 
 
@@ -41,7 +44,7 @@ class FirstRunTests(SynchronousTestCase):
         """A first run makes admin; only the hash is stored, for nobody else to read; the password
         logs in.
         """
-        password = first_run(self.state, (), os.urandom)
+        password = first_run(self.state, (), os.urandom, NOW)
         assert password is not None
         kept = json.loads(self.record.read_bytes())
         self.assertEqual((kept["format"], kept["user"]), (1, "admin"))
@@ -54,21 +57,21 @@ class FirstRunTests(SynchronousTestCase):
 
     def test_once(self) -> None:
         """A second run makes nothing, and leaves the record as it is."""
-        first_run(self.state, (), os.urandom)
+        first_run(self.state, (), os.urandom, NOW)
         before = self.record.read_bytes()
-        self.assertIsNone(first_run(self.state, (), os.urandom))
+        self.assertIsNone(first_run(self.state, (), os.urandom, NOW))
         self.assertEqual(self.record.read_bytes(), before)
 
     def test_with_users(self) -> None:
         """Where the configuration has users, nothing is made."""
-        self.assertIsNone(first_run(self.state, {"alice": "hash"}, os.urandom))
+        self.assertIsNone(first_run(self.state, {"alice": "hash"}, os.urandom, NOW))
         self.assertFalse(self.state.exists())
 
     def test_deleted(self) -> None:
         """Deleting the record and starting again gives a new password."""
-        one = first_run(self.state, (), os.urandom)
+        one = first_run(self.state, (), os.urandom, NOW)
         self.record.unlink()
-        two = first_run(self.state, (), os.urandom)
+        two = first_run(self.state, (), os.urandom, NOW)
         self.assertTrue(two and one != two)
 
     def test_damaged(self) -> None:
@@ -87,7 +90,7 @@ class FirstRunTests(SynchronousTestCase):
             b'"Xyzzy"',
         ):
             self.record.write_bytes(data)
-            error = self.assertRaises(Unreadable, first_run, self.state, (), os.urandom)
+            error = self.assertRaises(Unreadable, first_run, self.state, (), os.urandom, NOW)
             self.assertIn("Delete it and start", str(error))
             self.assertNotIn("Xyzzy", str(error) + repr(error.__cause__))
             self.assertEqual(self.record.read_bytes(), data)
@@ -135,13 +138,13 @@ class FirstRunTests(SynchronousTestCase):
         def no_links(*args: object) -> None:
             raise PermissionError("no hard links here")
 
-        self.assertIsNone(first_run(self.state, (), meanwhile))
+        self.assertIsNone(first_run(self.state, (), meanwhile, NOW))
         self.record.unlink()
         self.patch(os, "link", no_links)
-        self.assertIsNone(first_run(self.state, (), meanwhile))
+        self.assertIsNone(first_run(self.state, (), meanwhile, NOW))
         self.assertEqual(self.record.read_text(), "another's")
         self.record.unlink()
-        self.assertTrue(first_run(self.state, (), os.urandom))
+        self.assertTrue(first_run(self.state, (), os.urandom, NOW))
         self.assertEqual(stat.S_IMODE(self.record.stat().st_mode), 0o600)
         self.assertEqual([path.name for path in self.state.iterdir()], ["admin.json"])
 
@@ -149,7 +152,7 @@ class FirstRunTests(SynchronousTestCase):
         """An upgrade replaces the record that it was made for, and no other, and does not bring a
         deleted one back.
         """
-        first_run(self.state, (), os.urandom)
+        first_run(self.state, (), os.urandom, NOW)
         old = read_admin(self.state)
         assert old is not None
         wanted = AdminRecord(1, "admin", "new", used=True)

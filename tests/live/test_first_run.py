@@ -12,7 +12,7 @@ from typing import Final
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.asking import ask, basic, command
+from tests.live.asking import ask, basic, bearer, command
 from tests.live.clients import client
 from tests.live.isolation import fails, works
 from tests.live.processes import (
@@ -224,6 +224,64 @@ class FirstRunTests(SynchronousTestCase):
         last = self.started(command, cwd)
         self.assertEqual(ask(self.port, "/api/users", admin).status, 200)
         self.assertNotIn("has not logged in", last.output())
+
+    def logs_in(self, password: str) -> bool:
+        """Whether the administrator can log in."""
+        return ask(self.port, "/api/users", basic("admin", password)).status == 200
+
+    def test_change_password(self) -> None:
+        """The administrator changes the password in the browser and by the command; the token works
+        on, only the newest password does, also after a crash before the record says so; without the
+        record a start prints a password that works, and can be changed.
+        """
+        serve, cwd = [BIN / "pypid", "serve"], self.twistd("everyone")
+        first = self.started(serve, cwd)
+        printed, record = Greeting(first.output()).password, cwd / "state/admin.json"
+        name = ["--user", "admin", "--can", "publish", "--quiet"]
+        token = works([BIN / "pypid", "token", "create", "ci", *name], cwd).strip()
+        owner = {"user": "admin"}
+        set_owner = ask(
+            self.port,
+            "/api/projects/acme/owner",
+            self.admin(Greeting(first.output())),
+            method="PUT",
+            document=owner,
+        )
+        self.assertEqual(set_owner.status, 200, set_owner.text)
+        before = record.read_bytes()
+        page = ask(self.port, "/account/", basic("admin", printed))
+        self.assertIn("Repeat new password", page.text)
+        self.assertEqual(record.read_bytes(), before)
+        path, chosen = "/api/users/admin/password", "first choice"
+        document = {"password": chosen, "current": printed}
+        answer = ask(self.port, path, basic("admin", printed), method="PUT", document=document)
+        self.assertEqual(answer.status, 200, answer.text)
+        self.assertEqual((self.logs_in(printed), self.logs_in(chosen)), (False, True))
+        first.process.kill()
+        first.process.wait()
+        record.write_bytes(before)  # as if it had been killed before it was written
+        second = self.started(serve, cwd)
+        self.assertEqual((self.logs_in(printed), self.logs_in(chosen)), (False, True))
+        self.assertEqual(ask(self.port, "/api/me", bearer(token)).json["user"], "admin")
+        owned = ask(self.port, "/api/projects/acme/owner", basic("admin", chosen))
+        self.assertEqual(
+            (owned.json["owner"]["user"], owned.json["owner"]["source"]), ("admin", "sql")
+        )
+        said = works([BIN / "pypid", "user", "set-password", "admin"], cwd)
+        (made,) = re.findall(r"^password: (\S+)$", said, re.MULTILINE)
+        self.assertEqual((self.logs_in(chosen), self.logs_in(made)), (False, True))
+        works([BIN / "pypid", "user", "create", "root", "--admin"], cwd)
+        works([BIN / "pypid", "user", "delete", "admin", "--yes"], cwd)
+        second.stop()
+        third = self.started(serve, cwd)
+        self.assertFalse(any(map(self.logs_in, (printed, chosen, made))))
+        self.assertNotIn("first run", third.output())
+        third.stop()
+        record.unlink()
+        again = Greeting(self.started(serve, cwd).output()).password
+        self.assertTrue(self.logs_in(again))
+        works([BIN / "pypid", "user", "set-password", "admin"], cwd)
+        self.assertFalse(self.logs_in(again))
 
 
 class MoreUsersTests(SynchronousTestCase):

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from pypid.access.first_admin import RECORD, AdminRecord, read_admin, replace_admin
 from pypid.access.passwords import WRONG, Verifier, hash_password, needs_upgrade
+from pypid.core.accounts.entries import Account
 from pypid.core.errors import Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, shielded
@@ -121,6 +122,22 @@ class ConfigPeople:
         """Return the user's groups in ``[groups]``, which may list users of every source."""
         return self._users.groups.get(user, frozenset())
 
+    @property
+    def first(self) -> AdminRecord | None:
+        """The first-run admin, if this source has it: not once the accounts database does."""
+        first = self._users.first
+        return first if first is not None and self._users.is_first(first.user) else None
+
+    def leave_first(self, accounts: Mapping[str, Account]) -> AdminRecord | None:
+        """Leave the first-run admin to the accounts database if it has the account; return it then,
+        once.
+        """
+        first = self._users.first
+        if first is None or not first.is_in(accounts):
+            return None
+        self._use(evolve(self._users, first=None))
+        return first
+
     async def reload(self, settings: UsersSettings) -> None:
         """Replace the users by these, and read the first-run admin in `state` again.
 
@@ -131,6 +148,8 @@ class ConfigPeople:
         )
 
     def _use(self, users: _ConfiguredUsers) -> None:
+        if users.first is not None and users.first.moved:
+            users = evolve(users, first=None)
         self._users = users
         self._verifier.resemble(users.hashes(), "config")
         if users.first and not users.is_first(users.first.user):

@@ -1,23 +1,26 @@
 """The first run: an index without any user creates its own `admin`, and prints once how to use it.
 
-Only the password's hash is stored, in ``admin.json`` below `state`. Everything here blocks: it runs
-before the reactor does, or in a thread.
+Only the password's hash is stored, in ``admin.json`` below `state`. The first change of the account
+moves it into the accounts database, and the record stays: without it the next start is a first run.
+Everything here blocks: it runs before the reactor does, or in a thread.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pypid.access.passwords import hash_password
 from pypid.access.state_files import fill, written_beside
 from pypid.access.tokens import random_text
+from pypid.core.accounts.entries import Account
 from pypid.core.errors import Unreadable
 
 ADMIN = "admin"
@@ -39,6 +42,22 @@ class AdminRecord:
     hash: str = field(repr=False)
     used: bool = False
     """Whether a login with the password has succeeded: a person has seen it."""
+    created: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    """Identifies this admin among those of other first runs, also in the accounts database."""
+    moved: bool = False
+    """Whether the accounts database was seen to have the account: it may be removed there since."""
+
+    @property
+    def account(self) -> Account:
+        """The account that the accounts database gets."""
+        return Account(
+            name=self.user, hash=self.hash, admin=True, created=self.created, changed=self.created
+        )
+
+    def is_in(self, accounts: Mapping[str, Account]) -> bool:
+        """Return whether these accounts of the database have this admin."""
+        held = accounts.get(self.user)
+        return held is not None and held.created == self.created
 
 
 def read_admin(state: Path) -> AdminRecord | None:
@@ -69,7 +88,9 @@ def read_admin(state: Path) -> AdminRecord | None:
     return record
 
 
-def first_run(state: Path, users: Collection[str], random: Callable[[int], bytes]) -> str | None:
+def first_run(
+    state: Path, users: Collection[str], random: Callable[[int], bytes], now: datetime
+) -> str | None:
     """Create the admin if this is a first run without any user; return the password, to be printed
     once, or None.
 
@@ -80,11 +101,8 @@ def first_run(state: Path, users: Collection[str], random: Callable[[int], bytes
         return None
     password = readable_password(random)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return (
-        password
-        if _create(state / RECORD, AdminRecord(FORMAT, ADMIN, hash_password(password)))
-        else None
-    )
+    record = AdminRecord(FORMAT, ADMIN, hash_password(password), created=now)
+    return password if _create(state / RECORD, record) else None
 
 
 def replace_admin(state: Path, old: AdminRecord, new: AdminRecord) -> AdminRecord | None:
@@ -98,6 +116,13 @@ def replace_admin(state: Path, old: AdminRecord, new: AdminRecord) -> AdminRecor
     with written_beside(state / RECORD, _encoded(new)) as temporary:
         temporary.replace(state / RECORD)
     return new
+
+
+def note_moved(state: Path, moved: AdminRecord) -> None:
+    """Note in the record that the accounts database has this admin. Raises `Unreadable`."""
+    record = read_admin(state)
+    if record is not None and record.created == moved.created:
+        replace_admin(state, record, evolve(record, used=True, moved=True))
 
 
 def readable_password(random: Callable[[int], bytes]) -> str:

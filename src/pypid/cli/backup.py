@@ -281,11 +281,16 @@ class _Creation:
         return self.paths.state if self.options.encrypt else self.path.parent
 
     def _add_state(self, writer: BackupWriter, stores: Stores) -> list[str]:
-        """Add the databases and the other files of record; return the names of the databases."""
+        """Add the databases and the other files of record; return the names of the databases.
+        The files first: the record of the first administrator may say that a database has it.
+        """
         from pypid.access.sql.copies import copy_databases
         from pypid.jobs.backup.backup_file import DATABASES, OTHER_FILES, STATE
         from pypid.jobs.backup.records import DATABASE_COPIES, held
 
+        for name in OTHER_FILES:
+            with suppress(FileNotFoundError):
+                writer.add(STATE + name, (self.paths.state / name).read_bytes())
         with (
             TemporaryDirectory(dir=self._room, prefix=DATABASE_COPIES) as folder,
             held(Path(folder)),
@@ -294,9 +299,6 @@ class _Creation:
             for name, path in copies.items():
                 with path.open("rb") as file:
                     writer.add_file(f"{DATABASES}{name}.db", file)
-        for name in OTHER_FILES:
-            with suppress(FileNotFoundError):
-                writer.add(STATE + name, (self.paths.state / name).read_bytes())
         return list(copies)
 
     async def _note(self, stores: Stores, totals: BackupTotals) -> None:

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from pypid.access import config as config_people
 from pypid.access.chain import AccessChain
 from pypid.access.closed import ClosedAccess
-from pypid.access.first_admin import ADMIN, read_admin
+from pypid.access.first_admin import note_moved, read_admin
 from pypid.access.outdated_sessions import OutdatedSessions
 from pypid.access.passwords import hash_password
 from pypid.access.sql.current_accounts import POLL
@@ -226,18 +226,21 @@ class Identities(PeriodicJobs):
         changes.
         """
         await self.people.reload(people_of(config, self.paths))
+        self.people.leave_first(self.stores.accounts.current.known.accounts)
         record = await self.world.blocking(read_admin, self.paths.state)
-        first = record.user if record is not None and ADMIN not in config.users else None
         self.config = config
-        hashes = {**config.users, **({first: record.hash} if first and record else {})}
-        self._configured = evolve(
-            configured_by(config, first), accounts_log_in=self._accounts_log_in, hashes=hashes
-        )
+        self._configure()
         self.chain.use_admins(config.access.admins)
         self._trust(config)
         await self._make_rules()
         self._announce()
-        await self.outdated.use(hashes)
+        first = {} if record is None else {record.user: record.hash}  # also once it has moved
+        await self.outdated.use({**first, **config.users})
+
+    def _configure(self) -> None:
+        first = self.people.first
+        found = configured_by(self.config, None if first is None else first.account)
+        self._configured = evolve(found, accounts_log_in=self._accounts_log_in)
 
     def _trust(self, config: Config) -> None:
         """Apply the issuers of trusted publishing that are configured now."""
@@ -260,8 +263,12 @@ class Identities(PeriodicJobs):
         """Apply a change of the accounts database; it is in force once this has ended."""
         if state.rights is not self._made_of[1] or state.owners is not self._made_of[2]:
             await self._make_rules()
-        self._configured = evolve(self._configured, accounts_log_in=self._accounts_log_in)
+        moved = self.people.leave_first(state.accounts)
+        if moved is not None or self._accounts_log_in is not self._configured.accounts_log_in:
+            self._configure()
         self._announce()
+        if moved is not None:
+            await self.world.blocking(note_moved, self.paths.state, moved)
 
     @property
     def _accounts_log_in(self) -> bool:

@@ -55,10 +55,11 @@ def account_settings(config: Config) -> AccountSettings:
     )
 
 
-def configured_by(config: Config, first_admin: str | None) -> Configured:
-    """Return the users that the configuration names, `first_admin` of the first run among them."""
+def configured_by(config: Config, first: Account | None) -> Configured:
+    """Return the users that the configuration names, the admin of the `first` run among them."""
     access, rights = config.access, tuple(config.projects.values())
-    users = frozenset(config.users) | ({first_admin} if first_admin else frozenset())
+    hashes = {**config.users, **({} if first is None else {first.name: first.hash})}
+    users = frozenset(hashes)
     lists = (
         *(
             access.read,
@@ -85,8 +86,9 @@ def configured_by(config: Config, first_admin: str | None) -> Configured:
         users=users,
         groups=frozenset(config.groups),
         members={name: frozenset(members) for name, members in config.groups.items()},
-        hashes=config.users,
-        admins=frozenset(access.admins) | ({first_admin} if first_admin else frozenset()),
+        hashes=hashes,
+        admins=frozenset(access.admins) | (users - set(config.users)),
+        first_admin=first,
         rights=rights,
         mentioned=frozenset(mentioned),
     )

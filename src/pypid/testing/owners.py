@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from attrs import evolve
+
 from pypid.core.accounts.owners import CLAIM_LASTS
 from pypid.core.packaging.names import project_name
 from pypid.testing.credentials import CredentialsContract
-from pypid.testing.examples import SPAM, an_account
+from pypid.testing.examples import SPAM, a_session, a_token, an_account
 from pypid.testing.worlds import BEGINNING
 
 
@@ -66,6 +68,26 @@ class OwnersContract(CredentialsContract):
         for accounts in self.both():
             owners = {key: owner.account for key, owner in self.have(accounts.owners()).items()}
             self.assertEqual(owners, {("", ham): "ldap:alice", ("", SPAM): alice.id})
+
+    def test_taken_over(self) -> None:
+        """A user whom the configuration had keeps tokens, sessions and projects, also those of a
+        shadowed account; a second take-over changes nothing.
+        """
+        admin, ham = an_account("admin", admin=True), project_name("ham")
+        former = an_account("admin", created=BEGINNING + timedelta(seconds=1))
+        self.have(self.accounts.add_user(former))
+        self.have(self.accounts.add_token(a_token("kept", "admin")))
+        self.have(self.accounts.add_session(a_session("kept", "admin")))
+        self.have(self.accounts.set_owner(("", SPAM), "config:admin"))
+        self.have(self.accounts.set_owner(("", ham), former.id))
+        self.have(self.accounts.take_over(admin))
+        self.have(self.accounts.take_over(evolve(admin, hash="older")))
+        for accounts in self.both():
+            self.assertEqual(list(self.have(accounts.users())), [admin])
+            self.assertIsNotNone(self.have(accounts.token("digest-kept")))
+            self.assertIsNotNone(self.have(accounts.session("kept")))
+            owners = {key: owner.account for key, owner in self.have(accounts.owners()).items()}
+            self.assertEqual(owners, {("", SPAM): admin.id, ("", ham): admin.id})
 
     def test_claim_of_a_set_owner(self) -> None:
         """An owner who was set keeps a name without an upload; an old claim ends for an empty

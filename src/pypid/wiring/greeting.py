@@ -78,7 +78,7 @@ def greet(
 
     As long as it has not logged in, a crash may have hidden the password: say how to get one.
     """
-    password = first_run(paths.state, config.users, world.random)
+    password = first_run(paths.state, config.users, world.random, world.now())
     if password is None:
         if output is not None:
             output.close()

@@ -150,6 +150,18 @@ class ChangesTests(KeepingCase):
         people.commit()
         self.assertEqual(self.written(self.file_cache), ["write accounts.db"])
 
+    def test_order(self) -> None:
+        """A file is read before the databases and written after them: what it says of them is
+        true of the copies, too, also of a copy that ends in between.
+        """
+        self.database()
+        (self.state / "admin.json").write_bytes(b"1")
+        write = ["write accounts.db", "write admin.json"]
+        self.assertEqual(self.written(self.file_cache), write)
+        self.assertEqual(
+            [record.name for record in records.OF_RECORD][:2], ["admin.json", PEOPLE.name]
+        )
+
     def test_one_unreadable(self) -> None:
         """A database that cannot be read is said, once, and keeps nothing else
         from being copied.

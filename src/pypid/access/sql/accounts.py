@@ -82,6 +82,10 @@ class SqlAccounts:
         cleaned = evolve(account, hash=storable(account.hash))
         await self._change(lambda writing: writing.add_user(cleaned))
 
+    async def take_over(self, account: Account) -> None:
+        cleaned = evolve(account, hash=storable(account.hash))
+        await self._change(lambda writing: writing.take_over(cleaned))
+
     async def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
         if not is_name(name):
             raise NoSuchUser(name)

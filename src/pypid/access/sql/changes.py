@@ -40,6 +40,7 @@ from pypid.access.sql.tables import (
 from pypid.core.accounts.acl_dump import Dump
 from pypid.core.accounts.acl_merge import Merged
 from pypid.core.accounts.entries import MOST_SESSIONS, Account, AccountStatus, Session, Token
+from pypid.core.accounts.owners import account_id
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
 from pypid.core.packaging.globs import ProjectPattern
@@ -76,6 +77,20 @@ class AccountsWriter:
         # these belong to a user of another source with this name, who may be another person
         self._revoke(account.name)
         self._end_sessions(sessions.c.user == account.name)
+
+    def take_over(self, account: Account) -> None:
+        """Store the account of a user whom the configuration had, with what that user has: tokens,
+        sessions, projects. It replaces another account of the name.
+        """
+        row = self._connection.execute(select(users).where(users.c.name == account.name))
+        former = {account_of(each).id for each in row}
+        if account.id in former:  # another process was faster
+            return
+        self._connection.execute(delete(users).where(users.c.name == account.name))
+        self._connection.execute(insert(users).values(account_row(account)))
+        self._touch("user", account.name)
+        for id in {account_id("config", account.name), *former}:
+            self.owners.hand_over(id, account.id)
 
     def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
         """Replace the user's account by the result of `change`; return it. Raises `NoSuchUser`,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from pypid.access.sql.rows import Touch
 from pypid.access.sql.tables import owners
@@ -50,13 +50,20 @@ class OwnersWriter:
 
     def remove_all(self, index: str) -> None:
         """Remove the owners of all projects of an index."""
-        self._remove(owners.c.index == index)
+        self._touch(owners.c.index == index)
+        self._connection.execute(delete(owners).where(owners.c.index == index))
 
-    def _remove(self, condition: ColumnElement[bool]) -> None:
+    def hand_over(self, former: str, account: str) -> None:
+        """Make the account the owner of all that the `former` one owns: they are the same user."""
+        self._touch(owners.c.account == former)
+        self._connection.execute(
+            update(owners).where(owners.c.account == former).values(account=account)
+        )
+
+    def _touch(self, condition: ColumnElement[bool]) -> None:
         keys = select(owners.c.index, owners.c.project).where(condition)
         for index, project in self._connection.execute(keys):
             self._touched.add(Touch("owner", project, "", index))
-        self._connection.execute(delete(owners).where(condition))
 
 
 def _owner(key: OwnerKey) -> ColumnElement[bool]:

@@ -20,7 +20,7 @@ from pypid.core.records.layout import OF_RECORD as COPIES
 from pypid.flow import BytesBody, World, whole
 from pypid.jobs.backup import records
 from pypid.jobs.backup.marker import FILE, Marker, read_marker, write_marker
-from pypid.jobs.backup.records import OF_RECORD, Record, Signature
+from pypid.jobs.backup.records import OF_RECORD, Record, RecordForm, Signature
 from pypid.jobs.backup.sealing import WrongSecret, name_of, seal, unseal
 from pypid.ports import Blobs
 
@@ -148,6 +148,7 @@ class Backup:
     async def _copy(self, secret: str) -> None:
         marker = await self._known(secret)
         failed: Exception | None = None
+        files: list[_Changed] = []
         for record in self.kept:
             try:
                 changed = await self.world.blocking(self._look, record, secret, marker.copied)
@@ -158,8 +159,12 @@ class Backup:
             ) as error:  # an unreadable record must not keep others from being copied
                 failed = failed or error
                 continue
-            if changed is not None:
+            if changed is not None and record.form is RecordForm.PLAIN:
+                files.append(changed)
+            elif changed is not None:
                 marker = await self._replace(changed, marker)
+        for changed in files:  # read before the databases, and written after them (`OF_RECORD`)
+            marker = await self._replace(changed, marker)
         if failed is not None:
             raise failed
 

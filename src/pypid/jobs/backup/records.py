@@ -62,7 +62,9 @@ OF_RECORD: tuple[Record, ...] = (
     Record(ACCOUNTS, RecordForm.SQLITE),
     Record(JOURNAL, RecordForm.SQLITE),
 )
-"""All records. (What is derived can be lost: see docs/concepts/storage.)"""
+"""All records. (What is derived can be lost: see docs/concepts/storage.) Files are read before the
+databases and copied after them: that of the first administrator may say that a database has it.
+"""
 
 Signature = tuple[tuple[int, int, int] | None, ...]
 """The signature of a file: it differs as soon as the file was written to."""

@@ -38,9 +38,12 @@ _CANNOT_LOG_IN = (
     "Users of the accounts database cannot log in yet: write sql into [access] backend "
     "(backend = config sql), and restart pypid."
 )
-IN_THE_FILE = (
-    "it is defined in [users] of the configuration, or is the administrator of the first run "
-    "(admin.json); change it there, and reload pypid (SIGHUP)"
+_IN_THE_FILE = (
+    "it is defined in [users] of the configuration; change it there, and reload pypid (SIGHUP)"
+)
+_CANNOT_MOVE = (
+    "it is the administrator of the first run, and users of the accounts database cannot log in; "
+    "write sql into [access] backend (backend = config sql), and restart pypid"
 )
 
 
@@ -290,15 +293,31 @@ async def demand_current(ctx: RequestContext, name: str, current: str | None) ->
         raise BadRequest(NOT_CURRENT)
 
 
-async def changeable_account(app: App, name: str) -> Account:
-    """Return the account. Raises `ChangedElsewhere` if another source holds the user, `NoSuchUser`
-    if the user is unknown.
+def configured_where(app: App, name: str) -> str | None:
+    """Return where a user of the configuration is changed, or None: also for the administrator of
+    the first run, whom a change moves into the accounts database.
     """
+    configured = app.known.configured()
+    if name not in configured.users:
+        return None
+    if configured.first_admin is None or configured.first_admin.name != name:
+        return _IN_THE_FILE
+    return None if configured.accounts_log_in else _CANNOT_MOVE
+
+
+async def changeable_account(app: App, name: str) -> Account:
+    """Return the account; the administrator of the first run moves into the accounts database.
+
+    Raises `ChangedElsewhere` if another source holds the user, `NoSuchUser` if the user is unknown.
+    """
+    first, where = app.known.configured().first_admin, configured_where(app, name)
+    if first is not None and first.name == name and where is None:
+        await app.accounts.take_over(first)
     try:
         return await app.accounts.user(name)
     except NoSuchUser:
-        if name in app.known.configured().users:
-            raise ChangedElsewhere(f"the user {name!r}", IN_THE_FILE) from None
+        if where is not None:
+            raise ChangedElsewhere(f"the user {name!r}", where) from None
         if await app.known.find(name) is not None:
             raise ChangedElsewhere(f"the user {name!r}", ELSEWHERE) from None
         raise

@@ -9,7 +9,7 @@ from typing import Protocol
 from attrs import field, frozen
 from twisted.internet.defer import DeferredLock
 
-from pypid.core.accounts.entries import Token
+from pypid.core.accounts.entries import Account, Token
 from pypid.core.accounts.registration import AccountSettings
 from pypid.core.accounts.rights import Right
 from pypid.core.errors import PypidError
@@ -75,6 +75,8 @@ class Configured:
 
     users: frozenset[str] = frozenset()
     """Of ``[users]``, and the first-run administrator."""
+    first_admin: Account | None = None
+    """The first-run administrator, as the accounts database gets it at the first change."""
     groups: frozenset[str] = frozenset()
     admins: frozenset[str] = frozenset()
     rights: tuple[Right, ...] = ()

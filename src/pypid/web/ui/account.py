@@ -14,10 +14,10 @@ from pypid.core.permissions import Action, may
 from pypid.web.api.registration import Applicant, enrolled, invitation_of, mode_of
 from pypid.web.api.tokens import ACTIONS, demand_no_token, made, revoked
 from pypid.web.app.accounts import (
-    IN_THE_FILE,
     NOT_CURRENT,
     NewPassword,
     changeable_account,
+    configured_where,
     demand_current,
     password_set,
 )
@@ -92,9 +92,10 @@ async def _fixed(ctx: RequestContext) -> str | None:
     if ctx.identity.scope is not None:
         return "You are logged in with a token, which cannot change the password."
     try:
-        if name in ctx.app.known.configured().users:
-            raise ChangedElsewhere(f"the password of {name!r}", IN_THE_FILE)
-        await changeable_account(ctx.app, name)
+        if name not in ctx.app.known.configured().users:
+            await changeable_account(ctx.app, name)
+        elif (where := configured_where(ctx.app, name)) is not None:
+            raise ChangedElsewhere(f"the password of {name!r}", where)
     except (ChangedElsewhere, NoSuchUser) as error:
         return error.text()
     return None

@@ -19,12 +19,12 @@ from pypid.web.api.rights import listed as listed_rights
 from pypid.web.api.tokens import ACTIONS
 from pypid.web.app.accounts import (
     ELSEWHERE,
-    IN_THE_FILE,
     Change,
     NewPassword,
     NewUser,
     added,
     changed,
+    configured_where,
     listed,
     password_set,
     removed,
@@ -128,14 +128,16 @@ async def _one(
     them = await user_document(ctx.app, name)
     tokens = lines_of(await ctx.app.accounts.tokens(name), ctx.app.world.now())[::-1]
     usable = [token for token in tokens if token.state == "usable"]
+    configured = ctx.app.known.configured()
+    is_first = configured.first_admin is not None and configured.first_admin.name == name
     await show(
         ctx,
         "user.html",
         status=status,
         problems=problems,
         them=them,
-        changed_where=_where(them),
-        configured_admin=name in ctx.app.known.configured().admins,
+        changed_where=_where(ctx.app, them),
+        configured_admin=name in configured.admins and not is_first,
         powers=await _powers(ctx.app, name),
         rights=await _rights(ctx.app, them),
         tokens=usable[:MOST],
@@ -143,15 +145,10 @@ async def _one(
     )
 
 
-def _where(them: WholeUser) -> str | None:
+def _where(app: App, them: WholeUser) -> str | None:
     """Return where that user is changed, if not here, or None."""
-    match them["from"]:
-        case "configuration":
-            return f"The user {them['name']!r} is changed elsewhere: {IN_THE_FILE}."
-        case "elsewhere":
-            return f"The user {them['name']!r} is changed elsewhere: {ELSEWHERE}."
-        case _:
-            return None
+    where = ELSEWHERE if them["from"] == "elsewhere" else configured_where(app, them["name"])
+    return where and f"The user {them['name']!r} is changed elsewhere: {where}."
 
 
 async def _powers(app: App, name: str) -> list[tuple[str, bool]]:
