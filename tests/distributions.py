@@ -6,7 +6,6 @@ Equal arguments give equal bytes (fixed times), so that a digest may be compared
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 import zipfile
 from base64 import urlsafe_b64encode
@@ -88,48 +87,6 @@ def wheel(
     contents[f"{info}/WHEEL"] = "\n".join([*wheel_lines, ""]).encode()
     contents[f"{info}/RECORD"] = record(contents, f"{info}/RECORD")
     return zipped(contents, compression=compression)
-
-
-VARIANT_SCHEMA = "https://variants-schema.wheelnext.dev/peps/850/v0.2.0.json"
-
-
-def variant_metadata(
-    label: str, speeds: Sequence[str] = (), **changes: object
-) -> dict[str, object]:
-    """The `variant.json` of a wheel that is for machines of these speeds (namespace ``acme``), all
-    of which have ``fast`` and ``slow``; `changes` replace its keys.
-    """
-    static = {"static-properties": {"speed": ["fast", "slow"]}}
-    return {
-        "$schema": VARIANT_SCHEMA,
-        "default-priorities": {"namespace": ["acme"]},
-        "providers": {"acme": static},
-        "variants": {label: {"acme": {"speed": list(speeds)}} if speeds else {}},
-        **changes,
-    }
-
-
-def variant_wheel(
-    label: str,
-    speeds: Sequence[str] = (),
-    *,
-    name: str = "spam",
-    version: str = "1.0",
-    tag: str = "py3-none-any",
-    metadata: object = None,
-) -> tuple[str, bytes]:
-    """The file name and the bytes of a variant wheel, whose module ``spam`` has its `label`.
-
-    `metadata`: another `variant.json` than `variant_metadata`; bytes are taken as they are.
-    """
-    document = variant_metadata(label, speeds) if metadata is None else metadata
-    data = document if isinstance(document, bytes) else json.dumps(document).encode()
-    contents = {
-        f"{name}.py": f"label = {label!r}\n".encode(),
-        f"{name}-{version}.dist-info/variant.json": data,
-    }
-    filename = f"{wheel_filename(name, version, tag=tag)[:-4]}-{label}.whl"
-    return filename, wheel(name, version, tag=tag, files=contents)
 
 
 def record(contents: Mapping[str, bytes], itself: str) -> bytes:

@@ -21,7 +21,7 @@ POINTS = tuple(
         range(90, 96),
         range(100, 104),
         range(110, 119),
-        range(120, 125),
+        range(120, 124),
     ),
 )
 """The numbers of the checklist; the gaps leave room for more of a kind."""

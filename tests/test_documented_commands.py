@@ -16,7 +16,6 @@ from docutils.core import publish_doctree
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import cli
-from pypid.cli.grammar import current_words
 from pypid.core.configuration.parse import parse
 from pypid.core.errors import BadConfig
 
@@ -71,7 +70,7 @@ def refusal_of(line: str) -> str | None:
     output = io.StringIO()
     with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
         try:
-            PARSER().parse_args(current_words(words_of(line)))
+            PARSER().parse_args(words_of(line))
         except SystemExit as end:
             if end.code:
                 return output.getvalue().splitlines()[-1]
@@ -89,7 +88,7 @@ def commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argume
 def names_command(text: str) -> bool:
     """Return whether the first words of the text are a command, or a noun with commands."""
     parser: argparse.ArgumentParser = PARSER()
-    for word in current_words(text.split()):
+    for word in text.split():
         choices = commands_of(parser)
         if not choices or not re.fullmatch(r"[a-z][a-z-]*", word):
             break

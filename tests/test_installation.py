@@ -75,7 +75,7 @@ class TextTests(SynchronousTestCase):
         ):
             self.assertIsNotNone(FROM_AN_INDEX.search(one_line(text)), text)
         for text in (
-            "pip install './dist/pypid_server-1.0.0rc1-py3-none-any.whl[s3]'",
+            "pip install './dist/pypid_server-1.0.0.dev0-py3-none-any.whl[s3]'",
             "/opt/pypid/bin/pip install --constraint constraints.txt '.[all]' ./packages/pypid-pypicloud",
             "``pip install --find-links`` is how pypid serves it",
             "pip install --index-url http://pypid.example/simple/ your-project",

@@ -24,7 +24,7 @@ minor=$("$DEB_PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 next=$("$DEB_PYTHON" -c 'import sys; print("%d.%d" % (sys.version_info[0], sys.version_info[1] + 1))')
 arch=$(dpkg --print-architecture)
 release=$(. /etc/os-release && echo "$ID$VERSION_ID" | sed 's/^debian/deb/')
-version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/pypid/__init__.py | sed 's/\(a\|b\|rc\)\([0-9]\)/~\1\2/')+$release
+version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/pypid/__init__.py | sed 's/\.\?\(dev\|a\|b\|rc\)\([0-9]\)/~\1\2/')+$release
 
 rm -rf "$work"
 mkdir -p "$root/DEBIAN" dist

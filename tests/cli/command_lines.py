@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from pypid import cli
-from pypid.cli.grammar import current_words, subcommands
+from pypid.cli.grammar import subcommands
 
 Name = tuple[str, ...]
 """The words of a command: ``("user", "create")``."""
@@ -82,8 +82,6 @@ def problem_of(words: list[str], *, complete: bool = True) -> str | None:
 
     A command line that is not `complete` may lack arguments: only its names are checked.
     """
-    if current_words(words) != words:
-        return f"a former name; now: {' '.join(current_words(words))}"
     parser, rest = tree(), list(words)
     while rest and rest[0] in subcommands(parser):
         parser = subcommands(parser)[rest.pop(0)]

@@ -16,9 +16,9 @@ class AuditTests(CommandCase):
         """The log as a table, the newest last, and by who, what and subject; older lines by their
         number.
         """
-        self.prints("user add carol")
-        self.prints("group add devs")
-        self.prints("group join devs carol")
+        self.prints("user create carol")
+        self.prints("group create devs")
+        self.prints("group add-user devs carol")
         lines = self.prints("audit").splitlines()
         self.assertEqual(
             [" ".join(line.split()[4:6]) for line in lines[1:]],
@@ -48,16 +48,18 @@ class AuditTests(CommandCase):
         """What is done meanwhile is printed as it comes, each line once, until Ctrl-C; for machines
         an object on each line.
         """
-        self.prints("user add carol")
-        meanwhile = iter([[], ["group", "add", "devs"], [], ["group", "join", "devs", "carol"]])
+        self.prints("user create carol")
+        meanwhile = iter(
+            [[], ["group", "create", "devs"], [], ["group", "add-user", "devs", "carol"]]
+        )
 
         def then() -> None:
             words = next(meanwhile, None)
             if words is None:
                 raise KeyboardInterrupt
             if words:
-                path = "/api/groups" if words[1] == "add" else "/api/groups/devs/members/carol"
-                document = {"name": "devs"} if words[1] == "add" else None
+                path = "/api/groups" if words[1] == "create" else "/api/groups/devs/members/carol"
+                document = {"name": "devs"} if words[1] == "create" else None
                 self.pypid.api("POST" if document else "PUT", path, document)
 
         for option, wanted in (

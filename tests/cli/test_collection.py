@@ -60,7 +60,15 @@ class CollectTests(RecordedCase):
         names = ["requirements.txt", "dev.in", "pylock.toml", "pylock.dev.toml", "uv.lock"]
         files = [word for name in names for word in ("-r", self.file(name))]
         self.run_command(
-            "collect", *files, "--platform", "linux", "--platform", "macos", "--python", "3.12"
+            "cache",
+            "fetch",
+            *files,
+            "--platform",
+            "linux",
+            "--platform",
+            "macos",
+            "--python",
+            "3.12",
         )
         expected = {
             "platform": ["linux", "macos"],
@@ -75,7 +83,7 @@ class CollectTests(RecordedCase):
         """Without a terminal each step is a line on standard error; the files and the sum are on
         standard output.
         """
-        status, out, err = self.run_command("collect", "-r", self.file("r.txt"))
+        status, out, err = self.run_command("cache", "fetch", "-r", self.file("r.txt"))
         self.assertEqual(status, None)
         self.assertEqual(
             out,
@@ -94,7 +102,7 @@ class CollectTests(RecordedCase):
     def test_bar(self) -> None:
         """On a terminal it is one line that is written again, and gone at the end."""
         self.patch(io, "StringIO", Terminal)
-        _, _, err = self.run_command("collect", "-r", self.file("r.txt"))
+        _, _, err = self.run_command("cache", "fetch", "-r", self.file("r.txt"))
         self.assertIn("\r\x1b[K[###############...............] 1 of 2: kept a-1.whl", err)
         self.assertTrue(err.endswith("\r\x1b[K"), err)
         self.assertNotIn("\n", err)
@@ -109,11 +117,11 @@ class CollectTests(RecordedCase):
             "problems": [{"line": "nope", "reason": "is not there", "targets": targets}],
             "ignored": [{"line": "-i x", "reason": "not here"}],
         }
-        status, out, _ = self.run_command("collect", "-r", self.file("r.txt"))
+        status, out, _ = self.run_command("cache", "fetch", "-r", self.file("r.txt"))
         self.assertEqual(status, 1)
         self.assertIn("not cached: nope\n    is not there\n    (for Python 3.12 on linux)\n", out)
         self.assertIn("ignored: -i x\n    not here\n", out)
-        status, out, err = self.run_command("collect", "-r", self.file("r.txt"), "--json")
+        status, out, err = self.run_command("cache", "fetch", "-r", self.file("r.txt"), "--json")
         self.assertEqual((status, json.loads(out), err), (1, self.answer, ""))
 
     def test_unreadable(self) -> None:
@@ -125,7 +133,7 @@ class CollectTests(RecordedCase):
             (str(self.folder / "none"), "cannot be read"),
             (str(self.folder / "x"), "not text in UTF-8"),
         ):
-            status, _, _ = self.run_command("collect", "-r", file)
+            status, _, _ = self.run_command("cache", "fetch", "-r", file)
             self.assertIn(words, status)
-        self.assertEqual(self.run_command("collect")[0], 2)
+        self.assertEqual(self.run_command("cache", "fetch")[0], 2)
         self.assertEqual(self.asked, [])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import re
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pypid import cli
-from pypid.cli.grammar import FORMER_NAMES, current_words
 from pypid.core.errors import NoSuchProject
 from pypid.daemon.control import ControlRefused, ControlRequest
 from tests.access.sql.test_pypicloud_people import PEOPLE, pypiclouds
@@ -82,7 +79,7 @@ class HelpTests(RecordedCase):
         """A wrong command line is status 2, on standard error."""
         for words in (
             ["nonsense"],
-            ["yank"],
+            ["project", "yank"],
             ["project"],
             ["status", "spam"],
             ["status", "spam", "sleepy"],
@@ -94,65 +91,9 @@ class HelpTests(RecordedCase):
 
 
 class GrammarTests(RecordedCase):
-    def current(self, line: str) -> str:
-        """The current command line for one of a former version."""
-        return " ".join(current_words(line.split()))
-
-    def test_former_names(self) -> None:
-        """Each former name is another one than the current names, leads to a current command, and
-        takes the arguments along.
-        """
-        tree = cli.parser()
-        for former, name in FORMER_NAMES.items():
-            self.assertEqual(self.current(f"{former} a --b c"), f"{name} a --b c")
-            self.assertEqual(self.current(name), name)
-            with self.assertRaises(SystemExit) as ended:
-                self.patch(sys, "stdout", io.StringIO())
-                tree.parse_args([*name.split(), "--help"])
-            self.assertEqual(ended.exception.code, 0)
-
-    def test_no_help_shows_former_names(self) -> None:
-        """The lists of commands have the current names only."""
-        for noun in {"", *(name.split()[0] for name in FORMER_NAMES.values())}:
-            status, out, _ = self.run_command(*noun.split(), "--help")
-            self.assertEqual(status, 0)
-            listed = set(re.findall(r"^    ([a-z-]+)", out, re.MULTILINE))
-            for former in (*FORMER_NAMES, "user admin"):
-                *path, word = former.split()
-                if path == noun.split():
-                    self.assertNotIn(word, listed)
-
-    def test_former_admin(self) -> None:
-        """`user admin NAME yes|no` changes the role, as `user set-admin` does."""
-        user = {"name": "carol", "standing": "active", "admin": True, "from": "database"}
-        self.answer = {**user, "groups": []}
-        for line, is_admin in (
-            ("user admin carol yes", True),
-            ("user admin carol no", False),
-            ("user set-admin carol", True),
-            ("user set-admin carol --remove", False),
-        ):
-            self.assertIsNone(self.run_command(*line.split())[0], line)
-            wanted = ControlRequest("PATCH", "/api/users/carol", {"admin": is_admin})
-            self.assertEqual(self.asked.pop(), wanted)
-
-    def test_former_status(self) -> None:
-        """`status` with arguments is the former command that sets the status of a project, and a
-        line on standard error says so; without, it is about the server.
-        """
-        for line in "status spam archived", "status -c x.ini --reason r spam archived":
-            status, _, err = self.run_command(*line.split())
-            self.assertIsNone(status)
-            self.assertIn("is now called `pypid project set-status`", err)
-            self.assertEqual(self.asked.pop().url, "/api/projects/spam/status")
-        for line in "status", "status --config x.ini --json", "status -c x.ini":
-            self.assertEqual(self.current(line), line)
-
     def test_imports(self) -> None:
-        """A command, also by a former name, imports the module of its noun only: each start waits
-        for what is imported.
-        """
-        for words in (["release-name", "--help"], ["project", "--help"], ["status", "-h"]):
+        """A command imports the module of its noun only: each start waits for what is imported."""
+        for words in (["project", "yank", "--help"], ["project", "--help"], ["status", "-h"]):
             code = (
                 f"import sys; from pypid import cli\ntry: cli.main({words})\n"
                 "except SystemExit: pass\n"
@@ -169,14 +110,12 @@ class GrammarTests(RecordedCase):
             self.assertEqual(has_twisted, "False")
 
     def test_suggestions(self) -> None:
-        """A word that is not known is refused with the similar ones, in one short line; former
-        names lead to the current ones.
-        """
+        """A word that is not known is refused with the similar ones, in one short line."""
         for line, hint in (
             ("statsu", "Did you mean `pypid status` or "),
-            ("yankk x 1", "Did you mean `pypid project yank` or `pypid project unyank`? "),
+            ("project yankk x 1", "Did you mean `pypid project yank` or `pypid project unyank`? "),
             ("user lst", "Did you mean `pypid user list`? "),
-            ("group jion devs carol", "Did you mean `pypid group add-user`? "),
+            ("group ad-user devs carol", "Did you mean `pypid group add-user`? "),
             ("user create x --adm1n", "unknown option --adm1n. Did you mean '--admin'?"),
             ("status --jsn=1", "unknown option --jsn. Did you mean '--json'?"),
             ("token create x --user y --can pubish", "'pubish' is not a valid value. Did you mean"),
@@ -213,32 +152,37 @@ class RequestTests(RecordedCase):
         """
         for words, method, url, document in (
             (
-                ("yank", "spam", "1.0", "--reason", "r"),
+                ("project", "yank", "spam", "1.0", "--reason", "r"),
                 "PUT",
                 "/api/projects/spam/releases/1.0/yank",
                 {"reason": "r"},
             ),
             (
-                ("yank", "spam", "spam-1.0.tar.gz"),
+                ("project", "yank", "spam", "spam-1.0.tar.gz"),
                 "PUT",
                 "/api/projects/spam/files/spam-1.0.tar.gz/yank",
                 {"reason": ""},
             ),
-            (("unyank", "spam", "1!2"), "DELETE", "/api/projects/spam/releases/1%212/yank", None),
             (
-                ("status", "spam", "archived"),
+                ("project", "unyank", "spam", "1!2"),
+                "DELETE",
+                "/api/projects/spam/releases/1%212/yank",
+                None,
+            ),
+            (
+                ("project", "set-status", "spam", "archived"),
                 "PUT",
                 "/api/projects/spam/status",
                 {"status": "archived", "reason": ""},
             ),
-            (("delete", "spam", "--yes"), "DELETE", "/api/projects/spam", None),
+            (("project", "delete", "spam", "--yes"), "DELETE", "/api/projects/spam", None),
             (
-                ("delete", "a/../b", "1.0", "--yes"),
+                ("project", "delete", "a/../b", "1.0", "--yes"),
                 "DELETE",
                 "/api/projects/a%2F..%2Fb/releases/1.0",
                 None,
             ),
-            (("release-name", "spam"), "DELETE", "/api/names/spam", None),
+            (("project", "unreserve", "spam"), "DELETE", "/api/names/spam", None),
         ):
             status, out, _ = self.run_command(*words)
             self.assertEqual(status, None)
@@ -250,7 +194,7 @@ class RequestTests(RecordedCase):
         adopted = {"key": "a-1.zip", "outcome": "adopted", "problems": []}
         refused = {"key": "b-1.zip", "outcome": "refused", "problems": ["no PKG-INFO"]}
         self.answer = {"projects": 2, "changed": 1, "adopted": [adopted], "also_upstream": []}
-        status, out, _ = self.run_command("rebuild", "spam")
+        status, out, _ = self.run_command("storage", "rebuild", "spam")
         self.assertEqual(
             (status, out),
             (
@@ -259,7 +203,7 @@ class RequestTests(RecordedCase):
             ),
         )
         self.answer["adopted"].append(refused)
-        status, out, said = self.run_command("adopt", "folder")
+        status, out, said = self.run_command("storage", "import", "folder")
         self.assertEqual(status, 1)
         self.assertIn("b-1.zip: refused\n    no PKG-INFO\n1 file adopted, 1 refused; ", out)
         self.assertIn("[upstream] reserved", said)
@@ -291,7 +235,7 @@ class RequestTests(RecordedCase):
         """
         left = {"key": "x.txt", "outcome": "left", "problems": ["it stays where it is."]}
         self.answer = {"projects": 0, "changed": 0, "adopted": [left], "also_upstream": []}
-        status, out, _ = self.run_command("adopt")
+        status, out, _ = self.run_command("storage", "import")
         self.assertEqual(
             (status, [(q.url, q.document) for q in self.asked]),
             (
@@ -342,13 +286,13 @@ class RequestTests(RecordedCase):
             "problems": ["not \x1b[31m."],
         }
         self.answer = {"projects": 0, "changed": 0, "adopted": [odd], "also_upstream": []}
-        _, out, _ = self.run_command("adopt")
+        _, out, _ = self.run_command("storage", "import")
         self.assertNotIn("\x1b", out)
         self.assertIn("a\\x1b[2J\\nb-1.zip: adopted: left\n", out)
 
     def test_json(self) -> None:
         """--json prints the answer as it came."""
-        _, out, _ = self.run_command("yank", "spam", "1.0", "--json")
+        _, out, _ = self.run_command("project", "yank", "spam", "1.0", "--json")
         self.assertEqual(out, '{\n  "changed": [\n    "spam-1.0.tar.gz"\n  ]\n}\n')
 
     def test_why(self) -> None:
@@ -382,7 +326,7 @@ class RequestTests(RecordedCase):
             "visible": {"ours": 0, "kept": 1, "upstream": 1},
             "hidden": [cooldown],
         }
-        status, out, _ = self.run_command("why", "Spam")
+        status, out, _ = self.run_command("project", "why", "Spam")
         self.assertEqual((status, self.asked.pop().url), (None, "/api/why/Spam"))
         for line in (
             "spam: the name is not local, so pypid looks it up upstream.",
@@ -396,11 +340,13 @@ class RequestTests(RecordedCase):
         ):
             self.assertIn(f"{line}\n", out)
         self.answer |= {"upstream": None, "outage": None, "not_asked": "reserved", "file": cooldown}
-        _, out, _ = self.run_command("why", "spam", "a b")
+        _, out, _ = self.run_command("project", "why", "spam", "a b")
         self.assertEqual(self.asked.pop().url, "/api/why/spam/a%20b")
         self.assertIn("The name is not sent upstream: reserved.\nspam-2.0.tar.gz: hidden", out)
         self.answer["file"] = {**cooldown, "visible": True, "because": None, "until": None}
-        self.assertIn("spam-2.0.tar.gz: visible, cached\n", self.run_command("why", "spam", "x")[1])
+        self.assertIn(
+            "spam-2.0.tar.gz: visible, cached\n", self.run_command("project", "why", "spam", "x")[1]
+        )
 
     def test_cache_list(self) -> None:
         """cache list is a table with sums and the limit; of a project, its files."""
@@ -494,12 +440,14 @@ class RequestTests(RecordedCase):
         """What pypid refuses, or cannot do, is its text and status 1."""
         for error in ControlRefused("not today"), NoSuchProject("spam"):
             self.answer = error
-            self.assertEqual(self.run_command("yank", "spam", "1.0")[0], f"pypid: {error}")
+            self.assertEqual(
+                self.run_command("project", "yank", "spam", "1.0")[0], f"pypid: {error}"
+            )
 
     def test_interrupted(self) -> None:
         """Ctrl-C is 130, as shells have it."""
         self.answer = KeyboardInterrupt()
-        self.assertEqual(self.run_command("rebuild")[::2], (130, "pypid: stopped\n"))
+        self.assertEqual(self.run_command("storage", "rebuild")[::2], (130, "pypid: stopped\n"))
 
 
 class DeleteTests(RecordedCase):
@@ -508,7 +456,7 @@ class DeleteTests(RecordedCase):
         nothing.
         """
         for said, asked in ("spam\n", 1), ("yes\n", 0), ("", 0):
-            status, out, _ = self.run_command("delete", "spam", "1.0", said=said)
+            status, out, _ = self.run_command("project", "delete", "spam", "1.0", said=said)
             self.assertIn("This deletes 1.0 of spam permanently", out)
             self.assertEqual(len(self.asked), asked, said)
             if not asked:

@@ -71,14 +71,11 @@ class CompletionTests(SynchronousTestCase):
         self.typed("pypid convert-config onl\t\n", "<convert-config only.ini>")
         self.typed("pypid status --config onl\t\n", "<status --config only.ini>")
 
-    def test_no_former_names(self) -> None:
-        """The scripts complete current names only, in each shell; bash, and the other shells where
-        they are installed, can parse theirs.
-        """
+    def test_shells(self) -> None:
+        """Bash, and the other shells where they are installed, can parse their scripts."""
         for shell in SHELLS:
             script = completion_script(shell)
             self.assertIn("set-status", script)
-            self.assertNotIn("release-name", script)
             if shutil.which(shell):
                 checked = subprocess.run([shell, "-n"], input=script.encode(), check=False)
                 self.assertEqual(checked.returncode, 0)

@@ -13,15 +13,15 @@ class GroupTests(CommandCase):
         """A group is made, has members, and is removed after a word; a member whom nobody knows is
         warned of.
         """
-        self.assertEqual(self.prints("group add devs"), "devs: no members\n")
-        self.assertEqual(self.prints("group join devs alice"), "devs: alice\n")
-        status, out, err = self.run_command("group join devs nobody-at-all")
+        self.assertEqual(self.prints("group create devs"), "devs: no members\n")
+        self.assertEqual(self.prints("group add-user devs alice"), "devs: alice\n")
+        status, out, err = self.run_command("group add-user devs nobody-at-all")
         self.assertEqual((status, out), (None, "devs: alice nobody-at-all\n"))
         self.assertIn("spelled right", err)
-        self.assertEqual(self.prints("group leave devs nobody-at-all"), "devs: alice\n")
+        self.assertEqual(self.prints("group remove-user devs nobody-at-all"), "devs: alice\n")
         told = self.prints("group list")
         self.assertIn("devs   database       alice\n", told)
         self.assertIn("ops    configuration  (see [groups])\n", told)
-        self.assertIn("nothing was deleted", self.run_command("group remove devs", said="y\n")[0])
-        self.assertEqual(self.prints("group remove devs --yes"), "devs: deleted\n")
-        self.assertIn("[groups]", self.run_command("group join ops alice")[0])
+        self.assertIn("nothing was deleted", self.run_command("group delete devs", said="y\n")[0])
+        self.assertEqual(self.prints("group delete devs --yes"), "devs: deleted\n")
+        self.assertIn("[groups]", self.run_command("group add-user ops alice")[0])

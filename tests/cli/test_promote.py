@@ -66,7 +66,7 @@ class PromoteCommandTests(CommandCase):
         """New projects have the owners of the source; without one there, none: the command has no
         user.
         """
-        self.prints("user add carol")
+        self.prints("user create carol")
         self.people.defaults = evolve(self.people.defaults, ownership=Owners.UPLOADER)
         self.people._apply()
         self.prints("project set-owner spam carol --index staging")

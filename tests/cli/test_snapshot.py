@@ -11,7 +11,7 @@ class SnapshotTests(CommandCase):
         do with it.
         """
         self.pypid.clock.advance(3 * 86_400)
-        out = self.prints("snapshot make release-42 --note customers")
+        out = self.prints("snapshot create release-42 --note customers")
         self.assertEqual(
             out,
             (
@@ -20,7 +20,7 @@ class SnapshotTests(CommandCase):
             ),
         )
         self.assertIn(
-            "as of 2026-01-02T00:00:00Z", self.prints("snapshot make first --at 2026-01-01")
+            "as of 2026-01-02T00:00:00Z", self.prints("snapshot create first --at 2026-01-01")
         )
         listed = self.prints("snapshot list")
         self.assertEqual(
@@ -35,9 +35,9 @@ class SnapshotTests(CommandCase):
 
     def test_refused(self) -> None:
         """What cannot be is refused with the reason."""
-        self.prints("snapshot make x")
-        self.assertIn("taken", self.run_command("snapshot make x")[0])
-        self.assertIn("has not ended", self.run_command("snapshot make y --at 2030-01-01")[0])
-        self.assertIn("1 to 64 characters", self.run_command("snapshot make Y")[0])
+        self.prints("snapshot create x")
+        self.assertIn("taken", self.run_command("snapshot create x")[0])
+        self.assertIn("has not ended", self.run_command("snapshot create y --at 2030-01-01")[0])
+        self.assertIn("1 to 64 characters", self.run_command("snapshot create Y")[0])
         self.assertIn("no snapshot 'z'", self.run_command("snapshot delete z")[0])
-        self.assertEqual(self.run_command("snapshot make")[0], 2)
+        self.assertEqual(self.run_command("snapshot create")[0], 2)

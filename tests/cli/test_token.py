@@ -6,7 +6,7 @@ import json
 
 from tests.cli.commands import CommandCase
 
-MAKE = "token make --user alice --can publish --can read --project acme-* --expires 30d"
+MAKE = "token create --user alice --can publish --can read --project acme-* --expires 30d"
 
 
 class TokenTests(CommandCase):
@@ -29,7 +29,7 @@ class TokenTests(CommandCase):
         self.assertIn("192.0.2.7", listed)
         self.assertNotIn(secret, listed)
         self.assertTrue(listed.endswith("1 token\n"))
-        self.assertIn("revoked", self.prints(f"token revoke {id}"))
+        self.assertIn("revoked", self.prints(f"token delete {id}"))
         self.assertEqual(
             self.pypid.get("/api/me", None, ("Authorization", f"Bearer {secret}")).status, 401
         )
@@ -40,11 +40,11 @@ class TokenTests(CommandCase):
         """For nobody, for what there is not, or for what the user may not, there is none."""
         self.assertIn(
             "No user can log in",
-            self.run_command("token make x --user nobody-at-all --can read")[0],
+            self.run_command("token create x --user nobody-at-all --can read")[0],
         )
-        self.assertEqual(self.run_command("token make x --user alice --can fly")[0], 2)
-        self.assertEqual(self.run_command("token make x --can read")[0], 2)
+        self.assertEqual(self.run_command("token create x --user alice --can fly")[0], 2)
+        self.assertEqual(self.run_command("token create x --can read")[0], 2)
         self.assertIn(
-            "'bob' may not publish", self.run_command("token make x --user bob --can publish")[0]
+            "'bob' may not publish", self.run_command("token create x --user bob --can publish")[0]
         )
-        self.assertIn("no token", self.run_command("token revoke nothing")[0])
+        self.assertIn("no token", self.run_command("token delete nothing")[0])

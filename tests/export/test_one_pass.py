@@ -6,7 +6,6 @@ import gzip
 import json
 from collections.abc import Sequence
 from datetime import timedelta
-from hashlib import sha256
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,7 +19,7 @@ from pypid.core.policy import Policy
 from pypid.export.folder import FolderPlace
 from pypid.flow import World
 from pypid.static.tree import WrittenPage
-from tests.distributions import metadata, sdist, variant_wheel, wheel, wheel_filename
+from tests.distributions import metadata, sdist, wheel, wheel_filename
 from tests.export.trees import BASE, TreeCase, linked_in, names_in, page_in
 from tests.index.uploads import publishing, sent
 from tests.web.full_app import HTML, J
@@ -105,34 +104,6 @@ class ServedTests(ServedCase):
         self.assertEqual(
             json.loads(tree["pypi/spam/1.0/json"])["info"]["summary"], "Lovely & <fresh>"
         )
-
-    def test_variants(self) -> None:
-        """The list of a release's variants is on the pages of a tree where it can be downloaded: the
-        tree has it with the files, or a pypid serves them.
-        """
-        self.pypid.app.settings = evolve(self.pypid.app.settings, variants=True)
-        name, path = project_name("vary"), "packages/vary/vary-1.0-variants.json"
-        wheels = [variant_wheel("fast", ["fast"], name="vary"), variant_wheel("null", name="vary")]
-        for filename, data in wheels:
-            self.published(self.publish(filename, data))
-        self.have_wheel("vary", "0.1")
-        self.write()
-        self.same()
-        for count, (filename, _) in zip((2, 1), wheels, strict=True):
-            self.write(copies=True, clears=True)
-            served = self.pypid.get(f"/{path}").body
-            self.assertEqual(self.tree()[path], served)
-            self.assertEqual(linked_in(self.folder, "vary")[f"../../{path}"], served)
-            self.assertEqual(len(json.loads(served)["variants"]), count)
-            last = page_in(self.folder, "vary")["files"][-1]
-            self.assertEqual(last["hashes"]["sha256"], sha256(served).hexdigest())
-            self.have(self.pypid.index.delete(name, [filename], "alice"))
-        self.write(copies=True, clears=True)
-        self.assertFalse([each for each in self.tree() if each == path])
-        self.published(self.publish(*wheels[0]))
-        self.write(files_url="https://cdn.example/packages/", clears=True)
-        files = [file["filename"] for file in page_in(self.folder, "vary")["files"]]
-        self.assertEqual(files, [wheel_filename("vary", "0.1"), wheels[0][0]])
 
     def test_somebody(self) -> None:
         """With a user, it is what this user gets; an admin gets all."""

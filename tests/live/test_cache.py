@@ -132,7 +132,7 @@ class LimitTests(CacheCase):
         )
         self.assertEqual(installed(target), {"zebra-1.0", "own-1.0", "cat-1.0"})
         self.until(lambda: self.size() <= 700 * KIB)
-        self.assertIn("0 problems", self.pypid("check", "--hashes"))
+        self.assertIn("0 problems", self.pypid("storage", "check", "--hashes"))
         self.assertIn("of at most 700.0 KiB", self.pypid("cache", "list"))
 
     def test_too_large(self) -> None:
@@ -178,7 +178,9 @@ class PurgeTests(CacheCase):
         told: Any = json.loads(self.pypid("cache", "list", "--json"))
         self.assertEqual(told["size"], self.size())
         self.assertIn(newer.filename, self.pypid("cache", "list", "Bee"))
-        self.assertIn(f"{bee.filename}: visible, cached\n", self.pypid("why", "bee", bee.filename))
+        self.assertIn(
+            f"{bee.filename}: visible, cached\n", self.pypid("project", "why", "bee", bee.filename)
+        )
         self.assertIn(
             "Deleted: 0 files", self.pypid("cache", "purge", "--older-than", "1h", "--yes")
         )
@@ -250,11 +252,11 @@ class PurgeTests(CacheCase):
         data[1000] ^= 1
         damaged.write_bytes(data)
         lost.unlink()
-        said = fails(self.command("check", "--hashes"), self.folder)
+        said = fails(self.command("storage", "check", "--hashes"), self.folder)
         self.assertIn(f".kept/bee/{bee.filename}: other-bytes", said)
         self.assertIn(f".kept/cat/{cat.filename}: lost-bytes", said)
-        self.assertIn("2 solved", self.pypid("check", "--hashes", "--sweep"))
-        self.assertIn("0 problems", self.pypid("check", "--hashes"))
+        self.assertIn("2 solved", self.pypid("storage", "check", "--hashes", "--sweep"))
+        self.assertIn("0 problems", self.pypid("storage", "check", "--hashes"))
         self.keep(bee, cat)
 
 
@@ -274,7 +276,7 @@ class WhyTests(CacheCase):
             pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "cat"),
             self.folder,
         )
-        said = self.pypid("why", "Bee")
+        said = self.pypid("project", "why", "Bee")
         self.assertIn("bee: the name is not local, so pypid looks it up upstream.", said)
         days = [
             time.strftime("%Y-%m-%d", time.gmtime(time.time() + more))
@@ -285,13 +287,15 @@ class WhyTests(CacheCase):
         )
         self.assertIn(until.partition(" ")[0], days)
         self.assertIn(
-            "Visible files: 0 local, 1 cached, 0 upstream only.", self.pypid("why", "cat")
+            "Visible files: 0 local, 1 cached, 0 upstream only.",
+            self.pypid("project", "why", "cat"),
         )
         self.assertIn(
-            "the name is reserved ([upstream] reserved)", self.pypid("why", "secret-plans")
+            "the name is reserved ([upstream] reserved)",
+            self.pypid("project", "why", "secret-plans"),
         )
         over_http = json.loads(call(self.index, "GET", "/api/why/bee", user="alice"))
-        self.assertEqual(over_http, json.loads(self.pypid("why", "bee", "--json")))
+        self.assertEqual(over_http, json.loads(self.pypid("project", "why", "bee", "--json")))
 
     def test_away(self) -> None:
         """With upstream stopped it is told since when; that hides no file; also by a pypid that is
@@ -303,15 +307,15 @@ class WhyTests(CacheCase):
         self.assertEqual(len(listed(self.index, "cat")), 2)  # the page is fresh, nothing has failed
         self.assertRaises(AssertionError, self.want, large("cat", "2.0"))
         self.assertNotIn(
-            "Upstream is unreachable", self.pypid("why", "cat")
+            "Upstream is unreachable", self.pypid("project", "why", "cat")
         )  # a file tells nothing of the index
         self.assertRaises(AssertionError, listed, self.index, "never-asked")
-        said = self.pypid("why", "cat", large("cat", "2.0").filename)
+        said = self.pypid("project", "why", "cat", large("cat", "2.0").filename)
         self.assertIn("Upstream is unreachable since ", said)
         self.assertNotIn("hidden", said)
         self.assertEqual(len(listed(self.index, "cat")), 2)
         stop(self.index)
-        self.assertIn("visible, cached", self.pypid("why", "cat", large("cat").filename))
+        self.assertIn("visible, cached", self.pypid("project", "why", "cat", large("cat").filename))
 
 
 class MirrorTests(CacheCase):

@@ -116,7 +116,9 @@ class CollectCase(IndexTestCase):
         return json.loads(self.post({"requirements": requirements, **more}))
 
     def command(self, *words: str | Path) -> Ended:
-        return run([BIN / "pypid", "collect", "--config", self.index.config, *words], self.folder)
+        return run(
+            [BIN / "pypid", "cache", "fetch", "--config", self.index.config, *words], self.folder
+        )
 
     def nothing_left(self) -> None:
         """No folder of a resolver, and no password of one in the log."""

@@ -46,24 +46,30 @@ class CommandCase(IndexTestCase):
 def manages(case: CommandCase) -> None:
     """Each command once, in an order that makes sense."""
     case.assertEqual(
-        case.pypid("yank", "tool", "1.0", "--reason", "leaks"),
+        case.pypid("project", "yank", "tool", "1.0", "--reason", "leaks"),
         "tool-1.0-py2.py3-none-any.whl: yanked\n",
     )
     case.assertEqual(
-        case.pypid("unyank", "tool", "1.0"), "tool-1.0-py2.py3-none-any.whl: no longer yanked\n"
+        case.pypid("project", "unyank", "tool", "1.0"),
+        "tool-1.0-py2.py3-none-any.whl: no longer yanked\n",
     )
-    case.assertEqual(case.pypid("yank", "Tool", "tool-2.0.tar.gz"), "tool-2.0.tar.gz: yanked\n")
+    case.assertEqual(
+        case.pypid("project", "yank", "Tool", "tool-2.0.tar.gz"), "tool-2.0.tar.gz: yanked\n"
+    )
     case.assertEqual(
         case.pypid("project", "set-status", "tool", "deprecated", "--reason", "see other"),
         "tool: now deprecated\n",
     )
     case.assertEqual(
-        case.pypid("delete", "tool", "1.0", "--yes"), "tool-1.0-py2.py3-none-any.whl: deleted\n"
+        case.pypid("project", "delete", "tool", "1.0", "--yes"),
+        "tool-1.0-py2.py3-none-any.whl: deleted\n",
     )
-    case.assertEqual(case.pypid("delete", "gone", "--yes"), "gone-1.0.tar.gz: deleted\n")
-    case.assertEqual(case.pypid("release-name", "gone"), "gone: released\n")
-    case.assertIn("There is no project 'nowhere'", case.refuses("yank", "nowhere", "1.0"))
-    case.assertIn("tool", case.refuses("release-name", "tool"))
+    case.assertEqual(case.pypid("project", "delete", "gone", "--yes"), "gone-1.0.tar.gz: deleted\n")
+    case.assertEqual(case.pypid("project", "unreserve", "gone"), "gone: released\n")
+    case.assertIn(
+        "There is no project 'nowhere'", case.refuses("project", "yank", "nowhere", "1.0")
+    )
+    case.assertIn("tool", case.refuses("project", "unreserve", "tool"))
 
 
 class ManageTests(CommandCase):
@@ -117,7 +123,15 @@ class ManageTests(CommandCase):
         answer.
         """
         publish(self.index, wheel("asked"))
-        command = [BIN / "pypid", "delete", "--config", self.place / "pypid.ini", "asked", "1.0"]
+        command = [
+            BIN / "pypid",
+            "project",
+            "delete",
+            "--config",
+            self.place / "pypid.ini",
+            "asked",
+            "1.0",
+        ]
         self.assertIn("nothing was deleted", fails(command, self.folder, said="no\n"))
         self.assertEqual(len(listed(self.index, "asked")), 1)
         self.assertIn("deleted", works(command, self.folder, said="asked\n"))
@@ -131,7 +145,7 @@ class RebuildTests(CommandCase):
         """
         dropped = wheel("dropped")
         dropped.into(self.index.storage / "dropped")
-        said = self.pypid("rebuild")
+        said = self.pypid("storage", "rebuild")
         self.assertEqual(said.splitlines()[0], f"dropped/{dropped.filename}: adopted")
         self.assertIn("1 file adopted; 0 projects known before", said)
         works(
@@ -145,7 +159,7 @@ class RebuildTests(CommandCase):
         self.index.running.stop()
         dropped = wheel("dropped")
         dropped.into(self.index.storage / "dropped")
-        self.assertIn("1 file adopted; ", self.pypid("rebuild", "dropped"))
+        self.assertIn("1 file adopted; ", self.pypid("storage", "rebuild", "dropped"))
         with pypid(self.place, self.settings) as again:
             self.assertEqual(listed(again, "dropped"), [dropped.filename])
 
@@ -178,7 +192,9 @@ class AdoptTests(IndexTestCase):
         place.mkdir()
         settings = Settings(storage=flat)
         (place / "pypid.ini").write_text(configuration(place, free_port(), settings))
-        ended = run([BIN / "pypid", "adopt", "--config", place / "pypid.ini", flat], self.folder)
+        ended = run(
+            [BIN / "pypid", "storage", "import", "--config", place / "pypid.ini", flat], self.folder
+        )
         self.assert_adopted(ended)
         self.assertEqual(
             {
@@ -220,7 +236,14 @@ class AdoptTests(IndexTestCase):
     def test_elsewhere(self) -> None:
         """A folder outside the storage is refused, with what to do instead."""
         (self.folder / "else").mkdir()
-        command = [BIN / "pypid", "adopt", "--config", self.index.config, self.folder / "else"]
+        command = [
+            BIN / "pypid",
+            "storage",
+            "import",
+            "--config",
+            self.index.config,
+            self.folder / "else",
+        ]
         self.assertIn("is not in the storage folder", fails(command, self.folder))
 
 

@@ -212,7 +212,9 @@ class KilledTests(OwnCase):
         index = self.again_after_kill()
         self.assertEqual(listed(index, "kept"), ["kept-1.0-py2.py3-none-any.whl"])
         self.assertEqual(list(spool.iterdir()), [])
-        self.assertIn("yanked", done([BIN / "pypid", "yank", "-c", index.config, "kept", "1.0"]))
+        self.assertIn(
+            "yanked", done([BIN / "pypid", "project", "yank", "-c", index.config, "kept", "1.0"])
+        )
 
     def again_after_kill(self) -> LiveIndex:
         """As `again`; the log of what was killed ended without a good-bye, which the harness would

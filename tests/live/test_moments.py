@@ -41,7 +41,7 @@ class MomentTests(FrontedCase):
             path = artifact.into(index.storage / "mo-ours")
             seconds = datetime(2024, 2, 1 + number, tzinfo=UTC).timestamp()
             os.utime(path, (seconds, seconds))
-        await self.run_(self.pypid, index, "rebuild", "mo-ours")
+        await self.run_(self.pypid, index, "storage", "rebuild", "mo-ours")
         await self.run_(
             publish, index, wheel("mo-ours", "1.2", extra=[("Requires-Dist", "mo-theirs")])
         )
@@ -49,9 +49,7 @@ class MomentTests(FrontedCase):
 
     def pypid(self, index: LiveIndex, *words: str) -> str:
         """What a command says."""
-        command, *rest = words
-        verb = [rest.pop(0)] if command == "snapshot" else []
-        return works([BIN / "pypid", command, *verb, "--config", index.config, *rest], self.folder)
+        return works([BIN / "pypid", *words, "--config", index.config], self.folder)
 
     def installs(self, index: LiveIndex, path: str, folder: str) -> dict[str, list[str]]:
         """What pip, an old pip and uv install from there."""
@@ -119,7 +117,7 @@ class MomentTests(FrontedCase):
         """
         index = await self.history()
         said = await self.run_(
-            self.pypid, index, "snapshot", "make", "release-42", "--note", "for customers"
+            self.pypid, index, "snapshot", "create", "release-42", "--note", "for customers"
         )
         self.assertIn("/snapshots/release-42/simple/", said)
         await self.run_(

@@ -232,7 +232,7 @@ class KeptTests(ThrowawayCase):
         the bucket.
         """
         machine = self.one()
-        adding = [BIN / "pypid", "user", "add", "dora", "-c", machine.folder / "pypid.ini"]
+        adding = [BIN / "pypid", "user", "create", "dora", "-c", machine.folder / "pypid.ini"]
         ended = subprocess.run(
             adding, capture_output=True, text=True, timeout=60, env=clean_environ(), check=False
         )

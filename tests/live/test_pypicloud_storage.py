@@ -141,7 +141,16 @@ class StoryCase(SynchronousTestCase):
             self.twine(index.url("/legacy/"), described("ppc-new", "Nöw overwritten"))
             manage(index, "PUT", "ppc-two/releases/1.0/yank", reason="bad")
             works(
-                [BIN / "pypid", "delete", "ppc-gone", "1.0", "--yes", "-c", index.config],
+                [
+                    BIN / "pypid",
+                    "project",
+                    "delete",
+                    "ppc-gone",
+                    "1.0",
+                    "--yes",
+                    "-c",
+                    index.config,
+                ],
                 self.folder,
             )
             del self.all[sdist("ppc-gone").filename]
@@ -160,7 +169,9 @@ class StoryCase(SynchronousTestCase):
             self.check_listed(index)
             self.assertEqual([file["yanked"] for file in page(index, "ppc-two")["files"]], ["bad"])
             self.installs(index.url(), "again", sorted(self.names()), "ppc-two==1.0")
-            said = works([BIN / "pypid", "check", "--hashes", "-c", index.config], self.folder)
+            said = works(
+                [BIN / "pypid", "storage", "check", "--hashes", "-c", index.config], self.folder
+            )
             self.assertIn("0 problems", said)
 
     def names(self) -> set[str]:

@@ -39,9 +39,8 @@ class CommandCase(SynchronousTestCase):
 
     def command(self, *words: str | Path, status: int = 0) -> str:
         """What `pypid` said, on both streams."""
-        verb, *rest = words
         said = done(
-            [BIN / "pypid", verb, "--config", self.ini, *rest],
+            [BIN / "pypid", *words, "--config", self.ini],
             cwd=self.folder,
             status=status,
             timeout=60,
@@ -62,9 +61,9 @@ class StoppedTests(CommandCase):
         """A command on a pypid that never ran works and makes no admin: the first start does, and
         prints the password.
         """
-        said = self.command("rebuild")
+        said = self.command("storage", "rebuild")
         self.assertIn("1 file adopted", said)
-        self.assertIn("yanked", self.command("yank", "spam", "1.0"))
+        self.assertIn("yanked", self.command("project", "yank", "spam", "1.0"))
         self.assertFalse((self.state / "admin.json").exists())
         with running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log") as daemon:
             self.assertIn(b"spam", daemon.until_answers(f"http://127.0.0.1:{self.port}/simple/"))
@@ -73,11 +72,14 @@ class StoppedTests(CommandCase):
 
     def test_unknown(self) -> None:
         """An unknown project, or release, is one line, running or stopped."""
-        self.command("rebuild")
+        self.command("storage", "rebuild")
         for again in range(2):
-            self.assertIn("There is no project 'nowhere'", self.refused("yank", "nowhere", "1.0"))
             self.assertIn(
-                "There is no file or release 'spam 9.9'", self.refused("yank", "spam", "9.9")
+                "There is no project 'nowhere'", self.refused("project", "yank", "nowhere", "1.0")
+            )
+            self.assertIn(
+                "There is no file or release 'spam 9.9'",
+                self.refused("project", "yank", "spam", "9.9"),
             )
             if not again:
                 manager = running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log")
@@ -89,15 +91,15 @@ class StoppedTests(CommandCase):
         """Delete without --yes and without anybody to ask deletes nothing, and says what to do in a
         script.
         """
-        self.command("rebuild")
-        said = self.command("delete", "spam", status=1)
+        self.command("storage", "rebuild")
+        said = self.command("project", "delete", "spam", status=1)
         self.assertIn("nothing was deleted: stdin is not a terminal. Use --yes in scripts.", said)
         self.assertTrue((self.state / "packages/spam-1.0.tar.gz").exists())
 
     def test_configuration(self) -> None:
         """A bad configuration is told as everywhere, and nothing is made."""
         self.ini.write_text("[server]\nlisten = nonsense\n[usrs]\n")
-        said = self.command("yank", "spam", "1.0", status=1)
+        said = self.command("project", "yank", "spam", "1.0", status=1)
         self.assertTrue(said.startswith("pypid: 2 problems in the configuration:"), said)
 
 
@@ -111,7 +113,7 @@ class RunningTests(CommandCase):
             daemon.process.send_signal(signal.SIGSTOP)
             try:
                 begun = time.monotonic()
-                said = self.refused("yank", "spam", "1.0")
+                said = self.refused("project", "yank", "spam", "1.0")
             finally:
                 daemon.process.send_signal(signal.SIGCONT)
             self.assertIn("does not answer within 10 s", said)
@@ -125,7 +127,7 @@ class RunningTests(CommandCase):
             control.bind(str(self.state / "control.sock"))
             control.listen()
             asked = subprocess.Popen(
-                [*with_us(), BIN / "pypid", "yank", "-c", self.ini, "spam", "1.0"],
+                [*with_us(), BIN / "pypid", "project", "yank", "-c", self.ini, "spam", "1.0"],
                 env=clean_environ(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -156,6 +158,7 @@ class RunningTests(CommandCase):
                     "env",
                     "--default-signal=INT",
                     BIN / "pypid",
+                    "storage",
                     "rebuild",
                     "-c",
                     self.ini,
@@ -185,7 +188,7 @@ class RunningTests(CommandCase):
                 "import pypid.cli, pypid.daemon.control, pypid.wiring.configuration, "
                 "pypid.cli.request, os\npypid.cli.parser()\n"
                 f"os.setgid({NOBODY})\nos.setuid({NOBODY})\n"
-                f"pypid.cli.main(['yank', '-c', {str(self.ini)!r}, 'spam', '1.0'])"
+                f"pypid.cli.main(['project', 'yank', '-c', {str(self.ini)!r}, 'spam', '1.0'])"
             )
             said = done([BIN / "python", "-c", program], cwd=self.folder, status=1)
         self.assertIn("run this command as root", said)
@@ -197,4 +200,6 @@ class RunningTests(CommandCase):
         """
         with (self.state / "lock").open("a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self.assertIn("or starts or stops just now", self.refused("yank", "spam", "1.0"))
+            self.assertIn(
+                "or starts or stops just now", self.refused("project", "yank", "spam", "1.0")
+            )

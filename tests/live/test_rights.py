@@ -152,11 +152,11 @@ class HiddenTests(FrontedCase):
         self.assertEqual(ask(index.port, page, carol).status, 200)
         command(index.config, "right", "revoke", "acme-billing", "carol")
         self.assertEqual(ask(index.port, page, carol).status, 403)
-        command(index.config, "group", "add", "new")
-        command(index.config, "group", "join", "new", "carol")
+        command(index.config, "group", "create", "new")
+        command(index.config, "group", "add-user", "new", "carol")
         command(index.config, "right", "grant", "acme-billing", "group:new", "rw")
         self.assertEqual(ask(index.port, page, carol).status, 200)
-        command(index.config, "group", "leave", "new", "carol")
+        command(index.config, "group", "remove-user", "new", "carol")
         self.assertEqual(ask(index.port, page, carol).status, 403)
         asked = len(self.fake.asked)
         self.assertEqual(ask(index.port, "/simple/theirs/", carol).status, 200)
@@ -178,7 +178,9 @@ class HiddenTests(FrontedCase):
 
     def is_redirected(self, index: LiveIndex) -> None:
         made = json.loads(
-            command(index.config, "token", "make", "ci", "--user", "bob", "--can", "read", "--json")
+            command(
+                index.config, "token", "create", "ci", "--user", "bob", "--can", "read", "--json"
+            )
         )
         artifact = wheel("theirs", "99.0")
         ask(index.port, "/simple/theirs/", basic("alice"))

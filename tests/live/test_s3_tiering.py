@@ -51,6 +51,7 @@ class TierCase(BucketCase):
     def tier(self, storage_class: str, project: str, *words: str) -> Any:
         """What became of the project's files, by name."""
         line = (
+            "storage",
             "tier",
             "--older-than",
             "180d",
@@ -100,7 +101,9 @@ class CommandTests(TierCase):
             self.tier("GLACIER_IR", "s3-tier", "--dry-run"), dict.fromkeys(due, "would-move")
         )
         self.assertEqual(self.class_of(f"s3-tier/{old.filename}"), "STANDARD")
-        said = self.pypid("tier", "--older-than", "180d", "--keep", "1", "--class", "glacier_ir")
+        said = self.pypid(
+            "storage", "tier", "--older-than", "180d", "--keep", "1", "--class", "glacier_ir"
+        )
         self.assertIn(f"moved: s3-tier/{old.filename} from STANDARD, 1.0 MiB", said)
         self.assertRegex(said, r"(?m)^[0-9]+ moved \([0-9.]+ MiB\), ")
         self.assertEqual(self.tier("GLACIER_IR", "s3-tier"), dict.fromkeys(due, "there"))
@@ -119,7 +122,7 @@ class CommandTests(TierCase):
         self.assertEqual(stored["Content-Type"], "application/octet-stream")
         self.assertEqual(stored["Content-Disposition"], f'attachment; filename="{old.filename}"')
         self.assertEqual(len(stored["x-amz-meta-pypid-write"]), 32)
-        self.assertIn("0 problems", self.pypid("check", "--hashes"))
+        self.assertIn("0 problems", self.pypid("storage", "check", "--hashes"))
         self.assertEqual(self.tier("STANDARD", "s3-tier"), dict.fromkeys(due, "moved"))
 
     def test_block(self) -> None:
@@ -137,14 +140,14 @@ class CommandTests(TierCase):
         self.assertEqual(refused.status, 403)
         self.assertIn(b"steals tokens", refused.body)
         self.assertEqual(get(self.packages(newer, "s3-block")).status, 302)
-        self.assertIn("0 problems", self.pypid("check", "--hashes"))
+        self.assertIn("0 problems", self.pypid("storage", "check", "--hashes"))
         self.pypid("storage", "rebuild")
         self.assertEqual(get(self.packages(old, "s3-block")).status, 403)
         self.assertIn(old.filename, self.pypid("downloads", "--blocked", "s3-block"))
         self.pypid("block", "delete", said.partition(":")[0])
         self.assertEqual(get(location).body, old.data)
         self.assertEqual(get(get(self.packages(old, "s3-block")).location).body, old.data)
-        self.assertIn("0 problems", self.pypid("check", "--hashes"))
+        self.assertIn("0 problems", self.pypid("storage", "check", "--hashes"))
 
     def test_refused(self) -> None:
         """A class that the store does not know, or nobody, and an age that is none are refused in
@@ -164,14 +167,16 @@ class CommandTests(TierCase):
             ),
             (("--older-than", "1d", "--keep", "-1", "--class", "GLACIER_IR"), "0 or more"),
         ):
-            self.assertIn(said, fails(self.command("tier", *words), self.folder))
+            self.assertIn(said, fails(self.command("storage", "tier", *words), self.folder))
 
     def test_stopped(self) -> None:
         """The command works on a pypid that does not run."""
         index = self.begun(Settings(bucket=self.place.lines()))
         publish(index, wheel("s3-stopped", "1.0"), wheel("s3-stopped", "2.0"))
         self.make_old("s3-stopped", wheel("s3-stopped", "1.0").filename)
-        said = self.pypid("tier", "--older-than", "180d", "--keep", "1", "--class", "GLACIER_IR")
+        said = self.pypid(
+            "storage", "tier", "--older-than", "180d", "--keep", "1", "--class", "GLACIER_IR"
+        )
         self.assertIn("moved: s3-stopped/", said)
 
     def test_leftovers(self) -> None:
@@ -180,7 +185,9 @@ class CommandTests(TierCase):
         """
         path = f"/{self.place.bucket}/team a+b/s3-left/s3_left-1.0.tar.gz"
         self.place.s3.ask("POST", path, query={"uploads": ""})
-        found = json.loads(run(self.command("check", "--sweep", "--json"), self.folder).said)
+        found = json.loads(
+            run(self.command("storage", "check", "--sweep", "--json"), self.folder).said
+        )
         self.assertEqual([each for each in found["findings"] if "s3_left" in each["key"]], [])
         uploads = self.place.s3.ask("GET", f"/{self.place.bucket}", query={"uploads": ""})
         self.assertEqual(len(uploads.find("UploadId")), 1)
@@ -192,7 +199,9 @@ class FolderTests(TierCase):
 
     def test_refused(self) -> None:
         """A folder has no storage classes."""
-        line = self.command("tier", "--older-than", "180d", "--keep", "1", "--class", "GLACIER_IR")
+        line = self.command(
+            "storage", "tier", "--older-than", "180d", "--keep", "1", "--class", "GLACIER_IR"
+        )
         self.assertIn(
             "Only a storage that is a bucket of S3 ([storage] backend = s3) has",
             fails(line, self.folder),
@@ -250,7 +259,7 @@ class ArchiveTests(TierCase):
         self.assertEqual(get(url, "HEAD").status, 503)
         self.assertEqual(get(f"{url}.metadata").status, 200)
         self.assertEqual(self.tier("STANDARD", "s3-deep"), {old.filename: "archived"})
-        self.assertIn("0 problems", self.pypid("check", "--hashes"))
+        self.assertIn("0 problems", self.pypid("storage", "check", "--hashes"))
         self.look("s3-deep", old.filename, 30)
         got = get(url)
         self.assertEqual((got.status, got.body), (200, old.data))

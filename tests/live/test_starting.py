@@ -77,7 +77,7 @@ class StartCase(SynchronousTestCase):
         packages = self.state / "packages"
         packages.mkdir(parents=True)
         packages.joinpath("spam-1.0.tar.gz").write_bytes(sdist("spam", "1.0"))
-        done([BIN / "pypid", "rebuild", "--config", self.ini])
+        done([BIN / "pypid", "storage", "rebuild", "--config", self.ini])
         self.assertTrue((self.state / "snapshot/manifest.json").exists())
 
 

@@ -420,7 +420,7 @@ class OthersTests(ThrowawayCase):
             self.s3.ask(
                 "PUT", f"/{self.bucket}/ham-2.0-py3-none-any.whl", wheel_bytes("ham", "2.0")
             )
-            done([BIN / "pypid", "rebuild", "-c", machine.folder / "pypid.ini"])
+            done([BIN / "pypid", "storage", "rebuild", "-c", machine.folder / "pypid.ini"])
             self.assertEqual(len(machine.page("ham")), 2)
             self.assertEqual(machine.log.count("3 objects in the storage are neither"), 1)
 

@@ -29,7 +29,7 @@ class TokenTests(IndexTestCase):
     def make(self, name: str, user: str, *more: str) -> dict[str, Any]:
         """A token, as the command gives it."""
         made: dict[str, Any] = json.loads(
-            command(self.index.config, "token", "make", name, "--user", user, *more, "--json")
+            command(self.index.config, "token", "create", name, "--user", user, *more, "--json")
         )
         return made
 
@@ -123,7 +123,7 @@ class TokenTests(IndexTestCase):
 
         using = threading.Thread(target=use)
         using.start()
-        said = command(self.index.config, "token", "revoke", made["id"])
+        said = command(self.index.config, "token", "delete", made["id"])
         done_at = time.monotonic()
         time.sleep(0.3)
         ended.set()

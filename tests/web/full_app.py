@@ -284,7 +284,6 @@ class Pypid:
         compared: bool | None = None,
         trust: TrustRules | None = None,
         indexes: Sequence[IndexSettings] | None = None,
-        variants: bool = False,
     ) -> None:
         """`indexes` are configured, and its API makes others; None: it has no named indexes.
         `compared`: as if the catalog had been compared with the storage, which a new one need not
@@ -347,7 +346,6 @@ class Pypid:
             max_upload=max_upload,
             public_url=public_url,
             storage_folder=storage_folder,
-            variants=variants,
         )
         self.app = App(
             self.index,

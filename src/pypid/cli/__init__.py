@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pypid import __version__
 from pypid.cli.command import find_config
-from pypid.cli.grammar import CommandParser, current_words
+from pypid.cli.grammar import CommandParser
 from pypid.core.errors import PypidError
 
 _MODULES = {
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exits with 0, with 1 if pypid refuses (the text says why), with 2 if the
     command line is wrong.
     """
-    words = current_words(sys.argv[1:] if arguments is None else arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     module = COMMANDS.get(words[0]) if words else None
     top = parser(_MODULES if module is None else (module,))
     options, rest = top.parse_known_args(words)

@@ -27,14 +27,13 @@ def add_command(
     config: bool = False,
     description: str | None = None,
     examples: str | None = None,
-    hidden: bool = False,
 ) -> argparse.ArgumentParser:
     """Add a command that calls `run`, and return its parser.
 
     With `config` it has the options of commands that send requests to the daemon. `examples` are
-    shown below its help, unchanged. A `hidden` command is not listed: it has a former name.
+    shown below its help, unchanged.
     """
-    command = _add_parser(commands, name, help, description, examples, hidden=hidden)
+    command = _add_parser(commands, name, help, description, examples)
     command.set_defaults(run=run)
     if config:
         add_config(command)
@@ -54,12 +53,10 @@ def _add_parser(
     help: str,
     description: str | None,
     examples: str | None,
-    *,
-    hidden: bool = False,
 ) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
-        **({} if hidden else {"help": help}),
+        help=help,
         description=description or f"{help[0].upper()}{help[1:]}.",
         epilog=examples and f"examples:\n{examples}",
         formatter_class=HelpText,

@@ -1,71 +1,14 @@
-"""The grammar of the command line: former names of commands, and a parser whose errors suggest what
-was meant.
-"""
+"""The grammar of the command line: a parser whose errors suggest what was meant."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-FORMER_NAMES = {
-    "yank": "project yank",
-    "unyank": "project unyank",
-    "delete": "project delete",
-    "release-name": "project unreserve",
-    "why": "project why",
-    "check": "storage check",
-    "rebuild": "storage rebuild",
-    "adopt": "storage import",
-    "storage adopt": "storage import",
-    "copy-storage": "storage copy",
-    "tier": "storage tier",
-    "collect": "cache fetch",
-    "user add": "user create",
-    "user remove": "user delete",
-    "user password": "user set-password",
-    "group add": "group create",
-    "group remove": "group delete",
-    "group join": "group add-user",
-    "group leave": "group remove-user",
-    "token make": "token create",
-    "token revoke": "token delete",
-    "invitation make": "invitation create",
-    "invitation withdraw": "invitation delete",
-    "snapshot make": "snapshot create",
-}
-"""Names of commands in version 0.1 and their current names. They work as before, and no help shows
-them.
-"""
-_FORMER_WORDS = {tuple(former.split()): name.split() for former, name in FORMER_NAMES.items()}
 MOST_CHOICES = 12
 """A message lists at most this many choices."""
-
-
-def current_words(words: Sequence[str]) -> list[str]:
-    """Return the command line with the current name of its command."""
-    words = list(words)
-    if words[:1] == ["status"] and _has_argument(words[1:]):
-        note = "`pypid status PROJECT STATUS` is now called `pypid project set-status`"
-        print(f"pypid: {note}", file=sys.stderr)
-        return ["project", "set-status", *words[1:]]
-    for count in (2, 1):
-        current = _FORMER_WORDS.get(tuple(words[:count]))
-        if current is not None:
-            return [*current, *words[count:]]
-    return words
-
-
-def _has_argument(words: Sequence[str]) -> bool:
-    """Return whether the words after `pypid status` have an argument, which is a project."""
-    parser = argparse.ArgumentParser("pypid status", add_help=False)
-    for option in ("-c", "--config", "--reason"):
-        parser.add_argument(option)
-    parser.add_argument("argument", nargs="*")
-    known, _ = parser.parse_known_args(words)
-    return bool(known.argument)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
@@ -105,15 +48,9 @@ class CommandParser(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, f"{value!r} is not a valid value{hint}")
 
     def refuse_command(self, word: str, choices: Collection[str]) -> NoReturn:
-        """Exit with the message that there is no such command. Former names count as similar, and
-        are suggested by their current ones.
-        """
+        """Exit with the message that there is no such command, and those that resemble it."""
         _, *nouns = self.prog.split()
         names = {choice: " ".join([*nouns, choice]) for choice in choices}
-        for former, name in FORMER_NAMES.items():
-            *path, last = former.split()
-            if path == nouns:
-                names.setdefault(last, name)
         close = get_close_matches(word, list(names), n=3, cutoff=0.6)
         suggestions = list(dict.fromkeys(f"`pypid {names[choice]}`" for choice in close))
         groups = [group for group in word.split("-") if group in choices]

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from textwrap import indent, wrap
 
 from pypid.cli import parser
-from pypid.cli.grammar import FORMER_NAMES, subcommands
+from pypid.cli.grammar import subcommands
 
 WIDTH = 90
 COMMON = ("-h", "--help", "--config", "--json")
 """Options that the page explains once, for all commands."""
 _COMMANDS = re.compile(r"^\.\. commands::$", re.MULTILINE)
-_FORMER = re.compile(r"^\.\. former-commands::$", re.MULTILINE)
 
 
 def command_line_rst(template: str) -> str:
     """Return the page ``docs/reference/command-line.rst``: the template with the commands in place
-    of its line ``.. commands::``, and the former names in place of ``.. former-commands::``.
+    of its line ``.. commands::``.
     """
     commands = "\n".join(_sections(parser()))
-    former = "\n".join(_former_names())
-    page = _COMMANDS.sub(lambda _: commands.rstrip("\n"), template)
-    return _FORMER.sub(lambda _: former, page)
+    return _COMMANDS.sub(lambda _: commands.rstrip("\n"), template)
 
 
 def _sections(top: argparse.ArgumentParser) -> Iterator[str]:
@@ -130,15 +127,3 @@ def _escaped(text: str) -> str:
     pieces = re.split(r"(`[^`]*`)", text)
     pieces[::2] = [re.sub(r"([*_|\\])", r"\\\1", piece) for piece in pieces[::2]]
     return "".join(pieces)
-
-
-def _former_names() -> Iterable[str]:
-    yield ".. list-table::\n   :header-rows: 1\n   :widths: 40 60\n"
-    yield "   * - Former name\n     - Name"
-    names = {
-        **FORMER_NAMES,
-        "user admin NAME yes|no": "user set-admin NAME [--remove]",
-        "status PROJECT STATUS": "project set-status PROJECT STATUS",
-    }
-    for former, name in sorted(names.items()):
-        yield f"   * - ``pypid {former}``\n     - ``pypid {name}``"

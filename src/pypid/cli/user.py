@@ -80,9 +80,6 @@ def add(commands: Any) -> None:
     about = "make a user an administrator, or remove that role"
     admin = _add_verb(verbs, "set-admin", _set_admin, about, ADMIN)
     admin.add_argument("--remove", action="store_true", help="remove the administrator role")
-    former = add_command(verbs, "admin", _set_admin_as_before, about, config=True, hidden=True)
-    former.add_argument("name", metavar="NAME")
-    former.add_argument("admin", metavar="yes|no", choices=["yes", "no"])
     about = "enable a disabled account, or approve a registration"
     _add_verb(verbs, "enable", _enable, about, ENABLE)
     about = "disable an account, which ends its sessions and tokens"
@@ -150,10 +147,6 @@ def _set_password(options: argparse.Namespace) -> None:
 
 def _set_admin(options: argparse.Namespace) -> None:
     _change(options, {"admin": not options.remove})
-
-
-def _set_admin_as_before(options: argparse.Namespace) -> None:
-    _change(options, {"admin": options.admin == "yes"})
 
 
 def _enable(options: argparse.Namespace) -> None:

@@ -101,10 +101,6 @@ class StoredFile(File, frozen=True, kw_only=True, gc=False):
     size: int
     key: str
     """The key of the bytes in the `Blobs`."""
-    variant_json: str | None = None
-    """The ``variant.json`` of a variant wheel that was published here, checked
-    (`packaging.variants`).
-    """
 
 
 class ListedFile(File, frozen=True, kw_only=True, gc=False):
@@ -125,7 +121,7 @@ def as_listed(file: File) -> ListedFile:
     return ListedFile(**{name: fields[name] for name in fields if name not in _OF_STORED_FILES})
 
 
-_OF_STORED_FILES = {"key", "uploader", "summary", "signed", "attested", "archived", "variant_json"}
+_OF_STORED_FILES = {"key", "uploader", "summary", "signed", "attested", "archived"}
 
 
 F = TypeVar("F", bound=File)
@@ -201,15 +197,6 @@ class Project(Generic[F_co]):
         if isinstance(self.files, Files):
             return tuple(dict.fromkeys(version for version, _ in self.files.runs))
         return tuple(dict.fromkeys(file.version for file in self.files))
-
-    @property
-    def has_variants(self) -> bool:
-        """Whether it has variant wheels that were published here. Upstream files come with the
-        lists of variants of their own index.
-        """
-        return not isinstance(self.files, Files) and any(
-            isinstance(file, StoredFile) and file.variant_json is not None for file in self.files
-        )
 
 
 LocalProject = Project[StoredFile]
@@ -397,8 +384,6 @@ class Upload:
     """
     requires_python: str | None = None
     summary: str | None = None
-    variant_json: str | None = field(default=None, repr=False)
-    """As in `StoredFile`."""
     signature: bytes | None = field(default=None, repr=False)
     """A PGP signature, served as ``<file>.asc``."""
     attestations: tuple[bytes, ...] = field(default=(), repr=False)

@@ -13,7 +13,6 @@ from pypid.core.compression import gzip
 from pypid.core.model import File, Project, Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import choose_release, releases
-from pypid.core.packaging.variants import VariantList, with_variant_lists
 from pypid.core.presentation.feeds import (
     OF_PROJECT,
     PROJECTS,
@@ -27,7 +26,7 @@ from pypid.core.simple_api.entries import FILES_URL
 from pypid.core.simple_api.legacy_json import render_legacy
 from pypid.core.simple_api.render import render_project
 from pypid.export.newest import NewestProjects
-from pypid.export.options import ExportOptions, file_path, release_path, url_below
+from pypid.export.options import ExportOptions, release_path, url_below
 from pypid.static.front import FEED, FILTER, first_page
 from pypid.static.pages import FORMATS
 from pypid.static.pages import list_pages as plain_list_pages
@@ -78,11 +77,6 @@ def project_pages(
         yield from _legacy(shown, project, options)
     feed = releases_of(name, news_of(project)[:OF_PROJECT], options.base_url or "../../..")
     yield WrittenPage(f"rss/project/{name}/releases.xml", feed)
-    if urls is None and (options.copies or files_url is None):  # else it could not be downloaded
-        project = with_variant_lists(project)
-    for file in project.files if options.copies else ():
-        if isinstance(file, VariantList):
-            yield WrittenPage(file_path(file), file.content)
     for path, format in FORMATS:
         page = render_project(
             project,

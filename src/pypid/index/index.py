@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field, frozen
@@ -13,7 +12,6 @@ from pypid.core.indexes import IndexSettings
 from pypid.core.layering import mixes, origin_of, relative
 from pypid.core.model import File, Presence, Project, SignedUrl, Span, StoredFile
 from pypid.core.packaging.names import ProjectName
-from pypid.core.packaging.variants import VariantList, variant_list
 from pypid.core.policy import Silence, exists, silence
 from pypid.core.summaries import Summaries
 from pypid.core.upstream_choice import PUBLIC, UpstreamChoice
@@ -216,20 +214,6 @@ class Index(SingleIndex):
         if file is None:
             raise await self.member(origin).no_file(name, filename, permission)
         return file
-
-    async def variant_list(
-        self, name: ProjectName, filename: str, permission: UpstreamPermission = DIRECT
-    ) -> VariantList | None:
-        """Return the list of a release's variants (PEP 825, draft) if this index makes one and the
-        page of the same view names it. Raises what `view` raises.
-        """
-        if permission.before is None:
-            project = (await self.seen(name, permission)).view.project
-        else:
-            project = (await self.history.project(name, permission)).state.project
-        if not project.has_variants:
-            return None
-        return await self.context.world.thinking(partial(variant_list, project, filename))
 
     async def home(self, file: File, permission: UpstreamPermission = DIRECT) -> tuple[Index, File]:
         """Return the index that stores or fetches the file, and the file with its key there."""

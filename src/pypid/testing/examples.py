@@ -33,7 +33,6 @@ def a_file(name: ProjectName, version: str, **fields: Any) -> StoredFile:
         "summary": 'Says "spam"\n and <b>\u8de8</b>',
         "signed": True,
         "attested": True,
-        "variant_json": '{"variants":{}}',
     }
     return StoredFile(project=name, filename=filename, version=version, **{**values, **fields})
 

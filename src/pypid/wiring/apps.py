@@ -16,7 +16,7 @@ from pypid.access.operator import Operator
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
 from pypid.compat import ROUTE_MODULES
-from pypid.core.configuration.choices import AccessStore, Experiment, Mode, StorageBackend
+from pypid.core.configuration.choices import AccessStore, Mode, StorageBackend
 from pypid.core.configuration.lookup import display_name
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadRequest
@@ -302,7 +302,6 @@ def _app_settings(config: Config, paths: StatePaths, state: StateFolder) -> AppS
     return AppSettings(
         spool=state.spool,
         max_upload=config.server.max_upload,
-        variants=Experiment.VARIANTS in config.server.experimental,
         public_url=config.server.public_url,
         storage_folder=paths.storage,
         max_cache=config.upstream.max_cache,

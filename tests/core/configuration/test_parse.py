@@ -56,7 +56,6 @@ CONTRACT: dict[str, dict[str, str]] = {
         "max_connections_per_client": "1000",
         "workers": "1",
         "fast_path": "yes",
-        "experimental": "",
         "state": "",
         "secret": "",
         "metrics": "admins",
@@ -352,6 +351,16 @@ class Problems(SynchronousTestCase):
                 "x.ini:9: [log] level: invalid value 'inf' (allowed: debug, info, warn, error, "
                 "critical); did you mean 'info'?"
             ),
+        )
+
+    def test_removed(self) -> None:
+        """What pypid had once ends the start with what to do instead, from the environment too."""
+        instead = "pypid has no variant wheels any more; remove the key"
+        self.assert_says(
+            "[server]\nexperimental = variants\n",
+            f"x.ini:2: [server] experimental: {instead}",
+            f"PYPID_SERVER_EXPERIMENTAL: {instead}",
+            environ={"PYPID_SERVER_EXPERIMENTAL": "variants"},
         )
 
     def test_duplicates(self) -> None:

@@ -41,15 +41,6 @@ class FitTests(SynchronousTestCase):
             self.assertEqual(fit_of(name.format(tags)), Fit("wheel", python, abi, platform), tags)
         self.assertEqual(fit_of("spam-1.0-1build-py3-none-any.whl").python, "Python 3")
 
-    def test_variants(self) -> None:
-        """A variant wheel has a label after its tags."""
-        for name in ("spam-1.0-py3-none-win32-v3.whl", "spam-1.0-1-py3-none-win32-v3.whl"):
-            found = fit_of(name)
-            self.assertEqual(
-                (found.kind, found.python, found.platform, found.label),
-                ("wheel", "Python 3", "Windows, x86 (32 bit)", "v3"),
-            )
-
     def test_others(self) -> None:
         """Sdists run wherever they are built; an egg says which Python."""
         for filename in ("spam-1.0.tar.gz", "spam-1.0.zip", "spam-1.0.tar.bz2"):

@@ -51,7 +51,6 @@ FILES = st.builds(
     summary=TEXT,
     signed=st.booleans(),
     attested=st.booleans(),
-    variant_json=TEXT,
 )
 PROJECTS = st.builds(
     Project,

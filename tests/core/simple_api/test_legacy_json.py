@@ -158,7 +158,6 @@ class LegacyTests(SynchronousTestCase):
             "demo-1.0.tar.gz": ("sdist", "source"),
             "demo-1.0.tar.bz2": ("sdist", "source"),
             "demo-1.0-2-cp311-cp311-linux_x86_64.whl": ("bdist_wheel", "cp311"),
-            "demo-1.0-cp311-cp311-linux_x86_64-fast.whl": ("bdist_wheel", "cp311"),
             "demo-1.0-py3.8.egg": ("bdist_egg", "3.8"),
             "demo-1.0-variants.json": (None, None),
             "odd.whl": (None, None),

@@ -16,7 +16,7 @@ from pypid.index.promotion_checks import IndexPart
 from pypid.index.promotion_log import PromotionLog
 from pypid.index.promotions import Promotions
 from pypid.ports import Duplicating
-from tests.distributions import variant_wheel, wheel, wheel_filename
+from tests.distributions import wheel, wheel_filename
 from tests.index.nodes import Told
 from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.test_index_layers import ALICE, BOTH
@@ -38,7 +38,6 @@ class PromotionRequestTests(WholeCase):
             indexes=(staging, both),
             policy=Policy(mode=Mode.CACHE),
             upstream=self.upstream,
-            variants=True,
         )
         log = PromotionLog(self.pypid.blobs, self.pypid.app.world, self.part_of)
         self.pypid.app.promotions = Promotions(log, cast(Duplicating, self.pypid.blobs))
@@ -63,18 +62,6 @@ class PromotionRequestTests(WholeCase):
             listed = self.pypid.get("/simple/spam/", None, user="alice").status
             self.assertEqual(listed, 404 if dry_run else 200)
         self.assertEqual(json.loads(self.promote().body)["files"], {})
-
-    def test_variants_are_promoted(self) -> None:
-        """The target lists the variants of a promoted release as the source does (C124)."""
-        filename, data = variant_wheel("fast", ["fast"])
-        self.published(self.publish(filename, data, target="/staging/legacy/"))
-        answer = self.promote()
-        self.assertEqual(answer.status, 200, answer.text)
-        path = "/packages/spam/spam-1.0-variants.json"
-        source = self.pypid.get(f"/staging{path}", user="alice")
-        target = self.pypid.get(path, user="alice")
-        self.assertEqual((source.status, target.status), (200, 200))
-        self.assertEqual(target.body, source.body)
 
     def test_rights_on_both_indexes_are_needed(self) -> None:
         """Who may not read the source learns nothing of what it has."""

@@ -63,7 +63,7 @@ class PagesTests(Awaiting, SynchronousTestCase):
 
     def put(self, *versions: str) -> Project:
         """Have these versions of the project."""
-        files = tuple(a_file(SPAM, version, variant_json=None) for version in versions)
+        files = tuple(a_file(SPAM, version) for version in versions)
         project = evolve(a_project(SPAM), files=files)
         held = self.have(self.catalog.local.edit(SPAM, lambda _: project))
         assert held is not None

@@ -27,8 +27,6 @@ from pypid.core.archives.zips import ZipEntry, read_entry, read_zip
 from pypid.core.errors import BadName, shortened
 from pypid.core.packaging.core_metadata import LONGEST_METADATA
 from pypid.core.packaging.names import Distribution, Packagetype, project_name, same_version
-from pypid.core.packaging.variants import LARGEST_METADATA as LARGEST_VARIANT
-from pypid.core.packaging.variants import MEMBER as VARIANT
 
 _NO_PKG_INFO = (
     "the sdist has no PKG-INFO in its top folder: build it with a build tool (python -m build "
@@ -186,9 +184,9 @@ _REBUILD = "build the wheel again with a current build tool."
 
 def wheel_metadata(
     file: BinaryIO, distribution: Distribution, findings: MemberProblems
-) -> tuple[bytes | None, bytes | None]:
-    """Return the METADATA of a wheel, or None, and the ``variant.json`` of a variant wheel; add
-    problems to `findings`. Raises `UnusableArchive`.
+) -> bytes | None:
+    """Return the METADATA of a wheel, or None; add problems to `findings`. Raises
+    `UnusableArchive`.
     """
     entries = read_zip(file, findings)
     infos = {
@@ -199,7 +197,7 @@ def wheel_metadata(
     if len(infos) != 1:
         what = "no .dist-info folder" if not infos else "several .dist-info folders"
         findings.add(f"the wheel has {what}, where it needs one, named as the file is; {_REBUILD}")
-        return None, None
+        return None
     info = infos.pop()
     if not _is_named_for(info.removesuffix(".dist-info"), distribution):
         findings.add(
@@ -214,12 +212,7 @@ def wheel_metadata(
         findings,
     )
     _judge_scripts(file, entries, f"{info}/entry_points.txt", findings)
-    variant_json = (
-        _member(file, entries, f"{info}/{VARIANT}", LARGEST_VARIANT, findings)
-        if distribution.label
-        else None
-    )
-    return _member(file, entries, f"{info}/METADATA", LONGEST_METADATA, findings), variant_json
+    return _member(file, entries, f"{info}/METADATA", LONGEST_METADATA, findings)
 
 
 def egg_metadata(file: BinaryIO, findings: MemberProblems) -> bytes | None:
@@ -380,8 +373,6 @@ class Inside:
     metadata: bytes | None = field(default=None, repr=False)
     """The exact bytes of METADATA (wheels) or PKG-INFO; None if it is missing or unreadable."""
     problems: tuple[str, ...] = ()
-    variant_json: bytes | None = field(default=None, repr=False)
-    """The exact bytes of the ``variant.json`` of a variant wheel."""
 
 
 def inspect(file: BinaryIO, distribution: Distribution) -> Inside:
@@ -393,23 +384,20 @@ def inspect(file: BinaryIO, distribution: Distribution) -> Inside:
     """
     findings = MemberProblems()
     metadata: bytes | None = None
-    variant_json: bytes | None = None
     try:
-        metadata, variant_json = _metadata(file, distribution, findings)
+        metadata = _metadata(file, distribution, findings)
     except UnusableArchive as problem:
         findings.add(str(problem))
-    return Inside(metadata, findings.problems(), variant_json)
+    return Inside(metadata, findings.problems())
 
 
-def _metadata(
-    file: BinaryIO, distribution: Distribution, findings: MemberProblems
-) -> tuple[bytes | None, bytes | None]:
+def _metadata(file: BinaryIO, distribution: Distribution, findings: MemberProblems) -> bytes | None:
     match distribution.packagetype:
         case Packagetype.WHEEL:
             return wheel_metadata(file, distribution, findings)
         case Packagetype.SDIST:
-            return sdist_metadata(file, distribution.filename, findings), None
+            return sdist_metadata(file, distribution.filename, findings)
         case Packagetype.EGG:
-            return egg_metadata(file, findings), None
+            return egg_metadata(file, findings)
         case _ as never:
             assert_never(never)

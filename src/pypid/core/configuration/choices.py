@@ -104,12 +104,6 @@ class Linking(Enum):
     COPY = "copy"
 
 
-class Experiment(Enum):
-    """Features that follow drafts and may change or go away."""
-
-    VARIANTS = "variants"
-
-
 class Level(Enum):
     """Minimum severities of log messages (the words of twisted.logger)."""
 

@@ -10,9 +10,8 @@ from difflib import get_close_matches
 
 from attrs import frozen
 
-from pypid.core.configuration.former_names import renamed, spellings
 from pypid.core.configuration.ini import IniEntry, printable
-from pypid.core.configuration.keys import FAMILIES, FREE, ISSUER, SECTIONS, keys
+from pypid.core.configuration.keys import FAMILIES, FREE, ISSUER, REMOVED, SECTIONS, keys
 from pypid.core.configuration.lookup import VARIABLE as CONFIG_FILE
 from pypid.core.errors import ConfigProblem
 
@@ -30,11 +29,10 @@ _NAMED = {
 
 @frozen
 class _Variable:
-    """A variable by its current name, the key that it sets, and whether its value is the name of a
-    file with the key's value.
+    """The key that a variable sets, and whether its value is the name of a file with the key's
+    value.
     """
 
-    name: str
     section: str
     key: str
     is_file: bool
@@ -42,13 +40,10 @@ class _Variable:
 
 @frozen
 class Variables:
-    """The values of the variables by (section, key), the problems with them, and a line for each
-    former name in use.
-    """
+    """The values of the variables by (section, key), and the problems with them."""
 
     entries: Mapping[tuple[str, str], IniEntry]
     problems: tuple[ConfigProblem, ...]
-    notes: tuple[str, ...]
 
 
 def variable(section: str, key: str) -> str:
@@ -79,15 +74,12 @@ def read(
     names = _names([*named, *_added(values)])
     entries: dict[tuple[str, str], IniEntry] = {}
     problems: list[ConfigProblem] = []
-    notes: list[str] = []
     for name, value in values.items():
         if name not in names:
             problems.append(ConfigProblem(printable(name), None, "", None, _unknown(name, names)))
             continue
         target = names[name]
         place = (target.section, target.key)
-        if name != target.name:
-            notes.append(renamed(name, target.name))
         if place in entries:
             message = f"{entries[place].where} sets the same key; set one of the two"
             problems.append(ConfigProblem(name, None, *place, message))
@@ -101,11 +93,11 @@ def read(
                 f"file that holds the value"
             )
             problems.append(ConfigProblem(name, None, *place, message))
-    return Variables(entries, tuple(problems), tuple(notes))
+    return Variables(entries, tuple(problems))
 
 
 def _names(named: Iterable[str]) -> dict[str, _Variable]:
-    """Return the variables by all their names."""
+    """Return the variables by their names."""
     places = [(section, key) for section, declared in SECTIONS.items() for key in keys(declared)]
     for section in dict.fromkeys(named):
         prefix = section.partition(":")[0] + ":"
@@ -114,12 +106,9 @@ def _names(named: Iterable[str]) -> dict[str, _Variable]:
     # files after all keys: cloudfront_key_file is a key, not the file of another one
     for suffix in ("", "_FILE"):
         for section, key in places:
-            current = variable(section, key) + suffix
-            for spelling in spellings(section, key):
-                names.setdefault(
-                    variable(*spelling) + suffix,
-                    _Variable(current, section, key, is_file=bool(suffix)),
-                )
+            names.setdefault(
+                variable(section, key) + suffix, _Variable(section, key, is_file=bool(suffix))
+            )
     return names
 
 
@@ -139,9 +128,12 @@ def _unknown(name: str, names: Mapping[str, _Variable]) -> str:
     for section in FREE:
         if name.startswith(variable(section, "")):
             return f"[{section}] comes from the file only; unset the variable"
+    for (section, key), instead in REMOVED.items():
+        if name.startswith(variable(section, key or "")):
+            return instead
     close = get_close_matches(name[:100], [*names, CONFIG_FILE], 1, 0.8)
     advice = (
-        f"did you mean {names[close[0]].name if close[0] in names else close[0]}?"
+        f"did you mean {close[0]}?"
         if close
         else f"{PREFIX}<SECTION>_<KEY> is allowed, for the sections {' '.join(SECTIONS)} "
         "index_<name> upstream_<name>"

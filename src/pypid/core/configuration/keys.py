@@ -24,7 +24,6 @@ from pypid.core.configuration.choices import (
     BlockedAdvisories,
     CatalogStore,
     Encryption,
-    Experiment,
     Layout,
     Level,
     Linking,
@@ -232,14 +231,6 @@ class ServerSettings:
         (
             "Answer repeated requests from memory, before routing. ``no`` sends all requests "
             "through the routes."
-        ),
-    )
-    experimental: tuple[Experiment, ...] = key(
-        several(choice(Experiment)),
-        "",
-        (
-            "Features that follow drafts and may change in any release. ``variants``: accept "
-            "uploads of variant wheels (PEP 825)."
         ),
     )
     state: str | None = key(
@@ -1047,3 +1038,10 @@ FAMILIES: Mapping[str, type[Any]] = MappingProxyType(
 
 FREE = ("users", "groups", "projects")
 """Sections whose keys are names that users choose. They come from the file only."""
+
+REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
+    {
+        ("server", "experimental"): "pypid has no variant wheels any more; remove the key",
+    }
+)
+"""What to do instead of sections, by (section, None), and keys that pypid had once."""

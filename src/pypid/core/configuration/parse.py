@@ -29,13 +29,13 @@ from pypid.core.configuration.checks import (
     value_of_kind,
 )
 from pypid.core.configuration.choices import AccessStore, StorageBackend
-from pypid.core.configuration.former_names import Renaming
 from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.configuration.keys import (
     FAMILIES,
     FREE,
     INDEX,
     ISSUER,
+    REMOVED,
     SECTIONS,
     UPSTREAM,
     AccessSettings,
@@ -121,8 +121,8 @@ class Config:
     taken_over: TakenOver | None = None
     """Set if the file is a config.ini of pypicloud."""
     notes: tuple[str, ...] = field(default=(), repr=False, eq=False)
-    """Lines for the log of a start: former names in use; the parts of a config.ini of pypicloud
-    that are not taken over, or not unchanged, with the reason.
+    """Lines for the log of a start: the parts of a config.ini of pypicloud that are not taken over,
+    or not unchanged, with the reason.
     """
 
     @property
@@ -183,15 +183,13 @@ def parse_with_problems(
     arguments are those of `parse`.
     """
     document = ini.read(text, filename)
-    renaming, translation = Renaming(filename), None
+    translation = None
     if is_pypicloud(document.sections):
         from pypid.core.pypicloud.translation import translate
 
         translation = translate(text, filename=filename, environ=environ, cwd=cwd)
         document = translation.document
-    else:
-        document = renaming.rename(document)
-    judge = _Judge(filename, [*document.problems, *renaming.problems])
+    judge = _Judge(filename, [*document.problems])
     judge.names(document)
     entries = {name: dict(section.entries) for name, section in document.sections.items()}
     variables = environment.read(
@@ -202,14 +200,13 @@ def parse_with_problems(
     for (section, key), entry in (*variables.entries.items(), *options.items()):
         entries.setdefault(section, {})[key] = entry
     config = judge.config(entries)
-    as_written = renaming.as_written if translation is None else translation.in_its_words
-    problems = in_order(map(as_written, judge.problems), filename)
-    config = evolve(config, notes=(*renaming.notes, *variables.notes))
+    problems = in_order(judge.problems, filename)
     if translation is not None:
+        problems = in_order(map(translation.in_its_words, judge.problems), filename)
         config = evolve(
             config,
             taken_over=TakenOver(translation.accounts),
-            notes=(*map(str, translation.notes), *config.notes),
+            notes=tuple(map(str, translation.notes)),
         )
     return config, problems
 
@@ -239,6 +236,9 @@ class _Judge:
             here = IniEntry("", self.filename, section.line)
             if name in FREE:
                 continue
+            if (name, None) in REMOVED:
+                self.problem(name, None, here, REMOVED[name, None])
+                continue
             family = next((prefix for prefix in FAMILIES if name.startswith(prefix)), None)
             if family is not None:
                 problem = name_problem(family, name.removeprefix(family))
@@ -257,7 +257,8 @@ class _Judge:
                 continue
             for key, entry in section.entries.items():
                 if key not in declared:
-                    self.problem(name, key, entry, f"unknown key{self._elsewhere(key, declared)}")
+                    unknown = f"unknown key{self._elsewhere(key, declared)}"
+                    self.problem(name, key, entry, REMOVED.get((name, key), unknown))
 
     def _elsewhere(self, key: str, declared: Mapping[str, Key]) -> str:
         homes = [f"[{name}]" for name, section in SECTIONS.items() if key in keys(section)]

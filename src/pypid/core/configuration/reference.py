@@ -9,8 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
-from pypid.core.configuration.environment import PREFIX, variable
-from pypid.core.configuration.former_names import FORMER_NAMES
+from pypid.core.configuration.environment import variable
 from pypid.core.configuration.keys import (
     INDEX,
     ISSUER,
@@ -100,28 +99,18 @@ _TYPES = (
 """Beginnings of `ValueKind.allowed`, and the names under which the page explains these kinds."""
 _RANGE = re.compile(r"(?: from \S+)?(?: up to \S+)?\Z")
 _KEYS = re.compile(r"^\.\. keys:: (.+)$", re.MULTILINE)
-_FORMER = re.compile(r"^\.\. former-names::$", re.MULTILINE)
 
 
 def configuration_rst(template: str) -> str:
     """Return the page ``docs/reference/configuration.rst``: the template with the tables of keys in
-    place of its lines ``.. keys:: <section>`` and ``.. former-names::``.
+    place of its lines ``.. keys:: <section>``.
 
     Raises `ValueError` unless each section is there exactly once.
     """
     sections = sorted(section for section, _ in _sections())
     if sorted(_KEYS.findall(template)) != sections:
         raise ValueError(f"the page must have the keys of each section once: {sections}")
-    page = _KEYS.sub(lambda match: _section_table(match[1]), template)
-    return _FORMER.sub("\n".join(f"* {line}" for line in _former_names()), page)
-
-
-def _former_names() -> Iterator[str]:
-    for (section, key), current in FORMER_NAMES.items():
-        if key is None:
-            yield f"``[{section}]`` is ``[{current}]``, ``{PREFIX}{section.upper()}_*`` too."
-        else:
-            yield f"``[{section}] {key}`` is ``{current}``."
+    return _KEYS.sub(lambda match: _section_table(match[1]), template)
 
 
 def _section_table(section: str) -> str:

@@ -209,8 +209,6 @@ def best(files: Iterable[File], wanted: InstallTarget) -> File | None:
             kind = parse_filename(file.filename)
         except BadFilename:
             continue
-        if kind.label:
-            continue
         rank = min((ranks[tag] for tag in kind.tags if tag in ranks), default=None)
         if rank is not None and kind.packagetype is Packagetype.WHEEL:
             wheels.append((rank, _build(file.filename), file))

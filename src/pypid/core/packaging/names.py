@@ -11,7 +11,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NewType
 
-from attrs import evolve, frozen
+from attrs import frozen
 from packaging.version import InvalidVersion, Version
 
 from pypid.core.errors import BadFilename, BadName
@@ -29,7 +29,6 @@ LONGEST_FILENAME = 220
 _VALID = re.compile(r"([A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])\Z", re.IGNORECASE | re.ASCII)
 _RUNS = re.compile(r"[-_.]+")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~-]*\Z")
-_LABEL = re.compile(r"[0-9a-z_.]+\Z")
 _EGG = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-py(?P<python>\d+(\.\d+)?))?(-.+)?\.egg\Z")
 
 
@@ -66,8 +65,6 @@ class Distribution:
     ``cp311``).
     """
     tags: frozenset[Tag] = frozenset()
-    label: str = ""
-    """The label of a variant wheel (PEP 825, draft); empty: the file is not one."""
 
 
 SDIST_SUFFIXES = (".tar.gz", ".zip")
@@ -157,12 +154,12 @@ def is_safe_filename(filename: str) -> bool:
     return _FILENAME.match(filename) is not None
 
 
-def parse_filename(filename: str, *, variants: bool = True) -> Distribution:
+def parse_filename(filename: str) -> Distribution:
     """Return the parts of a distribution's file name.
 
-    Accepts wheels, with `variants` also those of PEP 825, sdists (also ``.tar.bz2``, ``.tgz`` and
-    ``.tar.xz`` of old tools) and eggs. Raises `BadFilename` with the reason for anything else:
-    other characters, path separators, more than 220 characters, no PEP 440 version.
+    Accepts wheels, sdists (also ``.tar.bz2``, ``.tgz`` and ``.tar.xz`` of old tools) and eggs.
+    Raises `BadFilename` with the reason for anything else: other characters, path separators, more
+    than 220 characters, no PEP 440 version.
     """
     if len(filename) > LONGEST_FILENAME:
         raise BadFilename(filename, f"it is longer than {LONGEST_FILENAME} characters.")
@@ -176,7 +173,7 @@ def parse_filename(filename: str, *, variants: bool = True) -> Distribution:
         )
     try:
         if filename.endswith(".whl"):
-            return _wheel(filename, variants=variants)
+            return _wheel(filename)
         if filename.endswith(".egg"):
             return _egg(filename)
         return _sdist(filename)
@@ -184,7 +181,7 @@ def parse_filename(filename: str, *, variants: bool = True) -> Distribution:
         raise BadFilename(filename, str(error)) from None
 
 
-def _wheel(filename: str, *, variants: bool = False) -> Distribution:
+def _wheel(filename: str) -> Distribution:
     from packaging.utils import (
         InvalidWheelFilename,
         parse_wheel_filename,
@@ -193,37 +190,19 @@ def _wheel(filename: str, *, variants: bool = False) -> Distribution:
     try:
         name, version, _build, tags = parse_wheel_filename(filename)
     except InvalidWheelFilename as error:
-        found = _variant_wheel(filename) if variants else None
-        if found is None:
-            raise BadFilename(filename, f"{error}.") from None
-        return found
+        raise BadFilename(filename, f"{error}.") from None
     python = filename[:-4].split("-")[-3]
     return Distribution(
         filename, project_name(str(name)), str(version), Packagetype.WHEEL, python, tags
     )
 
 
-def _variant_wheel(filename: str) -> Distribution | None:
-    """Return the parts of the file name of a variant wheel, or None if it is not one."""
-    plain, _, label = filename[:-4].rpartition("-")
-    if _LABEL.match(label) is None:
-        return None
-    try:
-        return evolve(_wheel(f"{plain}.whl"), filename=filename, label=label)
-    except (BadFilename, BadName):
-        return None
-
-
-def wheel_tags(filename: str) -> tuple[list[str], str] | None:
-    """Return the Python, ABI and platform tags in the filename of a wheel, and the label of a
-    variant wheel; None if there are too few parts. Quick, and checks nothing.
+def wheel_tags(filename: str) -> list[str] | None:
+    """Return the Python, ABI and platform tags in the filename of a wheel; None if there are too
+    few parts. Quick, and checks nothing.
     """
     segments = filename[:-4].split("-")
-    if len(segments) < 5:
-        return None
-    # before the tags is a build number or a version
-    is_labelled = len(segments) > 5 and not segments[-4][:1].isdigit()
-    return (segments[-4:-1], segments[-1]) if is_labelled else (segments[-3:], "")
+    return segments[-3:] if len(segments) >= 5 else None
 
 
 def _egg(filename: str) -> Distribution:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from pypid.core.packaging.names import ALL_SDIST_SUFFIXES, wheel_tags
 
@@ -60,8 +60,6 @@ class Fit:
     abi: str = ""
     """Empty if it adds nothing to `python`."""
     platform: str = ""
-    label: str = ""
-    """The label of a variant wheel."""
 
 
 @lru_cache(maxsize=4096)
@@ -78,8 +76,7 @@ def fit_of(filename: str) -> Fit:
         found = wheel_tags(filename)
         if found is None:
             return Fit("wheel")
-        fit = _of_tags("-".join(found[0]))
-        return evolve(fit, label=found[1]) if found[1] else fit
+        return _of_tags("-".join(found))
     if filename.endswith(ALL_SDIST_SUFFIXES):
         return Fit("sdist")
     match = re.search(r"-py(\d)\.?(\d*)(?:-|\.egg\Z)", filename)

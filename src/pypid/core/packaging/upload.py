@@ -43,7 +43,6 @@ from pypid.core.packaging.names import (
     project_name,
     same_version,
 )
-from pypid.core.packaging.variants import read_variant
 from pypid.core.permissions import is_account_name
 
 _SAYS_NOTHING = ("", "UNKNOWN", "None")
@@ -130,10 +129,11 @@ def checksums_in(fields: Mapping[str, Sequence[str]]) -> frozenset[Checksum]:
     )
 
 
-def distribution_of(form: UploadFields, *, variants: bool = False) -> Distribution:
-    """Return the distribution of the content's file name, if the form agrees with it. `variants`:
-    variant wheels are accepted. Raises `UploadRejected` with all contradictions,
-    `AttestationsRejected` if only the attestations are invalid.
+def distribution_of(form: UploadFields) -> Distribution:
+    """Return the distribution of the content's file name, if the form agrees with it.
+
+    Raises `UploadRejected` with all contradictions, `AttestationsRejected` if only the attestations
+    are invalid.
     """
     if form.filename is None or form.content_digests is None:
         raise UploadRejected(
@@ -145,7 +145,7 @@ def distribution_of(form: UploadFields, *, variants: bool = False) -> Distributi
             )
         )
     try:
-        distribution = parse_filename(form.filename, variants=variants)
+        distribution = parse_filename(form.filename)
     except BadFilename as error:
         raise UploadRejected((str(error),), form.filename) from None
     attested = _attestations(form, distribution).problems
@@ -172,12 +172,6 @@ def check(form: UploadFields, distribution: Distribution, inside: Inside) -> Upl
         *(INVALID_ATTESTATIONS + problem for problem in attestations.problems),
     ]
     problems += inside.problems
-    variant_json, odd = (
-        (None, ())
-        if inside.variant_json is None
-        else read_variant(inside.variant_json, distribution.label)
-    )
-    problems += odd
     problems += [*metadata.problems, *contradictions(distribution, metadata)]
     served = served_metadata(distribution, inside.metadata)
     if served is not None:
@@ -199,7 +193,6 @@ def check(form: UploadFields, distribution: Distribution, inside: Inside) -> Upl
         requires_python=requires_python,
         summary=metadata.summary or summary_line(_fallback(form, distribution, "summary")),
         signature=_signature(form),
-        variant_json=variant_json,
         attestations=attestations.objects,
     )
 

@@ -11,7 +11,6 @@ from posixpath import dirname, join, normpath
 from attrs import evolve, field, frozen
 
 from pypid.core.configuration import ini
-from pypid.core.configuration.former_names import FORMER_NAMES
 from pypid.core.configuration.ini import IniDocument, IniEntry, printable
 from pypid.core.configuration.keys import FREE, SECTIONS
 from pypid.core.errors import ConfigProblem
@@ -227,7 +226,7 @@ def _other_sections(paste: Paste, app: PasteApp, ledger: Ledger, cwd: str) -> No
                 "pypid writes its log to standard output; PYPID_LOG_LEVEL and PYPID_LOG_FORMAT "
                 "say how"
             )
-        elif FORMER_NAMES.get((name, None), name) in (*SECTIONS, *FREE):
+        elif name in (*SECTIONS, *FREE):
             reason = (
                 "not looked at, since this file is pypicloud's: `pypid convert-config` makes one "
                 "of ours of it, and PYPID_* variables hold for both"

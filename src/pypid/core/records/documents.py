@@ -47,7 +47,6 @@ class RecordedFile(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=Tr
     digest: str | None = None
     metadata_offered: bool = False
     archived: bool = False
-    variant_json: str | None = None
 
 
 class _Record(msgspec.Struct, rename="kebab", frozen=True):
@@ -289,7 +288,6 @@ def stored(file: File, changing: bool = True) -> RecordedFile:
         digest=file.digest,
         metadata_offered=file.metadata_offered,
         archived=file.archived if changing else False,
-        variant_json=file.variant_json if isinstance(file, StoredFile) else None,
     )
 
 
@@ -322,7 +320,6 @@ def stored_file(project: ProjectName, file: RecordedFile) -> StoredFile:
         digest=file.digest,
         metadata_offered=file.metadata_offered,
         archived=file.archived,
-        variant_json=file.variant_json,
     )
 
 

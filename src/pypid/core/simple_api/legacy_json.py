@@ -160,7 +160,7 @@ def _kind(filename: str) -> tuple[str | None, str | None]:
     """
     tags = wheel_tags(filename) if filename.endswith(".whl") else None
     if tags is not None:
-        return Packagetype.WHEEL.value, tags[0][0]
+        return Packagetype.WHEEL.value, tags[0]
     if filename.endswith(ALL_SDIST_SUFFIXES):
         return Packagetype.SDIST.value, "source"
     try:

@@ -137,9 +137,6 @@ class Adopter:
             distribution = parse_filename(blob.key.rpartition("/")[2])
         except BadFilename as error:
             return Adopted(blob.key, Result.REFUSED, (str(error),))
-        if distribution.label:
-            problem = "it is a variant wheel: upload it, so that its variant.json is checked."
-            return Adopted(blob.key, Result.REFUSED, (problem,))
         names = frozenset({distribution.project})
         async with self.context.places.hold(f"{distribution.project}/{distribution.filename}"):
             is_bare = distribution.project in self.bare

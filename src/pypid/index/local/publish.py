@@ -31,7 +31,6 @@ from pypid.core.errors import (
     StorageFull,
 )
 from pypid.core.model import Blob, Presence, Project, StoredFile, Upload
-from pypid.core.packaging.variants import check_contradictions
 from pypid.core.records.layout import ObjectKind, key, metadata_key
 from pypid.flow import BytesBody, shielded
 from pypid.flow.coroutines import is_patient
@@ -142,8 +141,6 @@ class Publisher:
             if await self.context.catalog.is_away():
                 return await self._decided_by_storage(upload, overwrite)
             ours = await self.context.local_project(name)
-            if upload.variant_json is not None and isinstance(ours, Project):
-                await self.context.world.thinking(check_contradictions, ours, upload)
             if self.context.is_taking_over() and await self._existing.may_be_there(ours, upload):
                 raise NotYetKnown(name)
             check_open(ours)

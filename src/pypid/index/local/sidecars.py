@@ -39,7 +39,6 @@ def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: b
         summary=upload.summary,
         signed=upload.signature is not None,
         attested=upload.provenance is not None,
-        variant_json=upload.variant_json,
     )
 
 

@@ -56,8 +56,6 @@ class AppSettings:
     """Whether clients may be redirected to upstream URLs (`[upstream] mode = redirect`), unless a
     client runs on this machine.
     """
-    variants: bool = False
-    """Whether variant wheels may be uploaded (`[server] experimental = variants`)."""
     indexes: tuple[str, ...] = ()
     """The URLs of the other indexes, without user names and passwords."""
     named_upstreams: Mapping[str, tuple[str, ...]] = field(factory=dict)

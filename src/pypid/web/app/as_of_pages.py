@@ -15,7 +15,6 @@ from attrs import evolve
 from pypid.core.lru import Recent
 from pypid.core.model import File, Summary
 from pypid.core.packaging.names import ProjectName
-from pypid.core.packaging.variants import VariantList, with_variant_lists
 from pypid.core.simple_api.as_of_header import AsOfHeader
 from pypid.core.simple_api.entries import quoted
 from pypid.core.simple_api.negotiation import Format
@@ -79,13 +78,12 @@ class ThenPages:
             then = await history.resolve(looked)
 
             def url_of(file: File) -> str:
-                is_apart = file.filename in then.apart or isinstance(file, VariantList)
-                base = apart_url if is_apart else files_url
+                base = apart_url if file.filename in then.apart else files_url
                 return f"{base}{name}/{quoted(file.filename)}"
 
             def render() -> CachedPage:
                 page = render_project(
-                    with_variant_lists(then.project),
+                    then.project,
                     format,
                     provenance_url=provenance_url,
                     url_of=url_of,
@@ -93,7 +91,7 @@ class ThenPages:
                 )
                 return CachedPage(FinishedPage(page, self._world.blocking), then.project.serial)
 
-            is_long = len(then.project.files) > FEW or then.project.has_variants
+            is_long = len(then.project.files) > FEW
             return await self._world.thinking(render) if is_long else render()
 
         made = await self._pages.get(key, looked.edition, make)

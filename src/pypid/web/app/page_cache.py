@@ -15,7 +15,6 @@ from pypid.core.compression import fragment, gzip_of
 from pypid.core.memory_budget import BudgetedCache
 from pypid.core.model import RenderedPage
 from pypid.core.packaging.names import ProjectName
-from pypid.core.packaging.variants import with_variant_lists
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import (
     finished,
@@ -172,7 +171,7 @@ class ProjectPages:
 
         def make() -> CachedPage:
             page, zipped = render_forms(
-                with_variant_lists(project) if project.has_variants else project,
+                project,
                 format,
                 files_url=files_url,
                 provenance_url=provenance_url,
@@ -183,7 +182,7 @@ class ProjectPages:
             return CachedPage(finished, project.serial)
 
         few = FEW_JOINED if is_joined(project.files, format) else FEW_FILES
-        costly = len(project.files) > few or project.has_variants
+        costly = len(project.files) > few
         return await self._finished(key, view.edition, make, costly=costly)
 
     async def names(self, format: Format, by: Visibility) -> tuple[FinishedPage, int]:

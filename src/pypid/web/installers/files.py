@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from pypid.core.errors import NoSuchFile, NotAcceptable
 from pypid.core.model import File, Span
 from pypid.core.packaging.names import ProjectName, same_version
-from pypid.core.packaging.variants import VariantList, is_variant_list
 from pypid.core.permissions import Action
 from pypid.core.simple_api.render import finished
 from pypid.index.views import UpstreamPermission
@@ -48,10 +47,6 @@ async def send_named(
         if filename.endswith(suffix):
             found = await ctx.app.index.file(project, filename.removesuffix(suffix), permission)
             return await _send_sidecar(ctx, found, suffix, permission)
-    if is_variant_list(filename):
-        variants = await ctx.app.index.variant_list(project, filename, permission)
-        if variants is not None:
-            return await _send_variants(ctx, variants, permission)
     found = await ctx.app.index.file(project, filename, permission)
     elsewhere = (
         await ctx.app.index.elsewhere(found, permission)
@@ -83,15 +78,6 @@ async def send_named(
         )
     with ctx.app.running.during(found, partial(abort, ctx.request)):
         return await _send(ctx, found, permission)
-
-
-async def _send_variants(
-    ctx: RequestContext, variants: VariantList, permission: UpstreamPermission
-) -> None:
-    """Send the list of a release's variants; it changes when wheels are added or deleted."""
-    what = DownloadHead.of(variants, lasting=False)
-    ctx.request.depends_on(ResponseDependencies(variants.project, permission))
-    return await send_text(ctx.request, variants.content, what, restricted=ctx.app.restricted)
 
 
 async def _send(ctx: RequestContext, found: File, permission: UpstreamPermission) -> None:

@@ -178,7 +178,7 @@ async def publish(
     `overwriting`: whether a user who may overwrite does so. Raises `UploadRejected`, `Forbidden`,
     and as `Index.publish`.
     """
-    distribution = distribution_of(form, variants=ctx.app.settings.variants)
+    distribution = distribution_of(form)
     # the guard checked for any project; only now the project is known
     await authorize_write(ctx, ctx.app.rules, distribution.project)
     await refuse_taking(ctx, ctx.app.rules, ctx.app.index, distribution.project)
