@@ -121,7 +121,7 @@ class RequiredPublisherTests(NamedCase, SynchronousTestCase):
 
     def test_reason(self) -> None:
         """`pypid project why` names the rules of the index."""
-        why = self.have(why_in(self.strict, SPAM, None, lambda index, name: True, reveals=True))
+        why = self.have(why_in(self.strict, SPAM, None, reveals=True))
         reasons = {file.filename: file.because for file in why.files}
         self.assertIsNone(reasons[GOOD])
         for filename in BARE, EVIL:

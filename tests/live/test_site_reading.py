@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from tests.live.browser import ALL_LOOKS, TWO_LOOKS, Look, SiteTestCase, expect
 from tests.live.daemon import LiveIndex, for_each
-from tests.live.site_content import stocked
+from tests.live.projects import publish
+from tests.live.site_content import does, published, stocked
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -150,6 +151,29 @@ class ReadingTests(SiteTestCase):
             page.goto(path)
             expect(main(page)).to_contain_text(said)
             self.looks_well(page, look, "no")
+
+    @for_each(*ALL_LOOKS)
+    def blocked(self, words: str) -> None:
+        """A blocked version is marked, and has a page with the reason, which leads to a version that
+        can be installed; so has a project of which everything is blocked.
+        """
+        look, name = Look.of(words), f"mousse-{words.replace(' ', '-')}"
+        publish(self.index, published(name, "1.0"), published(name, "2.0"))
+        reason = "It sends the passwords of its users to another host."
+        does(self.index, "POST", "/api/blocks", {"spec": f"{name}==2.0", "reason": reason})
+        page = self.visit(look, f"/project/{name}/", "bob")
+        expect(main(page).get_by_role("row", name="2.0 blocked")).to_contain_text(reason)
+        self.looks_well(page, look, "project")
+        main(page).get_by_role("link", name="2.0", exact=True).click()
+        expect(main(page)).to_contain_text(f"This release is blocked: {reason}")
+        self.looks_well(page, look, "release")
+        main(page).get_by_role("link", name="Why are files hidden?").click()
+        expect(main(page)).to_contain_text(reason)
+        self.looks_well(page, look, "why")
+        does(self.index, "POST", "/api/blocks", {"spec": name, "reason": "Nothing of it is safe."})
+        page.goto(f"/project/{name}/")
+        expect(main(page)).to_contain_text("No version of this project is available")
+        self.looks_well(page, look, "nothing")
 
     @for_each(*TWO_LOOKS)
     def hidden(self, words: str) -> None:

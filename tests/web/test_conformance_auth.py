@@ -313,7 +313,7 @@ MATRIX = {
     ("/manage/snapshots/delete", "POST"): ADMIN,
     ("/manage/configuration", GET): ADMIN,
     ("/manage/log-level", "POST"): ADMIN,
-    ("/project/<project>/-/why", GET): WRITE,
+    ("/project/<project>/-/why", GET): READ,
     ("/manage/users", GET): ADMIN,
     ("/manage/users", "POST"): ADMIN,
     ("/manage/users/<name>", GET): ADMIN,

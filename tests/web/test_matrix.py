@@ -196,6 +196,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/osv/v1/vulns/<advisory>", *GET),
     ),
     "point": (
+        ("/project/<project>/-/why", *GET),
         ("/api/package/<project>/", *GET),
         ("/legacy/<project>/", *GET),
         ("/legacy/<project>/<version>/", *GET),
@@ -221,7 +222,6 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/uploadpackage/", "POST"),
         (OLD, "PUT"),
         (PACKAGE, "POST"),
-        ("/project/<project>/-/why", *GET),
         ("/api/why/<project>", *GET),
         ("/api/why/<project>/<filename>", *GET),
         ("/upload", *GET, "POST"),
@@ -452,7 +452,6 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
         for rule in (
             "/api/why/<project>",
             "/api/why/<project>/<filename>",
-            "/project/<project>/-/why",
         )
         for method in GET
     }

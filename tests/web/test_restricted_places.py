@@ -1,4 +1,6 @@
-"""Places that collect releases from many pages: none shows a blocked release, or gives its bytes."""
+"""Places that collect releases from many pages: none shows a blocked release, or gives its bytes;
+the page of its project says that it is blocked.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,6 @@ PLACES = (
     "/api/news",
     "/api/search?q=spam",
     "/local/spam/",
-    "/project/spam/",
     "/pypi/spam/json",
     "/rss/project/spam/releases.xml",
     "/rss/updates.xml",
@@ -54,6 +55,9 @@ class RestrictedPlacesTests(MomentsCase):
         self.assertEqual(self.showing(), list(PLACES))
         self.restrictions.replace("blocks", {SPAM: ProjectRestrictions((RULE,))})
         self.assertEqual(self.showing(), [])
+        page = self.pypid.get("/project/spam/", user="alice").text
+        self.assertIn("blocked", page.partition('id="versions"')[2])
+        self.assertNotIn(self.filename, page)
         for path in ("/at/2026-01-03", "/snapshots/all"):
             answer = self.pypid.get(f"{path}/packages/spam/{self.filename}")
             self.assertEqual(answer.status, 403, (path, answer))

@@ -46,7 +46,8 @@ The explanation says whether the name is local, reserved, denied or cached, whet
 pypid may send it upstream, what upstream answered last, and which rule hides which
 file, until when. This command sends nothing upstream and changes nothing.
 
-Users who may publish the project get the same from GET /api/why/PROJECT[/FILE].
+Users who may publish the project get the same from GET /api/why/PROJECT[/FILE]; users who
+may read it, from "Why are files hidden?" on its page.
 """
 YANK = """\
   pypid project yank acme-billing 1.0 --reason "breaks logging"

@@ -261,6 +261,23 @@ def unrestricted(restrictions: Restrictions, files: Sequence[F]) -> Sequence[F]:
     return tuple(file for file in files if restrictions.hold(file) is None)
 
 
+def withheld_files(
+    restrictions: Restrictions, files: Sequence[File]
+) -> Iterator[tuple[File, Hold]]:
+    """Yield the files of one project that a rule hides, each with the reason, decoding as few as
+    possible.
+    """
+    if isinstance(files, ListedFiles):
+        files = ShownFiles(files)
+    if isinstance(files, ShownFiles):
+        positions = sorted(set(withheld_positions(restrictions, files)))
+        files = tuple(files[position] for position in positions)
+    for file in files:
+        hold = restrictions.hold(file)
+        if hold is not None:
+            yield file, hold
+
+
 def withheld_positions(restrictions: Restrictions, shown: ShownFiles) -> Iterator[int]:
     """Yield the positions of the files that a rule hides, decoding as few as possible."""
     listed = shown.listed

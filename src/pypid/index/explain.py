@@ -21,11 +21,12 @@ from pypid.core.errors import (
     Unauthenticated,
 )
 from pypid.core.indexes import IndexSettings
-from pypid.core.layering import inherits
-from pypid.core.model import File, Files, Presence, Project
+from pypid.core.layering import blocks_of, inherits
+from pypid.core.model import File, Files, Presence, Project, in_order
 from pypid.core.packaging.file_choice import named
 from pypid.core.packaging.lock_files import Pin
 from pypid.core.packaging.names import ProjectName, same_version, version_key
+from pypid.core.packaging.releases import releases
 from pypid.core.policy import (
     Policy,
     Silence,
@@ -46,7 +47,15 @@ from pypid.core.presentation.explanation import (
     explain_layers,
     texts_of,
 )
-from pypid.core.restrictions import Hold
+from pypid.core.presentation.project_view import ReleaseLine, line_of
+from pypid.core.restrictions import (
+    Hold,
+    ProjectRestrictions,
+    Restrictions,
+    RestrictionsInForce,
+    withheld_files,
+)
+from pypid.index.blocks import FOLDER, BlockRule
 from pypid.index.index import Index
 from pypid.index.job_group import JobGroup
 from pypid.index.upstream.sources import asked_source, entries_of
@@ -88,13 +97,11 @@ async def why_in(
     index: Index,
     name: ProjectName,
     may_read: Callable[[str, ProjectName], None] | None,
-    may_explain: Callable[[str, ProjectName], bool],
     *,
     reveals: bool,
 ) -> Why:
     """Return the explanation for the name in an index with bases; it covers the layers that have
-    the project. `may_read`: see `UpstreamPermission`. `may_explain`: returns whether the client may
-    know which local files rules hide in an index. `reveals`: whether the client may know the
+    the project. `may_read`: see `UpstreamPermission`. `reveals`: whether the client may know the
     settings of indexes, and which names are private. Raises `StorageDown`.
     """
     settings = index.settings
@@ -111,17 +118,12 @@ async def why_in(
         return _advised(index, settings, found, (), reveals=reveals)
     now, layers, upstreams = index.world.now(), [], index.member("").upstreams
     for leaf in seen.single_views:
-        member, is_local = index.member(leaf.origin), isinstance(leaf.ours, Project)
+        member = index.member(leaf.origin)
         policy, state = _policy_of(member), leaf.upstream_state or UpstreamState()
         # off the reactor thread: ten thousand files take more than 100 ms
         found = await index.world.thinking(explain, policy, name, leaf.ours, state, now)
         upstream_name = leaf.origin if leaf.origin in upstreams else ""
-        is_open = not is_local or member is index or may_explain(leaf.origin, name)
-        layers.append(
-            ExplainedLayer(
-                leaf.provider, evolve(found, upstream_name=upstream_name), is_open=is_open
-            )
-        )
+        layers.append(ExplainedLayer(leaf.provider, evolve(found, upstream_name=upstream_name)))
     shown = {file.filename for file in seen.view.project.files}
     found = explain_layers(layers, shown)
     return _advised(index, settings, found, seen.single_views, reveals=reveals)
@@ -268,6 +270,54 @@ class Reasons:
                 files.append(file)
                 rule = f"{file.filename}: {why.value}"
         return Hiding(files, rule) if files else None
+
+
+# --- withheld releases ----------------------------------------------------------------------------
+
+
+def held_releases(index: Index, seen: ViewSources) -> Sequence[ReleaseLine]:
+    """Return the releases of which rules withhold files, each with a reason."""
+    held = list(_held_files(index, seen, ()))
+    reasons = {file.version: hold for file, hold in reversed(held)}
+    project = Project(name=seen.view.project.name, files=in_order(file for file, _ in held))
+    return [line_of(release, reasons[release.version]) for release in releases(project)]
+
+
+def _held_files(
+    index: Index, seen: ViewSources, outer: Sequence[IndexSettings]
+) -> Iterator[tuple[File, Hold]]:
+    restricted_by = (*seen.restricted_by, *outer)
+    for part in seen.mixed_from:
+        yield from _held_files(index, part, restricted_by)
+    if seen.mixed_from:
+        return
+    name = seen.view.project.name
+    rules = [index.member(seen.origin).policy.restrictions.current]
+    rules += [_blocks_in(settings, name) for settings in restricted_by]
+    for files in _all_files(seen):
+        for each in rules:
+            if each.hides_any(name):
+                yield from withheld_files(each, files)
+
+
+def _blocks_in(settings: IndexSettings, name: ProjectName) -> Restrictions:
+    reason, found = f"the index {settings.name} does not serve it", RestrictionsInForce()
+    rules = tuple(BlockRule("", spec, reason) for spec in blocks_of(settings, name))
+    found.replace(FOLDER, {name: ProjectRestrictions(rules)})
+    return found.current
+
+
+def _all_files(leaf: ViewSources) -> Iterator[Sequence[File]]:
+    """Yield the local and the upstream files of a single view, including hidden ones."""
+    if isinstance(leaf.ours, Project):
+        yield leaf.ours.files
+    if leaf.upstream_state is not None:
+        yield listed(leaf.upstream_state)
+
+
+def count_files(seen: ViewSources) -> int:
+    """Return how many files the project has, including hidden ones."""
+    return sum(len(files) for leaf in seen.single_views for files in _all_files(leaf))
 
 
 # --- pinned releases ------------------------------------------------------------------------------

@@ -219,10 +219,10 @@ class WhyIndexesTests(IndexesCase):
             self.assertEqual(because, "the index strict hides it (block)")
 
     def test_hidden_files_of_a_base(self) -> None:
-        """Only users who may publish there see which files a rule hides in a base."""
+        """Users who may read the project there see which files a rule hides in a base."""
         block = {"spec": "spam==1.0", "reason": "internal"}
         answer = self.pypid.api("POST", "/api/blocks", block)
         self.assertIn(answer.status, (200, 201), answer)
-        for user, expected in (("alice", [wheel_filename("spam")]), ("bob", [])):
+        for user in ("alice", "bob"):
             hidden = [file["filename"] for file in self.why("team/spam", user)["hidden"]]
-            self.assertEqual(hidden, expected, user)
+            self.assertEqual(hidden, [wheel_filename("spam")], user)

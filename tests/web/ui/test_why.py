@@ -83,11 +83,17 @@ class WhyTests(AdministeredCase):
         self.assertEqual(self.look(url("-x")).status, 404)
 
     def test_who(self) -> None:
-        """Who may not publish is refused, and so is who may publish and not read: the page tells of
-        files.
+        """Readers see the page without the address of upstream and its errors; who may publish and
+        not read is refused: the page tells of files.
         """
-        self.assertEqual(self.look(url("spam"), "bob").status, 403)
-        self.assertEqual(self.look(url("spam"), None).status, 303)
+        self.pypid.index.gate.breaker.failed(UpstreamDown("10.1.2.3 timed out", unreachable=True))
+        for secret in ("https://elsewhere.example/simple/", "10.1.2.3"):
+            self.assertIn(secret, self.page(url("ham")))
+            for user in ("bob", None):
+                answer = self.look(url("ham"), user)
+                self.assertEqual(answer.status, 200, user)
+                self.assertNotIn(secret, answer.text)
+                self.assertIn("1 cached file", answer.text)
         self.peopled.defaults = self.pypid.app.rules = Rules(
             read=Principals(users=frozenset({"alice"})),
             write=AUTHENTICATED,

@@ -124,7 +124,7 @@ def choose_release(project: Project, version: str | None = None) -> str | None:
     if version is None:
         newest = max(candidates, key=_preference, default=None)
         return None if newest is None else newest.version
-    wanted = _key(version)
+    wanted = requested_key(version)
     return next(
         (r.version for r in candidates if version == r.version or version_key(r.version) == wanted),
         None,
@@ -135,7 +135,7 @@ def _preference(release: Release) -> tuple[bool, bool, object]:
     return (not release.is_yanked, not is_prerelease(release.version), version_key(release.version))
 
 
-def _key(version: str) -> tuple[int, Version] | None:
+def requested_key(version: str) -> tuple[int, Version] | None:
     """Return `version_key` of text from a URL, without caching it, or None if it is invalid."""
     if len(version) > LONGEST_FILENAME:
         return None

@@ -229,14 +229,11 @@ def _until(policy: Policy, file: File, because: Reason | None, now: datetime) ->
 
 @frozen
 class ExplainedLayer:
-    """The files of a project in one index or upstream, for a named index that shows the project.
-    `is_open`: the client may know which files the rules of this layer hide.
-    """
+    """The files of a project in one index or upstream, for a named index that shows the project."""
 
     name: str
     """As in `bases` and `upstreams`."""
     why: Why
-    is_open: bool = True
 
 
 def explain_layers(layers: Sequence[ExplainedLayer], shown: Collection[str]) -> Why:
@@ -247,7 +244,7 @@ def explain_layers(layers: Sequence[ExplainedLayer], shown: Collection[str]) -> 
     for layer in layers:
         for file in layer.why.files:
             if not file.visible:
-                files += [file] if layer.is_open else []
+                files.append(file)
             elif file.filename in taken:
                 files.append(evolve(file, because=Absent.FILE_OF_ANOTHER))
             elif file.filename in shown:

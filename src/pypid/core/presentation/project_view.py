@@ -5,6 +5,7 @@ It is computed once for each change of the project: a project may have ten thous
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum
 
@@ -12,8 +13,15 @@ from attrs import frozen
 
 from pypid.core.model import File, Project, StoredFile
 from pypid.core.packaging.names import ProjectName, is_prerelease, version_key
-from pypid.core.packaging.releases import Release, choose_release, describing_file, releases
+from pypid.core.packaging.releases import (
+    Release,
+    choose_release,
+    describing_file,
+    releases,
+    requested_key,
+)
 from pypid.core.packaging.tags import Fit, fit_of
+from pypid.core.restrictions import Hold
 
 MOST_FILES = 200
 """Maximum files of a release on its page; the Simple API has all of them."""
@@ -54,6 +62,8 @@ class ReleaseLine:
     yanked_reason: str | None
     is_prerelease: bool
     requires_python: str | None
+    hold: Hold | None = None
+    """Why a rule withholds all its files."""
 
 
 @frozen
@@ -80,10 +90,6 @@ class ShownRelease:
     age: Age
     older: str | None
     """The previous release, for a comparison; preferably one that is not yanked."""
-    lines: tuple[ReleaseLine, ...]
-    """The newest `MOST_RELEASES`, the newest first."""
-    count: int
-    """Total number of releases."""
     describing: File | None
     """The file whose metadata describes the release."""
     inside: File | None
@@ -115,8 +121,6 @@ def shown(project: Project, version: str | None) -> ShownRelease | None:
         newest=newest,
         age=_age(chosen, newest),
         older=_before(each[:place]),
-        lines=tuple(line_of(one) for one in reversed(each[-MOST_RELEASES:])),
-        count=len(each),
         describing=describing,
         inside=None if describing is not None else _to_be_opened(release),
         summary=next((file.summary for file in release.files if file.summary), None),
@@ -126,22 +130,36 @@ def shown(project: Project, version: str | None) -> ShownRelease | None:
 
 @frozen
 class ReleaseLines:
-    """All releases of a project, the newest first; `newest` is the version that installers choose,
-    if any.
+    """All releases of a project, the newest first, with those that are withheld; `newest` is the
+    version that installers choose, if any. `has_hidden`: a rule hides files of the project.
     """
 
     newest: str | None
     each: tuple[ReleaseLine, ...]
+    has_hidden: bool = False
+
+    def held(self, version: str) -> ReleaseLine | None:
+        """Return the withheld release of this version, in any spelling; or None."""
+        wanted = requested_key(version)
+        for line in self.each:
+            is_wanted = line.version == version or version_key(line.version) == wanted
+            if is_wanted and line.hold is not None:
+                return line
+        return None
 
 
-def all_lines(project: Project) -> ReleaseLines:
-    """Return all releases of the project."""
-    return ReleaseLines(
-        choose_release(project), tuple(line_of(release) for release in reversed(releases(project)))
-    )
+def all_lines(
+    project: Project, held: Iterable[ReleaseLine] = (), *, has_hidden: bool = False
+) -> ReleaseLines:
+    """Return all releases of the project. `held`: the releases of which rules withhold files."""
+    lines = [line_of(release) for release in releases(project)]
+    visible = {version_key(line.version) for line in lines}
+    lines += [line for line in held if version_key(line.version) not in visible]
+    lines.sort(key=lambda line: version_key(line.version), reverse=True)
+    return ReleaseLines(choose_release(project), tuple(lines), has_hidden)
 
 
-def line_of(release: Release) -> ReleaseLine:
+def line_of(release: Release, hold: Hold | None = None) -> ReleaseLine:
     """Return the release as a line of a list."""
     sizes = [file.size for file in release.files]
     known = [size for size in sizes if size is not None]
@@ -155,6 +173,7 @@ def line_of(release: Release) -> ReleaseLine:
         yanked_reason=release.yanked_reason,
         is_prerelease=is_prerelease(release.version),
         requires_python=requires_python_of(release),
+        hold=hold,
     )
 
 

@@ -1,7 +1,6 @@
 """Why something is hidden or missing: ``/api/why/``, for users who may publish and read.
 
-Users who may only read are refused: the answer names rules of the configuration, and files that
-they hide.
+Users who may only read have the page, which omits what upstream failed with, and its address.
 """
 
 from __future__ import annotations
@@ -144,9 +143,7 @@ async def of_file(ctx: RequestContext, project: ProjectName, filename: str) -> N
 
 
 async def found_of(ctx: RequestContext, project: ProjectName) -> Why:
-    """Return all that is known of the name, for a user who may publish. Raises `Forbidden` for a
-    user who may not read it.
-    """
+    """Return all that is known of the name. Raises `Forbidden` for a user who may not read it."""
     # the answer names files: a token to publish is not enough
     authorize(ctx.app.rules, ctx.identity, Action.READ, project)
     reveals = may(ctx.app.rules, ctx.identity, Action.ADMIN)
@@ -156,7 +153,6 @@ async def found_of(ctx: RequestContext, project: ProjectName) -> Why:
         ctx.app.index,
         project,
         ctx.stored_permission.may_read,
-        lambda index, name: may(ctx.rules_in(index), ctx.identity, Action.WRITE, name),
         reveals=reveals,
     )
 

@@ -43,9 +43,10 @@ from pypid.core.presentation.release_facts import NOTHING, Facts, facts_of
 from pypid.flow import World, start
 from pypid.flow.derived import Derived
 from pypid.index import Index
+from pypid.index.explain import count_files, held_releases
 from pypid.index.file_contents import Contents
 from pypid.index.job_group import JobGroup
-from pypid.index.views import UpstreamPermission, View
+from pypid.index.views import UpstreamPermission, View, ViewSources
 from pypid.ports import Downloads
 from pypid.web.app.page_cache import FEW_FILES
 
@@ -110,14 +111,16 @@ class ProjectPageCache:
             costly=len(project.files) > FEW_FILES,
         )
 
-    async def lines(self, view: View) -> ReleaseLines:
-        """Return all releases of the project."""
-        project = view.project
+    async def lines(self, seen: ViewSources) -> ReleaseLines:
+        """Return all releases of the project, with those that are withheld."""
+        project, count = seen.view.project, count_files(seen)
+
+        def compute() -> ReleaseLines:
+            held = held_releases(self.index, seen)
+            return all_lines(project, held, has_hidden=count > len(project.files))
+
         return await self._lines.compute(
-            project.name,
-            view.edition,
-            lambda: all_lines(project),
-            costly=len(project.files) > FEW_FILES,
+            project.name, seen.view.edition, compute, costly=count > FEW_FILES
         )
 
     async def listed(
@@ -229,7 +232,7 @@ class ProjectPageCache:
 
 
 def _weight_of(found: ShownRelease | None) -> int:
-    return 0 if found is None else 1 + len(found.files) + len(found.lines)
+    return 0 if found is None else 1 + len(found.files)
 
 
 async def _draw(name: ProjectName, downloads: Downloads, index: str, until: date) -> str:

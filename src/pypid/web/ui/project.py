@@ -19,7 +19,13 @@ from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, may
 from pypid.core.presentation.client_files import IndexAddress
-from pypid.core.presentation.project_view import Age, ReleaseLine, ShownRelease
+from pypid.core.presentation.project_view import (
+    MOST_RELEASES,
+    Age,
+    ReleaseLine,
+    ReleaseLines,
+    ShownRelease,
+)
 from pypid.core.presentation.release_facts import NOTHING, Facts
 from pypid.core.presentation.snippets import Snippet, to_install
 from pypid.index.context import Pace
@@ -70,11 +76,19 @@ async def _show(ctx: RequestContext, project: ProjectName, version: str | None) 
     permission = ctx.upstream_permission(project)
     seen = await ctx.app.index.seen(project, permission)
     found = await ctx.app.project_page_cache.shown(seen.view, version)
-    values = await project_values(ctx, seen)
+    versions = await ctx.app.project_page_cache.lines(seen)
+    lines = versions.each[:MOST_RELEASES]
+    values = {
+        **await project_values(ctx, seen),
+        "lines": lines,
+        "affected": await _affected(ctx, project, lines),
+        "total": len(versions.each),
+        "newest": versions.newest,
+        "has_hidden": versions.has_hidden,
+        "shown": found,
+    }
     if found is None:
-        if version is not None:
-            raise NoSuchFile(f"{project} {version}")
-        return await show(ctx, "project_empty.html", **values)
+        return await _show_withheld(ctx, values, versions, version)
     facts = await ctx.app.project_page_cache.facts(found.describing, permission)
     if found.inside is not None:
         facts = await ctx.app.project_page_cache.inside(found.inside, ctx.app.contents)
@@ -83,9 +97,7 @@ async def _show(ctx: RequestContext, project: ProjectName, version: str | None) 
         ctx,
         "project.html",
         **values,
-        shown=found,
-        advisories=await _advisories(ctx, found),
-        affected=await _affected(ctx, found.name, found.lines),
+        advisories=await _advisories(ctx, project, found.line.version),
         told=facts is not None,
         facts=facts or NOTHING,
         quarantined=await _quarantined(ctx, facts or NOTHING),
@@ -99,10 +111,24 @@ async def _show(ctx: RequestContext, project: ProjectName, version: str | None) 
     )
 
 
-async def _advisories(ctx: RequestContext, found: ShownRelease) -> tuple[AdvisorySummary, ...]:
+async def _show_withheld(
+    ctx: RequestContext, values: dict[str, Any], versions: ReleaseLines, version: str | None
+) -> None:
+    """Show a release of which rules hide all files, or a project without visible releases."""
+    name: ProjectName = values["project"].name
+    line = None if version is None else versions.held(version)
+    if version is not None and line is None:
+        raise NoSuchFile(f"{name} {version}")
+    advisories = () if line is None else await _advisories(ctx, name, line.version)
+    return await show(ctx, "project_empty.html", **values, line=line, advisories=advisories)
+
+
+async def _advisories(
+    ctx: RequestContext, name: ProjectName, version: str
+) -> tuple[AdvisorySummary, ...]:
     """Return the advisories that hit the release, as the user may see them."""
     by, advisories = await ctx.advisory_visibility(), ctx.app.advisories
-    hits = hits_for(advisories, found.name, found.line.version, by)
+    hits = hits_for(advisories, name, version, by)
     return await without_hidden_names(advisories, hits, by)
 
 
@@ -272,7 +298,7 @@ async def versions(ctx: RequestContext, project: ProjectName) -> None:
             restricted=ctx.app.restricted,
         )
     seen = await ctx.app.index.seen(project, ctx.upstream_permission(project))
-    found = await ctx.app.project_page_cache.lines(seen.view)
+    found = await ctx.app.project_page_cache.lines(seen)
     pages = max(1, -(-len(found.each) // LINES))
     page = page_asked(ctx.request, pages)
     lines = found.each[(page - 1) * LINES : page * LINES]

@@ -143,6 +143,7 @@ async def show_settings(
         **values,
         project=known,
         listed=listed,
+        hold_of=ctx.app.index.policy.restrictions.current.hold,
         targets=targets_of(ctx, name),
         may_delete=may(ctx.app.rules, ctx.identity, Action.DELETE, name),
         may_manage=may_manage(ctx, name),

@@ -1,5 +1,5 @@
 """The page that explains why a project is shown as it is, and what hides its files: for users who
-may publish and read.
+may read it. Only those who may also publish it see the address of upstream, and its errors.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections import Counter
 
 from pypid.core.model import Project
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action
+from pypid.core.permissions import Action, may
 from pypid.core.presentation.explanation import FileWhy
 from pypid.web.api.why import breaker_of, found_of
 from pypid.web.app.request_context import RequestContext
@@ -18,7 +18,7 @@ from pypid.web.ui.pages import show
 from pypid.web.ui.pagination import ListSlice, leaf_of
 
 
-@route("GET", "/project/<project>/-/why", action=Action.WRITE, page=True, below_index=True)
+@route("GET", "/project/<project>/-/why", action=Action.READ, page=True, below_index=True)
 async def why(ctx: RequestContext, project: ProjectName) -> None:
     """Show the status of the name, the last upstream listing, and each hidden file."""
     if ctx.spelling != project or ctx.request.path.endswith(b"/"):
@@ -36,6 +36,7 @@ async def why(ctx: RequestContext, project: ProjectName) -> None:
         found=found,
         ours=found.ours if isinstance(found.ours, Project) else None,
         outage=breaker_of(ctx.app, found),
+        may_publish_it=may(ctx.app.rules, ctx.identity, Action.WRITE, project),
         leaf=leaf,
         visible={
             "ours": visible[True, False],

@@ -1,0 +1,141 @@
+"""Releases that rules withhold, as readers see them: with a mark and the reason, and without a file."""
+
+from __future__ import annotations
+
+from html import unescape
+from pathlib import Path
+
+from pypid.core.configuration.choices import Mode
+from pypid.core.permissions import AUTHENTICATED, Rules
+from pypid.core.policy import Policy
+from tests.distributions import wheel, wheel_filename
+from tests.web.api.test_indexes import IndexesCase
+from tests.web.full_app import J, Pypid
+from tests.web.ui.administered import AS_PAGE, HAM, NASTY, AdministeredCase
+
+
+class WithheldTests(AdministeredCase):
+    """An administrator blocks releases; bob, who may read only, and visitors look for them."""
+
+    def setUp(self) -> None:
+        self.policy = Policy(mode=Mode.CACHE)  # with rules of its own
+        super().setUp()
+
+    def block(self, spec: str, reason: str = "steals tokens") -> str:
+        """Block what is named; return the id."""
+        answer = self.pypid.api("POST", "/api/blocks", {"spec": spec, "reason": reason})
+        self.assertEqual(answer.status, 200, answer)
+        id: str = answer.json["id"]
+        return id
+
+    def seen(self, path: str, filename: str = wheel_filename("spam")) -> list[str]:
+        """What each user sees; no page has the file."""
+        pages = []
+        for user in ("ada", "bob", None):
+            answer = self.look(path, user)
+            self.assertEqual(answer.status, 200, (path, user))
+            self.assertNotIn(filename, answer.text)
+            pages.append(unescape(answer.text))
+        return pages
+
+    def test_version(self) -> None:
+        """A blocked version is in the tables, and has a page, in any spelling; the block ends, and
+        so does the mark.
+        """
+        self.have_wheel("spam", "2.0")
+        id = self.block("spam==1.0", NASTY)
+        for path in ("/project/spam/", "/project/spam/-/versions"):
+            for page in self.seen(path):
+                row = page.partition('/spam/1.0/"')[2].partition("</tr>")[0]
+                self.assertIn('<span class="badge bad">blocked</span>', row)
+                self.assertIn(NASTY, row)
+        self.assertNotIn("<script>alert", self.look("/project/spam/").text)
+        for spelling in ("1.0", "1.0.0", "v1"):
+            for page in self.seen(f"/project/spam/{spelling}/"):
+                self.assertIn("This release is blocked:</strong> " + NASTY, page)
+                self.assertIn('href="../../../project/spam/-/why"', page)
+                self.assertIn('href="../../../project/spam/">2.0</a>', page)
+        self.assertEqual(self.look("/project/spam/3.0/").status, 404)
+        path = f"/packages/spam/{wheel_filename('spam')}"
+        self.assertEqual(self.pypid.get(path, user="ada").status, 403)
+        self.assertEqual(len(self.pypid.get("/simple/spam/", J).json["files"]), 1)
+        self.assertIn("blocked", self.page("/project/spam/-/settings?version=1.0"))
+        self.pypid.api("DELETE", f"/api/blocks/{id}")
+        self.assertNotIn("blocked", self.page("/project/spam/-/versions"))
+        self.assertNotIn("-/why", self.look("/project/spam/", None).text)
+
+    def test_whole_project(self) -> None:
+        """A project of which everything is blocked has a page with its versions."""
+        for name, spec, filename in (("spam", "spam", None), ("ham", "ham", HAM)):
+            self.block(spec)
+            for page in self.seen(f"/project/{name}/", filename or wheel_filename(name)):
+                self.assertIn("No version of this project is available", page)
+                self.assertIn("steals tokens", page)
+            self.seen(f"/project/{name}/1.0/", filename or wheel_filename(name))
+
+    def test_digest(self) -> None:
+        """A version is marked if all its files are blocked by their digests."""
+        answer = self.pypid.get("/simple/spam/", J)
+        digest = answer.json["files"][0]["hashes"]["sha256"]
+        self.block(f"sha256:{digest}")
+        for page in self.seen("/project/spam/1.0/"):
+            self.assertIn("This release is blocked", page)
+            self.assertNotIn(digest, page)
+
+    def test_part(self) -> None:
+        """A version with a file that is not blocked stays as it is, and says that files are
+        hidden.
+        """
+        before = self.look("/project/spam/1.0/", None).text
+        self.assertNotIn("-/why", before)
+        answer = self.pypid.get("/simple/spam/", J)
+        digest = answer.json["files"][0]["hashes"]["sha256"]
+        self.have_sdist("spam", "1.0")
+        self.block(f"sha256:{digest}")
+        for page in self.seen("/project/spam/1.0/"):
+            self.assertNotIn("badge bad", page)
+            self.assertIn("-/why", page)
+        why = self.look("/project/spam/-/why", None).text
+        self.assertIn("steals tokens", why)
+
+    def test_private(self) -> None:
+        """Who may not read the project is not told of it."""
+        self.block("spam==1.0")
+        self.peopled.defaults = self.pypid.app.rules = Rules(read=AUTHENTICATED)
+        for path in ("", "1.0/", "-/versions", "-/why"):
+            answer = self.look(f"/project/spam/{path}", None)
+            self.assertEqual(answer.status, 303, path)
+            self.assertNotIn("steals", answer.text)
+
+
+class WithheldInIndexTests(IndexesCase):
+    """Named indexes, which block versions of their bases."""
+
+    def test_block_of_the_index(self) -> None:
+        """A version that an index blocks is marked there, in indexes above it, and not below it;
+        projects of a base that the user may not read are not there.
+        """
+        self.pypid = Pypid(Path(self.mktemp()), indexes=())
+        self.have_index("secret", bases="none", read="alice", write="alice")
+        self.have_index("base", bases="none", write="alice")
+        self.have_index("strict", bases="base secret", block="spam==1.0 hush==1.0")
+        self.have_index("above", bases="strict")
+        for index, name in (("base", "spam"), ("base", "eggs"), ("secret", "hush")):
+            for version in ("1.0", "2.0"):
+                data, target = wheel(name, version), f"/{index}/legacy/"
+                filename = wheel_filename(name, version)
+                self.published(self.publish(filename, data, target=target, user="alice"))
+        for index, marked in (("strict", True), ("above", True), ("base", False)):
+            for path in ("", "-/versions"):
+                page = self.pypid.get(f"/{index}/project/spam/{path}", AS_PAGE, user="bob")
+                self.assertEqual("badge bad" in page.text, marked, (index, path))
+            page = self.pypid.get(f"/{index}/project/spam/1.0/", AS_PAGE, user="bob")
+            self.assertEqual(page.status, 200)
+            self.assertEqual("the index strict" in page.text, marked)
+            page = self.pypid.get(f"/{index}/project/eggs/", AS_PAGE, user="bob")
+            self.assertNotIn("badge bad", page.text)
+        for path in ("", "1.0/", "-/versions"):
+            answer = self.pypid.get(f"/strict/project/hush/{path}", AS_PAGE, user="bob")
+            self.assertEqual(answer.status, 404, path)
+        answer = self.pypid.get("/strict/project/hush/1.0/", AS_PAGE, user="alice")
+        self.assertIn("the index strict", answer.text)
