@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attrs import evolve
 from msgspec.structs import replace
 from twisted.internet.defer import DeferredSemaphore
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,7 +25,7 @@ from pypid.flow.spool import sweep
 from pypid.index import Index
 from pypid.index import file_contents as contents_module
 from pypid.index.file_contents import AT_ONCE, MOST_WAITING, Contents
-from pypid.index.views import UpstreamPermission
+from pypid.index.views import DIRECT
 from pypid.ports import Blobs, Body
 from pypid.testing import Fed, world
 from pypid.testing.worlds import Awaiting
@@ -116,8 +117,8 @@ class ContentsTests(Awaiting, SynchronousTestCase):
         self.upstream.sends(file.source, data)
         self.contents = self.on(MemoryBlobs(world().now), Mode.REDIRECT)
         self.have(self.contents.member(file, "a.py"))
-        refused = UpstreamPermission(refusal=UpstreamDown("may not fetch"))
-        for permission in (refused, UpstreamPermission(local=True)):
+        refused = evolve(DIRECT, refusal=UpstreamDown("may not fetch"))
+        for permission in (refused, evolve(DIRECT, local=True)):
             kind = NoSuchFile if permission.local else UpstreamDown
             self.refused(self.contents.listing(file, permission), kind)
             self.refused(self.contents.member(file, "a.py", permission), kind)

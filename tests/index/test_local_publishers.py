@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import msgspec
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import NoSuchFile
@@ -17,7 +18,7 @@ from pypid.flow import BytesBody
 from pypid.index import Index
 from pypid.index.explain import why_in
 from pypid.index.stored_view import stored_view
-from pypid.index.views import UpstreamPermission
+from pypid.index.views import DIRECT, may_read_all
 from tests.index.named import NamedCase
 from tests.index.uploads import publishing, sent
 
@@ -49,7 +50,7 @@ class RequiredPublisherTests(NamedCase, SynchronousTestCase):
     def shown(self, index: Index) -> list[str]:
         """The files of the page, which are those that can be downloaded, and those of the lists."""
         files = self.files(index, "spam")
-        found = self.have(stored_view(index, SPAM))
+        found = self.have(stored_view(index, SPAM, may_read=may_read_all))
         assert found is not None
         self.assertEqual([file.filename for file in found[0].files], list(files))
         for filename in {GOOD, BARE, EVIL} - files.keys():
@@ -68,7 +69,7 @@ class RequiredPublisherTests(NamedCase, SynchronousTestCase):
     def test_as_of(self) -> None:
         """As of an earlier time, the same files are hidden."""
         self.clock.advance(60)
-        permission = UpstreamPermission(before=self.world.now())
+        permission = evolve(DIRECT, before=self.world.now())
         then = self.have(self.strict.history.project(SPAM, permission)).state.project
         self.assertEqual([file.filename for file in then.files], [GOOD])
         self.have(self.strict.file(SPAM, GOOD, permission))
@@ -102,7 +103,7 @@ class RequiredPublisherTests(NamedCase, SynchronousTestCase):
         self.assertEqual(self.files(strict, name), {})
         self.refused(strict.file(name, filename), NoSuchFile)
         self.clock.advance(60)
-        permission = UpstreamPermission(before=self.world.now() + timedelta(hours=1))
+        permission = evolve(DIRECT, before=self.world.now() + timedelta(hours=1))
         self.refused(strict.file(name, filename, permission), NoSuchFile)
         self.assertEqual(list(self.files(self.create("plain"), name)), [filename])
 
@@ -121,7 +122,7 @@ class RequiredPublisherTests(NamedCase, SynchronousTestCase):
 
     def test_reason(self) -> None:
         """`pypid project why` names the rules of the index."""
-        why = self.have(why_in(self.strict, SPAM, None, reveals=True))
+        why = self.have(why_in(self.strict, SPAM, may_read_all, reveals=True))
         reasons = {file.filename: file.because for file in why.files}
         self.assertIsNone(reasons[GOOD])
         for filename in BARE, EVIL:

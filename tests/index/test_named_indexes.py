@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar, cast
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
@@ -37,7 +38,7 @@ from pypid.flow import BytesBody
 from pypid.index.local.tiering import Tierer
 from pypid.index.named_indexes import NamedIndexes
 from pypid.index.store.validity import Validity, is_valid, validity_of
-from pypid.index.views import UpstreamPermission
+from pypid.index.views import DIRECT, UpstreamPermission
 from pypid.ports import Bucket
 from tests.distributions import wheel
 from tests.index.named import NamedCase, Only, set_index
@@ -349,7 +350,7 @@ class InheritingTests(NamedCase, SynchronousTestCase):
         self.refused(team.file(project_name("numpy"), "numpy-1.0.tar.gz"), NoSuchFile)
         self.assertEqual(list(self.files(default, "numpy")), ["numpy-1.0.tar.gz"])
         self.assertEqual(list(self.files(team, "spam")), ["spam-1.0.tar.gz"])
-        permission = UpstreamPermission(before=self.world.now() + timedelta(hours=1))
+        permission = evolve(DIRECT, before=self.world.now() + timedelta(hours=1))
         self.refused(team.file(SPAM, "spam-2.0.tar.gz", permission), NoSuchFile)
         self.publish(team, "spam-2.0.tar.gz")
         self.assertEqual(list(self.files(team, "spam")), ["spam-2.0.tar.gz"])
@@ -390,7 +391,7 @@ class InheritingTests(NamedCase, SynchronousTestCase):
         self.publish(base, WHEEL, b"of the base")
         self.clock.advance(3600)
         self.publish(base, "spam-2.0.tar.gz")
-        permission = UpstreamPermission(before=self.world.now())
+        permission = evolve(DIRECT, before=self.world.now())
         for index, data in (
             (team, b"of the base"),
             (base, b"of the base"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, ClassVar
 
+from attrs import evolve
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,7 +18,7 @@ from pypid.core.errors import NoSuchProject, NotYetKnown, UpstreamDown
 from pypid.core.model import StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.index.views import UpstreamPermission
+from pypid.index.views import DIRECT
 from tests.index.named import NamedCase, Only
 from tests.index.uploads import WHEEL, fetched
 from tests.web.memory_upstream import Elsewhere
@@ -138,7 +139,7 @@ class RuleTests(NamedUpstreamCase):
         self.clock.advance(timedelta(days=4).total_seconds())
         self.assertEqual(self.files(self.default, "torch"), {ONE: b"one"})
         self.clock.advance(3600)
-        then = UpstreamPermission(before=self.world.now())
+        then = evolve(DIRECT, before=self.world.now())
         self.one.has("torch", TWO, b"two", uploaded=self.world.now())
         found = self.have(self.default.history.project(TORCH, then)).state.project
         self.assertEqual([file.filename for file in found.files], [ONE])

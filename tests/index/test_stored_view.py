@@ -21,13 +21,12 @@ from pypid.core.policy import Policy
 from pypid.core.summaries import Summaries, in_runs
 from pypid.index import Index
 from pypid.index.stored_view import catalog_lists, changes_of_lists, own_stored_view
-from pypid.index.views import UpstreamPermission
+from pypid.index.views import STORED
 from pypid.ports import Catalog
 from pypid.testing import world
 from tests.index.uploads import SPAM, IndexCase, fetched, sent
 from tests.web.memory_upstream import Elsewhere
 
-STORED = UpstreamPermission(local=True)
 EGGS, HAM = project_name("eggs"), project_name("ham")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from attrs import evolve
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -36,7 +37,7 @@ from pypid.flow.spool import sweep
 from pypid.index import Index
 from pypid.index.decisions import Decisions
 from pypid.index.trust import GATHER, PublisherTrust
-from pypid.index.views import UpstreamPermission
+from pypid.index.views import DIRECT
 from pypid.ports import Body
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting
@@ -411,7 +412,7 @@ class SharedStateTests(TrustCase):
         self.upstream.answers[url] = answer
         index = self.open(required("github:monty/*"))
         found = self.have(index.file(SPAM, file.filename))
-        self.refused(index.open(found, permission=UpstreamPermission(local=True)), Withheld)
+        self.refused(index.open(found, permission=evolve(DIRECT, local=True)), Withheld)
         self.assertEqual(self.fetch(index, file), b"1.0")
 
 

@@ -29,7 +29,7 @@ from pypid.flow import start, whole
 from pypid.flow.spool import sweep
 from pypid.index import Index
 from pypid.index.upstream.eviction import inventory_of
-from pypid.index.views import DIRECT, UpstreamPermission
+from pypid.index.views import DIRECT, STORED, UpstreamPermission
 from pypid.jobs.cache_maintenance import LOOK_AT_SIZE, REFRESHES, WRITE_DOWN, CacheMaintenance
 from pypid.jobs.leases import COMPARE
 from pypid.testing import world
@@ -43,7 +43,6 @@ KIB = 1 << 10
 RECORD = 1 * KIB
 """A record has fewer bytes."""
 CACHE = Policy(mode=Mode.CACHE)
-STORED = UpstreamPermission(local=True)
 
 
 class Watched(MemoryBlobs):

@@ -23,11 +23,12 @@ from pypid.export.options import ExportOptions, can_be_copied
 from pypid.export.pages import ShownProject, list_pages, pages_for_people
 from pypid.export.targets import Copy, ExportPlace, FilePiece, VerifiedBody, all_of, copies_of
 from pypid.export.tree_state import Fingerprint, ProjectState
-from pypid.export.visibility import STORED, ExportView, ExportViewer
+from pypid.export.visibility import ExportView, ExportViewer
 from pypid.export.written_projects import WrittenProject
 from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.context import Pace
+from pypid.index.views import STORED
 from pypid.ports import Body
 from pypid.static.tree import WrittenPage
 

@@ -29,7 +29,7 @@ from pypid.flow.derived import SameObjects
 from pypid.index import Index
 from pypid.index.layered_lists import as_readable
 from pypid.index.stored_view import catalog_lists, changes_of_lists, stored_view
-from pypid.index.views import UpstreamPermission
+from pypid.index.views import STORED, may_read_all
 
 MANY = 4096
 """Number of names that are processed in the reactor thread: it takes some milliseconds."""
@@ -39,7 +39,6 @@ READ = 8
 """Number of core metadata files read at the same time."""
 MOST, DESCRIBED = 100_000, 32 << 20
 """How much core metadata is remembered: entries, and bytes."""
-STORED = UpstreamPermission(local=True)
 
 
 @frozen(kw_only=True)
@@ -246,7 +245,7 @@ class ExportViewer:
         """
         online = self._fetches and not self.stored_only
         layers = self.authority.layers
-        may_read = None if layers is None else partial(layers.may_read, self._who)
+        may_read = may_read_all if layers is None else partial(layers.may_read, self._who)
         return await stored_view(self.index, name, online=online, may_read=may_read)
 
     async def metadata(

@@ -59,7 +59,7 @@ from pypid.index.blocks import FOLDER, BlockRule
 from pypid.index.index import Index
 from pypid.index.job_group import JobGroup
 from pypid.index.upstream.sources import asked_source, entries_of
-from pypid.index.views import UpstreamPermission, ViewSources
+from pypid.index.views import STORED, UpstreamPermission, ViewSources
 
 AT_ONCE = 8
 """Projects that are looked up at once: each may be requested from upstream."""
@@ -96,7 +96,7 @@ def _without_absence(state: UpstreamState) -> UpstreamState:
 async def why_in(
     index: Index,
     name: ProjectName,
-    may_read: Callable[[str, ProjectName], None] | None,
+    may_read: Callable[[str, ProjectName], None],
     *,
     reveals: bool,
 ) -> Why:
@@ -107,7 +107,7 @@ async def why_in(
     settings = index.settings
     if settings is None:
         return await why(index, name, reveals=reveals)
-    permission = UpstreamPermission(local=True, known=True, may_read=may_read)
+    permission = evolve(STORED, known=True, may_read=may_read)
     try:
         seen = await index.seen(name, permission)
     except NoSuchProject:

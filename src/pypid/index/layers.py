@@ -317,7 +317,7 @@ class Layers:
         below = Lookup(lookup.local, lookup.upstream, choice)
         found = await index.seen(name, permission, below)
         has_files = not index.name or index.name in (found.origin, *found.mixed_by)
-        if permission.may_read is not None and has_files:
+        if has_files:
             try:
                 permission.may_read(index.name, name)
             except (Forbidden, Unauthenticated):

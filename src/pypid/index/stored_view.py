@@ -25,10 +25,7 @@ from pypid.core.visibility import Visibility
 from pypid.index.index import Index
 from pypid.index.layers import earliest
 from pypid.index.single_index import SingleIndex
-from pypid.index.views import FEW, UpstreamPermission
-
-STORED = UpstreamPermission(local=True)
-"""The permission for stored files alone: upstream is not asked."""
+from pypid.index.views import FEW, STORED, UpstreamPermission
 
 
 def stored_permission(by: Visibility) -> UpstreamPermission:
@@ -53,7 +50,7 @@ async def stored_view(
     name: ProjectName,
     *,
     online: bool = False,
-    may_read: Callable[[str, ProjectName], None] | None = None,
+    may_read: Callable[[str, ProjectName], None],
 ) -> tuple[Project, datetime | None] | None:
     """Return the project in the index and its layers, and when that changes by itself; None if no
     such project is known. `may_read`: see `UpstreamPermission`; otherwise as `own_stored_view`.

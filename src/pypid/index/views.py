@@ -31,6 +31,10 @@ from pypid.flow import World
 from pypid.flow.derived import Derived
 
 
+def may_read_all(index: str, project: ProjectName) -> None:
+    """Let the project be read in the index: `UpstreamPermission.may_read` of internal requests."""
+
+
 @frozen
 class UpstreamPermission:
     """What a request may cause upstream, and which part of the index it is for.
@@ -55,7 +59,7 @@ class UpstreamPermission:
     `Busy`; None: there is no limit.
     """
 
-    may_read: Callable[[str, ProjectName], None] | None = field(default=None, eq=False, repr=False)
+    may_read: Callable[[str, ProjectName], None] = field(kw_only=True, eq=False, repr=False)
     """Called with the name of the index (empty: the default one) in which an inherited project is
     found; raises `Forbidden` or `Unauthenticated` if the client may not read it there. Then the
     project does not exist for this client.
@@ -67,8 +71,10 @@ class UpstreamPermission:
         return self.refusal is None and not self.local
 
 
-DIRECT = UpstreamPermission()
-"""The permission of a direct request, or of an internal one, without restrictions."""
+DIRECT = UpstreamPermission(may_read=may_read_all)
+"""The permission of internal requests, without restrictions."""
+STORED = evolve(DIRECT, local=True)
+"""The permission of internal requests for stored files alone: upstream is not asked."""
 
 
 @frozen

@@ -22,7 +22,7 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.index.context import Pace
 from pypid.index.stored_view import own_stored_view
-from pypid.index.views import UpstreamPermission
+from pypid.index.views import STORED
 from pypid.search.cards import CardSource, Filed, differing_cards, filed_all, mark_of, with_metadata
 from pypid.search.fts_index import IndexOutdated, SearchIndex
 from pypid.search.postponed import Postponed
@@ -30,8 +30,6 @@ from pypid.search.sqlite_files import hash_of
 
 _log = Logger()
 
-STORED = UpstreamPermission(local=True)
-"""Local only: upstream is not asked."""
 BATCH, READ = 256, 32
 """Projects that are indexed, or whose metadata is read, in one step."""
 AT_ONCE = 4

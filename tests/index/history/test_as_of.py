@@ -25,7 +25,7 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.index.history.as_of import FilePeriods, ProvidedSpans, RecordingStart, project_as_of
 from pypid.index.store.records import mark_of
-from pypid.index.views import UpstreamPermission
+from pypid.index.views import DIRECT
 from tests.index.nodes import SqliteNodesCase
 from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
 
@@ -70,7 +70,7 @@ class MomentCase(IndexCase):
     ) -> tuple[Seen, int]:
         """What was there, and how much more is not to be had."""
         found = self.have(
-            project_as_of(index or self.index, SPAM, UpstreamPermission(before=before), recorded)
+            project_as_of(index or self.index, SPAM, evolve(DIRECT, before=before), recorded)
         ).state
         return said(found.project.files), found.gone
 
@@ -200,7 +200,7 @@ class HistoryTests(MomentCase):
         self.assertEqual(list(self.then(there)[0]), [WHEEL])
         self.assertIs(
             self.have(
-                project_as_of(self.index, SPAM, UpstreamPermission(before=there))
+                project_as_of(self.index, SPAM, evolve(DIRECT, before=there))
             ).state.project.status,
             Status.ARCHIVED,
         )
@@ -299,13 +299,13 @@ class RecordedTests(MomentCase):
         self.assertEqual(recorded, begun)
         self.assertEqual(
             self.have(
-                project_as_of(self.index, SPAM, UpstreamPermission(before=there), recorded)
+                project_as_of(self.index, SPAM, evolve(DIRECT, before=there), recorded)
             ).state.since,
             begun,
         )
         self.assertIsNone(
             self.have(
-                project_as_of(self.index, SPAM, UpstreamPermission(before=self.later()), recorded)
+                project_as_of(self.index, SPAM, evolve(DIRECT, before=self.later()), recorded)
             ).state.since
         )
 
@@ -387,9 +387,7 @@ class NodesTests(SqliteNodesCase):
 
     def then(self, node: Index, before: datetime) -> Seen:
         return said(
-            self.have(
-                project_as_of(node, SPAM, UpstreamPermission(before=before))
-            ).state.project.files
+            self.have(project_as_of(node, SPAM, evolve(DIRECT, before=before))).state.project.files
         )
 
     def test_seen_elsewhere(self) -> None:

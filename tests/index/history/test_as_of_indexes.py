@@ -27,7 +27,7 @@ from pypid.index import Index
 from pypid.index.promotion_checks import IndexPart
 from pypid.index.promotion_log import PromotionLog
 from pypid.index.promotions import Promotions
-from pypid.index.views import UpstreamPermission
+from pypid.index.views import DIRECT, UpstreamPermission, may_read_all
 from tests.index.file_cache_cases import listed
 from tests.index.named import NamedCase
 from tests.index.nodes import THEIR_DATA, Told
@@ -116,7 +116,7 @@ class AsOfCase(NamedCase):
 
     def shown(self, index: Index, before: datetime | None = None) -> Shown:
         """The files that the index shows now, or showed then."""
-        return self.have(_shown(index, UpstreamPermission(local=True, before=before)))
+        return self.have(_shown(index, evolve(DIRECT, local=True, before=before)))
 
     def bytes_of(self, key: str) -> bytes:
         """The bytes that are stored under a key."""
@@ -176,13 +176,15 @@ class AsOfTests(AsOfCase, SynchronousTestCase):
             names = self.have(history.names(before, reads_all=reads_all))
             found = [each.name for each in names.listed]
             found += [
-                each.name for each in names.open if self.have(history.had_files(SPAM, before))
+                each.name
+                for each in names.open
+                if self.have(history.had_files(SPAM, before, may_read_all))
             ]
             self.assertEqual(found, [SPAM] if shown else [], (name, before, reads_all))
 
     def check_files(self, name: str, before: datetime, shown: Shown) -> None:
         """The files that the page lists can be fetched, and no others."""
-        index, permission = self.index(name), UpstreamPermission(local=True, before=before)
+        index, permission = self.index(name), evolve(DIRECT, local=True, before=before)
         for filename in NAMES:
             if filename not in shown:
                 self.refused(index.file(SPAM, filename, permission), NoSuchFile)
@@ -235,7 +237,7 @@ class RulesTests(NamedCase, SynchronousTestCase):
         self.removing.listed = [old, new]
         self.files(self.index(""), "numpy")
         self.clock.advance(60)
-        permission = UpstreamPermission(before=self.world.now())
+        permission = evolve(DIRECT, before=self.world.now())
         self.clock.advance(20 * 86400)
         self.removing.listed = [new]
         self.assertEqual(list(self.files(self.index(""), "numpy")), [new])

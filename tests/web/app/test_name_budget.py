@@ -10,6 +10,7 @@ from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,7 +21,7 @@ from pypid.core.model import Listing
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.flow import start
-from pypid.index.views import UpstreamPermission
+from pypid.index.views import DIRECT
 from pypid.web.app.name_budget import ADDRESSES, NameBudget, UnknownNames
 from pypid.web.http.proxies import TrustedProxies
 from tests.distributions import sdist, sdist_filename
@@ -164,7 +165,7 @@ class UnknownNamesTests(WholeCase):
             for name in LOCK:
                 self.assertTrue(
                     self.have(
-                        self.pypid.index.view(name, UpstreamPermission(spend=spend))
+                        self.pypid.index.view(name, evolve(DIRECT, spend=spend))
                     ).project.files
                 )
         self.assertEqual(len(self.upstream.heard), len(LOCK))
@@ -177,7 +178,7 @@ class UnknownNamesTests(WholeCase):
         self.allow(1)
         spend = partial(self.pypid.app.unknown_names.spend, "192.0.2.7")
         clients = [
-            start(self.pypid.index.view(project_name("slow"), UpstreamPermission(spend=spend)))
+            start(self.pypid.index.view(project_name("slow"), evolve(DIRECT, spend=spend)))
             for _ in range(500)
         ]
         upstream.answer.callback(

@@ -50,7 +50,7 @@ from pypid.index.context import Pace
 from pypid.index.history.named_snapshots import NamedSnapshots
 from pypid.index.layers import Layer, LayeredIndex
 from pypid.index.store import records
-from pypid.index.views import UpstreamPermission, ViewSources
+from pypid.index.views import STORED, UpstreamPermission, ViewSources
 from pypid.ports import Catalog
 
 FEW = 1000
@@ -170,12 +170,12 @@ class AsOfViews:
         self,
         name: ProjectName,
         before: datetime,
-        may_read: Callable[[str, ProjectName], None] | None = None,
+        may_read: Callable[[str, ProjectName], None],
     ) -> bool:
         """Return whether the page of the project as of this time lists stored files. `may_read`:
         see `UpstreamPermission`. Raises what `Index.view` raises, except `NoSuchProject`.
         """
-        permission = UpstreamPermission(local=True, before=before, may_read=may_read)
+        permission = evolve(STORED, before=before, may_read=may_read)
         try:
             return bool((await self.project(name, permission)).state.project.files)
         except NoSuchProject:

@@ -263,6 +263,12 @@ class App:
         self.closed, self.settings = original.closed, original.settings
         self.registry, self.publishers = original.registry, original.publishers
 
+    def rules_in(self, index: str) -> Rules:
+        """Return the rules in force in a named index; those of the default index for all other
+        names.
+        """
+        return self.index_access.rules(index, (self.original or self).rules)
+
     def follow_rules(self, original: App) -> None:
         """Apply the rules that are in force in another app now."""
         self.rules, self.closed = original.rules, original.closed

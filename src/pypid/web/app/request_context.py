@@ -47,8 +47,7 @@ class RequestContext:
         """Return the rules in force in a named index; those of the default index for all other
         names.
         """
-        default = self.app.original or self.app
-        return self.app.index_access.rules(index, default.rules)
+        return self.app.rules_in(index)
 
     def is_public(self, project: ProjectName, *homes: str) -> bool:
         """Return whether anonymous clients may read the project in the index of the request, and in
@@ -156,11 +155,8 @@ class RequestContext:
         return UpstreamPermission(local=True, may_read=self._may_read)
 
     @property
-    def _may_read(self) -> Callable[[str, ProjectName], None] | None:
-        return None if self.app.original is None else self._check_layer
-
-    def _check_layer(self, index: str, project: ProjectName) -> None:
-        authorize(self.rules_in(index), self.identity, Action.READ, project)
+    def _may_read(self) -> Callable[[str, ProjectName], None]:
+        return partial(_authorize_layer, self.app, self.identity)
 
     def _name_budget(self) -> Callable[[], None] | None:
         """Return the budget for unknown names of a client that has not logged in, else None."""
@@ -168,3 +164,8 @@ class RequestContext:
         if identity.user is not None or identity.publisher or identity.admin:
             return None
         return partial(self.app.unknown_names.spend, self.address)
+
+
+def _authorize_layer(app: App, who: Identity, index: str, project: ProjectName) -> None:
+    # not a method: a cached response keeps the permission, which is not to keep the request
+    authorize(app.rules_in(index), who, Action.READ, project)

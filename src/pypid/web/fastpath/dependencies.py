@@ -20,10 +20,10 @@ class ResponseDependencies:
     """
 
     project: ProjectName | None
-    permission: UpstreamPermission = DIRECT
+    permission: UpstreamPermission
     file: File | None = None
     until: datetime | None = None
 
 
-OF_LISTS = ResponseDependencies(None)
+OF_LISTS = ResponseDependencies(None, DIRECT)
 """A response that any change of any project may change."""
