@@ -101,7 +101,7 @@ class AccessAdviceTests(SynchronousTestCase):
             authorize(Rules(), who, Action.MANAGE, SPAM)
         self.assertIn("Send your user name and password", str(caught.exception))
         with self.assertRaises(Forbidden) as caught:
-            authorize(Rules(delete=ALICE), who, Action.METRICS)
+            authorize(Rules(delete=ALICE), who, Action.METRICS, None)
         self.assertIn("create one with a scope", str(caught.exception))
 
     def test_publisher(self) -> None:

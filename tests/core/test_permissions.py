@@ -215,13 +215,13 @@ class MayTests(SynchronousTestCase):
         for action in Action:
             somewhere = any(action in everything(these, who, project) for project in PROJECTS)
             if somewhere:
-                self.assertTrue(may(these, who, action), action)
+                self.assertTrue(may(these, who, action, None), action)
             elif (
                 who.scope is None
                 and action is not Action.DELETE
                 and not len(these.projects.globs)  # they match other names, too
             ):  # who may delete only what they may not write: nothing
-                self.assertFalse(may(these, who, action), action)
+                self.assertFalse(may(these, who, action, None), action)
 
     @modest
     @given(rules, rules, anybody, actions)
@@ -302,8 +302,10 @@ class MayTests(SynchronousTestCase):
         overwrite.
         """
         closed = Rules(*[NOBODY] * 7)
-        self.assertEqual(may(closed, who, action), who.admin and action is not Action.OVERWRITE)
-        self.assertFalse(may(closed, ANONYMOUS, action))
+        self.assertEqual(
+            may(closed, who, action, None), who.admin and action is not Action.OVERWRITE
+        )
+        self.assertFalse(may(closed, ANONYMOUS, action, None))
 
     @modest
     @given(rules, some, actions)
@@ -324,7 +326,7 @@ class MayTests(SynchronousTestCase):
             Action.METRICS: [bare.metrics],
         }
         expected = all(each.everyone for each in takes[action])
-        self.assertEqual(may(bare, Identity(None, groups), action), expected)
+        self.assertEqual(may(bare, Identity(None, groups), action, None), expected)
         self.assertEqual(may(bare, Identity(None, groups), action, PROJECTS[0]), expected)
 
     def test_defaults(self) -> None:
@@ -342,7 +344,9 @@ class MayTests(SynchronousTestCase):
             (Action.ADMIN, (False, False, True)),
             (Action.METRICS, (False, False, True)),
         ):
-            self.assertEqual(tuple(may(Rules(), who, action) for who in asking), expected, action)
+            self.assertEqual(
+                tuple(may(Rules(), who, action, None) for who in asking), expected, action
+            )
 
     @modest
     @given(rules, anybody, actions)
@@ -657,7 +661,7 @@ class PrincipalsTests(SynchronousTestCase):
             who = Identity(word, frozenset(WORDS))
             self.assertFalse(ADMINS.include(who))
             self.assertFalse(Principals.parse("alice group:team").include(who))
-            self.assertFalse(may(Rules(), who, Action.DELETE))
+            self.assertFalse(may(Rules(), who, Action.DELETE, None))
 
     def test_slips(self) -> None:
         """What looks like a word or like two names is not taken for one name, which would let

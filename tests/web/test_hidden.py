@@ -579,7 +579,7 @@ class ChangesTests(HiddenCase):
                 assert answer["etag"] is not None
                 tags.append((answer["etag"], expected))
             else:
-                self.assertFalse(may(rules, identity, Action.READ), answer)
+                self.assertFalse(may(rules, identity, Action.READ, None), answer)
 
     async def who_is(self, who: Who) -> Identity:
         credential = credential_of(who.headers[0][1].encode() if who.headers else None)

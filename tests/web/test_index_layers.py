@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from tests.web.full_app import (
     spelled,
     text,
 )
+from tests.web.routes import ALL_ROUTES
 
 ALICE = Principals.parse("alice")
 BOTH = Principals.parse("alice bob")
@@ -88,6 +90,29 @@ class LayersTests(WholeCase):
                 missing = self.page(path.replace("spam", "missing"), user)
                 self.assertEqual(answer.status, missing.status, path)
         self.assertNotIn("spam", self.upstream.names_told)
+
+    def test_no_route_discloses_a_project_that_is_closed_in_its_layer(self) -> None:
+        """Of each route with a project, clients who may read the inheriting index but not the base
+        get what they get of a project that does not exist, also if they may publish there.
+        """
+        self.upstream.has_not.add("missing")
+        filename = self.have_wheel_in("base")
+        values = {"filename": filename, "version": "1.0", "user": "bob", "name": "bob"}
+        values |= {"moment": "2099-01-01T00:00:00Z", "snapshot": "none"}
+        paths = {
+            re.sub("<(?:path:)?([a-z]+)>", lambda found: values.get(found[1], "spam"), each.path)
+            for each in ALL_ROUTES
+            if each.below_index and each.method == "GET" and "<project>" in each.path
+        }
+        self.assertGreater(len(paths), 25)
+        served = [path for path in paths if self.page(f"/team{path}", "alice").status == 200]
+        self.assertGreater(len(served), 10)
+        for path in sorted(f"/team{path}" for path in paths):
+            for user in ("bob", None):
+                answer = self.page(path, user)
+                missing = self.page(path.replace("spam", "missing"), user)
+                self.assertEqual(answer.status, missing.status, (path, user))
+                self.assertEqual(answer.text.replace("spam", "missing"), missing.text, (path, user))
 
     def test_an_open_index_with_the_base_public_shows_upstream_projects_only(self) -> None:
         """Users who may not read the default index get cached public files, and no local project of

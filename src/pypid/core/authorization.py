@@ -20,9 +20,7 @@ _CHANGES = (Action.WRITE, Action.OVERWRITE, Action.DELETE)
 _SPELLED = {"fetch": "cache_update"}
 
 
-def authorize(
-    rules: Rules, who: Identity, action: Action, project: ProjectName | None = None
-) -> None:
+def authorize(rules: Rules, who: Identity, action: Action, project: ProjectName | None) -> None:
     """Raise `Unauthenticated` (anonymous) or `Forbidden` (a user) unless `may` allows the action;
     `PeopleUnknown` if the project has rights or an owner, and they cannot be read now.
     """

@@ -382,9 +382,9 @@ def together(principals: Iterable[Principals]) -> Principals:
     )
 
 
-def may(rules: Rules, who: Identity, action: Action, project: ProjectName | None = None) -> bool:
-    """Return whether `who` may do `action` on the project; without a project, whether there may be
-    one on which they may.
+def may(rules: Rules, who: Identity, action: Action, project: ProjectName | None) -> bool:
+    """Return whether `who` may do `action` on the project; None: whether there may be one on which
+    they may.
 
     Admins may do everything except overwrite, which must be granted (files never change).
     """

@@ -201,7 +201,7 @@ async def _readable_indexes(app: App, request: Request) -> Sequence[str]:
         who = await identity_of(app.access, request, cookies=request.method in HARMLESS)
     except PypidError:
         who = ANONYMOUS
-    return () if app.closed else app.index_access.readable_by(who, app.rules)
+    return () if app.closed else app.readable_indexes(who)
 
 
 def _lacks_slash(request: Request) -> bool:

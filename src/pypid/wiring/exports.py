@@ -62,13 +62,13 @@ def authority_of(app: App) -> Authority:
         closed=lambda: app.closed or _expiry(app),
         find=find,
         changes=lambda: app.auth_generation.changes,
-        layers=None if app.original is None else _layers_of(app, app.original),
+        layers=None if app.original is None else _layers_of(app),
     )
 
 
-def _layers_of(app: App, original: App) -> LayerAuthority:
+def _layers_of(app: App) -> LayerAuthority:
     def may_read(who: Identity, index: str, project: ProjectName) -> None:
-        authorize(app.index_access.rules(index, original.rules), who, Action.READ, project)
+        authorize(app.rules_in(index), who, Action.READ, project)
 
     return LayerAuthority(app.visibility, may_read)
 

@@ -103,6 +103,10 @@ class Routes(Resource):
         self.catch_up = nobody_else
         self.seen: list[tuple[Any, ...]] = []
 
+    def rules_in(self, index: str | None) -> Rules:
+        """As `App.rules_in`."""
+        return self.rules
+
     def render(self, request: Any) -> int:
         """Run the route until it waits."""
         run(self._answer(request), request)

@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from pypid.core.authorization import authorize
 from pypid.core.errors import (
     AlreadyExists,
     AlreadyThere,
@@ -32,7 +31,7 @@ from pypid.core.errors import (
 from pypid.core.model import File, Project, RenderedPage, Upload
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.upload import distribution_of
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.core.simple_api.entries import quoted
 from pypid.core.simple_api.render import finished
 from pypid.flow import shielded
@@ -223,7 +222,7 @@ async def versions(ctx: RequestContext, project: ProjectName) -> None:
         files = (await ctx.app.index.project(project, ctx.stored_permission)).files
     except NoSuchProject:
         files = ()
-    base, write = ctx.base_url or "", may(ctx.app.rules, ctx.identity, Action.WRITE, project)
+    base, write = ctx.base_url or "", ctx.may(Action.WRITE, project)
     made = partial(_packages, files, base, write=write)
     return send(
         ctx.request, 200, JSON, made() if len(files) <= FEW else await ctx.app.world.thinking(made)
@@ -291,9 +290,7 @@ async def _taken(ctx: RequestContext, name: ProjectName, limits: Limits) -> Publ
             published = await publish(ctx, form, reception.spool, early=reception.early)
         except AlreadyExists as error:
             raise AlreadyThere(error.filename, error.blake2b_256) from None
-        if published.outcome is PublishOutcome.UNCHANGED and not may(
-            ctx.app.rules, ctx.identity, Action.OVERWRITE, name
-        ):
+        if published.outcome is PublishOutcome.UNCHANGED and not ctx.may(Action.OVERWRITE, name):
             raise AlreadyThere(distribution.filename)
         return published
 
@@ -306,7 +303,7 @@ async def _taken(ctx: RequestContext, name: ProjectName, limits: Limits) -> Publ
 )
 async def delete(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Delete one file permanently. Needs the right to publish as well, as in pypicloud."""
-    authorize(ctx.app.rules, ctx.identity, Action.WRITE, project)
+    ctx.authorize(Action.WRITE, project)
     try:
         await delete_files(ctx, project, filename, frozenset({filename}))
     except (NoSuchProject, NoSuchFile):
@@ -386,7 +383,7 @@ async def _published_file(ctx: RequestContext, upload: Upload) -> File:
         summary=upload.summary,
         md5=upload.digests.md5,
     )
-    if not may(ctx.app.rules, ctx.identity, Action.READ, name):
+    if not ctx.may(Action.READ, name):
         return sent
     listed = (await ctx.app.index.context.known(name)).file(filename)
     return sent if listed is None else replace(listed, md5=listed.md5 or sent.md5)

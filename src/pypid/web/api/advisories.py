@@ -27,7 +27,7 @@ from pypid.core.errors import (
 from pypid.core.packaging.collection_request import JSON, LARGEST, Texts
 from pypid.core.packaging.lock_files import DependencyList
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.core.visibility import Visibility
 from pypid.flow import start
 from pypid.index.context import Pace
@@ -184,7 +184,7 @@ async def hosted(ctx: RequestContext) -> None:
     )
     shown = await ctx.app.hosted_advisories.shown(found[:most], by)
     downloads = await downloads_of(ctx.app, shown)
-    names_users = may(ctx.app.rules, ctx.identity, Action.ADMIN)
+    names_users = ctx.is_admin
     document: HostedAdvisoriesDocument = {
         "advisories": [
             _hosted(each, counted, names_users=names_users)

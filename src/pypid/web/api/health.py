@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pypid.core.permissions import EVERYONE
 from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, route
@@ -42,8 +41,7 @@ def condition_of(app: App) -> dict[str, object]:
     cache, storage = condition.cache(), condition.storage()
     # without a login no accounts are needed; and an unreachable catalog shows for a while what it
     # held
-    is_unknown = app.closed is not None or app.rules.is_stale
-    needs_accounts = is_unknown or app.rules.read != EVERYONE
+    needs_accounts = app.lacks_rights or app.needs_login("")
     readable = storage and condition.shows() and (access or not needs_accounts)
     report: dict[str, object] = {
         "ready": readable and not condition.stopping,

@@ -25,7 +25,7 @@ from pypid.core.indexes import (
 )
 from pypid.core.model import Project
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action, may, together
+from pypid.core.permissions import Action, together
 from pypid.core.simple_api.entries import utc_text
 from pypid.index.named_indexes import NamedIndexes
 from pypid.web.app.account_names import warnings_for
@@ -184,7 +184,7 @@ def readable(ctx: RequestContext) -> list[IndexSettings]:
     """Return the indexes that the user may read, by name. Raises `App.closed`."""
     ctx.refuse_if_closed()
     settings, app = ctx.app.indexes.settings, ctx.app
-    return [settings[name] for name in app.index_access.readable_by(ctx.identity, app.rules)]
+    return [settings[name] for name in app.readable_indexes(ctx.identity)]
 
 
 async def created(ctx: RequestContext, wish: NewIndex) -> IndexSettings:
@@ -286,9 +286,9 @@ def document_of(ctx: RequestContext, settings: IndexSettings) -> IndexShape:
         "bases": readable_bases(ctx, settings),
         "volatile": settings.volatile,
         "expires": None if settings.expires is None else utc_text(settings.expires),
-        "login": not ctx.rules_in(settings.name).read.everyone,
+        "login": ctx.app.needs_login(settings.name),
     }
-    if may(ctx.app.rules, ctx.identity, Action.ADMIN):
+    if ctx.is_admin:
         document["values"] = values_of(settings)
         document["configured"] = settings.configured
         document["created"] = None if settings.created is None else utc_text(settings.created)
@@ -311,4 +311,4 @@ def readable_bases(ctx: RequestContext, settings: IndexSettings) -> list[str]:
 
 def may_read(ctx: RequestContext, index: str) -> bool:
     """Return whether the user may read something in the index."""
-    return may(ctx.rules_in(index), ctx.identity, Action.READ)
+    return ctx.may_some(Action.READ, index)

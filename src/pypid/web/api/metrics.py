@@ -66,7 +66,7 @@ async def _count_indexes(app: App) -> None:
     """
     settings, counts = app.indexes.settings, app.world.counts
     counts.set(INDEXES, (), len(settings))
-    readers = app.rules.metrics
+    readers = app.defaults["metrics"]
     is_public = readers.everyone or readers.authenticated
     used = await app.measures.used_by_index() if settings and not is_public else {}
     counts.reset(INDEX_FILES)

@@ -9,16 +9,14 @@ from typing import TypedDict
 import msgspec
 
 from pypid.core.accounts.owners import ProjectOwner
-from pypid.core.configuration.choices import Owners
 from pypid.core.errors import BadRequest, NotAvailable, shortened
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import ANONYMOUS, Action, Identity
-from pypid.core.presentation.rights_explanation import explained
 from pypid.core.simple_api.entries import utc_text
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Moment
-from pypid.web.app.ownership import without_old_claim
+from pypid.web.app.ownership import explain_access
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.small_responses import read_json, send_json
@@ -122,12 +120,12 @@ async def remove_owner(ctx: RequestContext, project: ProjectName) -> None:
 
 async def owner_document(app: App, name: ProjectName) -> OwnerDocument:
     """Return the owner of a project as the API sends it."""
-    found = (await app.accounts.owners()).get((app.rules.index, name))
+    found = (await app.accounts.owners()).get((app.index.name, name))
     return {
         "project": name,
-        "index": app.rules.index,
+        "index": app.index.name,
         "owner": None if found is None else _document(found),
-        "in_force": app.rules.ownership is Owners.UPLOADER,
+        "in_force": app.has_owners,
     }
 
 
@@ -138,7 +136,7 @@ def _document(owner: ProjectOwner) -> OwnerOfProject:
 
 async def give(ctx: RequestContext, name: ProjectName, user: str | None) -> None:
     """Make the user the owner of the project; None: remove its owner. Raises `BadRequest`."""
-    key, account = (ctx.app.rules.index, name), None
+    key, account = (ctx.app.index.name, name), None
     if user is not None:
         account = (await known_user(ctx.app, user)).account
         if not account:
@@ -183,19 +181,19 @@ async def access(ctx: RequestContext, project: ProjectName, user: str) -> None:
 async def access_document(app: App, name: ProjectName, user: str) -> AccessExplained:
     """Return what the user may do with the project, and why. Raises `BadRequest`."""
     who = ANONYMOUS if user == NO_USER else await known_user(app, user)
-    rules = await without_old_claim(app, app.rules, name)
-    found = (await app.accounts.owners()).get((rules.index, name))
+    rule, has_owners, actions = await explain_access(app, name, who)
+    found = (await app.accounts.owners()).get((app.index.name, name))
     return {
         "project": name,
-        "index": rules.index,
+        "index": app.index.name,
         "user": user,
         "admin": who.admin,
         "groups": sorted(who.groups),
-        "rule": name if name in rules.projects.names else rules.projects.globs.glob(name),
+        "rule": rule,
         "owner": None if found is None else found.user,
-        "owner_in_force": rules.ownership is Owners.UPLOADER,
+        "owner_in_force": has_owners,
         "actions": [
             {"action": each.action.name.lower(), "allowed": each.allowed, "because": each.because}
-            for each in explained(rules, who, name)
+            for each in actions
         ],
     }

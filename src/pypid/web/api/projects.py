@@ -18,7 +18,7 @@ from pypid.core.errors import (
 )
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.web.api.project_documents import (
     ChangedProject,
     ProjectDocument,
@@ -238,6 +238,6 @@ def _changed(ctx: RequestContext, project: Project, filenames: frozenset[str]) -
     publish) learns only that it is done.
     """
     document: ChangedProject = {"name": project.name}
-    if may(ctx.app.rules, ctx.identity, Action.READ, project.name):
+    if ctx.may(Action.READ, project.name):
         document = {**project_document(project), "changed": sorted(filenames)}
     send_json(ctx.request, document)

@@ -12,7 +12,6 @@ from typing import Annotated, TypedDict
 import msgspec
 from attrs import evolve
 
-from pypid.core.authorization import authorize
 from pypid.core.errors import (
     BadRequest,
     Busy,
@@ -26,7 +25,7 @@ from pypid.core.errors import (
 from pypid.core.indexes import DEFAULT
 from pypid.core.model import StoredFile
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.core.promotion_rules import PromotionRefused
 from pypid.core.records.promotions import PromotionDocument
 from pypid.core.simple_api.entries import utc_text
@@ -146,7 +145,7 @@ async def promotions(ctx: RequestContext, index: str) -> None:
     that the user may publish there.
     """
     most, known = _limit(ctx), _promotions(ctx)
-    if known.log.part_of(index) is None or not may(ctx.rules_in(index), ctx.identity, Action.READ):
+    if known.log.part_of(index) is None or not ctx.may_some(Action.READ, index):
         raise NoSuchIndex(index)
     document: PromotionList = {"promotions": await newest_promotions(ctx, index, most)}
     send_json(ctx.request, document)
@@ -156,10 +155,9 @@ def _may(ctx: RequestContext, index: str, action: Action, project: ProjectName) 
     """Return whether the user has the right in this index; in an index that was deleted only
     administrators have rights.
     """
-    rules = ctx.rules_in(index)
     if _promotions(ctx).log.part_of(index) is None:
-        return may(rules, ctx.identity, Action.ADMIN)
-    return may(rules, ctx.identity, action, project)
+        return ctx.is_admin
+    return ctx.may(action, project, index)
 
 
 def _limit(ctx: RequestContext) -> int:
@@ -338,9 +336,8 @@ async def wanted_of(
     projects = {name for name, _ in releases}
     await _authorize(ctx, wish.source, index, projects, Action.WRITE)
     if wish.move:
-        rules = ctx.rules_in(wish.source)
         for name in sorted(projects):
-            authorize(rules, ctx.identity, Action.DELETE, name)
+            ctx.authorize(Action.DELETE, name, wish.source)
     source, target = _part(known, wish.source), _part(known, index)
     await _refuse_taking(ctx, index, projects)
     return source, target, await _wanted(source, releases)
@@ -358,10 +355,7 @@ def targets_of(ctx: RequestContext, project: ProjectName) -> tuple[str, ...]:
         name
         for name in (DEFAULT, *sorted(each for each in known if not known[each].has_expired(now)))
         if name != own
-        and all(
-            may(ctx.rules_in(name), ctx.identity, action, project)
-            for action in (Action.READ, Action.WRITE)
-        )
+        and all(ctx.may(action, project, name) for action in (Action.READ, Action.WRITE))
     )
 
 
@@ -386,12 +380,11 @@ async def _authorize(
     not disclose what exists. `there`: the action that the user needs in the target.
     """
     for name in sorted(projects):
-        authorize(ctx.rules_in(source), ctx.identity, Action.READ, name)
+        ctx.authorize(Action.READ, name, source)
         if there is Action.WRITE:
-            heir = ctx.rules_in(source).owner_of(name)
-            await authorize_write(ctx, ctx.rules_in(target), name, heir)
+            await authorize_write(ctx, name, target, heir=ctx.app.owner_of(name, source))
         else:
-            authorize(ctx.rules_in(target), ctx.identity, there, name)
+            ctx.authorize(there, name, target)
 
 
 async def _refuse_taking(ctx: RequestContext, target: str, projects: Iterable[ProjectName]) -> None:
@@ -399,9 +392,8 @@ async def _refuse_taking(ctx: RequestContext, target: str, projects: Iterable[Pr
     index = ctx.app.indexes.get(target)
     if index is None:
         return
-    rules = ctx.rules_in(target)
     for name in sorted(projects):
-        await refuse_taking(ctx, rules, index, name)
+        await refuse_taking(ctx, name, index)
 
 
 def _part(known: Promotions, name: str) -> IndexPart:

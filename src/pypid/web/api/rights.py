@@ -195,10 +195,10 @@ async def effective(
     if rights:
         read, write = _read_by(rights), _read_by(right for right in rights if right.write)
     else:
-        read, write = app.rules.read, app.rules.write
-    if is_glob(name) or app.rules.owner_of(ProjectName(name)) is None:
+        read, write = app.defaults["read"], app.defaults["write"]
+    if is_glob(name) or app.owner_of(ProjectName(name)) is None:
         return read, write
-    owner = (await app.accounts.owners()).get((app.rules.index, ProjectName(name)))
+    owner = (await app.accounts.owners()).get((app.index.name, ProjectName(name)))
     owners = NOBODY if owner is None else Principals(users=frozenset({owner.user}))
     readable = read if read.everyone or read.authenticated else together((read, owners))
     return readable, together((write, owners)) if rights else owners
@@ -210,7 +210,7 @@ def rule_of(app: App, name: ProjectPattern, all_rights: AllRights) -> ProjectPat
     """
     if all_rights.of(name).whole:
         return name
-    return None if is_glob(name) else app.rules.projects.globs.glob(ProjectName(name))
+    return None if is_glob(name) else app.glob_of(ProjectName(name))
 
 
 def _read_by(rights: Iterable[Right]) -> Principals:
@@ -233,14 +233,14 @@ def _document(right: Right, origin: Origin) -> RightDocument:
 
 
 def _defaults(app: App) -> Defaults:
-    rules = app.rules
+    words = {key: principals.text() for key, principals in app.defaults.items()}
     return {
-        "read": rules.read.text(),
-        "write": rules.write.text(),
-        "overwrite": rules.overwrite.text(),
-        "delete": rules.delete.text(),
-        "cache_update": rules.fetch.text(),
-        "collect": rules.collect.text(),
+        "read": words["read"],
+        "write": words["write"],
+        "overwrite": words["overwrite"],
+        "delete": words["delete"],
+        "cache_update": words["cache_update"],
+        "collect": words["collect"],
     }
 
 
@@ -359,11 +359,11 @@ async def _refuse_if_elsewhere(ctx: RequestContext, pattern: ProjectPattern) -> 
     if ctx.identity.admin:
         return
     owners = await app.accounts.owners()
-    mine = owners.get((app.rules.index, name))
+    mine = owners.get((app.index.name, name))
     for index in app.indexes.settings:
         if (found := app.indexes.get(index)) is None:
             continue
-        owner, other = ctx.rules_in(index).owner_of(name), owners.get((index, name))
+        owner, other = app.owner_of(name, index), owners.get((index, name))
         if mine is not None and other is not None and mine.since < other.since:
             continue  # else anyone could take the rights away by an upload elsewhere
         if owner is None and await found.context.is_new(name):
@@ -430,7 +430,7 @@ def _rules_before(app: App, name: ProjectPattern, before: AllRights) -> str:
     glob = rule_of(app, name, before)
     if glob not in (None, name):
         return f"The rights on {glob}"
-    read, write = app.rules.read.text(), app.rules.write.text()
+    read, write = app.defaults["read"].text(), app.defaults["write"].text()
     return f"The defaults (read: {read}; write: {write})"
 
 

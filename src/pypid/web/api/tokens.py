@@ -21,7 +21,7 @@ from pypid.core.errors import (
     shortened,
 )
 from pypid.core.packaging.globs import WILD
-from pypid.core.permissions import Action, Identity, Scope, may
+from pypid.core.permissions import Action, Identity, Scope
 from pypid.core.simple_api.entries import utc_text
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
@@ -126,7 +126,7 @@ async def tokens(ctx: RequestContext) -> None:
     or all (``?all``). A token sees only itself.
     """
     query = parameters(ctx.request, *names(ASKS))
-    is_admin = may(ctx.app.rules, ctx.identity, Action.ADMIN)
+    is_admin = ctx.is_admin
     if query and not is_admin:
         raise Forbidden(str(ctx.identity.user), "list the tokens of others")
     everybody = flag(query, "all")
@@ -174,7 +174,7 @@ async def made(ctx: RequestContext, wanted: NewToken) -> tuple[str, Token]:
     """
     own = demand_no_token(ctx.identity)
     user = own if wanted.user is None else wanted.user
-    if user != own and not may(ctx.app.rules, ctx.identity, Action.ADMIN):
+    if user != own and not ctx.is_admin:
         raise Forbidden(own, "make tokens for others")
     now = ctx.app.world.now()
     scope, expires = scope_of(wanted.actions, wanted.projects), expiry_of(wanted.expires, now)
@@ -223,7 +223,7 @@ async def revoked(ctx: RequestContext, id: str) -> Token:
 
 
 def _is_theirs(ctx: RequestContext, token: Token) -> bool:
-    if may(ctx.app.rules, ctx.identity, Action.ADMIN):
+    if ctx.is_admin:
         return True
     if ctx.identity.scope is not None:
         return ctx.identity.token == token.id
@@ -317,7 +317,7 @@ async def _demand_may(app: App, user: str, scope: Scope) -> None:
     lacking = [
         word
         for word, action in ACTIONS.items()
-        if action in scope.actions and not app.index_access.may_somewhere(whose, action, app.rules)
+        if action in scope.actions and not app.may_somewhere(whose, action)
     ]
     if lacking:
         verb = ACTIONS[lacking[0]].value

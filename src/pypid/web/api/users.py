@@ -13,7 +13,7 @@ from pypid.core.errors import (
     NotAvailable,
     NotByToken,
 )
-from pypid.core.permissions import Action, Identity, may
+from pypid.core.permissions import Action, Identity
 from pypid.web.api.tokens import ACTIONS, words_of
 from pypid.web.app.accounts import (
     Change,
@@ -53,11 +53,11 @@ async def me(ctx: RequestContext) -> None:
     document: Me = {
         "user": ctx.identity.user,
         "groups": sorted(ctx.identity.groups),
-        "admin": may(ctx.app.rules, ctx.identity, Action.ADMIN),
+        "admin": ctx.is_admin,
         "token": _token(ctx.identity),
         "may": cast(
             Powers,
-            {word: may(ctx.app.rules, ctx.identity, action) for word, action in ACTIONS.items()},
+            {word: ctx.may_some(action) for word, action in ACTIONS.items()},
         ),
     }
     send_json(ctx.request, document)

@@ -12,11 +12,10 @@ from typing import TypedDict
 
 import msgspec
 
-from pypid.core.authorization import authorize
 from pypid.core.errors import NotYetKnown
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.core.presentation.explanation import FileWhy, NameStatus, Why
 from pypid.core.restrictions import Hold
 from pypid.core.simple_api.entries import utc_text
@@ -145,8 +144,8 @@ async def of_file(ctx: RequestContext, project: ProjectName, filename: str) -> N
 async def found_of(ctx: RequestContext, project: ProjectName) -> Why:
     """Return all that is known of the name. Raises `Forbidden` for a user who may not read it."""
     # the answer names files: a token to publish is not enough
-    authorize(ctx.app.rules, ctx.identity, Action.READ, project)
-    reveals = may(ctx.app.rules, ctx.identity, Action.ADMIN)
+    ctx.authorize(Action.READ, project)
+    reveals = ctx.is_admin
     if ctx.app.original is None:
         return await why(ctx.app.index, project, reveals=reveals)
     return await why_in(

@@ -14,7 +14,7 @@ from msgspec import Meta
 from pypid.core.accounts.rights import Whom
 from pypid.core.configuration.checks import nearest
 from pypid.core.errors import BadRequest, NameTaken, PeopleUnknown
-from pypid.core.permissions import Action, Principals, account_name, may
+from pypid.core.permissions import Principals, account_name
 from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
 
@@ -130,7 +130,7 @@ async def warnings_for(ctx: RequestContext, principals: Principals) -> list[str]
     that may not administer, such as a token for uploads, does not learn which ones exist, only of
     which groups it is no member.
     """
-    if not may(ctx.app.rules, ctx.identity, Action.ADMIN):
+    if not ctx.is_admin:
         others = sorted(principals.groups - ctx.identity.groups)
         return [f"You are not in the group {group!r}: is it spelled right?" for group in others]
     try:

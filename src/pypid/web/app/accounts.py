@@ -21,7 +21,7 @@ from pypid.core.errors import (
     StorageDown,
     Unauthenticated,
 )
-from pypid.core.permissions import Action, Credential, may
+from pypid.core.permissions import Credential
 from pypid.core.simple_api.entries import utc_text
 from pypid.web.app.account_names import NewName, demand_free
 from pypid.web.app.app import App
@@ -233,7 +233,7 @@ def demand_may_set_password(ctx: RequestContext, name: str) -> bool:
     """Return whether the caller sets this user's password as an administrator. Raises `NotByToken`
     or `Forbidden` if they may not set it.
     """
-    is_admin = may(ctx.app.rules, ctx.identity, Action.ADMIN)
+    is_admin = ctx.is_admin
     if not is_admin and ctx.identity.scope is not None:
         raise NotByToken()
     if not is_admin and ctx.identity.user != name:

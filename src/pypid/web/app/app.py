@@ -13,10 +13,13 @@ from twisted.internet.defer import DeferredSemaphore
 
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
+from pypid.core.configuration.choices import Owners
 from pypid.core.errors import NotAvailable, PypidError
 from pypid.core.export_request import Exported, ExportWanted
 from pypid.core.model import Summary
-from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules
+from pypid.core.packaging.globs import ProjectGlob
+from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import EVERYONE, NOBODY, Action, Identity, Principals, Rules, may
 from pypid.core.visibility import Visibility
 from pypid.flow import World
 from pypid.flow.conditions import Condition
@@ -263,11 +266,71 @@ class App:
         self.closed, self.settings = original.closed, original.settings
         self.registry, self.publishers = original.registry, original.publishers
 
-    def rules_in(self, index: str) -> Rules:
-        """Return the rules in force in a named index; those of the default index for all other
-        names.
+    def rules_in(self, index: str | None) -> Rules:
+        """Return the rules in force in a named index; None: in this one. Those of the default index
+        for all other names.
         """
+        if index in (None, self.index.name):
+            return self.rules
         return self.index_access.rules(index, (self.original or self).rules)
+
+    def may(
+        self, who: Identity, action: Action, project: ProjectName | None, index: str | None = None
+    ) -> bool:
+        """Return whether this client may do this with the project in an index (`rules_in`), whose
+        own projects are meant, and not those of its bases; project None: with some project.
+        """
+        return may(self.rules_in(index), who, action, project)
+
+    def may_somewhere(self, who: Identity, action: Action) -> bool:
+        """Return whether this client may do this with some project in some index."""
+        indexes = ("", *self.indexes.settings)
+        return any(self.may(who, action, None, index) for index in indexes)
+
+    def readable_indexes(self, who: Identity) -> tuple[str, ...]:
+        """Return the names of the named indexes in which this client may read something, sorted."""
+        names = sorted(self.indexes.settings)
+        return tuple(name for name in names if self.may(who, Action.READ, None, name))
+
+    def needs_login(self, index: str) -> bool:
+        """Return whether projects without rights of their own are closed to anonymous clients."""
+        return not self.rules_in(index).read.everyone
+
+    @property
+    def lacks_rights(self) -> bool:
+        """Whether rights are not known yet, or may have changed where they cannot be read now."""
+        return self.closed is not None or self.rules.is_stale
+
+    def glob_of(self, project: ProjectName) -> ProjectGlob | None:
+        """Return the most specific glob with rights that matches the project; None if none does."""
+        return self.rules.projects.globs.glob(project)
+
+    @property
+    def has_owners(self) -> bool:
+        """Whether owners have an effect in this index, and new projects get one."""
+        return self.rules.ownership is Owners.UPLOADER
+
+    def owner_of(self, project: ProjectName, index: str | None = None) -> str | None:
+        """Return the account that owns the project in an index (`rules_in`); None if there is none,
+        or owners have no effect.
+        """
+        return self.rules_in(index).owner_of(project)
+
+    @property
+    def defaults(self) -> Mapping[str, Principals]:
+        """Who may do what in projects without rights of their own, by the key of `[access]`, and
+        who may read the metrics: to be shown.
+        """
+        rules = self.rules
+        return {
+            "read": rules.read,
+            "write": rules.write,
+            "overwrite": rules.overwrite,
+            "delete": rules.delete,
+            "cache_update": rules.fetch,
+            "collect": rules.collect,
+            "metrics": rules.metrics,
+        }
 
     def follow_rules(self, original: App) -> None:
         """Apply the rules that are in force in another app now."""

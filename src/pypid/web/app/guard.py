@@ -11,11 +11,10 @@ from typing import Any
 
 from attrs import evolve
 
-from pypid.core.authorization import authorize
 from pypid.core.errors import BadRequest, OtherSite, Unauthenticated
 from pypid.core.indexes import expiry_of
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, may
+from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity
 from pypid.ports import Access
 from pypid.web.app.app import App
 from pypid.web.app.ownership import authorize_write
@@ -68,9 +67,9 @@ async def _authorize(
     if ctx.request.index:
         _refuse_if_expired(ctx, action, project)
     if action is Action.WRITE and project is not None:
-        await authorize_write(ctx, ctx.app.rules, project)
+        await authorize_write(ctx, project)
     elif isinstance(action, Action):
-        authorize(ctx.app.rules, ctx.identity, action, project)
+        ctx.authorize(action, project)
 
 
 def _refuse_if_expired(
@@ -84,10 +83,10 @@ def _refuse_if_expired(
     expired = None if settings is None else expiry_of(settings, app.world.now())
     if expired is None or app.closed is not None:
         return
-    if may(app.rules, ctx.identity, Action.READ):
+    if ctx.may_some(Action.READ):
         raise expired
     if isinstance(action, Action):
-        authorize(app.rules, ctx.identity, action, project)
+        ctx.authorize(action, project)
         raise expired  # a token that may publish, for example, but not read
 
 

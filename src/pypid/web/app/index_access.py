@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from attrs import define, field, frozen
 
 from pypid.core.indexes import DEFAULT, IndexSettings, bases_of, rules_of
-from pypid.core.permissions import EVERYONE, Action, Identity, Rules, may
+from pypid.core.permissions import EVERYONE, Rules
 from pypid.flow.signals import Signal
 from pypid.index import Index
 from pypid.index.named_indexes import NamedIndexes
@@ -60,17 +60,6 @@ class IndexAccess:
             rules = rules_of(default, settings)
             made = self._made[name] = IndexRules(settings, default, rules)
         return made.rules
-
-    def readable_by(self, who: Identity, default: Rules) -> tuple[str, ...]:
-        """Return the names of the indexes in which the client may read something, sorted."""
-        names = sorted(self.indexes.settings)
-        return tuple(name for name in names if may(self.rules(name, default), who, Action.READ))
-
-    def may_somewhere(self, who: Identity, action: Action, default: Rules) -> bool:
-        """Return whether the client may do this with some project in some index."""
-        return may(default, who, action) or any(
-            may(self.rules(name, default), who, action) for name in self.indexes.settings
-        )
 
     def mixed_bases(self, name: str) -> Collection[str]:
         """Return the bases of the index (empty: the default index) whose files may be on one page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from attrs import evolve
@@ -11,19 +11,23 @@ from pypid.core.accounts.owners import CLAIM_LASTS, OwnerKey, user_of_account
 from pypid.core.authorization import account_of, authorize
 from pypid.core.configuration.choices import Owners
 from pypid.core.indexes import DEFAULT
+from pypid.core.packaging.globs import ProjectPattern
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import (
     Action,
+    Identity,
     ProjectOwners,
     Rules,
     may,
     may_take,
 )
+from pypid.core.presentation.rights_explanation import ExplainedAction, explained
 from pypid.index import Index
 from pypid.index.context import IndexContext, Own
 from pypid.web.app.app import App
 from pypid.web.app.audit import Details, attempted
 from pypid.web.app.request_context import RequestContext
+from pypid.web.app.visibility import MANY
 
 
 def owning(ctx: RequestContext) -> Own | None:
@@ -46,12 +50,12 @@ async def own_promoted(
     client. If the promotion fails, the names stay reserved for `CLAIM_LASTS`. Raises `NotYetKnown`,
     and as `claim`.
     """
-    rules = partial(ctx.rules_in, index)
+    rules = partial(ctx.app.rules_in, index)
     if rules().ownership is Owners.NONE or ctx.app.registry is None:
         return
     await ctx.app.accounts.refresh()
     for name in sorted(names):
-        owner = ctx.rules_in(source).owner_of(name)
+        owner = ctx.app.owner_of(name, source)
         await claim(ctx, rules, name, await target.is_new(name), owner)
 
 
@@ -96,23 +100,24 @@ async def _claimed(ctx: RequestContext, key: OwnerKey, account: str) -> str:
 
 
 async def authorize_write(
-    ctx: RequestContext, rules: Rules, name: ProjectName, heir: str | None = None
+    ctx: RequestContext, name: ProjectName, index: str | None = None, heir: str | None = None
 ) -> None:
-    """Raise `Unauthenticated` or `Forbidden` unless the client may publish in the project by the
-    rules of an index. A claim of another user is ignored if no file was published within
+    """Raise `Unauthenticated` or `Forbidden` unless the client may publish in the project in an
+    index (`App.rules_in`). A claim of another user is ignored if no file was published within
     `CLAIM_LASTS`; that of the account `heir`, which becomes the owner by this change, is always
     ignored before the first file.
     """
+    rules = ctx.app.rules_in(index)
     if not may(rules, ctx.identity, Action.WRITE, name):
         rules = await without_old_claim(ctx.app, rules, name, heir)
     authorize(rules, ctx.identity, Action.WRITE, name)
 
 
-async def refuse_taking(ctx: RequestContext, rules: Rules, index: Index, name: ProjectName) -> None:
+async def refuse_taking(ctx: RequestContext, name: ProjectName, index: Index) -> None:
     """Raise `NameUsedUpstream` if an upstream has the project, and the client has no right of its
-    own to publish it. `rules` are those of the index.
+    own to publish it in this index.
     """
-    if not may_take(rules, ctx.identity, name):
+    if not may_take(ctx.app.rules_in(index.name), ctx.identity, name):
         public = ctx.app.public_names
         await index.refuse_used_upstream(
             name, account_of(ctx.identity), None if public is None else public.holds
@@ -146,4 +151,39 @@ def _index_of(app: App, rules: Rules) -> Index | None:
 async def disown(ctx: RequestContext, name: ProjectName) -> None:
     """Remove the owner of a project whose name was released."""
     if ctx.app.registry is not None:
-        await ctx.app.accounts.set_owner((ctx.app.rules.index, name), None)
+        await ctx.app.accounts.set_owner((ctx.app.index.name, name), None)
+
+
+async def explain_access(
+    app: App, name: ProjectName, who: Identity
+) -> tuple[ProjectPattern | None, bool, Sequence[ExplainedAction]]:
+    """Return the key of the rule of the project, whether its owner counts, and what the client may
+    do with it and why.
+    """
+    rules = await without_old_claim(app, app.rules, name)
+    key = name if name in rules.projects.names else rules.projects.globs.glob(name)
+    return key, rules.ownership is Owners.UPLOADER, tuple(explained(rules, who, name))
+
+
+async def publishable(ctx: RequestContext) -> Sequence[ProjectPattern] | None:
+    """Return the projects and globs that the client may publish; None if it may publish any, or if
+    they cannot be listed.
+    """
+    rules, who = ctx.app.rules, ctx.identity
+    if who.scope is not None or who.admin or rules.write.include(who):
+        return None
+    named = partial(_named, rules, who)
+    return await ctx.app.world.thinking(named) if len(rules.projects) > MANY else named()
+
+
+def _named(rules: Rules, who: Identity) -> Sequence[ProjectPattern]:
+    globs = rules.projects.globs.values.items()
+    if not rules.admitted_writers.include(who):
+        return []
+    names = rules.projects.names.keys() | rules.owned_by(who)
+    return sorted(
+        [
+            *(name for name in names if may(rules, who, Action.WRITE, name)),
+            *(glob for glob, own in globs if own.write.include(who)),
+        ]
+    )

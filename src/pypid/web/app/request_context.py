@@ -12,7 +12,7 @@ from attrs import define
 from pypid.core.authorization import authorize
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, may
+from pypid.core.permissions import ANONYMOUS, Action, Identity
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.via import read_via
 from pypid.core.visibility import Visibility
@@ -43,20 +43,32 @@ class RequestContext:
         if closed is not None and not (who.admin and who.scope is None):
             raise closed
 
-    def rules_in(self, index: str) -> Rules:
-        """Return the rules in force in a named index; those of the default index for all other
-        names.
+    def may(self, action: Action, project: ProjectName, index: str | None = None) -> bool:
+        """Return whether the client may do this with the project in an index; see `App.may`."""
+        return self.app.may(self.identity, action, project, index)
+
+    def may_some(self, action: Action, index: str | None = None) -> bool:
+        """Return whether the client may do this with at least one project of the index."""
+        return self.app.may(self.identity, action, None, index)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the client may administer the index of the request."""
+        return self.may_some(Action.ADMIN)
+
+    def authorize(
+        self, action: Action, project: ProjectName | None, index: str | None = None
+    ) -> None:
+        """Raise `Unauthenticated`, `Forbidden` or `PeopleUnknown` unless the client `may` do this;
+        project None: with at least one.
         """
-        return self.app.rules_in(index)
+        authorize(self.app.rules_in(index), self.identity, action, project)
 
     def is_public(self, project: ProjectName, *homes: str) -> bool:
         """Return whether anonymous clients may read the project in the index of the request, and in
         the indexes that have its files.
         """
-        return all(
-            may(rules, ANONYMOUS, Action.READ, project)
-            for rules in (self.app.rules, *map(self.rules_in, homes))
-        )
+        return all(self.app.may(ANONYMOUS, Action.READ, project, each) for each in (None, *homes))
 
     @property
     def base_url(self) -> str | None:
@@ -79,7 +91,7 @@ class RequestContext:
         bases (`Visibility.bases`), whichever of them has a project today.
         """
         by = await self.app.visibility_cache.of(self.app.rules, self.identity)
-        rules = self.rules_in("")
+        rules = self.app.rules_in("")
         return await self.app.layer_visibility.in_bases(by, self.identity, rules)
 
     async def advisory_visibility(self) -> Visibility:
@@ -126,7 +138,7 @@ class RequestContext:
         return urljoin(f"{base}{request.path.decode('latin-1')}", relative)
 
     def upstream_permission(
-        self, project: ProjectName | None = None, *, local: bool = False
+        self, project: ProjectName | None, *, local: bool = False
     ) -> UpstreamPermission:
         """Return what the request may cause upstream for the project."""
         refusal: PypidError | None = None
@@ -144,7 +156,7 @@ class RequestContext:
         """Return `upstream_permission` for a project that the client may read. Raises `Forbidden`,
         `Unauthenticated`.
         """
-        authorize(self.app.rules, self.identity, Action.READ, project)
+        self.authorize(Action.READ, project)
         return self.upstream_permission(project)
 
     @property

@@ -13,7 +13,6 @@ from twisted.web.http import datetimeToString
 
 from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.errors import PypidError
-from pypid.core.permissions import Rules
 from pypid.flow import World
 from pypid.flow.signals import Signal
 from pypid.index.index import Index
@@ -75,7 +74,8 @@ class CachedApp(Protocol):
     def index(self) -> Index: ...
 
     @property
-    def rules(self) -> Rules: ...
+    def rules(self) -> object:
+        """Another object after each change of rights."""
 
     @property
     def running(self) -> RunningDownloads: ...

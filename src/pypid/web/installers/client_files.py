@@ -53,7 +53,7 @@ async def place_of(ctx: RequestContext) -> IndexAddress | None:
         return None
     has_roots = base.startswith("https:") and bool(await _roots(ctx.app))
     return IndexAddress(
-        base, has_roots, login=not ctx.app.rules.read.everyone, index=ctx.request.index
+        base, has_roots, login=ctx.app.needs_login(ctx.app.index.name), index=ctx.request.index
     )
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import TimeoutError as TimedOut
 
-from pypid.core.authorization import authorize
 from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError, TooSlow
 from pypid.core.model import Checksum, Digests
 from pypid.core.packaging.collection import (
@@ -66,7 +65,7 @@ class MissingRequirements(msgspec.Struct, frozen=True):
 @route("POST", "/requirements.txt", action=Action.COLLECT, below_index=True)
 async def collect(ctx: RequestContext) -> None:
     """Cache all files that are needed, and report the outcome for each."""
-    authorize(ctx.app.rules, ctx.identity, Action.READ)
+    ctx.authorize(Action.READ, None)
     _refuse_if_busy(ctx.app)
     if not _has_fields(header_of(ctx.request, "content-type") or ""):
         # such a body has no requirements, as pypicache says

@@ -14,7 +14,7 @@ from pypid.core.errors import BadFilename, BadRequest, UntrustedPublisher
 from pypid.core.model import Upload
 from pypid.core.packaging.names import Distribution, parse_filename
 from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.core.publisher_rules import TrustRules
 from pypid.core.trust import publisher_fits
 from pypid.flow import shielded
@@ -107,7 +107,7 @@ class Reception:
             distribution = parse_filename(filename or "")
         except BadFilename:
             return
-        if may(self.ctx.app.rules, self.ctx.identity, Action.WRITE, distribution.project):
+        if self.ctx.may(Action.WRITE, distribution.project):
             await self.early.begin(distribution, self.spool)
 
 
@@ -180,14 +180,12 @@ async def publish(
     """
     distribution = distribution_of(form)
     # the guard checked for any project; only now the project is known
-    await authorize_write(ctx, ctx.app.rules, distribution.project)
-    await refuse_taking(ctx, ctx.app.rules, ctx.app.index, distribution.project)
+    await authorize_write(ctx, distribution.project)
+    await refuse_taking(ctx, distribution.project, ctx.app.index)
     upload = await ctx.app.inspections.run(
         ctx.app.world.blocking, _checked, ctx.app, form, distribution, spool
     )
-    overwrite = overwriting and may(
-        ctx.app.rules, ctx.identity, Action.OVERWRITE, distribution.project
-    )
+    overwrite = overwriting and ctx.may(Action.OVERWRITE, distribution.project)
     publishing = ctx.app.index.publish(
         upload,
         spool.body,

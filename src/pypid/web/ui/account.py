@@ -10,7 +10,6 @@ from pypid.core.accounts.entries import AccountStatus, Token
 from pypid.core.accounts.registration import LONGEST_NAME, SHORTEST_PASSWORD, proper_password
 from pypid.core.configuration.choices import Registration
 from pypid.core.errors import BadRequest, ChangedElsewhere, Forbidden, NoSuchUser
-from pypid.core.permissions import Action, may
 from pypid.web.api.registration import Applicant, enrolled, invitation_of, mode_of
 from pypid.web.api.tokens import ACTIONS, demand_no_token, made, revoked
 from pypid.web.app.accounts import (
@@ -56,7 +55,7 @@ async def _page(
     problems: Sequence[str] = (),
     form: Fields | None = None,
 ) -> None:
-    now, rights = ctx.app.world.now(), ctx.app.index_access
+    now = ctx.app.world.now()
     tokens = leaf_of(lines_of(await _tokens(ctx), now), ctx.request)
     await show(
         ctx,
@@ -65,14 +64,14 @@ async def _page(
         problems=problems,
         said_before=form or Fields(),
         powers=[
-            (word, MEANS[word], rights.may_somewhere(ctx.identity, action, ctx.app.rules))
+            (word, MEANS[word], ctx.app.may_somewhere(ctx.identity, action))
             for word, action in ACTIONS.items()
         ],
         tokens=tokens,
         fixed=await _fixed(ctx),
         expires=EXPIRES,
         shortest=SHORTEST_PASSWORD,
-        is_administrator=may(ctx.app.rules, ctx.identity, Action.ADMIN),
+        is_administrator=ctx.is_admin,
     )
 
 
@@ -112,7 +111,7 @@ async def set_password(ctx: RequestContext) -> None:
         if form.text("password") != form.text("again"):
             raise BadRequest(DIFFERENT)
         proper_password(form.text("password"))
-        if may(ctx.app.rules, ctx.identity, Action.ADMIN):
+        if ctx.is_admin:
             await demand_current(ctx, name, form.text("current"))
         wanted = NewPassword(password=form.text("password"), current=form.text("current"))
         await password_set(ctx, name, wanted)

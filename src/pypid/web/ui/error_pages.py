@@ -16,7 +16,7 @@ from pypid.core.errors import (
     OtherSite,
     Unauthenticated,
 )
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.web.app.app import App
 from pypid.web.app.errors import ErrorResponse
 from pypid.web.app.login_redirect import login_address
@@ -68,9 +68,9 @@ def _ways(
                 "Go back, reload the page and send the form again: you logged in or out while it "
                 "was open."
             )
-        case NoSuchProject(name=str() as name) if may(app.rules, who, Action.READ):
+        case NoSuchProject(name=str() as name) if app.may(who, Action.READ, None):
             yield NextStep(f"Search for {name}", f"search?q={quote(name, safe='')}")
-        case NoSuchFile() if may(app.rules, who, Action.READ):
+        case NoSuchFile() if app.may(who, Action.READ, None):
             yield NextStep("Search the index", "search")
         case _:
             pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pypid.core.errors import LoginRefused, TooManyAttempts
-from pypid.core.permissions import ANONYMOUS, Action, may
+from pypid.core.permissions import ANONYMOUS, Action
 from pypid.web.api.sessions import Login, begin, end
 from pypid.web.app.login_redirect import LOGIN, way_back
 from pypid.web.app.request_context import RequestContext
@@ -46,7 +46,7 @@ async def log_out(ctx: RequestContext) -> None:
     await end(ctx)
     if credential_of_cookie(ctx.request) is not None:
         end_session(ctx.request)
-    is_open = ctx.app.closed is None and may(ctx.app.rules, ANONYMOUS, Action.READ)
+    is_open = ctx.app.closed is None and ctx.app.may(ANONYMOUS, Action.READ, None)
     go(ctx.request, "" if is_open else LOGIN, done="logged-out")
 
 

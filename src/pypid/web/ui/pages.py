@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from pypid import __version__
 from pypid.core.accounts.sessions import csrf_token
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.core.simple_api.entries import utc_text
 from pypid.web.app.errors import POLICY
 from pypid.web.app.login_redirect import root_of, see_other, site_root_of
@@ -126,9 +126,9 @@ def common(ctx: RequestContext) -> dict[str, Any]:
         "readable_indexes": _readable_indexes(ctx),
         "path": path_of(ctx.request),
         "who": ctx.identity,
-        "is_admin": ctx.app.closed is None and may(ctx.app.rules, ctx.identity, Action.ADMIN),
-        "may_publish": ctx.app.closed is None and may(ctx.app.rules, ctx.identity, Action.WRITE),
-        "may_read": ctx.app.closed is None and may(ctx.app.rules, ctx.identity, Action.READ),
+        "is_admin": ctx.app.closed is None and ctx.is_admin,
+        "may_publish": ctx.app.closed is None and ctx.may_some(Action.WRITE),
+        "may_read": ctx.app.closed is None and ctx.may_some(Action.READ),
         "has_accounts": ctx.app.registry is not None,
         "has_advisories": ctx.app.advisories.is_configured,
         "csrf": "" if ctx.request.session is None else csrf_token(ctx.request.session),
@@ -146,8 +146,8 @@ def _readable_indexes(ctx: RequestContext) -> tuple[str, ...]:
     settings = app.indexes.settings
     if app.closed is not None or not settings:
         return ()
-    default = ("",) if may(app.rules, ctx.identity, Action.READ) else ()
-    now, names = app.world.now(), app.index_access.readable_by(ctx.identity, app.rules)
+    default = ("",) if ctx.may_some(Action.READ, "") else ()
+    now, names = app.world.now(), app.readable_indexes(ctx.identity)
     return (*default, *(name for name in names if not settings[name].has_expired(now)))
 
 

@@ -17,7 +17,7 @@ from pypid.core.errors import NoSuchFile
 from pypid.core.indexes import DEFAULT
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.core.presentation.client_files import IndexAddress
 from pypid.core.presentation.project_view import (
     MOST_RELEASES,
@@ -160,16 +160,14 @@ def may_manage(ctx: RequestContext, name: ProjectName) -> bool:
     """Return whether the client may change the rights of a project. Rights apply in all indexes, so
     the owner in a named index may not change them.
     """
-    is_default = not ctx.app.rules.index
-    action = Action.MANAGE if is_default else Action.ADMIN
-    return may(ctx.app.rules, ctx.identity, action, name)
+    return ctx.may(Action.ADMIN if ctx.app.index.name else Action.MANAGE, name)
 
 
 async def project_values(ctx: RequestContext, seen: ViewSources) -> dict[str, Any]:
     """Return the values that each page about a project needs."""
-    project, rules, home = seen.view.project, ctx.app.rules, home_of(ctx, seen)
+    project, home = seen.view.project, home_of(ctx, seen)
     is_ours, is_own = isinstance(seen.ours, Project), home == ctx.app.index.name
-    owner = None if home is None else ctx.rules_in(home).owner_of(project.name)
+    owner = None if home is None else ctx.app.owner_of(project.name, home)
     return {
         "project": project,
         "owner": "" if owner is None else user_of_account(owner),
@@ -179,7 +177,7 @@ async def project_values(ctx: RequestContext, seen: ViewSources) -> dict[str, An
         "settings": await _settings(ctx, project.name, home),
         "settings_index": "" if is_own or home is None else home or DEFAULT,
         "status_words": STATUS_WORDS.get(project.status, ""),
-        "may_settle": may(rules, ctx.identity, Action.WRITE, project.name),
+        "may_settle": ctx.may(Action.WRITE, project.name),
         "may_manage": may_manage(ctx, project.name),
         "has_people": ctx.app.registry is not None,
     }
@@ -204,13 +202,10 @@ async def _settings(ctx: RequestContext, name: ProjectName, home: str | None) ->
     an upstream project applies in all indexes.
     """
     if home is not None:
-        rules = ctx.rules_in(home)
-        may_change = all(
-            may(rules, ctx.identity, action, name) for action in (Action.READ, Action.WRITE)
-        )
+        may_change = all(ctx.may(each, name, home) for each in (Action.READ, Action.WRITE))
     else:
         default = ctx.app.original or ctx.app
-        may_change = may(default.rules, ctx.identity, Action.ADMIN, name) and (
+        may_change = ctx.may(Action.ADMIN, name, "") and (
             default is ctx.app or await is_known_upstream(default.index, name)
         )
     return f"{_path_in(home or '', name)}-/settings" if may_change else ""

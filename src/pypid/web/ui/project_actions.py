@@ -10,7 +10,7 @@ from pypid.core.errors import BadRequest, shortened
 from pypid.core.indexes import DEFAULT
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.core.promotion_rules import PromotionRefused
 from pypid.web.api.owners import give
 from pypid.web.api.promotions import NewPromotion, promoted, wanted_of
@@ -189,9 +189,7 @@ async def _answer(ctx: RequestContext, name: ProjectName, doing: Awaitable[Done]
     """
     fields = sent(ctx.request)
     back, page = fields.text(BACK) or None, fields.text(PAGE)
-    sees_settings = all(
-        may(ctx.app.rules, ctx.identity, right, name) for right in (Action.WRITE, Action.READ)
-    )
+    sees_settings = all(ctx.may(right, name) for right in (Action.WRITE, Action.READ))
     try:
         project, done = await doing
     except (BadRequest, PromotionRefused) as error:

@@ -73,21 +73,14 @@ async def rights(ctx: RequestContext) -> None:
         for right in found["rights"]
         if folded in right["project"] or folded in right["name"].casefold()
     ]
-    rules = ctx.app.rules
-    everybody = {
-        "read": rules.read,
-        "write": rules.write,
-        "overwrite": rules.overwrite,
-        "delete": rules.delete,
-    }
-    everybody |= {"cache_update": rules.fetch, "collect": rules.collect}
+    defaults = ctx.app.defaults
     await show(
         ctx,
         "rights.html",
         status=400 if problems else 200,
         problems=problems,
         named=named,
-        defaults=[(words, key, in_words(everybody[key])) for key, words in DEFAULTS.items()],
+        defaults=[(words, key, in_words(defaults[key])) for key, words in DEFAULTS.items()],
         rights=leaf_of(matching, ctx.request, "q", most=LINES),
         wanted=wanted,
     )
@@ -122,6 +115,7 @@ async def _one(
 ) -> None:
     found = await rights_now(ctx.app)
     read, write = await effective(ctx.app, name, found)
+    defaults = ctx.app.defaults
     await show(
         ctx,
         "project_rights.html",
@@ -135,8 +129,8 @@ async def _one(
         rights=await whole(ctx.app, name, found),
         readers=in_words(together((read, write))),
         writers=in_words(write),
-        default_readers=in_words(together((ctx.app.rules.read, ctx.app.rules.write))),
-        default_writers=in_words(ctx.app.rules.write),
+        default_readers=in_words(together((defaults["read"], defaults["write"]))),
+        default_writers=in_words(defaults["write"]),
         said_before=form or Fields(),
         known=list(islice(await _names(ctx.app), MOST)) if ctx.identity.admin else [],
         owner=None if is_glob(name) else await owner_document(ctx.app, ProjectName(name)),

@@ -11,12 +11,11 @@ from typing import Any
 
 from attrs import frozen
 
-from pypid.core.authorization import authorize
 from pypid.core.errors import NoSuchFile, PeopleUnknown, PypidError
 from pypid.core.model import File, Project, Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import Release, release_of, releases
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.index.explain import is_known_upstream, known_project
 from pypid.index.local.manage import LONGEST_REASON
 from pypid.web.api.owners import OwnerDocument, owner_document
@@ -114,10 +113,10 @@ async def show_settings(
     spelling.
 
     `error`: what is wrong with a form that was `sent`, whose fields are kept. Raises
-    `NoSuchProject`, `NotYetKnown`, `NoSuchFile`, and what `authorize` raises for a client that may
-    publish the project but not read it (a token).
+    `NoSuchProject`, `NotYetKnown`, `NoSuchFile`, and for a client that may publish the project
+    but not read it (a token) `Forbidden`.
     """
-    authorize(ctx.app.rules, ctx.identity, Action.READ, name)
+    ctx.authorize(Action.READ, name)
     refusal = None if error is None else refusal_of(error, ctx.request.method)
     values: dict[str, Any] = {
         "status": 200 if refusal is None else refusal.status,
@@ -145,7 +144,7 @@ async def show_settings(
         listed=listed,
         hold_of=ctx.app.index.policy.restrictions.current.hold,
         targets=targets_of(ctx, name),
-        may_delete=may(ctx.app.rules, ctx.identity, Action.DELETE, name),
+        may_delete=ctx.may(Action.DELETE, name),
         may_manage=may_manage(ctx, name),
         owner=await _owner(ctx.app, name),
     )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TypedDict
 
-from pypid.core.packaging.globs import ProjectPattern
-from pypid.core.permissions import Action, Identity, Rules, may
+from pypid.core.permissions import Action
 from pypid.core.presentation.snippets import to_publish
 from pypid.web.app.errors import error_format, refusal_of
+from pypid.web.app.ownership import publishable
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.app.visibility import MANY
 from pypid.web.http.negotiation import ErrorFormat
 from pypid.web.http.small_responses import send_json
 from pypid.web.installers.client_files import place_of
@@ -66,7 +64,7 @@ async def upload(ctx: RequestContext) -> None:
 
 
 async def _show(ctx: RequestContext, result: MultiUpload) -> None:
-    names, place = await _only_these(ctx), await place_of(ctx)
+    names, place = await publishable(ctx), await place_of(ctx)
     await show(
         ctx,
         "upload.html",
@@ -76,7 +74,7 @@ async def _show(ctx: RequestContext, result: MultiUpload) -> None:
         published=sum(not file.problems for file in result.files),
         only=None if names is None else names[:MOST_NAMES],
         more=0 if names is None else len(names[MOST_NAMES:]),
-        may_overwrite=may(ctx.app.rules, ctx.identity, Action.OVERWRITE),
+        may_overwrite=ctx.may_some(Action.OVERWRITE),
         max_upload=ctx.app.settings.max_upload,
         most_files=MOST_FILES,
         fields={"files": FILES, "overwrite": OVERWRITE},
@@ -105,27 +103,3 @@ def _problems(result: MultiUpload) -> list[str]:
     if refusal is not None:
         return [refusal.text]
     return []
-
-
-async def _only_these(ctx: RequestContext) -> Sequence[ProjectPattern] | None:
-    """Return the projects and globs that the client may publish; None if it may publish any, or if
-    they cannot be listed.
-    """
-    rules = ctx.app.rules
-    if (ctx.identity.scope is not None) or ctx.identity.admin or rules.write.include(ctx.identity):
-        return None
-    named = partial(_named, rules, ctx.identity)
-    return await ctx.app.world.thinking(named) if len(rules.projects) > MANY else named()
-
-
-def _named(rules: Rules, who: Identity) -> Sequence[ProjectPattern]:
-    globs = rules.projects.globs.values.items()
-    if not rules.admitted_writers.include(who):
-        return []
-    names = rules.projects.names.keys() | rules.owned_by(who)
-    return sorted(
-        [
-            *(name for name in names if may(rules, who, Action.WRITE, name)),
-            *(glob for glob, own in globs if own.write.include(who)),
-        ]
-    )

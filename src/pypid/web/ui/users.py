@@ -158,8 +158,7 @@ async def _powers(app: App, name: str) -> list[tuple[str, bool]]:
     found = await app.known.find(name)
     if found is None:
         return []
-    allowed = app.index_access.may_somewhere
-    return [(MEANS[word], allowed(found, action, app.rules)) for word, action in ACTIONS.items()]
+    return [(MEANS[word], app.may_somewhere(found, action)) for word, action in ACTIONS.items()]
 
 
 async def _rights(app: App, them: WholeUser) -> Sequence[Any]:

@@ -8,7 +8,7 @@ from collections import Counter
 
 from pypid.core.model import Project
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action, may
+from pypid.core.permissions import Action
 from pypid.core.presentation.explanation import FileWhy
 from pypid.web.api.why import breaker_of, found_of
 from pypid.web.app.request_context import RequestContext
@@ -36,7 +36,7 @@ async def why(ctx: RequestContext, project: ProjectName) -> None:
         found=found,
         ours=found.ours if isinstance(found.ours, Project) else None,
         outage=breaker_of(ctx.app, found),
-        may_publish_it=may(ctx.app.rules, ctx.identity, Action.WRITE, project),
+        may_publish_it=ctx.may(Action.WRITE, project),
         leaf=leaf,
         visible={
             "ours": visible[True, False],
