@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
+from itertools import chain, repeat, starmap
 
 from attrs import define, evolve, field, frozen
 
@@ -31,7 +32,8 @@ from pypid.core.model import (
 )
 from pypid.core.packaging.expected_digest import claim_of, is_copy
 from pypid.core.packaging.globs import matches
-from pypid.core.packaging.names import ProjectName, VersionKeys
+from pypid.core.packaging.names import ProjectName, VersionKeys, is_prerelease, version_key
+from pypid.core.packaging.releases import release_versions
 from pypid.core.records.file_history import FileHistory
 from pypid.core.restrictions import (
     Hold,
@@ -457,6 +459,47 @@ def changes_at(
     return min(
         (time for time in (*times, rules.until or NEVER) if now < time < NEVER), default=None
     )
+
+
+@frozen
+class CoolingVersion:
+    """A version that the cooldown hides; `until` is when it is visible (None: not by itself)."""
+
+    version: str
+    until: datetime | None
+
+
+def cooling_version(
+    policy: Policy, shown: Project, upstream: UpstreamState, now: datetime, name: ProjectName
+) -> CoolingVersion | None:
+    """Return the version that installers would choose if the cooldown did not hide it; None: they
+    choose one that is `shown`, or another rule hides it, too.
+    """
+    if not policy.cooldown.may_hide(name) or not shown.status.offers_files or upstream.stored_only:
+        return None
+    files, rules = listed(upstream), cooldown_rules(policy, name, now)
+    known = files.listed if isinstance(files, ShownFiles) else files
+    if isinstance(known, ListedFiles):
+        waiting = [position for position, time in rules.times(known, now) if now < time]
+        versions = list(chain.from_iterable(starmap(repeat, known.runs))) if waiting else []
+    else:
+        versions = [file.version for file in known]
+        waiting = [number for number, file in enumerate(known) if now < rules.visible_from(file)]
+    newest = max(map(_rank, release_versions(shown)), default=None) if waiting else None
+    for position in sorted(waiting, key=lambda each: _rank(versions[each]), reverse=True):
+        if newest is not None and _rank(versions[position]) <= newest:
+            break
+        file = files[position]
+        because = _hidden(policy, file, upstream, frozenset(), now, rules)
+        if because in (Hidden.COOLDOWN, Hidden.TOO_NEW):
+            time = visible_from(policy, file, now)
+            return CoolingVersion(file.version, None if time == NEVER else time)
+    return None
+
+
+def _rank(version: str) -> tuple[bool, object]:
+    """Return the order in which installers prefer versions."""
+    return not is_prerelease(version), version_key(version)
 
 
 def is_listed(project: Summary) -> bool:

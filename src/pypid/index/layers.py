@@ -368,8 +368,9 @@ class Layers:
         view = View(project, edition, any_attested(project.files))
         mixed_by = below.mixed_by | own.mixed_by | {own.origin}
         state, both = below.upstream_state, (own, below)
-        until = earliest(own.until, below.until)
-        return ViewSources(view, own.ours, state, below.origin, mixed_by, both, until=until)
+        until, cooling = earliest(own.until, below.until), own.cooling or below.cooling
+        sources = ViewSources(view, own.ours, state, below.origin, mixed_by, both, until=until)
+        return evolve(sources, cooling=cooling)
 
 
 def chosen_upstreams(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
+from twisted.logger import Logger
 
 from pypid.catalog.signed_urls import SAME_SIGNER, Links
 from pypid.core.errors import (
@@ -20,10 +21,12 @@ from pypid.core.errors import (
     PypidError,
 )
 from pypid.core.indexes import DEFAULT
+from pypid.core.lru import Recent
 from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import Presence, Project, SignedUrl, Status, Upload
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import (
+    CoolingVersion,
     Policy,
     Silence,
     UnknownOwner,
@@ -70,6 +73,8 @@ from pypid.ports import Blobs, Bucket, Catalog, Describing, Provisional, Upstrea
 if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
     from pypid.index.local.adoption import Adopted
     from pypid.index.local.storage_check import CheckReport
+
+_log = Logger()
 
 
 @define
@@ -144,6 +149,10 @@ class SingleIndex:
     reader: FileReader = field(init=False, repr=False)
     maintenance: Maintenance = field(init=False, repr=False)
     _views: Views = field(init=False, repr=False)
+    _cooling_reported: Recent[ProjectName, datetime] = field(
+        factory=lambda: Recent(1000, 1000), init=False, repr=False
+    )
+    """When it was logged for which projects that the cooldown hides their newest version."""
     own_lists: Names = field(init=False, repr=False)
     """The lists without what is inherited."""
 
@@ -268,7 +277,22 @@ class SingleIndex:
             and not found.project.files
         ):
             raise upstream_state.failure or self._nothing(name, ours, permission)
-        return ViewSources(found, ours, upstream_state, self.name)
+        if found.cooling is not None:
+            self._report_cooling(name, found.cooling)
+        return ViewSources(found, ours, upstream_state, self.name, cooling=found.cooling)
+
+    def _report_cooling(self, name: ProjectName, cooling: CoolingVersion) -> None:
+        """Log once an hour what a client may be looking for."""
+        now, last = self.world.now(), self._cooling_reported.get(name)
+        if last is None or not timedelta() <= now - last < timedelta(hours=1):
+            self._cooling_reported.put(name, now)
+            _log.info(
+                "the cooldown hides the newest version project={project} version={version} "
+                "visible_from={visible_from}",
+                project=name,
+                version=cooling.version,
+                visible_from="never" if cooling.until is None else cooling.until.isoformat(),
+            )
 
     async def edition(self) -> Hashable:
         """Return a value that changes whenever the view of any project may have changed. Raises

@@ -17,9 +17,11 @@ from pypid.core.memory_budget import BudgetedCache, MemoryBudget
 from pypid.core.model import Presence, Project, any_attested
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import (
+    CoolingVersion,
     Policy,
     UpstreamState,
     changes_at,
+    cooling_version,
     files_looked_at,
     page_of_waiting,
     view,
@@ -121,6 +123,8 @@ class View:
     """What the project page for installers lists while the project waits for approval; no file of
     it is served. None: it does not wait.
     """
+    cooling: CoolingVersion | None = None
+    """The newest version, if the cooldown of `[upstream]` hides it."""
 
 
 @frozen
@@ -140,6 +144,8 @@ class ViewSources:
     """The named indexes whose blocks and cooldown apply to the inherited files."""
     until: datetime | None = None
     """When the cooldown of one of `restricted_by` changes the view."""
+    cooling: CoolingVersion | None = None
+    """The newest version of the upstream, if its cooldown hides it."""
     is_later: bool = False
     """Whether the index got its first file after the requested time: the next index that has the
     project provided it then.
@@ -247,10 +253,13 @@ def _see(
 ) -> _TimedView:
     until = changes_at(policy, upstream_state, name, now)
     edition = basis, upstream_state.reachable, upstream_state.stored_only, until
-    found = _viewed(view(policy, ours, upstream_state, now, name), edition, prefix)
+    shown = view(policy, ours, upstream_state, now, name)
+    found = _viewed(shown, edition, prefix)
     if waits(policy, ours, upstream_state, name):
         page = page_of_waiting(policy, ours, upstream_state, now, name)
         found = evolve(found, waiting=page)
+    else:
+        found = evolve(found, cooling=cooling_version(policy, shown, upstream_state, now, name))
     return _TimedView(found, until)
 
 

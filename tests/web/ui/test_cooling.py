@@ -1,0 +1,82 @@
+"""A version that the cooldown hides is named where clients and their users look for it."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from twisted.logger import capturedLogs, formatEvent
+
+from pypid.core.configuration.choices import Mode
+from pypid.core.configuration.value_kinds import COOLDOWN
+from pypid.core.policy import Policy
+from pypid.testing.worlds import BEGINNING
+from tests.distributions import sdist_filename
+from tests.web.full_app import J
+from tests.web.ui.administered import AdministeredCase
+
+DAY = timedelta(days=1)
+NOTICE = "is hidden by the cooldown of this index"
+
+
+class CoolingTests(AdministeredCase):
+    policy = Policy(
+        mode=Mode.CACHE, cooldown=COOLDOWN.parse("0 young=3d old<2=3d dated=2026-01-01")
+    )
+
+    def has(self, name: str, version: str, age: timedelta) -> None:
+        """Let upstream have a release of this age."""
+        self.upstream.has(name, sdist_filename(name, version), b"x", BEGINNING - age)
+
+    def test_pages(self) -> None:
+        """All pages of the project name the newest version, and when it is visible."""
+        self.has("young", "1.0", 9 * DAY)
+        self.has("young", "2.0", DAY)
+        self.has("young", "3.0", DAY)
+        self.has("young", "4.0rc1", DAY)
+        for page in ("", "1.0/", "-/versions"):
+            text = self.page(f"/project/young/{page}")
+            self.assertIn(f'Version 3.0 {NOTICE} until <time datetime="2026-01-03T', text)
+            self.assertIn("docs/operate/troubleshooting.html#newest-version", text)
+        self.pypid.clock.advance(2 * DAY.total_seconds())
+        self.assertNotIn(NOTICE, self.page("/project/young/"))
+
+    def test_no_version(self) -> None:
+        """A project without any visible version, and a date instead of an age."""
+        self.has("young", "1.0", DAY)
+        self.assertIn(f"Version 1.0 {NOTICE} until", self.page("/project/young/"))
+        self.has("dated", "1.0", -DAY)
+        self.assertIn(f"Version 1.0 {NOTICE}: <a", self.page("/project/dated/"))
+
+    def test_not_looked_for(self) -> None:
+        """Nothing is said of older versions, pre-releases, and versions that other rules hide."""
+        self.has("old", "1.0", DAY)
+        self.has("old", "2.0", DAY)
+        self.has("young", "1.0", 9 * DAY)
+        self.has("young", "2.0rc1", DAY)
+        for name in ("old", "young"):
+            self.assertNotIn(NOTICE, self.page(f"/project/{name}/"))
+
+    def test_log(self) -> None:
+        """It is logged once per project and hour."""
+        self.has("young", "1.0", DAY)
+        with capturedLogs() as events:
+            for _ in range(2):
+                self.pypid.get("/simple/young/", J)
+            first = [formatEvent(each) for each in events if _is_cooling(each)]
+            self.pypid.clock.advance(3600)
+            self.pypid.get("/simple/young/", J)
+        line = (
+            "the cooldown hides the newest version project=young version=1.0 "
+            "visible_from=2026-01-03T00:00:00+00:00"
+        )
+        self.assertEqual(first, [line])
+        self.assertEqual(sum(map(_is_cooling, events)), 2)
+
+
+def _is_cooling(event: Mapping[str, Any]) -> bool:
+    return str(event["log_format"]).startswith("the cooldown hides")
