@@ -225,6 +225,25 @@ class QueueTests(ApprovalCase):
             self.request(f"p{number}", f"2001:db8::{number:x}")
         self.assertEqual(len(self.approvals.waiting()), MOST_OF_ONE)
 
+    def test_requests_expire(self) -> None:
+        """A project leaves the queue 30 days after the last request for it, and begins anew with
+        the next one. New projects remove what has expired from the storage.
+        """
+        self.files()
+        self.pypid.clock.advance(29 * 86400)
+        self.request("eggs", "bob")
+        self.request("ham", "bob")
+        self.pypid.clock.advance(29 * 86400)
+        self.assertEqual(self.waiting(), ["ham", "eggs"])
+        self.pypid.clock.advance(1 * 86400 + 1)
+        self.assertEqual(self.waiting(), [])
+        self.browsers["ada"] = self.log_in("ada")  # the session has expired as well
+        self.assertIn("0 projects wait", self.page("/manage/approvals"))
+        self.request("ham", "carol")
+        [waiting] = self.approvals.waiting()
+        self.assertEqual((waiting.request.by, waiting.request.count), (("carol",), 1))
+        self.assertEqual(list(self.approvals.requests.all), ["ham"])
+
     def test_removed_by_another_process(self) -> None:
         """A project that another process removed from the queue is new again."""
         self.request("ham", "bob")
@@ -391,6 +410,7 @@ class PageTests(ApprovalCase):
         self.assertEqual(
             (answer.status, answer["location"]), (303, "../manage/approvals?done=approved")
         )
+        self.browsers["ada"] = self.log_in("ada")  # the session has expired as well
         self.assertIn("0 projects wait", self.page(f"{self.URL}?done=approved"))
         self.assertEqual(self.pypid.get(FILE).status, 200)
         self.assertEqual(self.send(f"{self.URL}/delete", id="ham").status, 303)

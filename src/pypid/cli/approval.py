@@ -20,7 +20,7 @@ APPROVALS = """\
 
 With [upstream] new_projects = ask, an upstream project without cached files waits until
 an administrator approves it. Clients that request it are refused with the reason, and
-`pypid approval list` shows who they were.
+`pypid approval list` shows who they were, until 30 days after the last request.
 """
 LIST = """\
   pypid approval list

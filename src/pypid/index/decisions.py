@@ -104,10 +104,12 @@ class DecisionFolder(Generic[D]):
             raise NameTaken(id, "there is a document of this name") from None
         await self.decisions.spread()
 
-    async def delete(self, id: str) -> None:
-        """Delete the document; nothing happens if there is none. Otherwise as `put`."""
-        if _ID.fullmatch(id):
+    async def delete(self, *ids: str) -> None:
+        """Delete the documents; nothing happens if there are none. Otherwise as `put`."""
+        valid = [id for id in ids if _ID.fullmatch(id)]
+        for id in valid:
             await self.decisions.blobs.delete(self._key(id))
+        if valid:
             await self.decisions.spread()
 
     def _key(self, id: str) -> str:

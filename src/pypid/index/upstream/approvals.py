@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -48,6 +48,10 @@ MOST_NAMED = 10
 """Maximum number of users that one request names."""
 RENEWED = timedelta(minutes=1)
 """How often a request that is repeated is written again."""
+EXPIRY = timedelta(days=30)
+"""How long a project waits after the last request for it."""
+MOST_REMOVED = 16
+"""Maximum number of expired requests that a new one removes: its client waits for that."""
 
 
 class RequestDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +126,8 @@ class Approvals:
         if not self.asks or self._is_denied(name, version):
             return
         now, written = self.world.now(), self.requests.all.get(name)
+        if written is not None and self._has_expired(written):
+            written = None
         # what another process has removed from the queue counts no more
         known = None if written is None else self._counted.get(name, written)
         if self._locks.held(name) or (written is not None and now < written.last + RENEWED):
@@ -135,6 +141,9 @@ class Approvals:
             async with self._locks.hold(name):
                 self._counted.pop(name, None)
                 await self.requests.put(name, _repeated(known, by, now))
+            if known is None:
+                old = self.requests.all.keys() - self._unexpired().keys()
+                await self.requests.delete(*sorted(old)[:MOST_REMOVED])
         except (StorageDown, StorageFull) as error:
             _log.warn(
                 "the request for approval of {name} was not stored: {error}",
@@ -153,7 +162,7 @@ class Approvals:
 
     def _is_full(self, by: str) -> bool:
         first = {
-            ProjectName(name): "".join(each.by[:1]) for name, each in self.requests.all.items()
+            name: "".join(each.by[:1]) for name, each in self._unexpired().items()
         }
         first.update(self._adding)
         if len(first) >= MOST_REQUESTS:
@@ -161,13 +170,24 @@ class Approvals:
         place = place_of(by)
         return sum(place_of(user) == place for user in first.values()) >= MOST_OF_ONE
 
+    def _unexpired(self) -> Mapping[ProjectName, RequestDocument]:
+        """Return the requests, as they were written last, that have not expired."""
+        return {
+            ProjectName(name): each
+            for name, each in self.requests.all.items()
+            if not self._has_expired(each)
+        }
+
+    def _has_expired(self, request: RequestDocument) -> bool:
+        return request.last < self.world.now() - EXPIRY
+
     def waiting(self) -> Sequence[WaitingProject]:
         """Return the projects that wait, the latest request first; none without the setting."""
         if not self.asks:
             return ()
         found = [
-            WaitingProject(ProjectName(name), self._counted.get(ProjectName(name), request))
-            for name, request in self.requests.all.items()
+            WaitingProject(name, self._counted.get(name, request))
+            for name, request in self._unexpired().items()
         ]
         return sorted(found, key=lambda each: (each.request.last, each.name), reverse=True)
 

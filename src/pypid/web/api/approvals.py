@@ -60,7 +60,9 @@ class WaitingDocument(TypedDict):
 
 
 class ApprovalsDocument(TypedDict):
-    """The queue and the decisions. `asks`: whether new projects need an approval."""
+    """The queue and the decisions. `asks`: whether new projects need an approval. A project leaves
+    the queue 30 days after the last request for it.
+    """
 
     asks: bool
     waiting: list[WaitingDocument]
