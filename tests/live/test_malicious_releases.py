@@ -283,7 +283,7 @@ class BlockTests(ReplayCase):
         self.attack(incident)
         self.assertEqual(installed(self.install(name)), {f"{name}-{incident.malicious[-1]}"})
         spec = f"{name}>={incident.malicious[0]},<={incident.malicious[-1]}"
-        self.command("block", "create", spec, "--reason", "steals credentials", "--wait")
+        self.command("block", "create", spec, "--reason", "steals credentials")
         self.assertEqual(set(self.rules_that_hide(incident).values()), {"blocked"})
         self.assert_safe(incident)
         self.assert_no_view_has_it(incident)

@@ -23,12 +23,12 @@ one gets 403 with the reason. Local and upstream files are blocked alike.
 CREATE = """\
   pypid block create acme --reason "name was taken over"
   pypid block create 'acme==1.2' --reason "steals tokens" --advisory MAL-2026-1
-  pypid block create 'acme>=1,<2' --reason "no longer supported" --wait
+  pypid block create 'acme>=1,<2' --reason "no longer supported"
   pypid block create sha256:DIGEST --reason "a known trojan"
 
 SPEC is a project, a project with versions (PEP 440), or the SHA-256 digest of a file of any
 project. The block is in force on this machine when the command returns, and on the other
-nodes of the index within a second; --wait returns after that. In a bucket the files are
+nodes of the index within a second, if they reach the storage. In a bucket the files are
 moved, so that signed URLs given earlier end. The command names what it cannot revoke.
 """
 LIST = """\
@@ -63,9 +63,6 @@ def add(commands: Any) -> None:
     creating.add_argument(
         "--advisory", metavar="ID", default="", help="the advisory that the block follows"
     )
-    creating.add_argument(
-        "--wait", action="store_true", help="return when all nodes have read the block"
-    )
     add_command(verbs, "list", _list, "list the blocks", config=True, examples=LIST)
     showing = add_command(verbs, "show", _show, "show a block", config=True, examples=SHOW)
     showing.add_argument("id", metavar="ID")
@@ -78,7 +75,6 @@ def _create(options: argparse.Namespace) -> None:
         "spec": options.spec,
         "reason": options.reason,
         "advisory": options.advisory,
-        "wait": options.wait,
     }
     answer = send_request(options, "POST", "/api/blocks", document)
     print_answer(options, answer, _print_created)

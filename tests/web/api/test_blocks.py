@@ -10,11 +10,10 @@ from attrs import evolve
 
 from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.permissions import EVERYONE, Principals, Rules
-from pypid.index.decisions import SETTLING
 from pypid.metrics.families import WITHHELD
 from tests.distributions import wheel, wheel_filename
 from tests.web.app_with_accounts import Peopled
-from tests.web.full_app import Answer, Pypid, WholeCase, spelled
+from tests.web.full_app import Answer, Pypid, WholeCase
 
 FILE = f"/packages/spam/{wheel_filename('spam', '1.0')}"
 PRIVATE_FILE = f"/packages/acme-owned/{wheel_filename('acme-owned', '1.0')}"
@@ -148,25 +147,6 @@ class BlocksTests(WholeCase):
         self.pypid.clock.advance(3601)
         self.pypid.get(FILE)
         self.assertEqual(len(lines()), 3)
-
-    def test_wait(self) -> None:
-        """With `wait` the answer comes when other nodes have read the block; it is in force here
-        before.
-        """
-        self.pypid.app.decisions.others_write = True
-        document = {"spec": "spam==1.0", "reason": "bad", "wait": True}
-        connection = self.pypid.connect()
-        connection.send(
-            spelled("POST", "/api/blocks", user="ada", body=json.dumps(document).encode())
-        )
-        self.assertIsNone(connection.answer("POST"))
-        self.assertEqual(self.pypid.get(FILE).status, 403)
-        self.pypid.clock.advance(SETTLING - 0.1)
-        self.assertIsNone(connection.answer("POST"))
-        self.pypid.clock.advance(0.1)
-        answer = connection.answer("POST")
-        assert answer is not None
-        self.assertEqual(answer.status, 200)
 
     def test_why(self) -> None:
         """The explanation names the block."""

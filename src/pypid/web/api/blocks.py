@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import msgspec
-from twisted.internet.task import deferLater
 
 from pypid.core.errors import BadRequest, NoSuchBlock, StorageFull
 from pypid.core.packaging.block_spec import parse_block_spec
@@ -25,13 +24,12 @@ from pypid.web.http.small_responses import read_json, send_json
 
 class NewBlock(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a request to create a block. `spec`: ``acme``, ``acme==1.2``, ``acme>=1,<2`` or
-    ``sha256:<digest>``; `wait`: answer once all nodes have read it.
+    ``sha256:<digest>``.
     """
 
     spec: str
     reason: str
     advisory: str = ""
-    wait: bool = False
 
 
 class BlockShape(TypedDict):
@@ -113,9 +111,6 @@ async def created(ctx: RequestContext, wish: NewBlock) -> CreatedBlock:
         lambda made: None if made.id in before else _details(made),
     )
     moved = await shielded(ctx.app.blocks.withhold(made))
-    settling = ctx.app.blocks.decisions.settling
-    if wish.wait and settling:
-        await deferLater(ctx.app.world.clock, settling)
     return {
         **_shape(made),
         "moved": moved.moved,
