@@ -226,13 +226,15 @@ class KilledTests(OwnCase):
 
 class SnapshotTests(OwnCase):
     def test_every_state(self) -> None:
-        """A snapshot that is gone, torn, of another version or of another storage is ignored in one
+        """Snapshots that are gone, torn, of another version or of another storage are ignored in one
         line, and all is known.
         """
         publish(self.index, wheel("known"))
         manifest = self.place / "state/snapshot/manifest.json"
         self.stop()
         good = manifest.read_bytes()
+        theirs = manifest.parent / "theirs/manifest.json"
+        self.assertTrue(theirs.exists())
         document = json.loads(good)
         for damage, said in (
             (None, "there is none yet"),
@@ -243,7 +245,8 @@ class SnapshotTests(OwnCase):
                 "it belongs to another storage",
             ),
         ):
-            manifest.unlink() if damage is None else manifest.write_bytes(damage)
+            for path in (manifest, theirs):
+                path.unlink() if damage is None else path.write_bytes(damage)
             index = self.again()
             self.assertEqual(index.log().count("The catalog dump is ignored"), 1, index.log())
             self.assertIn(said, index.log())

@@ -73,17 +73,10 @@ class CatalogDump:
         """Whether the last dump was loaded completely, or is optional and was never written."""
 
     async def load(self) -> Loaded | Ignored:
-        """Fill the (still empty) catalog from the folder; if that fails, the log says why."""
+        """Fill the (still empty) catalog from the folder; if that fails, return why."""
         found = await self._blocking(read_dump, self._folder, self._identity, self._catalog.adopt)
         if isinstance(found, Ignored):
             self.is_whole = found.usual and self._optional
-            if self.is_whole:
-                return found
-            say = self._log.info if found.usual else self._log.warn
-            say(
-                "The catalog dump is ignored: {reason} The storage is read instead.",
-                reason=found.reason,
-            )
             return found
         self._catalog.fill(found.loaded)
         moment = self._catalog.state(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.logger import Logger
 
-from pypid.catalog.dump import CatalogDump
+from pypid.catalog.dump import CatalogDump, Ignored
 from pypid.catalog.dump_folder import PACKED
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
@@ -68,6 +68,14 @@ def load(dumps: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
     if storage.new or not dumps:  # a new storage has none
         return False
     loads = [at_once(dump.load()) for dump in dumps]
+    pairs = zip(loads, dumps, strict=True)
+    ignored = [each for each, dump in pairs if isinstance(each, Ignored) and not dump.is_whole]
+    for each in dict.fromkeys(ignored):  # one reason for several dumps is told once
+        say = _log.info if each.usual else _log.warn
+        say(
+            "The catalog dump is ignored: {reason} The storage is read instead.",
+            reason=each.reason,
+        )
     counts = [len(loaded.roll) if isinstance(loaded, Loaded) else None for loaded in loads]
     match counts:
         case [int() as projects, others, *named]:
