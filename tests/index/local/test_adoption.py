@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 
 from pypid.blobs import files
+from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import AlreadyExists, NoSuchProject, StorageDown, StorageFull
 from pypid.core.model import Blob
+from pypid.core.packaging.core_metadata import read_metadata
 from pypid.core.packaging.names import project_name
+from pypid.core.packaging.upload import served_metadata
+from pypid.core.policy import Policy
 from pypid.core.records.layout import ObjectKind, key
 from pypid.flow import start
+from pypid.flow.world import at_once
+from pypid.index import Index
 from pypid.index.local.adoption import Adopted, Adopter, Result
 from pypid.index.local.publish import PublishOutcome
 from pypid.index.progress import EVERY
 from pypid.ports import Body
 from pypid.testing import Turns, world
+from pypid.upstream.nothing import Nothing
 from tests.distributions import egg, egg_filename, metadata, sdist, wheel, wheel_filename
 from tests.index.faulty_blobs import Died, Gated, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, Sent, index_over, publishing, sent
@@ -290,6 +299,21 @@ class FolderTests(IndexCase):
             self.assertEqual(file.metadata_sha256 is not None, served)
             (self.root / f"spam/{WHEEL}.record.json").unlink()
             self.compared()
+
+    def test_metadata_is_parsed_by_threads(self) -> None:
+        """The metadata in a file may take half a second to parse."""
+        called: list[Callable[..., Any]] = []
+
+        def thinking(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+            called.append(call)
+            return at_once(call, *args)
+
+        outside = evolve(world(self.clock), thinking=thinking)
+        self.index = Index(self.store, MemoryCatalog(), Nothing(), Policy(), outside)
+        self.drop(WHEEL, wheel("spam", "1.0"))
+        _, (adopted,) = self.have(self.index.rebuild("dave"))
+        self.assertEqual(adopted.outcome, Result.ADOPTED)
+        self.assertLessEqual({read_metadata, served_metadata}, set(called))
 
     def test_deleted_stays_deleted(self) -> None:
         """A file that was published here and deleted does not come back by being dropped."""

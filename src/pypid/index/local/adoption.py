@@ -260,7 +260,9 @@ class Adopter:
         replaces: bool,
     ) -> Adopted:
         where, inside = found.blob.key, found.inside
-        metadata = CoreMetadata() if inside.metadata is None else read_metadata(inside.metadata)
+        metadata = CoreMetadata()
+        if inside.metadata is not None:
+            metadata = await self.context.world.thinking(read_metadata, inside.metadata)
         problems = (*inside.problems, *metadata.problems)
         wrong = contradictions(distribution, metadata)
         if found.is_read and inside.metadata is None:
@@ -310,7 +312,7 @@ class Adopter:
         """Write the metadata beside the file; return what is served, and what is odd about it. A
         different document that is already there stays.
         """
-        served = served_metadata(distribution, metadata)
+        served = await self.context.world.thinking(served_metadata, distribution, metadata)
         if served is None:
             return None, ()
         where = key(distribution.project, distribution.filename, ObjectKind.METADATA)

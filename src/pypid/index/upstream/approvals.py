@@ -161,9 +161,7 @@ class Approvals:
         )
 
     def _is_full(self, by: str) -> bool:
-        first = {
-            name: "".join(each.by[:1]) for name, each in self._unexpired().items()
-        }
+        first = {name: "".join(each.by[:1]) for name, each in self._unexpired().items()}
         first.update(self._adding)
         if len(first) >= MOST_REQUESTS:
             return True
