@@ -1,5 +1,6 @@
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -65,10 +66,10 @@ NOT_SHARED = {"Containerfile", "deb", "secrets"}
 """What of etc/ only builds something out of the source tree, and the passwords of etc/compose."""
 
 
-class BuildWithDocumentation(build_py):
+class BuildWithDocumentation(build_py):  # type: ignore[misc]
     """Copy the documentation into the package, which serves it at ``/docs/``."""
 
-    def run(self):
+    def run(self) -> None:
         super().run()
         if not self.editable_mode and DOCUMENTATION.is_dir():
             target = Path(self.build_lib, "pypid/documentation")
@@ -80,7 +81,7 @@ class BuildWithDocumentation(build_py):
             )
 
 
-def shared_files():
+def shared_files() -> Iterator[tuple[str, list[str]]]:
     """Yield folders below the environment with their files: etc/ below `SHARED`, and the manual."""
     if MANUAL.is_dir():
         yield "share/man/man1", sorted(str(path.relative_to(HERE)) for path in MANUAL.glob("*.1"))

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import md5
 from pathlib import Path
+from typing import cast
 from urllib.parse import parse_qsl, quote_plus, unquote
 
 import _rig as rig
@@ -213,14 +214,15 @@ def _error(code: str) -> bytes:
 
 def _serve(port: int, delay: float, projects: int, files: int) -> None:
     from twisted.internet import reactor
-    from twisted.internet.protocol import Factory, Protocol
+    from twisted.internet.interfaces import ITCPTransport
+    from twisted.internet.protocol import Factory, Protocol, ServerFactory
 
     bucket = Bucket(projects, files)
 
     class Answers(Protocol):
         def connectionMade(self) -> None:
             self._came = b""
-            self.transport.setTcpNoDelay(True)
+            cast(ITCPTransport, self.transport).setTcpNoDelay(True)
 
         def dataReceived(self, data: bytes) -> None:
             self._came += data
@@ -247,11 +249,13 @@ def _serve(port: int, delay: float, projects: int, files: int) -> None:
         def _say(self, method: str, status: int, headers: dict[str, str], body: bytes) -> None:
             told = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             length = "" if status == 204 else f"Content-Length: {len(body)}\r\n"
-            self.transport.write(f"HTTP/1.1 {status} -\r\n{told}{length}\r\n".encode())
+            transport = cast(ITCPTransport, self.transport)
+            transport.write(f"HTTP/1.1 {status} -\r\n{told}{length}\r\n".encode())
             if method != "HEAD":
-                self.transport.write(body)
+                transport.write(body)
 
-    reactor.listenTCP(port, Factory.forProtocol(Answers), interface="127.0.0.1", backlog=200)
+    factory = cast(ServerFactory, Factory.forProtocol(Answers))
+    reactor.listenTCP(port, factory, interface="127.0.0.1", backlog=200)
     reactor.run()
 
 

@@ -80,7 +80,7 @@ def _project(storage: bytes, number: int, many: int) -> tuple[str, bytes]:
     return name, dump_project(Project(name=name, files=files, serial=number + 1), mark_of(listing))
 
 
-def made_up(name: ProjectName, number: int, count: int) -> File:
+def made_up(name: ProjectName, number: int, count: int) -> StoredFile:
     """A file like those of real projects: a wheel and an sdist of each version."""
     version = f"1.{count // 2}.0"
     filename = f"project_{number}-{version}" + ("-py3-none-any.whl" if count % 2 else ".tar.gz")

@@ -17,6 +17,7 @@ from functools import cache
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import _rig as rig
 
@@ -29,9 +30,9 @@ TAGS = (
 )
 
 
-def entries(project: str, count: int) -> list[dict[str, object]]:
+def entries(project: str, count: int) -> list[dict[str, Any]]:
     """The project's files as the public index lists them: four wheels and an sdist a version."""
-    made: list[dict[str, object]] = []
+    made: list[dict[str, Any]] = []
     stem = project.replace("-", "_")
     for number in range(count):
         version = f"{number // 500}.{number // 5 % 100}.0"
@@ -44,7 +45,7 @@ def entries(project: str, count: int) -> list[dict[str, object]]:
         metadata = sha256(digest.encode()).hexdigest()
         path = sha256(metadata.encode()).hexdigest()
         folder = f"{path[:2]}/{path[2:4]}/{path[4:]}"
-        entry: dict[str, object] = {
+        entry: dict[str, Any] = {
             "core-metadata": {"sha256": metadata} if wheel < 4 else False,
             "data-dist-info-metadata": {"sha256": metadata} if wheel < 4 else False,
             "filename": filename,
@@ -62,7 +63,7 @@ def entries(project: str, count: int) -> list[dict[str, object]]:
 
 def json_page(project: str, count: int) -> bytearray:
     """The project's page as the public index sends it."""
-    page = {
+    page: dict[str, Any] = {
         "alternate-locations": [],
         "files": entries(project, count),
         "meta": {"_last-serial": 1, "api-version": "1.4"},
@@ -77,12 +78,12 @@ def html_page(project: str, count: int) -> bytearray:
         (
             f'    <a href="{entry["url"]}#sha256={entry["hashes"]["sha256"]}" '
             f'data-requires-python="&gt;=3.11"'
-        )  # type: ignore[index]
+        )
         + (
             f' data-core-metadata="sha256={entry["core-metadata"]["sha256"]}"'
             if entry["core-metadata"]
             else ""
-        )  # type: ignore[index]
+        )
         + f">{entry['filename']}</a><br />\n"
         for entry in entries(project, count)
     )

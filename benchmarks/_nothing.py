@@ -12,7 +12,7 @@ from typing import cast
 
 from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorCore, IReactorSSL
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, ServerFactory
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 
 
@@ -28,10 +28,9 @@ class Nothing(Protocol):
 def main(port: str, certificate: str, answer: str) -> None:
     """Serve until it is stopped."""
     Nothing.answer = Path(answer).read_bytes()
-    context = DefaultOpenSSLContextFactory(certificate, certificate)
-    cast(IReactorSSL, reactor).listenSSL(
-        int(port), Factory.forProtocol(Nothing), context, interface="127.0.0.1"
-    )
+    context = DefaultOpenSSLContextFactory(certificate, certificate)  # type: ignore[no-untyped-call]
+    factory = cast(ServerFactory, Factory.forProtocol(Nothing))
+    cast(IReactorSSL, reactor).listenSSL(int(port), factory, context, interface="127.0.0.1")
     cast(IReactorCore, reactor).run()
 
 

@@ -19,7 +19,10 @@ TICK = 0.001
 def world() -> World:
     """The real one."""
     return World(
-        clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=os.urandom
+        clock=reactor,
+        now=lambda: datetime.now(UTC),
+        blocking=deferToThread,  # type: ignore[arg-type]
+        random=os.urandom,
     )
 
 

@@ -19,9 +19,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from attrs import frozen
 
@@ -245,7 +246,7 @@ class Nginx:
         return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
     @contextmanager
-    def running(self) -> Iterator[Nginx]:
+    def running(self) -> Iterator[Self]:
         """Started until it listens, stopped at the end."""
         found = self.path()
         assert found is not None
@@ -377,7 +378,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def report(title: str, rows: Sequence[tuple[str, str, str]], figures: dict[str, object]) -> None:
+def report(title: str, rows: Sequence[tuple[str, str, str]], figures: Mapping[str, object]) -> None:
     """A table of (what, measured, goal), and a JSON line."""
     widths = [
         max(len(row[column]) for row in [("what", "measured", "goal"), *rows])

@@ -15,6 +15,9 @@ import signal
 import sys
 from pathlib import Path
 from time import perf_counter, process_time
+from typing import cast
+
+from twisted.internet.interfaces import IReactorFromThreads
 
 from pypid.wiring.recipe import serve
 
@@ -42,7 +45,10 @@ class Ticks:
         self._due, self._used = perf_counter() + TICK, process_time()
         reactor.callWhenRunning(self._tick)
         reactor.callWhenRunning(
-            lambda: signal.signal(signal.SIGUSR2, lambda *_: reactor.callFromThread(self._write))
+            lambda: signal.signal(
+                signal.SIGUSR2,
+                lambda *_: cast(IReactorFromThreads, reactor).callFromThread(self._write),
+            )
         )
 
     def _tick(self) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from twisted.internet import reactor, task
+from twisted.python.failure import Failure
 
 from pypid.advisories.database import FILE, AdvisoryDatabase
 from pypid.advisories.loading import AdvisoryLoader
@@ -188,11 +189,11 @@ def main() -> None:
 
         def run() -> None:
             done = start(measure(folder, options.records))
-            done.addErrback(lambda failure: failure.printTraceback())
-            done.addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
+            done.addErrback(Failure.printTraceback)
+            done.addBoth(lambda _: reactor.stop())
 
-        reactor.callWhenRunning(run)  # type: ignore[attr-defined]
-        reactor.run()  # type: ignore[attr-defined]
+        reactor.callWhenRunning(run)
+        reactor.run()
 
 
 if __name__ == "__main__":

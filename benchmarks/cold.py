@@ -17,19 +17,20 @@ import tempfile
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import _rig as rig
 from attrs import evolve
 from render import example
 from twisted.internet import reactor as _reactor
 
-from pypid.core.model import Project
+from pypid.core.model import Project, StoredFile
 from pypid.core.simple_api.negotiation import Format
 from pypid.flow import start
 from pypid.index.views import DIRECT
 from pypid.web.app.app import App
 from pypid.web.http.negotiation import Encoding
+from pypid.web.root import Routes
 from pypid.wiring.configuration import load_config
 from pypid.wiring.platform import Platform
 from pypid.wiring.recipe import make_daemon
@@ -43,7 +44,7 @@ SETTINGS = (
 )
 
 
-async def made(app: App, project: Project) -> tuple[float, float, float]:
+async def made(app: App, project: Project[StoredFile]) -> tuple[float, float, float]:
     """Milliseconds of the reactor's thread, of other threads, and until all variants were there."""
     changed = evolve(
         project, status_reason=str(time.monotonic_ns())
@@ -65,7 +66,7 @@ async def measured(app: App, runs: int) -> dict[int, tuple[float, float, float]]
     await app.index.reconcile()
     found = {}
     for files in GOALS:
-        project = example(files)
+        project = cast("Project[StoredFile]", example(files))
         times = [await made(app, project) for _ in range(runs + 3)][3:]
         found[files] = (
             rig.median([t[0] for t in times]),
@@ -109,7 +110,7 @@ def main() -> None:
             daemon = make_daemon(load_config(config), Platform(reactor, {}))
             sys.stdout = stdout
         try:
-            found = run(measured(daemon.people.apps[0], options.runs))
+            found = run(measured(cast(Routes, daemon.sites[0].resource)._app, options.runs))
         finally:
             daemon.state.release()
     rows, figures = [], {}

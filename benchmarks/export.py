@@ -29,7 +29,14 @@ GOALS = (0.5, None, None)
 def export(server: rig.Server, target: Path) -> float:
     """Return the seconds of the whole command."""
     program = Path(sys.executable).with_name("pypid")
-    command = [program, "export", "--config", server.config, target, "--no-per-release-json"]
+    command: list[str | Path] = [
+        program,
+        "export",
+        "--config",
+        server.config,
+        target,
+        "--no-per-release-json",
+    ]
     os.sync()  # an export waits until all of its file system is durable: not for what was before
     return run(command)[0]
 

@@ -93,7 +93,7 @@ def page(port: int, name: str) -> str:
     connection.close()
     if len(links) != 1:
         raise SystemExit(f"the page of {name} has {len(links)} links")
-    url = links[0].decode().replace("../", "/")
+    url: str = links[0].decode().replace("../", "/")
     return (
         "/" + url.partition("://")[2].partition("/")[2] if "://" in url else "/" + url.lstrip("/")
     )

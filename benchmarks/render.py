@@ -10,6 +10,7 @@ import json
 import timeit
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 
 from pypid.core.model import File, Project, RenderedPage, Summary, in_order
@@ -72,15 +73,13 @@ def main() -> None:
     for count in (10, 1000):
         project = example(count)
         for format in Format:
-            cases[f"{count} files, {format.name}"] = lambda p=project, f=format: render_project(
-                p, f
-            )
-        cases[f"{count} files, legacy JSON"] = lambda p=project: render_legacy(
-            p, None, None, base_url="https://host"
+            cases[f"{count} files, {format.name}"] = partial(render_project, project, format)
+        cases[f"{count} files, legacy JSON"] = partial(
+            render_legacy, project, None, None, base_url="https://host"
         )
     names = [Summary(project_name(f"project-{number:06}"), number) for number in range(10_000)]
     for format in (Format.JSON, Format.TEXT_HTML):
-        cases[f"10000 names, {format.name}"] = lambda f=format: render_names(names, f)
+        cases[f"10000 names, {format.name}"] = partial(render_names, names, format)
     results = {title: round(microseconds(render), 1) for title, render in cases.items()}
     width = max(map(len, results))
     for title, result in results.items():

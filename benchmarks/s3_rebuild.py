@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import _rig as rig
 from _distant import BUCKET, Distant
@@ -71,7 +72,8 @@ def one_at_a_time(distant: Distant, folder: Path) -> float:
 
     parallel_listing.AT_ONCE = 2  # one, and one that is next
     reconcile.PROJECTS_AT_ONCE = records.RECORDS_AT_ONCE = 1
-    world = World(reactor, lambda: datetime.now(UTC), deferToThread, secrets.token_bytes)
+    blocking: Any = deferToThread
+    world = World(reactor, lambda: datetime.now(UTC), blocking, secrets.token_bytes)
     endpoint = f"http://127.0.0.1:{distant.port}"
     settings = S3Settings(
         bucket=BUCKET, endpoint_url=endpoint, access_key="bench", secret_key="bench"

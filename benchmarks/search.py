@@ -32,7 +32,7 @@ from pypid.blobs.disk import blob
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.lines import Loaded, no_shards, shard_of
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.model import Blob, File, Project, StoredFile, Summary
+from pypid.core.model import Blob, Project, StoredFile, Summary
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import StorageIdentity, dump_project, dump_record, load
 from pypid.core.records.layout import STORAGE_IDENTITY, ObjectKind, key, metadata_key
@@ -169,7 +169,7 @@ def _project(storage: bytes, number: int, described: bool) -> tuple[str, bytes]:
     )
 
 
-def _written(storage: bytes, file: File, metadata: bytes | None) -> Iterator[Blob]:
+def _written(storage: bytes, file: StoredFile, metadata: bytes | None) -> Iterator[Blob]:
     contents = [
         (file.key or "", b""),
         (key(file.project, file.filename, ObjectKind.RECORD), dump_record(file)),
@@ -242,6 +242,7 @@ def made(server: rig.Server, projects: int) -> dict[str, float]:
     server.forget_peak()
     before, begun, connection = server.rss(), time.perf_counter(), server.connect()
     found = {"before": before / (1 << 20)}
+    pages: list[float]
     pages, asking = [], server.connect()
     while True:
         answer = ask(connection, {})[1]
@@ -309,8 +310,8 @@ def show(
             f"{max(took):.1f} ms"
         )
         rows.append((f"{title}: p50 / p99 / worst", said, "p99 < 50 ms"))
-    for (question, took, total), (_, other, _) in zip(of_all, of_restricted, strict=True):
-        rows.append((f"... {question}: {total:,}", f"{took:.1f}, {other:.1f} ms", ""))
+    for (question, one, total), (_, other, _) in zip(of_all, of_restricted, strict=True):
+        rows.append((f"... {question}: {total:,}", f"{one:.1f}, {other:.1f} ms", ""))
     figures = {
         "building": building,
         "p99_ms": rig.percentile(everything, 0.99),

@@ -20,12 +20,14 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from time import perf_counter
 
 from _reactor import Stalls, rss, world
 from attrs import evolve
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from pypid.catalog.dump import CatalogDump
@@ -43,7 +45,7 @@ async def settled(job: Callable[[], Awaitable[object]]) -> tuple[float, float]:
     return await Stalls().during(job)
 
 
-def made_up(number: int, files: int) -> Project:
+def made_up(number: int, files: int) -> Project[StoredFile]:
     """A project with files like those of real ones."""
     name = project_name(f"acme-project-{number}")
     made = []
@@ -73,12 +75,20 @@ def made_up(number: int, files: int) -> Project:
     return Project(name=name, files=tuple(made))
 
 
+def _replaced(project: Project[StoredFile], _: object) -> Project[StoredFile]:
+    return project
+
+
+def _changed(project: Project[StoredFile] | None) -> Project[StoredFile] | None:
+    return project and evolve(project, status_reason="changed")
+
+
 async def make(folder: str, files: int, projects: int) -> dict[str, float]:
     """Publish everything to a catalog, and write it for the first time."""
     catalog = MemoryCatalog()
     for number in range(projects):
         project = made_up(number, files // projects)
-        await catalog.local.edit(project.name, lambda _, project=project: project, mark="0" * 32)
+        await catalog.local.edit(project.name, partial(_replaced, project), mark="0" * 32)
     await deferLater(reactor, 0.1)  # the reactor is only starting
     took, stall = await settled(CatalogDump(catalog.local, folder, "here", world()).write)
     return {"first write, s": took, "stall in it, ms": stall * 1000}
@@ -95,7 +105,7 @@ async def work(folder: str, files: int, projects: int) -> dict[str, float]:
     everything, everything_stall = await settled(
         CatalogDump(catalog.local, folder + "-2", "here", world()).write
     )
-    await catalog.local.edit(first.name, lambda project: evolve(project, status_reason="changed"))
+    await catalog.local.edit(first.name, _changed)
     change, change_stall = await settled(snapshot.write)
     return {
         "load, s": load,
@@ -123,7 +133,7 @@ JOBS = {"make": make, "work": work, "weigh": weigh}
 def child(job: str, folder: str, files: int, projects: int) -> None:
     """One of the jobs in this process; its figures as a line of JSON."""
 
-    def main(_: object) -> object:
+    def main(_: object) -> Deferred[None]:
         return start(JOBS[job](folder, files, projects)).addCallback(
             lambda figures: print(json.dumps(figures))
         )
@@ -143,7 +153,8 @@ def main() -> None:
     options = parser.parse_args()
     files, projects = (1_000_000, 100_000) if options.large else (options.files, options.projects)
     if options.job:
-        child(*options.job, files, projects)
+        job, folder = options.job
+        child(job, folder, files, projects)
         return
     figures: dict[str, float] = {"files": files, "projects": projects}
     with tempfile.TemporaryDirectory() as folder:

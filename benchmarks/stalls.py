@@ -19,10 +19,11 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from statistics import median
+from typing import Any
 
 from _listings import html_page, json_page
 from _reactor import Stalls, forget_peak, peak, rss, world
@@ -35,7 +36,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
+from pypid.core.cooldown import Cooldown
 from pypid.core.model import Listing, Presence, Span, as_stored
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, UpstreamState
@@ -170,7 +171,7 @@ class Bench:
 
         async def ask(said: Listing) -> None:
             told.said[NAME] = said
-            await index.listings.state(NAME, anew=True)
+            await index.listings.state(NAME, renewed=True)
 
         said, again = remembered(await self.read(page)), remembered(await self.read(page))
         await self.measure("remember", lambda: ask(said))
@@ -224,7 +225,7 @@ class Bench:
         }
         for _ in range(self.times):
             for what, (policy, theirs) in cases.items():
-                views = Views(policy, self.world.thinking)
+                views = Views(policy, self.world)
                 await self.measure(what, partial(views.of, NAME, Presence.ABSENT, theirs, now))
 
     async def steps_of_render(self) -> None:
@@ -266,7 +267,7 @@ class Bench:
         }
         for _ in range(self.times):
             index, _, _ = self.anew()
-            index.upstream.project = self.answers(spelled)  # type: ignore[attr-defined]
+            index.upstream.project = self.answers(spelled)  # type: ignore[method-assign]
             index.listings.ttl = timedelta(hours=1)
             await index.catalog.complete()
             pages = ProjectPages(index, self.world)
@@ -288,7 +289,7 @@ class Bench:
 
     def answers(
         self, pages: dict[ProjectName, bytearray]
-    ) -> Callable[[ProjectName, object, object], Awaitable[Listing]]:
+    ) -> Callable[..., Coroutine[Any, Any, Listing]]:
         """An upstream that has these pages."""
 
         async def project(name: ProjectName, known: object, via: object) -> Listing:

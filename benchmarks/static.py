@@ -104,7 +104,7 @@ def measure(
                 "--no-generate-timestamp",
             )
             seconds, busy, memory = run(
-                [*program, "--package-list-json", listed, *where, *more, *words], place
+                [*program, "--package-list-json", listed, *where, *more, *words]
             )
             figures[step, name] = seconds
             print(
