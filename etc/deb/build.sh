@@ -1,6 +1,6 @@
 #!/bin/sh
 # Build dist/pypid-server_VERSION_ARCH.deb: pypid in a virtual environment of its own below /opt/pypid, for the Debian or Ubuntu
-# release that builds it (`make deb`; on another machine, with any pip in place of $PIP, from the top of the source):
+# release that builds it (`make deb`; on another machine, with any pip as $PIP, from the top of the source):
 #
 #   PIP='.venv/bin/python -m pip' DEB_PYTHON=/usr/bin/python3 EXTRAS=all sh etc/deb/build.sh
 #
@@ -55,7 +55,7 @@ cp LICENSE "$share/copyright"
 gzip -9 --no-name < CHANGES.rst > "$share/CHANGES.rst.gz"
 printf 'pypid-server (%s) unstable; urgency=medium\n\n  * See CHANGES.rst.gz.\n\n -- %s  %s\n' \
     "$version" "$(sed -n 's/^Maintainer: //p' etc/deb/control)" "$(date -R)" | gzip -9 --no-name > "$share/changelog.gz"
-cp etc/nginx.conf etc/Caddyfile etc/grafana.json etc/prometheus-alerts.yml "$share/examples/"
+cp etc/nginx.conf etc/nginx-published.conf etc/Caddyfile etc/grafana.json etc/prometheus-alerts.yml "$share/examples/"
 documentation=$(cd "$root" && find opt/pypid/lib -path '*/pypid/documentation' -type d)
 [ -z "$documentation" ] || ln -s "/$documentation" "$share/html" # the pages that pypid serves at /docs/
 [ ! -d build/man ] || {

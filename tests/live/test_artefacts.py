@@ -17,7 +17,10 @@ from tests.live.processes import BIN, clean_environ, copy_source, done, free_por
 from tests.live.test_packaging import TEMPORARY, near, python_of, quickly
 
 SHARED = "share/pypid/"
-SHIPPED = ("pypid.service", "pypid.socket", "nginx.conf", "grafana.json", "prometheus-alerts.yml")
+SHIPPED = (
+    *("pypid.service", "pypid.socket", "nginx.conf", "nginx-published.conf"),
+    *("grafana.json", "prometheus-alerts.yml"),
+)
 
 
 def metadata_of(wheel: Path) -> Message:

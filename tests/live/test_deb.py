@@ -55,6 +55,7 @@ class PackageTests(SynchronousTestCase):
             "./usr/lib/systemd/system/pypid.socket",
             "./usr/share/doc/pypid-server/copyright",
             "./usr/share/doc/pypid-server/examples/nginx.conf",
+            "./usr/share/doc/pypid-server/examples/nginx-published.conf",
         ):
             self.assertIn(path, listed)
         self.assertNotIn("direct_url.json", listed)

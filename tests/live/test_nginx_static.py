@@ -1,4 +1,4 @@
-"""etc/nginx.conf: real nginx in front of a real pypid that publishes its index as files; pip, uv
+"""etc/nginx-published.conf: real nginx in front of a real pypid that publishes its index as files; pip, uv
 and twine come through it.
 """
 
@@ -29,7 +29,7 @@ from tests.live.processes import BIN, clean_environ, done, free_port, running, s
 from tests.live.projects import Artifact, manage, publish, sdist, wheel
 from tests.live.test_install import NEWEST, installed
 
-SHIPPED = ROOT / "etc/nginx.conf"
+SHIPPED = ROOT / "etc/nginx-published.conf"
 PUBLISHING = Settings(
     sections="[publish]\ntarget = tree\nfiles = copy\n",
     server="trusted_proxies = 127.0.0.1\nmax_upload = 4M\n",

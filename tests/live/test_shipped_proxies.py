@@ -1,4 +1,4 @@
-"""The shipped etc/nginx.conf and etc/Caddyfile, with TLS, before a pypid with an upstream and the shipped etc/pypid.ini."""
+"""The shipped nginx configurations and Caddyfile, with TLS, before a pypid with an upstream and etc/pypid.ini."""
 
 import http.client
 import json
@@ -18,7 +18,14 @@ from tests.live.isolation import pip, uv, works
 from tests.live.processes import BIN, clean_environ, free_port, running, scratch
 from tests.live.projects import wheel
 from tests.live.test_install import NEWEST, installed
-from tests.live.test_nginx_static import CERTIFICATE, FIRST, JSON, KEY, configured
+from tests.live.test_nginx_static import (
+    CERTIFICATE,
+    FIRST,
+    JSON,
+    KEY,
+    configured,
+    with_settings,
+)
 from tests.live.upstreams import FrontedCase
 
 TTL = 2
@@ -77,7 +84,7 @@ def shipped(
         "HOME": str(folder),
         "SITE_ADDRESS": f"https://127.0.0.1:{port}",
     }
-    proxy = with_caddy(folder) if caddy else with_nginx(folder, port, behind)
+    proxy = with_caddy(folder) if caddy else with_nginx(folder, port, behind, publish)
     command = [BIN / "pypid", "serve", "--config", ROOT / "etc/pypid.ini"]
     with (
         running(
@@ -89,15 +96,28 @@ def shipped(
         yield Secure(port, authority.pem(folder))
 
 
-def with_nginx(folder: Path, port: int, behind: int) -> list[str | Path]:
-    """The command that runs nginx."""
-    secure = {
-        "listen 443 ssl http2;": f"listen 127.0.0.1:{port} ssl http2;",
-        f"    ssl_certificate {CERTIFICATE};\n": f"ssl_certificate {folder / 'chain.pem'};",
-        f"    ssl_certificate_key {KEY};\n": f"ssl_certificate_key {folder / 'key.pem'};",
-        FIRST: FIRST,
-    }
-    return configured(folder, folder / "tree", behind, port, secure)
+def with_nginx(folder: Path, port: int, behind: int, publish: bool) -> list[str | Path]:
+    """The command that runs nginx, with the file that sends the folder of `publish`."""
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    if publish:
+        secure = {
+            "listen 443 ssl http2;": f"listen 127.0.0.1:{port} ssl http2;",
+            f"    ssl_certificate {CERTIFICATE};\n": f"ssl_certificate {chain};",
+            f"    ssl_certificate_key {KEY};\n": f"ssl_certificate_key {key};",
+            FIRST: FIRST,
+        }
+        return configured(folder, folder / "tree", behind, port, secure)
+    text = (ROOT / "etc/nginx.conf").read_text()
+    for old, new in {
+        "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
+        f"{CERTIFICATE};": f"{chain};",
+        f"{KEY};": f"{key};",
+        "proxy_pass http://127.0.0.1:6543;": f"proxy_pass http://127.0.0.1:{behind};",
+    }.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    (folder / "pypid.conf").write_text(text)
+    return with_settings(folder, f"include {folder}/pypid.conf;")
 
 
 def with_caddy(folder: Path) -> list[str | Path]:
@@ -124,11 +144,11 @@ class UpstreamTests(FrontedCase):
         self.upstream_has("spam", wheel("spam", "1.0"))
 
     async def test_new_release_is_visible_within_the_ttl(self) -> None:
-        """Both shipped files without [publish]: a new upstream release is visible within the ttl."""
+        """A new upstream release is visible within the ttl."""
         await self.check_new_release()
 
     async def test_new_release_is_visible_with_an_export(self) -> None:
-        """With the index exported into a folder as well, which nginx sends files from."""
+        """With nginx-published.conf, which sends files from a folder with the index."""
         await self.check_new_release(publish=True)
 
     async def test_new_release_is_visible_through_caddy(self) -> None:
