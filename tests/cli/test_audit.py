@@ -42,7 +42,7 @@ class AuditTests(CommandCase):
             "did you mean 'user create'?", self.run_command("audit --action user-create")[0]
         )
         self.assertIn("most is a whole number", self.run_command("audit --most 0")[0])
-        self.assertEqual(len(json.loads(self.prints("audit --json"))["deeds"]), 3)
+        self.assertEqual(len(json.loads(self.prints("audit --json"))["entries"]), 3)
 
     def test_follow(self) -> None:
         """What is done meanwhile is printed as it comes, each line once, until Ctrl-C; for machines

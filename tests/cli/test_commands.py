@@ -310,7 +310,7 @@ class RequestTests(RecordedCase):
         }
         self.answer = {
             "name": "spam",
-            "standing": "theirs",
+            "status": "theirs",
             "says": "not local, so pypid looks it up upstream",
             "not_asked": None,
             "not_shown": None,
@@ -350,8 +350,13 @@ class RequestTests(RecordedCase):
 
     def test_cache_list(self) -> None:
         """cache list is a table with sums and the limit; of a project, its files."""
-        ham = {"name": "ham", "files": 2, "size": 3 << 20, "wanted": "2026-01-20T10:00:00Z"}
-        spam = {"name": "strawberry", "files": 12, "size": 999, "wanted": "2026-01-19T10:00:00Z"}
+        ham = {"name": "ham", "files": 2, "size": 3 << 20, "last_access": "2026-01-20T10:00:00Z"}
+        spam = {
+            "name": "strawberry",
+            "files": 12,
+            "size": 999,
+            "last_access": "2026-01-19T10:00:00Z",
+        }
         self.answer = {
             "files": 14,
             "size": (3 << 20) + 999,
@@ -378,11 +383,11 @@ class RequestTests(RecordedCase):
             {
                 "filename": "ham-1.tar.gz",
                 "size": 1536,
-                "wanted": "2026-01-19T10:00:00Z",
-                "whole": True,
+                "last_access": "2026-01-19T10:00:00Z",
+                "complete": True,
             }
         ]
-        files.append({**files[0], "filename": "ham-2-py3-none-any.whl", "whole": False})
+        files.append({**files[0], "filename": "ham-2-py3-none-any.whl", "complete": False})
         self.answer = {"name": "ham", "size": 3072, "limit": None, "files": files}
         out = self.run_command("cache", "list", "ham")[1]
         self.assertEqual(self.asked.pop().url, "/api/cache/ham")
@@ -401,7 +406,7 @@ class RequestTests(RecordedCase):
         self.answer = {
             "files": 1,
             "size": 10,
-            "projects": [{"name": "ham", "files": 1, "size": 10, "wanted": ""}],
+            "projects": [{"name": "ham", "files": 1, "size": 10, "last_access": ""}],
         }
         for words, said, url in (
             (["--yes"], "", "/api/cache"),

@@ -588,7 +588,7 @@ class RegisterTests(PypicloudCase):
         400.
         """
         first = self.sent("PUT", "/api/user/carol", user=None, password=PASSWORD)
-        self.assertEqual((first.status, first.json["standing"]), (200, "pending"))
+        self.assertEqual((first.status, first.json["status"]), (200, "pending"))
         second = self.sent("PUT", "/acct/login", user=None, username=" dan ", password=PASSWORD)
         self.assertEqual((second.status, second.json["user"]), (200, "dan"))
         self.assertEqual(self.get("/admin/pending_users"), ["carol", "dan"])

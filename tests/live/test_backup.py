@@ -79,7 +79,7 @@ class BackupCase(SynchronousTestCase):
             )
         ]  # fmt: skip
         audit = json.loads(command(index.config, "audit", "--action", "project publish", "--json"))
-        return pages, listing, audit["deeds"]
+        return pages, listing, audit["entries"]
 
     def works_as_before(self, index: LiveIndex, token: dict[str, Any]) -> None:
         """Logins, the token and pip work."""

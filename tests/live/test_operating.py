@@ -155,8 +155,10 @@ class LevelTests(SynchronousTestCase):
             {"level": "info", "configured": "info"},
         )
         told = json.loads(pypid.command("audit", "--action", "log-level", "--json"))
-        self.assertEqual({deed["subject"] for deed in told["deeds"]}, {"debug", "default", "error"})
-        self.assertTrue(all(deed["who"].startswith("operator/") for deed in told["deeds"]))
+        self.assertEqual(
+            {deed["subject"] for deed in told["entries"]}, {"debug", "default", "error"}
+        )
+        self.assertTrue(all(deed["user"].startswith("operator/") for deed in told["entries"]))
 
     def test_serve(self) -> None:
         """`pypid log-level` and SIGHUP change the level of `pypid serve`; the audit log says who

@@ -86,7 +86,7 @@ class TwoTeamsTests(SynchronousTestCase):
             audit = json.loads(
                 command(index.config, "audit", "--json", "--action", "project set-owner")
             )
-            found = {(each["who"], each["subject"]) for each in audit["deeds"]}
+            found = {(each["user"], each["subject"]) for each in audit["entries"]}
             self.assertLessEqual({("alice", "spam"), ("carol", "ham")}, found)
 
     def test_globs_and_walls(self) -> None:

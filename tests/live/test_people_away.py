@@ -182,8 +182,9 @@ class TwoNodesTests(AwayCase):
             command(there.config, "user", "disable", "dora")
             took.append(self.until(here, dora, 401, 2))
             self.assertLess(max(took), 2, took)
-            deeds = json.loads(command(here.config, "audit", "--json"))["deeds"]
+            deeds = json.loads(command(here.config, "audit", "--json"))["entries"]
             self.assertTrue(
-                {"token delete", "right grant", "user disable"} <= {deed["what"] for deed in deeds},
+                {"token delete", "right grant", "user disable"}
+                <= {deed["action"] for deed in deeds},
                 deeds,
             )

@@ -114,7 +114,7 @@ class KeptTests(ThrowawayCase):
             reversed(
                 json.loads(
                     command(machine.folder / "pypid.ini", "audit", "--most", "1000", "--json")
-                )["deeds"]
+                )["entries"]
             )
         )
 
@@ -200,7 +200,7 @@ class KeptTests(ThrowawayCase):
             )  # it did look while nothing was known, and afterwards
         self.assertEqual(after[: len(before)], before)
         self.assertEqual([deed["serial"] for deed in after], list(range(1, len(after) + 1)))
-        words = {deed["what"] for deed in before}
+        words = {deed["action"] for deed in before}
         self.assertTrue(
             words
             >= {

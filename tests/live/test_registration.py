@@ -90,9 +90,7 @@ class RegistrationTests(SynchronousTestCase):
         with self.pypid():
             self.assertEqual(self.ask("POST", "/api/register", who)[0].status, 400)
             response, body = self.ask("POST", "/api/register", {**who, "captcha": self.solution()})
-            self.assertEqual(
-                (response.status, json.loads(body)["standing"]), (201, "pending"), body
-            )
+            self.assertEqual((response.status, json.loads(body)["status"]), (201, "pending"), body)
             response, body = self.ask("POST", "/api/session", who)
             self.assertEqual(response.status, 403)
             self.assertIn(b"approve", body)

@@ -252,8 +252,8 @@ class OverwriteTests(IndexTestCase):
             self.index.config, "audit", "--subject", f"storm/{versions[0].filename}", "--json"
         )
         told = [
-            (deed["who"], deed["details"]["sha256"])
-            for deed in reversed(json.loads(audit)["deeds"])
+            (deed["user"], deed["details"]["sha256"])
+            for deed in reversed(json.loads(audit)["entries"])
         ]
         digests = [sha256(artifact.data).hexdigest() for artifact in versions]
         self.assertEqual(

@@ -248,12 +248,12 @@ class ExchangeTests(TrustedPublishingCase):
             publish, self.folder, SSL_CERT_FILE=str(self.trusted), UV_PUBLISH_TOKEN=minted["token"]
         )
         [deed] = self.audit("token mint")
-        self.assertEqual(deed["who"], "github:repo:octo/app:ref:refs/heads/main")
+        self.assertEqual(deed["user"], "github:repo:octo/app:ref:refs/heads/main")
         self.assertEqual(
             (deed["details"]["repository"], deed["details"]["environment"]), ("octo/app", "release")
         )
         [published] = self.audit("project publish")
-        self.assertEqual((published["who"], published["token"]), (deed["who"], deed["subject"]))
+        self.assertEqual((published["user"], published["token"]), (deed["user"], deed["subject"]))
         self.assertNotIn(minted["token"], self.index.log())
 
     def audit(self, what: str) -> list[dict[str, Any]]:
@@ -263,7 +263,7 @@ class ExchangeTests(TrustedPublishingCase):
             "GET", self.index.port, f"/api/audit?action={quote(what)}", Authorization=credential
         )
         self.assertEqual(status, 200, document)
-        deeds: list[dict[str, Any]] = document["deeds"]
+        deeds: list[dict[str, Any]] = document["entries"]
         return deeds
 
     def test_replay(self) -> None:

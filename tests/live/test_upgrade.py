@@ -35,6 +35,27 @@ RENAMED = {
     "set-status": "project set-status",
     "yank": "project yank",
 }
+# The keys of the former version's JSON, which have other names now
+KEYS = {
+    "deeds": "entries",
+    "from": "source",
+    "standing": "status",
+    "what": "action",
+    "where": "address",
+    "who": "user",
+}
+
+
+def renamed(old: Any) -> Any:
+    """The document of the former version, with the keys of this one."""
+    if isinstance(old, list):
+        return list(map(renamed, old))
+    if not isinstance(old, dict):
+        return old
+    return {
+        KEYS.get(key, key): value if key == "details" else renamed(value)
+        for key, value in old.items()
+    }
 
 
 def contains(new: Any, old: Any) -> bool:
@@ -102,12 +123,13 @@ class UpgradeTests(SynchronousTestCase):
             ("snapshots", ("snapshot", "list")),
         ):
             new = json.loads(command(self.config, *words, "--json"))
-            self.assertTrue(contains(new, self.expected[name]), (name, new, self.expected[name]))
-        audit = json.loads(command(self.config, "audit", "--json"))["deeds"]
-        former = self.expected["audit"]["deeds"]
-        for deed in former:
-            deed["what"] = RENAMED.get(deed["what"], deed["what"])
-        self.assertTrue(contains(audit[-len(former) :], former), (audit, former))
+            former = renamed(self.expected[name])
+            self.assertTrue(contains(new, former), (name, new, former))
+        audit = json.loads(command(self.config, "audit", "--json"))["entries"]
+        entries = renamed(self.expected["audit"])["entries"]
+        for entry in entries:
+            entry["action"] = RENAMED.get(entry["action"], entry["action"])
+        self.assertTrue(contains(audit[-len(entries) :], entries), (audit, entries))
 
     def logins(self) -> None:
         for user, password in self.expected["passwords"].items():

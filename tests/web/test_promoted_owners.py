@@ -35,8 +35,10 @@ class PromotedOwnersTests(IndexOwnersCase):
         self.assertEqual(self.promote("carol", "2.0").status, 200)
         [entry] = [
             each
-            for each in self.pypid.api("GET", "/api/audit?action=project%20set-owner").json["deeds"]
-            if each["who"] == "dave"
+            for each in self.pypid.api("GET", "/api/audit?action=project%20set-owner").json[
+                "entries"
+            ]
+            if each["user"] == "dave"
         ]
         self.assertEqual((entry["subject"], entry["details"]["user"]), ("spam", "carol"))
         self.assertIsNone(entry["index"])
@@ -48,7 +50,7 @@ class PromotedOwnersTests(IndexOwnersCase):
         wish = {"source": "default", "releases": ["spam==1.0"]}
         answer = self.by("carol", "POST", "/api/indexes/prod/promotions", wish)
         self.assertEqual(answer.status, 200, answer)
-        done = self.pypid.api("GET", "/api/audit?action=project%20set-owner").json["deeds"]
+        done = self.pypid.api("GET", "/api/audit?action=project%20set-owner").json["entries"]
         self.assertEqual(sorted(str(each["index"]) for each in done), ["None", "prod"])
 
     def test_move(self) -> None:

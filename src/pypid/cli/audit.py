@@ -110,7 +110,7 @@ def _audit(options: argparse.Namespace) -> None:
 def _print_entries(answer: Mapping[str, Any]) -> None:
     print_table(
         ("NUMBER", "WHEN (UTC)", "WHO", "WHAT", "SUBJECT", "FROM", "DETAILS"),
-        map(_row, reversed(answer["deeds"])),
+        map(_row, reversed(answer["entries"])),
     )
     if answer["before"] is not None:
         print(f"For earlier entries: pypid audit --before {answer['before']}")
@@ -125,12 +125,12 @@ class _NewEntries:
 
     def show(self, answer: Mapping[str, Any]) -> None:
         """Print the new entries of the answer."""
-        new = [entry for entry in reversed(answer["deeds"]) if entry["serial"] > self.last]
+        new = [entry for entry in reversed(answer["entries"]) if entry["serial"] > self.last]
         if (
             self.last
             and new
             and new[0]["serial"] > self.last + 1
-            and len(new) == len(answer["deeds"])
+            and len(new) == len(answer["entries"])
         ):
             print("pypid: entries may be missing here; see pypid audit", file=sys.stderr)
         for entry in new:
@@ -144,8 +144,8 @@ def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         str(entry["serial"]),
         format_time(entry["when"]),
-        entry["who"],
-        entry["what"],
+        entry["user"],
+        entry["action"],
         entry["subject"],
         _origin(entry),
         "; ".join(f"{name}: {value}" for name, value in details.items() if value),
@@ -155,7 +155,7 @@ def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
 def _origin(entry: Mapping[str, Any]) -> str:
     """Return the address and the token of a request."""
     token = f" token {entry['token']}" if entry["token"] else ""
-    return f"{entry['where'] or 'this machine'}{token}"
+    return f"{entry['address'] or 'this machine'}{token}"
 
 
 # --- downloads ------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def _downloads(options: argparse.Namespace) -> None:
 def _download_row(download: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         format_time(download["when"]),
-        download["who"],
+        download["user"],
         _origin(download),
         "/".join(filter(None, (download.get("index"), download["project"]))),
         download["filename"],

@@ -132,7 +132,7 @@ def _print_projects(answer: Mapping[str, Any]) -> None:
             _named(project, "name"),
             str(project["files"]),
             format_size(project["size"]),
-            format_time(project["wanted"]),
+            format_time(project["last_access"]),
         )
         for project in answer["projects"]
     ]
@@ -147,14 +147,14 @@ def _print_projects(answer: Mapping[str, Any]) -> None:
 def _print_files(answer: Mapping[str, Any]) -> None:
     rows = [
         (
-            _named(file, "filename") + ("" if file["whole"] else " (incomplete)"),
+            _named(file, "filename") + ("" if file["complete"] else " (incomplete)"),
             format_size(file["size"]),
-            format_time(file["wanted"]),
+            format_time(file["last_access"]),
         )
         for file in answer["files"]
     ]
     print_table(("FILE", "SIZE", "LAST REQUEST (UTC)"), rows, align_right=True)
-    files = sum(file["whole"] for file in answer["files"])
+    files = sum(file["complete"] for file in answer["files"])
     print(f"{counted(files, 'file')} of {answer['name']}, {format_size(answer['size'])}")
 
 
@@ -200,11 +200,9 @@ def _print_removed(answer: Mapping[str, Any]) -> None:
             f"{format_size(project['size'])}"
         )
     print(f"Deleted: {counted(answer['files'], 'file')}, {format_size(answer['size'])}")
-    if "needed" in answer:
-        print(
-            f"{counted(answer['needed'], 'file')} of snapshots not deleted (to delete them: "
-            "--force)"
-        )
+    if "kept_by" in answer:
+        files = counted(answer["kept_by"]["snapshots"], "file")
+        print(f"{files} of snapshots not deleted (to delete them: --force)")
 
 
 def _confirm(options: argparse.Namespace) -> None:

@@ -292,7 +292,7 @@ def _try_accounts(control: Control, file: Path, port: int, report: DrillReport) 
     users = _answer_of(control, "/api/users")["users"]
     known = {user["name"] for user in users}
     found = [f"the user {name} is missing" for name in sorted(_users_in(database) - known)]
-    active = (user["name"] for user in users if user["standing"] == "active")
+    active = (user["name"] for user in users if user["status"] == "active")
     login = next(active, None) if may_log_in(file.read_text(), database) else None
     if login is not None:
         document = {"name": "drill", "user": login, "actions": ["read"]}

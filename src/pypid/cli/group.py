@@ -78,7 +78,7 @@ def _print_groups(answer: Mapping[str, Any]) -> None:
     rows = [
         (
             group["name"],
-            group["from"],
+            group["source"],
             "(see [groups])" if group["members"] is None else " ".join(group["members"]),
         )
         for group in answer["groups"]

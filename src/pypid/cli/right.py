@@ -178,4 +178,4 @@ def _print_access(answer: Mapping[str, Any]) -> None:
 
 def _row(right: Mapping[str, Any]) -> tuple[str, str, str]:
     whom = f"{right['kind']}:{right['name']}" if right["name"] else right["kind"]
-    return whom, right["right"], right["from"]
+    return whom, right["right"], right["source"]

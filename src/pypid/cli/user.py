@@ -110,8 +110,8 @@ def _print_users(answer: Mapping[str, Any]) -> None:
         (
             user["name"],
             "admin" if user["admin"] else "",
-            user["standing"],
-            user["from"],
+            user["status"],
+            user["source"],
             format_time(user.get("changed"), ""),
         )
         for user in answer["users"]
@@ -150,11 +150,11 @@ def _set_admin(options: argparse.Namespace) -> None:
 
 
 def _enable(options: argparse.Namespace) -> None:
-    _change(options, {"standing": "active"})
+    _change(options, {"status": "active"})
 
 
 def _disable(options: argparse.Namespace) -> None:
-    _change(options, {"standing": "disabled"})
+    _change(options, {"status": "disabled"})
 
 
 def _change(options: argparse.Namespace, document: Mapping[str, Any]) -> None:
@@ -175,7 +175,7 @@ def _delete(options: argparse.Namespace) -> None:
 def _print_user(user: Mapping[str, Any]) -> None:
     admin = ", an administrator" if user["admin"] else ""
     groups = f"; groups: {' '.join(user['groups'])}" if user["groups"] else ""
-    print(f"{user['name']}: {user['standing']}{admin}, from the {_ORIGINS[user['from']]}{groups}")
+    print(f"{user['name']}: {user['status']}{admin}, from the {_ORIGINS[user['source']]}{groups}")
     _print_password(user)
     print_warnings(user)
 

@@ -646,24 +646,24 @@ class LogTests(PeopleCase):
         self.pypid.api("PATCH", "/api/users/erin", {"admin": True})
         self.by("erin", "POST", "/api/groups", {"name": "devs"})
         subjects = ["devs", "erin", "frank", "erin", "carol"]
-        self.assertEqual([deed["subject"] for deed in self.log()["deeds"]], subjects)
+        self.assertEqual([deed["subject"] for deed in self.log()["entries"]], subjects)
         self.assertEqual(
-            [deed["what"] for deed in self.log("?who=erin")["deeds"]], ["group create"]
+            [deed["action"] for deed in self.log("?who=erin")["entries"]], ["group create"]
         )
-        self.assertEqual(len(self.log("?action=user%20create&subject=erin")["deeds"]), 1)
+        self.assertEqual(len(self.log("?action=user%20create&subject=erin")["entries"]), 1)
         found: list[str] = []
         page = self.log("?most=2")
-        while page["deeds"]:
-            found += [deed["subject"] for deed in page["deeds"]]
+        while page["entries"]:
+            found += [deed["subject"] for deed in page["entries"]]
             page = (
-                {"deeds": []}
+                {"entries": []}
                 if page["before"] is None
                 else self.log(f"?most=2&before={page['before']}")
             )
         self.assertEqual(found, subjects)
-        deed = self.log("?who=erin")["deeds"][0]
+        deed = self.log("?who=erin")["entries"][0]
         self.assertEqual(
-            (deed["when"], deed["where"], deed["token"]),
+            (deed["when"], deed["address"], deed["token"]),
             ("2026-01-01T00:00:01.500000Z", "192.0.2.7", None),
         )
 
@@ -746,7 +746,9 @@ class DownloadTests(PeopleCase):
 
         def told(query: str) -> tuple[set[str], list[tuple[str, str, str]]]:
             answer = self.pypid.api("GET", f"/api/downloads?blocked{query}").json
-            refused = [(each["who"], each["filename"], each["block"]) for each in answer["refused"]]
+            refused = [
+                (each["user"], each["filename"], each["block"]) for each in answer["refused"]
+            ]
             return {each["filename"] for each in answer["downloads"]}, refused
 
         refused = [("alice", self.filename, made.json["id"])]
@@ -769,7 +771,7 @@ class DownloadTests(PeopleCase):
         answer = self.pypid.api("GET", f"/api/downloads?sha256={self.sha256}")
         self.assertEqual(answer.status, 200, answer)
         return [
-            (line["who"], line["token"], line["filename"]) for line in answer.json["downloads"]
+            (line["user"], line["token"], line["filename"]) for line in answer.json["downloads"]
         ][::-1]
 
     def test_given(self) -> None:
@@ -799,7 +801,7 @@ class DownloadTests(PeopleCase):
             "downloads"
         ][0]
         self.assertEqual(
-            (line["where"], line["project"], line["when"]),
+            (line["address"], line["project"], line["when"]),
             ("192.0.2.7", "spam", "2026-01-01T00:00:01.500000Z"),
         )
 

@@ -78,19 +78,19 @@ class ListTests(CachedCase):
                     "name": "eggs",
                     "files": 1,
                     "size": self.size(".kept/eggs/"),
-                    "wanted": "2026-01-01T02:00:01Z",
+                    "last_access": "2026-01-01T02:00:01Z",
                 },
                 {
                     "name": "ham",
                     "files": 2,
                     "size": self.size(".kept/ham/"),
-                    "wanted": "2026-01-01T01:00:01Z",
+                    "last_access": "2026-01-01T01:00:01Z",
                 },
                 {
                     "name": "spam",
                     "files": 1,
                     "size": self.size(".kept/spam/"),
-                    "wanted": "2026-01-01T03:00:01Z",
+                    "last_access": "2026-01-01T03:00:01Z",
                 },
             ],
         )
@@ -103,7 +103,7 @@ class ListTests(CachedCase):
         told = self.cache("/Ham")
         self.assertEqual((told["name"], told["size"]), ("ham", self.size(".kept/ham/")))
         self.assertEqual(
-            [(file["filename"], file["wanted"], file["whole"]) for file in told["files"]],
+            [(file["filename"], file["last_access"], file["complete"]) for file in told["files"]],
             [(HAM, "2026-01-01T04:00:01Z", True), (NEWER, "2026-01-01T01:00:01Z", True)],
         )
         self.assertEqual([file["filename"] for file in self.cache("/spam")["files"]], [THEIR_SPAM])
@@ -119,7 +119,7 @@ class ListTests(CachedCase):
         told = self.cache()
         self.assertEqual((told["files"], told["size"]), (4, self.size()))
         self.assertEqual(
-            [file["whole"] for file in self.cache("/ham")["files"]], [True, True, False]
+            [file["complete"] for file in self.cache("/ham")["files"]], [True, True, False]
         )
 
     def test_nothing(self) -> None:

@@ -363,9 +363,9 @@ class IndexesTests(IndexesCase):
         ):
             answer = self.pypid.api(method, project + path, body)
             self.assertIn(answer.status, (200, 204), answer)
-        entries = self.pypid.api("GET", "/api/audit?index=team-a").json["deeds"]
+        entries = self.pypid.api("GET", "/api/audit?index=team-a").json["entries"]
         self.assertEqual(
-            [entry["what"] for entry in reversed(entries)],
+            [entry["action"] for entry in reversed(entries)],
             [
                 *("index create", "project publish", "project yank"),
                 *("project set-status", "project set-status", "project delete"),
@@ -374,7 +374,9 @@ class IndexesTests(IndexesCase):
         self.assertEqual({entry["index"] for entry in entries}, {"team-a"})
         found = {
             entry["subject"].partition("/")[0]: entry["index"]
-            for entry in self.pypid.api("GET", "/api/audit?action=project%20publish").json["deeds"]
+            for entry in self.pypid.api("GET", "/api/audit?action=project%20publish").json[
+                "entries"
+            ]
         }
         self.assertEqual(found, {"spam": "team-a", "eggs": "team-b", "ham": None})
         page = self.pypid.get("/manage/audit?index=team-b", "text/html", user="ada")
@@ -412,7 +414,7 @@ class IndexesTests(IndexesCase):
         )
         shown = self.pypid.api("GET", "/api/downloads?project=eggs").json["downloads"]
         self.assertEqual(
-            [(each["index"], each["project"], each["who"]) for each in shown],
+            [(each["index"], each["project"], each["user"]) for each in shown],
             [("secret", "eggs", "alice")],
         )
 

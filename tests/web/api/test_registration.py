@@ -72,7 +72,7 @@ class OpenTests(RegisteringCase):
         answer = self.register("Eve.L@example.com", OURS)
         self.assertEqual(answer.status, 201)
         self.assertEqual(
-            (answer.json["user"], answer.json["standing"]), ("Eve.L@example.com", "active")
+            (answer.json["user"], answer.json["status"]), ("Eve.L@example.com", "active")
         )
         self.assertTrue(self.logs_in("Eve.L@example.com"))
         self.assertFalse(self.logs_in("eve.l@example.com"))
@@ -92,7 +92,7 @@ class OpenTests(RegisteringCase):
                     "anonymous",
                     "user register",
                     "Eve.L@example.com",
-                    {"registration": "open", "standing": "active"},
+                    {"registration": "open", "status": "active"},
                 )
             ],
         )
@@ -274,7 +274,7 @@ class ApprovalTests(RegisteringCase):
         lets it in.
         """
         answer = self.register()
-        self.assertEqual((answer.status, answer.json["standing"]), (201, "pending"))
+        self.assertEqual((answer.status, answer.json["status"]), (201, "pending"))
         self.assertIn("approve", answer.json["message"])
         self.assertFalse(self.logs_in("eve"))
         session = {"user": "eve", "password": PASSWORD}
@@ -283,9 +283,9 @@ class ApprovalTests(RegisteringCase):
             "approve", self.pypid.say("POST", "/api/session", {**session, "password": "x"}).text
         )
         self.assertEqual(self.register("EVE").status, 409)
-        approved = self.pypid.say("PATCH", "/api/users/eve", {"standing": "active"}, user="ada")
+        approved = self.pypid.say("PATCH", "/api/users/eve", {"status": "active"}, user="ada")
         self.assertEqual(
-            (approved.status, approved.json["standing"]),
+            (approved.status, approved.json["status"]),
             (200, AccountStatus.ACTIVE.value),
             approved.text,
         )

@@ -121,7 +121,7 @@ class ApprovalTests(PromotedCase):
         wish = {**WISH, "token": "tests"}
         self.assertEqual(self.pypid.api("POST", APPROVALS, wish).status, 200)
         self.assertEqual(self.promote().status, 200)
-        found = self.pypid.api("GET", "/api/audit?action=promote%20--approve").json["deeds"]
+        found = self.pypid.api("GET", "/api/audit?action=promote%20--approve").json["entries"]
         self.assertEqual([each["details"]["token"] for each in found], ["tests"])
 
 
@@ -160,8 +160,8 @@ class ListTests(PromotedCase):
         self.assertTrue(self.is_listed())
         page = self.pypid.get("/staging/simple/spam/", None, user="alice")
         self.assertNotIn(self.filename, page.text)
-        entries = self.pypid.api("GET", "/api/audit").json["deeds"]
-        whats = [each["what"] for each in entries]
+        entries = self.pypid.api("GET", "/api/audit").json["entries"]
+        whats = [each["action"] for each in entries]
         self.assertIn("promote", whats)
         self.assertIn("promote --move", whats)
 

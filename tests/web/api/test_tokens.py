@@ -203,7 +203,7 @@ class OthersTests(TokenCase):
             ),
             403,
         )
-        self.pypid.api("PATCH", "/api/users/carol", {"standing": "disabled"})
+        self.pypid.api("PATCH", "/api/users/carol", {"status": "disabled"})
         self.assertEqual(self.ask_by(secret, "GET", "/api/me").status, 401)
 
     def test_for_nobody(self) -> None:

@@ -77,8 +77,8 @@ class UserTests(PeopleCase):
             (
                 document["name"],
                 document["admin"],
-                document["standing"],
-                document["from"],
+                document["status"],
+                document["source"],
                 document["warnings"],
             ),
             ("carol", False, "active", "database", []),
@@ -86,13 +86,13 @@ class UserTests(PeopleCase):
         self.assertNotIn("password", document)
         self.assertEqual(self.me("carol").json["user"], "carol")
         self.assertEqual(
-            self.pypid.api("PATCH", "/api/users/carol", {"standing": "disabled"}).json["standing"],
+            self.pypid.api("PATCH", "/api/users/carol", {"status": "disabled"}).json["status"],
             "disabled",
         )
         self.assertEqual(self.me("carol").status, 401)
         self.assertFalse(self.pypid.api("GET", "/api/users/carol").json["can_log_in"])
         self.assertEqual(
-            self.pypid.api("PATCH", "/api/users/carol", {"standing": "active"}).status, 200
+            self.pypid.api("PATCH", "/api/users/carol", {"status": "active"}).status, 200
         )
         self.assertEqual(self.me("carol").status, 200)
         self.assertEqual(
@@ -120,9 +120,11 @@ class UserTests(PeopleCase):
         """The list has the accounts and the users of the configuration, and of none a hash."""
         self.add("carol", admin=True)
         users = {user["name"]: user for user in self.pypid.api("GET", "/api/users").json["users"]}
-        self.assertEqual({name: user["from"] for name, user in users.items()}["carol"], "database")
         self.assertEqual(
-            (users["alice"]["from"], users["ada"]["admin"], users["carol"]["admin"]),
+            {name: user["source"] for name, user in users.items()}["carol"], "database"
+        )
+        self.assertEqual(
+            (users["alice"]["source"], users["ada"]["admin"], users["carol"]["admin"]),
             ("configuration", True, True),
         )
         self.assertNotIn("argon2", self.pypid.api("GET", "/api/users").text)
@@ -180,7 +182,7 @@ class UserTests(PeopleCase):
             self.assertEqual(self.pypid.api("POST", "/api/users", document).status, 400, document)
         too_long = {"name": "x", "password": "x" * 10_000}
         self.assertEqual(self.pypid.api("POST", "/api/users", too_long).status, 400)
-        for document in ({}, {"standing": "pending"}, {"admin": None}, {"name": "x"}):
+        for document in ({}, {"status": "pending"}, {"admin": None}, {"name": "x"}):
             self.assertEqual(
                 self.pypid.api("PATCH", "/api/users/carol", document).status, 400, document
             )
@@ -271,7 +273,7 @@ class DirectoryTests(PeopleCase):
         )
         document = self.pypid.api("GET", "/api/users/dora").json
         self.assertEqual(
-            (document["from"], document["groups"], document["can_log_in"]),
+            (document["source"], document["groups"], document["can_log_in"]),
             ("elsewhere", ["devs", "staff"], True),
         )
 
@@ -335,7 +337,7 @@ class AdminTests(PeopleCase):
         self.only_carol()
         for method, document in (
             ("PATCH", {"admin": False}),
-            ("PATCH", {"standing": "disabled"}),
+            ("PATCH", {"status": "disabled"}),
             ("DELETE", None),
         ):
             self.refused(
@@ -356,7 +358,7 @@ class AdminTests(PeopleCase):
     def test_disabled_does_not_count(self) -> None:
         """An administrator who cannot log in is none for this; such a one may go, though."""
         self.by("carol", "POST", "/api/users", {"name": "erin", "admin": True})
-        self.by("carol", "PATCH", "/api/users/erin", {"standing": "disabled"})
+        self.by("carol", "PATCH", "/api/users/erin", {"status": "disabled"})
         self.only_carol()
         self.refused(self.by("carol", "PATCH", "/api/users/carol", {"admin": False}), 409)
         self.assertEqual(self.by("carol", "DELETE", "/api/users/erin").status, 200)
@@ -410,9 +412,9 @@ class ShutOutTests(PeopleCase):
         self.assertFalse(answer.json["can_log_in"])
         for path in ("/api/users", "/api/users/carol"):
             self.assertIn("[access] backend", self.pypid.api("GET", path).json["warnings"][0])
-        closed = self.pypid.api("PATCH", "/api/users/carol", {"standing": "disabled"})
+        closed = self.pypid.api("PATCH", "/api/users/carol", {"status": "disabled"})
         self.assertEqual(closed.json["warnings"], [])
-        opened = self.pypid.api("PATCH", "/api/users/carol", {"standing": "active"})
+        opened = self.pypid.api("PATCH", "/api/users/carol", {"status": "active"})
         self.assertIn("[access] backend", opened.json["warnings"][0])
         self.assertEqual(self.pypid.api("DELETE", "/api/users/carol").status, 200)
 
@@ -542,7 +544,8 @@ class GroupTests(PeopleCase):
         self.add("carol")
         answer = self.pypid.api("POST", "/api/groups", {"name": "devs"})
         self.assertEqual(
-            (answer.status, answer.json), (201, {"name": "devs", "members": [], "from": "database"})
+            (answer.status, answer.json),
+            (201, {"name": "devs", "members": [], "source": "database"}),
         )
         for _ in range(2):
             joined = self.pypid.api("PUT", "/api/groups/devs/members/carol").json
@@ -567,7 +570,7 @@ class GroupTests(PeopleCase):
         self.pypid.api("POST", "/api/groups", {"name": "devs"})
         groups = self.pypid.api("GET", "/api/groups").json["groups"]
         self.assertEqual(
-            [(group["name"], group["from"]) for group in groups],
+            [(group["name"], group["source"]) for group in groups],
             [("devs", "database"), ("ops", "configuration")],
         )
 
@@ -685,7 +688,7 @@ class RightTests(PeopleCase):
         """Each right says where it comes from; one of the configuration is not taken away here."""
         self.pypid.api("PUT", "/api/projects/eggs/rights/user/alice", {"right": "r"})
         rights = {
-            (right["name"], right["right"], right["from"])
+            (right["name"], right["right"], right["source"])
             for right in self.rights("eggs")["rights"]
         }
         self.assertEqual(rights, {("bob", "rw", "configuration"), ("alice", "r", "database")})

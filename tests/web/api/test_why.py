@@ -88,7 +88,7 @@ class NameTests(WhyCase):
         """
         told = self.ask_for("ham")
         self.assertEqual(
-            (told["standing"], told["upstream"], told["not_asked"], told["outage"]),
+            (told["status"], told["upstream"], told["not_asked"], told["outage"]),
             ("theirs", None, None, None),
         )
         self.assertEqual(self.ask_for(f"ham/{HAM}")["file"]["rule"], "unheard")
@@ -125,7 +125,7 @@ class NameTests(WhyCase):
         ):
             self.pypid = self.another(policy)
             told = self.agrees()
-            self.assertEqual(told["standing"], word)
+            self.assertEqual(told["status"], word)
             self.assertIn("[upstream]", told["not_asked"])
             self.assertEqual(told["not_asked"], told["not_shown"])
             self.assertEqual({file["rule"] for file in told["hidden"]}, {word})
@@ -136,7 +136,7 @@ class NameTests(WhyCase):
         self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
         self.pypid = self.another(Policy())
         told = self.agrees()
-        self.assertEqual((told["standing"], told["not_shown"]), ("offline", None))
+        self.assertEqual((told["status"], told["not_shown"]), ("offline", None))
         self.assertEqual(
             [(file["filename"], file["rule"]) for file in told["hidden"]], [(NEWER, "not-kept")]
         )
@@ -149,13 +149,11 @@ class NameTests(WhyCase):
         filename, data = wheel_filename("ham"), wheel("ham")
         self.published(self.publish(filename, data, user="ada"))
         told = self.agrees()
-        self.assertEqual(
-            (told["standing"], told["ours"]), ("ours", {"status": "active", "files": 1})
-        )
+        self.assertEqual((told["status"], told["ours"]), ("ours", {"status": "active", "files": 1}))
         self.assertEqual({file["rule"] for file in told["hidden"]}, {"ours"})
         self.pypid = self.another(Policy(mode=Mode.CACHE, allow_mixed=("ham",)))
         told = self.agrees()
-        self.assertEqual(told["standing"], "blended")
+        self.assertEqual(told["status"], "blended")
         self.assertEqual(
             [(file["filename"], file["rule"], file["ours"]) for file in told["hidden"]],
             [(HAM, "ours", False)],
@@ -175,7 +173,7 @@ class NameTests(WhyCase):
         self.assertTrue(heard.reachable)
         self.pypid.blobs.away = StorageDown("the disk is gone.")
         told = self.ask_for("ham")
-        self.assertEqual(told["standing"], "unknown")
+        self.assertEqual(told["status"], "unknown")
         self.assertEqual({file["rule"] for file in told["hidden"]}, {"unknown"})
         self.assertEqual(self.pypid.api("GET", "/api/why/eggs").status, 503)
 
@@ -302,5 +300,5 @@ class NamedUpstreamTests(WhyCase):
         """Without `public` among the upstreams other names are requested nowhere."""
         self.pypid.index.choice = UpstreamChoice.of(("gpu",), {"gpu": ("torch*",)})
         told = self.ask_for("ham")
-        self.assertEqual((told["standing"], told["requested_from"]), ("elsewhere", None))
+        self.assertEqual((told["status"], told["requested_from"]), ("elsewhere", None))
         self.assertIn("no upstream of the index", told["not_asked"])

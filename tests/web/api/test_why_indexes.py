@@ -86,15 +86,15 @@ class WhyIndexesTests(IndexesCase):
             text = re.sub(r"<[^>]*>", "", page.text)
             is_inherited = bool(expected) and expected != [path.partition("/")[0]]
             self.assertEqual(words in text, is_inherited, (path, user))
-        self.assertEqual(self.why("strict/eggs", "bob")["standing"], "not-inherited")
+        self.assertEqual(self.why("strict/eggs", "bob")["status"], "not-inherited")
 
     def test_upstream_before_the_first_request(self) -> None:
         """A name that nothing is known of is requested from the upstream of the base."""
         document = self.why("team/missing", "bob")
-        self.assertEqual((document["standing"], document["not_asked"]), ("theirs", None))
+        self.assertEqual((document["status"], document["not_asked"]), ("theirs", None))
         self.assertEqual(document["requested_from"], "public")
         document = self.why("base/missing", "alice")  # bases = none
-        self.assertEqual(document["standing"], "elsewhere")
+        self.assertEqual(document["status"], "elsewhere")
         self.assertNotIn("offline", str(document))
 
     def test_local_names(self) -> None:
@@ -130,7 +130,7 @@ class WhyIndexesTests(IndexesCase):
                 self.assertEqual(private.replace("quiet", "absnt"), absent, place)
                 self.assertEqual(other.replace("other", "absnt"), absent, place)
             seen = self.pypid.api("GET", f"{place}/api/why/quiet").json
-            self.assertEqual(seen["standing"], "other-index", place)
+            self.assertEqual(seen["status"], "other-index", place)
 
     def test_key_of_the_index(self) -> None:
         """The advice names the key of the index that has the project. Administrators get the whole
@@ -163,7 +163,7 @@ class WhyIndexesTests(IndexesCase):
         self.pypid.get("/both/simple/theirs/", J)
         document = self.why("both/theirs", "alice")
         self.assertEqual(document["taken_from"], ["both", "public"])
-        self.assertEqual((document["standing"], document["requested_from"]), ("blended", "public"))
+        self.assertEqual((document["status"], document["requested_from"]), ("blended", "public"))
         self.assertIn("(allow_mixed of the index both)", document["says"])
         self.assertEqual(document["visible"], {"ours": 1, "kept": 0, "upstream": 2})
         self.assertEqual(document["ours"]["files"], 1)

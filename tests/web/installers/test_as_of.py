@@ -544,8 +544,8 @@ class SnapshotTests(MomentsCase):
             self.make(f"v{version}") if version == "1.0" else None
             self.later()
         purged = self.pypid.api("DELETE", "/api/cache").json
-        self.assertEqual((purged["files"], purged["needed"]), (1, 1))
+        self.assertEqual((purged["files"], purged["kept_by"]["snapshots"]), (1, 1))
         self.assertEqual(self.pypid.api("DELETE", f"/api/cache/ham/{names[0]}").json["files"], 0)
         self.assertEqual(list(self.files("/snapshots/v1.0/", "ham")), [names[0]])
         purged = json.loads(self.pypid.api("DELETE", "/api/cache?force").body)
-        self.assertEqual((purged["files"], "needed" in purged), (1, False))
+        self.assertEqual((purged["files"], "kept_by" in purged), (1, False))

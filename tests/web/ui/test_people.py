@@ -72,7 +72,7 @@ class DoorTests(AdminCase):
         for path in ("/manage/users/nobody", "/manage/groups/none", "/project/-/-/rights"):
             self.assertEqual(self.browser.get(path).status, 404, path)
         self.assertEqual(
-            self.browser.post("/manage/users/nobody/change", standing="disabled").status, 404
+            self.browser.post("/manage/users/nobody/change", status="disabled").status, 404
         )
         self.assertEqual(self.browser.post("/manage/groups/none/join", user="bob").status, 404)
         self.assertEqual(self.browser.post("/manage/tokens/revoke", id="x").status, 404)
@@ -84,7 +84,7 @@ class DoorTests(AdminCase):
         bob = self.as_user("bob")
         forms = (
             ("/manage/users", {"name": "eve"}),
-            ("/manage/users/zoe/change", {"standing": "disabled"}),
+            ("/manage/users/zoe/change", {"status": "disabled"}),
             ("/manage/users/zoe/password", {"password": "owned-now"}),
             ("/manage/users/zoe/remove", {"confirm": "zoe"}),
             ("/manage/groups", {"name": "evil"}),
@@ -151,11 +151,11 @@ class UserTests(AdminCase):
         """
         zoe = self.as_user("zoe", "zoe's")
         there = "../../../manage/users/zoe?done=user-changed"
-        self.went(self.browser.post("/manage/users/zoe/change", standing="disabled"), there)
+        self.went(self.browser.post("/manage/users/zoe/change", status="disabled"), there)
         self.assertEqual(zoe.get("/account/").status, 303)
-        for said in ({"standing": "active"}, {"admin": "yes"}, {"admin": "no"}):
+        for said in ({"status": "active"}, {"admin": "yes"}, {"admin": "no"}):
             self.went(self.browser.post("/manage/users/zoe/change", **said), there)
-        for said in ({}, {"standing": "pending"}, {"standing": "<b>"}):
+        for said in ({}, {"status": "pending"}, {"status": "<b>"}):
             self.said_wrong(self.browser.post("/manage/users/zoe/change", **said), 400)
         self.assertEqual(
             [what for _, what, _ in self.done()],
@@ -193,7 +193,7 @@ class UserTests(AdminCase):
         for name in ("max", "eve"):
             self.have_account(name, status=AccountStatus.PENDING)
         self.assertIn("2 registrations wait", self.browser.get("/manage/users").text)
-        approved = self.browser.post("/manage/users/max/change", standing="active", waiting="yes")
+        approved = self.browser.post("/manage/users/max/change", status="active", waiting="yes")
         self.went(approved, "../../../manage/users?done=user-approved")
         self.went(
             self.browser.post("/manage/users/eve/remove", waiting="yes"),
@@ -212,7 +212,7 @@ class UserTests(AdminCase):
         self.assertIn("[users] of the configuration", page)
         self.assertNotIn("/users/bob/", page.replace('href="../../manage/users/bob"', ""))
         for path, said in (
-            ("change", {"standing": "disabled"}),
+            ("change", {"status": "disabled"}),
             ("password", {}),
             ("remove", {"confirm": "bob"}),
         ):

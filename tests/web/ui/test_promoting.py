@@ -61,7 +61,7 @@ class PromotingTests(PromotedCase):
         self.assertTrue(self.is_listed("/live"))
         self.assertTrue(self.is_listed("/staging"))
         self.assertFalse(self.is_listed())
-        found = self.pypid.api("GET", "/api/audit?action=promote").json["deeds"]
+        found = self.pypid.api("GET", "/api/audit?action=promote").json["entries"]
         self.assertEqual([each["subject"] for each in found], ["live"])
 
     def test_move(self) -> None:

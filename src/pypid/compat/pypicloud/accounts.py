@@ -138,7 +138,7 @@ async def _enrol(ctx: RequestContext, wanted: Applicant, invitation: Invitation 
         raise BadRequest(str(error)) from None
     document: Welcome = {
         "user": account.name,
-        "standing": account.status,
+        "status": account.status,
         "message": WELCOME[account.status],
     }
     send_json(ctx.request, document)

@@ -182,7 +182,7 @@ async def approve(ctx: RequestContext, name: str) -> None:
         return evolve(account, status=AccountStatus.ACTIVE, changed=ctx.app.world.now())
 
     if account.status is AccountStatus.PENDING:
-        details = {"admin": "yes" if account.admin else "no", "standing": "active"}
+        details = {"admin": "yes" if account.admin else "no", "status": "active"}
         await recorded(
             ctx,
             "user enable",
@@ -214,7 +214,7 @@ async def set_admin(ctx: RequestContext, name: str) -> None:
     editing = keeping_an_admin(
         ctx.app, None if admin else name, ctx.app.accounts.edit_user(name, changed)
     )
-    details = {"admin": "yes" if admin else "no", "standing": account.status.value}
+    details = {"admin": "yes" if admin else "no", "status": account.status.value}
     await recorded(
         ctx,
         "user set-admin",

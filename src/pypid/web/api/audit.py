@@ -32,29 +32,29 @@ ASKS = (
 )
 
 
-class DeedDocument(TypedDict):
-    """An audit entry. `where`: the client's address; `token`: the id of the token that was used;
+class AuditEntryDocument(TypedDict):
+    """An audit entry. `address`: the client's address; `token`: the id of the token that was used;
     `index`: the named index that was changed, null for the default index and for changes that
     belong to no index.
     """
 
     serial: int
     when: Moment
-    who: str
-    what: str
+    user: str
+    action: str
     subject: str
-    where: str | None
+    address: str | None
     token: str | None
     index: str | None
     details: dict[str, str]
 
 
-class Deeds(TypedDict):
+class AuditPage(TypedDict):
     """A page of the audit log. `before`: the value to send for the next page, null if there is
     none.
     """
 
-    deeds: list[DeedDocument]
+    entries: list[AuditEntryDocument]
     before: int | None
 
 
@@ -62,7 +62,7 @@ class Deeds(TypedDict):
     "GET",
     "/api/audit",
     action=Action.ADMIN,
-    describe=Described(Deeds, asks=ASKS, refuses=(NotAvailable,)),
+    describe=Described(AuditPage, asks=ASKS, refuses=(NotAvailable,)),
 )
 async def audit(ctx: RequestContext) -> None:
     """List the entries of the audit log, newest first."""
@@ -78,19 +78,19 @@ async def audit(ctx: RequestContext) -> None:
         index=query.get("index"),
     )
     older = entries[-1].serial if len(entries) == most else None
-    document: Deeds = {"deeds": [_deed(deed) for deed in entries], "before": older}
+    document: AuditPage = {"entries": [_document(entry) for entry in entries], "before": older}
     send_json(ctx.request, document)
 
 
-def _deed(deed: AuditEntry) -> DeedDocument:
+def _document(entry: AuditEntry) -> AuditEntryDocument:
     return {
-        "serial": deed.serial,
-        "when": utc_text(deed.when),
-        "who": deed.who,
-        "what": deed.what,
-        "subject": deed.subject,
-        "where": deed.where or None,
-        "token": deed.token,
-        "index": deed.index or None,
-        "details": dict(deed.details),
+        "serial": entry.serial,
+        "when": utc_text(entry.when),
+        "user": entry.who,
+        "action": entry.what,
+        "subject": entry.subject,
+        "address": entry.where or None,
+        "token": entry.token,
+        "index": entry.index or None,
+        "details": dict(entry.details),
     }

@@ -45,38 +45,42 @@ ASKS = (
 
 
 class HeldProject(TypedDict):
-    """The cached files of a project. `size` in bytes, with metadata and records; `wanted`: the last
-    access to one of them; `upstream`: the name of the ``[upstream:<name>]`` that they are from.
+    """The cached files of a project. `size` in bytes, with metadata and records; `last_access`: to
+    one of them; `upstream`: the name of the ``[upstream:<name>]`` that they are from.
     """
 
     name: str
     upstream: NotRequired[str]
     files: int
     size: int
-    wanted: Moment
+    last_access: Moment
 
 
 class HeldFile(TypedDict):
-    """A cached file. `whole`: false if only metadata is cached, or if a crash left only a part.
+    """A cached file. `complete`: false if only metadata is cached, or if a crash left only a part.
     `upstream`: as in `HeldProject`.
     """
 
     filename: str
     upstream: NotRequired[str]
     size: int
-    wanted: Moment
-    whole: bool
+    last_access: Moment
+    complete: bool
+
+
+class KeptBy(TypedDict):
+    """The number of files that snapshots keep in the cache."""
+
+    snapshots: int
 
 
 class Purged(TypedDict):
-    """The files removed from the cache. `needed`: how many files stay whatever their age, since
-    snapshots show them.
-    """
+    """The files removed from the cache. `kept_by`: files that stay whatever their age."""
 
     files: int
     size: int
     projects: list[HeldProject]
-    needed: NotRequired[int]
+    kept_by: NotRequired[KeptBy]
 
 
 class Cache(Purged):
@@ -174,7 +178,7 @@ async def _purge(
     sums = _sums(gone)
     document: Purged = {"files": sums["files"], "size": sums["size"], "projects": _by_project(gone)}
     if needed:
-        document["needed"] = needed
+        document["kept_by"] = {"snapshots": needed}
     send_json(ctx.request, document)
 
 
@@ -256,8 +260,8 @@ def _file(file: InventoryEntry) -> HeldFile:
     document: HeldFile = {
         "filename": file.filename,
         "size": file.size,
-        "wanted": _time(file.wanted),
-        "whole": file.recorded,
+        "last_access": _time(file.wanted),
+        "complete": file.recorded,
     }
     if file.upstream:
         document["upstream"] = file.upstream
@@ -282,7 +286,7 @@ def _by_project(held: Sequence[InventoryEntry]) -> list[HeldProject]:
             "name": name,
             "files": sums["files"],
             "size": sums["size"],
-            "wanted": _time(last),
+            "last_access": _time(last),
         }
         if upstream:
             document["upstream"] = upstream

@@ -81,14 +81,14 @@ ASKS_DAYS = (
 
 
 class DownloadDocument(TypedDict):
-    """A download of the file. `where`: the client's address; `token`: the id of the token that was
-    used; `index`: the named index below which the file was requested, null for the default one.
+    """A download of the file. `address`: the client's address; `token`: the id of its token;
+    `index`: the named index below which the file was requested, null for the default one.
     """
 
     serial: int
     when: Moment
-    who: str
-    where: str | None
+    user: str
+    address: str | None
     token: str | None
     index: str | None
     project: str
@@ -100,8 +100,8 @@ class RefusalDocument(TypedDict):
 
     serial: int
     when: Moment
-    who: str
-    where: str | None
+    user: str
+    address: str | None
     token: str | None
     project: str
     filename: str
@@ -200,8 +200,8 @@ async def _refused(ctx: RequestContext, project: str | None, most: int) -> list[
         {
             "serial": entry.serial,
             "when": utc_text(entry.when),
-            "who": entry.who,
-            "where": entry.where or None,
+            "user": entry.who,
+            "address": entry.where or None,
             "token": entry.token,
             "project": entry.details.get("project", ""),
             "filename": entry.subject,
@@ -274,8 +274,8 @@ def _document(download: DownloadEntry) -> DownloadDocument:
     return {
         "serial": download.serial,
         "when": utc_text(download.when),
-        "who": download.who,
-        "where": download.where or None,
+        "user": download.who,
+        "address": download.where or None,
         "token": download.token,
         "index": download.project.rpartition("/")[0] or None,
         "project": download.project.rpartition("/")[2],

@@ -30,18 +30,15 @@ class NewGroup(msgspec.Struct, forbid_unknown_fields=True):
     name: NewName
 
 
-GroupDocument = TypedDict(
-    "GroupDocument",
-    {
-        "name": str,
-        "members": list[str] | None,
-        "from": Literal["configuration", "database"],
-        "warnings": NotRequired[list[str]],
-    },
-)
-"""A group. `members`: null for a group of the configuration. `warnings`: possible mistakes, after a
-change.
-"""
+class GroupDocument(TypedDict):
+    """A group. `members`: null for a group of the configuration. `warnings`: possible mistakes,
+    after a change.
+    """
+
+    name: str
+    members: list[str] | None
+    source: Literal["configuration", "database"]
+    warnings: NotRequired[list[str]]
 
 
 class Groups(TypedDict):
@@ -64,7 +61,7 @@ async def groups(ctx: RequestContext) -> None:
         _document(name, members) for name, members in (await ctx.app.accounts.memberships()).items()
     ]
     found += [
-        {"name": name, "members": None, "from": "configuration"}
+        {"name": name, "members": None, "source": "configuration"}
         for name in ctx.app.known.configured().groups
     ]
     document: Groups = {"groups": sorted(found, key=lambda group: group["name"])}
@@ -194,4 +191,4 @@ def demand_changeable(app: App, name: str) -> None:
 
 
 def _document(name: str, members: Iterable[str]) -> GroupDocument:
-    return {"name": name, "members": sorted(members), "from": "database"}
+    return {"name": name, "members": sorted(members), "source": "database"}

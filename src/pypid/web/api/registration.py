@@ -156,7 +156,7 @@ class Welcome(TypedDict):
     """A new account. `message`: when it can be used."""
 
     user: str
-    standing: AccountStatus
+    status: AccountStatus
     message: str
 
 
@@ -194,7 +194,7 @@ async def register(ctx: RequestContext) -> None:
     account = await enrolled(ctx, wanted, invitation_of(ctx.app, wanted.token))
     document: Welcome = {
         "user": account.name,
-        "standing": account.status,
+        "status": account.status,
         "message": WELCOME[account.status],
     }
     send_json(ctx.request, document, 201)
@@ -222,7 +222,7 @@ async def enrolled(
     now = ctx.app.world.now()
     mode = ctx.app.settings.people.registration
     account = Account(name=name, hash=hashed, status=standing_of(mode), created=now, changed=now)
-    details = {"registration": mode.value, "standing": account.status.value}
+    details = {"registration": mode.value, "status": account.status.value}
     if invitation is not None:
         details["invitation"] = invitation.id
     adding = _add(ctx.app, account, invitation)

@@ -49,10 +49,13 @@ class Origin(Enum):
     DATABASE = "database"
 
 
-RightDocument = TypedDict(
-    "RightDocument", {"kind": Whom, "name": str, "right": Literal["r", "rw"], "from": Origin}
-)
-"""A right. `name`: the user's or the group's, else empty."""
+class RightDocument(TypedDict):
+    """A right. `name`: the user's or the group's, else empty."""
+
+    kind: Whom
+    name: str
+    right: Literal["r", "rw"]
+    source: Origin
 
 
 class RightOfProject(RightDocument):
@@ -228,7 +231,7 @@ def _document(right: Right, origin: Origin) -> RightDocument:
         "kind": right.whom,
         "name": right.name,
         "right": "rw" if right.write else "r",
-        "from": origin,
+        "source": origin,
     }
 
 

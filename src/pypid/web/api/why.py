@@ -75,14 +75,14 @@ class FileOfWhy(TypedDict):
 
 
 class ProjectWhyCommon(TypedDict):
-    """The state of a name. `standing` is for programs, and `says` is its text for people.
+    """The state of a name. `status` is for programs, and `says` is its text for people.
     `requested_from`: the name of an ``[upstream:<name>]``, or ``public``; null if the name is not
     requested. `taken_from`: below a named index, the indexes whose files it shows, and upstreams
     (``public``, or the name of an ``[upstream:<name>]``), in order of precedence.
     """
 
     name: str
-    standing: str
+    status: str
     says: str
     requested_from: str | None
     taken_from: list[str]
@@ -172,7 +172,7 @@ def _document(found: Why, breaker: CircuitBreaker) -> ProjectWhyCommon:
     visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
     return {
         "name": found.name,
-        "standing": _word(found.status),
+        "status": _word(found.status),
         "says": found.text(found.status),
         "requested_from": (found.upstream_name or PUBLIC) if found.not_requested is None else None,
         "taken_from": list(found.taken_from),

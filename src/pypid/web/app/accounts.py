@@ -64,9 +64,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
     """The request body for a change; omitted fields stay unchanged."""
 
     admin: bool | msgspec.UnsetType = msgspec.UNSET
-    status: Literal["active", "disabled"] | msgspec.UnsetType = msgspec.field(
-        default=msgspec.UNSET, name="standing"
-    )
+    status: Literal["active", "disabled"] | msgspec.UnsetType = msgspec.UNSET
 
 
 class NewPassword(msgspec.Struct, forbid_unknown_fields=True):
@@ -113,8 +111,8 @@ async def user_document(app: App, name: str) -> WholeUser:
             document = {
                 "name": name,
                 "admin": found.admin,
-                "standing": AccountStatus.ACTIVE,
-                "from": "elsewhere",
+                "status": AccountStatus.ACTIVE,
+                "source": "elsewhere",
             }
     if found is not None:
         groups = found.groups
@@ -125,8 +123,8 @@ async def user_document(app: App, name: str) -> WholeUser:
             if name in members
         )
     in_vain = (
-        document["from"] == "database"
-        and document["standing"] is AccountStatus.ACTIVE
+        document["source"] == "database"
+        and document["status"] is AccountStatus.ACTIVE
         and found is None
     )
     warnings = _warnings(app) if in_vain else []
@@ -143,17 +141,17 @@ def _document(app: App, account: Account) -> UserDocument:
     return {
         "name": account.name,
         "admin": account.admin or account.name in configured.admins,
-        "standing": account.status,
+        "status": account.status,
         "created": utc_text(account.created),
         "changed": utc_text(account.changed),
-        "from": "database",
+        "source": "database",
         "hidden": account.name
         in configured.users,  # the configuration has a user of that name, and is asked first
     }
 
 
 def _configured(name: str, admin: bool) -> UserDocument:
-    return {"name": name, "admin": admin, "standing": AccountStatus.ACTIVE, "from": "configuration"}
+    return {"name": name, "admin": admin, "status": AccountStatus.ACTIVE, "source": "configuration"}
 
 
 # --- creating and changing ------------------------------------------------------------------------
@@ -189,7 +187,7 @@ async def changed(ctx: RequestContext, name: str, wanted: Change) -> None:
     """
     if wanted.admin is msgspec.UNSET and wanted.status is msgspec.UNSET:
         raise BadRequest(
-            "Say what to change: admin (true or false), standing (active or disabled), or both."
+            "Say what to change: admin (true or false), status (active or disabled), or both."
         )
     account = await changeable_account(ctx.app, name)
     if wanted.admin is False and name in ctx.app.known.configured().admins:
@@ -207,7 +205,7 @@ async def changed(ctx: RequestContext, name: str, wanted: Change) -> None:
     editing = keeping_an_admin(
         ctx.app, None if harmless else name, ctx.app.accounts.edit_user(name, edited)
     )
-    details = {"admin": _yes(after.admin), "standing": after.status.value}
+    details = {"admin": _yes(after.admin), "status": after.status.value}
     await recorded(ctx, _action_of(wanted), name, editing, lambda _: details)
 
 

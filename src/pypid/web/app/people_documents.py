@@ -39,19 +39,16 @@ class Me(TypedDict):
     may: Powers
 
 
-UserDocument = TypedDict(
-    "UserDocument",
-    {
-        "name": str,
-        "admin": bool,
-        "standing": AccountStatus,
-        "from": Literal["database", "configuration", "elsewhere"],
-        "created": NotRequired[Moment],
-        "changed": NotRequired[Moment],
-        "hidden": NotRequired[bool],
-    },
-)
-"""A user. `hidden`: the configuration has another user of that name, which takes precedence."""
+class UserDocument(TypedDict):
+    """A user. `hidden`: the configuration has another user of that name, which takes precedence."""
+
+    name: str
+    admin: bool
+    status: AccountStatus
+    source: Literal["database", "configuration", "elsewhere"]
+    created: NotRequired[Moment]
+    changed: NotRequired[Moment]
+    hidden: NotRequired[bool]
 
 
 class WholeUser(UserDocument):

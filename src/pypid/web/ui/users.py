@@ -70,7 +70,7 @@ async def _list(
     form: Fields | None = None,
 ) -> None:
     found, wanted = await listed(ctx.app), query_fields(ctx.request).text("q").strip()
-    pending = [user for user in found["users"] if user["standing"] is AccountStatus.PENDING]
+    pending = [user for user in found["users"] if user["status"] is AccountStatus.PENDING]
     matching = [user for user in found["users"] if wanted.casefold() in user["name"].casefold()]
     by_invitation = ctx.app.settings.people.registration is Registration.TOKEN
     await show(
@@ -147,7 +147,7 @@ async def _one(
 
 def _where(app: App, them: WholeUser) -> str | None:
     """Return where that user is changed, if not here, or None."""
-    where = ELSEWHERE if them["from"] == "elsewhere" else configured_where(app, them["name"])
+    where = ELSEWHERE if them["source"] == "elsewhere" else configured_where(app, them["name"])
     return where and f"The user {them['name']!r} is changed elsewhere: {where}."
 
 
@@ -177,15 +177,15 @@ async def _rights(app: App, them: WholeUser) -> Sequence[Any]:
 async def change(ctx: RequestContext, name: str) -> None:
     """Disable or enable the account; grant or revoke administration."""
     form = sent(ctx.request)
-    status = form.text("standing")
+    status = form.text("status")
     wanted = Change(
         admin=form.text("admin") == "yes" if form.flag("admin") else msgspec.UNSET,
         status=cast(Literal["active", "disabled"], status)
-        if form.flag("standing")
+        if form.flag("status")
         else msgspec.UNSET,
     )
     try:
-        if form.flag("standing") and status not in ("active", "disabled"):
+        if form.flag("status") and status not in ("active", "disabled"):
             raise BadRequest("The status must be active or disabled.")
         await changed(ctx, name, wanted)
     except MISTAKES as error:
