@@ -20,6 +20,8 @@ from pypid.core.trust import publisher_fits
 
 MOST_SHOWN = 20
 """Largest number of obstacles in the text of a refusal."""
+AGAIN = 30
+"""Seconds after which the leases of a process that crashed have ended."""
 
 
 class ObstacleKind(Enum):
@@ -58,6 +60,12 @@ class PromotionRefused(PypidError, status=409):
     obstacles: Sequence[PromotionObstacle]
     was_tried: bool = True
     """Whether a promotion was requested, and not only a check."""
+
+    @property
+    def retry_after(self) -> int | None:
+        """After how many seconds the same promotion may succeed; None: not without a change."""
+        is_temporary = all(each.kind is ObstacleKind.UNDER_WAY for each in self.obstacles)
+        return AGAIN if is_temporary else None
 
     def text(self) -> str:
         what = "Nothing was promoted" if self.was_tried else "The promotion would be refused"

@@ -169,10 +169,12 @@ class Promotions:
         tell: Tell | None,
         own: OwnPromoted | None,
     ) -> PromotionDocument | None:
-        async with self._announced_all(target, wanted):
+        async with self._announced_all(target, wanted) as busy:
             checked = await check_promotion(source, target, wanted, self.gate)
             if not checked.new:
-                return None
+                return None  # also while the leases of a process that crashed go on
+            if busy:
+                raise PromotionRefused(busy)
             if own is not None:
                 await own(target.context, checked.projects)
             document = self._document(checked, by)
@@ -197,16 +199,21 @@ class Promotions:
             ) from error
 
     @asynccontextmanager
-    async def _announced_all(self, target: IndexPart, wanted: Wanted) -> AsyncIterator[None]:
-        """Hold what a publisher of each of these files holds. Raises `PromotionRefused`."""
+    async def _announced_all(
+        self, target: IndexPart, wanted: Wanted
+    ) -> AsyncIterator[list[PromotionObstacle]]:
+        """Hold what a publisher of each of these files holds; yield the files for which another
+        process holds it.
+        """
+        busy: list[PromotionObstacle] = []
         async with AsyncExitStack() as held:
             for name, filenames in sorted(wanted.items()):
                 for filename in sorted(filenames):
                     try:
                         await held.enter_async_context(announced(target, name, filename))
                     except Busy:
-                        raise PromotionRefused([under_way(filename)]) from None
-            yield
+                        busy.append(under_way(filename))
+            yield busy
 
     def _document(self, checked: CheckedPromotion, by: str) -> PromotionDocument:
         now, plan = self._world.now(), checked.target.context.plan

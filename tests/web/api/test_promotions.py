@@ -12,10 +12,14 @@ from twisted.internet.task import Clock
 from pypid.core.configuration.choices import Mode
 from pypid.core.indexes import IndexSettings
 from pypid.core.policy import Policy
+from pypid.flow import start
 from pypid.index.promotion_checks import IndexPart
 from pypid.index.promotion_log import PromotionLog
 from pypid.index.promotions import Promotions
+from pypid.jobs.leases import Shared
 from pypid.ports import Duplicating
+from pypid.testing import world
+from tests.catalog.engines import Place, PlacedEngine
 from tests.distributions import wheel, wheel_filename
 from tests.index.nodes import Told
 from tests.web.full_app import Answer, Pypid, WholeCase
@@ -33,6 +37,8 @@ class PromotionRequestTests(WholeCase):
         both = IndexSettings(name="open", bases=(), read=BOTH, write=BOTH)
         self.upstream = Told(Clock())
         self.upstream.has_not.add("spam")
+        self.place = Place()
+        self.leases = self.node("this")
         self.pypid = Pypid(
             Path(self.mktemp()),
             indexes=(staging, both),
@@ -44,9 +50,16 @@ class PromotionRequestTests(WholeCase):
         self.filename = wheel_filename("spam")
         self.published(self.publish(self.filename, wheel("spam"), target="/staging/legacy/"))
 
+    def node(self, name: str) -> Shared:
+        """The leases of a process."""
+        clock = Clock()
+        return Shared(PlacedEngine(clock, self.place), name, world(clock))
+
     def part_of(self, name: str) -> IndexPart | None:
         index = self.pypid.index if name == "default" else self.pypid.indexes.get(name)
-        return None if index is None else IndexPart(name, index.context, index.prefix)
+        if index is None:
+            return None
+        return IndexPart(name, evolve(index.context, under_way=self.leases), index.prefix)
 
     def promote(self, user: str | None = "alice", target: str = TARGET, **more: Any) -> Answer:
         body = {"source": "staging", "releases": ["spam==1.0"], **more}
@@ -62,6 +75,22 @@ class PromotionRequestTests(WholeCase):
             listed = self.pypid.get("/simple/spam/", None, user="alice").status
             self.assertEqual(listed, 404 if dry_run else 200)
         self.assertEqual(json.loads(self.promote().body)["files"], {})
+
+    def test_leases_of_a_crashed_process_do_not_hide_that_nothing_is_left_to_do(self) -> None:
+        """Until they end, what is promoted already is 200; anything else may be tried again."""
+        crashed = self.node("crashed").announced(f"spam/{self.filename}")
+        self.successResultOf(start(crashed.__aenter__()))
+        answer = self.promote()
+        self.assertEqual((answer.status, answer["retry-after"]), (409, "30"), answer.text)
+        self.assertIn("another client", answer.text)
+        self.successResultOf(start(crashed.__aexit__(None, None, None)))
+        self.assertEqual(self.promote().status, 200)
+        self.successResultOf(
+            start(self.node("crashed").announced(f"spam/{self.filename}").__aenter__())
+        )
+        answer = self.promote()
+        self.assertEqual(answer.status, 200, answer.text)
+        self.assertEqual(json.loads(answer.body)["files"], {})
 
     def test_rights_on_both_indexes_are_needed(self) -> None:
         """Who may not read the source learns nothing of what it has."""
