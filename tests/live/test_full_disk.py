@@ -1,4 +1,6 @@
-"""A real pypid on a disk that is full: it starts, serves, deletes, yanks and closes projects."""
+"""A real pypid on a disk that is full, or read-only: it starts, serves, deletes, yanks and closes
+projects.
+"""
 
 import contextlib
 import os
@@ -101,6 +103,26 @@ class FullDiskTests(SynchronousTestCase):
         with self.running() as index:
             answer = publish(index.port, wheel_filename("more", "1.0"), wheel("more", "1.0"))
             self.assertEqual(answer.status, 200, answer.text)
+
+    def test_restart_on_a_read_only_storage_serves_reads(self) -> None:
+        """It says so once in the log; uploads are 503 until the storage is mounted for writing."""
+        storage = self.folder / "state/packages"
+        self.lives()
+        self.assertEqual(self.mount("--bind", storage, storage), 0)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", storage], check=False)
+        self.assertEqual(self.mount("-o", "remount,bind,ro", storage), 0)
+        more = wheel_filename("more", "1.0"), wheel("more", "1.0")
+        with self.running() as index:
+            self.reads(index)
+            self.assertEqual(index.log().count("the storage folder is read-only"), 1)
+            answer = publish(index.port, *more)
+            self.assertEqual((answer.status, answer.headers["Retry-After"]), (503, "30"))
+            self.assertIn("read-only", answer.text)
+            self.assertEqual(self.mount("-o", "remount,bind,rw", storage), 0)
+            self.assertEqual(publish(index.port, *more).status, 200)
+
+    def mount(self, *arguments: str | Path) -> int:
+        return subprocess.run(["mount", *arguments], check=False).returncode
 
     def test_full_disk_can_be_freed(self) -> None:
         """On a full disk a project is quarantined, a release is yanked, a right is given, and a

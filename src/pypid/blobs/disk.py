@@ -292,7 +292,7 @@ def prepare(
         disk = DiskFolder(path, links=True, veiled=veiled)
         os.makedirs(disk.path(DRAFTS), 0o700, exist_ok=True)
         sync_folder(path)
-        disk = evolve(disk, links=_has_links(disk, probe))
+        disk = evolve(disk, links=_has_links(disk, probe, root))
         _sweep(disk, now, timedelta(0) if exclusive else ABANDONED)
     except OSError as error:
         raise CannotStart(
@@ -302,9 +302,19 @@ def prepare(
     return disk
 
 
-def _has_links(disk: DiskFolder, probe: bytes) -> bool:
+def _has_links(disk: DiskFolder, probe: bytes, root: str) -> bool:
     one, other = disk.draft(probe), disk.draft(probe + b"-link")
-    os.close(os.open(one, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        os.close(os.open(one, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        _log.warn(
+            "the storage folder is read-only: its files are served, and uploads are refused until "
+            "it is mounted for writing: folder={folder}",
+            folder=root,
+        )
+        return True  # as most file systems do; where it is wrong, writes fail and replace nothing
     try:
         os.link(one, other)
     except OSError:
