@@ -338,6 +338,7 @@ MATRIX = {
     ("/manage/tokens/revoke", "POST"): ADMIN,
     ("/manage/audit", GET): ADMIN,
     ("/advisories", GET): READ,
+    ("/advisories/<advisory>", GET): READ,
     ("/api/advisories", GET): READ,
     ("/api/advisories/check", "POST"): READ,
     ("/osv/v1/query", "POST"): READ,

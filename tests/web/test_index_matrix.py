@@ -442,13 +442,14 @@ class PrivateAdvisoryTests(WholeCase):
                     found = project in self.shown(who, index, project)
                     readers = READERS.get((index, project), ())
                     self.assertEqual(found, who.name in readers, (who.name, index, project))
-                    own = f"/osv/v1/vulns/PYPID-{project}"
-                    answer = self.request(who, index, "GET", own)
-                    self.assertEqual(answer.status == 200, found, (who.name, index, project))
+                    for place in ("/osv/v1/vulns", "/advisories"):
+                        answer = self.request(who, index, "GET", f"{place}/PYPID-{project}")
+                        self.assertEqual(answer.status == 200, found, (who.name, index, project))
                 for path in (
                     f"/project/{PLAIN}/",
                     f"/pypi/{PLAIN}/json",
                     "/osv/v1/vulns/PYPID-shared",
+                    "/advisories/PYPID-shared",
                     "/api/advisories",
                     "/advisories",
                 ):

@@ -189,6 +189,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/api/package/", *GET),
         ("/packages/", *GET),
         ("/advisories", *GET),
+        ("/advisories/<advisory>", *GET),
         ("/api/advisories", *GET),
         ("/api/advisories/check", "POST"),
         ("/osv/v1/query", "POST"),
@@ -496,8 +497,11 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
         # an empty query is a mistake, and this index has no advisories
         ("/api/advisories/check", "POST"): {"open": "**********", "closed": "13*******3"},
         ("/osv/v1/query", "POST"): {"open": "**********", "closed": "13*******3"},
-        ("/osv/v1/vulns/<advisory>", "GET"): {"open": "4444444444", "closed": "1344444443"},
-        ("/osv/v1/vulns/<advisory>", "HEAD"): {"open": "4444444444", "closed": "1344444443"},
+        **{
+            (rule, method): {"open": "4444444444", "closed": "1344444443"}
+            for rule in ("/osv/v1/vulns/<advisory>", "/advisories/<advisory>")
+            for method in GET
+        },
         # tokens make no tokens
         ("/api/tokens", "POST"): dict.fromkeys(("open", "closed"), "1******333"),
         # nor do they change passwords

@@ -46,7 +46,7 @@ AGAIN = 600.0
 MOST, HEAVIEST = 500, 8 << 20
 """READMEs, and characters, that are cached."""
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
-SOURCE_NOTE = '<p class="readme-note">The README could not be rendered, so its source is shown.</p>'
+SOURCE_NOTE = '<p class="readme-note">The text could not be rendered, so its source is shown.</p>'
 
 
 @frozen
@@ -108,7 +108,7 @@ class Readmes(Service):
         kind, text = kind_of(content_type), cleaned(text[:LONGEST])
         if is_long or len(text.encode()) > LONGEST:
             note = (
-                f'<p class="readme-note">The README is longer than {LONGEST >> 10} KiB. This is '
+                f'<p class="readme-note">The text is longer than {LONGEST >> 10} KiB. This is '
                 f"how it begins:</p>"
             )
             return Rendered(note + preformatted(beginning(text, SHOWN)), plain=True, cut=True)

@@ -17,6 +17,7 @@ from pypid.core.advisories.osv import (
     affects,
     canonical,
     parse_record,
+    range_text,
     record_of,
     summaries_of,
 )
@@ -54,6 +55,25 @@ class RangeTests(SynchronousTestCase):
         versions = ["0.9", "1.0rc1", "1.0", "1.2", "1.9.post1", "1.10.dev1", "1.10", "2"]
         expected = ["1.0", "1.2", "1.9.post1", "1.10.dev1"]
         self.assertEqual(affected_of(data, *versions), expected)
+
+    def test_text(self) -> None:
+        """Ranges in words are specifiers."""
+        for events, expected in (
+            ((("introduced", "0"), ("fixed", "1.5")), "<1.5"),
+            (
+                (
+                    ("introduced", "0"),
+                    ("fixed", "1.5"),
+                    ("introduced", "2"),
+                    ("last_affected", "2.3"),
+                ),
+                "<1.5 or >=2, <=2.3",
+            ),
+            ((("introduced", "0"),), "all versions"),
+            ((("introduced", "0"), ("limit", "*")), "all versions"),
+            ((("fixed", "3"),), "<3"),
+        ):
+            self.assertEqual(range_text(events), expected)
 
     def test_last_affected_and_limit(self) -> None:
         data = osv(ranges=within(("introduced", "0"), ("last_affected", "1.5")))

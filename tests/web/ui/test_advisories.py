@@ -39,7 +39,7 @@ class AdvisoryPageTests(WholeCase):
         """The advisories that hit stored files, the worst first, with links; texts are text."""
         text = self.page("/advisories")
         self.assertIn("3 advisories for files", text)
-        self.assertIn('href="./osv/v1/vulns/PYSEC-1"', text)
+        self.assertIn('href="./advisories/PYSEC-1"', text)
         self.assertIn('href="./project/spam/1.0/"', text)
         self.assertIn("&lt;script&gt;alert(1)", text)
         self.assertLess(text.index("GHSA-2"), text.index("PYSEC-1"))
@@ -78,6 +78,52 @@ class AdvisoryPageTests(WholeCase):
         self.assertNotIn("secret", text)
         self.assertIn("1 advisory affects this release", self.page("/project/spam/2.0/"))
         self.assertNotIn("advisor", self.page("/project/eggs/").replace('"../../advisories"', ""))
+
+    def test_one(self) -> None:
+        """The page of an advisory has its texts, ranges and links, and the releases here."""
+        details = "It logs **tokens**.\n\n<script>alert(2)</script>"
+        links = [
+            "https://example.org/fix?a=1&b=2",
+            "javascript:alert(3)",
+            "https://u@evil.example/",
+        ]
+        document = advisory(
+            *("GHSA-7", ("spam", "1.0", "1.5"), ("elsewhere", "0", None)),
+            summary="<script>alert(1)</script>",
+            details=details,
+            aliases=["CVE-2026-7"],
+            references=[{"type": "WEB", "url": url} for url in links],
+        )
+        odd = advisory("ODD-1", ("eggs", "0", None), references=7, withdrawn="2026-01-03T00:00:00Z")
+        advise(self.pypid, Path(self.mktemp()), (document, odd))
+        text = self.page("/advisories/GHSA-7")
+        for each in ("CVE-2026-7", "&gt;=1.0, &lt;1.5", "all versions", "no version", "elsewhere"):
+            self.assertIn(each, text)
+        self.assertIn('href="../project/spam/1.0/"', text)
+        self.assertNotIn("project/spam/2.0", text)
+        self.assertIn('href="https://example.org/fix?a=1&amp;b=2"', text)
+        self.assertIn('href="../osv/v1/vulns/GHSA-7"', text)
+        for each in ("<script>alert", "javascript:", "evil.example"):
+            self.assertNotIn(each, text)
+        self.assertIn("was withdrawn", self.page("/advisories/ODD-1"))
+        self.assertIn("There is no advisory", self.page("/advisories/GHSA-8", status=404))
+
+    def test_one_private(self) -> None:
+        """A private advisory is there for those who may read a project of it, without the text
+        that may name another one; malware names no release that the user may not read.
+        """
+        for user in None, "alice":
+            text = self.page("/advisories/ACME-1", user)
+            self.assertIn("spam", text)
+            self.assertNotIn("secret", text)
+            self.assertIn(">private<", text)
+        self.assertNotIn("project/acme-secret", self.page("/advisories/MAL-3"))
+        self.assertIn("acme-secret!", self.page("/advisories/ACME-1", "ada"))
+        self.assertIn("project/acme-secret/1.0/", self.page("/advisories/MAL-3", "bob"))
+        own = (advisory("ACME-2", ("acme-secret", "0", None)),)
+        advise(self.pypid, Path(self.mktemp()), PUBLIC, own)
+        for user, status in ((None, 404), ("alice", 404), ("bob", 200), ("ada", 200)):
+            self.page("/advisories/ACME-2", user, status)
 
     def test_versions(self) -> None:
         """Tables of versions mark those that an advisory affects, if the user may see it."""

@@ -42,6 +42,7 @@ _PLAIN = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z", re.ASCII).ma
 _ZEROS = re.compile(r"(?:\.0)+\Z")
 _RANGE_TYPES = ("ECOSYSTEM", "SEMVER")
 _EVENTS = ("introduced", "fixed", "last_affected", "limit")
+_CLAUSES = {"introduced": ">=", "fixed": "<", "last_affected": "<=", "limit": "<"}
 _HASH_KEYS = ("sha256", "hashes", "file_hashes")
 _ALL_VERSIONS = ((("introduced", "0"),),)
 
@@ -83,6 +84,18 @@ class OsvAffected(msgspec.Struct, frozen=True):
     severity: list[OsvSeverity] | None = None
     database_specific: Any = None
     ecosystem_specific: Any = None
+
+
+class OsvReference(msgspec.Struct, frozen=True):
+    """A link of a record."""
+
+    url: str = ""
+
+
+class OsvReferences(msgspec.Struct, frozen=True):
+    """The links of a record, which only its page needs."""
+
+    references: list[OsvReference] | None = None
 
 
 class OsvRecord(msgspec.Struct, frozen=True):
@@ -248,6 +261,17 @@ def canonical(version: str) -> str:
 def _position(event: tuple[str, str]) -> tuple[int, Any]:
     """Return where an event comes in its range: ``introduced`` with 0 before all versions."""
     return (-1, "") if event == ("introduced", "0") else version_key(event[1])
+
+
+def range_text(events: Iterable[tuple[str, str]]) -> str:
+    """Return a range of `AdvisorySummary.ranges` in words: ``>=1.0, <1.5``, or ``all versions``."""
+    spans: list[list[str]] = []
+    for event, version in events:
+        if event == "introduced" or not spans:
+            spans.append([])
+        if (event, version) not in (("introduced", "0"), ("limit", "*")):
+            spans[-1].append(f"{_CLAUSES[event]}{version}")
+    return " or ".join(", ".join(clauses) or "all versions" for clauses in spans)
 
 
 def affects(record: OsvRecord, name: ProjectName, version: str) -> bool:
