@@ -20,7 +20,8 @@ POINTS = tuple(
         range(60, 81),
         range(90, 96),
         range(100, 104),
-        range(110, 119),
+        range(110, 113),
+        range(114, 119),
         range(120, 124),
     ),
 )

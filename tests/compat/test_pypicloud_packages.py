@@ -4,12 +4,11 @@ docs/migrate names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from hashlib import md5, sha256
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import Fault, dumps, loads
 
 from attrs import evolve
 
@@ -399,11 +398,8 @@ class UploadTests(PackagesCase):
         self.assertEqual(legacy["content-type"], "text/plain; charset=utf-8")
 
     def test_own_addresses_blind(self) -> None:
-        """There the form takes the right to publish, and no right to read; a call takes the right
-        to read.
-        """
+        """There the form takes the right to publish, and no right to read."""
         pypid = crowded(Path(self.mktemp()), elsewhere(), CLOSED)
-        call = dumps(({"name": ["acme"]}, "or"), "search").encode()
         for number, target in enumerate(("/simple/", "/pypi/")):
             name, data = wheel_filename(OWN, f"{number}.0"), wheel(OWN, f"{number}.0")
             self.published(
@@ -416,16 +412,6 @@ class UploadTests(PackagesCase):
                     pypid=pypid,
                 )
             )
-            for who, status in (
-                ("anonymous", 401),
-                ("bob", 403),
-                ("rita", 200),
-                ("publisher", 403),
-            ):
-                answer = pypid.ask(
-                    "POST", target, *IS[who].headers, ("Content-Type", "text/xml"), body=call
-                )
-                self.assertEqual(answer.status, status, (target, who))
         evil = ("Origin", "https://evil.example")
         answer = self.publish(
             name, data, target="/pypi/", user=None, headers=[*IS["ada"].headers, evil], pypid=pypid
@@ -610,107 +596,6 @@ class PageTests(PackagesCase):
         self.assertEqual(self.pypid.get("/simple/nothing/json").status, 404)
 
 
-class SearchTests(PackagesCase):
-    """XML-RPC's ``search``."""
-
-    def search(
-        self,
-        criteria: object,
-        query_type: object = "or",
-        target: str = "/pypi/",
-        headers: Sequence[tuple[str, str]] = (),
-    ) -> list[tuple[str, str]]:
-        """Names and versions of what is found."""
-        body = dumps((criteria, query_type), "search").encode()
-        answer = self.pypid.ask("POST", target, ("Content-Type", "text/xml"), *headers, body=body)
-        self.assertEqual((answer.status, answer["content-type"]), (200, "text/xml; charset=utf-8"))
-        [[*found]], _ = loads(answer.body)
-        self.assertTrue(all(set(each) == {"name", "version", "summary"} for each in found))
-        return [(each["name"], each["version"]) for each in found]
-
-    def have_summary(self, name: str, version: str, summary: str | None) -> None:
-        """Publish an sdist that says this of itself."""
-        lines = [
-            f"Name: {name}",
-            f"Version: {version}",
-            *([f"Summary: {summary}"] if summary else []),
-        ]
-        data = sdist(
-            name,
-            version,
-            metadata_bytes=("Metadata-Version: 2.1\n" + "\n".join(lines) + "\n").encode(),
-        )
-        self.published(self.publish(sdist_filename(name, version), data))
-
-    def test_words(self) -> None:
-        """Any word in the name or the summary, or all words of either; in any case and spelling;
-        the newest that fits.
-        """
-        self.have_summary("spam", "1.0", "Lovely Breakfast")
-        self.have_summary("spam", "2.0", "Dull dinner")
-        self.have_summary("my-eggs", "0.1", None)
-        both, all_of_them = [("my-eggs", "0.1"), ("spam", "2.0")], "and"
-        for criteria, query_type, found in (
-            ({"name": ["SPA"], "summary": ["SPA"]}, "or", [("spam", "2.0")]),
-            ({"name": ["spam", "eggs"]}, "or", both),
-            ({"name": ["spam", "eggs"]}, all_of_them, []),
-            ({"name": ["spa", "pam"]}, all_of_them, [("spam", "2.0")]),
-            ({"name": ["x"], "summary": ["breakfast"]}, "or", [("spam", "1.0")]),
-            ({"name": ["x"], "summary": ["lovely", "breakfast"]}, all_of_them, [("spam", "1.0")]),
-            ({"name": ["x"], "summary": ["lovely", "dinner"]}, all_of_them, []),
-            ({"summary": ["d"]}, "or", [("spam", "2.0")]),
-            ({"name": ["My_Eggs"]}, "or", [("my-eggs", "0.1")]),
-            ({"name": [], "summary": []}, "or", both),
-            ({}, "or", both),
-            ({"author": ["me"]}, "or", both),
-            ({"name": ["nothing"]}, "or", []),
-        ):
-            for target in ("/pypi", "/pypi/", "/simple", "/simple/"):
-                self.assertEqual(
-                    self.search(criteria, query_type, target), found, (criteria, query_type)
-                )
-
-    def test_yanked(self) -> None:
-        """A yanked version is found only where there is no other."""
-        first, _ = self.have_wheel("spam", "1.0")
-        last, _ = self.have_wheel("spam", "2.0")
-        self.pypid.api("PUT", f"/api/projects/spam/files/{last}/yank")
-        self.assertEqual(self.search({"name": ["spam"]}), [("spam", "1.0")])
-        self.pypid.api("PUT", f"/api/projects/spam/files/{first}/yank")
-        self.assertEqual(self.search({"name": ["spam"]}), [("spam", "2.0")])
-
-    def test_odd(self) -> None:
-        """What is no search is a fault that says so, never a 500; a summary that XML cannot hold is
-        still answered.
-        """
-        self.have_summary("spam", "1.0", "a \x0b b <&>")
-        self.assertEqual(self.search({"name": ["spam"]}), [("spam", "1.0")])
-        for parameters in (
-            ({"name": "spam"}, "or"),
-            ({"name": [1]}, "or"),
-            ({"name": ["x"] * 51}, "or"),
-            (["spam"], "or"),
-            ({"name": ["spam"]}, 1),
-            ({"name": ["spam"]},),
-            (),
-        ):
-            answer = self.pypid.ask(
-                "POST",
-                "/simple/",
-                ("Content-Type", "text/xml"),
-                body=dumps(parameters, "search").encode(),
-            )
-            self.assertEqual(answer.status, 200)
-            with self.assertRaises(Fault) as caught:
-                loads(answer.body)
-            self.assertIn("search", caught.exception.faultString)
-        for body in (b"", b"<", b"x"):
-            self.assertEqual(
-                self.pypid.ask("POST", "/simple/", ("Content-Type", "text/xml"), body=body).status,
-                400,
-            )
-
-
 SECURITY = """
 [app:main]
 use = egg:pypicloud
@@ -775,7 +660,7 @@ class HiddenTests(PackagesCase):
     """What somebody may not read is in none of this."""
 
     def test_hidden(self) -> None:
-        """Lists, pages and searches have for each what they may read, and nothing else; whoever is
+        """Lists and pages have for each what they may read, and nothing else; whoever is
         let in sees it at once.
         """
         pypid = crowded(Path(self.mktemp()), elsewhere(), OPEN)
@@ -784,15 +669,12 @@ class HiddenTests(PackagesCase):
                 self.publish(*file_of(project), user=None, headers=IS["ada"].headers, pypid=pypid)
             )
         self.have(pypid.index.reconcile())
-        call = dumps(({"name": ["acme"]}, "or"), "search").encode()
         readers = {"rita", "carol", "wendy", "dan", "ada", "token to read"}
         for who in (*ANYBODY, *ANYBODY):  # twice: others' lists are remembered
             for method, target, body in (
                 ("GET", "/api/package/", None),
                 ("GET", "/api/package/?verbose=true", None),
                 ("GET", "/packages/", None),
-                ("POST", "/pypi/", call),
-                ("POST", "/simple/", call),
             ):
                 answer = pypid.ask(
                     method, target, *who.headers, ("Content-Type", "text/xml"), body=body

@@ -12,7 +12,7 @@ CONFIGURATION = """
 directory = {folder}
 master = http://127.0.0.1:{port}
 allow-non-https = true
-api-method = {method}
+api-method = simple
 json = true
 timeout = 10
 global-timeout = 60
@@ -31,11 +31,11 @@ class MirrorTests(IndexTestCase):
         place.mkdir()
         return self.entered(pypid(place, Settings()))
 
-    def mirror(self, executable: str, method: str) -> Path:
+    def mirror(self, executable: str) -> Path:
         """Run bandersnatch; the folder that it serves."""
         folder = self.folder / "mirror"
         path = self.folder / "bandersnatch.conf"
-        path.write_text(CONFIGURATION.format(folder=folder, port=self.index.port, method=method))
+        path.write_text(CONFIGURATION.format(folder=folder, port=self.index.port))
         works([client(executable), "--config", path, "mirror"], self.folder)
         return folder / "web"
 
@@ -50,21 +50,15 @@ class MirrorTests(IndexTestCase):
         ]
         return sorted(path for path in paths if not path.endswith(".metadata"))
 
-    @for_each(
-        "bandersnatch simple",
-        "bandersnatch xmlrpc",
-        "bandersnatch-8 simple",
-        "bandersnatch-8 xmlrpc",
-    )
-    def mirrors(self, how: str) -> None:
-        """This bandersnatch mirrors all over this API, files below /packages/; a second run fetches
-        what is new (C112).
+    @for_each("bandersnatch", "bandersnatch-8")
+    def mirrors(self, executable: str) -> None:
+        """This bandersnatch mirrors all, files below /packages/; a second run fetches what is new
+        (C112).
         """
-        executable, _, method = how.partition(" ")
         first, source = wheel("Mirrored.One", requires_python=">=3.8"), sdist("mirrored-two")
         publish(self.index, first, source)
         manage(self.index, "PUT", "mirrored-one/releases/1.0/yank", reason="no good")
-        web = self.mirror(executable, method)
+        web = self.mirror(executable)
         paths = [
             f"/packages/mirrored-one/{first.filename}",
             f"/packages/mirrored-two/{source.filename}",
@@ -77,13 +71,13 @@ class MirrorTests(IndexTestCase):
         self.assertIn("no good", page)
 
         since = self.index.log_size()
-        self.mirror(executable, method)
+        self.mirror(executable)
         self.assertEqual(self.downloads(since), [])
 
         second = wheel("mirrored-one", "2.0")
         publish(self.index, second)
         since = self.index.log_size()
-        self.mirror(executable, method)
+        self.mirror(executable)
         self.assertEqual(self.downloads(since), [f"/packages/mirrored-one/{second.filename}"])
         self.assertNotIn("/pypi/mirrored-two/json", self.index.log(since))
         self.assertIn(second.filename, (web / "simple/mirrored-one/index.html").read_text())

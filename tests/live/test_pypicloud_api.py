@@ -1,7 +1,7 @@
 """The same requests to a real pypicloud and to pypid, both started with the same ``config.ini``:
 their answers are alike, but for what is named here and in docs/migrate.
 
-The script is a life of a few projects: published, listed, searched, had, deleted; by everybody, at
+The script is a life of a few projects: published, listed, had, deleted; by everybody, at
 every address, in the spellings that clients use. Where we answer otherwise the step says how, and
 why; it fails when that is so no longer.
 """
@@ -16,7 +16,6 @@ from hashlib import md5, sha256
 from http.client import HTTPConnection
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
-from xmlrpc.client import dumps, loads
 
 from attrs import field, frozen
 
@@ -37,7 +36,6 @@ PYPICLOUD: Final = {
 """What is not said is pypicloud's default; both read these very lines."""
 
 BOUNDARY: Final = "0123456789abcdef"
-XML: Final = ("Content-Type", "text/xml")
 
 # Why an answer is another one. Each stands in docs/migrate/pypicloud-api.rst.
 FORM: Final = (
@@ -52,10 +50,8 @@ OWN_ADDRESS: Final = (
 )
 KNOWN: Final = "somebody known who lacks the right is 403 everywhere"
 METHODS: Final = "a method that an address does not take is 405, and says which it takes"
-ON_SIMPLE: Final = "pip search works with the index URL, too"
 WORDS: Final = "no is a word for false"
 RELEASES: Final = "one release has its own JSON, as on the public index"
-LENIENT: Final = "calls are known by what they are, not by one Content-Type"
 
 
 @frozen
@@ -113,20 +109,6 @@ def upload(
     ]
     body = b"".join([*lines, b"--%s--\r\n" % BOUNDARY.encode()])
     kind = ("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")
-    return Step(method="POST", path=path, user=user, headers=(kind,), body=body, **more)
-
-
-def search(
-    path: str,
-    criteria: Any,
-    query_type: str,
-    user: str | None = None,
-    *,
-    kind: tuple[str, str] = XML,
-    **more: Any,
-) -> Step:
-    """A search."""
-    body = dumps((criteria, query_type), "search").encode()
     return Step(method="POST", path=path, user=user, headers=(kind,), body=body, **more)
 
 
@@ -227,38 +209,6 @@ LOOKING: Final = tuple(
         Step(method="POST", path="/api/package/", user=user, body=b"", status=405, why=METHODS),
     )
 )
-SEARCHING: Final = (
-    *(search(path, {"name": ["spa"], "summary": ["spa"]}, "or") for path in ("/pypi", "/pypi/")),
-    *(
-        search(path, {"name": ["SPAM"], "summary": ["nothing"]}, "or", status=200, why=ON_SIMPLE)
-        for path in ("/simple", "/simple/")
-    ),
-    search("/pypi/", {"name": ["spam"]}, "or", kind=("Content-Type", "text/xml; charset=utf-8")),
-    search(
-        "/pypi/",
-        {"name": ["spam"]},
-        "or",
-        kind=("Content-Type", "application/xml"),
-        status=200,
-        why=LENIENT,
-    ),
-    *(
-        search("/pypi/", criteria, query_type, user)
-        for user in EVERYBODY
-        for criteria, query_type in (
-            ({"name": ["s"], "summary": ["s"]}, "or"),
-            ({"name": ["sp", "am"]}, "and"),
-            ({"name": ["sp", "eggs"]}, "and"),
-            ({"name": ["sp", "eggs"]}, "or"),
-            ({"summary": ["lovely", "SPAM"]}, "and"),
-            ({"name": ["green_eggs"]}, "or"),
-            ({"name": ["secret"]}, "or"),
-            ({"name": [], "summary": []}, "or"),
-            ({}, "and"),
-            ({"name": ["nothing"]}, "or"),
-        )
-    ),
-)
 DELETING: Final = (
     delete(f"/api/package/spam/{SPAM}", None),
     delete(f"/api/package/spam/{SPAM}", "bob"),
@@ -332,14 +282,6 @@ def _what(step: Step, status: int, kind: str, body: bytes) -> Any:
         return None
     if kind == "application/json":
         return _plain(json.loads(body), step.path)
-    if kind == "text/xml":
-        [found], _ = loads(body)
-        return sorted(
-            map(
-                sorted,
-                ({str(key): str(value) for key, value in each.items()}.items() for each in found),
-            )
-        )
     if kind == "text/html":
         return _links(body.decode())
     return sha256(body).hexdigest()
@@ -414,7 +356,7 @@ class DifferenceTests(IndexTestCase):
     def test_same(self) -> None:
         """Each step is answered alike, or as it says; and what it says is needed."""
         wrong, used = [], set()
-        for step in (*PUBLISHING, *LOOKING, *SEARCHING, *DELETING):
+        for step in (*PUBLISHING, *LOOKING, *DELETING):
             theirs, ours = ask(self.theirs.port, step), ask(self.index.port, step)
             if step.why:
                 used.add(step.why)

@@ -1,6 +1,4 @@
-"""Real clients at the addresses that pypicloud had: searches, pages of links, index URLs, and
-scripts with curl's form.
-"""
+"""Real clients at the addresses that pypicloud had: pages of links, index URLs, and scripts with curl's form."""
 
 from __future__ import annotations
 
@@ -9,63 +7,12 @@ import shutil
 from unittest import SkipTest
 
 from tests.live.clients import client
-from tests.live.daemon import PASSWORDS, IndexTestCase, Settings, for_each
-from tests.live.isolation import fails, pip, uv, works
+from tests.live.daemon import PASSWORDS, IndexTestCase, for_each
+from tests.live.isolation import pip, uv, works
 from tests.live.projects import call, publish, wheel
 from tests.live.test_install import installed
 
-SEARCHERS = (
-    "pip-9-on-2.7",
-    "pip-9-on-3.6",
-    "pip-20-on-2.7",
-    "pip-20-on-3.8",
-    "pip-23-on-3.9",
-    "pip-on-3.13",
-)
 INSTALLERS = ("pip-9-on-2.7", "pip-20-on-3.8", "pip-on-3.13")
-PRIVATE = Settings(sections="[projects]\npc-secret.user.alice = rw\n")
-
-
-class SearchTests(IndexTestCase):
-    """``pip search``, which the public index gave up."""
-
-    settings = PRIVATE
-
-    @for_each(*SEARCHERS)
-    def searches(self, name: str) -> None:
-        """This pip finds projects by words of names and summaries, at ``/pypi/`` and with the index
-        URL; what may not be read is found by those only who may (C113).
-        """
-        publish(
-            self.index,
-            wheel("pc-spam", "1.0"),
-            wheel("pc-spam", "1.2"),
-            wheel("pc-eggs", "3.0"),
-            wheel("pc-secret", "0.1"),
-        )
-        searching = [
-            client(name).with_name("python"),
-            "-m",
-            "pip",
-            "search",
-            "--disable-pip-version-check",
-        ]
-        for path in ("/pypi/", "/pypi", "/simple/", "/simple"):
-            said = works(
-                [*searching, "--index", self.index.url(path), "pc-sp", "pc_eggs"], self.folder
-            )
-            self.assertIn("pc-spam (1.2)", said)
-            self.assertIn("pc-eggs (3.0)", said)
-            self.assertIn("Lovely spam", said)
-            self.assertNotIn("pc-secret", said)
-        self.answered("POST", "/pypi/", agent="pip/", times=1)
-        said = works(
-            [*searching, "--index", self.index.url("/pypi/", "alice"), "secret"], self.folder
-        )
-        self.assertIn("pc-secret (0.1)", said)
-        fails(
-            [*searching, "--index", self.index.url("/pypi/"), "secret"], self.folder
-        )  # nothing found is exit status 23
 
 
 class PlacesTests(IndexTestCase):

@@ -134,7 +134,7 @@ MATRIX = {
     ("/simple/+simple/<project>/", GET): READ,
     # older APIs
     ("/pypi/", GET): READ,
-    ("/pypi/", "POST"): READ,
+    ("/pypi/", "POST"): WRITE,
     ("/pypi/<project>/json", GET): READ,
     ("/pypi/<project>/json", "OPTIONS"): READ,
     ("/pypi/<project>/<version>/json", GET): READ,

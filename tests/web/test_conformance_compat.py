@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
-from xmlrpc.client import Fault, dumps, loads
 
 from attrs import evolve
 
@@ -219,91 +218,6 @@ class ClassifierTests(WholeCase):
             self.assertEqual(
                 urljoin(f"http://{HOST}{target}", answer["location"]), f"http://{HOST}/simple/"
             )
-
-
-class XmlRpcTests(WholeCase):
-    """What bandersnatch asks."""
-
-    def call(self, method: str, *parameters: object) -> object:
-        body = dumps(parameters, methodname=method).encode()
-        answer = self.pypid.ask("POST", "/pypi", ("Content-Type", "text/xml"), body=body)
-        self.assertEqual((answer.status, answer["content-type"]), (200, "text/xml; charset=utf-8"))
-        [result], _ = loads(answer.body)
-        return result
-
-    def test_mirror(self) -> None:
-        """A mirror learns names with serials, and what changed since it last asked (C112)."""
-        self.assertEqual(self.call("changelog_last_serial"), 0)
-        self.have_wheel("foo")
-        then = self.call("changelog_last_serial")
-        self.have_wheel("bar")
-        self.assertEqual(self.call("list_packages"), ["bar", "foo"])
-        serials = self.call("list_packages_with_serial")
-        self.assertEqual(serials, {"foo": then, "bar": self.call("changelog_last_serial")})
-        changed = self.call("changelog_since_serial", then)
-        assert isinstance(changed, list) and isinstance(serials, dict)
-        self.assertEqual(
-            [(name, serial) for name, _, _, _, serial in changed], [("bar", serials["bar"])]
-        )
-        self.assertEqual(self.call("changelog_since_serial", serials["bar"]), [])
-
-    def test_faults(self) -> None:
-        """An unknown method, or wrong parameters, are a fault that lists what there is (C112)."""
-        for method, parameters in (
-            ("search", ({"name": "x"}, "or")),
-            ("changelog_since_serial", ("x",)),
-            ("system.listMethods", ()),
-        ):
-            with self.assertRaises(Fault) as caught:
-                self.call(method, *parameters)
-            self.assertIn("list_packages_with_serial", caught.exception.faultString)
-
-    def test_no_xml(self) -> None:
-        """What is no call is 400, however hostile (C112)."""
-        bomb = (
-            b"<!DOCTYPE x ["
-            + b"".join(
-                b'<!ENTITY e%d "%s">' % (n, b"&e%d;" % (n - 1) * 10 if n else b"x" * 10)
-                for n in range(10)
-            )
-            + b"]><methodCall><methodName>&e9;</methodName></methodCall>"
-        )
-        for body in (
-            b"",
-            b"<",
-            b"x" * 1000,
-            b"\0",
-            b"<methodCall/>",
-            bomb,
-            b"<methodCall><methodName>&x;</methodName></methodCall>",
-        ):
-            answer = self.pypid.ask("POST", "/pypi/", ("Content-Type", "text/xml"), body=body)
-            self.assertIn(answer.status, (200, 400), body[:80])
-        entity = (
-            b"<!DOCTYPE x [<!ENTITY f SYSTEM "
-            b'"file:///etc/passwd">]><methodCall><methodName>&f;</methodName></methodCall>'
-        )
-        self.assertNotIn("root:", self.pypid.ask("POST", "/pypi/", body=entity).text)
-        self.assertEqual(self.pypid.ask("POST", "/pypi/", body=b"x" * 100_000).status, 413)
-        harmless = (
-            b"<!DOCTYPE x [<!ENTITY m "
-            b'"list_packages">]><methodCall><methodName>&m;</methodName></methodCall>'
-        )
-        for encoded in (
-            harmless,
-            b"<?xml version='1.0' encoding='utf-16'?>".decode().encode("utf-16")
-            + harmless.decode().encode("utf-16-le"),
-        ):
-            self.assertEqual(
-                self.pypid.ask("POST", "/pypi/", body=encoded).status, 400
-            )  # no entity is ever expanded
-
-    def test_big_numbers(self) -> None:
-        """A serial that XML-RPC cannot hold is a fault or an empty list, never a 500 (C112)."""
-        call = dumps((4711,), methodname="changelog_since_serial")
-        for number in ("99999999999999999999", "-1", "1e3", "0x1", ""):
-            answer = self.pypid.ask("POST", "/pypi/", body=call.replace("4711", number).encode())
-            self.assertIn(answer.status, (200, 400), number)
 
 
 class HatchTests(WholeCase):

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
-from xmlrpc.client import dumps, loads
+from typing import cast
 
 from attrs import evolve
 from hypothesis import given, settings
@@ -297,32 +296,6 @@ class EverywhereTests(HiddenCase):
                     self.check(answer)
                     self.assertIn(PLAIN, answer.text)
                     self.assertIn(THEIRS, answer.text)
-
-    def test_xmlrpc(self) -> None:
-        """Mirrors are told of what they see: its names, its serials, its changes, and a last serial
-        that is one of these.
-        """
-        for who in OUTSIDERS:
-            names = self.call(who, "list_packages")
-            serials = self.call(who, "list_packages_with_serial")
-            self.assertEqual((names, set(serials)), ([PLAIN], {PLAIN}))
-            changes = self.call(who, "changelog_since_serial", 0)
-            self.assertEqual([change[0] for change in changes], [PLAIN])
-            self.assertEqual(self.call(who, "changelog_last_serial"), serials[PLAIN])
-        self.assertEqual(
-            self.call("ada", "changelog_last_serial"),
-            self.call("ada", "list_packages_with_serial")[OWN],
-        )
-        self.assertEqual(self.call("wendy", "list_packages"), [OWN, PLAIN])
-
-    def call(self, who: str, method: str, *arguments: object) -> Any:
-        answer = self.pypid.ask(
-            "POST", "/pypi/", *IS[who].headers, body=dumps(arguments, method).encode()
-        )
-        if who in OUTSIDERS:
-            self.check(answer)
-        [[found], _] = cast(Any, loads(answer.text))
-        return found
 
     def test_search(self) -> None:
         """Nothing that is looked for finds it, and no number counts it, also where somebody else

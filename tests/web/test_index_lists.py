@@ -5,7 +5,6 @@ that has it.
 from __future__ import annotations
 
 from pathlib import Path
-from xmlrpc.client import dumps, loads
 
 from attrs import evolve
 from twisted.internet.task import Clock
@@ -54,14 +53,8 @@ class IndexListTests(WholeCase):
         answer = self.pypid.get(f"{index}{path}", J, user=user)
         return [each["name"] for each in answer.json["projects"]]
 
-    def called(self, index: str, user: str | None, method: str, *arguments: object) -> str:
-        """The answer to an XML-RPC call."""
-        body = dumps(arguments, method).encode()
-        answer = self.pypid.ask("POST", f"{index}/pypi", user=user, body=body)
-        return str(loads(answer.body)[0])
-
     def test_lists_have_what_their_reader_may_read_in_every_layer(self) -> None:
-        """Pages, the API and XML-RPC list a project of a base only to those who may read it there,
+        """Pages and the API list a project of a base only to those who may read it there,
         also through an index between.
         """
         for index in ("/team", "/lab"):
@@ -74,15 +67,6 @@ class IndexListTests(WholeCase):
                 self.assertEqual(self.simple(index, user, "/local/"), names)
                 projects = self.pypid.get(f"{index}/api/projects", user=user).json["projects"]
                 self.assertEqual(projects, names)
-                for method, *arguments in (
-                    ("list_packages",),
-                    ("list_packages_with_serial",),
-                    ("changelog_since_serial", 0),
-                    ("search", {"name": ["s"]}, "or"),
-                ):
-                    found = self.called(index, user, method, *arguments)
-                    self.assertEqual("secret" in found, "secret" in names, (user, method))
-                    self.assertIn("ours", found)
         self.assertEqual(self.simple("", "alice"), ["denied", "shared"])
 
     def test_lists_follow_the_rights_of_a_base(self) -> None:

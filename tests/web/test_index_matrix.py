@@ -13,7 +13,6 @@ from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import cast
-from xmlrpc.client import dumps
 
 from attrs import evolve
 
@@ -93,15 +92,6 @@ let in.
 """
 EXPLAINING = ("/api/why/", "/project/<project>/-/why")
 """These tell users who may publish a name whether another index has it."""
-CALLS = tuple(
-    dumps(arguments, method).encode()
-    for method, arguments in (
-        ("list_packages", ()),
-        ("changelog_since_serial", (0,)),
-        ("search", ({"name": ["acme"]}, "or")),
-    )
-)
-
 WENDY = Identity("wendy", groups=frozenset({"writers"}))
 
 
@@ -257,9 +247,6 @@ class IndexMatrixTests(WholeCase):
                 yield target, self.request(who, index, method, target)
                 if "<project>" not in path:
                     yield f"{target}, JSON", self.request(who, index, method, target, ("Accept", J))
-        prefix = f"/{index}" if index else ""
-        for call in CALLS:
-            yield str(call), ask(self.pypid, "POST", f"{prefix}/pypi", *who.headers, body=call)
         search = "/api/search?q=acme"
         yield search, self.request(who, index, "GET", search)
 
@@ -279,7 +266,6 @@ class IndexMatrixTests(WholeCase):
                     "/rss/packages.xml",
                     "/api/news",
                     "/api/search?q=acme",
-                    *map(str, CALLS),
                 }
                 self.assertEqual(expected - found, set(), (index, project))
 

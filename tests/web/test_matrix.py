@@ -178,7 +178,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/snapshots/<snapshot>/simple/", *GET, "OPTIONS"),
         ("/api/snapshots", *GET),
         ("/legacy/", *GET),
-        ("/pypi/", *GET, "POST"),
+        ("/pypi/", *GET),
         ("/api/projects", *GET),
         ("/api/news", *GET),
         ("/api/search", *GET),
@@ -219,6 +219,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
     "publish": (
         ("/", "POST"),
         ("/simple/", "POST"),
+        ("/pypi/", "POST"),
         ("/legacy/", "POST"),
         ("/uploadpackage/", "POST"),
         (OLD, "PUT"),
@@ -490,10 +491,9 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
         }
     }
     | {
-        # nothing is to be seen where uploads go; and what is sent there is no call
+        # nothing is to be seen where uploads go
         ("/legacy/", "GET"): {"open": "**********", "closed": "13*******3"},
         ("/legacy/", "HEAD"): {"open": "**********", "closed": "13*******3"},
-        ("/pypi/", "POST"): {"open": "**********", "closed": "13*******3"},
         # an empty query is a mistake, and this index has no advisories
         ("/api/advisories/check", "POST"): {"open": "**********", "closed": "13*******3"},
         ("/osv/v1/query", "POST"): {"open": "**********", "closed": "13*******3"},

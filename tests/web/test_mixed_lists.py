@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from xmlrpc.client import dumps
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.indexes import IndexSettings
@@ -71,16 +70,6 @@ class MixedListTests(WholeCase):
             f"/at/2026-01-01T00:30:00Z/packages/spam/{wheel_filename('spam', SECRET)}",
         ):
             yield path, self.pypid.get(f"/{index}{path}", user=user)
-        for method, *arguments in (
-            ("package_releases", "spam", True),
-            ("release_urls", "spam", SECRET),
-            ("release_data", "spam", SECRET),
-            ("search", {"name": ["spam"]}, "or"),
-            ("changelog", 0),
-            ("changelog_since_serial", 0),
-        ):
-            body = dumps(tuple(arguments), method).encode()
-            yield method, self.pypid.ask("POST", f"/{index}/pypi", user=user, body=body)
 
     maxDiff = None
 

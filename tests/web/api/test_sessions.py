@@ -277,11 +277,10 @@ class CsrfTests(SessionCase):
         cookie, csrf = self.log_in()
         for method in ("GET", "HEAD", "OPTIONS"):
             self.assertIn(self.pypid.ask(method, "/simple/", cookie).status, (200, 204))
-        call = (
-            b"<?xml version='1.0'?><methodCall><methodName>list_packages</methodName></methodCall>"
-        )
-        self.assertEqual(self.pypid.ask("POST", "/pypi", cookie, body=call).status, 403)
-        self.assertEqual(self.pypid.ask("POST", "/pypi", cookie, csrf, body=call).status, 200)
+        query = b'{"package": {"name": "spam", "ecosystem": "PyPI"}}'
+        at = "/osv/v1/query"
+        self.assertEqual(self.pypid.ask("POST", at, cookie, body=query).status, 403)
+        self.assertEqual(self.pypid.ask("POST", at, cookie, csrf, body=query).status, 200)
 
     def test_origin(self) -> None:
         """With the token as well, a page of another site changes nothing by the cookie."""

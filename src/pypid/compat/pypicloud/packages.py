@@ -1,5 +1,5 @@
 """pypicloud's ``/api/package/``: the stored projects, and single files downloaded, published and
-deleted; and POST requests to ``/``, ``/simple/`` and ``/pypi/``: uploads and searches.
+deleted; and POST requests to ``/``, ``/simple/`` and ``/pypi/``: uploads.
 """
 
 from __future__ import annotations
@@ -45,12 +45,9 @@ from pypid.web.app.stored_projects import FEW
 from pypid.web.http.negotiation import Encoding
 from pypid.web.http.query import Parameter, parameters
 from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
-from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send, send_json
 from pypid.web.http.upload_form import Limits, refuse_early_form
 from pypid.web.installers.files import send_named
-from pypid.web.installers.legacy import answer_call
 from pypid.web.installers.uploads import Published, publish, receiving, say, take
 
 PREFIX = "/api/package/"
@@ -312,44 +309,22 @@ async def delete(ctx: RequestContext, project: ProjectName, filename: str) -> No
         ) from None
 
 
-CALLS = ("text/xml", "application/xml")
-FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-
-
-def is_call(request: Request) -> bool:
-    """Return whether the request is an XML-RPC call, by its content type."""
-    return _kind_of(request) in CALLS
-
-
-def is_form(request: Request) -> bool:
-    """Return whether the request is a form, by its content type."""
-    return _kind_of(request) in FORMS
-
-
-def _kind_of(request: Request) -> str:
-    return (header_of(request, "content-type") or "").partition(";")[0].strip().lower()
-
-
 @route("POST", "/", action=Action.WRITE, below_index=True)
 async def at_the_root(ctx: RequestContext) -> None:
     """Publish one distribution."""
     await _upload(ctx)
 
 
-@route("POST", "/simple/", action=Action.WRITE, instead=(is_call, Action.READ), below_index=True)
+@route("POST", "/simple/", action=Action.WRITE, below_index=True)
 async def at_simple(ctx: RequestContext) -> None:
-    """Publish one distribution; or search, as ``pip search --index`` with the index URL does."""
-    if is_call(ctx.request):
-        return await answer_call(ctx)
-    return await _upload(ctx)
+    """Publish one distribution."""
+    await _upload(ctx)
 
 
-@route("POST", "/pypi/", action=Action.READ, instead=(is_form, Action.WRITE), below_index=True)
+@route("POST", "/pypi/", action=Action.WRITE, below_index=True)
 async def at_pypi(ctx: RequestContext) -> None:
-    """Answer an XML-RPC call, whatever its content type; a form is an upload."""
-    if is_form(ctx.request):
-        return await _upload(ctx)
-    return await answer_call(ctx)
+    """Publish one distribution."""
+    await _upload(ctx)
 
 
 async def _upload(ctx: RequestContext) -> None:

@@ -2,7 +2,7 @@
 results.
 
 Pure. `pypid.search` stores cards in an index that gives the same answers as these rules, without
-reading each card. (``pip search`` uses `core.search.legacy_search`.)
+reading each card.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """``GET /api/search``: projects that match a query, best first; the search page uses the same
 results.
-
-(``pip search`` is answered in `web.installers.xmlrpc`.)
 """
 
 from __future__ import annotations

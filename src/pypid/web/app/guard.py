@@ -39,8 +39,7 @@ async def answer(app: App, request: Request, route: Route, values: Mapping[str, 
     request.use_route(route.path, page=route.page)
     if route.form:
         await _read_form(request)
-    instead = route.instead
-    action = instead[1] if instead is not None and instead[0](request) else route.action
+    action = route.action
     identity = await _identify(app, request, route, action)
     request.authenticate(identity)
     if request.session is not None and _comes_of_a_form(request):

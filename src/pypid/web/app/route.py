@@ -15,7 +15,6 @@ from attrs import field, frozen
 
 from pypid.core.permissions import Action
 from pypid.web.app.descriptions import Described
-from pypid.web.http.request import Request
 
 
 class OpenAction(Enum):
@@ -39,8 +38,7 @@ class Route:
     handler finds it in ``request.form``. The handler of a `multipart` form takes the token itself,
     before anything else (`demand_csrf_token` with ``request.session``). At an `entrance` users log
     in or register: the cookie of an existing session is ignored, and requests from pages of other
-    sites are refused. `instead`: another action for requests that match the predicate, where one
-    address takes two kinds of them. The value ``project`` of the path, if any, is the project that
+    sites are refused. The value ``project`` of the path, if any, is the project that
     the action is checked for.
     """
 
@@ -54,7 +52,6 @@ class Route:
     form: bool = False
     multipart: bool = False
     entrance: bool = False
-    instead: tuple[Callable[[Request], bool], Action] | None = None
     below_index: bool = False
     """Whether the route also exists below the name of an index: ``/NAME/simple/<project>/``. Its
     handler then uses only what the `App` of that index has.
