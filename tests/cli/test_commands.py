@@ -39,7 +39,6 @@ COMMANDS = [
     "downloads",
     "advisory",
     "backup",
-    "restore",
     "log-level",
     "export",
     "static",

@@ -19,7 +19,6 @@ from pypid.index import Index
 from pypid.index.local.publish import PublishOutcome
 from pypid.jobs.storage_lease import (
     EXPIRY,
-    OUTLASTING,
     PATIENCE,
     POLL,
     LeasedBlobs,
@@ -107,22 +106,6 @@ class LeaseTests(LeaseCase):
         self.go(POLL)
         self.assertEqual(self.successResultOf(waiting), PublishOutcome.PUBLISHED)
         self.assertTrue(second.is_sole)
-
-    def test_a_command_outlasts_the_lease_of_a_killed_pypid(self) -> None:
-        """A restore waits until a lease that is not renewed has expired, and gives up where it is
-        renewed.
-        """
-        first, second = self.lease("here"), self.lease("there")
-        refused = start(second.permit(OUTLASTING))
-        self.go(OUTLASTING + POLL)
-        self.failureResultOf(refused, StorageInUse)
-        self.have(second.end())
-        first._next.cancel()  # type: ignore[union-attr]
-        third = self.lease("elsewhere")
-        waiting = start(third.permit(OUTLASTING))
-        self.go(EXPIRY + POLL)
-        self.successResultOf(waiting)
-        self.assertTrue(third.is_held)
 
     def test_lease_of_a_killed_pypid_expires_in_a_minute(self) -> None:
         """Another machine takes over when it has seen the lease unchanged for 60 seconds, whatever

@@ -23,13 +23,11 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.access.sql import current_accounts, database, download_counts
-from pypid.access.sql.account_names import read_names
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.audit import SqlJournal
-from pypid.access.sql.copies import copy_databases, restore_server
 from pypid.access.sql.database import Database
 from pypid.access.sql.download_log import SqlDownloads
-from pypid.access.sql.place import Place, Server, SqliteFile, place_of
+from pypid.access.sql.place import place_of
 from pypid.core.accounts.entries import Account
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import CannotStart, PeopleUnknown
@@ -169,40 +167,6 @@ def at_the_same_time(*jobs: Callable[[], T]) -> list[T]:
     for thread in threads:
         thread.join(60)
     return found
-
-
-class CopiesTests(InPostgresql, SynchronousTestCase):
-    """Copies between a server and the files of a backup."""
-
-    def place(self, admits_users: bool) -> Place:
-        """A server with accounts whose users may log in by default, or not."""
-        place = place_of(self.server().database(), NO_FILE)
-        database = Database(place, at_once, self.clock, admits_users=admits_users)
-        accounts = SqlAccounts(database, self.world)
-        self.have(accounts.open())
-        self.have(database.close())
-        return place
-
-    def copied(self, place: Place) -> Path:
-        """The accounts of the server as a file."""
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        return copy_databases({"accounts": place}, folder)["accounts"]
-
-    def logs_in(self, file: Path) -> bool:
-        return read_names(SqliteFile(file)).allows_logins
-
-    def test_logins(self) -> None:
-        """Whether users may log in by default is copied to the file, and replaced in the server."""
-        for in_backup in (True, False):
-            file = self.copied(self.place(in_backup))
-            self.assertEqual(self.logs_in(file), in_backup)
-            for before in (True, False):
-                server = self.place(before)
-                assert isinstance(server, Server)
-                restore_server(server, {"accounts": file})
-                self.assertEqual(self.logs_in(self.copied(server)), in_backup)
-                self.assertEqual(self.logs_in(file), in_backup)
 
 
 class NodesTests(InPostgresql, SynchronousTestCase):

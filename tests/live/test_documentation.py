@@ -57,7 +57,6 @@ class DocumentationTests(SiteTestCase):
         for word, path in {
             "upgrade": "operate/upgrade",
             "backup": "operate/backup",
-            "restore": "operate/backup",
             "docker": "guides/ci-and-docker",
             "permissions": "guides/access-control",
             "quota": "guides/access-control",

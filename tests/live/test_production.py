@@ -154,7 +154,7 @@ class ProductionTests(SynchronousTestCase):
         """The package is installed, the bucket has the file, the backup is there, and no program failed."""
         self.assertTrue((self.client / "smoke-test/acme_data_models.py").exists())
         self.assertFalse((debian.root / "var/lib/pypid/packages").exists())
-        self.assertTrue((debian.root / "var/backups/pypid/index.tar.gz").exists())
+        self.assertTrue((debian.root / "var/backups/pypid/accounts.db").exists())
         self.assertIn("acme-data-models", debian.run("pypid", "project", "list"))
         self.assertNotIn("Traceback", debian.journal())
         self.assertEqual(debian.run("systemctl", "--failed", "--plain", "--no-legend").strip(), "")

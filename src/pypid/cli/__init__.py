@@ -40,7 +40,6 @@ _MODULES = {
     "audit": ("audit", "downloads"),
     "advisory": ("advisory",),
     "backup": ("backup",),
-    "restore": ("restore",),
     "log_level": ("log-level",),
     "export": ("export",),
     "static": ("static",),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
-from attrs import define, field
+from attrs import define
 
 _BAR_WIDTH = 30
 _MINUTES, _SECONDS = len("2026-01-01T00:00"), len("2026-01-01T00:00:00")
@@ -129,30 +128,3 @@ class ProgressBar:
             self.stream.write("\r\x1b[K")
             self.stream.flush()
             self._shown = False
-
-
-@define
-class JobProgress:
-    """Progress of a job on standard error: a line that changes, or without a terminal a line every
-    ten seconds.
-    """
-
-    about: str
-    _bar: ProgressBar = field(factory=lambda: ProgressBar(sys.stderr), init=False)
-    _last: float = field(factory=time.monotonic, init=False)
-
-    def show(self, done: int, size: int) -> None:
-        """Show the number of objects and bytes, if it is time."""
-        now = time.monotonic()
-        if now - self._last < (0.2 if sys.stderr.isatty() else 10.0):
-            return
-        self._last = now
-        text = f"{self.about}: {counted(done, 'object')}, {format_size(size)}"
-        if sys.stderr.isatty():
-            self._bar.show(text)
-        else:
-            print(f"pypid: {text}", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Clear the line."""
-        self._bar.clear()

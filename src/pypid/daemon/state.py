@@ -22,9 +22,6 @@ from pypid.core.errors import CannotStart
 LONGEST_SOCKET_PATH = 107
 """Bytes that the path of a socket may have (``sun_path`` of unix(7), without its NUL)."""
 
-UNFINISHED_RESTORE = "restore-unfinished"
-"""The file in the state folder that exists while `pypid restore` writes to it."""
-
 
 def default_state(ini: Path, state_directory: str | None) -> Path:
     """Return where state is stored when `[server] state` is empty.
@@ -176,11 +173,11 @@ def join_state(folder: Path, worker: int) -> StateFolder:
     return state
 
 
-def open_state(folder: Path, *, restoring: bool = False) -> StateFolder:
+def open_state(folder: Path) -> StateFolder:
     """Create the folder if needed, lock it, and remove what a killed pypid has left.
 
     That is its control socket, the spools of its further workers, and their counts. Raises
-    `CannotStart`, with advice; also for a restore that did not end, unless `restoring`.
+    `CannotStart`, with advice.
     """
     if len(os.fsencode(control_socket(folder))) > LONGEST_SOCKET_PATH:
         raise CannotStart(
@@ -207,12 +204,6 @@ def open_state(folder: Path, *, restoring: bool = False) -> StateFolder:
             "one a [server] state of its own."
         ) from None
     state = StateFolder(folder, lock)
-    if not restoring and (folder / UNFINISHED_RESTORE).exists():
-        state.release()
-        raise CannotStart(
-            f"A restore into the state folder {folder} did not end, so a part of the data may be "
-            "missing. Run the same `pypid restore` command again."
-        )
     # Twisted's lock file names a process by its id, which in a container is the same at every start
     with suppress(OSError):
         if stat.S_ISSOCK(state.control_socket.lstat().st_mode):

@@ -50,8 +50,6 @@ PATIENCE = 20.0
 """Seconds that a write waits for the lease: in a rolling update the old instance gives it back
 within that time.
 """
-OUTLASTING = EXPIRY + PATIENCE
-"""Seconds that a command waits, which also takes a lease that a killed pypid has left."""
 SETTLE = 3.0
 """Seconds after which a store without exact conditional writes is asked who took the lease."""
 
@@ -135,11 +133,11 @@ class StorageLease:
         if self._next is None and not self._ended:
             self._schedule(POLL)
 
-    async def permit(self, patience: float = PATIENCE) -> None:
-        """Wait until this process may write. Raises `StorageInUse` after `patience` seconds,
+    async def permit(self) -> None:
+        """Wait until this process may write. Raises `StorageInUse` after `PATIENCE` seconds,
         `CatalogDown` while the holder is unknown, and `StorageDown`.
         """
-        deadline = self.world.clock.seconds() + patience
+        deadline = self.world.clock.seconds() + PATIENCE
         while not self.is_held:
             self.begin()
             await self._looks.single(None, self._look)

@@ -411,7 +411,7 @@ LAG = _histogram(
 )
 LAST_BACKUP = _gauge(
     "pypid_last_backup_timestamp_seconds",
-    "When `pypid backup create` was last run, in seconds since 1970; 0 if it never was.",
+    "When `pypid backup` was last run, in seconds since 1970; 0 if it never was.",
     together=Aggregation.HERE,
 )
 LAG_MOST = _gauge(

@@ -56,7 +56,6 @@ AuditAction = Literal[
     "promote --approve",
     "promote --move",
     "reload",
-    "restore",
     "right grant",
     "right revoke",
     "snapshot create",

@@ -246,26 +246,3 @@ def printable(text: str, most: int = 120) -> str:
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in cut
     )
-
-
-def with_values(text: str, values: Mapping[tuple[str, str], str | None]) -> str:
-    """Return the text with other values, by section and key; None removes a key. Former lines
-    become comments, and each value follows the header of its section.
-    """
-    lines, sections = text.splitlines(), read(text, "").sections
-    added: dict[str, list[str]] = {}
-    for (name, key), value in values.items():
-        section = sections.get(name)
-        if section is not None and key in section.entries:
-            start = (section.entries[key].line or 1) - 1
-            end = start + 1
-            while end < len(lines) and lines[end][:1].isspace():  # of the same value
-                end += 1
-            lines[start:end] = [f"# {line}" for line in lines[start:end]]
-        if value is not None:
-            added.setdefault(name, []).append(f"{key} = {value}")
-    for name in added.keys() & sections.keys():
-        header = sections[name].line - 1
-        lines[header] = "\n".join((lines[header], *added[name]))
-    new = [line for name in added if name not in sections for line in (f"[{name}]", *added[name])]
-    return "\n".join([*lines, *new]) + "\n"

@@ -5,15 +5,10 @@ block.
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
-from datetime import datetime, timedelta
+from contextlib import closing, suppress
 from enum import Enum
-from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
-from shutil import rmtree
 
 from attrs import frozen
 
@@ -26,14 +21,9 @@ JOURNAL = "journal.db"
 upload need not be copied with every account.
 """
 LAST_BACKUP = "last-backup.json"
-"""The file that `pypid backup create` writes: when and where the last backup was made."""
+"""The file whose time is that of the last `pypid backup`."""
 LARGEST = 256 << 20
 """Bytes that a record may have: it is sealed in memory."""
-DATABASE_COPIES = ".pypid-backup-"
-"""The beginning of the names of folders with copies of databases that a backup needs."""
-_ABANDONED = timedelta(hours=1)
-"""Age of a file that no process holds: a file system may not know the locks of other machines."""
-_TIMED = r"pypid-[0-9]{8}T[0-9]{6}Z\.tar\.gz(\.encrypted)?"
 BUSY = 5.0
 """Seconds that a copy of a database waits for its writers."""
 
@@ -114,17 +104,8 @@ def _backup(path: Path) -> bytes:
         return copy.serialize()
 
 
-def put(folder: Path, name: str, data: bytes, owner: tuple[int, int] | None = None) -> None:
-    """Write the file with these bytes, durably, in one step; mode 0600. `owner`: its user and
-    group, if they are not those of this process. Raises `OSError`.
-    """
-    put_pieces(folder, name, (data,), owner)
-
-
-def put_pieces(
-    folder: Path, name: str, pieces: Iterable[bytes], owner: tuple[int, int] | None = None
-) -> None:
-    """Write the file with these pieces, as `put` does. Raises what `pieces` raises."""
+def put(folder: Path, name: str, data: bytes) -> None:
+    """Write the file with these bytes, durably, in one step; mode 0600. Raises `OSError`."""
     path = folder / name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
@@ -133,10 +114,8 @@ def put_pieces(
         part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
     )
     with os.fdopen(descriptor, "wb") as file:
-        file.writelines(pieces)
+        file.write(data)
         file.flush()
-        if owner is not None:
-            os.fchown(file.fileno(), *owner)
         os.fsync(file.fileno())
     part.replace(path)
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -144,36 +123,6 @@ def put_pieces(
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def held(path: Path) -> Iterator[bool]:
-    """Hold the file or folder within the block; yield whether no other process holds it. Raises
-    `OSError` if it cannot be opened.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        is_free = False
-        with suppress(OSError):
-            flock(descriptor, LOCK_EX | LOCK_NB)
-            is_free = True
-        yield is_free
-    finally:
-        os.close(descriptor)
-
-
-def remove_abandoned(folder: Path, name: str, now: datetime) -> None:
-    """Remove what killed backups left in `folder`: those of this name, or named after their time,
-    and copies of databases, if no process holds them and they were not changed for an hour.
-    """
-    part = rf"\.({re.escape(name)}|{_TIMED})\.[0-9a-f]{{8}}\.part"
-    ours = re.compile(rf"{part}|{re.escape(DATABASE_COPIES)}.+")
-    latest = (now - _ABANDONED).timestamp()
-    with suppress(OSError):
-        for path in [path for path in folder.iterdir() if ours.fullmatch(path.name)]:
-            with suppress(OSError), held(path) as is_free:
-                if is_free and path.lstat().st_mtime < latest:
-                    rmtree(path) if path.is_dir() else path.unlink()
 
 
 def restore(state: Path, record: Record, data: bytes) -> None:
