@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from attrs import evolve
@@ -13,12 +12,9 @@ from pypid.core.model import Blob
 from pypid.export.buckets import BucketPlace, content_type
 from pypid.export.one_pass import export
 from pypid.export.options import ExportOptions
-from pypid.export.publish import LONGEST, Publishing
-from pypid.export.targets import Stamp
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Body
-from tests.distributions import wheel_filename
-from tests.export.trees import BASE, IDENTITY, TreeCase, authority_of
+from tests.export.trees import BASE, TreeCase, authority_of
 from tests.web.full_app import HTML, J
 
 
@@ -153,45 +149,3 @@ class OnceTests(BucketCase):
             "packages/spam/spam-1.0.tar.gz": None,
         }.items():
             self.assertEqual(content_type(key), said, key)
-
-
-class KeptTests(BucketCase):
-    """A bucket that is kept up to date."""
-
-    def test_away(self) -> None:
-        """It follows; while it is away that is said once, and then everything is there."""
-
-        async def alone(job: Callable[[], Awaitable[object]]) -> bool:
-            await job()
-            return True
-
-        made = Publishing(
-            self.pypid.index,
-            authority_of(self.pypid),
-            self.place(),
-            ExportOptions(copies=True, base_url=BASE),
-            Stamp(IDENTITY, "anonymous"),
-            "s3://acme",
-            alone,
-        )
-        made.startService()
-        self.have_wheel()
-        self.soon(0.5)
-        self.assertIn(f"packages/spam/{wheel_filename()}", self.keys_there())
-        self.bucket.away = True
-        self.have_wheel("eggs")
-        self.soon(5)
-        self.assertIsNotNone(made.away)
-        self.bucket.away = False
-        self.soon(LONGEST)
-        self.assertIsNone(made.away)
-        self.assertIn("simple/eggs/index.html", self.keys_there())
-        self.assertIn(b"eggs", self.read("simple/index.html"))
-        stopped = made.stopService()
-        assert stopped is not None
-        self.successResultOf(stopped)
-
-    def soon(self, seconds: float) -> None:
-        """So much later."""
-        for _ in range(int(seconds / 0.25)):
-            self.pypid.clock.advance(0.25)

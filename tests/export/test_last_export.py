@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,13 @@ from pypid.core.restrictions import ProjectRestrictions, Restrictions
 from pypid.export import tree_state
 from pypid.export.folder import FolderPlace
 from pypid.export.one_pass import ExportOutcome
-from pypid.export.options import ExportOptions
-from pypid.export.publish import Publishing
 from pypid.export.state_file import STATE
 from pypid.export.targets import Stamp
 from pypid.export.visibility import ExportViewer
 from pypid.flow import start
 from tests.core.test_restrictions import VersionRule
 from tests.distributions import wheel_filename
-from tests.export.trees import BASE, IDENTITY, TreeCase, authority_of, names_in, page_in
+from tests.export.trees import BASE, IDENTITY, TreeCase, names_in, page_in
 from tests.index.file_cache_cases import listed
 from tests.web.installers.test_local import HAM
 
@@ -250,31 +247,6 @@ class InvalidTests(LastExportCase):
             self.have(place.remember(b"mine"))
             self.have(place.close())
         self.assertNotIn(b"mine", self.state.read_bytes())
-        self.all()
-
-    def test_publishing(self) -> None:
-        """[publish] into the same folder makes the state invalid."""
-
-        async def alone(job: Callable[[], Any]) -> bool:
-            await job()
-            return True
-
-        made = Publishing(
-            self.pypid.index,
-            authority_of(self.pypid),
-            FolderPlace(str(self.folder), self.pypid.world),
-            ExportOptions(base_url="https://other.example"),
-            Stamp(IDENTITY, "anonymous"),
-            "the folder",
-            alone,
-        )
-        made.startService()
-        for _ in range(10):
-            self.pypid.clock.advance(0.25)
-        stopped = made.stopService()
-        assert stopped is not None
-        self.successResultOf(stopped)
-        self.read.clear()
         self.all()
 
     def test_repeated_serials(self) -> None:

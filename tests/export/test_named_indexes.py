@@ -11,8 +11,6 @@ from pypid.core.permissions import Identity
 from pypid.export.folder import FolderPlace
 from pypid.export.one_pass import ExportOutcome, export
 from pypid.export.options import ExportOptions
-from pypid.export.targets import Stamp
-from pypid.export.tree_keeper import TreeKeeper
 from pypid.export.visibility import Authority
 from pypid.web.app.index_apps import IndexApps
 from pypid.wiring.exports import authority_of, identity_of
@@ -145,46 +143,3 @@ class IndexTreeTests(IndexTreeCase):
         with self.assertRaises(AssertionError) as caught:
             self.export("merging")
         self.assertIn(BadRequest.__name__, str(caught.exception))
-
-
-class KeptTreeTests(IndexTreeCase):
-    """`[publish]` of a named index."""
-
-    def test_followed(self) -> None:
-        """Changes of bases, and of who may read them, are written while pypid runs."""
-        for index in ("team", "merging"):
-            keeper = self.keeper(index)
-            self.have(keeper.begin())
-            self.settle(keeper)
-            self.check(index, "alice", self.folder / index)
-            self.put("secret", "hush", f"2.{len(index)}")
-            self.settle(keeper)
-            self.check(index, "alice", self.folder / index)
-            self.allow("bob")
-            self.settle(keeper)
-            self.check(index, "alice", self.folder / index)
-            self.assertNotIn("hush", names_in(self.folder / index))
-            self.assertEqual([path for path in files_in(self.folder / index) if "7.0" in path], [])
-            self.allow("alice")
-
-    def keeper(self, index: str) -> TreeKeeper:
-        """Return what keeps a tree of the index, as alice sees it, up to date."""
-        app = self.apps.of(index)
-        assert app is not None
-        place = FolderPlace(str(self.folder / index), self.pypid.world)
-        stamp = Stamp(identity_of(IDENTITY, index), "alice")
-        options = evolve(COPIES, user="alice")
-        return TreeKeeper(app.index, self.authority(index), place, options, stamp)
-
-    def allow(self, user: str) -> None:
-        """From now on this user alone may use the index `secret`."""
-        values = {"read": user, "write": user}
-        answer = self.pypid.api("PATCH", "/api/indexes/secret", {"values": values})
-        self.assertEqual(answer.status, 200, answer)
-
-    def settle(self, keeper: TreeKeeper) -> None:
-        """Let it do all that is to be done."""
-        for _ in range(20):
-            while self.have(keeper.step()):
-                pass
-            self.pypid.clock.advance(1)

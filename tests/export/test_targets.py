@@ -5,9 +5,8 @@ dates.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from errno import ENOSPC
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -17,14 +16,11 @@ from pypid.core.errors import BadRequest, StorageDown
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.export import folder
 from pypid.export.folder import TEMPORARY, FolderPlace
-from pypid.export.options import ExportOptions
-from pypid.export.publish import LOOK, Publishing
 from pypid.export.targets import Copy, ExportPlace, FilePiece, Stamp
 from pypid.export.visibility import ExportViewer
 from pypid.flow import BytesBody, start
-from pypid.static.tree import WrittenPage
 from tests.export.test_buckets import BucketCase
-from tests.export.trees import IDENTITY, authority_of, names_in
+from tests.export.trees import names_in
 
 
 class CopyTests(BucketCase):
@@ -114,8 +110,8 @@ class LinkTests(BucketCase):
     """Symbolic links in a tree."""
 
     def test_storage(self) -> None:
-        """Whoever had files served out of the storage itself would lose them, with --delete or
-        [publish]: it is refused.
+        """Whoever had files served out of the storage itself would lose them, with --delete: it
+        is refused.
         """
         storage = Path(self.mktemp()).absolute()
         filename, data = self.have_wheel()
@@ -147,63 +143,6 @@ class LinkTests(BucketCase):
         (self.folder / "packages/spam").symlink_to(elsewhere)
         self.write(clears=True)
         self.assertEqual((elsewhere / filename).read_bytes(), data)
-
-
-class Full(FolderPlace):
-    """A folder on a disk that can be full."""
-
-    is_full = False
-
-    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
-        if self.is_full:
-            raise OSError(ENOSPC, "No space left on device", self.root)
-        return await super().put(pages)
-
-
-class FullTests(BucketCase):
-    """A disk that is full."""
-
-    def soon(self) -> None:
-        """A few seconds later."""
-        for _ in range(12):
-            self.pypid.clock.advance(LOOK)
-
-    def test_hidden(self) -> None:
-        """What is hidden goes all the same, also after a new start; the lists follow when there is
-        room.
-        """
-        place = Full(str(self.folder), self.pypid.world)
-
-        async def alone(job: Callable[[], Awaitable[object]]) -> bool:
-            await job()
-            return True
-
-        stamp, wishes = Stamp(IDENTITY, "anonymous"), ExportOptions(copies=True)
-        made = Publishing(
-            self.pypid.index, authority_of(self.pypid), place, wishes, stamp, "the folder", alone
-        )
-        made.startService()
-        for name in ("secret", "spam", "eggs"):
-            self.have_wheel(name)
-        self.soon()
-        self.assertEqual(names_in(self.folder), ["eggs", "secret", "spam"])
-        place.is_full = True
-        for name in (
-            "secret",
-            "spam",
-        ):  # the second one is hidden while nothing goes on but tries to begin
-            self.hide("secret", name)
-            self.soon()
-            self.assertIn("No space left", made.away or "")
-            self.assertFalse([path for path in self.tree() if f"/{name}/" in path])
-        self.assertIn("simple/eggs/index.html", self.tree())
-        place.is_full = False
-        for _ in range(3):
-            self.soon()
-        self.assertEqual(names_in(self.folder), ["eggs"])
-        stopped = made.stopService()
-        assert stopped is not None
-        self.successResultOf(stopped)
 
 
 class FailingTests(BucketCase):

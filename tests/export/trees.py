@@ -41,7 +41,6 @@ def authority_of(pypid: Pypid) -> Authority:
         rules=lambda: app.rules,
         closed=lambda: app.closed,
         find=find,
-        changes=lambda: app.auth_generation.changes,
     )
 
 

@@ -18,9 +18,8 @@ from pypid.core.errors import NoSuchProject, NotYetKnown
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
-from pypid.core.summaries import Summaries, in_runs
 from pypid.index import Index
-from pypid.index.stored_view import catalog_lists, changes_of_lists, own_stored_view
+from pypid.index.stored_view import own_stored_view
 from pypid.index.views import STORED
 from pypid.ports import Catalog
 from pypid.testing import world
@@ -86,16 +85,6 @@ class StoredViewTests(IndexCase):
         """A project that is being adopted is not called absent."""
         self.index.context.being_adopted.add(HAM)
         self.refused(own_stored_view(self.index, HAM), NotYetKnown)
-
-    def test_lists(self) -> None:
-        """Each change of a view is a change of a line in one of the lists."""
-        before = self.have(catalog_lists(self.index))
-        self.publish(sent(b"eggs", "spam-3.0.tar.gz"))
-        after = self.have(catalog_lists(self.index))
-        self.assertEqual(changes_of_lists(before, after), {SPAM})
-        self.assertEqual(changes_of_lists(after, after), set())
-        self.assertEqual(changes_of_lists((), after), {SPAM, EGGS})
-        self.assertEqual(changes_of_lists(before, (in_runs(()), Summaries())), set())
 
 
 async def _shown(index: Index, name: ProjectName) -> Sequence[File]:

@@ -55,27 +55,20 @@ class SharedTests(LeasesCase):
         self.assertEqual(self.done, ["done"])
 
     def test_taken_over(self) -> None:
-        """A node that stood still for longer than its lease hears that another one does the job
-        now.
-        """
+        """If a node stood still for longer than its lease, another one does the job."""
         still = Clock()
         one = Shared(PlacedEngine(self.clock, self.place), "one", world(still))
         running, ends = self.under_way(one)
         still.advance(RENEWED)
-        self.assertTrue(one.holds("job"))
         self.clock.advance(HELD + 1)
         others, others_end = self.under_way(self.other)
         still.advance(RENEWED)
-        self.assertEqual(
-            (one.holds("job"), self.other.holds("job"), one.holds("another")), (False, True, True)
-        )
         ends.callback(None)
         self.successResultOf(running)
         self.assertFalse(self.have(one.run("job", self.job)))
         others_end.callback(None)
         self.successResultOf(others)
         self.assertTrue(self.have(one.run("job", self.job)))
-        self.assertTrue(one.holds("job"))
 
     def test_another_job(self) -> None:
         """Another job is another lease."""

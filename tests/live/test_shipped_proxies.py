@@ -63,7 +63,7 @@ class Secure:
 
 @contextmanager
 def shipped(
-    folder: Path, upstream: int, *, publish: bool = False, caddy: bool = False
+    folder: Path, upstream: int, *, published: bool = False, caddy: bool = False
 ) -> Iterator[Secure]:
     """pypid and a proxy with the files in etc/: of the proxy's, its values are replaced; pypid's come from the environment."""
     port, behind = free_port(), free_port()
@@ -75,8 +75,6 @@ def shipped(
         "PYPID_UPSTREAM_TTL": f"{TTL}s",
         "PYPID_UPSTREAM_URL": f"http://127.0.0.1:{upstream}/simple/",
     }
-    if publish:
-        environ |= {"PYPID_PUBLISH_TARGET": str(folder / "tree"), "PYPID_PUBLISH_FILES": "copy"}
     authority = Authority()
     authority.issue(folder / "chain.pem", folder / "key.pem")
     values = {
@@ -84,7 +82,7 @@ def shipped(
         "HOME": str(folder),
         "SITE_ADDRESS": f"https://127.0.0.1:{port}",
     }
-    proxy = with_caddy(folder) if caddy else with_nginx(folder, port, behind, publish)
+    proxy = with_caddy(folder) if caddy else with_nginx(folder, port, behind, published)
     command = [BIN / "pypid", "serve", "--config", ROOT / "etc/pypid.ini"]
     with (
         running(
@@ -96,10 +94,10 @@ def shipped(
         yield Secure(port, authority.pem(folder))
 
 
-def with_nginx(folder: Path, port: int, behind: int, publish: bool) -> list[str | Path]:
-    """The command that runs nginx, with the file that sends the folder of `publish`."""
+def with_nginx(folder: Path, port: int, behind: int, published: bool) -> list[str | Path]:
+    """The command that runs nginx, with the file that sends an exported folder if `published`."""
     chain, key = folder / "chain.pem", folder / "key.pem"
-    if publish:
+    if published:
         secure = {
             "listen 443 ssl http2;": f"listen 127.0.0.1:{port} ssl http2;",
             f"    ssl_certificate {CERTIFICATE};\n": f"ssl_certificate {chain};",
@@ -149,7 +147,7 @@ class UpstreamTests(FrontedCase):
 
     async def test_new_release_is_visible_with_an_export(self) -> None:
         """With nginx-published.conf, which sends files from a folder with the index."""
-        await self.check_new_release(publish=True)
+        await self.check_new_release(published=True)
 
     async def test_new_release_is_visible_through_caddy(self) -> None:
         """The same through Caddy."""

@@ -1,18 +1,11 @@
 """A list becomes a tree: in what order, what is left alone, and what goes."""
 
 import json
-import os
-import signal
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.static import build as building
 from pypid.static.build import build
 from pypid.static.package_list import read_json
-from pypid.static.processes import Died, Done, shared_out
-from pypid.static.tree import TreeFolder
 from tests.static.lists import HASH, SETTINGS, Tree, built, names, objects
 
 
@@ -51,7 +44,8 @@ class BuildTests(SynchronousTestCase):
         self.tree.written()
         again = built(self.tree, listed)
         self.assertEqual(
-            (first.done, again.done, self.tree.written()), (Done(2, 14, 0), Done(2, 0, 14), [])
+            (first.written, first.same, again.written, again.same, self.tree.written()),
+            (14, 0, 0, 14, []),
         )
 
     def test_one_more(self) -> None:
@@ -86,7 +80,7 @@ class BuildTests(SynchronousTestCase):
             names("a-1.0.tar.gz", "b-1.0.tar.gz"),
             previous=names("b-1.0.tar.gz", "a-1.0.tar.gz"),
         )
-        self.assertEqual((self.tree.deeds, outcome.done), ([], Done()))
+        self.assertEqual((self.tree.deeds, outcome.written, outcome.same), ([], 0, 0))
 
     def test_values_count(self) -> None:
         """A file of which something else is said has changed."""
@@ -181,62 +175,3 @@ class BuildTests(SynchronousTestCase):
         build(listed, self.tree, SETTINGS, on_progress=lambda done, of: heard.append((done, of)))
         self.assertEqual((heard[0], heard[-1]), ((0, 70), (70, 70)))
         self.assertEqual(heard, sorted(heard))
-
-
-class SharingTests(SynchronousTestCase):
-    """Several processes."""
-
-    def test_same(self) -> None:
-        """Two processes write the same tree as one."""
-        self.patch(building, "_WORTH_A_PROCESS", 20)
-        listed = names(*(f"p{number}-1.0.tar.gz" for number in range(100)))
-        root = Path(self.mktemp())
-        root.mkdir()
-        outcome = build(listed, TreeFolder(str(root)), SETTINGS, processes=2)
-        expected = Tree()
-        self.assertEqual(outcome, built(expected, listed))
-        found = {
-            str(path.relative_to(root)): path.read_bytes()
-            for path in root.rglob("*")
-            if path.is_file()
-        }
-        self.assertEqual(found, expected.pages)
-
-    def test_failure(self) -> None:
-        """What one of them fails with is raised here, and the others are ended."""
-        pids = Path(self.mktemp())
-        pids.mkdir()
-
-        def work(share: Sequence[int]) -> Iterator[Done]:
-            (pids / str(os.getpid())).touch()
-            yield Done(1)
-            if 0 in share:
-                raise OSError(28, "No space left on device", "/srv/page")
-            signal.pause()
-
-        with self.assertRaises(OSError) as failed:
-            shared_out([0, 1, 2], work, 3, lambda done: None)
-        self.assertEqual((failed.exception.errno, failed.exception.filename), (28, "/srv/page"))
-        for pid in pids.iterdir():
-            self.assertRaises(ProcessLookupError, os.kill, int(pid.name), 0)
-
-    def test_killed(self) -> None:
-        """One that is killed is not taken for one that is done."""
-
-        def work(share: Sequence[int]) -> Iterator[Done]:
-            yield Done(1)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-        with self.assertRaises(Died) as died:
-            shared_out([0, 1], work, 2, lambda done: None)
-        self.assertIn("by signal 9", str(died.exception))
-
-    def test_all_heard(self) -> None:
-        """All that they say is heard, each thing once."""
-        heard: list[Done] = []
-
-        def work(share: Sequence[int]) -> Iterator[Done]:
-            yield from (Done(1, thing, 0) for thing in share)
-
-        shared_out(range(5000), work, 3, heard.append)
-        self.assertEqual(sum(heard, Done()), Done(5000, sum(range(5000)), 0))

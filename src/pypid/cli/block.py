@@ -88,8 +88,6 @@ def _print_created(made: Mapping[str, Any]) -> None:
         print(f"not moved, since it is in an archive: {printable(filename)}")
     if made["unmoved"]:
         print(f"not moved yet, pypid tries again: {printable(made['unmoved'])}")
-    for target in made["pending"]:
-        print(f"pending until its next pass: {printable(target)}")
     for limit in made["not_revoked"]:
         print(f"not revoked: {printable(limit)}")
 

@@ -29,8 +29,8 @@ TARGET is a folder, or s3://bucket/prefix (accessed as [storage] says). Unchange
 not written again, so that a second export is fast. Any web server can serve the result.
 
 Without --as-user the export has the projects that anonymous clients can see; the summary
-has the number of other projects. To keep an export up to date while pypid runs, set
-[publish] target. The running pypid writes the export, as the user that it runs as.
+has the number of other projects. To keep an export up to date, run the command from a
+timer. The running pypid writes the export, as the user that it runs as.
 """
 
 

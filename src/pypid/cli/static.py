@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -138,13 +137,6 @@ def _add_build_options(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write nothing if a name in the list is not that of a distribution",
     )
-    command.add_argument(
-        "--processes",
-        metavar="N",
-        type=int,
-        default=0,
-        help="number of processes (default: number of processors)",
-    )
 
 
 def _static(options: argparse.Namespace) -> int:
@@ -178,7 +170,6 @@ def _static(options: argparse.Namespace) -> int:
                 settings,
                 previous=previous,
                 delete=options.delete,
-                processes=options.processes or len(os.sched_getaffinity(0)),
                 on_progress=bar.show_pages,
             )
     except OSError as error:
@@ -189,8 +180,8 @@ def _static(options: argparse.Namespace) -> int:
         print_json(
             {
                 "projects": outcome.projects,
-                "written": outcome.done.written,
-                "same": outcome.done.same,
+                "written": outcome.written,
+                "same": outcome.same,
                 "removed": outcome.removed,
                 "gone": outcome.gone,
                 "left_out": listed.left_out,
@@ -243,20 +234,17 @@ def _check(listed: PackageList, options: argparse.Namespace) -> None:
         sys.exit(
             "pypid: the list is empty, and --delete would delete every page; nothing was written"
         )
-    if options.processes < 0:
-        sys.exit("pypid: --processes must be at least 1")
 
 
 def _report(listed: PackageList, outcome: BuildOutcome, *, terminal: bool) -> None:
     """Print the summary; nothing if no file was left out and standard error is no terminal:
     programs that mail the output are to stay quiet, as before.
     """
-    done = outcome.done
     if terminal or listed.left_out:
         removed = f", {outcome.removed} removed" if outcome.removed else ""
         print(
-            f"pypid: {counted(outcome.projects, 'project')}. Pages: {done.written} written, "
-            f"{done.same} unchanged{removed}. Lines left out: {listed.left_out}.",
+            f"pypid: {counted(outcome.projects, 'project')}. Pages: {outcome.written} written, "
+            f"{outcome.same} unchanged{removed}. Lines left out: {listed.left_out}.",
             file=sys.stderr,
         )
     if outcome.gone:

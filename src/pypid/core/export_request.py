@@ -4,23 +4,10 @@ the code that writes it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
 from posixpath import normpath
 
 from attrs import frozen
-
-from pypid.core.configuration.checks import nearest
-from pypid.core.configuration.choices import AccessStore, StorageBackend
-from pypid.core.configuration.keys import (
-    AccessSettings,
-    PublishSettings,
-    ServerSettings,
-    StorageSettings,
-)
-
-FIRST_ADMIN = "admin"
-"""The user that a first run creates; no configuration names it."""
 
 
 @frozen(kw_only=True)
@@ -76,56 +63,6 @@ def bucket_of(target: str) -> tuple[str, str] | None:
     return bucket, f"{prefix}/" if prefix else ""
 
 
-def misfits_of_publish(
-    publish: PublishSettings,
-    storage: StorageSettings,
-    server: ServerSettings,
-    access: AccessSettings,
-    users: frozenset[str],
-    indexes: Collection[str],
-    ini: str,
-) -> Iterator[tuple[str, str]]:
-    """Yield the problems of `[publish]`: key and advice. `users`: those of the file `ini`;
-    `indexes`: the names of its sections `[index:NAME]`.
-    """
-    if publish.target is None:
-        return
-    if publish.index is not None and publish.index not in indexes:
-        advice = nearest(publish.index, indexes) or ""
-        yield "index", f"there is no section [index:{publish.index}]{advice}"
-    try:
-        bucket = bucket_of(publish.target)
-    except ValueError as error:
-        yield "target", str(error)
-        return
-    if bucket is None:
-        folders = {
-            "storage": storage.path if storage.backend is StorageBackend.FILES else None,
-            "state": server.state,
-        }
-        for what, folder in folders.items():
-            if folder is not None and overlap(
-                _relative_to_file(ini, publish.target), _relative_to_file(ini, folder)
-            ):
-                yield (
-                    "target",
-                    f"a tree of its own is needed: this is in, or around, the {what} folder",
-                )
-    elif storage.backend is StorageBackend.S3 and overlap_of_prefixes(
-        bucket, (storage.bucket or "", storage.prefix or "")
-    ):
-        yield (
-            "target",
-            "a prefix of its own is needed: this one is in, or around, that of [storage]",
-        )
-    unknown = publish.as_user is not None and publish.as_user not in users | {FIRST_ADMIN}
-    if unknown and access.backend == (AccessStore.CONFIG,):
-        yield (
-            "as_user",
-            f"[users] has no {publish.as_user!r}, and [access] backend names no other source",
-        )
-
-
 def overlap(one: str, other: str) -> bool:
     """Return whether two absolute folders are the same, or one contains the other."""
     first, second = PurePosixPath(normpath(one)), PurePosixPath(normpath(other))
@@ -137,7 +74,3 @@ def overlap_of_prefixes(one: tuple[str, str], other: tuple[str, str]) -> bool:
     if one[0] != other[0]:
         return False
     return one[1].startswith(other[1]) or other[1].startswith(one[1])
-
-
-def _relative_to_file(ini: str, path: str) -> str:
-    return str(PurePosixPath("/", ini).parent / path)

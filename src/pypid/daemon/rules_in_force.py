@@ -81,7 +81,6 @@ def configured_by(config: Config, first: Account | None) -> Configured:
     mentioned.update(right.name for right in rights if right.whom is Whom.USER)
     for name, issuer in config.issuers.items():
         mentioned.update(users_of(name, issuer.url, issuer.allow))
-    mentioned.update([config.publish.as_user] if config.publish.as_user else [])
     return Configured(
         users=users,
         groups=frozenset(config.groups),

@@ -77,7 +77,6 @@ class BucketPlace:
     """A store of its own, or a prefix of one. `opening` is called at the first use."""
 
     compressed = False  # nothing in front of a bucket looks for them
-    streams = 1
 
     def __init__(self, opening: Callable[[], Awaitable[Closing]], world: World) -> None:
         self._opening = opening
@@ -130,9 +129,6 @@ class BucketPlace:
         done = await all_of([self._turns.run(self._putting, page) for page in pages])
         return sum(done), len(done) - sum(done)
 
-    async def prepare(self, projects: int, options: ExportOptions) -> None:
-        return None
-
     async def write_projects(
         self, shown: Sequence[ShownProject], options: ExportOptions, since: datetime
     ) -> Sequence[WrittenProject]:
@@ -140,13 +136,11 @@ class BucketPlace:
             return render(shown, options, since, compressed=False)
 
         rendered = await self._world.thinking(make)
-        return await all_of([start(self._write_project(project, options)) for project in rendered])
+        return await all_of([start(self._write_project(project)) for project in rendered])
 
-    async def _write_project(
-        self, project: RenderedProject, options: ExportOptions
-    ) -> WrittenProject:
+    async def _write_project(self, project: RenderedProject) -> WrittenProject:
         there = list(self._have.get(project.shown.project.name, ()))
-        return written(project, there, await self.put(project.pages), options)
+        return written(project, there, await self.put(project.pages))
 
     def _putting(self, page: WrittenPage) -> Deferred[bool]:
         return start(self._put(page))

@@ -6,13 +6,12 @@ then pages, then files.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from attrs import define, evolve, field, frozen
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from pypid.core.errors import BadRequest, PypidError
 from pypid.core.model import Project, StoredFile
@@ -32,10 +31,10 @@ from pypid.index.views import STORED
 from pypid.ports import Body
 from pypid.static.tree import WrittenPage
 
-_log = Logger()
-
-BATCH, BATCH_OF_STREAM = 64, 32
-"""Number of projects that are rendered and written together: by pypid itself, by a process."""
+AT_ONCE = 4
+"""Number of files copied at the same time."""
+BATCH = 64
+"""Number of projects that are rendered and written together."""
 FILES = 4000
 """Number of files after which a batch of projects is full."""
 
@@ -60,15 +59,12 @@ class ExportCounts:
 
 @define(eq=False)
 class Exporter:
-    """The state of one tree at one place. `fetch` copies files, now or later, and returns those
-    that are not there yet.
-    """
+    """The state of one tree at one place."""
 
     index: Index
     viewer: ExportViewer
     place: ExportPlace
     options: ExportOptions
-    fetch: Callable[[Exporter, Sequence[Copy]], Awaitable[Sequence[Copy]]]
     clears: bool = False
     """Whether what is no longer visible is removed."""
     there: set[ProjectName] = field(factory=set, init=False)
@@ -79,12 +75,13 @@ class Exporter:
     """When the view of a project changes by itself."""
     failed: dict[ProjectName, PypidError] = field(factory=dict)
     """Projects that could not be read, or of which something could not be copied."""
-    unfinished: set[ProjectName] = field(factory=set)
-    """Projects of which some legacy JSON is missing."""
     marks: dict[ProjectName, Fingerprint] = field(factory=dict, init=False, repr=False)
     """The fingerprints of the projects whose pages are complete, from before they were made."""
     _stale: list[str] = field(factory=list, init=False)
     """Paths to remove once no page names them."""
+    _turns: DeferredSemaphore = field(
+        factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False
+    )
 
     def resume(
         self, found: Mapping[ProjectName, bool], visible: Collection[ProjectName]
@@ -109,52 +106,32 @@ class Exporter:
     # --- projects ---
 
     async def write(
-        self,
-        names: Iterable[ProjectName],
-        *,
-        light: bool = False,
-        on_done: Callable[[int], None] = lambda count: None,
+        self, names: Sequence[ProjectName], *, on_done: Callable[[int], None] = lambda count: None
     ) -> None:
         """Write the pages of these projects, after their files; paths that they no longer need are
         remembered for `tidy`.
 
-        `light`: leave their legacy JSON, which takes longest, as it is; projects of which some of
-        it is missing are added to `unfinished`. `on_done` is called now and then with the number of
-        projects done since. Raises what the place raises.
+        `on_done` is called now and then with the number of projects done since. Raises what the
+        place raises.
         """
-        waiting = deque(names)
-        streams = self.place.streams
-        size = BATCH if streams == 1 else BATCH_OF_STREAM
-
-        async def stream() -> None:
-            try:
-                while waiting:
-                    taken, shown = await self._next(waiting, size, light)
-                    await self._put(shown)
-                    on_done(taken)
-            except BaseException:
-                waiting.clear()  # the other streams end, too
-                raise
-
-        await all_of([start(stream()) for _ in range(streams)])
-
-    async def _next(
-        self, waiting: deque[ProjectName], size: int, light: bool
-    ) -> tuple[int, Sequence[ShownProject]]:
-        """Take the next projects; return how many, and those of them that are to be written."""
         shown: list[ShownProject] = []
         taken = files = 0
         pace = Pace(self.index.world)
-        while waiting and len(shown) < size and files < FILES:
+        for name in names:
             taken += 1
-            found = await self._shown(waiting.popleft(), light)
-            if found is not None:
-                shown.append(found)
-                files += len(found.project.files)
+            project = await self._shown(name)
+            if project is not None:
+                shown.append(project)
+                files += len(project.project.files)
+            if len(shown) >= BATCH or files >= FILES:
+                await self._put(shown)
+                on_done(taken)
+                shown, taken, files = [], 0, 0
             await pace.keep()
-        return taken, shown
+        await self._put(shown)
+        on_done(taken)
 
-    async def _shown(self, name: ProjectName, light: bool) -> ShownProject | None:
+    async def _shown(self, name: ProjectName) -> ShownProject | None:
         """Return the project with those of its files that are there; None if it cannot be shown
         now, or need not be.
         """
@@ -177,8 +154,8 @@ class Exporter:
             lacking = await self._lacking(project)
         if lacking and len(lacking) == len(project.files) and name not in self.there:
             return None  # the page is written once it has a file to list
-        shown = await self._described(_without(project, lacking), copies, light)
-        if mark is not None and not light and not lacking and name not in self.failed:
+        shown = await self._described(_without(project, lacking), copies)
+        if mark is not None and not lacking and name not in self.failed:
             self.marks[name] = mark
         return shown
 
@@ -187,13 +164,9 @@ class Exporter:
         for found in (self.failed, self.until, self.marks):
             found.pop(name, None)
 
-    async def _described(
-        self, project: Project, copies: frozenset[str], light: bool
-    ) -> ShownProject | None:
+    async def _described(self, project: Project, copies: frozenset[str]) -> ShownProject | None:
         """Return the project with core metadata and signed URLs; None if these cannot be read."""
         try:
-            if light:
-                return ShownProject(project, {}, await self._urls(project), copies, light)
             metadata, error = await self.viewer.metadata(project, all=self.options.releases)
             if error is not None:  # the pages that installers read need not wait for it
                 self.failed[project.name] = error
@@ -212,9 +185,22 @@ class Exporter:
             for copy in copies_of(file)
         ]
         missing = await self.place.lacks(wanted) if wanted else ()
-        if missing:
-            missing = await self.fetch(self, missing)
-        return lacking | {copy.file.filename for copy in missing}
+        done = await all_of([self._turns.run(self._copying, copy) for copy in missing])
+        failed = (copy for copy, is_there in zip(missing, done, strict=True) if not is_there)
+        return lacking | {copy.file.filename for copy in failed}
+
+    def _copying(self, copy: Copy) -> Deferred[bool]:
+        return start(self._copy(copy))
+
+    async def _copy(self, copy: Copy) -> bool:
+        """Copy a part of a file; return whether it is there now. Raises what the place raises."""
+        try:
+            await self.place.copy(copy, await self._body(copy))
+        except PypidError as error:
+            self.failed[copy.file.project] = error
+            return False
+        self.counts = self.counts.plus(copied=copy.piece is FilePiece.BYTES)
+        return True
 
     async def _urls(self, project: Project) -> dict[str, str] | None:
         lifetime = self.options.signed
@@ -249,10 +235,6 @@ class Exporter:
             self._stale += project.stale
             if project.stale and not self.clears:  # a later run that clears must look at it
                 self.marks.pop(project.name, None)
-            if project.is_unfinished:
-                self.unfinished.add(project.name)
-            else:
-                self.unfinished.discard(project.name)
             self.counts = self.counts.plus(written=project.written, same=project.same)
 
     def _note(self, written: Iterable[WrittenProject]) -> None:
@@ -303,7 +285,6 @@ class Exporter:
         for name in names:
             self.there.discard(name)
             self.newest.forget(name)
-            self.unfinished.discard(name)
             self._clear(name)
 
     async def tidy(self, gone: Sequence[ProjectName] = ()) -> None:
@@ -323,13 +304,6 @@ class Exporter:
             self.counts = self.counts.plus(
                 removed=await self.place.remove(sorted(stale, key=_comes_last))
             )
-
-    async def carry(self, copy: Copy) -> None:
-        """Copy a part of a file. Raises `StorageDown`, `NoSuchFile`, `Damaged`, and what the place
-        raises.
-        """
-        await self.place.copy(copy, await self._body(copy))
-        self.counts = self.counts.plus(copied=copy.piece is FilePiece.BYTES)
 
     async def _body(self, copy: Copy) -> Body:
         match copy.piece:

@@ -18,7 +18,6 @@ from pypid.core.errors import BadRequest
 from pypid.core.export_request import overlap
 from pypid.core.packaging.names import ProjectName
 from pypid.export.options import FOLDERS, MANIFEST, ExportOptions, fits, normal
-from pypid.export.page_processes import PageProcesses
 from pypid.export.pages import ShownProject
 from pypid.export.state_file import StateFile, replace_file
 from pypid.export.targets import Copy, ExportPlace, Stamp, check_manifest
@@ -35,8 +34,6 @@ from pypid.static.tree import JSON_PAGE, PAGE, TreeFolder, WrittenPage, put_all
 
 TEMPORARY = ".pypid-incoming"
 """The folder, inside that of the tree, of files that are being copied."""
-WORTH_PROCESSES = 300
-"""Number of projects below which starting processes costs more than it gains."""
 _names, _mine = count(), token_hex(8)
 """Prefix of this run's incoming files. The process id would not do: in containers each process has
 the same one, and finds the files of the process before it.
@@ -60,7 +57,6 @@ class FolderPlace:
         self._world = world
         self._turn = DeferredLock()  # removing an empty folder and writing into it must not overlap
         self._temporary = f"{root}/{TEMPORARY}"
-        self._processes = PageProcesses(world)
         self._state = StateFile(root, self._temporary)
 
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
@@ -139,35 +135,19 @@ class FolderPlace:
         done: tuple[int, int] = await self._run(put_all, self._folder, pages)
         return done
 
-    @property
-    def streams(self) -> int:
-        return 1 + len(self._processes)  # one more: while it reads projects, all processes work
-
-    async def prepare(self, projects: int, options: ExportOptions) -> None:
-        if not projects:
-            await self._processes.end()
-        elif projects >= WORTH_PROCESSES and not self._processes:
-            await self._processes.begin(self.root, options)
-
     async def write_projects(
         self, shown: Sequence[ShownProject], options: ExportOptions, since: datetime
     ) -> Sequence[WrittenProject]:
-        if self._processes:
-            await self._world.blocking(self._must_be_apart)
-            return await self._processes.write(shown, since)
-
         def make() -> list[RenderedProject]:
             return render(shown, options, since, compressed=True)
 
         rendered = await self._world.thinking(make)
-        done: list[WrittenProject] = await self._run(self._put_projects, rendered, options)
+        done: list[WrittenProject] = await self._run(self._put_projects, rendered)
         return done
 
-    def _put_projects(
-        self, rendered: Sequence[RenderedProject], options: ExportOptions
-    ) -> list[WrittenProject]:
+    def _put_projects(self, rendered: Sequence[RenderedProject]) -> list[WrittenProject]:
         self._must_be_apart()
-        return put_projects(self._folder, rendered, options)
+        return put_projects(self._folder, rendered)
 
     async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
         found: Mapping[ProjectName, Sequence[str]] = await self._run(self._of, tuple(names))
@@ -228,7 +208,6 @@ class FolderPlace:
         await self._world.blocking(self._folder.settle)
 
     async def close(self) -> None:
-        await self._processes.end()
         self._state.close()
 
     async def _run(self, call: Any, *arguments: Any) -> Any:

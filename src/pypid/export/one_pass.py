@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.task import deferLater
 
-from pypid.core.errors import Busy, PypidError
+from pypid.core.errors import Busy
 from pypid.core.packaging.names import ProjectName
 from pypid.export.exporter import ExportCounts, Exporter
 from pypid.export.newest import NewestProjects
 from pypid.export.options import ExportOptions
-from pypid.export.targets import Copy, ExportPlace, Stamp, all_of
+from pypid.export.targets import ExportPlace, Stamp
 from pypid.export.tree_state import ProjectState, TreeBasis, TreeState, dump_state, load_state
 from pypid.export.visibility import Authority, ExportView, ExportViewer
-from pypid.flow import start
 from pypid.index import Index
 from pypid.index.context import Pace
-
-AT_ONCE = 4
-"""Number of files copied at the same time."""
 
 LOOK, LONGEST = 0.2, 600.0
 """Seconds between two checks whether the storage has been read, and the longest wait for it."""
@@ -44,31 +39,6 @@ class ExportOutcome:
     left: int
     unchanged: int
     counts: ExportCounts
-
-
-@define(eq=False)
-class FileCopying:
-    """Copies files, some at the same time, and returns those that could not be copied."""
-
-    turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False)
-
-    async def __call__(self, exporter: Exporter, copies: Sequence[Copy]) -> Sequence[Copy]:
-        """Copy the files and return those that failed (see `Exporter.fetch`)."""
-        done = await all_of([self.turns.run(_copying, exporter, copy) for copy in copies])
-        return [copy for copy, is_there in zip(copies, done, strict=True) if not is_there]
-
-
-def _copying(exporter: Exporter, copy: Copy) -> Deferred[bool]:
-    return start(_copied(exporter, copy))
-
-
-async def _copied(exporter: Exporter, copy: Copy) -> bool:
-    try:
-        await exporter.carry(copy)
-    except PypidError as error:
-        exporter.failed[copy.file.project] = error
-        return False
-    return True
 
 
 @define(eq=False)
@@ -173,7 +143,7 @@ async def export(
     last = LastExport(viewer, place, options)
     await last.recall(look, uses=not verifies)
     newest = NewestProjects(index.world.now() if options.dated else None)
-    exporter = Exporter(index, viewer, place, options, FileCopying(), clears, newest)
+    exporter = Exporter(index, viewer, place, options, clears, newest)
     found = await place.projects()
     unchanged = await last.unchanged(look, found)
     await last.restore(exporter, unchanged)
@@ -201,11 +171,7 @@ async def _write(exporter: Exporter, names: Sequence[ProjectName], on_progress: 
         on_progress(done, len(names))
 
     on_progress(0, len(names))
-    await exporter.place.prepare(len(names), exporter.options)
-    try:
-        await exporter.write(names, on_done=add)
-    finally:
-        await exporter.place.prepare(0, exporter.options)
+    await exporter.write(names, on_done=add)
 
 
 async def _hide(

@@ -50,8 +50,6 @@ class ShownProject:
     metadata: Mapping[str, bytes] = field(factory=dict, repr=False)
     urls: Mapping[str, str] | None = field(default=None, repr=False)
     copies: frozenset[str] = field(default=frozenset(), repr=False)
-    light: bool = False
-    """Without the legacy JSON, for which the metadata of each release would have to be read."""
 
 
 def project_pages(
@@ -73,8 +71,7 @@ def project_pages(
         )
     name = project.name
     provenance = None if options.base_url is None else f"{options.base_url}/integrity/"
-    if not shown.light:
-        yield from _legacy(shown, project, options)
+    yield from _legacy(shown, project, options)
     feed = releases_of(name, news_of(project)[:OF_PROJECT], options.base_url or "../../..")
     yield WrittenPage(f"rss/project/{name}/releases.xml", feed)
     for path, format in FORMATS:
@@ -117,18 +114,6 @@ def _legacy(shown: ShownProject, project: Project, options: ExportOptions) -> It
     body = rendered(None, choose_release(project), "../..")
     if body is not None:
         yield WrittenPage(f"pypi/{name}/json", body)
-
-
-def legacy_paths(project: Project, options: ExportOptions) -> set[str]:
-    """Return the paths of a project's legacy JSON."""
-    if not project.files:
-        return set()
-    paths = (
-        {release_path(project.name, release.version) for release in releases(project)}
-        if options.releases
-        else set()
-    )
-    return {path for path in paths if path is not None} | {f"pypi/{project.name}/json"}
 
 
 def list_pages(

@@ -100,18 +100,11 @@ class ExportPlace(Protocol):
     compressed: bool
     """Whether gzip copies of pages are of use there."""
 
-    @property
-    def streams(self) -> int:
-        """The number of calls of `write_projects` that are best under way at the same time."""
-
-    async def prepare(self, projects: int, options: ExportOptions) -> None:
-        """Prepare for writing so many projects soon, or, if 0, release what that needed."""
-
     async def write_projects(
         self, shown: Sequence[ShownProject], options: ExportOptions, since: datetime
     ) -> Sequence[WrittenProject]:
         """Write the pages of these projects, of each in order; return what was done. `since`: see
-        `news_of_project`. Raises `Died` if a process that did it has ended.
+        `news_of_project`.
         """
 
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:

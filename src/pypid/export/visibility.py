@@ -1,10 +1,8 @@
-"""What one user sees of the index, read from the catalog and storage alone, and what has changed
-since the last look.
-"""
+"""What one user sees of the index, read from the catalog and storage alone."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
 
@@ -12,33 +10,26 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from pypid.core.errors import NoSuchFile, PypidError, StorageDown
-from pypid.core.lru import Recent
 from pypid.core.model import File, Presence, Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import describing_file
 from pypid.core.permissions import ANONYMOUS, Identity, Rules
 from pypid.core.policy import may_show_upstream
-from pypid.core.restrictions import Restrictions
-from pypid.core.summaries import Run, Sieve, Summaries, differing
-from pypid.core.visibility import EVERYTHING, Visibility, visibility_of
+from pypid.core.summaries import Run, Sieve, Summaries
+from pypid.core.visibility import Visibility, visibility_of
 from pypid.export.pages import described_releases
 from pypid.export.targets import all_of
 from pypid.export.tree_state import Fingerprint
 from pypid.flow import start
-from pypid.flow.derived import SameObjects
 from pypid.index import Index
 from pypid.index.layered_lists import as_readable
-from pypid.index.stored_view import catalog_lists, changes_of_lists, stored_view
+from pypid.index.stored_view import stored_view
 from pypid.index.views import STORED, may_read_all
 
-MANY = 4096
-"""Number of names that are processed in the reactor thread: it takes some milliseconds."""
 FEW_FILES = 1000
 """Number of files that are judged in the reactor thread."""
 READ = 8
 """Number of core metadata files read at the same time."""
-MOST, DESCRIBED = 100_000, 32 << 20
-"""How much core metadata is remembered: entries, and bytes."""
 
 
 @frozen(kw_only=True)
@@ -50,8 +41,6 @@ class Authority:
     """Return why these are not known yet, or None."""
     find: Callable[[str], Awaitable[Identity | None]]
     """Return the identity of a user name. Raises `PeopleUnknown`."""
-    changes: Callable[[], int]
-    """Return a number that changes whenever an identity may have changed."""
     layers: LayerAuthority | None = None
     """The rights in the layers of a named index; None for the default one."""
 
@@ -76,28 +65,10 @@ class ExportView:
     """The visible projects, by name."""
     hidden: int = 0
     """Number of projects that are not visible."""
-    lists: tuple[Summaries, ...] = field(default=(), repr=False)
-    """The lists of the catalog that it was made of (`catalog_lists`)."""
     serial: int | None = None
     """None: the highest of `names`."""
     fetches: bool = False
     """Whether the user may have pypid fetch from upstream, and so sees what is not stored yet."""
-    restrictions: Restrictions = field(factory=Restrictions, repr=False)
-    rights: Hashable = field(default=None, repr=False)
-    """For a named index: what the rights in its layers are made of. Pages of several layers change
-    with them.
-    """
-
-
-@frozen
-class Difference:
-    """The difference between two views: projects that are new or may look different, and projects
-    that are no longer visible. `all`: any page may look different.
-    """
-
-    changed: frozenset[ProjectName] = frozenset()
-    gone: frozenset[ProjectName] = frozenset()
-    all: bool = False
 
 
 @define(eq=False)
@@ -111,99 +82,37 @@ class ExportViewer:
     user: str | None = None
     stored_only: bool = False
     _who: Identity = field(default=ANONYMOUS, init=False)
-    _known_at: int | None = field(default=None, init=False)
-    _visibility: Visibility = field(default=EVERYTHING, init=False)
-    _rules: Rules | None = field(default=None, init=False)
-    _based_on: Rules | None = field(default=None, init=False, repr=False)
-    _turns: int = field(default=0, init=False)
-    """How often the rules were replaced."""
-    _sieve: Sieve | None = field(default=None, init=False, repr=False)
     _fetches: bool = field(default=False, init=False)
-    _metadata: Recent[str, bytes] = field(
-        factory=lambda: Recent(MOST, DESCRIBED), init=False, repr=False
-    )
-    """Core metadata by hash: it is needed again with each change of its project."""
     _reads: DeferredSemaphore = field(
         factory=lambda: DeferredSemaphore(READ), init=False, repr=False
     )
 
-    async def who(self, *, renewed: bool = False) -> Identity:
-        """Return the identity of the viewer. Raises what `Authority.closed` returns,
-        `PeopleUnknown`.
-
-        An unknown user sees what anonymous sees. With `renewed` the identity is looked up again.
+    async def look(self) -> ExportView:
+        """Return what is visible now; an unknown user sees what anonymous sees. Raises what
+        `Authority.closed` returns, `PeopleUnknown`, `CatalogDown`.
         """
         closed = self.authority.closed()
         if closed is not None:
             raise closed
-        changes = self.authority.changes()
-        if self.user is not None and (renewed or changes != self._known_at):
-            found = await self.authority.find(self.user)
-            self._who, self._known_at = found or ANONYMOUS, changes
-            self._rules = None
-        return self._who
-
-    async def basis(self) -> Hashable:
-        """Return a value that changes whenever something may look different. Raises as `who`, and
-        `CatalogDown`.
-        """
-        rules = self.authority.rules()
-        if rules is not self._based_on:  # held: another object might get the same address
-            self._based_on, self._turns = rules, self._turns + 1
-        return (await self.index.edition(), self._turns, self.authority.changes(), await self.who())
-
-    async def look(self) -> ExportView:
-        """Return what is visible now. Raises as `basis`."""
-        index, rules = self.index, self.authority.rules()
-        who, settings = await self.who(), index.all_settings
-        lists = await catalog_lists(index)  # first: what is read later is not older
-        names, layers = await index.stored_names(), self.authority.layers
-        if rules is not self._rules or layers is not None:
-            found = (
-                await index.world.thinking(visibility_of, rules, who)
-                if layers is None
-                else await layers.visibility(who)  # after the list: it is about its projects
-            )
-            self._rules, self._fetches = rules, who.admin or rules.fetch.include(who)
-            if self._sieve is None or found != self._visibility:
-                self._visibility, self._sieve = (
-                    found,
-                    None if found.sees_all else Sieve(_seen_by(found)),
-                )
-        sieve, fetches = self._sieve, self._fetches
-        sees_all = sieve is None
-        restrictions = index.policy.restrictions.current
+        index, rules, layers = self.index, self.authority.rules(), self.authority.layers
+        if self.user is not None:
+            self._who = await self.authority.find(self.user) or ANONYMOUS
+        who, names = self._who, await index.stored_names()
+        by = (
+            await index.world.thinking(visibility_of, rules, who)
+            if layers is None
+            else await layers.visibility(who)  # after the list: it is about its projects
+        )
+        self._fetches = who.admin or rules.fetch.include(who)
         serial = await index.list_serial()
         seen = names
-        if sieve is not None:
-            seen = (
-                sieve.of(names)
-                if len(names) <= MANY
-                else await index.world.thinking(sieve.of, names)
-            )
-        if self._visibility.bases:
-            seen = as_readable(seen, await index.layer_projects(), self._visibility)
+        if not by.sees_all:
+            seen = await index.world.thinking(Sieve(_seen_by(by)).of, names)
+        if by.bases:
+            seen = as_readable(seen, await index.layer_projects(), by)
         return ExportView(
-            seen,
-            len(names) - len(seen),
-            lists,
-            serial if sees_all else None,
-            fetches,
-            restrictions,
-            None if layers is None else (SameObjects((settings, rules)), who),
+            seen, len(names) - len(seen), serial if by.sees_all else None, self._fetches
         )
-
-    async def compared(self, old: ExportView, new: ExportView) -> Difference:
-        """Return the difference between two views."""
-        long = len(old.names) + len(new.names) > MANY
-        return (
-            await self.index.world.thinking(difference, old, new) if long else difference(old, new)
-        )
-
-    @property
-    def fetches(self) -> bool:
-        """Whether the viewer may have pypid fetch from upstream, at the last `look`."""
-        return self._fetches
 
     def fingerprint(self, name: ProjectName) -> Fingerprint | None:
         """Return a value that changes whenever `project` may return something else, apart from what
@@ -271,18 +180,12 @@ class ExportViewer:
 
     async def read_metadata(self, file: File) -> bytes | StorageDown | None:
         """Return the core metadata of a file; None if there is none, or why it cannot be read."""
-        known = None if file.metadata_sha256 is None else self._metadata.get(file.metadata_sha256)
-        if known is not None:
-            return known
         try:
-            data = await self.index.metadata(file, STORED)
+            return await self.index.metadata(file, STORED)
         except NoSuchFile:
             return None
         except StorageDown as error:
             return error
-        if file.metadata_sha256 is not None:
-            self._metadata.put(file.metadata_sha256, data, len(data))
-        return data
 
 
 def _described(project: Project, all: bool) -> dict[str, File]:
@@ -306,19 +209,3 @@ def _seen_by(by: Visibility) -> Callable[[Run], Run]:
         return run if len(kept) == len(run) else kept
 
     return keep
-
-
-def difference(old: ExportView, new: ExportView) -> Difference:
-    """Return the difference between two views."""
-    changed, gone = differing(old.names, new.names)
-    # of a project that is in several lists of the catalog, the list of names shows one only
-    parts_changed = changes_of_lists(old.lists, new.lists)
-    if parts_changed - changed:
-        listed = {summary.name for summary in new.names}
-        changed |= parts_changed & listed
-    restricted = new.restrictions.changed_names(old.restrictions)
-    if restricted:
-        changed |= {summary.name for summary in new.names if summary.name in restricted}
-    is_other = old.fetches != new.fetches or old.rights != new.rights
-    everything = is_other or restricted is None
-    return Difference(frozenset(changed), frozenset(gone), all=everything)

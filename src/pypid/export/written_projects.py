@@ -1,19 +1,16 @@
-"""Writes the pages of projects into a folder: in pypid itself, or in a child process
-(`export.page_program`).
-"""
+"""Renders the pages of projects, and writes them into a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-import msgspec
 from attrs import field, frozen
 
 from pypid.core.packaging.names import ProjectName
 from pypid.export.newest import ProjectNews, news_of_project
 from pypid.export.options import FOLDERS, ExportOptions, owner_of
-from pypid.export.pages import ShownProject, legacy_paths, project_pages
+from pypid.export.pages import ShownProject, project_pages
 from pypid.static.tree import TreeFolder, WrittenPage, put_all
 
 
@@ -26,7 +23,8 @@ class RenderedProject:
     news: ProjectNews = field(repr=False)
 
 
-class WrittenProject(msgspec.Struct, frozen=True, array_like=True):
+@frozen
+class WrittenProject:
     """What was done for a project: pages written, and pages unchanged."""
 
     name: ProjectName
@@ -35,8 +33,6 @@ class WrittenProject(msgspec.Struct, frozen=True, array_like=True):
     same: int
     stale: list[str]
     """Paths of the project that are no longer needed."""
-    is_unfinished: bool
-    """Whether some of its legacy JSON is missing."""
 
 
 def render(
@@ -54,35 +50,24 @@ def render(
 
 
 def written(
-    rendered: RenderedProject,
-    there: Collection[str],
-    done: tuple[int, int],
-    options: ExportOptions,
+    rendered: RenderedProject, there: Iterable[str], done: tuple[int, int]
 ) -> WrittenProject:
     """Return what was done. `there`: the paths of the project before; `done`: the number of pages
     written, and unchanged.
     """
     shown = rendered.shown
     keep = shown.copies.union(page.path for page in rendered.pages)
-    is_unfinished = False
-    if shown.light:
-        legacy = legacy_paths(shown.project, options)
-        keep |= legacy
-        is_unfinished = not legacy.issubset(there)
     stale = [path for path in there if path not in keep]
-    return WrittenProject(shown.project.name, rendered.news, *done, stale, is_unfinished)
+    return WrittenProject(shown.project.name, rendered.news, *done, stale)
 
 
-def put_projects(
-    folder: TreeFolder, projects: Iterable[RenderedProject], options: ExportOptions
-) -> list[WrittenProject]:
+def put_projects(folder: TreeFolder, projects: Iterable[RenderedProject]) -> list[WrittenProject]:
     """Write the pages that differ into the folder. Raises `OSError`."""
     return [
         written(
             project,
             list(paths_of(folder, project.shown.project.name)),
             put_all(folder, project.pages),
-            options,
         )
         for project in projects
     ]

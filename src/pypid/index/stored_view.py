@@ -4,7 +4,7 @@ read all projects in turn (search, exports, ``/packages/``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 
 from attrs import evolve, frozen
@@ -20,7 +20,6 @@ from pypid.core.policy import (
     may_show_upstream,
     view,
 )
-from pypid.core.summaries import Summaries, differing, in_runs
 from pypid.core.visibility import Visibility
 from pypid.index.index import Index
 from pypid.index.layers import earliest
@@ -117,24 +116,3 @@ async def own_stored_view(
     else:
         project = view(policy, local, upstream, now, name)
     return StoredView(project, is_local, serials, changes_at(policy, upstream, name, now))
-
-
-async def catalog_lists(index: Index) -> tuple[Summaries, ...]:
-    """Return the lists of the catalog that the views of the index and of its layers are made of:
-    when the view of a project changes, its line in one of them does, too. Raises `ListIncomplete`.
-    """
-    catalogs = {each.name: each.context.catalog for each in index.lists.providers()}
-    found = list[Summaries]()
-    for catalog in catalogs.values():
-        found.append(in_runs(await catalog.local.summaries()))
-        found.append(in_runs(await catalog.upstream.summaries()))
-    return tuple(found)
-
-
-def changes_of_lists(old: Sequence[Summaries], new: Sequence[Summaries]) -> set[ProjectName]:
-    """Return the projects that are new, or have changed, in one of the lists."""
-    before = [*old, *[Summaries()] * (len(new) - len(old))]
-    changed: set[ProjectName] = set()
-    for one, other in zip(before, new, strict=False):
-        changed |= differing(one, other)[0]
-    return changed

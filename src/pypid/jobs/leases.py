@@ -48,11 +48,6 @@ class Leases(Protocol):
         Raises what the job raises: then another node may do it at once.
         """
 
-    def holds(self, name: str) -> bool:
-        """Return False if another node has taken over the job under way here, since this node
-        seemed dead. A long job should end then.
-        """
-
 
 class SoleNode:
     """The leases of a pypid that shares its catalog with no other."""
@@ -60,10 +55,6 @@ class SoleNode:
     async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
         """Do the job, always."""
         await job()
-        return True
-
-    def holds(self, name: str) -> bool:
-        """Return True: there is no other node."""
         return True
 
 
@@ -75,7 +66,6 @@ class Shared:
     holder: str
     world: World
     _doing: set[str] = field(factory=set, init=False)
-    _lost: set[str] = field(factory=set, init=False)
 
     async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
         """Do the job if the lease is free, see `Leases.run`. While the engine is unavailable
@@ -90,14 +80,7 @@ class Shared:
             await self._do(name, job, rest)
         finally:
             self._doing.discard(name)
-            self._lost.discard(name)
         return True
-
-    def holds(self, name: str) -> bool:
-        """Return whether the lease was held at its last renewal, see `Leases.holds`; still True
-        while the engine is unavailable.
-        """
-        return name not in self._lost
 
     async def _do(self, name: str, job: Job, rest: float) -> None:
         begun = self.world.clock.seconds()
@@ -144,25 +127,18 @@ class Shared:
         else:
             await self._give_back(name)
 
-    def _renew(self, name: str) -> Deferred[None]:
-        return start(self._renewed(name))
-
-    async def _renewed(self, name: str) -> None:
-        if await self._request(name, HELD) is False:
-            self._lost.add(name)
+    def _renew(self, name: str) -> Deferred[bool]:
+        return start(self._take(name, HELD))
 
     async def _take(self, name: str, seconds: float) -> bool:
-        return await self._request(name, seconds) or False
-
-    async def _request(self, name: str, seconds: float) -> bool | None:
-        """Return whether this process has the lease; None where the engine cannot be asked."""
+        """Return whether this process has the lease; False where the engine cannot be asked."""
         try:
             return await self.engine.lease(name, self.holder, seconds)
         except (CatalogReset, DatabaseAway, DatabaseUnusable) as error:
             _log.debug(
                 "the lease {name} could not be requested: {reason}", name=name, reason=str(error)
             )
-            return None
+            return False
 
     async def _give_back(self, name: str) -> None:
         try:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from io import BytesIO
+from itertools import chain
 
 import msgspec
 from attrs import evolve, frozen
@@ -27,15 +27,12 @@ from pypid.static.pages import (
     project_pages,
     project_paths,
 )
-from pypid.static.processes import Done, shared_out
 from pypid.static.settings import StaticSettings
-from pypid.static.tree import PAGE, TreeTarget, WrittenPage, clear, put, put_all
+from pypid.static.tree import PAGE, TreeTarget, WrittenPage, clear, put
 
 THE_LIST = "packages.json"
 _BATCH = 32
 """Number of projects after which progress is reported."""
-_WORTH_A_PROCESS = 2000
-"""Number of projects below which another process costs more than it gains."""
 
 
 @frozen
@@ -45,7 +42,8 @@ class BuildOutcome:
     """
 
     projects: int
-    done: Done = Done()
+    written: int = 0
+    same: int = 0
     removed: int = 0
     gone: int = 0
 
@@ -57,7 +55,6 @@ def build(
     *,
     previous: PackageList | None = None,
     delete: bool = False,
-    processes: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> BuildOutcome:
     """Write the pages that differ. With `previous`, the list that the tree was made of, only
@@ -73,28 +70,25 @@ def build(
         return outcome
     names = sorted(projects)
     changed = [name for name in names if before is None or before.get(name) != projects[name]]
-    total = Done()
-
-    def add(done: Done) -> None:
-        nonlocal total
-        total += done
-        on_progress(total.things, len(changed))
-
-    def work(share: Sequence[ProjectName]) -> Iterator[Done]:
-        return _write_projects(share, listed, partial(lay, target), settings)
-
     # In an empty target, 100,000 checks for existing pages would be wasted.
     lay = put if any(True for folder in ("simple", "pypi") for _ in target.list(folder)) else _write
-    on_progress(0, len(changed))
-    shared_out(changed, work, min(processes, 1 + len(changed) // _WORTH_A_PROCESS), add)
     in_order: list[PackageListEntry] = []
-    add(Done(0, *put_all(target, _pages_of_all(names, listed, settings, in_order))))
+    pages = chain(
+        _pages_of_projects(changed, listed, settings, on_progress),
+        _pages_of_all(names, listed, settings, in_order),
+    )
+    written = same = 0
+    for path, body in pages:
+        if lay(target, path, body):
+            written += 1
+        else:
+            same += 1
     if delete:
         outcome = evolve(outcome, gone=0, removed=_clear(listed, target, settings))
     target.settle()
     # if this is lost, the next run has more to compare
-    add(Done(0, *put_all(target, [WrittenPage(THE_LIST, the_list(in_order))])))
-    return evolve(outcome, done=total)
+    is_new = put(target, THE_LIST, the_list(in_order))
+    return evolve(outcome, written=written + is_new, same=same + (not is_new))
 
 
 def the_list(files: Iterable[PackageListEntry]) -> bytes:
@@ -117,22 +111,17 @@ def _write(target: TreeTarget, path: str, body: bytes) -> bool:
     return True
 
 
-def _write_projects(
+def _pages_of_projects(
     names: Sequence[ProjectName],
     listed: PackageList,
-    lay: Callable[[str, bytes], bool],
     settings: StaticSettings,
-) -> Iterator[Done]:
-    for start in range(0, len(names), _BATCH):
-        written = same = 0
-        batch = names[start : start + _BATCH]
-        for name in batch:
-            for path, body in project_pages(name, listed.projects[name].values(), settings):
-                if lay(path, body):
-                    written += 1
-                else:
-                    same += 1
-        yield Done(len(batch), written, same)
+    on_progress: Callable[[int, int], None],
+) -> Iterator[WrittenPage]:
+    for number, name in enumerate(names):
+        if number % _BATCH == 0:
+            on_progress(number, len(names))
+        yield from project_pages(name, listed.projects[name].values(), settings)
+    on_progress(len(names), len(names))
 
 
 def _pages_of_all(

@@ -44,7 +44,6 @@ from pypid.index.named_indexes import NamedIndexes
 from pypid.index.promotions import Promotions
 from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.index.upstream.public_names import PublicNames
-from pypid.jobs.leases import Leases
 from pypid.jobs.node_agreement import Agreement
 from pypid.ports import Resolver
 from pypid.rendering.readmes import Readmes
@@ -62,7 +61,6 @@ from pypid.wiring.upstreams import indexes_of, urls_shown
 
 if TYPE_CHECKING:  # not needed by a start
     from pypid.core.configuration.in_force import SettingSection
-    from pypid.export.publish import Publishing
     from pypid.metrics.worker_metrics import MetricsFolder
     from pypid.search.search import Search
     from pypid.wiring.exports import Exports
@@ -209,30 +207,8 @@ def _exports(
 async def _refuse_export(wanted: ExportWanted, progress: Callable[[int, int], None]) -> Exported:
     raise BadRequest(
         "An export is written wherever pypid itself may write: it is asked for on pypid's "
-        "machine, by `pypid export`, and not over the network. What is to be kept up to date "
-        "is named by [publish] target."
+        "machine, by `pypid export`, and not over the network."
     )
-
-
-def publishing_of(
-    config: Config,
-    paths: StatePaths,
-    index: Index,
-    app: App,
-    storage: OpenedStorage,
-    leases: Leases,
-    reactor: Any,
-) -> tuple[Publishing, ...]:
-    """Return the service that maintains `[publish] target`, if there is one. Raises
-    `CannotStart`.
-    """
-    if config.publish.target is None:
-        return ()
-    from pypid.wiring.exports import publishing
-
-    settings = partial(bucket_settings, config.storage, paths)
-    made = publishing(config, paths, index, app, storage.identity, leases, reactor, settings)
-    return () if made is None else (made,)
 
 
 def _configuration(config: Config, identities: Identities) -> Sequence[SettingSection]:
@@ -314,7 +290,6 @@ def _app_settings(config: Config, paths: StatePaths, state: StateFolder) -> AppS
         place=files_of(config, paths),
         indexes=() if config.upstream.mode is Mode.OFFLINE else indexes_of(config),
         named_upstreams=urls_shown(config),
-        trees=() if config.publish.target is None else (config.publish.target,),
         cdn=config.storage.cloudfront_domain,
     )
 

@@ -1,6 +1,4 @@
-"""The wiring of exports: the possible places, the identity whose view is exported, and what
-`[publish]` maintains.
-"""
+"""The wiring of exports: the possible places, and the identity whose view is exported."""
 
 from __future__ import annotations
 
@@ -13,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import Factory, define, evolve, field
 
 from pypid.core.authorization import authorize
-from pypid.core.configuration.choices import Linking, StorageBackend
+from pypid.core.configuration.choices import StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import (
     BadRequest,
     Busy,
-    CannotStart,
     NoSuchIndex,
     PypidError,
     StorageFull,
@@ -36,19 +33,15 @@ from pypid.core.permissions import Action, Identity
 from pypid.daemon.state import StatePaths
 from pypid.export.folder import FolderPlace
 from pypid.export.options import ExportOptions
-from pypid.export.publish import LEASE, Publishing
-from pypid.export.targets import ExportPlace, Stamp
+from pypid.export.targets import ExportPlace
 from pypid.export.visibility import Authority, LayerAuthority
 from pypid.flow import World
 from pypid.index import Index
-from pypid.jobs.leases import Leases
 from pypid.web.app.app import App
 from pypid.web.app.index_apps import IndexApps
 
 if TYPE_CHECKING:
     from pypid.blobs.s3.store import S3Settings
-
-ANONYMOUS = "anonymous"
 
 
 def authority_of(app: App) -> Authority:
@@ -61,7 +54,6 @@ def authority_of(app: App) -> Authority:
         rules=lambda: app.rules,
         closed=lambda: app.closed or _expiry(app),
         find=find,
-        changes=lambda: app.auth_generation.changes,
         layers=None if app.original is None else _layers_of(app),
     )
 
@@ -169,42 +161,6 @@ class Exports:
             releases=wanted.releases,
             dated=wanted.dated,
         )
-
-
-def publishing(
-    config: Config,
-    paths: StatePaths,
-    index: Index,
-    app: App,
-    identity: str,
-    leases: Leases,
-    reactor: Any,
-    settings: Callable[[], S3Settings],
-) -> Publishing | None:
-    """Return the service that keeps `[publish] target` up to date; None without a target. Raises
-    `CannotStart`.
-    """
-    wanted = config.publish
-    if wanted.target is None:
-        return None
-    target, named = wanted.target, IndexApps(app).of(wanted.index) if wanted.index else app
-    if named is None:
-        raise CannotStart(f"[publish] index: there is no section [index:{wanted.index}]")
-    if not target.startswith("s3:"):
-        target = os.path.normpath(paths.ini.parent / target)
-    try:
-        place = open_place(target, config, paths, index.world, reactor, settings)
-    except BadRequest as error:
-        raise CannotStart(f"[publish] target: {error}") from None
-    options = ExportOptions(
-        user=wanted.as_user,
-        copies=wanted.files is Linking.COPY,
-        files_url=None if wanted.files_url is None else wanted.files_url.rstrip("/") + "/",
-        base_url=_base_url(config, wanted.index or ""),
-    )
-    stamp = Stamp(identity_of(identity, wanted.index or ""), wanted.as_user or ANONYMOUS)
-    run, holds = partial(leases.run, LEASE), partial(leases.holds, LEASE)
-    return Publishing(named.index, authority_of(named), place, options, stamp, target, run, holds)
 
 
 def open_place(

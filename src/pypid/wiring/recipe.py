@@ -36,7 +36,6 @@ from pypid.wiring.apps import (
     condition_of,
     make_apps,
     make_sites,
-    publishing_of,
     responses_limit,
     search_of,
 )
@@ -188,7 +187,6 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         if agreement is not None:
             services.append(agreement.periodic())
         if platform.serves_clients:
-            services += publishing_of(config, paths, index, apps.public, storage, leases, reactor)
             services += advisory_services(config, paths, advisories, platform)
             services += cooldown_fixes_of(config, index, advisories, stores.downloads)
             services.append(

@@ -159,7 +159,6 @@ CONTRACT: dict[str, dict[str, str]] = {
         "ttl": "",
         "require_hashes": "",
     },
-    "publish": {"index": "", "as_user": "", "target": "", "files": "link", "files_url": ""},
     "advisories": {"source": "", "own": "", "refresh": "1h", "block": "malware"},
     "trust": {"require": "", "ratchet": "warn", "trust_root": ""},
     "log": {"level": "info", "format": "text", "access": "yes"},
@@ -170,7 +169,6 @@ users rely on.
 
 SAMPLES: dict[tuple[str, str], str] = {
     ("catalog", "url"): "postgresql://u:hunter2@h/db",
-    ("publish", "files"): "copy",
     ("server", "workers"): "2",
     ("upstream", "url"): "https://u:hunter2@index.example/simple",
     ("server", "secret"): "hunter2" * 9,
@@ -355,6 +353,10 @@ class Problems(SynchronousTestCase):
 
     def test_removed(self) -> None:
         """What pypid had once ends the start with what to do instead, from the environment too."""
+        self.assert_says(
+            "[publish]\ntarget = /srv/index\n",
+            "x.ini:1: [publish]: |run `pypid export` from a timer",
+        )
         instead = "pypid has no variant wheels any more; remove the key"
         self.assert_says(
             "[server]\nexperimental = variants\n",
@@ -826,27 +828,6 @@ class Problems(SynchronousTestCase):
                 "match both are requested from a, then from b",
             ],
         )
-
-    def test_publish(self) -> None:
-        """A tree has a place of its own, and somebody whose view it is."""
-        at = "x.ini:2: [publish] target: "
-        folders = "[storage]\npath = /srv/files\n[server]\nstate = var\n"
-        for target in ("/srv/files", "/srv/files/tree", "/srv", "/srv/x/../files/y"):
-            self.assert_says(f"[publish]\ntarget = {target}\n{folders}", f"{at}|the storage folder")
-        self.assert_says(f"[publish]\ntarget = var/tree\n{folders}", f"{at}|the state folder")
-        self.assertEqual(problems(f"[publish]\ntarget = /srv/tree\n{folders}"), [])
-        bucket = "[storage]\nbackend = s3\nbucket = acme\nprefix = files/\n"
-        for target in ("s3://acme", "s3://acme/files", "s3://acme/files/tree"):
-            self.assert_says(f"[publish]\ntarget = {target}\n{bucket}", f"{at}|a prefix of its own")
-        for target in ("s3://acme/tree", "s3://other", "/srv/tree"):
-            self.assertEqual(problems(f"[publish]\ntarget = {target}\n{bucket}"), [])
-        for target in ("s3:acme", "s3://", "s3:///x", "s3://acme/a//b"):
-            self.assert_says(f"[publish]\ntarget = {target}\n", f"{at}|s3://bucket/prefix")
-        tree = "[publish]\nas_user = bob\ntarget = /srv/tree\n"
-        only_file = f"{tree}[access]\nbackend = config\n"
-        self.assert_says(only_file, "x.ini:2: [publish] as_user: |no 'bob'")
-        self.assertEqual(problems(only_file.replace("bob", "admin")), [])  # whom a first run makes
-        self.assertEqual(problems(tree), [])
 
     def test_bad_values(self) -> None:
         """One bad value for each rule of the keys that there are."""

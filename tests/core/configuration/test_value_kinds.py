@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration import value_kinds
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.index_kinds import INDEX_NAME, INDEX_NAMES, UPSTREAM_NAMES
+from pypid.core.configuration.index_kinds import INDEX_NAMES, UPSTREAM_NAMES
 from pypid.core.configuration.keys import FAMILIES, SECTIONS, keys
 from pypid.core.permissions import ADMINS, AUTHENTICATED, EVERYONE, NOBODY, Principals, account_name
 
@@ -323,7 +323,6 @@ class NameTests(SynchronousTestCase):
     def test_what_the_name_is_of(self) -> None:
         """The error of a bad name says what it would be the name of."""
         for kind, thing in (
-            (INDEX_NAME, "index"),
             (INDEX_NAMES, "index"),
             (UPSTREAM_NAMES, "upstream"),
         ):

@@ -97,13 +97,6 @@ class Registration(Enum):
     OPEN = "open"
 
 
-class Linking(Enum):
-    """Ways to include files in published pages."""
-
-    LINK = "link"
-    COPY = "copy"
-
-
 class Level(Enum):
     """Minimum severities of log messages (the words of twisted.logger)."""
 

@@ -22,15 +22,6 @@ def is_plain_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def _name(text: str) -> str:
-    if not is_plain_name(text):
-        raise ValueError(f"{text[:80]!r} is not the name of an index")
-    return text
-
-
-INDEX_NAME = ValueKind(_name, str, "the name of an index (lower-case letters, digits and -)")
-
-
 def _names(text: str, thing: str) -> tuple[str, ...]:
     words = () if text == _NO_NAMES else tuple(text.split())
     for word in words:

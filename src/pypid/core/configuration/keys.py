@@ -26,7 +26,6 @@ from pypid.core.configuration.choices import (
     Encryption,
     Layout,
     Level,
-    Linking,
     LogFormat,
     Mode,
     Needed,
@@ -40,7 +39,6 @@ from pypid.core.configuration.index_kinds import (
     BLOCKS,
     DEVPI_INDEXES,
     GATES,
-    INDEX_NAME,
     INDEX_NAMES,
     MOMENT,
     UPSTREAM_NAMES,
@@ -908,38 +906,6 @@ class IndexKeys:
 
 
 @frozen(kw_only=True)
-class PublishSettings:
-    """Export of the index as static files."""
-
-    index: str | None = key(
-        optional(INDEX_NAME),
-        "",
-        "The name of an ``[index:<name>]`` section: the index that is exported. Empty: the one at "
-        "the root.",
-    )
-    as_user: str | None = key(
-        optional(value_kinds.USER),
-        "",
-        "The user whose view is exported. Empty: the anonymous view.",
-    )
-    target: str | None = key(
-        _TEXT,
-        "",
-        "A folder or ``s3://bucket/prefix`` that pypid keeps up to date. Empty: no export.",
-    )
-    files: Linking = key(
-        choice(Linking),
-        "link",
-        "``link``: pages link to pypid's files; ``copy``: the export contains the files.",
-    )
-    files_url: str | None = key(
-        optional(value_kinds.BASE_URL),
-        "",
-        "The base of file links in exported pages. Empty: relative links.",
-    )
-
-
-@frozen(kw_only=True)
 class AdvisorySettings:
     """Security advisories: vulnerabilities and malware in projects."""
 
@@ -1019,7 +985,6 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "access": AccessSettings,
         "ldap": LdapSettings,
         "remote": RemoteSettings,
-        "publish": PublishSettings,
         "advisories": AdvisorySettings,
         "trust": TrustSettings,
         "log": LogSettings,
@@ -1041,6 +1006,10 @@ FREE = ("users", "groups", "projects")
 
 REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
     {
+        ("publish", None): (
+            "pypid keeps no static tree up to date any more; run `pypid export` from a timer "
+            "instead (docs: Export the index as static files), and remove the section"
+        ),
         ("server", "experimental"): "pypid has no variant wheels any more; remove the key",
     }
 )

@@ -47,7 +47,6 @@ from pypid.core.configuration.keys import (
     LdapSettings,
     LogSettings,
     NamedUpstreamSettings,
-    PublishSettings,
     RemoteSettings,
     ServerSettings,
     StorageSettings,
@@ -58,7 +57,6 @@ from pypid.core.configuration.keys import (
 from pypid.core.configuration.named_upstreams import misfits_of_upstreams, name_problem
 from pypid.core.configuration.value_kinds import USER, parse_hash, several
 from pypid.core.errors import BadConfig, ConfigProblem
-from pypid.core.export_request import misfits_of_publish
 from pypid.core.indexes import (
     IndexSettings,
     is_index_name,
@@ -96,7 +94,6 @@ class Config:
     access: AccessSettings = AccessSettings()
     ldap: LdapSettings = LdapSettings()
     remote: RemoteSettings = RemoteSettings()
-    publish: PublishSettings = PublishSettings()
     advisories: AdvisorySettings = AdvisorySettings()
     trust: TrustSettings = TrustSettings()
     log: LogSettings = LogSettings()
@@ -361,17 +358,6 @@ class _Judge:
             config.indexes, config.upstreams, config.storage.layout
         ):
             self.problem(section, key or None, by_section.get(section, {}).get(key), advice)
-        of_publish = misfits_of_publish(
-            config.publish,
-            config.storage,
-            config.server,
-            config.access,
-            frozenset(config.users),
-            config.indexes,
-            self.filename,
-        )
-        for key, advice in of_publish:
-            self.problem("publish", key, by_section["publish"][key], advice)
 
     def _issuers(
         self,

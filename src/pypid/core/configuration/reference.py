@@ -59,7 +59,7 @@ def _rows() -> Iterator[KeyRow]:
 
 def _sections() -> Iterator[tuple[str, type[Any]]]:
     for name, section in SECTIONS.items():
-        if name == "publish":
+        if name == "advisories":
             yield f"{ISSUER}<name>", IssuerSettings
         if name == "access":
             yield f"{UPSTREAM}<name>", NamedUpstreamSettings

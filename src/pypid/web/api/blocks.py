@@ -48,14 +48,12 @@ class CreatedBlock(BlockShape):
 
     `moved`: number of files whose bytes were moved in the bucket, so that signed URLs given earlier
     end; `archived`: files whose bytes stay, since they are in an archive; `unmoved`: why others
-    could not be moved yet, or "". `pending`: static trees of the index, which drop the files with
-    their next pass. `not_revoked`: what this index cannot revoke.
+    could not be moved yet, or "". `not_revoked`: what this index cannot revoke.
     """
 
     moved: int
     archived: list[str]
     unmoved: str
-    pending: list[str]
     not_revoked: list[str]
 
 
@@ -116,7 +114,6 @@ async def created(ctx: RequestContext, wish: NewBlock) -> CreatedBlock:
         "moved": moved.moved,
         "archived": list(moved.archived),
         "unmoved": moved.failure,
-        "pending": list(ctx.app.settings.trees),
         "not_revoked": [str(limit) for limit in await _limits(ctx)],
     }
 

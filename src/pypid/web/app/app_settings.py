@@ -60,7 +60,5 @@ class AppSettings:
     """The URLs of the other indexes, without user names and passwords."""
     named_upstreams: Mapping[str, tuple[str, ...]] = field(factory=dict)
     """The URLs of each `[upstream:NAME]`, likewise."""
-    trees: tuple[str, ...] = ()
-    """The folders and buckets that `[publish]` keeps up to date."""
     cdn: str | None = None
     """The domain of the content delivery network in front of the bucket."""

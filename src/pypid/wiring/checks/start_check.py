@@ -13,7 +13,7 @@ from attrs import frozen
 from pypid.core.configuration.choices import AccessStore, CatalogStore, Layout, StorageBackend
 from pypid.core.configuration.doubts import doubts, problem_at
 from pypid.core.configuration.parse import Config, in_order
-from pypid.core.errors import BadRequest, ConfigProblem
+from pypid.core.errors import ConfigProblem
 from pypid.daemon.control import ControlRefused, listens
 from pypid.daemon.shared_catalog import engine_of
 from pypid.daemon.state import LONGEST_SOCKET_PATH, StatePaths, control_socket, where
@@ -25,7 +25,6 @@ from pypid.wiring.checks.file_access import ServiceUser, exists, file_problems, 
 from pypid.wiring.checks.finding import ConfigFinding, refusals
 from pypid.wiring.checks.listeners import listen_findings, tls_findings
 from pypid.wiring.configuration import load_with_problems
-from pypid.wiring.exports import open_place
 from pypid.wiring.identities import directory_of
 from pypid.wiring.platform import Platform
 from pypid.wiring.storage import may_create_folder, settings_of_bucket
@@ -135,12 +134,6 @@ def _component_findings(
     for section, key, attempt in _attempts(config, paths, world, reactor):
         if section not in broken:
             yield from refusals(section, key, attempt)
-    if config.publish.target is not None:
-        target = str(paths.ini.parent / config.publish.target)
-        try:
-            open_place(target, config, paths, world, reactor, lambda: _bucket(config, paths))
-        except BadRequest as error:
-            yield ConfigFinding("publish", "target", str(error))
 
 
 def _files(config: Config, paths: StatePaths) -> Iterator[tuple[str, str, Path]]:
