@@ -341,7 +341,9 @@ class Model:
     def wait(self, now: float) -> int:
         if self.counted and now - max(self.counted[-1], self.free_at) > FORGOTTEN:
             self.counted, self.free_at, self.refused = [], 0.0, 0
-        return max(0, ceil(self.free_at - now - 0.001))
+        if now >= self.free_at:
+            return 0
+        return max(1, ceil(self.free_at - now - 0.001))  # also for the rest of a millisecond
 
     def count(self, now: float) -> None:
         self.counted.append(now)
