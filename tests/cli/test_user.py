@@ -24,6 +24,14 @@ class UserTests(CommandCase):
         self.assertEqual(self.log_in("carol", out.splitlines()[1].removeprefix("password: ")), 200)
         self.assertNotIn("password", self.prints("user show carol"))
 
+    def test_no_password(self) -> None:
+        """An account for tokens has no password, and none is printed."""
+        out = self.prints("user create ci --no-password")
+        self.assertEqual(out, "ci: active, from the accounts database\n")
+        token = self.prints("token create job --user ci --can read --quiet").strip()
+        self.assertEqual((self.log_in("ci", ""), self.log_in("__token__", token)), (401, 200))
+        self.assertEqual(self.run_command("user create erin --no-password --ask")[0], 2)
+
     def test_starting(self) -> None:
         """Accounts that are not read yet are neither a missing capability nor an empty list."""
         self.pypid.app.closed = StorageDown("the accounts are still being fetched from it.")

@@ -28,8 +28,8 @@ def read_password(*, stdin: bool, undone: str) -> str:
     return password
 
 
-def add_password_options(command: argparse.ArgumentParser) -> None:
-    """Add the options that select the source of a new password."""
+def add_password_options(command: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """Add the options that select the source of a new password; return their group."""
     source = command.add_mutually_exclusive_group()
     source.add_argument(
         "--ask",
@@ -41,6 +41,7 @@ def add_password_options(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read the password from standard input (one line)",
     )
+    return source
 
 
 def chosen_password(options: argparse.Namespace, undone: str) -> str | None:

@@ -27,6 +27,7 @@ CREATE = """\
   pypid user create carol                       pypid generates the password
   pypid user create carol --admin --ask
   printf '%s\\n' "$PASSWORD" | pypid user create carol --stdin
+  pypid user create ci --no-password            for a CI job, which gets a token
 
 If a rule or a group already names the user, the command refuses to create the
 account. With --inherit the account gets these rights.
@@ -74,7 +75,9 @@ def add(commands: Any) -> None:
     creating.add_argument(
         "--inherit", action="store_true", help="keep rights that the name already has"
     )
-    add_password_options(creating)
+    add_password_options(creating).add_argument(
+        "--no-password", action="store_true", help="an account that logs in with tokens alone"
+    )
     about = "set a new password for a user"
     add_password_options(_add_verb(verbs, "set-password", _set_password, about, PASSWORD))
     about = "make a user an administrator, or remove that role"
@@ -130,6 +133,7 @@ def _create(options: argparse.Namespace) -> None:
         "name": options.name,
         "admin": options.admin,
         "inherit": options.inherit,
+        "no_password": options.no_password,
         "must_log_in": True,
     }
     password = chosen_password(options, "no account was made")

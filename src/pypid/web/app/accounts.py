@@ -48,13 +48,15 @@ _CANNOT_MOVE = (
 
 
 class NewUser(msgspec.Struct, forbid_unknown_fields=True):
-    """The request body for a new account. Without a `password` one is generated. `inherit`: take
-    over rights that were already granted to the name. `must_log_in`: refuse if users of the
-    accounts database cannot log in.
+    """The request body for a new account. Without a `password` one is generated; with `no_password`
+    there is none, and the user logs in with tokens alone. `inherit`: take over rights that were
+    already granted to the name. `must_log_in`: refuse if users of the accounts database cannot log
+    in.
     """
 
     name: NewName
     password: str | None = None
+    no_password: bool = False
     admin: bool = False
     inherit: bool = False
     must_log_in: bool = False
@@ -161,13 +163,19 @@ async def added(ctx: RequestContext, wanted: NewUser) -> str | None:
     """Create the account; return the password if it was generated. Raises `BadRequest`,
     `NameTaken`.
     """
+    if wanted.no_password and wanted.password is not None:
+        raise BadRequest("Send either password or no_password, not both.")
     if wanted.must_log_in and not ctx.app.known.configured().accounts_log_in:
         raise BadRequest(f"No account was created. {_CANNOT_LOG_IN}")
     await demand_free(ctx.app, wanted.name, inherit=wanted.inherit)
-    password = made_password(ctx.app) if wanted.password is None else wanted.password
-    proper_password(password)
+    password, hashed, details = wanted.password or "", "", {"admin": _yes(wanted.admin)}
+    if wanted.no_password:
+        details["password"] = _yes(False)
+    else:
+        password = made_password(ctx.app) if wanted.password is None else wanted.password
+        proper_password(password)
+        hashed = await ctx.app.known.hash_password(password)
     now = ctx.app.world.now()
-    hashed = await ctx.app.known.hash_password(password)
     account = Account(name=wanted.name, hash=hashed, admin=wanted.admin, created=now, changed=now)
     adding = ctx.app.accounts.add_user(account)
     await recorded(
@@ -175,9 +183,9 @@ async def added(ctx: RequestContext, wanted: NewUser) -> str | None:
         "user create",
         account.name,
         adding,
-        lambda _: {"admin": _yes(account.admin)},
+        lambda _: details,
     )
-    return password if wanted.password is None else None
+    return password if hashed and wanted.password is None else None
 
 
 async def changed(ctx: RequestContext, name: str, wanted: Change) -> None:

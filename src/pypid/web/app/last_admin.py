@@ -45,7 +45,7 @@ async def _others(app: App, without: str) -> bool:
     accounts = {
         account.name
         for account in await app.accounts.users()
-        if account.admin and account.status is AccountStatus.ACTIVE
+        if account.admin and account.hash and account.status is AccountStatus.ACTIVE
     }
     away: PeopleUnknown | None = None
     for user in sorted((app.known.configured().admins | accounts) - {without}):
