@@ -386,7 +386,6 @@ class GetTests(PypicacheCase):
         usual = self.pypid.get(f"/packages/spam/{filename}.metadata")
         answer = self.pypid.get(f"/packages/py3/s/spam/{filename}.metadata")
         self.assertEqual((answer.status, answer.body), (200, usual.body))
-        self.assertEqual(self.pypid.get(f"/packages/py3/s/spam/{filename}.asc").status, 404)
 
     def test_nothing(self) -> None:
         """What is not published is 404."""

@@ -47,7 +47,6 @@ class ServedCase(TreeCase):
                 index, sent(b"attested", "sure-1.0-py3-none-any.whl", provenance=b'{"version":1}')
             )
         )
-        self.have(publishing(index, sent(b"signed", "sure-0.9-py3-none-any.whl", signature=b"PGP")))
         self.have(
             index.yank(
                 project_name("spam"), [wheel_filename("spam", "1.0")], 'bad "quotes" & <tags>'
@@ -147,7 +146,6 @@ class ServedTests(ServedCase):
             linked_in(self.folder, name)
         tree = self.tree()
         self.assertEqual(list(linked_in(self.folder, "ham")), [f"../../packages/ham/{HAM}"])
-        self.assertEqual(tree["packages/sure/sure-0.9-py3-none-any.whl.asc"], b"PGP")
         self.assertEqual(
             tree["integrity/sure/1.0/sure-1.0-py3-none-any.whl/provenance"], b'{"version":1}'
         )

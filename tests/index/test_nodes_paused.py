@@ -90,7 +90,7 @@ class PausedTests(NodesCase):
             sha256(self.have(fresh.metadata(file))).hexdigest(), file.metadata_sha256, outcomes
         )
         winner = what[[each.upload.digests.sha256 for each in what].index(file.sha256 or "")]
-        self.assertEqual(self.have(fresh.signature(file)), winner.upload.signature, outcomes)
+        self.assertEqual(self.have(fresh.provenance(file)), winner.upload.provenance, outcomes)
         for outcome, each in zip(outcomes, what, strict=True):
             if isinstance(outcome, PublishOutcome):
                 self.assertEqual(each.upload.digests.sha256, file.sha256, outcomes)

@@ -187,7 +187,7 @@ class PromoteTests(PromotionCase):
         self.assertEqual(self.listed(self.node.staging), before)
         wheel = now[WHEEL]
         self.assertEqual(self.have(fetched(self.node.default, wheel)), b"wheel")
-        for kind in (ObjectKind.SIGNATURE, ObjectKind.PROVENANCE, ObjectKind.METADATA):
+        for kind in (ObjectKind.PROVENANCE, ObjectKind.METADATA):
             where = sidecar_key(wheel, kind)
             self.assertEqual(
                 self.have(whole_of(self.store, where)),

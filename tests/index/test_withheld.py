@@ -44,7 +44,6 @@ class WithheldTests(IndexCase):
         for attempt in (
             self.index.open(self.file),
             self.index.metadata(self.file),
-            self.index.signature(self.file),
             self.index.provenance(self.file),
             self.index.link(self.file, lambda name: True),
             self.index.elsewhere(self.file),

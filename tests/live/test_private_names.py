@@ -236,9 +236,7 @@ class PrivateNamesTests(FrontedCase):
                 f"{place}{name}/"
                 for place in ("/simple/", "/local/", "/+simple/", "/legacy/", "/legacy/+simple/")
             ]
-            targets += [
-                f"/packages/{name}/{file}{beside}" for beside in ("", ".metadata", ".asc", "?x=1")
-            ]
+            targets += [f"/packages/{name}/{file}{beside}" for beside in ("", ".metadata", "?x=1")]
             targets += [
                 f"/packages/source/{name[0]}/{name}/{file}",
                 f"/pypi/{name}/json",

@@ -119,7 +119,7 @@ class UploadTroubleTests(SiteTestCase):
             Artifact("hints-1.0.zip", b""),
         )
         main = page.get_by_role("main")
-        for told in ("is not a distribution", "published together with their file", "is empty"):
+        for told in ("is not a distribution", "PGP signatures are not stored", "is empty"):
             expect(main).to_contain_text(told)
         self.assertTrue(page.evaluate(DROP_FOLDER))
         expect(main).to_contain_text("This is a folder")

@@ -112,7 +112,6 @@ def targets(sample: Sample) -> Iterator[tuple[str, str]]:
         yield route.path, target
         if "<filename>" in route.path and target.endswith(sample.filename):
             yield route.path, f"{target}.metadata"
-            yield route.path, f"{target}.asc"
         if route.path in ("/search", "/api/search"):
             yield route.path, f"{target}?q={sample.project}"
 

@@ -10,9 +10,7 @@ from attrs import evolve
 from pypid.core.errors import StorageDown
 from pypid.core.permissions import AUTHENTICATED, Principals
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.full_app import Answer, Pypid, WholeCase, basic, text
-
-SIGNATURE = "-----BEGIN PGP SIGNATURE-----\n\niQ==\n-----END PGP SIGNATURE-----\n"
+from tests.web.full_app import Answer, Pypid, WholeCase, basic
 
 
 class FileCase(WholeCase):
@@ -22,7 +20,7 @@ class FileCase(WholeCase):
         """Publish one."""
         super().setUp()
         self.filename, self.data = wheel_filename("foo"), wheel("foo")
-        self.published(self.publish(self.filename, self.data, text("gpg_signature", SIGNATURE)))
+        self.published(self.publish(self.filename, self.data))
         self.url = f"/packages/foo/{self.filename}"
         self.etag = f'"{sha256(self.data).hexdigest()}"'
 
@@ -59,11 +57,10 @@ class DownloadTests(FileCase):
                 )
 
     def test_head(self) -> None:
-        """HEAD has the head of GET: of the file, its metadata and its signature (C41)."""
+        """HEAD has the head of GET: of the file and its metadata (C41)."""
         for url in (
             self.url,
             f"{self.url}.metadata",
-            f"{self.url}.asc",
             "/packages/foo/no-1.tar.gz",
             f"{self.url}.nothing",
         ):
@@ -74,16 +71,13 @@ class DownloadTests(FileCase):
         """Files and metadata never change, and caches are told; both have tags that
         give 304 (C45).
         """
-        for url in (self.url, f"{self.url}.metadata", f"{self.url}.asc"):
+        for url in (self.url, f"{self.url}.metadata"):
             answer = self.fetch(url=url)
             self.assertEqual(answer["cache-control"], "public, max-age=31536000, immutable")
             again = self.fetch(("If-None-Match", answer["etag"] or ""), url=url)
             self.assertEqual((again.status, again.body, again["etag"]), (304, b"", answer["etag"]))
-        tags = {
-            self.fetch(url=url)["etag"]
-            for url in (self.url, f"{self.url}.metadata", f"{self.url}.asc")
-        }
-        self.assertEqual(len(tags), 3)
+        tags = {self.fetch(url=url)["etag"] for url in (self.url, f"{self.url}.metadata")}
+        self.assertEqual(len(tags), 2)
 
     def test_caching_where_files_may_change(self) -> None:
         """While somebody may overwrite, nothing is called immutable: an installer is never left
@@ -92,7 +86,7 @@ class DownloadTests(FileCase):
         self.pypid.app.rules = evolve(
             self.pypid.app.rules, overwrite=Principals(users=frozenset({"alice"}))
         )
-        for url in (self.url, f"{self.url}.metadata", f"{self.url}.asc"):
+        for url in (self.url, f"{self.url}.metadata"):
             answer = self.fetch(url=url)
             self.assertEqual(answer["cache-control"], "no-cache")
             self.assertEqual(
@@ -144,7 +138,6 @@ class DownloadTests(FileCase):
             f"foo/{record}",
             f"foo/{self.filename}.yanked.json",
             f"foo/{self.filename}.metadata.metadata",
-            f"foo/{self.filename}.asc.asc",
             f"foo/{self.filename}%00",
             f"foo/{self.filename}%00.whl",
             f"foo/./{self.filename}",
@@ -171,13 +164,6 @@ class DownloadTests(FileCase):
         answer = self.fetch()
         self.assertEqual(answer["x-content-type-options"], "nosniff")
         self.assertIn("sandbox", answer["content-security-policy"] or "")
-
-    def test_signature(self) -> None:
-        """The signature lies beside its file (C78)."""
-        answer = self.fetch(url=f"{self.url}.asc")
-        self.assertEqual((answer.status, answer.text), (200, SIGNATURE))
-        plain, _ = self.have_sdist("foo", "2")
-        self.refused(self.fetch(url=f"/packages/foo/{plain}.asc"), 404)
 
 
 class RangeTests(FileCase):

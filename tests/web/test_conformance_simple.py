@@ -17,7 +17,7 @@ import attrs
 
 from pypid.core.permissions import Principals, Rules
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.full_app import HOST, HTML, PRIVATE, H, J, Pypid, WholeCase, text
+from tests.web.full_app import HOST, HTML, PRIVATE, H, J, Pypid, WholeCase
 
 PIP = f"{J}, {H}; q=0.1, text/html; q=0.01"
 UV = f"{J}, {H};q=0.2, text/html;q=0.01"
@@ -688,13 +688,3 @@ class CachingTests(WholeCase):
     def test_a_page_is_not_ranged(self) -> None:
         """A Range on a page gives the whole page (C16)."""
         self.assertEqual(self.pypid.get("/simple/foo/", J, ("Range", "bytes=0-9")).status, 200)
-
-    def test_attributes_of_signed_files(self) -> None:
-        """A signature is said in JSON and in HTML (C27, C78)."""
-        signature = "-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n"
-        filename = sdist_filename("foo", "7")
-        self.published(self.publish(filename, sdist("foo", "7"), text("gpg_signature", signature)))
-        self.assertIs(self.pypid.file_on("foo", filename)["gpg-sig"], True)
-        self.assertEqual(
-            Links(self.pypid.get("/simple/foo/").text).by_text[filename]["data-gpg-sig"], "true"
-        )

@@ -6,7 +6,6 @@ import json
 import os
 import tracemalloc
 from collections.abc import Callable
-from functools import partial
 from hashlib import blake2b, md5, sha256
 
 from attrs import evolve
@@ -39,7 +38,6 @@ from tests.web.full_app import (
     text,
 )
 from tests.web.raw_http import chunked
-from tests.web.test_conformance_files import SIGNATURE
 from tests.web.uploaders import CLIENTS, Dist, Sent, distutils_of_old, pdm, twine_7, uv
 
 TARGETS = ("/legacy/", "/legacy", "/", "/simple/", "/simple")
@@ -183,22 +181,24 @@ class ClientTests(UploadCase):
         assert refused is not None
         self.assertEqual(refused.status, 401)
 
-    def test_pdm_signature(self) -> None:
-        """pdm's signature, which comes as two texts, is stored and served (C78)."""
-        self.published(self.post(pdm(self.wheel, SIGNATURE)))
-        self.assertIs(self.pypid.file_on("spam", self.wheel.filename)["gpg-sig"], True)
-        self.assertEqual(
-            self.pypid.get(f"/packages/spam/{self.wheel.filename}.asc").text, SIGNATURE
+    def test_signature_is_ignored(self) -> None:
+        """A signature that a client still sends, whatever it is, is ignored: twine's part, the two
+        texts of pdm, and bytes that are none (C78).
+        """
+        armoured = "-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n"
+        part = 'name="gpg_signature"; filename="x.asc"'
+        forms = (
+            pdm(self.wheel, armoured),
+            twine_7(self.wheel, (part, armoured)),
+            twine_7(self.wheel, (part, b"\xff\0")),
         )
-
-    def test_garbage_for_a_signature(self) -> None:
-        """What is no armoured signature is refused (C78)."""
-        self.refused(
-            self.publish(self.wheel.filename, self.wheel.data, text("gpg_signature", "<html>")),
-            400,
-            "gpg",
-        )
-        self.nothing_stored()
+        for sent in forms:
+            self.published(self.post(sent))
+            self.assertNotIn("gpg-sig", self.pypid.file_on("spam", self.wheel.filename))
+            self.assertNotIn("gpg-sig", self.pypid.get("/simple/spam/").text)
+            url = f"/packages/spam/{self.wheel.filename}.asc"
+            self.assertEqual(self.pypid.get(url).status, 404)
+            self.assertEqual([key for key in self.keys() if key.endswith(".asc")], [])
 
 
 class AttestationTests(UploadCase):
@@ -781,10 +781,9 @@ class UnderWayTests(UploadCase):
         """Whichever write fails, and however, nothing is listed or left, and a retry succeeds
         (C76).
         """
-        signed = partial(twine_7, self.wheel, text("gpg_signature", SIGNATURE))
-        self.published(self.post(signed()))
+        self.published(self.post(twine_7(self.wheel)))
         written = [key for key in self.keys() if key.startswith("spam/")]
-        self.assertEqual(len(written), 4)
+        self.assertEqual(len(written), 3)
         for doomed in written:
             for error, status in (
                 (StorageFull("storage"), 507),
@@ -794,10 +793,10 @@ class UnderWayTests(UploadCase):
                 self.pypid.blobs.failing = lambda key, doomed=doomed, error=error: (
                     error if key == doomed else None
                 )
-                self.assertEqual(self.post(signed()).status, status, doomed)
+                self.assertEqual(self.post(twine_7(self.wheel)).status, status, doomed)
                 self.nothing_stored()
                 self.pypid.blobs.failing = lambda key: None
-                self.published(self.post(signed()))
+                self.published(self.post(twine_7(self.wheel)))
                 self.assertEqual([key for key in self.keys() if key.startswith("spam/")], written)
 
     def test_full_spool(self) -> None:

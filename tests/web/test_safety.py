@@ -68,7 +68,7 @@ def targets(method: str, rule: str, spelling: str) -> Iterator[str]:
         return  # the name is read as for GET
     wanted = FILENAMES if spelling == SECRET and method in ("GET", "HEAD") else FILENAMES[1:2]
     for filename in (
-        [name + beside for name in wanted for beside in ("", ".metadata", ".asc")]
+        [name + beside for name in wanted for beside in ("", ".metadata")]
         if "<filename>" in rule
         else [""]
     ):
@@ -603,7 +603,7 @@ class HiddenFileTests(SafetyCase):
             f"/packages/source/{letter}/{PUBLIC}/",
             f"/packages/py3/{letter}/{PUBLIC}/",
         ):
-            for beside in ("", ".metadata", ".asc"):
+            for beside in ("", ".metadata"):
                 for method in ("GET", "HEAD"):
                     for headers in ((), (("Range", "bytes=0-9"),)):
                         answer = asked.ask(

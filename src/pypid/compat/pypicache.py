@@ -23,7 +23,7 @@ from pypid.web.http.request_body import refuse_early
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import MAX_UPLOAD, Limits, refuse_early_form
-from pypid.web.installers.files import METADATA, SIGNATURE, send_named
+from pypid.web.installers.files import METADATA, send_named
 from pypid.web.installers.uploads import publish, receiving
 
 PART = "sdist"
@@ -85,8 +85,10 @@ async def file(
     project: ProjectName,
     filename: str,
 ) -> None:
-    """Send a file or sidecar, as ``/packages/<project>/<filename>`` does, to which pages link."""
-    distribution = parse_filename(filename.removesuffix(METADATA).removesuffix(SIGNATURE))
+    """Send a file or its core metadata, as ``/packages/<project>/<filename>`` does, to which pages
+    link.
+    """
+    distribution = parse_filename(filename.removesuffix(METADATA))
     if _place_of(distribution) != _place(distribution, python, letter, project):
         raise NoSuchFile(filename)
     await send_named(ctx, project, filename, ctx.upstream_permission(project))

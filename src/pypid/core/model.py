@@ -70,8 +70,6 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     blake2b_256: str | None = None
     uploader: str | None = None
     summary: str | None = None
-    signed: bool = False
-    """Whether a PGP signature is stored beside the file and served as ``<file>.asc``."""
     attested: bool = False
     """Whether a provenance object is stored and served (PEP 740)."""
     seen: datetime | None = None
@@ -121,7 +119,7 @@ def as_listed(file: File) -> ListedFile:
     return ListedFile(**{name: fields[name] for name in fields if name not in _OF_STORED_FILES})
 
 
-_OF_STORED_FILES = {"key", "uploader", "summary", "signed", "attested", "archived"}
+_OF_STORED_FILES = {"key", "uploader", "summary", "attested", "archived"}
 
 
 F = TypeVar("F", bound=File)
@@ -384,8 +382,6 @@ class Upload:
     """
     requires_python: str | None = None
     summary: str | None = None
-    signature: bytes | None = field(default=None, repr=False)
-    """A PGP signature, served as ``<file>.asc``."""
     attestations: tuple[bytes, ...] = field(default=(), repr=False)
     """PEP 740 attestation objects, the exact JSON received: they are about this file, but the
     signatures are not verified yet.

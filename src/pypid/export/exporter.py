@@ -312,8 +312,6 @@ class Exporter:
                 return VerifiedBody(body, copy.file, self.index.world.blocking)
             case FilePiece.METADATA:
                 return BytesBody(await self.index.metadata(copy.file, STORED))
-            case FilePiece.SIGNATURE:
-                return BytesBody(await self.index.signature(copy.file))
             case FilePiece.PROVENANCE:
                 return BytesBody(await self.index.provenance(copy.file))
 

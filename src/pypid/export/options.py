@@ -16,7 +16,7 @@ from pypid.core.simple_api.entries import quoted
 MANIFEST = ".pypid-export.json"
 """The file at the root of a tree that says which index and view it belongs to (see `Stamp`)."""
 SIDECAR_SUFFIXES = (".metadata", ".asc")
-"""Suffixes of the sidecar files of a file."""
+"""Suffixes of the sidecar files of a file. Older exports have PGP signatures."""
 FOLDERS = ("simple/{}", "pypi/{}", "packages/{}", "integrity/{}", "rss/project/{}")
 """The folders of a project."""
 _SEGMENT = r"(?!\.)[^/\0-\x1f\x7f\ud800-\udfff]+"

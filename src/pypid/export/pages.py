@@ -59,8 +59,7 @@ def project_pages(
     project, urls, files_url = shown.project, shown.urls, options.files_url
     if urls is not None:  # a client could derive no URL of a sidecar file from a signed one
         bare = [
-            replace(file, metadata_sha256=None, metadata_offered=False, signed=False)
-            for file in project.files
+            replace(file, metadata_sha256=None, metadata_offered=False) for file in project.files
         ]
         project = Project(
             name=project.name,

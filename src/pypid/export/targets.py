@@ -35,7 +35,6 @@ class FilePiece(Enum):
 
     BYTES = ""
     METADATA = ".metadata"
-    SIGNATURE = ".asc"
     PROVENANCE = "provenance"
 
 
@@ -69,8 +68,6 @@ def copies_of(file: File) -> list[Copy]:
     found = [Copy(path, FilePiece.BYTES, file)]
     if file.metadata_sha256 or file.metadata_offered:
         found.insert(0, Copy(path + ".metadata", FilePiece.METADATA, file))
-    if file.signed:
-        found.insert(0, Copy(path + ".asc", FilePiece.SIGNATURE, file))
     where = provenance_path(file) if file.attested else None
     if where is not None:
         found.insert(0, Copy(where, FilePiece.PROVENANCE, file))

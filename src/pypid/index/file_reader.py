@@ -224,10 +224,6 @@ class FileReader:
             raise permission.refusal or NoSuchFile(f"{file.filename}.metadata")
         return data
 
-    async def signature(self, file: File) -> bytes:
-        """Return the PGP signature of a visible file. Raises `NoSuchFile` if it has none."""
-        return await self._sidecar(file, ObjectKind.SIGNATURE, ".asc", is_promised=file.signed)
-
     async def provenance(self, file: File, permission: UpstreamPermission = DIRECT) -> bytes:
         """Return the provenance object of a visible file (PEP 740). Raises `NoSuchFile` if it has
         none, and for upstream files what `ProvenanceCache.provenance` raises.

@@ -317,11 +317,6 @@ class Index(SingleIndex):
         home, its_file = await self.home(file, permission)
         return await home.reader.metadata(its_file, permission)
 
-    async def signature(self, file: File) -> bytes:
-        """Return the PGP signature of a visible file. Raises `NoSuchFile` if it has none."""
-        home, its_file = await self.home(file, DIRECT)
-        return await home.reader.signature(its_file)
-
     async def provenance(self, file: File, permission: UpstreamPermission = DIRECT) -> bytes:
         """Return the provenance object of a visible file (PEP 740); see
         `FileReader.provenance`.

@@ -55,7 +55,6 @@ FORGOTTEN = timedelta(days=1)
 """Age after which an open promotion into an index that does not exist is forgotten."""
 SIDECARS: tuple[tuple[ObjectKind, Callable[[StoredFile], bool]], ...] = (
     (ObjectKind.METADATA, lambda file: file.metadata_sha256 is not None),
-    (ObjectKind.SIGNATURE, lambda file: file.signed),
     (ObjectKind.PROVENANCE, lambda file: file.attested),
 )
 """The documents beside a file, and whether it has them."""

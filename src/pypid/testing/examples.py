@@ -31,7 +31,6 @@ def a_file(name: ProjectName, version: str, **fields: Any) -> StoredFile:
         "blake2b_256": "ef" * 32,
         "uploader": "m\u00fcller",
         "summary": 'Says "spam"\n and <b>\u8de8</b>',
-        "signed": True,
         "attested": True,
     }
     return StoredFile(project=name, filename=filename, version=version, **{**values, **fields})

@@ -38,7 +38,6 @@ from tests.distributions import (
 from tests.sigstores import PUBLISH, SLSA, statement
 
 WHEEL = wheel_filename()
-ARMOURED = b"-----BEGIN PGP SIGNATURE-----\n\nxyz\n-----END PGP SIGNATURE-----\n"
 DATA = wheel()
 
 
@@ -68,21 +67,17 @@ def form(
     fields: Mapping[str, str | tuple[str, ...]],
     data: bytes = DATA,
     filename: str | None = WHEEL,
-    signature: bytes = b"",
 ) -> UploadFields:
     texts = {name: (value,) if isinstance(value, str) else value for name, value in fields.items()}
-    return UploadFields(
-        fields=texts, filename=filename, content_digests=digests(data), signature=signature
-    )
+    return UploadFields(fields=texts, filename=filename, content_digests=digests(data))
 
 
 def upload(
     fields: Mapping[str, str | tuple[str, ...]],
     data: bytes = DATA,
     filename: str = WHEEL,
-    signature: bytes = b"",
 ) -> Upload:
-    came = form(fields, data, filename, signature)
+    came = form(fields, data, filename)
     distribution = distribution_of(came)
     return check(came, distribution, inspect(io.BytesIO(data), distribution))
 
@@ -93,9 +88,8 @@ class UploadTests(SynchronousTestCase):
         fields: Mapping[str, str | tuple[str, ...]],
         data: bytes = DATA,
         filename: str = WHEEL,
-        signature: bytes = b"",
     ) -> list[str]:
-        error = self.assertRaises(UploadRejected, upload, fields, data, filename, signature)
+        error = self.assertRaises(UploadRejected, upload, fields, data, filename)
         self.assertEqual(error.filename, filename)
         return list(error.problems)
 
@@ -168,7 +162,6 @@ class UploadTests(SynchronousTestCase):
                 "summary": "None",
                 "protocol_version": "1",
             },
-            signature=ARMOURED,
         )
         data = sdist()
         for pyversion in ("", "source", "None"):
@@ -296,15 +289,6 @@ class UploadTests(SynchronousTestCase):
         self.assertIsNone(upload({"summary": "From the form"}, bare).summary)
         self.assertEqual(upload({"summary": "Another"}).summary, "Lovely spam")
 
-    def test_signature(self) -> None:
-        """An armoured signature goes with the upload; one that says nothing does not, and other
-        bytes are refused.
-        """
-        self.assertEqual(upload({}, signature=ARMOURED).signature, ARMOURED)
-        for nothing in (b"", b"UNKNOWN", b" None\n"):
-            self.assertIsNone(upload({}, signature=nothing).signature)
-        self.assertEqual(len(self.problems({}, signature=b"\x88\x00binary")), 1)
-
     def test_attestations(self) -> None:
         """Attestation objects about the file come out as they were sent (C79)."""
         text = json.dumps([attestation(), {**attestation(SLSA), "later": True}], indent=1)
@@ -408,16 +392,13 @@ class UploadTests(SynchronousTestCase):
     @given(
         st.dictionaries(names, st.lists(st.text(st.characters()), max_size=3).map(tuple)),
         st.binary(),
-        st.binary(),
     )
-    def test_only_rejections(
-        self, fields: dict[str, tuple[str, ...]], text: bytes, signature: bytes
-    ) -> None:
+    def test_only_rejections(self, fields: dict[str, tuple[str, ...]], text: bytes) -> None:
         """Whatever is in the form, and whatever is found inside, nothing but `UploadRejected` is
         raised.
         """
         for filename in (WHEEL, sdist_filename(), egg_filename()):
-            came = form(fields, filename=filename, signature=signature)
+            came = form(fields, filename=filename)
             for found in (text, metadata(), metadata() + text):
                 try:
                     distribution_of(came)

@@ -49,7 +49,6 @@ FILES = st.builds(
     blake2b_256=HEX,
     uploader=TEXT,
     summary=TEXT,
-    signed=st.booleans(),
     attested=st.booleans(),
 )
 PROJECTS = st.builds(

@@ -119,7 +119,6 @@ class LegacyTests(SynchronousTestCase):
             "1.0+x",
             md5="c" * 32,
             metadata_sha256="d" * 64,
-            signed=True,
             yanked="why",
         )
         document = legacy(a_project(file))
@@ -130,7 +129,7 @@ class LegacyTests(SynchronousTestCase):
                     "filename": "demo-1.0+x-py3-none-any.whl",
                     "packagetype": "bdist_wheel",
                     "python_version": "py3",
-                    "has_sig": True,
+                    "has_sig": False,
                     "comment_text": "",
                     "md5_digest": "c" * 32,
                     "digests": {"md5": "c" * 32, "sha256": "a" * 64},

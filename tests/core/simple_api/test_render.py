@@ -120,7 +120,6 @@ OPTIONAL = {
     "upload-time": str,
     "requires-python": str,
     "core-metadata": (dict, bool),
-    "gpg-sig": bool,
     "provenance": str,
     "yanked": (bool, str),
 }
@@ -168,8 +167,6 @@ def same(reader: Reader, document: dict[str, Any]) -> None:
             metadata = file["core-metadata"]
             said_of_it = "true" if metadata is True else f"sha256={metadata['sha256']}"
             expected["data-core-metadata"] = expected["data-dist-info-metadata"] = said_of_it
-        if "gpg-sig" in file:
-            expected["data-gpg-sig"] = "true"
         if file["yanked"] is not False:
             expected["data-yanked"] = "" if file["yanked"] is True else file["yanked"]
         assert said == expected, (said, expected)
@@ -226,7 +223,6 @@ def files(draw: st.DrawFn) -> File:
         yanked=draw(st.none() | odd_text),
         source=draw(st.none() | st.just("https://elsewhere/x")),
         md5=draw(st.none() | st.just("c" * 32)),
-        signed=draw(st.booleans()),
         attested=draw(st.booleans()),
     )
 
@@ -309,7 +305,7 @@ class DetailTests(SynchronousTestCase):
 
     def test_json(self) -> None:
         """A file of ours is told with all that is known of it."""
-        file = a_file(requires_python=">=3.9", metadata_sha256="b" * 64, signed=True, attested=True)
+        file = a_file(requires_python=">=3.9", metadata_sha256="b" * 64, attested=True)
         page = render_project(a_project(file), Format.JSON, provenance_url=PROVENANCE)
         self.assertEqual(page.content_type, "application/vnd.pypi.simple.v1+json")
         self.assertEqual(
@@ -328,7 +324,6 @@ class DetailTests(SynchronousTestCase):
                         "upload-time": "2026-01-02T03:04:05.678901Z",
                         "requires-python": ">=3.9",
                         "core-metadata": {"sha256": "b" * 64},
-                        "gpg-sig": True,
                         "provenance": "https://host/integrity/demo/1.0/demo-1.0-py3-none-any.whl/provenance",
                         "yanked": False,
                     }
@@ -382,9 +377,7 @@ class DetailTests(SynchronousTestCase):
         a promise (C27).
         """
         anchor = Reader(render_project(a_project(a_file()), Format.TEXT_HTML)).anchors[0]
-        self.assertFalse(
-            [key for key in anchor if "metadata" in key or "gpg" in key or "yanked" in key]
-        )
+        self.assertFalse([key for key in anchor if "metadata" in key or "yanked" in key])
 
     def test_local_version(self) -> None:
         """``+`` and ``!`` are quoted in URLs, of files and of provenance."""
@@ -482,7 +475,7 @@ class DetailTests(SynchronousTestCase):
         file = a_file()
         changes: list[dict[str, Any]] = [
             {"sha256": "b" * 64}, {"size": 13}, {"uploaded": MOMENT + timedelta(microseconds=1)}, {"requires_python": ">=3"},
-            {"metadata_sha256": "c" * 64}, {"yanked": ""}, {"signed": True}, {"attested": True},
+            {"metadata_sha256": "c" * 64}, {"yanked": ""}, {"attested": True},
         ]  # fmt: skip
         for format in Format:
             projects = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pypid.core.model import StoredFile
 from pypid.core.records.documents import Yanked, dump
 from pypid.core.records.layout import ObjectKind, overwrite_key
 from pypid.flow import start
@@ -108,7 +109,7 @@ class CheckTests(IndexCase):
         """Documents that a record promises and that are gone, or other metadata than was published,
         are found.
         """
-        for suffix in (".metadata", ".asc", ".provenance.json"):
+        for suffix in (".metadata", ".provenance.json"):
             self.setUp()
             self.have(self.store.delete(f"spam/{WHEEL}{suffix}"))
             self.assertEqual(self.found(), {f"spam/{WHEEL}{suffix}": StorageProblem.LOST_DOCUMENT})
@@ -174,6 +175,21 @@ class CheckTests(IndexCase):
             self.put(where, b"theirs")
         self.assertEqual(self.found(sweep=True), {dropped: StorageProblem.NO_RECORD})
         self.assertLessEqual(set(others), set(self.keys()))
+
+    def test_signatures_of_former_uploads(self) -> None:
+        """PGP signatures that were stored with files stay, beside bytes that replaced others as
+        well, and go with the files.
+        """
+        self.publish(signed(b"over"), overwrite=True)
+        over = self.have(self.index.file(SPAM, WHEEL))
+        assert isinstance(over, StoredFile)
+        signatures = [f"{over.key}.asc", f"spam/{SDIST}.asc"]
+        for where in signatures:
+            self.put(where, b"-----BEGIN PGP SIGNATURE-----")
+        self.assertEqual(self.found(sweep=True), {})
+        self.assertLessEqual(set(signatures), set(self.keys()))
+        self.have(self.index.delete(SPAM, [WHEEL, SDIST], "carol"))
+        self.assertEqual([where for where in self.keys() if where.endswith(".asc")], [])
 
     def test_set_aside(self) -> None:
         """Bytes that a publish has set aside are told, and kept."""

@@ -36,7 +36,6 @@ ODD_PATHS = (
     "/simple/spam/?format=nonsense",
     "/simple/spam/?x",
     "/simple/never/",
-    f"/packages/spam/{FILE}.asc",
     "/local/spam/",
     "/legacy/+simple/spam/",
     f"http://{HOST}/simple/spam/",

@@ -239,7 +239,6 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual({key: form.fields[key] for key in expected}, expected)
         self.assertNotIn("content", form.fields)
         self.assertNotIn("gpg_signature", form.fields)
-        self.assertEqual(form.signature, b"-----BEGIN PGP" if name in ("twine", "pdm") else None)
 
     def test_whole(self) -> None:
         """Every client's form, in one piece and byte by byte (C61, C63)."""
@@ -480,15 +479,14 @@ class RefusalTests(SynchronousTestCase):
             self.assertIsInstance(self.refuses(body, limits=limits), TooLarge)
 
     def test_texts_are_bounded(self) -> None:
-        """One field, all fields, their number, the signature and the attestations are bounded; the
+        """One field, all fields, their number and the attestations are bounded; the
         refusal says which.
         """
-        limits = Limits(content=1000, text=50, total=120, fields=4, signature=10, attestations=20)
+        limits = Limits(content=1000, text=50, total=120, fields=4, attestations=20)
         for parts, words in (
             ([text("description", "y" * 51)], "'description' is larger than the 50"),
             ([text("a", "y" * 50)] * 3, "larger than the 120"),
             ([text("a", "")] * 5, "more than 4 parts"),
-            ([text("gpg_signature", "y" * 11)], "'gpg_signature'"),
             ([text("attestations", "y" * 21)], "'attestations'"),
         ):
             self.assertIn(words, str(self.refuses(form_of(parts, "x"), limits=limits)))

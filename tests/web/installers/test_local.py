@@ -303,16 +303,6 @@ class FileTests(LocalCase):
         )
         self.assertEqual(self.local(f"eggs/{name}.metadata").body, described)
 
-    def test_signature(self) -> None:
-        """A signature of ours is beside its file."""
-        signature = b"-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n"
-        filename, data = wheel_filename(), wheel()
-        self.published(
-            self.publish(filename, data, ('name="gpg_signature"; filename="x.asc"', signature))
-        )
-        self.assertTrue(self.files("spam")[filename]["gpg-sig"])
-        self.assertEqual(self.local(f"spam/{filename}.asc").body, signature)
-
     def test_lost(self) -> None:
         """A kept file whose bytes were lost is gone, and is not fetched again."""
         self.keep()

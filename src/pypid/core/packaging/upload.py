@@ -54,7 +54,6 @@ with it, and are compared.
 """
 _RESOLVED_BY = frozenset({"name", "version", "requires-dist", "requires-python", "provides-extra"})
 """The fields by which an installer resolves dependencies."""
-_ARMOUR = b"-----BEGIN PGP SIGNATURE-----"
 
 
 class FormAction(Enum):
@@ -81,10 +80,6 @@ class UploadFields:
     """As in the part ``content``; None if there was no such part."""
     content_digests: Digests | None
     """The hashes of the content as received; None if there was none."""
-    signature: bytes | None = field(default=None, repr=False)
-    """The last ``gpg_signature`` that is not empty (pdm sends its file name before it, as another
-    value).
-    """
 
     def values(self, name: str) -> tuple[str, ...]:
         """Return the values of the fields of this name, each once, without empty ones."""
@@ -192,7 +187,6 @@ def check(form: UploadFields, distribution: Distribution, inside: Inside) -> Upl
         metadata=served,
         requires_python=requires_python,
         summary=metadata.summary or summary_line(_fallback(form, distribution, "summary")),
-        signature=_signature(form),
         attestations=attestations.objects,
     )
 
@@ -309,19 +303,13 @@ def imported_upload(
 
 
 def _form_problems(form: UploadFields, distribution: Distribution) -> list[str]:
-    problems = [
+    return [
         *_protocol_problems(form),
         *_digest_problems(form),
         *_type_problems(form, distribution),
+        *_name_problems(form, distribution),
+        *_metadata_version_problems(form),
     ]
-    problems += [*_name_problems(form, distribution), *_metadata_version_problems(form)]
-    signature = _signature(form)
-    if signature is not None and not signature.lstrip().startswith(_ARMOUR):
-        problems.append(
-            "gpg_signature is not an ASCII-armoured PGP signature: sign with gpg --detach-sign "
-            "--armor."
-        )
-    return problems
 
 
 def _protocol_problems(form: UploadFields) -> list[str]:
@@ -414,13 +402,6 @@ def _attestations(form: UploadFields, distribution: Distribution) -> Attestation
     sha256 = "" if form.content_digests is None else form.content_digests.sha256
     return read_attestations(
         form.values("attestations"), AttestationSubject(distribution.filename, sha256)
-    )
-
-
-def _signature(form: UploadFields) -> bytes | None:
-    signature = form.signature
-    return (
-        None if signature is None or signature.strip() in (b"", b"UNKNOWN", b"None") else signature
     )
 
 

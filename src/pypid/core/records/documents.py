@@ -40,7 +40,6 @@ class RecordedFile(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=Tr
     blake2b_256: str | None = None
     uploader: str | None = None
     summary: str | None = None
-    signed: bool = False
     attested: bool = False
     seen: datetime | None = None
     provenance: str | None = None
@@ -281,7 +280,6 @@ def stored(file: File, changing: bool = True) -> RecordedFile:
         blake2b_256=file.blake2b_256,
         uploader=file.uploader,
         summary=file.summary,
-        signed=file.signed,
         attested=file.attested,
         seen=file.seen,
         provenance=file.provenance_url,
@@ -313,7 +311,6 @@ def stored_file(project: ProjectName, file: RecordedFile) -> StoredFile:
         blake2b_256=file.blake2b_256,
         uploader=file.uploader,
         summary=file.summary,
-        signed=file.signed,
         attested=file.attested,
         seen=file.seen,
         provenance_url=file.provenance,

@@ -10,7 +10,7 @@ have::
     <project>/<filename>.deleted.json    a tombstone: the name was used
     <project>/<filename>.history.json    when it was yanked, un-yanked, deleted; stays with the
                                          tombstone
-    <project>/<filename>.asc             a PGP signature
+    <project>/<filename>.asc             a PGP signature of a former upload
     <project>/<filename>.provenance.json provenance (PEP 740)
     <project>/<filename>.at-<hex>        the bytes of an overwrite (the record names its key);
                                          metadata, signature and provenance of these bytes are

@@ -34,7 +34,6 @@ class Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False)
     core_metadata: dict[str, str] | bool | UnsetType = UNSET
     # not dist-info-metadata, its older name: pip 22.3 to 23.1, Debian 12's among them, crash on an
     # object there (PEP 714)
-    gpg_sig: bool | UnsetType = UNSET
     provenance: str | UnsetType = UNSET
     yanked: bool | str = False
 
@@ -107,7 +106,6 @@ def entry_of(
         upload_time=UNSET if uploaded is None else uploaded,
         requires_python=(plain(file.requires_python) or UNSET) if file.requires_python else UNSET,
         core_metadata=metadata,
-        gpg_sig=True if file.signed else UNSET,
         provenance=provenance,
         # uv takes "" for yanked, pip does not: without a reason it is True.
         yanked=file.yanked is not None

@@ -140,7 +140,7 @@ def _file(file: File, url_of: Callable[[File], str]) -> dict[str, Any]:
         "digests": {name: digest for name, digest in digests.items() if digest},
         "downloads": -1,
         "filename": file.filename,
-        "has_sig": file.signed,
+        "has_sig": False,
         "md5_digest": file.md5,
         "packagetype": packagetype,
         "python_version": python_version,

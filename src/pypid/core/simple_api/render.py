@@ -317,7 +317,7 @@ def _anchor(entry: Entry) -> str:
 
 
 def _rare_attributes(entry: Entry) -> str:
-    attributes = ' data-gpg-sig="true"' if entry.gpg_sig is not UNSET else ""
+    attributes = ""
     if entry.provenance is not UNSET:
         attributes += f' data-provenance="{escape(entry.provenance)}"'
     if entry.yanked is not False:

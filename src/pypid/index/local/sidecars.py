@@ -37,7 +37,6 @@ def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: b
         else where,
         uploader=by,
         summary=upload.summary,
-        signed=upload.signature is not None,
         attested=upload.provenance is not None,
     )
 
@@ -46,7 +45,6 @@ def documents_of(file: StoredFile, upload: Upload, plan: Plan) -> list[tuple[str
     """Return the documents to store beside the bytes, by key."""
     documents = (
         (ObjectKind.METADATA, upload.metadata),
-        (ObjectKind.SIGNATURE, upload.signature),
         (ObjectKind.PROVENANCE, upload.provenance),
     )
     return [

@@ -400,15 +400,19 @@ def _promised(file: StoredFile) -> Iterator[str]:
     """Return the keys of the documents that the record promises."""
     kinds = (
         (ObjectKind.METADATA, file.metadata_sha256),
-        (ObjectKind.SIGNATURE, file.signed),
         (ObjectKind.PROVENANCE, file.attested),
     )
     return (sidecar_key(file, kind) for kind, is_promised in kinds if is_promised)
 
 
 def _referred(file: StoredFile) -> set[str]:
-    """Return all keys that the record refers to."""
-    return {*_promised(file), file.key, key(file.project, file.filename, ObjectKind.YANKED)}
+    """Return all keys that belong to the record, with that of a PGP signature of former uploads."""
+    return {
+        *_promised(file),
+        file.key,
+        key(file.project, file.filename, ObjectKind.YANKED),
+        sidecar_key(file, ObjectKind.SIGNATURE),
+    }
 
 
 def _unclaimed(

@@ -23,7 +23,7 @@ from pypid.index.store.record_store import as_it_is
 
 AT_ONCE = 8
 """Projects listed at the same time."""
-_WITNESSES = (ObjectKind.DELETED, ObjectKind.HISTORY, ObjectKind.PROJECT)
+_WITNESSES = (ObjectKind.DELETED, ObjectKind.HISTORY, ObjectKind.PROJECT, ObjectKind.SIGNATURE)
 """Kinds of documents that say nothing of an existing file; this process has written them and has
 their state in the catalog.
 """
@@ -100,7 +100,6 @@ def _expected(file: StoredFile) -> dict[str, int | None]:
         found[key(file.project, file.filename, ObjectKind.YANKED)] = None
     sidecars = (
         (ObjectKind.METADATA, file.metadata_sha256),
-        (ObjectKind.SIGNATURE, file.signed),
         (ObjectKind.PROVENANCE, file.attested),
     )
     found.update({sidecar_key(file, kind): None for kind, is_there in sidecars if is_there})

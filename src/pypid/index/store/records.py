@@ -53,7 +53,7 @@ _D = TypeVar("_D", bound=msgspec.Struct)
 LARGEST_DOCUMENT = 1 << 20
 """Maximum size in bytes of a record, or of another document of pypid's."""
 LARGEST_METADATA = 8 << 20
-"""Maximum size in bytes of core metadata, a signature or a provenance object."""
+"""Maximum size in bytes of core metadata or a provenance object."""
 RECORDS_AT_ONCE = 8
 """Records of a project that are read at the same time."""
 
@@ -319,12 +319,11 @@ class _Reading:
         return found
 
     def _with_what_is_there(self, file: StoredFile) -> StoredFile:
-        """Return the file without promised metadata, signature or provenance that is missing:
+        """Return the file without promised metadata or provenance that is missing:
         installers stop at a 404.
         """
         promised = (
             (ObjectKind.METADATA, file.metadata_sha256),
-            (ObjectKind.SIGNATURE, file.signed),
             (ObjectKind.PROVENANCE, file.attested),
         )
         gone = {
@@ -343,7 +342,6 @@ class _Reading:
         return replace(
             file,
             metadata_sha256=None if ObjectKind.METADATA in gone else file.metadata_sha256,
-            signed=file.signed and ObjectKind.SIGNATURE not in gone,
             attested=file.attested and ObjectKind.PROVENANCE not in gone,
         )
 

@@ -201,7 +201,7 @@ async def send_file(
 async def send_text(
     request: Request, data: bytes, what: DownloadHead, *, restricted: bool = False
 ) -> None:
-    """Answer GET and HEAD for bytes in memory (core metadata, a signature); otherwise like
+    """Answer GET and HEAD for bytes in memory (core metadata); otherwise like
     `send_file`.
     """
 

@@ -138,7 +138,6 @@ class Limits:
     fields: int = 5000
     urlencoded: int = 256 << 10
     """A whole form without a file; parsing one of 8 MiB stalled the reactor for 2.7 s."""
-    signature: int = 64 << 10
     attestations: int = 1 << 20
 
     @property
@@ -148,9 +147,7 @@ class Limits:
 
     def of(self, name: str) -> int:
         """Return the limit of the text field `name`."""
-        return {"gpg_signature": self.signature, "attestations": self.attestations}.get(
-            name, self.text
-        )
+        return self.attestations if name == "attestations" else self.text
 
 
 def refuse_early_form(size: int | None, limits: Limits) -> None:
@@ -265,7 +262,6 @@ def _registration(data: bytes) -> UploadFields:
         fields={":action": (action[1].decode("ascii"),)},
         filename=None,
         content_digests=None,
-        signature=None,
     )
 
 
@@ -289,7 +285,6 @@ class _Fields:
 
     limits: Limits
     texts: dict[str, list[str]] = field(factory=dict)
-    signatures: list[bytes] = field(factory=list)
     taken: int = 0
 
     def room(self, name: str, size: int, more: int) -> None:
@@ -307,18 +302,12 @@ class _Fields:
             )
 
     def add(self, name: str, value: bytes) -> None:
-        if name == "gpg_signature":
-            self.signatures.append(value)
-        else:
+        if name != "gpg_signature":  # old clients still send PGP signatures: they are ignored
             self.texts.setdefault(name, []).append(text_of(value))
 
     def form(self, filename: str | None, digests: Digests | None) -> UploadFields:
-        # pdm sends the signature's file name and its bytes as two values, in this order
-        signature = next((value for value in reversed(self.signatures) if value), None)
         fields = {name: tuple(values) for name, values in self.texts.items()}
-        return UploadFields(
-            fields=fields, filename=filename, content_digests=digests, signature=signature
-        )
+        return UploadFields(fields=fields, filename=filename, content_digests=digests)
 
 
 class _Reading:

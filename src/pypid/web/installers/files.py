@@ -1,4 +1,4 @@
-"""Files and their sidecars: core metadata (PEP 658), signatures, provenance (PEP 740)."""
+"""Files and their sidecars: core metadata (PEP 658), provenance (PEP 740)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from pypid.web.http.redirects import redirect
 from pypid.web.http.response_body import abort
 from pypid.web.http.responses import FinishedPage, header_of, send_file, send_page, send_text
 
-METADATA, SIGNATURE = ".metadata", ".asc"
+METADATA = ".metadata"
 PROVENANCE_TYPES = ("application/vnd.pypi.integrity.v1+json", "application/json")
 """Media types of provenance, the preferred one first (index-hosted attestations)."""
 
 
 @route("GET", "/packages/<project>/<filename>", action=Action.READ, below_index=True)
 async def file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
-    """Send a file; with ``.metadata`` or ``.asc`` after its name, that sidecar."""
+    """Send a file; with ``.metadata`` after its name, its core metadata."""
     await send_named(ctx, project, filename, ctx.upstream_permission(project))
 
 
@@ -42,11 +42,10 @@ async def send_named(
     filename: str,
     permission: UpstreamPermission,
 ) -> None:
-    """Send the file of this name, or the sidecar, if it is visible."""
-    for suffix in (METADATA, SIGNATURE):
-        if filename.endswith(suffix):
-            found = await ctx.app.index.file(project, filename.removesuffix(suffix), permission)
-            return await _send_sidecar(ctx, found, suffix, permission)
+    """Send the file of this name, or its core metadata, if it is visible."""
+    if filename.endswith(METADATA):
+        found = await ctx.app.index.file(project, filename.removesuffix(METADATA), permission)
+        return await _send_metadata(ctx, found, permission)
     found = await ctx.app.index.file(project, filename, permission)
     elsewhere = (
         await ctx.app.index.elsewhere(found, permission)
@@ -129,10 +128,8 @@ async def _length(body: Body) -> int:
         return length
 
 
-async def _send_sidecar(
-    ctx: RequestContext, found: File, suffix: str, permission: UpstreamPermission
-) -> None:
-    if suffix == METADATA and found.metadata_offered and ctx.app.settings.redirects_upstream:
+async def _send_metadata(ctx: RequestContext, found: File, permission: UpstreamPermission) -> None:
+    if found.metadata_offered and ctx.app.settings.redirects_upstream:
         elsewhere = await ctx.app.index.elsewhere(found, permission, metadata=True)
         if elsewhere is not None:
             return redirect(
@@ -142,11 +139,8 @@ async def _send_sidecar(
                 keep_query=False,
                 restricted=ctx.app.restricted,
             )
-    if suffix == METADATA:
-        data = await ctx.app.index.metadata(found, permission)
-        tag = found.metadata_sha256 or sha256(data).hexdigest()
-    else:
-        data, tag = await ctx.app.index.signature(found), f"{found.sha256}.asc"
+    data = await ctx.app.index.metadata(found, permission)
+    tag = found.metadata_sha256 or sha256(data).hexdigest()
     what = DownloadHead(
         size=len(data),
         etag=f'"{tag}"',

@@ -54,7 +54,7 @@ async def project_page(ctx: RequestContext, project: ProjectName) -> None:
 
 @route("GET", "/local/<project>/<filename>", action=Action.READ, below_index=True)
 async def file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
-    """Send a stored file; with ``.metadata`` or ``.asc`` after its name, that sidecar."""
+    """Send a stored file; with ``.metadata`` after its name, its core metadata."""
     await send_named(ctx, project, filename, ctx.stored_permission)
 
 

@@ -30,7 +30,7 @@
   function doubt(file, isFolder) {
     if (isFolder) return "This is a folder. Open it and drop the files in it.";
     if (/\.(asc|sig|sigstore|attestation)$/.test(file.name)) {
-      return "Signatures and attestations are published together with their file by twine and uv. This page takes wheels and sdists.";
+      return "Attestations are published together with their file by twine and uv; PGP signatures are not stored. This page takes wheels and sdists.";
     }
     if (!NAME.test(file.name)) {
       return "This is not a distribution: its name would end in .whl or .tar.gz. A build (python -m build, uv build) leaves such files in dist/.";
