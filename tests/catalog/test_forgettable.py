@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.dump import CatalogDump
-from pypid.catalog.forgettable import OVERHEAD, Forgettable
+from pypid.catalog.forgettable import MOST_GONE, OVERHEAD, Forgettable
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.model import Listing, UpstreamEntry, as_stored
 from pypid.core.packaging.names import ProjectName, project_name
@@ -84,6 +84,28 @@ class CatalogTests(Awaiting, SynchronousTestCase):
         left = self.names_known()
         self.assertEqual(left, list(range(1000 - len(left), 1000)))
         self.assertTrue(10 < len(left) < 20)
+
+    def test_made_up_names_displace_no_listing(self) -> None:
+        """However many names are requested that upstream does not have, some thousand are
+        remembered, and projects that it has are not forgotten for them.
+        """
+        self.catalog = MemoryCatalog()
+        file = listed(b"x", "there-1.0.tar.gz")
+        found = Listing(
+            name=project_name("there"), files=[file], confirmed=BEGINNING, index="https://x/"
+        )
+        self.have(
+            self.catalog.upstream.edit(
+                project_name("there"), lambda heard: evolve(heard, listing=found)
+            )
+        )
+        most = MOST_GONE // OVERHEAD
+        for number in range(most + 1000):
+            self.hear(f"x{number}")
+        self.assertTrue(self.known("there"))
+        self.assertTrue(self.known(f"x{most + 999}"))
+        known = sum(len(lines) for lines in self.catalog.upstream.state(None).lines.values())
+        self.assertTrue(most // 2 < known < most, known)
 
     def test_after_a_start(self) -> None:
         """What a snapshot brings counts as well."""

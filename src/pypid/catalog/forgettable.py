@@ -18,6 +18,8 @@ MOST = 1 << 30
 """Bytes that projects without cached files may take, in memory and on disk."""
 MOST_SHARED = 128 << 20
 """The same in a shared catalog, where they are not compressed."""
+MOST_GONE = 8 << 20
+"""Bytes that names may take which upstream does not have: some 7,000 of them."""
 OVERHEAD = 1000
 """Bytes of memory that a project takes in addition to its line."""
 

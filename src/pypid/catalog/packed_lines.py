@@ -14,7 +14,7 @@ from pathlib import Path
 from attrs import field, frozen
 from twisted.logger import Logger
 
-from pypid.catalog.forgettable import MOST, OVERHEAD, Forgettable
+from pypid.catalog.forgettable import MOST, MOST_GONE, OVERHEAD, Forgettable
 from pypid.catalog.lines import CatalogLines, DumpedLine, Line, LinePart, Loaded, written
 from pypid.catalog.packed_line import LOST, SHORTEST, PackedLine, pack
 from pypid.catalog.spill import Spill, SpilledBytes
@@ -66,6 +66,8 @@ class PackedLines(CatalogLines):
             None if memory.folder is None else Spill(memory.folder)
         )
         self._forgettable = Forgettable(most, in_memory)
+        self._gone = Forgettable(min(most, in_memory, MOST_GONE // share))
+        """Names that upstream does not have: clients can make up any number of them."""
         self._others = Forgettable(most)
         """Projects that may not be forgotten, but may lose their listed files."""
         self._unpacked: dict[ProjectName, None] = {}
@@ -99,8 +101,7 @@ class PackedLines(CatalogLines):
 
     def take_out(self, name: ProjectName) -> None:
         self._uncount(name)
-        self._forgettable.drop(name)
-        self._others.drop(name)
+        self._drop(name)
         super().take_out(name)
 
     def note_use(self, name: ProjectName) -> None:
@@ -153,16 +154,20 @@ class PackedLines(CatalogLines):
 
     def _note(self, name: ProjectName, size: int, permanent: int) -> None:
         head = self.head(name)
-        self._forgettable.drop(name)
-        self._others.drop(name)
+        self._drop(name)
         if self._forget is None or head is None or head.kept:
             self._others.note(name, size)
             for other in self._others.pop_excess():
                 self._lose(other)
         else:
-            self._forgettable.note(name, size + permanent, permanent)
-            for other in self._forgettable.pop_excess():
+            forgettable = self._gone if head.gone else self._forgettable
+            forgettable.note(name, size + permanent, permanent)
+            for other in forgettable.pop_excess():
                 self._forget(other)
+
+    def _drop(self, name: ProjectName) -> None:
+        for each in (self._forgettable, self._gone, self._others):
+            each.drop(name)
 
     def _uncount(self, name: ProjectName) -> None:
         line = self.get(name)
