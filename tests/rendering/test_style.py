@@ -1,4 +1,4 @@
-"""The style of READMEs and plots: it can be read in both themes, and touches nothing else on the
+"""The style of READMEs: it can be read in both themes, and touches nothing else on the
 page.
 """
 
@@ -41,7 +41,7 @@ def contrast(one: str, other: str) -> float:
 
 
 class StyleTests(SynchronousTestCase):
-    """``readme.css`` and ``plot.css``."""
+    """``readme.css``."""
 
     def test_contrast(self) -> None:
         """Each colour of code has a contrast of 4.5 on the ground of code, by day and by night; so
@@ -67,17 +67,14 @@ class StyleTests(SynchronousTestCase):
                 )
 
     def test_scoped(self) -> None:
-        """Each selector of a README's begins with its element, and each of a plot's
-        with its class.
-        """
-        for name, begin in (("readme.css", ".readme"), ("plot.css", ".plot")):
-            selectors = re.findall(r"([^{};]+)\{", re.sub(r"@media[^{]*\{", "", style(name)))
-            self.assertGreater(len(selectors), 3)
-            for selector in selectors:
-                for each in re.sub(r"\([^)]*\)", "", selector).split(","):
-                    self.assertTrue(
-                        each.strip() == ":root" or each.strip().startswith(begin), selector
-                    )
+        """Each selector of a README's begins with its element."""
+        selectors = re.findall(r"([^{};]+)\{", re.sub(r"@media[^{]*\{", "", style("readme.css")))
+        self.assertGreater(len(selectors), 3)
+        for selector in selectors:
+            for each in re.sub(r"\([^)]*\)", "", selector).split(","):
+                self.assertTrue(
+                    each.strip() == ":root" or each.strip().startswith(".readme"), selector
+                )
 
     def test_known(self) -> None:
         """There is a style for each class of ours in a README."""
@@ -96,4 +93,4 @@ class StyleTests(SynchronousTestCase):
 
     def test_small(self) -> None:
         """All of it is some kilobytes."""
-        self.assertLess(len(style("readme.css")) + len(style("plot.css")), 6000)
+        self.assertLess(len(style("readme.css")), 6000)

@@ -529,11 +529,11 @@ class PeopleTests(WholeCase):
         self.assertIn('-/rights"', self.see("ada"))
         self.assertNotIn('-/rights"', self.see("alice"))
 
-    def test_plot(self) -> None:
-        """Downloads of the last 90 days are drawn, where there were any, and drawn anew after a
+    def test_downloads(self) -> None:
+        """Downloads of the last 90 days are counted, where there were any, and again after a
         minute.
         """
-        self.assertNotIn("<svg", self.see())
+        self.assertNotIn("from this index in 90 days", self.see())
         download = DownloadEntry(
             when=self.pypid.world.now(),
             sha256="0" * 64,
@@ -542,18 +542,18 @@ class PeopleTests(WholeCase):
             who="bob",
         )
         self.pypid.app.downloads.note(download)
-        self.assertNotIn("<svg", self.see())
+        self.assertNotIn("from this index in 90 days", self.see())
         self.pypid.clock.advance(FRESH + 1)
-        self.assertIn('<svg xmlns="http://www.w3.org/2000/svg" class="plot"', self.see())
+        self.assertIn("<dd>1 from this index in 90 days</dd>", self.see())
 
-    def test_plot_away(self) -> None:
+    def test_downloads_away(self) -> None:
         """A page does not wait for downloads that cannot be counted soon, or at all."""
         for counting in (Deferred(), fail(PeopleUnknown("the database"))):
 
             async def by_day(name: str, since: object, counting: Deferred[Any] = counting) -> Any:
                 return await counting
 
-            exhibits = ProjectPageCache(self.pypid.index, self.pypid.world)
-            drawn = start(exhibits.plot(SPAM, cast(Downloads, SimpleNamespace(by_day=by_day))))
+            cache = ProjectPageCache(self.pypid.index, self.pypid.world)
+            counted = start(cache.downloads(SPAM, cast(Downloads, SimpleNamespace(by_day=by_day))))
             self.pypid.clock.advance(PATIENCE + 0.1)
-            self.assertEqual(self.successResultOf(drawn), "")
+            self.assertIsNone(self.successResultOf(counted))

@@ -30,7 +30,6 @@ from pypid.core.errors import (
 from pypid.core.lru import Recent
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
-from pypid.core.presentation.plot import bars
 from pypid.core.presentation.project_view import (
     FileLine,
     ReleaseLines,
@@ -61,10 +60,9 @@ SIGNED = 16
 AT_ONCE = 8
 DAYS = 90
 FRESH = 60
-"""Seconds after which a plot of downloads is drawn again; all plots change at the same times."""
+"""Seconds after which downloads are counted again; all counts change at the same times."""
 PATIENCE = 0.5
-"""Seconds that a page waits for the plot; drawing continues, for the next page."""
-PLOTS = 8 << 20
+"""Seconds that a page waits for the count; counting continues, for the next page."""
 FEW_LINES = 40
 """Number of files whose list is rendered in the reactor thread: in some 3 milliseconds."""
 LISTS = 16 << 20
@@ -84,7 +82,7 @@ class ProjectPageCache:
     _lists: Derived[Hashable, str] = field(init=False, repr=False)
     _facts: Derived[Hashable, Facts] = field(init=False, repr=False)
     _signers: Derived[Hashable, tuple[Signer, ...]] = field(init=False, repr=False)
-    _plots: Derived[ProjectName, str] = field(init=False, repr=False)
+    _downloads: Derived[ProjectName, int] = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         world = self.world
@@ -97,9 +95,7 @@ class ProjectPageCache:
             "metadata", world, Recent(MOST, FACTS), weigh=lambda facts: facts.weight
         )
         self._signers = Derived("signers", world, Recent(MOST * 4, MOST * 4))
-        self._plots = Derived(
-            "plots", world, Recent(MOST, PLOTS), weigh=lambda drawn: len(drawn) + 200
-        )
+        self._downloads = Derived("download_counts", world, Recent(MOST, MOST))
 
     async def shown(self, view: View, version: str | None) -> ShownRelease | None:
         """Return the release as its page shows it; None if there is none of this version."""
@@ -215,28 +211,26 @@ class ProjectPageCache:
         except (NoSuchFile, Withheld):  # it was just deleted, or is held
             return ()
 
-    async def plot(self, name: ProjectName, downloads: Downloads, index: str = "") -> str:
-        """Return the downloads of the last days in the index (empty: the default one) as SVG; "" if
+    async def downloads(self, name: ProjectName, log: Downloads, index: str = "") -> int | None:
+        """Return the downloads of the last `DAYS` in the index (empty: the default one); None if
         unavailable, or not in time.
         """
         today = self.world.now().date()
         edition = today, self.world.clock.seconds() // FRESH
-        drawing: Deferred[str] = start(
-            self._plots.get(name, edition, lambda: _draw(name, downloads, index, today))
+        counting: Deferred[int] = start(
+            self._downloads.get(name, edition, lambda: _count(name, log, index, today))
         )
-        drawing.addTimeout(PATIENCE, self.world.clock)
+        counting.addTimeout(PATIENCE, self.world.clock)
         try:
-            return await drawing
+            return await counting
         except (PeopleUnknown, TimedOut):
-            return ""
+            return None
 
 
 def _weight_of(found: ShownRelease | None) -> int:
     return 0 if found is None else 1 + len(found.files)
 
 
-async def _draw(name: ProjectName, downloads: Downloads, index: str, until: date) -> str:
-    since = until - timedelta(days=DAYS - 1)
-    counted = await downloads.by_day(counted_name(index, name), since)
-    title = f"Downloads of {name} by day"
-    return bars(counted, since, until, title=title, name="downloads-plot") if counted else ""
+async def _count(name: ProjectName, log: Downloads, index: str, until: date) -> int:
+    counted = await log.by_day(counted_name(index, name), until - timedelta(days=DAYS - 1))
+    return sum(count for _, count in counted)

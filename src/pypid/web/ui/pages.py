@@ -183,9 +183,7 @@ def part(text: str) -> str:
 
 
 def marked_up(safe: str) -> Markup:
-    """Return HTML as `Markup`. It must have been made safe in `pypid.rendering`, or consist of
-    numbers and escaped text alone (`core.presentation.plot`).
-    """
+    """Return HTML as `Markup`. It must have been made safe, by `pypid.rendering` or a template."""
     return Markup(safe)
 
 

@@ -34,6 +34,7 @@ from pypid.index.views import ViewSources
 from pypid.web.app.advisory_view import hits_for, without_hidden_names
 from pypid.web.app.app import App
 from pypid.web.app.login_redirect import root_of
+from pypid.web.app.project_page_cache import DAYS
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.redirects import redirect
@@ -106,7 +107,8 @@ async def _show(ctx: RequestContext, project: ProjectName, version: str | None) 
         description=await _description(ctx.app, found, facts or NOTHING),
         files=marked_up(await _files(ctx, seen, found)),
         commands=_commands(ctx, requirement(found, pinned=version is not None), login=not is_open),
-        plot=marked_up(await _plot(ctx, seen.view.project)),
+        downloads=await _downloads(ctx, seen.view.project),
+        days=DAYS,
         is_open=is_open,
     )
 
@@ -250,14 +252,14 @@ async def _description(app: App, found: ShownRelease, facts: Facts) -> Any:
     return marked_up(rendered.html)
 
 
-async def _plot(ctx: RequestContext, project: Project) -> str:
-    """Return the plot of the downloads, unless it counts those of files that the user may not
+async def _downloads(ctx: RequestContext, project: Project) -> int | None:
+    """Return the number of downloads; None if it counts those of files that the user may not
     read.
     """
     app = ctx.app
     if app.registry is None or not (await ctx.visibility()).sees_bases(project.name):
-        return ""
-    return await app.project_page_cache.plot(project.name, app.downloads, app.index.name)
+        return None
+    return await app.project_page_cache.downloads(project.name, app.downloads, app.index.name)
 
 
 def requirement(found: ShownRelease, *, pinned: bool) -> str:
