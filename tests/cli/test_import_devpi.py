@@ -127,14 +127,17 @@ class ImportDevpiTests(CommandCase):
         self.assertEqual(self.closed_at, [("ada-prod", 401), ("ada-dev", 401)])
 
     def test_repetition_changes_nothing(self) -> None:
-        """Users, indexes and files stay as they are."""
+        """Users, indexes and files stay as they are. An index whose settings were changed is
+        imported into only if its name is given.
+        """
         self.export.users = {"carol": {"pwhash": HASH}}
         self.export.have_index("ada/prod", acl_upload=["carol"])
         self.export.have_file("ada/prod", "spam")
         self.run_import()
         self.prints("index set ada-prod", "read=ada", "write=ada")
         before = json.loads(self.prints("index show ada-prod --json"))
-        report = self.run_import()
+        self.assertEqual(self.run_import()["status"], 1)
+        report = self.run_import("--name", "ada/prod=ada-prod")
         self.assertEqual(report["status"], 0)
         (index,) = report["indexes"]
         self.assertEqual((index["imported"], index["existing"]), (0, 1))
@@ -204,9 +207,12 @@ class ImportDevpiTests(CommandCase):
         report = self.run_import("--name", "a/b-c=other")
         self.assertEqual(report["status"], 0)
         self.export.indexes.clear()
-        self.export.have_index("other/x")
-        report = self.run_import("--name", "other/x=other")
-        self.assertIn("devpi=other/x", report["problems"][0]["advice"])
+        self.export.have_index("a/b-c", acl_upload=["ada"])
+        report = self.run_import()
+        self.assertIn("--name a/b-c=a-b-c", report["problems"][0]["advice"])
+        report = self.run_import("--name", "a/b-c=a-b-c")
+        self.assertEqual((report["status"], report["problems"]), (0, []))
+        self.assertIn("a/b-c", [each["subject"] for each in report["left"]])
 
     def test_files_that_cannot_be_imported(self) -> None:
         """Other bytes, links and odd names are listed; a project without any file, too."""

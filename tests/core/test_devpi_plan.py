@@ -58,9 +58,8 @@ class IndexTests(SynchronousTestCase):
         self.assertEqual(
             values(found),
             {
-                "root-pypi": {"devpi": "root/pypi", "bases": "public", "write": "nobody"},
+                "root-pypi": {"bases": "public", "write": "nobody"},
                 "alice-dev": {
-                    "devpi": "alice/dev",
                     "bases": "root-pypi",
                     "write": "group:developers authenticated alice",
                     "delete": "nobody",
@@ -171,7 +170,7 @@ class NameTests(SynchronousTestCase):
         found = plan(*indexes, names={origin: name})
         self.assertEqual(found.problems, ())
         self.assertEqual(values(found)["x-y"]["bases"], name)
-        self.assertEqual(values(found)[name]["devpi"], "a/b-c")
+        self.assertEqual(next(each.origin for each in found.indexes if each.name == name), "a/b-c")
 
     def test_name_that_is_too_long(self) -> None:
         """A problem with a proposal that is short enough."""
@@ -284,7 +283,7 @@ class ExistingIndexTests(SynchronousTestCase):
 
     def test_differing_keys(self) -> None:
         """Defaults, and users in another order, are no difference; bases in another order are."""
-        wanted = {"devpi": "a/b", "bases": "x y", "write": "ada bob", "volatile": "no"}
+        wanted = {"bases": "x y", "write": "ada bob", "volatile": "no"}
         found = {"bases": "x y", "write": "bob ada", "cooldown": "3d"}
         self.assertEqual(differing_keys(wanted, found), [])
         changed = {"bases": "y x", "write": "ada", "volatile": "yes"}
@@ -292,23 +291,27 @@ class ExistingIndexTests(SynchronousTestCase):
 
     def test_closed(self) -> None:
         """An index is closed only with all these settings."""
-        self.assertTrue(is_closed({"devpi": "a/b", **CLOSED}))
+        self.assertTrue(is_closed({"volatile": "yes", **CLOSED}))
         self.assertFalse(is_closed({**CLOSED, "bases": "default"}))
         self.assertFalse(is_closed({"bases": "none"}))
 
     def test_existing_indexes(self) -> None:
-        """Another index of the name is a problem; other settings are reported."""
+        """An index of the name with other settings is a problem, unless it was chosen by name: then
+        they are reported.
+        """
         found = plan(stage("a/b"), stage("c/d", acl_upload=("ada",)), stage("e/f"), stage("g/h"))
         problems, left = compare_existing(
             found,
             {
-                "a-b": {"devpi": "x/y"},
-                "c-d": {"devpi": "x/y c/d", "bases": "none", "write": "bob", "delete": "ada"},
-                "e-f": {"devpi": "e/f", **CLOSED},
+                "a-b": {"bases": "none"},
+                "c-d": {"bases": "none", "write": "bob", "delete": "ada"},
+                "e-f": {**CLOSED},
+                "g-h": found.indexes[3].values,
             },
+            {"c/d": "c-d"},
         )
         self.assertEqual([each.subject for each in problems], ["a/b"])
-        self.assertIn("devpi=a/b", problems[0].advice)
+        self.assertIn("--name a/b=a-b", problems[0].advice)
         self.assertEqual([each.subject for each in left], ["c/d"])
         self.assertIn("volatile", left[0].what)
         self.assertIn("write", left[0].what)

@@ -9,7 +9,8 @@ import signal
 import sys
 import time
 import tomllib
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -17,7 +18,7 @@ from urllib.request import Request, urlopen
 
 from tests.cli.test_import_devpi import ExportFolder
 from tests.live.asking import command
-from tests.live.clients import client
+from tests.live.clients import ROOT, client
 from tests.live.daemon import (
     IndexTestCase,
     LiveIndex,
@@ -31,6 +32,7 @@ from tests.live.isolation import fails, pip, works
 from tests.live.processes import BIN, done, files_below, free_port, running, scratch
 from tests.live.projects import publish, sdist, wheel
 from tests.live.test_install import NEWEST, installed
+from tests.live.test_nginx_static import with_settings
 
 LOCAL: Mapping[str, Set[str]] = {
     "ada/prod": {"lib", "shared", "hidden"},
@@ -140,6 +142,23 @@ def hashes_of(package: dict[str, Any]) -> set[str]:
     return {file["hash"] for file in files}
 
 
+@contextmanager
+def redirecting(folder: Path, new: LiveIndex) -> Iterator[str]:
+    """nginx before pypid, with the lines of the guide that redirect former URLs; its address."""
+    folder.mkdir()
+    guide = (ROOT / "docs/migrate/devpi.rst").read_text()
+    _, _, lines = guide.partition(".. code-block:: nginx\n")
+    lines, _, _ = lines.partition("\nAn index")
+    port = free_port()
+    settings = (
+        f"server {{ listen 127.0.0.1:{port}; {lines}"
+        f"location / {{ proxy_pass http://127.0.0.1:{new.port}; proxy_set_header Host $http_host; }} }}"
+    )
+    with running(with_settings(folder, settings), folder / "output") as process:
+        process.until_answers(f"http://127.0.0.1:{port}/health")
+        yield f"http://127.0.0.1:{port}/"
+
+
 class MigrationTests(DevpiCase):
     """The whole way."""
 
@@ -186,9 +205,10 @@ class MigrationTests(DevpiCase):
             found = self.names(new.url(f"/{index.replace('/', '-')}/simple/"))
             self.assertEqual(found - {"open"}, local, index)
         self.assertEqual(self.lock(new.url("/ben-dev/simple/"), "after"), lock)
-        self.assertEqual(self.lock(new.url("/ben/dev/+simple/"), "former"), lock)
-        self.sync(former, new.url("/"))
-        line = pip(NEWEST, "install", new.url("/ada/prod/+simple/"))
+        address = self.entered(redirecting(self.folder / "nginx", new))
+        self.assertEqual(self.lock(f"{address}ben/dev/+simple/", "former"), lock)
+        self.sync(former, address)
+        line = pip(NEWEST, "install", f"{address}ada/prod/+simple/")
         works([*line, "--target", self.folder / "pip", "lib"], self.folder)
         self.assertEqual(
             installed(self.folder / "pip"), {"lib-1.0", "shared-1.0", "open-1.5", "fork-2.0"}

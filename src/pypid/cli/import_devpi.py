@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> None:
             problems=[asdict(each) for each in plan.problems],
             left=[asdict(each) for each in plan.left],
         )
-        send_steps(options, Importer(folder, plan, report).steps())
+        send_steps(options, Importer(folder, plan, report, names).steps())
     print_answer(options, asdict(report), _print)
     if not report.is_complete:
         sys.exit(1)
@@ -264,6 +264,8 @@ class Importer:
     folder: int
     plan: DevpiPlan
     report: Report
+    names: Mapping[str, str]
+    """See `Choices.names`."""
     _done: int = 0
     _shown: float = field(factory=time.monotonic)
 
@@ -275,7 +277,7 @@ class Importer:
 
         answer = yield _request("GET", "/api/indexes")
         existing = {index["name"]: index["values"] for index in answer["indexes"]}
-        problems, left = compare_existing(self.plan, existing)
+        problems, left = compare_existing(self.plan, existing, self.names)
         self.report.problems.extend(map(asdict, problems))
         self.report.left.extend(map(asdict, left))
         if self.report.problems:

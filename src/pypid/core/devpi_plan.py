@@ -122,29 +122,29 @@ def is_closed(values: Mapping[str, str]) -> bool:
 def differing_keys(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     """Return the keys of planned settings that an index has other values for."""
     ours, others = settings_of_values("any", wanted), settings_of_values("any", found)
-    return [key for key in wanted if key != "devpi" and getattr(ours, key) != getattr(others, key)]
+    return [key for key in wanted if getattr(ours, key) != getattr(others, key)]
 
 
 def compare_existing(
-    plan: DevpiPlan, existing: Mapping[str, Mapping[str, str]]
+    plan: DevpiPlan, existing: Mapping[str, Mapping[str, str]], chosen: Mapping[str, str]
 ) -> tuple[list[ImportRemark], list[ImportRemark]]:
     """Return the problems with indexes that exist already, and their settings that differ.
-    `existing`: their values by name.
+    `existing`: their values by name; `chosen`: see `Choices.names`.
     """
     problems, left = list[ImportRemark](), list[ImportRemark]()
     for index in plan.indexes:
         values = existing.get(index.name)
-        if values is None:
+        if values is None or is_closed(values):
             continue
-        if index.origin not in values.get("devpi", "").split():
+        differing = differing_keys(index.values, values)
+        what = f"the index {index.name!r} has other settings: {', '.join(differing)}"
+        if differing and index.origin not in chosen:
             advice = (
-                f"choose another name (--name {index.origin}=NAME), or import into it: pypid "
-                f"index set {index.name} devpi={index.origin}"
+                f"choose another name (--name {index.origin}=NAME), or import into it: "
+                f"--name {index.origin}={index.name}"
             )
-            what = f"there is an index {index.name!r} already"
             problems.append(ImportRemark(index.origin, what, advice))
-        elif not is_closed(values) and (differing := differing_keys(index.values, values)):
-            what = f"the index {index.name!r} has other settings: {', '.join(differing)}"
+        elif differing:
             advice = "the settings here are kept; to change them, use pypid index set"
             left.append(ImportRemark(index.origin, what, advice))
     return problems, left
@@ -227,7 +227,7 @@ class _Planner:
     def _mirror(self, index: DevpiIndex) -> PlannedIndex:
         """Return the index that replaces a mirror: it has no files, and shows an upstream."""
         name = self._names[index.name]
-        values = {"devpi": index.name, "bases": PUBLIC, "write": "nobody"}
+        values = {"bases": PUBLIC, "write": "nobody"}
         upstream, named = self._upstream_of(index), self._choices.named_upstreams
         if upstream is None:
             url = index.mirror_url or "the URL of the mirror"
@@ -257,7 +257,6 @@ class _Planner:
     def _stage(self, index: DevpiIndex, done: AbstractSet[str]) -> PlannedIndex:
         write = self._principals(index)
         values = {
-            "devpi": index.name,
             "bases": self._bases(index, done),
             "write": write,
             # devpi-server refuses it in others, unless the request forces it

@@ -106,8 +106,6 @@ class IndexSettings:
     gates: tuple[str, ...] = ()
     """What promotions into this index require."""
     expires: datetime | None = None
-    devpi: tuple[str, ...] = ()
-    """Indexes of a devpi-server, as ``USER/INDEX``, whose URLs redirect to this one."""
     configured: bool = False
     """Whether the configuration defines the index: then the API cannot change it."""
     created: datetime | None = None
@@ -273,7 +271,8 @@ def settings_of_document(document: IndexDocument) -> IndexSettings:
     this version does not know is not served, since the key may restrict it. Only administrators
     publish in a former stage, until they set its `write`.
     """
-    values = {**document.values, "write": "admins"} if document.stage else document.values
+    values = {**document.values, "write": "admins"} if document.stage else {**document.values}
+    values.pop("devpi", None)  # of before 1.0: it redirected former addresses
     try:
         return settings_of_values(
             document.name,
@@ -308,7 +307,7 @@ def check_indexes(
     bases, and names that an upstream has, too. `upstreams` are the names of all `[upstream:NAME]`.
     """
     by_name = {settings.name: settings for settings in indexes}
-    places, origins = places_of(by_name), dict[str, str]()
+    places = places_of(by_name)
     for name, settings in by_name.items():
         if name in upstreams:
             yield IndexProblem(
@@ -318,10 +317,6 @@ def check_indexes(
             if base not in by_name and base not in BUILT_IN:
                 others = {*BUILT_IN, *by_name} - {name}
                 yield IndexProblem(name, "bases", _unknown("index", base, others))
-        for origin in settings.devpi:
-            first = origins.setdefault(origin, name)
-            if first != name:
-                yield IndexProblem(name, "devpi", f"{origin} leads to the index {first!r} already")
         for upstream in settings.upstreams or ():
             if upstream != PUBLIC and upstream not in upstreams:
                 yield IndexProblem(

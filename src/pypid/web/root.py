@@ -141,8 +141,7 @@ class Routes(Resource):
             if not app.decisions.is_read and app.original is None:
                 await self._index_apps.wait(request)
             if app.indexes.settings and app.original is None:
-                location = self._index_apps.former_location(request)
-                app = (None if location else self._index_apps.enter(request)) or app
+                app = self._index_apps.enter(request) or app
             if request.index and _lacks_slash(request):
                 location = f"/{request.index}/"
             if location is not None:

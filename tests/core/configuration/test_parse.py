@@ -357,6 +357,16 @@ class Problems(SynchronousTestCase):
             "[publish]\ntarget = /srv/index\n",
             "x.ini:1: [publish]: |run `pypid export` from a timer",
         )
+        instead = (
+            "pypid redirects no addresses of a devpi-server any more; let nginx redirect them "
+            "(docs: From devpi), and remove the key"
+        )
+        self.assert_says(
+            "[index:dev]\ndevpi = alice/dev\n",
+            f"x.ini:2: [index:dev] devpi: {instead}",
+            f"PYPID_INDEX_DEV_DEVPI: {instead}",
+            environ={"PYPID_INDEX_DEV_DEVPI": "alice/dev"},
+        )
         instead = "pypid has no variant wheels any more; remove the key"
         self.assert_says(
             "[server]\nexperimental = variants\n",

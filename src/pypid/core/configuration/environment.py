@@ -129,7 +129,8 @@ def _unknown(name: str, names: Mapping[str, _Variable]) -> str:
         if name.startswith(variable(section, "")):
             return f"[{section}] comes from the file only; unset the variable"
     for (section, key), instead in REMOVED.items():
-        if name.startswith(variable(section, key or "")):
+        ends = name.removesuffix("_FILE").endswith((key or "").upper())
+        if ends and name.startswith(variable(section.removesuffix(":"), "")):
             return instead
     close = get_close_matches(name[:100], [*names, CONFIG_FILE], 1, 0.8)
     advice = (

@@ -13,7 +13,6 @@ from pypid.core.packaging.block_spec import BlockSpec, parse_block_spec
 LONGEST_NAME = 40
 """Largest number of characters in the name of an index."""
 _NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{LONGEST_NAME - 1}}}")
-_DEVPI = re.compile(r"[^/\s]{1,200}/[^/\s]{1,200}")
 _NO_NAMES = "none"
 
 
@@ -51,20 +50,6 @@ def _gates(text: str) -> tuple[str, ...]:
 
 
 GATES = ValueKind(_gates, " ".join, "names of gates, separated by whitespace")
-
-
-def _devpi_indexes(text: str) -> tuple[str, ...]:
-    for word in text.split():
-        if not _DEVPI.fullmatch(word):
-            raise ValueError(f"{word[:80]!r} is not an index of devpi-server, such as alice/dev")
-    return tuple(text.split())
-
-
-DEVPI_INDEXES = ValueKind(
-    _devpi_indexes,
-    " ".join,
-    "indexes of devpi-server, each as USER/INDEX, separated by whitespace",
-)
 
 
 def _blocks(text: str) -> tuple[BlockSpec, ...]:

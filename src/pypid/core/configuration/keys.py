@@ -37,7 +37,6 @@ from pypid.core.configuration.choices import (
 )
 from pypid.core.configuration.index_kinds import (
     BLOCKS,
-    DEVPI_INDEXES,
     GATES,
     INDEX_NAMES,
     MOMENT,
@@ -895,14 +894,6 @@ class IndexKeys:
         "",
         "When the index ends: its last day, or a time (UTC). Empty: never.",
     )
-    devpi: tuple[str, ...] = key(
-        DEVPI_INDEXES,
-        "",
-        (
-            "The indexes of a devpi-server that this index replaces: pypid redirects their URLs "
-            "(``/alice/dev/+simple/``) to it."
-        ),
-    )
 
 
 @frozen(kw_only=True)
@@ -1006,6 +997,10 @@ FREE = ("users", "groups", "projects")
 
 REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
     {
+        (INDEX, "devpi"): (
+            "pypid redirects no addresses of a devpi-server any more; let nginx redirect them "
+            "(docs: From devpi), and remove the key"
+        ),
         ("publish", None): (
             "pypid keeps no static tree up to date any more; run `pypid export` from a timer "
             "instead (docs: Export the index as static files), and remove the section"
@@ -1013,4 +1008,6 @@ REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
         ("server", "experimental"): "pypid has no variant wheels any more; remove the key",
     }
 )
-"""What to do instead of sections, by (section, None), and keys that pypid had once."""
+"""What to do instead of sections, by (section, None), and keys that pypid had once. A family of
+sections is named by its prefix.
+"""

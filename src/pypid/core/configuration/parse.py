@@ -255,7 +255,7 @@ class _Judge:
             for key, entry in section.entries.items():
                 if key not in declared:
                     unknown = f"unknown key{self._elsewhere(key, declared)}"
-                    self.problem(name, key, entry, REMOVED.get((name, key), unknown))
+                    self.problem(name, key, entry, REMOVED.get((family or name, key), unknown))
 
     def _elsewhere(self, key: str, declared: Mapping[str, Key]) -> str:
         homes = [f"[{name}]" for name, section in SECTIONS.items() if key in keys(section)]

@@ -6,21 +6,16 @@ It is made when the index is requested for the first time, so that unused indexe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from weakref import WeakSet
 
 from attrs import define, field
 
-from pypid.core.errors import BadFilename, IndexesUnknown
-from pypid.core.indexes import ROUTES, IndexSettings, is_index_name
-from pypid.core.packaging.names import project_and_version
+from pypid.core.errors import IndexesUnknown
+from pypid.core.indexes import is_index_name
 from pypid.index import Index
 from pypid.web.app.app import App
 from pypid.web.app.page_cache import ProjectPages
 from pypid.web.http.request import Request
-
-_DEVPI_ONLY = (["+simple"], ["+f"], ["+e"])
-"""Segments that only URLs of a devpi-server have."""
 
 MOST_APPS = 16
 """Maximum number of Apps that are kept: the caches of one may take 200 MB, and a client can request
@@ -41,9 +36,6 @@ class IndexApps:
     """The simple pages of all indexes that were requested: they share one limit."""
     _released: WeakSet[App] = field(factory=WeakSet, init=False, repr=False)
     """Those that requests under way use still."""
-    _settings: Mapping[str, IndexSettings] = field(factory=dict, init=False, repr=False)
-    _replaced: Mapping[str, str] = field(factory=dict, init=False, repr=False)
-    """Names of indexes by the ``USER/INDEX`` of a devpi-server that they replace."""
 
     def __attrs_post_init__(self) -> None:
         self.original.access_changed.connect(self.follow)
@@ -87,23 +79,6 @@ class IndexApps:
         if app is not None:
             self._released.add(app)
 
-    def former_location(self, request: Request) -> str | None:
-        """Return the address that replaces a former URL of a devpi-server; None for other URLs."""
-        settings = self.original.indexes.settings
-        if settings is not self._settings:
-            self._settings = settings
-            self._replaced = {
-                origin: name for name, each in settings.items() for origin in each.devpi
-            }
-        if not self._replaced:
-            return None
-        user, *rest = [segment.decode() for segment in request.postpath or (b"",)]
-        name = self._replaced.get(f"{user}/{rest[0]}") if rest else None
-        is_ambiguous = user in settings or user in ROUTES
-        if name is None or (is_ambiguous and rest[1:2] not in _DEVPI_ONLY):
-            return None
-        return devpi_location(name, rest[1:], is_upload=request.method == b"POST")
-
     def of(self, name: str) -> App | None:
         """Return the App of the index, with the rules in force; None if there is none of this
         name.
@@ -136,29 +111,3 @@ class IndexApps:
         for app in [*self._released]:
             if app.index.name in self.original.indexes.settings:
                 app.follow_index(self.original)
-
-
-def devpi_location(name: str, path: Sequence[str], *, is_upload: bool = False) -> str | None:
-    """Return the address in the index `name` that corresponds to this path below ``/USER/INDEX/``
-    of a devpi-server; None if there is none.
-
-    ``+simple/PROJECT/`` and ``PROJECT/`` are project pages, ``+f/.../FILE`` and ``+e/.../FILE`` are
-    files. Clients upload to ``/USER/INDEX/`` itself.
-    """
-    match path:
-        case [] | [""]:
-            return f"/{name}/legacy/" if is_upload else f"/{name}/simple/"
-        case ["+simple" | "simple"] | ["+simple" | "simple", ""]:
-            return f"/{name}/simple/"
-        case ["+simple" | "simple", project] | ["+simple" | "simple", project, ""]:
-            return f"/{name}/simple/{project}/"
-        case ["+f" | "+e", *_, filename]:
-            try:
-                project, _ = project_and_version(filename.removesuffix(".metadata"))
-            except BadFilename:
-                return None
-            return f"/{name}/packages/{project}/{filename}"
-        case [project] | [project, ""] if not project.startswith("+"):
-            return f"/{name}/simple/{project}/"
-        case _:
-            return None
