@@ -38,6 +38,7 @@ GET /
 POST /
 GET /+simple/<project>/
 GET /advisories
+GET /advisories/<advisory>
 POST /api/adopt
 GET /api/advisories
 POST /api/advisories/check
