@@ -9,6 +9,7 @@ import urllib.request
 from html import unescape
 from pathlib import Path
 
+from tests.live.asking import ask, basic
 from tests.live.clients import client
 from tests.live.daemon import PASSWORDS, IndexTestCase, Settings
 from tests.live.isolation import works
@@ -34,9 +35,8 @@ class CommandTests(IndexTestCase):
     settings = Settings()
 
     def page(self) -> str:
-        """The first page, as somebody unknown sees it."""
-        with urllib.request.urlopen(self.index.url("/"), timeout=30) as answer:
-            return str(answer.read().decode())
+        """The first page, as alice sees it, who may publish."""
+        return ask(self.index.port, "/", basic("alice")).text
 
     def copied(self, label: str, project: str = "") -> list[list[str]]:
         """The commands, with the name put in."""
@@ -125,18 +125,16 @@ class CommandTests(IndexTestCase):
             folder = self.built(sdist(name))
             [words] = self.copied(f"Publish with {label}")
             file = folder / "dist" / sdist(name).filename
-            expanded = [str(file) if word == "dist/*" else word for word in words[1:]]
+            typed_in = {"dist/*": str(file), "alice": "__token__"}
+            expanded = [typed_in.get(word, word) for word in words[1:]]
             works([client(label), *expanded], self.folder, cwd=folder, **typed)
             self.assertEqual(len(listed(self.index, name)), 1)
 
     def test_twine_and_uv(self) -> None:
-        """twine and uv publish by them, with the user's name put in place of a token's and the
-        password typed.
-        """
+        """twine and uv publish by them, with the password typed."""
         for label, name, program in (("twine", "sc-twined", "twine"), ("uv", "sc-pushed", "uv")):
             folder = self.built(sdist(name))
             [words] = self.copied(f"Publish with {label}")
-            words = ["alice" if word == "__token__" else word for word in words]
             files = [
                 str(path) for path in (folder / "dist").iterdir()
             ]  # what the shell makes of dist/*

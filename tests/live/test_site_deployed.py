@@ -177,8 +177,10 @@ class BelowTests(BelowCase):
                 self.assertTrue(link.startswith(somebody.base), link)
                 self.assertEqual(somebody.go(link).status, 200, link)
         self.assertIn(somebody.at("simple/"), somebody.get("").says)
-        self.assertIn(somebody.at("legacy/"), somebody.get("").says)
         self.assertIn(somebody.at("simple/"), somebody.get("config/pip.conf").text)
+        alice = self.below.visitor()
+        alice.log_in("alice")
+        self.assertIn(alice.at("legacy/"), alice.get("").says)
 
 
 class BelowInChromiumTests(BelowCase, SiteTestCase):

@@ -16,6 +16,8 @@ from pypid.web.fastpath.cached_channel import FastPath
 from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
+from pypid.web.ui import documentation
+from pypid.web.ui.documentation import Documentation
 from tests.distributions import wheel, wheel_filename
 from tests.web.fast_path_pair import Lines
 from tests.web.full_app import (
@@ -32,6 +34,7 @@ from tests.web.full_app import (
     text,
 )
 from tests.web.routes import ALL_ROUTES
+from tests.web.ui.test_documentation import built
 
 BELOW = """
 GET /
@@ -501,6 +504,9 @@ class PageTests(BelowIndexCase):
 
     def test_error_pages(self) -> None:
         """An error page below an index leads to its home page, and to the documentation."""
+        self.patch(
+            documentation, "DOCUMENTATION", Documentation([built(Path(self.mktemp()) / "docs")])
+        )
         answer = self.pypid.get("/team/project/none/", "text/html")
         self.assertEqual(answer.status, 404)
         links = [urljoin("/team/project/none/", each) for each in _LINK.findall(answer.text)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from twisted.logger import capturedLogs, formatEvent
@@ -15,9 +16,12 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import COOLDOWN
 from pypid.core.policy import Policy
 from pypid.testing.worlds import BEGINNING
+from pypid.web.ui import documentation
+from pypid.web.ui.documentation import Documentation
 from tests.distributions import sdist_filename
 from tests.web.full_app import J
 from tests.web.ui.administered import AdministeredCase
+from tests.web.ui.test_documentation import built
 
 DAY = timedelta(days=1)
 NOTICE = "is hidden by the cooldown of this index"
@@ -27,6 +31,12 @@ class CoolingTests(AdministeredCase):
     policy = Policy(
         mode=Mode.CACHE, cooldown=COOLDOWN.parse("0 young=3d old<2=3d dated=2026-01-01")
     )
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(
+            documentation, "DOCUMENTATION", Documentation([built(Path(self.mktemp()) / "docs")])
+        )
 
     def has(self, name: str, version: str, age: timedelta) -> None:
         """Let upstream have a release of this age."""

@@ -140,6 +140,17 @@ class NotBuiltTests(DocumentationCase):
             self.assertIn("make docs", answer.text)
         built(self.folder / "none")
         self.assertEqual(self.pypid.get("/docs/", BROWSER).status, 200)
+        self.assertIn('href="./docs/"', self.pypid.get("/", BROWSER, user="alice").text)
+
+    def test_no_link(self) -> None:
+        """No page, and no error page, links to documentation that is not there."""
+        paths = ("/", "/advisories", "/project/nothing/", "/manage/", "/manage/indexes")
+        for folder, links in ((self.folder / "none", False), (self.folder, True)):
+            self.patch(documentation, "DOCUMENTATION", Documentation([folder]))
+            for path in paths:
+                text = self.pypid.get(path, BROWSER, user="ada").text
+                self.assertEqual("docs/" in text, links, path)
+                self.assertNotIn("placeholder.", text)
 
     def test_first_folder_wins(self) -> None:
         """The packaged documentation comes before that of the checkout."""

@@ -132,7 +132,7 @@ def refusal_of(error: BaseException | None, method: bytes = b"GET") -> ErrorResp
             allowed = ", ".join(sorted(error.valid_methods or ("GET", "HEAD")))
             head = ((b"Allow", allowed.encode("ascii", "replace")),)
             return ErrorResponse(405, f"This address takes {allowed} only.", head)
-        case NotFound():
+        case NotFound(description=NotFound.description):
             return ErrorResponse(404, "There is nothing at this address.")
         case HTTPException(code=int() as code):
             return ErrorResponse(code, error.description or HTTPStatus(code).phrase)

@@ -2,7 +2,8 @@
 
 The files come with the package (`PACKAGED`), or from ``build/docs`` of a checkout, where
 ``make docs`` writes them. They contain nothing of the index, so everyone may read them, whatever
-`[access] read` says. Nothing is read before the first request.
+`[access] read` says. No file is read before the first request; pages link to the documentation only
+if there is one.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from pypid.web.http.negotiation import Encoding, choose_encoding
 from pypid.web.http.redirects import redirect
 from pypid.web.http.responses import conditions_of, gzipped_etag, header_of, send_body, send_no_body
 from pypid.web.ui.assets import FOR_EVER
-from pypid.web.ui.pages import show
 
 _log = Logger()
 
@@ -51,6 +51,11 @@ COMPRESSED = frozenset({".html", ".css", ".js", ".svg"})
 
 MOST, HEAVIEST = 64, 2 << 20
 """Number of files in memory, and their total size in bytes with their gzipped forms."""
+
+NOT_BUILT = (
+    "This installation does not contain the documentation. In a checkout of pypid, build it by "
+    "`make docs` and reload this page. Packages that `make dist` builds contain it."
+)
 
 _POLICY = (
     "default-src 'none'; script-src 'self'{scripts}; style-src-elem 'self'{styles}; "
@@ -131,14 +136,20 @@ class Documentation:
     """
 
     folders: Sequence[Path] = field(factory=built_folders)
+    is_built: bool = field(init=False)
+    """Whether there was one at the start, or at the latest request for it."""
     _files: Mapping[str, Path] = field(factory=dict, init=False, repr=False)
     _recent: Recent[str, BuiltFile] = field(factory=lambda: Recent(MOST, HEAVIEST), init=False)
     _reads: Flights[str, BuiltFile] = field(factory=Flights, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.is_built = any((folder / "index.html").is_file() for folder in self.folders)
 
     async def files(self, world: World) -> Mapping[str, Path]:
         """Return the files by their paths in URLs; none while the documentation is not built."""
         if not self._files:
             self._files = await world.blocking(list_files, self.folders)
+            self.is_built = bool(self._files)
         return self._files
 
     async def file(self, world: World, name: str) -> BuiltFile | None:
@@ -167,7 +178,7 @@ async def documentation_start(ctx: RequestContext) -> None:
         return redirect(ctx.request, "/docs/", permanent=True)
     found = await DOCUMENTATION.file(ctx.app.world, "index.html")
     if found is None:
-        return await show(ctx, "no_documentation.html", status=404)
+        raise NotFound(NOT_BUILT)
     return await send_built_file(ctx, found)
 
 
@@ -181,7 +192,7 @@ async def documentation_file(ctx: RequestContext, page: str) -> None:
         return await send_built_file(ctx, found)
     files = await DOCUMENTATION.files(ctx.app.world)
     if not files:
-        return await show(ctx, "no_documentation.html", status=404)
+        raise NotFound(NOT_BUILT)
     if f"{page}/index.html" in files:
         return redirect(ctx.request, f"/docs/{page}/", permanent=True)
     raise NotFound()

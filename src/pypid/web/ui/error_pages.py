@@ -22,6 +22,7 @@ from pypid.web.app.errors import ErrorResponse
 from pypid.web.app.login_redirect import login_address
 from pypid.web.app.request_context import RequestContext
 from pypid.web.http.request import Request
+from pypid.web.ui import documentation
 from pypid.web.ui.pages import common, environment
 
 
@@ -93,7 +94,7 @@ def _ways(
             "Try again. If it happens again, give an administrator the number below, which is "
             "in the log."
         )
-    if refusal.help is not None:
+    if refusal.help is not None and documentation.DOCUMENTATION.is_built:
         yield NextStep("Read about the cause and the fix", refusal.help, of_site=True)
     if not isinstance(error, Unauthenticated):
         yield NextStep("Go to the home page", "")

@@ -31,6 +31,7 @@ from pypid.web.http.negotiation import Encoding, choose_encoding
 from pypid.web.http.request import Request
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import header_of, set_head
+from pypid.web.ui import documentation
 from pypid.web.ui.assets import DIGEST
 from pypid.web.ui.flash import DONE
 
@@ -130,6 +131,7 @@ def common(ctx: RequestContext) -> dict[str, Any]:
         "may_publish": ctx.app.closed is None and ctx.may_some(Action.WRITE),
         "may_read": ctx.app.closed is None and ctx.may_some(Action.READ),
         "has_accounts": ctx.app.registry is not None,
+        "has_docs": documentation.DOCUMENTATION.is_built,
         "has_advisories": ctx.app.advisories.is_configured,
         "csrf": "" if ctx.request.session is None else csrf_token(ctx.request.session),
         "said": flash_message(ctx.request),
