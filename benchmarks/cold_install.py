@@ -7,6 +7,7 @@ The upstream is a pypid that has everything (*JSON*), or an nginx that serves th
 without metadata (*HTML*). Each run begins with an empty cache, installs once (*cold*) and once more
 from the same process (*right after*). Runs are in turns. Nothing is pinned to a core. *CPU* is the
 time that the server's process used for the cold installation: a busy machine does not change it.
+*Memory* is that of the process (RSS) after both.
 
 The first run fetches the wheels from the index that this machine's pip uses, and keeps them in
 the seed folder (``.clients/cold-install``) for all other runs. ``peers.py --install`` installs
@@ -144,6 +145,7 @@ def measure(
 ) -> tuple[list[tuple[str, str, str]], dict[str, object]]:
     """The rows and figures of one upstream."""
     straight: list[float] = []
+    memory: list[float] = []
     ours, theirs = Times(), Times()
     uv.install(upstream)
     for run in range(options.runs):
@@ -151,6 +153,7 @@ def measure(
         place = folder / f"{title}-{run}"
         with pypid_of(place, upstream).running() as server:
             ours.install(uv, index_of(server), server.process.pid)
+            memory.append(server.rss() / (1 << 20))
         if options.pypiron and title == "JSON":  # it reads no HTML
             peer = ProxyingPypiron(folder / f"{title}-pypiron-{run}", upstream)
             with peer.running():
@@ -162,6 +165,7 @@ def measure(
         (f"{title}: straight", seconds(straight), ""),
         (f"{title}: cold, through pypid", seconds(ours.cold), ""),
         (f"{title}: its CPU", seconds(ours.cpu), ""),
+        (f"{title}: its memory afterwards", f"{max(memory):.0f} MiB", "<= 180 MiB"),
         (f"{title}: right after", seconds(ours.after), ""),
         (f"{title}: cold, against straight", compared(ours.cold, straight), goal),
         (f"{title}: right after, against straight", compared(ours.after, straight), "<= 1.0 x"),
@@ -169,6 +173,7 @@ def measure(
     figures: dict[str, object] = {
         "straight": straight,
         "pypid": vars(ours),
+        "memory": memory,
         "ratio": ratio(ours.cold, straight),
     }
     if theirs.cold:

@@ -27,7 +27,7 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.packaging.name_sets import ManyNames, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.daemon.daemon import use_one_arena
+from pypid.daemon.daemon import SWITCH, use_one_arena
 from pypid.index import Index
 from pypid.index.upstream.public_names import PublicNames
 
@@ -67,14 +67,17 @@ async def measure(count: int) -> None:
         gc.freeze()  # as the server does once it is ready
         await deferToThread(lambda: None)  # a thread of the pool
         before = rss()
-        took, stall = await Stalls().during(public.refresh)
+        stalls = Stalls()
+        took, stall = await stalls.during(public.refresh)
         [file] = Path(folder).iterdir()
         used = rss() - before
         print(f"names           {count:>10,}")
         print(f"file            {file.stat().st_size / 1e6:>10.1f} MB")
         print(f"memory          {used:>10.1f} MiB more")
         print(f"writing         {took:>10.1f} s in a thread")
-        print(f"longest stall   {1000 * stall:>10.1f} ms")
+        print(
+            f"longest stall   {1000 * stall:>10.1f} ms, {1000 * stalls.own:.1f} ms of them its own"
+        )
 
         async def look_up() -> None:
             for number in range(LOOKED_UP):
@@ -86,5 +89,6 @@ async def measure(count: int) -> None:
 
 if __name__ == "__main__":
     use_one_arena()  # as the server does
+    sys.setswitchinterval(SWITCH)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 700_000
     react(lambda _: ensureDeferred(measure(count)))
