@@ -14,6 +14,7 @@ from unittest.mock import patch
 from attrs import evolve
 from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
@@ -21,22 +22,24 @@ from pypid.access.passwords import hash_password
 from pypid.access.sql import current_accounts
 from pypid.access.sql.place import Server
 from pypid.blobs.memory import MemoryBlobs
+from pypid.core.accounts.acl_dump import Dump
 from pypid.core.accounts.entries import Session
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.authorization import authorize
 from pypid.core.claims import EVERY_NAME, Claims
 from pypid.core.configuration.parse import Config
-from pypid.core.errors import CannotStart, PeopleUnknown, StorageDown
+from pypid.core.errors import BadRequest, CannotStart, PeopleUnknown, StorageDown, StorageFull
+from pypid.core.packaging.globs import project_glob
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import ANONYMOUS, Action, Rules
-from pypid.core.records.layout import ACCOUNTS_KNOWN
+from pypid.core.permissions import ANONYMOUS, Action, Rules, may
+from pypid.core.records.layout import ACCOUNTS_KNOWN, CLOSED
 from pypid.core.visibility import visibility_of
 from pypid.daemon import identities
 from pypid.daemon.identities import Identities
 from pypid.daemon.other_nodes import OtherNodes
 from pypid.daemon.state import where
 from pypid.daemon.stores import open_stores
-from pypid.flow import World, start
+from pypid.flow import BytesBody, World, start
 from pypid.flow.signals import Signal, Signals
 from pypid.ports import Blobs
 from pypid.testing.worlds import world
@@ -45,6 +48,8 @@ from pypid.web.app.app_settings import AppSettings
 from pypid.web.app.auth_generation import FAR, LEASE
 from pypid.wiring.configuration import load_config
 from pypid.wiring.identities import make_identities
+
+SECRET, GLOB = project_name("secret"), project_glob("acme-*")
 
 
 def ini(folder: Path, password: str) -> Path:
@@ -356,7 +361,7 @@ class LostAccountsTests(TestCase):
         try:
             await people.open()
         except CannotStart as error:
-            self.assertIn("projects that they closed would be open", str(error))
+            self.assertIn("who may use which project", str(error))
             self.assertIn("accounts-known", str(error))
             return False
         finally:
@@ -499,3 +504,162 @@ class LostAccountsTests(TestCase):
                 await people.end()
 
         return start(work())
+
+
+class OlderAccountsTests(TestCase):
+    """Accounts that are a copy from before a right: what the storage names as closed has no right
+    there, and is left to administrators.
+    """
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.state = self.folder / "state"
+        self.state.mkdir(parents=True)
+        self.blobs = MemoryBlobs(world().now)
+        self.said: list[str] = []
+
+    async def opened(self) -> Identities:
+        """Another process, which ends with the test, unless it has ended; `said` is its log."""
+        people = made_identities(load_config(ini(self.folder, "the first")), blobs=self.blobs)
+        with capturedLogs() as events:
+            await people.open()
+        self.said = [formatEvent(event) or "" for event in events]
+        return people
+
+    async def older(self) -> bytes:
+        """The accounts of a pypid that has a group and no rights, and has ended."""
+        people = await self.opened()
+        await people.stores.accounts.add_group("team")
+        await people.end()
+        return (self.state / "accounts.db").read_bytes()
+
+    async def closing(self, people: Identities) -> None:
+        """Grant the first rights on a project and a glob."""
+        for project in (SECRET, GLOB):
+            await people.stores.accounts.grant(Right(project, Whom.GROUP, "team"))
+
+    async def restored(self, saved: bytes) -> Identities:
+        """Another process, with an older copy of the accounts."""
+        for file in self.state.glob("accounts.db*"):
+            file.unlink()
+        (self.state / "accounts.db").write_bytes(saved)
+        return await self.opened()
+
+    async def closed(self) -> list[str]:
+        """What the storage names as closed."""
+        return [blob.key.removeprefix(CLOSED) async for blob in self.blobs.list(CLOSED)]
+
+    def readable(self, people: Identities) -> list[str]:
+        """The projects that an anonymous client may read."""
+        names = ("secret", "acme-data", "open")
+        rules = people.state.rules
+        return [name for name in names if may(rules, ANONYMOUS, Action.READ, project_name(name))]
+
+    @asynchronously
+    async def test_older_copy(self) -> None:
+        """It is closed again, with a line in the log and one in the audit log for each, until it
+        gets a right, or an administrator opens it.
+        """
+        saved = await self.older()
+        people = await self.opened()
+        await self.closing(people)
+        self.assertEqual(await self.closed(), [GLOB, SECRET])
+        await people.end()
+        for times in (1, 2):
+            people = await self.restored(saved)
+            self.assertEqual(sum("older copy: acme-* secret." in each for each in self.said), 1)
+            self.assertEqual(
+                [(each.project, each.whom) for each in await people.stores.accounts.rights()],
+                [(GLOB, Whom.ADMINS), (SECRET, Whom.ADMINS)],
+            )
+            self.assertEqual(self.readable(people), ["open"])
+            entries = await people.stores.journal.entries(who="pypid", what="right grant")
+            self.assertEqual(
+                sorted(each.subject for each in entries), sorted([GLOB, SECRET] * times)
+            )
+            await people.end()
+        people = await self.opened()
+        await people.stores.accounts.grant(Right(SECRET, Whom.GROUP, "team"))
+        await people.stores.accounts.withdraw(GLOB, Whom.ADMINS, "")
+        await people.end()
+        people = await self.opened()
+        self.assertFalse([each for each in self.said if "older copy" in each])
+        self.assertEqual(self.readable(people), ["acme-data", "open"])
+        self.assertEqual(await self.closed(), [SECRET])
+        await people.end()
+
+    @asynchronously
+    async def test_restored_while_it_runs(self) -> None:
+        """A server may lose its last changes while pypid uses it: it is noticed at once."""
+        saved = self.folder / "saved"
+        saved.write_bytes(await self.older())
+        people = await self.opened()
+        people.startService()
+        await self.closing(people)
+        with (
+            closing(sqlite3.connect(saved)) as copy,
+            closing(sqlite3.connect(self.state / "accounts.db")) as live,
+        ):
+            copy.backup(live)
+        for _ in range(50):
+            await deferLater(reactor, 0.1, lambda: None)
+            if [right.whom for right in await people.stores.accounts.rights()] == [
+                Whom.ADMINS,
+                Whom.ADMINS,
+            ]:
+                break
+        self.assertEqual(self.readable(people), ["open"])
+        await people.stopService()
+        await people.end()
+
+    @asynchronously
+    async def test_former_version(self) -> None:
+        """A storage of a version without these notes gets them at the first start; what is no
+        project in their folder is ignored.
+        """
+        people = await self.opened()
+        await self.closing(people)
+        await people.end()
+        for name in await self.closed():
+            await self.blobs.delete(f"{CLOSED}{name}")
+        await self.blobs.write(f"{CLOSED}.DS_Store", BytesBody(b""))
+        with patch.object(self.blobs, "write", side_effect=StorageFull("it")):
+            people = await self.opened()
+        self.assertTrue([each for each in self.said if "tries again" in each])
+        await people.end()
+        people = await self.opened()
+        self.assertEqual(await self.closed(), [".DS_Store", GLOB, SECRET])
+        self.assertEqual(len(await people.stores.accounts.rights()), 2)
+        await people.end()
+
+    @asynchronously
+    async def test_removed_by_administrators_only(self) -> None:
+        """The note goes when an administrator opens the project, not with its other rights, nor by
+        a change that fails; a refused import leaves none.
+        """
+        people = await self.opened()
+        accounts = people.stores.accounts
+        await accounts.add_group("team")
+        await self.closing(people)
+        await accounts.withdraw(SECRET, Whom.ADMINS, "")
+        self.assertEqual(await self.closed(), [GLOB, SECRET])
+        await accounts.remove_group("team")
+        self.assertEqual(await self.closed(), [GLOB, SECRET])
+        failing = patch.object(accounts.current, "change", side_effect=PeopleUnknown("they"))
+        with failing, self.assertRaises(PeopleUnknown):
+            await accounts.withdraw(SECRET, Whom.ADMINS, "")
+        self.assertEqual(await self.closed(), [GLOB, SECRET])
+        away = patch.object(self.blobs, "delete", side_effect=StorageDown("it is away."))
+        with away, self.assertRaises(StorageDown):
+            await accounts.withdraw(SECRET, Whom.ADMINS, "")
+        self.assertEqual(len(await accounts.rights()), 2)
+        await accounts.withdraw(SECRET, Whom.ADMINS, "")
+        self.assertEqual(await self.closed(), [GLOB])
+        refusing = patch.object(accounts.current, "change", side_effect=BadRequest("no"))
+        rights = (Right(SECRET, Whom.EVERYONE), Right(GLOB, Whom.EVERYONE))
+        with refusing, self.assertRaises(BadRequest):
+            await accounts.merge(Dump(rights=rights))
+        self.assertEqual(await self.closed(), [GLOB])
+        await accounts.merge(Dump(rights=rights))
+        self.assertEqual(await self.closed(), [GLOB, SECRET])
+        await people.end()

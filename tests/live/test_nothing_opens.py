@@ -20,6 +20,7 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.jobs.backup.copies import EVERY
 from tests.live.asking import ask, basic, bearer
 from tests.live.daemon import LiveIndex, Settings, configuration, pypid
 from tests.live.gauntlet.tally import Tally
@@ -56,6 +57,8 @@ WHOM: Final = {
 """The only principal with a right on a project, by what is removed: all but `kept`."""
 NAMES: Final = tuple(f"up-{what}-{kind}" for kind in WHOM for what in ("secret", "claim"))
 """Closed projects, and names of which nothing is published; upstream has them all."""
+OLDER: Final = "older"
+"""The folder of a backup from before the first right."""
 CUT_WITHIN: Final = 5.5
 """Seconds until a node without its database has closed what has rights: 5, and a look."""
 
@@ -124,6 +127,24 @@ def server() -> Postgresql:
     return stack.enter_context(postgresql())
 
 
+def new_database() -> str:
+    """The URL of a new one; a test that failed may have left the server stopped."""
+    running = server().running
+    if running is None or running.process.poll() is not None:
+        server().start()
+    return server().database()
+
+
+def schema_of(place: Place) -> str:
+    """The name of the PostgreSQL schema that has the accounts."""
+    return place.access.rpartition("%3D")[2].strip()
+
+
+def run_postgresql(program: str, *words: str | Path) -> None:
+    """Run a client program of PostgreSQL."""
+    done([server().bin / program, *words], cwd=server().folder)
+
+
 def does(index: LiveIndex, method: str, path: str, document: Any = None) -> Any:
     """What the API answers an administrator."""
     answer = ask(index.port, path, ADMIN, method=method, document=document)
@@ -138,20 +159,24 @@ def close(index: LiveIndex, name: str, whom: str) -> None:
     assert publish(index.port, artifact.filename, artifact.data, "admin").status == 200
 
 
-def fill(index: LiveIndex) -> dict[str, str]:
-    """For each kind of right a closed project, and a name of which nothing is published; a project
-    with an owner; an open one. Return the header of a token of alice.
-    """
+def begin(index: LiveIndex) -> None:
+    """Users, a group, a project with an owner, and an open one; no rights."""
     for name in ("dora", "eve"):
         does(index, "POST", "/api/users", {"name": name})
     does(index, "POST", "/api/groups", {"name": "devs"})
-    for kind, principal in WHOM.items():
-        close(index, f"up-secret-{kind}", principal)
-        does(index, "PUT", f"/api/projects/up-claim-{kind}/rights/{principal}", {"right": "rw"})
     for name in ("up-owned", "open"):
         artifact = wheel(name)
         assert publish(index.port, artifact.filename, artifact.data, "admin").status == 200
     does(index, "PUT", "/api/projects/up-owned/owner", {"user": "eve"})
+
+
+def fill(index: LiveIndex) -> dict[str, str]:
+    """For each kind of right a closed project, and a name of which nothing is published. Return the
+    header of a token of alice.
+    """
+    for kind, principal in WHOM.items():
+        close(index, f"up-secret-{kind}", principal)
+        does(index, "PUT", f"/api/projects/up-claim-{kind}/rights/{principal}", {"right": "rw"})
     wanted = {"name": "ci", "user": "alice", "actions": ["read"]}
     return bearer(does(index, "POST", "/api/tokens", wanted)["secret"])
 
@@ -166,6 +191,9 @@ def lose(index: LiveIndex, kind: str) -> None:
         does(index, "DELETE", f"/api/{path}")
 
 
+LEFT_TO_ADMINS: Final = "Only administrators can use these projects now"
+
+
 def open_things(index: LiveIndex, heard: list[str]) -> list[str]:
     """What strangers see, or may do, that is closed; and what upstream was asked."""
     found = []
@@ -175,7 +203,7 @@ def open_things(index: LiveIndex, heard: list[str]) -> list[str]:
             for path in (each.format(name, file=file) for each in PAGES):
                 answer = ask(index.port, path, who)
                 if answer.status not in refusals:
-                    found.append(f"{path}: {answer.status} {answer.text[:80]}")
+                    found.append(f"{path}: {answer.status} {answer.body[:80]!r}")
         for path in LISTS:
             answer = ask(index.port, path, who)
             found += [f"{path} shows {each}" for each in NAMES if each in answer.text]
@@ -209,8 +237,18 @@ def of_another(place: Place) -> Place:
     return place
 
 
+def restored(place: Place) -> Place:
+    """The accounts of a backup that is older than all rights."""
+    older = place.folder / OLDER
+    if place.accounts.exists():
+        place.replace(older / "accounts.db")
+    else:
+        run_postgresql("pg_restore", "--clean", f"--dbname={server().url()}", older / "dump")
+    return place
+
+
 def tables_dropped(place: Place) -> Place:
-    schema = place.access.rpartition("%3D")[2].strip()
+    schema = schema_of(place)
     with server().connect() as connection:
         connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
         connection.execute(f"CREATE SCHEMA {schema}".encode())
@@ -225,22 +263,26 @@ Loss = Callable[[Place], Place]
 LOSSES: Final[dict[str, list[tuple[str, bool, Loss]]]] = {
     "folder sqlite": [
         ("a new machine or state folder", False, Place.elsewhere),
+        ("restored from an older copy", True, restored),
         ("another pypid's accounts", False, of_another),
         ("emptied accounts", False, sqlite_emptied),
     ],
     "bucket sqlite": [
         ("a new machine", True, Place.elsewhere),
         ("a new machine without the secret", False, without_secret),
+        ("restored from an older copy", True, restored),
         ("another pypid's accounts", False, of_another),
         ("emptied accounts", False, sqlite_emptied),
     ],
     "folder postgresql": [
         ("a new machine or state folder", True, Place.elsewhere),
+        ("restored from an older copy", True, restored),
         ("another pypid's accounts", False, of_another),
         ("emptied accounts", False, tables_dropped),
     ],
     "bucket postgresql": [
         ("a new machine", True, Place.elsewhere),
+        ("restored from an older copy", True, restored),
         ("another pypid's accounts", False, of_another),
         ("emptied accounts", False, tables_dropped),
     ],
@@ -268,7 +310,7 @@ class NothingOpensTests(SynchronousTestCase):
                 f"endpoint_url = {s3.endpoint}\naccess_key = {s3.access_key}\n"
                 f"secret_key = {s3.secret_key}\n"
             }
-        access = f"url = {server().database()}" if "postgresql" in name else ""
+        access = f"url = {new_database()}" if "postgresql" in name else ""
         upstream = self.stack.enter_context(serving(heard))
         storage = None if lines else folder / "storage"
         return Place(name, self.stack, heard, upstream, folder, access, storage=storage, **lines)
@@ -321,6 +363,7 @@ class NothingOpensTests(SynchronousTestCase):
         if starts:
             with pypid(after.folder, after.settings) as index:
                 self.check(after, index, what)
+                self.assertEqual(loss is restored, LEFT_TO_ADMINS in index.log())
         else:
             said = after.run("serve", status=1)
             reasons = ("tokens that belong to this storage", "which is not set")
@@ -330,6 +373,15 @@ class NothingOpensTests(SynchronousTestCase):
             self.tally.trial(what)
         if saved is not None:
             place.replace(saved)
+
+    def back_up(self, place: Place) -> None:
+        """As the documents say: what is not in the state folder, by PostgreSQL's own program."""
+        older = place.folder / OLDER
+        place.run("backup", older)
+        if "url = " in place.access:
+            schema = f"--schema={schema_of(place)}"
+            target = f"--file={older / 'dump'}"
+            run_postgresql("pg_dump", "--format=custom", schema, target, server().url())
 
     def check_place(self, name: str) -> None:
         """All losses of a storage and a database; each is a trial."""
@@ -343,6 +395,8 @@ class NothingOpensTests(SynchronousTestCase):
     def lose_all(self, place: Place, name: str) -> None:
         """Lose one after the other."""
         with pypid(place.folder, place.settings) as index:
+            begin(index)
+            self.back_up(place)
             token = fill(index)
             for kind in WHOM:
                 if kind != "kept":
@@ -370,3 +424,44 @@ class NothingOpensTests(SynchronousTestCase):
     def test_bucket_postgresql(self) -> None:
         """Rights in PostgreSQL, files in a bucket."""
         self.check_place("bucket postgresql")
+
+    def until_copied(self, index: LiveIndex) -> None:
+        """Wait until the bucket has just got a copy of the accounts."""
+        note = index.folder / "state/of-record.json"
+        time.sleep(2 * EVERY)
+        before = note.read_bytes()
+        does(index, "POST", "/api/groups", {"name": "later"})
+        began = time.monotonic()
+        while note.read_bytes() == before:
+            self.assertLess(time.monotonic() - began, 30, index.log())
+            time.sleep(0.05)
+
+    def kill_after_the_grant(self, name: str) -> None:
+        """The machine is lost before its copy of the accounts in the bucket has the rights."""
+        place = self.place(name)
+        killed = self.assertRaisesRegex(AssertionError, "pypid ended with -9")
+        with killed, pypid(place.folder, place.settings) as index:
+            begin(index)
+            for kind in WHOM:
+                artifact = wheel(f"up-secret-{kind}")
+                publish(index.port, artifact.filename, artifact.data, "admin")
+            if "sqlite" in name:
+                self.until_copied(index)
+            for each in NAMES:
+                does(index, "PUT", f"/api/projects/{each}/rights/user/alice", {"right": "rw"})
+            index.running.process.kill()
+        place.heard.clear()
+        after = place.elsewhere()
+        self.tally = Tally(f"killed right after the grant, {name}")
+        with pypid(after.folder, after.settings) as index:
+            self.check(after, index, "killed")
+            self.assertEqual("sqlite" in name, LEFT_TO_ADMINS in index.log())
+        self.tally.close()
+
+    def test_bucket_sqlite_killed(self) -> None:
+        """A new machine gets an older copy of the accounts from the bucket."""
+        self.kill_after_the_grant("bucket sqlite")
+
+    def test_bucket_postgresql_killed(self) -> None:
+        """A new machine has the rights from the server."""
+        self.kill_after_the_grant("bucket postgresql")

@@ -5,6 +5,7 @@ audit log.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from pypid.core.accounts.owners import owners_of
 from pypid.core.accounts.rights import Right
 from pypid.core.claims import EVERY_NAME, NO_NAMES, Claims
 from pypid.core.configuration.parse import Config
-from pypid.core.errors import Busy, PeopleUnknown, PypidError, StorageDown
+from pypid.core.errors import Busy, PeopleUnknown, PypidError, StorageDown, StorageFull
 from pypid.core.permissions import Rules, cut_off
 from pypid.daemon.known_accounts import KnownAccounts
 from pypid.daemon.other_nodes import NoOtherNodes, OtherNodes
@@ -57,7 +58,7 @@ if TYPE_CHECKING:  # imported where they are configured
 _log = Logger()
 
 AGE, TEND, RETRY, FLUSH, SWEEP = 0.2, 60.0, 5.0, 1.0, 3600.0
-"""Seconds between two looks at the age of the rights, two writes of token uses, of audit entries
+"""Seconds between two looks at the rights and their age, two writes of token uses, of audit entries
 and of downloads, and two removals of old downloads.
 """
 MANY = 500
@@ -139,6 +140,7 @@ class Identities(PeriodicJobs):
         self.signals.catalog_confirmed.connect(self._renew)
         self.add_job(POLL, accounts.poll, "looking at the accounts database")
         self.add_job(AGE, self._look_at_age, "checking how old the rights are")
+        self.add_job(AGE, self._compare, "comparing the rights with the storage")
         self.add_job(TEND, accounts.tend, "tending the accounts")
         self.add_job(RETRY, self.stores.journal.retry, "writing the audit log")
         self.add_job(
@@ -161,11 +163,13 @@ class Identities(PeriodicJobs):
         self.signals.rights_changed.emit()
         await self._refill()
         await self.known_accounts.check()
-        self.stores.accounts.before_change(self.known_accounts.note)
+        self.stores.accounts.before_change(self.known_accounts.note, self.known_accounts.forget)
         if not self.sql_people.may_log_in:
             _log.warn(DORMANT)
         if self.config.inherits is not None:
             await self._inherit(self.config.inherits)
+        with suppress(PeopleUnknown):  # no user is let in until `_compare` succeeds
+            await self.known_accounts.compare()
         await self.use(self.config)
         self._is_open = True
         self._announce()
@@ -340,6 +344,12 @@ class Identities(PeriodicJobs):
         """Notice that the last answer is too old: a server that does not answer reports nothing."""
         self._renew()
 
+    async def _compare(self) -> None:
+        """Close what lost its rights: a server may be restored from a copy while this runs."""
+        with suppress(PeopleUnknown, StorageDown, StorageFull):
+            if self._is_open:
+                await self.known_accounts.compare()
+
     def _are_stale(self) -> bool:
         """Whether another node may have changed the rights, and this one cannot read them."""
         current = self.stores.accounts.current
@@ -366,9 +376,8 @@ class Identities(PeriodicJobs):
 
     def _are_known(self) -> bool:
         current = self.stores.accounts.current
-        return (
-            current.is_open or not isinstance(current.database.place, Server)
-        ) and not self.nodes.has_missed()
+        is_read = current.is_open or not isinstance(current.database.place, Server)
+        return is_read and self.known_accounts.are_compared and not self.nodes.has_missed()
 
     # --- the end ---
 

@@ -1,22 +1,32 @@
-"""The note in the storage which accounts belong to it: without their rights, projects that they
-closed would be open.
+"""The notes in the storage which accounts belong to it, and which projects they closed: without
+their rights, these would be open.
 
 The accounts database has a random id, and the storage a document that names it. Both are written
 before the first user, group, right, owner or token, the database first: then a crash between the
 two leaves nothing that a start would miss.
+
+The accounts may be a copy that is older than a right. So ``.pypid/closed/<project or glob>`` is
+written before the first right on it, and removed before an administrator opens it: what it names
+and has no right was closed by a right that is lost.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Collection, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 
-from attrs import frozen
+from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.place import Server
+from pypid.core.accounts.entries import AuditEntry
+from pypid.core.accounts.rights import Right, project_pattern
 from pypid.core.errors import (
+    MOST_NAMED,
+    BadName,
     CannotStart,
     Exists,
     PeopleUnknown,
@@ -24,11 +34,13 @@ from pypid.core.errors import (
     StorageFull,
     Unreadable,
 )
+from pypid.core.packaging.globs import ProjectPattern
 from pypid.core.records.documents import KnownAccountsDocument, dump
-from pypid.core.records.layout import ACCOUNTS_KNOWN
+from pypid.core.records.layout import ACCOUNTS_KNOWN, CLOSED
 from pypid.flow import BytesBody, World
+from pypid.index.job_group import all_of
 from pypid.index.store.records import read_document
-from pypid.ports import Blobs
+from pypid.ports import Blobs, Journal
 
 _log = Logger()
 
@@ -36,19 +48,24 @@ FORMER = "accounts-known"
 """The file in the state folder by which a former version noted that accounts exist."""
 _LOST = -1
 """The id of no accounts."""
+AT_ONCE = 16
+"""Small objects that are written at the same time."""
 
 
-@frozen
+@define(eq=False)
 class KnownAccounts:
-    """The note in `blobs` on the `accounts`. `place`: where it is stored, for display; `state`: the
-    state folder.
+    """The notes in `blobs` on the `accounts`. `place`: where the one on the id is stored, for
+    display; `state`: the state folder.
     """
 
     blobs: Blobs
     accounts: SqlAccounts
+    journal: Journal
     place: str
     state: Path
     world: World
+    _rights: Sequence[Right] | None = field(default=None, init=False, repr=False)
+    """The rights that `compare` saw last."""
 
     async def check(self) -> None:
         """Open the accounts, which have to be those of the storage. A former version wrote no note:
@@ -63,23 +80,90 @@ class KnownAccounts:
                 current.require(_LOST, self._advice(str(self.state / FORMER)))
                 await self.accounts.open()
             return
-        try:
-            await self.note()
+        if await self._try_to_note():
             _log.info("noted which accounts belong to this storage: {place}", place=self.place)
+
+    async def _try_to_note(self, closed: Collection[ProjectPattern] = ()) -> bool:
+        """Note what a former version did not; return whether that is done."""
+        try:
+            await self.note(closed)
         except (StorageDown, StorageFull, PeopleUnknown) as error:
             _log.warn(
                 "cannot note which accounts belong to this storage; the next change of them, or "
                 "start, tries again: {error}",
                 error=error,
             )
+            return False
+        return True
 
-    async def note(self) -> None:
-        """Write the note unless it is known to be there. Raises `StorageDown`, `StorageFull`,
-        `PeopleUnknown`, also if it names other accounts by now.
+    @property
+    def are_compared(self) -> bool:
+        """Whether no project is open whose right is lost."""
+        return self._rights is not None
+
+    async def compare(self) -> None:
+        """Close the projects that the storage knows as closed and that have no right; note those
+        that it does not know. Does nothing unless it is the first time or a project has lost its
+        rights. Raises `StorageDown`, `StorageFull`, `PeopleUnknown`.
         """
-        current = self.accounts.current
-        if current.is_required:
+        rights, before = self.accounts.current.state().rights, self._rights
+        if rights is before:
             return
+        named, named_before = ({each.project for each in those} for those in (rights, before or ()))
+        if before is None or named_before - named:
+            noted = await self._closed()
+            await self._close(noted - named)
+            if named - noted:
+                await self._try_to_note(named - noted)
+        self._rights = rights
+
+    async def _closed(self) -> set[ProjectPattern]:
+        """Return the projects that the storage knows as closed."""
+        found = set()
+        async with aclosing(self.blobs.list(CLOSED)) as listing:
+            async for blob in listing:
+                with suppress(BadName, ValueError):  # not pypid's
+                    found.add(project_pattern(blob.key.removeprefix(CLOSED)))
+        return found
+
+    async def _close(self, lost: Collection[ProjectPattern]) -> None:
+        """Leave to administrators the projects whose rights are lost."""
+        closed = await self.accounts.close_projects(lost) if lost else ()
+        if not closed:
+            return
+        _log.warn(
+            "Only administrators can use these projects now: their rights are not in the accounts, "
+            "which seem to be an older copy: {names}{more}. Grant the rights again (`pypid right "
+            "grant`), or open a project to all (`pypid right revoke PROJECT admins`).",
+            names=" ".join(closed[:MOST_NAMED]),
+            more=f" and {len(closed) - MOST_NAMED} more" if closed[MOST_NAMED:] else "",
+        )
+        now, details = self.world.now(), {"whom": "admins", "right": "rw"}
+        entries = [
+            AuditEntry(when=now, who="pypid", what="right grant", subject=each, details=details)
+            for each in closed
+        ]
+        await all_of([partial(self.journal.note, each) for each in entries], len(entries))
+
+    async def note(self, closing: Collection[ProjectPattern] = ()) -> None:
+        """Write the note on the id unless it is known to be there, and one on each project of
+        `closing`. Raises `StorageDown`, `StorageFull`, `PeopleUnknown`, also if it names other
+        accounts by now.
+        """
+        if not self.accounts.current.is_required:
+            await self._identify()
+        await all_of([partial(self._mark, each) for each in closing], AT_ONCE)
+
+    async def _mark(self, project: ProjectPattern) -> None:
+        with suppress(Exists):
+            await self.blobs.write(f"{CLOSED}{project}", BytesBody(project.encode()))
+
+    async def forget(self, project: ProjectPattern) -> None:
+        """Remove the note that the project is closed. Raises `StorageDown`."""
+        await self.blobs.delete(f"{CLOSED}{project}")
+
+    async def _identify(self) -> None:
+        current = self.accounts.current
         id = await current.identify(int.from_bytes(self.world.random(8)) >> 1)
         with suppress(Exists):
             await self.blobs.write(ACCOUNTS_KNOWN, BytesBody(dump(KnownAccountsDocument(id))))
@@ -101,7 +185,7 @@ class KnownAccounts:
         name = "the database of [access] url" if isinstance(place, Server) else str(place.path)
         return (
             f"{name} does not have the users, groups, rights and tokens that belong to this "
-            "storage. Without them, projects that they closed would be open. If this is another "
+            "storage. Without them it is unknown who may use which project. If this is another "
             "database than before, correct [access] url or [server] state; if they are lost, "
             "restore them from a backup. "
             f"{_way_out(note)}"
@@ -109,4 +193,7 @@ class KnownAccounts:
 
 
 def _way_out(note: str) -> str:
-    return f"To go on with the accounts that are there now, or with none: remove {note}"
+    return (
+        f"To go on with the accounts that are there now, or with none: remove {note}; projects "
+        "that lost their rights are then left to administrators"
+    )

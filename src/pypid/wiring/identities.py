@@ -101,7 +101,9 @@ def make_identities(
         claims=claims,
         signals=signals,
         session_key=key,
-        known_accounts=KnownAccounts(blobs, stores.accounts, noted, paths.state, world),
+        known_accounts=KnownAccounts(
+            blobs, stores.accounts, stores.journal, noted, paths.state, world
+        ),
         nodes=others,
         greet=greet,
         is_first=is_first,

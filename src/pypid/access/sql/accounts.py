@@ -4,7 +4,7 @@ memory.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
@@ -51,20 +51,39 @@ class SqlAccounts:
         holds the rights.
         """
         self.current = CurrentAccounts(database, world)
-        self._before_change: Callable[[], Awaitable[object]] | None = None
+        self._note: Callable[[Collection[ProjectPattern]], Awaitable[object]] = _nothing
+        self._forget: Callable[[ProjectPattern], Awaitable[object]] = _nothing
         self._world = world
         self._uses: dict[str, tuple[datetime, str]] = {}
 
-    def before_change(self, note: Callable[[], Awaitable[object]]) -> None:
-        """Await this before each change of users, groups, rights, owners or tokens, which it may
-        refuse by raising.
+    def before_change(
+        self,
+        note: Callable[[Collection[ProjectPattern]], Awaitable[object]],
+        forget: Callable[[ProjectPattern], Awaitable[object]],
+    ) -> None:
+        """Await `note` before each change of users, groups, rights, owners or tokens, with the
+        projects that get rights; and `forget` before a project is opened. They may refuse it by
+        raising.
         """
-        self._before_change = note
+        self._note, self._forget = note, forget
 
-    async def _change(self, work: Callable[[AccountsWriter], T]) -> T:
-        if self._before_change is not None:
-            await self._before_change()
-        return await self.current.change(work)
+    async def _change(
+        self, work: Callable[[AccountsWriter], T], closing: Collection[ProjectPattern] = ()
+    ) -> T:
+        await self._note(closing)
+        try:
+            done = await self.current.change(work)
+        except BadRequest:  # an import that is refused closes nothing
+            for project in set(closing) - self._named():
+                await self._forget(project)
+            raise
+        if closing:  # another node may have opened one in between
+            await self._note(closing)
+        return done
+
+    def _named(self) -> set[ProjectPattern]:
+        """Return the projects and globs that have rights."""
+        return {right.project for right in self.current.known.rights}
 
     # --- users ---
 
@@ -136,11 +155,22 @@ class SqlAccounts:
             new_name(right.name)
         elif right.name:
             raise BadRequest(f"a right of {right.whom.value} has no name")
-        await self._change(lambda writing: writing.grant(right))
+        await self._change(lambda writing: writing.grant(right), (right.project,))
 
     async def withdraw(self, project: ProjectPattern, whom: Whom, name: str) -> None:
-        if is_name(name) if whom in NAMED else not name:
+        if not (is_name(name) if whom in NAMED else not name):
+            return
+        if whom is Whom.ADMINS:
+            await self._forget(project)
+        try:
             await self._change(lambda writing: writing.withdraw(project, whom, name))
+        finally:  # it has other rights, or still this one
+            if whom is Whom.ADMINS and project in self._named():
+                await self._note((project,))
+
+    async def close_projects(self, projects: Collection[ProjectPattern]) -> list[ProjectPattern]:
+        """Leave to administrators the projects that have no rights; return these."""
+        return await self._change(lambda writing: writing.close_projects(projects))
 
     async def owners(self) -> Mapping[OwnerKey, ProjectOwner]:
         return self.current.state().owners
@@ -159,13 +189,15 @@ class SqlAccounts:
     # --- users of other systems ---
 
     async def merge(self, dump: Dump) -> Merged:
-        return await self._change(lambda writing: writing.merge(dump))
+        return await self._change(lambda writing: writing.merge(dump), _closed_by(dump))
 
     async def inherit(self, dump: Dump) -> Merged | None:
         """Merge the dump (see `merge`) if there are no users yet and nothing was ever inherited;
         else return None, and change nothing.
         """
-        return await self._change(lambda writing: writing.inherit(dump, _INHERITED))
+        return await self._change(
+            lambda writing: writing.inherit(dump, _INHERITED), _closed_by(dump)
+        )
 
     async def may_inherit(self) -> bool:
         """Return whether `inherit` would merge. Raises `PeopleUnknown`."""
@@ -287,8 +319,16 @@ class SqlAccounts:
             await self.tend()
 
 
+async def _nothing(_: object) -> None:
+    """Do nothing: there is no storage that has notes on the accounts."""
+
+
 def _digest(kind: str, value: str) -> str:
     return blake2b(f"{kind}\0{value}".encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
+
+
+def _closed_by(dump: Dump) -> set[ProjectPattern]:
+    return {right.project for right in dump.rights}
 
 
 _INHERITED = _digest("inherited", "pypicloud")

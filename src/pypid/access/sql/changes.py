@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -230,9 +230,14 @@ class AccountsWriter:
 
     def _withdraw(self, condition: ColumnElement[bool]) -> None:
         """Remove rights, and close the projects that have no other ones."""
-        for project in self._remove_rights(condition):
-            if not self._has(rights.c.project == project):
-                self.grant(Right(project, Whom.ADMINS, write=True))
+        self.close_projects(self._remove_rights(condition))
+
+    def close_projects(self, projects: Iterable[ProjectPattern]) -> list[ProjectPattern]:
+        """Leave to administrators the projects that have no rights; return these."""
+        lost = [each for each in sorted(projects) if not self._has(rights.c.project == each)]
+        for project in lost:
+            self.grant(Right(project, Whom.ADMINS, write=True))
+        return lost
 
     def _remove_rights(self, condition: ColumnElement[bool]) -> set[ProjectPattern]:
         """Remove rights; return their projects."""
