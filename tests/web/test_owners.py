@@ -28,7 +28,7 @@ from pypid.core.permissions import (
 from tests.distributions import wheel, wheel_filename
 from tests.web.api.test_users import PeopleCase
 from tests.web.app_with_accounts import have
-from tests.web.full_app import Answer, basic, content
+from tests.web.full_app import Answer, basic, content, form, spelled, text
 
 SPAM = project_name("spam")
 YANK = "/api/projects/spam/releases/1.0/yank"
@@ -145,6 +145,37 @@ class FirstUploadTests(OwnersCase):
         before = self.keys()
         self.refused(self.upload("carol", "1.1"), 403)
         self.assertEqual(self.keys(), before)
+
+    def test_deleted_meanwhile(self) -> None:
+        """A user who is deleted or disabled while their upload is received publishes nothing: the
+        project that only they could use stays closed, and no new one is made.
+        """
+        self.published(self.upload("carol", project="secret"))
+        self.pypid.api("PUT", "/api/projects/secret/rights/user/carol", {"right": "rw"})
+        before, kind = self.keys(), ("Content-Type", "multipart/form-data; boundary=b")
+        sending = []
+        for user, project in (("carol", "secret"), ("carol", "spam"), ("dave", "eggs")):
+            filename, data = wheel_filename(project, "2.0"), wheel(project, "2.0")
+            body = form([text(":action", "file_upload"), content(filename, data)], "b")
+            secret = basic(user, "secret of some length")
+            request = spelled("POST", "/legacy/", kind, secret, body=body)
+            connection = self.pypid.connect()
+            connection.send(request[:-200])
+            sending.append((connection, request[-200:]))
+        self.assertEqual(self.pypid.api("DELETE", "/api/users/carol").status, 200)
+        self.pypid.clock.advance(1)  # another account of the same name
+        self.add("carol")
+        disabled = self.pypid.api("PATCH", "/api/users/dave", {"status": "disabled"})
+        self.assertEqual(disabled.status, 200)
+        for connection, rest in sending:
+            connection.send(rest)
+            answer = connection.answer()
+            assert answer is not None
+            self.refused(answer, 401, "removed or disabled while the file was received")
+        self.assertEqual(self.keys(), before)
+        self.assertEqual(self.pypid.ask("GET", "/simple/secret/").status, 401)
+        self.refused(self.upload("carol", "3.0", "secret"), 403)
+        self.refused(self.upload("erin", "3.0", "secret"), 403)
 
     def test_unknown(self) -> None:
         """While it is unknown whether a project exists, nothing is published: a new project would

@@ -83,6 +83,8 @@ AuditAction = Literal[
 """What an audit entry records: the command that does it, or its noun and a verb where there is no
 command.
 """
+ACCOUNTS = "sql"
+"""The source of the accounts in the database (`account_id`)."""
 AUDIT_ACTIONS: tuple[AuditAction, ...] = get_args(AuditAction)
 
 
@@ -114,7 +116,7 @@ class Account:
     @property
     def id(self) -> str:
         """What identifies the account: not the name alone, which another account may get later."""
-        return account_id("sql", self.name, str((self.created - _UNIX_EPOCH) // _MICROSECOND))
+        return account_id(ACCOUNTS, self.name, str((self.created - _UNIX_EPOCH) // _MICROSECOND))
 
 
 @frozen(kw_only=True)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
+from pypid.core.accounts.entries import ACCOUNTS, AccountStatus
 from pypid.core.accounts.signers import claimed_publishers
 from pypid.core.archives.inspection import inspect
-from pypid.core.errors import BadFilename, BadRequest, UntrustedPublisher
+from pypid.core.errors import (
+    BadFilename,
+    BadRequest,
+    NoSuchUser,
+    Unauthenticated,
+    UntrustedPublisher,
+)
 from pypid.core.model import Upload
 from pypid.core.packaging.names import Distribution, parse_filename
 from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
@@ -179,6 +186,7 @@ async def publish(
     and as `Index.publish`.
     """
     distribution = distribution_of(form)
+    await _refuse_removed(ctx)
     # the guard checked for any project; only now the project is known
     await authorize_write(ctx, distribution.project)
     await refuse_taking(ctx, distribution.project, ctx.app.index)
@@ -210,6 +218,20 @@ async def publish(
     return Published(
         upload, outcome, f"{_WORDS[outcome]}; {UNVERIFIED}" if unverified else _WORDS[outcome]
     )
+
+
+async def _refuse_removed(ctx: RequestContext) -> None:
+    """Raise `Unauthenticated` if the account of the client was removed or disabled while its upload
+    was received; `PeopleUnknown`.
+    """
+    who = ctx.identity
+    if who.user is None or who.publisher or not who.account.startswith(f"{ACCOUNTS}:"):
+        return
+    with suppress(NoSuchUser):
+        found = await ctx.app.accounts.user(who.user)
+        if found.id == who.account and found.status is AccountStatus.ACTIVE:
+            return
+    raise Unauthenticated("The account was removed or disabled while the file was received.")
 
 
 def _published(outcome: PublishOutcome, upload: Upload) -> Details | None:
