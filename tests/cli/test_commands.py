@@ -29,7 +29,6 @@ COMMANDS = [
     "invitation",
     "index",
     "promote",
-    "snapshot",
     "block",
     "approval",
     "trust",

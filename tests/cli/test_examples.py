@@ -17,7 +17,6 @@ NOUNS = (
         "group",
         "right",
         "token",
-        "snapshot",
         "index",
         "promote",
         "block",
@@ -46,7 +45,6 @@ FIRST = (
     "user create ci",
     "group create devs",
     "group create data",
-    "snapshot create release-42",
     "index create team-a",
     "index create staging",
 )

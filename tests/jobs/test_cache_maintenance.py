@@ -23,7 +23,6 @@ from pypid.core.errors import StorageDown, UpstreamDown
 from pypid.core.model import Blob, File, Listing, Project
 from pypid.core.packaging.names import ProjectName, parse_filename, project_name
 from pypid.core.policy import Policy
-from pypid.core.records.documents import SnapshotDocument
 from pypid.core.restrictions import ProjectRestrictions, Restrictions
 from pypid.flow import start, whole
 from pypid.flow.spool import sweep
@@ -185,32 +184,6 @@ class EvictingTests(UpkeepCase):
         self.assertEqual(self.kept(), ["ant-1.0.tar.gz", "bee-1.0.tar.gz", "zebra-1.0.tar.gz"])
         self.assertEqual(self.want("mouse-1.0.tar.gz"), noise(20 * KIB))
         self.assertEqual(self.kept(), ["bee-1.0.tar.gz", "mouse-1.0.tar.gz", "zebra-1.0.tar.gz"])
-
-    def test_snapshots(self) -> None:
-        """What a snapshot shows stays, whatever it takes of the room; where it takes more than
-        there is, the log says so.
-        """
-        self.maintenance(max_cache=2 * (20 * KIB + RECORD) + 5 * KIB)
-        self.keep("ant-1.0.tar.gz")
-        self.clock.advance(1)
-        snapshots = self.index.history.snapshots
-        self.have(snapshots.make(SnapshotDocument("x", self.world.now(), self.world.now())))
-        self.clock.advance(3600)
-        for name in ("bee", "cat", "dog"):
-            filename = f"{name}-1.0.tar.gz"
-            self.upstream.has(name, filename, noise(20 * KIB), uploaded=self.world.now())
-            self.want(filename)
-            self.clock.advance(60)
-        self.assertEqual(self.kept(), ["ant-1.0.tar.gz", "dog-1.0.tar.gz"])
-        with capturedLogs() as events:
-            maintenance = self.maintenance(max_cache=KIB)
-            self.have(maintenance.evict())
-        self.assertEqual(self.kept(), ["ant-1.0.tar.gz"])
-        self.assertIn("Snapshots need", " ".join(filter(None, map(formatEvent, events))))
-        self.have(snapshots.delete("x"))
-        maintenance._came = 1
-        self.have(maintenance.evict())
-        self.assertEqual(self.kept(), [])
 
     def test_withheld(self) -> None:
         """A blocked file stays, as evidence, while the block lasts; others go in its place."""

@@ -31,7 +31,7 @@ NO_PAGES: Final = (
         "/local/",
         "/at/",
     ),
-    *("/snapshots/", "/osv/", "/ready", "/health", "/metrics"),
+    *("/osv/", "/ready", "/health", "/metrics"),
     "/docs/",  # made by Sphinx: tests.live.test_documentation
 )
 BEGINNING: Final = "no page"

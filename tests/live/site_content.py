@@ -199,7 +199,6 @@ def stock(index: LiveIndex) -> None:
         "/api/tokens",
         {"name": "laptop", "actions": ["read"], "projects": ["spam"], "expires": "30d"},
     )
-    does(index, "POST", "/api/snapshots", {"name": "autumn", "note": "Before the winter"})
     does(index, "POST", "/api/approvals", {"spec": "left-pad>=1", "reason": "reviewed"})
     ask(
         index.port,

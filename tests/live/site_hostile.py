@@ -230,7 +230,6 @@ def plant(index: LiveIndex, upstream: LiveIndex) -> None:
             "/api/tokens",
             {"name": text, "actions": ["read"], "projects": [f"{MARK}-*"]},
         )
-        does(index, "POST", "/api/snapshots", {"name": f"{MARK}-{number}", "note": text})
         decision = {"spec": f"{MARK}-{number}", "verdict": "denied", "reason": text}
         does(index, "POST", "/api/approvals", decision)
 

@@ -40,8 +40,8 @@ class BackupCase(SynchronousTestCase):
         return done([BIN / "pypid", *words, "--config", config], cwd=self.folder, status=status)
 
     def fill(self, index: LiveIndex) -> dict[str, Any]:
-        """Projects with a yank, a deleted file and a status, a user, a group, a right, a token and
-        a snapshot; return the token.
+        """Projects with a yank, a deleted file and a status, a user, a group, a right and a token;
+        return the token.
         """
         publish(index, wheel("spam"), wheel("spam", "2.0"), wheel("eggs"), wheel("eggs", "2.0"))
         publish(index, wheel("ham"), user="carol")
@@ -55,7 +55,6 @@ class BackupCase(SynchronousTestCase):
         command(index.config, "group", "create", "devs")
         command(index.config, "group", "add-user", "devs", "dave")
         command(index.config, "right", "grant", "ham", "group:devs", "rw")
-        command(index.config, "snapshot", "create", "before", "--note", "kept")
         made = command(
             index.config, "token", "create", "ci", "--user", "alice", "--can", "publish", "--json"
         )
@@ -70,7 +69,7 @@ class BackupCase(SynchronousTestCase):
         listing = [
             json.loads(command(index.config, *words, "--json"))
             for words in (
-                ("user", "list"), ("group", "list"), ("right", "list"), ("snapshot", "list")
+                ("user", "list"), ("group", "list"), ("right", "list")
             )
         ]  # fmt: skip
         audit = json.loads(command(index.config, "audit", "--action", "project publish", "--json"))
@@ -102,8 +101,8 @@ class FolderTests(BackupCase):
     settings = Settings(access=SQL, server=SERVER)
 
     def test_all_comes_back(self) -> None:
-        """Published, backed up while it runs, lost, put back: pages, users, rights, tokens,
-        snapshots and the audit log are equal; logins and pip work. A second backup replaces the
+        """Published, backed up while it runs, lost, put back: pages, users, rights, tokens
+        and the audit log are equal; logins and pip work. A second backup replaces the
         first.
         """
         state = self.index_folder / "state"

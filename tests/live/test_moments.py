@@ -10,8 +10,6 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 from tests.live.daemon import LiveIndex
 from tests.live.isolation import fails, pip, uv, works
@@ -110,38 +108,3 @@ class MomentTests(FrontedCase):
             pip(NEWEST, "install", index.url("/at/2024-01-01/simple/"), "mo-ours"),
             self.folder,
         )
-
-    async def test_snapshot(self) -> None:
-        """A snapshot is made by a command, shows the same to pip and uv whatever is published
-        later, and is deleted by one.
-        """
-        index = await self.history()
-        said = await self.run_(
-            self.pypid, index, "snapshot", "create", "release-42", "--note", "for customers"
-        )
-        self.assertIn("/snapshots/release-42/simple/", said)
-        await self.run_(
-            publish, index, wheel("mo-ours", "2.0", extra=[("Requires-Dist", "mo-theirs")])
-        )
-        path = "/snapshots/release-42/simple/"
-        self.assertEqual(
-            await self.run_(self.installs, index, path, "frozen"), self.each("1.2", "2.0")
-        )
-        self.assertEqual(
-            await self.run_(self.installs, index, "/simple/", "now"), self.each("2.0", "2.0")
-        )
-        listed = await self.run_(self.pypid, index, "snapshot", "list")
-        self.assertIn("for customers", listed)
-        self.assertIn("1 snapshot", listed)
-        self.assertIn(
-            "deleted", await self.run_(self.pypid, index, "snapshot", "delete", "release-42")
-        )
-
-        def gone() -> int:
-            try:
-                urlopen(index.url(path), timeout=30).close()
-            except HTTPError as error:
-                return error.code
-            return 200
-
-        self.assertEqual(await self.run_(gone), 404)

@@ -1,4 +1,4 @@
-"""The administration of the machine, in a browser: rebuild as it goes on, check, purge, snapshots,
+"""The administration of the machine, in a browser: rebuild as it goes on, check, purge,
 the log's level, why.
 """
 
@@ -50,24 +50,6 @@ class MachineTests(SiteTestCase):
         expect(page.get_by_role("heading", name="Done")).to_be_visible()
         expect(page.locator("main")).to_contain_text("no-record")
         self.looks_well(page, look, "checked")
-
-    @for_each(*TWO_LOOKS, "light wide plain")
-    def snapshots(self, words: str) -> None:
-        """A snapshot is made, its URL can be copied, and it is deleted once its name was typed."""
-        look, name = Look.of(words), f"release-{words.replace(' ', '-')}"
-        page = self.visit(look, "/manage/snapshots", user="admin")
-        page.get_by_role("textbox", name=re.compile("^Name")).fill(name)
-        page.get_by_role("textbox", name=re.compile("^Note")).fill("for the <b>release</b>")
-        page.get_by_role("button", name="Create snapshot").click()
-        expect(page.locator("main .notice").first).to_contain_text("was created")
-        expect(page.locator("pre", has_text=f"/snapshots/{name}/simple/")).to_be_visible()
-        self.looks_well(page, look, "snapshots")
-        page.get_by_text(f"Delete {name}").click()
-        line = page.locator("li", has_text=f"Delete {name}").last
-        line.get_by_label("To delete it, type").fill(name)
-        line.get_by_role("button", name="Delete snapshot").click()
-        expect(page.locator("main .notice").first).to_contain_text("was deleted")
-        expect(page.locator("main")).not_to_contain_text(name)
 
     @for_each(*TWO_LOOKS, "light wide plain")
     def rest(self, words: str) -> None:

@@ -88,7 +88,7 @@ class UpgradeTests(SynchronousTestCase):
         return ask(self.port, f"/simple/{project}/", {**PAGE, **headers})
 
     def test_nothing_is_lost(self) -> None:
-        """All pages as each user sees them, logins, the token, rights, snapshots and the audit log
+        """All pages as each user sees them, logins, the token, rights and the audit log
         are those of the former version.
         """
         log = self.folder / "log"
@@ -117,7 +117,6 @@ class UpgradeTests(SynchronousTestCase):
             ("users", ("user", "list")),
             ("groups", ("group", "list")),
             ("rights", ("right", "list")),
-            ("snapshots", ("snapshot", "list")),
         ):
             new = json.loads(command(self.config, *words, "--json"))
             former = renamed(self.expected[name])

@@ -5,7 +5,6 @@ who sees and does what.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -29,9 +28,7 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.indexes import IndexSettings
 from pypid.core.permissions import EVERYONE, Action, Principals, Rules, Scope
 from pypid.core.policy import Policy
-from pypid.core.records.documents import SnapshotDocument, dump
-from pypid.core.records.layout import SNAPSHOTS
-from pypid.flow import BytesBody, at_once
+from pypid.flow import at_once
 from pypid.testing.worlds import BEGINNING
 from pypid.web.app.registry import Configured, Registry
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
@@ -144,9 +141,6 @@ def _hashes() -> Mapping[str, str]:
     return {user: hasher.hash(f"{user}'s") for user in USERS}
 
 
-SNAPSHOT = "release-42"
-
-
 def crowded(
     spool: Path,
     upstream: Elsewhere,
@@ -173,9 +167,6 @@ def crowded(
         [Source(people)], pypid.papers, pypid.world, verifier, admins=["ada"]
     )
     pypid.app.access = pypid.access
-    # of a moment that this clock has not come to yet: so that it shows all there is
-    snapshot = SnapshotDocument(SNAPSHOT, BEGINNING + timedelta(days=1), BEGINNING)
-    now(pypid.index.blobs.write(f"{SNAPSHOTS}{SNAPSHOT}.json", BytesBody(dump(snapshot))))
     return pypid
 
 

@@ -129,12 +129,6 @@ GET /simple/+simple/<project>/
 GET /simple/<project>/
 OPTIONS /simple/<project>/
 GET /simple/<project>/json
-GET /snapshots/<snapshot>/packages/<project>/<filename>
-OPTIONS /snapshots/<snapshot>/packages/<project>/<filename>
-GET /snapshots/<snapshot>/simple/
-OPTIONS /snapshots/<snapshot>/simple/
-GET /snapshots/<snapshot>/simple/<project>/
-OPTIONS /snapshots/<snapshot>/simple/<project>/
 GET /upload
 POST /upload
 """

@@ -30,7 +30,7 @@ from tests.web.routes import ALL_ROUTES
 
 OURS, CACHED, LISTED = "acme-ours", "acme-cached", "acme-listed"
 PROJECTS = (OURS, CACHED, LISTED)
-MOMENT, SNAPSHOT = "2026-01-03", "release-42"
+MOMENT = "2026-01-03"
 FORMATS = (J, "text/html")
 NAMES_FILES = frozenset(
     {
@@ -97,7 +97,6 @@ def targets(sample: Sample) -> Iterator[tuple[str, str]]:
         "permission": "read",
         "id": "a" * 16,
         "moment": MOMENT,
-        "snapshot": SNAPSHOT,
         "index": "default",
         "advisory": "GHSA-none",
         "block": "acme-00000000",
@@ -137,8 +136,6 @@ class EverywhereTests(WholeCase):
             self.assertEqual(self.pypid.get(path).status, 200)
         self.assertEqual(self.pypid.get(f"/simple/{LISTED}/").status, 200)
         self.pypid.clock.advance(timedelta(days=5).total_seconds())
-        snapshot = {"name": SNAPSHOT, "moment": MOMENT}
-        self.assertEqual(self.pypid.api("POST", "/api/snapshots", snapshot).status, 201)
         fast_path = FastPath(self.pypid.app, self.pypid.catalog, Lines(self.pypid))
         self.hot = Site(
             resource(self.pypid.app),
@@ -205,7 +202,6 @@ class EverywhereTests(WholeCase):
                     "/packages/<project>/<filename>",
                     "/pypi/<project>/json",
                     "/at/<moment>/simple/<project>/",
-                    "/snapshots/<snapshot>/simple/<project>/",
                     "/project/<project>/<version>/",
                 },
                 giving,

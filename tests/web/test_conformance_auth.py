@@ -99,12 +99,6 @@ MATRIX = {
     ("/at/<moment>/simple/<project>/", "OPTIONS"): READ,
     ("/at/<moment>/packages/<project>/<filename>", GET): READ,
     ("/at/<moment>/packages/<project>/<filename>", "OPTIONS"): READ,
-    ("/snapshots/<snapshot>/simple/", GET): READ,
-    ("/snapshots/<snapshot>/simple/", "OPTIONS"): READ,
-    ("/snapshots/<snapshot>/simple/<project>/", GET): READ,
-    ("/snapshots/<snapshot>/simple/<project>/", "OPTIONS"): READ,
-    ("/snapshots/<snapshot>/packages/<project>/<filename>", GET): READ,
-    ("/snapshots/<snapshot>/packages/<project>/<filename>", "OPTIONS"): READ,
     ("/api/trust", GET): ADMIN,
     ("/api/trust/<project>", "DELETE"): ADMIN,
     ("/api/trust/<project>/approvals", "POST"): ADMIN,
@@ -117,9 +111,6 @@ MATRIX = {
     ("/api/approvals", "POST"): ADMIN,
     ("/api/approvals/<approval>", "DELETE"): ADMIN,
     ("/api/projects/<project>/approval", GET): ADMIN,
-    ("/api/snapshots", GET): READ,
-    ("/api/snapshots", "POST"): ADMIN,
-    ("/api/snapshots/<snapshot>", "DELETE"): ADMIN,
     # files
     ("/packages/<project>/<filename>", GET): READ,
     ("/packages/<project>/<filename>", "OPTIONS"): READ,
@@ -308,9 +299,6 @@ MATRIX = {
     ("/manage/indexes/<name>", GET): ADMIN,
     ("/manage/indexes/change", "POST"): ADMIN,
     ("/manage/indexes/delete", "POST"): ADMIN,
-    ("/manage/snapshots", GET): ADMIN,
-    ("/manage/snapshots", "POST"): ADMIN,
-    ("/manage/snapshots/delete", "POST"): ADMIN,
     ("/manage/configuration", GET): ADMIN,
     ("/manage/log-level", "POST"): ADMIN,
     ("/project/<project>/-/why", GET): READ,
@@ -367,7 +355,6 @@ VALUES |= {
     "permission": "read",
     "glob": "acme-*",
     "moment": "2025-12-30",
-    "snapshot": "release-42",
     "index": "default",
     "advisory": "GHSA-none",
     "block": "acme-00000000",
@@ -485,7 +472,6 @@ class MatrixTests(WholeCase):
             self.published(self.publish(wheel_filename(), wheel(), pypid=pypid))
             if is_page_of_index:
                 pypid.api("POST", "/api/indexes", {"name": "bob"})
-            pypid.api("POST", "/api/snapshots", {"name": VALUES["snapshot"]}, user="ada")
             block = BlockDocument("acme", "bad", BEGINNING)
             key = f".pypid/blocks/{VALUES['block']}.json"
             self.have(pypid.blobs.write(key, BytesBody(dump(block))))

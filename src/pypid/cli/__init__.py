@@ -31,7 +31,6 @@ _MODULES = {
     "invitation": ("invitation",),
     "index": ("index",),
     "promote": ("promote",),
-    "snapshot": ("snapshot",),
     "block": ("block",),
     "approval": ("approval",),
     "trust": ("trust",),

@@ -37,8 +37,8 @@ PURGE = """\
   pypid cache purge                      all cached files
 
 Local files are never deleted. A purged file is fetched again when a client requests it,
-if upstream still has it. Files of snapshots stay, unless you use --force. To limit the
-cache permanently, set [upstream] max_cache: the least recently used files are evicted.
+if upstream still has it. To limit the cache permanently, set [upstream] max_cache: the least
+recently used files are evicted.
 """
 
 FETCH = """\
@@ -83,7 +83,6 @@ def add(commands: Any) -> None:
     purging.add_argument(
         "--upstream", metavar="NAME", help="only files of [upstream:NAME], such as cu128"
     )
-    purging.add_argument("--force", action="store_true", help="also files of snapshots")
     purging.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     about = "download and cache all files that requirements or a lock need"
     fetching = add_command(verbs, "fetch", _fetch, about, config=True, examples=FETCH)
@@ -186,8 +185,6 @@ def _purge(options: argparse.Namespace) -> None:
     conditions = [f"older_than={quote(options.older_than, safe='')}"] if options.older_than else []
     if options.upstream:
         conditions.append(f"upstream={quote(options.upstream, safe='')}")
-    if options.force:
-        conditions.append("force")
     query = f"?{'&'.join(conditions)}" if conditions else ""
     answer = send_request(options, "DELETE", f"{_url(options.project, options.file)}{query}")
     print_answer(options, answer, _print_removed)
@@ -200,9 +197,6 @@ def _print_removed(answer: Mapping[str, Any]) -> None:
             f"{format_size(project['size'])}"
         )
     print(f"Deleted: {counted(answer['files'], 'file')}, {format_size(answer['size'])}")
-    if "kept_by" in answer:
-        files = counted(answer["kept_by"]["snapshots"], "file")
-        print(f"{files} of snapshots not deleted (to delete them: --force)")
 
 
 def _confirm(options: argparse.Namespace) -> None:

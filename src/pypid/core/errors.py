@@ -394,19 +394,6 @@ class NoSuchBlock(PypidError, status=404):
 
 
 @define(slots=False, repr=False)
-class NoSuchSnapshot(PypidError, status=404):
-    """No snapshot of this name exists."""
-
-    name: str
-
-    def text(self) -> str:
-        return (
-            f"There is no snapshot {shortened(self.name)!r}. `pypid snapshot list` and "
-            "/api/snapshots list the existing ones."
-        )
-
-
-@define(slots=False, repr=False)
 class NoSuchApproval(PypidError, status=404):
     """There is no decision or request of this id."""
 

@@ -265,7 +265,7 @@ class CacheMaintenance(PeriodicJobs):
             while True:
                 self._size, self._came = None, 0  # a later file may have been counted or not
                 self._size = await self._evicted(self.max_cache)
-                # a surplus without new files is what snapshots need
+                # a surplus without new files is withheld
                 if self._stopping or not self._came or self._size + self._came <= self.max_cache:
                     break
         finally:
@@ -282,7 +282,7 @@ class CacheMaintenance(PeriodicJobs):
         taken: list[InventoryEntry] = []
         for inventory, files in zip(inventories, lying, strict=True):
             taken += await inventory.taken(files)
-        needed = await self._needed(taken, limit)
+        needed = await self._withheld(taken)
         going = await self.index.world.thinking(
             files_to_evict, taken, limit, limit - limit // ROOM, needed
         )
@@ -302,23 +302,9 @@ class CacheMaintenance(PeriodicJobs):
         )
         return left - sum(gone)
 
-    async def _needed(
-        self, found: Sequence[InventoryEntry], limit: int
-    ) -> Set[tuple[ProjectName, str]]:
-        """Return the cached files of any upstream that stay: those that snapshots show, and
-        withheld ones.
-        """
-        projects = {file.project for file in found}
-        needed = await self.index.history.needed(projects)
-        size = sum(file.size for file in found if (file.project, file.filename) in needed)
-        if size > limit:
-            _log.warn(
-                "Snapshots need {size} bytes of cached files, more than max_cache ({limit}): "
-                "other files are evicted soon. Delete snapshots (pypid snapshot list), or "
-                "raise max_cache in [upstream].",
-                size=size,
-                limit=limit,
-            )
+    async def _withheld(self, found: Sequence[InventoryEntry]) -> Set[tuple[ProjectName, str]]:
+        """Return the withheld files of any upstream, which stay."""
+        projects, withheld = {file.project for file in found}, set[tuple[ProjectName, str]]()
         for cache in self.index.caches.values():
-            needed = needed | await withheld_files(cache, projects)
-        return needed
+            withheld |= await withheld_files(cache, projects)
+        return withheld

@@ -128,7 +128,6 @@ class SettledTests(SynchronousTestCase):
                 "2026-08-01T11:59:00Z",
                 "2026-07-31",
                 "/simple/",
-                "pypid snapshot create",
             ):
                 self.assertIn(advice, str(error))
 

@@ -293,10 +293,6 @@ class EveryChangeTests(WholeCase):
         self.api(
             "approval delete", "DELETE", "/api/approvals/<approval>", None, approval=made["id"]
         )
-        self.api("snapshot create", "POST", "/api/snapshots", {"name": "release-42"})
-        self.api(
-            "snapshot delete", "DELETE", "/api/snapshots/<snapshot>", None, snapshot="release-42"
-        )
         self.indexes()
         self.api("storage rebuild", "POST", "/api/rebuild")
         self.api("storage rebuild", "POST", "/api/rebuild/<project>", None, project="spam")
@@ -460,12 +456,6 @@ class EveryChangeTests(WholeCase):
         self.by_form("index set", "/manage/indexes/change", {"name": "team", "read": "alice"})
         team = {"name": "team", "confirm": "team"}
         self.by_form("index delete", "/manage/indexes/delete", team)
-        self.by_form("snapshot create", "/manage/snapshots", {"name": "release-43"})
-        self.by_form(
-            "snapshot delete",
-            "/manage/snapshots/delete",
-            {"name": "release-43", "confirm": "release-43"},
-        )
         self.fetch(4)
         self.in_pieces(
             "cache purge", "/manage/upstream/purge", {"what": "project", "project": "theirs"}

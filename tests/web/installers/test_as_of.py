@@ -1,8 +1,7 @@
-"""``/at/<moment>/`` and ``/snapshots/<name>/``, as clients meet them."""
+"""``/at/<moment>/``, as clients meet it."""
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,9 @@ from pypid.core.errors import StorageDown
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.flow import BytesBody
-from pypid.index.history.named_snapshots import AGAIN, FRESH
 from pypid.web.app.as_of_pages import MOST
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.full_app import HTML, Answer, J, Pypid, WholeCase
+from tests.web.full_app import HTML, J, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 
 DAY = 86_400
@@ -337,28 +334,24 @@ class TheirsTests(MomentsCase):
         self.assertEqual(len(self.files("/at/2026-01-13/", "ham")), 3)
 
     def test_release_that_upstream_removed_as_malware_stays_removed(self) -> None:
-        """A release that was removed days after its upload, and is stored, is in no as-of view and
-        in no named snapshot; an administrator can restore that file.
+        """A release that was removed days after its upload, and is stored, is in no as-of view; an
+        administrator can restore that file.
         """
         malicious = sdist_filename("ham", "1.82.7")
         self.upstream.has("ham", malicious, sdist("ham", "1.82.7"), uploaded=self.pypid.world.now())
         self.assertEqual(self.pypid.get(f"/packages/ham/{malicious}").status, 200)
         self.later(0.5)
-        self.assertEqual(
-            self.pypid.api("POST", "/api/snapshots", {"name": "release-42"}).status, 201
-        )
-        views = ("/at/2026-01-12/", "/snapshots/release-42/")
+        view = "/at/2026-01-12/"
         self.later(2)
-        self.assertEqual([malicious in self.files(view, "ham") for view in views], [True, True])
+        self.assertIn(malicious, self.files(view, "ham"))
         del self.upstream._files["ham"][malicious]
         self.later(0.1)  # so that upstream is asked again
         self.assertEqual(list(self.files("/", "ham")), [self.one])
         self.later()
-        for view in views:
-            page = self.json(view, "ham")
-            self.assertEqual([file["filename"] for file in page["files"]], [self.one])
-            self.assertEqual(page["meta"]["_deleted-since"], 1)
-            self.assertEqual(self.pypid.get(f"{view}packages/ham/{malicious}").status, 404)
+        page = self.json(view, "ham")
+        self.assertEqual([file["filename"] for file in page["files"]], [self.one])
+        self.assertEqual(page["meta"]["_deleted-since"], 1)
+        self.assertEqual(self.pypid.get(f"{view}packages/ham/{malicious}").status, 404)
         old = self.pypid
         policy = evolve(self.policy, restored=(malicious,))
         self.pypid = Pypid(
@@ -369,9 +362,8 @@ class TheirsTests(MomentsCase):
             catalog=old.catalog,
         )
         self.pypid.clock.advance(old.clock.seconds() - self.pypid.clock.seconds())
-        for view in views:
-            self.assertEqual(list(self.files(view, "ham")), [self.one, malicious])
-            self.assertEqual(self.pypid.get(f"{view}packages/ham/{malicious}").status, 200)
+        self.assertEqual(list(self.files(view, "ham")), [self.one, malicious])
+        self.assertEqual(self.pypid.get(f"{view}packages/ham/{malicious}").status, 200)
 
     def test_removed(self) -> None:
         """A project that upstream has taken away as a whole is at no moment: that is how it removes
@@ -430,122 +422,3 @@ class CooldownTests(MomentsCase):
         self.assertEqual(self.files("/at/2026-01-11/", "ham"), {})
         self.later(8)
         self.assertEqual(self.files("/at/2026-01-11/", "ham"), {name: "no"})
-
-
-class SnapshotTests(MomentsCase):
-    """Names for moments."""
-
-    def make(self, name: str, user: str = "ada", **wish: Any) -> Answer:
-        return self.pypid.api("POST", "/api/snapshots", {"name": name, **wish}, user=user)
-
-    def test_now(self) -> None:
-        """A snapshot of now shows what is there now for good, with its name in each link that needs
-        it; then it is deleted.
-        """
-        one, _ = self.have_wheel()
-        self.pypid.clock.advance(1)
-        made = self.make("release-42", note="for customers")
-        self.assertEqual(made.status, 201)
-        moment = "2026-01-01T00:10:01Z"
-        said = {"name": "release-42", "moment": moment, "made": moment, "note": "for customers"}
-        said["index"] = "/snapshots/release-42/simple/"
-        self.assertEqual(made.json, {**said, "by": "ada"})
-        self.have_sdist(version="2.0")
-        self.yank(one)
-        self.assertEqual(self.files("/snapshots/release-42/"), {one: False})
-        self.assertEqual(self.names("/snapshots/release-42/"), ["spam"])
-        self.assertEqual(self.json("/snapshots/release-42/")["meta"]["_moment"], moment)
-        self.assertEqual(self.pypid.get("/snapshots/release-42/simple").status, 301)
-        self.assertEqual(self.pypid.get("/api/snapshots", user="bob").json, {"snapshots": [said]})
-        self.assertEqual(
-            self.pypid.api("DELETE", "/api/snapshots/release-42").json,
-            {"name": "release-42", "removed": True},
-        )
-        for path in ("simple/", "simple/spam/", f"packages/spam/{one}"):
-            self.refused(
-                self.pypid.get(f"/snapshots/release-42/{path}"), 404, "pypid snapshot list"
-            )
-        self.refused(self.pypid.api("DELETE", "/api/snapshots/release-42"), 404)
-
-    def test_of_a_moment(self) -> None:
-        """A snapshot of a moment shows what ``/at/`` of it does; the moment has to be over."""
-        self.have_wheel()
-        self.later(2)
-        self.have_sdist(version="2.0")
-        self.assertEqual(self.make("first", moment=FIRST).json["moment"], "2026-01-02T00:00:00Z")
-        self.assertEqual(self.files("/snapshots/first/"), self.files(f"/at/{FIRST}/"))
-        for moment in ("2026-01-03", "2026-01-03T00:09:01Z", "now", ""):
-            self.refused(self.make("other", moment=moment), 400, "is not a valid date or time")
-
-    def test_refused(self) -> None:
-        """A name is taken once, and has plain letters; who may not administrate makes and deletes
-        none.
-        """
-        self.assertEqual(self.make("x").status, 201)
-        self.refused(self.make("x"), 409, "there is a snapshot of this name")
-        for name in ("", "X", "-x", "x-", "a/b", "..", "a" * 65, "\u00fc", "x\n"):
-            self.refused(self.make(name), 400, "1 to 64 characters")
-        self.refused(self.make("y", note="\x1b[2J"), 400, "printable")
-        self.refused(self.make("y", note="n" * 501), 400, "500")
-        self.refused(self.make("y", notes="?"), 400)
-        self.refused(self.make("y", user="bob"), 403)
-        self.refused(self.pypid.api("DELETE", "/api/snapshots/x", user="alice"), 403)
-        self.assertEqual(
-            [each["name"] for each in self.pypid.get("/api/snapshots").json["snapshots"]], ["x"]
-        )
-
-    def test_other_nodes(self) -> None:
-        """Another node knows of a snapshot, and that it is deleted, within seconds; one that is
-        damaged is not there.
-        """
-        other = Pypid(Path(self.mktemp()), blobs=self.pypid.blobs, compared=True)
-        other.clock.advance(FRESH + 1)
-        self.assertEqual(other.get("/api/snapshots").json, {"snapshots": []})
-        self.make("x")
-        self.assertEqual(
-            other.get("/snapshots/x/simple/").status, 404
-        )  # it has just looked, for whatever name
-        other.clock.advance(2 * AGAIN)
-        self.assertEqual(other.get("/snapshots/x/simple/").status, 200)
-        self.have(self.pypid.blobs.write(".pypid/snapshots/bad.json", BytesBody(b"{")))
-        self.have(self.pypid.blobs.write(".pypid/snapshots/Foreign.txt", BytesBody(b"{")))
-        other.clock.advance(FRESH + 1)
-        self.assertEqual(
-            [each["name"] for each in other.get("/api/snapshots").json["snapshots"]], ["x"]
-        )
-        self.assertEqual(other.get("/snapshots/x/simple/").status, 200)
-        self.assertEqual(other.get("/snapshots/bad/simple/").status, 404)
-        self.pypid.api("DELETE", "/api/snapshots/x")
-        other.clock.advance(FRESH + 1)
-        self.assertEqual(other.get("/snapshots/x/simple/").status, 404)
-
-    def test_storage_away(self) -> None:
-        """While the storage is away the snapshots that are known go on being shown."""
-        self.have_wheel()
-        self.make("x")
-        self.later()
-        self.assertEqual(self.pypid.get("/snapshots/x/simple/spam/").status, 200)
-        self.pypid.clock.advance(FRESH)
-        self.pypid.blobs.away = StorageDown("somebody tripped over the cable.")
-        self.assertEqual(self.pypid.get("/snapshots/x/simple/spam/").status, 200)
-
-    def test_purge(self) -> None:
-        """What a snapshot shows of theirs is not purged, unless that is forced; the answer tells
-        how many files stay.
-        """
-        names = []
-        for version in ("1.0", "2.0"):
-            names.append(sdist_filename("ham", version))
-            self.upstream.has(
-                "ham", names[-1], sdist("ham", version), uploaded=self.pypid.world.now()
-            )
-            self.assertEqual(self.pypid.get(f"/packages/ham/{names[-1]}").status, 200)
-            self.pypid.clock.advance(1)
-            self.make(f"v{version}") if version == "1.0" else None
-            self.later()
-        purged = self.pypid.api("DELETE", "/api/cache").json
-        self.assertEqual((purged["files"], purged["kept_by"]["snapshots"]), (1, 1))
-        self.assertEqual(self.pypid.api("DELETE", f"/api/cache/ham/{names[0]}").json["files"], 0)
-        self.assertEqual(list(self.files("/snapshots/v1.0/", "ham")), [names[0]])
-        purged = json.loads(self.pypid.api("DELETE", "/api/cache?force").body)
-        self.assertEqual((purged["files"], "kept_by" in purged), (1, False))

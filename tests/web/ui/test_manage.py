@@ -18,7 +18,7 @@ from pypid.web.app import measures
 from pypid.web.app.measures import Disk, Disks
 from tests.web.ui.administered import NASTY, AdministeredCase
 
-PAGES = ("", "why", "upstream", "storage", "snapshots", "configuration")
+PAGES = ("", "why", "upstream", "storage", "configuration")
 
 
 class WhoTests(AdministeredCase):
@@ -41,8 +41,6 @@ class WhoTests(AdministeredCase):
             "upstream/purge",
             "rebuild",
             "check",
-            "snapshots",
-            "snapshots/delete",
             "log-level",
         ):
             fields = {"what": "all", "confirm": "everything", "name": "x", "level": "debug"}
@@ -64,7 +62,6 @@ class WhoTests(AdministeredCase):
             "audit",
             "upstream",
             "storage",
-            "snapshots",
             "configuration",
         ):
             self.assertIn(f'href="../manage/{page}"', text)

@@ -240,18 +240,6 @@ class PurgeTests(AdministeredCase):
         self.assertNotIn("<b onmouse", answer.text)
         self.assertEqual(answer.text.count("&lt;b onmouseover=alert(1)&gt;"), 2)
 
-    def test_needed(self) -> None:
-        """What a snapshot shows stays, and the page says how many; unless it is asked for."""
-        self.assertEqual(self.pypid.api("POST", "/api/snapshots", {"name": "release"}).status, 201)
-        self.pypid.clock.advance(3600)
-        self.assertIn("There is 1 snapshot", self.page("/manage/upstream"))
-        text = self.done("/manage/upstream/purge", what="all", confirm="everything")
-        self.assertIn("used by snapshots and not deleted", text)
-        kept = self.kept()
-        self.assertTrue(kept)
-        self.done("/manage/upstream/purge", what="all", confirm="everything", force="yes")
-        self.assertEqual(self.kept(), set())
-
     def test_streamed(self) -> None:
         """The page begins at once: to take a hundred thousand files away takes its time."""
         text = unchunked(

@@ -58,8 +58,6 @@ AuditAction = Literal[
     "reload",
     "right grant",
     "right revoke",
-    "snapshot create",
-    "snapshot delete",
     "storage check --sweep",
     "storage import",
     "storage rebuild",

@@ -514,7 +514,7 @@ class UpstreamSettings:
         several(value_kinds.FILENAME),
         "",
         (
-            "Files that as-of views and snapshots list although the upstream removed them within "
+            "Files that as-of views list although the upstream removed them within "
             "14 days of their upload."
         ),
     )

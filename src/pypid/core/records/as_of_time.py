@@ -79,7 +79,6 @@ def settled(moment: AsOfTime, now: datetime) -> AsOfTime:
         raise BadMoment(
             moment.text,
             f"it has not ended. The latest time is {moment_of(latest).text}, the latest day "
-            f"{yesterday}. For the current state, use /simple/; to freeze it, "
-            "make a snapshot (pypid snapshot create)",
+            f"{yesterday}. For the current state, use /simple/",
         )
     return moment

@@ -157,17 +157,6 @@ class BlockDocument(msgspec.Struct, omit_defaults=True, frozen=True):
     format: int = FORMAT
 
 
-class SnapshotDocument(msgspec.Struct, frozen=True):
-    """A snapshot: a named point in time of the index."""
-
-    name: str
-    moment: datetime
-    made: datetime
-    by: str = ""
-    note: str = ""
-    format: int = FORMAT
-
-
 _T = TypeVar("_T")
 _project_decoder = msgspec.json.Decoder(_Project)
 FILES = b',"files":'

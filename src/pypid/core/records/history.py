@@ -10,7 +10,6 @@ A time is given by its end, `before`: what happened earlier than that counts.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -360,26 +359,6 @@ def spans(
         for _, its in _periods_of_cached(entry, restored):
             found += its
     return _merged(found)
-
-
-def shown_at(
-    entry: UpstreamEntry, times: Iterable[datetime], restored: Collection[str] = ()
-) -> frozenset[str]:
-    """Return the names of the cached files that existed at any of the times: those that snapshots
-    of these times need.
-    """
-    befores, by_file = sorted(times), _periods_of_cached(entry, restored)
-    return frozenset(
-        filename for filename, its in by_file if any(_covers_any(period, befores) for period in its)
-    )
-
-
-def _covers_any(period: ObservedPeriod, befores: Sequence[datetime]) -> bool:
-    """Return whether the period includes any of the times, which are sorted: there may be a
-    thousand, for each of many files.
-    """
-    first = 0 if period.begun is None else bisect_right(befores, period.begun)
-    return first < len(befores) and period.covers(befores[first])
 
 
 def _periods_of_cached(

@@ -1,1 +1,1 @@
-"""The history of the index: as-of views and named snapshots."""
+"""The history of the index: as-of views."""

@@ -37,7 +37,6 @@ from pypid.core.records.history import (
     as_of_names,
     names_as_of,
     provided,
-    shown_at,
     spans,
     view_as_of,
 )
@@ -47,7 +46,6 @@ from pypid.flow import BytesBody
 from pypid.flow.derived import SameObjects
 from pypid.flow.single_flight import Flights
 from pypid.index.context import Pace
-from pypid.index.history.named_snapshots import NamedSnapshots
 from pypid.index.layers import Layer, LayeredIndex
 from pypid.index.store import records
 from pypid.index.views import STORED, UpstreamPermission, ViewSources
@@ -122,18 +120,11 @@ class AsOfViews:
 
     index: CurrentIndex
     whole: AsOfViews | None = field(default=None, repr=False)
-    """The views of the default index, which has the snapshots of all indexes; None if these are its
-    views.
-    """
-    snapshots: NamedSnapshots = field(init=False)
+    """The views of the default index; None if these are its views."""
     _recording: RecordingStart = field(factory=lambda: RecordingStart(), init=False, repr=False)
     _periods: FilePeriods = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        whole = self.whole
-        self.snapshots = (
-            NamedSnapshots(self.index.blobs, self.index.world) if whole is None else whole.snapshots
-        )
         self._periods = FilePeriods(self.index)
 
     async def _recorded(self) -> datetime | None:
@@ -180,22 +171,6 @@ class AsOfViews:
             return bool((await self.project(name, permission)).state.project.files)
         except NoSuchProject:
             return False
-
-    async def needed(self, projects: Iterable[ProjectName]) -> Set[tuple[ProjectName, str]]:
-        """Return the cached files of these projects that snapshots show, as project and file name.
-        Raises `StorageDown`.
-        """
-        times = [snapshot.moment for snapshot in (await self.snapshots.all()).values()]
-        if not times:
-            return frozenset()
-        pace, found = Pace(self.index.world), set[tuple[ProjectName, str]]()
-        for name in projects:
-            for each in (self.index, *self.index.upstreams.values()):
-                entry = await each.catalog.upstream.get(name)
-                shown = shown_at(entry, times, self.index.policy.restored)
-                found.update((name, filename) for filename in shown)
-            await pace.keep()
-        return found
 
 
 async def project_as_of(

@@ -40,13 +40,11 @@ async def purge(
     *,
     upstream: str | None = None,
     unwanted: timedelta | None = None,
-    needed: Set[tuple[ProjectName, str]] = frozenset(),
 ) -> Sequence[InventoryEntry]:
     """Delete cached files: all, those of one project, or one file; with `upstream` only those of
     this one, with `unwanted` only those that were not accessed for so long.
 
-    The `needed` files stay (project and name). Return the deleted files; deleting none is no error.
-    Raises `StorageDown`.
+    Return the deleted files; deleting none is no error. Raises `StorageDown`.
     """
     found = await cached_files(index, project, upstream)
     before = None if unwanted is None else (index.world.now() - unwanted).timestamp()
@@ -55,7 +53,6 @@ async def purge(
         for file in found
         if (filename is None or file.filename == filename)
         and (before is None or file.wanted <= before)
-        and (file.project, file.filename) not in needed
     ]
     progress = Progress(index.world.clock)
     purged: list[InventoryEntry] = []

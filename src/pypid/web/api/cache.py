@@ -22,7 +22,7 @@ from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.query import Parameter, flag, names, parameters
+from pypid.web.http.query import Parameter, names, parameters
 from pypid.web.http.small_responses import send_json
 
 ASKS = (
@@ -35,11 +35,6 @@ ASKS = (
         "upstream",
         "The name of an ``[upstream:<name>]``: only its files.",
         {"type": "string", "examples": ["cu128"]},
-    ),
-    Parameter(
-        "force",
-        "Alone, or with ``yes``: also files that a snapshot shows.",
-        {"type": "string", "enum": ["", "yes", "no"]},
     ),
 )
 
@@ -68,19 +63,12 @@ class HeldFile(TypedDict):
     complete: bool
 
 
-class KeptBy(TypedDict):
-    """The number of files that snapshots keep in the cache."""
-
-    snapshots: int
-
-
 class Purged(TypedDict):
-    """The files removed from the cache. `kept_by`: files that stay whatever their age."""
+    """The files removed from the cache."""
 
     files: int
     size: int
     projects: list[HeldProject]
-    kept_by: NotRequired[KeptBy]
 
 
 class Cache(Purged):
@@ -171,38 +159,28 @@ async def _purge(
         name,
         filename,
         _older_than(query),
-        force=flag(query, "force"),
         upstream=_upstream(ctx.app, query),
     )
-    gone, needed = await purged(ctx, wanted)
+    gone = await purged(ctx, wanted)
     sums = _sums(gone)
     document: Purged = {"files": sums["files"], "size": sums["size"], "projects": _by_project(gone)}
-    if needed:
-        document["kept_by"] = {"snapshots": needed}
     send_json(ctx.request, document)
 
 
 @frozen
 class Purge:
     """What to remove from the cache: all files, those of one project, or one file of it.
-    `unwanted`: only files not accessed for so long; `force`: also files that snapshots show;
-    `upstream`: only files of this one.
+    `unwanted`: only files not accessed for so long; `upstream`: only files of this one.
     """
 
     name: ProjectName | None = None
     filename: str | None = None
     unwanted: timedelta | None = None
-    force: bool = False
     upstream: str | None = None
 
 
-async def purged(ctx: RequestContext, wanted: Purge) -> tuple[Sequence[InventoryEntry], int]:
-    """Remove the files from the cache; return their entries, and how many files stay whatever their
-    age, since snapshots show them.
-    """
-    needed = frozenset[tuple[ProjectName, str]]()
-    if not wanted.force:
-        needed = await _needed(ctx.app, wanted.name, wanted.filename)
+async def purged(ctx: RequestContext, wanted: Purge) -> Sequence[InventoryEntry]:
+    """Remove the files from the cache; return their entries."""
     subject = "/".join(word for word in (wanted.name, wanted.filename) if word) or "cache"
     purging = purge(
         ctx.app.index,
@@ -210,21 +188,8 @@ async def purged(ctx: RequestContext, wanted: Purge) -> tuple[Sequence[Inventory
         wanted.filename,
         upstream=wanted.upstream,
         unwanted=wanted.unwanted,
-        needed=needed,
     )
-    return await attempted(ctx, "cache purge", subject, purging, _purged), len(needed)
-
-
-async def _needed(
-    app: App, name: ProjectName | None, filename: str | None
-) -> frozenset[tuple[ProjectName, str]]:
-    """Return those of the files that snapshots show."""
-    projects = {name} if name is not None else set[ProjectName]()
-    if name is None:
-        for cache in app.index.caches.values():
-            projects |= {summary.name for summary in await cache.catalog.upstream.summaries()}
-    needed = await app.index.history.needed(projects)
-    return frozenset(pair for pair in needed if filename is None or pair[1] == filename)
+    return await attempted(ctx, "cache purge", subject, purging, _purged)
 
 
 def _purged(gone: Sequence[InventoryEntry]) -> Details:

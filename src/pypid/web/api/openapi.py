@@ -49,7 +49,6 @@ PLACES: Mapping[str, Mapping[str, Any]] = {
     "user": {"type": "string", "minLength": 1},
     "kind": {"enum": [whom.value for whom in Whom]},
     "id": {"type": "string", "minLength": 1},
-    "snapshot": {"type": "string", "minLength": 1},
     "index": {"type": "string", "minLength": 1},
     "block": {"type": "string", "minLength": 1},
     "approval": {"type": "string", "minLength": 1},

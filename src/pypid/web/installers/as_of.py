@@ -1,5 +1,4 @@
-"""The index as of a time, ``/at/<moment>/simple/``, and as of a snapshot,
-``/snapshots/<name>/simple/``: docs/guides/as-of-views.rst.
+"""The index as of a time, ``/at/<moment>/simple/``: docs/guides/as-of-views.rst.
 
 Access is as on ``/simple/``: the same guard and the same rules, those of now. Links lead to the
 current files, so that nothing is duplicated; only those to files that upstream has removed since,
@@ -14,7 +13,7 @@ from attrs import frozen
 
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
-from pypid.core.records.as_of_time import AsOfTime, moment_of, parse_moment, settled
+from pypid.core.records.as_of_time import AsOfTime, parse_moment, settled
 from pypid.core.visibility import Visibility
 from pypid.web.app.app import App
 from pypid.web.app.as_of_pages import as_of
@@ -25,7 +24,7 @@ from pypid.web.http.responses import FinishedPage, preflight, send_page
 from pypid.web.installers.files import send_named
 from pypid.web.installers.simple import format_of
 
-AT, SNAPSHOT = "/at/<moment>/", "/snapshots/<snapshot>/"
+AT = "/at/<moment>/"
 NAMES, PROJECT, FILE = "simple/", "simple/<project>/", "packages/<project>/<filename>"
 
 
@@ -44,22 +43,10 @@ def _at(app: App, text: str) -> _Where:
     return _Where(moment, f"/at/{moment.text}/", moment.text == text)
 
 
-async def _of_snapshot(app: App, name: str) -> _Where:
-    """Return the time of a snapshot. Raises `NoSuchSnapshot`."""
-    snapshot = await app.index.history.snapshots.find(name)
-    return _Where(moment_of(snapshot.moment), f"/snapshots/{name}/")
-
-
 @route("GET", AT + NAMES, action=Action.READ, below_index=True)
 async def names_then(ctx: RequestContext, moment: str) -> None:
     """Send the list of projects that had files at a time."""
     await _send_names(ctx, _at(ctx.app, moment))
-
-
-@route("GET", SNAPSHOT + NAMES, action=Action.READ, below_index=True)
-async def names_of_snapshot(ctx: RequestContext, snapshot: str) -> None:
-    """Send the list of projects that had files at the time of a snapshot."""
-    await _send_names(ctx, await _of_snapshot(ctx.app, snapshot))
 
 
 async def _send_names(ctx: RequestContext, where: _Where) -> None:
@@ -83,12 +70,6 @@ async def project_then(ctx: RequestContext, moment: str, project: ProjectName) -
     to the canonical one.
     """
     await _send_project(ctx, _at(ctx.app, moment), project)
-
-
-@route("GET", SNAPSHOT + PROJECT, action=Action.READ, below_index=True)
-async def project_of_snapshot(ctx: RequestContext, snapshot: str, project: ProjectName) -> None:
-    """Send a project's page as of a snapshot."""
-    await _send_project(ctx, await _of_snapshot(ctx.app, snapshot), project)
 
 
 async def _send_project(ctx: RequestContext, where: _Where, project: ProjectName) -> None:
@@ -119,14 +100,6 @@ async def file_then(ctx: RequestContext, moment: str, project: ProjectName, file
     await _send_file(ctx, _at(ctx.app, moment), project, filename)
 
 
-@route("GET", SNAPSHOT + FILE, action=Action.READ, below_index=True)
-async def file_of_snapshot(
-    ctx: RequestContext, snapshot: str, project: ProjectName, filename: str
-) -> None:
-    """Send a file of a snapshot, or a sidecar of it."""
-    await _send_file(ctx, await _of_snapshot(ctx.app, snapshot), project, filename)
-
-
 async def _send_file(
     ctx: RequestContext, where: _Where, project: ProjectName, filename: str
 ) -> None:
@@ -138,13 +111,9 @@ async def _send_file(
 @route("OPTIONS", AT + NAMES, action=Action.READ, below_index=True)
 @route("OPTIONS", AT + PROJECT, action=Action.READ, below_index=True)
 @route("OPTIONS", AT + FILE, action=Action.READ, below_index=True)
-@route("OPTIONS", SNAPSHOT + NAMES, action=Action.READ, below_index=True)
-@route("OPTIONS", SNAPSHOT + PROJECT, action=Action.READ, below_index=True)
-@route("OPTIONS", SNAPSHOT + FILE, action=Action.READ, below_index=True)
 async def options(
     ctx: RequestContext,
     moment: str = "",
-    snapshot: str = "",
     project: str = "",
     filename: str = "",
 ) -> None:

@@ -16,7 +16,7 @@ from pypid.core.configuration.value_kinds import (
     parse_duration,
     wait_text,
 )
-from pypid.core.errors import BadRequest, CatalogDown, PypidError, StorageDown
+from pypid.core.errors import BadRequest, CatalogDown, PypidError
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
 from pypid.index.progress import Tell
@@ -65,12 +65,11 @@ class UpstreamRule:
 
 @frozen
 class Gone:
-    """The result of a purge, for the page; `needed`: files that stay since snapshots show them."""
+    """The result of a purge, for the page."""
 
     projects: int
     files: int
     size: int
-    needed: int
 
 
 @route("GET", "/manage/upstream", action=Action.ADMIN, page=True)
@@ -89,12 +88,11 @@ async def purge(ctx: RequestContext) -> None:
         return await _page(ctx, problems=[str(error)], fields=fields)
 
     async def run(tell: Tell) -> Gone:
-        gone, needed = await purged(ctx, wanted)
+        gone = await purged(ctx, wanted)
         return Gone(
             len({file.project for file in gone}),
             sum(file.recorded for file in gone),
             sum(file.size for file in gone),
-            needed,
         )
 
     return await show_meanwhile(ctx, "purge.html", run, wanted=wanted, age=_age(wanted.unwanted))
@@ -102,11 +100,7 @@ async def purge(ctx: RequestContext) -> None:
 
 def _wanted(fields: Fields) -> Purge:
     """Return the purge that the form requests. Raises `BadRequest`, `BadName`."""
-    project, age, force = (
-        fields.text("project").strip(),
-        fields.text("older_than").strip(),
-        fields.flag("force"),
-    )
+    project, age = fields.text("project").strip(), fields.text("older_than").strip()
     unwanted: timedelta | None = None
     if age:
         try:
@@ -117,15 +111,15 @@ def _wanted(fields: Fields) -> Purge:
             ) from None
     match fields.text("what"):
         case "project" if project:
-            return Purge(project_name(project), unwanted=unwanted, force=force)
+            return Purge(project_name(project), unwanted=unwanted)
         case "project":
             raise BadRequest("Enter the project name.")
         case "older" if unwanted is not None:
-            return Purge(unwanted=unwanted, force=force)
+            return Purge(unwanted=unwanted)
         case "older":
             raise BadRequest("Enter for how long files must be unused, e.g. 30d.")
         case "all" if fields.text("confirm").strip() == ALL:
-            return Purge(force=force)
+            return Purge()
         case "all":
             raise BadRequest(f"To clear the entire cache, type {ALL}. Nothing was deleted.")
         case _:
@@ -168,7 +162,6 @@ async def _page(
         counting=ctx.app.measures.usage.is_counting,
         limit=ctx.app.settings.max_cache,
         leaf=leaf,
-        snapshots=await _snapshots(ctx.app),
         word=ALL,
     )
 
@@ -202,11 +195,3 @@ def _rules(app: App) -> list[UpstreamRule]:
         for key, says, globs in rules
         if globs
     ]
-
-
-async def _snapshots(app: App) -> int | None:
-    """Return how many snapshots there are, for their files stay; None if unknown now."""
-    try:
-        return len(await app.index.history.snapshots.all())
-    except StorageDown:
-        return None
