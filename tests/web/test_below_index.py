@@ -40,6 +40,7 @@ BELOW = """
 GET /
 POST /
 GET /+simple/<project>/
+GET /advisories/<advisory>
 GET /advisories
 GET /advisories/<advisory>
 POST /api/adopt
