@@ -64,7 +64,6 @@ NOT_FOR_A_PAGE = (
         "pypid.resolver.uv",
         "pypid.jobs.stateless_node",
         "pypid.access.oidc",
-        "pypid.access.remote",
     ),
     *(
         "pypid.core.archives.inspection",

@@ -47,7 +47,7 @@ from pypid.flow import at_once, start
 from pypid.http_client.connections import HttpConnections
 from pypid.ports import Accounts, Journal
 from pypid.testing.worlds import Awaiting, Turns, world
-from tests.access.peopleservice import Wired
+from tests.access.wired_agent import Wired
 from tests.issuers import (
     Documents,
     Key,

@@ -148,15 +148,15 @@ class ReloadTests(TestCase):
         return start(work())
 
     def test_elsewhere(self) -> Deferred[None]:
-        """Where a service elsewhere knows people, nobody is believed for longer than it may be
+        """Where a directory knows people, nobody is believed for longer than it may be
         silent about a change.
         """
 
         async def work() -> None:
             written = ini(self.folder, "the first")
             written.write_text(
-                f"{written.read_text()}[access]\nbackend = config remote\n[remote]\nurl = "
-                f"https://127.0.0.1:1/\n"
+                f"{written.read_text()}[access]\nbackend = config ldap\n[ldap]\nurl = "
+                f"ldaps://127.0.0.1:1\nbase_dn = dc=example\n"
             )
             config = load_config(written)
             people = made_identities(config)

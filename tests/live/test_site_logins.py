@@ -1,23 +1,20 @@
-"""People whom a directory or another service knows log in on the page."""
+"""People whom a directory knows log in on the page."""
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live import test_directory, test_remote
-from tests.live.clients import ROOT
+from tests.live import test_directory
 from tests.live.daemon import LiveIndex, hashes, until_ready
-from tests.live.peopleservice import LOGIN
 from tests.live.processes import BIN, clean_environ, free_port, running, scratch
 from tests.live.site_client import Visitor
 from tests.live.slapd import GROUPS, MANAGER, MANAGER_PASSWORD, PEOPLE, dn_of, group, person, slapd
 
 
 class PeopleElsewhereTests(SynchronousTestCase):
-    """People whom a directory, or another service, knows; only those of the group ``team`` may read
+    """People whom a directory knows; only those of the group ``team`` may read
     anything.
     """
 
@@ -116,23 +113,4 @@ class PeopleElsewhereTests(SynchronousTestCase):
             index = self.started(test_directory.INI.format(**told, **places))
             ada = self.journey(index, "ada", "wonder land", "eve", "apple pie")
         self.away(index, ada)
-        index.running.stop_in_order()
-
-    def test_service(self) -> None:
-        """Of a service (``remote``)."""
-        theirs = free_port()
-        text = (
-            "[server]\nlisten = tcp:PORT:interface=127.0.0.1\nstate = "
-            "FOLDER/state\n[upstream]\nmode = offline\n[access]\n"
-            f"backend = config remote\nread = group:team\nadmins = admin\n[users]\nadmin = "
-            f"{hashes()['admin']}\n"
-            f"[remote]\nurl = http://127.0.0.1:{theirs}/v\nuser = {LOGIN[0]}\n"
-        )
-        command = [sys.executable, "-m", "tests.live.peopleservice", "127.0.0.1", str(theirs)]
-        service = self.stack.enter_context(running(command, self.folder / "service.log", cwd=ROOT))
-        test_remote.until_listened("127.0.0.1", theirs, service)
-        index = self.started(text, PYPID_REMOTE_PASSWORD=LOGIN[1], PYTHONUTF8="1")
-        alice = self.journey(index, "alice", "wonder land", "Bob", "pa:ss:wörd")
-        service.stop()
-        self.away(index, alice)
         index.running.stop_in_order()

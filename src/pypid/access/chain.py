@@ -58,10 +58,10 @@ class CredentialStore(Protocol):
 
 @frozen(eq=False)
 class Source:
-    """A source of users. `local`: it verifies hashes in memory itself; else it queries another
-    service.
+    """A source of users. `local`: it verifies hashes in memory itself; else it queries a
+    directory.
 
-    Answers of another service are cached for a minute, and a right password is believed for
+    Answers of a directory are cached for a minute, and a right password is believed for
     `believed` seconds.
     """
 
@@ -127,7 +127,7 @@ class AccessChain:
         """Return the user's identity without any proof, or None if no such user may log in. Raises
         `PeopleUnknown`.
 
-        A change in a directory or a remote service may go unseen for a minute.
+        A change in a directory may go unseen for a minute.
         """
         if not is_account_name(user, LONGEST_NAME):
             return None

@@ -98,8 +98,6 @@ class Identities(PeriodicJobs):
     people: config_people.ConfigPeople
     sql_people: SqlPeople
     reactor: Any = field(repr=False)
-    connections: list[HttpConnections]
-    """The network connections to close at the end."""
     outdated: OutdatedSessions
     access: ClosedAccess
     claims: Claims
@@ -116,6 +114,8 @@ class Identities(PeriodicJobs):
     """The generation of the identities that may be cached."""
     publishers: TrustedPublishing | None = field(default=None, init=False)
     """Set once an issuer is configured."""
+    connections: list[HttpConnections] = field(factory=list, init=False)
+    """The network connections to close at the end."""
     _registry: Registry | None = field(default=None, init=False, repr=False)
     _was_known: bool = field(default=True, init=False)
     _in_force: InForce = field(factory=lambda: InForce(Rules(), NO_NAMES), init=False, repr=False)

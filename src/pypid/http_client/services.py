@@ -15,10 +15,10 @@ from functools import cached_property
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import frozen
 from hyperlink import EncodedURL
-from twisted.internet.defer import Deferred, TimeoutError, succeed
-from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -38,7 +38,7 @@ class UnusableResponse(Fault):
 
 @frozen(kw_only=True)
 class ServiceRequest:
-    """A request that may be sent twice. `auth` is a user and a password (HTTP Basic).
+    """A request without a body, which may be sent twice.
 
     `check` raises `UnusableResponse` for a status or a type that is not wanted. The body of the
     response may have `limit` bytes; all may take `timeout` seconds.
@@ -50,8 +50,6 @@ class ServiceRequest:
     check: Callable[[IResponse], None]
     limit: int
     timeout: float
-    data: bytes | None = field(default=None, repr=False)
-    auth: tuple[bytes, bytes] | None = field(default=None, repr=False)
 
 
 class _ServiceUrl(EncodedURL):
@@ -115,8 +113,6 @@ class ServiceClient:
             request.method,
             _ServiceUrl.from_text(request.url),
             headers=Headers({name: [value] for name, value in headers.items()}),
-            data=request.data,
-            auth=request.auth,
             allow_redirects=False,
             unbuffered=True,
         )
@@ -134,7 +130,6 @@ class ServiceClient:
         return HTTPClient(
             _IdentityCoding(self._agent, self._clock),
             IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
-            _BytesProducer,
         )
 
 
@@ -170,21 +165,3 @@ class _IdentityCoding:
         # treq would read them before it asks the cookie policy, and fails on other than ASCII
         response.headers.removeHeader(b"Set-Cookie")
         return response
-
-
-@implementer(IBodyProducer)
-class _BytesProducer:
-    """A request body of a few bytes in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.length = len(data)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        consumer.write(self._data)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """Everything was written at once."""
-
-    resumeProducing = stopProducing = pauseProducing

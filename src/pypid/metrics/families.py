@@ -314,7 +314,7 @@ LOGINS = _counter(
 )
 PEOPLE = _counter(
     "pypid_people_requests",
-    "Requests for users to a directory (ldap) or a service (remote).",
+    "Requests for users to a directory (ldap).",
     "source",
     "outcome",
 )

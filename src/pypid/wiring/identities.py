@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pypid.access import config as config_people
 from pypid.access.chain import AccessChain, Source
@@ -28,9 +28,6 @@ from pypid.daemon.stores import Stores
 from pypid.flow import World
 from pypid.flow.signals import Provider, Signals
 from pypid.ports import Blobs, People
-
-if TYPE_CHECKING:  # imported where it is configured
-    from pypid.http_client.connections import HttpConnections
 
 BELIEVED = 60.0
 """Seconds for which a correct password is not checked with the directory again: a run of pip is
@@ -64,10 +61,9 @@ def make_identities(
     sql_people = SqlPeople(
         stores.accounts, verifier, world, by_default=not config.is_set("access", "backend")
     )
-    opened: list[HttpConnections] = []
     sources = [
         Source(people, name="config"),
-        *sources_of(config, paths, world, reactor, sql_people, opened),
+        *sources_of(config, paths, world, reactor, sql_people),
     ]
     if AccessStore.SQL not in config.access.backend:
         sources.append(Source(GroupsOnly(stores.accounts)))
@@ -95,7 +91,6 @@ def make_identities(
         people=people,
         sql_people=sql_people,
         reactor=reactor,
-        connections=opened,
         outdated=OutdatedSessions(stores.accounts, paths.state, world),
         access=ClosedAccess(chain, is_open, partial(read_changes, current, others, world)),
         claims=claims,
@@ -116,10 +111,9 @@ def sources_of(
     world: World,
     reactor: Any,
     sql_people: People,
-    opened: list[HttpConnections],
 ) -> Iterable[Source]:
     """Yield the sources of ``[access] backend``, except the configuration itself: it is always
-    asked first, so that its users are never locked out. `opened` gets the connections to services.
+    asked first, so that its users are never locked out.
     """
     for backend in config.access.backend:
         match backend:
@@ -130,23 +124,6 @@ def sources_of(
             case AccessStore.LDAP:
                 people = CountedPeople(directory_of(config, paths, world, reactor), "ldap", world)
                 yield Source(people, local=False, believed=BELIEVED, name="ldap")
-            case AccessStore.REMOTE:
-                from pypid.access import remote
-
-                options = config.remote
-                reached = remote.connected(reactor)
-                opened.append(reached)
-                settings = remote.RemoteSourceSettings(
-                    url=options.url or "",
-                    user=options.user,
-                    password=options.password,
-                    cache=options.cache.total_seconds(),
-                )
-                yield Source(
-                    CountedPeople(remote.open(settings, world, reached.agent), "remote", world),
-                    local=False,
-                    name="remote",
-                )
 
 
 def directory_of(config: Config, paths: StatePaths, world: World, reactor: Any) -> People:

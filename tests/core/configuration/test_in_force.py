@@ -132,7 +132,6 @@ class InForceTests(SynchronousTestCase):
         merged.setdefault("[access]", []).append("backend = config sql")
         merged.setdefault("[storage]", []).extend(["backend = s3", "bucket = bucket"])
         merged.setdefault("[ldap]", []).append("bind_dn = cn=x")
-        merged.setdefault("[remote]", []).extend(["user = pypid", "url = https://remote.example"])
         text = (
             "\n".join("\n".join([section, *said]) for section, said in merged.items())
             + f"\n[users]\nbob = {HASH}\n"

@@ -145,7 +145,6 @@ CONTRACT: dict[str, dict[str, str]] = {
         ],
         "",
     ),
-    "remote": {"url": "", "user": "", "password": "", "cache": "1m"},
     "issuer:github": {"url": "", "audience": "pypid", "allow": ""},
     "upstream:cu128": {
         "url": "",
@@ -366,6 +365,10 @@ class Problems(SynchronousTestCase):
             f"x.ini:2: [index:dev] devpi: {instead}",
             f"PYPID_INDEX_DEV_DEVPI: {instead}",
             environ={"PYPID_INDEX_DEV_DEVPI": "alice/dev"},
+        )
+        self.assert_says(
+            "[remote]\nurl = https://auth.example\n",
+            "x.ini:1: [remote]: |use [ldap] or the accounts",
         )
         instead = "pypid has no variant wheels any more; remove the key"
         self.assert_says(
@@ -594,55 +597,6 @@ class Problems(SynchronousTestCase):
                 self.assertIn(words_said, line)
                 self.assertIn("group:developers", line)
 
-    def test_remote(self) -> None:
-        """A service that is asked has a URL that nobody can read passwords on the way to, and a
-        user has a password.
-        """
-        listed = "[access]\nbackend = config remote\n"
-        self.assert_says(
-            listed,
-            (
-                "x.ini:2: [remote] url: [access] backend lists remote, which needs the URL of the "
-                "service"
-            ),
-        )
-        for url in (
-            "https://auth.example/people",
-            "http://127.0.0.1:8080",
-            "http://[::1]/x",
-            "http://localhost",
-        ):
-            self.assertEqual(
-                problems(f"{listed}[remote]\nurl = {url}\nuser = pypid\npassword = hunter2\n"),
-                [],
-                url,
-            )
-        for url in (
-            "http://auth.example",
-            "HTTP://10.0.0.1",
-            "http://localhost.example",
-            "http://127.0.0.1.example",
-        ):
-            self.assert_says(
-                f"[remote]\nurl = {url}\n",
-                "x.ini:2: [remote] url: passwords would go over the network in clear|https",
-            )
-        self.assertEqual(len(problems(f"{listed}[remote]\nurl = ftp://h\n")), 1)
-        said = "[remote]\nurl = https://h\n"
-        self.assert_says("[remote]\nurl = https://é.example\n", "x.ini:2: [remote] url: |xn--")
-        self.assert_says(
-            f"{said}user = pypid\n", "[remote] password: user and password belong together"
-        )
-        self.assert_says(
-            f"{said}password = hunter2\n", "[remote] user: user and password belong together"
-        )
-        self.assert_says(
-            f"{said}password = hunter2\nuser = a:b\n", "x.ini:4: [remote] user: a name with a colon"
-        )
-        self.assert_says(
-            "[remote]\ncache = 2d\n", "x.ini:2: [remote] cache: invalid value '2d'|up to 1d"
-        )
-
     def test_removed_values(self) -> None:
         """A value that left is refused with what replaces it, and one that pypid never had, too."""
         self.assert_says(
@@ -650,6 +604,10 @@ class Problems(SynchronousTestCase):
         )
         self.assert_says(
             "[catalog]\nbackend = redis\n", "x.ini:2: [catalog] backend: |: Use PostgreSQL: backend"
+        )
+        self.assert_says(
+            "[access]\nbackend = config remote\n",
+            "x.ini:2: [access] backend: |: users of an own service come from ldap or sql instead",
         )
 
     def test_members(self) -> None:

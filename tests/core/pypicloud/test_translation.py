@@ -358,7 +358,7 @@ class People(SynchronousTestCase):
     def test_what_is_not_had(self) -> None:
         """Other sources are refused, with the reason and with what to do."""
         for name, word in (
-            ("remote\nauth.backend_server = https://x", "docs/guides/remote-users"),
+            ("remote\nauth.backend_server = https://x", "users of a service"),
             ("aws_secrets_manager", "AWS Secrets Manager"),
             (
                 "pypicloud.access.aws_secrets_manager.AWSSecretsManagerAccessBackend",

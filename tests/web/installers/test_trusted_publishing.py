@@ -13,8 +13,8 @@ from pypid.core.configuration.keys import IssuerSettings
 from pypid.core.permissions import NOBODY, Rules
 from pypid.http_client.connections import HttpConnections
 from pypid.ports import Accounts, Journal
-from tests.access.peopleservice import Wired
 from tests.access.test_oidc import Books, Published
+from tests.access.wired_agent import Wired
 from tests.distributions import wheel, wheel_filename
 from tests.issuers import Documents, jwt
 from tests.web.full_app import HOST, Answer, WholeCase, basic

@@ -17,19 +17,13 @@ from pypid.core.configuration.keys import (
     CatalogSettings,
     Key,
     LdapSettings,
-    RemoteSettings,
     ServerSettings,
     StorageSettings,
 )
-from pypid.core.configuration.value_kinds import ValueKind, is_readable_on_the_way
+from pypid.core.configuration.value_kinds import ValueKind
 from pypid.core.errors import shortened
 
 T = TypeVar("T")
-
-IN_CLEAR = (
-    "passwords would go over the network in clear; use https, or http to this very machine "
-    "(127.0.0.1, ::1, localhost)"
-)
 
 
 def nearest(word: str, known: Iterable[str], form: str = "{!r}") -> str:
@@ -81,30 +75,6 @@ def _shown(key: Key, text: str) -> str:
 
 
 # --- combinations ---------------------------------------------------------------------------------
-
-
-def misfits_of_remote(remote: RemoteSettings, listed: bool) -> Iterator[tuple[str, str]]:
-    """Yield the problems of `[remote]`: key and advice. `listed`: [access] backend uses the
-    service.
-    """
-    if remote.url is None:
-        if listed:
-            yield "url", "[access] backend lists remote, which needs the URL of the service"
-        return
-    if is_readable_on_the_way(remote.url):
-        yield "url", IN_CLEAR
-    if not remote.url.isascii():
-        yield (
-            "url",
-            "write the name of the host as DNS has it (xn--...), and the path with %-escapes",
-        )
-    if (remote.user is None) != (remote.password is None):
-        yield (
-            "password" if remote.user else "user",
-            "user and password belong together; set both or none",
-        )
-    if remote.user is not None and ":" in remote.user:
-        yield "user", "a name with a colon cannot be sent (HTTP Basic); choose another one there"
 
 
 def misfits_of_ldap(ldap: LdapSettings, listed: bool) -> Iterator[tuple[str, str]]:

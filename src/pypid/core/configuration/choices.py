@@ -78,7 +78,6 @@ class AccessStore(Enum):
     CONFIG = "config"
     SQL = "sql"
     LDAP = "ldap"
-    REMOTE = "remote"
 
 
 class Needed(Enum):

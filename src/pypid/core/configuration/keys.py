@@ -607,7 +607,9 @@ class AccessSettings:
     """Access rules for projects without rules of their own, and the sources of users."""
 
     backend: tuple[AccessStore, ...] = key(
-        several(choice(AccessStore)),
+        several(
+            choice(AccessStore, remote="users of an own service come from ldap or sql instead")
+        ),
         "config sql",
         (
             "The sources of users, in this order. If the key is not set, users of an accounts "
@@ -743,27 +745,6 @@ class LdapSettings:
         _PATH,
         "",
         "PEM file with certificate authorities that pypid trusts in addition to the system's.",
-    )
-
-
-@frozen(kw_only=True)
-class RemoteSettings:
-    """Users and groups from another service, by the protocol of docs/guides/remote-users."""
-
-    url: str | None = key(
-        optional(value_kinds.BASE_URL),
-        "",
-        (
-            "The address of the service, without ``/check`` and ``/find``. It must be https, or "
-            "http on this machine."
-        ),
-    )
-    user: str | None = key(
-        _TEXT, "", "The username that pypid sends (HTTP Basic). Empty: no login."
-    )
-    password: str | None = key(_TEXT, "", "The password of ``user``.", secret=True)
-    cache: timedelta = key(
-        duration("0", "1d"), "1m", "How long pypid caches an answer; 0: not at all."
     )
 
 
@@ -975,7 +956,6 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "upstream": UpstreamSettings,
         "access": AccessSettings,
         "ldap": LdapSettings,
-        "remote": RemoteSettings,
         "advisories": AdvisorySettings,
         "trust": TrustSettings,
         "log": LogSettings,
@@ -1004,6 +984,10 @@ REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
         ("publish", None): (
             "pypid keeps no static tree up to date any more; run `pypid export` from a timer "
             "instead (docs: Export the index as static files), and remove the section"
+        ),
+        ("remote", None): (
+            "pypid asks no service of your own for users any more; use [ldap] or the accounts "
+            "database ([access] backend = sql) instead, and remove the section"
         ),
         ("server", "experimental"): "pypid has no variant wheels any more; remove the key",
     }

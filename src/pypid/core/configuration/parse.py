@@ -22,7 +22,6 @@ from pypid.core.configuration.bucket_names import BUCKET_RULE, is_bucket_name, i
 from pypid.core.configuration.checks import (
     misfits_of_ldap,
     misfits_of_registration,
-    misfits_of_remote,
     misfits_of_workers,
     nearest,
     value_of,
@@ -47,7 +46,6 @@ from pypid.core.configuration.keys import (
     LdapSettings,
     LogSettings,
     NamedUpstreamSettings,
-    RemoteSettings,
     ServerSettings,
     StorageSettings,
     TrustSettings,
@@ -93,7 +91,6 @@ class Config:
     upstream: UpstreamSettings = UpstreamSettings()
     access: AccessSettings = AccessSettings()
     ldap: LdapSettings = LdapSettings()
-    remote: RemoteSettings = RemoteSettings()
     advisories: AdvisorySettings = AdvisorySettings()
     trust: TrustSettings = TrustSettings()
     log: LogSettings = LogSettings()
@@ -440,22 +437,13 @@ class _Judge:
             )
 
     def _sources(self, config: Config, by_section: Mapping[str, Mapping[str, IniEntry]]) -> None:
-        """Check the sections of the external sources of users."""
+        """Check the directory, the external source of users."""
         listed, backend = config.access.backend, by_section.get("access", {}).get("backend")
-        misfits = {
-            "remote": misfits_of_remote(config.remote, AccessStore.REMOTE in listed),
-            "ldap": misfits_of_ldap(config.ldap, AccessStore.LDAP in listed),
-        }
-        for name, those in misfits.items():
-            for key, advice in those:
-                entry = by_section.get(name, {}).get(key)
-                is_bad = (
-                    entry is not None
-                    and entry.text.strip()
-                    and getattr(getattr(config, name), key) is None
-                )
-                if not is_bad:  # already reported
-                    self.problem(name, key, entry or backend, advice)
+        for key, advice in misfits_of_ldap(config.ldap, AccessStore.LDAP in listed):
+            entry = by_section.get("ldap", {}).get(key)
+            is_bad = entry is not None and entry.text.strip() and getattr(config.ldap, key) is None
+            if not is_bad:  # already reported
+                self.problem("ldap", key, entry or backend, advice)
 
 
 def _named_indexes(sections: Mapping[str, IndexKeys]) -> Mapping[str, IndexSettings]:

@@ -51,7 +51,7 @@ _TUNING = "pypid's connections to S3 do not need it"
 _HASHING = "new hashes are argon2id; existing ones remain valid"
 _INVITATIONS = "invitations of pypicloud are not valid; `pypid invitation create` makes new ones"
 _SECRETS = "users in AWS Secrets Manager are not read: import them from a dump of ppc-export"
-_REMOTE = "the protocol of pypicloud's remote backend is not pypid's (docs/guides/remote-users)"
+_REMOTE = "users of a service are not read: import them from a dump of ppc-export"
 _GCS = "pypid does not support Google Cloud Storage: copy the bucket"
 _AZURE = "pypid does not support Azure Blob Storage: copy the container"
 

@@ -37,10 +37,7 @@ _TAKE_ALONG = (
     "sql or config"
 )
 _REFUSED_BACKENDS = {
-    "remote": (
-        "the protocol of pypicloud's remote backend sends each password in a URL, and is not "
-        f"pypid's (docs/guides/remote-users): write a service for that, or {_TAKE_ALONG}"
-    ),
+    "remote": f"users of a service of your own are not asked for: {_TAKE_ALONG}",
     "aws_secrets_manager": f"users in AWS Secrets Manager are not read: {_TAKE_ALONG}",
 }
 _HARMLESS = re.compile(
