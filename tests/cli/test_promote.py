@@ -85,15 +85,6 @@ class PromoteCommandTests(CommandCase):
         self.assertIn("spam==1.0: approved for default by", out)
         self.assertIn("1 file of 1 project promoted", self.prints("promote", *release))
 
-    def test_required_publisher(self) -> None:
-        """A dry run and the promotion name the file that the target would hide."""
-        self.prints("index create strict", "require=spam=github:acme/*")
-        release = ("spam==1.0", "--from", "staging", "--to", "strict")
-        text = f"{wheel_filename('spam')}: it has no verified attestation"
-        self.assertIn(f"would be refused. {text}", self.refusal(*release, "--dry-run"))
-        self.assertIn(f"Nothing was promoted. {text}", self.refusal(*release))
-        self.assertEqual(self.pypid.get("/strict/simple/spam/", user="alice").status, 404)
-
     def test_mistakes(self) -> None:
         """What is wrong is named."""
         for words, text in (

@@ -100,7 +100,6 @@ class Values(SynchronousTestCase):
             "block": "requests>=2,<2.32 evil",
             "allow_mixed": "acme-both",
             "cooldown": "3d numpy=0",
-            "require": "acme-*=github:acme/* numpy=*",
             "upstreams": "cu128 public",
             "gates": "attested",
             "expires": "2026-12-31T12:30:00Z",
@@ -153,7 +152,7 @@ class Values(SynchronousTestCase):
             ({"cooldown": "soon"}, "cooldown: invalid value"),
             ({"expires": "soon"}, "expires: invalid value"),
             ({"owners": "me"}, "owners: invalid value"),
-            ({"require": "acme-*"}, "require: invalid value"),
+            ({"require": "acme-*"}, "use [trust] require"),
             ({"block": "requests>>2"}, "block: invalid value"),
             ({"block": f"sha256:{'a' * 64}"}, "cannot be blocked in one index"),
         ):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from fnmatch import fnmatchcase
 
 from attrs import evolve
 from hypothesis import given
@@ -22,8 +21,6 @@ from pypid.core.layering import (
     mixed,
     mixes,
     relative,
-    required_of,
-    trusted,
     unblocked,
 )
 from pypid.core.model import File, Project, Status, StoredFile, in_order
@@ -129,64 +126,6 @@ class BlockTests(SynchronousTestCase):
             first = ShownFiles(listing, hidden=frozenset([0]))
             found = unblocked(Project(name=SPAM, files=first), blocks)
             self.assertEqual(list(found.files), [each for each in expected if each is not files[0]])
-
-
-class TrustedTests(SynchronousTestCase):
-    """The publishers that an index requires."""
-
-    @many
-    @given(
-        FILES,
-        KEPT,
-        st.lists(st.booleans(), min_size=4, max_size=4),
-        st.dictionaries(
-            st.sampled_from(["1.0", "2.0", "3.0", "4.0"]),
-            st.sampled_from([(), ("github:acme/spam",), ("github:eve/spam", "gitlab:acme/spam")]),
-        ),
-        st.sampled_from(["*", "github:acme/*", "github:bob/*"]),
-    )
-    def test_it_only_hides(
-        self,
-        listed: Sequence[File],
-        kept: Sequence[StoredFile],
-        attested: Sequence[bool],
-        known: Mapping[str, tuple[str, ...]],
-        pattern: str,
-    ) -> None:
-        """It shows the local files with a known and fitting publisher, and no other: no cached file,
-        whatever is known of it, and no file of a listing.
-        """
-        local = [
-            replace(file, source=None, attested=is_attested)
-            for file, is_attested in zip(kept, attested, strict=False)
-        ]
-        cached = [replace(file, attested=True) for file in kept]
-        names = {file.version: file.filename for file in kept}
-        publishers = {names[each]: found for each, found in known.items() if each in names}
-        found = trusted(Project(name=SPAM, files=in_order(local)), (pattern,), publishers)
-        expected = [
-            file.filename
-            for file in in_order(local)
-            if isinstance(file, StoredFile)
-            and file.attested
-            and any(fnmatchcase(each, pattern) for each in publishers.get(file.filename, ()))
-        ]
-        self.assertEqual([file.filename for file in found.files], expected)
-        self.assertTrue(set(found.files) <= set(local))
-        self.assertIs(trusted(found, (pattern,), publishers), found)
-        listing = packed(in_order(listed))
-        places = {file.filename: place for place, file in enumerate(listing)}
-        replaced = {places[file.filename]: file for file in cached if file.filename in places}
-        for shown in (in_order(cached), listing, ShownFiles(listing, replaced)):
-            hidden = trusted(Project(name=SPAM, files=shown), (pattern,), publishers)
-            self.assertEqual(list(hidden.files), [])
-
-    def test_required_publishers(self) -> None:
-        """Those of the first name or glob that the project matches."""
-        settings = settings_of_values("team", {"require": "sp*=github:acme/* *=google:ci@x.org"})
-        self.assertEqual(required_of(settings, SPAM), ("github:acme/*",))
-        self.assertEqual(required_of(settings, project_name("eggs")), ("google:ci@x.org",))
-        self.assertEqual(required_of(settings_of_values("team", {}), SPAM), ())
 
 
 class MixedTests(SynchronousTestCase):

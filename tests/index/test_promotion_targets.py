@@ -19,9 +19,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import IndexExpired, NoSuchIndex
 from pypid.core.model import Blob
 from pypid.core.packaging.names import project_name
-from pypid.core.promotion_rules import ObstacleKind, PromotionRefused
 from pypid.core.records.documents import dump
-from pypid.core.records.layout import ObjectKind
 from pypid.core.records.promotions import (
     OPEN_PROMOTIONS,
     PromotionDocument,
@@ -33,7 +31,6 @@ from pypid.index.promotions import PromotionRecovery, Promotions
 from pypid.ports import Body
 from pypid.wiring.indexes import promotions_between
 from tests.index.named import NamedCase, set_index
-from tests.index.test_local_publishers import provenance_of
 from tests.index.uploads import Sent, publishing, sent
 
 SPAM = project_name("spam")
@@ -158,57 +155,3 @@ class TargetTests(TargetCase):
         self.successResultOf(deletion)
         self.assertEqual(self.keys(".pypid/index/team/"), [])
         self.assertEqual(self.keys(".pypid/index-names/spam/team"), [])
-
-
-class RequiredPublisherTests(TargetCase):
-    """An index that requires publishers, and a release of which one file has the right one."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.allowed.callback(None)
-        for filename, by in ((SDIST, "acme/spam"), (EVIL, "eve/spam")):
-            upload = sent(filename.encode(), filename, provenance=provenance_of(by))
-            self.have(publishing(self.index("staging"), upload))
-        self.create("strict", require="spam=github:acme/*")
-
-    def refused_for(self, *filenames: str) -> dict[str, str]:
-        """The obstacles by file name; the storage stays as it was."""
-        before = self.keys()
-        promotion = self.promoting("strict", {SPAM: frozenset(filenames)})
-        refused = self.failureResultOf(promotion, PromotionRefused).value
-        assert isinstance(refused, PromotionRefused)
-        self.assertEqual(self.keys(), before)
-        self.assertEqual(
-            {obstacle.kind for obstacle in refused.obstacles}, {ObstacleKind.PUBLISHER}
-        )
-        return {obstacle.subject: obstacle.text for obstacle in refused.obstacles}
-
-    def test_file_that_the_index_would_hide(self) -> None:
-        """It is named with what it lacks, and keeps the others back."""
-        found = self.refused_for(WHEEL, SDIST, EVIL)
-        self.assertEqual(found.keys(), {WHEEL, EVIL})
-        self.assertIn("no verified attestation", found[WHEEL])
-        self.assertIn("by github:eve/spam", found[EVIL])
-        for text in found.values():
-            self.assertIn("`require` of the index 'strict' asks for github:acme/*", text)
-            self.assertIn("publish a version whose files have such attestations", text)
-
-    def test_promoted_file_is_listed(self) -> None:
-        """What the check lets pass is shown."""
-        self.assertIsNotNone(
-            self.successResultOf(self.promoting("strict", {SPAM: frozenset({SDIST})}))
-        )
-        self.assertEqual(self.files(self.index("strict"), "spam"), {SDIST: SDIST.encode()})
-
-    def test_damaged_provenance(self) -> None:
-        """A publisher that cannot be read is none."""
-        [key] = [each for each in self.keys() if each.endswith(SDIST + ObjectKind.PROVENANCE.value)]
-        self.have(self.store.write(key, BytesBody(b"{torn"), replace=True))
-        self.assertIn("no verified attestation", self.refused_for(SDIST)[SDIST])
-
-    def test_other_projects_and_indexes(self) -> None:
-        """Only the projects of the rule, in this index, are judged."""
-        self.publish(self.index("staging"), EGGS)
-        eggs = {project_name("eggs"): frozenset({EGGS})}
-        self.assertIsNotNone(self.successResultOf(self.promoting("strict", eggs)))
-        self.assertIsNotNone(self.successResultOf(self.promoting("team")))

@@ -17,12 +17,11 @@ from attrs import evolve, field, frozen
 from pypid.core.configuration.checks import nearest, value_of
 from pypid.core.configuration.choices import Layout, Owners
 from pypid.core.configuration.index_kinds import LONGEST_NAME, is_plain_name
-from pypid.core.configuration.keys import INDEX, IndexKeys, keys
+from pypid.core.configuration.keys import INDEX, REMOVED, IndexKeys, keys
 from pypid.core.cooldown import Cooldown
 from pypid.core.errors import IndexExpired, NoSuchIndex, Unreadable, shortened
 from pypid.core.packaging.block_spec import BlockSpec
 from pypid.core.permissions import Principals, Rules, together
-from pypid.core.publisher_rules import RequiredPublisher
 from pypid.core.records.documents import FORMAT
 from pypid.core.simple_api.entries import utc_text
 from pypid.core.upstream_choice import PUBLIC
@@ -97,10 +96,6 @@ class IndexSettings:
     """Projects whose local files come from the index and from all its bases together."""
     cooldown: Cooldown | None = None
     """Hides upstream files in addition to those that the bases hide."""
-    require: tuple[RequiredPublisher, ...] = ()
-    """The publishers that must have attested the local files of projects; other files of these
-    projects are hidden.
-    """
     upstreams: tuple[str, ...] | None = None
     """Names of upstreams, in order; None: those of the default index."""
     gates: tuple[str, ...] = ()
@@ -234,7 +229,8 @@ def settings_of_values(
     for key, text in values.items():
         if key not in declared:
             advice = nearest(key, declared) or f"; known: {' '.join(declared)}"
-            raise ValueError(f"unknown key {shortened(key)!r}{advice}")
+            unknown = f"unknown key {shortened(key)!r}{advice}"
+            raise ValueError(REMOVED.get((INDEX, key), unknown))
         try:
             parsed[key] = value_of(declared[key], text.strip())
         except ValueError as error:

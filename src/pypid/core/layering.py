@@ -6,7 +6,7 @@ views that it inherits; they can only hide more files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
@@ -19,11 +19,9 @@ from pypid.core.model import File, Project, StoredFile, in_order
 from pypid.core.packaging.block_spec import BlockSpec
 from pypid.core.packaging.globs import matches
 from pypid.core.packaging.names import ProjectName
-from pypid.core.publisher_rules import TrustRules
 from pypid.core.records.layout import INDEXES, UPSTREAMS
 from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.simple_api.shown_files import ShownFiles
-from pypid.core.trust import publisher_fits
 
 # --- keys -----------------------------------------------------------------------------------------
 
@@ -105,40 +103,6 @@ def unblocked(project: Project, blocks: Sequence[BlockSpec]) -> Project:
             hidden.update(range(start, start + count))
         start += count
     return evolve(project, files=evolve(shown, hidden=frozenset(hidden)))
-
-
-def required_of(settings: IndexSettings, name: ProjectName) -> tuple[str, ...]:
-    """Return the publishers of which one must have attested each file of the project that the index
-    shows; empty: none.
-    """
-    return TrustRules(settings.require).required(name)
-
-
-def attested_files(project: Project) -> tuple[StoredFile, ...]:
-    """Return the files whose attestations were verified: at the upload, which only local files
-    had.
-    """
-    if isinstance(project.files, ListedFiles | ShownFiles):  # an upstream listing
-        return ()
-    return tuple(
-        file
-        for file in project.files
-        if isinstance(file, StoredFile) and file.source is None and file.attested
-    )
-
-
-def trusted(
-    project: Project, required: Sequence[str], publishers: Mapping[str, Iterable[str] | None]
-) -> Project:
-    """Return the project without the files that were not attested by a required publisher.
-    `publishers`: those of local files, by file name. All others are hidden.
-    """
-    files = tuple(
-        file
-        for file in attested_files(project)
-        if publisher_fits(publishers.get(file.filename) or (), required)
-    )
-    return project if len(files) == len(project.files) else evolve(project, files=files)
 
 
 def cooled(project: Project, cooldown: Cooldown, now: datetime) -> tuple[Project, datetime | None]:

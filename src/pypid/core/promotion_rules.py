@@ -16,7 +16,6 @@ from pypid.core.model import LocalProject, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import Deleted
 from pypid.core.restrictions import Restrictions
-from pypid.core.trust import publisher_fits
 
 MOST_SHOWN = 20
 """Largest number of obstacles in the text of a refusal."""
@@ -36,7 +35,6 @@ class ObstacleKind(Enum):
     UNDER_WAY = "under-way"
     STRAY = "stray-bytes"
     GATE = "gate"
-    PUBLISHER = "publisher"
 
 
 @frozen
@@ -129,31 +127,6 @@ def _closed(gate: str, evidence: ReleaseEvidence) -> str:
         f"pypid promote {release} --from {evidence.source} --to {evidence.target} "
         f"--approve {quote(gate.removeprefix(APPROVED_BY))}"
     )
-
-
-def unattested(
-    files: Iterable[StoredFile],
-    target: str,
-    required: Sequence[str],
-    publishers: Mapping[str, Iterable[str]],
-) -> Iterator[PromotionObstacle]:
-    """Yield an obstacle for each file that the target index would hide, since no publisher of its
-    ``require`` attested it. `publishers`: those that attested the files, by file name.
-    """
-    for file in files:
-        found = sorted(publishers.get(file.filename, ())) if file.attested else []
-        if publisher_fits(found, required):
-            continue
-        reason = (
-            f"its attestations are by {' and '.join(found)}"
-            if found
-            else "it has no verified attestation"
-        )
-        text = (
-            f"{reason}, and `require` of the index {target!r} asks for {' or '.join(required)}; "
-            "publish a version whose files have such attestations, and promote that"
-        )
-        yield PromotionObstacle(ObstacleKind.PUBLISHER, file.filename, text)
 
 
 # --- obstacles ------------------------------------------------------------------------------------

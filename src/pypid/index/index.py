@@ -18,7 +18,6 @@ from pypid.core.upstream_choice import PUBLIC, UpstreamChoice
 from pypid.flow.derived import SameObjects
 from pypid.index.layered_lists import LayeredLists, LayerProjects
 from pypid.index.layers import IndexesByName, Layer, Layers
-from pypid.index.local_publishers import LocalPublishers
 from pypid.index.maintenance import Maintenance
 from pypid.index.single_index import SingleIndex
 from pypid.index.views import ALL_FILES, DIRECT, Lookup, UpstreamPermission, View, ViewSources
@@ -59,8 +58,7 @@ class Index(SingleIndex):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         self._indexes = self.all_indexes or _NoOthers(self)
-        publishers = LocalPublishers(self._indexes.find, self.world)
-        self._layers = Layers(self, self._indexes, publishers)
+        self._layers = Layers(self, self._indexes)
         self.lists = LayeredLists(self, self._indexes)
 
     async def _named_parts(self, *, former: bool = False) -> Sequence[Maintenance]:

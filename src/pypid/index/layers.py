@@ -24,7 +24,6 @@ from pypid.core.layering import (
     merges,
     mixed,
     mixes,
-    required_of,
     unblocked,
 )
 from pypid.core.lru import Recent
@@ -37,7 +36,6 @@ from pypid.core.simple_api.shown_files import weight_of
 from pypid.core.upstream_choice import PUBLIC, UpstreamChoice
 from pypid.flow import World
 from pypid.flow.derived import Derived
-from pypid.index.local_publishers import LocalPublishers
 from pypid.index.views import (
     ALL_FILES,
     FEW,
@@ -134,15 +132,11 @@ class Layers:
 
     index: LayeredIndex
     indexes: IndexesByName[LayeredIndex]
-    publishers: LocalPublishers = field(repr=False)
     _views: Derived[ProjectName, _Changed] = field(init=False, repr=False)
     """Views without the files that the cooldown and the blocks of the index hide."""
-    _trusted_views: Derived[ProjectName, _Changed] = field(init=False, repr=False)
-    """Views without the files that ``require`` of the index hides."""
 
     def __attrs_post_init__(self) -> None:
         self._views = self._derived("layered_views")
-        self._trusted_views = self._derived("trusted_views")
 
     def _derived(self, name: str) -> Derived[ProjectName, _Changed]:
         return Derived(
@@ -231,27 +225,8 @@ class Layers:
     async def _own(self, name: ProjectName, permission: UpstreamPermission) -> ViewSources | None:
         """Return the view of the index's own local files; None if it does not have the project."""
         with suppress(NoSuchProject):
-            return await self._trusted(await self.index.own_view(name, permission, LOCAL_FILES))
+            return await self.index.own_view(name, permission, LOCAL_FILES)
         return None
-
-    async def _trusted(self, found: ViewSources) -> ViewSources:
-        """Return the view without the files that ``require`` of the index hides."""
-        settings = self.index.settings
-        if settings is None or not settings.require:
-            return found
-        view, now = found.view, self.index.world.now()
-        required = required_of(settings, view.project.name)
-        if not required:
-            return found
-
-        async def change() -> _Changed:
-            changed, is_final = await self.publishers.trusted(view, required)
-            return _Changed(changed, None if is_final else now)
-
-        changed = await self._trusted_views.get(
-            view.project.name, (view.edition, found.origin, required), change, at=now
-        )
-        return evolve(found, view=changed.view, restricted_by=(*found.restricted_by, settings))
 
     async def _merged(
         self, own: ViewSources | None, name: ProjectName, permission: UpstreamPermission
@@ -305,7 +280,7 @@ class Layers:
     ) -> ViewSources:
         """Return what the index shows of the project in the layer."""
         found = await self._in(layer, name, permission, lookup)
-        return await self._trusted(await self._restricted(found))
+        return await self._restricted(found)
 
     async def _in(
         self, layer: Layer, name: ProjectName, permission: UpstreamPermission, lookup: Lookup

@@ -22,12 +22,10 @@ from pypid.core.promotion_rules import (
     PromotionObstacle,
     ReleaseEvidence,
     closed_gates,
-    unattested,
 )
 from pypid.core.records.promotions import ReleaseApproval, approval_key, approvals_prefix
 from pypid.flow import World
 from pypid.index.job_group import all_of
-from pypid.index.local_publishers import publishers_of
 from pypid.index.promotion_checks import AT_ONCE, IndexPart
 from pypid.index.store import records
 from pypid.ports import Blobs
@@ -40,17 +38,11 @@ Critical = Callable[[ProjectName, str], tuple[str, ...] | None]
 """Returns the ids of the critical advisories of a version; None if they are unknown."""
 
 
-Required = Callable[[str, ProjectName], Sequence[str]]
 """Returns the publishers of which one must have attested each file of the project in the index."""
 
 
 def no_advisories(name: ProjectName, version: str) -> None:
     """Return that no advisories are known."""
-
-
-def any_publisher(index: str, name: ProjectName) -> Sequence[str]:
-    """Return that no publisher is required."""
-    return ()
 
 
 @frozen
@@ -63,7 +55,6 @@ class PromotionGates:
     world: World
     gates_of: Callable[[str], Sequence[str]]
     critical: Critical = no_advisories
-    required: Required = any_publisher
 
     async def obstacles(
         self,
@@ -71,34 +62,15 @@ class PromotionGates:
         target: IndexPart,
         files: Mapping[ProjectName, Sequence[StoredFile]],
     ) -> Sequence[PromotionObstacle]:
-        """Return the obstacles that the gates and ``require`` of the target find in these files of
-        the source. Raises `StorageDown`.
+        """Return the obstacles that the gates of the target find in these files of the source.
+        Raises `StorageDown`.
         """
+        if not self.gates_of(target.name):
+            return ()
         judging = [
-            partial(self._attested, source, target.name, required, of_project)
-            for name, of_project in files.items()
-            if (required := self.required(target.name, name))
+            partial(self._judged, source.name, target.name, release) for release in _releases(files)
         ]
-        if self.gates_of(target.name):
-            judging += [
-                partial(self._judged, source.name, target.name, release)
-                for release in _releases(files)
-            ]
         return [obstacle for found in await all_of(judging, AT_ONCE) for obstacle in found]
-
-    async def _attested(
-        self,
-        source: IndexPart,
-        target: str,
-        required: Sequence[str],
-        files: Sequence[StoredFile],
-    ) -> Sequence[PromotionObstacle]:
-        attested = [file for file in files if file.attested]
-        blobs = source.context.blobs
-        reading = [partial(publishers_of, blobs, file, self.world) for file in attested]
-        found = await all_of(reading, AT_ONCE)
-        publishers = {file.filename: each for file, each in zip(attested, found, strict=True)}
-        return list(unattested(files, target, required, publishers))
 
     async def _judged(
         self, source: str, target: str, files: tuple[StoredFile, ...]

@@ -12,7 +12,6 @@ from pypid.core.configuration.choices import Layout
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import StorageDown
 from pypid.core.indexes import DEFAULT
-from pypid.core.layering import required_of
 from pypid.core.packaging.names import ProjectName
 from pypid.flow.periodic import Periodic
 from pypid.index import Index
@@ -104,13 +103,9 @@ def promotions_between(
         settings = indexes.settings.get(name)
         return () if settings is None else settings.gates
 
-    def required(name: str, project: ProjectName) -> Sequence[str]:
-        settings = indexes.settings.get(name)
-        return () if settings is None else required_of(settings, project)
-
     log = PromotionLog(blobs, default.world, part_of, default.context.shared)
     recovery.follow(log, indexes.read)
-    judge = PromotionGates(blobs, default.world, gates_of, critical, required)
+    judge = PromotionGates(blobs, default.world, gates_of, critical)
     return Promotions(log, duplicating, judge)
 
 

@@ -370,6 +370,10 @@ class Problems(SynchronousTestCase):
             "[remote]\nurl = https://auth.example\n",
             "x.ini:1: [remote]: |use [ldap] or the accounts",
         )
+        self.assert_says(
+            "[index:dev]\nrequire = spam=github:acme/*\n",
+            "x.ini:2: [index:dev] require: |use [trust] require",
+        )
         instead = "pypid has no variant wheels any more; remove the key"
         self.assert_says(
             "[server]\nexperimental = variants\n",

@@ -231,7 +231,6 @@ class RulesTests(NamedCase, SynchronousTestCase):
         """
         strict = self.create("strict", block="numpy==1.0")
         waiting = self.create("waiting", cooldown="9000d")
-        trusting = self.create("trusting", require="numpy=*")
         team = self.create("team", bases="strict")
         old, new = "numpy-1.0.tar.gz", "numpy-2.0.tar.gz"
         self.removing.listed = [old, new]
@@ -247,7 +246,6 @@ class RulesTests(NamedCase, SynchronousTestCase):
             (strict, [new]),
             (team, [new]),
             (waiting, []),
-            (trusting, []),
         ):
             found = self.have(index.history.project(numpy, permission)).state.project
             self.assertEqual([file.filename for file in found.files], expected, index.name)

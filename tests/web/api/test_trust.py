@@ -23,7 +23,7 @@ from tests.distributions import wheel, wheel_filename
 from tests.index.file_cache_cases import listed
 from tests.index.test_trust import provenance_by
 from tests.sigstores import OwnSigstore, github, statement
-from tests.web.full_app import J, Pypid, WholeCase, content, text
+from tests.web.full_app import Pypid, WholeCase, content, text
 
 OWN = OwnSigstore()
 FILENAME, DATA = wheel_filename(), wheel()
@@ -54,25 +54,6 @@ class UploadTests(TrustCase):
         parts = [text(":action", "file_upload"), content(FILENAME, DATA), *field]
         return self.send_form(parts, target=target)
 
-    def create(self, name: str, **values: str) -> dict[str, str]:
-        """Create a named index; its values."""
-        document = {"name": name, "values": {"write": "alice", **values}}
-        self.assertEqual(self.pypid.api("POST", "/api/indexes", document).status, 201)
-        found: dict[str, str] = self.pypid.api("GET", f"/api/indexes/{name}").json["values"]
-        return found
-
-    def listed(self, index: str) -> list[str]:
-        """The files on the page of the project, in two formats, and as downloads."""
-        page = self.pypid.get(f"/{index}/simple/spam/", user="alice").text
-        files = self.pypid.get(f"/{index}/simple/spam/", J, user="alice").json["files"]
-        names = [file["filename"] for file in files]
-        self.assertEqual([name for name in [FILENAME] if name in page], names)
-        local = self.pypid.get(f"/{index}/local/spam/", user="alice")
-        self.assertEqual([name for name in [FILENAME] if name in local.text], names)
-        found = self.pypid.get(f"/{index}/packages/spam/{FILENAME}", user="alice")
-        self.assertEqual(found.status, 200 if names else 404, found)
-        return names
-
     def test_required_publisher(self) -> None:
         """Only the required publisher can upload; others get 403 with the reason, and nothing is
         stored.
@@ -85,63 +66,17 @@ class UploadTests(TrustCase):
         self.published(self.send(github("Monty/spam")))
 
     def test_named_index(self) -> None:
-        """`require` of a named index: its own uploads are refused, and inherited files are hidden on
-        its pages and for downloads.
-        """
-        self.pypid = self.new(TrustRules())
-        require = "sp*=github:monty/*"
-        self.assertEqual(self.create("team", require=require)["require"], require)
-        self.create("base", bases="none")
-        self.create("low", bases="base", require=require)
-        self.create("plain", bases="base")
-        target = "/team/legacy/"
-        self.refused(self.send(target=target), 403, "it has no verified attestation")
-        self.refused(self.send(github("eve/spam"), target=target), 403, "by github:eve/spam")
-        self.assertEqual([key for key in self.keys() if FILENAME in key], [])
-        self.published(self.send(github("eve/spam"), target="/base/legacy/"))
-        self.assertEqual((self.listed("plain"), self.listed("low")), ([FILENAME], []))
-        self.published(self.send(github("monty/spam"), target=target))
-        self.assertEqual(self.listed("team"), [FILENAME])
-        self.create("above", bases="team", require=require)
-        self.assertEqual(self.listed("above"), [FILENAME])
-        changed = self.pypid.api("PATCH", "/api/indexes/low", {"values": {"require": None}})
-        self.assertEqual(changed.status, 200, changed)
-        self.assertEqual(self.listed("low"), [FILENAME])
-
-    def test_promotion_into_a_named_index(self) -> None:
-        """Files that `require` of the target would hide are promoted neither by a promotion, nor by
-        its dry run.
-        """
-        self.pypid = self.new(TrustRules())
-        self.create("strict", bases="none", require="sp*=github:monty/*")
-        self.create("staging", bases="none")
-        self.published(self.send(github("eve/spam"), target="/staging/legacy/"))
-        wish = {"source": "staging", "releases": ["spam==1.0"]}
-        path, before = "/api/indexes/strict/promotions", self.keys()
-        for answer in (
-            self.pypid.api("POST", path, {**wish, "dry_run": True}, user="alice"),
-            self.pypid.api("POST", path, wish, user="alice"),
-        ):
-            self.refused(answer, 409, f"{FILENAME}: its attestations are by github:eve/spam")
-            self.refused(answer, 409, "asks for github:monty/*")
-        self.assertEqual(self.keys(), before)
-        self.published(self.send(github("monty/spam"), target="/strict/legacy/"))
-        self.assertEqual(self.listed("strict"), [FILENAME])
-
-    def test_both_rules(self) -> None:
-        """`[trust] require` counts in named indexes, and theirs in addition to it."""
+        """`[trust] require` counts in named indexes; a key that they had once is refused."""
         self.pypid = self.new(TrustRules((RequiredPublisher("spam", "github:monty/*"),)))
-        self.create("plain", bases="none")
-        self.create("team", bases="none", require="spam=github:*/spam")
-        for index, by, expected in (
-            ("plain", "eve/spam", 403),
-            ("team", "eve/spam", 403),
-            ("team", "monty/other", 403),
-            ("plain", "monty/other", 200),
-            ("team", "monty/spam", 200),
-        ):
-            answer = self.send(github(by), target=f"/{index}/legacy/")
+        document = {"name": "team", "values": {"bases": "none", "write": "alice"}}
+        self.assertEqual(self.pypid.api("POST", "/api/indexes", document).status, 201)
+        for by, expected in (("eve/spam", 403), ("monty/other", 200)):
+            answer = self.send(github(by), target="/team/legacy/")
             self.assertEqual(answer.status, expected, answer)
+        former = {"values": {"require": "spam=github:monty/*"}}
+        self.refused(
+            self.pypid.api("PATCH", "/api/indexes/team", former), 400, "use [trust] require"
+        )
 
     def test_other_projects(self) -> None:
         """Other projects need no attestation."""

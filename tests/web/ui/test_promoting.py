@@ -85,15 +85,6 @@ class PromotingTests(PromotedCase):
         self.assertEqual(self.promote("staging").status, 400)
         self.assertFalse(self.is_listed())
 
-    def test_file_without_its_publisher(self) -> None:
-        """The form says which file the other index would hide, and what to do."""
-        self.pypid.api("PATCH", "/api/indexes/live", {"values": {"require": "spam=github:acme/*"}})
-        refused = self.promote()
-        self.assertEqual(refused.status, 409)
-        self.assertIn(f"{self.filename}: it has no verified attestation", refused.text)
-        self.assertIn("publish a version whose files have such attestations", refused.text)
-        self.assertFalse(self.is_listed("/live"))
-
     def test_list(self) -> None:
         """The pages of the indexes list the newest promotions: of all indexes, or into one."""
         ada = self.browser("ada")

@@ -845,15 +845,6 @@ class IndexKeys:
             "cooldown``. Empty: no additional wait."
         ),
     )
-    require: tuple[RequiredPublisher, ...] = key(
-        several(value_kinds.REQUIRED_PUBLISHER),
-        "",
-        (
-            "The publishers of projects, as in ``[trust] require`` and in addition to it. Of these "
-            "projects, the index shows local files with a verified attestation by such a publisher "
-            "only, and refuses other uploads."
-        ),
-    )
     upstreams: tuple[str, ...] | None = key(
         optional(UPSTREAM_NAMES),
         "",
@@ -980,6 +971,10 @@ REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
         (INDEX, "devpi"): (
             "pypid redirects no addresses of a devpi-server any more; let nginx redirect them "
             "(docs: From devpi), and remove the key"
+        ),
+        (INDEX, "require"): (
+            "an index requires no publishers of its own any more; use [trust] require, which "
+            "applies to the uploads of all indexes, and remove the key"
         ),
         ("publish", None): (
             "pypid keeps no static tree up to date any more; run `pypid export` from a timer "

@@ -15,7 +15,7 @@ from pypid.core.approvals import WAITING
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import NEVER
 from pypid.core.indexes import IndexSettings
-from pypid.core.layering import blocks_of, inherits, required_of
+from pypid.core.layering import blocks_of, inherits
 from pypid.core.model import File, Presence, Project, StoredFile
 from pypid.core.packaging.globs import matches
 from pypid.core.packaging.names import ProjectName
@@ -57,7 +57,7 @@ class Absent(Enum):
 
     CLOSED = "the project is in quarantine here (to end that: `pypid project set-status`)"
     NOT_LISTED = "it is not stored here, and the last answer of the upstream index did not list it"
-    INDEX_RULES = "the index hides it ([index:...] block, cooldown, require)"
+    INDEX_RULES = "the index hides it ([index:...] block, cooldown)"
     FILE_OF_ANOTHER = "an earlier index has a file of this name"
     UNHEARD = "it is not stored here, and pypid has not looked the project up upstream yet"
 
@@ -326,9 +326,8 @@ def _hidden_by_rules(name: ProjectName, settings: IndexSettings) -> str:
     applied = {
         "block": blocks_of(settings, name),
         "cooldown": settings.cooldown is not None and settings.cooldown.may_hide(name),
-        "require": required_of(settings, name),
     }
     keys = [key for key, applies in applied.items() if applies]
     if not keys:
-        return "a base of the index hides it (its block, cooldown or require)"
+        return "a base of the index hides it (its block or cooldown)"
     return f"the index {settings.name} hides it ({', '.join(keys)})"

@@ -22,7 +22,6 @@ from pypid.core.layering import (
     merges,
     mixed,
     mixes,
-    required_of,
     unblocked,
 )
 from pypid.core.model import Project, Summary
@@ -241,11 +240,6 @@ def _restricted(
         if then.apart:
             shown = unblocked(project, blocks_of(settings, project.name))
             project, _ = cooled(shown, settings.cooldown or Cooldown(), now)
-        if required_of(settings, project.name):  # of local files only
-            local = (file for file in project.files if file.source is None)
-            project = evolve(
-                project, files=tuple(file for file in local if file.filename not in then.apart)
-            )
         then = evolve(then, project=project)
     return then
 

@@ -22,7 +22,6 @@ from pypid.core.model import Upload
 from pypid.core.packaging.names import Distribution, parse_filename
 from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
 from pypid.core.permissions import Action
-from pypid.core.publisher_rules import TrustRules
 from pypid.core.trust import publisher_fits
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
@@ -252,19 +251,16 @@ def _checked(app: App, form: UploadFields, distribution: Distribution, spool: Sp
 
 
 def _check_publisher(app: App, distribution: Distribution, provenance: bytes | None) -> None:
-    """Raise `UntrustedPublisher` unless the upload has the publishers that ``[trust] require`` and
-    ``require`` of the named index ask for. `provenance` was made from verified attestations.
+    """Raise `UntrustedPublisher` unless the upload has a publisher that ``[trust] require`` asks
+    for. `provenance` was made from verified attestations.
     """
     index = app.index
     trust = index.member("").trust if index.name else index.trust
-    rules = [] if trust is None or not trust.rules.require else [trust.rules]
-    rules += [] if index.settings is None else [TrustRules(index.settings.require)]
-    if not rules:
+    required = () if trust is None else trust.rules.required(distribution.project)
+    if not required:
         return
     found = frozenset[str]() if provenance is None else claimed_publishers(provenance)
-    for required in filter(None, (each.required(distribution.project) for each in rules)):
-        if publisher_fits(found, required):
-            continue
+    if not publisher_fits(found, required):
         reason = (
             f"its attestations are by {' and '.join(sorted(found))}"
             if found
