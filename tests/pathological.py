@@ -21,7 +21,6 @@ from pypid.core.archives.inspection import Inside
 from pypid.core.errors import PypidError
 from pypid.core.packaging import core_metadata, dependencies, lock_files, names, requirements
 from pypid.core.packaging.collection_request import JSON, parse_collection, parse_dependencies
-from pypid.core.packaging.install_targets import target
 from pypid.core.packaging.names import parse_filename
 from pypid.core.records import as_of_time
 from pypid.core.search import ranking
@@ -123,11 +122,6 @@ def numbered(line: str, before: str = "") -> Make:
         return before + "\n".join(line.replace("{}", str(number)) for number in range(count))
 
     return make
-
-
-def pins_of_uv_lock(text: str) -> None:
-    """Read a ``uv.lock`` and choose what a target needs of it."""
-    lock_files.parse_uv_lock(text).pins_for(target("linux", "3.12"))
 
 
 LOCKS = {
@@ -430,7 +424,6 @@ PARSERS = (
         "requirements", requirements.parse_requirements, requirements.LARGEST // 16, REQUIREMENTS
     ),
     Parser("pylock.toml", lock_files.parse_pylock, 32 * KIB, LOCKS),
-    Parser("uv.lock", pins_of_uv_lock, 32 * KIB, LOCKS),
     Parser(
         "collection request",
         lambda text: parse_collection([(JSON, text.encode())], "3.12"),

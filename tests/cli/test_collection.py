@@ -57,7 +57,7 @@ class CollectTests(RecordedCase):
 
     def test_asked(self) -> None:
         """Files are told apart by their names, and platforms and Pythons are passed on."""
-        names = ["requirements.txt", "dev.in", "pylock.toml", "pylock.dev.toml", "uv.lock"]
+        names = ["requirements.txt", "dev.in", "pylock.toml", "pylock.dev.toml"]
         files = [word for name in names for word in ("-r", self.file(name))]
         self.run_command(
             "cache",
@@ -75,9 +75,10 @@ class CollectTests(RecordedCase):
             "python": ["3.12"],
             "requirements": ["requirements.txt", "dev.in"],
             "pylock.toml": ["pylock.toml", "pylock.dev.toml"],
-            "uv.lock": ["uv.lock"],
         }
         self.assertEqual(self.asked, [ControlRequest("POST", "/requirements.txt", expected)])
+        status, _, _ = self.run_command("cache", "fetch", "-r", self.file("uv.lock"))
+        self.assertIn("uv export --format pylock.toml", str(status))
 
     def test_told(self) -> None:
         """Without a terminal each step is a line on standard error; the files and the sum are on

@@ -83,8 +83,7 @@ class ExampleTests(CommandCase):
         """Every example of these commands works; one that asks is answered with the name that it
         asks for.
         """
-        for name, lock in (("uv.lock", "version = 1"), ("pylock.toml", PYLOCK)):
-            Path(name).write_text(lock)
+        Path("pylock.toml").write_text(PYLOCK)
         Path("requirements.txt").write_text("acme-billing==1.0")
         count = 0
         for name, parser in commands_below(tree()):

@@ -13,7 +13,6 @@ from unittest import SkipTest
 
 from pypid.core.configuration.keys import PUBLIC_INDEX
 from pypid.resolver.uv import find_uv
-from tests.live.clients import pythons
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared
 from tests.live.isolation import Ended, run, works
 from tests.live.processes import BIN
@@ -295,42 +294,6 @@ class AnswerTests(CollectCase):
             windows["releases"],
             ["app==2.0", "extra-part==1.0", "lib==2.0", "many==1.0", "win-only==2.0"],
         )
-
-    def test_uv_lock(self) -> None:
-        """So is the uv.lock of a project, with its groups and extras."""
-        python = pythons().get("3.12") or pythons().get("3.13")
-        if python is None:
-            raise SkipTest("no Python 3.12 or 3.13 on this machine")
-        project = self.folder / "project"
-        project.mkdir()
-        text = (
-            '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.12"\ndependencies = '
-            '["app"]\n'
-        )
-        text += (
-            '[project.optional-dependencies]\nmore = ["many[part]"]\n[dependency-groups]\ndev = '
-            '["late"]\n'
-        )
-        (project / "pyproject.toml").write_text(text)
-        program = find_uv()
-        assert program is not None
-        command = [
-            program,
-            "lock",
-            "--no-config",
-            "--default-index",
-            self.upstream.url(),
-            "--no-managed-python",
-        ]
-        works([*command, "--python", str(python)], self.folder, cwd=project)
-        lock = (project / "uv.lock").read_text()
-        answer = json.loads(
-            self.post({"uv.lock": lock, "platform": "x86_64-manylinux_2_34", "python": "3.12"})
-        )
-        self.assertEqual((answer["failed"], answer["complete"]), ([], True))
-        [linux] = answer["targets"]
-        names = {release.partition("==")[0] for release in linux["releases"]}
-        self.assertEqual(names, {"app", "lib", "many", "extra-part", "late"})
 
 
 class CommandTests(CollectCase):

@@ -21,7 +21,7 @@ from pypid.core.packaging.collection_request import JSON, parse_collection, pars
 from pypid.flow import start
 from pypid.resolver.collection_parser import collections as module
 from pypid.resolver.collection_parser.collections import CollectionParser
-from tests.core.packaging.test_lock_files import PYLOCK, WHOLE
+from tests.core.packaging.test_lock_files import PYLOCK
 
 reactor: Any = installed
 SHA = "a" * 64
@@ -33,7 +33,6 @@ PARTS = [
     ("requirements", LINES.encode()),
     ("requirements", b"eggs"),
     ("pylock.toml", PYLOCK.encode()),
-    ("uv.lock", WHOLE.encode()),
     ("platform", b"linux, windows"),
     ("python", b"3.12 3.13"),
     ("other", b"x"),
@@ -99,18 +98,18 @@ class CollectionParserTests(TestCase):
         self.assertIn(("pinned", "1.5"), {(pin.project, pin.version) for pin in found.pins})
         self.assertEqual([remark.line for remark in found.unpinned], ["loose>=1"])
         self.assertIsNone(await parser.dependencies([]))
-        await self.assertFailure(start(parser.dependencies([("uv.lock", b"=")])), BadRequest)
+        await self.assertFailure(start(parser.dependencies([("pylock.toml", b"=")])), BadRequest)
         self.assertTrue(all(child.has_gone for child in self.children))
 
     async def test_refusal_comes_back(self) -> None:
         """In the words of the parser."""
-        self.assertIn("not TOML", await self.refused([("uv.lock", b"=")]))
+        self.assertIn("not TOML", await self.refused([("pylock.toml", b"=")]))
         self.assertIn("not what is expected", await self.refused([(JSON, b"[" * 1_000_000)]))
 
     async def test_memory_is_bounded(self) -> None:
         """A text that takes more memory than the child may have is refused."""
         text = "\n".join(f"[a.b.c.d.e.f.g{number}]" for number in range(600_000))
-        said = await self.refused([("uv.lock", text.encode())])
+        said = await self.refused([("pylock.toml", text.encode())])
         self.assertTrue("memory" in said or "cannot be read" in said, said)
 
     async def test_time_is_bounded(self) -> None:
@@ -118,14 +117,14 @@ class CollectionParserTests(TestCase):
         ready = "import sys, time; sys.stdout.buffer.write(b'\\0\\0\\0\\x02{}'); sys.stdout.flush()"
         program = (sys.executable, "-c", ready + "\nwhile True: pass")
         self.assertIn(
-            "within 0.5 s", await self.refused([("uv.lock", b"x")], program=program, limit=0.5)
+            "within 0.5 s", await self.refused([("pylock.toml", b"x")], program=program, limit=0.5)
         )
 
     async def test_child_ends_before_a_client_that_went_away_is_forgotten(self) -> None:
         """So the place of a collection is given back when nothing computes any more."""
         ready = "import sys, time; sys.stdout.buffer.write(b'\\0\\0\\0\\x02{}'); sys.stdout.flush()"
         program = (sys.executable, "-c", ready + "\nwhile True: pass")
-        parsing = start(self.parse([("uv.lock", b"x" * 1_000_000)], program=program))
+        parsing = start(self.parse([("pylock.toml", b"x" * 1_000_000)], program=program))
         await deferLater(reactor, 1.0, lambda: None)
         [child] = self.children
         pid = child.transport.pid

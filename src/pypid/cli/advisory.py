@@ -17,7 +17,7 @@ from pypid.cli.request import send_request
 
 ADVISORIES = """\
   pypid advisory list
-  pypid advisory check uv.lock
+  pypid advisory check pylock.toml
 
 [advisories] names the source of the advisories, and the company's own ones.
 """
@@ -33,7 +33,6 @@ first, with the downloads of these files in the last 30 days and the users who d
 them.
 """
 CHECK = """\
-  pypid advisory check uv.lock
   pypid advisory check pylock.toml
   pypid advisory check requirements.txt --json
 
@@ -88,7 +87,7 @@ def add(commands: Any) -> None:
         "file",
         metavar="FILE",
         help=(
-            "requirements.txt, pylock.toml or uv.lock, recognised by its name; - reads "
+            "requirements.txt or pylock.toml, recognised by its name; - reads "
             "requirements from standard input"
         ),
     )

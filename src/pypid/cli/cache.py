@@ -44,7 +44,7 @@ recently used files are evicted.
 FETCH = """\
   pypid cache fetch -r requirements.txt
   pypid cache fetch -r requirements.txt -r dev.txt --platform linux --python 3.13
-  pypid cache fetch -r uv.lock --platform macos --platform windows
+  pypid cache fetch -r pylock.toml --platform macos --platform windows
 
 pypid resolves the requirements with their dependencies, from metadata alone, for each
 platform and each Python version. Then it downloads and caches the files that an installer
@@ -94,7 +94,7 @@ def add(commands: Any) -> None:
         required=True,
         dest="files",
         help=(
-            "requirements.txt, pylock.toml or uv.lock, recognised by its name; - reads "
+            "requirements.txt or pylock.toml, recognised by its name; - reads "
             "requirements from standard input (repeatable)"
         ),
     )

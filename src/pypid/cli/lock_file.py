@@ -10,10 +10,14 @@ _PYLOCK = re.compile(r"pylock(\.[^.]+)?\.toml\Z")
 
 
 def field_of(file: str) -> str:
-    """Return the field of a request that takes a file of this name."""
+    """Return the field of a request that takes a file of this name. Exits with the command that
+    exports it, if it is the lock file of a single tool.
+    """
+    from pypid.core.packaging.collection_request import EXPORTS, read_instead
+
     name = Path(file).name
-    if name == "uv.lock":
-        return "uv.lock"
+    if name in EXPORTS:
+        sys.exit(f"pypid: {read_instead(name)}")
     return "pylock.toml" if _PYLOCK.match(name) else "requirements"
 
 

@@ -2,9 +2,10 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.core.errors import BadRequest
 from pypid.core.packaging.collection_request import UNPINNED, parse_dependencies
 from pypid.core.packaging.requirements import Remark
-from tests.core.packaging.test_lock_files import PYLOCK, SHA, WHOLE
+from tests.core.packaging.test_lock_files import PYLOCK, SHA
 
 
 class DependencyListTests(SynchronousTestCase):
@@ -25,12 +26,12 @@ class DependencyListTests(SynchronousTestCase):
 
     def test_all_pins_of_locks(self) -> None:
         """Releases of every platform count, with the hashes of their files, each release once."""
-        parts = [("pylock.toml", PYLOCK.encode()), ("uv.lock", WHOLE.encode())]
-        found = parse_dependencies([*parts, ("requirements", b"spam==1.0")])
+        parts = [("pylock.toml", PYLOCK.encode()), ("requirements", b"spam==1.0")]
+        found = parse_dependencies(parts)
         assert found is not None
         pins = [f"{pin.project} {pin.version}" for pin in found.pins]
         self.assertEqual(len(pins), len(set(pins)))
-        for pin in ("win 2.0", "never 3.0", "forked 1.0", "forked 2.0", "unwanted 1.0"):
+        for pin in ("win 2.0", "never 3.0"):
             self.assertIn(pin, pins)
         [spam] = [pin for pin in found.pins if pin.project == "spam"]
         self.assertEqual(spam.hashes["spam-1.0-py3-none-any.whl"], f"sha256={SHA}")
@@ -39,3 +40,12 @@ class DependencyListTests(SynchronousTestCase):
     def test_no_files(self) -> None:
         """An empty request has no dependencies."""
         self.assertIsNone(parse_dependencies([("requirements", b" "), ("platform", b"linux")]))
+
+    def test_locks_of_single_tools_are_refused(self) -> None:
+        """With the command that exports them."""
+        for name, command in (
+            ("uv.lock", "uv export --format pylock.toml"),
+            ("pdm.lock", "pdm export"),
+        ):
+            error = self.assertRaises(BadRequest, parse_dependencies, [(name, b"version = 1")])
+            self.assertIn(command, str(error))

@@ -1,18 +1,14 @@
 """Lock files: which releases and files a target needs of them."""
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest
 from pypid.core.packaging.install_targets import target
 from pypid.core.packaging.lock_files import (
     LONGEST_KEY,
-    MOST_OF_ONE,
     Lock,
     Pin,
     parse_pylock,
-    parse_uv_lock,
 )
 from pypid.core.packaging.requirements import ELSEWHERE, Remark
 
@@ -53,59 +49,6 @@ sdist = {{name = "never-3.0.tar.gz", url = "https://x.example/3", hashes = {{sha
 name = "near"
 directory = {{path = "."}}
 """
-
-UV_LOCK = f"""
-version = 1
-revision = 3
-requires-python = ">=3.11"
-resolution-markers = ["sys_platform == 'win32'", "sys_platform != 'win32'"]
-
-[[package]]
-name = "mine"
-version = "0.1"
-source = {{ virtual = "." }}
-dependencies = [
-    {{ name = "spam", extra = ["fast"] }},
-    {{ name = "win", marker = "sys_platform == 'win32'" }},
-    {{ name = "forked", version = "1.0", source = {{ registry = "https://x.example" }}, marker = "sys_platform == 'win32'" }},
-    {{ name = "forked", version = "2.0", source = {{ registry = "https://x.example" }}, marker = "sys_platform != 'win32'" }},
-]
-[package.optional-dependencies]
-gui = [{{ name = "ham" }}]
-[package.dev-dependencies]
-dev = [{{ name = "test" }}]
-
-[[package]]
-name = "spam"
-version = "1.0"
-source = {{ registry = "https://x.example/simple" }}
-dependencies = [{{ name = "ham" }}]
-wheels = [{{ url = "https://x.example/spam-1.0-py3-none-any.whl", hash = "sha256:{SHA}", size = 3 }}]
-sdist = {{ url = "https://x.example/spam-1.0.tar.gz", hash = "sha256:{SHA}" }}
-[package.optional-dependencies]
-fast = [{{ name = "speed" }}]
-slow = [{{ name = "unwanted" }}]
-"""
-
-
-def locked(name: str, version: str = "1.0", markers: str = "") -> str:
-    return f"""
-[[package]]
-name = "{name}"
-version = "{version}"
-source = {{ registry = "https://x.example/simple" }}
-{markers}
-dependencies = [{{ name = "spam" }}]
-wheels = [{{ filename = "{name}-{version}-py3-none-any.whl", hash = "sha256:{SHA}" }}]
-"""
-
-
-WHOLE = UV_LOCK + "".join(map(locked, ("win", "ham", "test", "speed", "unwanted")))
-WHOLE += locked("forked", "1.0", "resolution-markers = [\"sys_platform == 'win32'\"]")
-WHOLE += locked("forked", "2.0", "resolution-markers = [\"sys_platform != 'win32'\"]")
-WHOLE += (
-    '\n[[package]]\nname = "near"\nversion = "1"\nsource = { git = "https://x.example/near.git" }\n'
-)
 
 
 def names(lock: Lock, where: object = LINUX) -> set[str]:
@@ -163,93 +106,3 @@ class KeyTests(SynchronousTestCase):
         ):
             text = PYLOCK.replace("[[packages]]", f"# {dotted}\n[[packages]]\ntool.x = {string}", 1)
             self.assertEqual(names(parse_pylock(text)), names(parse_pylock(PYLOCK)))
-
-
-class UvLockTests(SynchronousTestCase):
-    def test_pins(self) -> None:
-        """What is reached from the project along the markers that hold, extras that are asked for
-        and all its own groups.
-        """
-        lock = parse_uv_lock(WHOLE)
-        common = {"spam==1.0", "ham==1.0", "test==1.0", "speed==1.0"}
-        self.assertEqual(names(lock), common | {"forked==2.0"})
-        self.assertEqual(names(lock, WINDOWS), common | {"win==1.0", "forked==1.0"})
-        self.assertEqual(lock.unparseable, (Remark("near", ELSEWHERE),))
-        [spam] = [pin for pin in lock.pins_for(LINUX) if pin.project == "spam"]
-        self.assertEqual(
-            spam.hashes,
-            {"spam-1.0-py3-none-any.whl": f"sha256={SHA}", "spam-1.0.tar.gz": f"sha256={SHA}"},
-        )
-
-    def test_script(self) -> None:
-        """The lock of a script begins at its requirements; a lock that begins nowhere is taken
-        whole.
-        """
-        tail = "".join(map(locked, ("win", "ham")))
-        spam = WHOLE[
-            WHOLE.index('[[package]]\nname = "spam"') : WHOLE.index('[[package]]\nname = "win"')
-        ]
-        begun = 'version = 1\n[manifest]\nrequirements = [{ name = "ham" }]\n'
-        self.assertEqual(names(parse_uv_lock(begun + spam + tail)), {"ham==1.0", "spam==1.0"})
-        self.assertEqual(
-            names(parse_uv_lock("version = 1\n" + spam + tail)),
-            {"ham==1.0", "spam==1.0", "win==1.0"},
-        )
-
-    def test_refused(self) -> None:
-        """What is no uv.lock, or one of another version, is refused in a line."""
-        for text in (
-            "",
-            "version = 2",
-            "version = 1\npackage = 3",
-            WHOLE.replace('name = "spam"', 'name = "-"'),
-            "version = 'x'",
-            "version = 1\n"
-            + "".join(
-                f"[[package]]\nname = 'a'\nversion = '{n}'\n" for n in range(MOST_OF_ONE + 1)
-            ),
-        ):
-            error = self.assertRaises(BadRequest, parse_uv_lock, text)
-            self.assertLess(len(str(error)), 400)
-
-    @settings(max_examples=60, deadline=None, database=None)
-    @given(
-        st.lists(
-            st.tuples(
-                st.integers(0, 5), st.integers(0, 5), st.sampled_from(["", "linux", "win32"])
-            ),
-            max_size=20,
-        )
-    )
-    def test_reached(self, edges: list[tuple[int, int, str]]) -> None:
-        """Circles end, and what is reached is what a search along the edges that hold finds."""
-        lines = [
-            "version = 1",
-            (
-                '[[package]]\nname = "root"\nsource = { virtual = "." }\ndependencies = [{ name = '
-                '"p0" }]'
-            ),
-        ]
-        for node in range(6):
-            needs = [
-                f'{{ name = "p{to}"'
-                + (f", marker = \"sys_platform == '{where}'\"" if where else "")
-                + " }"
-                for start, to, where in edges
-                if start == node
-            ]
-            source = 'source = { registry = "https://x.example" }'
-            lines.append(
-                f'[[package]]\nname = "p{node}"\nversion = "1"\n{source}\ndependencies = '
-                f"[{', '.join(needs)}]"
-            )
-        reached, todo = {0}, [0]
-        while todo:
-            here = todo.pop()
-            for start, to, where in edges:
-                if start == here and where != "win32" and to not in reached:
-                    reached.add(to)
-                    todo.append(to)
-        self.assertEqual(
-            names(parse_uv_lock("\n".join(lines))), {f"p{node}==1" for node in reached}
-        )

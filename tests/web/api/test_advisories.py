@@ -243,9 +243,9 @@ wheels = [{name = "eggs-2.0-cp39-none-any.whl", url = "https://x.example/1", has
 
     def test_refused(self) -> None:
         """An empty request, one of other fields, and one that is too large."""
-        self.refused(self.check(), 400, "uv.lock")
+        self.refused(self.check(), 400, "pylock.toml")
         self.refused(self.check(platform="linux", requirements="a"), 200)
-        self.refused(self.check(**{"uv.lock": "="}), 400, "TOML")
+        self.refused(self.check(**{"pylock.toml": "="}), 400, "TOML")
         body = b" " * ((20 << 20) + 1)
         self.refused(self.pypid.ask("POST", "/api/advisories/check", body=body), 413)
 

@@ -420,18 +420,17 @@ class RequestTests(CollectCase):
         """
         for document, words in (
             ({"requirements": 3}, "JSON"),
-            ({"requirements": ["app"] * 150, "uv.lock": ["version = 1"] * 51}, "At most 200 files"),
+            ({"requirements": ["app"] * 150, "pylock.toml": ["x = 1"] * 51}, "At most 200 files"),
             ({"requirement": "app"}, "requirement"),
             ({"requirements": "app", "platform": "beos"}, "'beos' is not a platform"),
             ({"requirements": "app", "python": "2.7"}, "'2.7' is not a Python"),
             ({"pylock.toml": "="}, "not TOML"),
-            ({"uv.lock": "version = 7"}, "version 7"),
         ):
             self.refused(self.posted(document), 400, words)
         self.refused(
             self.send_form([('name="content"; filename="x"', b"x")], target="/requirements.txt"),
             400,
-            "uv.lock",
+            "pylock.toml",
         )
         connection = self.pypid.connect()
         huge = (("Content-Type", "application/json"), ("Content-Length", str(1 << 30)))

@@ -15,7 +15,7 @@ from pypid.core.errors import BadRequest
 from pypid.core.packaging.collection import CollectOptions
 from pypid.core.packaging.file_choice import applicable
 from pypid.core.packaging.install_targets import targets
-from pypid.core.packaging.lock_files import DependencyList, Lock, Pin, parse_pylock, parse_uv_lock
+from pypid.core.packaging.lock_files import DependencyList, Lock, Pin, parse_pylock
 from pypid.core.packaging.requirements import Remark, Requirements, parse_requirements
 
 MOST_TEXTS = 200
@@ -31,12 +31,25 @@ RequestFields = Sequence[tuple[str, bytes]]
 """The fields of a request, each with its name; or one part with the name `JSON`."""
 
 
+EXPORTS = {
+    "uv.lock": "uv export --format pylock.toml --output-file pylock.toml",
+    "poetry.lock": "poetry export --output requirements.txt",
+    "pdm.lock": "pdm export --format pylock --output pylock.toml",
+    "Pipfile.lock": "pipenv requirements > requirements.txt",
+}
+"""The lock files of single tools, with the command that writes one that pypid reads."""
+
+
+def read_instead(name: str) -> str:
+    """Return the advice for a lock file of `EXPORTS`."""
+    return f"{name} is read by its own tool only. Export it, and use the result: {EXPORTS[name]}"
+
+
 class CollectionRequest(msgspec.Struct, forbid_unknown_fields=True):
     """The fields of a form, or of a JSON document."""
 
     requirements: Texts = ()
     pylock_toml: Texts = msgspec.field(default=(), name="pylock.toml")
-    uv_lock: Texts = msgspec.field(default=(), name="uv.lock")
     platform: Texts = ()
     python: Texts = ()
 
@@ -90,13 +103,13 @@ def _parsed(request: CollectionRequest) -> tuple[Requirements, list[Lock]] | Non
     files.
     """
     requirements = _texts(request.requirements)
-    pylocks, uv_locks = _texts(request.pylock_toml), _texts(request.uv_lock)
-    if not requirements and not pylocks and not uv_locks:
+    pylocks = _texts(request.pylock_toml)
+    if not requirements and not pylocks:
         return None
-    if len(requirements) + len(pylocks) + len(uv_locks) > MOST_TEXTS:  # JSON may hold millions
+    if len(requirements) + len(pylocks) > MOST_TEXTS:  # JSON may hold millions
         raise BadRequest(f"At most {MOST_TEXTS} files are accepted in one request.")
     wanted = parse_requirements(*requirements)
-    locks: list[Lock] = [*map(parse_pylock, pylocks), *map(parse_uv_lock, uv_locks)]
+    locks = [parse_pylock(text) for text in pylocks]
     remarks = [remark for lock in locks for remark in lock.unparseable]
     return evolve(wanted, unparseable=(*wanted.unparseable, *remarks)), locks
 
@@ -111,6 +124,8 @@ def _decoded(fields: RequestFields) -> CollectionRequest:
             ) from None
     found: dict[str, list[str]] = {}
     for name, data in fields:
+        if name in EXPORTS:
+            raise BadRequest(read_instead(name))
         if name in FIELDS:
             found.setdefault(FIELDS[name], []).append(data.decode("utf-8", "replace"))
     return CollectionRequest(**{name: tuple(texts) for name, texts in found.items()})

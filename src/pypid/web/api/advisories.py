@@ -159,7 +159,6 @@ class FilesToCheck(msgspec.Struct, forbid_unknown_fields=True):
 
     requirements: Texts = ()
     pylock_toml: Texts = msgspec.field(default=(), name="pylock.toml")
-    uv_lock: Texts = msgspec.field(default=(), name="uv.lock")
 
 
 # --- what is stored here --------------------------------------------------------------------------
@@ -274,7 +273,7 @@ def _advisory(advisory: AdvisorySummary) -> AdvisoryDocument:
 async def check(ctx: RequestContext) -> None:
     """Find pinned releases that are blocked, yanked, gone, vulnerable, or without attestations.
 
-    They come from requirements, pylock.toml and uv.lock files.
+    They come from requirements and pylock.toml files.
     """
     checking = start(_looked_up(ctx))
     checking.addTimeout(CHECKING, ctx.app.world.clock)
@@ -309,7 +308,7 @@ async def _looked_up(ctx: RequestContext) -> tuple[DependencyList, Sequence[Rele
         async with ctx.app.check_parsers.taken():
             found = await ctx.app.parser.dependencies([(JSON, data)])
         if found is None:
-            raise BadRequest("Send the text of a file as requirements, pylock.toml or uv.lock.")
+            raise BadRequest("Send the text of a file as requirements or pylock.toml.")
         if len(found.pins) > MOST_PINS:
             raise BadRequest(f"A check may have {MOST_PINS} releases: divide the file.")
         return found, await DependencyCheck(ctx.app.index, ctx.permission_to_read).check(found.pins)

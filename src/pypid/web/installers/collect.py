@@ -1,8 +1,8 @@
 """``POST /requirements.txt``: pypicache's way to cache all files that requirements need, with
 progress reports added by pypid.
 
-A form or a JSON document with the fields ``requirements``, ``pylock.toml`` and ``uv.lock`` (texts,
-each any number of times), ``platform`` and ``python``. The answer is JSON; a client that accepts an
+A form or a JSON document with the fields ``requirements`` and ``pylock.toml`` (texts, each
+any number of times), ``platform`` and ``python``. The answer is JSON; a client that accepts an
 event stream or newline JSON receives the progress.
 """
 
@@ -28,7 +28,14 @@ from pypid.core.packaging.collection import (
     Resolved,
     Resolving,
 )
-from pypid.core.packaging.collection_request import FIELDS, JSON, LARGEST, MOST_TEXTS, RequestFields
+from pypid.core.packaging.collection_request import (
+    EXPORTS,
+    FIELDS,
+    JSON,
+    LARGEST,
+    MOST_TEXTS,
+    RequestFields,
+)
 from pypid.core.packaging.install_targets import InstallTarget
 from pypid.core.permissions import Action
 from pypid.flow import shielded, start
@@ -121,7 +128,7 @@ async def _read(body: Body, content_type: str) -> RequestFields:
     return [
         (name, text.encode())
         for name, texts in form.fields.items()
-        if name in FIELDS
+        if name in FIELDS or name in EXPORTS
         for text in texts
     ]
 
@@ -133,9 +140,7 @@ class _NoFile:
         return None
 
     async def write(self, data: bytes) -> None:
-        raise BadRequest(
-            "Send the text of the file in the field 'requirements', 'pylock.toml' or 'uv.lock'."
-        )
+        raise BadRequest("Send the text of the file in the field 'requirements' or 'pylock.toml'.")
 
     async def finish(self) -> Digests:
         return Digests("", None, None, 0)
