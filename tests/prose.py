@@ -1,7 +1,9 @@
-"""Plain language in the documentation: README.rst and the pages of docs/, except the decisions.
+"""Plain language in the documentation (README.rst and the pages of docs/, except the decisions) and
+in what users read of the program: strings and templates in src/, comments in etc/.
 
 Finds words that `tests/words.toml` lists, sentences of more than 40 words, sentences whose subject
-is a clause ("What is not yours ..."), and what proselint finds. `tests/prose.json` has the number
+is a clause ("What is not yours ..."), and what proselint finds. In the program it finds vague
+words, listed phrases and such clauses only. `tests/prose.json` has the number
 of findings that each page may still have; it may only go down. A new page may have none.
 
     python -m tests.prose                       # the check
@@ -12,6 +14,7 @@ of findings that each page may still have; it may only go down. A new page may h
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import re
 import sys
@@ -30,9 +33,14 @@ from proselint.tools import LintFile
 ROOT: Final = Path(__file__).parent.parent
 WORDS: Final = ROOT / "tests/words.toml"
 CEILINGS: Final = ROOT / "tests/prose.json"
-EXCLUDED: Final = ("docs/project/decisions/", "docs/operate/figures.rst")
+EXCLUDED: Final = (
+    *("docs/project/decisions/", "docs/operate/figures.rst"),
+    *("src/pypid/testing/", "src/pypid/web/app/route.py"),
+)
 LONGEST: Final = 40
 """Words of a sentence."""
+MESSAGES: Final = ("vague", "phrases")
+"""The sections of words.toml that hold for the program: its labels are shorter than prose."""
 
 CODE: Final = frozenset(
     {
@@ -55,17 +63,19 @@ PROSELINT: Final = {
     "max_errors": 1000,
 }
 
+Masks = tuple[tuple[re.Pattern[str], str | None], ...]
+
 _DIRECTIVE = re.compile(r"(\s*)\.\. +([\w-]+)(?::[\w-]+)?::")
 _COMMENT = re.compile(r"(\s*)\.\.(\s|$)")
 _RULE = re.compile(r"\s*([-=~^\"'`#*+_.:])\1{2,}[\s=]*$|\s*[=+][=+ \-|]+$")
 _OPTION = re.compile(r"\s*:[\w-]+:(\s|$)")
-_MASKS = (
+_MASKS: Masks = (
     (re.compile(r"``[^`]+?``(?!`)", re.DOTALL), "X"),
     (re.compile(r":[\w:-]+:`([^`<]+?)\s*<[^`>]+>`", re.DOTALL), None),
     (re.compile(r":[\w:-]+:`[^`]+`"), "X"),
     (re.compile(r"`([^`<]+?)\s*<[^`>]+>`__?", re.DOTALL), None),
     (re.compile(r"`[^`]+`_{0,2}"), "X"),
-    (re.compile(r"\|[\w-]+\|"), "X"),
+    (re.compile(r"\|[\w-]+\||'\w+'|(?<=[|,] )nobody\b"), "X"),
     (re.compile(r"https?://\S+"), "X"),
     (re.compile(r"\*{1,2}([^*\n]+)\*{1,2}"), None),
 )
@@ -76,6 +86,14 @@ _ITEM = re.compile(r"\n\s*\n|\n(?=\s*(?:[*+-]|\d+\.|#\.)\s)|\n(?=\s*\* - )")
 _SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z])|;\s|:\n|:\s")
 _COLUMNS = re.compile(r"\S {2,}\S")
 """Rows of a table: their cells are no sentences."""
+_VALUE = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|name, version)\b|\s*\S*\s*\S*\s*\Z")
+"""Texts for a database, and of one or two words: values, names and labels."""
+_MARKUP: Masks = (
+    (re.compile(r"\{#.*?#\}|\{%.*?%\}|<(script|style|svg)\b.*?</\1>", re.DOTALL), ""),
+    (re.compile(r"\{\{.*?\}\}|<(code|pre)\b.*?</\1>", re.DOTALL), "X"),
+    (re.compile(r"<[^>]*>"), ""),
+)
+_REMARK = re.compile(r"(?:^|.*?\s)[#;]+\s+(.*)|.*")
 _WORD = re.compile(r"[^\s]*\w[^\s]*")
 
 
@@ -120,8 +138,49 @@ def prose_of(text: str) -> str:
     return _masked("\n".join(lines))
 
 
-def _masked(text: str) -> str:
-    for pattern, mask in _MASKS:
+class _Strings(ast.NodeVisitor):
+    """Collects the strings of a module that are no docstrings, by line; inserted values are X."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, str]] = []
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if not isinstance(node.value, ast.Constant):
+            self.generic_visit(node)
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
+        parts = [each.value if isinstance(each, ast.Constant) else "X" for each in node.values]
+        self.found.append((node.lineno, "".join(map(str, parts))))
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, str):
+            self.found.append((node.lineno, node.value))
+
+
+def messages_of(text: str, suffix: str) -> Iterator[tuple[int, str]]:
+    """Yield what users read in a file of the program, with the number of its first line."""
+    if suffix == ".py":
+        strings = _Strings()
+        strings.visit(ast.parse(text))
+        yield from (each for each in strings.found if not _VALUE.match(each[1]))
+    elif suffix == ".html":
+        yield 1, _masked(text, _MARKUP)
+    else:
+        yield 1, "\n".join(_REMARK.sub(r"\1", line) for line in text.splitlines())
+
+
+def findings_in_messages(text: str, suffix: str) -> list[Finding]:
+    """Return what is wrong in a file of the program (`messages_of`), by line."""
+    return sorted(
+        Finding(line + each.line - 1, each.text)
+        for line, message in messages_of(text, suffix)
+        for prose in [_masked(message)]
+        for each in {*_words(prose, MESSAGES), *_clauses(prose)}
+    )
+
+
+def _masked(text: str, masks: Masks = _MASKS) -> str:
+    for pattern, mask in masks:
         text = pattern.sub(
             lambda match, mask=mask: (
                 (match[1] if mask is None else mask)
@@ -133,11 +192,12 @@ def _masked(text: str) -> str:
 
 
 @cache
-def rules() -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Return the patterns of words.toml with their replacements."""
+def rules(sections: tuple[str, ...] = ()) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Return the patterns of words.toml, or those of some sections, with their replacements."""
     return tuple(
         (re.compile(rf"(?<![\w-])(?:{_spaced(words)})(?![\w-])", re.IGNORECASE), instead)
-        for section in tomllib.loads(WORDS.read_text()).values()
+        for name, section in tomllib.loads(WORDS.read_text()).items()
+        if not sections or name in sections
         for words, instead in section.items()
     )
 
@@ -153,8 +213,10 @@ def proselint_config() -> Config:
     return Config(**PROSELINT)
 
 
-def findings(text: str) -> list[Finding]:
-    """Return what is wrong in a page, by line."""
+def findings(text: str, suffix: str = ".rst") -> list[Finding]:
+    """Return what is wrong in a page, or another file of this kind, by line."""
+    if suffix != ".rst":
+        return findings_in_messages(text, suffix)
     prose = prose_of(text)
     return sorted({*_words(prose), *_clauses(prose), *_long_sentences(prose), *_proselint(prose)})
 
@@ -163,8 +225,8 @@ def _line(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _words(prose: str) -> Iterator[Finding]:
-    for pattern, instead in rules():
+def _words(prose: str, sections: tuple[str, ...] = ()) -> Iterator[Finding]:
+    for pattern, instead in rules(sections):
         for match in pattern.finditer(prose):
             said = " ".join(match[0].split())
             yield Finding(_line(prose, match.start()), f"{said!r}: write {instead}")
@@ -201,6 +263,14 @@ def _proselint(prose: str) -> Iterator[Finding]:
 def pages() -> dict[str, Path]:
     """Return the pages that are checked, by their path in the checkout."""
     found = [ROOT / "README.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
+    found += sorted(
+        path for path in (ROOT / "src/pypid").rglob("*") if path.suffix in (".py", ".html")
+    )
+    found += sorted(
+        path
+        for path in (ROOT / "etc").rglob("*")
+        if path.suffix not in (".json", ".md") and path.is_file()
+    )
     named = {path.relative_to(ROOT).as_posix(): path for path in found}
     return {name: path for name, path in named.items() if not name.startswith(EXCLUDED)}
 
@@ -223,10 +293,10 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.show:
         for name in options.show:
-            for each in findings((ROOT / name).read_text()):
+            for each in findings((ROOT / name).read_text(), Path(name).suffix):
                 print(f"{name}:{each.line}: {each.text}")
         return 0
-    counts = {name: len(findings(path.read_text())) for name, path in pages().items()}
+    counts = {name: len(findings(path.read_text(), path.suffix)) for name, path in pages().items()}
     ceilings = json.loads(CEILINGS.read_text()) if CEILINGS.exists() else counts
     if options.write:
         lowered = {name: min(count, ceilings.get(name, 0)) for name, count in counts.items()}

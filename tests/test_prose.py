@@ -74,6 +74,38 @@ A list: ``nobody`` and :doc:`nobody </x>` and `somebody <https://x.example/nobod
         self.assertEqual(self.found("A ``b\nc`` d.\n\nIt is anew.\n"), ["4: 'anew'"])
 
 
+class MessageTests(SynchronousTestCase):
+    """The findings in files of the program."""
+
+    def found(self, text: str, suffix: str) -> list[str]:
+        """Return the findings as ``line: word``."""
+        return [
+            f"{each.line}: {each.text.partition(':')[0]}" for each in prose.findings(text, suffix)
+        ]
+
+    def test_strings(self) -> None:
+        """Strings of a module are read, also those with inserted values; docstrings, values of
+        keys and texts for a database are not.
+        """
+        text = (
+            '"""Nobody reads this."""\nX = ("nobody", "named-ours")\nY = "SELECT ours, a FROM b"\n'
+            'raise ValueError(\n    f"the user {x!r} stands in "\n    "the configuration"\n)\n'
+        )
+        self.assertEqual(self.found(text, ".py"), ["5: 'stands in'"])
+
+    def test_templates(self) -> None:
+        """The text of a template is read, its code and markup are not."""
+        text = '{# anew #}{% if anew %}\n<p class="anew">It is <b>made</b> anew.</p>\n{{ anew }}'
+        self.assertEqual(self.found(text, ".html"), ["2: 'anew'"])
+
+    def test_comments(self) -> None:
+        """Comments of a configuration are read, its values are not."""
+        self.assertEqual(
+            self.found("read = nobody   ; everyone | nobody\n# made\n# anew\n", ".ini"),
+            ["3: 'anew'"],
+        )
+
+
 class CeilingTests(SynchronousTestCase):
     """How many findings a page may have."""
 

@@ -77,7 +77,7 @@ class StartTls(SynchronousTestCase):
             )
             self.assertTrue(accepts_tls(yes))
             for more in (b"\0", b"0", yes):
-                with self.assertRaisesRegex(ValueError, "more than was asked"):
+                with self.assertRaisesRegex(ValueError, "more than the answer"):
                     accepts_tls(yes + more)
 
     def test_no(self) -> None:

@@ -298,7 +298,7 @@ class UploadTests(PackagesCase):
         self.assertEqual(self.pypid.get(f"/packages/spam/{filename}").body, data)
         self.pypid.app.rules = Rules(write=ANN, overwrite=ANN)
         self.assertIn("nothing was changed", self.send("spam", filename, data).json["message"])
-        self.assertIn("in place of", self.send("spam", filename, other).json["message"])
+        self.assertIn("instead of", self.send("spam", filename, other).json["message"])
         self.assertEqual(self.pypid.get(f"/packages/spam/{filename}").body, other)
 
     def test_names(self) -> None:

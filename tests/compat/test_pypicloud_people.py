@@ -906,9 +906,9 @@ class AclTests(PypicloudCase):
         self.assertEqual(
             said, {"users": 1, "users_there": 0, "groups": 1, "members": 1, "rights": 1}
         )
-        self.assertEqual(oddities["the user 'ada' stands in the configuration"], False)
-        self.assertEqual(oddities["the user 'bob' stands in the configuration"], True)
-        self.assertEqual(oddities["the group 'staff' stands in the configuration"], True)
+        self.assertEqual(oddities["the user 'ada' is defined in the configuration"], False)
+        self.assertEqual(oddities["the user 'bob' is defined in the configuration"], True)
+        self.assertEqual(oddities["the group 'staff' is defined in the configuration"], True)
         self.assertEqual(self.me("carol"), 200)
         again = self.pypid.api("POST", "/api/acl", document).json
         self.assertEqual({again[key] for key in ("users", "groups", "members", "rights")}, {0})

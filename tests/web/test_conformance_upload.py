@@ -327,7 +327,7 @@ class AgainTests(UploadCase):
             data = wheel(requires_python=f">=3.{number}", files={"spam.py": b"%d" % number})
             answer = self.publish(self.wheel.filename, data, pypid=pypid)
             self.published(answer)
-            self.assertIn("in place of the older", answer.text)
+            self.assertIn("instead of the older", answer.text)
             new = pypid.file_on("spam", self.wheel.filename)
             self.assertEqual(
                 (new["hashes"]["sha256"], new["size"]), (sha256(data).hexdigest(), len(data))

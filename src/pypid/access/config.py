@@ -155,7 +155,7 @@ class ConfigPeople:
         if users.first and not users.is_first(users.first.user):
             self._log.warn(
                 "[users] has a user {user!r}, so the administrator made at the first run "
-                "({record}) is not used. List {user!r} in [access] admins if that user shall be "
+                "({record}) is not used. List {user!r} in [access] admins if that user has to be "
                 "an administrator, and delete the record.",
                 user=users.first.user,
                 record=str(users.settings.state / RECORD),

@@ -59,8 +59,8 @@ _REASONS = {
     errno.EROFS: "it is read-only.",
     errno.EIO: "the disk reports errors.",
     errno.ESTALE: "the file server does not know it any more.",
-    errno.ENOTDIR: "a file lies where a folder belongs.",
-    errno.EISDIR: "a folder lies where a file belongs.",
+    errno.ENOTDIR: "there is a file where a folder belongs.",
+    errno.EISDIR: "there is a folder where a file belongs.",
     errno.ENAMETOOLONG: "a name is longer than its file system takes.",
     errno.EFBIG: "the file is larger than its file system takes.",
 }

@@ -139,7 +139,7 @@ def _read(packed: GzipFile, identity: str, adopt: Callable[[bytes], Line]) -> Lo
         count += 1
     if not count == len(heads) == head.lines:
         raise Unreadable(
-            _WHAT, f"it has {count} lines, about {len(heads)} projects, in place of {head.lines}"
+            _WHAT, f"it has {count} lines, about {len(heads)} projects, instead of {head.lines}"
         )
     return Loaded(head.serial, shards, MutableSummaries(heads))
 

@@ -256,7 +256,7 @@ def _read(path: Path, signer: str) -> list[tuple[str, SignedUrl]]:
     if head.signer != signer:
         return []
     if len(lines) != head.lines:
-        raise Unreadable(FILE, f"it has {len(lines)} lines in place of {head.lines}")
+        raise Unreadable(FILE, f"it has {len(lines)} lines instead of {head.lines}")
     decoder = msgspec.json.Decoder(_Line)
     try:
         return [
@@ -265,7 +265,7 @@ def _read(path: Path, signer: str) -> list[tuple[str, SignedUrl]]:
         ]
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Unreadable(
-            FILE, "a line of it is none of ours"
+            FILE, "a line of it is not written by pypid"
         ) from None  # not chained: the cause may quote a URL
 
 

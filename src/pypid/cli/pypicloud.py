@@ -25,7 +25,7 @@ def gen_password() -> None:
     command.add_argument(
         "-s",
         metavar="SCHEME",
-        help="ignored: hashes are argon2id; those of other kinds go on working",
+        help="ignored: hashes are argon2id; those of other kinds still work",
     )
     options = command.parse_args()
     if options.s not in (None, "argon2") or options.r:
@@ -88,7 +88,7 @@ def export() -> None:
 def import_() -> None:
     """Run ``ppc-import CONFIG [-i FILE]``: `pypid acl import`."""
     options = _dump_options(
-        "Take in what ppc-export wrote: `pypid acl import`.",
+        "Import the file of ppc-export: `pypid acl import`.",
         "-i",
         "the file to read (default: standard input)",
     )
@@ -127,8 +127,8 @@ def create_s3_sync() -> None:
     directly.
     """
     _refuse(
-        "there is no function for AWS Lambda that tells pypid of new objects. What is put into "
-        "the bucket past pypid is taken in by `pypid storage rebuild`."
+        "there is no function for AWS Lambda that tells pypid of new objects. For files that "
+        "other programs put into the bucket, run `pypid storage rebuild`."
     )
 
 

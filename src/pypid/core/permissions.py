@@ -58,11 +58,11 @@ def account_name(text: str) -> str:
     if not text:
         raise ValueError("a name of a user or group cannot be empty")
     if text in WORDS:
-        raise ValueError(f"{text!r} stands for many, so no user or group can be called so")
+        raise ValueError(f"{text!r} is a reserved word, and no name of a user or group")
     if text.startswith("__"):
         raise ValueError(
             "names that begin with two underscores stand for tokens and sessions (__token__), not "
-            "for anybody"
+            "for users"
         )
     if "," in text:
         raise ValueError(
@@ -176,7 +176,7 @@ class Principals:
         """
         words = text.split()
         if "nobody" in words and len(words) > 1:
-            raise ValueError("'nobody' stands alone")
+            raise ValueError("'nobody' cannot be combined with other values")
         for word in words:
             if meant := _meant_word(word):
                 raise ValueError(f"did you mean {meant}? A user of that name is user:{word}")

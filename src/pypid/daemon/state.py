@@ -199,7 +199,7 @@ def open_state(folder: Path) -> StateFolder:
     except OSError:
         lock.close()
         raise CannotStart(
-            f"Another pypid is running with the state folder {folder}, or starts or stops just "
+            f"Another pypid is running with the state folder {folder}, or starts or stops "
             "now. If it is starting, repeat this command in a moment; else stop it, or give this "
             "one a [server] state of its own."
         ) from None

@@ -125,7 +125,7 @@ class Contents:
         is unusable.
         """
         if len(self._turn.waiting) >= MOST_WAITING:
-            raise Busy("Too many people look into files just now.")
+            raise Busy("Too many users look into files now.")
         await self._turn.acquire()
         try:
             return await job()
@@ -182,7 +182,7 @@ class Contents:
         try:
             return await whole(body, LARGEST_PART)
         except ValueError:
-            raise UnusableArchive("more came than was asked for.") from None
+            raise UnusableArchive("more bytes came than were requested.") from None
         except EOFError:
             raise UnusableArchive(_SHORTER) from None
         except OSError:

@@ -109,7 +109,7 @@ class CacheMaintenance(PeriodicJobs):
             self.add_job(
                 SETTLE,
                 self.index.maintenance.flush_pending_updates,
-                "telling the shared catalog what it could not be told",
+                "flushing pending updates to the shared catalog",
             )
         if self.refresh is not None:
             self.add_job(self.refresh.total_seconds(), self._refresh, "refreshing what is kept")

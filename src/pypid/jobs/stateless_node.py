@@ -215,7 +215,7 @@ class StatelessNode(PeriodicJobs):
         if found.changed or adopted:
             message = (
                 "compared with the storage: {read} of {projects} projects read again, {adopted} "
-                "files taken in"
+                "files adopted"
             )
             _log.info(message, read=found.read, projects=found.projects, adopted=adopted)
 

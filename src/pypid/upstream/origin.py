@@ -103,5 +103,7 @@ def redirected(url: str, location: str) -> str:
     except ValueError:
         raise UpstreamDown("it redirects to something that is no http or https URL.") from None
     if origin(url)[0] == "https" and scheme != "https":
-        raise UpstreamDown("it redirects from https to http, where anybody could answer.")
+        raise UpstreamDown(
+            "it redirects from https to http, where any machine in between could answer."
+        )
     return there

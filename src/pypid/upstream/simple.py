@@ -203,7 +203,7 @@ def _body(answer: UpstreamResponse, filename: str, span: Span | None, section: s
     is_plain = encoding in ("", "identity")
     if answer.status == HTTPStatus.PARTIAL_CONTENT and span is not None:
         if not is_plain or not is_answered(span, answer.header("Content-Range")):
-            raise UpstreamDown("it answers with another part of the file than it was asked for.")
+            raise UpstreamDown("it answers with another part of the file than the requested one.")
         return Cut(answer.body, Span(0, span.stop - span.start))
     if answer.status in _NOT_THERE:
         raise NotThere(filename)

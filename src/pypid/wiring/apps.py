@@ -206,8 +206,8 @@ def _exports(
 
 async def _refuse_export(wanted: ExportWanted, progress: Callable[[int, int], None]) -> Exported:
     raise BadRequest(
-        "An export is written wherever pypid itself may write: it is asked for on pypid's "
-        "machine, by `pypid export`, and not over the network."
+        "An export is written wherever pypid itself may write, so it cannot be requested over the "
+        "network. Run `pypid export` on pypid's machine."
     )
 
 

@@ -162,8 +162,8 @@ def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
         )
     if not is_veiled and veiled.exists():
         raise CannotStart(
-            f"The storage folder {folder} was begun with [storage] layout = pypicloud: what pypid "
-            "knows of its files lies there in files that end in .meta. Set layout = pypicloud, or "
+            f"The storage folder {folder} was begun with [storage] layout = pypicloud: its "
+            "records are in files that end in .meta. Set layout = pypicloud, or "
             "rename them (/docs/migrate/storage.html)."
         )
 

@@ -80,7 +80,7 @@ class Options(UsageOptions):
         if any(twistd.get(option) is not None for option in ("uid", "gid", "chroot")):
             raise SystemExit(
                 "pypid: not with --uid, --gid or --chroot: start twistd as the user that pypid "
-                "shall run as."
+                "runs as."
             )
         log_level_control = logs.Threshold(self.loaded.log.level.value)
         if logs.heed_twistd(twistd, log_level_control, self.loaded.log.format.value):

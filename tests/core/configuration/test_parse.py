@@ -539,8 +539,8 @@ class Problems(SynchronousTestCase):
         ):
             self.assertEqual(problems(f"{base}user_filter = {user_filter}\n"), [], user_filter)
         for user_filter, why in (
-            ("uid={user}", "stands in ( )"),
-            ("(&(uid={user})", "stands in ( )"),
+            ("uid={user}", "needs ( )"),
+            ("(&(uid={user})", "needs ( )"),
             ("(uid=alice)", "it has to hold (attribute={user})"),
             ("(|(uid={user})(mail={user}))", "for one attribute only"),
             ("(&(uid={user})(cn=*{user}*))", "for one attribute only"),
@@ -626,7 +626,7 @@ class Problems(SynchronousTestCase):
             "x.ini:2: [groups] all: invalid value|: 'group:team' is a group|name its members",
             "x.ini:3: [groups] team: invalid value|: 'group:all' is a group",
             "x.ini:4: [groups] list: |write alice bob",
-            "x.ini:5: [groups] words: invalid value 'everyone'|: 'everyone' stands for many",
+            "x.ini:5: [groups] words: invalid value 'everyone'|: 'everyone' is a reserved word",
             "x.ini:6: [groups] a: |cannot contain :",
         )
         config = parse("[groups]\nteam = user:alice bob\n  carol bob\nnone =\n", filename="x")
@@ -645,7 +645,7 @@ class Problems(SynchronousTestCase):
             "x.ini:2: [projects] acme.user.bob: invalid value 'w' (allowed: r, rw)",
             "x.ini:3: [projects] acme.bob: invalid key (allowed: <project>.user.<name>",
             "x.ini:4: [projects] -acme.everyone: '-acme' is not a valid project name",
-            "x.ini:5: [projects] acme.user.everyone: 'everyone' stands for many",
+            "x.ini:5: [projects] acme.user.everyone: 'everyone' is a reserved word",
             "x.ini:6: [projects] acme.group.: |cannot be empty",
             "x.ini:7: [projects] acme.everyone: invalid value '' (allowed: r, rw)",
             "x.ini:8: [projects] acme.User.bob: invalid key (allowed:",

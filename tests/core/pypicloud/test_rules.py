@@ -401,7 +401,7 @@ class Rights(SynchronousTestCase):
         self.assertEqual(list(config.projects), ["spam.group.pypicloud-admins"])
         self.assertEqual(config.access.write.text(), "group:pypicloud-admins")
         self.assertIn(
-            "group.admins: no group can be called so here; it is pypicloud-admins",
+            "group.admins: not a valid group name here; it is pypicloud-admins",
             "".join(config.notes),
         )
 

@@ -323,7 +323,7 @@ class People(SynchronousTestCase):
             said = notes(config)
             for words in (
                 "user.bob, user.a: this is not a password hash",
-                "user.everyone: no user can be called so",
+                "user.everyone: not a valid name of a user",
                 "no user of these names exists: bob gone",
                 "group.everyone",
             ):

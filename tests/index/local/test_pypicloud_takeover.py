@@ -512,7 +512,7 @@ class TakeOverTests(TakeOverCase):
         index = self.started(self.restarted(Frozen(self.store)))
         found = self.have(index.project(SPAM))
         self.assertEqual([file.filename for file in found.files], [WHEEL])
-        self.assertEqual(len(self.told("lies in an archive")), 1)
+        self.assertEqual(len(self.told("is in an archive")), 1)
 
 
 class FolderTests(TakeOverCase):

@@ -236,7 +236,7 @@ def accepts_tls(received: bytes) -> bool:
         return False
     content, rest = whole
     if rest:
-        raise ValueError("it said more than was asked for before encryption (StartTLS).")
+        raise ValueError("it sent more than the answer before encryption (StartTLS).")
     number = _element(content, 0x02)
     reply = number and _element(number[1], 0x78)
     code = reply and _element(reply[0], 0x0A)

@@ -253,7 +253,7 @@ class TrustedPublishing:
                 "not-enabled",
             )
         if len(self._turns.waiting) >= WAITING:
-            raise Busy("Too many tokens are asked for at once.")
+            raise Busy("Too many tokens are requested at once.")
         minted: Minted = await self._turns.run(
             lambda: Deferred.fromCoroutine(self._mint(jwt, address))
         )

@@ -56,7 +56,7 @@ async def inherit(
         merged = await accounts.inherit(found.dump)
     except PeopleUnknown:
         raise CannotStart(
-            "pypid's own accounts database cannot be asked, so pypicloud's people cannot be taken "
+            "pypid's own accounts database does not answer, so pypicloud's people cannot be taken "
             "over into it. Start pypid when it answers."
         ) from None
     if merged is None:

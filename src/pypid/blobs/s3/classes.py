@@ -194,7 +194,7 @@ class Classes:
         ):
             return Archived()
         if isinstance(problem, S3Refusal) and problem.status == 412:
-            return StorageDown("other bytes came in place of these meanwhile.")
+            return StorageDown("other bytes replaced these meanwhile.")
         return await absent(self.asker, problem, question, key)
 
     # --- large objects ---

@@ -108,4 +108,4 @@ async def absent(
             await must_be_there(asker)
             return Missing(key)
     found = asker.failed(problem, question)
-    return found if isinstance(found, StorageDown) else StorageDown("it refuses what is asked.")
+    return found if isinstance(found, StorageDown) else StorageDown("it refuses the request.")

@@ -57,13 +57,13 @@ def _opened(
         raise StorageDown("its answer lacks an object's length or ETag: this is no S3.")
     if span is None:
         if answer.status != 200:
-            raise StorageDown("it answers with a part of what was asked for.")
+            raise StorageDown("it answers with a part of the requested bytes.")
         return ObjectReader(asker, prefix + key, answer, Span(0, length), etag)
     first, last, size = _content_range(answer)
     if size is not None and span.stop > size:
         raise Missing(key)
     if (first, last) != (span.start, span.stop - 1) or length != span.stop - span.start:
-        raise StorageDown("it answers with another part than was asked for.")
+        raise StorageDown("it answers with another part than the requested one.")
     return ObjectReader(asker, prefix + key, answer, span, etag)
 
 
@@ -144,7 +144,7 @@ class ObjectReader:
         elif plain_etag(answer.headers.get("etag", "")) != self._etag:
             reason = CHANGED
         elif _content_range(answer)[:2] != (self._position, self._span.stop - 1):
-            reason = "it answers with another part than was asked for."
+            reason = "it answers with another part than the requested one."
         else:
             return
         await answer.body.aclose()

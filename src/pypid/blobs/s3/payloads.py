@@ -96,7 +96,7 @@ async def digest(payload: Payload, blocking: Blocking) -> bytes:
             return await blocking(_held_digest, payload)
         case FilePayload():
             return await blocking(_stretch_digest, payload)
-    raise TypeError(f"{type(payload).__name__} is no payload of ours")
+    raise TypeError(f"{type(payload).__name__} is no payload of pypid")
 
 
 def _held_digest(held: BytesPayload) -> bytes:

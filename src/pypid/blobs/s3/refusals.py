@@ -125,7 +125,7 @@ class S3Refusal(Exception):
         if self.code in _OTHER_TIME:
             return ": the clock of this machine differs from the store's by more than it takes."
         if self.code == "InvalidObjectState":
-            return ": the object lies in an archive storage class and has to be restored before."
+            return ": the object is in an archive storage class and has to be restored first."
         if self.region and (300 <= self.status < 400 or self.status == 400):
             return f": the bucket is in the region {self.region!r}; set [storage] region."
         permission = PERMISSIONS.get(self.operation, "s3:*")
@@ -257,12 +257,12 @@ def down(problem: S3Refusal | Fault) -> StorageDown | StorageFull:
     if problem.remedy is Remedy.AGAIN:
         return StorageDown("it is overloaded or out of order.")
     if problem.remedy is Remedy.OTHER_TIME:
-        return StorageDown("its clock and ours differ too much.")
+        return StorageDown("its clock and that of this machine differ too much.")
     if problem.remedy is Remedy.OTHER_KEYS:
         return StorageDown("it does not take our credentials any more.")
     if problem.status in (401, 403):
         return StorageDown("it denies access.")
-    return StorageDown("it refuses what is asked.")
+    return StorageDown("it refuses the request.")
 
 
 def local(element: ElementTree.Element) -> str:

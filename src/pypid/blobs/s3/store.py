@@ -101,8 +101,7 @@ class S3Settings:
             raise CannotStart("[storage] kms_key_id needs server_side_encryption = aws:kms.")
         if self.storage_class in ARCHIVES:
             raise CannotStart(
-                f"[storage] storage_class: what lies in {self.storage_class} cannot be read at "
-                f"once."
+                f"[storage] storage_class: objects in {self.storage_class} cannot be read at once."
             )
         headers = {
             "x-amz-server-side-encryption": self.encryption.value if self.encryption else None,

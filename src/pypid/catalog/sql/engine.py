@@ -119,7 +119,7 @@ class ChangeBatches:
 
     def _give_up(self, wanted: _WaitingChange) -> None:
         self._waiting.remove(wanted)
-        error = DatabaseAway("others change it, and this one's turn did not come")
+        error = DatabaseAway("other processes change it, and this change had to wait too long")
         wanted.settle(Failure(error))  # type: ignore[no-untyped-call]
 
     async def _work(self) -> None:
@@ -307,7 +307,9 @@ class SqlEngine:
         try:
             await turn
         except TimeoutError:
-            raise DatabaseAway("others change it, and this one's turn did not come") from None
+            raise DatabaseAway(
+                "other processes change it, and this change had to wait too long"
+            ) from None
         try:
             return await self._ask(work, writing=True, making=making)
         finally:

@@ -190,7 +190,9 @@ def _users_without(
         if loses:
             done += ", but for being an administrator: write the name into [access] admins"
         oddities.append(
-            acl_dump.Oddity(f"the user {person.name!r} stands in the configuration", done, loses)
+            acl_dump.Oddity(
+                f"the user {person.name!r} is defined in the configuration", done, loses
+            )
         )
     return tuple(users), oddities
 
@@ -212,10 +214,12 @@ def _groups_without(
         if name not in dump.groups:
             continue
         missing = imported - ours
-        done = "its members are those that stand there"
+        done = "its members are those in the configuration"
         if missing:
             done += f"; not there: {' '.join(sorted(missing)[:20])}"
         oddities.append(
-            acl_dump.Oddity(f"the group {name!r} stands in the configuration", done, bool(missing))
+            acl_dump.Oddity(
+                f"the group {name!r} is defined in the configuration", done, bool(missing)
+            )
         )
     return groups, oddities

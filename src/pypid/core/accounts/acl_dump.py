@@ -251,7 +251,7 @@ class _Judge:
         except ValueError as error:
             done = "nothing of it is taken over. Give it another name there, or make it again here"
             self.odd(
-                f"the {kind} {shortened(ascii(name))} cannot be called so here ({error})",
+                f"the {kind} {shortened(ascii(name))} has a name that is not valid here ({error})",
                 done,
                 grave=True,
             )
@@ -273,7 +273,7 @@ class _Judge:
                         "the first password counts, and what says less: waiting for approval, no "
                         "administrator"
                     )
-                    self.odd(f"the user {person.name!r} stands there twice", done, grave=True)
+                    self.odd(f"the user {person.name!r} is listed twice", done, grave=True)
                     admin, waits = before.admin and person.admin, before.pending or person.pending
                     person = DumpedPerson(
                         name=before.name, hash=before.hash, admin=admin, pending=waits

@@ -73,13 +73,12 @@ def filled(text: str, escape: Callable[[str], str], *, user: str, dn: str = "") 
 def _whole(text: str) -> str:
     text = _LINE_END.sub("", text.strip())
     if "\0" in text:
-        raise ValueError("a NUL character cannot stand in it")
+        raise ValueError("it has a NUL character")
     rest, before = _ITEM.sub("\0", text), ""
     while rest != before:
         rest, before = _SEVERAL.sub("\0", rest), rest
     if rest != "\0":
         raise ValueError(
-            "it is no search filter of LDAP (RFC 4515): each condition, and the whole, stands in "
-            "( )"
+            "it is no search filter of LDAP (RFC 4515): each condition, and the whole, needs ( )"
         )
     return text

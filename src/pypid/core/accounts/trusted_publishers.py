@@ -210,7 +210,7 @@ def issuer_problems(name: str, url: str | None, lines: Sequence[str]) -> Iterato
         yield (
             "url",
             (
-                "keys that come over http can be anybody's: an issuer's URL is https (http on this "
+                "keys that come over http can be forged: an issuer's URL is https (http on this "
                 "machine only)"
             ),
         )

@@ -99,7 +99,7 @@ def _open(config: Config) -> Iterator[ConfigProblem]:
     if not (server.tls_certificate or server.trusted_proxies):
         message = (
             f"{reachable[0]} takes passwords from the network without TLS. Set tls_certificate and "
-            "tls_key, or trusted_proxies = ADDRESS of a proxy that speaks TLS, or "
+            "tls_key, or trusted_proxies = ADDRESS of a proxy that has TLS, or "
             "listen = 127.0.0.1:6543"
         )
         yield problem_at(config, "server", "listen", message)

@@ -675,7 +675,7 @@ class AccessSettings:
         GATES,
         "",
         (
-            "What a release needs before it is promoted to the default index: ``attested``, "
+            "Conditions for a release that is promoted to the default index: ``attested``, "
             "``no-critical-advisory``, ``approved-by:<token>``, ``approved-by:<user>/<token>``. "
             "See :doc:`/guides/promotions`."
         ),
@@ -800,7 +800,7 @@ class IndexKeys:
     owners: Owners | None = key(
         optional(choice(Owners)),
         "",
-        "Who owns a new project of the index. Empty: as in ``[access]``.",
+        "The owners of a new project of the index. Empty: as in ``[access]``.",
     )
     volatile: bool = key(
         value_kinds.BOOLEAN,
@@ -857,7 +857,7 @@ class IndexKeys:
         GATES,
         "",
         (
-            "What a release needs before it is promoted to this index, as in ``[access] gates``, "
+            "Conditions for a release that is promoted to this index, as in ``[access] gates``, "
             "which does not apply to it."
         ),
     )

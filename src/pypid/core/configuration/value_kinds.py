@@ -246,7 +246,7 @@ _PLAIN_FOLDER = _like(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 def _folder(text: str) -> str:
     if text == "packages":
-        raise ValueError("the packages themselves lie there")
+        raise ValueError("it contains the packages themselves")
     return _PLAIN_FOLDER(text)
 
 

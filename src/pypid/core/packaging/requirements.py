@@ -48,8 +48,7 @@ NESTED = (
 CONSTRAINTS = "constraints are not taken: write the versions into the requirements"
 ANOTHER_INDEX = "everything is collected from this index"
 NO_MEANING = (
-    "it has no meaning here: what is collected is chosen for the platforms and Pythons that are "
-    "asked for"
+    "it has no meaning here: what is collected is chosen for the requested platforms and Pythons"
 )
 NO_OPTION = "this option is not known"
 

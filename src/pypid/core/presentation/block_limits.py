@@ -20,7 +20,7 @@ class BlockLimit:
 
 _VERSIONS = BlockLimit(
     "the bucket keeps former versions: a URL that names a version still gives a blocked file",
-    "Delete the former versions of the object, or allow no one but pypid to read versions.",
+    "Delete the former versions of the object, or allow only pypid to read versions.",
 )
 _UNKNOWN_VERSIONS = BlockLimit(
     "it is unknown whether the bucket keeps former versions of blocked files",

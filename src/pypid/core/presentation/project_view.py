@@ -34,9 +34,9 @@ MOST_RELEASES = 20
 class Whose(Enum):
     """The origin of a project; the values are shown."""
 
-    OURS = "ours"
+    OURS = "local"
     UPSTREAM = "upstream"
-    BOTH = "ours and upstream"
+    BOTH = "local and upstream"
 
 
 class Age(Enum):

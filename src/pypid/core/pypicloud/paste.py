@@ -94,10 +94,7 @@ class Paste:
             shown = " ".join(f"[{printable(name)}]" for name in likely)
             self._refuse(
                 likely[0],
-                (
-                    f"pypid cannot tell which of these is pypicloud: {shown}; call one of them "
-                    f"[app:main]"
-                ),
+                (f"several of these may be pypicloud: {shown}; call one of them [app:main]"),
             )
         else:
             self._refuse(leading[0], _NO_PYPICLOUD)
@@ -170,7 +167,7 @@ class Paste:
         }
         ours = [path for path, app in paths.items() if self._leads_to_pypicloud(app)]
         if len(ours) != 1:
-            return self._refuse(name, "pypicloud has to stand at one of its paths, and at no other")
+            return self._refuse(name, "pypicloud has to be at one of its paths, and at no other")
         others = [path for path in paths if path not in ours]
         if others:
             self.ledger.note("other apps of this file are not served", entries[others[0]], *others)
@@ -221,8 +218,8 @@ class Paste:
     def _prefix(self, entries: Mapping[str, IniEntry], section: str) -> None:
         here = IniEntry("", self.ledger.filename, self.document.sections[section].line)
         self.ledger.note(
-            "pypicloud believed the X-Forwarded-* headers of everybody; name your proxies in "
-            "[server] trusted_proxies (PYPID_SERVER_TRUSTED_PROXIES), then theirs are believed",
+            "pypicloud believed the X-Forwarded-* headers of all clients; name your proxies in "
+            "[server] trusted_proxies (PYPID_SERVER_TRUSTED_PROXIES), whose headers pypid believes",
             here,
             f"[{section}]",
         )
@@ -307,7 +304,7 @@ class Paste:
             end = match.end()
             wanted = match["name"]
             if match["stray"]:
-                return _Broken("a % that stands for itself is written %%")
+                return _Broken("a literal % is written %%")
             if wanted is None:
                 pieces.append("%")
             elif wanted not in values:

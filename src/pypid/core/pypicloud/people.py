@@ -101,11 +101,13 @@ def groups(settings: PypicloudSettings, ledger: Ledger) -> PypicloudGroups:
             continue
         ours = group if may_be_called(group) else _another(group, {*entries, *names.values()})
         if ours != group:
-            ledger.note(f"no group can be called so here; it is {ours}", entry, key)
+            ledger.note(f"not a valid group name here; it is {ours}", entry, key)
         words = entry.text.split()
         odd = [word for word in words if not may_be_called(word)]
         if odd:
-            ledger.note(f"left out, as no user can be called so here: {_listed(odd)}", entry, key)
+            ledger.note(
+                f"left out, as these usernames are not valid here: {_listed(odd)}", entry, key
+            )
         members[group] = tuple(dict.fromkeys(word for word in words if word not in odd))
         names[group] = ours
         ledger.put("groups", ours, " ".join(members[group]), entry, key)
@@ -142,8 +144,8 @@ def _another(group: str, taken: set[str]) -> str:
 
 def _uncalled(what: str) -> str:
     return (
-        f"no {what} can be called so here (no : = ; , and no white space, nor "
-        f"{' '.join(sorted(WORDS))}): give another name"
+        f"not a valid name of a {what} (no : = ; , and no whitespace, nor "
+        f"{' '.join(sorted(WORDS))}): choose another name"
     )
 
 

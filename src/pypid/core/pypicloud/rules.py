@@ -185,9 +185,7 @@ def projects(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroup
         try:
             by_project.setdefault(project_name(package), {})[package] = rules
         except BadName:
-            ledger.note(
-                "no project can be called so", rules[0].entry, *(rule.key for rule in rules)
-            )
+            ledger.note("not a valid project name", rules[0].entry, *(rule.key for rule in rules))
     for project, spellings in by_project.items():
         if project in spellings:
             others = [
@@ -322,7 +320,7 @@ def _whom(rule: _Rule, groups: PypicloudGroups) -> str | None:
 
 
 def _nobody(rule: _Rule) -> str:
-    what = "no user can be called so here" if rule.whom == "user" else "there is no such group"
+    what = "not a valid username" if rule.whom == "user" else "there is no such group"
     return (
         f"{what}, so it lets in no user; the defaults do not hold for the project all the same, "
         f"as with pypicloud"

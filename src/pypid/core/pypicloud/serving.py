@@ -239,7 +239,7 @@ def _uwsgi(server: _Server, ledger: Ledger, cwd: str) -> None:
         protocol = next((key for key in ("socket", "uwsgi-socket") if key in server.found), "")
         where = server.found.get(protocol)
         reason = (
-            f"pypid speaks HTTP to its proxy, not uwsgi's protocol: on tcp port 6543 of this "
+            f"pypid uses HTTP behind its proxy, not uwsgi's protocol: on tcp port 6543 of this "
             f"machine; {_SAY_IT} for another"
         )
         ledger.note(reason, where, *([protocol] if protocol else ["[uwsgi]"]))

@@ -225,8 +225,8 @@ def _other_sections(paste: Paste, app: PasteApp, ledger: Ledger, cwd: str) -> No
             )
         elif name in (*SECTIONS, *FREE):
             reason = (
-                "not looked at, since this file is pypicloud's: `pypid convert-config` makes one "
-                "of ours of it, and PYPID_* variables hold for both"
+                "not looked at, since this file is pypicloud's: `pypid convert-config` makes a "
+                "configuration of pypid of it, and PYPID_* variables hold for both"
             )
         else:
             reason = "not looked at: it is not pypicloud's"

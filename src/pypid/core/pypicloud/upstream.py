@@ -74,7 +74,7 @@ def _url(settings: PypicloudSettings, ledger: Ledger) -> None:
         host = None
     if host == _GONE:
         ledger.note(
-            "that address is gone; its index is the public Python Package Index, which is asked",
+            "that address is gone; its index is the public Python Package Index, which pypid uses",
             entry,
             key,
         )

@@ -25,7 +25,7 @@ def written(translation: Translation, filename: str) -> str:
     """
     name = printable(basename(filename))
     blocks = [
-        f"; Made of {name} by `pypid convert-config`. What is not taken over stands at the end.\n"
+        f"; Made of {name} by `pypid convert-config`. The end lists what is not taken over.\n"
     ]
     for section in _order():
         if section in translation.values:
@@ -61,8 +61,8 @@ def _left_out(translation: Translation) -> Iterator[str]:
             "People are in pypicloud's accounts database, which pypid reads at its first start "
             "with the old file. If it has not started with that yet, take them along: ppc-export "
             "of pypicloud, then `pypid acl import`. They are kept below [server] state: where "
-            "this file lies in another folder than the old one, name the old one's state folder "
-            "there."
+            "this file is in another folder than the old file, name the state folder of the old "
+            "file there."
         )
         yield ""
     if translation.notes:

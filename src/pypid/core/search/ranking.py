@@ -89,7 +89,7 @@ class SearchQuery:
         The text is always valid: its first words are used.
         """
         if source not in ("", "ours", "upstream"):
-            raise ValueError("The filter source is either ours or upstream.")
+            raise ValueError("The filter source is either 'ours' or 'upstream'.")
         version = _PYTHON.match(python.strip())
         if python.strip() and version is None:
             raise ValueError("The filter python is a version of Python, such as 3.12.")

@@ -155,7 +155,7 @@ class Adopter:
                     blob.key, Result.REFUSED, ("it is gone again.",), lasting=False, names=names
                 )
             except Archived:
-                problem = "it lies in an archive: restore it, then adopt it."
+                problem = "it is in an archive: restore it, then adopt it."
                 return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
             except (
                 StorageDown

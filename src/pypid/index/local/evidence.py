@@ -62,7 +62,7 @@ async def described(context: IndexContext, blob: Blob) -> PypicloudDescription:
         return PypicloudDescription() if data is None else of_json(data, where)
     except Unreadable:
         return PypicloudDescription(
-            odd=(f"what lies beside it, {where}, cannot be read, and is ignored.",)
+            odd=(f"the file beside it, {where}, cannot be read, and is ignored.",)
         )
 
 

@@ -232,7 +232,7 @@ def _say(came: Sequence[Adopted]) -> None:
         adopted=counts[Result.ADOPTED],
         refused=counts[Result.REFUSED],
         left=counts[Result.LEFT],
-        more=f"; only {MOST_LINES} of {len(odd)} odd ones are told here"
+        more=f"; only {MOST_LINES} of {len(odd)} odd ones are listed here"
         if len(odd) > MOST_LINES
         else "",
     )

@@ -216,7 +216,7 @@ class UpstreamListings:
         now = self.world.clock.seconds()
         if now < self._doubts.setdefault(listing.name, now) + max(self.ttl, PAUSE).total_seconds():
             raise BadListing(
-                "its page has no files any more, and may be an error page. It is asked again."
+                "its page has no files any more, and may be an error page. pypid requests it again."
             )
 
     async def _remember(self, listing: Listing) -> UpstreamEntry:

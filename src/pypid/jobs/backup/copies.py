@@ -132,7 +132,7 @@ class Backup:
         except (PypidError, OSError, sqlite3.Error, ValueError) as error:
             if not self._failing:
                 message = (
-                    "What is of record could not be copied to the bucket, which is tried again "
+                    "The accounts could not be copied to the bucket, which is tried again "
                     "every {every:.0f} s: {error}"
                 )
                 _log.error(message, every=EVERY, error=error)

@@ -34,7 +34,7 @@ ASKS = (
     ),
     Parameter(
         "source",
-        "Only local projects (ours), or only those with cached files (upstream).",
+        "Only local projects (`ours`), or only those with cached files (`upstream`).",
         {"enum": ["", "ours", "upstream"]},
     ),
     Parameter(

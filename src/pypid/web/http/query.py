@@ -40,7 +40,7 @@ def parameters(request: Request, *known: str) -> dict[str, str]:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=50)
     except ValueError:
         raise BadRequest(
-            "What stands behind the question mark cannot be read: it is text in UTF-8, %-encoded."
+            "The query string cannot be read: it has to be UTF-8 text, %-encoded."
         ) from None
     found: dict[str, str] = {}
     for name, value in pairs:

@@ -27,7 +27,7 @@ class ClientGone(PypidError, status=400):
     """The connection was lost before the body was complete; no response can be sent."""
 
     def text(self) -> str:
-        return "The client went away before its request was complete."
+        return "The client closed the connection before its request was complete."
 
 
 class BodyFeed(Protocol):

@@ -16,7 +16,7 @@ from pypid.web.http.small_responses import send, send_plain
 from pypid.web.installers.legacy import NO_HOST
 
 PUBLIC = (
-    "There is no certificate to save: this index speaks without TLS, or behind a proxy that does "
+    "There is no certificate to save: this index has no TLS, or behind a proxy that does "
     "it, or its certificate was issued by a public authority, which most systems already trust."
 )
 

@@ -40,7 +40,7 @@ from pypid.web.http.small_responses import send_plain
 from pypid.web.http.upload_form import Limits, read_form, refuse_early_form
 
 T = TypeVar("T")
-REGISTERED = "Projects need not be registered here: publish a file, and the project is there.\n"
+REGISTERED = "Projects do not have to be registered here: publish a file, and the project exists.\n"
 
 
 @route("POST", "/legacy/", action=Action.WRITE, below_index=True)
@@ -158,7 +158,7 @@ def say(request: Request, answer: ErrorResponse | str) -> None:
 
 _WORDS = {
     PublishOutcome.PUBLISHED: "published",
-    PublishOutcome.OVERWRITTEN: "published in place of the older file",
+    PublishOutcome.OVERWRITTEN: "published instead of the older file",
     PublishOutcome.UNCHANGED: (
         "this file is already published with identical content; nothing was changed"
     ),

@@ -63,7 +63,7 @@
 
     function show(found) {
       list.replaceChildren.apply(list, found.found.map(lines));
-      var more = found.unread ? ". What the metadata of " + projects(found.unread) + " says is still being read." : "";
+      var more = found.unread ? ". The metadata of " + projects(found.unread) + " are still being read." : "";
       count.textContent = projects(found.total) + more;
       pager.replaceChildren();
       if (found.pages > 1) {
