@@ -7,12 +7,13 @@ cooldown_fixes`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from pypid.advisories.database import FILE, AdvisoryDatabase
@@ -23,6 +24,7 @@ from pypid.core.configuration.value_kinds import COOLDOWN
 from pypid.core.errors import PeopleUnknown
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
+from pypid.flow import start
 from pypid.jobs.cooldown_fixes import INTERVAL, CooldownFixes
 from pypid.testing.logs import MemoryDownloads
 from tests.jobs.test_cache_maintenance import UpkeepCase
@@ -76,12 +78,16 @@ class FixesCase(UpkeepCase):
 
     def advise(self, *documents: Document) -> None:
         """Replace the advisories, which begins a search."""
+        self.have(self.read(*documents))
+
+    async def read(self, *documents: Document) -> None:
+        """Replace the advisories, and search."""
         assert self.advisories.folder is not None
         with AdvisoryDatabase(self.advisories.folder / FILE).replacing() as writer:
             writer.put((parsed(document, private=False) for document in documents), private=False)
             writer.put_meta({"generation": str(next(self.generations))})
-        self.have(self.advisories.read())
-        self.have(self.job.refresh())
+        await self.advisories.read()
+        await self.job.refresh()
 
     def shown(self) -> list[str]:
         """Return the files on the project page."""
@@ -99,6 +105,27 @@ class CooldownFixesTests(FixesCase):
         self.clock.advance(3601)
         self.assertEqual(self.shown(), [OLD, FIX])
         self.clock.advance(DAY.total_seconds())
+        self.assertEqual(self.shown(), [OLD, FIX])
+
+    def test_advisories_change_during_a_search(self) -> None:
+        """A search that began with older advisories is repeated at once."""
+        self.clock.advance(7200)
+        self.download()
+        release = Deferred[None]()
+
+        class Slow(MemoryDownloads):
+            async def recent(self, digests: Iterable[str], since: datetime) -> Sequence[str]:
+                await release
+                return ()
+
+        self.job.downloads = Slow()
+        other = advisory("PYSEC-2", ("bee", "0", "1.0.1"))
+        under_way = start(self.read(other))
+        self.job.downloads = self.downloads
+        later = start(self.read(other, advisory("PYSEC-1", ("bee", "0", "1.1"))))
+        release.callback(None)
+        self.successResultOf(under_way)
+        self.successResultOf(later)
         self.assertEqual(self.shown(), [OLD, FIX])
 
     def test_no_fix_in_use(self) -> None:

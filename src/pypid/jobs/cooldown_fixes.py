@@ -45,6 +45,7 @@ class CooldownFixes(PeriodicJobs):
     downloads: Downloads
     _known: Mapping[ProjectName, VersionKeys] = field(factory=dict, init=False, repr=False)
     _searches: Flights[None, None] = field(factory=Flights, init=False, repr=False)
+    _is_wanted: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__init__(self.index.world.clock)
@@ -59,8 +60,14 @@ class CooldownFixes(PeriodicJobs):
         start(self.refresh())
 
     async def refresh(self) -> None:
-        """Search, unless a search is under way."""
-        await self._searches.single(None, self._search)
+        """Search. A search that is under way is repeated: it began with older advisories."""
+        self._is_wanted = True
+        await self._searches.single(None, self._search_while_wanted)
+
+    async def _search_while_wanted(self) -> None:
+        while self._is_wanted:
+            self._is_wanted = False
+            await self._search()
 
     async def _search(self) -> None:
         try:
