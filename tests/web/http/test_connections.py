@@ -74,6 +74,16 @@ class HeadTests(SynchronousTestCase):
         self.assertEqual(wire.statuses, [408])
         self.assertTrue(wire.closed)
 
+    def test_nothing_is_answered_while_a_connection_is_being_closed(self) -> None:
+        """A head that is late or invalid after the end of its connection, which TLS reads on."""
+        for late in b"GET / HT", b"GET / HTTP/9\r\n":
+            wire = Wire(echo)
+            wire.channel.dataReceived(late[:3])
+            wire.channel.drain()
+            wire.channel.dataReceived(late[3:])
+            wire.clock.advance(30)
+            self.assertEqual((wire.received, wire.closed), (b"", True))
+
     def test_second_head_on_a_connection_has_the_same_deadline(self) -> None:
         """A head that begins behind a complete request has 20 seconds of its own."""
         wire = Wire(echo)

@@ -271,8 +271,10 @@ class FramingChannel(TimedChannel):
         self._refuse(NOT_HTTP)
 
     def _refuse(self, reason: str, status: bytes = b"400 Bad Request", fields: bytes = b"") -> None:
-        """Answer invalid requests, and requests that are refused before routing."""
-        if self._lingering:
+        """Answer invalid requests, and requests that are refused before routing. A connection that
+        is being closed sends nothing any more: TLS reads on until the peer has closed it, too.
+        """
+        if self._lingering or self.transport.disconnecting:
             return
         text = reason.encode("ascii") + b"\n"
         self._transferDecoder = None
