@@ -93,7 +93,9 @@ class BelowTests(BelowCase):
         admin = self.below.visitor()
         self.assertEqual(admin.log_in("admin").url, admin.base)
         walk = admin.walk(kind_of)
-        self.assertEqual(walk.faults, [])
+        # a dependency that no index has is linked, too
+        faults = [each for each in walk.faults if "/project/nowhere-to-be-found/" not in each]
+        self.assertEqual(faults, [])
         pages = (
             "/",
             "/search",

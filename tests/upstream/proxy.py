@@ -272,9 +272,10 @@ class Proxy:
         return await contents(self.blobs)
 
     async def idle(self, seconds: float = 5.0) -> None:
-        """Wait until nothing is being fetched."""
+        """Wait until nothing is being fetched or stored: small files are in no spool."""
+        cache = self.index.file_cache
         for _ in range(int(seconds / 0.02)):
-            if not any(self.spool.iterdir()):
+            if not (cache._under_way or any(self.spool.iterdir())):
                 return
             await deferLater(self.reactor, 0.02)
         raise AssertionError("a fetch does not end")
