@@ -3,9 +3,23 @@
 import sys
 from pathlib import Path
 
+from sphinx.application import Sphinx
+from sphinx.search import SearchEnglish, languages
+
 from pypid import __version__
 from pypid.cli.reference import command_line_rst
 from pypid.core.configuration.reference import configuration_rst
+
+
+
+class SearchWithNumbers(SearchEnglish):
+    """English with numbers, such as HTTP statuses, which Sphinx leaves out of its index and `search_scorer.js` adds to queries."""
+
+    def word_filter(self, word: str) -> bool:
+        return 3 <= len(word) <= 5 if word.isdigit() else super().word_filter(word)
+
+
+languages["en"] = SearchWithNumbers
 
 project = "pypid"
 author = "the founders of pypid"
@@ -44,3 +58,10 @@ for name, make in {"configuration": configuration_rst, "command-line": command_l
     text = make(page.with_suffix(".rst.in").read_text())
     if not page.exists() or page.read_text() != text:
         page.write_text(text)
+
+
+def setup(app: Sphinx) -> None:
+    """Write all pages if one has changed: Sphinx's search forgets the index entries of pages that a build does not write."""
+    changed: set[str] = set()
+    app.connect("env-get-outdated", lambda app, env, *names: changed.update(*names) or [])
+    app.connect("env-updated", lambda app, env: list(env.found_docs) if changed else [])

@@ -60,10 +60,20 @@ class DocumentationTests(SiteTestCase):
             "docker": "guides/ci-and-docker",
             "permissions": "guides/access-control",
             "quota": "guides/access-control",
+            "403": "operate/troubleshooting",
+            "SSO": "guides/access-control",
+            "CVE": "guides/advisories",
+            "kubernetes": "operate/install",
+            "delete": "guides/manage-releases",
+            "newest version": "operate/troubleshooting",
         }.items():
             page.goto(f"/docs/search.html?q={word}")
             first = page.locator("#search-results li a").first
             expect(first).to_have_attribute("href", re.compile(rf"^{path}\.html"))
+        page.goto("/docs/search.html?q=503")
+        expect(page.locator("#search-results li").first.locator("p.context")).to_contain_text("503")
+        found = page.locator("#search-results a[href='operate/troubleshooting.html']")
+        expect(found).to_have_count(1)
 
     def test_search_form(self) -> None:
         """The search form of each page leads to the results."""
