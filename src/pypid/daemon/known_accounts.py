@@ -21,6 +21,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.audit import AT_ONCE as ENTRIES
 from pypid.access.sql.place import Server
 from pypid.core.accounts.entries import AuditEntry
 from pypid.core.accounts.rights import Right, project_pattern
@@ -143,7 +144,7 @@ class KnownAccounts:
             AuditEntry(when=now, who="pypid", what="right grant", subject=each, details=details)
             for each in closed
         ]
-        await all_of([partial(self.journal.note, each) for each in entries], len(entries))
+        await all_of([partial(self.journal.note, each) for each in entries], ENTRIES)
 
     async def note(self, closing: Collection[ProjectPattern] = ()) -> None:
         """Write the note on the id unless it is known to be there, and one on each project of
