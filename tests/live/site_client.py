@@ -228,23 +228,20 @@ class Visitor:
             password=PASSWORDS[user] if password is None else password,
         )
 
-    def upload(self, *files: tuple[str, bytes], **typed: str) -> Got:
+    def upload(self, filename: str, data: bytes, **typed: str) -> Got:
         """By the form of the page, without a script."""
         form = self.get("upload").form("upload")
-        head = {name: value for name, value in form.fields.items() if name != "files"}
+        head = {name: value for name, value in form.fields.items() if name != "file"}
         parts = [
             f'--=x=\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
             for name, value in {**head, **typed}.items()
         ]
-        for filename, data in files:
-            disposition = (
-                f'--=x=\r\nContent-Disposition: form-data; name="files"; filename="{filename}"\r\n'
-            )
-            parts.append(
-                f"{disposition}Content-Type: application/octet-stream\r\n\r\n".encode()
-                + data
-                + b"\r\n"
-            )
+        disposition = (
+            f'--=x=\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'
+        )
+        parts.append(
+            f"{disposition}Content-Type: application/octet-stream\r\n\r\n".encode() + data + b"\r\n"
+        )
         headers = {"Content-Type": "multipart/form-data; boundary==x=", "Origin": self.origin}
         return self.go(form.action, "POST", b"".join(parts) + b"--=x=--\r\n", headers)
 

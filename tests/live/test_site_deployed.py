@@ -244,7 +244,7 @@ class SecureTests(IndexTestCase):
             ),
         )
         file = published(project)
-        self.assertIn(f"{project} 1.0", alice.upload((file.filename, file.data)).says)
+        self.assertIn(f"{project} 1.0", alice.upload(file.filename, file.data).says)
         made = alice.send(
             alice.get("account/").form("account/tokens"), name="x", actions="read", expires="30d"
         )

@@ -66,7 +66,7 @@ class HostileTests(SiteTestCase):
             {"name": name.replace("/", "_"), "mimeType": "text/html", "buffer": b"<script>"}
             for name in CONTENTS
         ]
-        page.get_by_label("Wheels and sdists").set_input_files(files)
+        page.get_by_label("Wheel or sdist").set_input_files(files)
         page.get_by_role("button", name="Publish", exact=True).click()
         expect(page.get_by_role("main")).to_contain_text(f"{len(files)} not published")
         self.none_of([*faults, *self.injected(page, 1)])

@@ -181,7 +181,7 @@ class WorkersTests(WorkersCase):
         until(lambda: len(self.writers()) == 1, self.index)
         for number, (one, other) in enumerate([(here, there), (there, here)]):
             file = published(f"through-{number}")
-            self.assertIn("published", one.upload((file.filename, file.data)).says)
+            self.assertIn("published", one.upload(file.filename, file.data).says)
             self.soon(other, f"through-{number}")
         self.assertEqual(len(self.writers()), 1)
         self.whole()
@@ -308,7 +308,8 @@ class MachinesTests(SynchronousTestCase):
         self.assertIn("Your account", other.get("account/").says)
         spam = {"readme": MARKDOWN, "content_type": "text/markdown", "also": SPAM, "files": MODULES}
         files = [published("spam", source=source, **spam) for source in (False, True)]  # type: ignore[arg-type]
-        self.assertIn("published", one.upload(*((file.filename, file.data) for file in files)).says)
+        for file in files:
+            self.assertIn("published", one.upload(file.filename, file.data).says)
         took = until_node(
             self.there, lambda: "/project/spam/" in other.get("search?q=canned").text, 10
         )

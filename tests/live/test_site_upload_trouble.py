@@ -35,7 +35,7 @@ class UploadTroubleTests(SiteTestCase):
 
     def choose(self, page: "Page", *files: Artifact) -> None:
         """Send them."""
-        page.get_by_label("Wheels and sdists").set_input_files(
+        page.get_by_label("Wheel or sdist").set_input_files(
             [file.into(self.folder) for file in files]
         )
         page.get_by_role("button", name="Publish", exact=True).click()
@@ -112,6 +112,7 @@ class UploadTroubleTests(SiteTestCase):
         a folder cannot.
         """
         page = self.visit(Look(), "/upload", user="alice")
+        self.expects(400)
         self.choose(
             page,
             Artifact("notes.pdf", b"x"),

@@ -203,7 +203,7 @@ class EveryChangeTests(WholeCase):
             user="alice",
         )
         self.leaves("PUT", rule, "project publish", put)
-        in_page = (f'name="files"; filename="{wheel_filename("eggs")}"', wheel("eggs"))
+        in_page = (f'name="file"; filename="{wheel_filename("eggs")}"', wheel("eggs"))
         self.leaves(
             "POST", "/upload", "project publish", self.send_form([in_page], target="/upload")
         )

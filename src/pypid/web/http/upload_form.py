@@ -12,7 +12,7 @@ The forms that clients really send are listed in the tests, one body for each cl
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 from typing import Protocol, TypeAlias
@@ -156,7 +156,11 @@ def refuse_early_form(size: int | None, limits: Limits) -> None:
         raise TooLarge(limits.content, MAX_UPLOAD)
 
 
-async def _no_matter(filename: str | None) -> None:
+Begins: TypeAlias = Callable[[str | None, Mapping[str, Sequence[str]]], Awaitable[None]]
+"""Called when the file begins, with its name and the fields before it."""
+
+
+async def _no_matter(filename: str | None, fields: Mapping[str, Sequence[str]]) -> None:
     """Do nothing when the file begins."""
 
 
@@ -167,10 +171,10 @@ async def read_form(
     limits: Limits,
     spool: Sink,
     part: str = "content",
-    begins: Callable[[str | None], Awaitable[None]] = _no_matter,
+    begins: Begins = _no_matter,
 ) -> UploadFields:
     """Return the form in `body`; the file in its `part` goes to `spool`, which is finished then.
-    Reads the body to its end. `begins` is called with the file's name before its first byte.
+    Reads the body to its end. `begins` is called before the first byte of the file.
 
     Raises `BadRequest` for a body that is not a form, `TooLarge` beyond `limits`, and what body and
     spool raise. Whether fields make sense is not checked here: `pypid.core.packaging.upload` does
@@ -318,7 +322,7 @@ class _Reading:
         limits: Limits,
         spool: Sink,
         part: str,
-        begins: Callable[[str | None], Awaitable[None]],
+        begins: Begins,
     ) -> None:
         self._limits = limits
         self._spool = spool
@@ -347,7 +351,7 @@ class _Reading:
         # the library would strip what looks like a Windows path
         self._filename = file_name_in(segment.header("Content-Disposition", ""))
         self._spool.want(checksums_in(self._fields.texts))
-        await self._begins(self._filename)
+        await self._begins(self._filename, self._fields.texts)
 
     async def more(self, data: bytes) -> None:
         if self._in_content:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -94,15 +94,27 @@ class Reception:
     spool: Spool
     early: EarlyWrite
 
-    async def form(self, limits: Limits, part: str = "content") -> UploadFields:
-        """Receive the form of the request; see `read_form`."""
+    async def form(
+        self,
+        limits: Limits,
+        part: str = "content",
+        check: Callable[[Mapping[str, Sequence[str]]], None] = lambda fields: None,
+    ) -> UploadFields:
+        """Receive the form of the request; see `read_form`. `check` raises an error if the fields
+        before the file do not permit it.
+        """
+
+        async def begin(filename: str | None, fields: Mapping[str, Sequence[str]]) -> None:
+            check(fields)
+            await self.begin(filename)
+
         return await read_form(
             self.ctx.request.body,
             header_of(self.ctx.request, "content-type") or "",
             limits=limits,
             spool=self.spool,
             part=part,
-            begins=self.begin,
+            begins=begin,
         )
 
     async def begin(self, filename: str | None) -> None:

@@ -98,11 +98,9 @@
   function hear(entry, request) {
     var answer = null;
     try { answer = JSON.parse(request.responseText); } catch (error) { answer = null; }
-    var file = answer && answer.files && answer.files[0];
-    if (file && !file.problems.length) return succeed(entry, file);
-    if (file) return fail(entry, file.problems, "Try again");
+    if (request.status === 200 && answer) return succeed(entry, answer);
     if (request.status === 401) return fail(entry, ["You are not logged in any more. Log in (in another tab, if others are still under way), load this page again and try again."], "Try again");
-    var problems = (answer && (answer.message ? [answer.message] : answer.problems)) || [];
+    var problems = answer && answer.message ? answer.message.split("\n") : [];
     if (request.status === 403) problems = problems.concat("If you have logged in or out since this page was loaded, load it again.");
     if (!problems.length) problems = [{
       413: "A server on the way here says that the file is too large.",
@@ -118,7 +116,7 @@
     var body = new FormData(), token = form.querySelector('input[name="csrf_token"]'), over = form.querySelector('input[name="overwrite"]');
     body.append("csrf_token", token ? token.value : "");
     if (over && over.checked) body.append("overwrite", "yes");
-    body.append("files", entry.file, entry.file.name);
+    body.append("file", entry.file, entry.file.name);
     var request = new XMLHttpRequest(), ended = false;
     var bar = made("progress", { max: "100", value: "0", "aria-label": "Progress of " + entry.file.name });
     var note = made("p", { "class": "dim" }, "");
@@ -217,5 +215,6 @@
   window.addEventListener("beforeunload", function (event) {
     if (underWay || waiting.length) { event.preventDefault(); event.returnValue = ""; }
   });
+  input.multiple = true;
   Array.prototype.forEach.call(form.querySelectorAll(".by-script"), function (element) { element.hidden = false; });
 })();
