@@ -310,6 +310,8 @@ class RequestTests(RecordedCase):
             "name": "spam",
             "status": "theirs",
             "says": "not local, so pypid looks it up upstream",
+            "requested_from": "public",
+            "taken_from": [],
             "not_asked": None,
             "not_shown": None,
             "ours": None,
@@ -334,9 +336,22 @@ class RequestTests(RecordedCase):
             ),
             "Upstream is unreachable since 2026-01-20 11:00:00 UTC: nobody answers.",
             "Visible files: 0 local, 1 cached, 1 upstream only.",
-            "  spam-2.0.tar.gz: hidden, it is too young; visible from 2026-01-23 10:00:00 UTC",
+            (
+                "1 file hidden, it is too young\n"
+                "  spam-2.0.tar.gz; visible from 2026-01-23 10:00:00 UTC"
+            ),
         ):
             self.assertIn(f"{line}\n", out)
+        self.answer["hidden"] = [{**cooldown, "filename": f"spam-{n}.whl"} for n in range(4316)]
+        self.answer["hidden"].append({**cooldown, "because": "it is blocked", "until": None})
+        _, out, _ = self.run_command("project", "why", "spam")
+        self.assertIn("1 file hidden, it is blocked\n  spam-2.0.tar.gz\n", out)
+        self.assertRegex(out, r"4,?316 files hidden, it is too young\n  spam-4315.whl; visible")
+        self.assertIn("  and 4311 older ones, which --all lists\n", out)
+        self.assertEqual(len(out.splitlines()), 13)
+        every = self.run_command("project", "why", "spam", "--all")[1]
+        self.assertEqual(every.count("spam-"), 4317)
+        del self.answer["hidden"]
         self.answer |= {"upstream": None, "outage": None, "not_asked": "reserved", "file": cooldown}
         _, out, _ = self.run_command("project", "why", "spam", "a b")
         self.assertEqual(self.asked.pop().url, "/api/why/spam/a%20b")

@@ -283,7 +283,7 @@ class WhyTests(CacheCase):
             for more in (3 * 86400 - 300, 3 * 86400)
         ]
         [until] = re.findall(
-            rf"  {large('bee').filename}: hidden, .*cooldown.*; visible from (\S+ \S+) UTC", said
+            rf"hidden, .*cooldown.*\n  {large('bee').filename}; visible from (\S+ \S+) UTC", said
         )
         self.assertIn(until.partition(" ")[0], days)
         self.assertIn(

@@ -262,7 +262,7 @@ class CooldownTests(ReplayCase):
         rules = self.rules_that_hide(incident)
         self.assertEqual(set(rules.values()), {"cooldown"})
         self.assert_safe(incident)
-        said = self.command("project", "why", name)
+        said = self.command("project", "why", name, "--all")
         self.assertEqual(said.count("; visible from "), len(incident.malicious))
         self.assert_no_view_has_it(incident)
         self.withdraw(incident)
@@ -352,7 +352,7 @@ class FixTests(AdvisedCase):
         newer = incident.wheel("1.83.0").filename
         until(lambda: self.hidden(incident) == {newer: "cooldown"}, self.index)
         self.assertEqual(installed(self.install("litellm")), {"litellm-1.82.9"})
-        self.assertIn(f"{newer}: hidden", self.command("project", "why", "litellm"))
+        self.assertIn(f"  {newer}", self.command("project", "why", "litellm"))
 
 
 class RatchetTests(ReplayCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -41,10 +42,12 @@ WHY = """\
   pypid project why requests
   pypid project why requests requests-2.32.0-py3-none-any.whl
   pypid project why requests --index team-a
+  pypid project why boto3 --all
 
 The explanation says whether the name is local, reserved, denied or cached, whether
 pypid may send it upstream, what upstream answered last, and which rule hides which
-file, until when. This command sends nothing upstream and changes nothing.
+files, until when: the newest five of each reason, or with --all each file. This command
+sends nothing upstream and changes nothing.
 
 Users who may publish the project get the same from GET /api/why/PROJECT[/FILE]; users who
 may read it, from "Why are files hidden?" on its page.
@@ -96,6 +99,8 @@ UNRESERVE = """\
 
 Use it after `pypid project delete`, if the name may be looked up upstream again.
 """
+MOST_HIDDEN = 5
+"""Hidden files that are listed of each reason."""
 
 
 def add(commands: Any) -> None:
@@ -115,6 +120,7 @@ def add(commands: Any) -> None:
     explaining.add_argument(
         "file", metavar="FILE", nargs="?", help="only this file (default: all hidden files)"
     )
+    explaining.add_argument("--all", action="store_true", help="list each hidden file")
     for command in listing, showing, explaining:
         _add_index(command)
     _add_changes(verbs)
@@ -288,17 +294,18 @@ def _manage(options: argparse.Namespace, method: str, url: str, document: Any, d
 def _why(options: argparse.Namespace) -> None:
     path = "/".join(quote(name, safe="") for name in (options.project, options.file) if name)
     answer = send_below_index(options, "GET", f"/api/why/{path}")
-    print_answer(options, answer, _print_explanation)
+    most = None if options.all else MOST_HIDDEN
+    print_answer(options, answer, partial(_print_explanation, most=most))
 
 
-def _print_explanation(answer: Mapping[str, Any]) -> None:
-    for line in (*_name_lines(answer), *_file_lines(answer)):
+def _print_explanation(answer: Mapping[str, Any], most: int | None) -> None:
+    for line in (*_name_lines(answer), *_file_lines(answer, most)):
         print(line)
 
 
 def _name_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"{answer['name']}: the name is {answer['says']}."
-    if answer.get("taken_from"):
+    if answer["taken_from"]:
         yield f"The index takes the project from {', '.join(answer['taken_from'])}."
     local = answer["ours"]
     if local is not None:
@@ -306,7 +313,7 @@ def _name_lines(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"A local project has this name: {files}, status {local['status']}."
     if answer["not_asked"] is not None:
         yield f"The name is not sent upstream: {answer['not_asked']}."
-    source = answer.get("requested_from")  # an older server does not tell
+    source = answer["requested_from"]
     if source is not None and source != "public":
         yield f"The name is requested from [upstream:{source}] only."
     upstream = answer["upstream"]
@@ -328,20 +335,25 @@ def _name_lines(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"The last request to upstream failed: {answer['failure']}"
 
 
-def _file_lines(answer: Mapping[str, Any]) -> Iterator[str]:
+def _file_lines(answer: Mapping[str, Any], most: int | None) -> Iterator[str]:
     if "file" in answer:
         file = answer["file"]
-        yield f"{file['filename']}: {_origin(file)}" if file["visible"] else _hidden(file)
+        state = _origin(file) if file["visible"] else f"hidden, {file['because']}{_until(file)}"
+        yield f"{file['filename']}: {state}"
         return
     visible = answer["visible"]
     yield (
         f"Visible files: {visible['ours']} local, {visible['kept']} cached, "
         f"{visible['upstream']} upstream only."
     )
-    if answer["hidden"]:
-        yield f"Hidden files: {len(answer['hidden'])}"
-    for file in answer["hidden"]:
-        yield f"  {_hidden(file)}"
+    by_reason: dict[str, list[Mapping[str, Any]]] = {}
+    for file in reversed(answer["hidden"]):
+        by_reason.setdefault(file["because"], []).append(file)
+    for because, files in by_reason.items():
+        yield f"{counted(len(files), 'file')} hidden, {because}"
+        yield from (f"  {file['filename']}{_until(file)}" for file in files[:most])
+        if len(files) > len(files[:most]):
+            yield f"  and {len(files[most:])} older ones, which --all lists"
 
 
 def _origin(file: Mapping[str, Any]) -> str:
@@ -349,9 +361,8 @@ def _origin(file: Mapping[str, Any]) -> str:
     return f"visible, {origin}"
 
 
-def _hidden(file: Mapping[str, Any]) -> str:
-    until = "" if file["until"] is None else f"; visible from {_time(file['until'])}"
-    return f"{file['filename']}: hidden, {file['because']}{until}"
+def _until(file: Mapping[str, Any]) -> str:
+    return "" if file["until"] is None else f"; visible from {_time(file['until'])}"
 
 
 def _time(text: str) -> str:
