@@ -312,6 +312,7 @@ class RequestTests(RecordedCase):
             "says": "not local, so pypid looks it up upstream",
             "requested_from": "public",
             "taken_from": [],
+            "local_in": ["team"],
             "not_asked": None,
             "not_shown": None,
             "ours": None,
@@ -334,6 +335,7 @@ class RequestTests(RecordedCase):
                 "Last answer of https://up.example/ (2026-01-20 10:00:00 UTC): 3 files, status "
                 "active."
             ),
+            "Indexes with a local project of this name: team.",
             "Upstream is unreachable since 2026-01-20 11:00:00 UTC: nobody answers.",
             "Visible files: 0 local, 1 cached, 1 upstream only.",
             (
@@ -348,7 +350,7 @@ class RequestTests(RecordedCase):
         self.assertIn("1 file hidden, it is blocked\n  spam-2.0.tar.gz\n", out)
         self.assertRegex(out, r"4,?316 files hidden, it is too young\n  spam-4315.whl; visible")
         self.assertIn("  and 4311 older ones, which --all lists\n", out)
-        self.assertEqual(len(out.splitlines()), 13)
+        self.assertEqual(len(out.splitlines()), 14)
         every = self.run_command("project", "why", "spam", "--all")[1]
         self.assertEqual(every.count("spam-"), 4317)
         del self.answer["hidden"]

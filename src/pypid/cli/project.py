@@ -307,6 +307,9 @@ def _name_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"{answer['name']}: the name is {answer['says']}."
     if answer["taken_from"]:
         yield f"The index takes the project from {', '.join(answer['taken_from'])}."
+    others = [name for name in answer["local_in"] if name not in answer["taken_from"]]
+    if others:
+        yield f"Indexes with a local project of this name: {', '.join(others)}."
     local = answer["ours"]
     if local is not None:
         files = counted(local["files"], "file")

@@ -7,6 +7,7 @@ takes little memory: an index without projects of its own shares all views of it
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
 
 from attrs import define, evolve, field
 from twisted.logger import Logger
@@ -34,6 +35,7 @@ from pypid.core.indexes import (
     settings_of_document,
     users_of,
 )
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import NOBODY
 from pypid.core.records.layout import decision_key
 from pypid.flow.signals import Signal
@@ -119,6 +121,10 @@ class NamedIndexes:
     def get(self, name: str) -> Index | None:
         """Return the named index; None if it does not exist."""
         return self.all.find(name) if name in self.settings else None
+
+    async def indexes_with(self, name: ProjectName) -> AbstractSet[str]:
+        """Return the named indexes in which the name is local, as far as this process knows."""
+        return await self.names.indexes_with(name)
 
     async def read(self) -> None:
         """Wait until all indexes and private names are known. Raises `StorageDown`."""

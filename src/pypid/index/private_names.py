@@ -17,6 +17,7 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing, suppress
 from datetime import timedelta
 
@@ -76,6 +77,10 @@ class PrivateNames:
 
     async def known(self, name: ProjectName) -> Presence:
         """Return whether the name is private, as far as this process knows."""
+        return self._presence(name, await self.indexes_with(name))
+
+    async def indexes_with(self, name: ProjectName) -> AbstractSet[str]:
+        """Return the named indexes in which the name is local, as far as this process knows."""
         marked = (await self._markers()).get(name, frozenset())
         if self.others_write and marked - self.settings().keys():
             await self._forget_deleted((name,), f"{name}/")
@@ -84,7 +89,7 @@ class PrivateNames:
         if listed is not None and self.others_write:
             # another process may have released it; the catalog knows the indexes that exist
             marked = marked - self.settings().keys()
-        return self._presence(name, marked | (listed or frozenset()))
+        return marked | (listed or frozenset())
 
     async def proven(self, name: ProjectName) -> Presence:
         """Return whether the name is private, by the storage now if other processes write there

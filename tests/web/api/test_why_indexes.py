@@ -130,7 +130,14 @@ class WhyIndexesTests(IndexesCase):
                 self.assertEqual(private.replace("quiet", "absnt"), absent, place)
                 self.assertEqual(other.replace("other", "absnt"), absent, place)
             seen = self.pypid.api("GET", f"{place}/api/why/quiet").json
-            self.assertEqual(seen["status"], "other-index", place)
+            self.assertEqual((seen["status"], seen["local_in"]), ("other-index", ["quiet"]), place)
+            page = self.pypid.get(f"{place}/project/quiet/-/why", user="ada").text
+            self.assertIn(">quiet</a>", page.partition("Indexes with a local project")[2])
+        seen = self.pypid.api("GET", "/team/api/why/quiet", user="bob").json
+        self.assertEqual(seen["local_in"], ["quiet"])  # he may read that index
+        page = self.pypid.get("/project/quiet/-/why", user="bob").text
+        self.assertIn("The name is reserved for local projects", page)
+        self.assertIn(">quiet</a>", page)
 
     def test_key_of_the_index(self) -> None:
         """The advice names the key of the index that has the project. Administrators get the whole

@@ -108,6 +108,8 @@ class Why:
     """For a named index: the indexes and upstreams whose files it shows, in order of precedence, as
     in `bases` and `upstreams`.
     """
+    local_in: tuple[str, ...] = ()
+    """The named indexes that have a local project of this name, and that the client may read."""
     texts: Mapping[Enum, str] = field(factory=dict)
     """The texts of reasons that depend on the index, in place of their values."""
 

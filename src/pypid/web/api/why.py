@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TypedDict
 
 import msgspec
+from attrs import evolve
 
 from pypid.core.errors import NotYetKnown
 from pypid.core.model import Project, Status
@@ -78,7 +79,8 @@ class ProjectWhyCommon(TypedDict):
     """The state of a name. `status` is for programs, and `says` is its text for people.
     `requested_from`: the name of an ``[upstream:<name>]``, or ``public``; null if the name is not
     requested. `taken_from`: below a named index, the indexes whose files it shows, and upstreams
-    (``public``, or the name of an ``[upstream:<name>]``), in order of precedence.
+    (``public``, or the name of an ``[upstream:<name>]``), in order of precedence. `local_in`: the
+    named indexes with a local project of this name, as far as the client may read it there.
     """
 
     name: str
@@ -86,6 +88,7 @@ class ProjectWhyCommon(TypedDict):
     says: str
     requested_from: str | None
     taken_from: list[str]
+    local_in: list[str]
     not_asked: str | None
     not_shown: str | None
     ours: OursWhy | None
@@ -145,15 +148,15 @@ async def found_of(ctx: RequestContext, project: ProjectName) -> Why:
     """Return all that is known of the name. Raises `Forbidden` for a user who may not read it."""
     # the answer names files: a token to publish is not enough
     ctx.authorize(Action.READ, project)
-    reveals = ctx.is_admin
+    reveals, indexes = ctx.is_admin, (ctx.app.original or ctx.app).indexes
+    names = sorted(await indexes.indexes_with(project) & indexes.settings.keys())
+    local_in = tuple(name for name in names if ctx.may(Action.READ, project, name))
     if ctx.app.original is None:
-        return await why(ctx.app.index, project, reveals=reveals)
-    return await why_in(
-        ctx.app.index,
-        project,
-        ctx.stored_permission.may_read,
-        reveals=reveals,
-    )
+        found = await why(ctx.app.index, project, reveals=reveals or bool(local_in))
+    else:
+        may_read = ctx.stored_permission.may_read
+        found = await why_in(ctx.app.index, project, may_read, reveals=reveals)
+    return evolve(found, local_in=local_in)
 
 
 def breaker_of(app: App, found: Why) -> CircuitBreaker:
@@ -176,6 +179,7 @@ def _document(found: Why, breaker: CircuitBreaker) -> ProjectWhyCommon:
         "says": found.text(found.status),
         "requested_from": (found.upstream_name or PUBLIC) if found.not_requested is None else None,
         "taken_from": list(found.taken_from),
+        "local_in": list(found.local_in),
         "not_asked": None if found.not_requested is None else found.text(found.not_requested),
         "not_shown": None if found.not_shown is None else found.text(found.not_shown),
         "ours": {"status": found.ours.status, "files": len(found.ours.files)}

@@ -5,10 +5,12 @@ each change.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 
 from attrs import define, field, frozen
 
 from pypid.core.indexes import DEFAULT, IndexSettings, bases_of, rules_of
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import EVERYONE, Rules
 from pypid.flow.signals import Signal
 from pypid.index import Index
@@ -24,6 +26,10 @@ class NoNamedIndexes:
     def get(self, name: str) -> Index | None:
         """Return None."""
         return None
+
+    async def indexes_with(self, name: ProjectName) -> AbstractSet[str]:
+        """Return no index."""
+        return frozenset()
 
 
 @frozen(eq=False)
