@@ -214,6 +214,10 @@ class IndexMatrixTests(WholeCase):
                     comparable(answer, gone), comparable(expected, TEAM), (path, method, who.name)
                 )
 
+    def is_read_by(self, who: Who, project: str) -> bool:
+        """Whether the identity may read the project in any index."""
+        return any(who.name in READERS.get((index, project), ()) for index in INDEXES)
+
     def hidden_from(self, who: Who, index: str) -> set[str]:
         """Return the projects that the identity may not read in the index."""
         return {
@@ -286,6 +290,9 @@ class IndexMatrixTests(WholeCase):
                         for each in PRIVATE
                         if READ[index].get(each, NONE)[COLUMNS.index(who.name)] == "4"
                     ]
+                    if path.startswith(EXPLAINING):
+                        # users are told which index has it, if they may read it there
+                        others = [each for each in others if not self.is_read_by(who, each)]
                     if path.startswith(EXPLAINING) and who.name not in ("anonymous", "bob"):
                         continue
                     answers = {

@@ -203,6 +203,8 @@ def _print_project(answer: Mapping[str, Any]) -> None:
         f"{counted(len(answer['files']), 'file')}"
     )
     print_table(("VERSION", "FILE", "SIZE", "UPLOADED (UTC)", "BY", "YANKED"), _file_rows(releases))
+    for file in answer["hidden"]:
+        print(f"{file['filename']}: hidden, {printable(file['because'])}")
 
 
 def _file_rows(releases: Iterable[tuple[str, list[Mapping[str, Any]]]]) -> Iterator[list[str]]:

@@ -49,7 +49,9 @@ from pypid.core.presentation.explanation import (
 )
 from pypid.core.presentation.project_view import ReleaseLine, line_of
 from pypid.core.restrictions import (
+    DECIDED,
     Hold,
+    HoldKind,
     ProjectRestrictions,
     Restrictions,
     RestrictionsInForce,
@@ -275,9 +277,14 @@ class Reasons:
 # --- withheld releases ----------------------------------------------------------------------------
 
 
+def held_files(index: Index, seen: ViewSources) -> Sequence[tuple[File, Hold]]:
+    """Return the files that rules or the status of the project withhold, each with the reason."""
+    return list(_held_files(index, seen, ()))
+
+
 def held_releases(index: Index, seen: ViewSources) -> Sequence[ReleaseLine]:
-    """Return the releases of which rules withhold files, each with a reason."""
-    held = list(_held_files(index, seen, ()))
+    """Return the releases of which files are withheld, each with a reason."""
+    held = held_files(index, seen)
     reasons = {file.version: hold for file, hold in reversed(held)}
     project = Project(name=seen.view.project.name, files=in_order(file for file, _ in held))
     return [line_of(release, reasons[release.version]) for release in releases(project)]
@@ -291,7 +298,11 @@ def _held_files(
         yield from _held_files(index, part, restricted_by)
     if seen.mixed_from:
         return
-    name = seen.view.project.name
+    name, project = seen.view.project.name, seen.view.project
+    if not project.status.offers_files:
+        hold = Hold(HoldKind.QUARANTINED, project.status_reason or DECIDED)
+        yield from ((file, hold) for files in _all_files(seen) for file in files)
+        return
     rules = [index.member(seen.origin).policy.restrictions.current]
     rules += [_blocks_in(settings, name) for settings in restricted_by]
     for files in _all_files(seen):

@@ -190,7 +190,8 @@ class ProjectPageTests(ProjectCase):
         words = self.told()
         self.assertIn("This project is quarantined", words)
         self.assertNotIn(".whl", words)
-        self.assertEqual(self.see("1.0/").status, 404)
+        self.assertIn("This release is quarantined", self.see("1.0/").text)
+        self.assertEqual(self.see("2.0/").status, 404)
 
     def test_empty(self) -> None:
         """A project of ours without files has a page, which tells its publishers how to go on, and

@@ -73,6 +73,26 @@ class WithheldTests(AdministeredCase):
                 self.assertIn("steals tokens", page)
             self.seen(f"/project/{name}/1.0/", filename or wheel_filename(name))
 
+    def test_quarantined(self) -> None:
+        """The versions of a local project in quarantine are on its page, and its files in the answer
+        of the API and on the page of reasons, marked as hidden; installers have none.
+        """
+        status = {"status": "quarantined", "reason": "looks odd"}
+        self.assertEqual(self.pypid.api("PUT", "/api/projects/spam/status", status).status, 200)
+        for page in self.seen("/project/spam/"):
+            row = page.partition('/spam/1.0/"')[2].partition("</tr>")[0]
+            self.assertIn('<span class="badge bad">quarantined</span>', row)
+        for page in self.seen("/project/spam/1.0/"):
+            self.assertIn("This release is quarantined:</strong> looks odd", page)
+        self.assertIn(wheel_filename("spam"), self.look("/project/spam/-/why").text)
+        document = self.pypid.api("GET", "/api/projects/spam").json
+        because = "it is quarantined: looks odd"
+        hidden = {"filename": wheel_filename("spam"), "version": "1.0", "because": because}
+        self.assertEqual((document["files"], document["hidden"]), ([], [hidden]))
+        reader = self.pypid.api("GET", "/api/projects/spam", user="bob").json
+        self.assertEqual((reader["files"], reader["hidden"]), ([], []))
+        self.assertEqual(self.pypid.get("/simple/spam/", J).json["files"], [])
+
     def test_digest(self) -> None:
         """A version is marked if all its files are blocked by their digests."""
         answer = self.pypid.get("/simple/spam/", J)

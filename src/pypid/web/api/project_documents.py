@@ -35,6 +35,20 @@ class ProjectDocument(TypedDict):
     files: list[FileDocument]
 
 
+class HiddenFile(TypedDict):
+    """A file that is withheld; `because` is for people."""
+
+    filename: str
+    version: str
+    because: str
+
+
+class ProjectForAdmins(ProjectDocument):
+    """A project with its files. `hidden`: for administrators, those of a project in quarantine."""
+
+    hidden: list[HiddenFile]
+
+
 class ChangedProject(TypedDict):
     """A project after a change, and the files concerned; only the name if the client may not read
     it.

@@ -19,9 +19,10 @@ from pypid.core.errors import (
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
+from pypid.index.explain import held_files
 from pypid.web.api.project_documents import (
     ChangedProject,
-    ProjectDocument,
+    ProjectForAdmins,
     Projects,
     Released,
     project_document,
@@ -65,15 +66,21 @@ async def projects(ctx: RequestContext) -> None:
     "GET",
     PROJECT,
     action=Action.READ,
-    describe=Described(ProjectDocument, refuses=(*ABSENT, UpstreamDown, BadListing, Loop)),
+    describe=Described(ProjectForAdmins, refuses=(*ABSENT, UpstreamDown, BadListing, Loop)),
     below_index=True,
 )
 async def project(ctx: RequestContext, project: ProjectName) -> None:
     """Return a project with its files."""
-    send_json(
-        ctx.request,
-        project_document(await ctx.app.index.project(project, ctx.upstream_permission(project))),
-    )
+    seen = await ctx.app.index.seen(project, ctx.upstream_permission(project))
+    document: ProjectForAdmins = {**project_document(seen.view.project), "hidden": []}
+    if ctx.is_admin and not seen.view.project.status.offers_files:
+        # off the reactor thread: ten thousand files may be withheld
+        held = await ctx.app.world.thinking(held_files, ctx.app.index, seen)
+        document["hidden"] = [
+            {"filename": file.filename, "version": file.version, "because": hold.value}
+            for file, hold in held
+        ]
+    send_json(ctx.request, document)
 
 
 # --- yank and status ------------------------------------------------------------------------------

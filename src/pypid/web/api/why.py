@@ -148,15 +148,20 @@ async def found_of(ctx: RequestContext, project: ProjectName) -> Why:
     """Return all that is known of the name. Raises `Forbidden` for a user who may not read it."""
     # the answer names files: a token to publish is not enough
     ctx.authorize(Action.READ, project)
-    reveals, indexes = ctx.is_admin, (ctx.app.original or ctx.app).indexes
-    names = sorted(await indexes.indexes_with(project) & indexes.settings.keys())
-    local_in = tuple(name for name in names if ctx.may(Action.READ, project, name))
+    reveals, local_in = ctx.is_admin, await _local_in(ctx, project)
     if ctx.app.original is None:
         found = await why(ctx.app.index, project, reveals=reveals or bool(local_in))
     else:
         may_read = ctx.stored_permission.may_read
         found = await why_in(ctx.app.index, project, may_read, reveals=reveals)
     return evolve(found, local_in=local_in)
+
+
+async def _local_in(ctx: RequestContext, project: ProjectName) -> tuple[str, ...]:
+    indexes, now = (ctx.app.original or ctx.app).indexes, ctx.app.world.now()
+    names = sorted(await indexes.indexes_with(project) & indexes.settings.keys())
+    open_ones = (name for name in names if not indexes.settings[name].has_expired(now))
+    return tuple(name for name in open_ones if ctx.may(Action.READ, project, name))
 
 
 def breaker_of(app: App, found: Why) -> CircuitBreaker:
