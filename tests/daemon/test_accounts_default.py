@@ -137,6 +137,14 @@ class DefaultTests(TestCase):
         self.assertEqual(await self.start_once(SQL), (True, False))
         self.assertEqual(await self.start_once(UNSET), (False, True))
 
+    async def refused(self) -> str:
+        """Why a start is refused."""
+        people = self.made(UNSET)
+        with self.assertRaises(CannotStart) as caught:
+            await people.open()
+        await people.end()
+        return str(caught.exception)
+
     def warned(self, access: str) -> bool:
         """Whether `pypid check-config` warns of accounts that cannot log in."""
         config = self.config(access)
@@ -270,10 +278,9 @@ class DefaultTests(TestCase):
     async def test_lost_accounts(self) -> None:
         """A lost database still stops the start; a first start is not taken for one."""
         await self.start_once(UNSET, add=True)
+        self.database.write_bytes(b"no database" * 1000)
+        self.assertIn("move it away: pypid begins a new one, or says how", await self.refused())
         self.database.unlink()
-        people = self.made(UNSET)
-        with self.assertRaises(CannotStart):
-            await people.open()
-        await people.end()
+        self.assertIn("To go on with", await self.refused())
         await self.blobs.delete(ACCOUNTS_KNOWN)
         self.assertEqual(await self.start_once(UNSET, add=True), (True, False))

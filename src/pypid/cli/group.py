@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
-from pypid.cli.output import counted, print_answer, print_table, print_warnings
+from pypid.cli.output import counted, print_answer, print_table
 from pypid.cli.prompt import confirm
 from pypid.cli.request import send_request
 
@@ -29,6 +29,7 @@ CREATE = """\
 """
 ADD_USER = """\
   pypid group add-user devs carol
+  pypid group add-user devs dora --new-name    before the account exists
 """
 REMOVE_USER = """\
   pypid group remove-user devs carol
@@ -45,6 +46,8 @@ def add(commands: Any) -> None:
     add_command(verbs, "list", _list, about, config=True, examples=LIST)
     _add_verb(verbs, "create", _create, "create an empty group", CREATE)
     adding = _add_verb(verbs, "add-user", _add_user, "add a user to a group", ADD_USER)
+    help = "add the name also if no user has it yet"
+    adding.add_argument("--new-name", action="store_true", help=help)
     about = "remove a user from a group"
     removing = _add_verb(verbs, "remove-user", _remove_user, about, REMOVE_USER)
     for command in adding, removing:
@@ -93,7 +96,8 @@ def _create(options: argparse.Namespace) -> None:
 
 
 def _add_user(options: argparse.Namespace) -> None:
-    print_answer(options, send_request(options, "PUT", _member_url(options)), _print_group)
+    wanted = {"new_name": options.new_name}
+    print_answer(options, send_request(options, "PUT", _member_url(options), wanted), _print_group)
 
 
 def _remove_user(options: argparse.Namespace) -> None:
@@ -110,4 +114,3 @@ def _delete(options: argparse.Namespace) -> None:
 
 def _print_group(group: Mapping[str, Any]) -> None:
     print(f"{group['name']}: {' '.join(group['members']) or 'no members'}")
-    print_warnings(group)

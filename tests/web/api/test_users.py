@@ -259,7 +259,7 @@ class InheritTests(PeopleCase):
             "PUT", "/api/projects/spam/rights/user/frank", {"right": "r", "new_name": True}
         )
         self.pypid.api("POST", "/api/groups", {"name": "devs"})
-        self.pypid.api("PUT", "/api/groups/devs/members/gina")
+        self.pypid.api("PUT", "/api/groups/devs/members/gina", {"new_name": True})
         for name, where in (
             ("erin", "configuration"),
             ("frank", "right of a project"),
@@ -289,7 +289,7 @@ class DirectoryTests(PeopleCase):
         self.refused(self.pypid.api("DELETE", "/api/users/dora"), 409, "directory")
         self.pypid.api("POST", "/api/groups", {"name": "devs"})
         self.assertEqual(
-            self.pypid.api("PUT", "/api/groups/devs/members/dora").json["warnings"], []
+            self.pypid.api("PUT", "/api/groups/devs/members/dora").json["members"], ["dora"]
         )
         document = self.pypid.api("GET", "/api/users/dora").json
         self.assertEqual(
@@ -574,12 +574,12 @@ class GroupTests(PeopleCase):
         )
         for _ in range(2):
             joined = self.pypid.api("PUT", "/api/groups/devs/members/carol").json
-            self.assertEqual((joined["members"], joined["warnings"]), (["carol"], []))
+            self.assertEqual(joined["members"], ["carol"])
         self.assertEqual(self.pypid.api("GET", "/api/groups/devs").json["members"], ["carol"])
-        for _ in range(2):
-            self.assertEqual(
-                self.pypid.api("DELETE", "/api/groups/devs/members/carol").json["members"], []
-            )
+        slip = self.pypid.api("DELETE", "/api/groups/devs/members/carl")
+        self.refused(slip, 400, "carl is not a member of the group devs; did you mean 'carol'?")
+        left = self.pypid.api("DELETE", "/api/groups/devs/members/carol")
+        self.assertEqual(left.json["members"], [])
         self.assertEqual(self.pypid.api("DELETE", "/api/groups/devs").status, 200)
         self.assertEqual(self.pypid.api("DELETE", "/api/groups/devs").status, 404)
         told = [
@@ -601,7 +601,7 @@ class GroupTests(PeopleCase):
 
     def test_refused(self) -> None:
         """Bad names are 400, taken ones and those of the configuration 409, unknown groups 404;
-        unknown users get a warning.
+        unknown users are 400, unless they are meant.
         """
         self.pypid.api("POST", "/api/groups", {"name": "devs"})
         for name in ("", "a b", "group:x", "everyone", "a/b"):
@@ -613,10 +613,11 @@ class GroupTests(PeopleCase):
         self.refused(self.pypid.api("PUT", "/api/groups/ops/members/alice"), 409, "[groups]")
         self.assertEqual(self.pypid.api("PUT", "/api/groups/nothing/members/alice").status, 404)
         self.assertEqual(self.pypid.api("PUT", "/api/groups/devs/members/everyone").status, 400)
-        self.assertIn(
-            "spelled right",
-            self.pypid.api("PUT", "/api/groups/devs/members/nobody-at-all").json["warnings"][0],
-        )
+        path = "/api/groups/devs/members/alise"
+        self.refused(self.pypid.api("PUT", path), 400, "did you mean 'alice'?", "new_name")
+        self.assertEqual(self.pypid.api("GET", "/api/groups/devs").json["members"], [])
+        meant = self.pypid.api("PUT", path, {"new_name": True})
+        self.assertEqual(meant.json["members"], ["alise"])
 
 
 class RightTests(PeopleCase):
@@ -757,6 +758,11 @@ class RightTests(PeopleCase):
                 400,
                 document,
             )
+        slip = self.pypid.api("PUT", "/api/projects/spam/rights/everyone", {"right": "write"})
+        self.refused(slip, 400, "'write'", "one of r, rw")
+        self.refused(
+            self.pypid.api("PATCH", "/api/users/bob", {"status": "off"}), 400, "active, disabled"
+        )
         self.assertEqual(have(self.people.accounts.rights()), ())
 
     def test_unknown_names(self) -> None:

@@ -236,10 +236,17 @@ class GroupTests(AdminCase):
         there = "../../../manage/groups/cooks?done="
         self.went(self.browser.post("/manage/groups/cooks/join", user="zoe"), there + "joined")
         self.assertIn("zoe", self.browser.get("/manage/groups/cooks").text)
-        warned = self.browser.post("/manage/groups/cooks/join", user="<b>typo</b>")
-        self.assertEqual(warned.status, 200)
-        self.assertIn("is it spelled right?", warned.text)
-        self.assertNotIn("<b>typo", warned.text)
+        path = "/manage/groups/cooks/join"
+        self.assertNotIn("add-new", self.browser.get("/manage/groups/cooks").text)
+        for user, text in (("<b>typo</b>", "is it spelled right?"), ("zoo", "did you mean 'zoe'?")):
+            unknown = self.browser.post(path, user=user)
+            self.said_wrong(unknown, 400, text.replace("'", "&#39;"))
+            self.assertNotIn("<b>typo", unknown.text)
+            self.assertIn('value="add-new"', unknown.text)
+        self.went(self.browser.post(path, user="later", do="add-new"), there + "joined")
+        self.said_wrong(
+            self.browser.post("/manage/groups/cooks/leave", user="zoo"), 400, "not a member"
+        )
         self.went(self.browser.post("/manage/groups/cooks/leave", user="zoe"), there + "left")
         self.said_wrong(
             self.browser.post("/manage/groups/cooks/join", user="a b"), 400, 'value="a b"'
@@ -497,7 +504,7 @@ class AuditTests(AdminCase):
     def test_pages(self) -> None:
         """The newest first, a hundred on a page, narrowed by who, what and to what."""
         for n in range(105):
-            self.browser.post("/manage/groups/devs/join", user=f"somebody{n}")
+            self.browser.post("/manage/groups/devs/join", user=f"somebody{n}", do="add-new")
         page = self.browser.get("/manage/audit")
         self.assertEqual(page.text.count("<tr>"), 101)
         self.assertIn("devs/somebody104", page.text)

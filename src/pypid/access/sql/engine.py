@@ -46,8 +46,8 @@ def fault(place: Place, error: BaseException) -> Exception:
     match error_kind(error):
         case DatabaseErrorKind.DAMAGED:
             return DatabaseUnusable(
-                "it is damaged. Put a copy of it from a backup in its place; or, if there is "
-                "none, move it away, and pypid begins a new one."
+                "it is damaged. Put a copy of it from a backup in its place. If there is none, "
+                "move it away: pypid begins a new one, or says how to go on without these accounts."
             )
         case DatabaseErrorKind.FULL:
             return StorageFull(

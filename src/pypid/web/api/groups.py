@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, TypedDict
 
 import msgspec
 
+from pypid.core.configuration.checks import nearest
 from pypid.core.errors import BadRequest, ChangedElsewhere, NameTaken, NoSuchGroup, NotAvailable
-from pypid.core.permissions import Action, account_name
-from pypid.web.app.account_names import NewName, new_name
+from pypid.core.permissions import Action, Principals, account_name
+from pypid.web.app.account_names import NewName, new_name, unknown_names
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described, Removed
@@ -30,15 +31,18 @@ class NewGroup(msgspec.Struct, forbid_unknown_fields=True):
     name: NewName
 
 
+class NewMember(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request to add a member: with `new_name`, also a user who does not exist."""
+
+    new_name: bool = False
+
+
 class GroupDocument(TypedDict):
-    """A group. `members`: null for a group of the configuration. `warnings`: possible mistakes,
-    after a change.
-    """
+    """A group. `members`: null for a group of the configuration."""
 
     name: str
     members: list[str] | None
     source: Literal["configuration", "database"]
-    warnings: NotRequired[list[str]]
 
 
 class Groups(TypedDict):
@@ -103,21 +107,23 @@ async def remove(ctx: RequestContext, name: str) -> None:
     "PUT",
     MEMBER,
     action=Action.ADMIN,
-    describe=Described(GroupDocument, refuses=(*NO_GROUP, BadRequest)),
+    describe=Described(GroupDocument, takes=NewMember, refuses=(*NO_GROUP, BadRequest)),
 )
 async def join(ctx: RequestContext, name: str, user: str) -> None:
-    """Add a user to a group. An unknown user can be added, too; the answer then has a warning."""
-    warnings = await joined(ctx, name, user)
-    document: GroupDocument = {
-        **_document(name, await members_of(ctx.app, name)),
-        "warnings": warnings,
-    }
-    send_json(ctx.request, document)
+    """Add a user to a group."""
+    wanted = await read_json(ctx.request, NewMember)
+    await joined(ctx, name, user, new_name=wanted.new_name)
+    send_json(ctx.request, _document(name, await members_of(ctx.app, name)))
 
 
-@route("DELETE", MEMBER, action=Action.ADMIN, describe=Described(GroupDocument, refuses=NO_GROUP))
+@route(
+    "DELETE",
+    MEMBER,
+    action=Action.ADMIN,
+    describe=Described(GroupDocument, refuses=(*NO_GROUP, BadRequest)),
+)
 async def leave(ctx: RequestContext, name: str, user: str) -> None:
-    """Remove a user from a group. Removing a user who is not a member changes nothing."""
+    """Remove a user from a group."""
     await left(ctx, name, user)
     send_json(ctx.request, _document(name, await members_of(ctx.app, name)))
 
@@ -140,16 +146,21 @@ async def removed(ctx: RequestContext, name: str) -> None:
     await recorded(ctx, "group delete", name, removing, lambda _: {"members": str(len(members))})
 
 
-async def joined(ctx: RequestContext, name: str, user: str) -> list[str]:
-    """Add the user to the group; return warnings. Raises `BadRequest`, `NoSuchGroup`,
-    `ChangedElsewhere`.
+async def joined(ctx: RequestContext, name: str, user: str, *, new_name: bool) -> None:
+    """Add the user to the group. Raises `NoSuchGroup`, `ChangedElsewhere`, and `BadRequest`, unless
+    `new_name` also for a user who does not exist.
     """
     before = await members_of(ctx.app, name)
     try:
         account_name(user)
     except ValueError as error:
         raise BadRequest(f"This cannot be a user: {error}.") from None
-    is_known = await ctx.app.known.find(user) is not None
+    one = Principals(users=frozenset({user}))
+    if user not in before and not new_name and (unknown := await unknown_names(ctx.app, one)):
+        raise BadRequest(
+            f"Nothing was changed. {unknown[0]} To add the member before the name exists, use "
+            "`pypid group add-user --new-name`, or `new_name` in the API."
+        )
     joining = ctx.app.accounts.join(name, user)
     await recorded(
         ctx,
@@ -158,20 +169,17 @@ async def joined(ctx: RequestContext, name: str, user: str) -> list[str]:
         joining,
         lambda _: None if user in before else {},
     )
-    return [] if is_known else [f"No user can log in as {user!r} now: is it spelled right?"]
 
 
 async def left(ctx: RequestContext, name: str, user: str) -> None:
-    """Remove the user from the group. Raises `NoSuchGroup`, `ChangedElsewhere`."""
+    """Remove the user from the group. Raises `NoSuchGroup`, `ChangedElsewhere`, and `BadRequest`
+    for a user who is not a member.
+    """
     before = await members_of(ctx.app, name)
+    if user not in before:
+        raise BadRequest(f"{user} is not a member of the group {name}{nearest(user, before)}.")
     leaving = ctx.app.accounts.leave(name, user)
-    await recorded(
-        ctx,
-        "group remove-user",
-        f"{name}/{user}",
-        leaving,
-        lambda _: {} if user in before else None,
-    )
+    await recorded(ctx, "group remove-user", f"{name}/{user}", leaving)
 
 
 async def members_of(app: App, name: str) -> frozenset[str]:

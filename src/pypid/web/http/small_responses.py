@@ -4,7 +4,9 @@ requests.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -50,4 +52,26 @@ async def read_json(request: Request, kind: type[T], *, largest: int = LARGEST) 
     try:
         return msgspec.json.decode(data or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"The JSON document is not what is expected here: {error}") from None
+        problem = f"The JSON document is not what is expected here: {error}"
+        words = _words_of(kind, str(error))
+        raise BadRequest(f"{problem}: one of {', '.join(words)}" if words else problem) from None
+
+
+def _words_of(kind: type, problem: str) -> Sequence[str]:
+    """Return the words that a field may have, if the problem is that it has another one."""
+    found, _, path = problem.partition(" - at `$.")
+    if not found.startswith("Invalid enum value") or not issubclass(kind, msgspec.Struct):
+        return ()
+    name = path.rstrip("`")
+    types = [each.type for each in msgspec.structs.fields(kind) if each.encode_name == name]
+    return [str(word) for each in types for word in _words_in(each)]
+
+
+def _words_in(hint: Any) -> Iterator[Any]:
+    if get_origin(hint) is Literal:
+        yield from get_args(hint)
+    elif isinstance(hint, type) and issubclass(hint, Enum):
+        yield from (each.value for each in hint)
+    else:
+        for part in get_args(hint):
+            yield from _words_in(part)

@@ -85,7 +85,6 @@ async def _one(
     *,
     status: int = 200,
     problems: Sequence[str] = (),
-    warnings: Sequence[str] = (),
     form: Fields | None = None,
 ) -> None:
     configured, kept = ctx.app.known.configured(), await ctx.app.accounts.memberships()
@@ -98,7 +97,6 @@ async def _one(
         "group.html",
         status=status,
         problems=problems,
-        warnings=warnings,
         name=name,
         user=(form or Fields()).text("user"),
         members=leaf_of(sorted(members), ctx.request),
@@ -116,11 +114,10 @@ async def join(ctx: RequestContext, name: str) -> None:
     """Add a user to the group."""
     form = sent(ctx.request)
     try:
-        warnings = await joined(ctx, name, form.text("user").strip())
+        new_name = form.text("do") == "add-new"
+        await joined(ctx, name, form.text("user").strip(), new_name=new_name)
     except MISTAKES as error:
         return await _again(ctx, name, error, form)
-    if warnings:
-        return await _one(ctx, name, warnings=warnings)
     return go(ctx.request, f"manage/groups/{part(name)}", done="joined")
 
 
