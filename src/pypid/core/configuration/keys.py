@@ -235,8 +235,8 @@ class ServerSettings:
         "",
         (
             "The state folder (mode 0700). Empty: ``$STATE_DIRECTORY`` if systemd sets it; "
-            "``/var/lib/pypid`` for a file in ``/etc`` or ``/etc/pypid``; ``var`` beside the "
-            "folder of ``etc/pypid.ini``; else ``pypid-state`` beside the file."
+            "``/var/lib/pypid`` for a file in ``/etc`` or in a folder of it; else ``pypid-state`` "
+            "beside the file, or ``var`` beside ``etc`` for ``etc/pypid.ini``."
         ),
     )
     secret: str | None = key(
