@@ -43,7 +43,7 @@ class BlockTests(CommandCase):
         self.assertEqual((status, err), (None, ""))
         first, limit = out.splitlines()
         self.assertRegex(first, "^acme-[0-9a-f]{8}: acme==1.2 is blocked$")
-        self.assertTrue(limit.startswith("not revoked: another web server"), limit)
+        self.assertTrue(limit.startswith("outside pypid: If another web server"), limit)
 
     def test_refused(self) -> None:
         """What is no block is refused, with the reason."""

@@ -2,6 +2,7 @@
 at once, and a rebuild.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 from tests.live.asking import ask, basic
@@ -50,6 +51,20 @@ class AdministeringTests(SiteTestCase):
         site = page.get_by_role("navigation", name="Site")  # the text of the page has one, too
         expect(site.get_by_role("link", name="Log in", exact=True)).to_be_visible()
         self.looks_well(page, look, "out")
+
+    @for_each(*ALL_LOOKS)
+    def block(self, words: str) -> None:
+        """After a block is created, the page says first that it is in force."""
+        look, spec = Look.of(words), f"flawed-{words.replace(' ', '-')}==1.0"
+        page = self.visit(look, "/manage/blocks", user="admin")
+        main(page).get_by_label(re.compile("^What to block")).fill(spec)
+        main(page).get_by_label("Reason").fill("It deletes files.")
+        main(page).get_by_label("Type once more what to block").fill(spec)
+        main(page).get_by_role("button", name="Create block").click()
+        status = main(page).get_by_role("status")
+        expect(status).to_contain_text(f"{spec} is blocked.")
+        expect(status).to_contain_text("Copies outside pypid")
+        self.looks_well(page, look, "blocked")
 
     @for_each(*ALL_LOOKS)
     def grant(self, words: str) -> None:

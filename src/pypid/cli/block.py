@@ -89,7 +89,7 @@ def _print_created(made: Mapping[str, Any]) -> None:
     if made["unmoved"]:
         print(f"not moved yet, pypid tries again: {printable(made['unmoved'])}")
     for limit in made["not_revoked"]:
-        print(f"not revoked: {printable(limit)}")
+        print(f"outside pypid: {printable(limit)}")
 
 
 def _list(options: argparse.Namespace) -> None:

@@ -19,15 +19,15 @@ class BlockLimit:
 
 
 _VERSIONS = BlockLimit(
-    "the bucket keeps former versions: a URL that names a version still gives a blocked file",
+    "The bucket keeps former versions: a URL that names a version still gives a blocked file",
     "Delete the former versions of the object, or allow only pypid to read versions.",
 )
 _UNKNOWN_VERSIONS = BlockLimit(
-    "it is unknown whether the bucket keeps former versions of blocked files",
+    "It is unknown whether the bucket keeps former versions of blocked files",
     "Allow s3:GetBucketVersioning on the bucket, so that pypid can tell.",
 )
 _FOLDER = BlockLimit(
-    "another web server that serves the storage folder also serves blocked files",
+    "If another web server serves the storage folder, it still serves blocked files",
     "Let clients fetch files through pypid only.",
 )
 
