@@ -40,7 +40,6 @@ BELOW = """
 GET /
 POST /
 GET /+simple/<project>/
-GET /advisories/<advisory>
 GET /advisories
 GET /advisories/<advisory>
 POST /api/adopt
