@@ -50,15 +50,15 @@ class SettingsCase(SynchronousTestCase):
             wheel_filename("spam", "2.0"),
         )
         files = ((self.wheel, wheel()), (self.sdist, sdist()), (self.newer, wheel("spam", "2.0")))
-        body = form([(f'name="files"; filename="{name}"', data) for name, data in files], "x")
-        published = self.pypid.ask(
-            "POST",
-            "/upload",
-            ("Content-Type", "multipart/form-data; boundary=x"),
-            body=body,
-            user="ada",
-        )
-        self.assertEqual(published.status, 200)
+        for name, data in files:
+            published = self.pypid.ask(
+                "POST",
+                "/upload",
+                ("Content-Type", "multipart/form-data; boundary=x"),
+                body=form([(f'name="file"; filename="{name}"', data)], "x"),
+                user="ada",
+            )
+            self.assertEqual(published.status, 200)
         self.known: dict[str, tuple[Header, str]] = {}
 
     def log_in(self, user: str) -> tuple[Header, str]:
