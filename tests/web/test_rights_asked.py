@@ -13,6 +13,10 @@ SOURCE = Path(pypid.__file__).parent
 HANDLERS = ("web/api", "web/ui", "web/installers", "web/root.py", "compat")
 OF_RULES = {"rules", "rules_in", "index_access"}
 DECISIONS = {"Rules", "may", "may_take", "authorize"}
+LOOKS = {"view": 2, "project": 2, "home": 2, "file": 3, "variant_list": 3}
+"""What is looked up in an index, and the number of arguments with the permission, whose default is
+that of internal requests.
+"""
 
 
 def _modules() -> Iterator[Path]:
@@ -29,6 +33,9 @@ def _asked(node: ast.AST) -> Iterator[str]:
                 yield name
         case ast.ImportFrom(module="pypid.core.permissions" | "pypid.core.authorization"):
             yield from (each.name for each in node.names if each.name in DECISIONS)
+        case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="index"), attr=name)):
+            if len(node.args) + len(node.keywords) < LOOKS.get(name, 0):
+                yield f"{name} without a permission"
 
 
 class AskedTests(TestCase):
@@ -52,6 +59,7 @@ class AskedTests(TestCase):
             "app.rules_in('team')",
             "ctx.app.index_access.rules('', default)",
             "from pypid.core.permissions import Action, may",
+            "ctx.app.index.project(name)",
         ):
             found = [name for node in ast.walk(ast.parse(text)) for name in _asked(node)]
             self.assertTrue(found, text)

@@ -165,12 +165,12 @@ def _fitting(doubts: Sequence[DoubtedFile], name: str) -> list[File]:
 
 async def approved(ctx: RequestContext, project: ProjectName, names: Sequence[str]) -> list[str]:
     """Approve the doubted files of these names or versions; return their names."""
-    found = await _doubts(ctx, project)
+    found, permission = await _doubts(ctx, project), ctx.upstream_permission(project)
     for name in names:  # another process may have doubted a file that this one has not verified
         if not _fitting(found, name):
             with suppress(NoSuchFile, NoSuchProject, Withheld):
-                file = await ctx.app.index.file(project, name)
-                home, its_file = await ctx.app.index.home(file)
+                file = await ctx.app.index.file(project, name, permission)
+                home, its_file = await ctx.app.index.home(file, permission)
                 await home.reader.judge(its_file)
             found = await _doubts(ctx, project)
     chosen: list[File] = []
