@@ -6,13 +6,14 @@ import io
 import os
 import stat
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import pypid
 from pypid import cli
-from pypid.core.configuration.parse import Config, parse
+from pypid.core.configuration.parse import parse
 
 
 class InitTests(SynchronousTestCase):
@@ -46,7 +47,9 @@ class InitTests(SynchronousTestCase):
         self.assertEqual(stat.S_IMODE(file.stat().st_mode), 0o600)
         embedded = Path(pypid.__file__).with_name("pypid.ini").read_text()
         self.assertEqual(file.read_text(), embedded)
-        self.assertEqual(parse(embedded, filename="pypid.ini"), Config())
+        config = parse(embedded, filename="pypid.ini")
+        self.assertEqual(config.upstream.cooldown.wait, timedelta(days=3))
+        self.assertEqual(config.advisories.source, "osv")
 
     def test_elsewhere(self) -> None:
         """A file that the lookup does not find is named in the command that starts."""

@@ -85,6 +85,7 @@ class ComposeTests(SynchronousTestCase):
             values["PYPID_STORAGE_BUCKET"] = s3.bucket("compose")
             values["PYPID_STORAGE_ACCESS_KEY"] = s3.access_key
             values["PYPID_UPSTREAM_MODE"] = "offline"
+            values["PYPID_ADVISORIES_SOURCE"] = ""
             given = clean_environ(**values, STATE_DIRECTORY=str(self.folder / "state"))
             (self.folder / "state").mkdir()
             command = [BIN / "pypid", "serve"]

@@ -73,6 +73,7 @@ class PackageTests(SynchronousTestCase):
             (debian.root / "etc/pypid").mkdir()
             (debian.root / "etc/pypid/environment").write_text(
                 f"PYPID_SERVER_LISTEN=tcp:{port}:interface=127.0.0.1\nPYPID_UPSTREAM_MODE=offline\n"
+                "PYPID_ADVISORIES_SOURCE=\n"
             )
             shutil.copy(package(), debian.root / "root/pypid.deb")
             debian.run("dpkg", "--install", "/root/pypid.deb")

@@ -72,6 +72,7 @@ class FirstRunTests(SynchronousTestCase):
             HOME=str(self.home),
             XDG_DATA_HOME=str(self.home / ".local/share"),
             PYPID_SERVER_LISTEN=f"tcp:{self.port}:interface=127.0.0.1",
+            PYPID_ADVISORIES_SOURCE="",
             PATH=f"{path}/usr/bin:/bin",
         )
         log = self.folder / f"log-{time.monotonic_ns()}"

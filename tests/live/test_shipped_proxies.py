@@ -72,6 +72,8 @@ def shipped(
         "PYPID_SERVER_PUBLIC_URL": f"https://127.0.0.1:{port}",
         "PYPID_SERVER_STATE": str(folder / "state"),
         "PYPID_SERVER_TRUSTED_PROXIES": "127.0.0.1",
+        "PYPID_ADVISORIES_SOURCE": "",
+        "PYPID_UPSTREAM_COOLDOWN": "0",
         "PYPID_UPSTREAM_TTL": f"{TTL}s",
         "PYPID_UPSTREAM_URL": f"http://127.0.0.1:{upstream}/simple/",
     }

@@ -33,6 +33,8 @@ class TutorialTests(SynchronousTestCase):
             self.folder / "home",
             PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1",
             PYPID_UPSTREAM_URL=self.upstream,
+            PYPID_UPSTREAM_COOLDOWN="0",
+            PYPID_ADVISORIES_SOURCE="",
         )
         return follow(ROOT / name, self.folder, self.checkout, variables, port)
 

@@ -121,6 +121,7 @@ def _copy(stores: Stores, paths: StatePaths, folder: Path) -> list[str]:
     from pypid.access.first_admin import RECORD as ADMIN
     from pypid.access.outdated_sessions import FILE as PASSWORDS_SEEN
     from pypid.access.signing_keys import RECORD as SESSION_KEY
+    from pypid.core.configuration.lookup import is_built_in
     from pypid.databases.places import SqliteFile
     from pypid.jobs.backup.records import LAST_BACKUP, put
     from pypid.wiring.configuration import config_text
@@ -129,8 +130,8 @@ def _copy(stores: Stores, paths: StatePaths, folder: Path) -> list[str]:
     folder.chmod(0o700)
     files = {name: paths.state / name for name in (ADMIN, SESSION_KEY, PASSWORDS_SEEN)}
     found = {name: path.read_bytes() for name, path in files.items() if path.exists()}
-    if text := config_text(paths.ini):
-        found[paths.ini.name] = text
+    if not is_built_in(paths.ini):
+        found[paths.ini.name] = config_text(paths.ini)
     for name, data in found.items():
         put(folder, name, data)
     places = [database.place for database in stores.databases]

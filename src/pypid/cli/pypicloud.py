@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pypid import cli
-from pypid.cli.server import default_text, write_config
+from pypid.cli.server import write_config
 
 
 def gen_password() -> None:
@@ -52,6 +52,8 @@ def make_config() -> None:
             help=f"ignored: there is one configuration (pypicloud had one for {kind})",
         )
     command.add_argument("outfile", metavar="OUTFILE", nargs="?", type=Path)
+    from pypid.wiring.configuration import default_text
+
     options = command.parse_args()
     if options.outfile is None:
         print(default_text(), end="")

@@ -7,7 +7,6 @@ import gc
 import os
 import shlex
 import sys
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +73,6 @@ def _worker_count(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def default_text() -> str:
-    """Return the text of the configuration with comments, which is part of the package."""
-    return files("pypid").joinpath("pypid.ini").read_text(encoding="utf-8")
-
-
 def write_config(file: Path, text: str, *, force: bool = False) -> None:
     """Write a configuration that only its owner can read; replace a file only with `force`. Exits
     with advice.
@@ -100,7 +94,7 @@ def write_config(file: Path, text: str, *, force: bool = False) -> None:
 
 
 def _init(options: argparse.Namespace) -> None:
-    from pypid.wiring.configuration import load_config
+    from pypid.wiring.configuration import default_text, load_config
     from pypid.wiring.invocation import invocation
 
     file, text = options.file, default_text()

@@ -13,6 +13,7 @@ from twisted.application.service import Service
 
 from pypid.advisories.service import Advisories
 from pypid.core.configuration.choices import BlockedAdvisories
+from pypid.core.configuration.keys import PUBLIC_ADVISORIES
 from pypid.core.configuration.parse import Config
 from pypid.core.configuration.value_kinds import without_userinfo
 from pypid.core.restrictions import RestrictionsInForce
@@ -36,6 +37,12 @@ _TIMEOUT = 30.0
 """Seconds that a connection to the source may take."""
 
 
+def source_of(config: Config) -> str | None:
+    """Return the path or the address of `[advisories] source`."""
+    source = config.advisories.source
+    return PUBLIC_ADVISORIES if source == "osv" else source
+
+
 def open_advisories(
     config: Config, paths: StatePaths, world: World, restrictions: RestrictionsInForce
 ) -> Advisories:
@@ -45,7 +52,7 @@ def open_advisories(
     wanted = config.advisories
     if wanted.source is None and wanted.own is None:
         return Advisories(world)
-    source = without_userinfo(wanted.source or wanted.own or "")
+    source = without_userinfo(source_of(config) or wanted.own or "")
     advisories = Advisories(
         world, paths.state, source=source, block=wanted.block, restrictions=restrictions
     )
@@ -68,9 +75,10 @@ def advisory_services(
     if platform.is_first:
         wanted = config.advisories
         own = None if wanted.own is None else _local(wanted.own, paths, platform.world)
-        source = None if wanted.source is None else _source(wanted.source, config, paths, platform)
+        text = source_of(config)
+        source = None if text is None else _source(text, config, paths, platform)
         # hashed, since a URL may have a password
-        names = blake2b(f"{wanted.source}\n{wanted.own}".encode(), digest_size=16).hexdigest()
+        names = blake2b(f"{text}\n{wanted.own}".encode(), digest_size=16).hexdigest()
         sources = AdvisorySources(source, own, names)
         refresh = AdvisoryRefresh(advisories, sources, AdvisoryLoader(advisories.database))
     interval = config.advisories.refresh.total_seconds()
@@ -83,7 +91,7 @@ def advisory_findings(config: Config, paths: StatePaths) -> Iterator[ConfigFindi
     from pypid.wiring.checks.finding import ConfigFinding
 
     wanted = config.advisories
-    for key, text in (("source", wanted.source), ("own", wanted.own)):
+    for key, text in (("source", source_of(config)), ("own", wanted.own)):
         path = paths.ini.parent / (text or "")
         if text is not None and "://" not in text and not exists(path):
             message = (

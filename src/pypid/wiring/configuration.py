@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 
 from pypid.core.configuration import lookup
@@ -49,10 +50,15 @@ def _caller(environ: Mapping[str, str]) -> Caller:
 
 
 def config_text(file: Path) -> bytes:
-    """Return the text of the configuration file: none of the built-in defaults. Raises `OSError`;
-    blocks.
+    """Return the text of the configuration file; the built-in defaults are what `pypid init`
+    writes. Raises `OSError`; blocks.
     """
-    return b"" if lookup.is_built_in(file) else file.read_bytes()
+    return default_text().encode() if lookup.is_built_in(file) else file.read_bytes()
+
+
+def default_text() -> str:
+    """Return the text of the configuration with comments, which is part of the package."""
+    return files("pypid").joinpath("pypid.ini").read_text(encoding="utf-8")
 
 
 def load_config(file: Path, worker_count: int | None = None, text: bytes | None = None) -> Config:

@@ -26,11 +26,14 @@ from pypid.core.configuration.keys import (
     FREE,
     ISSUER,
     SECTIONS,
+    AdvisorySettings,
     IssuerSettings,
     NamedUpstreamSettings,
+    UpstreamSettings,
     keys,
 )
 from pypid.core.configuration.parse import Config, parse
+from pypid.core.cooldown import Cooldown
 from pypid.core.errors import BadConfig
 from pypid.core.permissions import Principals
 
@@ -244,11 +247,15 @@ class TheContract(SynchronousTestCase):
             self.assertEqual([key for key in keys(section) if f"{key}_file" in keys(section)], [])
 
     def test_embedded_default(self) -> None:
-        """The embedded default is etc/pypid.ini, and says nothing but defaults."""
+        """The embedded default is etc/pypid.ini: the defaults, a cooldown, and the public advisories."""
         import pypid
 
         embedded = Path(pypid.__file__).with_name("pypid.ini").read_bytes()
-        self.assertEqual(parse(embedded, filename="pypid.ini"), Config())
+        config = parse(embedded, filename="pypid.ini")
+        self.assertEqual(config.upstream.cooldown, Cooldown(timedelta(days=3)))
+        self.assertEqual(config.advisories.source, "osv")
+        rest = evolve(config, upstream=UpstreamSettings(), advisories=AdvisorySettings())
+        self.assertEqual(rest, Config())
         self.assertEqual((Path(__file__).parents[3] / "etc/pypid.ini").read_bytes(), embedded)
 
 

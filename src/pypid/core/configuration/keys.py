@@ -62,6 +62,9 @@ PUBLIC_INDEX = "https://pypi.org/simple/"
 PUBLIC_FILES = "files.pythonhosted.org"
 """The host of the public index's files."""
 
+PUBLIC_ADVISORIES = "https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip"
+"""The public OSV archive of PyPI, which `[advisories] source = osv` names."""
+
 T = TypeVar("T")
 _DECLARED = "pypid"
 
@@ -875,8 +878,8 @@ class AdvisorySettings:
     source: str | None = key(
         optional(value_kinds.ADVISORY_SOURCE),
         "",
-        "Advisories in the OSV format: a path or URL of ``all.zip``, ``s3://bucket/key``, or a "
-        "folder with JSON or YAML files. Empty: none.",
+        "Advisories in the OSV format: ``osv`` (the public archive of PyPI), a path or URL of "
+        "``all.zip``, ``s3://bucket/key``, or a folder with JSON or YAML files. Empty: none.",
     )
     own: str | None = key(
         _PATH,

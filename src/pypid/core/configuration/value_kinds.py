@@ -333,7 +333,7 @@ def _advisory_source(text: str) -> str:
 ADVISORY_SOURCE = ValueKind(
     _advisory_source,
     str,
-    "a path, an http or https URL, or s3://bucket/key",
+    "osv, a path, an http or https URL, or s3://bucket/key",
     url=True,
 )
 LDAP_URL = ValueKind(
