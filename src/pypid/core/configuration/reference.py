@@ -73,7 +73,7 @@ _TYPES = (
     ("a whole number of seconds", "duration"),
     ("a whole number of bytes", "size"),
     ("a whole number", "number"),
-    ("a path, an http", "path or URL"),
+    ("osv, a path, an http", "path or URL"),
     ("a path", "path"),
     ("malware, critical", "list of words"),
     ("one line of text", "text"),
