@@ -462,38 +462,50 @@ def changes_at(
 
 
 @frozen
-class CoolingVersion:
-    """A version that the cooldown hides; `until` is when it is visible (None: not by itself)."""
+class HiddenVersion:
+    """A version that the cooldown, a block or an advisory hides."""
 
     version: str
+    because: Hidden | Hold
     until: datetime | None
+    """When it becomes visible by itself; None: never."""
 
 
-def cooling_version(
+def newest_hidden(
     policy: Policy, shown: Project, upstream: UpstreamState, now: datetime, name: ProjectName
-) -> CoolingVersion | None:
-    """Return the version that installers would choose if the cooldown did not hide it; None: they
-    choose one that is `shown`, or another rule hides it, too.
+) -> HiddenVersion | None:
+    """Return the version that installers would choose if the cooldown, a block or an advisory did
+    not hide it; None: they choose one that is `shown`.
     """
-    if not policy.cooldown.may_hide(name) or not shown.status.offers_files or upstream.stored_only:
+    restrictions = policy.restrictions.current
+    may_hide = policy.cooldown.may_hide(name) or restrictions.hides_any(name)
+    if not may_hide or not shown.status.offers_files or upstream.stored_only:
         return None
     files, rules = listed(upstream), cooldown_rules(policy, name, now)
-    known = files.listed if isinstance(files, ShownFiles) else files
-    if isinstance(known, ListedFiles):
-        waiting = [position for position, time in rules.times(known, now) if now < time]
-        versions = list(chain.from_iterable(starmap(repeat, known.runs))) if waiting else []
+    positions, versions = set[int](), list[str]()
+    if isinstance(files, ListedFiles | ShownFiles):
+        every = files if isinstance(files, ShownFiles) else ShownFiles(files)
+        positions.update(
+            position for position, time in rules.times(every.listed, now) if now < time
+        )
+        if restrictions.hides_any(name):
+            positions.update(withheld_positions(restrictions, every))
+        if positions:
+            versions += chain.from_iterable(starmap(repeat, every.listed.runs))
     else:
-        versions = [file.version for file in known]
-        waiting = [number for number, file in enumerate(known) if now < rules.visible_from(file)]
-    newest = max(map(_rank, release_versions(shown)), default=None) if waiting else None
-    for position in sorted(waiting, key=lambda each: _rank(versions[each]), reverse=True):
+        versions += [file.version for file in files]
+        positions.update(range(len(files)))
+    newest = max(map(_rank, release_versions(shown)), default=None) if positions else None
+    for position in sorted(positions, key=lambda each: _rank(versions[each]), reverse=True):
         if newest is not None and _rank(versions[position]) <= newest:
             break
         file = files[position]
         because = _hidden(policy, file, upstream, frozenset(), now, rules)
+        if isinstance(because, Hold):
+            return HiddenVersion(file.version, because, None)
         if because in (Hidden.COOLDOWN, Hidden.TOO_NEW):
             time = visible_from(policy, file, now)
-            return CoolingVersion(file.version, None if time == NEVER else time)
+            return HiddenVersion(file.version, because, None if time == NEVER else time)
     return None
 
 

@@ -343,9 +343,9 @@ class Layers:
         view = View(project, edition, any_attested(project.files))
         mixed_by = below.mixed_by | own.mixed_by | {own.origin}
         state, both = below.upstream_state, (own, below)
-        until, cooling = earliest(own.until, below.until), own.cooling or below.cooling
+        until, hidden = earliest(own.until, below.until), own.newest_hidden or below.newest_hidden
         sources = ViewSources(view, own.ours, state, below.origin, mixed_by, both, until=until)
-        return evolve(sources, cooling=cooling)
+        return evolve(sources, newest_hidden=hidden)
 
 
 def chosen_upstreams(

@@ -26,7 +26,7 @@ from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import Presence, Project, SignedUrl, Status, Upload
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import (
-    CoolingVersion,
+    HiddenVersion,
     Policy,
     Silence,
     UnknownOwner,
@@ -149,10 +149,10 @@ class SingleIndex:
     reader: FileReader = field(init=False, repr=False)
     maintenance: Maintenance = field(init=False, repr=False)
     _views: Views = field(init=False, repr=False)
-    _cooling_reported: Recent[ProjectName, datetime] = field(
+    _hidden_reported: Recent[ProjectName, datetime] = field(
         factory=lambda: Recent(1000, 1000), init=False, repr=False
     )
-    """When it was logged for which projects that the cooldown hides their newest version."""
+    """When it was logged for which projects that their newest version is hidden."""
     own_lists: Names = field(init=False, repr=False)
     """The lists without what is inherited."""
 
@@ -277,21 +277,23 @@ class SingleIndex:
             and not found.project.files
         ):
             raise upstream_state.failure or self._nothing(name, ours, permission)
-        if found.cooling is not None:
-            self._report_cooling(name, found.cooling)
-        return ViewSources(found, ours, upstream_state, self.name, cooling=found.cooling)
+        hidden = found.newest_hidden
+        if hidden is not None:
+            self._report_hidden(name, hidden)
+        return ViewSources(found, ours, upstream_state, self.name, newest_hidden=hidden)
 
-    def _report_cooling(self, name: ProjectName, cooling: CoolingVersion) -> None:
+    def _report_hidden(self, name: ProjectName, hidden: HiddenVersion) -> None:
         """Log once an hour what a client may be looking for."""
-        now, last = self.world.now(), self._cooling_reported.get(name)
+        now, last = self.world.now(), self._hidden_reported.get(name)
         if last is None or not timedelta() <= now - last < timedelta(hours=1):
-            self._cooling_reported.put(name, now)
+            self._hidden_reported.put(name, now)
             _log.info(
-                "the cooldown hides the newest version project={project} version={version} "
-                "visible_from={visible_from}",
+                "the newest version is hidden: {reason} project={project} version={version} "
+                "until={until}",
+                reason=hidden.because.value,
                 project=name,
-                version=cooling.version,
-                visible_from="never" if cooling.until is None else cooling.until.isoformat(),
+                version=hidden.version,
+                until="never" if hidden.until is None else hidden.until.isoformat(),
             )
 
     async def edition(self) -> Hashable:

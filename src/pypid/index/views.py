@@ -17,12 +17,12 @@ from pypid.core.memory_budget import BudgetedCache, MemoryBudget
 from pypid.core.model import Presence, Project, any_attested
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import (
-    CoolingVersion,
+    HiddenVersion,
     Policy,
     UpstreamState,
     changes_at,
-    cooling_version,
     files_looked_at,
+    newest_hidden,
     page_of_waiting,
     view,
     waits,
@@ -123,8 +123,8 @@ class View:
     """What the project page for installers lists while the project waits for approval; no file of
     it is served. None: it does not wait.
     """
-    cooling: CoolingVersion | None = None
-    """The newest version, if the cooldown of `[upstream]` hides it."""
+    newest_hidden: HiddenVersion | None = None
+    """The newest version of the upstream, if it is hidden."""
 
 
 @frozen
@@ -144,8 +144,8 @@ class ViewSources:
     """The named indexes whose blocks and cooldown apply to the inherited files."""
     until: datetime | None = None
     """When the cooldown of one of `restricted_by` changes the view."""
-    cooling: CoolingVersion | None = None
-    """The newest version of the upstream, if its cooldown hides it."""
+    newest_hidden: HiddenVersion | None = None
+    """The newest version of the upstream, if it is hidden."""
     is_later: bool = False
     """Whether the index got its first file after the requested time: the next index that has the
     project provided it then.
@@ -259,7 +259,8 @@ def _see(
         page = page_of_waiting(policy, ours, upstream_state, now, name)
         found = evolve(found, waiting=page)
     else:
-        found = evolve(found, cooling=cooling_version(policy, shown, upstream_state, now, name))
+        hidden = newest_hidden(policy, shown, upstream_state, now, name)
+        found = evolve(found, newest_hidden=hidden)
     return _TimedView(found, until)
 
 

@@ -172,7 +172,7 @@ async def project_values(ctx: RequestContext, seen: ViewSources) -> dict[str, An
     owner = None if home is None else ctx.app.owner_of(project.name, home)
     return {
         "project": project,
-        "cooling": seen.cooling,
+        "newest_hidden": seen.newest_hidden,
         "owner": "" if owner is None else user_of_account(owner),
         "is_ours": is_ours,
         "is_own": is_own,

@@ -1,4 +1,4 @@
-"""A version that the cooldown hides is named where clients and their users look for it."""
+"""The newest version is named, if it is hidden, where clients and their users look for it."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -24,10 +24,11 @@ from tests.web.ui.administered import AdministeredCase
 from tests.web.ui.test_documentation import built
 
 DAY = timedelta(days=1)
-NOTICE = "is hidden by the cooldown of this index"
+NOTICE = "is hidden"
+YOUNG = "it is too young ([upstream] cooldown)"
 
 
-class CoolingTests(AdministeredCase):
+class NewestHiddenTests(AdministeredCase):
     policy = Policy(
         mode=Mode.CACHE, cooldown=COOLDOWN.parse("0 young=3d old<2=3d dated=2026-01-01")
     )
@@ -51,6 +52,7 @@ class CoolingTests(AdministeredCase):
         for page in ("", "1.0/", "-/versions"):
             text = self.page(f"/project/young/{page}")
             self.assertIn(f'Version 3.0 {NOTICE} until <time datetime="2026-01-03T', text)
+            self.assertIn(f": {YOUNG}. ", text)
             self.assertIn("docs/operate/troubleshooting.html#newest-version", text)
         self.pypid.clock.advance(2 * DAY.total_seconds())
         self.assertNotIn(NOTICE, self.page("/project/young/"))
@@ -60,10 +62,12 @@ class CoolingTests(AdministeredCase):
         self.has("young", "1.0", DAY)
         self.assertIn(f"Version 1.0 {NOTICE} until", self.page("/project/young/"))
         self.has("dated", "1.0", -DAY)
-        self.assertIn(f"Version 1.0 {NOTICE}: <a", self.page("/project/dated/"))
+        self.assertIn(
+            f"Version 1.0 {NOTICE}: it is newer than the date in", self.page("/project/dated/")
+        )
 
     def test_not_looked_for(self) -> None:
-        """Nothing is said of older versions, pre-releases, and versions that other rules hide."""
+        """Nothing is said of older versions and of pre-releases."""
         self.has("old", "1.0", DAY)
         self.has("old", "2.0", DAY)
         self.has("young", "1.0", 9 * DAY)
@@ -77,16 +81,16 @@ class CoolingTests(AdministeredCase):
         with capturedLogs() as events:
             for _ in range(2):
                 self.pypid.get("/simple/young/", J)
-            first = [formatEvent(each) for each in events if _is_cooling(each)]
+            first = [formatEvent(each) for each in events if _is_report(each)]
             self.pypid.clock.advance(3600)
             self.pypid.get("/simple/young/", J)
         line = (
-            "the cooldown hides the newest version project=young version=1.0 "
-            "visible_from=2026-01-03T00:00:00+00:00"
+            f"the newest version is hidden: {YOUNG} project=young version=1.0 "
+            "until=2026-01-03T00:00:00+00:00"
         )
         self.assertEqual(first, [line])
-        self.assertEqual(sum(map(_is_cooling, events)), 2)
+        self.assertEqual(sum(map(_is_report, events)), 2)
 
 
-def _is_cooling(event: Mapping[str, Any]) -> bool:
-    return str(event["log_format"]).startswith("the cooldown hides")
+def _is_report(event: Mapping[str, Any]) -> bool:
+    return str(event["log_format"]).startswith("the newest version is hidden")
