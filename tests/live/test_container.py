@@ -208,6 +208,7 @@ class ContainerTests(SynchronousTestCase):
         settings = [
             f"--env=PYPID_SERVER_LISTEN=tcp:{port}:interface=127.0.0.1",
             "--env=PYPID_ACCESS_READ=everyone",
+            "--env=PYPID_ADVISORIES_SOURCE=",
         ]
         self.addCleanup(done, ["podman", "rm", "--force", "--ignore", "--time=1", name])
         done([*run, *settings, IMAGE])

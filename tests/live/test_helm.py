@@ -82,10 +82,16 @@ class ChartTests(SynchronousTestCase):
         self.assertEqual(
             text.split("\n")[1:-1],
             [
+                "[advisories]",
+                "source = osv",
+                "",
                 "[server]",
                 f"allowed_hosts = {service}",
                 "listen = tcp:6543",
                 "state = /var/lib/pypid",
+                "",
+                "[upstream]",
+                "cooldown = 3d",
             ],
         )
         pod = resources["StatefulSet"]["spec"]["template"]["spec"]

@@ -267,7 +267,9 @@ class OtherInstallTests(SynchronousTestCase):
                 "-y",
                 "pypid.tac",
             ]
-            environ = clean_environ(PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1")
+            environ = clean_environ(
+                PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1", PYPID_ADVISORIES_SOURCE=""
+            )
             with running(command, folder / "log", cwd=source, environ=environ) as daemon:
                 daemon.until_answers(f"http://127.0.0.1:{port}/simple/")
                 daemon.stop_in_order()
@@ -374,7 +376,9 @@ class MakeTests(SynchronousTestCase):
             before = {path.name for path in source.iterdir()}
             environ = (
                 clean_environ(
-                    HOME=str(folder / "home"), PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1"
+                    HOME=str(folder / "home"),
+                    PYPID_ADVISORIES_SOURCE="",
+                    PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1",
                 )
                 | RAW
             )

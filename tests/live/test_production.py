@@ -91,6 +91,7 @@ class ProductionTests(SynchronousTestCase):
                 "region = eu-central-1": f"region = {s3.region}",
                 "AKIAEXAMPLE": s3.access_key,
                 "replace-this-secret-key": s3.secret_key,
+                "source = osv ": "source = ",
                 "mode = cache\n": f"mode = cache\nurl = {upstream}\n",
             }
             self.prepare(debian)
