@@ -18,6 +18,7 @@ from typing import Final
 
 from attrs import frozen
 
+from pypid.core.configuration.keys import PUBLIC_ADVISORIES
 from tests.children import kill_group, with_us
 from tests.live.clients import ROOT
 
@@ -261,3 +262,5 @@ def running(
             except subprocess.TimeoutExpired:
                 continue
         kill_group(process.pid)
+    asked = PUBLIC_ADVISORIES.encode() in log.read_bytes()
+    assert not asked, "a test asked the public archive: set PYPID_ADVISORIES_SOURCE= for it"
