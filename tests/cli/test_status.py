@@ -58,9 +58,9 @@ class StatusTests(CommandCase):
         known = Advisories(self.pypid.world, Path("state"), "https://osv.example/all.zip")
         self.pypid.app.advisories = known
         self.assertIn("advisories:     not read yet\n", self.run_command("status")[1])
-        known.failure = "it refuses connections."
+        known.failure = "source: it refuses connections."
         status, out, _ = self.run_command("status")
-        line = f"{known.source} is unavailable: it refuses connections. (never read)"
+        line = "unavailable: [advisories] source: it refuses connections. (never read)"
         self.assertEqual(status, 0)
         self.assertIn(f"advisories:     {line}\n", out)
         known.loaded, known.failure = BEGINNING, ""

@@ -140,7 +140,9 @@ class ProtectionTests(FrontedCase):
         (line,) = self.failures(process)
         self.assertIn(f"key=source source={self.fake.url}{ARCHIVE}", line)
         said = await self.run_(self.command, "status")
-        self.assertRegex(said, r"advisories: +http.*all\.zip is unavailable: .*404.*\(never read\)")
+        self.assertRegex(
+            said, r"advisories: +unavailable: \[advisories\] source: .*404 \(never read\)"
+        )
 
     async def test_silent(self) -> None:
         """While an archive that is blocked says nothing, pypid starts, and installations work."""

@@ -66,8 +66,8 @@ class _Round:
 
     @property
     def failure(self) -> str:
-        """Why not all could be read; "": all could."""
-        return "; ".join(self.failures.values())
+        """Why not all could be read, by key of `[advisories]`; "": all could."""
+        return "; ".join(f"{key}: {reason}" for key, reason in self.failures.items())
 
     def known(self, key: str) -> str:
         """Return the version of a source that the database has."""
@@ -182,7 +182,7 @@ class AdvisoryRefresh:
             "and logs this once: {reason} key={key} source={source}",
             reason=reason,
             key=key,
-            source=self.advisories.source,
+            source=self.advisories.source if key == "source" else "",
         )
 
     def _report(self, counts: LoadCounts) -> None:

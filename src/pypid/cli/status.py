@@ -111,7 +111,7 @@ def _further_lines(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _advisories(state: Mapping[str, Any]) -> str:
     read = "never read" if state["loaded"] is None else f"read {format_time(state['loaded'])} UTC"
     if state["failure"]:
-        return f"{state['source']} is unavailable: {state['failure']} ({read})"
+        return f"unavailable: [advisories] {state['failure']} ({read})"
     return f"OK ({read})" if state["loaded"] else "not read yet"
 
 

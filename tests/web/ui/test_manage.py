@@ -117,8 +117,9 @@ class HealthTests(AdministeredCase):
         self.has("Advisories", "off", "[advisories] source")
         self.pypid.app.advisories = known = Advisories(self.pypid.world, Path("state"), "all.zip")
         self.has("Advisories", "not read yet", "all.zip")
-        known.failure = "it refuses connections."
-        self.has("Advisories", "unreachable", "it refuses connections. They were never read.")
+        known.failure = "source: it refuses connections."
+        says = "[advisories] source: it refuses connections. They were never read."
+        self.has("Advisories", "unreachable", says, "can read all.zip")
         known.loaded = BEGINNING
         self.has("Advisories", "unreachable", "Last read 1 Jan 2026 00:00 UTC", "Installs work")
         known.failure = ""

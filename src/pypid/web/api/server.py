@@ -25,8 +25,8 @@ class ScanDocument(TypedDict):
 
 
 class AdvisoriesDocument(TypedDict):
-    """The sources of ``[advisories]``: when all were last read without an error, and why they could
-    not be read the last time ("": they could, or were not read yet).
+    """The sources of ``[advisories]``: when all were last read without an error, and why which key
+    could not be read the last time ("": all could, or were not read yet).
     """
 
     source: str

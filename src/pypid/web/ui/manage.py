@@ -216,8 +216,8 @@ def _advisories(advisories: Advisories) -> MachinePart:
         return MachinePart(name, "off", "", says)
     read = "They were never read" if loaded is None else f"Last read {loaded:%-d %b %Y %H:%M} UTC"
     if advisories.failure:
-        says = f"{advisories.source} cannot be read: {advisories.failure} {read}."
-        todo = "Check that this machine can reach it, or set [advisories] source. Installs work."
+        says = f"[advisories] {advisories.failure} {read}. Installs work."
+        todo = f"Check that this machine can read {advisories.source}, or change the key."
         return MachinePart(name, "unreachable", "warn", says, todo)
     if loaded is None:
         return MachinePart(name, "not read yet", "", f"pypid is reading {advisories.source}.")
