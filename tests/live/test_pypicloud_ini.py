@@ -189,10 +189,9 @@ class Taken(IndexTestCase):
         )
         text = config.read_text().replace("/var/lib/pypicloud", str(self.folder))
         self.assertTrue("port = 6543" in text or "http = 0.0.0.0:8080" in text)
-        config.write_text(
-            text.replace("port = 6543", f"port = {port}").replace(":8080", f":{port}")
-        )
-        with started(self.folder, config, port) as index:
+        config.write_text(text.replace("port = 6543", f"port = {port}"))
+        said = {"PYPID_SERVER_LISTEN": f"tcp:{port}"} if "[uwsgi]" in text else {}
+        with started(self.folder, config, port, **said) as index:
             self.publish(index, "ini-made", "root")
             self.install(index, "ini-made", "root")
             self.install(
@@ -229,7 +228,8 @@ class Taken(IndexTestCase):
     def found_in_the_field(self, name: str) -> None:
         """Files of others: with colons, uWSGI, a pipeline, a variable for the port, old names."""
         config, port = self.made({"chart": CHART, "proxy": BEHIND_A_PROXY}[name])
-        with started(self.folder, config, port) as index:
+        said = {"PYPID_SERVER_LISTEN": f"tcp:{port}"} if name == "chart" else {}
+        with started(self.folder, config, port, **said) as index:
             self.publish(index, "ini-field", "root")
             self.install(index, "ini-field", "root")
             self.install(index, "ini-field", None, refused=True)
@@ -242,6 +242,7 @@ class Taken(IndexTestCase):
             "PPC_PYPI_DEFAULT_READ": "everyone",
             "PPC_PYPI_DEFAULT_WRITE": "",
             "PPC_NONSENSE": "1",
+            "PYPID_SERVER_LISTEN": f"tcp:{port}",
         }
         with started(self.folder, config, port, PYPID_ACCESS_ADMINS="root", **said) as index:
             self.publish(index, "ini-env", "root")

@@ -458,8 +458,6 @@ class Listening(SynchronousTestCase):
             ),
             ("unix_socket = /run/a:b.sock", (r"unix:/run/a\:b.sock:mode=600",)),
             ("unix_socket = p.sock\nunix_socket_perms = 660", ("unix:/run/p.sock:mode=660",)),
-            ("bind = unix:/run/g.sock", ("unix:/run/g.sock:mode=600",)),
-            ("bind = 0.0.0.0:8000", ("tcp:8000",)),
         ):
             self.assertEqual(
                 self.listen(f"[server:main]\nuse = egg:waitress#main\n{section}"), expected, section
@@ -497,24 +495,19 @@ class Listening(SynchronousTestCase):
                 "say [server] listen", refused("storage.dir = /f", f"[server:main]\n{section}")
             )
 
-    def test_uwsgi(self) -> None:
-        """[uwsgi] is looked at where there is no [server:main]; of what does not speak HTTP that is
-        said.
-        """
-        self.assertEqual(
-            self.listen("[uwsgi]\npaste = config:%p\nhttp = 0.0.0.0:8080\nmaster = true"),
-            ("tcp:8080",),
-        )
-        self.assertIn("paste, master: it is of the old server", self.notes)
-        self.assertEqual(self.listen("[uwsgi]\nhttp = :8080"), ("tcp:8080",))
-        self.assertEqual(
-            self.listen("[uwsgi]\nsocket = 127.0.0.1:3031"), ("tcp:6543:interface=127.0.0.1",)
-        )
-        self.assertIn("not uwsgi's protocol", self.notes)
-        config = read("storage.dir = /f", "[uwsgi]\nhttps = :8443,c.crt,c.key,HIGH")
-        found = (config.server.listen, config.server.tls_certificate, config.server.tls_key)
-        self.assertEqual(found, (("tcp:8443",), "/run/c.crt", "/run/c.key"))
-        self.assertEqual(self.listen("[uwsgi]\nhttp = :1\n[server:main]\nport = 2"), ("tcp:2",))
+    def test_other_servers(self) -> None:
+        """The sections of uwsgi and gunicorn are not looked at, and nothing is opened for them."""
+        for section in (
+            "[uwsgi]\npaste = config:%p\nhttp = 0.0.0.0:8080\nhttps = :8443,c.crt,c.key",
+            "[server:main]\nuse = egg:gunicorn#main\nhost = 0.0.0.0\nport = 8080",
+            "[server:main]\nbind = 0.0.0.0:8080\ncertfile = c.crt",
+        ):
+            self.assertEqual(self.listen(section), ("tcp:6543:interface=127.0.0.1",), section)
+            name = section.partition("\n")[0]
+            self.assertIn(f"{name}: not looked at: it is not pypicloud's", self.notes)
+            self.assertIn("does not say where to listen", self.notes)
+        both = "[uwsgi]\nhttp = :1\n[server:main]\nport = 2"
+        self.assertEqual(self.listen(both), ("tcp:2",))
 
     def test_nothing(self) -> None:
         """Where the file says nothing, it is this machine's port 6543, and that is said."""

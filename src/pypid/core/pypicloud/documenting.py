@@ -51,10 +51,10 @@ How the file is read
 * Relative paths begin at the working directory, as in pypicloud. The state is stored in
   ``pypid-state`` beside the file, or in ``/var/lib/pypid`` for a file below ``/etc``
   (``PYPID_SERVER_STATE``).
-* ``[server:main]`` of the server program sets where to listen (``host``, ``port``, ``listen``,
-  ``unix_socket``, ``bind``), or else ``[uwsgi]`` (``http``, ``https``). ``trusted_proxy`` becomes
-  ``trusted_proxies`` if it is an address. The other keys of these sections, and the logging
-  sections, belong to other programs.
+* ``[server:main]`` sets where to listen (``host``, ``port``, ``listen``,
+  ``unix_socket``). ``trusted_proxy`` becomes ``trusted_proxies`` if it is an address. The other
+  keys of the section, and the sections of gunicorn, uwsgi and logging, belong to other programs:
+  with those, set ``PYPID_SERVER_LISTEN``, or pypid listens on tcp port 6543 of this machine.
 
 Rights
 ------

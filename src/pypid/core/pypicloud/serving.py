@@ -1,6 +1,4 @@
-"""Translate the old server's endpoint into ``[server]``: ``[server:main]`` of waitress and
-gunicorn, or ``[uwsgi]``.
-"""
+"""Translate the old server's endpoint into ``[server]``: ``[server:main]`` of waitress."""
 
 from __future__ import annotations
 
@@ -23,15 +21,8 @@ _EVERYWHERE = frozenset({"", "*", "0.0.0.0"})
 _LOOPBACK = "127.0.0.0/8 ::1"
 _HANDLED = frozenset(
     {
-        *("use", "host", "port", "listen", "bind", "unix_socket", "unix_socket_perms"),
-        *(
-            "trusted_proxy",
-            "url_scheme",
-            "url_prefix",
-            "max_request_body_size",
-            "certfile",
-            "keyfile",
-        ),
+        *("use", "host", "port", "listen", "unix_socket", "unix_socket_perms"),
+        *("trusted_proxy", "url_scheme", "url_prefix", "max_request_body_size"),
     }
 )
 _SAY_IT = "say [server] listen (PYPID_SERVER_LISTEN)"
@@ -52,7 +43,11 @@ class _Server:
 def serve(paste: Paste, ledger: Ledger, cwd: str) -> frozenset[str]:
     """Translate where to listen; returns the sections that were read."""
     sections = paste.document.sections
-    servers = [name for name in sections if name.partition(":")[0] == "server"]
+    servers = [
+        name
+        for name, section in sections.items()
+        if name.partition(":")[0] == "server" and not _is_of_gunicorn(section.entries)
+    ]
     named = [name for name in servers if name.partition(":")[2].strip() in ("main", "")]
     chosen = next(iter(named or (servers if len(servers) == 1 else [])), None)
     for name in servers:
@@ -65,11 +60,6 @@ def serve(paste: Paste, ledger: Ledger, cwd: str) -> frozenset[str]:
             )
     if chosen is not None:
         _server(_Server(chosen, *paste.values(chosen)), ledger, cwd)
-        if "uwsgi" in sections:
-            where = IniEntry("", ledger.filename, sections["uwsgi"].line)
-            ledger.note(f"[{chosen}] says where to listen", where, "[uwsgi]")
-    elif "uwsgi" in sections:  # its % signs are uwsgi's own
-        _uwsgi(_Server("uwsgi", sections["uwsgi"].entries, {}), ledger, cwd)
     else:
         ledger.note(
             (
@@ -78,13 +68,18 @@ def serve(paste: Paste, ledger: Ledger, cwd: str) -> frozenset[str]:
             ),
             None,
         )
-    return frozenset({*servers, "uwsgi"})
+    return frozenset(servers)
+
+
+def _is_of_gunicorn(entries: Mapping[str, IniEntry]) -> bool:
+    """Return whether these keys are of gunicorn, whose defaults are not those of waitress."""
+    return "bind" in entries or ("use" in entries and "gunicorn" in entries["use"].text)
 
 
 def _server(server: _Server, ledger: Ledger, cwd: str) -> None:
     endpoints = [*_listed(server, ledger), *_unix(server, cwd)]
     source = next(
-        (key for key in ("listen", "unix_socket", "bind", "port", "host") if key in server.found),
+        (key for key in ("listen", "unix_socket", "port", "host") if key in server.found),
         "",
     )
     if not endpoints:
@@ -97,7 +92,6 @@ def _server(server: _Server, ledger: Ledger, cwd: str) -> None:
         f"[{server.name}] {source}",
     )
     _proxies(server, ledger, local=all(_is_local(text) for text in endpoints))
-    _certificate(server, ledger, cwd)
     if size := server.text("max_request_body_size"):
         entry = server.found["max_request_body_size"]
         ledger.put("server", "max_upload", size, entry, "max_request_body_size")
@@ -107,25 +101,22 @@ def _server(server: _Server, ledger: Ledger, cwd: str) -> None:
 
 
 def _listed(server: _Server, ledger: Ledger) -> list[str]:
-    """Parse waitress' ``listen`` and gunicorn's ``bind``: several, separated by white space or
-    commas.
-    """
+    """Parse ``listen``: several, separated by white space or commas."""
     endpoints = []
-    for key in ("listen", "bind"):
-        if key in server.broken:
-            ledger.note(f"{server.broken[key]}; {_SAY_IT}", server.found[key], key)
-        for text in re.split(r"[\s,]+", server.text(key)):
-            if text.startswith("unix:"):
-                endpoints.append(_socket(text.removeprefix("unix:"), "600"))
-            elif match := _HOST_AND_PORT.match(text):
-                endpoints.append(_tcp(match["host"], match["port"]))
-            elif text:
-                ledger.refuse(
-                    f"{printable(text)!r} is no host:port; {_SAY_IT}",
-                    server.found[key],
-                    key,
-                    server.name,
-                )
+    if "listen" in server.broken:
+        ledger.note(f"{server.broken['listen']}; {_SAY_IT}", server.found["listen"], "listen")
+    for text in re.split(r"[\s,]+", server.text("listen")):
+        if text.startswith("unix:"):
+            endpoints.append(_socket(text.removeprefix("unix:"), "600"))
+        elif match := _HOST_AND_PORT.match(text):
+            endpoints.append(_tcp(match["host"], match["port"]))
+        elif text:
+            ledger.refuse(
+                f"{printable(text)!r} is no host:port; {_SAY_IT}",
+                server.found["listen"],
+                "listen",
+                server.name,
+            )
     return endpoints
 
 
@@ -198,58 +189,6 @@ def _proxies(server: _Server, ledger: Ledger, *, local: bool) -> None:
             "[server] public_url"
         )
         ledger.note(reason, server.found["url_prefix"], "url_prefix")
-
-
-def _certificate(server: _Server, ledger: Ledger, cwd: str) -> None:
-    """Translate gunicorn's TLS certificate and key."""
-    for key, ours in (("certfile", "tls_certificate"), ("keyfile", "tls_key")):
-        if path := server.text(key):
-            ledger.put("server", ours, _absolute(path, cwd), server.found[key], key)
-
-
-def _uwsgi(server: _Server, ledger: Ledger, cwd: str) -> None:
-    endpoints, source = [], ""
-    for key in ("http", "http-socket", "https", "https-socket"):
-        address, *secure = server.text(key).split(",")
-        if not address:
-            continue
-        source = source or key
-        match = _HOST_AND_PORT.match(address)
-        if match is None and not _PORT.match(address.strip(":")):
-            ledger.refuse(
-                f"{printable(address)!r} is no host:port; {_SAY_IT}",
-                server.found[key],
-                key,
-                "uwsgi",
-            )
-            continue
-        endpoints.append(
-            _tcp(match["host"], match["port"]) if match else _tcp("", address.strip(":"))
-        )
-        if len(secure) >= 2:
-            for ours, path in zip(("tls_certificate", "tls_key"), secure, strict=False):
-                ledger.put(
-                    "server", ours, _absolute(path, cwd), server.found[key], f"[uwsgi] {key}"
-                )
-    if endpoints:
-        ledger.put(
-            "server", "listen", " ".join(endpoints), server.found[source], f"[uwsgi] {source}"
-        )
-    else:
-        protocol = next((key for key in ("socket", "uwsgi-socket") if key in server.found), "")
-        where = server.found.get(protocol)
-        reason = (
-            f"pypid uses HTTP behind its proxy, not uwsgi's protocol: on tcp port 6543 of this "
-            f"machine; {_SAY_IT} for another"
-        )
-        ledger.note(reason, where, *([protocol] if protocol else ["[uwsgi]"]))
-    rest = [
-        key
-        for key in server.found
-        if key not in ("http", "http-socket", "https", "https-socket", "socket", "uwsgi-socket")
-    ]
-    if rest:
-        ledger.note("it is of the old server", server.found[rest[0]], *rest)
 
 
 def _tcp(host: str, port: str) -> str:
