@@ -99,5 +99,5 @@ class ManualTests(SynchronousTestCase):
         environ = clean_environ(MANWIDTH="100", MAN_KEEP_FORMATTING="", LC_ALL="C.UTF-8")
         shown = done(command, cwd=folder, environ=environ)
         self.assertNotIn("warning:", shown)
-        for words in "pypid user create", "pypid project set-status", "Former name":
+        for words in "pypid user create", "pypid project set-status":
             self.assertIn(words, shown)
