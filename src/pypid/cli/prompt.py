@@ -28,8 +28,10 @@ def read_password(*, stdin: bool, undone: str) -> str:
     return password
 
 
-def add_password_options(command: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
-    """Add the options that select the source of a new password; return their group."""
+def add_password_options(command: argparse.ArgumentParser, *, may_lack: bool = False) -> None:
+    """Add the options that select the source of a new password. `may_lack`: an account without a
+    password is possible, too.
+    """
     source = command.add_mutually_exclusive_group()
     source.add_argument(
         "--ask",
@@ -41,7 +43,10 @@ def add_password_options(command: argparse.ArgumentParser) -> argparse._Mutually
         action="store_true",
         help="read the password from standard input (one line)",
     )
-    return source
+    if may_lack:
+        source.add_argument(
+            "--no-password", action="store_true", help="an account that logs in with tokens alone"
+        )
 
 
 def chosen_password(options: argparse.Namespace, undone: str) -> str | None:

@@ -75,9 +75,7 @@ def add(commands: Any) -> None:
     creating.add_argument(
         "--inherit", action="store_true", help="keep rights that the name already has"
     )
-    add_password_options(creating).add_argument(
-        "--no-password", action="store_true", help="an account that logs in with tokens alone"
-    )
+    add_password_options(creating, may_lack=True)
     about = "set a new password for a user"
     add_password_options(_add_verb(verbs, "set-password", _set_password, about, PASSWORD))
     about = "make a user an administrator, or remove that role"

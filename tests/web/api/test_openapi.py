@@ -227,6 +227,7 @@ class BodyTests(WholeCase):
             "filename": "spam-1.0-py3-none-any.whl",
             "version": "1.0",
             "name": "ann",
+            "user": "ann",
             "kind": "user",
             "index": "default",
             "glob": "sp*",
