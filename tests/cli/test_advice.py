@@ -44,27 +44,6 @@ class AdviceTests(CommandCase):
         self.assertEqual(status, expected, (words, out, problem))
         return out
 
-    def test_approval(self) -> None:
-        """The promotion is possible then, whatever the version and the token are called."""
-        self.pypid.gates = ("approved-by:ci/it's",)
-        self.stage("spam", "1!2.0+local.1")
-        for version in ("1.0", "1!2.0+local.1"):
-            words = ("promote", f"spam=={version}", "--from", "staging")
-            self.follow(self.refusal(*words))
-            self.prints("", *words)
-
-    def test_approval_into_a_named_index(self) -> None:
-        """The command names both indexes."""
-        self.prints("index create live", "gates=approved-by:tests")
-        words = ("promote", *RELEASE, "--to", "live")
-        self.follow(self.refusal(*words))
-        self.prints("", *words)
-
-    def test_advisories(self) -> None:
-        """The command shows whether there are any."""
-        self.pypid.gates = ("no-critical-advisory",)
-        self.follow(self.refusal("promote", *RELEASE))
-
     def test_other_bytes(self) -> None:
         """The command lists them."""
         where = f"spam/{wheel_filename('spam')}"

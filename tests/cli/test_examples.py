@@ -67,7 +67,6 @@ class ExampleTests(CommandCase):
         if words[:1] == ["promote"]:
             self.stage("acme-billing", "1.4")
             self.stage("acme-invoices", "2.0")
-            self.pypid.gates = ("approved-by:tests",) if "--approve" in words else ()
         if words[:2] == ["project", "delete"] and "staging" in words:
             self.stage("acme-billing", "1.0")
         if words[:2] == ["project", "unreserve"]:

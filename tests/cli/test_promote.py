@@ -76,15 +76,6 @@ class PromoteCommandTests(CommandCase):
             owner = self.pypid.api("GET", f"/api/projects/{name}/owner").json["owner"]
             self.assertEqual("" if owner is None else owner["user"], user, name)
 
-    def test_gate(self) -> None:
-        """An administrator approves in place of the token."""
-        self.pypid.gates = ("approved-by:tests",)
-        release = ("spam==1.0", "--from", "staging")
-        self.assertIn("not approved", self.refusal(*release))
-        out = self.prints("promote", *release, "--approve", "tests")
-        self.assertIn("spam==1.0: approved for default by", out)
-        self.assertIn("1 file of 1 project promoted", self.prints("promote", *release))
-
     def test_mistakes(self) -> None:
         """What is wrong is named."""
         for words, text in (
@@ -96,7 +87,6 @@ class PromoteCommandTests(CommandCase):
             (("spam==1.0", "--from", "staging", "--to", "staging"), "same index"),
             (("--list", "--from", "staging"), "--list takes only --to"),
             (("--list", "spam==1.0"), "--list takes only --to"),
-            (("spam==1.0", "--from", "staging", "--approve", "x"), "Its gates: none. Name the"),
         ):
             self.assertIn(text, self.refusal(*words), words)
 

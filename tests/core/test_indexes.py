@@ -101,7 +101,6 @@ class Values(SynchronousTestCase):
             "allow_mixed": "acme-both",
             "cooldown": "3d numpy=0",
             "upstreams": "cu128 public",
-            "gates": "attested",
             "expires": "2026-12-31T12:30:00Z",
         }
         created = datetime(2026, 11, 23, tzinfo=UTC)

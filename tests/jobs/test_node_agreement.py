@@ -83,7 +83,6 @@ class AgreementTests(Awaiting, SynchronousTestCase):
             config(secret="t" * 40),
             config("[upstream]\nmode = offline\n"),
             config("[access]\nowners = none\n"),
-            config("[access]\ngates = attested\n"),
             config("[access]\ncollect = alice\n"),
         ):
             self.place, self.warned = Place(), []

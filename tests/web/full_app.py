@@ -319,8 +319,6 @@ class Pypid:
             names_elsewhere=None if every is None else every.names,
             all_indexes=every,
         )
-        self.gates: tuple[str, ...] = ()
-        """What promotions to the default index need."""
         promotions = None
         named: NamedIndexes | None = None
         if every is not None:
@@ -328,9 +326,7 @@ class Pypid:
             configured = {each.name: each for each in indexes or ()}
             named = NamedIndexes(every, configured, decisions)
             duplicating = cast(Duplicating, self.blobs)
-            promotions = promotions_between(
-                named, self.blobs, duplicating, PromotionRecovery(), lambda: self.gates
-            )
+            promotions = promotions_between(named, self.blobs, duplicating, PromotionRecovery())
         decided = UpstreamDecisions.of(decisions, policy, self.world)
         start(decisions.begin())
         verifier = Verifier(self.world)

@@ -71,7 +71,6 @@ MATRIX = {
     ("/api/promotions", GET): SOMEBODY,
     ("/api/indexes/<index>/promotions", GET): SOMEBODY,
     ("/api/indexes/<index>/promotions", "POST"): SOMEBODY,
-    ("/api/indexes/<index>/approvals", "POST"): SOMEBODY,
     ("/api/log-level", GET): ADMIN,
     ("/api/log-level", "PUT"): ADMIN,
     ("/api/reload", "POST"): ADMIN,

@@ -380,7 +380,6 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/api/tokens/<id>", "DELETE"),
         ("/api/promotions", *GET),
         ("/api/indexes/<index>/promotions", *GET, "POST"),
-        ("/api/indexes/<index>/approvals", "POST"),
         ("/api/users/<name>/password", "PUT"),
     ),
 }

@@ -23,14 +23,11 @@ EXAMPLES = """\
   pypid promote acme-billing==1.4 acme-invoices==2.0 --from staging --to default
   pypid promote acme-billing==1.4 --from staging --dry-run
   pypid promote acme-billing==1.4 --from staging --move
-  pypid promote acme-billing==1.4 --from staging --approve tests
   pypid promote --list
 
 All files of the releases appear in the index of --to, or none; `default` is the index at
 the root. The files stay in the index of --from, too, unless --move deletes them there. The
-command can be repeated. --dry-run shows what prevents a promotion. If a gate of the index
-requires an approval by a token (gates = approved-by:tests, or approved-by:ci/tests for the
-token of one user), an administrator can approve with --approve tests or --approve ci/tests.
+command can be repeated. --dry-run shows what prevents a promotion.
 """
 
 
@@ -55,9 +52,6 @@ def add(commands: Any) -> None:
         "--move", action="store_true", help="delete the files in the index of --from afterwards"
     )
     what.add_argument("--dry-run", action="store_true", help="only print what would be promoted")
-    what.add_argument(
-        "--approve", metavar="TOKEN", help="approve the releases for this gate, promote nothing"
-    )
     what.add_argument("--list", action="store_true", help="list the newest promotions")
 
 
@@ -72,11 +66,6 @@ def _run(options: argparse.Namespace) -> None:
     if not options.releases or options.source is None:
         options.parser.error("name the releases and the index that has them: --from INDEX")
     document = {"source": options.source, "releases": options.releases}
-    if options.approve is not None:
-        document["token"] = options.approve
-        answer = send_request(options, "POST", f"{url}/approvals", document)
-        print_answer(options, answer, _print_approved)
-        return
     document |= {"dry_run": options.dry_run, "move": options.move}
     progress = None if options.json else print_progress
     url = f"{url}/promotions"
@@ -104,12 +93,6 @@ def _print_promotions(answer: Mapping[str, Any]) -> None:
 def _first(releases: list[str]) -> str:
     more = len(releases) - 3
     return " ".join(releases[:3]) + (f" and {more} more" if more > 0 else "")
-
-
-def _print_approved(answer: Mapping[str, Any]) -> None:
-    by = f"{answer['user']}/{answer['token']}"
-    for release in answer["releases"]:
-        print(printable(f"{release}: approved for {answer['target']} by {by}"))
 
 
 def _print_result(options: argparse.Namespace, answer: Mapping[str, Any]) -> None:

@@ -98,8 +98,6 @@ class IndexSettings:
     """Hides upstream files in addition to those that the bases hide."""
     upstreams: tuple[str, ...] | None = None
     """Names of upstreams, in order; None: those of the default index."""
-    gates: tuple[str, ...] = ()
-    """What promotions into this index require."""
     expires: datetime | None = None
     configured: bool = False
     """Whether the configuration defines the index: then the API cannot change it."""

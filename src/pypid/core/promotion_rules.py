@@ -1,19 +1,14 @@
-"""The obstacles to the promotion of a release from one index to another, and the checks of gates.
-Pure.
-"""
+"""The obstacles to the promotion of a release from one index to another. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from shlex import quote
 
 from attrs import define, frozen
 
 from pypid.core.errors import PypidError
-from pypid.core.gates import APPROVED_BY, ATTESTED, NO_CRITICAL_ADVISORY, approver_of
 from pypid.core.model import LocalProject, StoredFile
-from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import Deleted
 from pypid.core.restrictions import Restrictions
 
@@ -34,7 +29,6 @@ class ObstacleKind(Enum):
     WITHHELD = "withheld"
     UNDER_WAY = "under-way"
     STRAY = "stray-bytes"
-    GATE = "gate"
 
 
 @frozen
@@ -72,61 +66,6 @@ class PromotionRefused(PypidError, status=409):
             return f"{what}. {lines[0]}"
         lines += [f"and {count - len(lines)} more"] * (count > len(lines))
         return "\n".join([f"{what}, for {count} reasons:", *(f"- {line}" for line in lines)])
-
-
-# --- gates ----------------------------------------------------------------------------------------
-
-
-@frozen
-class ReleaseEvidence:
-    """What gates check of one release, which is promoted from the index `source` to `target`: its
-    files, the ids of its critical advisories (None: unknown), and its approvals, each as a user and
-    the name of a token.
-    """
-
-    source: str
-    target: str
-    project: ProjectName
-    version: str
-    files: tuple[StoredFile, ...]
-    critical: tuple[str, ...] | None = ()
-    approvals: frozenset[tuple[str, str]] = frozenset()
-
-
-def closed_gates(gates: Iterable[str], evidence: ReleaseEvidence) -> Iterator[PromotionObstacle]:
-    """Yield an obstacle for each gate that the release does not pass."""
-    subject = f"{evidence.project} {evidence.version}"
-    for gate in gates:
-        reason = _closed(gate, evidence)
-        if reason:
-            yield PromotionObstacle(ObstacleKind.GATE, subject, f"gate {gate}: {reason}")
-
-
-def _closed(gate: str, evidence: ReleaseEvidence) -> str:
-    if gate == ATTESTED:
-        bare = [file.filename for file in evidence.files if not file.attested]
-        if not bare:
-            return ""
-        return f"no attestation of {' '.join(bare)}; publish the files with their attestations"
-    if gate == NO_CRITICAL_ADVISORY:
-        if evidence.critical is None:
-            return (
-                "pypid has not read any advisories yet; set `[advisories]` in the configuration, "
-                "and see the outcome: pypid advisory list"
-            )
-        return f"affected by {' '.join(evidence.critical)}" if evidence.critical else ""
-    approver = approver_of(gate)
-    if approver is None:
-        return "this pypid does not know the gate"
-    if any(approver.accepts(*approval) for approval in evidence.approvals):
-        return ""
-    release = quote(f"{evidence.project}=={evidence.version}")
-    return (
-        "these files are not approved; send an approval with that token to "
-        f"/api/indexes/{evidence.target}/approvals, or ask an administrator to approve them: "
-        f"pypid promote {release} --from {evidence.source} --to {evidence.target} "
-        f"--approve {quote(gate.removeprefix(APPROVED_BY))}"
-    )
 
 
 # --- obstacles ------------------------------------------------------------------------------------

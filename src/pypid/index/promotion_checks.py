@@ -85,18 +85,7 @@ class CheckedPromotion:
         return found
 
 
-Gate = Callable[
-    [IndexPart, IndexPart, Mapping[ProjectName, Sequence[StoredFile]]],
-    Awaitable[Sequence[PromotionObstacle]],
-]
-"""Returns the obstacles that the rules of the target, the second index, find in these files of the
-first one.
-"""
-
-
-async def check_promotion(
-    source: IndexPart, target: IndexPart, wanted: Wanted, gate: Gate | None = None
-) -> CheckedPromotion:
+async def check_promotion(source: IndexPart, target: IndexPart, wanted: Wanted) -> CheckedPromotion:
     """Return what the promotion would do. Raises `PromotionRefused`, `NoSuchProject`,
     `NoSuchFile`, `NotYetKnown`, `BadRequest`, `CatalogDown`, and what
     `IndexContext.refuse_if_closed` raises.
@@ -115,8 +104,6 @@ async def check_promotion(
         tombstones = await _tombstones(target, missing)
         obstacles += file_obstacles(files[name], held, tombstones, _holds(source, target))
         new += missing
-    if gate is not None:
-        obstacles += await gate(source, target, files)
     if obstacles:
         raise PromotionRefused(obstacles)
     every = tuple(file for name in files for file in files[name])

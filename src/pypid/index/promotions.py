@@ -54,7 +54,6 @@ from pypid.index.progress import Progress, Tell
 from pypid.index.promotion_checks import (
     AT_ONCE,
     CheckedPromotion,
-    Gate,
     IndexPart,
     Wanted,
     announced,
@@ -63,7 +62,6 @@ from pypid.index.promotion_checks import (
     recorded,
     under_way,
 )
-from pypid.index.promotion_gates import PromotionGates
 from pypid.index.promotion_log import SIDECARS, PromotionLog
 from pypid.index.store import records
 from pypid.index.store.record_store import UnfinishedPromotions
@@ -84,13 +82,6 @@ class Promotions:
 
     log: PromotionLog
     duplicating: Duplicating
-    gates: PromotionGates | None = None
-    """The gates of all indexes."""
-
-    @property
-    def gate(self) -> Gate | None:
-        """The check of releases by the gates of the target index."""
-        return None if self.gates is None else self.gates.obstacles
 
     @property
     def _blobs(self) -> Blobs:
@@ -170,7 +161,7 @@ class Promotions:
         own: OwnPromoted | None,
     ) -> PromotionDocument | None:
         async with self._announced_all(target, wanted) as busy:
-            checked = await check_promotion(source, target, wanted, self.gate)
+            checked = await check_promotion(source, target, wanted)
             if not checked.new:
                 return None  # also while the leases of a process that crashed go on
             if busy:

@@ -70,7 +70,7 @@ _ACCESS = (
     "admins",
     "registration",
 )
-_LATER_ACCESS = ("collect", "owners", "gates")
+_LATER_ACCESS = ("collect", "owners")
 """Keys of `[access]` that are in the digest only if they are set to something else than their
 default, so that nodes of versions without them agree.
 """

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 
-from pypid.advisories.service import Advisories
-from pypid.core.advisories.severity import AdvisorySeverity
 from pypid.core.configuration.choices import Layout
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import StorageDown
 from pypid.core.indexes import DEFAULT
-from pypid.core.packaging.names import ProjectName
 from pypid.flow.periodic import Periodic
 from pypid.index import Index
 from pypid.index.all_indexes import AllIndexes, NamedUpstream
 from pypid.index.decisions import Decisions
 from pypid.index.named_indexes import NamedIndexes
 from pypid.index.promotion_checks import IndexPart
-from pypid.index.promotion_gates import Critical, PromotionGates, no_advisories
 from pypid.index.promotion_log import PromotionLog
 from pypid.index.promotions import PromotionRecovery, Promotions
 from pypid.ports import Blobs, Duplicating, NamedGlance
@@ -55,37 +51,13 @@ RECOVER = 30.0
 """Seconds between two checks for interrupted promotions."""
 
 
-def promotions_of(
-    indexes: NamedIndexes,
-    storage: OpenedStorage,
-    advisories: Advisories,
-    recovery: PromotionRecovery,
-    gates: Callable[[], Sequence[str]],
-) -> Promotions:
-    """Return the promotions between the indexes, which `recovery` follows. `gates` returns those of
-    the default index.
-    """
-
-    def critical(name: ProjectName, version: str) -> tuple[str, ...] | None:
-        if not advisories.is_configured or advisories.is_unread:
-            return None
-        hits = advisories.hits(name, version)
-        return tuple(each.id for each in hits if each.severity is AdvisorySeverity.CRITICAL)
-
-    return promotions_between(
-        indexes, storage.blobs, storage.duplicating, recovery, gates, critical
-    )
-
-
 def promotions_between(
     indexes: NamedIndexes,
     blobs: Blobs,
     duplicating: Duplicating,
     recovery: PromotionRecovery,
-    gates: Callable[[], Sequence[str]] = tuple,
-    critical: Critical = no_advisories,
 ) -> Promotions:
-    """Return the promotions between the indexes of the storage `blobs`."""
+    """Return the promotions between the indexes of the storage `blobs`, which `recovery` follows."""
     default = indexes.default
 
     def part_of(name: str) -> IndexPart | None:
@@ -97,16 +69,9 @@ def promotions_between(
         mark = partial(indexes.names.mark, index=name)
         return IndexPart(name, index.context, index.prefix, make_private=mark)
 
-    def gates_of(name: str) -> Sequence[str]:
-        if name == DEFAULT:
-            return gates()
-        settings = indexes.settings.get(name)
-        return () if settings is None else settings.gates
-
     log = PromotionLog(blobs, default.world, part_of, default.context.shared)
     recovery.follow(log, indexes.read)
-    judge = PromotionGates(blobs, default.world, gates_of, critical)
-    return Promotions(log, duplicating, judge)
+    return Promotions(log, duplicating)
 
 
 def recovery_of(promotions: Promotions) -> Periodic:

@@ -47,7 +47,7 @@ from pypid.wiring.identities import make_identities
 from pypid.wiring.indexes import (
     all_indexes_of,
     named_indexes_of,
-    promotions_of,
+    promotions_between,
     recovery_of,
 )
 from pypid.wiring.metrics import Measuring, metrics_folder
@@ -167,9 +167,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         search = search_of(index, state, storage)
         metrics = metrics_folder(config, state, platform)
         advisories = open_advisories(config, paths, world, index.policy.restrictions)
-        promotions = promotions_of(
-            indexes, storage, advisories, recovery, lambda: identities.config.access.gates
-        )
+        promotions = promotions_between(indexes, storage.blobs, storage.duplicating, recovery)
         public_names = PublicNames(index, paths.state, world)
         apps = make_apps(
             config, paths, state, storage, index, identities, sharing, condition, search, metrics,

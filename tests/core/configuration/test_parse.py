@@ -128,7 +128,6 @@ CONTRACT: dict[str, dict[str, str]] = {
         "delete": "admins",
         "delete_needs": "read",
         "owners": "uploader",
-        "gates": "",
         "admins": "",
         "registration": "closed",
         "captcha": "no",
@@ -380,6 +379,11 @@ class Problems(SynchronousTestCase):
         self.assert_says(
             "[index:dev]\nrequire = spam=github:acme/*\n",
             "x.ini:2: [index:dev] require: |use [trust] require",
+        )
+        self.assert_says(
+            "[access]\ngates = attested\n[index:dev]\ngates = attested\n",
+            "x.ini:2: [access] gates: |give `write` of the index to those who may promote",
+            "x.ini:4: [index:dev] gates: |give `write` of the index to those who may promote",
         )
         instead = "pypid has no variant wheels any more; remove the key"
         self.assert_says(

@@ -312,9 +312,6 @@ class EveryChangeTests(WholeCase):
         uploaded = self.publish(filename, data, target="/staging/legacy/")
         self.leaves("POST", "/legacy/", "project publish", uploaded)
         wish = {"source": "staging", "releases": ["new==1.0"]}
-        approval = {**wish, "token": "tests"}
-        self.pypid.gates = ("approved-by:tests",)
-        self.api("promote --approve", "POST", f"{one}/approvals", approval, index="default")
         self.api("promote", "POST", f"{one}/promotions", wish, index="default")
         self.leaves(
             "POST",
@@ -326,7 +323,6 @@ class EveryChangeTests(WholeCase):
         self.by_form("promote", "/project/<project>/-/promote", form, project="later")
         self.api("index delete", "DELETE", f"{one}?force", None, index="staging")
         self.covered.add(("DELETE", one))
-        self.pypid.gates = ()
 
     def trust(self) -> None:
         """Doubted files of an upstream project, approved by each way, and its publishers

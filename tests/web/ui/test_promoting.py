@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pypid.core.records.promotions import LARGEST, OPEN_PROMOTIONS, PROMOTIONS
 from pypid.flow import BytesBody, whole
-from tests.web.api.test_release_approvals import PromotedCase
+from tests.web.api.test_promotion_requests import PromotedCase
 from tests.web.app_with_accounts import have
 from tests.web.full_app import Answer
 from tests.web.ui.browsing import Browser
@@ -75,10 +75,11 @@ class PromotingTests(PromotedCase):
         """The form is shown again with the reason; an index that the user may not use is refused
         whether it exists or not.
         """
-        self.pypid.gates = ("attested",)
+        path = f"/staging/api/projects/spam/files/{self.filename}/yank"
+        self.assertEqual(self.pypid.api("PUT", path, {"reason": ""}).status, 200)
         refused = self.promote("default", move="yes")
         self.assertEqual(refused.status, 409)
-        self.assertIn("no attestation of", refused.text)
+        self.assertIn("it is yanked in the source index", refused.text)
         self.assertIn("<option selected>default</option>", refused.text)
         self.assertIn('value="yes" checked> Delete the files', refused.text)
         self.assertEqual(self.promote("closed").status, 403)

@@ -53,7 +53,6 @@ AuditAction = Literal[
     "project unyank",
     "project yank",
     "promote",
-    "promote --approve",
     "promote --move",
     "reload",
     "right grant",

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from pypid.core.configuration.value_kinds import ValueKind, end_of, time_text
 from pypid.core.errors import BadRequest
-from pypid.core.gates import check_gate
 from pypid.core.packaging.block_spec import BlockSpec, parse_block_spec
 
 LONGEST_NAME = 40
@@ -43,13 +42,6 @@ UPSTREAM_NAMES = ValueKind(
     lambda names: " ".join(names) or _NO_NAMES,
     "names of upstreams and public, separated by whitespace; or none",
 )
-
-
-def _gates(text: str) -> tuple[str, ...]:
-    return tuple(check_gate(word) for word in text.split())
-
-
-GATES = ValueKind(_gates, " ".join, "names of gates, separated by whitespace")
 
 
 def _blocks(text: str) -> tuple[BlockSpec, ...]:

@@ -37,7 +37,6 @@ from pypid.core.configuration.choices import (
 )
 from pypid.core.configuration.index_kinds import (
     BLOCKS,
-    GATES,
     INDEX_NAMES,
     MOMENT,
     UPSTREAM_NAMES,
@@ -674,15 +673,6 @@ class AccessSettings:
             "others. ``none``: the users in ``write`` may change all projects without rights."
         ),
     )
-    gates: tuple[str, ...] = key(
-        GATES,
-        "",
-        (
-            "Conditions for a release that is promoted to the default index: ``attested``, "
-            "``no-critical-advisory``, ``approved-by:<token>``, ``approved-by:<user>/<token>``. "
-            "See :doc:`/guides/promotions`."
-        ),
-    )
     admins: tuple[str, ...] = key(several(value_kinds.USER), "", "Users who administer the index.")
     registration: Registration = key(
         choice(Registration),
@@ -856,14 +846,6 @@ class IndexKeys:
             "``public``; or ``none``. Empty: those of the default index."
         ),
     )
-    gates: tuple[str, ...] = key(
-        GATES,
-        "",
-        (
-            "Conditions for a release that is promoted to this index, as in ``[access] gates``, "
-            "which does not apply to it."
-        ),
-    )
     expires: datetime | None = key(
         optional(MOMENT),
         "",
@@ -969,6 +951,10 @@ FAMILIES: Mapping[str, type[Any]] = MappingProxyType(
 FREE = ("users", "groups", "projects")
 """Sections whose keys are names that users choose. They come from the file only."""
 
+_GATES = (
+    "promotions need no gates any more; give `write` of the index to those who may promote, and "
+    "remove the key"
+)
 REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
     {
         (INDEX, "devpi"): (
@@ -979,6 +965,8 @@ REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
             "an index requires no publishers of its own any more; use [trust] require, which "
             "applies to the uploads of all indexes, and remove the key"
         ),
+        ("access", "gates"): _GATES,
+        (INDEX, "gates"): _GATES,
         ("publish", None): (
             "pypid keeps no static tree up to date any more; run `pypid export` from a timer "
             "instead (docs: Export the index as static files), and remove the section"

@@ -92,7 +92,6 @@ _TYPES = (
     ("names of indexes", "list of indexes"),
     ("the name of an index", "name of an index"),
     ("names of upstreams and public", "names of upstreams, ``public``, or ``none``"),
-    ("names of gates", "list of gates"),
     ("projects and versions", "list of projects and versions"),
     ("a date", "date or time"),
 )

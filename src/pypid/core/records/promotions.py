@@ -6,8 +6,6 @@
                                         done
     .pypid/promotions/<id>.json         written only if absent: the decision. It commits the
                                         promotion, or gives it up
-    .pypid/promotions/approved/<project>/<hex>.json
-                                        one approval of exactly these files
 
 Between the two, the bytes get their keys in the target; no record names them yet. A promotion that
 is open and committed is rolled forward by any process, one that is open and not committed belongs
@@ -17,22 +15,20 @@ to a process that works on it or has died.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import Enum
-from hashlib import sha256
 
 import msgspec
 
 from pypid.core.errors import BadName, Unreadable
 from pypid.core.model import StoredFile
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import FORMAT, RecordedFile, load, stored, stored_file
 from pypid.core.records.layout import OURS_AS_A_WHOLE
 
 PROMOTIONS = f"{OURS_AS_A_WHOLE}promotions/"
 OPEN_PROMOTIONS = f"{PROMOTIONS}open/"
-APPROVALS = f"{PROMOTIONS}approved/"
 LARGEST = 32 << 20
 """Largest document in bytes."""
 MOST_FILES = 20_000
@@ -70,18 +66,6 @@ class PromotionDocument(msgspec.Struct, frozen=True, omit_defaults=True, rename=
     by: str
     files: tuple[PromotedFile, ...]
     state: PromotionState = PromotionState.COMMITTED
-    format: int = FORMAT
-
-
-class ReleaseApproval(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A user, with a token of this name, approved the files of a release for an index."""
-
-    target: str
-    project: str
-    version: str
-    user: str
-    token: str
-    when: datetime
     format: int = FORMAT
 
 
@@ -124,20 +108,3 @@ def files_of(document: PromotionDocument) -> Sequence[StoredFile]:
         return [stored_file(project_name(each.project), each.file) for each in document.files]
     except (BadName, ValueError) as error:
         raise Unreadable(f"the promotion {document.id}", str(error)) from None
-
-
-def approval_key(
-    target: str, project: ProjectName, files: Iterable[StoredFile], user: str, token: str
-) -> str:
-    """Return the key of an approval: it holds for exactly these bytes, under these names, and for
-    promotions into the index `target`.
-    """
-    lines = sorted(f"{file.filename}\0{file.sha256}" for file in files)
-    digest = sha256("\n".join((target, project, *lines)).encode()).hexdigest()[:32]
-    by = sha256(f"{user}\0{token}".encode()).hexdigest()[:16]
-    return f"{APPROVALS}{project}/{digest}-{by}{_SUFFIX}"
-
-
-def approvals_prefix(target: str, project: ProjectName, files: Iterable[StoredFile]) -> str:
-    """Return the prefix of the keys of all approvals of exactly these files for this index."""
-    return approval_key(target, project, files, "", "").rpartition("-")[0] + "-"

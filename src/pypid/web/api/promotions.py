@@ -1,10 +1,8 @@
-"""The JSON API of promotions between indexes, and of the approvals that gates require, below
-``/api/indexes/<index>/``.
-"""
+"""The JSON API of promotions between indexes, below ``/api/indexes/<index>/``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import aclosing
 from functools import partial
 from typing import Annotated, TypedDict
@@ -23,7 +21,6 @@ from pypid.core.errors import (
     NotAvailable,
 )
 from pypid.core.indexes import DEFAULT
-from pypid.core.model import StoredFile
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action
 from pypid.core.promotion_rules import PromotionRefused
@@ -79,26 +76,6 @@ class PromotionResult(TypedDict):
     source: str
     target: str
     files: dict[str, list[str]]
-
-
-class NewApproval(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of an approval of releases of the index `source`. `token`: for administrators, who
-    may approve instead of the token of this name.
-    """
-
-    source: str
-    releases: Releases
-    token: str = ""
-
-
-class ApprovalResult(TypedDict):
-    """Which releases are approved now, and by which token of which user."""
-
-    source: str
-    target: str
-    releases: list[str]
-    user: str
-    token: str
 
 
 class PromotionShape(TypedDict):
@@ -244,7 +221,7 @@ async def promoted(
     known, by = _promotions(ctx), user_of(ctx.identity)
     if wish.dry_run:
         try:
-            checked = await check_promotion(source, target, wanted, known.gate)
+            checked = await check_promotion(source, target, wanted)
         except PromotionRefused as error:
             raise evolve(error, was_tried=False) from None
         return _result("", source, target, [(each.project, each.filename) for each in checked.new])
@@ -265,76 +242,13 @@ async def promoted(
     return _result("" if done is None else done.id, source, target, pairs)
 
 
-@route(
-    "POST",
-    "/api/indexes/<index>/approvals",
-    action=SOMEBODY,
-    describe=Described(
-        ApprovalResult,
-        takes=NewApproval,
-        refuses=(BadRequest, NoSuchFile, NoSuchIndex, NoSuchProject, NotAvailable),
-    ),
-)
-async def approve(ctx: RequestContext, index: str) -> None:
-    """Approve the files that releases of another index have now, for their promotion to this
-    index. Needs the right to read them in both, and a token whose name a gate of this index has.
-    """
-    wish = await read_json(ctx.request, NewApproval)
-    releases = [_release(text) for text in wish.releases]
-    await _authorize(ctx, wish.source, index, {name for name, _ in releases}, Action.READ)
-    known = _promotions(ctx)
-    source, target = _part(known, wish.source), _part(known, index)
-    if known.gates is None:
-        raise NotAvailable("gates of promotions")
-    user, token = await _approver(ctx, wish.token)
-    files = await _files(source, await _wanted(source, releases))
-    details = {"source": source.name, "releases": listed(wish.releases), "token": token}
-    approving = known.gates.approve(target, files, user, token)
-    await recorded(
-        ctx, "promote --approve", target.name, approving, lambda _: details, index=target.name
-    )
-    document: ApprovalResult = {
-        "source": source.name,
-        "target": target.name,
-        "releases": [f"{name}=={version}" for name, version in releases],
-        "user": user,
-        "token": token,
-    }
-    send_json(ctx.request, document)
-
-
-async def _files(source: IndexPart, wanted: Wanted) -> Mapping[ProjectName, Sequence[StoredFile]]:
-    found = {}
-    for name, filenames in wanted.items():
-        files = (await source.context.known(name)).files
-        found[name] = [file for file in files if file.filename in filenames]
-    return found
-
-
-async def _approver(ctx: RequestContext, wanted: str) -> tuple[str, str]:
-    """Return the user and the name of the token that approve."""
-    who = ctx.identity
-    if wanted and not (who.admin and who.scope is None):
-        raise BadRequest("Only an administrator may approve instead of a token.")
-    if wanted:
-        user, _, token = wanted.rpartition("/")
-        return user or user_of(who), token
-    tokens = () if who.token is None else await ctx.app.known.accounts.tokens()
-    for each in tokens:
-        if each.id == who.token:
-            return user_of(who), each.name
-    raise BadRequest(
-        "An approval is given with a token: send the request with the token that the gate names."
-    )
-
-
 async def wanted_of(
     ctx: RequestContext, wish: NewPromotion, index: str
 ) -> tuple[IndexPart, IndexPart, Wanted]:
     """Return source, target and files of a promotion that the user may make."""
     known, releases = _promotions(ctx), [_release(text) for text in wish.releases]
     projects = {name for name, _ in releases}
-    await _authorize(ctx, wish.source, index, projects, Action.WRITE)
+    await _authorize(ctx, wish.source, index, projects)
     if wish.move:
         for name in sorted(projects):
             ctx.authorize(Action.DELETE, name, wish.source)
@@ -374,17 +288,14 @@ def _release(text: str) -> tuple[ProjectName, str]:
 
 
 async def _authorize(
-    ctx: RequestContext, source: str, target: str, projects: Iterable[ProjectName], there: Action
+    ctx: RequestContext, source: str, target: str, projects: Iterable[ProjectName]
 ) -> None:
     """Raise `Forbidden` or `Unauthenticated` before anything is looked up, so that the answer does
-    not disclose what exists. `there`: the action that the user needs in the target.
+    not disclose what exists.
     """
     for name in sorted(projects):
         ctx.authorize(Action.READ, name, source)
-        if there is Action.WRITE:
-            await authorize_write(ctx, name, target, heir=ctx.app.owner_of(name, source))
-        else:
-            ctx.authorize(there, name, target)
+        await authorize_write(ctx, name, target, heir=ctx.app.owner_of(name, source))
 
 
 async def _refuse_taking(ctx: RequestContext, target: str, projects: Iterable[ProjectName]) -> None:

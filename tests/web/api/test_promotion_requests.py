@@ -1,8 +1,7 @@
-"""Promotions over HTTP with gates: approvals by tokens, lists, and moving."""
+"""Promotions over HTTP: lists, moving, and private names."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from tests.web.api.test_tokens import TokenCase
 from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import Answer, Fragile, Pypid
 
-PROMOTIONS, APPROVALS = "/api/indexes/default/promotions", "/api/indexes/default/approvals"
+PROMOTIONS = "/api/indexes/default/promotions"
 WISH = {"source": "staging", "releases": ["spam==1.0"]}
 
 
@@ -37,92 +36,8 @@ class PromotedCase(TokenCase):
     def promote(self, user: str = "alice", **more: Any) -> Answer:
         return self.pypid.api("POST", PROMOTIONS, {**WISH, **more}, user=user)
 
-    def approve(self, secret: str, **more: Any) -> Answer:
-        return self.pypid.ask(
-            "POST",
-            APPROVALS,
-            ("Authorization", f"Bearer {secret}"),
-            body=json.dumps({**WISH, **more}).encode(),
-        )
-
     def is_listed(self, index: str = "") -> bool:
         return self.pypid.get(f"{index}/simple/spam/", None, user="alice").status == 200
-
-
-class ApprovalTests(PromotedCase):
-    """The gate approved-by."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.pypid.gates = ("approved-by:tests",)
-
-    def test_token_opens_the_gate(self) -> None:
-        """Its name decides; the refusal says what to do."""
-        refused = self.promote()
-        self.assertEqual(refused.status, 409)
-        self.assertIn(
-            "pypid promote spam==1.0 --from staging --to default --approve tests", refused.text
-        )
-        tests = self.make("read", name="tests", user="alice")["secret"]
-        other = self.make("read", name="deploy", user="alice")["secret"]
-        self.assertEqual(self.approve(other).status, 400)
-        self.assertEqual(self.promote().status, 409)
-        approved = self.approve(tests)
-        self.assertEqual(approved.status, 200, approved.text)
-        self.assertEqual((approved.json["user"], approved.json["token"]), ("alice", "tests"))
-        self.assertEqual(self.promote().status, 200)
-        self.assertTrue(self.is_listed())
-
-    def test_changed_file_needs_another_approval(self) -> None:
-        """An approval holds for the bytes that were there when it was given."""
-        tests = self.make("read", name="tests", user="alice")["secret"]
-        self.assertEqual(self.approve(tests).status, 200)
-        data = wheel("spam", files={"spam_other.py": b""})
-        changed = self.publish(self.filename, data, target="/staging/legacy/")
-        self.assertEqual(changed.status, 200, changed.text)
-        self.assertEqual(self.promote().status, 409)
-        self.assertEqual(self.approve(tests).status, 200)
-        self.assertEqual(self.promote().status, 200)
-
-    def test_gate_of_one_user(self) -> None:
-        """A token of the same name of another user does not open it."""
-        self.pypid.gates = ("approved-by:alice/tests",)
-        carol = self.made_by("carol")
-        refused = self.approve(carol)
-        self.assertEqual(refused.status, 400, refused.text)
-        self.assertIn("needs an approval by the token", refused.text)
-        self.assertEqual(self.approve(self.make("read", name="tests")["secret"]).status, 200)
-        self.assertEqual(self.promote().status, 200)
-
-    def made_by(self, user: str) -> str:
-        document = {"name": "tests", "actions": ["read"]}
-        answer = self.by(user, "POST", "/api/tokens", document)
-        self.assertEqual(answer.status, 201, answer.text)
-        secret: str = answer.json["secret"]
-        return secret
-
-    def test_who_may_not(self) -> None:
-        """A password is no token; other users give no approval instead of one; a client who may
-        not read the project there learns nothing.
-        """
-        refused = self.pypid.api("POST", APPROVALS, WISH, user="alice")
-        self.assertEqual(refused.status, 400)
-        self.assertIn("with a token", refused.text)
-        wish = {**WISH, "token": "tests"}
-        self.assertEqual(self.pypid.api("POST", APPROVALS, wish, user="alice").status, 400)
-        self.assertEqual(self.pypid.api("POST", APPROVALS, WISH, user=None).status, 401)
-        self.pypid.api("PATCH", "/api/indexes/staging", {"values": {"read": "alice"}})
-        token = self.made_by("carol")
-        for release in ("spam==1.0", "spam==9", "missing==1"):
-            self.assertEqual(self.approve(token, releases=[release]).status, 403, release)
-
-    def test_administrator_approves_in_place_of_a_token(self) -> None:
-        """It is recorded, with the name of the token."""
-        wish = {**WISH, "token": "tests"}
-        self.assertEqual(self.pypid.api("POST", APPROVALS, wish).status, 200)
-        self.assertEqual(self.promote().status, 200)
-        found = self.pypid.api("GET", "/api/audit?action=promote%20--approve").json["entries"]
-        self.assertEqual([each["details"]["token"] for each in found], ["tests"])
 
 
 class ListTests(PromotedCase):
