@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import subprocess
 import sys
@@ -24,31 +23,6 @@ from pypid.core.packaging.names import ProjectName
 from tests.advisories.archives import archive, archive_of, record
 
 FOO = ProjectName("foo")
-VEX = {
-    "@context": "https://openvex.dev/ns/v0.2.0",
-    "statements": [
-        {
-            "vulnerability": {"name": "PYSEC-1"},
-            "status": "not_affected",
-            "products": [{"@id": "pkg:pypi/foo@1.0"}],
-        },
-        {
-            "vulnerability": "CVE-2",
-            "status": "fixed",
-            "products": [{"identifiers": {"purl": "pkg:pypi/Foo"}}],
-        },
-        {
-            "vulnerability": {"name": "PYSEC-1"},
-            "status": "affected",
-            "products": [{"@id": "pkg:pypi/foo"}],
-        },
-        {
-            "vulnerability": {"name": "PYSEC-1"},
-            "status": "not_affected",
-            "products": [{"@id": "app", "subcomponents": [{"@id": "pkg:pypi/foo@1.5"}]}],
-        },
-    ],
-}
 
 
 class LoadingCase(SynchronousTestCase):
@@ -122,13 +96,6 @@ class LoadingTests(LoadingCase):
         self.assertEqual(self.ids(index, "1"), ["A-2", "A-3", "ACME-1"])
         self.assertEqual(self.ids(index, "2"), ["A-1", "A-2", "A-3", "ACME-1"])
         self.assertEqual((index.count, index.generation), (4, "2"))
-
-    def test_vex_mutes(self) -> None:
-        own = {"vex.json": json.dumps(VEX).encode()}
-        second = record("PYSEC-2", "foo", aliases=["CVE-2"])
-        index = self.replace(record("PYSEC-1"), second, own=own)
-        self.assertEqual([self.ids(index, v) for v in ("1", "1.5", "2")], [[], [], ["PYSEC-1"]])
-        self.assertEqual(len(index.of(FOO)), 2)
 
     def test_last_data_stays(self) -> None:
         """An unusable or empty source, and a child that dies or hangs, leave all as it was."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zipfile import ZipFile
@@ -21,16 +19,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.advisories import http_source
 from pypid.advisories.archive import UnusableSource
-from pypid.advisories.bucket_source import BucketSource
 from pypid.advisories.http_source import HttpSource, HttpVersion, modified_records
 from pypid.advisories.sources import FetchedAdvisories, LocalSource
 from pypid.advisories.wire import LONGEST_DOCUMENT
-from pypid.blobs.memory import MemoryBlobs
-from pypid.flow import BytesBody, start
+from pypid.flow import start
 from pypid.http_client.connections import connections
 from pypid.http_client.faults import Fault
 from pypid.http_client.trust import Trust
-from pypid.ports import Blobs
 from pypid.testing.worlds import BEGINNING, world
 from tests.advisories.archives import archive_of, record
 from tests.upstream.fake import Fake, raw, says, status
@@ -103,34 +98,6 @@ class LocalSourceTests(SynchronousTestCase):
     def test_missing(self) -> None:
         source = LocalSource(self.folder / "none", self.spool, world())
         self.failureResultOf(start(source.fetch("")), FileNotFoundError)
-
-
-class BucketSourceTests(SynchronousTestCase):
-    """`BucketSource`."""
-
-    def test_object(self) -> None:
-        calm, opened = world(), list[bool]()
-        blobs = MemoryBlobs(calm.now)
-        data = archive_of(record("X-1")).getvalue()
-        have = self.successResultOf
-
-        @asynccontextmanager
-        async def open_bucket() -> AsyncIterator[Blobs]:
-            opened.append(True)
-            try:
-                yield blobs
-            finally:
-                opened.pop()
-
-        with tempfile.TemporaryDirectory() as spool:
-            source = BucketSource("osv/all.zip", open_bucket, Path(spool), calm)
-            self.failureResultOf(start(source.fetch("")), UnusableSource)
-            have(start(blobs.write("osv/all.zip", BytesBody(data))))
-            found = have(start(source.fetch("")))
-            assert found is not None
-            self.assertEqual(len(members(found)), 1)
-            self.assertIsNone(have(start(source.fetch(found.version))))
-        self.assertEqual(opened, [])
 
 
 class HttpSourceTests(TestCase):

@@ -34,7 +34,6 @@ _SCHEMA = (
     "CREATE TABLE summary(project TEXT NOT NULL, id TEXT NOT NULL, private INTEGER NOT NULL, "
     "rank INTEGER NOT NULL, summary BLOB NOT NULL, PRIMARY KEY (project, id, private))",
     "CREATE INDEX by_id ON summary(id)",
-    "CREATE TABLE statement(project TEXT NOT NULL, statement BLOB NOT NULL)",
 )
 _IN_FORCE = "(private OR id NOT IN (SELECT id FROM record WHERE private))"
 """The rows that count: a private record replaces a public one with its id."""
@@ -107,11 +106,6 @@ class AdvisoryDatabase:
             )
             while batch := rows.fetchmany(ROWS):
                 yield batch
-
-    def statements(self) -> Sequence[tuple[str, bytes]]:
-        """Return pairs of project and encoded VEX statement. Raises `sqlite3.Error`."""
-        with self._reading() as db:
-            return db.execute("SELECT project, statement FROM statement").fetchall()
 
     def count(self) -> int:
         """Return the number of records. Raises `sqlite3.Error`."""
@@ -199,14 +193,9 @@ class AdvisoryWriter:
         self._db.executemany("DELETE FROM summary WHERE id = ? AND NOT private", wanted)
 
     def forget_private(self) -> None:
-        """Remove the private records, and the VEX statements."""
+        """Remove the private records."""
         for table in ("record", "summary"):
             self._db.execute(f"DELETE FROM {table} WHERE private")
-        self._db.execute("DELETE FROM statement")
-
-    def put_statements(self, statements: Iterable[tuple[str, bytes]]) -> None:
-        """Add pairs of project and encoded VEX statement."""
-        self._db.executemany("INSERT INTO statement VALUES (?, ?)", statements)
 
 
 def _sync(path: Path) -> None:

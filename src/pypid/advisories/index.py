@@ -6,13 +6,11 @@ import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-import msgspec
 from attrs import field, frozen
 
 from pypid.advisories.database import AdvisoryDatabase
 from pypid.advisories.wire import decoded_summaries, joined
 from pypid.core.advisories.osv import AdvisorySummary, Candidate
-from pypid.core.advisories.vex import Mute
 from pypid.core.lru import Recent
 from pypid.core.packaging.names import ProjectName
 
@@ -23,7 +21,6 @@ HEAVIEST = 4 << 20
 
 UNREADABLE = (sqlite3.Error, ValueError)
 """What reading a damaged database raises."""
-Mutes = Mapping[ProjectName, tuple[Mute, ...]]
 
 
 @frozen(eq=False)
@@ -33,7 +30,6 @@ class AdvisoryIndex:
     encoded: Mapping[ProjectName, bytes] = field(factory=dict, repr=False)
     ranks: Mapping[ProjectName, int] = field(factory=dict, repr=False)
     """The highest rank (`wire.rank_of`) of each project's advisories, where it is 1 or more."""
-    mutes: Mutes = field(factory=dict, repr=False)
     count: int = 0
     """The number of records."""
     generation: str = ""
@@ -43,7 +39,7 @@ class AdvisoryIndex:
     )
 
     def of(self, name: ProjectName) -> tuple[AdvisorySummary, ...]:
-        """Return all advisories of a project, also those withdrawn or muted; nearly always ()."""
+        """Return all advisories of a project, also those withdrawn; nearly always ()."""
         encoded = self.encoded.get(name)
         if encoded is None:
             return ()
@@ -60,22 +56,16 @@ class AdvisoryIndex:
         found = self.of(name)
         if not private:
             found = tuple(each for each in found if not each.private)
-        return hitting(found, version, self.mutes.get(name, ())) if found else ()
+        return hitting(found, version) if found else ()
 
 
-def hitting(
-    advisories: tuple[AdvisorySummary, ...], version: str, mutes: tuple[Mute, ...]
-) -> tuple[AdvisorySummary, ...]:
-    """Return those of a project's advisories that affect a version, are not withdrawn and not
-    muted.
-    """
+def hitting(advisories: tuple[AdvisorySummary, ...], version: str) -> tuple[AdvisorySummary, ...]:
+    """Return those of a project's advisories that affect a version and are not withdrawn."""
     candidate = Candidate.of(version)
     return tuple(
         advisory
         for advisory in advisories
-        if not advisory.withdrawn
-        and advisory.affects_candidate(candidate)
-        and not any(mute.mutes(advisory, candidate) for mute in mutes)
+        if not advisory.withdrawn and advisory.affects_candidate(candidate)
     )
 
 
@@ -103,12 +93,7 @@ def read_index(database: AdvisoryDatabase) -> AdvisoryIndex:
                 ranks[name] = max(rank, ranks.get(name, 0))
     if of_name:
         encoded[name] = joined(of_name)
-    mutes: dict[ProjectName, list[Mute]] = {}
-    for project, statement in database.statements():
-        mute = msgspec.msgpack.decode(statement, type=Mute)
-        mutes.setdefault(ProjectName(project), []).append(mute)
-    muted = {name: tuple(each) for name, each in mutes.items()}
-    return AdvisoryIndex(encoded, ranks, muted, database.count(), facts.get("generation", ""))
+    return AdvisoryIndex(encoded, ranks, database.count(), facts.get("generation", ""))
 
 
 def time_of(text: str | None) -> datetime | None:

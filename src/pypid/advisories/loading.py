@@ -28,12 +28,11 @@ COMPLAINT = 500
 
 @frozen
 class LoadCounts:
-    """What was read from one archive: records, VEX statements, and documents that were skipped,
+    """What was read from one archive: records, and documents that were skipped,
     with the first reasons.
     """
 
     records: int = 0
-    statements: int = 0
     skipped: int = 0
     problems: tuple[str, ...] = ()
 
@@ -93,10 +92,7 @@ class AdvisoryLoader:
             if changes:  # the former record may have named other projects
                 writer.forget(record.id for record in batch.records)
             writer.put(batch.records, private=private)
-            writer.put_statements(batch.statements)
-            found = LoadCounts(
-                len(batch.records), len(batch.statements), batch.skipped, tuple(batch.problems)
-            )
+            found = LoadCounts(len(batch.records), batch.skipped, tuple(batch.problems))
             counts = _sum(counts, found)
         return counts
 
@@ -153,7 +149,6 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _sum(one: LoadCounts, other: LoadCounts) -> LoadCounts:
     return LoadCounts(
         one.records + other.records,
-        one.statements + other.statements,
         one.skipped + other.skipped,
         (*one.problems, *other.problems),
     )

@@ -32,7 +32,6 @@ from pypid.core.advisories.osv import (
     record_of,
     summaries_in,
 )
-from pypid.core.advisories.vex import is_vex, mutes_of
 from pypid.core.compression import fragment
 from pypid.core.installation import install_hint
 from pypid.rendering.confinement import compute_for, confine
@@ -55,7 +54,7 @@ _ALIAS = re.compile(rb"(?:^|[\s\[{,:-])\*[^\s*,\]}]+", re.MULTILINE)
 
 def parsed(file: BinaryIO, *, private: bool) -> Iterator[ParsedBatch]:
     """Yield what is in the zip archive, in batches; the last one says that, or why the archive
-    cannot be used. VEX documents count in a `private` one only.
+    cannot be used.
     """
     collector = _Collector(private)
     try:
@@ -76,7 +75,6 @@ class _Collector:
     private: bool
     size: int = 0
     _records: list[ParsedRecord] = field(factory=list)
-    _statements: list[tuple[str, bytes]] = field(factory=list)
     _problems: list[str] = field(factory=list)
     _skipped: int = 0
     _reported: int = 0
@@ -84,10 +82,8 @@ class _Collector:
 
     def take(self, *, is_last: bool = False) -> ParsedBatch:
         """Return the batch, and begin another one."""
-        batch = ParsedBatch(
-            self._records, self._statements, self._problems, self._skipped, is_last=is_last
-        )
-        self._records, self._statements, self._problems = [], [], []
+        batch = ParsedBatch(self._records, self._problems, self._skipped, is_last=is_last)
+        self._records, self._problems = [], []
         self._skipped = self.size = 0
         return batch
 
@@ -105,24 +101,13 @@ class _Collector:
 
     def _parse(self, member: ArchiveMember) -> None:
         try:
-            compressed, document = member.compressed, None
-            if not member.name.lower().endswith(".json"):
+            if member.name.lower().endswith(".json"):
+                self._add_record(parse_record(member.data), member.compressed)
+            else:
                 document = read_yaml(member.data)
-                compressed = fragment(_as_json(document))
-            elif self.private:
-                document = _decoded(member.data)
-            if self.private and is_vex(document):
-                self._add_mutes(document)
-                return
-            record = parse_record(member.data) if document is None else record_of(document)
-            self._add_record(record, compressed)
+                self._add_record(record_of(document), fragment(_as_json(document)))
         except InvalidRecord as problem:
             raise InvalidRecord(f"{member.name}: {problem}") from None
-
-    def _add_mutes(self, document: object) -> None:
-        for name, mute in mutes_of(document):
-            self._statements.append((name, msgspec.msgpack.encode(mute)))
-            self.size += 100
 
     def _add_record(self, record: OsvRecord, compressed: bytes) -> None:
         summaries, rank, size = list[tuple[str, bytes]](), WITHDRAWN_RANK, 0
@@ -150,13 +135,6 @@ def _as_json(document: object) -> bytes:
     if len(data) > LONGEST_DOCUMENT:
         raise InvalidRecord("it is too large as JSON")
     return data
-
-
-def _decoded(data: bytes) -> Any:
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRecord(f"no JSON: {error}") from None
 
 
 def read_yaml(data: bytes) -> Any:

@@ -194,9 +194,8 @@ class AdvisoryRefresh:
                 problems="; ".join(counts.problems),
             )
         _log.info(
-            "advisories loaded records={records} statements={statements} source={source}",
+            "advisories loaded records={records} source={source}",
             records=counts.records,
-            statements=counts.statements,
             source=self.advisories.source,
         )
 

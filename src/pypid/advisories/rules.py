@@ -9,8 +9,7 @@ from attrs import frozen
 
 from pypid.advisories.index import AdvisoryIndex, hitting
 from pypid.advisories.wire import MALWARE_RANK, decoded_summaries, rank_of
-from pypid.core.advisories.osv import AdvisorySummary, Candidate
-from pypid.core.advisories.vex import Mute
+from pypid.core.advisories.osv import AdvisorySummary
 from pypid.core.configuration.choices import BlockedAdvisories
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
@@ -44,7 +43,6 @@ class AdvisoryRule:
     """Hides the versions of one project that its advisories of these ranks affect."""
 
     encoded: bytes
-    mutes: tuple[Mute, ...]
     ranks: frozenset[int]
 
     upstream_only = True
@@ -58,7 +56,7 @@ class AdvisoryRule:
 
 @lru_cache(maxsize=4096)
 def _blocking(rule: AdvisoryRule, version: str) -> AdvisorySummary | None:
-    found = hitting(_decoded(rule.encoded), version, rule.mutes)
+    found = hitting(_decoded(rule.encoded), version)
     blocking = [each for each in found if rank_of(each) in rule.ranks]
     return max(blocking, key=rank_of, default=None)
 
@@ -70,13 +68,9 @@ def _decoded(encoded: bytes) -> tuple[AdvisorySummary, ...]:
 
 @frozen
 class MaliciousDigest:
-    """Hides each upstream file with the digest of a malicious one, whatever its project. The mutes
-    are those of the project that the advisory names.
-    """
+    """Hides each upstream file with the digest of a malicious one, whatever its project."""
 
     advisory: AdvisorySummary
-    name: ProjectName
-    mutes: tuple[Mute, ...]
 
     upstream_only = True
     by_version = False
@@ -85,10 +79,6 @@ class MaliciousDigest:
         """Return why the file is hidden, or None. A client that may read the file's project may
         perhaps not read those of a private advisory.
         """
-        if self.mutes and file.project == self.name:
-            candidate = Candidate.of(file.version)
-            if any(mute.mutes(self.advisory, candidate) for mute in self.mutes):
-                return None
         if self.advisory.private:
             return Hold(HoldKind.MALWARE, "its hash is that of malware")
         return hold_of(self.advisory)
@@ -118,9 +108,8 @@ class BlockedProjects(Mapping[ProjectName, ProjectRestrictions]):
     def __getitem__(self, name: ProjectName) -> ProjectRestrictions:
         if name not in self.names:
             raise KeyError(name)
-        index = self.index
-        encoded = index.encoded[name]
-        rule = AdvisoryRule(encoded, index.mutes.get(name, ()), self.ranks)
+        encoded = self.index.encoded[name]
+        rule = AdvisoryRule(encoded, self.ranks)
         return ProjectRestrictions((rule,), weight=1 + len(encoded) // FILE_BYTES)
 
     def __iter__(self) -> Iterator[ProjectName]:
@@ -151,11 +140,8 @@ def restrictions_of(
     if MALWARE_RANK in ranks:
         malicious = (name for name in names if index.ranks[name] == MALWARE_RANK)
         for name in malicious:
-            mutes = index.mutes.get(name, ())
             for advisory in decoded_summaries(index.encoded[name]):
                 if not advisory.withdrawn and advisory.hashes:
-                    rule = MaliciousDigest(advisory, name, mutes)
-                    for digest in advisory.hashes:
-                        if not mutes or digest not in digests:
-                            digests[digest] = rule
+                    rule = MaliciousDigest(advisory)
+                    digests.update(dict.fromkeys(advisory.hashes, rule))
     return AdvisoryRestrictions(BlockedProjects(index, names, ranks), digests)

@@ -57,13 +57,13 @@ class Advisories:
     _stamp: Stamp | None = field(default=None, init=False, repr=False)
 
     def of(self, name: ProjectName) -> tuple[AdvisorySummary, ...]:
-        """Return all advisories of a project, also those withdrawn or muted; nearly always ()."""
+        """Return all advisories of a project, also those withdrawn; nearly always ()."""
         return () if self.index is None else self.index.of(name)
 
     def hits(
         self, name: ProjectName, version: str, *, private: bool = True
     ) -> tuple[AdvisorySummary, ...]:
-        """Return the advisories in force that affect a version: none withdrawn, none muted, and
+        """Return the advisories in force that affect a version: none withdrawn, and
         only with `private` those of the company.
         """
         return () if self.index is None else self.index.hits(name, version, private=private)

@@ -37,8 +37,6 @@ class ParsedBatch(msgspec.Struct, array_like=True):
     """Some of the parsed documents."""
 
     records: list[ParsedRecord] = []
-    statements: list[tuple[str, bytes]] = []
-    """Pairs of a PyPI project and an encoded `Mute`."""
     problems: list[str] = []
     """Documents that were skipped, and why; only the first ones."""
     skipped: int = 0

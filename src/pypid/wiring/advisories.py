@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 from twisted.application.service import Service
 
 from pypid.advisories.service import Advisories
@@ -21,9 +20,7 @@ from pypid.daemon.state import StatePaths
 from pypid.flow import World
 from pypid.flow.imports import import_late
 from pypid.flow.signals import Provider
-from pypid.ports import Blobs
 from pypid.wiring.platform import Platform
-from pypid.wiring.storage import bucket_settings
 from pypid.wiring.upstreams import authorities_of
 
 if TYPE_CHECKING:  # not needed without a source, nor by a start
@@ -32,7 +29,6 @@ if TYPE_CHECKING:  # not needed without a source, nor by a start
     from pypid.wiring.checks.finding import ConfigFinding
 
 _HTTP_IMPORTS = "pypid.advisories.http_source", "pypid.http_client.trust", "twisted.web.client"
-_BUCKET_IMPORTS = "pypid.advisories.bucket_source", "pypid.blobs.s3.store", "twisted.web.client"
 _TIMEOUT = 30.0
 """Seconds that a connection to the source may take."""
 
@@ -109,9 +105,6 @@ def _source(text: str, config: Config, paths: StatePaths, platform: Platform) ->
     if text.startswith(("http://", "https://")):
         make = partial(_over_http, text, paths, world, platform.reactor)
         return LateSource(world, Provider(make), _HTTP_IMPORTS)
-    if text.startswith("s3://"):
-        make = partial(_in_bucket, text, config, paths, platform)
-        return LateSource(world, Provider(make), _BUCKET_IMPORTS)
     return _local(text, paths, world)
 
 
@@ -129,25 +122,6 @@ def _over_http(url: str, paths: StatePaths, world: World, reactor: Any) -> Advis
     trust = Trust(authorities_of(paths.authorities))
     reached: HttpConnections = connections(reactor, trust, _TIMEOUT, idle=1, idle_time=5)
     return HttpSource(url, paths.state, world, reached.agent)
-
-
-def _in_bucket(text: str, config: Config, paths: StatePaths, platform: Platform) -> AdvisorySource:
-    from pypid.advisories.bucket_source import BucketSource
-    from pypid.blobs.s3 import store
-
-    bucket, _, key = text.removeprefix("s3://").partition("/")
-    world = platform.world
-
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[Blobs]:
-        settings = evolve(bucket_settings(config.storage, paths), bucket=bucket, prefix="")
-        blobs = await store.open(settings, world, platform.reactor, reads_only=True)
-        try:
-            yield blobs
-        finally:
-            await blobs.close()
-
-    return BucketSource(key, opened, paths.state, world)
 
 
 @frozen(eq=False)

@@ -861,12 +861,12 @@ class AdvisorySettings:
         optional(value_kinds.ADVISORY_SOURCE),
         "",
         "Advisories in the OSV format: ``osv`` (the public archive of PyPI), a path or URL of "
-        "``all.zip``, ``s3://bucket/key``, or a folder with JSON or YAML files. Empty: none.",
+        "``all.zip``, or a folder with JSON or YAML files. Empty: none.",
     )
     own: str | None = key(
         _PATH,
         "",
-        "A folder with the company's own advisories (OSV) and OpenVEX documents, as JSON or YAML.",
+        "A folder with the company's own advisories (OSV), as JSON or YAML.",
     )
     refresh: timedelta = key(
         duration("1m"), "1h", "How often pypid reads changes of ``source`` and ``own``."

@@ -321,19 +321,15 @@ CREDENTIALS = ValueKind(_credentials, str, "user:password")
 
 
 def _advisory_source(text: str) -> str:
-    scheme, separator, rest = text.partition("://")
-    if separator and scheme in ("http", "https"):
-        return INDEX_URL.parse(text)
-    bucket, _, key = rest.partition("/")
-    if separator and not (scheme == "s3" and bucket and key):
-        raise ValueError()
-    return _line(text)
+    if text.startswith("s3://"):
+        raise ValueError("copy the archive out of the bucket to a folder, and name its path")
+    return INDEX_URL.parse(text) if "://" in text else _line(text)
 
 
 ADVISORY_SOURCE = ValueKind(
     _advisory_source,
     str,
-    "osv, a path, an http or https URL, or s3://bucket/key",
+    "osv, a path, or an http or https URL",
     url=True,
 )
 LDAP_URL = ValueKind(
