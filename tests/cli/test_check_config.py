@@ -56,7 +56,7 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
         "[advisories]\nsource = ftp://osv.example.org/all.zip\nblock = malwar\n",
         (
             ":2: [advisories] source: invalid value 'ftp://osv.example.org/all.zip' (allowed: osv, a "
-            "path, an http or https URL, or s3://bucket/key)",
+            "path, or an http or https URL)",
             ":3: [advisories] block: invalid value 'malwar' (allowed: malware, critical, high, "
             "medium, low, nothing; several are separated by whitespace): 'malwar' is none; did "
             "you mean 'malware'?",

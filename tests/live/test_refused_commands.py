@@ -200,6 +200,4 @@ class RunningTests(CommandCase):
         """
         with (self.state / "lock").open("a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self.assertIn(
-                "or starts or stops just now", self.refused("project", "yank", "spam", "1.0")
-            )
+            self.assertIn("or starts or stops now", self.refused("project", "yank", "spam", "1.0"))

@@ -122,7 +122,7 @@ class ConfigurationTests(StartCase):
             cwd=self.folder,
             status=1,
         )
-        self.assertIn("start twistd as the user that pypid shall run as", said)
+        self.assertIn("start twistd as the user that pypid runs as", said)
         self.assertFalse(self.state.exists())
 
 

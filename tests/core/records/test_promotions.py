@@ -12,8 +12,6 @@ from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump
 from pypid.core.records.promotions import (
     PromotionDocument,
-    approval_key,
-    approvals_prefix,
     files_of,
     id_of_key,
     load_promotion,
@@ -61,20 +59,3 @@ class DocumentTests(SynchronousTestCase):
             self.assertEqual(id_of_key(where), id)
         for where in (id, f"{promotion_key(id)}x", ".pypid/promotions/open/x.json", ""):
             self.assertIsNone(id_of_key(where))
-
-    def test_approval_is_of_exact_files(self) -> None:
-        """Another file, other bytes or another user give another key."""
-        file = a_file(SPAM, "1.0")
-        keys = {
-            approval_key("default", SPAM, files, user, token)
-            for files in ([file], [replace(file, sha256="b" * 64)], [replace(file, filename="x")])
-            for user, token in (("alice", "tests"), ("bob", "tests"), ("alice", "other"))
-        }
-        self.assertEqual(len(keys), 9)
-        other = replace(file, filename="spam-1.0.zip")
-        self.assertEqual(
-            approval_key("default", SPAM, [file, other], "a", "t"),
-            approval_key("default", SPAM, [other, file], "a", "t"),
-        )
-        key = approval_key("default", SPAM, [file], "a", "t")
-        self.assertTrue(key.startswith(approvals_prefix("default", SPAM, [file])))

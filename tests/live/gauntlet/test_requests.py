@@ -155,6 +155,8 @@ class RequestTests(WholeCase):
             letter = "*"  # a body that cannot be read may be refused
         if rule in REGISTRATION and answer.status == 403:
             return []
+        if kind == "theirs" and "exists in the upstream index" in text:
+            return []  # an upload that is refused before its body is read
         return [] if fits(answer, letter) else [f"{answer.status} and not {letter!r}"]
 
     @staticmethod
