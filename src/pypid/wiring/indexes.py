@@ -57,7 +57,7 @@ def promotions_between(
     duplicating: Duplicating,
     recovery: PromotionRecovery,
 ) -> Promotions:
-    """Return the promotions between the indexes of the storage `blobs`, which `recovery` follows."""
+    """Return the promotions between the indexes of `blobs`, which `recovery` follows."""
     default = indexes.default
 
     def part_of(name: str) -> IndexPart | None:
