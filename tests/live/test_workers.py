@@ -177,8 +177,9 @@ class SharedTests(WorkersCase):
         text = self.index.config.read_text()
         self.index.config.write_text(text.replace("[users]\n", f"[users]\ndora = {hashed}\n"))
         login = basic("dora", "a new one's secret")
-        self.assertEqual({answer(each, "/simple/", **login) for each in made}, {401})
+        self.assertEqual(answer(made[0], "/simple/", **login), 401)  # more would have to wait
         self.index.running.process.send_signal(signal.SIGHUP)
+        until(lambda: self.index.log().count("were read again") == 2, self.index)
         until(
             lambda: {answer(each, "/simple/", **login) for each in self.connected()} == {200},
             self.index,
@@ -398,7 +399,12 @@ class WaysTests(IndexTestCase):
                 index = LiveIndex(self.folder, port, False, process)
                 made = connections(index, 8)
                 processes = [process.process.pid, *others(index).values()]
-                self.assertEqual({process_of(each, processes) for each in made}, set(processes))
+                taken = {process_of(each, processes) for each in made}
+                while taken != set(processes) and len(made) < 64:  # the kernel chooses
+                    more = connections(index, 8)
+                    taken |= {process_of(each, processes) for each in more}
+                    made += more
+                self.assertEqual(taken, set(processes))
                 process.stop_in_order()
             said = []
             with contextlib.suppress(TimeoutError):
