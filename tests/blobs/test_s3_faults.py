@@ -311,21 +311,6 @@ class PartsTests(S3Case):
         await self.blobs.close()
         self.assertEqual(self.bucket.uploads, {})
 
-    async def test_leftovers(self) -> None:
-        """What a crash left unfinished is found, and taken away."""
-        self.bucket.uploads["upload-x"] = ("some/prefix-spam/a b+c", {}, {})
-        self.bucket.uploads["upload-y"] = ("another/x", {}, {})
-        async with aclosing(self.blobs.leftovers()) as leftovers:
-            found = [
-                (upload.key, begun < self.now() - timedelta(hours=12))
-                async for upload, begun in leftovers
-            ]
-            self.assertEqual(found[0], ("some/prefix-spam/a b+c", True))
-        async with aclosing(self.blobs.leftovers()) as leftovers:
-            for upload in [upload async for upload, _ in leftovers]:
-                await self.blobs.clear(upload)
-        self.assertNotIn("upload-x", self.bucket.uploads)
-
 
 class AnswerTests(S3Case):
     """Answers that are not what they should be."""

@@ -159,6 +159,8 @@ class FolderTests(BackupCase):
         settings = Settings(access=f"{SQL}\nurl = {server.database()}", server=SERVER)
         with pypid(self.index_folder, settings) as index:
             self.fill(index)
+            self.backup.mkdir()
+            (self.backup / "accounts.db").touch()  # of the time before the server
             self.assertIn("copy them with pg_dump", self.pypid("backup", self.backup))
             self.assertIn("backup", self.pypid("audit"))
         self.assertEqual([*self.backup.glob("*.db")], [])

@@ -122,8 +122,9 @@ def _copy(stores: Stores, paths: StatePaths, folder: Path) -> list[str]:
     from pypid.access.outdated_sessions import FILE as PASSWORDS_SEEN
     from pypid.access.signing_keys import RECORD as SESSION_KEY
     from pypid.core.configuration.lookup import is_built_in
+    from pypid.daemon.stores import DOWNLOADS
     from pypid.databases.places import SqliteFile
-    from pypid.jobs.backup.records import LAST_BACKUP, put
+    from pypid.jobs.backup.records import ACCOUNTS, JOURNAL, LAST_BACKUP, put
     from pypid.wiring.configuration import config_text
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -140,8 +141,12 @@ def _copy(stores: Stores, paths: StatePaths, folder: Path) -> list[str]:
     ]
     for path in databases:
         _copy_database(path, folder / path.name)
+    copied = [*found, *(path.name for path in databases)]
+    # a former copy of what is gone would bring it back: an administrator, the rights of that time
+    for gone in {*files, ACCOUNTS, JOURNAL, DOWNLOADS}.difference(copied):
+        (folder / gone).unlink(missing_ok=True)
     put(paths.state, LAST_BACKUP, b"")
-    return [*found, *(path.name for path in databases)]
+    return copied
 
 
 def _copy_database(source: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,12 +19,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.blobs.keys import must_be_key, segments
-from pypid.blobs.s3 import addresses, credentials, multipart
+from pypid.blobs.s3 import addresses, credentials
 from pypid.blobs.s3.capabilities import probe
 from pypid.blobs.s3.classes import Classes
 from pypid.blobs.s3.client import S3Client, S3Request
 from pypid.blobs.s3.credentials import Credentials
-from pypid.blobs.s3.listing import SCRATCH, Lister, unfinished
+from pypid.blobs.s3.listing import SCRATCH, Lister
 from pypid.blobs.s3.object_head import ObjectHead, look, must_be_there
 from pypid.blobs.s3.object_reader import read
 from pypid.blobs.s3.object_writer import NO_METADATA, Ability, Writer
@@ -263,20 +263,6 @@ class S3Blobs:
         return None if keys is None else keys.signer
 
     # --- in addition to `Blobs` ---
-
-    async def leftovers(self) -> AsyncGenerator[tuple[multipart.MultipartUpload, datetime]]:
-        """Yield the unfinished multipart uploads, with the time they were begun; those under way
-        are among them.
-
-        They take up space, and no listing shows them. Raises `StorageDown`. Close it by hand.
-        """
-        async with aclosing(unfinished(self._asker, self._prefix)) as found:
-            async for upload in found:
-                yield upload
-
-    async def clear(self, upload: multipart.MultipartUpload) -> None:
-        """Abort an unfinished upload; a failure is logged."""
-        await multipart.abort(self._asker, upload)
 
     async def answers(self) -> None:
         """Return if the bucket exists and is accessible. One request. Raises `StorageDown`."""
