@@ -142,9 +142,12 @@ def _write(file: Path, names: Sequence[ProjectName], now: float) -> None:
             ends[hashed[0]] = (begin := ends[hashed[0]]) + WIDTH
             hashes[begin : begin + WIDTH] = hashed
         for begin, end in pairwise([0, *ends[:-1]]):
-            written.write(
-                b"".join(sorted(hashes[at : at + WIDTH] for at in range(begin, end, WIDTH)))
+            hashes[begin:end] = b"".join(
+                sorted(hashes[at : at + WIDTH] for at in range(begin, end, WIDTH))
             )
+        # at once: after each short write this thread would have the interpreter again before the
+        # reactor's thread wakes up
+        written.write(hashes)
         written.flush()
         os.fsync(written.fileno())
     os.utime(new, (now, now))  # when it was fetched
