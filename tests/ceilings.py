@@ -4,7 +4,7 @@ check``.
 ``tests/ceilings.json`` holds the counts that are allowed today. A count above its ceiling fails. A
 ceiling above any that the file ever had fails, too, unless it stays within the final budget of its
 measure (`BUDGETS`). ``--write`` lowers the ceilings to the counts of today, and raises one only within
-its budget. See docs/project/decisions/0029.
+its budget. See docs/project/decisions.
 
 Options: ``--show MEASURE`` lists the places that one measure counts.
 """
@@ -55,7 +55,7 @@ FORMER: Final = re.compile(
     )_*""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Names that docs/project/decisions/0029 replaces, as identifiers and as modules, in any case."""
+"""Names that others replaced (docs/project/decisions), as identifiers and as modules, in any case."""
 
 Functions = (ast.FunctionDef, ast.AsyncFunctionDef)
 

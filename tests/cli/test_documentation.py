@@ -13,8 +13,8 @@ from tests.cli.command_lines import commands_below, problem_of, pypid_lines, tre
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/reference/command-line.rst"
-FORMER = (PAGE, PAGE.with_suffix(".rst.in"), ROOT / "CHANGES.rst", ROOT / "docs/project/decisions")
-"""Pages and folders that name former commands, or history."""
+FORMER = (PAGE, PAGE.with_suffix(".rst.in"), ROOT / "CHANGES.rst")
+"""Pages that name former commands, or history."""
 PLACEHOLDER = re.compile(r"\.\.\.|…|[A-Z]{2,}(?![a-z])")
 """What a command line has that is not to be typed like that."""
 BLOCK = re.compile(r"\s*\.\. (?:code-block|code|parsed-literal)::(?! text$)|(?!\s*\.\. ).*::$")

@@ -4,7 +4,7 @@ libldap could connect by itself, but without time limits: its address lookup is 
 TLS handshake loops forever with a server that sends nothing (2.5 with GnuTLS, which is Debian's).
 Which certificates it trusts depends on its build, on ldap.conf and on the environment. And it
 reconnects without StartTLS. Here the rules are those of every other server that pypid connects to,
-and ending the connection ends whatever libldap waits for (decision 0017).
+and ending the connection ends whatever libldap waits for.
 """
 
 # Twisted's endpoints and transports are not annotated

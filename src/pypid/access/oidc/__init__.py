@@ -1,5 +1,5 @@
 """Trusted publishing: issuers of identity tokens (OIDC), their keys, and the pypid tokens that they
 are exchanged for.
 
-Rationale: decision 0018.
+Rationale: docs/project/decisions.
 """

@@ -2,5 +2,5 @@
 SQLite or PostgreSQL.
 
 Nothing here imports SQLAlchemy before a database is opened: modules that need it are imported in
-the thread that does the work. Why these are three databases: decision 0016.
+the thread that does the work. Why these are three databases: docs/project/decisions.
 """

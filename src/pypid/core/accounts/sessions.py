@@ -1,7 +1,7 @@
 """The parts of a browser session: a secret in a cookie, the digest that is stored, and a CSRF
 token. Pure.
 
-Rationale: decision 0014.
+Rationale: docs/project/decisions.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ have::
     .pypid/...                           objects of the storage as a whole
     .pypid/set-aside/<project>/<hex>/<filename>
                                          bytes that were found where a publish had to write
-                                         (see decision 0002)
+                                         (see docs/project/decisions)
     .pypid/held/<block>/<key>            the bytes of a file that a block withholds, moved here
                                          from <key>
     .pypid/index/<name>/...              the files of a named index, in this same layout
