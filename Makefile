@@ -69,7 +69,7 @@ live: clients  ## a real daemon with real clients; what the machine lacks is ski
 gauntlet: .venv/test.stamp  ## kills, failing disks, bad upstreams, all requests, guesses and losses, in up to 30 minutes; not part of test
 	@exec $(BIN)/python -m tests.live.gauntlet -j$(JOBS)
 
-bench: .venv/run-all.stamp  ## what we claim about speed and memory: docs/operate/figures.rst, in less than 20 minutes
+bench: .venv/run-all.stamp  ## what we claim about speed and memory: build/figures/figures.rst, in less than 20 minutes
 	@$(BIN)/python benchmarks/peers.py --install
 	@$(BIN)/python benchmarks/_all.py
 

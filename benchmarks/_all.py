@@ -199,6 +199,7 @@ def commit() -> str:
 
 def write(folder: Path, about: list[tuple[str, str]], outcomes: list[Outcome]) -> None:
     """The page, and the plot where there is something to draw."""
+    folder.mkdir(parents=True, exist_ok=True)
     drawn = ratios(outcomes)
     plot = folder / "figures.svg"
     if drawn:
@@ -225,8 +226,8 @@ def main() -> None:
     arguments.add_argument(
         "--folder",
         type=Path,
-        default=HERE.parent / "docs/operate",
-        help="where the page goes (docs/operate)",
+        default=HERE.parent / "build/figures",
+        help="where the page goes (build/figures)",
     )
     options = arguments.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))

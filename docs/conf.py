@@ -7,9 +7,6 @@ from sphinx.application import Sphinx
 from sphinx.search import SearchEnglish, languages
 
 from pypid import __version__
-from pypid.cli.reference import command_line_rst
-from pypid.core.configuration.reference import configuration_rst
-
 
 
 class SearchWithNumbers(SearchEnglish):
@@ -26,8 +23,8 @@ author = "the founders of pypid"
 copyright = "2026, the founders of pypid"
 version = release = __version__
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
-extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "openapi_routes"]
-exclude_patterns = ["_build", "operate/figures.rst"]  # performance.rst includes the figures
+extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "openapi_routes", "commands", "configuration_keys", "metrics_table", "pypicloud_keys"]
+exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = f"pypid {version}"
@@ -51,13 +48,6 @@ linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost|[a-z.]*example(\.[a-z]+)?
 
 man_show_urls = False
 man_pages = [("reference/command-line", "pypid", "a team's Python package index", [author], 1)]
-
-# pages that are made from declarations of the program; they are committed, for those who read the source
-for name, make in {"configuration": configuration_rst, "command-line": command_line_rst}.items():
-    page = Path(__file__).parent / f"reference/{name}.rst"
-    text = make(page.with_suffix(".rst.in").read_text())
-    if not page.exists() or page.read_text() != text:
-        page.write_text(text)
 
 
 def setup(app: Sphinx) -> None:

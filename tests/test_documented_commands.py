@@ -27,19 +27,17 @@ OTHER_PROGRAMS = (
 """Sections in files of pip, twine, systemd and bandersnatch, which pages show as well."""
 _LINE = re.compile(r"^(?:[$#] )?(?:\.venv/bin/)?pypid (?![\d:])(.*)$", re.MULTILINE)
 _OPERATORS = frozenset("();<>|&")
-GENERATED = ROOT / "docs/reference/command-line.rst"
-"""Written from the parser itself."""
 _SILENT = {"report_level": 5, "halt_level": 5, "file_insertion_enabled": False}
 
 
 @cache
 def pages() -> Mapping[str, nodes.document]:
-    """Return README.rst and the pages of docs/, except decisions and generated ones, by name."""
+    """Return README.rst and the pages of docs/, except decisions, by name."""
     paths = [ROOT / "README.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
     return {
         str(path.relative_to(ROOT)): publish_doctree(path.read_text(), settings_overrides=_SILENT)
         for path in paths
-        if "decisions" not in path.parts and path != GENERATED
+        if "decisions" not in path.parts
     }
 
 

@@ -99,7 +99,7 @@ class ReadTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    """docs/operate/figures.rst."""
+    """build/figures/figures.rst."""
 
     def test_words(self) -> None:
         """Marks of reStructuredText are words in the cells, which are the ones
@@ -167,7 +167,7 @@ class GoalTests(SynchronousTestCase):
 
 
 class DrawingTests(SynchronousTestCase):
-    """docs/operate/figures.svg."""
+    """build/figures/figures.svg."""
 
     def test_ratios(self) -> None:
         """What was compared with nginx is drawn, and nothing else; a script that failed is not."""

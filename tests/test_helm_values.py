@@ -8,18 +8,17 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 import pypid
-from pypid.core.configuration.reference import table
+from pypid.core.configuration.keys import SECTIONS, keys
 
 CHART = Path(__file__).parent.parent / "etc/helm/pypid"
 
 
 def documented() -> dict[str, list[str]]:
     """The keys of each section that are no secrets: those come from a Secret."""
-    found: dict[str, list[str]] = {}
-    for row in table():
-        if not row.secret and ":" not in row.section:
-            found.setdefault(row.section, []).append(row.key)
-    return found
+    return {
+        name: [key for key, each in keys(section).items() if not each.secret]
+        for name, section in SECTIONS.items()
+    }
 
 
 class ValuesTests(SynchronousTestCase):

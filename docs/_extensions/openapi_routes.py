@@ -6,13 +6,12 @@ list of them. Bodies are shown as JSON with the type in place of each value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-from docutils import nodes
+from generated import GeneratedText
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
 
 from pypid.compat import ROUTE_MODULES
 from pypid.web.api.openapi import document
@@ -152,17 +151,12 @@ def _escaped(text: str) -> str:
     return "``".join(parts)
 
 
-class OpenapiRoutes(SphinxDirective):
+class OpenapiRoutes(GeneratedText):
     """Inserts the routes of the OpenAPI document."""
 
-    has_content = False
-
-    def run(self) -> Sequence[nodes.Node]:
-        """Put the page into the input of the parser, as ``include`` does."""
-        self.env.note_reread()  # with each build: the routes are not among the files of the documentation
-        lines = "\n".join(rst(openapi())).splitlines()
-        self.state_machine.insert_input(lines, "openapi.json")
-        return []
+    def text(self) -> Iterator[str]:
+        """Return a section for each tag."""
+        return rst(openapi())
 
 
 def setup(app: Sphinx) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The command lines in the documentation, and the generated page of the command line."""
+"""The command lines in the documentation, and the reference of the commands."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.cli.reference import command_line_rst
 from tests.cli.command_lines import commands_below, problem_of, pypid_lines, tree
+from tests.extensions import extension
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs/reference/command-line.rst"
-FORMER = (PAGE, PAGE.with_suffix(".rst.in"), ROOT / "CHANGES.rst")
+FORMER = (ROOT / "CHANGES.rst",)
 """Pages that name former commands, or history."""
 PLACEHOLDER = re.compile(r"\.\.\.|…|[A-Z]{2,}(?![a-z])")
 """What a command line has that is not to be typed like that."""
@@ -46,14 +45,9 @@ def literal_lines(text: str) -> str:
 class PageTests(SynchronousTestCase):
     """docs/reference/command-line.rst."""
 
-    def test_in_step(self) -> None:
-        """The page is the one that the parser makes (`make docs` writes it)."""
-        template = PAGE.with_suffix(".rst.in").read_text()
-        self.assertEqual(PAGE.read_text(), command_line_rst(template))
-
     def test_complete(self) -> None:
         """The page has each command, with its options."""
-        text = PAGE.read_text()
+        text = "\n".join(extension("commands").sections(tree()))
         for name, parser in commands_below(tree()):
             start = text.index(f".. _command-{'-'.join(name)}:\n")
             section = text[start : text.find(".. _command-", start + 1)]

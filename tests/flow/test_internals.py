@@ -22,7 +22,6 @@ PLACES = {
     # not for speed: each checks that its names exist, or fails in a test of the oldest Twisted
     "blobs/s3/credentials.py",
     "cli/grammar.py",
-    "cli/reference.py",
     "blobs/s3/refusals.py",
     "blobs/s3/signatures.py",
     "daemon/listeners.py",

@@ -90,6 +90,8 @@ class ManualTests(SynchronousTestCase):
         page = ROOT / "docs/reference/command-line.rst"
         (folder / "index.rst").write_text(page.read_text())
         (folder / "conf.py").write_text(
+            f"import sys\nsys.path.append({str(ROOT / 'docs/_extensions')!r})\n"
+            "extensions = ['commands']\n"
             "project = 'pypid'\ndefault_role = 'code'\nman_show_urls = False\n"
             "man_pages = [('index', 'pypid', 'a package index', ['the authors'], 1)]\n"
         )

@@ -22,7 +22,9 @@ from pypid.metrics.counts import Counts
 from pypid.metrics.exposition import OfProcess, page
 from pypid.metrics.families import TABLE, MetricKind
 from pypid.metrics.worker_metrics import WorkerMetrics
-from tests.metrics.documenting import PAGE, rows, written
+from tests.extensions import extension
+
+rows = extension("metrics_table").rows
 
 ETC = Path(__file__).parents[2] / "etc"
 _NAMES = re.compile(r"\b(?:pypid|process)_[a-z0-9_]+")
@@ -208,13 +210,6 @@ class MadeTests(SynchronousTestCase):
                 {label.strip() for label in group.split(",")}, everywhere, expression
             )
         self.assertEqual(expression.count("("), expression.count(")"), expression)
-
-    def test_documentation(self) -> None:
-        """docs/reference/metrics.rst has the table that the code makes (``python -m
-        tests.metrics.documenting`` writes it).
-        """
-        said = PAGE.read_text()
-        self.assertEqual(said, written(said))
 
     def test_dashboard(self) -> None:
         """The dashboard is one that Grafana imports, asks for numbers that there are, and for all

@@ -1,12 +1,16 @@
-"""Generate the page docs/reference/command-line from the parser."""
+"""The directive ``.. commands::``: a section for each command, made of the parser."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from textwrap import indent, wrap
+from typing import Any
+
+from generated import GeneratedText
+from sphinx.application import Sphinx
 
 from pypid.cli import parser
 from pypid.cli.grammar import subcommands
@@ -14,18 +18,10 @@ from pypid.cli.grammar import subcommands
 WIDTH = 90
 COMMON = ("-h", "--help", "--config", "--json")
 """Options that the page explains once, for all commands."""
-_COMMANDS = re.compile(r"^\.\. commands::$", re.MULTILINE)
 
 
-def command_line_rst(template: str) -> str:
-    """Return the page ``docs/reference/command-line.rst``: the template with the commands in place
-    of its line ``.. commands::``.
-    """
-    commands = "\n".join(_sections(parser()))
-    return _COMMANDS.sub(lambda _: commands.rstrip("\n"), template)
-
-
-def _sections(top: argparse.ArgumentParser) -> Iterator[str]:
+def sections(top: argparse.ArgumentParser) -> Iterator[str]:
+    """Yield a section for each command, and for each verb of a noun."""
     for command in subcommands(top).values():
         yield from _section(command, "-")
         for verb in subcommands(command).values():
@@ -127,3 +123,17 @@ def _escaped(text: str) -> str:
     pieces = re.split(r"(`[^`]*`)", text)
     pieces[::2] = [re.sub(r"([*_|\\])", r"\\\1", piece) for piece in pieces[::2]]
     return "".join(pieces)
+
+
+class Commands(GeneratedText):
+    """Inserts all commands."""
+
+    def text(self) -> Iterator[str]:
+        """Return their sections."""
+        return sections(parser())
+
+
+def setup(app: Sphinx) -> Mapping[str, Any]:
+    """Register the directive."""
+    app.add_directive("commands", Commands)
+    return {"parallel_read_safe": True}

@@ -1,21 +1,20 @@
-"""The table of docs/reference/metrics.rst, made of the table of the code: ``python -m
-tests.metrics.documenting`` writes it there.
-"""
+"""The directive ``.. metrics-table::``: all metrics, made of the table of the code."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from textwrap import wrap
+from typing import Any
+
+from generated import GeneratedText
+from sphinx.application import Sphinx
 
 from pypid.metrics.exposition import OF_PROCESSES, WORKER_COUNT
 from pypid.metrics.families import TABLE
 
-PAGE = Path(__file__).parents[2] / "docs/reference/metrics.rst"
-BEGIN, END = ".. The table begins here.\n", ".. The table ends here.\n"
-
 
 def rows() -> list[tuple[str, str, str, str]]:
-    """Name, kind, labels, meaning."""
+    """Return name, kind, labels and meaning of each metric."""
     found = [
         (family.shown, family.kind.value, ", ".join(family.shown_labels), family.help)
         for family in TABLE
@@ -30,7 +29,7 @@ def rows() -> list[tuple[str, str, str, str]]:
 
 
 def table() -> str:
-    """As reStructuredText."""
+    """Return all metrics as reStructuredText."""
     lines = [
         ".. list-table::",
         "   :header-rows: 1",
@@ -51,11 +50,15 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def written(page: str) -> str:
-    """The page with this table."""
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+class MetricsTable(GeneratedText):
+    """Inserts all metrics."""
+
+    def text(self) -> Iterator[str]:
+        """Return the table."""
+        yield table()
 
 
-if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text()))
+def setup(app: Sphinx) -> Mapping[str, Any]:
+    """Register the directive."""
+    app.add_directive("metrics-table", MetricsTable)
+    return {"parallel_read_safe": True}

@@ -1,13 +1,18 @@
-"""Generate the page docs/reference/configuration from the table of the configuration."""
+"""The directive ``.. keys:: <section>``: the keys of a section of the configuration.
+
+Sections with a free name are ``issuer:<name>``, ``upstream:<name>`` and ``index:<name>``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
 from attrs import frozen
+from generated import GeneratedText
+from sphinx.application import Sphinx
 
 from pypid.core.configuration.environment import variable
 from pypid.core.configuration.keys import (
@@ -35,36 +40,28 @@ class KeyRow:
     secret: bool
 
 
-def table() -> tuple[KeyRow, ...]:
-    """Return all keys of all sections with fixed keys, in the table's order. Sections with a free
-    name are shown as ``issuer:<name>``, ``upstream:<name>`` and
-    ``index:<name>``.
-    """
-    return tuple(_rows())
+def rows(section: str) -> Iterator[KeyRow]:
+    """Yield the keys of a section, in the table's order."""
+    for name, key in keys(sections()[section]).items():
+        yield KeyRow(
+            section,
+            name,
+            key.default,
+            key.doc,
+            key.kind.allowed,
+            variable(section, name),
+            key.secret,
+        )
 
 
-def _rows() -> Iterator[KeyRow]:
-    for section, declared in _sections():
-        for name, key in keys(declared).items():
-            yield KeyRow(
-                section,
-                name,
-                key.default,
-                key.doc,
-                key.kind.allowed,
-                variable(section, name),
-                key.secret,
-            )
-
-
-def _sections() -> Iterator[tuple[str, type[Any]]]:
-    for name, section in SECTIONS.items():
-        if name == "advisories":
-            yield f"{ISSUER}<name>", IssuerSettings
-        if name == "access":
-            yield f"{UPSTREAM}<name>", NamedUpstreamSettings
-            yield f"{INDEX}<name>", IndexKeys
-        yield name, section
+def sections() -> Mapping[str, type[Any]]:
+    """Return all sections by name."""
+    return {
+        **SECTIONS,
+        f"{ISSUER}<name>": IssuerSettings,
+        f"{UPSTREAM}<name>": NamedUpstreamSettings,
+        f"{INDEX}<name>": IndexKeys,
+    }
 
 
 _TYPES = (
@@ -97,24 +94,12 @@ _TYPES = (
 )
 """Beginnings of `ValueKind.allowed`, and the names under which the page explains these kinds."""
 _RANGE = re.compile(r"(?: from \S+)?(?: up to \S+)?\Z")
-_KEYS = re.compile(r"^\.\. keys:: (.+)$", re.MULTILINE)
 
 
-def configuration_rst(template: str) -> str:
-    """Return the page ``docs/reference/configuration.rst``: the template with the tables of keys in
-    place of its lines ``.. keys:: <section>``.
-
-    Raises `ValueError` unless each section is there exactly once.
-    """
-    sections = sorted(section for section, _ in _sections())
-    if sorted(_KEYS.findall(template)) != sections:
-        raise ValueError(f"the page must have the keys of each section once: {sections}")
-    return _KEYS.sub(lambda match: _section_table(match[1]), template)
-
-
-def _section_table(section: str) -> str:
+def table(section: str) -> str:
+    """Return the keys of a section as reStructuredText."""
     head = ".. list-table::\n   :header-rows: 1\n   :widths: 28 72\n\n   * - Key\n     - Meaning\n"
-    return head + "".join(_entry(row) for row in table() if row.section == section).rstrip()
+    return head + "".join(_entry(row) for row in rows(section)).rstrip() + "\n"
 
 
 def _entry(row: KeyRow) -> str:
@@ -144,3 +129,21 @@ def _value_of(row: KeyRow) -> str:
     if all(word.isidentifier() or word[0].isdigit() or ":" in word for word in words):
         return ", ".join(f"``{word}``" for word in words)
     return row.allowed.replace("*", r"\*").replace("<", r"\<")
+
+
+class Keys(GeneratedText):
+    """Inserts the keys of a section. An unknown section is an error of the build."""
+
+    required_arguments = 1
+
+    def text(self) -> Iterator[str]:
+        """Return the table of the section."""
+        if self.arguments[0] not in sections():
+            raise self.error(f"{self.arguments[0]!r} is none of {sorted(sections())}")
+        yield table(self.arguments[0])
+
+
+def setup(app: Sphinx) -> Mapping[str, Any]:
+    """Register the directive."""
+    app.add_directive("keys", Keys)
+    return {"parallel_read_safe": True}
