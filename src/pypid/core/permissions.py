@@ -65,9 +65,7 @@ def account_name(text: str) -> str:
             "for users"
         )
     if "," in text:
-        raise ValueError(
-            "a name of a user or group has no comma; between names stands white space alone"
-        )
+        raise ValueError("write spaces between names, no commas")
     if any(
         character in ":=;" or character.isspace() or not character.isprintable()
         for character in text

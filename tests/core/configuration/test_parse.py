@@ -636,7 +636,7 @@ class Problems(SynchronousTestCase):
             ),
             "x.ini:2: [groups] all: invalid value|: 'group:team' is a group|name its members",
             "x.ini:3: [groups] team: invalid value|: 'group:all' is a group",
-            "x.ini:4: [groups] list: |write alice bob",
+            "x.ini:4: [groups] list: |write spaces between names, no commas",
             "x.ini:5: [groups] words: invalid value 'everyone'|: 'everyone' is a reserved word",
             "x.ini:6: [groups] a: |cannot contain :",
         )
@@ -699,7 +699,7 @@ class Problems(SynchronousTestCase):
         )
         self.assert_says(
             "[access]\nwrite = alice, bob\n",
-            "x.ini:2: [access] write: invalid value 'alice, bob'|; white space separates|write alice bob",
+            "x.ini:2: [access] write: invalid value 'alice, bob'|: write spaces between names, no commas",
         )
         self.assert_says(
             "[access]\nadmins = group:ops\n",

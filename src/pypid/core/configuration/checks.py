@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pypid.core.configuration.choices import AccessStore, CatalogStore, Registration, StorageBackend
-from pypid.core.configuration.corrections import correction
 from pypid.core.configuration.keys import (
     AccessSettings,
     CatalogSettings,
@@ -58,8 +57,6 @@ def _refusal(key: Key, text: str, reason: str) -> str:
     refusal = f"invalid value {_shown(key, text)} (allowed: {key.kind.allowed})"
     if key.secret:
         return refusal
-    if not key.kind.url and (advice := correction(key.kind, text)):
-        return f"{refusal}{advice}"
     reason = f": {reason}" if reason and not key.kind.url else ""
     return f"{refusal}{reason}{nearest(text, key.kind.words)}"
 

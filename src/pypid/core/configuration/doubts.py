@@ -4,6 +4,7 @@ contain what was meant as a comment or as quotation marks, and access that is op
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from ipaddress import ip_address
@@ -14,7 +15,6 @@ from pypid.core.accounts.rights import NAMED, Whom
 from pypid.core.accounts.trusted_publishers import users_of
 from pypid.core.configuration.checks import nearest
 from pypid.core.configuration.choices import AccessStore, Mode
-from pypid.core.configuration.corrections import has_comment
 from pypid.core.configuration.endpoints import endpoint_arguments
 from pypid.core.configuration.ini import printable
 from pypid.core.configuration.keys import INDEX, ISSUER, SECTIONS, IndexKeys, keys
@@ -70,7 +70,7 @@ def _literals(config: Config) -> Iterator[ConfigProblem]:
             if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
                 message = "the quotation marks are part of the value; write it without them"
                 yield problem_at(config, name, key, message)
-            elif has_comment(value) and not declared.secret:
+            elif re.search(r"\s#", value) and "\n" not in value and not declared.secret:
                 message = (
                     f"the value is {printable(value)!r}. After a value, only ; starts a comment."
                 )
