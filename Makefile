@@ -11,7 +11,7 @@ CONTAINER ?= $(shell command -v podman || echo docker)
 PYPICLOUD := packages/pypid-pypicloud
 NEEDS := setup.py pyproject.toml constraints.txt src/pypid/__init__.py $(PYPICLOUD)/setup.py
 PATHS := src tests benchmarks setup.py $(PYPICLOUD)/setup.py packages/binary pypid.tac
-UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py))
+UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/% tests/nightly/%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py))
 # Where the unit tests write, if TMPDIR is not set: in memory, if there is room. They sync so often that on a disk they waited
 # a third of their time. The live tests write to the disk, as pypid does.
 MEMORY = $(shell [ "$$(df --output=avail -m /dev/shm 2>/dev/null | tail -n 1)" -ge 2048 ] 2>/dev/null && [ -w /dev/shm ] && echo /dev/shm)
@@ -22,7 +22,7 @@ ifndef TEST_RUN
 export TEST_RUN := $(shell date +%s.%N)
 endif
 
-.PHONY: help run test ready check docs man links screenshots unit clients live gauntlet bench dist binary deb image clean
+.PHONY: help run test ready check docs man links screenshots unit clients live nightly long gauntlet bench dist binary deb image clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -54,7 +54,7 @@ links: .venv/test.stamp  ## check the links of docs/ to other sites; needs the i
 	$(BIN)/sphinx-build -b linkcheck --keep-going -q -d build/doctrees docs build/links
 
 screenshots: .venv/test.stamp  ## the pictures in docs/_static, of a real site with example projects; needs Chromium
-	CI=1 $(BIN)/trial --temp-directory=build/trial-screenshots tests.live.test_screenshots.DrawingTests
+	CI=1 $(BIN)/trial --temp-directory=build/trial-screenshots tests.nightly.test_screenshots.DrawingTests
 	cp build/screenshots/project-light.png build/screenshots/project-dark.png docs/_static/
 
 unit: .venv/test.stamp  ## the fast tests: rules, contracts, routes
@@ -66,7 +66,12 @@ clients: .venv/test.stamp  ## .clients/, the programs that live tests drive
 live: clients  ## a real daemon with real clients; what the machine lacks is skipped by name
 	@$(TRIAL) tests.live
 
-gauntlet: .venv/test.stamp  ## kills, failing disks, bad upstreams, all requests, guesses and losses, in up to 30 minutes; not part of test
+nightly: long gauntlet  ## for a scheduled run: packages, containers, charts, an upgrade, fuzzing, full disks; then gauntlet
+
+long: clients
+	@$(TRIAL) tests.nightly
+
+gauntlet: .venv/test.stamp  ## kills, failing disks, bad upstreams, all requests, guesses and losses, in up to 30 minutes
 	@exec $(BIN)/python -m tests.live.gauntlet -j$(JOBS)
 
 bench: .venv/run-all.stamp  ## what we claim about speed and memory: build/figures/figures.rst, in less than 20 minutes

@@ -17,7 +17,7 @@ from tests.live.isolation import environ
 from tests.live.processes import done, free_port, scratch
 from tests.live.projects import wheel
 from tests.live.stores import store
-from tests.live.test_deb import package
+from tests.nightly.test_deb import package
 
 PAGE: Final = ROOT / "docs/operate/production.rst"
 SERVER: Final = "On the server"

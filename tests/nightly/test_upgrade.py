@@ -1,6 +1,6 @@
 """An index of the former version: the new one starts on its data, and nothing is lost.
 
-``data/version-0.1.0.tar.xz`` has the state and the storage that version 0.1.0 wrote, and in
+``version-0.1.0.tar.xz`` has the state and the storage that version 0.1.0 wrote, and in
 ``expected.json`` what it answered.
 """
 
@@ -19,7 +19,7 @@ from tests.live.isolation import works
 from tests.live.processes import BIN, free_port, running, scratch
 from tests.live.projects import wheel
 
-DATA: Final = Path(__file__).parent / "data/version-0.1.0.tar.xz"
+DATA: Final = Path(__file__).parent / "version-0.1.0.tar.xz"
 PAGE: Final = {"Accept": "application/vnd.pypi.simple.v1+json"}
 
 # The actions of the former version's audit log, which are called like the commands now

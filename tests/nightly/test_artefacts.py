@@ -14,7 +14,7 @@ from pypid.core.installation import DISTRIBUTION, PYPICLOUD_DISTRIBUTION, WHEEL
 from tests.live.asking import ask
 from tests.live.clients import OURS, ROOT, client
 from tests.live.processes import BIN, clean_environ, copy_source, done, free_port, running, scratch
-from tests.live.test_packaging import TEMPORARY, near, python_of, quickly
+from tests.nightly.test_packaging import TEMPORARY, near, python_of, quickly
 
 SHARED = "share/pypid/"
 SHIPPED = (
