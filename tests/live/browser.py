@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from unittest import SkipTest
-from urllib.parse import urlsplit
 
 from attrs import Factory, define, frozen
 
@@ -88,25 +87,6 @@ class Look:
     theme: str = "light"
     width: str = "wide"
     scripts: bool = True
-
-    @classmethod
-    def of(cls, words: str) -> "Look":
-        """Such as "dark phone", "light wide plain": the last is without scripts."""
-        return cls(
-            "dark" if "dark" in words else "light",
-            "phone" if "phone" in words else "wide",
-            scripts="plain" not in words,
-        )
-
-
-LOOKS: Final = ("light wide", "light phone", "dark wide", "dark phone")
-"""Both themes at two widths."""
-TWO_LOOKS: Final = ("light wide", "dark phone")
-"""Both themes and both widths."""
-ALL_LOOKS: Final = (*LOOKS, "light wide plain")
-"""And without scripts."""
-AXES_LOOKS: Final = tuple(Look.of(words) for words in (*TWO_LOOKS, "light wide plain"))
-"""In which axe-core looks at each step of a journey."""
 
 
 @functools.cache
@@ -261,14 +241,10 @@ class SiteTestCase(IndexTestCase):
         self.watches[-1].expected.update(statuses)
 
     def looks_well(self, page: "Page", look: Look, step: str = "") -> None:
-        """Nothing that axe-core finds, no scrolling sideways; and with a name for it a picture.
-
-        What axe finds hangs on the theme (contrast), the width (sizes) and the page; so `TWO_LOOKS`
-        of four show it all to axe, which takes longer than the journey.
-        """
+        """Nothing that axe-core finds, no scrolling sideways; and with a name for it a picture."""
         if step:
             self.picture(page, look, step)
-        found = faults_of(page, scripts=look.scripts) if look in AXES_LOOKS else sideways(page)
+        found = faults_of(page, scripts=look.scripts)
         self.none_of([f"{page.url} ({look.theme}, {look.width}): {fault}" for fault in found])
 
     def picture(self, page: "Page", look: Look, step: str, *, numbered: bool = True) -> Path:
@@ -323,8 +299,3 @@ def violations(page: "Page", *, scripts: bool = True) -> list[str]:
 @functools.cache
 def _axe_source() -> str:
     return axe().read_text() + ";0"
-
-
-def path_of(page: "Page") -> str:
-    """Where the window is, below the host."""
-    return urlsplit(page.url).path

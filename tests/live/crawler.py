@@ -58,7 +58,7 @@ def kind_of(path: str) -> str:
 
 
 def is_below_index(path: str) -> bool:
-    """Whether it is a page of a named index, which `tests.live.test_site_indexes` looks at."""
+    """Whether it is a page of a named index."""
     first, slash, _ = path.removeprefix("/").partition("/")
     return bool(slash) and is_index_name(first)
 

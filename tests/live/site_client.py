@@ -245,23 +245,6 @@ class Visitor:
         headers = {"Content-Type": "multipart/form-data; boundary==x=", "Origin": self.origin}
         return self.go(form.action, "POST", b"".join(parts) + b"--=x=--\r\n", headers)
 
-    def inside(self, address: str, name: str) -> str:
-        """What a file in an archive says, as one gets there by the links of the archive's page."""
-        seen, ways = set[str](), [urljoin(self.base, address)]
-        while ways:
-            url = ways.pop()
-            seen.add(url)
-            got = self.go(url)
-            if name in url and "path=" in url:
-                return got.says
-            links = [
-                link
-                for link in got.read().links
-                if urlsplit(link).path == urlsplit(url).path and urlsplit(link).query
-            ]
-            ways += [link for link in links if link not in seen]
-        raise AssertionError(f"there is no {name} in {address}")
-
     def walk(self, kind_of: Callable[[str], str], beginning: str = "") -> "Walk":
         """See a few pages of each kind, and all that they need, from the first on."""
         walk = Walk()

@@ -2,7 +2,6 @@
 travels.
 """
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any, Final
 from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.asking import Answered, ask, basic, bearer, command
+from tests.live.asking import Answered, ask, basic, bearer
 from tests.live.daemon import LiveIndex, Settings, pypid
 from tests.live.postgresql import PASSWORD as SECRET
 from tests.live.postgresql import Postgresql, postgresql
@@ -159,32 +158,3 @@ class StoppedTests(AwayCase):
                 [group["name"] for group in self.does(index, "GET", "/api/groups")["groups"]], []
             )
             self.does(index, "POST", "/api/groups", {"name": "afterwards"})
-
-
-class TwoNodesTests(AwayCase):
-    def test_within_two_seconds(self) -> None:
-        """What one of two does is in force at the other within two seconds: a revoked token, a
-        right, an end of an account.
-        """
-        with self.node() as here, self.node() as there:
-            password, token = self.fill(here)
-            publish(there, HIDDEN, user="admin")
-            dora, bob = basic("dora", password), basic("bob")
-            took = [
-                self.until(there, dora, 200, 2),
-                self.until(there, bearer(token["secret"]), 200, 2),
-            ]
-            self.does(here, "DELETE", f"/api/tokens/{token['id']}")
-            took.append(self.until(there, bearer(token["secret"]), 401, 2))
-            self.assertEqual(ask(there.port, PAGE, bob).status, 403)
-            command(here.config, "right", "grant", "hidden", "bob", "r")
-            took.append(self.until(there, bob, 200, 2))
-            command(there.config, "user", "disable", "dora")
-            took.append(self.until(here, dora, 401, 2))
-            self.assertLess(max(took), 2, took)
-            deeds = json.loads(command(here.config, "audit", "--json"))["entries"]
-            self.assertTrue(
-                {"token delete", "right grant", "user disable"}
-                <= {deed["action"] for deed in deeds},
-                deeds,
-            )

@@ -8,7 +8,15 @@ from tests.live.browser import Look, SiteTestCase, expect
 from tests.live.crawler import Crawl
 from tests.live.daemon import LiveIndex, shared
 from tests.live.site_content import settings, upstream
-from tests.live.site_hostile import ALL, CONTENTS, FORBIDDEN, MARK, addresses, hostile_pages, plant
+from tests.nightly.site_hostile import (
+    ALL,
+    CONTENTS,
+    FORBIDDEN,
+    MARK,
+    addresses,
+    hostile_pages,
+    plant,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
