@@ -52,7 +52,7 @@ def leaving(server: rig.Server, text: str) -> Attack:
     """Send it to be collected, and go away while it is computed; besides, leave
     a body unfinished.
     """
-    body = json.dumps({"uv.lock": text}).encode()
+    body = json.dumps({"pylock.toml": text}).encode()
     fields = "".join(f"{name}: {value}\r\n" for name, value in FIELDS.items())
     head = f"POST /requirements.txt HTTP/1.1\r\nHost: localhost\r\n{fields}"
 
@@ -113,9 +113,11 @@ def attacks(server: rig.Server, folder: Path) -> dict[str, Attack]:
             "\n".join(["a" + ",".join(f"!={number}" for number in range(50))] * 2000),
         ),
         "dotted keys in a lock file": collecting(
-            server, "uv.lock", ".".join(["a"] * 16_000) + " = 1"
+            server, "pylock.toml", ".".join(["a"] * 16_000) + " = 1"
         ),
-        "a lock file of 16 MB": collecting(server, "uv.lock", "a = [" + "1," * (8 << 20) + "]"),
+        "a lock file of 4 MB": collecting(
+            server, "pylock.toml", "a = [" + "1," * ((2 << 20) - 4) + "]"
+        ),
         "bodies that trickle, clients that leave": leaving(
             server, "a = [" + "1," * (1 << 20) + "]"
         ),

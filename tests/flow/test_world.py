@@ -13,8 +13,8 @@ class InTurnTests(SynchronousTestCase):
     """`InTurn`."""
 
     def test_one_after_the_other(self) -> None:
-        """A call begins when the one before has ended, whatever came of that, or was given up by
-        whoever wanted it.
+        """A call begins when the one before has ended, whatever came of that, also if its caller
+        was cancelled: a thread cannot be.
         """
         turns, done = Turns(), list[object]()
         thinking = InTurn(turns)
@@ -33,3 +33,10 @@ class InTurnTests(SynchronousTestCase):
         turns.all()
         self.successResultOf(fourth)
         self.assertEqual(done, [2, 4])
+        running, next_one = thinking(done.append, 5), thinking(done.append, 6)
+        running.cancel()
+        self.failureResultOf(running, CancelledError)
+        self.assertEqual(len(turns), 1)
+        turns.all()
+        self.successResultOf(next_one)
+        self.assertEqual(done, [2, 4, 5, 6])

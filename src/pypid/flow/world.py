@@ -10,6 +10,7 @@ from attrs import Factory, field, frozen
 from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IReactorTime
 
+from pypid.flow.coroutines import shielded, start
 from pypid.metrics.counts import Counts
 
 T = TypeVar("T")
@@ -33,7 +34,18 @@ class InTurn:
     _turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
 
     def __call__(self, call: Callable[..., T], *args: Any) -> Deferred[T]:
-        return self._turn.run(self.blocking, call, *args)
+        return start(self._in_turn(call, args))
+
+    async def _in_turn(self, call: Callable[..., T], args: tuple[Any, ...]) -> T:
+        await self._turn.acquire()
+        return await shielded(self._run(call, args))
+
+    async def _run(self, call: Callable[..., T], args: tuple[Any, ...]) -> T:
+        """Run the call. A thread cannot be cancelled: the turn ends when the call has ended."""
+        try:
+            return await self.blocking(call, *args)
+        finally:
+            self._turn.release()
 
     @property
     def waiting(self) -> int:

@@ -107,7 +107,7 @@ class Collector:
         for line in lines:
             by_project.setdefault(line.project, []).append(line)
         for lock in options.locks:
-            pins += lock.pins_for(target)
+            pins += await self.index.world.thinking(lock.pins_for, target)
         pins = list(dict.fromkeys(pins))
         self._resolved.append(Resolved(target, tuple(pins)))
         self.tell(self._resolved[-1])

@@ -47,7 +47,6 @@ from pypid.index.upstream.public_names import PublicNames
 from pypid.jobs.node_agreement import Agreement
 from pypid.ports import Resolver
 from pypid.rendering.readmes import Readmes
-from pypid.resolver.collection_parser.collections import CollectionParser
 from pypid.search.service import Searching
 from pypid.web.app.app import App, nobody_else
 from pypid.web.app.app_settings import LOG_LEVEL, AppSettings
@@ -138,7 +137,6 @@ def make_apps(
         catch_up=nobody_else if sharing is None else sharing.catch_up,
         searching=lambda: searching.search,
         readmes=Readmes(platform.reactor),
-        parser=CollectionParser(platform.reactor),
         log_level_control=platform.log_level_control,
         siblings=platform.siblings,
         measured=partial(all_metrics, platform.world, metrics_folder),

@@ -10,7 +10,6 @@ from typing import Any
 
 from attrs import evolve
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
 
 from pypid.advisories.service import Advisories
 from pypid.core.accounts.entries import DownloadEntry
@@ -18,13 +17,12 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import UpstreamDown
 from pypid.core.model import Status
-from pypid.core.packaging.collection_request import RequestFields
-from pypid.core.packaging.lock_files import DependencyList
+from pypid.core.packaging.collection_request import LARGEST
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Grants, Principals
 from pypid.core.policy import Policy
 from pypid.core.restrictions import ProjectRestrictions
-from pypid.resolver.collection_parser.collections import CollectionParser
+from pypid.testing.worlds import Turns
 from pypid.web.api.advisories import CHECKING
 from tests.core.test_restrictions import VersionRule
 from tests.distributions import wheel
@@ -246,7 +244,7 @@ wheels = [{name = "eggs-2.0-cp39-none-any.whl", url = "https://x.example/1", has
         self.refused(self.check(), 400, "pylock.toml")
         self.refused(self.check(platform="linux", requirements="a"), 200)
         self.refused(self.check(**{"pylock.toml": "="}), 400, "TOML")
-        body = b" " * ((20 << 20) + 1)
+        body = b" " * (LARGEST + 1)
         self.refused(self.pypid.ask("POST", "/api/advisories/check", body=body), 413)
 
     def unfinished(self, address: str) -> Connection:
@@ -275,7 +273,8 @@ wheels = [{name = "eggs-2.0-cp39-none-any.whl", url = "https://x.example/1", has
 
     def test_check_that_does_not_end(self) -> None:
         """It is given up in time, and its place is free again."""
-        self.pypid.app.parser = Endless()
+        world = self.pypid.app.world
+        self.pypid.app.world = evolve(world, thinking=Turns())
         connection = self.pypid.connect()
         body = json.dumps({"requirements": "eggs==1.0"}).encode()
         connection.send(spelled("POST", "/api/advisories/check", body=body))
@@ -284,17 +283,8 @@ wheels = [{name = "eggs-2.0-cp39-none-any.whl", url = "https://x.example/1", has
         answer = connection.answer()
         assert answer is not None
         self.assertEqual((answer.status, answer["retry-after"]), (503, "5"))
-        self.pypid.app.parser = CollectionParser()
+        self.pypid.app.world = world
         self.assertEqual(self.checked("eggs==1.0").keys(), {"eggs 1.0"})
-
-
-class Endless(CollectionParser):
-    """A parser that does not end."""
-
-    async def dependencies(self, form: RequestFields) -> DependencyList | None:
-        """Wait until it is cancelled."""
-        await Deferred()
-        return None
 
 
 class UpstreamTests(WholeCase):

@@ -1,7 +1,6 @@
 """Parsing a client's requirements and lock files, for a collection or for a check. Pure.
 
-In a daemon this runs in a confined child process (`pypid.resolver.collection_parser`): a lock file
-of the largest size takes seconds.
+It takes time linear in the size of the request: for the largest lock file seconds, in a thread.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from pypid.core.packaging.requirements import Remark, Requirements, parse_requir
 
 MOST_TEXTS = 200
 """Maximum number of files in one collection request."""
-LARGEST = 20 << 20
+LARGEST = 6 << 20
 """Maximum size in bytes of one request."""
 JSON = ""
 """The name of the part that is not a form field but a JSON document with all of them."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from packaging.markers import Marker
     from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock
 
-LARGEST = 16 << 20
+LARGEST = 4 << 20
 """Maximum length of one lock file in characters."""
 MOST = 20_000
 """Maximum number of releases in one lock file."""
@@ -89,7 +89,9 @@ def parse_pylock(text: str) -> Lock:
     if len(text) > LARGEST:
         raise BadRequest(f"pylock.toml may have {LARGEST} characters.")
     # tomllib's memory and time are quadratic in the number of parts
-    if _LONG_KEY.search(_OPAQUE.sub('""', text)):
+    # in steps of Python, between which other threads run
+    lines = _OPAQUE.sub(lambda _: '""', text).splitlines()
+    if any(_LONG_KEY.search(line) for line in lines):
         raise BadRequest(f"pylock.toml has a key of more than {LONGEST_KEY} parts.")
     import tomllib  # imported here: no page needs it
 

@@ -24,7 +24,7 @@ from pypid.core.errors import (
     TooLarge,
     TooSlow,
 )
-from pypid.core.packaging.collection_request import JSON, LARGEST, Texts
+from pypid.core.packaging.collection_request import JSON, LARGEST, Texts, parse_dependencies
 from pypid.core.packaging.lock_files import DependencyList
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action
@@ -305,8 +305,7 @@ async def _looked_up(ctx: RequestContext) -> tuple[DependencyList, Sequence[Rele
     """
     async with ctx.app.checks_by_address.hold(place_of(ctx.address)):
         data = await _body(ctx)
-        async with ctx.app.check_parsers.taken():
-            found = await ctx.app.parser.dependencies([(JSON, data)])
+        found = await ctx.app.world.thinking(parse_dependencies, [(JSON, data)])
         if found is None:
             raise BadRequest("Send the text of a file as requirements or pylock.toml.")
         if len(found.pins) > MOST_PINS:
@@ -315,7 +314,7 @@ async def _looked_up(ctx: RequestContext) -> tuple[DependencyList, Sequence[Rele
 
 
 async def _body(ctx: RequestContext) -> bytes:
-    """Return the body, for the child process to parse. Raises `TooSlow`, `Busy`, `TooLarge`."""
+    """Return the body. Raises `TooSlow`, `Busy`, `TooLarge`."""
     refuse_early(ctx.request.body.size, LARGEST)
     with ctx.app.check_bodies.counted(ctx.request.body) as body:
         reading = start(read_small(body, LARGEST))

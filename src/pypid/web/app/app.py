@@ -24,7 +24,7 @@ from pypid.core.visibility import Visibility
 from pypid.flow import World
 from pypid.flow.conditions import Condition
 from pypid.flow.signals import ReloadOutcome, Signal
-from pypid.flow.single_flight import JobLimit, Locks
+from pypid.flow.single_flight import Locks
 from pypid.index import Index
 from pypid.index.blocks import Blocks
 from pypid.index.decisions import Decisions
@@ -33,7 +33,6 @@ from pypid.metrics.worker_metrics import WorkerMetrics, own_metrics
 from pypid.ports import Access, Accounts, Catalog, Downloads, Journal, Publishers, Resolver
 from pypid.prefork.messages import Siblings
 from pypid.rendering.readmes import Readmes
-from pypid.resolver.collection_parser.collections import CollectionParser
 from pypid.web.app.app_settings import AppSettings, LogLevelControl
 from pypid.web.app.auth_generation import AuthGeneration
 from pypid.web.app.index_access import IndexAccess, NoNamedIndexes
@@ -74,13 +73,10 @@ COLLECTIONS = 2
 time.
 """
 
-COLLECTION_BODIES = 64 << 20
-"""Bytes of collection requests that are read at once: enough for three of the largest. As many for
+COLLECTION_BODIES = 24 << 20
+"""Bytes of collection requests that are read at once: enough for four of the largest. As many for
 checks of lock files.
 """
-
-CHECK_PARSERS = 2
-"""Maximum number of lock files parsed at once for checks, whose clients may be anonymous."""
 
 
 class Resolvers(Protocol):
@@ -166,10 +162,6 @@ class App:
     """Renders READMEs; shows their source unless it is given a reactor to start its process
     with.
     """
-    parser: CollectionParser = field(factory=CollectionParser)
-    """Parses collection requests; in this process, unless it is given a reactor to start its own
-    process with.
-    """
     measured: Callable[[], Awaitable[tuple[str, Sequence[WorkerMetrics]]]] = field(
         default=Factory(lambda app: partial(own_metrics, app.world.counts), takes_self=True),
         repr=False,
@@ -221,8 +213,6 @@ class App:
     """Held while a collection runs."""
     check_bodies: BodyBudget = field(factory=lambda: BodyBudget(COLLECTION_BODIES))
     """Counts the bytes of the lock files that are being read for checks."""
-    check_parsers: JobLimit = field(factory=lambda: JobLimit(CHECK_PARSERS))
-    """Held while a lock file is parsed for a check: a process each."""
     checks_by_address: Locks[str] = field(factory=Locks)
     """Held by client address while a lock file is checked."""
     registration_limit: RateLimit = field(factory=RateLimit)

@@ -35,6 +35,7 @@ from pypid.core.packaging.collection_request import (
     LARGEST,
     MOST_TEXTS,
     RequestFields,
+    parse_collection,
 )
 from pypid.core.packaging.install_targets import InstallTarget
 from pypid.core.permissions import Action
@@ -51,7 +52,7 @@ from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import Limits, read_form
 
-LIMITS = Limits(content=LARGEST, text=16 << 20, total=LARGEST, fields=MOST_TEXTS)
+LIMITS = Limits(content=LARGEST, text=LARGEST, total=LARGEST, fields=MOST_TEXTS)
 """Limits of the form. No field is a file; `content` is what the refusal of a body that is too large
 names.
 """
@@ -79,11 +80,10 @@ async def collect(ctx: RequestContext) -> None:
         return send_json(ctx.request, MissingRequirements(), 400)
     form = await _read_in_time(ctx)
     _refuse_if_busy(ctx.app)
-    # Acquired only now: a client that sends slowly does not keep others waiting. Released when
-    # nothing computes any more.
+    # Acquired only now: a client that sends slowly does not keep others waiting.
     await ctx.app.collections.acquire()
     try:
-        options = await ctx.app.parser.parse(form, RUNNING)
+        options = await ctx.app.world.thinking(parse_collection, form, RUNNING)
         if options is None:
             return send_json(ctx.request, MissingRequirements(), 400)
         await _answer(ctx, options)
@@ -118,9 +118,7 @@ async def _read_in_time(ctx: RequestContext) -> RequestFields:
 
 
 async def _read(body: Body, content_type: str) -> RequestFields:
-    """Return the fields of the form, or the JSON document, as received: the child process parses
-    them.
-    """
+    """Return the fields of the form, or the JSON document, as received."""
     refuse_early(body.size, LARGEST)
     if content_type.partition(";")[0].strip().lower() == "application/json":
         return [(JSON, await read_small(body, LARGEST))]
