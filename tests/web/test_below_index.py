@@ -36,115 +36,12 @@ from tests.web.full_app import (
 from tests.web.routes import ALL_ROUTES
 from tests.web.ui.test_documentation import built
 
-BELOW = """
-GET /
-POST /
-GET /+simple/<project>/
-GET /advisories
-GET /advisories/<advisory>
-POST /api/adopt
-GET /api/advisories
-POST /api/advisories/check
-POST /api/import
-POST /api/import/survey
-DELETE /api/names/<project>
-GET /api/news
-GET /api/projects
-DELETE /api/projects/<project>
-GET /api/projects/<project>
-GET /api/projects/<project>/access/<user>
-GET /api/projects/<project>/compare
-GET /api/projects/<project>/downloads
-DELETE /api/projects/<project>/files/<filename>
-GET /api/projects/<project>/files/<filename>/contents
-DELETE /api/projects/<project>/files/<filename>/yank
-PUT /api/projects/<project>/files/<filename>/yank
-DELETE /api/projects/<project>/owner
-GET /api/projects/<project>/owner
-PUT /api/projects/<project>/owner
-DELETE /api/projects/<project>/releases/<version>
-DELETE /api/projects/<project>/releases/<version>/yank
-PUT /api/projects/<project>/releases/<version>/yank
-PUT /api/projects/<project>/status
-POST /api/rebuild
-POST /api/rebuild/<project>
-GET /api/search
-POST /api/tier
-GET /api/why/<project>
-GET /api/why/<project>/<filename>
-GET /at/<moment>/packages/<project>/<filename>
-OPTIONS /at/<moment>/packages/<project>/<filename>
-GET /at/<moment>/simple/
-OPTIONS /at/<moment>/simple/
-GET /at/<moment>/simple/<project>/
-OPTIONS /at/<moment>/simple/<project>/
-GET /config/<filename>
-GET /config/ca.pem
-GET /integrity/<project>/<version>/<filename>/provenance
-GET /legacy/
-POST /legacy/
-GET /legacy/+simple/<project>/
-GET /legacy/<project>/
-GET /legacy/<project>/<version>/
-GET /local/
-OPTIONS /local/
-GET /local/<project>/
-OPTIONS /local/<project>/
-GET /local/<project>/<filename>
-OPTIONS /local/<project>/<filename>
-POST /osv/v1/query
-POST /osv/v1/querybatch
-GET /osv/v1/vulns/<advisory>
-GET /packages/<project>/<filename>
-OPTIONS /packages/<project>/<filename>
-GET /project/<project>/
-GET /project/<project>/-/compare
-GET /project/<project>/-/contents/<filename>
-POST /project/<project>/-/delete
-POST /project/<project>/-/promote
-POST /project/<project>/-/owner
-POST /project/<project>/-/release-name
-GET /project/<project>/-/settings
-POST /project/<project>/-/status
-POST /project/<project>/-/unyank
-GET /project/<project>/-/versions
-GET /project/<project>/-/why
-POST /project/<project>/-/yank
-GET /project/<project>/<version>/
-GET /pypi/
-POST /pypi/
-GET /pypi/<project>/<version>/json
-OPTIONS /pypi/<project>/<version>/json
-GET /pypi/<project>/json
-OPTIONS /pypi/<project>/json
-POST /requirements.txt
-GET /rss/packages.xml
-GET /rss/project/<project>/releases.xml
-GET /rss/updates.xml
-GET /search
-GET /simple/
-OPTIONS /simple/
-POST /simple/
-GET /simple/+simple/<project>/
-GET /simple/<project>/
-OPTIONS /simple/<project>/
-GET /simple/<project>/json
-GET /upload
-POST /upload
-"""
-"""The routes that a named index has. The others exist only once, at the root."""
-
 ALICE = Principals(users=frozenset({"alice"}))
 _LINK = re.compile(r'(?:href|src|action)="([^"]*)"')
 
 
 class TableTests(WholeCase):
     """What the table of routes says of named indexes."""
-
-    def test_each_route_is_decided(self) -> None:
-        """A route is below an index only if it is listed here."""
-        below = {f"{each.method} {each.path}" for each in ALL_ROUTES if each.below_index}
-        self.assertEqual(below, set(BELOW.strip().splitlines()))
 
     def test_no_index_has_the_name_of_a_route(self) -> None:
         """The first segment of every route is reserved."""

@@ -17,7 +17,7 @@ from typing import cast
 from attrs import evolve
 
 from pypid.catalog.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
-from pypid.core.permissions import EVERYONE, Action, Identity
+from pypid.core.permissions import EVERYONE, Identity
 from pypid.daemon.loopback import OneTime, seen_by
 from pypid.ports import Blobs
 from pypid.testing.worlds import BEGINNING
@@ -32,9 +32,10 @@ from tests.web.index_cases import CUT, DEFAULT, INDEXES, LAB, OF, PAST, PRIVATE,
 from tests.web.installers.test_collect import Scripted
 from tests.web.memory_upstream import Elsewhere
 from tests.web.rights_cases import ANYBODY, IS, OPEN, OWN, PLAIN, UNKNOWN, Who, ask, file_of
+from tests.web.route_rights import CLASSES
 from tests.web.routes import ALL_ROUTES
 from tests.web.test_hidden import Signer
-from tests.web.test_matrix import COLUMNS, classes, fits, target_of, without
+from tests.web.test_matrix import COLUMNS, fits, target_of, without
 
 ALL, NONE = "..........", "4444444444"
 MEMBERS, OWNERS = "1333....33", "13......33"
@@ -145,7 +146,7 @@ class IndexMatrixTests(WholeCase):
         for route in ALL_ROUTES:
             if route.below_index:
                 for method in sorted(route.methods - {"HEAD"}):
-                    yield route.path, method, classes()[route.path, method]
+                    yield route.path, method, CLASSES[route.path, method]
 
     def test_tables(self) -> None:
         """Each private project is in the tables of the index that has it, and each row has a letter
@@ -351,12 +352,6 @@ class IndexMatrixTests(WholeCase):
             assert each is not None
             each.links, each.reader = links, evolve(each.reader, links=links)
         return restricted, links
-
-    def test_actions(self) -> None:
-        """Each route of an index that names a project requires a right on it."""
-        for route in ALL_ROUTES:
-            if route.below_index and "<project>" in route.path:
-                self.assertIsInstance(route.action, Action, route.path)
 
 
 class CollectingTests(WholeCase):

@@ -1,19 +1,15 @@
 """Every route, method, identity and kind of project, out of the app's own route map; what each is
-answered is written by hand.
-
-A route that is added fails here until somebody has said to which class it belongs, and so who may
-use it.
+answered is written by hand (C90, C91 of docs/reference/conformance.rst).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 from pypid.core.permissions import Action, Rules
-from tests.web.full_app import Answer, Pypid, WholeCase
+from tests.web.full_app import Answer, Pypid, WholeCase, basic
 from tests.web.rights_cases import (
     ANYBODY,
     CLAIMED,
@@ -25,12 +21,14 @@ from tests.web.rights_cases import (
     PLAIN,
     THEIRS,
     UNKNOWN,
+    USERS,
     Who,
     ask,
     crowded,
     elsewhere,
     file_of,
 )
+from tests.web.route_rights import BELOW, CLASSES, RIGHTS
 from tests.web.routes import ALL_ROUTES
 
 COLUMNS = (
@@ -118,12 +116,14 @@ PROJECT_CLASSES: dict[str, dict[str, str]] = {
         "closed": "13333..333",
         "closed, unknown": "1333344333",
     },
+    "manage": dict.fromkeys(KINDS, "133333*333"),
     "admin": dict.fromkeys(KINDS, "133333*333"),
 }
 INDEX_CLASSES: dict[str, dict[str, str]] = {
     "read": {"open": "..........", "closed": "13.......3"},
     "publish": {"open": "1333***3**", "closed": "1333***3**"},
     "collect": {"open": "1********3", "closed": "13*******3"},
+    "metrics": {"open": "133333*333", "closed": "133333*333"},
     "admin": {"open": "133333*333", "closed": "133333*333"},
     "anybody": {"open": "**********", "closed": "**********"},
     "somebody": {"open": "1*********", "closed": "1*********"},
@@ -133,259 +133,7 @@ GET = ("GET", "HEAD")
 PROJECT = "/api/projects/<project>"
 SITE = "/project/<project>/-"
 FILE, RELEASE = f"{PROJECT}/files/<filename>", f"{PROJECT}/releases/<version>"
-RIGHTS = f"{PROJECT}/rights"
-OLD = "/packages/<python>/<letter>/<project>/<filename>"
 PACKAGE = "/api/package/<project>/<filename>"
-
-ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
-    # each: the rule, and its methods
-    "read": (
-        ("/simple/<project>/", *GET),
-        ("/+simple/<project>/", *GET),
-        ("/simple/+simple/<project>/", *GET),
-        ("/legacy/+simple/<project>/", *GET),
-        ("/local/<project>/", *GET),
-        ("/local/<project>/<filename>", *GET),
-        ("/packages/<project>/<filename>", *GET),
-        ("/at/<moment>/simple/<project>/", *GET),
-        ("/at/<moment>/packages/<project>/<filename>", *GET),
-        (OLD, *GET),
-        ("/integrity/<project>/<version>/<filename>/provenance", *GET),
-        ("/api/trust/<project>/files/<filename>", *GET),
-        ("/pypi/<project>/json", *GET),
-        ("/pypi/<project>/<version>/json", *GET),
-        (PROJECT, *GET),
-        ("/pypi/<project>/", *GET),
-        ("/simple/<project>/json", *GET),
-        ("/<project>/", *GET),
-        (PACKAGE, *GET),
-        ("/project/<project>/", *GET),
-        ("/project/<project>/<version>/", *GET),
-        ("/project/<project>/-/versions", *GET),
-        ("/project/<project>/-/contents/<filename>", *GET),
-        ("/project/<project>/-/compare", *GET),
-        (f"{FILE}/contents", *GET),
-        (f"{PROJECT}/compare", *GET),
-        (f"{PROJECT}/downloads", *GET),
-        # and of the whole index
-        ("/", *GET),
-        ("/simple/", *GET, "OPTIONS"),
-        ("/local/", *GET, "OPTIONS"),
-        ("/at/<moment>/simple/", *GET, "OPTIONS"),
-        ("/legacy/", *GET),
-        ("/pypi/", *GET),
-        ("/api/projects", *GET),
-        ("/api/news", *GET),
-        ("/api/search", *GET),
-        ("/search", *GET),
-        ("/rss/updates.xml", *GET),
-        ("/rss/packages.xml", *GET),
-        ("/rss/project/<project>/releases.xml", *GET),
-        ("/api/package/", *GET),
-        ("/packages/", *GET),
-        ("/advisories", *GET),
-        ("/advisories/<advisory>", *GET),
-        ("/api/advisories", *GET),
-        ("/api/advisories/check", "POST"),
-        ("/osv/v1/query", "POST"),
-        ("/osv/v1/querybatch", "POST"),
-        ("/osv/v1/vulns/<advisory>", *GET),
-    ),
-    "point": (
-        ("/project/<project>/-/why", *GET),
-        ("/api/package/<project>/", *GET),
-        ("/legacy/<project>/", *GET),
-        ("/legacy/<project>/<version>/", *GET),
-        ("/simple/<project>/", "OPTIONS"),
-        ("/local/<project>/", "OPTIONS"),
-        ("/local/<project>/<filename>", "OPTIONS"),
-        ("/packages/<project>/<filename>", "OPTIONS"),
-        ("/at/<moment>/simple/<project>/", "OPTIONS"),
-        ("/at/<moment>/packages/<project>/<filename>", "OPTIONS"),
-        ("/pypi/<project>/json", "OPTIONS"),
-        ("/pypi/<project>/<version>/json", "OPTIONS"),
-    ),
-    "write": (
-        (f"{FILE}/yank", "PUT", "DELETE"),
-        (f"{RELEASE}/yank", "PUT", "DELETE"),
-    ),
-    "publish": (
-        ("/", "POST"),
-        ("/simple/", "POST"),
-        ("/pypi/", "POST"),
-        ("/legacy/", "POST"),
-        ("/uploadpackage/", "POST"),
-        (OLD, "PUT"),
-        (PACKAGE, "POST"),
-        ("/api/why/<project>", *GET),
-        ("/api/why/<project>/<filename>", *GET),
-        ("/upload", *GET, "POST"),
-        (f"{SITE}/settings", *GET),
-        (f"{SITE}/yank", "POST"),
-        (f"{SITE}/unyank", "POST"),
-        (f"{SITE}/promote", "POST"),
-    ),
-    "delete": (
-        (PROJECT, "DELETE"),
-        (FILE, "DELETE"),
-        (RELEASE, "DELETE"),
-        (PACKAGE, "DELETE"),
-        (f"{SITE}/delete", "POST"),
-    ),
-    "collect": (("/requirements.txt", "POST"),),
-    "admin": (
-        (f"{PROJECT}/status", "PUT"),
-        (f"{SITE}/status", "POST"),
-        (f"{SITE}/release-name", "POST"),
-        (f"{SITE}/owner", "POST"),
-        ("/api/names/<project>", "DELETE"),
-        ("/api/cache", *GET, "DELETE"),
-        ("/api/cache/<project>", *GET, "DELETE"),
-        ("/api/cache/<project>/<filename>", "DELETE"),
-        ("/api/blocks", *GET, "POST"),
-        ("/api/trust", *GET),
-        ("/api/trust/<project>", "DELETE"),
-        ("/api/trust/<project>/approvals", "POST"),
-        ("/api/blocks/<block>", *GET, "DELETE"),
-        ("/api/approvals", *GET, "POST"),
-        ("/api/approvals/<approval>", "DELETE"),
-        (f"{PROJECT}/approval", *GET),
-        ("/manage/approvals", *GET, "POST"),
-        ("/manage/approvals/delete", "POST"),
-        ("/manage/approvals/<project>", *GET),
-        ("/api/indexes", "POST"),
-        ("/api/indexes/<index>", "PATCH", "DELETE"),
-        ("/manage/indexes", *GET, "POST"),
-        ("/manage/indexes/<name>", *GET),
-        ("/manage/indexes/change", "POST"),
-        ("/manage/indexes/delete", "POST"),
-        ("/api/check", "POST"),
-        ("/api/export", "POST"),
-        ("/api/tier", "POST"),
-        ("/api/rebuild", "POST"),
-        ("/api/rebuild/<project>", "POST"),
-        ("/api/adopt", "POST"),
-        ("/api/adopt/survey", "POST"),
-        ("/api/import", "POST"),
-        ("/api/import/survey", "POST"),
-        ("/api/users", *GET, "POST"),
-        ("/api/users/<name>", *GET, "PATCH", "DELETE"),
-        ("/api/groups", *GET, "POST"),
-        ("/api/groups/<name>", *GET, "DELETE"),
-        ("/api/groups/<name>/members/<user>", "PUT", "DELETE"),
-        ("/api/rights", *GET),
-        ("/api/rights/<glob>", *GET),
-        ("/api/rights/<glob>/<kind>", "PUT", "DELETE"),
-        ("/api/rights/<glob>/<kind>/<name>", "PUT", "DELETE"),
-        (f"{PROJECT}/owner", *GET, "PUT", "DELETE"),
-        (f"{PROJECT}/access/<user>", *GET),
-        (RIGHTS, *GET),
-        (f"{RIGHTS}/<kind>", "PUT", "DELETE"),
-        (f"{RIGHTS}/<kind>/<name>", "PUT", "DELETE"),
-        ("/api/invitations", *GET, "POST"),
-        ("/api/invitations/<id>", "DELETE"),
-        ("/api/audit", *GET),
-        ("/manage/", *GET),
-        ("/manage/why", *GET),
-        ("/manage/upstream", *GET),
-        ("/manage/upstream/purge", "POST"),
-        ("/manage/storage", *GET),
-        ("/manage/rebuild", "POST"),
-        ("/manage/check", "POST"),
-        ("/manage/blocks", *GET, "POST"),
-        ("/manage/blocks/delete", "POST"),
-        ("/manage/trust", *GET, "POST"),
-        ("/manage/trust/reset", "POST"),
-        ("/manage/configuration", *GET),
-        ("/manage/log-level", "POST"),
-        ("/manage/users", *GET, "POST"),
-        ("/manage/users/<name>", *GET),
-        ("/manage/users/<name>/change", "POST"),
-        ("/manage/users/<name>/password", "POST"),
-        ("/manage/users/<name>/remove", "POST"),
-        ("/manage/invitations", "POST"),
-        ("/manage/invitations/withdraw", "POST"),
-        ("/manage/groups", *GET, "POST"),
-        ("/manage/groups/<name>", *GET),
-        ("/manage/groups/<name>/join", "POST"),
-        ("/manage/groups/<name>/leave", "POST"),
-        ("/manage/groups/<name>/remove", "POST"),
-        ("/manage/rights", *GET),
-        ("/manage/rights/<glob>", *GET, "POST"),
-        ("/project/<project>/-/rights", *GET, "POST"),
-        ("/project/<project>/-/rights/owner", "POST"),
-        ("/manage/tokens", *GET),
-        ("/manage/tokens/revoke", "POST"),
-        ("/manage/audit", *GET),
-        ("/metrics", *GET),
-        ("/api/log-level", *GET, "PUT"),
-        ("/api/status", *GET),
-        ("/api/reload", "POST"),
-        ("/api/configuration", *GET),
-        ("/api/storage", *GET),
-        ("/api/upstream", *GET),
-        ("/api/downloads", *GET),
-        ("/api/acl", *GET, "POST"),
-        ("/admin/rebuild", "POST"),
-        ("/admin/acl.json.gz", *GET),
-        ("/admin/register", "POST"),
-        ("/admin/pending_users", *GET),
-        ("/admin/token/<name>", *GET),
-        ("/admin/user", *GET),
-        ("/admin/user/<name>", *GET, "PUT", "DELETE"),
-        ("/admin/user/<name>/permissions", *GET),
-        ("/admin/user/<name>/approve", "POST"),
-        ("/admin/user/<name>/admin", "POST"),
-        ("/admin/user/<name>/group/<group>", "PUT", "DELETE"),
-        ("/admin/group", *GET),
-        ("/admin/group/<name>", *GET, "PUT", "DELETE"),
-        ("/admin/package/<project>", *GET),
-        ("/admin/package/<project>/<kind>/<name>/<permission>", "PUT", "DELETE"),
-    ),
-    "anybody": (
-        ("/api/user/<name>", "PUT"),
-        ("/api/user/password", "PUT"),
-        ("/acct/login", *GET, "POST", "PUT"),
-        ("/acct/tokenRegister", "PUT"),
-        ("/acct/logout", "POST"),
-        ("/health", *GET),
-        ("/ready", *GET),
-        ("/api/me", *GET),
-        ("/api/indexes", *GET),
-        ("/api/indexes/<index>", *GET),
-        ("/api/session", *GET, "POST", "DELETE"),
-        ("/api/captcha", *GET),
-        ("/api/openapi.json", *GET),
-        ("/config/ca.pem", *GET),
-        ("/config/<filename>", *GET),
-        ("/api/register", "POST"),
-        ("/_/oidc/audience", *GET),
-        ("/_/oidc/mint-token", "POST"),
-        ("/_/oidc/github/mint-token", "POST"),
-        ("/.well-known/pytp", *GET),
-        ("/_/ui/<digest>/<name>", *GET),
-        ("/docs/", *GET),
-        ("/docs/<path:page>", *GET),
-        ("/account/login", *GET, "POST"),
-        ("/account/logout", "POST"),
-        ("/account/register", *GET, "POST"),
-    ),
-    "somebody": (
-        ("/account/", *GET),
-        ("/account/password", "POST"),
-        ("/account/tokens", "POST"),
-        ("/account/tokens/revoke", "POST"),
-        ("/api/user/password", "POST"),
-        ("/api/tokens", *GET, "POST"),
-        ("/api/tokens/<id>", "DELETE"),
-        ("/api/promotions", *GET),
-        ("/api/indexes/<index>/promotions", *GET, "POST"),
-        ("/api/users/<name>/password", "PUT"),
-    ),
-}
-"""Every route there is, by hand. Those in which a project stands are asked for every kind of
-project.
-"""
 
 OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
     {
@@ -501,21 +249,9 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
 """What is not as the class has it, by rule and method."""
 
 
-@cache
-def classes() -> dict[tuple[str, str], str]:
-    """The class of each rule and method."""
-    found: dict[tuple[str, str], str] = {}
-    for name, members in ROUTES.items():
-        for rule, *methods in members:
-            for method in methods:
-                assert (rule, method) not in found, (rule, method)
-                found[rule, method] = name
-    return found
-
-
 def expected(rule: str, method: str, kind: str) -> str:
     """The row of letters for a route, out of the tables."""
-    name = classes()[rule, method]
+    name = CLASSES[rule, method]
     table = PROJECT_CLASSES if "<project>" in rule else INDEX_CLASSES
     return OWN_ROWS.get((rule, method), {}).get(kind) or table[name][kind]
 
@@ -557,6 +293,19 @@ def fits(answer: Answer, letter: str) -> bool:
             return answer.status == 400 + int(letter)
 
 
+def refuses_well(answer: Answer, who: Who) -> bool:
+    """Whether a 401 asks for a password, a 403 does not, and neither is for a cache or a script."""
+    if answer.status not in (401, 403):
+        return True
+    asks = 'Basic realm="pypi", charset="UTF-8"' if answer.status == 401 else None
+    return (
+        answer["www-authenticate"] == asks
+        and answer["cache-control"] == "no-store"
+        and answer["access-control-allow-origin"] is None
+        and (who.name not in USERS or who.name in answer.text or not answer.body)
+    )
+
+
 class MatrixTests(WholeCase):
     """Everything that can be asked, by everybody."""
 
@@ -579,12 +328,19 @@ class MatrixTests(WholeCase):
         return ask(pypid, method, target, *who.headers, body=body)
 
     def test_complete(self) -> None:
-        """Every route of the map has a class, and every class routes that there are."""
-        there = {(route.path, method) for route in ALL_ROUTES for method in route.methods}
-        self.assertEqual(
-            there - set(classes()), set(), "Say who may use these: put them into ROUTES."
-        )
-        self.assertEqual(set(classes()) - there, set(), "There are no such routes any more.")
+        """Every route of the map has a class, whose right it declares, and every class routes that
+        there are; below a named index are the routes of the table, and no others (C90).
+        """
+        declared = {
+            (route.path, method): (route.action, route.below_index)
+            for route in ALL_ROUTES
+            for method in route.methods
+        }
+        expected = {
+            (rule, method): (RIGHTS[name], (rule, method.replace("HEAD", "GET")) in BELOW)
+            for (rule, method), name in CLASSES.items()
+        }
+        self.assertEqual(declared, expected, "Say in tests.web.route_rights who may use these.")
         self.assertEqual(tuple(who.name for who in ANYBODY), COLUMNS)
         for table in (*PROJECT_CLASSES.values(), *INDEX_CLASSES.values()):
             self.assertEqual({len(row) for row in table.values()}, {len(COLUMNS)})
@@ -593,30 +349,23 @@ class MatrixTests(WholeCase):
         """What stands in the address of a route that asks for a right on projects is called by
         names that the guard knows: a project under another name would be asked about by nobody.
         """
+        others = {"filename", "version", "python", "letter", "moment", "advisory", "kind", "name"}
         for route in ALL_ROUTES:
             values = set(re.findall(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", route.path))
             if isinstance(route.action, Action) and route.action is not Action.ADMIN:
-                others = {
-                    "filename",
-                    "version",
-                    "python",
-                    "letter",
-                    "moment",
-                    "advisory",
-                    "kind",
-                    "name",
-                }
                 self.assertLessEqual(values, {"project", *others}, route.path)
             self.assertEqual("<project>" in route.path, "project" in values, route.path)
 
     def each(self) -> Iterator[tuple[str, str, str]]:
         """Rule, method and kind."""
-        for rule, method in classes():
+        for rule, method in CLASSES:
             for kind in KINDS if "<project>" in rule else ("open", "closed"):
                 yield rule, method, kind
 
     def test_answers(self) -> None:
-        """Everybody is answered what the tables say, by every route, for every kind of project."""
+        """Everybody is answered what the tables say, by every route, for every kind of project
+        (C90, C91).
+        """
         wrong = []
         indexes: dict[int, Pypid] = {}
         for rule, method, kind in self.each():
@@ -631,7 +380,7 @@ class MatrixTests(WholeCase):
                     continue
                 pypid = indexes.get(id(rules)) or indexes.setdefault(id(rules), self.index(rules))
                 answer = self.ask(pypid, method, target, who)
-                if not fits(answer, letter):
+                if not fits(answer, letter) or not refuses_well(answer, who):
                     wrong.append(
                         f"{method} {rule}, {kind}, {who.name}: {answer.status} and not {letter!r}"
                     )
@@ -639,10 +388,19 @@ class MatrixTests(WholeCase):
                     del indexes[id(rules)]  # something may have changed
         self.assertEqual(wrong, [], "\n".join(["", *wrong]))
 
+    def test_wrong_password(self) -> None:
+        """A wrong password is 401 on every route, open ones too (C91)."""
+        pypid = self.index(OPEN)
+        for rule, method in CLASSES:
+            wrong = Who("ada", (basic("ada", "wrong"),))
+            answer = self.ask(pypid, method, target_of(rule, PLAIN), wrong)
+            self.assertEqual(answer.status, 401, (method, rule))
+            pypid.clock.advance(901)  # who goes on guessing has to wait
+
     def test_hidden_is_as_unknown(self) -> None:
         """Where somebody lacks the default right to read, every route answers alike, to the byte,
         for a hidden project, one with rules, a claimed name, one of upstream's, and a name that
-        nobody ever heard of; upstream hears none of them.
+        nobody ever heard of; upstream hears none of them (C90).
         """
         upstream = elsewhere()
         pypid = crowded(Path(self.mktemp()), upstream, CLOSED)
@@ -652,7 +410,7 @@ class MatrixTests(WholeCase):
             )
         names = (PLAIN, OWN, CLAIMED, THEIRS, LICENSED, UNKNOWN)
         upstream.heard.clear()
-        for (rule, method), name in classes().items():
+        for (rule, method), name in CLASSES.items():
             if "<project>" not in rule:
                 continue
             for who in ("anonymous", "bob", "other's token") + (
@@ -681,7 +439,7 @@ class MatrixTests(WholeCase):
         is published, and whose they are, nobody learns who may not.
         """
         pypid = self.index(OPEN)
-        for rule, method in classes():
+        for rule, method in CLASSES:
             if "<project>" in rule and "api/why" not in rule:
                 for who in ("anonymous", "bob", "other's token"):
                     answers = {

@@ -24,7 +24,8 @@ from tests.web.rights_cases import (
     file_of,
     register,
 )
-from tests.web.test_matrix import KINDS, classes, expected, fits, target_of
+from tests.web.route_rights import CLASSES
+from tests.web.test_matrix import KINDS, expected, fits, target_of
 
 METHODS: Final = (
     "GET",
@@ -94,7 +95,7 @@ class RequestTests(WholeCase):
 
     def questions(self) -> Iterator[tuple[str, str, str, Who, bytes | None]]:
         """Rule, method, kind of project, identity and body."""
-        rules = dict.fromkeys(rule for rule, _ in classes())
+        rules = dict.fromkeys(rule for rule, _ in CLASSES)
         for rule in rules:
             for method in METHODS:
                 for kind in KINDS if "<project>" in rule else ("open", "closed"):
@@ -140,7 +141,7 @@ class RequestTests(WholeCase):
             return ["a traceback"]
         if answer.status == 500:
             return [f"500 {text[:200]}"]
-        if (rule, method) not in classes():
+        if (rule, method) not in CLASSES:
             return (
                 []
                 if 400 <= answer.status < 500 or method == "OPTIONS"
