@@ -58,30 +58,6 @@ class ListsCase(NamedCase, Awaiting, SynchronousTestCase):
 class InheritedTests(ListsCase):
     """What an index inherits is in its lists."""
 
-    def test_own_and_inherited_projects_are_listed(self) -> None:
-        """The lists of an index have its projects and those of its bases, in order of name."""
-        default, team = self.index(""), self.create("team")
-        lab = self.create("lab", bases="team default")
-        self.put(default, "acme-shared", "zoo")
-        self.put(team, "acme-team")
-        self.put(lab, "acme-lab")
-        self.assertEqual(self.names(default), ["acme-shared", "zoo"])
-        self.assertEqual(self.names(team), ["acme-shared", "acme-team", "zoo"])
-        self.assertEqual(self.names(lab), ["acme-lab", "acme-shared", "acme-team", "zoo"])
-        self.cache(lab, "numpy")
-        for index in (team, lab):
-            self.assertEqual(self.stored(index), sorted([*self.names(index), "numpy"]))
-        self.assertEqual(self.stored(default), ["acme-shared", "numpy", "zoo"])
-
-    def test_an_index_without_bases_lists_its_own_projects(self) -> None:
-        """It inherits nothing, not even what is cached."""
-        alone, public = self.create("alone", bases=""), self.create("mirror", bases="public")
-        self.put(self.index(""), "acme-shared")
-        self.cache(self.index(""), "numpy")
-        self.put(alone, "acme-alone")
-        self.assertEqual(self.stored(alone), ["acme-alone"])
-        self.assertEqual((self.names(public), self.stored(public)), ([], ["numpy"]))
-
     def test_denied_projects_are_not_listed(self) -> None:
         """`allow` and `deny` filter what is inherited, in each index on the way, and own projects
         never.
@@ -119,13 +95,6 @@ class InheritedTests(ListsCase):
         self.have(team.delete_project(project_name("spam"), "alice"))
         self.have(team.release_name(project_name("spam")))
         self.assertEqual(self.stored(default), ["numpy", "spam"])
-
-    def test_a_private_name_that_may_be_mixed_stays_listed(self) -> None:
-        """With `allow_mixed` in the index that has it, the name is not private."""
-        default, team = self.index(""), self.create("team", allow_mixed="spam")
-        self.cache(default, "spam")
-        self.put(team, "spam")
-        self.assertEqual((self.stored(default), self.stored(team)), (["spam"], ["spam"]))
 
     def test_unchanged_lists_are_shared(self) -> None:
         """An index without projects and rules of its own has the very lists of its base; with an

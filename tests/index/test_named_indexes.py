@@ -245,66 +245,6 @@ class InheritingTests(NamedCase, SynchronousTestCase):
 
     only: ClassVar[Only] = {"cu128": ("torch", "nvidia-*")}
 
-    def test_the_first_layer_that_has_a_project_hides_the_others(self) -> None:
-        """In the order of the bases, with the upstream last."""
-        default, staging = self.index(""), self.create("staging")
-        team = self.create("team", bases="staging default")
-        self.publish(default, "spam-0.9.tar.gz", b"default")
-        self.assertEqual(self.files(team, "spam"), {"spam-0.9.tar.gz": b"default"})
-        self.publish(staging, "spam-1.0.tar.gz", b"staging")
-        self.assertEqual(self.files(team, "spam"), {"spam-1.0.tar.gz": b"staging"})
-        self.publish(team, "spam-1.1.tar.gz", b"team")
-        self.assertEqual(self.files(team, "spam"), {"spam-1.1.tar.gz": b"team"})
-        self.assertEqual(self.files(staging, "spam"), {"spam-1.0.tar.gz": b"staging"})
-        self.assertEqual(self.files(team, "numpy"), self.files(default, "numpy"))
-
-    def test_a_project_in_two_bases_comes_from_the_first(self) -> None:
-        """Bases are tried in the order in which they are named."""
-        one, two = self.create("one"), self.create("two")
-        self.publish(one, "spam-1.0.tar.gz", b"one")
-        self.publish(two, "spam-2.0.tar.gz", b"two")
-        self.assertEqual(self.files(self.create("a", bases="one two"), "spam").popitem()[1], b"one")
-        self.assertEqual(self.files(self.create("b", bases="two one"), "spam").popitem()[1], b"two")
-
-    def test_an_index_without_bases_shows_its_own_projects_only(self) -> None:
-        """Nothing is asked upstream for it."""
-        alone = self.create("alone", bases="none")
-        self.publish(self.index(""), WHEEL)
-        self.refused(alone.project(SPAM), NoSuchProject)
-        self.refused(alone.project(project_name("numpy")), NoSuchProject)
-        self.assertEqual(self.told(), [])
-
-    def test_mixed_projects_show_the_files_of_all_layers(self) -> None:
-        """A file name that the index has hides that of a base."""
-        default, team = self.index(""), self.create("team", allow_mixed="spam")
-        self.publish(default, "spam-1.0.tar.gz", b"old")
-        self.publish(default, "spam-1.1.tar.gz", b"default")
-        self.publish(team, "spam-1.0.tar.gz", b"new")
-        self.assertEqual(
-            self.files(team, "spam"), {"spam-1.0.tar.gz": b"new", "spam-1.1.tar.gz": b"default"}
-        )
-
-    def test_merged_projects_show_the_local_files_of_all_bases(self) -> None:
-        """Those of the first base win, and upstream's are not added."""
-        low = self.create("low", bases="default")
-        other = self.create("other", bases="public")
-        team = self.create("team", bases="low other", merge="*")
-        self.publish(low, "spam-1.0.tar.gz", b"low")
-        self.publish(other, "spam-1.0.tar.gz", b"other")
-        self.publish(other, "spam-1.1.tar.gz", b"other")
-        expected = {"spam-1.0.tar.gz": b"low", "spam-1.1.tar.gz": b"other"}
-        self.assertEqual(self.files(team, "spam"), expected)
-        self.publish(team, "spam-1.0.tar.gz", b"team")
-        above = self.create("above", bases="team")
-        for index in (team, above):
-            self.assertEqual(
-                self.files(index, "spam"),
-                {"spam-1.0.tar.gz": b"team", "spam-1.1.tar.gz": b"other"},
-            )
-        self.assertEqual(self.told(), [])
-        self.have(team.project(project_name("numpy")))
-        self.assertEqual(self.told(), ["numpy"])
-
     def test_blocks_apply_to_merged_files(self) -> None:
         """A blocked version of a base is not shown, and cannot be downloaded."""
         low = self.create("low", bases="none")
@@ -482,16 +422,6 @@ class PrivateNameTests(NamedCase, SynchronousTestCase):
 
     only: ClassVar[Only] = {"cu128": ("torch", "spam")}
 
-    def test_a_private_name_of_any_index_goes_to_no_upstream(self) -> None:
-        """Not through the default index, another index, or another upstream."""
-        self.publish(self.create("team"), WHEEL)
-        other = self.create("other", bases="public")
-        gpu = self.create("gpu", upstreams="cu128 public")
-        for index in (self.index(""), other, gpu):
-            self.refused(index.project(SPAM), NoSuchProject)
-            self.refused(index.file(SPAM, WHEEL), NoSuchFile)
-        self.assertEqual(self.told(), [])
-
     def test_private_names_stay_private_over_a_restart(self) -> None:
         """Before the comparison with the storage, and where the configuration no longer has the
         index.
@@ -516,12 +446,6 @@ class PrivateNameTests(NamedCase, SynchronousTestCase):
         self.assertEqual(self.keys(".pypid/index-names/"), [])
         self.have(self.index("").project(SPAM))
         self.assertEqual(self.told(), ["spam"])
-
-    def test_mixed_names_of_an_index_may_go_upstream(self) -> None:
-        """`allow_mixed` of the index says so."""
-        self.publish(self.create("team", allow_mixed="spam"), WHEEL)
-        self.assertEqual(list(self.files(self.index("team"), "spam")), [WHEEL, "spam-1.0.tar.gz"])
-        self.assertEqual(set(self.told()), {"spam"})
 
 
 class TakingTests(NamedCase, SynchronousTestCase):

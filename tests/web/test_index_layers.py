@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -33,7 +32,6 @@ from tests.web.full_app import (
     spelled,
     text,
 )
-from tests.web.routes import ALL_ROUTES
 
 ALICE = Principals.parse("alice")
 BOTH = Principals.parse("alice bob")
@@ -66,54 +64,6 @@ class LayersTests(WholeCase):
         """The answer to a request for a project page."""
         return self.pypid.get(path, J, user=user)
 
-    def test_inherited_projects_are_served_to_those_who_may_read_them_in_their_layer(self) -> None:
-        """For others there is no such project: neither its page nor its files, metadata, JSON or
-        site, and upstream does not hear its name.
-        """
-        self.upstream.has_not.add("missing")
-        filename = self.have_wheel_in("base")
-        for path in (
-            "/team/simple/spam/",
-            f"/team/packages/spam/{filename}",
-            f"/team/packages/spam/{filename}.metadata",
-            "/team/local/spam/",
-            f"/team/local/spam/{filename}",
-            f"/team/local/spam/{filename}.metadata",
-            "/team/rss/project/spam/releases.xml",
-            "/team/pypi/spam/json",
-            "/team/project/spam/",
-        ):
-            self.assertEqual(self.page(path, "alice").status, 200, path)
-            for user in ("bob", None):
-                answer = self.page(path, user)
-                self.assertEqual(answer.status, 404, path)
-                missing = self.page(path.replace("spam", "missing"), user)
-                self.assertEqual(answer.status, missing.status, path)
-        self.assertNotIn("spam", self.upstream.names_told)
-
-    def test_no_route_discloses_a_project_that_is_closed_in_its_layer(self) -> None:
-        """Of each route with a project, clients who may read the inheriting index but not the base
-        get what they get of a project that does not exist, also if they may publish there.
-        """
-        self.upstream.has_not.add("missing")
-        filename = self.have_wheel_in("base")
-        values = {"filename": filename, "version": "1.0", "user": "bob", "name": "bob"}
-        values |= {"moment": "2099-01-01T00:00:00Z"}
-        paths = {
-            re.sub("<(?:path:)?([a-z]+)>", lambda found: values.get(found[1], "spam"), each.path)
-            for each in ALL_ROUTES
-            if each.below_index and each.method == "GET" and "<project>" in each.path
-        }
-        self.assertGreater(len(paths), 25)
-        served = [path for path in paths if self.page(f"/team{path}", "alice").status == 200]
-        self.assertGreater(len(served), 10)
-        for path in sorted(f"/team{path}" for path in paths):
-            for user in ("bob", None):
-                answer = self.page(path, user)
-                missing = self.page(path.replace("spam", "missing"), user)
-                self.assertEqual(answer.status, missing.status, (path, user))
-                self.assertEqual(answer.text.replace("spam", "missing"), missing.text, (path, user))
-
     def test_an_open_index_with_the_base_public_shows_upstream_projects_only(self) -> None:
         """Users who may not read the default index get cached public files, and no local project of
         it by any route. With the base default they get neither.
@@ -140,17 +90,6 @@ class LayersTests(WholeCase):
             route = route.replace("spam", "numpy")
             self.assertEqual(self.page(f"/below/{route}").status, 404, route)
         self.assertEqual(self.upstream.names_told, told)
-
-    def test_rules_of_projects_apply_to_inherited_projects(self) -> None:
-        """A project that alice alone may read in the default index is hidden from bob in an index
-        that inherits it.
-        """
-        self.published(self.publish(wheel_filename("eggs"), wheel("eggs")))
-        self.assertEqual(self.page("/team/simple/eggs/", "bob").status, 200)
-        grants = {"eggs": Grants(read=ALICE, write=ALICE)}
-        self.pypid.app.rules = evolve(RULES, projects=grants)
-        self.assertEqual(self.page("/team/simple/eggs/", "alice").status, 200)
-        self.assertIn(self.page("/team/simple/eggs/", "bob").status, (403, 404))
 
     def test_a_name_that_is_used_from_upstream_is_taken_by_right_only(self) -> None:
         """A user with the default right to write cannot hide it from all others; an administrator

@@ -53,22 +53,6 @@ class IndexListTests(WholeCase):
         answer = self.pypid.get(f"{index}{path}", J, user=user)
         return [each["name"] for each in answer.json["projects"]]
 
-    def test_lists_have_what_their_reader_may_read_in_every_layer(self) -> None:
-        """Pages and the API list a project of a base only to those who may read it there,
-        also through an index between.
-        """
-        for index in ("/team", "/lab"):
-            for user, names in (
-                ("alice", ["ours", "secret", "shared"]),
-                ("bob", ["ours", "shared"]),
-                (None, ["ours", "shared"]),
-            ):
-                self.assertEqual(self.simple(index, user), names)
-                self.assertEqual(self.simple(index, user, "/local/"), names)
-                projects = self.pypid.get(f"{index}/api/projects", user=user).json["projects"]
-                self.assertEqual(projects, names)
-        self.assertEqual(self.simple("", "alice"), ["denied", "shared"])
-
     def test_lists_follow_the_rights_of_a_base(self) -> None:
         """A right that is given or taken in a layer counts at once."""
         self.assertEqual(self.simple("/lab", "bob"), ["ours", "shared"])

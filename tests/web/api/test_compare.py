@@ -11,7 +11,7 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.errors import StorageDown, UpstreamDown
 from pypid.core.policy import Policy
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.full_app import PRIVATE, Answer, Pypid, WholeCase
+from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 from tests.web.rights_cases import register
 
@@ -147,12 +147,6 @@ class CompareTests(WholeCase):
         ):
             self.assertEqual(self.ask_for(query).status, status, query)
         self.assertEqual(self.ask_for("from=1.0&to=2.0", "nothing").status, 404)
-
-    def test_rights(self) -> None:
-        """Who may not read the project is told nothing."""
-        self.pypid.app.rules = PRIVATE
-        self.assertEqual(self.ask_for("from=1.0&to=2.0").status, 401)
-        self.assertEqual(self.ask_for("from=1.0&to=2.0", user="bob").status, 200)
 
     def test_no_download(self) -> None:
         """To compare, or to look into a file, counts as no download."""

@@ -18,7 +18,7 @@ from pypid.core.permissions import Principals, Rules
 from pypid.core.policy import Policy
 from pypid.testing.worlds import contents
 from tests.distributions import compressed, sdist, sdist_filename, tarred, wheel, wheel_filename
-from tests.web.full_app import PRIVATE, Answer, Pypid, WholeCase
+from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 
 CACHE = Policy(mode=Mode.CACHE)
@@ -128,14 +128,6 @@ class OursTests(ContentsCase):
         self.assertEqual(self.look(filename, "eggs").status, 404)
         for query in ("?x=1", "?skip=-1", "?path=%00", "?path=%ff", "?path=a&path=b"):
             self.assertEqual(self.look(filename, query=query).status, 400, query)
-
-    def test_rights(self) -> None:
-        """Who may not read the project may not look into its files."""
-        pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)
-        filename, data = wheel_filename(), wheel()
-        self.published(self.publish(filename, data, pypid=pypid))
-        self.assertEqual(self.look(filename, pypid=pypid).status, 401)
-        self.assertEqual(self.look(filename, pypid=pypid, user="bob").status, 200)
 
     def test_quarantined(self) -> None:
         """What is hidden from pages is hidden here, also after it was looked at."""

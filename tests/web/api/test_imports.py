@@ -157,9 +157,3 @@ class ImportTests(WholeCase):
         self.assertEqual(upstream.heard, [])
         upstream.away = UpstreamDown("timeout")
         self.assertIsNone(survey())
-
-    def test_only_administrators(self) -> None:
-        """Who may publish may not choose times and uploaders."""
-        for user, status in ((None, 401), ("bob", 403), ("alice", 403), ("__token__", 403)):
-            self.assertEqual(self.imported(user=user).status, status, user)
-        self.assertEqual(self.keys(), [])

@@ -164,16 +164,6 @@ class IndexesTests(IndexesCase):
             document = self.pypid.get("/api/indexes/team-a", None, login).json
             self.assertEqual("values" in document, is_shown)
 
-    def test_only_administrators_change(self) -> None:
-        """Everyone else is refused, also who may publish there."""
-        self.have_index("team-a", write="alice")
-        for user, status in ((None, 401), ("alice", 403), ("bob", 403)):
-            self.assertEqual(self.create("team-b", user=user).status, status)
-            for method, document in (("PATCH", {"values": {"read": "bob"}}), ("DELETE", None)):
-                answer = self.pypid.api(method, "/api/indexes/team-a", document, user=user)
-                self.assertEqual(answer.status, status, method)
-        self.assertEqual(self.listed("ada"), ["team-a"])
-
     def test_unreadable_index_is_not_there(self) -> None:
         """A list shows what the user may read; another index does not exist for the user, and is
         no base that is shown.
@@ -417,11 +407,6 @@ class IndexesTests(IndexesCase):
             [(each["index"], each["project"], each["user"]) for each in shown],
             [("secret", "eggs", "alice")],
         )
-
-    def test_not_below_an_index(self) -> None:
-        """Indexes are managed at the root only."""
-        self.have_index("team")
-        self.refused(self.pypid.get("/team/api/indexes", user="ada"), 404, "without /team")
 
     def test_without_named_indexes(self) -> None:
         """Where there cannot be any, the list is empty, and creating one is refused."""

@@ -69,23 +69,6 @@ class SearchingTests(SearchingCase):
         )
         self.assertEqual(self.search(q="eggs")["found"][0]["summary"], "With [31mcolour")
 
-    def test_rights(self) -> None:
-        """What somebody may not read is neither found nor counted; who may read
-        nothing is refused.
-        """
-        for user, seen in (
-            (None, ["eggs", "spam"]),
-            ("alice", ["eggs", "spam"]),
-            ("bob", ["eggs", "spam-secret", "spam"]),
-        ):
-            found = self.search(user, q="food", most=1)
-            self.assertEqual((found["total"], found["pages"]), (len(seen), len(seen)))
-            self.assertEqual(self.names(user, q="food"), seen)
-            self.assertEqual(self.names(user, license="mit"), seen)
-            self.assertEqual(self.names(user), seen)
-        self.pypid.app.rules = Rules(read=Principals(authenticated=True))
-        self.assertEqual(self.pypid.get("/api/search?q=spam").status, 401)
-
     def test_pages(self) -> None:
         """One page follows the other, until there is none."""
         pages = [self.search("bob", q="food", most=2, page=page) for page in (1, 2, 3)]

@@ -185,13 +185,6 @@ class DoubtTests(TrustCase):
         self.assertIn("The attestations of this file prove nothing", page)
         self.assertNotIn("monty/eggs", page)
 
-    def test_hidden_projects(self) -> None:
-        """Who may not administer gets no list, and a file of a hidden or missing project no
-        state.
-        """
-        self.assertEqual(self.pypid.api("GET", "/api/trust", user="alice").status, 403)
-        self.assertEqual(self.pypid.get("/api/trust/ham/files/ham-1.0.tar.gz").status, 404)
-
     def test_page(self) -> None:
         """The page lists the doubted files with the reason."""
         page = self.pypid.get("/manage/trust", "text/html", user="ada").text

@@ -257,14 +257,6 @@ class FileTests(WhyCase):
 class RightsTests(WhyCase):
     """Who is told."""
 
-    def test_who(self) -> None:
-        """Whoever may publish is told; whoever may only read, or is nobody, is not."""
-        for user, status in (("ada", 200), ("alice", 200), ("bob", 403), (None, 401)):
-            for path in ("ham", f"ham/{HAM}"):
-                self.assertEqual(
-                    self.pypid.api("GET", f"/api/why/{path}", user=user).status, status
-                )
-
 
 class NamedUpstreamTests(WhyCase):
     """Names of `[upstream:NAME]`."""

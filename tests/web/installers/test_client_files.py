@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.web.http.proxies import HostPolicy, TrustedProxies
 from pypid.web.installers.client_files import roots
 from tests.web.full_app import WholeCase
@@ -104,13 +103,6 @@ class FilesTests(WholeCase):
         answer = self.pypid.get("/config/passwd")
         self.assertEqual(answer.status, 404)
         self.assertIn(b"pip.conf", answer.body)
-
-    def test_closed(self) -> None:
-        """Anybody may have them: whoever has to log in learns there how."""
-        self.pypid.app.rules = Rules(read=AUTHENTICATED)
-        answer = self.pypid.get("/config/pip.conf")
-        self.assertEqual(answer.status, 200)
-        self.assertIn(b"netrc", answer.body)
 
 
 class AuthorityTests(WholeCase):

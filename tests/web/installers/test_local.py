@@ -414,35 +414,6 @@ class RightsTests(LocalCase):
 
     rules = PRIVATE
 
-    def test_anonymous(self) -> None:
-        """Without a name nothing is told where reading is for some: not what is there, nor what is
-        not (C90).
-        """
-        filename, _ = self.have_wheel()
-        for path in (
-            "",
-            "spam/",
-            "nothing/",
-            f"spam/{filename}",
-            f"spam/{filename}.metadata",
-            "spam/nothing-1.0.tar.gz",
-        ):
-            answer = self.local(path)
-            self.assertEqual((answer.status, answer.text), (401, self.local().text))
-            self.assertEqual(self.local(path, user="bob").status, 404 if "nothing" in path else 200)
-        self.assertEqual(self.names("bob"), ["spam"])
-
-    def test_private(self) -> None:
-        """Then caches between us and the client keep nothing, and browsers'
-        scripts read nothing.
-        """
-        filename, _ = self.have_wheel()
-        for path in ("", "spam/", f"spam/{filename}"):
-            answer = self.local(path, user="bob")
-            assert answer["cache-control"] is not None
-            self.assertIn("private", answer["cache-control"])
-            self.assertIsNone(answer["access-control-allow-origin"])
-
     def test_may_not_fetch(self) -> None:
         """Who may not make us fetch has all that is stored, and what is not stored is 404, not a
         matter of rights.

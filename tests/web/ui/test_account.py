@@ -29,12 +29,6 @@ class AccountTests(BrowsedCase):
         self.assertNotIn('value="publish"', self.as_user("bob").get("/account/").text)
         self.assertIn('value="admin"', self.as_user("ada").get("/account/").text)
 
-    def test_strangers(self) -> None:
-        """Nobody is anybody: a browser is sent to log in, its forms are refused."""
-        self.assertEqual(self.browser.get("/account/").status, 303)
-        for path in ("password", "tokens", "tokens/revoke"):
-            self.assertEqual(self.browser.post(f"/account/{path}").status, 401, path)
-
     def test_by_token(self) -> None:
         """Whoever has come by a token sees that one, and makes none and changes no
         password by it.
@@ -152,18 +146,6 @@ class TokenTests(BrowsedCase):
         self.assertIn("revoked", self.browser.get("/account/").text)
         secret = SECRET.findall(answer.text)[0]
         self.assertEqual(self.pypid.get("/api/me", None, basic("__token__", secret)).status, 401)
-
-    def test_csrf(self) -> None:
-        """Without the token of this very session nothing is made."""
-        for other in ("", "0" * 64, self.as_user("alice").token):
-            self.assertEqual(
-                self.browser.post("/account/tokens", **NEW, csrf_token=other).status, 403
-            )
-        self.assertEqual(
-            self.browser.post("/account/tokens", ("Origin", "https://evil.example"), **NEW).status,
-            403,
-        )
-        self.assertEqual(have(self.peopled.accounts.tokens()), [])
 
 
 class PasswordTests(BrowsedCase):

@@ -9,7 +9,7 @@ from pypid.core.archives.differences import MemberDifferences, member_difference
 from pypid.core.errors import StorageDown
 from pypid.core.packaging.names import project_name
 from pypid.web.ui.compare import LONGEST_VALUE, MOST_MEMBERS, MOST_VALUES, sorts_of
-from tests.web.full_app import PRIVATE, Answer, WholeCase
+from tests.web.full_app import Answer, WholeCase
 from tests.web.ui.test_pages import BROWSER, Seen
 
 XSS = "<script>alert(1)</script>"
@@ -124,13 +124,6 @@ class ComparePageTests(WholeCase):
         page = self.see().text
         self.assertIn("is unavailable", page)
         self.assertIn("it is away", page)
-
-    def test_rights(self) -> None:
-        """Who may not read the project sees nothing of it."""
-        self.have_both()
-        self.pypid.app.rules = PRIVATE
-        self.assertNotEqual(self.see().status, 200)
-        self.assertEqual(self.see(user="bob").status, 200)
 
     def test_ends(self) -> None:
         """Of very many differences some are listed, and all are counted."""

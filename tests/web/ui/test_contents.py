@@ -16,7 +16,7 @@ from pypid.core.policy import Policy
 from pypid.web.ui.contents import LINES, LONGEST_LINE, MEMBERS, line_of
 from pypid.web.ui.pages import part
 from tests.distributions import sdist, sdist_filename, wheel_filename
-from tests.web.full_app import PRIVATE, Answer, Pypid, WholeCase
+from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 from tests.web.ui.test_pages import BROWSER, Seen
 
@@ -159,13 +159,6 @@ class ContentsPageTests(WholeCase):
         answer = self.see(filename, "?path=spam.py", "SPAM")
         self.assertEqual(answer.status, 301)
         self.assertIn(f"spam/-/contents/{filename}?path=spam.py", answer["location"] or "")
-
-    def test_rights(self) -> None:
-        """Somebody unknown is sent to log in where not everybody may read."""
-        filename, _ = self.have_wheel()
-        self.pypid.app.rules = PRIVATE
-        self.assertNotEqual(self.see(filename).status, 200)
-        self.assertEqual(self.see(filename, user="bob").status, 200)
 
     def test_lines(self) -> None:
         """Tabs stay; what cannot be seen is spelled out."""

@@ -22,35 +22,6 @@ PAGES = ("", "why", "upstream", "storage", "configuration")
 
 
 class WhoTests(AdministeredCase):
-    def test_strangers(self) -> None:
-        """Somebody unknown is sent to log in and come back; who is no administrator is refused, and
-        learns nothing.
-        """
-        for page in PAGES:
-            answer = self.look(f"/manage/{page}", None)
-            self.assertEqual(answer.status, 303)
-            self.assertEqual(answer["location"], f"../account/login?next=manage%2F{page}")
-            answer = self.look(f"/manage/{page}", "bob")
-            self.assertEqual(answer.status, 403)
-            self.assertNotIn("spam", answer.text)
-
-    def test_forms(self) -> None:
-        """Nobody else's form, and none without its token, does anything."""
-        before = self.keys()
-        for target in (
-            "upstream/purge",
-            "rebuild",
-            "check",
-            "log-level",
-        ):
-            fields = {"what": "all", "confirm": "everything", "name": "x", "level": "debug"}
-            self.assertEqual(self.send(f"/manage/{target}", "bob", **fields).status, 403, target)
-            cookie, token = self.browsers["ada"]
-            self.browsers["ada"] = (cookie, "0" * len(token))
-            self.assertEqual(self.send(f"/manage/{target}", **fields).status, 403, target)
-            self.browsers["ada"] = (cookie, token)
-        self.assertEqual(self.keys(), before)
-
     def test_address(self) -> None:
         """The links hold below any path: each begins with the relative way to the root."""
         text = self.page("/manage/")

@@ -27,12 +27,6 @@ class SearchPageTests(SearchingCase):
         self.assertIn("1 project<", text)
         self.assertNotIn("eggs", text)
 
-    def test_rights(self) -> None:
-        """What somebody may not read is not on it."""
-        self.assertNotIn("secret", self.page(q="food"))
-        self.assertIn("2 projects<", self.page(q="food"))
-        self.assertIn("spam-secret", self.page("bob", q="food"))
-
     def test_form(self) -> None:
         """What was asked is in the form again, whatever it was, and the filters are open where
         there are any.

@@ -29,7 +29,6 @@ RULES = Rules(
     delete=Principals(users=frozenset({"alice"})),
     delete_needs=Action.READ,
 )
-DEEDS = ("yank", "project unyank", "delete", "status", "release-name")
 NASTY = "<script>alert('x')</script>\"><b onmouseover=alert(1)>"
 Header = tuple[str, str]
 
@@ -320,17 +319,6 @@ class AdminTests(SettingsCase):
         self.assertEqual(self.look("ada").status, 404)
         self.assertEqual(self.deeds()[-1], ("ada", "project unreserve", "spam"))
 
-    def test_not_for_others(self) -> None:
-        """Who may publish and delete sees neither form, and is 403."""
-        page = self.look().text
-        self.assertNotIn("/-/status", page)
-        for deed, fields in (
-            ("status", {"status": "archived"}),
-            ("release-name", {"confirm": "spam"}),
-        ):
-            self.assertEqual(self.send(deed, **fields).status, 403)
-        self.assertEqual(self.deeds(), [])
-
 
 class ForgedTests(SettingsCase):
     """Forms that nobody has sent who may."""
@@ -347,53 +335,6 @@ class ForgedTests(SettingsCase):
         """Nothing was changed."""
         self.assertEqual(self.files(), {self.wheel: False, self.sdist: False, self.newer: False})
         self.assertEqual(self.deeds(), [])
-
-    def test_csrf(self) -> None:
-        """Without the session's token, with a wrong one or another session's it is 403."""
-        cookie, _ = self.browser("ada")
-        others = [token for _, token in (self.browser("alice"), self.log_in("ada"))]
-        for deed, fields in self.right:
-            for said in (
-                {},
-                {"csrf_token": ""},
-                {"csrf_token": "A" * 43},
-                *({"csrf_token": token} for token in others),
-            ):
-                answer = self.forged(deed, {**fields, **said}, cookie, OURS)
-                self.assertEqual((answer.status, answer["location"]), (403, None), (deed, said))
-        self.untouched()
-
-    def test_another_site(self) -> None:
-        """What a page of another site has a browser send is 403, with the right token and with a
-        password, too.
-        """
-        cookie, token = self.browser("ada")
-        for deed, fields in self.right:
-            for origin in ("https://evil.example", "null"):
-                sent = {**fields, "csrf_token": token}
-                self.assertEqual(self.forged(deed, sent, cookie, ("Origin", origin)).status, 403)
-                self.assertEqual(
-                    self.forged(deed, sent, ("Origin", origin), user="ada").status, 403
-                )
-        self.untouched()
-
-    def test_viewers(self) -> None:
-        """Who may only read is 403 on every form, and somebody unknown 401; neither
-        sees the page.
-        """
-        for deed, fields in self.right:
-            self.assertEqual(self.send(deed, "bob", **fields).status, 403, deed)
-            self.assertEqual(self.forged(deed, fields).status, 401, deed)
-            self.assertEqual(
-                self.forged(deed, fields, ("Cookie", "pypid_session=" + "A" * 43)).status, 401, deed
-            )
-            self.assertEqual(self.forged(deed, fields, basic("ada", "wrong")).status, 401, deed)
-        self.assertEqual(self.look("bob").status, 403)
-        self.assertEqual(
-            (self.look(None).status, "account/login?next=" in str(self.look(None)["location"])),
-            (303, True),
-        )
-        self.untouched()
 
     def test_tokens(self) -> None:
         """A token does by a form what it may do by the API: one to publish yanks, deletes nothing,

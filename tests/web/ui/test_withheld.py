@@ -6,7 +6,6 @@ from html import unescape
 from pathlib import Path
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.core.policy import Policy
 from tests.distributions import wheel, wheel_filename
 from tests.web.api.test_indexes import IndexesCase
@@ -117,15 +116,6 @@ class WithheldTests(AdministeredCase):
             self.assertIn("-/why", page)
         why = self.look("/project/spam/-/why", None).text
         self.assertIn("steals tokens", why)
-
-    def test_private(self) -> None:
-        """Who may not read the project is not told of it."""
-        self.block("spam==1.0")
-        self.peopled.defaults = self.pypid.app.rules = Rules(read=AUTHENTICATED)
-        for path in ("", "1.0/", "-/versions", "-/why"):
-            answer = self.look(f"/project/spam/{path}", None)
-            self.assertEqual(answer.status, 303, path)
-            self.assertNotIn("steals", answer.text)
 
 
 class WithheldInIndexTests(IndexesCase):
