@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
 import sys
 import tempfile
 from io import BytesIO
@@ -12,13 +11,11 @@ from typing import BinaryIO
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.advisories import database as database_module
 from pypid.advisories.archive import UnusableSource
 from pypid.advisories.database import FILE, AdvisoryDatabase
 from pypid.advisories.index import AdvisoryIndex, read_index
 from pypid.advisories.loading import AdvisoryLoader
 from pypid.advisories.sources import temporary_archive
-from pypid.advisories.wire import ParsedRecord
 from pypid.core.packaging.names import ProjectName
 from tests.advisories.archives import archive, archive_of, record
 
@@ -46,7 +43,7 @@ class LoadingCase(SynchronousTestCase):
     def replace(self, *public: bytes, own: dict[str, bytes] | None = None) -> AdvisoryIndex:
         """Load a whole source, and the company's own advisories; return the index."""
         mine = None if own is None else self.file(archive(own))
-        self.loader.replace(self.file(archive_of(*public)), mine, {"generation": "1"})
+        self.loader.load(self.file(archive_of(*public)), mine, {"generation": "1"})
         return read_index(self.database)
 
     def ids(self, index: AdvisoryIndex, version: str) -> list[str]:
@@ -84,14 +81,14 @@ class LoadingTests(LoadingCase):
         self.assertTrue(index.of(ProjectName("bar"))[0].private)
         found = self.database.record("PYSEC-1")
         self.assertTrue(found is not None and found.private)
-        self.loader.change(None, self.file(archive({})), {"generation": "2"})
+        self.loader.load(None, self.file(archive({})), {"generation": "2"}, keeps=True)
         self.assertEqual(self.ids(read_index(self.database), "1"), ["PYSEC-1", "PYSEC-2"])
 
     def test_delta(self) -> None:
         """A delta replaces the records that it names; the others, and the private ones, stay."""
         self.replace(record("A-1"), record("A-2"), own={"o.json": record("ACME-1")})
         new = record("A-1", "foo", "introduced=2"), record("A-3"), b"A-2 is broken"
-        self.loader.change(self.file(archive_of(*new)), None, {"generation": "2"})
+        self.loader.load(self.file(archive_of(*new)), None, {"generation": "2"}, keeps=True)
         index = read_index(self.database)
         self.assertEqual(self.ids(index, "1"), ["A-2", "A-3", "ACME-1"])
         self.assertEqual(self.ids(index, "2"), ["A-1", "A-2", "A-3", "ACME-1"])
@@ -103,19 +100,22 @@ class LoadingTests(LoadingCase):
         failing = ((sys.executable, "-c", "raise SystemExit('out of luck')"), 60.0)
         hanging = ((sys.executable, "-c", "import time; time.sleep(600)"), 0.5)
         garbage = ((sys.executable, "-c", "print('x' * 9)"), 60.0)
+        torn = "open(sys.argv[1], 'ab').write(b'x' * 9000); os.kill(os.getpid(), 9)"
+        killed = ((sys.executable, "-c", f"import os, sys; {torn}"), 60.0)
         good = archive_of(record("A-1", "bar"), record("A-2"))
         for (program, limit), content in (
             ((self.loader.program, 60.0), BytesIO(b"no archive")),
             (failing, good),
             (hanging, good),
             (garbage, good),
+            (killed, good),
         ):
             loader = AdvisoryLoader(self.database, program, limit)
-            for load in (loader.replace, loader.change):
+            for keeps in (False, True):
                 with self.assertRaises(UnusableSource):
-                    load(self.file(content), None, {})
+                    loader.load(self.file(content), None, {}, keeps=keeps)
         with self.assertRaises(UnusableSource):
-            self.loader.replace(self.file(archive({})), None, {})
+            self.loader.load(self.file(archive({})), None, {})
         self.assertEqual(self.ids(read_index(self.database), "1"), ["A-1"])
         self.assertEqual([path.name for path in self.folder.iterdir()], [FILE])
 
@@ -142,28 +142,23 @@ class LoadingTests(LoadingCase):
             if read_index(self.database).count == 0:
                 raise ValueError("it counts as empty")
 
-    def test_crash_during_a_change(self) -> None:
-        """The next reader finds what was there before."""
-        self.replace(*(record(f"A-{number}", summary="x" * 200) for number in range(500)))
-        program = (
-            "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
-            "db.execute('PRAGMA cache_size = 1'); db.execute('BEGIN IMMEDIATE');"
-            "db.execute('DELETE FROM summary'); db.execute('DELETE FROM record'); os._exit(9)"
-        )
-        ended = subprocess.run([sys.executable, "-c", program, str(self.database.path)])
-        self.assertEqual(ended.returncode, 9)
-        self.assertTrue(self.database.path.with_name(f"{FILE}-journal").stat().st_size)
-        self.assertEqual(read_index(AdvisoryDatabase(self.database.path)).count, 500)
-
-    def test_readers_do_not_wait_for_a_change(self) -> None:
-        """A change that is larger than SQLite's cache keeps readers out at its end only."""
+    def test_note(self) -> None:
+        """Facts are written into the database that is there, without a child; a killed writer
+        leaves the last ones.
+        """
         self.replace(record("A-1"))
-        self.patch(database_module, "BUSY", 0.1)
-        with self.database.changing() as writer:
-            for number in range(20):
-                writer.put([ParsedRecord(f"B-{number}", bytes(1 << 20), 0, [])], private=True)
-            self.assertIsNotNone(self.database.record("A-1"))
-        self.assertEqual(self.database.count(), 21)
+        self.loader.program = ("false",)
+        self.loader.load(None, None, {"failure": "why"}, keeps=True)
+        self.assertEqual((self.database.meta()["failure"], self.database.count()), ("why", 1))
+
+    def test_damaged_content(self) -> None:
+        """A change of a damaged database says so: then all of the source is read again."""
+        self.replace(*(record(f"A-{number}", summary="x" * 200) for number in range(500)))
+        data = self.database.path.read_bytes()
+        self.database.path.write_bytes(data[:8192] + bytes(len(data) - 8192))
+        with self.assertRaises(sqlite3.DatabaseError):
+            delta = self.file(archive_of(record("A-1", "bar")))
+            self.loader.load(delta, None, {}, keeps=True)
 
     def test_mode(self) -> None:
         """Other users of the machine cannot read it."""

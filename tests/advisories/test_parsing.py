@@ -8,19 +8,14 @@ import struct
 from typing import BinaryIO
 from unittest import mock
 
+from attrs import define
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.advisories import archive as archive_module
 from pypid.advisories import parsing as parsing_module
-from pypid.advisories.parsing import parsed, read_yaml
-from pypid.advisories.wire import (
-    LONGEST_DOCUMENT,
-    ParsedBatch,
-    batches_in,
-    decoded_summaries,
-    frame_of,
-    joined,
-)
+from pypid.advisories.archive import LONGEST_DOCUMENT, UnusableSource
+from pypid.advisories.database import ParsedRecord, decoded_summaries, joined
+from pypid.advisories.parsing import AdvisoryParser, read_yaml
 from pypid.core.advisories.osv import InvalidRecord
 from pypid.core.compression import content
 from tests.advisories.archives import archive, archive_of, record
@@ -43,24 +38,33 @@ details: |
 BOMB = b"a: &a [x, x, x]\nb: &b [*a, *a, *a]\nc: [*b, *b, *b]\n"
 
 
-def everything(file: BinaryIO, *, private: bool = False) -> ParsedBatch:
+@define
+class Parsed:
+    """What a source has."""
+
+    records: list[ParsedRecord]
+    skipped: int
+    problems: list[str]
+    failure: str
+
+
+def everything(file: BinaryIO, *, private: bool = False) -> Parsed:
     """Return all batches as one."""
-    whole = ParsedBatch(records=[], problems=[])
-    for batch in parsed(file, private=private):
-        whole.records += batch.records
-        whole.problems += batch.problems
-        whole.skipped += batch.skipped
-        whole.failure, whole.is_last = batch.failure, batch.is_last
-    return whole
+    parser, records, failure = AdvisoryParser(private), list[ParsedRecord](), ""
+    try:
+        for batch in parser.parse(file):
+            records += batch
+    except UnusableSource as error:
+        failure = str(error)
+    return Parsed(records, parser.result.skipped, parser.result.problems, failure)
 
 
 class ParsingTests(SynchronousTestCase):
-    """`parsed`."""
+    """`AdvisoryParser`."""
 
     def test_records_keep_their_documents(self) -> None:
         data = record("PYSEC-2026-1", "Foo", "introduced=0", unknown={"kept": True})
         found = everything(archive({"PYSEC-2026-1.json": data, "README.md": b"no record"}))
-        self.assertTrue(found.is_last)
         (only,) = found.records
         self.assertEqual(content(only.document, LONGEST_DOCUMENT), data)
         ((name, encoded),) = only.summaries
@@ -70,7 +74,7 @@ class ParsingTests(SynchronousTestCase):
     def test_other_ecosystems_are_left_out(self) -> None:
         document = {"id": "GO-1", "affected": [{"package": {"ecosystem": "Go", "name": "x"}}]}
         found = everything(archive_of(json.dumps(document).encode()))
-        self.assertEqual((found.records, found.skipped, found.is_last), ([], 0, True))
+        self.assertEqual((found.records, found.skipped, found.failure), ([], 0, ""))
 
     def test_bad_documents_are_skipped_and_reported(self) -> None:
         good = record("X-1")
@@ -187,14 +191,3 @@ class ParsingTests(SynchronousTestCase):
         self.assertEqual((len(found.records), found.skipped), (1, 1))
         ((_, encoded),) = found.records[0].summaries
         self.assertTrue(decoded_summaries(joined([encoded]))[0].private)
-
-
-class FrameTests(SynchronousTestCase):
-    """`batches_in`."""
-
-    def test_invalid_frames(self) -> None:
-        good = frame_of(ParsedBatch(is_last=True))
-        self.assertEqual(len(list(batches_in(io.BytesIO(frame_of(ParsedBatch()) + good)))), 2)
-        for data in (b"", good[:-1], b"\xff" * 8, b"\0\0\0\1x", frame_of(ParsedBatch())):
-            with self.assertRaises(ValueError):
-                list(batches_in(io.BytesIO(data)))

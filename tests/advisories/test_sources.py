@@ -18,10 +18,9 @@ from twisted.internet.defer import maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.advisories import http_source
-from pypid.advisories.archive import UnusableSource
+from pypid.advisories.archive import LONGEST_DOCUMENT, UnusableSource
 from pypid.advisories.http_source import HttpSource, HttpVersion, modified_records
 from pypid.advisories.sources import FetchedAdvisories, LocalSource
-from pypid.advisories.wire import LONGEST_DOCUMENT
 from pypid.flow import start
 from pypid.http_client.connections import connections
 from pypid.http_client.faults import Fault

@@ -16,7 +16,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
-from pypid.advisories.database import FILE, AdvisoryDatabase
+from pypid.advisories.database import FILE, AdvisoryDatabase, writing
 from pypid.advisories.service import Advisories
 from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.configuration.choices import Mode
@@ -83,8 +83,9 @@ class FixesCase(UpkeepCase):
     async def read(self, *documents: Document) -> None:
         """Replace the advisories, and search."""
         assert self.advisories.folder is not None
-        with AdvisoryDatabase(self.advisories.folder / FILE).replacing() as writer:
-            writer.put((parsed(document, private=False) for document in documents), private=False)
+        database = AdvisoryDatabase(self.advisories.folder / FILE)
+        with database.replacing() as path, writing(path) as writer:
+            writer.put([parsed(document, private=False) for document in documents], private=False)
             writer.put_meta({"generation": str(next(self.generations))})
         await self.advisories.read()
         await self.job.refresh()

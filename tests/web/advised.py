@@ -7,9 +7,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pypid.advisories.database import FILE, AdvisoryDatabase
+from pypid.advisories.database import (
+    FILE,
+    AdvisoryDatabase,
+    ParsedRecord,
+    encoded_summary,
+    rank_of,
+    writing,
+)
 from pypid.advisories.service import Advisories
-from pypid.advisories.wire import ParsedRecord, encoded_summary, rank_of
 from pypid.core.advisories.osv import record_of, summaries_of
 from pypid.core.compression import fragment
 from tests.web.app_with_accounts import have
@@ -58,9 +64,9 @@ def advise(
 ) -> Advisories:
     """Let the app have these advisories, those of `own` private; return them."""
     folder.mkdir(exist_ok=True)
-    with AdvisoryDatabase(folder / FILE).replacing() as writer:
-        writer.put((parsed(document, private=False) for document in public), private=False)
-        writer.put((parsed(document, private=True) for document in own), private=True)
+    with AdvisoryDatabase(folder / FILE).replacing() as path, writing(path) as writer:
+        writer.put([parsed(document, private=False) for document in public], private=False)
+        writer.put([parsed(document, private=True) for document in own], private=True)
         writer.put_meta({"loaded": "2026-01-02T00:00:00Z", "generation": "1"})
     pypid.app.advisories = Advisories(pypid.world, folder)
     have(pypid.app.advisories.read())

@@ -13,10 +13,11 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from attrs import define, field, frozen
 
-from pypid.advisories.wire import LONGEST_DOCUMENT
 from pypid.core.advisories.osv import InvalidRecord
 from pypid.core.compression import content, crc32, fragment
 
+LONGEST_DOCUMENT = 4 << 20
+"""Bytes of one document, and also of its compressed form."""
 MOST_BYTES = 8 << 30
 """Decompressed bytes of all members."""
 SUFFIXES = (".json", ".yaml", ".yml")

@@ -1,20 +1,22 @@
 """The advisories of one machine in an SQLite file of the state folder.
 
-One process writes it: a full load into a new file that replaces the old one, a delta in a
-transaction. All processes read it. Everything here blocks.
+A child process writes a new file, which then replaces the old one. All processes read it.
+Everything here blocks.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import msgspec
 from attrs import define, frozen
 
-from pypid.advisories.wire import LONGEST_DOCUMENT, ParsedRecord
+from pypid.advisories.archive import LONGEST_DOCUMENT
+from pypid.core.advisories.osv import AdvisorySummary
 from pypid.core.compression import content
 from pypid.core.packaging.names import ProjectName
 
@@ -26,6 +28,8 @@ BUSY = 10.0
 """Seconds that one connection waits for another."""
 ROWS = 500
 """Rows that are read at once."""
+MALWARE_RANK = 5
+WITHDRAWN_RANK = -1
 
 _SCHEMA = (
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -35,8 +39,22 @@ _SCHEMA = (
     "rank INTEGER NOT NULL, summary BLOB NOT NULL, PRIMARY KEY (project, id, private))",
     "CREATE INDEX by_id ON summary(id)",
 )
+_FACTS = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _IN_FORCE = "(private OR id NOT IN (SELECT id FROM record WHERE private))"
 """The rows that count: a private record replaces a public one with its id."""
+
+
+@frozen
+class ParsedRecord:
+    """A record for the database."""
+
+    id: str
+    document: bytes
+    """JSON, compressed by deflate."""
+    rank: int
+    """See `rank_of`."""
+    summaries: Sequence[tuple[str, bytes]]
+    """Pairs of a PyPI project and its encoded `AdvisorySummary`."""
 
 
 @frozen
@@ -53,7 +71,7 @@ class StoredAdvisory:
 
 
 SummaryRow = tuple[str, int, bytes]
-"""Project, rank (`wire.rank_of`) and encoded summary."""
+"""Project, rank (`rank_of`) and encoded summary."""
 
 Stamp = tuple[int, int, int]
 """Identifies the state of the file: inode, time of modification in ns, size."""
@@ -77,7 +95,7 @@ class AdvisoryDatabase:
 
     def meta(self) -> dict[str, str]:
         """Return facts about the content: `source`, `loaded`, ...; empty without a database."""
-        with suppress(sqlite3.Error), self._reading() as db:
+        with suppress(sqlite3.Error), self._opened() as db:
             found = dict(db.execute("SELECT key, value FROM meta"))
             if found.get("layout") == LAYOUT:
                 return found
@@ -87,7 +105,7 @@ class AdvisoryDatabase:
         """Return the record with this id. Raises `sqlite3.Error`, and `ValueError` for a damaged
         one.
         """
-        with self._reading() as db:
+        with self._opened() as db:
             query = "SELECT id, private, document FROM record WHERE id = ? ORDER BY private DESC"
             row = db.execute(query, (id,)).fetchone()
             if row is not None:
@@ -100,7 +118,7 @@ class AdvisoryDatabase:
 
     def summaries(self) -> Iterator[Sequence[SummaryRow]]:
         """Yield the summaries in batches, ordered by project. Raises `sqlite3.Error`."""
-        with self._reading() as db:
+        with self._opened() as db:
             rows = db.execute(
                 f"SELECT project, rank, summary FROM summary WHERE {_IN_FORCE} ORDER BY project, id"
             )
@@ -109,12 +127,12 @@ class AdvisoryDatabase:
 
     def count(self) -> int:
         """Return the number of records. Raises `sqlite3.Error`."""
-        with self._reading() as db:
+        with self._opened() as db:
             number: int = db.execute("SELECT count(DISTINCT id) FROM record").fetchone()[0]
             return number
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _opened(self) -> Iterator[sqlite3.Connection]:
         # not read-only: after a crash in a change the first reader rolls it back
         uri = f"{self.path.absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY, isolation_level=None)) as db:
@@ -123,41 +141,49 @@ class AdvisoryDatabase:
     # --- writing ----------------------------------------------------------------------------------
 
     @contextmanager
-    def replacing(self) -> Iterator[AdvisoryWriter]:
-        """Yield the writer of a new database, which replaces this one at the end of the block; an
-        exception there leaves this one as it is.
+    def replacing(self, *, keeps: bool = False) -> Iterator[Path]:
+        """Yield the path of a new database, with the content of this one if it `keeps` that. It
+        replaces this one at the end of the block; an exception there leaves this one as it is.
         """
         new = self.path.with_suffix(".new")
         new.unlink(missing_ok=True)
         os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         try:
-            with closing(sqlite3.connect(new, isolation_level=None)) as db:
-                db.execute("PRAGMA journal_mode = OFF")  # the new file is removed after a failure
-                db.execute("PRAGMA synchronous = OFF")
-                db.execute("BEGIN")
-                for statement in _SCHEMA:
-                    db.execute(statement)
-                writer = AdvisoryWriter(db)
-                writer.put_meta({"layout": LAYOUT})
-                yield writer
-                db.execute("COMMIT")
+            if keeps:
+                with closing(_connection(new)) as db, self._opened() as old:
+                    old.backup(db)
+            else:
+                with writing(new) as writer:
+                    writer.create()
+            yield new
             _sync(new)
             new.replace(self.path)
         finally:
             new.unlink(missing_ok=True)
 
-    @contextmanager
-    def changing(self) -> Iterator[AdvisoryWriter]:
-        """Yield a writer for changes of this database: all of them, or none after an exception."""
-        with closing(sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)) as db:
-            db.execute("PRAGMA cache_spill = OFF")  # it would keep readers out until the end
+    def note(self, facts: Mapping[str, str]) -> None:
+        """Remember facts about the content. Raises `sqlite3.Error`."""
+        with self._opened() as db:
             db.execute("BEGIN IMMEDIATE")
-            try:
-                yield AdvisoryWriter(db)
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
+            db.executemany(_FACTS, facts.items())
             db.execute("COMMIT")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[AdvisoryWriter]:
+    """Yield a writer to a new database. After an exception the file is damaged."""
+    with closing(_connection(path)) as db:
+        db.execute("BEGIN")
+        yield AdvisoryWriter(db)
+        db.execute("COMMIT")
+
+
+def _connection(path: Path) -> sqlite3.Connection:
+    """Open a new database, which is removed after a failure: it needs no journal."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA journal_mode = OFF")
+    db.execute("PRAGMA synchronous = OFF")
+    return db
 
 
 @define(eq=False)
@@ -166,13 +192,22 @@ class AdvisoryWriter:
 
     _db: sqlite3.Connection
 
+    def create(self) -> None:
+        """Create the tables."""
+        for statement in _SCHEMA:
+            self._db.execute(statement)
+        self.put_meta({"layout": LAYOUT})
+
     def put_meta(self, facts: Mapping[str, str]) -> None:
         """Remember facts about the content."""
-        self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+        self._db.executemany(_FACTS, facts.items())
 
-    def put(self, records: Iterable[ParsedRecord], *, private: bool) -> None:
+    def put(self, records: Sequence[ParsedRecord], *, private: bool) -> None:
         """Add records. The later of two with the same id counts."""
-        records = list(records)
+        self._db.executemany(  # the former one may have named other projects
+            "DELETE FROM summary WHERE id = ? AND private = ?",
+            [(record.id, private) for record in records],
+        )
         self._db.executemany(
             "INSERT OR REPLACE INTO record VALUES (?, ?, ?)",
             [(record.id, private, record.document) for record in records],
@@ -186,16 +221,38 @@ class AdvisoryWriter:
             ],
         )
 
-    def forget(self, ids: Iterable[str]) -> None:
-        """Remove the public records with these ids."""
-        wanted = [(id,) for id in ids]
-        self._db.executemany("DELETE FROM record WHERE id = ? AND NOT private", wanted)
-        self._db.executemany("DELETE FROM summary WHERE id = ? AND NOT private", wanted)
-
     def forget_private(self) -> None:
         """Remove the private records."""
         for table in ("record", "summary"):
             self._db.execute(f"DELETE FROM {table} WHERE private")
+
+
+def rank_of(summary: AdvisorySummary) -> int:
+    """Return a number for the selection of blocked projects: 0 to 4 by severity, 5 for malware, -1
+    for what was withdrawn.
+    """
+    if summary.withdrawn:
+        return WITHDRAWN_RANK
+    return MALWARE_RANK if summary.is_malware else summary.severity.rank
+
+
+def encoded_summary(summary: AdvisorySummary) -> bytes:
+    """Return the summary as the database has it."""
+    return _encoder.encode(summary)
+
+
+def decoded_summaries(encoded: bytes) -> tuple[AdvisorySummary, ...]:
+    """Return the summaries of one project out of their `joined` encoded forms."""
+    return _summaries.decode(encoded)
+
+
+def joined(summaries: list[bytes]) -> bytes:
+    """Return the encoded summaries of one project as one encoded array (MessagePack, array 32)."""
+    return b"\xdd" + len(summaries).to_bytes(4, "big") + b"".join(summaries)
+
+
+_encoder = msgspec.msgpack.Encoder()
+_summaries = msgspec.msgpack.Decoder(tuple[AdvisorySummary, ...])
 
 
 def _sync(path: Path) -> None:

@@ -24,9 +24,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 
 from pypid import __version__
-from pypid.advisories.archive import UnusableSource
+from pypid.advisories.archive import LONGEST_DOCUMENT, UnusableSource
 from pypid.advisories.sources import LARGEST_ARCHIVE, FetchedAdvisories, temporary_archive
-from pypid.advisories.wire import LONGEST_DOCUMENT
 from pypid.flow import World, start
 from pypid.http_client.faults import Fault, fault_of
 from pypid.http_client.response_body import IncomingBody

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 
 from attrs import field, frozen
 
-from pypid.advisories.database import AdvisoryDatabase
-from pypid.advisories.wire import decoded_summaries, joined
+from pypid.advisories.database import AdvisoryDatabase, decoded_summaries, joined
 from pypid.core.advisories.osv import AdvisorySummary, Candidate
 from pypid.core.lru import Recent
 from pypid.core.packaging.names import ProjectName
@@ -29,7 +28,7 @@ class AdvisoryIndex:
 
     encoded: Mapping[ProjectName, bytes] = field(factory=dict, repr=False)
     ranks: Mapping[ProjectName, int] = field(factory=dict, repr=False)
-    """The highest rank (`wire.rank_of`) of each project's advisories, where it is 1 or more."""
+    """The highest rank (`database.rank_of`) of each project's advisories, where it is 1 or more."""
     count: int = 0
     """The number of records."""
     generation: str = ""

@@ -1,4 +1,4 @@
-"""Loading advisories into the database: a child process parses, a thread of this process writes.
+"""Loading advisories: a child process writes a new database, which then replaces the last one.
 
 Everything here blocks.
 """
@@ -6,35 +6,29 @@ Everything here blocks.
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from threading import Timer
 from typing import BinaryIO
 
-from attrs import define, field, frozen
+import msgspec
+from attrs import define, field
 
 from pypid.advisories.archive import UnusableSource
-from pypid.advisories.database import AdvisoryDatabase, AdvisoryWriter
-from pypid.advisories.wire import ParsedBatch, batches_in
+from pypid.advisories.database import AdvisoryDatabase, writing
+from pypid.advisories.parsing import LoadResult
 from pypid.flow.python_child import child_environ, program_of
 
 PROGRAM = program_of("pypid.advisories.parsing")
 LIMIT = 600.0
-"""Seconds that a source may take to be parsed."""
+"""Seconds that a source may take to be loaded."""
+LONGEST_ANSWER = 1 << 20
+"""Bytes that the child may answer."""
 COMPLAINT = 500
 """Bytes of the child's last standard error that are kept for the log."""
-
-
-@frozen
-class LoadCounts:
-    """What was read from one archive: records, and documents that were skipped,
-    with the first reasons.
-    """
-
-    records: int = 0
-    skipped: int = 0
-    problems: tuple[str, ...] = ()
 
 
 @define(eq=False)
@@ -48,59 +42,40 @@ class AdvisoryLoader:
     is_stopped: bool = field(default=False, init=False)
     """Whether nothing is loaded any more."""
 
-    def replace(
-        self, source: BinaryIO | None, own: BinaryIO | None, facts: Mapping[str, str]
-    ) -> LoadCounts:
-        """Replace the database by these zip archives; return the counts of both.
+    def load(
+        self,
+        source: BinaryIO | None,
+        own: BinaryIO | None,
+        facts: Mapping[str, str],
+        *,
+        keeps: bool = False,
+    ) -> LoadResult:
+        """Read these zip archives into a new database; return what was in both.
 
-        Raises `UnusableSource`, `OSError` and `sqlite3.Error`; then the last data stays.
+        If it `keeps` the last data, `source` replaces the public records that it names, and `own`
+        all private ones; None leaves them as they are. Raises `UnusableSource`, `OSError` and
+        `sqlite3.Error`; then the last data stays.
         """
-        with self.database.replacing() as writer:
-            counts = LoadCounts()
+        result = LoadResult()
+        if keeps and source is None and own is None:
+            self.database.note(facts)
+            return result
+        with self.database.replacing(keeps=keeps) as path:
             if source is not None:
-                counts = self._put(writer, source, private=False)
-                if not counts.records:
+                result = self._load(path, source)
+                if not keeps and not result.records:
                     raise UnusableSource("it has no record of a PyPI project")
             if own is not None:
-                counts = _sum(counts, self._put(writer, own, private=True))
-            writer.put_meta(facts)
-        return counts
+                result = _sum(result, self._load(path, own, "private"))
+            with writing(path) as writer:
+                writer.put_meta(facts)
+        return result
 
-    def change(
-        self, delta: BinaryIO | None, own: BinaryIO | None, facts: Mapping[str, str]
-    ) -> LoadCounts:
-        """Replace the public records that are in `delta`, and all private ones by those of `own`;
-        None leaves them as they are. Raises as `replace`.
-        """
-        with self.database.changing() as writer:
-            counts = LoadCounts()
-            if delta is not None:
-                counts = self._put(writer, delta, private=False, changes=True)
-            if own is not None:
-                writer.forget_private()
-                counts = _sum(counts, self._put(writer, own, private=True))
-            writer.put_meta(facts)
-        return counts
-
-    def _put(
-        self, writer: AdvisoryWriter, archive: BinaryIO, *, private: bool, changes: bool = False
-    ) -> LoadCounts:
-        counts = LoadCounts()
-        for batch in self._parsed(archive, private):
-            if batch.failure:
-                raise UnusableSource(batch.failure)
-            if changes:  # the former record may have named other projects
-                writer.forget(record.id for record in batch.records)
-            writer.put(batch.records, private=private)
-            found = LoadCounts(len(batch.records), batch.skipped, tuple(batch.problems))
-            counts = _sum(counts, found)
-        return counts
-
-    def _parsed(self, archive: BinaryIO, private: bool) -> Iterator[ParsedBatch]:
+    def _load(self, path: Path, archive: BinaryIO, *words: str) -> LoadResult:
+        """Have a child read the archive into the database at `path`."""
         archive.seek(0)
-        command = [*self.program, "private"] if private else self.program
         child = subprocess.Popen(
-            command,
+            [*self.program, str(path.absolute()), *words],
             stdin=archive,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -114,13 +89,21 @@ class AdvisoryLoader:
         try:
             if self.is_stopped:
                 raise UnusableSource("pypid ends")
-            yield from batches_in(child.stdout)
+            answer = child.stdout.read(LONGEST_ANSWER)
+            if child.wait() != 0:
+                raise ValueError(f"the child process ended with {child.returncode}")
+            result = msgspec.json.decode(answer, type=LoadResult)
         except ValueError as error:
             raise UnusableSource(f"it could not be parsed: {error}{_complaint(child)}") from None
         finally:
             alarm.cancel()
             _end(child)
             self._child = None
+        if result.is_damaged:
+            raise sqlite3.DatabaseError(result.failure)
+        if result.failure:
+            raise UnusableSource(result.failure)
+        return result
 
     def stop(self) -> None:
         """End the load under way, and refuse further ones."""
@@ -146,9 +129,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _sum(one: LoadCounts, other: LoadCounts) -> LoadCounts:
-    return LoadCounts(
+def _sum(one: LoadResult, other: LoadResult) -> LoadResult:
+    return LoadResult(
         one.records + other.records,
         one.skipped + other.skipped,
-        (*one.problems, *other.problems),
+        [*one.problems, *other.problems],
     )

@@ -1,29 +1,35 @@
-"""The child process that makes records for the database of a source's documents.
+"""The child process that writes a source's documents into a new database.
 
-Run as ``python -m pypid.advisories.parsing``: it reads a zip archive, which is its input, and
-writes frames (`wire`) to its output. The argument ``private`` marks the company's own advisories.
+Run as ``python -m pypid.advisories.parsing FILE``: it reads a zip archive, which is its input, into
+the database, and writes a `LoadResult` as JSON to its output. A second argument, ``private``, marks
+the company's own advisories, which replace the former ones.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 from attrs import define, field
 
-from pypid.advisories.archive import AdvisoryArchive, ArchiveMember, UnusableSource
-from pypid.advisories.wire import (
+from pypid.advisories.archive import (
     LONGEST_DOCUMENT,
+    AdvisoryArchive,
+    ArchiveMember,
+    UnusableSource,
+)
+from pypid.advisories.database import (
     WITHDRAWN_RANK,
-    ParsedBatch,
     ParsedRecord,
     encoded_summary,
-    frame_of,
     rank_of,
+    writing,
 )
 from pypid.core.advisories.osv import (
     InvalidRecord,
@@ -38,6 +44,8 @@ from pypid.rendering.confinement import compute_for, confine
 
 CPU = 300
 """Seconds of computing for a source."""
+LARGEST_DATABASE = 4 << 30
+"""Bytes of the database."""
 BATCH = 1 << 20
 """Bytes of a batch, about."""
 MOST_SUMMARIES = 256 << 20
@@ -52,52 +60,48 @@ _SCALARS = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:bool")
 _ALIAS = re.compile(rb"(?:^|[\s\[{,:-])\*[^\s*,\]}]+", re.MULTILINE)
 
 
-def parsed(file: BinaryIO, *, private: bool) -> Iterator[ParsedBatch]:
-    """Yield what is in the zip archive, in batches; the last one says that, or why the archive
-    cannot be used.
-    """
-    collector = _Collector(private)
-    try:
-        for member in AdvisoryArchive(file):
-            collector.add(member)
-            if collector.size >= BATCH:
-                yield collector.take()
-    except UnusableSource as error:
-        yield ParsedBatch(failure=str(error))
-        return
-    yield collector.take(is_last=True)
+class LoadResult(msgspec.Struct):
+    """What was read: records, and documents that were skipped, with the first reasons."""
+
+    records: int = 0
+    skipped: int = 0
+    problems: list[str] = []
+    failure: str = ""
+    """Why the source cannot be used."""
+    is_damaged: bool = False
+    """Whether that is because of the former content of the database."""
 
 
 @define(eq=False)
-class _Collector:
-    """Collects parsed documents for the next batch. `size`: bytes that they take, about."""
+class AdvisoryParser:
+    """Parses the documents of a source, and counts them."""
 
     private: bool
-    size: int = 0
+    result: LoadResult = field(factory=LoadResult)
     _records: list[ParsedRecord] = field(factory=list)
-    _problems: list[str] = field(factory=list)
-    _skipped: int = 0
-    _reported: int = 0
+    _size: int = 0
+    """Bytes that the records take, about."""
     _summaries: int = 0
 
-    def take(self, *, is_last: bool = False) -> ParsedBatch:
-        """Return the batch, and begin another one."""
-        batch = ParsedBatch(self._records, self._problems, self._skipped, is_last=is_last)
-        self._records, self._problems = [], []
-        self._skipped = self.size = 0
-        return batch
+    def parse(self, file: BinaryIO) -> Iterator[list[ParsedRecord]]:
+        """Yield the records in the zip archive, in batches. Raises `UnusableSource`."""
+        for member in AdvisoryArchive(file):
+            self._add(member)
+            if self._size >= BATCH:
+                yield self._records
+                self._records, self._size = [], 0
+        yield self._records
 
-    def add(self, member: ArchiveMember | InvalidRecord) -> None:
+    def _add(self, member: ArchiveMember | InvalidRecord) -> None:
         """Add a document, or the reason why it is skipped."""
         try:
             if isinstance(member, InvalidRecord):
                 raise member
             self._parse(member)
         except InvalidRecord as problem:
-            self._skipped += 1
-            if self._reported < MOST_PROBLEMS:
-                self._reported += 1
-                self._problems.append(str(problem)[:300])
+            self.result.skipped += 1
+            if len(self.result.problems) < MOST_PROBLEMS:
+                self.result.problems.append(str(problem)[:300])
 
     def _parse(self, member: ArchiveMember) -> None:
         try:
@@ -120,7 +124,8 @@ class _Collector:
             rank = max(rank, rank_of(each))
         if summaries:  # else it is of another ecosystem
             self._records.append(ParsedRecord(record.id, compressed, rank, summaries))
-            self.size += len(compressed) + size
+            self.result.records += 1
+            self._size += len(compressed) + size
             self._summaries += size
             if self._summaries > MOST_SUMMARIES:
                 most = MOST_SUMMARIES >> 20
@@ -185,18 +190,34 @@ def _loader(yaml: Any) -> Any:
 _loaders: list[Any] = []
 
 
+def load(path: Path, archive: BinaryIO, *, private: bool) -> LoadResult:
+    """Read the archive into the database at `path`."""
+    parser = AdvisoryParser(private)
+    try:
+        with writing(path) as writer:
+            if private:
+                writer.forget_private()
+            for records in parser.parse(archive):
+                writer.put(records, private=private)
+    except MemoryError:
+        return LoadResult(failure="it takes too much memory to be read")
+    except (UnusableSource, sqlite3.Error) as error:
+        is_damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(
+            error, sqlite3.OperationalError
+        )
+        return LoadResult(failure=str(error), is_damaged=is_damaged)
+    return parser.result
+
+
 def main() -> None:
-    """Parse the archive on the standard input."""
+    """Load the archive on the standard input."""
     archive = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is not an answer
-    confine()
+    confine(LARGEST_DATABASE)
     compute_for(CPU)
-    try:
-        for batch in parsed(archive, private="private" in sys.argv[1:]):
-            answers.write(frame_of(batch))
-    except MemoryError:
-        answers.write(frame_of(ParsedBatch(failure="it takes too much memory to be read")))
+    result = load(Path(sys.argv[1]), archive, private="private" in sys.argv[2:])
+    answers.write(msgspec.json.encode(result))
     answers.flush()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from contextlib import suppress
+from functools import partial
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,7 +16,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pypid.advisories.archive import UnusableSource
-from pypid.advisories.loading import AdvisoryLoader, LoadCounts
+from pypid.advisories.loading import AdvisoryLoader
+from pypid.advisories.parsing import LoadResult
 from pypid.advisories.service import Advisories
 from pypid.advisories.sources import AdvisorySource, FetchedAdvisories
 from pypid.core.errors import PypidError
@@ -150,8 +152,8 @@ class AdvisoryRefresh:
         archive = None if found.found is None else found.found.archive
         own = None if found.own is None else found.own.archive
         try:
-            load = self.loader.replace if found.is_whole else self.loader.change
-            counts = await world.blocking(load, archive, own, facts)
+            load = partial(self.loader.load, archive, own, facts, keeps=not found.is_whole)
+            result = await world.blocking(load)
         except _FAILURES as error:
             if self.loader.is_stopped:
                 raise CancelledError() from None
@@ -163,14 +165,14 @@ class AdvisoryRefresh:
         else:
             self._is_damaged = False
             if found.found is not None or found.own is not None:
-                self._report(counts)
+                self._report(result)
 
     async def _note(self, found: _Round) -> None:
         """Write down why the last data stays, if there are any."""
         if found.facts:
             facts = {"failure": found.failure}
             with suppress(sqlite3.Error):
-                await self.advisories.world.blocking(self.loader.change, None, None, facts)
+                await self.advisories.world.blocking(self.loader.database.note, facts)
 
     def _failed(self, found: _Round, key: str, error: Exception) -> None:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
@@ -185,17 +187,17 @@ class AdvisoryRefresh:
             source=self.advisories.source if key == "source" else "",
         )
 
-    def _report(self, counts: LoadCounts) -> None:
-        if counts.skipped:
-            self.advisories.world.counts.add(families.ADVISORIES_SKIPPED, (), counts.skipped)
+    def _report(self, result: LoadResult) -> None:
+        if result.skipped:
+            self.advisories.world.counts.add(families.ADVISORIES_SKIPPED, (), result.skipped)
             _log.warn(
                 "advisories were skipped: {problems} skipped={skipped}",
-                skipped=counts.skipped,
-                problems="; ".join(counts.problems),
+                skipped=result.skipped,
+                problems="; ".join(result.problems),
             )
         _log.info(
             "advisories loaded records={records} source={source}",
-            records=counts.records,
+            records=result.records,
             source=self.advisories.source,
         )
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 from attrs import frozen
 
+from pypid.advisories.database import MALWARE_RANK, decoded_summaries, rank_of
 from pypid.advisories.index import AdvisoryIndex, hitting
-from pypid.advisories.wire import MALWARE_RANK, decoded_summaries, rank_of
 from pypid.core.advisories.osv import AdvisorySummary
 from pypid.core.configuration.choices import BlockedAdvisories
 from pypid.core.model import File
@@ -28,7 +28,7 @@ FILE_BYTES = 700
 
 
 def ranks_of(block: tuple[BlockedAdvisories, ...]) -> frozenset[int]:
-    """Return the ranks (`wire.rank_of`) that `[advisories] block` blocks: a severity includes those
+    """Return the ranks (`database.rank_of`) that `[advisories] block` blocks: a severity includes those
     above it, and malware is blocked by its own word only.
     """
     if BlockedAdvisories.NOTHING in block:

@@ -18,8 +18,7 @@ from zipfile import ZIP_STORED, ZipFile
 
 from attrs import frozen
 
-from pypid.advisories.archive import SUFFIXES, UnusableSource
-from pypid.advisories.wire import LONGEST_DOCUMENT
+from pypid.advisories.archive import LONGEST_DOCUMENT, SUFFIXES, UnusableSource
 from pypid.flow import World
 
 LARGEST_ARCHIVE = 2 << 30

@@ -52,13 +52,13 @@ _NEVER = (
 """Prefixes of audit events that no renderer needs."""
 
 
-def confine() -> None:
-    """Confine this process, irrevocably."""
+def confine(largest_file: int = 0) -> None:
+    """Confine this process, irrevocably. `largest_file`: bytes that C code may write to a file."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pypid, which then ends this one
     for limit, most in (
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_FSIZE, largest_file),
         (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_NOFILE, 32),
     ):
