@@ -56,7 +56,7 @@ def everything(file: BinaryIO, *, private: bool = False) -> Parsed:
             records += batch
     except UnusableSource as error:
         failure = str(error)
-    return Parsed(records, parser.result.skipped, parser.result.problems, failure)
+    return Parsed(records, parser.skipped, parser.problems, failure)
 
 
 class ParsingTests(SynchronousTestCase):

@@ -74,10 +74,12 @@ class LoadResult(msgspec.Struct):
 
 @define(eq=False)
 class AdvisoryParser:
-    """Parses the documents of a source, and counts them."""
+    """Parses the documents of a source."""
 
     private: bool
-    result: LoadResult = field(factory=LoadResult)
+    skipped: int = 0
+    problems: list[str] = field(factory=list)
+    """Why the first documents were skipped."""
     _records: list[ParsedRecord] = field(factory=list)
     _size: int = 0
     """Bytes that the records take, about."""
@@ -99,9 +101,9 @@ class AdvisoryParser:
                 raise member
             self._parse(member)
         except InvalidRecord as problem:
-            self.result.skipped += 1
-            if len(self.result.problems) < MOST_PROBLEMS:
-                self.result.problems.append(str(problem)[:300])
+            self.skipped += 1
+            if len(self.problems) < MOST_PROBLEMS:
+                self.problems.append(str(problem)[:300])
 
     def _parse(self, member: ArchiveMember) -> None:
         try:
@@ -124,7 +126,6 @@ class AdvisoryParser:
             rank = max(rank, rank_of(each))
         if summaries:  # else it is of another ecosystem
             self._records.append(ParsedRecord(record.id, compressed, rank, summaries))
-            self.result.records += 1
             self._size += len(compressed) + size
             self._summaries += size
             if self._summaries > MOST_SUMMARIES:
@@ -192,13 +193,14 @@ _loaders: list[Any] = []
 
 def load(path: Path, archive: BinaryIO, *, private: bool) -> LoadResult:
     """Read the archive into the database at `path`."""
-    parser = AdvisoryParser(private)
+    parser, count = AdvisoryParser(private), 0
     try:
         with writing(path) as writer:
             if private:
                 writer.forget_private()
             for records in parser.parse(archive):
                 writer.put(records, private=private)
+                count += len(records)
     except MemoryError:
         return LoadResult(failure="it takes too much memory to be read")
     except (UnusableSource, sqlite3.Error) as error:
@@ -206,7 +208,7 @@ def load(path: Path, archive: BinaryIO, *, private: bool) -> LoadResult:
             error, sqlite3.OperationalError
         )
         return LoadResult(failure=str(error), is_damaged=is_damaged)
-    return parser.result
+    return LoadResult(count, parser.skipped, parser.problems)
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ FILE_BYTES = 700
 
 
 def ranks_of(block: tuple[BlockedAdvisories, ...]) -> frozenset[int]:
-    """Return the ranks (`database.rank_of`) that `[advisories] block` blocks: a severity includes those
-    above it, and malware is blocked by its own word only.
+    """Return the ranks (`database.rank_of`) that `[advisories] block` blocks: a severity includes
+    those above it, and malware is blocked by its own word only.
     """
     if BlockedAdvisories.NOTHING in block:
         return frozenset()
