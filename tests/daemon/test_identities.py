@@ -32,7 +32,7 @@ from pypid.core.errors import BadRequest, CannotStart, PeopleUnknown, StorageDow
 from pypid.core.packaging.globs import project_glob
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import ANONYMOUS, Action, Rules, may
-from pypid.core.records.layout import ACCOUNTS_KNOWN, CLOSED
+from pypid.core.records.layout import ACCOUNTS_KNOWN, CLOSED, OWNERS
 from pypid.core.visibility import visibility_of
 from pypid.daemon import identities
 from pypid.daemon.identities import Identities
@@ -630,6 +630,78 @@ class OlderAccountsTests(TestCase):
         people = await self.opened()
         self.assertEqual(await self.closed(), [".DS_Store", GLOB, SECRET])
         self.assertEqual(len(await people.stores.accounts.rights()), 2)
+        await people.end()
+
+    @asynchronously
+    async def test_owners(self) -> None:
+        """A project that was first published after the copy is given back to its owner, also if the
+        account is gone; not one that an administrator left without owner, or whose index is gone.
+        """
+        saved = await self.older()
+        people = await self.opened()
+        accounts = people.stores.accounts
+        mine, reserved = ("", project_name("mine")), ("staging", project_name("mine"))
+        await accounts.claim(mine, "sql:bob:1")
+        await accounts.set_owner(reserved, "sql:alice:1")
+        for index, name in (("", "freed"), ("gone", "mine")):
+            await accounts.claim((index, project_name(name)), "sql:bob:1")
+        await accounts.set_owner(("", project_name("freed")), None)
+        await accounts.remove_owners("gone")
+        await people.end()
+        people = await self.restored(saved)
+        self.assertEqual(sum("do not name them: mine mine." in each for each in self.said), 1)
+        owners = await people.stores.accounts.owners()
+        self.assertEqual(
+            {key: (owner.account, owner.is_claimed) for key, owner in owners.items()},
+            {mine: ("sql:bob:1", True), reserved: ("sql:alice:1", False)},
+        )
+        entries = await people.stores.journal.entries(who="pypid", what="project set-owner")
+        self.assertEqual(
+            {(entry.index, entry.subject, entry.details["user"]) for entry in entries},
+            {("", "mine", "bob"), ("staging", "mine", "alice")},
+        )
+        await people.stores.accounts.remove_owners("staging")
+        await people.end()
+        people = await self.opened()
+        self.assertEqual(set(await people.stores.accounts.owners()), {mine})
+        await people.end()
+
+    @asynchronously
+    async def test_claims_that_changed(self) -> None:
+        """The storage names the last owner; a claim that ended without a file is not given back."""
+        saved = await self.older()
+        now = [world().now()]
+        here = evolve(world(), now=lambda: now[0])
+        config = load_config(ini(self.folder, "the first"))
+        people = made_identities(config, here, blobs=self.blobs)
+        await people.open()
+        for name in ("taken", "ended"):
+            await people.stores.accounts.claim(("", project_name(name)), "sql:bob:1")
+        now[0] += timedelta(minutes=11)
+        await people.stores.accounts.claim(("", project_name("taken")), "sql:alice:1")
+        await people.stores.accounts.claim(("", project_name("ended")), "")
+        await people.end()
+        people = await self.restored(saved)
+        owners = await people.stores.accounts.owners()
+        self.assertEqual(
+            {key[1]: owner.account for key, owner in owners.items()}, {"taken": "sql:alice:1"}
+        )
+        await people.end()
+
+    @asynchronously
+    async def test_owners_of_a_former_version(self) -> None:
+        """The first start notes them, and says so."""
+        saved = await self.older()
+        people = await self.opened()
+        key = ("", project_name("mine"))
+        await people.stores.accounts.claim(key, "sql:bob:1")
+        await people.end()
+        await self.blobs.delete(f"{OWNERS}default/mine")
+        people = await self.opened()
+        self.assertEqual(sum("owners of 1 projects" in each for each in self.said), 1)
+        await people.end()
+        people = await self.restored(saved)
+        self.assertEqual(set(await people.stores.accounts.owners()), {key})
         await people.end()
 
     @asynchronously

@@ -57,6 +57,8 @@ WHOM: Final = {
 """The only principal with a right on a project, by what is removed: all but `kept`."""
 NAMES: Final = tuple(f"up-{what}-{kind}" for kind in WHOM for what in ("secret", "claim"))
 """Closed projects, and names of which nothing is published; upstream has them all."""
+FIRST: Final = "first-published"
+"""A project without rights that alice owns, since her first upload, which is later than a backup."""
 OLDER: Final = "older"
 """The folder of a backup from before the first right."""
 CUT_WITHIN: Final = 5.5
@@ -170,6 +172,12 @@ def begin(index: LiveIndex) -> None:
     does(index, "PUT", "/api/projects/up-owned/owner", {"user": "eve"})
 
 
+def publish_first(index: LiveIndex) -> None:
+    """Have alice publish a project that she owns by this."""
+    artifact = wheel(FIRST)
+    assert publish(index.port, artifact.filename, artifact.data, "alice").status == 200
+
+
 def fill(index: LiveIndex) -> dict[str, str]:
     """For each kind of right a closed project, and a name of which nothing is published. Return the
     header of a token of alice.
@@ -177,6 +185,7 @@ def fill(index: LiveIndex) -> dict[str, str]:
     for kind, principal in WHOM.items():
         close(index, f"up-secret-{kind}", principal)
         does(index, "PUT", f"/api/projects/up-claim-{kind}/rights/{principal}", {"right": "rw"})
+    publish_first(index)
     wanted = {"name": "ci", "user": "alice", "actions": ["read"]}
     return bearer(does(index, "POST", "/api/tokens", wanted)["secret"])
 
@@ -209,7 +218,7 @@ def open_things(index: LiveIndex, heard: list[str]) -> list[str]:
             found += [f"{path} shows {each}" for each in NAMES if each in answer.text]
             if answer.status not in (200, 503):
                 found.append(f"{path}: {answer.status}")
-    for name in (*NAMES, "up-owned"):
+    for name in (*NAMES, "up-owned", FIRST):
         artifact = wheel(name, "9.0")
         answer = publish(index.port, artifact.filename, artifact.data, "carol")
         if answer.status not in (403, 503):
@@ -447,6 +456,7 @@ class NothingOpensTests(SynchronousTestCase):
                 publish(index.port, artifact.filename, artifact.data, "admin")
             if "sqlite" in name:
                 self.until_copied(index)
+            publish_first(index)
             for each in NAMES:
                 does(index, "PUT", f"/api/projects/{each}/rights/user/alice", {"right": "rw"})
             index.running.process.kill()

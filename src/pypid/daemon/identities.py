@@ -163,7 +163,10 @@ class Identities(PeriodicJobs):
         self.signals.rights_changed.emit()
         await self._refill()
         await self.known_accounts.check()
-        self.stores.accounts.before_change(self.known_accounts.note, self.known_accounts.forget)
+        known = self.known_accounts
+        self.stores.accounts.before_change(
+            known.note, known.forget, known.forget_owners, known.note_owner
+        )
         if not self.sql_people.may_log_in:
             _log.warn(DORMANT)
         if self.config.inherits is not None:

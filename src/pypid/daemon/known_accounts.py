@@ -7,12 +7,14 @@ two leaves nothing that a start would miss.
 
 The accounts may be a copy that is older than a right. So ``.pypid/closed/<project or glob>`` is
 written before the first right on it, and removed before an administrator opens it: what it names
-and has no right was closed by a right that is lost.
+and has no right was closed by a right that is lost. ``.pypid/owners/<index>/<project>`` names the
+owner: it is written after a claim, before the first file, and removed before the owner is. A
+project that has it and no owner lost the owner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.audit import AT_ONCE as ENTRIES
 from pypid.access.sql.place import Server
 from pypid.core.accounts.entries import AuditEntry
+from pypid.core.accounts.owners import OwnerKey, ProjectOwner
 from pypid.core.accounts.rights import Right, project_pattern
 from pypid.core.errors import (
     MOST_NAMED,
@@ -35,9 +38,11 @@ from pypid.core.errors import (
     StorageFull,
     Unreadable,
 )
+from pypid.core.indexes import DEFAULT
 from pypid.core.packaging.globs import ProjectPattern
-from pypid.core.records.documents import KnownAccountsDocument, dump
-from pypid.core.records.layout import ACCOUNTS_KNOWN, CLOSED
+from pypid.core.packaging.names import project_name
+from pypid.core.records.documents import KnownAccountsDocument, NotedOwner, dump
+from pypid.core.records.layout import ACCOUNTS_KNOWN, CLOSED, OWNERS
 from pypid.flow import BytesBody, World
 from pypid.index.job_group import all_of
 from pypid.index.store.records import read_document
@@ -67,6 +72,8 @@ class KnownAccounts:
     world: World
     _rights: Sequence[Right] | None = field(default=None, init=False, repr=False)
     """The rights that `compare` saw last."""
+    _owners: Mapping[OwnerKey, ProjectOwner] | None = field(default=None, init=False, repr=False)
+    """The owners that `compare` saw last."""
 
     async def check(self) -> None:
         """Open the accounts, which have to be those of the storage. A former version wrote no note:
@@ -84,10 +91,13 @@ class KnownAccounts:
         if await self._try_to_note():
             _log.info("noted which accounts belong to this storage: {place}", place=self.place)
 
-    async def _try_to_note(self, closed: Collection[ProjectPattern] = ()) -> bool:
+    async def _try_to_note(
+        self, closed: Collection[ProjectPattern] = (), owned: Collection[OwnerKey] = ()
+    ) -> bool:
         """Note what a former version did not; return whether that is done."""
         try:
             await self.note(closed)
+            await all_of([partial(self.note_owner, each) for each in owned], AT_ONCE)
         except (StorageDown, StorageFull, PeopleUnknown) as error:
             _log.warn(
                 "cannot note which accounts belong to this storage; the next change of them, or "
@@ -100,13 +110,18 @@ class KnownAccounts:
     @property
     def are_compared(self) -> bool:
         """Whether no project is open whose right is lost."""
-        return self._rights is not None
+        return self._rights is not None and self._owners is not None
 
     async def compare(self) -> None:
-        """Close the projects that the storage knows as closed and that have no right; note those
-        that it does not know. Does nothing unless it is the first time or a project has lost its
-        rights. Raises `StorageDown`, `StorageFull`, `PeopleUnknown`.
+        """Close the projects that the storage knows as closed and that have no right, and give
+        those that have no owner back to the one that it names; note what it does not know. Does
+        nothing unless it is the first time or a project has lost its rights or its owner. Raises
+        `StorageDown`, `StorageFull`, `PeopleUnknown`.
         """
+        await self._compare_rights()
+        await self._compare_owners()
+
+    async def _compare_rights(self) -> None:
         rights, before = self.accounts.current.state().rights, self._rights
         if rights is before:
             return
@@ -146,6 +161,62 @@ class KnownAccounts:
         ]
         await all_of([partial(self.journal.note, each) for each in entries], ENTRIES)
 
+    async def _compare_owners(self) -> None:
+        owners, before = self.accounts.current.state().owners, self._owners
+        if owners is before:
+            return
+        if before is None or before.keys() - owners.keys():
+            noted = await self._owned()
+            await self._give_back(noted - owners.keys())
+            if (missing := owners.keys() - noted) and await self._try_to_note(owned=missing):
+                _log.info(
+                    "noted the owners of {count} projects in the storage; if the accounts are an "
+                    "older copy, owners of before this start may be missing",
+                    count=len(missing),
+                )
+        self._owners = owners
+
+    async def _owned(self) -> set[OwnerKey]:
+        """Return the projects whose owner the storage names."""
+        found = set()
+        async with aclosing(self.blobs.list(OWNERS)) as listing:
+            async for blob in listing:
+                index, _, name = blob.key.removeprefix(OWNERS).partition("/")
+                with suppress(BadName):  # not pypid's
+                    found.add(("" if index == DEFAULT else index, project_name(name)))
+        return found
+
+    async def _give_back(self, lost: Collection[OwnerKey]) -> None:
+        """Make the accounts that the storage names the owners of projects that lost theirs."""
+        owners: dict[OwnerKey, ProjectOwner] = {}
+
+        async def read(key: OwnerKey) -> None:
+            found = await read_document(self.blobs, NotedOwner, _owner_note(key))
+            if found is not None:  # else it was removed meanwhile
+                owners[key] = ProjectOwner(found.account, self.world.now(), found.is_claimed)
+
+        await all_of([partial(read, each) for each in lost], AT_ONCE)
+        if not owners:
+            return
+        await self.accounts.give_back(owners)
+        _log.warn(
+            "Gave these projects back to their owners. The accounts, which seem to be an older "
+            "copy, do not name them: {names}{more}. Set another owner: `pypid project set-owner`.",
+            names=" ".join(sorted(name for _, name in owners)[:MOST_NAMED]),
+            more=f" and {len(owners) - MOST_NAMED} more" if len(owners) > MOST_NAMED else "",
+        )
+        for (index, name), owner in owners.items():
+            details = {"user": owner.user}
+            entry = AuditEntry(
+                when=owner.since,
+                who="pypid",
+                what="project set-owner",
+                subject=name,
+                details=details,
+                index=index,
+            )
+            await self.journal.note(entry)
+
     async def note(self, closing: Collection[ProjectPattern] = ()) -> None:
         """Write the note on the id unless it is known to be there, and one on each project of
         `closing`. Raises `StorageDown`, `StorageFull`, `PeopleUnknown`, also if it names other
@@ -162,6 +233,17 @@ class KnownAccounts:
     async def forget(self, project: ProjectPattern) -> None:
         """Remove the note that the project is closed. Raises `StorageDown`."""
         await self.blobs.delete(f"{CLOSED}{project}")
+
+    async def forget_owners(self, projects: Collection[OwnerKey]) -> None:
+        """Remove the notes who owns the projects. Raises `StorageDown`."""
+        await all_of([partial(self.blobs.delete, _owner_note(each)) for each in projects], AT_ONCE)
+
+    async def note_owner(self, project: OwnerKey) -> None:
+        """Note who owns the project. Raises `StorageDown`, `StorageFull`, `PeopleUnknown`."""
+        owner = self.accounts.current.state().owners.get(project)
+        if owner is not None:
+            body = BytesBody(dump(NotedOwner(owner.account, owner.is_claimed)))
+            await self.blobs.write(_owner_note(project), body, replace=True)
 
     async def _identify(self) -> None:
         current = self.accounts.current
@@ -191,6 +273,10 @@ class KnownAccounts:
             "restore them from a backup. "
             f"{_way_out(note)}"
         )
+
+
+def _owner_note(key: OwnerKey) -> str:
+    return f"{OWNERS}{key[0] or DEFAULT}/{key[1]}"
 
 
 def _way_out(note: str) -> str:

@@ -53,6 +53,8 @@ class SqlAccounts:
         self.current = CurrentAccounts(database, world)
         self._note: Callable[[Collection[ProjectPattern]], Awaitable[object]] = _nothing
         self._forget: Callable[[ProjectPattern], Awaitable[object]] = _nothing
+        self._forget_owners: Callable[[Collection[OwnerKey]], Awaitable[object]] = _nothing
+        self._note_owner: Callable[[OwnerKey], Awaitable[object]] = _nothing
         self._world = world
         self._uses: dict[str, tuple[datetime, str]] = {}
 
@@ -60,12 +62,15 @@ class SqlAccounts:
         self,
         note: Callable[[Collection[ProjectPattern]], Awaitable[object]],
         forget: Callable[[ProjectPattern], Awaitable[object]],
+        forget_owners: Callable[[Collection[OwnerKey]], Awaitable[object]],
+        note_owner: Callable[[OwnerKey], Awaitable[object]],
     ) -> None:
         """Await `note` before each change of users, groups, rights, owners or tokens, with the
-        projects that get rights; and `forget` before a project is opened. They may refuse it by
-        raising.
+        projects that get rights; `forget` before a project is opened; `forget_owners` before owners
+        are removed. They may refuse it by raising. Await `note_owner` after an owner is stored.
         """
         self._note, self._forget = note, forget
+        self._forget_owners, self._note_owner = forget_owners, note_owner
 
     async def _change(
         self, work: Callable[[AccountsWriter], T], closing: Collection[ProjectPattern] = ()
@@ -176,14 +181,28 @@ class SqlAccounts:
         return self.current.state().owners
 
     async def claim(self, key: OwnerKey, account: str) -> str:
-        return await self._change(lambda writing: writing.owners.claim(key, account))
+        if not account:
+            await self._forget_owners((key,))
+        owner = await self._change(lambda writing: writing.owners.claim(key, account))
+        if owner:  # nothing is published before the storage names it
+            await self._note_owner(key)
+        return owner
 
     async def set_owner(self, key: OwnerKey, account: str | None) -> None:
+        if account is None:
+            await self._forget_owners((key,))
         if account is not None or key in self.current.state().owners:
             await self._change(lambda writing: writing.owners.set(key, account))
+        if account is not None:
+            await self._note_owner(key)
+
+    async def give_back(self, lost: Mapping[OwnerKey, ProjectOwner]) -> None:
+        """Store the owners of those projects that have none."""
+        await self._change(lambda writing: writing.owners.give_back(lost))
 
     async def remove_owners(self, index: str) -> None:
-        if any(key[0] == index for key in self.current.state().owners):
+        if owned := [key for key in self.current.state().owners if key[0] == index]:
+            await self._forget_owners(owned)
             await self._change(lambda writing: writing.owners.remove_all(index))
 
     # --- users of other systems ---

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from pypid.access.sql.rows import Touch
 from pypid.access.sql.tables import owners
-from pypid.core.accounts.owners import CLAIM_LASTS, OwnerKey
+from pypid.core.accounts.owners import CLAIM_LASTS, OwnerKey, ProjectOwner
 
 
 class OwnersWriter:
@@ -47,6 +48,12 @@ class OwnersWriter:
             row = {"index": index, "project": project, "account": account}
             since = {"since": self._now, "claimed": is_claimed}
             self._connection.execute(insert(owners).values(row | since))
+
+    def give_back(self, lost: Mapping[OwnerKey, ProjectOwner]) -> None:
+        """Store the owners of those projects that have none."""
+        for key, owner in lost.items():
+            if self._connection.execute(select(owners).where(_owner(key))).one_or_none() is None:
+                self._store(key, owner.account, is_claimed=owner.is_claimed)
 
     def remove_all(self, index: str) -> None:
         """Remove the owners of all projects of an index."""

@@ -132,6 +132,14 @@ class KnownAccountsDocument(msgspec.Struct, frozen=True):
     format: int = FORMAT
 
 
+class NotedOwner(msgspec.Struct, frozen=True):
+    """The owner of a project, as in the accounts (`core.accounts.owners.ProjectOwner`)."""
+
+    account: str
+    is_claimed: bool
+    format: int = FORMAT
+
+
 class Recording(msgspec.Struct, frozen=True):
     """Since when changes are recorded in a storage older than this feature."""
 
