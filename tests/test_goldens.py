@@ -22,7 +22,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.model import Listing, Status
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_project
-from pypid.core.records.layout import Plan
 from pypid.core.records.upstream_entry import dump_upstream_entry
 from pypid.flow import whole
 from pypid.web.api.openapi import document
@@ -96,12 +95,6 @@ class Stored(IndexCase):
         return lines
 
 
-class StoredBesidePypicloud(Stored):
-    """The same in a storage that a pypicloud reads, too."""
-
-    plan = Plan(pypicloud=True)
-
-
 class Cached(KeeperCase):
     """A storage with a cached upstream file."""
 
@@ -152,7 +145,6 @@ def made() -> dict[str, str]:
     """The golden files as they would be written now, by name."""
     return {
         "storage.json": dumped(Stored().objects()),
-        "storage-pypicloud.json": dumped(StoredBesidePypicloud().objects()),
         "storage-cached.json": dumped(Cached().objects()),
         "dump.json": dumped(
             [json.loads(line) for line in Stored().lines()] + [json.loads(Cached().line())]

@@ -126,11 +126,6 @@ class Describing(Protocol):
         `Missing`.
         """
 
-    async def write_described(
-        self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
-    ) -> Blob:
-        """Store the body as `Blobs.write` does, together with the description."""
-
 
 class Provisional(Protocol):
     """An optional ability of `Blobs`: to mark a blob whose publish is not committed yet, in the

@@ -18,13 +18,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.disk import prepare
 from pypid.blobs.files import FilesBlobs, FilesSettings
-from pypid.blobs.prefixed import PrefixedBlobs
 from pypid.core.errors import CannotStart, Exists, Missing, PypidError, StorageDown, StorageFull
 from pypid.core.model import Span
-from pypid.core.records.layout import is_only_ours
 from pypid.flow import BytesBody, FileBody, at_once, start
 from pypid.ports import Blobs
-from pypid.testing import BEGINNING, BlobsContract, Fed, Turns, contents, world
+from pypid.testing import BEGINNING, Fed, Turns, contents, world
 from pypid.testing.duplicates import DuplicatingContract
 from pypid.testing.worlds import Awaiting
 from tests.blobs.growing_contract import GrowingFileContract
@@ -167,24 +165,6 @@ class ReadDuplicatesTests(CopiedDuplicatesTests):
     """Where the system cannot copy between two file systems, the bytes are read and written."""
 
     errors: ClassVar = {"link": errno.EPERM, "copy_file_range": errno.EXDEV}
-
-
-class VeiledContractTests(BlobsContract, SynchronousTestCase):
-    """A folder that a pypicloud looks at, too, keeps the contract for what it must not see."""
-
-    async def make(self) -> Blobs:
-        folder = Path(self.mktemp())
-        self.addCleanup(self.check_veiled, folder)
-        return PrefixedBlobs(
-            await files.open(FilesSettings(str(folder), create=True, veiled=is_only_ours), world()),
-            ".kept/",
-        )
-
-    def check_veiled(self, folder: Path) -> None:
-        """Whatever was done, pypicloud passes over each file that is there."""
-        self.assertEqual(
-            {path.suffix for path in folder.rglob("*") if path.is_file()} - {".meta"}, set()
-        )
 
 
 class FilesCase(Awaiting, SynchronousTestCase):
@@ -354,99 +334,6 @@ class FolderTests(FilesCase):
             return found
 
         self.assertEqual(self.have(listed()), files.LISTED + 1)
-
-
-class VeiledTests(FilesCase):
-    """A folder in which a pypicloud finds its files, and nothing else."""
-
-    def reopened(self) -> FilesBlobs:
-        settings = FilesSettings(str(self.root), veiled=is_only_ours)
-        return self.have(files.open(settings, evolve(world(), random=os.urandom)))
-
-    def seen(self) -> list[str]:
-        """As pypicloud goes through it: all files but those that end in .meta."""
-        paths = (path for path in self.root.rglob("*") if path.is_file() and path.suffix != ".meta")
-        return sorted(str(path.relative_to(self.root)) for path in paths)
-
-    def test_sees_distributions_only(self) -> None:
-        """Distributions and their descriptions lie at their keys; records, and whatever is only
-        ours, end in .meta.
-        """
-        ours = [
-            ".kept/ham/ham-1.tar.gz",
-            ".kept/ham/ham-1.tar.gz.record.json",
-            ".pypid/storage.json",
-            "spam/project.json",
-            "spam/spam-1.tar.gz.at-0123456789abcdef",
-            "spam/spam-1.tar.gz.at-0123456789abcdef.metadata",
-            "spam/spam-1.tar.gz.record.json",
-            "spam/spam-1.tar.gz.yanked.json",
-        ]
-        theirs = ["spam/1/spam-1.tar.gz", "spam/1/spam-1.tar.gz.meta"]
-        for key in (*ours, *theirs):
-            self.put(key, key.encode())
-        self.assertEqual(self.seen(), ["spam/1/spam-1.tar.gz"])
-        self.assertEqual(self.have(contents(self.blobs)), sorted((*ours, *theirs)))
-        for key in ours:
-            self.assertIsNone(self.get(key))
-            self.assertEqual(self.get(f"{key}.meta"), key.encode())
-            self.have(self.blobs.delete(key))
-        self.assertEqual(self.have(contents(self.blobs)), theirs)
-
-    def test_order_is_that_of_keys(self) -> None:
-        """The suffix on the disk changes no order: a.whl comes before a.whl-x although a.whl.meta
-        does not.
-        """
-        keys = [".kept/a", ".kept/a!x", ".kept/a-x", ".kept/a.b", ".kept/a/b", ".kept/a0"]
-        for key in reversed(keys):
-            self.put(key, b"")
-        self.assertEqual(self.have(contents(self.blobs)), sorted(keys, key=str.encode))
-
-    def test_empty_folders_go(self) -> None:
-        """With the last file of a release its folder goes, and the project's if nothing is in it;
-        what is in use stays.
-        """
-        for key in ("spam/1/spam-1.tar.gz", "spam/2/spam-2.tar.gz", "spam/2/spam-2.tar.gz.meta"):
-            self.put(key, b"")
-        self.have(self.blobs.delete("spam/1/spam-1.tar.gz"))
-        self.assertEqual([path.name for path in (self.root / "spam").iterdir()], ["2"])
-        self.have(self.blobs.delete("spam/2/spam-2.tar.gz"))
-        self.have(self.blobs.delete("spam/2/spam-2.tar.gz.meta"))
-        self.assertFalse((self.root / "spam").exists())
-        self.assertTrue(self.root.exists())
-        self.put("spam/1/spam-1.tar.gz", b"again")
-        self.assertEqual(self.get("spam/1/spam-1.tar.gz"), b"again")
-
-    def test_folder_goes_under_a_write(self) -> None:
-        """A folder that goes between its making and the file's coming is made again."""
-        put, gone = disk.DiskFolder._put, []
-
-        def late(self: disk.DiskFolder, draft: bytes, target: bytes, replace: bool) -> None:
-            if len(gone) < 2:
-                Path(os.fsdecode(target)).parent.rmdir()
-                gone.append(target)
-            put(self, draft, target, replace)
-
-        self.patch(disk.DiskFolder, "_put", late)
-        self.put("spam/1/spam-1.tar.gz", b"x")
-        self.assertEqual((len(gone), self.get("spam/1/spam-1.tar.gz")), (2, b"x"))
-
-    def test_crash_leaves_nothing_to_see(self) -> None:
-        """Drafts, too, are passed over, and swept at the next start."""
-        seen: list[list[str]] = []
-        install = disk.DiskFolder.install
-
-        def looking(*given: Any) -> None:
-            seen.append(self.seen())
-            install(*given)
-
-        self.patch(disk.DiskFolder, "install", looking)
-        self.put("spam/1/spam-1.tar.gz", b"x")
-        self.assertEqual(seen, [[]])
-        self.patch(disk, "ABANDONED", timedelta(days=-99_999))
-        (self.root / ".pypid/tmp/x.part.meta").write_bytes(b"")
-        self.reopened()
-        self.assertEqual(list((self.root / ".pypid/tmp").iterdir()), [])
 
 
 class DraftTests(FilesCase):

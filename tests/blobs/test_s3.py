@@ -30,7 +30,7 @@ from pypid.testing.duplicates import DuplicatingContract
 from tests.blobs.bucket import Said, error
 from tests.blobs.fake_s3 import EVERYTHING, FakeS3, says
 from tests.blobs.growing_contract import GrowingFileContract
-from tests.blobs.s3_cases import NOW, S3Case, Stream, abilities, chance, resolved, settings
+from tests.blobs.s3_cases import NOW, S3Case, abilities, chance, resolved, settings
 
 T = TypeVar("T")
 reactor: Any = real_reactor
@@ -260,19 +260,12 @@ class KeyTests(S3Case):
         self.assertEqual(self.stored("spam/x"), b"%d" % won[0])
 
     async def test_descriptions(self) -> None:
-        """What is said of an object is its user metadata, also of one in parts; our own mark is
-        none of it.
-        """
-        said = {"name": "spam", "hash-sha256": "0" * 64}
-        await self.blobs.write_described("spam/x", BytesBody(b"x"), said)
-        await self.blobs.write_described("spam/large", Stream(bytes(20 << 20)), said)
+        """What is said of an object is its user metadata; our own mark is none of it."""
         await self.blobs.write("spam/y", BytesBody(b"y"))
-        for key, expected in (("spam/x", said), ("spam/large", said), ("spam/y", {})):
-            self.assertEqual(await self.blobs.description(key), expected)
+        self.assertEqual(await self.blobs.description("spam/y"), {})
         self.bucket.objects["some/prefix-spam/y"].headers["x-amz-meta-uploader"] = "alice"
         self.assertEqual(await self.blobs.description("spam/y"), {"uploader": "alice"})
         await self.fails(Missing, self.blobs.description("spam/z"))
-        await self.fails(Exists, self.blobs.write_described("spam/x", BytesBody(b"y"), {}))
 
     async def test_what_is_sent(self) -> None:
         """Objects say their type, name and checksum, and are encrypted and classed as the

@@ -362,7 +362,6 @@ class Configuration(SynchronousTestCase):
             ("[index:a]\nbases = a", "circle: a -> a"),
             ("[index:a]\nupstreams = cu128", "there is no upstream 'cu128'"),
             ("[index:a]\nurl = x", "unknown key"),
-            ("[index:a]\n[storage]\nlayout = pypicloud", "layout = pypid"),
             (
                 "[index:a]\n[upstream:a]\nurl = https://x.example/simple\nonly = torch",
                 "has this name, too",

@@ -192,13 +192,12 @@ class KeeperCase(Awaiting, SynchronousTestCase):
         self,
         blocking: Blocking = at_once,
         catalog: MemoryCatalog | None = None,
-        hides: bool = False,
         **settings: int,
     ) -> FileCache:
         """A keeper of the same storage."""
         outside = world(blocking=blocking)
         return FileCache(
-            CacheStore(self.blobs, catalog or self.catalog, outside.blocking, hides=hides),
+            CacheStore(self.blobs, catalog or self.catalog, outside.blocking),
             envoy_of(self.upstream),
             outside,
             self.folder,

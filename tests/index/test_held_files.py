@@ -17,7 +17,7 @@ from pypid.core.errors import Archived, StorageDown
 from pypid.core.model import File, Project, as_stored
 from pypid.core.packaging.block_spec import parse_block_spec
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.records.layout import Plan, kept_key
+from pypid.core.records.layout import kept_key
 from pypid.core.restrictions import Restrictions
 from pypid.flow import BytesBody, start
 from pypid.index import Index
@@ -429,20 +429,6 @@ class AfterCrashOfUnblockTests(AfterCrashTests):
             await held.settle()
 
         self.storms(change)
-
-
-class AfterCrashInPypicloudLayoutTests(AfterCrashTests):
-    """The same in a bucket that a pypicloud may list."""
-
-    plan = Plan(pypicloud=True)
-
-    def finish(self) -> None:
-        node = self.started()
-        self.have(node.reconcile())
-        self.have(self.held(node).settle())
-        self.assertEqual(self.listed_files(node), {WHEEL, OTHER, CACHED})
-        (where,) = self.places(b"blocked")
-        self.assertEqual(where.endswith(".aside"), "b1" in self.blocks)
 
 
 class BlocksTests(HeldCase):

@@ -36,7 +36,6 @@ from pypid.core.records.documents import dump
 from pypid.core.tiering_rules import TieringRule
 from pypid.flow import BytesBody
 from pypid.index.local.tiering import Tierer
-from pypid.index.named_indexes import NamedIndexes
 from pypid.index.store.validity import Validity, is_valid, validity_of
 from pypid.index.views import DIRECT, UpstreamPermission
 from pypid.ports import Bucket
@@ -646,12 +645,6 @@ class ChangingTests(NamedCase, SynchronousTestCase):
         self.assertEqual(self.keys(".pypid/index"), [])
         self.refused(self.indexes.delete("team", force=True), NoSuchIndex)
         self.create("team")
-
-    def test_a_storage_with_the_layout_of_pypicloud_takes_no_indexes(self) -> None:
-        """The error says what to change."""
-        indexes = NamedIndexes(self.indexes.all)
-        error = self.refused(indexes.create(settings_of_values("team", {})), BadRequest)
-        self.assertIn("layout = pypid", str(error))
 
     def test_an_index_whose_document_cannot_be_read_is_closed(self) -> None:
         """A damaged document, one of a later version, one of another index, and one that could not

@@ -59,7 +59,6 @@ class OldDumpCase(IndexCase):
             Nothing(),
             Policy(),
             world(self.clock),
-            plan=self.plan,
             is_sole=is_sole,
         )
 

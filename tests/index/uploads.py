@@ -15,10 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.model import Blob, Digests, File, Project, Upload
+from pypid.core.model import Digests, File, Project, Upload
 from pypid.core.packaging.names import parse_filename, project_name
 from pypid.core.policy import Policy
-from pypid.core.records.layout import Plan
 from pypid.flow import BytesBody, whole
 from pypid.flow.hashes import Hashes
 from pypid.index import Index
@@ -119,18 +118,12 @@ class Described(MemoryBlobs):
         await self.stat(key)
         return self.said.get(key, {})
 
-    async def write_described(
-        self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
-    ) -> Blob:
-        written = await self.write(key, body, replace=replace)
-        self.said[key] = dict(description)
-        return written
-
 
 class IndexCase(Awaiting, SynchronousTestCase):
-    """Each test with an index over an empty store in memory, whose new files lie as `plan` says."""
+    """Each test with an index over an empty store in memory."""
 
-    plan = Plan()
+    adopts = False
+    """Whether files without a record are adopted at the start."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -142,7 +135,11 @@ class IndexCase(Awaiting, SynchronousTestCase):
         """An index as a process that starts now makes it."""
         describing = self.store if isinstance(self.store, Described) else None
         return index_over(
-            blobs or self.store, self.clock, shared=shared, plan=self.plan, describing=describing
+            blobs or self.store,
+            self.clock,
+            shared=shared,
+            adopts=self.adopts,
+            describing=describing,
         )
 
     def publish(

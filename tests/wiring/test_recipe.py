@@ -333,7 +333,7 @@ class ReloadTests(ServiceCase):
             if number == 2:
                 error = self.assertRaises(CannotStart, self.make)
                 self.assertIn("accounts-known", str(error))
-                (self.folder / "packages/.pypid/accounts-known.meta").unlink()
+                (self.folder / "packages/.pypid/accounts-known").unlink()
             daemon, _ = self.make()
             daemon.state.release()
             warned = [text for text in self.logged("warn") if "used this storage before" in text]

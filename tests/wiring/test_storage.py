@@ -1,4 +1,4 @@
-"""Which storage is opened, and how it is laid out."""
+"""Which storage is opened."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Coroutine
 from errno import EACCES
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
-from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.dump import CatalogDump
@@ -17,36 +19,25 @@ from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.part_catalog import PartCatalog
 from pypid.core.configuration.parse import parse
 from pypid.core.errors import CannotStart
-from pypid.core.records.layout import Plan
 from pypid.daemon.state import where
 from pypid.testing import world
 from pypid.testing.catalog import SPAM, a_project, becomes
 from pypid.testing.worlds import Awaiting
-from pypid.wiring.storage import OpenedStorage, may_create_folder, open_storage, plan_of
+from pypid.wiring.storage import OpenedStorage, may_create_folder, open_storage
 
 
-class LayoutTests(Awaiting, SynchronousTestCase):
-    """``[storage] layout`` and ``prepend_hash``."""
+class FolderTests(Awaiting, SynchronousTestCase):
+    """A storage folder."""
 
-    def opened(self, folder: Path, layout: str) -> OpenedStorage:
+    def opening(self, folder: Path) -> Coroutine[Any, Any, OpenedStorage]:
         config = parse(
-            f"[storage]\npath = {folder}\nlayout = {layout}\n",
+            f"[storage]\npath = {folder}\n[server]\nstate = {folder.parent / 'state'}\n",
             filename=str(folder.parent / "pypid.ini"),
         )
-        return self.have(open_storage(config, where(config, {}), world(), None))
+        return open_storage(config, where(config, {}), world(), None)
 
-    def test_plans(self) -> None:
-        """A hash is for buckets only; a layout is for both."""
-        bucket = "backend = s3\nbucket = bucket\n"
-        for text, plan in (
-            ("", Plan(folders=True)),
-            ("prepend_hash = yes", Plan(folders=True)),
-            ("layout = pypicloud", Plan(pypicloud=True, folders=True)),
-            (f"{bucket}layout = pypicloud", Plan(pypicloud=True)),
-            (f"{bucket}layout = pypicloud\nprepend_hash = yes", Plan(pypicloud=True, hashed=True)),
-            (f"{bucket}prepend_hash = yes", Plan(hashed=True)),
-        ):
-            self.assertEqual(plan_of(parse(f"[storage]\n{text}\n", filename="x").storage), plan)
+    def opened(self, folder: Path) -> OpenedStorage:
+        return self.have(self.opening(folder))
 
     def test_folder_with_named_indexes_only(self) -> None:
         """A missing folder is not created where the dump lists files of named indexes: its disk is
@@ -64,51 +55,57 @@ class LayoutTests(Awaiting, SynchronousTestCase):
                 local = PartCatalog(catalog, index="team").local
                 self.have(local.edit(SPAM, becomes(a_project(SPAM, "1"))))
             self.have(dump.write())
-            self.assertEqual(may_create_folder(paths, folder, False), not optional)
+            self.assertEqual(may_create_folder(paths), not optional)
 
-    def test_other_layout(self) -> None:
-        """A folder of ours that is laid out otherwise is refused, with what to do: its records
-        would not be seen.
+    def test_documents_of_a_shared_folder_get_their_names(self) -> None:
+        """Documents that an older version kept from a pypicloud by ``.meta`` are found again; what
+        pypicloud wrote stays, and a rename that broke off is continued.
         """
-        for first, second, word in (
-            ("pypid", "pypicloud", "layout = pypid"),
-            ("pypicloud", "pypid", ".meta"),
-        ):
-            folder = Path(self.mktemp()).absolute()
-            identity = self.opened(folder, first).identity
-            with self.assertRaises(AssertionError) as caught:
-                self.opened(folder, second)
-            self.assertIn("CannotStart", str(caught.exception))
-            self.assertIn(word, str(caught.exception))
-            self.assertEqual(self.opened(folder, first).identity, identity)
+        folder = Path(self.mktemp()).absolute()
+        identity = self.opened(folder).identity
+        documents = (
+            ".pypid/accounts-known",
+            ".kept/ham/ham-1.tar.gz",
+            ".kept/ham/ham-1.tar.gz.record.json",
+            "spam/project.json",
+            "spam/spam-1.tar.gz.at-0123456789abcdef.metadata",
+            "spam/spam-1.tar.gz.record.json",
+        )
+        foreign = ("spam/1/spam-1.tar.gz", "spam/1/spam-1.tar.gz.meta", "notes.meta")
+        for key in (*(f"{key}.meta" for key in documents[1:]), *foreign, documents[0]):
+            (folder / key).parent.mkdir(parents=True, exist_ok=True)
+            (folder / key).write_text(key)
+        named = folder / ".pypid/storage.json"
+        named.rename(folder / ".pypid/storage.json.meta")
+        self.assertEqual(self.opened(folder).identity, identity)
+        for key in documents:
+            self.assertEqual((folder / key).read_text().removesuffix(".meta"), key)
+        for key in foreign:
+            self.assertEqual((folder / key).read_text(), key)
+        self.assertTrue(named.exists())
+
+    def test_documents_that_cannot_be_renamed(self) -> None:
+        """They stop the start with advice, and the next one continues."""
+        folder = Path(self.mktemp()).absolute()
+        identity = self.opened(folder).identity
+        (folder / ".pypid/storage.json").rename(folder / ".pypid/storage.json.meta")
+
+        def refused(path: Path, target: Path) -> Path:
+            raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+
+        with patch.object(Path, "rename", refused):
+            error = self.refused(self.opening(folder), CannotStart)
+        self.assertIn("cannot be renamed: Permission denied", str(error))
+        self.assertEqual(self.opened(folder).identity, identity)
 
     def test_folder_that_may_not_be_entered(self) -> None:
         """It stops the start with advice."""
         folder = Path(self.mktemp()).absolute()
 
-        def refused(path: Path) -> bool:
-            raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+        def refused(*_: object, **__: object) -> None:
+            raise PermissionError(EACCES, os.strerror(EACCES))
 
-        self.patch(Path, "exists", refused)
-        config = parse(
-            f"[storage]\npath = {folder}\n[server]\nstate = {folder}\n",
-            filename=str(folder.parent / "pypid.ini"),
-        )
-        places = evolve(where(config, {}), snapshot=folder / "nowhere")
-        error = self.refused(open_storage(config, places, world(), None), CannotStart)
+        self.patch(os, "makedirs", refused)
+        error = self.refused(self.opening(folder), CannotStart)
         self.assertIn("Permission denied", str(error))
-        self.assertIn("enter", str(error))
-
-    def test_foreign_folder(self) -> None:
-        """A folder that was never ours is opened with either; with pypicloud's, nothing is made
-        there that it would list.
-        """
-        for layout in ("pypid", "pypicloud"):
-            folder = Path(self.mktemp()).absolute()
-            (folder / "spam/1.0").mkdir(parents=True)
-            (folder / "spam/1.0/spam-1.0.tar.gz").write_bytes(b"x")
-            self.opened(folder, layout)
-            found = [
-                path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".meta"
-            ]
-            self.assertEqual(found == ["spam-1.0.tar.gz"], layout == "pypicloud")
+        self.assertIn("read and write", str(error))

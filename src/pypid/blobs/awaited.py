@@ -95,14 +95,6 @@ class AwaitedDescriptions(Generic[D]):
     async def description(self, key: str) -> Mapping[str, str]:
         return await (await self.there()).description(key)
 
-    async def write_described(
-        self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
-    ) -> Blob:
-        async with aclosing(body):
-            return await (await self.there()).write_described(
-                key, body, description, replace=replace
-            )
-
 
 @frozen
 class AwaitedDuplicates(Generic[U]):

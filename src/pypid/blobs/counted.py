@@ -123,12 +123,6 @@ class CountedDescriptions:
     async def description(self, key: str) -> Mapping[str, str]:
         return await self._watch.over("stat", self.behind.description(key))
 
-    async def write_described(
-        self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
-    ) -> Blob:
-        writing = self.behind.write_described(key, body, description, replace=replace)
-        return self._watch.wrote(await self._watch.over("write", writing))
-
 
 @frozen
 class CountedProvisional:

@@ -4,13 +4,10 @@ it in a thread.
 Below the root are the blobs, each at its key, and ``.pypid/tmp``: the drafts of writes under way.
 That folder also tells a mounted root from a bare mount point: it is created once, at the start, and
 never again, so nothing is ever written to, or reported missing from, a disk that is not mounted.
-
-Another program may read the folder and must not see some of the blobs (`DiskFolder.veiled`). Their
-files have the suffix ``.meta``; their keys and the order of keys are unaffected.
 """
 
 # Paths are bytes here, as the system has them, and pathlib takes text only.
-# ruff: noqa: PTH100, PTH102, PTH103, PTH105, PTH106, PTH108, PTH112, PTH116
+# ruff: noqa: PTH100, PTH102, PTH103, PTH105, PTH108, PTH112, PTH116
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
@@ -30,8 +27,6 @@ from pypid.core.model import Blob
 
 DRAFTS = (b".pypid", b"tmp")
 PART = b".part"
-VEIL = b".meta"
-"""The suffix of files that pypicloud ignores."""
 ABANDONED = timedelta(hours=1)
 """Age after which a draft that no process has touched or holds was left by a crash.
 
@@ -39,8 +34,6 @@ On some network file systems a lock is invisible to other machines: where these 
 lock is not enough.
 """
 MOST_DURABLE = 1 << 16
-TRIES = 5
-"""How often a folder is created again that another process removes."""
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 PROVISIONAL_MODE = FILE_MODE | stat.S_ISVTX
@@ -90,13 +83,10 @@ def hung_up(descriptor: int) -> Iterator[int]:
 
 @frozen
 class DiskFolder:
-    """The storage folder. `links`: its file system has hard links. `veiled`: returns whether a
-    key's file must be hidden from other programs.
-    """
+    """The storage folder. `links`: its file system has hard links."""
 
     root: bytes
     links: bool
-    veiled: Callable[[str], bool] | None = field(default=None, eq=False)
     _durable: set[tuple[bytes, int, int]] = field(factory=set, init=False, repr=False, eq=False)
     """Folders (path, device, inode) whose names this process has made durable."""
 
@@ -104,48 +94,9 @@ class DiskFolder:
         """Return the path of the file with these segments."""
         return b"/".join((self.root, *segments))
 
-    def file_segments(self, key: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        """Return the segments of the path of the key's file."""
-        if self.veiled is not None and self.veiled(b"/".join(key).decode()):
-            return (*key[:-1], key[-1] + VEIL)
-        return key
-
-    def key_of(self, folder: bytes, name: bytes) -> bytes | None:
-        """Return the last part of the key of a file of this name, in the folder of the key
-        `folder`; None if the file has no key.
-        """
-        if self.veiled is None:
-            return name
-        plain = name.removesuffix(VEIL)
-        if plain != name and plain and self.veiled((folder + plain).decode()):
-            return plain
-        return None if self.veiled((folder + name).decode()) else name
-
     def draft(self, name: bytes) -> bytes:
         """Return the path of the draft of this name."""
-        return self.path((*DRAFTS, name + PART + self._veil))
-
-    @property
-    def _veil(self) -> bytes:
-        return b"" if self.veiled is None else VEIL
-
-    def prune(self, segments: tuple[bytes, ...]) -> None:
-        """Remove the folders of a deleted file, as far as they are empty; only in a folder shared
-        with another program, to which they would look like a project. (A concurrent write creates
-        them again, see `install`.)
-        """
-        if self.veiled is None or segments[0] == DRAFTS[0]:
-            return
-        for depth in range(len(segments) - 1, 0, -1):
-            folder = self.path(segments[:depth])
-            try:
-                os.rmdir(folder)
-            except OSError:
-                return
-            self._durable.difference_update(
-                [known for known in self._durable if known[0] == folder]
-            )
-            sync_folder(self.path(segments[: depth - 1]))
+        return self.path((*DRAFTS, name + PART))
 
     def must_be_there(self) -> None:
         """Raise `OSError` unless the root is the one that was opened at the start."""
@@ -167,16 +118,10 @@ class DiskFolder:
         target = self.path(segments)
         folders = [self.path(segments[:depth]) for depth in range(len(segments))]
         self.must_be_there()
-        for tries in range(TRIES):
-            try:
-                for folder in folders[1:]:
-                    with suppress(FileExistsError):
-                        os.mkdir(folder, FOLDER_MODE)
-                self._put(draft, target, replace)
-                break
-            except FileNotFoundError:  # another process has just removed the empty folder
-                if self.veiled is None or tries == TRIES - 1 or not os.path.lexists(draft):
-                    raise
+        for folder in folders[1:]:
+            with suppress(FileExistsError):
+                os.mkdir(folder, FOLDER_MODE)
+        self._put(draft, target, replace)
         self._sync(folders)
 
     def _put(self, draft: bytes, target: bytes, replace: bool) -> None:
@@ -215,7 +160,7 @@ class DiskFolder:
         """
         with hung_up(
             os.open(
-                self.path((*DRAFTS, b"lock" + self._veil)),
+                self.path((*DRAFTS, b"lock")),
                 os.O_RDWR | os.O_CREAT | os.O_CLOEXEC,
                 0o600,
             )
@@ -270,7 +215,6 @@ def prepare(
     create: bool,
     probe: bytes,
     now: datetime,
-    veiled: Callable[[str], bool] | None = None,
     *,
     exclusive: bool = False,
 ) -> DiskFolder:
@@ -289,7 +233,7 @@ def prepare(
                 f"The storage folder {root} is not there: mount it, make it, or correct [storage] "
                 "path."
             )
-        disk = DiskFolder(path, links=True, veiled=veiled)
+        disk = DiskFolder(path, links=True)
         os.makedirs(disk.path(DRAFTS), 0o700, exist_ok=True)
         sync_folder(path)
         disk = evolve(disk, links=_has_links(disk, probe, root))
@@ -328,7 +272,7 @@ def _has_links(disk: DiskFolder, probe: bytes, root: str) -> bool:
 
 def _sweep(disk: DiskFolder, now: datetime, abandoned: timedelta) -> None:
     with os.scandir(disk.path(DRAFTS)) as entries:
-        drafts = [entry.path for entry in entries if entry.name.removesuffix(VEIL).endswith(PART)]
+        drafts = [entry.path for entry in entries if entry.name.endswith(PART)]
     for draft in drafts:
         with (
             suppress(OSError),

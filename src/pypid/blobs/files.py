@@ -4,8 +4,7 @@ can find files there.
 A write goes to a draft below ``.pypid/tmp`` on the same file system, is synced, and gets its name
 atomically: by a hard link, which fails if the name is taken, or by a rename over it. A crash leaves
 a draft, never half a blob. Several processes (also on several machines, over NFS) may use one
-folder. Another program may share it as well, without seeing pypid's own documents
-(`FilesSettings.veiled`).
+folder.
 """
 
 # Paths are bytes here, as the system has them, and pathlib takes text only.
@@ -28,7 +27,6 @@ from pypid.blobs.disk import (
     DRAFTS,
     FILE_MODE,
     PROVISIONAL_MODE,
-    VEIL,
     DiskFolder,
     blob,
     our_words,
@@ -54,13 +52,11 @@ COPIED = 64 << 20
 @frozen
 class FilesSettings:
     """Settings of the folder. `root`: its path. `create`: create it if it is missing (else it may
-    be a disk that is not mounted). `veiled`: the keys to hide from other programs
-    (`DiskFolder.veiled`). `exclusive`: no other machine writes to the folder.
+    be a disk that is not mounted). `exclusive`: no other machine writes to the folder.
     """
 
     root: str
     create: bool = False
-    veiled: Callable[[str], bool] | None = None
     reserve: bool = False
     """Whether space is reserved for small documents, so that files can be deleted, yanked and
     closed on a full disk.
@@ -71,8 +67,8 @@ class FilesSettings:
 class FilesBlobs:
     """A `Blobs` in a folder. Made by `open`.
 
-    Files are created with mode 0640 and folders with 0750. Empty folders stay, except where another
-    program reads them: removing one races with a write into it.
+    Files are created with mode 0640 and folders with 0750. Empty folders stay: removing one
+    races with a write into it.
     """
 
     def __init__(self, disk: DiskFolder, world: World, reserve: Reserve | None = None) -> None:
@@ -114,7 +110,7 @@ class FilesBlobs:
         if where[: len(DRAFTS)] == DRAFTS:
             raise ValueError(f"{key!r} is where drafts lie")
         name = self._random(16).hex().encode()
-        return DraftFile(self._disk, key, self._disk.file_segments(where), name, replace, mode)
+        return DraftFile(self._disk, key, where, name, replace, mode)
 
     async def duplicate(
         self,
@@ -209,7 +205,7 @@ class FilesBlobs:
         if where is None or where[: len(DRAFTS)] == DRAFTS:
             self._disk.must_be_there()
             raise Missing(key)
-        return self._disk.path(self._disk.file_segments(where))
+        return self._disk.path(where)
 
     def _opened(self, key: str, span: Span | None) -> FileBody:
         with our_words("Reading"):
@@ -255,7 +251,6 @@ class FilesBlobs:
                 path = self._path(key)
                 os.unlink(path)
                 sync_folder(os.path.dirname(path))
-                self._disk.prune(tuple(key.encode().split(b"/")))
                 if self._has_given and self._reserve is not None:
                     self._reserve.fill()
             except OSError as error:
@@ -280,13 +275,10 @@ async def open(settings: FilesSettings, world: World) -> FilesBlobs:
     """
     probe = world.random(16).hex().encode()
     made = partial(prepare, exclusive=settings.exclusive)
-    disk = await world.blocking(
-        made, settings.root, settings.create, probe, world.now(), settings.veiled
-    )
+    disk = await world.blocking(made, settings.root, settings.create, probe, world.now())
     reserve = None
     if settings.reserve:
-        name = FILE if settings.veiled is None else FILE + VEIL.decode()
-        reserve = Reserve(Path(os.fsdecode(disk.path((*DRAFTS, name.encode())))))
+        reserve = Reserve(Path(os.fsdecode(disk.path((*DRAFTS, FILE.encode())))))
         await world.blocking(reserve.fill)
     return FilesBlobs(disk, world, reserve)
 

@@ -80,15 +80,6 @@ class PrefixedDescriptions:
         with _errors_of(self.prefix, key):
             return await self.whole.description(self.prefix + key)
 
-    async def write_described(
-        self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
-    ) -> Blob:
-        with _errors_of(self.prefix, key):
-            blob = await self.whole.write_described(
-                self.prefix + key, body, description, replace=replace
-            )
-        return _relative(blob, self.prefix)
-
 
 @frozen
 class PrefixedProvisional:

@@ -66,24 +66,21 @@ def _folder(disk: DiskFolder, key: bytes, beginning: bytes, above: list[_Folder]
         identity = (found.st_dev, found.st_ino)
         if any(folder.identity == identity for folder in above):
             return _Folder(key, identity, iter(()))
-        return _Folder(key, identity, iter(_names(disk, path, key, beginning)))
+        return _Folder(key, identity, iter(_names(path, beginning)))
     except OSError as error:
         if error.errno not in _GONE:
             raise
         return _Folder(key, (0, 0), iter(()))
 
 
-def _names(disk: DiskFolder, path: bytes, key: bytes, beginning: bytes) -> list[bytes]:
+def _names(path: bytes, beginning: bytes) -> list[bytes]:
     """Return the names that are keys, those of folders with a ``/``: in this order, files and
     folders are sorted as their full keys are.
     """
     with os.scandir(path) as entries:
         texts = (entry for entry in entries if _is_text(entry.name))
-        names = [
-            entry.name + b"/" if _is_folder(entry) else disk.key_of(key, entry.name)
-            for entry in texts
-        ]
-    return sorted(name for name in names if name is not None and name.startswith(beginning))
+        names = [entry.name + b"/" if _is_folder(entry) else entry.name for entry in texts]
+    return sorted(name for name in names if name.startswith(beginning))
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
@@ -105,15 +102,7 @@ def _is_text(name: bytes) -> bool:
 
 def _file(disk: DiskFolder, key: bytes) -> os.stat_result | None:
     try:
-        found = os.stat(
-            disk.root
-            + b"/"
-            + (
-                key
-                if disk.veiled is None
-                else b"/".join(disk.file_segments(tuple(key.split(b"/"))))
-            )
-        )
+        found = os.stat(disk.root + b"/" + key)
     except OSError as error:
         if error.errno in _GONE:
             return None

@@ -45,7 +45,7 @@ and similar classes are read as before. Only for [storage] backend = s3.
 """
 REFUSED_FILES = (
     "pypid: refused files are not served. If all files of a project were refused, pypid may send "
-    "its name upstream (except with [storage] layout = pypicloud). Add private names to [upstream] "
+    "its name upstream (except with [storage] adopt = yes). Add private names to [upstream] "
     "reserved."
 )
 ALSO_UPSTREAM = (
@@ -278,7 +278,6 @@ def _copy_storage(options: argparse.Namespace) -> None:
 def _copy(source: Path, target: Path) -> Copied:
     from twisted.internet import reactor
 
-    from pypid.core.configuration.choices import Layout
     from pypid.daemon.state import where
     from pypid.index.local.copy import Copier
     from pypid.wiring.configuration import load_config
@@ -297,11 +296,9 @@ def _copy(source: Path, target: Path) -> Copied:
         try:
             if storages[0].identity == storages[1].identity:
                 sys.exit("pypid: both configurations name the same storage; nothing was copied")
-            descriptions = (storages[0].describing, storages[1].describing)
             blobs = (storages[0].blobs, storages[1].blobs)
-            has_place = configs[1].storage.layout is Layout.PYPID
             duplicating = storages[1].duplicating
-            copier = Copier(*blobs, world, duplicating, _print_line, descriptions, has_place)
+            copier = Copier(*blobs, world, duplicating, _print_line, storages[0].describing)
             return await copier.copy()
         finally:
             for storage in storages:

@@ -15,7 +15,7 @@ import msgspec
 from attrs import evolve, field, frozen
 
 from pypid.core.configuration.checks import nearest, value_of
-from pypid.core.configuration.choices import Layout, Owners
+from pypid.core.configuration.choices import Owners
 from pypid.core.configuration.index_kinds import LONGEST_NAME, is_plain_name
 from pypid.core.configuration.keys import INDEX, REMOVED, IndexKeys, keys
 from pypid.core.cooldown import Cooldown
@@ -332,19 +332,10 @@ def _unknown(kind: str, name: str, known: Collection[str]) -> str:
     return f"there is no {kind} {shortened(name)!r}{advice}"
 
 
-PYPICLOUD_LAYOUT = (
-    "[storage] layout = pypicloud has no place for the files of named indexes, which a pypicloud "
-    "would take for its own; use layout = pypid"
-)
-
-
 def misfits_of_indexes(
-    indexes: Mapping[str, IndexSettings], upstreams: Collection[str], layout: Layout
+    indexes: Mapping[str, IndexSettings], upstreams: Collection[str]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the problems of all indexes of the configuration: section, key and advice."""
-    if layout is Layout.PYPICLOUD:
-        for name in indexes:
-            yield f"{INDEX}{name}", "", PYPICLOUD_LAYOUT
     for problem in check_indexes(indexes.values(), upstreams):
         yield f"{INDEX}{problem.index}", problem.key, problem.message
 

@@ -22,7 +22,6 @@ from pypid.core.model import (
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.core.records.file_history import FileHistory, in_bounds
-from pypid.core.records.layout import Plan
 from pypid.flow import Blocking, World, start
 from pypid.flow.hashes import Hashes
 from pypid.flow.single_flight import Flights, Locks
@@ -90,9 +89,10 @@ async def never_closed(project: ProjectName) -> None:
 @frozen
 class IndexContext:
     """Storage, catalog, policy and locks of one index. `shared`: other processes may write to the
-    same storage; `plan`: where new bytes are stored; `describing`: the storage's descriptions of
-    blobs, if it supports them. `is_sole` returns whether this process holds a lease by which no
-    other may write now: bytes without a record were then left by a process that died.
+    same storage; `adopts`: files without a record are adopted at the start; `describing`: the
+    storage's descriptions of blobs, if it supports them. `is_sole` returns whether this process
+    holds a lease by which no other may write now: bytes without a record were then left by a
+    process that died.
     """
 
     blobs: Blobs
@@ -100,7 +100,7 @@ class IndexContext:
     policy: Policy
     world: World
     shared: bool = False
-    plan: Plan = Plan()
+    adopts: bool = False
     describing: Describing | None = None
     under_way: UnderWay | None = None
     is_sole: Callable[[], bool] = without_lease
@@ -212,7 +212,7 @@ class IndexContext:
         """Return whether there may be local files without a record because files of a pypicloud are
         still being adopted.
         """
-        return self.plan.pypicloud and not self.catalog.was_complete
+        return self.adopts and not self.catalog.was_complete
 
     async def ours_now(self, name: ProjectName) -> LocalProject | Presence:
         """Return the local project like `local_project`, but prove an absence by the storage

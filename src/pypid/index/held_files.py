@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from pypid.core.errors import Archived, Missing, RestrictionsUnknown, StorageDown, Unreadable
 from pypid.core.model import Blob, Project, StoredFile
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.layout import KEPT, HeldBytes, ObjectPlace, held_bytes, owner_of
+from pypid.core.records.layout import KEPT, HeldBytes, ObjectPlace, held_bytes, held_key, owner_of
 from pypid.flow import shielded
 from pypid.index.bytes_blocks import BytesBlocks
 from pypid.index.context import IndexContext, Pace, is_stored
@@ -192,7 +192,7 @@ class HeldFiles:
 
     async def _move(self, run: _Pass, block: str, file: StoredFile) -> None:
         """Copy the bytes of a file below `layout.HELD`, then delete them where they were."""
-        blobs, target = self.context.blobs, self.context.plan.held(block, file.key)
+        blobs, target = self.context.blobs, held_key(block, file.key)
         async with self._lock(file.key, file.project, file.filename):
             copied = await self._copied(run, file, target)
             if copied is not None and copied != file.size:
@@ -267,7 +267,7 @@ class HeldFiles:
                 await self.context.blobs.delete(blob.key)
             return
         other = self.blocks.first_hit(file)
-        target = held.origin if other is None else self.context.plan.held(other, held.origin)
+        target = held.origin if other is None else held_key(other, held.origin)
         if not await self._copy(run, blob, target):
             return
         if other is None:

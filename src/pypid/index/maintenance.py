@@ -80,10 +80,10 @@ class Maintenance:
 
     async def reconcile(self) -> Reconciled:
         """Reconcile the catalog with the storage, including cached files. Files left by a pypicloud
-        are adopted first if the storage has its layout.
+        are adopted first if the configuration says so.
         """
         found = await self._compared()
-        if self.context.plan.pypicloud:
+        if self.context.adopts:
             found = await self._taken_over(found)
         await self._settle_held_files()
         return found
@@ -170,7 +170,7 @@ class Maintenance:
             named = await self._compare_named(tell)
             await self.kept.compare()
             own = await Reconciler(self.context, tell, counted).reconcile()
-            if not self.context.plan.pypicloud:  # else what was found has to be adopted first
+            if not self.context.adopts:  # else what was found has to be adopted first
                 await self.context.catalog.complete()
                 self.context.records.forget_verified()
             found = (own, *named.values())
@@ -300,7 +300,7 @@ class Maintenance:
     async def _take_in(
         self, strays: Sequence[Blob], foreign: Sequence[Blob], by: str, tell: Tell | None
     ) -> Sequence[Adopted]:
-        if self.context.plan.pypicloud:
+        if self.context.adopts:
             return await self._takeover(tell).take(strays, foreign, by)
         from pypid.index.local.adoption import Adopter
 

@@ -24,7 +24,6 @@ from pypid.core.errors import (
 )
 from pypid.core.indexes import (
     MOST_PLACES,
-    PYPICLOUD_LAYOUT,
     IndexDocument,
     IndexSettings,
     check_indexes,
@@ -81,13 +80,13 @@ class NamedIndexes:
     """Creates, changes and deletes named indexes, and finds them by name."""
 
     all: AllIndexes = field(repr=False)
-    configured: Mapping[str, IndexSettings] = field(factory=dict, repr=False)
+    configured: Mapping[str, IndexSettings] = field(repr=False)
     """The indexes of the configuration, which cannot be changed here."""
-    decisions: Decisions | None = field(default=None, repr=False)
-    """Stores the indexes that users create; None: users cannot create any."""
+    decisions: Decisions = field(repr=False)
+    """Stores the indexes that users create."""
     changed: Signal[[]] = field(factory=Signal, init=False, repr=False)
     """Emitted after `settings` were replaced."""
-    _folder: DecisionFolder[IndexDocument] | None = field(default=None, init=False, repr=False)
+    _folder: DecisionFolder[IndexDocument] = field(init=False, repr=False)
     _parsed: dict[str, tuple[IndexDocument, IndexSettings]] = field(
         factory=dict, init=False, repr=False
     )
@@ -97,9 +96,8 @@ class NamedIndexes:
     """Held while an index of this name is created, changed or deleted."""
 
     def __attrs_post_init__(self) -> None:
-        if self.decisions is not None:
-            self._folder = self.decisions.folder(FOLDER, IndexDocument)
-            self._folder.changed.connect(self._apply)
+        self._folder = self.decisions.folder(FOLDER, IndexDocument)
+        self._folder.changed.connect(self._apply)
         self.all.wait_for(self.read)
         self._apply()
 
@@ -128,7 +126,7 @@ class NamedIndexes:
 
     async def read(self) -> None:
         """Wait until all indexes and private names are known. Raises `StorageDown`."""
-        if self.decisions is not None and not self.decisions.is_read:
+        if not self.decisions.is_read:
             await self.decisions.refresh()
         await self.names.read()
 
@@ -200,12 +198,11 @@ class NamedIndexes:
 
     async def _read_changes(self) -> None:
         """Read what other processes have changed. Raises `StorageDown`."""
-        if self.decisions is not None and self.decisions.others_write:
+        if self.decisions.others_write:
             await self.decisions.refresh()
 
     def _is_stored(self, settings: IndexSettings) -> bool:
         """Return whether no other process has replaced these settings since they were written."""
-        assert self._folder is not None
         return self._folder.all.get(settings.name) == document_of(settings)
 
     async def delete(self, name: str, *, force: bool = False, tell: Tell | None = None) -> int:
@@ -250,7 +247,6 @@ class NamedIndexes:
 
     async def _delete_all(self, index: Index, tell: Tell | None) -> int:
         """Delete an index with all files, also those that are being published now."""
-        assert self._folder is not None  # `_refuse` has checked it
         await self._folder.delete(index.name)  # first: nothing is published to it from now on
         await index.context.places.until_released()
         await index.catalog.local.edit_all({})  # then it has what other nodes have listed before
@@ -258,7 +254,6 @@ class NamedIndexes:
 
     async def _delete_empty(self, index: Index, settings: IndexSettings | None) -> None:
         """Delete an empty index. The index stays if a file is published to it meanwhile."""
-        assert self._folder is not None
         for summary in await index.catalog.local.summaries():
             await index.release_name(summary.name)
         await self._folder.delete(index.name)
@@ -276,12 +271,9 @@ class NamedIndexes:
                 f"the index {name!r}",
                 f"change [index:{name}] in the configuration, and run `pypid reload`",
             )
-        if self._folder is None:
-            raise BadRequest(f"{PYPICLOUD_LAYOUT}.")
         return found
 
     async def _put(self, settings: IndexSettings, *, replace: bool) -> None:
-        assert self._folder is not None  # `_refuse` has checked it
         before = {*check_indexes(self.settings.values(), self.all.only)}
         now = {**self.settings, settings.name: settings}
         for problem in check_indexes(now.values(), self.all.only):
@@ -302,8 +294,8 @@ class NamedIndexes:
 
     def _apply(self) -> None:
         """Put the indexes in force that the configuration and the storage define now."""
-        stored = {} if self._folder is None else self._folder.all
-        unreadable = () if self._folder is None else self._folder.unreadable
+        stored = self._folder.all
+        unreadable = self._folder.unreadable
         found = {name: closed_index(name) for name in unreadable if is_index_name(name)}
         found |= self._settings_of(stored)
         found |= self.configured

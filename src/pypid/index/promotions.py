@@ -30,7 +30,7 @@ from pypid.core.errors import Busy, Exists, Missing, StorageDown, StorageFull, U
 from pypid.core.model import LocalProject, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.promotion_rules import ObstacleKind, PromotionObstacle, PromotionRefused
-from pypid.core.records.layout import sidecar_key
+from pypid.core.records.layout import key, sidecar_key
 from pypid.core.records.promotions import (
     FIRST_YEAR,
     LARGEST,
@@ -207,11 +207,11 @@ class Promotions:
             yield busy
 
     def _document(self, checked: CheckedPromotion, by: str) -> PromotionDocument:
-        now, plan = self._world.now(), checked.target.context.plan
+        now = self._world.now()
         files = []
         for new in checked.projects.values():
             for file in new:
-                where = plan.artifact(file.project, file.version, file.filename)
+                where = key(file.project, file.filename)
                 source = checked.source.whole_key(file.key)
                 files.append(promoted(replace(file, key=where), source))
         id = promotion_id(now, self._world.random(8))

@@ -36,7 +36,6 @@ from pypid.core.policy import (
     may_show_upstream,
     silence,
 )
-from pypid.core.records.layout import Plan
 from pypid.core.summaries import in_runs
 from pypid.flow import World
 from pypid.flow.signals import Signal
@@ -102,8 +101,8 @@ class SingleIndex:
     """Signed URLs, if clients are redirected to stored files."""
     bucket: Callable[[], Awaitable[Bucket]] | None = None
     """Operations specific to an S3 bucket, if the storage is one."""
-    plan: Plan = Plan()
-    """Where new files are stored."""
+    adopts: bool = False
+    """Whether files without a record are adopted at the start, as a pypicloud left them."""
     describing: Describing | None = None
     """The storage's descriptions of blobs, if it supports them."""
     provisional: Provisional | None = None
@@ -164,7 +163,7 @@ class SingleIndex:
             self.policy,
             self.world,
             others_write,
-            self.plan,
+            self.adopts,
             self.describing,
             self.under_way,
             catalog_is_shared=self.shared,
@@ -188,7 +187,6 @@ class SingleIndex:
             self.catalog,
             self.world.blocking,
             self.file_cached,
-            self.plan.hides,
             self.shared,
             others_write,
         )
@@ -358,9 +356,9 @@ class SingleIndex:
 
     def early_write(self, most: int) -> EarlyWrite:
         """Return the early write of an upload of at most `most` bytes. It does something in a
-        bucket only, and not in pypicloud's layout, where a blob is described from its beginning.
+        bucket only.
         """
-        return EarlyWrite(self.context, most, self.bucket is not None and not self.plan.pypicloud)
+        return EarlyWrite(self.context, most, self.bucket is not None)
 
     async def publish(
         self,

@@ -88,7 +88,7 @@ def digest_of(config: Config, salt: str) -> str:
         "upstream": {
             name: _plain(getattr(config.upstream, key)) for name, key in _UPSTREAM.items()
         },
-        "layout": _plain(config.storage.layout),
+        "adopt": _plain(config.storage.adopt),
         **{name: _plain(getattr(config, name)) for name in ("users", "groups", "projects")},
     }
     for name in _LATER_ACCESS:

@@ -13,7 +13,7 @@ expired when a waiting process has seen it unchanged for `EXPIRY` seconds.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 
@@ -32,7 +32,7 @@ from pypid.flow import BytesBody, World, start
 from pypid.flow.single_flight import Flights
 from pypid.index.context import NOTHING_CHANGED
 from pypid.index.store import records
-from pypid.ports import Blobs, Body, Describing, Duplicating
+from pypid.ports import Blobs, Body, Duplicating
 
 _log = Logger()
 
@@ -313,24 +313,6 @@ class LeasedBlobs:
 
 
 @frozen
-class LeasedDescriptions:
-    """A `Describing` that writes only under the lease."""
-
-    behind: Describing
-    lease: StorageLease
-
-    async def description(self, key: str) -> Mapping[str, str]:
-        return await self.behind.description(key)
-
-    async def write_described(
-        self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
-    ) -> Blob:
-        async with aclosing(body):
-            await self.lease.permit()
-            return await self.behind.write_described(key, body, description, replace=replace)
-
-
-@frozen
 class LeasedDuplicates:
     """A `Duplicating` that writes only under the lease."""
 
@@ -358,5 +340,4 @@ async def _nothing() -> None:
 
 
 _: type[Blobs] = LeasedBlobs
-_descriptions: type[Describing] = LeasedDescriptions
 _duplicates: type[Duplicating] = LeasedDuplicates

@@ -48,7 +48,6 @@ def leased(
         return storage, None
     from pypid.jobs.storage_lease import (
         LeasedBlobs,
-        LeasedDescriptions,
         LeasedDuplicates,
         StorageLease,
     )
@@ -59,12 +58,9 @@ def leased(
     lease = StorageLease(
         storage.blobs, world, holder, name, is_shared=sharing is not None, is_exact=storage.is_exact
     )
-    describing = (
-        None if storage.describing is None else LeasedDescriptions(storage.describing, lease)
-    )
     duplicating = LeasedDuplicates(storage.duplicating, lease)
     blobs = LeasedBlobs(storage.blobs, lease)
-    return evolve(storage, blobs=blobs, describing=describing, duplicating=duplicating), lease
+    return evolve(storage, blobs=blobs, duplicating=duplicating), lease
 
 
 def stateless_node(

@@ -15,7 +15,7 @@ from pypid.catalog.dump import CatalogDump, Ignored
 from pypid.catalog.dump_folder import PACKED
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.configuration.choices import Layout, StorageBackend
+from pypid.core.configuration.choices import StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.daemon.shared_catalog import Sharing
 from pypid.daemon.state import StatePaths
@@ -98,11 +98,9 @@ def clean_stop_of(
     the `dumps`.
 
     None where other processes may write to the storage while this one does not run: nodes, a
-    bucket's users, a pypicloud.
+    bucket's users, a folder whose files are adopted.
     """
-    is_own_folder = (
-        config.storage.backend is StorageBackend.FILES and config.storage.layout is Layout.PYPID
-    )
+    is_own_folder = config.storage.backend is StorageBackend.FILES and not config.storage.adopt
     if sharing is not None or not is_own_folder:
         return None
     folders = (

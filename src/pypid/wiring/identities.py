@@ -16,9 +16,9 @@ from pypid.access.passwords import Verifier
 from pypid.access.signing_keys import session_key
 from pypid.access.sql.people import GroupsOnly, SqlPeople
 from pypid.core.claims import Claims
-from pypid.core.configuration.choices import AccessStore, Layout
+from pypid.core.configuration.choices import AccessStore
 from pypid.core.configuration.parse import Config
-from pypid.core.records.layout import ACCOUNTS_KNOWN, DESCRIBED
+from pypid.core.records.layout import ACCOUNTS_KNOWN
 from pypid.daemon.identities import Identities
 from pypid.daemon.known_accounts import KnownAccounts
 from pypid.daemon.other_nodes import NoOtherNodes, OtherNodes, read_changes, watch
@@ -79,8 +79,6 @@ def make_identities(
         watch=None if nodes is None else partial(watch, current),
     )
     noted = f"{files_of(config, paths).rstrip('/')}/{ACCOUNTS_KNOWN}"
-    if paths.storage is not None and config.storage.layout is Layout.PYPICLOUD:
-        noted += DESCRIBED
     others = NoOtherNodes() if nodes is None else nodes
     return Identities(
         config=config,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 
-from pypid.core.configuration.choices import Layout
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import StorageDown
 from pypid.core.indexes import DEFAULT
@@ -43,8 +42,7 @@ def named_indexes_of(
     named upstreams.
     """
     indexes.join(default, upstreams)
-    has_place = config.storage.layout is Layout.PYPID
-    return NamedIndexes(indexes, config.indexes, decisions if has_place else None)
+    return NamedIndexes(indexes, config.indexes, decisions)
 
 
 RECOVER = 30.0

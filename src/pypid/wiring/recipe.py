@@ -54,7 +54,7 @@ from pypid.wiring.metrics import Measuring, metrics_folder
 from pypid.wiring.platform import Platform
 from pypid.wiring.prefork import listeners_of, scales_of, supervisor_of
 from pypid.wiring.reload import reload
-from pypid.wiring.storage import decisions_of, open_storage, plan_of
+from pypid.wiring.storage import decisions_of, open_storage
 from pypid.wiring.twistd import Options as Options
 from pypid.wiring.twistd import application_of, process_of, run_in_foreground
 from pypid.wiring.upstreams import (
@@ -131,7 +131,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             spool=state.spool,
             links=links,
             bucket=storage.bucket,
-            plan=plan_of(config.storage),
+            adopts=config.storage.adopt,
             describing=storage.describing,
             provisional=storage.provisional,
             under_way=None if sharing is None else sharing.leases,

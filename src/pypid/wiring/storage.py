@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,21 +21,16 @@ from pypid.blobs.counted import (
     CountedDuplicates,
     CountedProvisional,
 )
+from pypid.blobs.disk import sync_folder
 from pypid.catalog.dump_folder import DumpFolder, Manifest
-from pypid.core.configuration.choices import CatalogStore, Layout, StorageBackend
+from pypid.core.configuration.choices import CatalogStore, StorageBackend
 from pypid.core.configuration.keys import StorageSettings
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, StorageDown, StorageFull, Unreadable
 from pypid.core.installation import install_hint
 from pypid.core.policy import Policy
 from pypid.core.records.documents import FORMAT, StorageIdentity
-from pypid.core.records.layout import (
-    DESCRIBED,
-    STORAGE_IDENTITY,
-    Plan,
-    is_document,
-    is_only_ours,
-)
+from pypid.core.records.layout import DESCRIBED, STORAGE_IDENTITY, is_document, is_only_ours
 from pypid.daemon.shared_catalog import Sharing
 from pypid.daemon.state import StatePaths
 from pypid.flow import World, start
@@ -73,16 +69,6 @@ class OpenedStorage:
     """Return whether exactly one of several processes wins a write-if-absent."""
 
 
-def plan_of(wanted: StorageSettings) -> Plan:
-    """Return where new files go."""
-    is_bucket = wanted.backend is StorageBackend.S3
-    return Plan(
-        wanted.layout is Layout.PYPICLOUD,
-        folders=not is_bucket,
-        hashed=is_bucket and wanted.prepend_hash,
-    )
-
-
 async def open_storage(
     config: Config, paths: StatePaths, world: World, reactor: Any
 ) -> OpenedStorage:
@@ -109,14 +95,11 @@ async def _opened(config: Config, paths: StatePaths, world: World, reactor: Any)
     if paths.storage is None:
         in_memory = await memory.open(memory.MemoryBlobsSettings(), world)
         return await _identified(in_memory, world)
-    is_veiled = config.storage.layout is Layout.PYPICLOUD
-    create = await world.blocking(may_create_folder, paths, paths.storage, is_veiled)
-    veiled = is_only_ours if is_veiled else None
+    await world.blocking(rename_documents, paths.storage)
+    create = await world.blocking(may_create_folder, paths)
     exclusive = config.catalog.backend is CatalogStore.MEMORY
     root = str(paths.storage)
-    settings = files.FilesSettings(
-        root, create=create, veiled=veiled, exclusive=exclusive, reserve=True
-    )
+    settings = files.FilesSettings(root, create=create, exclusive=exclusive, reserve=True)
     blobs = await files.open(settings, world)
     try:
         if not create and await _is_empty(blobs):
@@ -132,40 +115,51 @@ async def _opened(config: Config, paths: StatePaths, world: World, reactor: Any)
         ) from None
 
 
-def may_create_folder(paths: StatePaths, folder: Path, is_veiled: bool) -> bool:
-    """Return whether the storage folder may be created if it is missing. Blocks. Raises
-    `CannotStart` for one that cannot be used.
-    """
+def may_create_folder(paths: StatePaths) -> bool:
+    """Return whether the storage folder may be created if it is missing. Blocks."""
     known = [_manifest(dump) for dump in (paths.snapshot, paths.named_snapshot)]
-    try:
-        _must_be_laid_out(folder, is_veiled)
-    except OSError as error:
-        raise CannotStart(
-            f"The storage folder {folder} cannot be used: {error.strerror}. The user that "
-            "runs pypid has to be able to read, write and enter it (chmod u+rwx)."
-        ) from None
     # a missing folder whose files a dump lists is a disk that is not mounted: a new one would
     # hide local projects
     return all(manifest is None or _knows_nothing(manifest) for manifest in known)
 
 
-def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
-    """Raise `CannotStart` for a pypid folder with the other layout: its local projects would be
-    invisible.
+def rename_documents(folder: Path) -> None:
+    """Take the suffix ``.meta`` off pypid's documents in a folder that an older version shared with
+    a pypicloud. The identity comes last, so that a start that breaks off is continued. Blocks.
+    Raises `CannotStart`.
     """
-    plain, veiled = folder / STORAGE_IDENTITY, folder / (STORAGE_IDENTITY + DESCRIBED)
-    if is_veiled and plain.exists():
+    identity = folder / STORAGE_IDENTITY
+    last = folder / (STORAGE_IDENTITY + DESCRIBED)
+    try:
+        last.stat()
+    except OSError:  # there is none; or `prepare` tells why the folder cannot be used
+        return
+    try:
+        for path, _, names in os.walk(folder):
+            renamed = [Path(path, name) for name in names if _is_document(folder, path, name)]
+            for each in renamed:
+                with suppress(FileNotFoundError):  # another process was first
+                    each.rename(each.with_name(each.name.removesuffix(DESCRIBED)))
+            if renamed:
+                sync_folder(os.fsencode(path))
+        with suppress(FileNotFoundError):
+            last.rename(identity)
+        sync_folder(os.fsencode(identity.parent))
+    except OSError as error:
         raise CannotStart(
-            f"The storage folder {folder} was begun with [storage] layout = pypid, and a pypicloud "
-            "cannot read it. Set layout = pypid, or take another folder, and publish the files "
-            "there again (/docs/migrate/storage.html)."
-        )
-    if not is_veiled and veiled.exists():
-        raise CannotStart(
-            f"The storage folder {folder} was begun with [storage] layout = pypicloud: its "
-            "records are in files that end in .meta. Set layout = pypicloud, or "
-            "rename them (/docs/migrate/storage.html)."
-        )
+            f"Documents in the storage folder {folder} end in .meta, as an older pypid named them, "
+            f"which cannot be renamed: {error.strerror}. The user that runs pypid needs to "
+            "write in all its folders. Start again then; nothing is lost."
+        ) from None
+
+
+def _is_document(folder: Path, path: str, name: str) -> bool:
+    """Return whether the file is a document of pypid's that ends in ``.meta``; the identity is
+    none.
+    """
+    key = f"{os.path.relpath(path, folder)}/{name}".removeprefix("./")
+    plain = key.removesuffix(DESCRIBED)
+    return plain not in (key, STORAGE_IDENTITY) and is_only_ours(plain)
 
 
 def settings_of_bucket(wanted: StorageSettings, paths: StatePaths) -> S3Settings:

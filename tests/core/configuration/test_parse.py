@@ -81,8 +81,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "server_side_encryption": "",
         "kms_key_id": "",
         "storage_class": "",
-        "prepend_hash": "no",
-        "layout": "pypid",
+        "adopt": "no",
         "cloudfront_domain": "",
         "cloudfront_key_id": "",
         "cloudfront_key_file": "",
@@ -384,6 +383,11 @@ class Problems(SynchronousTestCase):
             "[access]\ngates = attested\n[index:dev]\ngates = attested\n",
             "x.ini:2: [access] gates: |give `write` of the index to those who may promote",
             "x.ini:4: [index:dev] gates: |give `write` of the index to those who may promote",
+        )
+        self.assert_says(
+            "[storage]\nlayout = pypicloud\nprepend_hash = yes\n",
+            "x.ini:2: [storage] layout: |use adopt = yes instead of layout = pypicloud",
+            "x.ini:3: [storage] prepend_hash: |existing ones stay where they are",
         )
         instead = "pypid has no variant wheels any more; remove the key"
         self.assert_says(
@@ -774,7 +778,6 @@ class Problems(SynchronousTestCase):
             f"{cu128}[upstream]\nupstreams = cu12 public\n",
             "x.ini:5: [upstream] upstreams: there is no [upstream:cu12]; did you mean 'cu128'?",
         )
-        self.assert_says(f"{cu128}[storage]\nlayout = pypicloud\n", "[upstream:cu128] url: |layout")
 
     def test_credentials_of_upstreams(self) -> None:
         """Credentials are for one origin, and set once; no message shows them."""

@@ -47,7 +47,7 @@ class Storage(SynchronousTestCase):
     """[storage]."""
 
     def test_files(self) -> None:
-        """The folder is used where it is, in pypicloud's layout, by all names of its class; without
+        """The folder is used where it is, its files are adopted, by all names of its class; without
         one nothing starts.
         """
         for name in (
@@ -56,13 +56,8 @@ class Storage(SynchronousTestCase):
             "pypicloud.storage.files.FileStorage",
         ):
             storage = read(f"pypi.storage = {name}\nstorage.dir = /files").storage
-            found = (
-                storage.backend.value,
-                storage.path,
-                storage.layout.value,
-                storage.prepend_hash,
-            )
-            self.assertEqual(found, ("files", "/files", "pypicloud", False))
+            found = (storage.backend.value, storage.path, storage.adopt)
+            self.assertEqual(found, ("files", "/files", True))
         self.assertIn("storage.dir: it has to say in which folder", refused("pypi.fallback = none"))
         self.assertIn("storage.dir: it has to say in which folder", refused("storage.dir ="))
 
@@ -74,11 +69,10 @@ class Storage(SynchronousTestCase):
         found = (
             storage.backend.value,
             storage.bucket,
-            storage.prepend_hash,
-            storage.layout.value,
+            storage.adopt,
             storage.redirect,
         )
-        self.assertEqual(found, ("s3", "bucket", True, "pypicloud", True))
+        self.assertEqual(found, ("s3", "bucket", True, True))
         self.assertEqual((storage.region, storage.expire_after), ("us-east-1", timedelta(days=1)))
         for lines in (
             "pypi.storage = s3\nstorage.bucket = bucket\nstorage.aws_access_key_id = "
@@ -97,9 +91,7 @@ class Storage(SynchronousTestCase):
             self.assertEqual(
                 (storage.bucket, storage.access_key, storage.secret_key), ("bucket", "A", "S")
             )
-            self.assertEqual(
-                (storage.region, storage.prefix, storage.prepend_hash), ("eu-west-1", "p/", False)
-            )
+            self.assertEqual((storage.region, storage.prefix), ("eu-west-1", "p/"))
             self.assertEqual(storage.expire_after, timedelta(seconds=60))
             self.assertLess(storage.buffer_time, storage.expire_after)
 

@@ -10,13 +10,13 @@ from pypid.core.records.layout import (
     STORAGE_IDENTITY,
     HeldBytes,
     ObjectKind,
-    Plan,
     folder,
     held_bytes,
+    held_key,
     is_only_ours,
     kept_key,
     key,
-    listed_as,
+    keys_in_layouts,
     metadata_key,
     overwrite_key,
     place,
@@ -116,32 +116,27 @@ class MetadataKeyTests(SynchronousTestCase):
 
 
 class HeldKeyTests(SynchronousTestCase):
-    """`held_bytes` reads what `Plan.held` writes."""
+    """`held_bytes` reads what `held_key` writes."""
 
     def test_round_trip(self) -> None:
         """Held bytes are found again from any key that a record may name."""
         filename = "spam-1.0+cu118-py3-none-any.whl"
-        for plan in (Plan(), Plan(pypicloud=True), Plan(pypicloud=True, hashed=True)):
-            for origin in (
-                plan.artifact(SPAM, "1.0+cu118", filename),
-                plan.overwrite(SPAM, "1.0+cu118", filename, "ab" * 32),
-                f"spam/1.0+cu118/{filename}",
-                f"adopted/in/place/{filename}",
-                kept_key(SPAM, filename),
-            ):
-                where = plan.held("b1", origin)
-                self.assertEqual(held_bytes(where), HeldBytes("b1", origin))
-                self.assertTrue(is_only_ours(where))
-                self.assertIsNone(place(where))
+        for origin in (
+            *keys_in_layouts(SPAM, "1.0+cu118", filename),
+            overwrite_key(SPAM, filename, "ab" * 32),
+            f"spam/at-{'ab' * 8}/{filename}",
+            f"adopted/in/place/{filename}",
+            kept_key(SPAM, filename),
+        ):
+            where = held_key("b1", origin)
+            for former in ("", ".aside"):
+                self.assertEqual(held_bytes(where + former), HeldBytes("b1", origin))
+            self.assertTrue(is_only_ours(where))
+            self.assertIsNone(place(where))
 
     def test_plain(self) -> None:
         """The key has the documented form."""
-        self.assertEqual(Plan().held("b1", "spam/spam-1.0.zip"), ".pypid/held/b1/spam/spam-1.0.zip")
-
-    def test_pypicloud_lists_none(self) -> None:
-        """A pypicloud on the same bucket does not take held bytes for a distribution."""
-        plan = Plan(pypicloud=True)
-        self.assertIsNone(listed_as(plan.held("b1", "spam/spam-1.0.zip")))
+        self.assertEqual(held_key("b1", "spam/spam-1.0.zip"), ".pypid/held/b1/spam/spam-1.0.zip")
 
     def test_foreign(self) -> None:
         """Documents and keys outside the layout are no held bytes."""

@@ -17,8 +17,6 @@ from pypid.core.model import StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.core.records.pypicloud_descriptions import (
     PypicloudDescription,
-    as_json,
-    as_texts,
     of_json,
     of_texts,
 )
@@ -89,37 +87,6 @@ class DescriptionTests(SynchronousTestCase):
             self.assertTrue(text is None or (text and text.isprintable() and len(text) <= 512))
         self.assertTrue(found.sha256 is None or len(found.sha256) == 64)
         self.assertTrue(found.md5 is None or len(found.md5) == 32)
-
-    @quick
-    @given(st.text(max_size=300), st.text(max_size=100))
-    def test_back(self, summary: str, uploader: str) -> None:
-        """What we write is what we read, in a folder; in a bucket it is ASCII on one line."""
-        file = file_of(summary or None, uploader or None, ">=3.8")
-        found = of_json(as_json(file), "x")
-        expected = of_texts(
-            {
-                "summary": summary,
-                "uploader": uploader,
-                "requires_python": ">=3.8",
-                "hash_sha256": "a" * 64,
-            }
-        )
-        self.assertEqual(found, expected)
-        self.assertNotIn("name", json.loads(as_json(file)))
-        for text in as_texts(file).values():
-            self.assertTrue(text.isascii() and text.isprintable() and text == text.strip(), text)
-        self.assertEqual(of_texts(as_texts(file)).name, "spam")
-
-    def test_as_pypicloud_does(self) -> None:
-        """Letters lose their accents, others are left out, white space is one blank."""
-        said = as_texts(file_of("L\u00f6vely\n  sp\u00e4m \u2713", "b\u00f6b"))
-        self.assertEqual((said["summary"], said["uploader"]), ("Lovely spam", "bob"))
-
-    def test_two_kilobytes(self) -> None:
-        """A bucket takes 2 KB of it: letters that become several words do not make more of it."""
-        said = as_texts(file_of("\u247d" * 512, "\u247d" * 200, ">=3.8"))
-        self.assertEqual(said["summary"], "(10)" * 128)
-        self.assertLess(sum(len(name) + len(text) for name, text in said.items()), 2048)
 
     def test_endless_words(self) -> None:
         """What looks like encoded words without end is left as it is: decoding a megabyte of them

@@ -21,7 +21,7 @@ from pypid.blobs.files import FilesSettings
 from pypid.blobs.memory import MemoryBlobs
 from pypid.blobs.prefixed import PrefixedBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.errors import BadRequest, Missing, StorageFull
+from pypid.core.errors import StorageFull
 from pypid.core.model import Blob
 from pypid.core.policy import Policy
 from pypid.core.records.documents import StorageIdentity, dump
@@ -72,20 +72,6 @@ class CopyCase(Awaiting, SynchronousTestCase):
             }
 
         return self.have(read())
-
-
-class NamedIndexTests(CopyCase):
-    def test_named_indexes_are_not_copied_to_where_a_pypicloud_sees_them(self) -> None:
-        """It would list their files for everyone; otherwise they are copied as they are."""
-        key = ".pypid/index/team/spam/spam-1.0.tar.gz"
-        self.have(self.source.write(key, BytesBody(b"of the team")))
-        visible = Copier(
-            self.source, self.target, self.world, self.target, has_place_for_indexes=False
-        )
-        self.refused(visible.copy(), BadRequest)
-        self.refused(self.target.stat(key), Missing)
-        self.copy()
-        self.assertEqual(self.have(self.target.stat(key)).size, 11)
 
 
 class EqualFilesTests(CopyCase):
@@ -165,43 +151,23 @@ class RecordedTests(CopyCase):
             self.assertEqual(self.have(RecordingStart().since(index)), since)
 
 
-class HeldTests(CopyCase):
-    """Bytes that a block withholds."""
-
-    def test_goes_along(self) -> None:
-        """They arrive withheld, with their description where the target keeps one."""
-        held = f".pypid/held/b1/{FILE}"
-        source, bucket = Described(self.world.now), Described(self.world.now)
-        self.have(source.write_described(held, BytesBody(b"x"), {"name": "spam"}))
-        self.have(Copier(source, bucket, self.world, bucket, None, (source, bucket)).copy())
-        self.assertEqual(bucket.said, {held: {"name": "spam"}})
-        self.have(Copier(source, self.target, self.world, self.target, None, (source, None)).copy())
-        self.assertEqual(self.all_in(self.target), {held: b"x"})
-
-
 class DescribedTests(CopyCase):
     """Files that a pypicloud described in a bucket."""
 
     def test_goes_along(self) -> None:
-        """What is said of a file is said in the next bucket, too; in a folder it lies beside, as
-        with pypicloud.
-        """
-        source, bucket, folder = (
-            Described(self.world.now),
-            Described(self.world.now),
-            MemoryBlobs(self.world.now),
-        )
+        """What is said of a file lies beside it in the next storage, unless its record says it."""
+        source = Described(self.world.now)
         said = {"name": "spam", "version": "1.0", "requires-python": ">=3.8", "uploader": "alice"}
-        self.have(source.write_described(FILE, BytesBody(b"x"), said))
+        self.put(source, FILE, b"x")
+        source.said[FILE] = said
+        described = Full(self.world.now)
+        self.have(Copier(source, described, self.world, described, None, source).copy())
+        found = self.all_in(described)
+        self.assertEqual(json.loads(found[f"{FILE}.meta"]), said)
+        self.assertEqual(set(found), {FILE, f"{FILE}.meta"})
         self.put(source, RECORD, b"{}")
-        self.have(Copier(source, bucket, self.world, bucket, None, (source, bucket)).copy())
-        self.assertEqual(bucket.said, {FILE: said})
-        self.have(Copier(source, folder, self.world, folder, None, (source, None)).copy())
-        found = self.all_in(folder)
-        self.assertEqual(
-            json.loads(found[f"{FILE}.meta"]), {"requires_python": ">=3.8", "uploader": "alice"}
-        )
-        self.assertEqual(set(found), {FILE, f"{FILE}.meta", RECORD})
+        self.have(Copier(source, self.target, self.world, self.target, None, source).copy())
+        self.assertEqual(set(self.all_in(self.target)), {FILE, RECORD})
 
 
 class CopyTests(CopyCase):

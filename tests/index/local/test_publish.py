@@ -22,7 +22,7 @@ from pypid.core.errors import (
     StorageFull,
 )
 from pypid.core.model import Status
-from pypid.core.records.layout import SET_ASIDE, Plan
+from pypid.core.records.layout import SET_ASIDE
 from pypid.flow import start
 from pypid.flow.coroutines import is_patient
 from pypid.index import Index
@@ -454,14 +454,6 @@ class TwoProcessesTests(IndexCase):
 
     def test_bytes_of_the_winner_stay_where_its_record_names_them(self) -> None:
         """The one whose record is late leaves the published bytes as they are."""
-        self.lose()
-        self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"first"})
-
-    def test_bytes_of_the_winner_stay_where_a_path_is_fixed(self) -> None:
-        """The same holds where a pypicloud looks at one path only: there new bytes go once their
-        record is first.
-        """
-        self.plan = Plan(pypicloud=True, folders=True)
         self.lose()
         self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"first"})
 

@@ -19,7 +19,6 @@ from pypid.core.errors import Archived, NotYetKnown, PypidError, StorageDown
 from pypid.core.model import File, ListedFile, Listing, Presence, Project, Span
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
-from pypid.core.records.layout import Plan
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.local.adoption import Result
@@ -74,7 +73,7 @@ def hashed(filename: str) -> str:
 class TakeOverCase(IndexCase):
     """A bucket as pypicloud left it."""
 
-    plan = Plan(pypicloud=True, hashed=True)
+    adopts = True
 
     def setUp(self) -> None:
         super().setUp()
@@ -132,7 +131,7 @@ class PrivateTests(TakeOverCase):
                 upstream,
                 Policy(mode=Mode.REDIRECT),
                 world(self.clock),
-                plan=self.plan,
+                adopts=True,
                 describing=self.store,  # type: ignore[arg-type]
             )
             starting = start(index.reconcile())
@@ -383,35 +382,6 @@ class TakeOverTests(TakeOverCase):
             else:
                 self.fail("more than 79 operations")
 
-    def test_overwritten_meanwhile(self) -> None:
-        """What a pypicloud has overwritten while it had the storage is served as it is now, and
-        told; damage is not.
-        """
-        other = wheel(extra=[("License", "x")])
-        self.started()
-        self.publish(sent(wheel()))
-        where = self.have(self.index.file(SPAM, WHEEL)).key or ""
-        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
-        assert isinstance(self.store, Described)
-        self.left(where, other[:-1], **self.store.said[where])
-        self.started(self.restarted())
-        self.assertEqual(len(self.told("a record of this name exists")), 1)
-        self.left(
-            where,
-            other,
-            name="spam",
-            version="1.0",
-            hash_sha256=sha256(other).hexdigest(),
-            uploader="bob",
-        )
-        self.index = self.started(self.restarted())
-        self.assertEqual(len(self.told("a pypicloud has overwritten it")), 1)
-        self.assertEqual(self.files(), {WHEEL: other})
-        self.assertEqual(
-            (self.file("spam", WHEEL).uploader, self.file("spam", WHEEL).yanked), ("bob", "bad")
-        )
-        self.compared()
-
     def test_claims(self) -> None:
         """Two keys for one name: of the same bytes one is taken and the other left; of others that
         one which pypicloud would have served, the last of the listing, and the other is refused.
@@ -517,8 +487,6 @@ class TakeOverTests(TakeOverCase):
 
 class FolderTests(TakeOverCase):
     """A folder as pypicloud's file store left it."""
-
-    plan = Plan(pypicloud=True, folders=True)
 
     def setUp(self) -> None:
         super().setUp()

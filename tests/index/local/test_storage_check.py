@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pypid.core.model import StoredFile
 from pypid.core.records.documents import Yanked, dump
-from pypid.core.records.layout import ObjectKind, overwrite_key
+from pypid.core.records.layout import ObjectKind, overwrite_key, set_aside_key
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.local.publish import UNDER_WAY
@@ -69,7 +69,7 @@ class CheckTests(IndexCase):
         """Where the bytes that a record names were replaced by others and kept aside, a sweep puts
         them back.
         """
-        aside = self.index.context.plan.aside(SPAM, WHEEL, digests(b"spam").sha256 or "")
+        aside = set_aside_key(SPAM, WHEEL, digests(b"spam").sha256 or "")
         for data in (b"evil", None):
             self.put(aside, b"spam")
             self.have(self.store.delete(f"spam/{WHEEL}"))

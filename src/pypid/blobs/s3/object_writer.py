@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from pypid.blobs.s3 import multipart
 from pypid.blobs.s3.client import S3Client, S3Request, S3Result
 from pypid.blobs.s3.multipart import ALGORITHM, CHECKSUM, checksum
-from pypid.blobs.s3.object_head import MARK, META, ObjectHead, head, look, plain_etag
+from pypid.blobs.s3.object_head import MARK, ObjectHead, head, look, plain_etag
 from pypid.blobs.s3.payloads import NOTHING, BytesPayload, digest, parts_of
 from pypid.blobs.s3.refusals import S3Refusal, http_date
 from pypid.blobs.s3.response_headers import content_type, disposition, file_name
@@ -30,7 +30,6 @@ AT_ONCE_FROM_FILE, AT_ONCE_HELD = 8, 2
 MOST_AT_ONCE = 32
 """Parts of all uploads that are sent at the same time."""
 ONLY_IF_ABSENT: Mapping[str, str] = {"If-None-Match": "*"}
-NO_METADATA: Mapping[str, str] = {}
 _log = Logger()
 
 
@@ -89,10 +88,8 @@ class Writer:
         self._aborting: set[Deferred[None]] = set()
         self._parts_bound = DeferredSemaphore(MOST_AT_ONCE)
 
-    async def write(
-        self, key: str, body: Body, *, replace: bool, metadata: Mapping[str, str] = NO_METADATA
-    ) -> Blob:
-        """Store the body, which the caller closes. `metadata` is the object's user metadata."""
+    async def write(self, key: str, body: Body, *, replace: bool) -> Blob:
+        """Store the body, which the caller closes."""
         # one request is exclusive in more stores than parts are
         prefer_parts = self.ability.once_in_parts or not self.ability.once
         made = parts_of(body, self._world.blocking, prefer_parts=prefer_parts)
@@ -101,12 +98,12 @@ class Writer:
             second = await anext(payloads, None)
             try:
                 if second is None:
-                    return await self._put(key, first, replace, metadata)
+                    return await self._put(key, first, replace)
                 at_once = AT_ONCE_HELD if isinstance(first, BytesPayload) else AT_ONCE_FROM_FILE
                 chained = _chained([first, second], payloads)
                 del first, second
                 async with aclosing(chained):
-                    return await self._in_parts(key, chained, replace, at_once, metadata)
+                    return await self._in_parts(key, chained, replace, at_once)
             except (S3Refusal, Fault) as problem:
                 raise self._asker.failed(problem, S3Request("PutObject", "PUT", key)) from problem
 
@@ -116,12 +113,10 @@ class Writer:
 
     # --- one request ---
 
-    async def _put(
-        self, key: str, payload: Payload, replace: bool, metadata: Mapping[str, str]
-    ) -> Blob:
+    async def _put(self, key: str, payload: Payload, replace: bool) -> Blob:
         hashed = await digest(payload, self._world.blocking)
         mark = self._mark()
-        headers = self._headers(key, mark, metadata)
+        headers = self._headers(key, mark)
         if self.ability.checksums:
             headers[CHECKSUM] = checksum(hashed)
         if self.ability.once and not replace:
@@ -146,12 +141,11 @@ class Writer:
         payloads: AsyncIterator[Payload],
         replace: bool,
         at_once: int,
-        metadata: Mapping[str, str],
     ) -> Blob:
         if not replace and await head(self._asker, self._prefix, key) is not None:
             raise Exists(key)  # early: it may be gigabytes
         mark = self._mark()
-        headers = self._headers(key, mark, metadata)
+        headers = self._headers(key, mark)
         if self.ability.checksums_of_parts:
             headers[ALGORITHM] = "SHA256"
         blocking = self._world.blocking
@@ -186,7 +180,7 @@ class Writer:
     def _mark(self) -> str:
         return self._world.random(16).hex()
 
-    def _headers(self, key: str, mark: str, metadata: Mapping[str, str]) -> dict[str, str]:
+    def _headers(self, key: str, mark: str) -> dict[str, str]:
         page = self._page_type(key)  # pages are shown by browsers, not saved
         said_of_it = {
             "Content-Type": content_type(key),
@@ -194,7 +188,6 @@ class Writer:
         }
         usual = {**(said_of_it if page is None else {"Content-Type": page}), MARK: mark}
         return {
-            **{META + name: text for name, text in metadata.items()},
             **usual,
             **self._object_headers,
         }

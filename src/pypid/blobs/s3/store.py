@@ -27,7 +27,7 @@ from pypid.blobs.s3.credentials import Credentials
 from pypid.blobs.s3.listing import SCRATCH, Lister
 from pypid.blobs.s3.object_head import ObjectHead, look, must_be_there
 from pypid.blobs.s3.object_reader import read
-from pypid.blobs.s3.object_writer import NO_METADATA, Ability, Writer
+from pypid.blobs.s3.object_writer import Ability, Writer
 from pypid.blobs.s3.parallel_listing import listed
 from pypid.blobs.s3.refusals import S3Refusal
 from pypid.blobs.s3.response_headers import content_type, disposition, file_name
@@ -152,11 +152,6 @@ class S3Blobs:
         return await read(self._asker, self._prefix, key, span)
 
     async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
-        return await self.write_described(key, body, NO_METADATA, replace=replace)
-
-    async def write_described(
-        self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False
-    ) -> Blob:
         async with aclosing(body):
             must_be_key(key)
             if not self._is_possible(key):
@@ -164,7 +159,7 @@ class S3Blobs:
                     f"{key[:80]!r} is longer than S3's keys can be, or where pypid tries what the "
                     "store can do"
                 )
-            return await self._writer.write(key, body, replace=replace, metadata=description)
+            return await self._writer.write(key, body, replace=replace)
 
     async def duplicate(
         self,

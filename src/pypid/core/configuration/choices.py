@@ -20,13 +20,6 @@ class StorageBackend(Enum):
     MEMORY = "memory"
 
 
-class Layout(Enum):
-    """Layouts of new files in the storage; see `core.records.layout.Plan`."""
-
-    PYPID = "pypid"
-    PYPICLOUD = "pypicloud"
-
-
 class Addressing(Enum):
     """Ways to name the bucket in S3 URLs."""
 

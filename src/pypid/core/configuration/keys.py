@@ -24,7 +24,6 @@ from pypid.core.configuration.choices import (
     BlockedAdvisories,
     CatalogStore,
     Encryption,
-    Layout,
     Level,
     LogFormat,
     Mode,
@@ -332,20 +331,12 @@ class StorageSettings:
     )
     kms_key_id: str | None = key(_TEXT, "", "``s3``: the KMS key for ``aws:kms``.")
     storage_class: str | None = key(_TEXT, "", "``s3``: the storage class of new objects.")
-    prepend_hash: bool = key(
+    adopt: bool = key(
         value_kinds.BOOLEAN,
         "no",
         (
-            "``s3``: store new files as pypicloud does, with ``md5(filename)[:4]/`` before the "
-            "project."
-        ),
-    )
-    layout: Layout = key(
-        choice(Layout),
-        "pypid",
-        (
-            "``pypicloud`` stores new files where pypicloud finds them, and imports its files at "
-            "the start."
+            "Publish the files in the storage that have no record at the start, where they are, as "
+            "a pypicloud left them."
         ),
     )
     cloudfront_domain: str | None = key(
@@ -974,6 +965,14 @@ REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
         ("remote", None): (
             "pypid asks no service of your own for users any more; use [ldap] or the accounts "
             "database ([access] backend = sql) instead, and remove the section"
+        ),
+        ("storage", "layout"): (
+            "new files have pypid's layout, and existing ones stay where they are; use adopt = yes "
+            "instead of layout = pypicloud, and remove the key"
+        ),
+        ("storage", "prepend_hash"): (
+            "new files get no hash before the project, and existing ones stay where they are; "
+            "remove the key"
         ),
         ("server", "experimental"): "pypid has no variant wheels any more; remove the key",
     }

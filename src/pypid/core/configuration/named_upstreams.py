@@ -8,7 +8,6 @@ from urllib.parse import quote, urlsplit
 from attrs import evolve
 
 from pypid.core.configuration.checks import nearest
-from pypid.core.configuration.choices import Layout
 from pypid.core.configuration.keys import (
     INDEX,
     ISSUER,
@@ -57,7 +56,7 @@ def name_problem(prefix: str, name: str) -> str | None:
 
 
 def misfits_of_upstreams(
-    default: UpstreamSettings, named: Mapping[str, NamedUpstreamSettings], layout: Layout
+    default: UpstreamSettings, named: Mapping[str, NamedUpstreamSettings]
 ) -> Iterator[Misfit]:
     """Yield the problems of all named upstreams together with `[upstream]`."""
     for name in unknown_upstreams(default.upstreams, named):
@@ -65,13 +64,6 @@ def misfits_of_upstreams(
         yield "upstream", "upstreams", f"there is no [{UPSTREAM}{name}]{advice}"
     for name, settings in named.items():
         section = UPSTREAM + name
-        if layout is Layout.PYPICLOUD:
-            yield (
-                section,
-                "url",
-                "[storage] layout = pypicloud has no place for files of further upstreams, which a "
-                "pypicloud would take for its own; use layout = pypid",
-            )
         if not settings.url:
             yield section, "url", "it is required: the Simple API address of the upstream"
         if not settings.only:

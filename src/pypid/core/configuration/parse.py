@@ -351,9 +351,7 @@ class _Judge:
             )
         self._issuers(config.issuers, by_section)
         self._upstreams(config, by_section)
-        for section, key, advice in misfits_of_indexes(
-            config.indexes, config.upstreams, config.storage.layout
-        ):
+        for section, key, advice in misfits_of_indexes(config.indexes, config.upstreams):
             self.problem(section, key or None, by_section.get(section, {}).get(key), advice)
 
     def _issuers(
@@ -378,9 +376,7 @@ class _Judge:
                 )
 
     def _upstreams(self, config: Config, by_section: Mapping[str, Mapping[str, IniEntry]]) -> None:
-        for section, key, advice in misfits_of_upstreams(
-            config.upstream, config.upstreams, config.storage.layout
-        ):
+        for section, key, advice in misfits_of_upstreams(config.upstream, config.upstreams):
             if all((each.section, each.key) != (section, key) for each in self.problems):
                 self.problem(section, key, by_section.get(section, {}).get(key), advice)
 

@@ -47,6 +47,7 @@ _CACHE = (
     "([catalog], docs/guides/nodes)"
 )
 _SESSION = "pypid has its own sessions and keys"
+_HASHED = "new files get no hash before the project; existing ones stay where they are"
 _TUNING = "pypid's connections to S3 do not need it"
 _HASHING = "new hashes are argon2id; existing ones remain valid"
 _INVITATIONS = "invitations of pypicloud are not valid; `pypid invitation create` makes new ones"
@@ -165,8 +166,8 @@ STORAGE: tuple[KnownKey, ...] = (
     *_becomes("[storage] region", "storage.region_name"),
     *_becomes("[storage] region", "storage.region", _PRE_1_0),
     *_becomes("[storage] prefix", "storage.prefix"),
-    *_becomes("[storage] prepend_hash", "storage.prepend_hash"),
-    *_becomes("[storage] prepend_hash", "pypi.prepend_hash", _OLDEST),
+    *_ignored(_HASHED, "storage.prepend_hash"),
+    *_ignored(_HASHED, "pypi.prepend_hash", _OLDEST),
     *_becomes("[storage] access_key", "storage.aws_access_key_id"),
     *_becomes("[storage] access_key", "storage.access_key", _PRE_1_0),
     *_becomes("[storage] secret_key", "storage.aws_secret_access_key"),
@@ -228,9 +229,10 @@ STORAGE: tuple[KnownKey, ...] = (
     ),
     *_becomes(
         "as storage.*",
-        "aws.prepend_hash aws.region aws.host aws.is_secure aws.server_side_encryption",
+        "aws.region aws.host aws.is_secure aws.server_side_encryption",
         _PRE_1_0,
     ),
+    *_ignored(_HASHED, "aws.prepend_hash", _PRE_1_0),
     *_becomes(
         "as storage.*",
         "aws.cloud_front_domain aws.cloud_front_key_id aws.cloud_front_key_file",

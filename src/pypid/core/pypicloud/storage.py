@@ -43,8 +43,8 @@ _OLD_REGIONS = {"EU": "eu-west-1", "US": "us-east-1", "": "us-east-1"}
 def storage(
     settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str], cwd: str
 ) -> None:
-    """Translate the location of the files, and choose the layout in which pypicloud finds pypid's
-    files. Paths are relative to `cwd`, as in pypicloud.
+    """Translate the location of the files, which are adopted. Paths are relative to `cwd`, as in
+    pypicloud.
     """
     kind = _kind(settings, ledger)
     match kind:
@@ -56,7 +56,7 @@ def storage(
                 _cloudfront(settings, ledger, cwd)
         case _:
             return
-    ledger.put("storage", "layout", "pypicloud")
+    ledger.put("storage", "adopt", "yes")
 
 
 def _kind(settings: PypicloudSettings, ledger: Ledger) -> str | None:
@@ -131,13 +131,6 @@ def _bucket(
         setting = settings.find(*spellings)
         if setting is not None and setting.text:
             ledger.put("storage", key, setting.text, setting.entry, setting.key)
-    hashed = settings.find("storage.prepend_hash", "aws.prepend_hash", "pypi.prepend_hash")
-    ledger.put(
-        "storage",
-        "prepend_hash",
-        _word(hashed is None or asbool(hashed.entry.text)),
-        *origin_of(hashed),
-    )
     streamed = settings.find("pypi.stream_files")
     ledger.put(
         "storage",

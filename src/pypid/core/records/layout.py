@@ -33,9 +33,8 @@ can never be mistaken for local files::
     .kept/<project>/<filename>           the bytes; .metadata, .provenance.json (upstream's) and
                                          .record.json beside them
 
-Only the artifacts may be elsewhere: the record names their key. Where a pypicloud has to find them
-again they are stored in its layout (`Plan`), and all other objects are only pypid's
-(`is_only_ours`): no pypicloud takes them for distributions.
+Only the artifacts may be elsewhere: the record names their key. Files that a pypicloud left, or
+that were copied there, stay where they are (`lies_at`).
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ from hashlib import md5
 from attrs import frozen
 
 from pypid.core.errors import BadFilename, BadName
-from pypid.core.model import File, StoredFile
+from pypid.core.model import StoredFile
 from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import ProjectName, parse_filename, project_name, same_version
 
@@ -99,7 +98,7 @@ LEASES = f"{OURS_AS_A_WHOLE}lease/"
 KEPT = ".kept/"
 DESCRIBED = ".meta"
 """The suffix of the JSON that pypicloud's file store writes beside each file
-(`core.records.pypicloud_descriptions`). It ignores files with such a name.
+(`core.records.pypicloud_descriptions`).
 """
 
 
@@ -138,6 +137,7 @@ _LISTED = re.compile(
 )
 _AT = "at-"
 _ASIDE = ".aside"
+"""The suffix of held bytes that were moved in a bucket that a pypicloud could read, too."""
 _OVERWRITE_FOLDER = re.compile(rf"{_AT}[0-9a-f]{{16}}\Z")
 
 
@@ -214,7 +214,7 @@ class HeldBytes:
 
 def held_bytes(key: str) -> HeldBytes | None:
     """Return the meaning of a key below `HELD`, or None if it is not in its layout; the inverse of
-    `Plan.held`.
+    `held_key`.
     """
     block, slash, origin = key.removeprefix(HELD).partition("/")
     origin = origin.removesuffix(_ASIDE)
@@ -310,93 +310,31 @@ def _split(rest: str) -> tuple[str, ObjectKind]:
     return rest, ObjectKind.ARTIFACT
 
 
-# --- where new artifacts go -----------------------------------------------------------------------
+# --- where artifacts are --------------------------------------------------------------------------
 
 
-@frozen
-class Plan:
-    """Where new bytes are stored, by ``[storage] layout`` and ``prepend_hash``; existing bytes stay
-    where they are.
+def set_aside_key(project: ProjectName, filename: str, sha256: str) -> str:
+    """Return the key for bytes without a record that were found where a publish has to write."""
+    return f"{SET_ASIDE}{project}/{sha256[:16]}/{filename}"
 
-    `pypicloud`: a pypicloud started on the same storage finds them, and files that it left there
-    are adopted automatically. `folders`: as in its file store, ``<project>/<version>/<filename>``
-    with ``.meta`` beside; else as in its buckets, ``<project>/<filename>``, with the object's user
-    metadata. `hashed`: prefixed with four digits of the MD5 of the file name.
+
+def held_key(block: str, where: str) -> str:
+    """Return the key to which a block moves the bytes at `where`; see `held_bytes`."""
+    return f"{HELD}{block}/{where}"
+
+
+def keys_in_layouts(project: ProjectName, version: str, filename: str) -> tuple[str, ...]:
+    """Return the keys at which pypid or a pypicloud may have stored the file."""
+    plain = key(project, filename)
+    return plain, f"{_hash_of(filename)}/{plain}", f"{project}/{version}/{filename}"
+
+
+def by_precedence(keys: Iterable[str], *, is_bucket: bool) -> Sequence[str]:
+    """Return the keys that claim one file name, the one first that pypicloud would serve: in a
+    bucket the last of its listing, in a folder the one where pypicloud would have stored it.
     """
-
-    pypicloud: bool = False
-    folders: bool = False
-    hashed: bool = False
-
-    def artifact(self, project: ProjectName, version: str, filename: str) -> str:
-        """Return the key of a new file's bytes."""
-        if self.pypicloud and self.folders:
-            return f"{project}/{version}/{filename}"
-        return (
-            f"{_hash_of(filename)}/{project}/{filename}" if self.hashed else key(project, filename)
-        )
-
-    def overwrite(self, project: ProjectName, version: str, filename: str, sha256: str) -> str:
-        """Return the key of bytes that replace an older file's.
-
-        pypicloud takes the last part of a key for the file name, so in a bucket the bytes get a
-        folder of their own.
-        """
-        if self.pypicloud and not self.folders:
-            where = self.artifact(project, version, filename).removesuffix(filename)
-            return f"{where}{_AT}{sha256[:16]}/{filename}"
-        return overwrite_key(project, filename, sha256)
-
-    def home(self, file: File) -> str | None:
-        """Return the final key of bytes that replaced an older file's, if it differs: in folders
-        pypicloud finds a file by its path only.
-        """
-        if not (self.pypicloud and self.folders):
-            return None
-        return self.artifact(file.project, file.version, file.filename)
-
-    def description(self, where: str) -> str | None:
-        """Return the key of the description beside the bytes at `where`; None if it is stored with
-        the bytes, or not at all.
-        """
-        return (
-            where + DESCRIBED
-            if self.pypicloud and self.folders and not is_only_ours(where)
-            else None
-        )
-
-    def aside(self, project: ProjectName, filename: str, sha256: str) -> str:
-        """Return the key for bytes without a record that were found where a publish has to
-        write.
-        """
-        return f"{SET_ASIDE}{project}/{sha256[:16]}/{filename}" + (_ASIDE if self.hides else "")
-
-    def held(self, block: str, where: str) -> str:
-        """Return the key to which a block moves the bytes at `where`; see `held_bytes`."""
-        return f"{HELD}{block}/{where}" + (_ASIDE if self.hides else "")
-
-    @property
-    def hides(self) -> bool:
-        """Whether bytes that are not local distributions must not have a distribution's name:
-        pypicloud would list them.
-        """
-        return self.pypicloud and not self.folders
-
-    def claims(self, keys: Iterable[str]) -> Sequence[str]:
-        """Return the keys that claim one file name, in order of precedence: the one that pypicloud
-        would serve first.
-
-        In a bucket that is the last of its listing; in a folder the one where pypicloud would have
-        stored it.
-        """
-        ordered = sorted(keys)
-        if not self.pypicloud:
-            return ordered
-        return (
-            sorted(ordered, key=lambda where: lies_at(where) is None)
-            if self.folders
-            else ordered[::-1]
-        )
+    ordered = sorted(keys)
+    return ordered[::-1] if is_bucket else sorted(ordered, key=lambda at: lies_at(at) is None)
 
 
 def _hash_of(filename: str) -> str:

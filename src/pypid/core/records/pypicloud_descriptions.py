@@ -8,22 +8,16 @@ into a bucket: letters lose their accents there, and others are dropped, for goo
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 
 import msgspec
 from attrs import frozen
 
 from pypid.core.errors import Unreadable
-from pypid.core.model import File
 from pypid.core.packaging.core_metadata import python_specifier, summary_line
 
 _LONGEST = 200
 """Maximum length in characters of a name, a version or an uploader."""
-_LONGEST_TEXT = 512
-"""Maximum length in characters of a text in a bucket. One letter may become several (\u3374 is
-"bar"), and S3 accepts 2 KB in all.
-"""
 _LONGEST_WORDS = 8192
 """Maximum length in characters of a text that is decoded: user metadata has 2 KB in all."""
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -79,31 +73,6 @@ def of_json(data: bytes, what: str) -> PypicloudDescription:
     return of_texts(found)
 
 
-def as_json(file: File) -> bytes:
-    """Return the description as pypicloud's file store writes it: without name and version, on
-    which it fails.
-    """
-    fields = {name.replace("-", "_"): text for name, text in _fields_of(file).items()}
-    return msgspec.json.encode(fields) + b"\n"
-
-
-def as_texts(file: File) -> Mapping[str, str]:
-    """Return the description as pypicloud writes it into a bucket."""
-    fields = {"name": str(file.project), "version": file.version, **_fields_of(file)}
-    return {name: ascii_text for name, text in fields.items() if (ascii_text := _ascii(text))}
-
-
-def _fields_of(file: File) -> Mapping[str, str]:
-    fields = {
-        "summary": file.summary,
-        "requires-python": file.requires_python,
-        "hash-sha256": file.sha256,
-        "hash-md5": file.md5,
-        "uploader": file.uploader,
-    }
-    return {name: text for name, text in fields.items() if text}
-
-
 def _decoded(text: str) -> str:
     """Decode RFC 2047 encoded words, in which S3 returns non-ASCII text; the oldest pypiclouds
     wrote such.
@@ -117,13 +86,6 @@ def _decoded(text: str) -> str:
         return str(make_header(decode_header(text)))
     except (MessageError, LookupError, ValueError):
         return text
-
-
-def _ascii(text: str) -> str:
-    letters = (letter for letter in unicodedata.normalize("NFKD", text) if letter.isascii())
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in letters).split())[
-        :_LONGEST_TEXT
-    ].rstrip()
 
 
 def _short(text: str | None) -> str | None:

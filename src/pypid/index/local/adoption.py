@@ -36,7 +36,7 @@ from pypid.core.packaging.names import (
     same_version,
 )
 from pypid.core.packaging.upload import contradictions, served_metadata
-from pypid.core.records.layout import ObjectKind, key
+from pypid.core.records.layout import ObjectKind, by_precedence, key
 from pypid.core.records.pypicloud_descriptions import PypicloudDescription
 from pypid.flow import BytesBody, shielded
 from pypid.index.context import IndexContext
@@ -113,7 +113,7 @@ class Adopter:
         adopted: list[Adopted] = []
 
         async def adopt_name(filename: str, claimed: Mapping[str, Blob]) -> None:
-            for where in self.context.plan.claims(claimed):
+            for where in self._by_precedence(claimed):
                 came = await self._adopt(claimed[where], by)
                 if came is not None:
                     adopted.append(came)
@@ -128,6 +128,12 @@ class Adopter:
             AT_ONCE,
         )
         return sorted(adopted, key=lambda came: came.key)
+
+    def _by_precedence(self, keys: Iterable[str]) -> Sequence[str]:
+        """Return the keys that claim one file name in the order in which they are adopted."""
+        if not self.context.adopts:
+            return sorted(keys)
+        return by_precedence(keys, is_bucket=self.context.describing is not None)
 
     async def _adopt(self, blob: Blob, by: str | None) -> Adopted | None:
         """Adopt one file and return its outcome; None if it has been published since it was
@@ -146,9 +152,8 @@ class Adopter:
             if older is not None and older.key == blob.key:
                 return None
             try:
-                is_newer = older is None and await self._is_newer(blob, distribution)
-                refused = None if is_newer else await self._refused(blob, distribution, older)
-                came = refused or await self._looked_at(blob, distribution, by, replaces=is_newer)
+                refused = await self._refused(blob, distribution, older)
+                came = refused or await self._looked_at(blob, distribution, by)
                 return evolve(came, names=came.names | names)
             except Missing:
                 return Adopted(
@@ -162,23 +167,6 @@ class Adopter:
             ) as error:  # of this file only: if the storage is down, the writes fail as well
                 problem = f"it cannot be read. {error}"
                 return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
-
-    async def _is_newer(self, blob: Blob, distribution: Distribution) -> bool:
-        """Return whether a pypicloud has overwritten this very file while it had the storage to
-        itself. Decided by the hash that pypicloud wrote down, so that damage is never mistaken for
-        an overwrite.
-        """
-        if not self.context.plan.pypicloud or distribution.project in self.bare:
-            return False
-        try:
-            record = await records.read_record(
-                self.context.blobs, distribution.project, distribution.filename
-            )
-        except Unreadable:
-            return False
-        if record is None or record.key != blob.key:
-            return False
-        return (await described(self.context, blob)).sha256 not in (None, record.sha256)
 
     async def _refused(
         self, blob: Blob, distribution: Distribution, older: StoredFile | None
@@ -223,9 +211,7 @@ class Adopter:
         )
         return Adopted(blob.key, Result.REFUSED, (problem,))
 
-    async def _looked_at(
-        self, blob: Blob, distribution: Distribution, by: str | None, *, replaces: bool
-    ) -> Adopted:
+    async def _looked_at(self, blob: Blob, distribution: Distribution, by: str | None) -> Adopted:
         """Read the file and adopt it. Raises `Missing`, `Archived`, `StorageDown`."""
         description = await described(self.context, blob)
         other = _other_name(description, distribution)
@@ -242,7 +228,7 @@ class Adopter:
         if found is None:
             problem = "it changed while it was read: adopt it again when it is complete."
             return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
-        came = await self._take_in(found, distribution, description, by, replaces=replaces)
+        came = await self._take_in(found, distribution, description, by)
         version = _other_version(description, distribution)
         return evolve(
             came,
@@ -256,8 +242,6 @@ class Adopter:
         distribution: Distribution,
         description: PypicloudDescription,
         by: str | None,
-        *,
-        replaces: bool,
     ) -> Adopted:
         where, inside = found.blob.key, found.inside
         metadata = CoreMetadata()
@@ -279,19 +263,12 @@ class Adopter:
                 "It is served as pypicloud did it, without core metadata (PEP 658).",
             )
         elif inside.metadata is not None:
-            served, oddity = await self._served(distribution, inside.metadata, replaces=replaces)
+            served, oddity = await self._served(distribution, inside.metadata)
         file = _file_of(found, distribution, metadata, description, served, by)
         try:
-            await commit(
-                self.context, file, replace=replaces, is_new=distribution.project in self.bare
-            )
+            await commit(self.context, file, is_new=distribution.project in self.bare)
         except AlreadyExists as error:
             return Adopted(where, Result.REFUSED, (str(error),), lasting=False)
-        if replaces:
-            oddity = (
-                *oddity,
-                "a pypicloud has overwritten it; these bytes are served from now on.",
-            )
         return Adopted(where, Result.ADOPTED, (*problems, *oddity))
 
     def _is_lenient(self, found: Evidence, description: PypicloudDescription) -> bool:
@@ -301,13 +278,13 @@ class Adopter:
         Never for bytes that are not those that were uploaded.
         """
         return (
-            self.context.plan.pypicloud
+            self.context.adopts
             and description.sha256 in (None, found.digests.sha256)
             and found.blob.size > 0
         )
 
     async def _served(
-        self, distribution: Distribution, metadata: bytes, *, replaces: bool
+        self, distribution: Distribution, metadata: bytes
     ) -> tuple[bytes | None, tuple[str, ...]]:
         """Write the metadata beside the file; return what is served, and what is odd about it. A
         different document that is already there stays.
@@ -317,7 +294,7 @@ class Adopter:
             return None, ()
         where = key(distribution.project, distribution.filename, ObjectKind.METADATA)
         try:
-            await self.context.blobs.write(where, BytesBody(served), replace=replaces)
+            await self.context.blobs.write(where, BytesBody(served))
         except Exists:
             try:
                 there = await records.read_bytes(self.context.blobs, where)

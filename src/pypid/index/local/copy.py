@@ -22,21 +22,21 @@ from attrs import define, field, frozen
 from msgspec import UNSET
 
 from pypid.blobs.prefixed import PrefixedBlobs
-from pypid.core.errors import BadRequest, Exists, Missing, Unreadable
+from pypid.core.errors import Exists, Missing, Unreadable
 from pypid.core.model import Blob
 from pypid.core.records.documents import Recording, StorageIdentity, dump
 from pypid.core.records.layout import (
     CATALOG_DUMPS,
     DESCRIBED,
-    HELD,
     INDEXES,
     OF_RECORD,
-    OURS_AS_A_WHOLE,
     RECORDING,
     STORAGE_IDENTITY,
     ObjectKind,
     ObjectPlace,
     is_only_ours,
+    key,
+    lies_at,
     part_of,
     place,
 )
@@ -86,12 +86,10 @@ class Copier:
     duplicating: Duplicating
     """The ability of `target` to store bytes under a second key."""
     tell: Tell | None = None
-    descriptions: tuple[Describing | None, Describing | None] = (None, None)
-    """The blob descriptions of source and target, if supported: what a pypicloud wrote about a file
-    in a bucket is copied with it, also into a folder.
+    describing: Describing | None = None
+    """The descriptions of the source, if it has them: what a pypicloud wrote about a file that is
+    not adopted yet becomes a document beside it.
     """
-    has_place_for_indexes: bool = True
-    """Whether the target may have named indexes and upstreams: not in pypicloud's layout."""
     _copied: int = field(default=0, init=False)
     _there: int = field(default=0, init=False)
     _size: int = field(default=0, init=False)
@@ -103,10 +101,8 @@ class Copier:
 
     async def copy(self) -> Copied:
         """Copy everything. Raises `StorageDown`, `StorageFull`; objects copied until then stay, and
-        are not copied again. Raises `BadRequest` if the target has no place for named indexes.
+        are not copied again.
         """
-        if not self.has_place_for_indexes:
-            await self._refuse_indexes()
         progress = Progress(self.world.clock, self.tell)
         await self._pass(progress, lambda key: not key.endswith((*_MARKS, _RECORDS)))
         await self._pass(progress, lambda key: key.endswith(_MARKS))
@@ -114,15 +110,6 @@ class Copier:
         await self._note_since()
         differ = tuple(sorted(self._differ))
         return Copied(self._copied, self._there, self._size, differ, self._duplicated)
-
-    async def _refuse_indexes(self) -> None:
-        async with aclosing(self.source.list(OURS_AS_A_WHOLE)) as listing:
-            async for blob in listing:
-                if part_of(blob.key):
-                    raise BadRequest(
-                        f"The source has files of a named index ({blob.key}). A pypicloud would "
-                        "take them for its own: copy them into a storage with layout = pypid."
-                    )
 
     async def _note_since(self) -> None:
         """Note in the target, perhaps a new storage, since when changes were recorded in the
@@ -194,31 +181,29 @@ class Copier:
         await self.duplicating.duplicate(key, blob.key, replace=True)
         return True
 
-    async def _description(self, key: str) -> Mapping[str, str]:
-        source, target = self.descriptions
-        is_described = not is_only_ours(key) or (key.startswith(HELD) and target is not None)
-        return await source.description(key) if source is not None and is_described else {}
+    async def _description(self, where: str) -> Mapping[str, str]:
+        """Return the description of a file without a record."""
+        at = lies_at(where)
+        if self.describing is None or at is None or is_only_ours(where):
+            return {}
+        with suppress(Missing):
+            await self.source.stat(key(at.project, at.filename, ObjectKind.RECORD))
+            return {}
+        return await self.describing.description(where)
 
     async def _write(self, key: str, name_and_size: str) -> Blob:
-        target, described = self.descriptions[1], await self._description(key)
+        described = await self._description(key)
         body = await self.source.read(key)
-        if not described and key.startswith(INDEXES):
+        if key.startswith(INDEXES):
             hashed = _HashedBody(body)
             written = await self.target.write(key, hashed)
             self._of_indexes.setdefault(name_and_size, (key, hashed.digest.hexdigest()))
             return written
-        if not described:
-            return await self.target.write(key, body)
-        if target is not None:
-            return await target.write_described(key, body, described)
         written = await self.target.write(key, body)
-        texts = {
-            name.replace("-", "_"): text
-            for name, text in described.items()
-            if name not in ("name", "version")
-        }
-        with suppress(Exists):
-            await self.target.write(key + DESCRIBED, BytesBody(msgspec.json.encode(texts)))
+        if described:
+            with suppress(Exists):
+                texts = BytesBody(msgspec.json.encode(described))
+                await self.target.write(key + DESCRIBED, texts)
         return written
 
 

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from pypid.core.errors import CatalogDown, PypidError
 from pypid.core.model import Blob, Project
 from pypid.core.packaging.names import Distribution
+from pypid.core.records.layout import key
 from pypid.flow import start
 from pypid.flow.coroutines import is_patient
 from pypid.flow.growing_file import GrowingFile
@@ -66,9 +67,7 @@ class EarlyWrite:
             return
         if is_away or (isinstance(ours, Project) and ours.file(distribution.filename) is not None):
             return
-        self._key = self._context.plan.artifact(
-            distribution.project, distribution.version, distribution.filename
-        )
+        self._key = key(distribution.project, distribution.filename)
         self._spool = spool
 
     def grew(self, written: int) -> None:

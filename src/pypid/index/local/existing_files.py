@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from attrs import evolve, frozen
+from attrs import frozen
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pypid.core.errors import Missing, StorageDown, Unreadable
 from pypid.core.model import LocalProject, Presence, Project, StoredFile, Upload
+from pypid.core.records.layout import keys_in_layouts
 from pypid.index.context import IndexContext
 from pypid.index.store import records
 from pypid.index.store.held_listing import HeldListing
@@ -108,12 +109,8 @@ class ExistingFiles:
             return True
         if ours.file(filename) is not None:
             return False
-        for hashed in (False, True):  # pypicloud may have been configured either way
+        for where in keys_in_layouts(name, upload.version, filename):
             with suppress(Missing):
-                await self.context.blobs.stat(
-                    evolve(self.context.plan, hashed=hashed).artifact(
-                        name, upload.version, filename
-                    )
-                )
+                await self.context.blobs.stat(where)
                 return True
         return False

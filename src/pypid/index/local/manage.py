@@ -21,6 +21,7 @@ from pypid.core.records.file_history import Event, FileHistory
 from pypid.core.records.layout import ObjectKind, folder, key, place, sidecar_key
 from pypid.flow import shielded
 from pypid.index.context import IndexContext, with_files, with_pasts, without_files
+from pypid.index.local.sidecars import descriptions_of
 from pypid.index.store import records
 from pypid.metrics.families import CHANGES
 
@@ -166,10 +167,8 @@ class Manager:
         await self.context.blobs.delete(key(file.project, file.filename, ObjectKind.YANKED))
         for kind in (ObjectKind.SIGNATURE, ObjectKind.PROVENANCE, ObjectKind.METADATA):
             await self.context.blobs.delete(sidecar_key(file, kind))
-        description = self.context.plan.description(file.key)
-        if description is not None:
-            await self.context.blobs.delete(description)
-        await self.context.blobs.delete(file.key)
+        for where in (*descriptions_of(file), file.key):
+            await self.context.blobs.delete(where)
 
     async def delete_project(self, name: ProjectName, by: str) -> LocalProject:
         """Delete all files of the project; it stays local, empty, with its status, until

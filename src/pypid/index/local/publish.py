@@ -31,7 +31,7 @@ from pypid.core.errors import (
     StorageFull,
 )
 from pypid.core.model import Blob, Presence, Project, StoredFile, Upload
-from pypid.core.records.layout import ObjectKind, key, metadata_key
+from pypid.core.records.layout import ObjectKind, key, metadata_key, overwrite_key, set_aside_key
 from pypid.flow import BytesBody, shielded
 from pypid.flow.coroutines import is_patient
 from pypid.index.context import NOTHING_CHANGED, IndexContext, Own, digests_of
@@ -40,7 +40,6 @@ from pypid.index.local.early_write import EarlyWrite
 from pypid.index.local.existing_files import ExistingFile, ExistingFiles
 from pypid.index.local.sidecars import (
     BodyFactory,
-    description_of,
     documents_of,
     file_of,
     left_by,
@@ -218,8 +217,6 @@ class Publisher:
             await self.context.blobs.write(
                 metadata_key(file), BytesBody(upload.metadata), replace=True
             )
-        for where, data in description_of(file, self.context.plan):
-            await self.context.blobs.write(where, BytesBody(data), replace=True)
         await self.context.resync(file.project)
         self.context.records.refuse_if_pending(file.project)
         return PublishOutcome.PUBLISHED
@@ -239,8 +236,8 @@ class Publisher:
         *,
         is_alone: bool = False,
     ) -> PublishOutcome:
-        now, plan = self.uploaded or self.context.world.now(), self.context.plan
-        file = named = file_of(upload, by, now, plan, overwrites=older is not None)
+        now = self.uploaded or self.context.world.now()
+        file = named = file_of(upload, by, now, overwrites=older is not None)
         written: list[str] = []
         is_recorded = False
         try:
@@ -269,9 +266,8 @@ class Publisher:
         # record was first
         replaced = named if older is None and file.key != named.key else older
         if replaced is not None:
-            file = await self._brought_home(file, upload, body)
-            keep = {file.key, *(where for where, _ in documents_of(file, upload, plan))}
-            await self.context.records.sweep(left_by(replaced, plan, keep=keep))
+            keep = {file.key, *(where for where, _ in documents_of(file, upload))}
+            await self.context.records.sweep(left_by(replaced, keep))
         return PublishOutcome.PUBLISHED if older is None else PublishOutcome.OVERWRITTEN
 
     async def _write_all(
@@ -290,7 +286,7 @@ class Publisher:
         if is_new:
             written.append(artifact.key)
         file = structs.replace(file, key=artifact.key)
-        for where, data in documents_of(file, upload, self.context.plan):
+        for where, data in documents_of(file, upload):
             written.append(where)  # before the write: it may fail and have written anyway
             await self.context.blobs.write(where, BytesBody(data), replace=True)
         return artifact
@@ -301,37 +297,6 @@ class Publisher:
             # a mark that stays matters only if the record is deleted
             with suppress(StorageDown, StorageFull):
                 await self.context.provisional.confirm(key)
-
-    async def _brought_home(
-        self, file: StoredFile, upload: Upload, body: BodyFactory
-    ) -> StoredFile:
-        """Move the bytes of a finished, listed overwrite to the one path where a pypicloud looks,
-        and list them from there.
-        """
-        plan = self.context.plan
-        if (home := plan.home(file)) is None:
-            return file
-        there = structs.replace(file, key=home)
-        try:
-            await write_bytes(self.context, there, body, replace=True)
-            for where, data in documents_of(there, upload, plan):
-                await self.context.blobs.write(where, BytesBody(data), replace=True)
-            await commit(self.context, there, replace=True)
-        except (
-            CatalogDown
-        ):  # the listed bytes are still there; the record already names the new key
-            return there
-        except PypidError as error:
-            text = (
-                "{filename} was overwritten, but a pypicloud on this storage would not find its "
-                "new bytes: {error}"
-            )
-            _log.warn(text, filename=file.filename, error=error)
-            return file
-        await self.context.records.sweep(
-            [where for where, _ in documents_of(file, upload, plan)] + [file.key]
-        )
-        return there
 
     async def _write_artifact(
         self, file: StoredFile, body: BodyFactory, *, is_alone: bool = False
@@ -359,7 +324,7 @@ class Publisher:
                 replace=True,
                 is_provisional=await self._is_marked(file.key),
             ), False
-        apart = self.context.plan.overwrite(file.project, file.version, file.filename, file.sha256)
+        apart = overwrite_key(file.project, file.filename, file.sha256)
         return await write_bytes(
             self.context, structs.replace(file, key=apart), body, replace=True
         ), True
@@ -394,7 +359,7 @@ class Publisher:
             sha256 = (await digests_of(self.context, where)).sha256
             if sha256 == file.sha256:
                 return True
-            aside = self.context.plan.aside(file.project, file.filename, sha256)
+            aside = set_aside_key(file.project, file.filename, sha256)
             with suppress(Exists):
                 await self.context.blobs.write(aside, await self.context.blobs.read(where))
         except Missing:

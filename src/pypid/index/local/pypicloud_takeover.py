@@ -140,7 +140,7 @@ class TakeOver:
         """Return the project that a pypicloud derives from the key of a file without a description:
         its file store accepts any name.
         """
-        if not self.context.plan.folders:
+        if self.context.describing is not None:  # a bucket
             return listed_as(where)
         folders = where.split("/")
         if len(folders) != 3 or folders[2].startswith(

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from pypid.core.errors import Exists, Missing
 from pypid.core.model import StoredFile
-from pypid.core.records.layout import overwrite_key
+from pypid.core.records.layout import overwrite_key, set_aside_key
 from pypid.index.context import IndexContext, digests_of
 from pypid.index.store import records
 
@@ -27,15 +27,9 @@ class Repair:
 
     async def copy_of(self, file: StoredFile) -> str | None:
         """Return the key of a copy with the hash that the record names, or None."""
-        sha256, plan = file.sha256, self.context.plan
-        overwrite = plan.overwrite(file.project, file.version, file.filename, sha256)
-        candidates = {
-            plan.aside(file.project, file.filename, sha256): None,
-            overwrite: None,
-            overwrite_key(file.project, file.filename, sha256): None,
-        }
-        for candidate in candidates:
-            if candidate != file.key and await self._has(candidate, sha256):
+        where = file.project, file.filename, file.sha256
+        for candidate in (set_aside_key(*where), overwrite_key(*where)):
+            if candidate != file.key and await self._has(candidate, file.sha256):
                 return candidate
         return None
 
@@ -62,7 +56,7 @@ class Repair:
         where = file.key
         with suppress(Missing, Exists):
             other = (await digests_of(self.context, where)).sha256
-            aside = self.context.plan.aside(file.project, file.filename, other)
+            aside = set_aside_key(file.project, file.filename, other)
             await self.context.blobs.write(aside, await self.context.blobs.read(where))
 
     async def _has(self, where: str, sha256: str) -> bool:

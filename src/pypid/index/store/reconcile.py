@@ -171,7 +171,7 @@ class _Walk:
                 self.elsewhere.add(project)
             elif self._is_foreign(blob.key, keys, is_ours):
                 self.foreign += 1
-                if self.context.plan.pypicloud and (
+                if self.context.adopts and (
                     len(self.some_foreign) < MOST_FOREIGN or listed_as(blob.key) is not None
                 ):
                     self.some_foreign.append(blob)
@@ -185,7 +185,7 @@ class _Walk:
         """
         if where.endswith(DESCRIBED) and where.removesuffix(DESCRIBED) in keys:
             return False
-        if self.context.plan.pypicloud:
+        if self.context.adopts:
             return not is_only_ours(where) and place(where) is None
         return not is_ours and place(where) is None
 

@@ -70,8 +70,6 @@ class CacheStore:
     blocking: Blocking
     file_cached: Signal[[int]] = field(factory=Signal, repr=False)
     """Emitted with the number of bytes stored."""
-    hides: bool = False
-    """Whether no bytes may be stored under a distribution's own name (`layout.Plan.hides`)."""
     shared: bool = False
     """Whether the catalog is shared by several nodes; it has no dump then."""
     others_write: bool = True
@@ -176,10 +174,9 @@ class CacheStore:
         or another process wrote it.
         """
         plain = kept_key(file.project, file.filename)
-        if not self.hides:
-            with suppress(Exists):
-                await self.blobs.write(plain, await body())
-                return plain, True
+        with suppress(Exists):
+            await self.blobs.write(plain, await body())
+            return plain, True
         if (
             there is not None
             and there.sha256 == digests.sha256

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from pypid.core.configuration.choices import AccessStore, CatalogStore, Layout, StorageBackend
+from pypid.core.configuration.choices import AccessStore, CatalogStore, StorageBackend
 from pypid.core.configuration.doubts import doubts, problem_at
 from pypid.core.configuration.parse import Config, in_order
 from pypid.core.errors import ConfigProblem
@@ -108,9 +108,7 @@ def _folder_findings(
         return  # reported for the state folder
     for problem in folder_problems(folder, user):
         yield ConfigFinding("storage", "path", problem)
-    is_veiled = config.storage.layout is Layout.PYPICLOUD
-    yield from refusals("storage", "layout", lambda: may_create_folder(paths, folder, is_veiled))
-    if not exists(folder) and not may_create_folder(paths, folder, is_veiled):
+    if not exists(folder) and not may_create_folder(paths):
         yield ConfigFinding(
             "storage",
             "path",
