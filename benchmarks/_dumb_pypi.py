@@ -1,4 +1,4 @@
-"""Runs of `pypid static` and dumb-pypi: their time, processor time and memory."""
+"""Runs of `pypid export` and dumb-pypi: their time, processor time and memory."""
 
 from __future__ import annotations
 

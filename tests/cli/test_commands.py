@@ -40,7 +40,6 @@ COMMANDS = [
     "backup",
     "log-level",
     "export",
-    "static",
     "acl",
     "client-config",
     "gen-password",
@@ -110,7 +109,7 @@ class GrammarTests(RecordedCase):
     def test_suggestions(self) -> None:
         """A word that is not known is refused with the similar ones, in one short line."""
         for line, hint in (
-            ("statsu", "Did you mean `pypid status` or "),
+            ("statsu", "Did you mean `pypid status`? "),
             ("project yankk x 1", "Did you mean `pypid project yank` or `pypid project unyank`? "),
             ("user lst", "Did you mean `pypid user list`? "),
             ("group ad-user devs carol", "Did you mean `pypid group add-user`? "),

@@ -12,6 +12,7 @@ from pypid.core.model import Blob
 from pypid.export.buckets import BucketPlace, content_type
 from pypid.export.one_pass import export
 from pypid.export.options import ExportOptions
+from pypid.export.visibility import ExportViewer
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Body
 from tests.export.trees import BASE, TreeCase, authority_of
@@ -124,9 +125,8 @@ class OnceTests(BucketCase):
         self.failureResultOf(start(self.writing(self.place())), BadRequest)
         self.have(self.bucket.delete("own.txt"))
         self.write(self.place())
-        other = export(
-            self.pypid.index, authority_of(self.pypid), self.place(), ExportOptions(), "another"
-        )
+        viewer = ExportViewer(self.pypid.index, authority_of(self.pypid))
+        other = export(viewer, self.place(), ExportOptions(), "another")
         failure = self.failureResultOf(start(other), BadRequest)
         self.assertIn("another index", str(failure.value))
 

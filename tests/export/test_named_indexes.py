@@ -11,7 +11,7 @@ from pypid.core.permissions import Identity
 from pypid.export.folder import FolderPlace
 from pypid.export.one_pass import ExportOutcome, export
 from pypid.export.options import ExportOptions
-from pypid.export.visibility import Authority
+from pypid.export.visibility import Authority, ExportViewer
 from pypid.web.app.index_apps import IndexApps
 from pypid.wiring.exports import authority_of, identity_of
 from tests.distributions import wheel, wheel_filename
@@ -70,9 +70,11 @@ class IndexTreeCase(IndexesCase):
         place = FolderPlace(str(folder or self.folder), self.pypid.world)
         options = evolve(COPIES, user=user)
         identity = identity_of(IDENTITY, index)
-        return self.have(
-            export(app.index, self.authority(index), place, options, identity, clears=True)
-        )
+        viewer = ExportViewer(app.index, self.authority(index), user, options.stored_only)
+        try:
+            return self.have(export(viewer, place, options, identity, clears=True))
+        finally:
+            self.have(place.close())
 
     def check(self, index: str, user: str | None, folder: Path | None = None) -> None:
         """The tree has the projects of the list, and each page has the files of the index's page,

@@ -17,8 +17,8 @@ from pypid.core.model import SignedUrl, Status
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
 from pypid.export.folder import FolderPlace
+from pypid.export.tree import WrittenPage
 from pypid.flow import World
-from pypid.static.tree import WrittenPage
 from tests.distributions import metadata, sdist, wheel, wheel_filename
 from tests.export.trees import BASE, TreeCase, linked_in, names_in, page_in
 from tests.index.uploads import publishing, sent

@@ -5,16 +5,13 @@ dates.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred
 
 from pypid.core.errors import BadRequest, StorageDown
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.export import folder
 from pypid.export.folder import TEMPORARY, FolderPlace
 from pypid.export.targets import Copy, ExportPlace, FilePiece, Stamp
 from pypid.export.visibility import ExportViewer
@@ -64,46 +61,6 @@ class CopyTests(BucketCase):
         self.have_wheel("eggs")
         self.assertEqual(self.write(copies=True).counts.copied, 1)
         self.assertEqual(list(incoming.iterdir()), [])
-
-
-class PausedBody:
-    """A body that stops before its last piece until `go_on` is fired."""
-
-    def __init__(self, data: bytes) -> None:
-        self.size = len(data)
-        self.go_on: Deferred[None] = Deferred()
-        self._data = data
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._data[:-1]
-        await self.go_on
-        yield self._data[-1:]
-
-    async def aclose(self) -> None:
-        """Have nothing to release."""
-
-
-class TwoRunsTests(BucketCase):
-    """Two runs that write into one folder at the same time."""
-
-    def test_copies_of_another_run(self) -> None:
-        """A run that begins leaves the half-copied files of another running one alone, also one of
-        another process; those of a run that has ended are removed.
-        """
-        filename, data = self.have_wheel()
-        file = self.have(self.pypid.index.project(project_name("spam"))).files[0]
-        stamp = Stamp("ours", "anonymous")
-        first, second = (FolderPlace(str(self.folder), self.pypid.world) for _ in range(2))
-        self.have(first.claim(stamp, clears=False))
-        body = PausedBody(data)
-        copying = start(first.copy(Copy(f"packages/spam/{filename}", FilePiece.BYTES, file), body))
-        (self.folder / TEMPORARY / "ended.0").write_bytes(b"half")
-        self.patch(folder, "_mine", "another process")
-        self.have(second.claim(stamp, clears=False))
-        self.assertEqual(len(list((self.folder / TEMPORARY).iterdir())), 1)
-        body.go_on.callback(None)
-        self.successResultOf(copying)
-        self.assertEqual((self.folder / "packages/spam" / filename).read_bytes(), data)
 
 
 class LinkTests(BucketCase):

@@ -18,7 +18,7 @@ from pypid.export.folder import FolderPlace
 from pypid.export.one_pass import ExportOutcome, export
 from pypid.export.options import ExportOptions
 from pypid.export.targets import ExportPlace
-from pypid.export.visibility import Authority
+from pypid.export.visibility import Authority, ExportViewer
 from pypid.flow import start
 from tests.web.full_app import PASSWORDS, Pypid
 from tests.web.installers.test_local import LocalCase
@@ -112,11 +112,13 @@ class TreeCase(LocalCase):
         """An export."""
         where = place or FolderPlace(str(self.folder), self.pypid.world)
         try:
+            options = ExportOptions(**{"base_url": BASE, **wishes})
             return await export(
-                self.pypid.index,
-                authority_of(self.pypid),
+                ExportViewer(
+                    self.pypid.index, authority_of(self.pypid), options.user, options.stored_only
+                ),
                 where,
-                ExportOptions(**{"base_url": BASE, **wishes}),
+                options,
                 IDENTITY,
                 clears=clears,
                 verifies=verifies,

@@ -111,7 +111,7 @@ TABLE: Final[dict[str, Client]] = {
     ),
     # what `pypid storage import-devpi` imports from, to compare their pages
     "devpi": Client("devpi-server", ("devpi-server==6.20.3",), (OURS, "3.13", "3.12", "3.11")),
-    # what `pypid static` stands in for, to compare their pages
+    # what `pypid export --package-list` stands in for, to compare their pages
     "dumb-pypi": Client("dumb-pypi", ("dumb-pypi==1.15.0",)),
     # another index, which pypid is put in front of
     "simple-repository-server": Client(

@@ -41,7 +41,6 @@ _MODULES = {
     "backup": ("backup",),
     "log_level": ("log-level",),
     "export": ("export",),
-    "static": ("static",),
     "acl": ("acl",),
     "client_config": ("client-config",),
     "secret": ("gen-password", "gen-secret"),

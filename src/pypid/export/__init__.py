@@ -1,6 +1,6 @@
-"""Export of what one user, or anonymous, may see of the index as static files for any web server.
+"""Export of an index, or of a list of files, as static files for any web server.
 
-`visibility` computes what is seen, `pages` renders it, `targets` and `buckets` are the places it is
-written to, `exporter` writes in an order in which no page ever names a missing file, `publish`
-keeps a place up to date, and `one_pass` writes one once.
+A source (`visibility`: what one user, or anonymous, may see of an index; `list_source`: a list of
+files) is rendered by `pages` and `front`, and written to a place (`folder`, `buckets`). `exporter`
+writes in an order in which no page ever names a missing file, `one_pass` once all that has changed.
 """

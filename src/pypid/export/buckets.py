@@ -19,10 +19,10 @@ from pypid.core.packaging.names import ProjectName
 from pypid.export.options import MANIFEST, ExportOptions, owner_of
 from pypid.export.pages import ShownProject
 from pypid.export.targets import Copy, ExportPlace, Stamp, all_of, check_manifest
+from pypid.export.tree import JSON_PAGE, PAGE, WrittenPage
 from pypid.export.written_projects import RenderedProject, WrittenProject, render, written
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Blobs, Body
-from pypid.static.tree import JSON_PAGE, PAGE, WrittenPage
 
 AT_ONCE = 8
 """Number of objects written or deleted at the same time."""

@@ -8,28 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
-from pypid.core.errors import BadRequest, PypidError
+from pypid.core.errors import PypidError
 from pypid.core.model import Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.summaries import only
 from pypid.export.newest import NewestProjects, news_of_project
 from pypid.export.options import ExportOptions, can_be_copied
 from pypid.export.pages import ShownProject, list_pages, pages_for_people
-from pypid.export.targets import Copy, ExportPlace, FilePiece, VerifiedBody, all_of, copies_of
+from pypid.export.source import ExportSource, ExportView
+from pypid.export.targets import Copy, ExportPlace, FilePiece, all_of, copies_of
+from pypid.export.tree import WrittenPage
 from pypid.export.tree_state import Fingerprint, ProjectState
-from pypid.export.visibility import ExportView, ExportViewer
 from pypid.export.written_projects import WrittenProject
-from pypid.flow import BytesBody, start
-from pypid.index import Index
+from pypid.flow import start
 from pypid.index.context import Pace
-from pypid.index.views import STORED
-from pypid.ports import Body
-from pypid.static.tree import WrittenPage
 
 AT_ONCE = 4
 """Number of files copied at the same time."""
@@ -61,8 +58,7 @@ class ExportCounts:
 class Exporter:
     """The state of one tree at one place."""
 
-    index: Index
-    viewer: ExportViewer
+    source: ExportSource
     place: ExportPlace
     options: ExportOptions
     clears: bool = False
@@ -116,7 +112,7 @@ class Exporter:
         """
         shown: list[ShownProject] = []
         taken = files = 0
-        pace = Pace(self.index.world)
+        pace = Pace(self.source.world)
         for name in names:
             taken += 1
             project = await self._shown(name)
@@ -136,9 +132,9 @@ class Exporter:
         now, or need not be.
         """
         self._clear(name)
-        mark = self.viewer.fingerprint(name)
+        mark = self.source.fingerprint(name)
         try:
-            seen = await self.viewer.project(name)
+            seen = await self.source.project(name)
         except PypidError as error:
             self.failed[name] = error
             return None
@@ -167,7 +163,7 @@ class Exporter:
     async def _described(self, project: Project, copies: frozenset[str]) -> ShownProject | None:
         """Return the project with core metadata and signed URLs; None if these cannot be read."""
         try:
-            metadata, error = await self.viewer.metadata(project, all=self.options.releases)
+            metadata, error = await self.source.metadata(project, all=self.options.releases)
             if error is not None:  # the pages that installers read need not wait for it
                 self.failed[project.name] = error
             return ShownProject(project, metadata, await self._urls(project), copies)
@@ -195,7 +191,7 @@ class Exporter:
     async def _copy(self, copy: Copy) -> bool:
         """Copy a part of a file; return whether it is there now. Raises what the place raises."""
         try:
-            await self.place.copy(copy, await self._body(copy))
+            await self.place.copy(copy, await self.source.body(copy))
         except PypidError as error:
             self.failed[copy.file.project] = error
             return False
@@ -208,28 +204,17 @@ class Exporter:
             None
             if lifetime is None
             else {
-                file.filename: await self._signed(file, lifetime)
+                file.filename: await self.source.url(file, lifetime)
                 for file in project.files
                 if isinstance(file, StoredFile)
             }
         )
 
-    async def _signed(self, file: StoredFile, lifetime: timedelta) -> str:
-        home, its_file = await self.index.home(file)
-        await home.reader.judge(its_file)
-        assert isinstance(its_file, StoredFile)  # as the file of the view
-        link = await home.blobs.link(its_file.key, lifetime, file.filename)
-        if link is None:
-            raise BadRequest(
-                "This storage signs no URLs: signed links need a bucket ([storage] backend = s3)."
-            )
-        return link.url
-
     async def _put(self, shown: Sequence[ShownProject]) -> None:
         if not shown:
             return
         written = await self.place.write_projects(shown, self.options, self.newest.since)
-        await self.index.world.thinking(self._note, written)
+        await self.source.world.thinking(self._note, written)
         for project in written:
             self.there.add(project.name)
             self._stale += project.stale
@@ -254,14 +239,14 @@ class Exporter:
         def make() -> list[WrittenPage]:
             kept = [only(run, lambda one: one.name in there) for run in look.names.runs]
             names = [one for run in kept for one in run]
-            pages = list(list_pages(names, look.serial, compressed=compressed))
+            pages = list(list_pages(names, look.serial, self.options, compressed=compressed))
             if people:
                 pages += pages_for_people(
                     (one.name for one in names), self.newest, self.options, compressed=compressed
                 )
             return pages
 
-        written, same = await self.place.put(await self.index.world.thinking(make))
+        written, same = await self.place.put(await self.source.world.thinking(make))
         self.counts = self.counts.plus(written=written, same=same)
 
     async def _read_unread(self) -> None:
@@ -269,12 +254,12 @@ class Exporter:
         feeds would be empty until each project is written again. One that cannot be read now is
         left out.
         """
-        pace = Pace(self.index.world)
+        pace = Pace(self.source.world)
         for name in self.newest.unread(self.there):
             with suppress(PypidError):
-                shown = await self.viewer.project(name)
+                shown = await self.source.project(name)
                 if shown is not None:
-                    await self.index.world.thinking(self._read_news, shown[0])
+                    await self.source.world.thinking(self._read_news, shown[0])
             await pace.keep()
 
     def _read_news(self, project: Project) -> None:
@@ -304,16 +289,6 @@ class Exporter:
             self.counts = self.counts.plus(
                 removed=await self.place.remove(sorted(stale, key=_comes_last))
             )
-
-    async def _body(self, copy: Copy) -> Body:
-        match copy.piece:
-            case FilePiece.BYTES:
-                body = await self.index.open(copy.file, None, STORED)
-                return VerifiedBody(body, copy.file, self.index.world.blocking)
-            case FilePiece.METADATA:
-                return BytesBody(await self.index.metadata(copy.file, STORED))
-            case FilePiece.PROVENANCE:
-                return BytesBody(await self.index.provenance(copy.file))
 
 
 def _without(project: Project, lacking: Collection[str]) -> Project:

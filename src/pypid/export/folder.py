@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
 from itertools import count
+from pathlib import Path
 from secrets import token_hex
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from twisted.internet.defer import DeferredLock
 
-from pypid.core.errors import BadRequest
+from pypid.core.errors import BadRequest, Busy
 from pypid.core.export_request import overlap
 from pypid.core.packaging.names import ProjectName
-from pypid.export.options import FOLDERS, MANIFEST, ExportOptions, fits, normal
+from pypid.export.options import FOLDERS, MANIFEST, ExportOptions, normal
 from pypid.export.pages import ShownProject
-from pypid.export.state_file import StateFile, replace_file
 from pypid.export.targets import Copy, ExportPlace, Stamp, check_manifest
+from pypid.export.tree import JSON_PAGE, PAGE, TreeFolder, WrittenPage, put_all
 from pypid.export.written_projects import (
     RenderedProject,
     WrittenProject,
@@ -30,34 +32,36 @@ from pypid.export.written_projects import (
 )
 from pypid.flow import World
 from pypid.ports import Body
-from pypid.static.tree import JSON_PAGE, PAGE, TreeFolder, WrittenPage, put_all
 
 TEMPORARY = ".pypid-incoming"
 """The folder, inside that of the tree, of files that are being copied."""
-_names, _mine = count(), token_hex(8)
-"""Prefix of this run's incoming files. The process id would not do: in containers each process has
-the same one, and finds the files of the process before it.
-"""
+STATE = ".pypid-export-state.json"
+"""The file with the state of the tree (`export.tree_state`), at its root."""
 
 
 class FolderPlace:
     """An export target that is a folder on disk, created if missing."""
 
-    compressed = True
-
     def __init__(
-        self, root: str, world: World, apart: Mapping[str, str] = MappingProxyType({})
+        self,
+        root: str,
+        world: World,
+        apart: Mapping[str, str] = MappingProxyType({}),
+        *,
+        compressed: bool = True,
     ) -> None:
         """`apart`: folders, and what each is, that the tree must not overlap, not even through a
         symbolic link.
         """
+        self.compressed = compressed
         self.root = root
         self._apart = {os.path.realpath(folder): what for folder, what in apart.items()}
-        self._folder = TreeFolder(root, fits)
+        self._folder = TreeFolder(root)
         self._world = world
         self._turn = DeferredLock()  # removing an empty folder and writing into it must not overlap
         self._temporary = f"{root}/{TEMPORARY}"
-        self._state = StateFile(root, self._temporary)
+        self._mine, self._names = token_hex(8), count()
+        self._lock: int | None = None
 
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
         await self._run(self._claim, stamp, clears)
@@ -79,6 +83,7 @@ class FolderPlace:
     def _claim(self, stamp: Stamp, clears: bool) -> None:
         self._must_be_apart()
         os.makedirs(self.root, exist_ok=True)
+        self._lock_root()
         manifest = f"{self.root}/{MANIFEST}"
         try:
             with open(manifest, "rb") as file:
@@ -92,28 +97,35 @@ class FolderPlace:
         check_manifest(held, is_empty, stamp, self.root, clears=clears)
         if held != stamp.text():
             replace_file(manifest, stamp.text(), 0o666)
-        self._folder = TreeFolder(self.root, fits)
-        os.makedirs(self._temporary, exist_ok=True)
-        self._remove_abandoned()
+        self._folder = TreeFolder(self.root)
+        shutil.rmtree(self._temporary, ignore_errors=True)  # the half-copied files of a killed run
 
-    def _remove_abandoned(self) -> None:
-        """Remove the half-copied files of processes that were killed. A running one, which exports
-        into this folder, too, holds the locks of its files.
-        """
-        for name in os.listdir(self._temporary):
-            if not name.startswith(f"{_mine}."):
-                path = f"{self._temporary}/{name}"
-                # a file of another user cannot be locked, and stays
-                with suppress(FileNotFoundError, PermissionError), open(path, "r+b") as file:
-                    if _lock(file, path):
-                        os.unlink(path)
+    def _lock_root(self) -> None:
+        """Keep other processes out until `close`. Raises `Busy`."""
+        if self._lock is not None:
+            return
+        self._lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"Another export is being written into {self.root}.", 10) from None
+        except OSError:  # some network file systems have no locks
+            pass
 
     async def recall(self) -> bytes | None:
-        state: bytes | None = await self._run(self._state.recall)
+        state: bytes | None = await self._run(self._recall)
         return state
 
+    def _recall(self) -> bytes | None:
+        path = Path(self.root, STATE)
+        with suppress(FileNotFoundError):
+            state = path.read_bytes()
+            replace_file(str(path), b"")
+            return state
+        return None
+
     async def remember(self, state: bytes) -> None:
-        await self._run(self._state.remember, state)
+        await self._run(replace_file, f"{self.root}/{STATE}", state)
 
     async def projects(self) -> Mapping[ProjectName, bool]:
         found: Mapping[ProjectName, bool] = await self._run(self._projects)
@@ -139,7 +151,7 @@ class FolderPlace:
         self, shown: Sequence[ShownProject], options: ExportOptions, since: datetime
     ) -> Sequence[WrittenProject]:
         def make() -> list[RenderedProject]:
-            return render(shown, options, since, compressed=True)
+            return render(shown, options, since, compressed=self.compressed)
 
         rendered = await self._world.thinking(make)
         done: list[WrittenProject] = await self._run(self._put_projects, rendered)
@@ -177,7 +189,7 @@ class FolderPlace:
     async def copy(self, copy: Copy, body: Body) -> None:
         blocking = self._world.blocking
         async with aclosing(body):
-            file = await blocking(_opened, self._temporary)
+            file = await blocking(self._opened)
             with file:
                 try:
                     async for piece in body:
@@ -188,12 +200,16 @@ class FolderPlace:
                         os.unlink(file.name)
                     raise
 
+    def _opened(self) -> BinaryIO:
+        os.makedirs(self._temporary, exist_ok=True)
+        return open(f"{self._temporary}/{self._mine}.{next(self._names)}", "xb", buffering=0)
+
     def _land(self, file: BinaryIO, copy: Copy) -> None:
         os.close(os.dup(file.fileno()))  # network file systems report a full disk only here
         os.utime(file.fileno(), ns=(copy.stamp, copy.stamp))
         where = f"{self.root}/{copy.path}"
         os.makedirs(os.path.dirname(where), exist_ok=True)
-        os.rename(file.name, where)  # closed afterwards, which ends its lock
+        os.rename(file.name, where)
 
     async def remove(self, paths: Sequence[str]) -> int:
         gone: int = await self._run(self._remove, paths)
@@ -208,34 +224,25 @@ class FolderPlace:
         await self._world.blocking(self._folder.settle)
 
     async def close(self) -> None:
-        self._state.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     async def _run(self, call: Any, *arguments: Any) -> Any:
         return await self._turn.run(self._world.blocking, call, *arguments)
 
 
-def _opened(folder: str) -> BinaryIO:
-    """Return a new file in the folder, locked."""
-    os.makedirs(folder, exist_ok=True)
-    while True:
-        path = f"{folder}/{_mine}.{next(_names)}"
-        file = open(path, "xb", buffering=0)  # noqa: SIM115  # its copy closes it
-        if _lock(file, path):
-            return file
-        file.close()  # another process took it for an abandoned one
+def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Replace the file atomically and durably."""
 
+    def opener(path: str, flags: int) -> int:
+        return os.open(path, flags | os.O_NOFOLLOW, mode)
 
-def _lock(file: BinaryIO, path: str) -> bool:
-    """Lock the file until it is closed; return whether this process has the lock, and the file
-    still exists.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network file systems have no locks
-        return True
-    return os.path.exists(path)
+    with open(f"{path}.new", "wb", opener=opener) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(f"{path}.new").rename(path)
 
 
 def _append(file: BinaryIO, piece: bytes) -> None:

@@ -18,9 +18,8 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import choose_release
 from pypid.core.presentation.feeds import UPDATES, News, newest_first, news_of
 from pypid.core.simple_api.entries import plain
+from pypid.export.front import ChangelogEntry, Latest, changelog_page
 from pypid.export.options import ExportOptions
-from pypid.static.front import ChangelogEntry, Latest, changelog_page
-from pypid.static.settings import StaticSettings
 
 SHOWN, HELD = 1000, 4000
 """Number of files in the changelog, and the minimum number remembered, so that others move up when
@@ -133,7 +132,7 @@ class NewestProjects:
             known = self._known.get(name)
             yield Latest(name, None if known is None else known.version)
 
-    def changelog(self, settings: StaticSettings) -> bytes:
+    def changelog(self, options: ExportOptions) -> bytes:
         """Return the page of the newest files. Each line links to its project's page, which has the
         file's address.
         """
@@ -143,7 +142,7 @@ class NewestProjects:
             )
             for line in nlargest(SHOWN, self._lines())
         )
-        return changelog_page(entries, settings)
+        return changelog_page(entries, options)
 
     def releases(self, count: int) -> list[News]:
         """Return the newest releases of all projects."""
@@ -154,12 +153,3 @@ class NewestProjects:
         """Return the first releases of the newest projects."""
         found = (known.first for known in list(self._known.values()) if known.first is not None)
         return nsmallest(count, found, key=newest_first)
-
-    def settings(self, options: ExportOptions) -> StaticSettings:
-        """Return the settings with which the HTML pages are rendered."""
-        return StaticSettings(
-            packages_url="packages/",
-            title=options.title,
-            site_url=options.base_url,
-            generated=self.made,
-        )

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from attrs import define, field, frozen
-from twisted.internet.task import deferLater
 
-from pypid.core.errors import Busy
 from pypid.core.packaging.names import ProjectName
 from pypid.export.exporter import ExportCounts, Exporter
 from pypid.export.newest import NewestProjects
 from pypid.export.options import ExportOptions
+from pypid.export.source import ExportSource, ExportView
 from pypid.export.targets import ExportPlace, Stamp
 from pypid.export.tree_state import ProjectState, TreeBasis, TreeState, dump_state, load_state
-from pypid.export.visibility import Authority, ExportView, ExportViewer
-from pypid.index import Index
 from pypid.index.context import Pace
-
-LOOK, LONGEST = 0.2, 600.0
-"""Seconds between two checks whether the storage has been read, and the longest wait for it."""
 
 Progress = Callable[[int, int], None]
 """Progress callback: the number of projects done, and their total."""
@@ -47,7 +41,7 @@ class LastExport:
     `remember` once everything is durable.
     """
 
-    viewer: ExportViewer
+    source: ExportSource
     place: ExportPlace
     options: ExportOptions
     _basis: TreeBasis | None = field(default=None, init=False, repr=False)
@@ -57,13 +51,10 @@ class LastExport:
         """Read the state, for a run that writes what is visible at this `look`. Without `uses`, it
         is only made void.
         """
-        index = self.viewer.index
-        self._basis = basis = TreeBasis(
-            self.options, index.policy, look.fetches, index.catalog.generation
-        )
+        self._basis = basis = self.source.basis(self.options, look)
         data = await self.place.recall()
         if data is not None and uses and self.options.signed is None:
-            self._state = await index.world.thinking(load_state, data, basis.texts())
+            self._state = await self.source.world.thinking(load_state, data, basis.texts())
 
     async def unchanged(
         self, look: ExportView, found: Mapping[ProjectName, bool]
@@ -74,7 +65,7 @@ class LastExport:
         if self._state is None:
             return frozenset()
         unchanged = []
-        world = self.viewer.index.world
+        world = self.source.world
         now, pace = world.now(), Pace(world)
         for summary in look.names:
             name = summary.name
@@ -83,7 +74,7 @@ class LastExport:
                 state is not None
                 and found.get(name)
                 and (state.until is None or state.until > now)
-                and state.fingerprint == self.viewer.fingerprint(name)
+                and state.fingerprint == self.source.fingerprint(name)
             ):
                 unchanged.append(name)
             await pace.keep()
@@ -94,14 +85,14 @@ class LastExport:
         state = self._state
         if state is not None:
             states = map(state.projects.__getitem__, unchanged)
-            await self.viewer.index.world.thinking(exporter.restore, state.since, states)
+            await self.source.world.thinking(exporter.restore, state.since, states)
 
     async def remember(self, exporter: Exporter) -> None:
         """Store the state of the tree."""
-        index, basis = self.viewer.index, self._basis
+        world, basis = self.source.world, self._basis
         if basis is None or self.options.signed is not None:
             return
-        text = basis.text_for(await index.catalog.serial(), index.world.now())
+        text = basis.text_for(await self.source.serial(), world.now())
         newest = exporter.newest
 
         def make() -> bytes:
@@ -112,12 +103,11 @@ class LastExport:
             )
             return dump_state(text, newest.since, states)
 
-        await self.place.remember(await index.world.thinking(make))
+        await self.place.remember(await world.thinking(make))
 
 
 async def export(
-    index: Index,
-    authority: Authority,
+    source: ExportSource,
     place: ExportPlace,
     options: ExportOptions,
     identity: str,
@@ -132,24 +122,21 @@ async def export(
     without their two pages of the Simple API; with `verifies` all projects, and each page is
     compared.
 
-    Waits until the catalog has been reconciled with the storage. Raises `BadRequest` as
-    `ExportPlace.claim`, `Busy`, what the place raises, and the first error of a project that could
-    not be written.
+    Raises what the source and the place raise, and the first error of a project that could not be
+    written.
     """
-    await _compared(index)
-    viewer = ExportViewer(index, authority, options.user, options.stored_only)
     await place.claim(Stamp(identity, options.user or "anonymous"), clears=clears)
-    look = await viewer.look()
-    last = LastExport(viewer, place, options)
+    look = await source.look()
+    last = LastExport(source, place, options)
     await last.recall(look, uses=not verifies)
-    newest = NewestProjects(index.world.now() if options.dated else None)
-    exporter = Exporter(index, viewer, place, options, clears, newest)
+    newest = NewestProjects(source.world.now() if options.dated else None)
+    exporter = Exporter(source, place, options, clears, newest)
     found = await place.projects()
     unchanged = await last.unchanged(look, found)
     await last.restore(exporter, unchanged)
     if clears:
         await _hide(exporter, look, found, unchanged)
-    await _write(exporter, await index.world.thinking(_others, look, unchanged), on_progress)
+    await _write(exporter, await source.world.thinking(_others, look, unchanged), on_progress)
     for error in exporter.failed.values():
         raise error
     await exporter.write_lists(look)
@@ -193,15 +180,3 @@ async def _hide(
 
 def _others(look: ExportView, unchanged: Collection[ProjectName]) -> list[ProjectName]:
     return [summary.name for summary in look.names if summary.name not in unchanged]
-
-
-async def _compared(index: Index) -> None:
-    """Wait until the catalog has been reconciled with the storage: before that, projects may be
-    missing from it. Raises `Busy`.
-    """
-    waited = 0.0
-    while not (await index.catalog.is_complete() and index.lists_are_complete):
-        if waited >= LONGEST:
-            raise Busy("The storage is still being read.", retry_after=60)
-        await deferLater(index.world.clock, LOOK)
-        waited += LOOK

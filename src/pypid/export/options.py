@@ -57,6 +57,13 @@ class ExportOptions:
     dated: bool = False
     """Whether the HTML start page says when it was generated."""
     title: str = "Python packages"
+    logo: str | None = None
+    logo_width: int = 0
+    """Pixels; 0: the image's own width."""
+    is_list: bool = False
+    """Whether a list of files is exported, for places that a pypid never served: all files are
+    directly below `files_url`, and links name ``index.html``, as dumb-pypi's do.
+    """
 
     @property
     def stored_only(self) -> bool:
@@ -115,6 +122,7 @@ def can_be_copied(file: File) -> bool:
     return fits(file_path(file)) is not None and len(file.filename.encode()) <= LONGEST_NAME
 
 
-def url_below(files_url: str, file: File) -> str:
+def url_below(files_url: str, file: File, options: ExportOptions) -> str:
     """Return the URL of a file below `files_url`."""
-    return f"{files_url}{file.project}/{quoted(file.filename)}"
+    folder = "" if options.is_list else f"{file.project}/"
+    return f"{files_url}{folder}{quoted(file.filename)}"

@@ -14,25 +14,23 @@ from pypid.core.model import File, Project, Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import choose_release, releases
 from pypid.core.presentation.feeds import (
-    OF_PROJECT,
     PROJECTS,
     UPDATES,
-    news_of,
     projects,
     releases_of,
     updates,
 )
 from pypid.core.simple_api.entries import FILES_URL
 from pypid.core.simple_api.legacy_json import render_legacy
-from pypid.core.simple_api.render import render_project
-from pypid.export.newest import NewestProjects
+from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.render import render_names, render_project
+from pypid.export.front import FEED, FILTER, SCRIPT, first_page
+from pypid.export.newest import NewestProjects, ProjectNews
 from pypid.export.options import ExportOptions, release_path, url_below
-from pypid.static.front import FEED, FILTER, first_page
-from pypid.static.pages import FORMATS
-from pypid.static.pages import list_pages as plain_list_pages
-from pypid.static.tree import PAGE, WrittenPage
+from pypid.export.tree import JSON_PAGE, PAGE, WrittenPage
 
-SCRIPT = "filter.js"
+FORMATS = ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML))
+"""Page names and formats; the page that most installers read comes last."""
 NEW_PROJECTS = "rss/packages.xml"
 CHANGELOG = "changelog/page1.html"
 
@@ -53,7 +51,7 @@ class ShownProject:
 
 
 def project_pages(
-    shown: ShownProject, options: ExportOptions, *, compressed: bool
+    shown: ShownProject, news: ProjectNews, options: ExportOptions, *, compressed: bool
 ) -> Iterator[WrittenPage]:
     """Yield each page of the project; the one that installers read comes last."""
     project, urls, files_url = shown.project, shown.urls, options.files_url
@@ -70,21 +68,25 @@ def project_pages(
         )
     name = project.name
     provenance = None if options.base_url is None else f"{options.base_url}/integrity/"
-    yield from _legacy(shown, project, options)
-    feed = releases_of(name, news_of(project)[:OF_PROJECT], options.base_url or "../../..")
-    yield WrittenPage(f"rss/project/{name}/releases.xml", feed)
+    yield from _legacy(shown, project, news.version, options)
+    if not options.is_list:  # dumb-pypi has no such feeds
+        feed = releases_of(name, news.releases, options.base_url or "../../..")
+        yield WrittenPage(f"rss/project/{name}/releases.xml", feed)
     for path, format in FORMATS:
         page = render_project(
             project,
             format,
             files_url=files_url or FILES_URL,
             provenance_url=provenance,
+            flat=options.is_list,
             url_of=None if urls is None else lambda file: urls[file.filename],
         )
         yield from both(f"simple/{name}/{path}", page.body, compressed=compressed)
 
 
-def _legacy(shown: ShownProject, project: Project, options: ExportOptions) -> Iterator[WrittenPage]:
+def _legacy(
+    shown: ShownProject, project: Project, newest: str | None, options: ExportOptions
+) -> Iterator[WrittenPage]:
     name, urls, files_url = project.name, shown.urls, options.files_url
 
     def signed(file: File) -> str:
@@ -93,7 +95,7 @@ def _legacy(shown: ShownProject, project: Project, options: ExportOptions) -> It
 
     def below(file: File) -> str:
         assert files_url is not None
-        return url_below(files_url, file)
+        return url_below(files_url, file, options)
 
     url_of = signed if urls is not None else below if files_url is not None else None
 
@@ -110,17 +112,19 @@ def _legacy(shown: ShownProject, project: Project, options: ExportOptions) -> It
             body = None if path is None else rendered(release.version, release.version, "../../..")
             if path is not None and body is not None:
                 yield WrittenPage(path, body)
-    body = rendered(None, choose_release(project), "../..")
+    body = rendered(None, newest, "../..")
     if body is not None:
         yield WrittenPage(f"pypi/{name}/json", body)
 
 
 def list_pages(
-    names: Sequence[Summary], serial: int | None, *, compressed: bool
+    names: Sequence[Summary], serial: int | None, options: ExportOptions, *, compressed: bool
 ) -> Iterator[WrittenPage]:
     """Yield the pages of the project list."""
-    for page in plain_list_pages(names, serial):
-        yield from both(page.path, page.body, compressed=compressed)
+    page = PAGE if options.is_list else ""
+    for path, format in FORMATS:
+        body = render_names(names, format, serial=serial, page=page).body
+        yield from both(f"simple/{path}", body, compressed=compressed)
 
 
 def pages_for_people(
@@ -131,13 +135,13 @@ def pages_for_people(
     compressed: bool,
 ) -> Iterator[WrittenPage]:
     """Yield the HTML start page with its filter box and script, the changelog, and the feeds."""
-    settings = newest.settings(options)
     base_url = options.base_url or ".."
-    yield WrittenPage(CHANGELOG, newest.changelog(settings))
+    yield WrittenPage(CHANGELOG, newest.changelog(options))
     yield WrittenPage(FEED, updates(newest.releases(UPDATES), base_url))
     yield WrittenPage(NEW_PROJECTS, projects(newest.projects(PROJECTS), base_url))
     yield WrittenPage(SCRIPT, FILTER.encode())
-    yield from both(PAGE, first_page(newest.lines(names), settings, SCRIPT), compressed=compressed)
+    start = first_page(newest.lines(names), options, newest.made)
+    yield from both(PAGE, start, compressed=compressed)
 
 
 def both(path: str, body: bytes, *, compressed: bool) -> Iterator[WrittenPage]:

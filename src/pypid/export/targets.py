@@ -17,10 +17,10 @@ from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
 from pypid.export.options import MANIFEST, ExportOptions, file_path, provenance_path
 from pypid.export.pages import ShownProject
+from pypid.export.tree import WrittenPage
 from pypid.export.written_projects import WrittenProject
 from pypid.flow import Blocking
 from pypid.ports import Body
-from pypid.static.tree import WrittenPage
 
 T = TypeVar("T")
 FORMAT = 1
@@ -107,17 +107,18 @@ class ExportPlace(Protocol):
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
         """Mark the place as this tree's, and read what is there.
 
-        Raises `BadRequest` if the place holds another index or files of other programs, or, without
-        `clears`, another user's view: what may no longer be seen would stay there.
+        Raises `Busy` if another export has the place, `BadRequest` if it holds another index or
+        files of other programs, or, without `clears`, another user's view: what may no longer be
+        seen would stay there.
         """
 
     async def recall(self) -> bytes | None:
-        """Return what the last run gave to `remember`; None if it did not, if other pages were
-        written since, or if there is no room for it. From now on it is void.
+        """Return what the last run gave to `remember`; None if it did not end, or if there is no
+        room for it. From now on it is void.
         """
 
     async def remember(self, state: bytes) -> None:
-        """Store the state of the tree, unless another run has begun since `recall`."""
+        """Store the state of the tree."""
 
     async def projects(self) -> Mapping[ProjectName, bool]:
         """Return the projects of which there may be files; the value: whether their pages for

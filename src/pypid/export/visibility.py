@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.task import deferLater
 
-from pypid.core.errors import NoSuchFile, PypidError, StorageDown
-from pypid.core.model import File, Presence, Project
+from pypid.core.errors import BadRequest, Busy, NoSuchFile, PypidError, StorageDown
+from pypid.core.model import File, Presence, Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import describing_file
 from pypid.core.permissions import ANONYMOUS, Identity, Rules
 from pypid.core.policy import may_show_upstream
-from pypid.core.summaries import Run, Sieve, Summaries
+from pypid.core.summaries import Run, Sieve
 from pypid.core.visibility import Visibility, visibility_of
+from pypid.export.options import ExportOptions
 from pypid.export.pages import described_releases
-from pypid.export.targets import all_of
-from pypid.export.tree_state import Fingerprint
-from pypid.flow import start
+from pypid.export.source import ExportSource, ExportView
+from pypid.export.targets import Copy, FilePiece, VerifiedBody, all_of
+from pypid.export.tree_state import Fingerprint, TreeBasis
+from pypid.flow import BytesBody, World, start
 from pypid.index import Index
 from pypid.index.layered_lists import as_readable
 from pypid.index.stored_view import stored_view
 from pypid.index.views import STORED, may_read_all
+from pypid.ports import Body
 
+LOOK, LONGEST = 0.2, 600.0
+"""Seconds between two checks whether the storage has been read, and the longest wait for it."""
 FEW_FILES = 1000
 """Number of files that are judged in the reactor thread."""
 READ = 8
@@ -57,20 +63,6 @@ class LayerAuthority:
     """
 
 
-@frozen(eq=False)
-class ExportView:
-    """What was seen at one time. `serial`: the serial of the project list."""
-
-    names: Summaries = Summaries()
-    """The visible projects, by name."""
-    hidden: int = 0
-    """Number of projects that are not visible."""
-    serial: int | None = None
-    """None: the highest of `names`."""
-    fetches: bool = False
-    """Whether the user may have pypid fetch from upstream, and so sees what is not stored yet."""
-
-
 @define(eq=False)
 class ExportViewer:
     """Looks at the index as `user`, or as anonymous. `stored_only`: see only what is stored, as
@@ -87,10 +79,16 @@ class ExportViewer:
         factory=lambda: DeferredSemaphore(READ), init=False, repr=False
     )
 
+    @property
+    def world(self) -> World:
+        """The world of the index."""
+        return self.index.world
+
     async def look(self) -> ExportView:
         """Return what is visible now; an unknown user sees what anonymous sees. Raises what
-        `Authority.closed` returns, `PeopleUnknown`, `CatalogDown`.
+        `Authority.closed` returns, `PeopleUnknown`, `CatalogDown`, `Busy`.
         """
+        await self._compared()
         closed = self.authority.closed()
         if closed is not None:
             raise closed
@@ -113,6 +111,26 @@ class ExportViewer:
         return ExportView(
             seen, len(names) - len(seen), serial if by.sees_all else None, self._fetches
         )
+
+    async def _compared(self) -> None:
+        """Wait until the catalog has been reconciled with the storage: before that, projects may be
+        missing from it. Raises `Busy`.
+        """
+        index, waited = self.index, 0.0
+        while not (await index.catalog.is_complete() and index.lists_are_complete):
+            if waited >= LONGEST:
+                raise Busy("The storage is still being read.", retry_after=60)
+            await deferLater(index.world.clock, LOOK)
+            waited += LOOK
+
+    def basis(self, options: ExportOptions, look: ExportView) -> TreeBasis:
+        """Return everything but the projects that pages depend on."""
+        index = self.index
+        return TreeBasis(options, index.policy, look.fetches, index.catalog.generation)
+
+    async def serial(self) -> int:
+        """Return the serial of the catalog."""
+        return await self.index.catalog.serial()
 
     def fingerprint(self, name: ProjectName) -> Fingerprint | None:
         """Return a value that changes whenever `project` may return something else, apart from what
@@ -187,6 +205,31 @@ class ExportViewer:
         except StorageDown as error:
             return error
 
+    async def url(self, file: File, lifetime: timedelta) -> str:
+        """Return a signed URL. Raises `BadRequest` if the
+        storage signs none.
+        """
+        home, its_file = await self.index.home(file)
+        await home.reader.judge(its_file)
+        assert isinstance(its_file, StoredFile)  # as the file of the view
+        link = await home.blobs.link(its_file.key, lifetime, file.filename)
+        if link is None:
+            raise BadRequest(
+                "This storage signs no URLs: signed links need a bucket ([storage] backend = s3)."
+            )
+        return link.url
+
+    async def body(self, copy: Copy) -> Body:
+        """Return a part of a file that is to be copied."""
+        match copy.piece:
+            case FilePiece.BYTES:
+                body = await self.index.open(copy.file, None, STORED)
+                return VerifiedBody(body, copy.file, self.index.world.blocking)
+            case FilePiece.METADATA:
+                return BytesBody(await self.index.metadata(copy.file, STORED))
+            case FilePiece.PROVENANCE:
+                return BytesBody(await self.index.provenance(copy.file))
+
 
 def _described(project: Project, all: bool) -> dict[str, File]:
     """Return the files whose core metadata is needed, by version."""
@@ -209,3 +252,6 @@ def _seen_by(by: Visibility) -> Callable[[Run], Run]:
         return run if len(kept) == len(run) else kept
 
     return keep
+
+
+_: type[ExportSource] = ExportViewer

@@ -11,7 +11,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.export.newest import ProjectNews, news_of_project
 from pypid.export.options import FOLDERS, ExportOptions, owner_of
 from pypid.export.pages import ShownProject, project_pages
-from pypid.static.tree import TreeFolder, WrittenPage, put_all
+from pypid.export.tree import TreeFolder, WrittenPage, put_all
 
 
 @frozen
@@ -39,14 +39,12 @@ def render(
     projects: Iterable[ShownProject], options: ExportOptions, since: datetime, *, compressed: bool
 ) -> list[RenderedProject]:
     """Return the pages of the projects. `since`: see `news_of_project`."""
-    return [
-        RenderedProject(
-            shown,
-            list(project_pages(shown, options, compressed=compressed)),
-            news_of_project(shown.project, since),
-        )
-        for shown in projects
-    ]
+    rendered = []
+    for shown in projects:
+        news = news_of_project(shown.project, since)
+        pages = project_pages(shown, news, options, compressed=compressed)
+        rendered.append(RenderedProject(shown, list(pages), news))
+    return rendered
 
 
 def written(

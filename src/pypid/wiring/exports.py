@@ -34,7 +34,7 @@ from pypid.daemon.state import StatePaths
 from pypid.export.folder import FolderPlace
 from pypid.export.options import ExportOptions
 from pypid.export.targets import ExportPlace
-from pypid.export.visibility import Authority, LayerAuthority
+from pypid.export.visibility import Authority, ExportViewer, LayerAuthority
 from pypid.flow import World
 from pypid.index import Index
 from pypid.web.app.app import App
@@ -121,11 +121,14 @@ class Exports:
                 self.settings,
             )
             try:
+                options = self._options(wanted)
+                viewer = ExportViewer(
+                    app.index, authority_of(app), options.user, options.stored_only
+                )
                 outcome = await export(
-                    app.index,
-                    authority_of(app),
+                    viewer,
                     place,
-                    self._options(wanted),
+                    options,
                     identity_of(self.identity, wanted.index),
                     clears=wanted.clears,
                     verifies=wanted.verifies,

@@ -121,7 +121,7 @@ def hashes_of(file: File) -> dict[str, str]:
         return {"sha256": file.sha256}
     if (
         file.digest and file.source is None
-    ):  # of a list (`pypid.static`), whose readers were given this one before
+    ):  # of an exported list, whose readers were given this one before
         algorithm, _, value = file.digest.partition("=")
         return {algorithm: value}
     return {"md5": file.md5} if file.md5 else {}

@@ -205,7 +205,7 @@ def _detail_json(
 def _beginning(project: Project, as_of: AsOfHeader | None, *, has_sizes: bool) -> bytes:
     """Return what precedes the entries of a JSON page."""
     version = API_VERSION if has_sizes else API_VERSION_WITHOUT_SIZES
-    # a release that only has a name (`pypid.static`) may have no version
+    # a release that only has a name (`pypid.export.list_source`) may have no version
     versions = [version for version in release_versions(project) if version]
     if not is_unreserved("".join(versions)):  # nearly all are plain
         versions = [plain(version) for version in versions]

@@ -1,59 +1,23 @@
-"""A tree of pages: existing pages are left alone, changed ones are replaced atomically, and
-obsolete ones can be removed.
-
-`TreeTarget` is the interface of a place; `TreeFolder` is one on disk. `pypid static` writes through
-it, and so does an export into a folder.
-"""
+"""A folder of pages: existing pages are left alone, changed ones are replaced atomically."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import re
-from collections.abc import Callable, Container, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from stat import S_ISREG
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from attrs import define, field
 
-PATH = re.compile(r"(?!\.)[A-Za-z0-9._+~!-]+(/(?!\.)[A-Za-z0-9._+~!-]+)*\Z").match
-"""Match a path in a tree: segments that no file system, server or shell reads as anything but a
-name. Hidden names are reserved for pypid.
-"""
-
+from pypid.export.options import fits
 
 PAGE, JSON_PAGE = "index.html", "index.json"
 """The names of a page in the two formats of the Simple API."""
-
-
-class TreeTarget(Protocol):
-    """Where pages go. Paths are relative (`PATH`), with ``/``; others raise `ValueError`."""
-
-    def have(self, path: str) -> bytes | None:
-        """Return the `digest` of what is stored there; None if nothing is, or it is unknown."""
-
-    def write(self, path: str, body: bytes) -> None:
-        """Write the page atomically: readers see the old one or the new one, whole."""
-
-    def remove(self, path: str) -> None:
-        """Remove what is there; no error if nothing is."""
-
-    def list(self, under: str) -> Iterator[str]:
-        """Yield all paths of files below this folder, in no order; files whose path does not match
-        `PATH` are left out.
-        """
-
-    def settle(self) -> None:
-        """Return when everything done so far survives a loss of power."""
-
-
-def digest(body: bytes) -> bytes:
-    """Return the hash by which `TreeTarget.have` compares."""
-    return sha256(body).digest()
 
 
 class WrittenPage(NamedTuple):
@@ -63,38 +27,18 @@ class WrittenPage(NamedTuple):
     body: bytes
 
 
-def put(target: TreeTarget, path: str, body: bytes) -> bool:
-    """Write the page if it differs; return whether it was written."""
-    have = target.have(path)
-    if have is not None and have == digest(body):
-        return False
-    target.write(path, body)
-    return True
-
-
-def put_all(target: TreeTarget, pages: Iterable[WrittenPage]) -> tuple[int, int]:
+def put_all(folder: TreeFolder, pages: Iterable[WrittenPage]) -> tuple[int, int]:
     """Write the pages that differ, in order; return how many were written, and how many were the
     same.
     """
-    done = [put(target, *page) for page in pages]
-    return sum(done), len(done) - sum(done)
-
-
-def clear(
-    target: TreeTarget, folders: Iterable[str], keep: Container[str], ours: Callable[[str], object]
-) -> int:
-    """Remove the files below these folders that are `ours` and not in `keep`; return how many were
-    removed.
-    """
-    gone = [
-        path
-        for folder in folders
-        for path in target.list(folder)
-        if path not in keep and ours(path)
-    ]
-    for path in gone:
-        target.remove(path)
-    return len(gone)
+    written = same = 0
+    for path, body in pages:
+        if folder.have(path) == sha256(body).digest():
+            same += 1
+        else:
+            folder.write(path, body)
+            written += 1
+    return written, same
 
 
 @define
@@ -107,13 +51,11 @@ class TreeFolder:
     """
 
     root: str
-    fits: Callable[[str], object] = PATH
-    """Match the paths that are allowed."""
     _known: set[str] = field(factory=set, init=False, repr=False)
     """Some of the existing folders: files of one folder are written together."""
 
     def have(self, path: str) -> bytes | None:
-        """Return the digest of the file, or None if there is no regular file at the path."""
+        """Return the SHA-256 of the file, or None if there is no regular file at the path."""
         try:
             # a named pipe at the path must not block
             handle = os.open(
@@ -129,7 +71,7 @@ class TreeFolder:
             os.close(handle)
             return None
         with open(handle, "rb", buffering=0) as file:
-            return digest(file.read())
+            return sha256(file.read()).digest()
 
     def write(self, path: str, body: bytes) -> None:
         """Write the page atomically; it is durable only after `settle`."""
@@ -197,7 +139,7 @@ class TreeFolder:
                 if _HALF(entry.name):
                     with suppress(OSError):
                         os.unlink(entry.path)
-                elif not self.fits(path):
+                elif not fits(path):
                     continue
                 elif entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
@@ -219,20 +161,8 @@ class TreeFolder:
         finally:
             os.close(handle)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock of the folder; waits until no other process has it."""
-        os.makedirs(self.root, exist_ok=True)
-        handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with suppress(OSError):  # some network file systems have no locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
-
     def _where(self, path: str) -> str:
-        if not self.fits(path):
+        if not fits(path):
             raise ValueError(f"{path!r} is no path in a tree of pages.")
         return f"{self.root}/{path}"
 
@@ -269,6 +199,3 @@ def list_of(folder: str) -> list[os.DirEntry[str]]:
     """Return the entries of a folder."""
     with os.scandir(folder) as entries:
         return list(entries)
-
-
-_: type[TreeTarget] = TreeFolder

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.static.package_list import (
+from pypid.export.package_list import (
     LONGEST_LINE,
     MOST_NOTES,
     BadPackageList,
@@ -18,7 +18,7 @@ from pypid.static.package_list import (
     read_json,
     read_names,
 )
-from tests.static.lists import HASH, names, objects
+from tests.export.lists import HASH, names, objects
 
 QUICK = settings(max_examples=200, deadline=None, database=None)
 
@@ -38,7 +38,7 @@ class NamesTests(SynchronousTestCase):
                 "eggs": ["eggs-2.0.tar.gz"],
             },
         )
-        self.assertEqual((read.notes, read.left_out, read.lines, read.files), ([], 0, 4, 2))
+        self.assertEqual((read.notes, read.left_out), ([], 0))
 
     def test_left_out(self) -> None:
         """A name that is none is left out, and said with its line."""
@@ -49,7 +49,8 @@ class NamesTests(SynchronousTestCase):
 
     def test_twice(self) -> None:
         """A file that is named twice counts once."""
-        self.assertEqual(names("spam-1.0.tar.gz", "spam-1.0.tar.gz").files, 1)
+        read = names("spam-1.0.tar.gz", "spam-1.0.tar.gz")
+        self.assertEqual((len(read.projects["spam"]), read.notes), (1, []))
 
     def test_many_notes(self) -> None:
         """Of a list that is nonsense a hundred lines are said, and all are counted."""
@@ -99,11 +100,12 @@ class JsonTests(SynchronousTestCase):
             "core_metadata": "true",
         }
         self.assertEqual(
-            objects(entry).projects["spam"]["spam-1.0.tar.gz"], PackageListEntry(**entry)
+            objects(entry).projects["spam"]["spam-1.0.tar.gz"], ("1.0", PackageListEntry(**entry))
         )
         empty = {**dict.fromkeys(entry), "filename": "spam-1.0.tar.gz"}
         self.assertEqual(
-            objects(empty).projects["spam"]["spam-1.0.tar.gz"], PackageListEntry("spam-1.0.tar.gz")
+            objects(empty).projects["spam"]["spam-1.0.tar.gz"],
+            ("1.0", PackageListEntry("spam-1.0.tar.gz")),
         )
 
     def test_unknown_key(self) -> None:
@@ -163,14 +165,14 @@ class JsonTests(SynchronousTestCase):
                     read = objects({"filename": "spam-1.0.tar.gz", **bad})
                 except BadPackageList:
                     continue
-                self.assertEqual((read.files, read.left_out), (0, 1))
+                self.assertEqual((read.projects, read.left_out), ({}, 1))
 
     def test_later_line(self) -> None:
         """Of a file that is named twice the later line counts, which is said."""
         read = objects(
             {"filename": "spam-1.0.tar.gz"}, {"filename": "spam-1.0.tar.gz", "hash": HASH}
         )
-        self.assertEqual(read.projects["spam"]["spam-1.0.tar.gz"].hash, HASH)
+        self.assertEqual(read.projects["spam"]["spam-1.0.tar.gz"][1].hash, HASH)
         self.assertIn("line 2: 'spam-1.0.tar.gz' was named before", read.notes[0])
 
     def test_line_separators(self) -> None:
@@ -178,7 +180,7 @@ class JsonTests(SynchronousTestCase):
         [files] = objects(
             {"filename": "spam-1.0.tar.gz", "yanked_reason": "a\u2028b\x85c"}
         ).projects.values()
-        self.assertEqual(files["spam-1.0.tar.gz"].yanked_reason, "a\u2028b\x85c")
+        self.assertEqual(files["spam-1.0.tar.gz"][1].yanked_reason, "a\u2028b\x85c")
 
     @QUICK
     @given(
@@ -193,9 +195,9 @@ class JsonTests(SynchronousTestCase):
         )
     )
     def test_round_trip(self, listed: PackageListEntry) -> None:
-        """What is written for the next run is read as it was."""
+        """What is written in JSON is read as it was."""
         read = read_json([msgspec.json.encode(listed) + b"\n"], "x")
-        self.assertEqual(read.projects["spam"]["spam-1.0.tar.gz"], listed)
+        self.assertEqual(read.projects["spam"]["spam-1.0.tar.gz"], ("1.0", listed))
 
 
 class MomentTests(SynchronousTestCase):

@@ -18,7 +18,7 @@ from attrs import Factory, define, field
 
 from pypid.core.errors import BadFilename, PypidError, shortened
 from pypid.core.packaging.names import ProjectName
-from pypid.static.page_names import places
+from pypid.export.page_names import places
 
 LONGEST_LINE = 1 << 20
 """Bytes; a line of JSON with some thousand requirements is shorter."""
@@ -69,22 +69,14 @@ class BadPackageList(PypidError):
 
 @define
 class PackageList:
-    """The files of a list by project: file name to entry. `notes`: what was left out, and why."""
+    """The files of a list by project: file name to version and entry. `notes`: what was left out,
+    and why.
+    """
 
-    projects: dict[ProjectName, dict[str, PackageListEntry]] = field(factory=dict)
+    projects: dict[ProjectName, dict[str, tuple[str, PackageListEntry]]] = field(factory=dict)
     notes: list[str] = field(factory=list)
     left_out: int = 0
     """Number of lines whose file is on no page."""
-    lines: int = 0
-
-    @property
-    def files(self) -> int:
-        """Number of files on all pages; a file on two pages counts twice."""
-        return sum(map(len, self.projects.values()))
-
-    def begin_line(self, number: int) -> None:
-        """Note that the list has this line."""
-        self.lines = number
 
     def take(self, listed: PackageListEntry, number: int) -> None:
         """Add the file of a line. If a file is named twice, the later line counts."""
@@ -102,11 +94,9 @@ class PackageList:
             return
         for place in found:
             files = self.projects.setdefault(place.project, {})
-            before = files.get(listed.filename)
-            if before is None:
-                files[listed.filename] = listed
-            elif before != listed:
-                files[listed.filename] = listed
+            entry = (place.version, listed)
+            if files.setdefault(listed.filename, entry) != entry:
+                files[listed.filename] = entry
                 self.note(
                     number,
                     (
@@ -153,7 +143,6 @@ def read_names(lines: Iterable[bytes], where: str) -> PackageList:
     read = PackageList()
     spoilt = _Spoilt(where)
     for number, line in enumerate(lines, 1):
-        read.begin_line(number)
         try:
             filename = line.decode().strip("\r\n")
         except UnicodeDecodeError:
@@ -177,7 +166,6 @@ def read_json(lines: Iterable[bytes], where: str) -> PackageList:
     unknown: set[str] = set()
     texts: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
-        read.begin_line(number)
         if len(line) > LONGEST_LINE:
             spoilt.add(number, f"it is longer than {LONGEST_LINE} bytes.")
             continue

@@ -15,80 +15,39 @@ from attrs import frozen
 from packaging.version import Version
 
 from pypid.core.errors import BadFilename, BadName
-from pypid.core.packaging.names import LONGEST_NAME, ProjectName, project_and_version, project_name
+from pypid.core.packaging.names import ProjectName, project_and_version, project_name
 
 LONGEST = 255
 """Maximum characters of a file name; versions out of it become names of folders."""
-_SAFE = re.compile(r"[A-Za-z0-9_.+-]+\Z").match
-_DASHED = re.compile(
-    r"([A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*)-([0-9]+(?:\.[A-Za-z0-9]+)+)\.tar\.gz\Z"
-).match
-"""An sdist whose only dots are in its version: there is one way to read it, however many dashes its
-name has.
-"""
-_USUAL_WHEEL = re.compile(r"[A-Za-z0-9_.]+-([0-9][A-Za-z0-9.!+_]*)-").match
-_USUAL_SDIST = re.compile(r"[A-Za-z0-9_.]+-([A-Za-z0-9.!+_]+)\.tar\.gz\Z").match
+_SAFE = re.compile(r"[A-Za-z0-9_.+!-]+\Z").match
 
 
 @frozen
 class PagePlace:
-    """A project's page that lists a file. `version` is normalized (PEP 440), "" if unknown.
-
-    `spelled` is the version as the file name has it, or None: the legacy JSON API goes by it, as
-    dumb-pypi's does.
-    """
+    """A project's page that lists a file. `version` is normalized (PEP 440), "" if unknown."""
 
     project: ProjectName
     version: str
-    spelled: str | None
 
 
 def places(filename: str) -> tuple[PagePlace, ...]:
     """Return at least one place that lists the file, dumb-pypi's first. Raises `BadFilename`."""
-    dashed = _DASHED(filename)
-    if dashed is not None and len(filename) < LONGEST_NAME:
-        version = _spelled(dashed[2])
-        if version is not None:
-            return (PagePlace(project_name(dashed[1]), version, dashed[2]),)
-    usual = _USUAL_WHEEL(filename) if filename.endswith(".whl") else _USUAL_SDIST(filename)
-    if usual is not None and ".." not in filename:
-        try:
-            project, version = project_and_version(filename)
-        except BadFilename:
-            pass
-        else:
-            return (PagePlace(project, version, usual[1]),)
-    return _odd(filename)
-
-
-@lru_cache(maxsize=16384)
-def _spelled(version: str) -> str | None:
-    try:
-        return str(Version(version))
-    except ValueError:
-        return None
-
-
-def _odd(filename: str) -> tuple[PagePlace, ...]:
     if len(filename) > LONGEST:
         raise BadFilename(filename, f"it is longer than {LONGEST} characters.")
     if not _SAFE(filename) or ".." in filename:
         raise BadFilename(
-            filename, "only letters, digits and . _ + - are allowed, and no two dots together."
+            filename, "only letters, digits and . _ + ! - are allowed, and no two dots together."
         )
     guessed = _guessed(filename)
     try:
-        project, version = project_and_version(filename)
+        certain = PagePlace(*project_and_version(filename))
     except BadFilename:
         if guessed is None:
             raise
         return (guessed,)
-    certain = PagePlace(project, version, version)
-    if guessed is None:
+    # of foo-1.0.tgz dumb-pypi guesses version 1
+    if guessed is None or guessed.project == certain.project:
         return (certain,)
-    if guessed.project == project:
-        # of foo-1.0.tgz dumb-pypi guesses version 1
-        return (guessed if guessed.version == version else certain,)
     # python-foo-1.tar.gz is a project named python-foo-1 to dumb-pypi; clients that look for
     # python-foo must find it, too
     return (guessed,) if guessed.version else (guessed, certain)
@@ -98,9 +57,14 @@ def _guessed(filename: str) -> PagePlace | None:
     name, spelled = _of_wheel(filename) if filename.endswith(".whl") else _of_other(filename)
     try:
         project = project_name(name)
-        return PagePlace(project, "" if spelled is None else str(Version(spelled)), spelled)
+        return PagePlace(project, "" if spelled is None else _normal(spelled))
     except (BadName, ValueError):
         return None
+
+
+@lru_cache(maxsize=16384)
+def _normal(version: str) -> str:
+    return str(Version(version))
 
 
 def _of_wheel(filename: str) -> tuple[str, str | None]:

@@ -1,7 +1,5 @@
 """Where files of a list belong, by their names alone."""
 
-import re
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
@@ -9,11 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadFilename
 from pypid.core.packaging.names import project_and_version
-from pypid.static.package_list import PackageListEntry
-from pypid.static.page_names import PagePlace, places
-from pypid.static.pages import project_paths
-from pypid.static.tree import PATH
-from tests.static.lists import SETTINGS
+from pypid.export.options import fits, release_path
+from pypid.export.page_names import places
 
 QUICK = settings(max_examples=300, deadline=None, database=None)
 WORDS = st.sampled_from(
@@ -42,60 +37,52 @@ NAMES = st.builds(
 )
 
 
-def where(filename: str) -> list[tuple[str, str, str | None]]:
-    return [(place.project, place.version, place.spelled) for place in places(filename)]
+def where(filename: str) -> list[tuple[str, str]]:
+    return [(place.project, place.version) for place in places(filename)]
 
 
 class PlaceTests(SynchronousTestCase):
     def test_plain(self) -> None:
-        """Wheels and sdists stand on the page of their project, in its normalised spelling; the
-        version keeps its own, too.
-        """
-        self.assertEqual(where("spam-1.0-py3-none-any.whl"), [("spam", "1.0", "1.0")])
-        self.assertEqual(where("Spam.Egg_s-1.00.tar.gz"), [("spam-egg-s", "1.0", "1.00")])
-        self.assertEqual(where("spam-1!2.0.tar.gz"), [("spam", "1!2.0", "1!2.0")])
+        """Wheels and sdists stand on the page of their project, in its normalised spelling."""
+        self.assertEqual(where("spam-1.0-py3-none-any.whl"), [("spam", "1.0")])
+        self.assertEqual(where("Spam.Egg_s-1.00.tar.gz"), [("spam-egg-s", "1.0")])
+        self.assertEqual(where("spam-1!2.0.tar.gz"), [("spam", "1!2.0")])
 
     def test_dashes(self) -> None:
         """The name of an sdist may have dashes: its version begins at the first part, but one, with
         a dot and a digit.
         """
-        self.assertEqual(
-            where("python-dateutil-2.8.2.tar.gz"), [("python-dateutil", "2.8.2", "2.8.2")]
-        )
-        self.assertEqual(where("aspen-0.8-2.tar.gz"), [("aspen", "0.8.post2", "0.8-2")])
-        self.assertEqual(
-            where("kafka-python-1.0-alpha.tar.gz"), [("kafka-python", "1.0a0", "1.0-alpha")]
-        )
+        self.assertEqual(where("python-dateutil-2.8.2.tar.gz"), [("python-dateutil", "2.8.2")])
+        self.assertEqual(where("aspen-0.8-2.tar.gz"), [("aspen", "0.8.post2")])
+        self.assertEqual(where("kafka-python-1.0-alpha.tar.gz"), [("kafka-python", "1.0a0")])
 
     def test_guess_cannot_be(self) -> None:
         """Where that is no version, the specification's rule counts: the version is what follows
         the last dash.
         """
-        self.assertEqual(where("foo-2.0-bar-1.5.tar.gz"), [("foo-2-0-bar", "1.5", "1.5")])
-        self.assertEqual(where("spam-1.0-py2.7.egg"), [("spam", "1.0", "1.0")])
-        self.assertEqual(where("spam-1.0.tar.xz"), [("spam", "1.0", "1.0")])
+        self.assertEqual(where("foo-2.0-bar-1.5.tar.gz"), [("foo-2-0-bar", "1.5")])
+        self.assertEqual(where("spam-1.0-py2.7.egg"), [("spam", "1.0")])
+        self.assertEqual(where("spam-1.0.tar.xz"), [("spam", "1.0")])
 
     def test_two_places(self) -> None:
         """An sdist of python-foo with version 1 stands where dumb-pypi has it, and where installers
         look for it.
         """
-        self.assertEqual(
-            where("python-foo-1.tar.gz"), [("python-foo-1", "", None), ("python-foo", "1", "1")]
-        )
+        self.assertEqual(where("python-foo-1.tar.gz"), [("python-foo-1", ""), ("python-foo", "1")])
 
     def test_wrong_version(self) -> None:
         """Of foo-1.0.tgz the version is 1.0, whatever dumb-pypi makes of it (1)."""
-        self.assertEqual(where("foo-1.0.tgz"), [("foo", "1.0", "1.0")])
+        self.assertEqual(where("foo-1.0.tgz"), [("foo", "1.0")])
 
     def test_no_version(self) -> None:
         """A file without a version stands on a page, as with dumb-pypi; no installer takes it."""
-        self.assertEqual(where("spam.tar.gz"), [("spam", "", None)])
+        self.assertEqual(where("spam.tar.gz"), [("spam", "")])
 
     def test_odd_wheel(self) -> None:
         """A wheel that the specification refuses for its name alone stands where
         dumb-pypi has it.
         """
-        self.assertEqual(where("foo__x-1.0-py3-none-any.whl"), [("foo-x", "1.0", "1.0")])
+        self.assertEqual(where("foo__x-1.0-py3-none-any.whl"), [("foo-x", "1.0")])
 
     def test_refused(self) -> None:
         """What is no file name, or of no project, has no place, and the reason is said."""
@@ -140,8 +127,8 @@ class PlaceTests(SynchronousTestCase):
         self.assertTrue(found)
         for place in found:
             self.assertEqual(place.project, canonicalize_name(place.project))
-            for path in project_paths(place.project, [PackageListEntry(filename)], SETTINGS):
-                self.assertTrue(PATH(path), path)
+            path = release_path(place.project, place.version)
+            self.assertTrue(path is None or fits(path), path)
 
     @QUICK
     @given(NAMES)
@@ -161,17 +148,3 @@ class PlaceTests(SynchronousTestCase):
             (project, version) in told or (found[0].version and found[0].project != project),
             (told, filename),
         )
-
-    @QUICK
-    @given(
-        st.from_regex(
-            re.compile(r"[a-z]{1,4}(-[a-z]{1,4}){0,3}-[0-9](\.[0-9]){1,2}\.tar\.gz", re.ASCII),
-            fullmatch=True,
-        )
-    )
-    def test_short_way(self, filename: str) -> None:
-        """The short way for usual names says what the long one says."""
-        from pypid.static.page_names import _odd
-
-        self.assertEqual(places(filename), _odd(filename))
-        self.assertIsInstance(places(filename)[0], PagePlace)
