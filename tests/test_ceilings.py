@@ -23,14 +23,6 @@ class CeilingTests(SynchronousTestCase):
             path.write_text(text)
         return list(ceilings.MEASURES[measure](ceilings.read_modules(package)))
 
-    def test_class_names_count_once_for_each_repetition(self) -> None:
-        """Three public classes of one name are two too many; private ones may share a name."""
-        text = "class Kind: pass\nclass _Mine: pass\n"
-        self.assertEqual(
-            self.found("shared_class_names", a=text, b=text, c=text),
-            ["p/b.py:1: Kind", "p/c.py:1: Kind"],
-        )
-
     def test_assignments_to_other_objects_count(self) -> None:
         """Also in tuples and augmented; not those to ``self`` and ``cls``."""
         text = (
@@ -40,60 +32,6 @@ class CeilingTests(SynchronousTestCase):
         self.assertEqual(
             self.found("foreign_assignments", a=text),
             ["p/a.py:3: other.b", "p/a.py:4: other.c", "p/a.py:5: other.d"],
-        )
-
-    def test_imports_in_functions_and_for_annotations_count(self) -> None:
-        """A circle is found wherever its imports stand."""
-        circle = {
-            "a": "def f():\n    from p import b\n",
-            "b": "if TYPE_CHECKING:\n    from p.a import f\n",
-            "c": "import p.b\n",
-        }
-        self.assertEqual(
-            self.found("circles", **circle),
-            ["p.a: in a circle of imports", "p.b: in a circle of imports"],
-        )
-
-    def test_docstrings_that_say_nothing_are_found(self) -> None:
-        """Short ones, and those that refer to another; not those of private functions."""
-        texts = (
-            '"""Read it."""',
-            '"""The same, of all projects."""',
-            '"""As `other` does, later."""',
-            '"""Return the files."""',
-        )
-        text = (
-            "".join(f"def f{number}():\n    {said}\n" for number, said in enumerate(texts))
-            + 'def _g():\n    """It."""\n'
-        )
-        self.assertEqual(
-            [place[:9] for place in self.found("empty_docstrings", a=text)],
-            ["p/a.py:1:", "p/a.py:3:", "p/a.py:5:"],
-        )
-
-    def test_vague_words_count_in_prose_only(self) -> None:
-        """In comments, docstrings and messages; not as a name or a keyword of the configuration."""
-        text = (
-            'nobody = "nobody"  # somebody\n"""Whoever asks."""\nraise ValueError("nobody may")\n'
-        )
-        self.assertEqual(
-            sorted(self.found("vague_words", a=text)),
-            ["p/a.py:1: somebody", "p/a.py:2: Whoever", "p/a.py:3: nobody"],
-        )
-
-    def test_former_words_are_found_where_they_are_defined(self) -> None:
-        """Modules, classes, arguments and variables; with underscores around them, too, and not
-        inside of longer names.
-        """
-        text = "class Giver: pass\ndef f(theirs, theirs_too):\n    _said_ = theirs\n"
-        self.assertEqual(
-            self.found("former_words", touches=text),
-            [
-                "p/touches.py:1: module touches",
-                "p/touches.py:1: Giver",
-                "p/touches.py:2: theirs",
-                "p/touches.py:3: _said_",
-            ],
         )
 
     def test_imports_and_docstrings_are_no_statements(self) -> None:

@@ -7,13 +7,12 @@ import io
 import time
 from pathlib import Path
 from unittest import SkipTest
-from xml.etree import ElementTree
 
 from attrs import evolve
 from benchmarks import _all as bench
-from benchmarks._figures import GOALS, Outcome, drawing, page, ratios, read
+from benchmarks._figures import GOALS, Outcome, page, read
 from benchmarks._rig import compare, report
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -80,23 +79,6 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual((said.title, list(said.rows)), (TITLE, ROWS))
         self.assertEqual(said.figures, {"benchmark": TITLE, **FIGURES})
 
-    def test_other_tables(self) -> None:
-        """What has another table is kept as it stands; what is skipped is told by name; without
-        JSON there is no title.
-        """
-        said = read('skipped: wrk not installed\n\nload      1.0\n{"benchmark": "snapshot"}\n')
-        self.assertEqual((said.title, said.skipped), ("snapshot", ("wrk not installed",)))
-        self.assertEqual(said.lines, ("", "load      1.0"))
-        said = read("skipped: nginx not installed\n")
-        self.assertEqual((said.title, said.skipped, said.lines), ("", ("nginx not installed",), ()))
-
-    @given(st.text(max_size=200))
-    @settings(max_examples=50, deadline=None, database=None)
-    def test_anything(self, text: str) -> None:
-        """Anything that is printed can be read."""
-        read(text)
-        read("what  measured  goal\n" + text)
-
 
 class PageTests(SynchronousTestCase):
     """build/figures/figures.rst."""
@@ -108,29 +90,6 @@ class PageTests(SynchronousTestCase):
         rows = document(outcome(printed(TITLE, ROWS, FIGURES)))
         self.assertEqual(rows[0], ["processor", "A_B* |c|"])
         self.assertEqual(rows[1:], [["what", "measured", "goal"], *map(list, ROWS)])
-
-    @given(CELLS, CELLS, CELLS)
-    @settings(max_examples=25, deadline=None, database=None)
-    def test_valid(self, title: str, cell: str, line: str) -> None:
-        """Whatever the benchmarks print, docutils reads the page without a word."""
-        document(
-            outcome(printed(title, [(cell, "a", line), (line, cell, "")], {})),
-            outcome(f"skipped: {cell}\n{line}\n"),
-            outcome("", cell or "it failed."),
-        )
-
-    def test_trouble(self) -> None:
-        """What was ended is on the page, by name and with the reason, and its figures are not."""
-        text = page(
-            [],
-            [outcome(printed(TITLE, ROWS, FIGURES), "it was ended after 250 s.")],
-            {},
-            drawn=False,
-        )
-        self.assertIn("it was ended after 250 s.", text)
-        self.assertIn("``python benchmarks/frontdoor.py --seconds 2``", text)
-        self.assertNotIn("20,000", text)
-        self.assertNotIn("figures.svg", text)
 
 
 class GoalTests(SynchronousTestCase):
@@ -166,35 +125,6 @@ class GoalTests(SynchronousTestCase):
         self.assertLessEqual({goal.script for goal in GOALS}, {job.script for job in bench.JOBS})
 
 
-class DrawingTests(SynchronousTestCase):
-    """build/figures/figures.svg."""
-
-    def test_ratios(self) -> None:
-        """What was compared with nginx is drawn, and nothing else; a script that failed is not."""
-        text = printed(TITLE, ROWS, FIGURES)
-        self.assertEqual(ratios([outcome(text)]), {"10 files, HTML": 1.05, "<list> & more": 3.5})
-        self.assertEqual(
-            ratios([outcome(text, "it failed."), outcome(printed("Another", ROWS, FIGURES))]), {}
-        )
-
-    def test_bars(self) -> None:
-        """Bars are as long as the ratios, a line stands at 1.0, titles are text, and all is inside
-        of the picture.
-        """
-        root = ElementTree.fromstring(drawing(ratios([outcome(printed(TITLE, ROWS, FIGURES))])))
-        space = "{http://www.w3.org/2000/svg}"
-        bars = [
-            (float(bar.get("x", "0")), float(bar.get("width", "0")))
-            for bar in root.findall(f"{space}rect")[1:]
-        ]
-        line = root.find(f"{space}line")
-        assert line is not None
-        one = float(line.get("x1", "0")) - bars[0][0]
-        self.assertEqual([round(width / one, 2) for _, width in bars], [1.05, 3.5])
-        self.assertTrue(all(x + width < float(root.get("width", "0")) for x, width in bars))
-        self.assertIn("<list> & more", [text.text for text in root.findall(f"{space}text")])
-
-
 class JobTests(SynchronousTestCase):
     """What ``make bench`` runs."""
 
@@ -206,14 +136,6 @@ class JobTests(SynchronousTestCase):
     def test_time(self) -> None:
         """Even if each of them has to be ended, all end within 20 minutes."""
         self.assertLessEqual(sum(job.limit + bench.GRACE for job in bench.JOBS), bench.WITHIN - 10)
-
-    def test_share(self) -> None:
-        """What one leaves the next may take; none takes from those that come after it."""
-        jobs = [bench.Job("a.py", "", 10), bench.Job("b.py", "", 20)]
-        every = 10 + 20 + 2 * bench.GRACE
-        self.assertEqual(bench.share(jobs, every), 10)
-        self.assertEqual(bench.share(jobs, every + 7.5), 17)
-        self.assertEqual(bench.share(jobs[1:], every - bench.GRACE), 30)
 
     def test_ended(self) -> None:
         """A script that takes longer than it may is ended with all that it started, and said to be;

@@ -38,11 +38,6 @@ A list: ``nobody`` and :doc:`nobody </x>` and `somebody <https://x.example/nobod
 """
         self.assertEqual(self.found(text), ["1: 'nobody'", "1: 'somebody'"])
 
-    def test_prose_in_directives(self) -> None:
-        """The text of a note and the cells of a table are read."""
-        text = ".. note::\n\n   Do it anew.\n\n.. list-table::\n   :widths: 1 2\n\n   * - anew\n"
-        self.assertEqual(self.found(text), ["3: 'anew'", "8: 'anew'"])
-
     def test_clauses(self) -> None:
         """A sentence must not begin with a clause; a question may."""
         text = (
@@ -58,20 +53,6 @@ A list: ``nobody`` and :doc:`nobody </x>` and `somebody <https://x.example/nobod
         self.assertEqual(
             self.found(f"Short.\n\nOne {short}.\n"), ["3: 'One word word word word word' ..."]
         )
-
-    def test_tables(self) -> None:
-        """The rows of a simple table are no sentence."""
-        rows = "one two three  four five six\n" * 20
-        self.assertEqual(self.found(f"===  ===\n{rows}===  ===\n"), [])
-
-    def test_proselint(self) -> None:
-        """The public style's checks run, and name the line."""
-        found = prose.findings("First.\n\nSecond line. At the end of the day, it works.\n")
-        self.assertEqual({(each.line, "(proselint)" in each.text) for each in found}, {(3, True)})
-
-    def test_positions_after_masked_code(self) -> None:
-        """A literal over two lines does not move what follows."""
-        self.assertEqual(self.found("A ``b\nc`` d.\n\nIt is anew.\n"), ["4: 'anew'"])
 
 
 class MessageTests(SynchronousTestCase):
@@ -92,18 +73,6 @@ class MessageTests(SynchronousTestCase):
             'raise ValueError(\n    f"the user {x!r} stands in "\n    "the configuration"\n)\n'
         )
         self.assertEqual(self.found(text, ".py"), ["5: 'stands in'"])
-
-    def test_templates(self) -> None:
-        """The text of a template is read, its code and markup are not."""
-        text = '{# anew #}{% if anew %}\n<p class="anew">It is <b>made</b> anew.</p>\n{{ anew }}'
-        self.assertEqual(self.found(text, ".html"), ["2: 'anew'"])
-
-    def test_comments(self) -> None:
-        """Comments of a configuration are read, its values are not."""
-        self.assertEqual(
-            self.found("read = nobody   ; everyone | nobody\n# made\n# anew\n", ".ini"),
-            ["3: 'anew'"],
-        )
 
 
 class CeilingTests(SynchronousTestCase):

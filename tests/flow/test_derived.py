@@ -253,15 +253,6 @@ class DerivedTests(Timed, SynchronousTestCase):
             ),
         )
 
-    def test_made_once_for_each_edition(self) -> None:
-        """A value is made once; another edition or another key makes another one."""
-        self.assertEqual(self.compute("a", 1, "first"), "first")
-        self.assertEqual(self.compute("a", 1, "again"), "first")
-        self.assertEqual(self.compute("a", 2, "second"), "second")
-        self.assertEqual(self.compute("b", 2, "third"), "third")
-        self.assertEqual(self.made, ["first", "second", "third"])
-        self.assertEqual((self.counted("made"), self.counted("kept")), (3, 1))
-
     def test_costly_values_are_made_in_a_thread(self) -> None:
         """A costly value is computed off the reactor thread, once for all callers at that time."""
         turns = Turns()
@@ -277,21 +268,6 @@ class DerivedTests(Timed, SynchronousTestCase):
         self.assertEqual([self.successResultOf(each) for each in asked[1:]], ["value"] * 2)
         self.assertEqual(self.counted("shared"), 2)
         self.assertEqual(derived.kept("a", 1), "value")
-
-    def test_a_change_meanwhile_starts_another_computation(self) -> None:
-        """A caller with a newer edition does not get the value that is being made for an older one,
-        and the older value does not replace the newer one.
-        """
-        old, new = Deferred[str](), Deferred[str]()
-        first = start(self.derived.get("a", 1, lambda: awaited(old)))
-        second = start(self.derived.get("a", 2, lambda: awaited(new)))
-        new.callback("new")
-        self.assertEqual(self.successResultOf(second), "new")
-        self.assertNoResult(first)
-        old.callback("old")
-        self.assertEqual(self.successResultOf(first), "old")
-        self.assertEqual(self.derived.kept("a", 2), "new")
-        self.assertIsNone(self.derived.kept("a", 1))
 
     def test_failures_and_none_are_not_kept(self) -> None:
         """A failure is raised to the caller; the next one starts again, as after None."""

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import evolve
-from sqlalchemy import Connection, text
 from twisted.internet import reactor as installed
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.access.sql import current_accounts, database, download_counts
+from pypid.access.sql import current_accounts, database
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
@@ -136,27 +135,6 @@ class DownloadsTests(InPostgresql, DownloadsContract, SynchronousTestCase):
         ]
         self.assertEqual(counted, [400] * 10)
 
-    def test_older(self) -> None:
-        """What is there without days (version 1) is counted, once, by whichever
-        node comes first.
-        """
-        nodes = [SqlDownloads(self.a_database(), self.world) for _ in range(3)]
-        for number in range(300):
-            nodes[0].note(a_download(number))
-        self.have(nodes[0].flush())
-
-        def make_older(connection: Connection) -> None:
-            for table in ("pypid_downloads_days", "pypid_downloads_uncounted"):
-                connection.execute(text(f"DROP TABLE {table}"))
-            connection.execute(text("UPDATE pypid_schema SET version = 1 WHERE part = 'downloads'"))
-
-        self.have(nodes[0]._database.write("downloads", make_older))
-        self.patch(download_counts, "AT_ONCE", 7)
-        at_the_same_time(*[lambda each=each: self.have(each.sweep()) for each in nodes[1:]])
-        self.assertEqual(
-            self.have(nodes[1].by_day("spam", BEGINNING.date())), [(BEGINNING.date(), 300)]
-        )
-
 
 def at_the_same_time(*jobs: Callable[[], T]) -> list[T]:
     """What they return, each in a thread of its own."""
@@ -199,20 +177,6 @@ class NodesTests(InPostgresql, SynchronousTestCase):
             for part in ("serial", "users", "members", "groups", "rights", "tokens", "sessions"):
                 self.assertEqual(getattr(here, part), getattr(there, part), part)
         self.assertEqual(len(told), 8)
-
-    def test_many_changes(self) -> None:
-        """After thousands of changes that it did not see a node reads everything."""
-        self.have(self.here.add_user(an_account("alice")))
-        with self.server().connect() as connection:
-            name = self.url.rpartition("%3D")[2]
-            connection.execute(
-                f"UPDATE {name}.pypid_schema SET serial = serial + 50000 WHERE part = 'accounts'".encode()
-            )
-        self.have(self.there.poll())
-        self.assertEqual(len(self.have(self.there.users())), 1)
-        self.have(self.here.add_user(an_account("bob")))
-        self.have(self.there.poll())
-        self.assertEqual(self.have(self.here.users()), self.have(self.there.users()))
 
     def test_at_once(self) -> None:
         """Nodes that change the same account at the same time lose no change."""
@@ -368,16 +332,6 @@ class AwayTests(InPostgresql, SynchronousTestCase):
         self.have(accounts.poll())
         self.assertEqual(list(self.have(accounts.users())), [])
 
-    def test_wrong_password(self) -> None:
-        """A password that is refused, or a host that is not there, is told without the password."""
-        for url in (self.own.url("secr%t@/hunter2"), "postgresql://u:hunter2@nowhere.invalid/db"):
-            accounts = SqlAccounts(self.a_database(url), self.world)
-            self.have(accounts.open())
-            self.refused(accounts.users(), PeopleUnknown)
-        told = "".join(self.said)
-        self.assertIn("password authentication failed", told)
-        self.assertNotIn("hunter2", told)
-
     def test_newer(self) -> None:
         """A database of a newer pypid keeps pypid from starting, and a node that runs from changing
         anything.
@@ -390,18 +344,6 @@ class AwayTests(InPostgresql, SynchronousTestCase):
         self.refused(accounts.add_group("team"), PeopleUnknown)
         fresh = SqlAccounts(self.a_database(), self.world)
         self.assertIn("version 7", str(self.refused(fresh.open(), CannotStart)))
-
-    def test_its_connections_are_ended(self) -> None:
-        """Connections that the server, or a firewall, has ended meanwhile are replaced without
-        anybody seeing it.
-        """
-        accounts = self.new_accounts()
-        with self.own.connect() as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> "
-                "pg_backend_pid()"
-            )
-        self.have(accounts.add_group("team"))
 
 
 class FrozenTests(TestCase):

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import time
 from collections.abc import Callable
 from hashlib import sha256, shake_128
@@ -135,16 +134,6 @@ class LimitTests(CacheCase):
         self.assertIn("0 problems", self.pypid("storage", "check", "--hashes"))
         self.assertIn("of at most 700.0 KiB", self.pypid("cache", "list"))
 
-    def test_too_large(self) -> None:
-        """A file that is larger than the limit is served whole, does not stay, and drives nothing
-        out.
-        """
-        bee, whale = large("bee"), large("whale", size=MIB)
-        publish(self.theirs, bee, whale)
-        self.keep(bee)
-        self.want(whale, whale)
-        self.until(lambda: self.kept() == [bee.filename])
-
     def test_restart(self) -> None:
         """When files were wanted is known after a restart, and a limit that was lowered is kept."""
         artifacts = [large("bee", f"{number}.0", 100 * KIB) for number in range(6)]
@@ -214,15 +203,6 @@ class PurgeTests(CacheCase):
         self.keep(*made)
         self.want(large("own"))
 
-    def test_stopped(self) -> None:
-        """The same commands work on a stopped one."""
-        made = self.artifacts()
-        stop(self.index)
-        self.check_commands(*made)
-        self.index = self.entered(pypid(self.place, self.settings))
-        self.since = self.index.log_size()
-        self.want(*made, large("own"))
-
     def test_reader(self) -> None:
         """Who is downloading a file while it is purged gets it whole; the next one has it fetched
         again.
@@ -242,113 +222,9 @@ class PurgeTests(CacheCase):
         self.assertEqual(digest.hexdigest(), sha256(whale.data).hexdigest())
         self.keep(whale)
 
-    def test_check(self) -> None:
-        """pypid storage check finds bytes that were damaged on the disk below .kept/, sweeps them, and they
-        are fetched again.
-        """
-        bee, _, cat = self.artifacts()
-        damaged, lost = self.area() / "bee" / bee.filename, self.area() / "cat" / cat.filename
-        data = bytearray(damaged.read_bytes())
-        data[1000] ^= 1
-        damaged.write_bytes(data)
-        lost.unlink()
-        said = fails(self.command("storage", "check", "--hashes"), self.folder)
-        self.assertIn(f".kept/bee/{bee.filename}: other-bytes", said)
-        self.assertIn(f".kept/cat/{cat.filename}: lost-bytes", said)
-        self.assertIn("2 solved", self.pypid("storage", "check", "--hashes", "--sweep"))
-        self.assertIn("0 problems", self.pypid("storage", "check", "--hashes"))
-        self.keep(bee, cat)
-
-
-class WhyTests(CacheCase):
-    lines = "mode = cache\ncooldown = 3d cat=0\nreserved = secret-*"
-
-    def test_why(self) -> None:
-        """What why tells is what pip meets: a release that is too young is not installed, and it is
-        told until when.
-        """
-        publish(self.theirs, large("bee"), large("cat"))
-        fails(
-            pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "bee"),
-            self.folder,
-        )
-        works(
-            pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "cat"),
-            self.folder,
-        )
-        said = self.pypid("project", "why", "Bee")
-        self.assertIn("bee: the name is not local, so pypid looks it up upstream.", said)
-        days = [
-            time.strftime("%Y-%m-%d", time.gmtime(time.time() + more))
-            for more in (3 * 86400 - 300, 3 * 86400)
-        ]
-        [until] = re.findall(
-            rf"hidden, .*cooldown.*\n  {large('bee').filename}; visible from (\S+ \S+) UTC", said
-        )
-        self.assertIn(until.partition(" ")[0], days)
-        self.assertIn(
-            "Visible files: 0 local, 1 cached, 0 upstream only.",
-            self.pypid("project", "why", "cat"),
-        )
-        self.assertIn(
-            "the name is reserved ([upstream] reserved)",
-            self.pypid("project", "why", "secret-plans"),
-        )
-        over_http = json.loads(call(self.index, "GET", "/api/why/bee", user="alice"))
-        self.assertEqual(over_http, json.loads(self.pypid("project", "why", "bee", "--json")))
-
-    def test_away(self) -> None:
-        """With upstream stopped it is told since when; that hides no file; also by a pypid that is
-        stopped itself.
-        """
-        publish(self.theirs, large("cat"), large("cat", "2.0"))
-        self.keep(large("cat"))
-        stop(self.theirs)
-        self.assertEqual(len(listed(self.index, "cat")), 2)  # the page is fresh, nothing has failed
-        self.assertRaises(AssertionError, self.want, large("cat", "2.0"))
-        self.assertNotIn(
-            "Upstream is unreachable", self.pypid("project", "why", "cat")
-        )  # a file tells nothing of the index
-        self.assertRaises(AssertionError, listed, self.index, "never-asked")
-        said = self.pypid("project", "why", "cat", large("cat", "2.0").filename)
-        self.assertIn("Upstream is unreachable since ", said)
-        self.assertNotIn("hidden", said)
-        self.assertEqual(len(listed(self.index, "cat")), 2)
-        stop(self.index)
-        self.assertIn("visible, cached", self.pypid("project", "why", "cat", large("cat").filename))
-
 
 class MirrorTests(CacheCase):
     lines = "mode = mirror\nrefresh = 1s\nttl = 1h"
-
-    def test_refreshed(self) -> None:
-        """What is published upstream is on the mirror's page although nobody asked for it, and it
-        was fresh; a project of which nothing is kept is not asked for.
-        """
-        bee, newer = large("bee"), large("bee", "2.0")
-        publish(self.theirs, bee, large("cat"))
-        self.keep(bee)
-        self.assertEqual(len(listed(self.index, "cat")), 1)
-        heard = self.theirs.log_size()
-        publish(self.theirs, newer, large("cat", "2.0"))
-        self.until(
-            lambda: sum(answer.path == "/simple/bee/" for answer in self.theirs.answers(heard)) >= 2
-        )
-        stop(self.theirs)
-        self.assertEqual(
-            {answer.path for answer in self.theirs.answers(heard)}, {"/legacy/", "/simple/bee/"}
-        )
-        self.assertIn("1 of 1 cached projects were refreshed", self.index.log(self.since))
-        stop(self.index)
-        # its last try may have met an upstream that was stopping: what it knows shows in a start
-        # without refreshing
-        self.settings = Settings(
-            upstream=self.settings.upstream.replace("mode = mirror", "mode = cache")
-        )
-        self.index = self.entered(pypid(self.place, self.settings))
-        self.since = self.index.log_size()
-        self.assertEqual(listed(self.index, "bee"), [bee.filename, newer.filename])
-        self.assertEqual(len(listed(self.index, "cat")), 1)
 
     def test_private_names(self) -> None:
         """A kept name that has become ours is not asked for any more by the refreshing."""

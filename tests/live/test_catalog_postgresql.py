@@ -192,10 +192,6 @@ class ProcessesTests(SynchronousTestCase):
         """
         self.storm(shared().database())
 
-    def test_sqlite(self) -> None:
-        """The same with a file."""
-        self.storm(f"sqlite:///{Path(self.mktemp()).absolute()}")
-
     def test_restarts(self) -> None:
         """A server that crashes again and again in the middle of changes costs time, and nothing
         else.

@@ -16,27 +16,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
-from os import urandom
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, field
 from twisted.internet import reactor as installed
-from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import shared, sql
-from pypid.catalog.engine import ONCE_MORE, CatalogRow, RowChange, RowKind, slices
-from pypid.catalog.sql import engine as engines
+from pypid.catalog.engine import CatalogRow, RowChange, RowKind, slices
 from pypid.catalog.sql import sqlite
-from pypid.core.errors import CatalogDown
-from pypid.core.model import Project, Status
+from pypid.core.model import Project
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_project
-from pypid.flow import World, start
 from tests.catalog.swapping import NAMES, engine_at, now
 from tests.children import with_us
 from tests.live.clients import ROOT
@@ -171,62 +162,6 @@ class KilledTests(SynchronousTestCase):
         now(engine.close())
         with closing(sqlite3.connect(path)) as connection:
             self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
-
-
-class LockedTests(TestCase):
-    """Somebody keeps the file locked for long."""
-
-    timeout = 60
-
-    async def test_locked(self) -> None:
-        """Changes are refused within their time, and more of them than there are threads; everybody
-        reads. Then all goes on.
-        """
-        await deferLater(reactor, 0)
-        self.patch(sqlite, "BUSY", 0.5)
-        world = World(
-            clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=urandom
-        )
-        with scratch() as folder:
-            engine = sql.open("", folder, world, reactor)
-            catalog = await shared.open(shared.SharedSettings("storage"), engine, world)
-            await catalog.local.edit(SPAM, lambda _: Project(name=SPAM))
-            try:
-                with child(LOCKS, folder / "catalog.db") as locker:
-                    await deferToThread(locker.stdout.readline)  # type: ignore[union-attr]
-                    await self.refused(catalog)
-                row = await self.archived(catalog)
-                self.assertLess(
-                    (await engine.state()).version, 1000
-                )  # of what the killed one had not committed nothing is there
-                self.assertEqual(row.status, Status.ARCHIVED)
-            finally:
-                await catalog.close()
-
-    async def refused(self, catalog: shared.SharedCatalog) -> None:
-        """Some changes at once."""
-        begun = reactor.seconds()
-        waits = []
-        tried = [start(self.archived(catalog)) for _ in range(6)]
-        while not all(each.called for each in tried):
-            self.assertTrue(catalog.following.is_current)
-            self.assertIsInstance(await catalog.local.get(SPAM), Project)
-            asked = reactor.seconds()
-            self.assertIsNotNone(await catalog.following.engine.row(RowKind.LOCAL, SPAM))
-            waits.append(reactor.seconds() - asked)
-            await deferLater(reactor, 0.02)
-        self.assertLess(median(waits), 0.4)  # the median, as a machine may stall once
-        self.assertLess(reactor.seconds() - begun, 2 * engines.LONGEST + ONCE_MORE + 2)
-        for each in tried:
-            self.failureResultOf(each, CatalogDown)
-
-    async def archived(self, catalog: shared.SharedCatalog) -> Project:
-        """The project, archived."""
-        edited = await catalog.local.edit(
-            SPAM, lambda project: evolve(project or Project(name=SPAM), status=Status.ARCHIVED)
-        )
-        assert edited is not None
-        return edited
 
 
 @define

@@ -4,14 +4,11 @@ stopped and offline.
 
 import json
 import sys
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 from unittest import SkipTest
 
-from pypid.core.configuration.keys import PUBLIC_INDEX
 from pypid.resolver.uv import find_uv
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared
 from tests.live.isolation import Ended, run, works
@@ -200,20 +197,6 @@ class AnswerTests(CollectCase):
             works([*command, "--target", target, "app", "many[part]", "late"], self.folder)
             self.assertTrue((target / "lib.py").exists() and (target / "extra_part.py").exists())
 
-    def test_progress(self) -> None:
-        """Newline JSON tells each step; the last line is the whole."""
-        events = [
-            json.loads(line) for line in self.post({"requirements": "app"}, LINES).splitlines()
-        ]
-        kinds = [event["event"] for event in events]
-        files = kinds.count("file")
-        self.assertEqual(kinds, ["resolving", "resolved", *["file"] * files, "result"])
-        self.assertEqual(
-            [event["done"] for event in events if event["event"] == "file"],
-            list(range(1, files + 1)),
-        )
-        self.assertEqual(len(events[-1]["cached"]), files)
-
     def test_failed(self) -> None:
         """A line that cannot be is told; so is what has to be built, whose sdist is kept; all
         others are collected.
@@ -371,32 +354,3 @@ POPULAR: Final = (
     "werkzeug",
     "wheel",
 )
-
-
-class PublicTests(CollectCase):
-    def setUp(self) -> None:
-        try:
-            with urllib.request.urlopen(f"{PUBLIC_INDEX}six/", timeout=10):
-                pass
-        except (urllib.error.URLError, OSError) as error:
-            raise SkipTest(f"the public index cannot be reached: {error}") from None
-        super().setUp()
-
-    def settings_of(self, mode: str, more: str = "") -> Settings:
-        return Settings(upstream=f"mode = {mode}\n{more}", access="collect = everyone")
-
-    def test_forty(self) -> None:
-        """For 40 popular projects the answer is what uv finds at the same index itself, and all
-        their files are kept.
-        """
-        self.assertEqual(len(POPULAR), 40)
-        requirements = "\n".join(POPULAR)
-        answer = self.collect(requirements, platform=["linux", "macos"], python="3.12")
-        self.assertEqual((answer["problems"], answer["complete"]), ([], True))
-        for each in answer["targets"]:
-            expected = compiled(
-                PUBLIC_INDEX, self.folder, requirements, each["platform"], each["python"]
-            )
-            self.assertEqual(each["releases"], expected)
-        releases = {release for each in answer["targets"] for release in each["releases"]}
-        self.assertGreaterEqual(len(answer["cached"]), len(releases))

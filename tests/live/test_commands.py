@@ -17,7 +17,7 @@ from tests.live.daemon import (
 )
 from tests.live.isolation import Ended, fails, pip, run, uv, works
 from tests.live.processes import BIN, free_port
-from tests.live.projects import Artifact, call, listed, manage, page, publish, sdist, wheel
+from tests.live.projects import Artifact, call, manage, page, publish, sdist, wheel
 from tests.live.test_install import NEWEST, installed
 
 
@@ -118,51 +118,6 @@ class ManageTests(CommandCase):
         with pypid(self.place, self.settings) as again:
             self.check(again)
 
-    def test_question(self) -> None:
-        """Without --yes, delete asks for the project's name, and deletes nothing for another
-        answer.
-        """
-        publish(self.index, wheel("asked"))
-        command = [
-            BIN / "pypid",
-            "project",
-            "delete",
-            "--config",
-            self.place / "pypid.ini",
-            "asked",
-            "1.0",
-        ]
-        self.assertIn("nothing was deleted", fails(command, self.folder, said="no\n"))
-        self.assertEqual(len(listed(self.index, "asked")), 1)
-        self.assertIn("deleted", works(command, self.folder, said="asked\n"))
-        self.assertEqual(listed(self.index, "asked"), [])
-
-
-class RebuildTests(CommandCase):
-    def test_running(self) -> None:
-        """A file that is dropped into the storage of a running pypid is taken in by `pypid
-        storage rebuild`, and pip installs it.
-        """
-        dropped = wheel("dropped")
-        dropped.into(self.index.storage / "dropped")
-        said = self.pypid("storage", "rebuild")
-        self.assertEqual(said.splitlines()[0], f"dropped/{dropped.filename}: adopted")
-        self.assertIn("1 file adopted; 0 projects known before", said)
-        works(
-            pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "dropped"),
-            self.folder,
-        )
-        self.answered("GET", f"/packages/dropped/{dropped.filename}", agent="pip/")
-
-    def test_stopped(self) -> None:
-        """The same of a stopped one."""
-        self.index.running.stop()
-        dropped = wheel("dropped")
-        dropped.into(self.index.storage / "dropped")
-        self.assertIn("1 file adopted; ", self.pypid("storage", "rebuild", "dropped"))
-        with pypid(self.place, self.settings) as again:
-            self.assertEqual(listed(again, "dropped"), [dropped.filename])
-
 
 class AdoptTests(IndexTestCase):
     def test_adopt(self) -> None:
@@ -233,38 +188,8 @@ class AdoptTests(IndexTestCase):
         self.assertRegex(ended.said, r"bad-1\.0-py3-none-any\.whl: refused\n    .*zip")
         self.assertIn("4 files adopted, 1 refused; 0 projects known before", ended.said)
 
-    def test_elsewhere(self) -> None:
-        """A folder outside the storage is refused, with what to do instead."""
-        (self.folder / "else").mkdir()
-        command = [
-            BIN / "pypid",
-            "storage",
-            "import",
-            "--config",
-            self.index.config,
-            self.folder / "else",
-        ]
-        self.assertIn("is not in the storage folder", fails(command, self.folder))
-
 
 class OtherCommandTests(IndexTestCase):
-    def test_check_config(self) -> None:
-        """`pypid check-config` prints what is in force, and no hash; of a bad file it tells all
-        problems with their lines.
-        """
-        said = works([BIN / "pypid", "check-config", self.index.config], self.folder)
-        self.assertIn("listen", said)
-        self.assertIn("alice", said)
-        self.assertNotIn("$argon2", said)
-        bad = self.folder / "bad.ini"
-        bad.write_text(
-            "[server]\nlisten = nonsense:1\nmax_uplaod = 1G\n[storage]\nbackend = tape\n"
-        )
-        said = fails([BIN / "pypid", "check-config", bad], self.folder)
-        self.assertIn("3 problems", said)
-        for part in f"{bad}:2:", f"{bad}:3:", "max_upload", f"{bad}:5:":
-            self.assertIn(part, said)
-
     def test_gen_password(self) -> None:
         """`pypid gen-password --stdin NAME` prints a line for [users]; a pypid that has it lets
         that user in (C93).

@@ -23,12 +23,10 @@ from tests.live.daemon import (
     IndexTestCase,
     LiveIndex,
     Settings,
-    configuration,
-    hashes,
     pypid,
 )
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
-from tests.live.projects import call, listed, page, publish, wheel
+from tests.live.projects import call, listed, publish, wheel
 from tests.live.test_ranges import MEBIBYTE, large
 
 DRAIN = 10.0
@@ -147,20 +145,6 @@ class StopTests(OwnCase):
         self.assertEqual(listed(again, "slow-up"), ["slow_up-1.0-py2.py3-none-any.whl"])
         self.assertNotIn("The catalog dump is ignored", again.log())
 
-    def test_time_is_up(self) -> None:
-        """SIGINT ends it as well; a request that takes longer than 10 s is cut then, not before,
-        and nothing of it is kept.
-        """
-        up, _ = self.half_an_upload("too-slow")
-        self.addCleanup(up.close)
-        begun = self.send(signal.SIGINT)
-        self.assertEqual(self.ended(), 0)
-        took = time.monotonic() - begun
-        self.assertGreater(took, DRAIN - 0.5)
-        self.assertLess(took, DRAIN + 5)
-        self.assertEqual(list((self.place / "state/spool").iterdir()), [])
-        self.assertIn("Server Shut Down", self.index.log())
-
     def test_twice(self) -> None:
         """A second signal ends the waiting at once, with status 0 and a snapshot as well."""
         publish(self.index, wheel("twice"))
@@ -257,20 +241,6 @@ class SnapshotTests(OwnCase):
         self.assertIn("it is not what was written", self.again().log())
         self.assertEqual(listed(self.index, "known"), ["known-1.0-py2.py3-none-any.whl"])
 
-    def test_unchanged(self) -> None:
-        """Where nothing changed, nothing is written: the snapshot's files are the same after
-        another run.
-        """
-        publish(self.index, wheel("same"))
-        self.stop()
-        self.again()  # reads once more what was published, and remembers how it is listed
-        self.stop()
-        folder = self.place / "state/snapshot"
-        before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-        page(self.again(), "same")
-        self.stop()
-        self.assertEqual({path: path.stat().st_mtime_ns for path in folder.iterdir()}, before)
-
     def stop(self) -> None:
         """End it."""
         self.send(signal.SIGTERM)
@@ -302,49 +272,6 @@ class StorageTests(OwnCase):
         away.rename(self.index.storage)
         self.assertEqual(call(self.index, "GET", path), wheel("near").data)
         publish(self.index, wheel("far"))
-
-
-class ReloadTests(OwnCase):
-    def test_people(self) -> None:
-        """SIGHUP: new users and rights count at once; a broken file changes nothing, and the log
-        tells each problem.
-        """
-        good = self.index.config.read_text()
-        self.index.config.write_text(good + f"eve = {hashes()['alice']}\n")
-        self.send(signal.SIGHUP)
-        self.says(
-            "[users], [groups], [projects], [access], [issuer:*] and [index:*] were read again"
-        )
-        eve = "Basic " + b64encode(f"eve:{PASSWORDS['alice']}".encode()).decode()
-        self.assertEqual(self.status("/simple/", eve), 200)
-
-        self.index.config.write_text(
-            good.replace("read = everyone", "read = nobdy(\nwritten = x").replace(
-                "[users]", "[usrs]"
-            )
-        )
-        self.send(signal.SIGHUP)
-        self.says("The users and rules that were in force stay in force")
-        self.assertIn("unknown key", self.index.log())
-        self.assertIn("unknown section", self.index.log())
-        self.assertEqual(self.status("/simple/", eve), 200)
-
-        closed = good.replace("read = everyone", "read = authenticated").replace(
-            "[users]", "[log]\naccess = no\n[users]"
-        )
-        self.index.config.write_text(closed)
-        self.send(signal.SIGHUP)
-        self.says("what changed in [log] takes effect at a restart")
-        self.assertEqual(self.status("/simple/", None), 401)
-        self.assertEqual(self.status("/simple/", eve), 401)
-
-    def status(self, path: str, credential: str | None) -> int:
-        """The status of an answer."""
-        connection = self.connect()
-        connection.request(
-            "GET", path, headers={} if credential is None else {"Authorization": credential}
-        )
-        return connection.getresponse().status
 
 
 class ListenTests(SynchronousTestCase):
@@ -442,21 +369,6 @@ class LogTests(SynchronousTestCase):
             self.signal(process, signal.SIGKILL)
         except ProcessLookupError:
             return
-
-    def test_quiet(self) -> None:
-        """With `access = no` and `level = warn` a run in which nothing happens says
-        nothing at all.
-        """
-        with scratch() as folder:
-            port = free_port()
-            text = configuration(folder, port, Settings()) + "[log]\naccess = no\nlevel = warn\n"
-            (folder / "pypid.ini").write_text(text)
-            with running(
-                [BIN / "pypid", "serve", "-c", folder / "pypid.ini"], folder / "log"
-            ) as process:
-                process.until_answers(f"http://127.0.0.1:{port}/simple/")
-                self.assertEqual(process.stop(), 0)
-            self.assertEqual(process.output(), "")
 
 
 class TacTests(SynchronousTestCase):

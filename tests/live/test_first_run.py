@@ -2,24 +2,21 @@
 
 import contextlib
 import re
-import signal
 import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.asking import ask, basic, bearer, command
+from tests.live.asking import ask, basic, bearer
 from tests.live.clients import client
 from tests.live.isolation import fails, works
 from tests.live.processes import (
     BIN,
     Running,
     clean_environ,
-    copy_source,
     files_below,
     free_port,
     running,
@@ -27,8 +24,6 @@ from tests.live.processes import (
 )
 from tests.live.projects import wheel
 from tests.live.test_install import NEWEST, installed
-
-ADVICE: Final = "write sql into [access] backend"
 
 
 @frozen
@@ -147,14 +142,6 @@ class FirstRunTests(SynchronousTestCase):
         """Where only users may read: the same, and installers get a token from a variable."""
         self.closed_or_open("authenticated")
 
-    def test_config_elsewhere(self) -> None:
-        """A configuration that the lookup does not find is part of each command."""
-        self.twistd("everyone")
-        cwd = self.folder / "elsewhere"
-        cwd.mkdir()
-        first = self.started([BIN / "pypid", "serve", "--config", "../pypid.ini"], cwd)
-        self.assertIn("--quiet --config ../pypid.ini)", self.check(first, Path("/")).text)
-
     def test_empty_folder(self) -> None:
         """`pypid serve` in an empty folder, of a program on the path: the first line tells the
         configuration and the data folder, and the commands find it from any folder.
@@ -172,19 +159,6 @@ class FirstRunTests(SynchronousTestCase):
             "$(pypid token create publish --user admin --can publish --quiet)\n", greeting.text
         )
         self.assertEqual(stat.S_IMODE(data.stat().st_mode), 0o700)
-
-    def test_make_run(self) -> None:
-        """`make run` in a checkout: the program is that of the checkout, and its configuration is
-        found there.
-        """
-        checkout = copy_source(self.folder / "checkout")
-        (checkout / ".venv").mkdir()
-        (checkout / ".venv/bin").symlink_to(BIN)
-        (checkout / ".venv/run-all.stamp").touch()  # all is installed there
-        first = self.started(["make", "run"], checkout)
-        greeting = self.check(first, Path("/"))
-        self.assertIn("$(.venv/bin/pypid token create", greeting.text)
-        self.assertTrue((checkout / "var/admin.json").exists())
 
     def test_no_daemon(self) -> None:
         """Without a file and before the first run a command says what to do, and creates nothing."""
@@ -283,42 +257,3 @@ class FirstRunTests(SynchronousTestCase):
         self.assertTrue(self.logs_in(again))
         works([BIN / "pypid", "user", "set-password", "admin"], cwd)
         self.assertFalse(self.logs_in(again))
-
-
-class MoreUsersTests(SynchronousTestCase):
-    """Users of the accounts database where the configuration left them out."""
-
-    def test_whole(self) -> None:
-        """An account that could not log in is not created, also after a reload; with sql listed
-        and a new start it is, and can.
-        """
-        folder, port = self.enterContext(scratch()), free_port()
-        config = folder / "pypid.ini"
-        lines = (
-            f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = state\n[upstream]\nmode "
-            f"= offline\n"
-        )
-        config.write_text(f"{lines}[access]\nbackend = config\n")
-        start = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", config]
-        create = [BIN / "pypid", "user", "create", "dora", "--admin", "--config", config]
-        with running(start, folder / "log", cwd=folder, environ=clean_environ()) as first:
-            first.until_answers(f"http://127.0.0.1:{port}/health")
-            self.assertIn("pypid gen-password alice", first.output())
-            self.assertIn(ADVICE, fails(create, folder))
-            config.write_text(f"{lines}[access]\nbackend = config sql\n")
-            first.process.send_signal(signal.SIGHUP)
-            deadline = time.monotonic() + 10
-            while "backend" not in first.output().partition("read again")[2]:
-                self.assertLess(time.monotonic(), deadline, first.output())
-                time.sleep(0.05)
-            self.assertIn(ADVICE, fails(create, folder))
-            first.stop()
-        with running(start, folder / "log2", cwd=folder, environ=clean_environ()) as second:
-            second.until_answers(f"http://127.0.0.1:{port}/health")
-            self.assertNotIn("first run", second.output())
-            (password,) = re.findall(r"^password: (\S+)$", works(create, folder), re.MULTILINE)
-            self.assertEqual(ask(port, "/api/users", basic("dora", password)).status, 200)
-            said = command(config, "user", "list")
-            self.assertNotIn(ADVICE, said)
-            self.assertIn("2 users", said)
-            second.stop()

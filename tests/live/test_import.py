@@ -68,18 +68,6 @@ class ImportTests(IndexTestCase):
         out = works(["curl", "-sS", url], self.folder)
         return sorted(file["filename"] for file in json.loads(out)["files"])
 
-    def test_without_a_terminal(self) -> None:
-        """The command names the projects and the options, and imports nothing."""
-        ended = self.run_import(status=1)
-        self.assertIn(
-            "2 projects of the folder also exist upstream: eggs, spam. Nothing was imported.",
-            ended.stderr,
-        )
-        self.assertIn("--cached all, --local NAME or --local all", ended.stderr)
-        self.assertFalse(list(self.wheels.glob("*/*.record.json")))
-        ended = self.run_import("--local", "spam", "--cached", "Spam", status=1)
-        self.assertIn("'spam' is in --local and in --cached", ended.stderr)
-
     def test_cached_projects_get_new_releases(self) -> None:
         """Cached files are served from the cache, and a new upstream release appears; a private
         name stays local, and is not sent upstream.
@@ -108,45 +96,6 @@ class ImportTests(IndexTestCase):
                 [wheel("spam", version).filename for version in ("1.0", "2.0")],
             )
             self.assertEqual(self.versions(index, "acme"), [wheel("acme", "1.0").filename])
-
-    def test_local_projects_do_not(self) -> None:
-        """`--local all` imports everything, and says which projects also exist upstream."""
-        ended = self.run_import("--local", "all")
-        self.assertIn("3 files adopted", ended.stdout)
-        self.assertIn("also exist upstream: eggs, spam.", ended.stderr)
-        with pypid(self.place, self.settings_here) as index:
-            publish(self.index, wheel("spam", "2.0"))
-            self.assertEqual(self.versions(index, "spam"), [wheel("spam", "1.0").filename])
-
-    def test_other_bytes_are_not_cached(self) -> None:
-        """A file that upstream lists with another hash is named, and is local only on request."""
-        path = self.wheels / wheel("spam", "1.0").filename
-        path.write_bytes(path.read_bytes() + b"\0" * 10)
-        ended = self.run_import("--cached", "all", status=1)
-        self.assertIn("spam also exists upstream: 1 file that upstream does not have", ended.stderr)
-        self.assertTrue(path.exists())
-        ended = self.run_import("--cached", "all", "--cached", "spam", status=1)
-        self.assertIn("upstream does not list this file with these bytes", ended.stdout)
-        self.assertTrue(path.exists())
-
-    def test_unreachable_upstream(self) -> None:
-        """Without an answer of the upstream nothing is imported, unless all is local."""
-        settings = Settings(
-            storage=self.wheels, upstream=f"url = http://127.0.0.1:{free_port()}/simple/"
-        )
-        self.config.write_text(configuration(self.place, free_port(), settings))
-        ended = self.run_import(status=1)
-        self.assertIn("The upstream index cannot be reached", ended.stderr)
-        self.assertIn("pypid storage import --local all", ended.stderr)
-        self.assertIn("3 files adopted", self.run_import("--local", "all").stdout)
-
-    def test_rebuild_names_the_projects(self) -> None:
-        """`storage rebuild` asks nothing, and says which imported projects also exist upstream."""
-        with pypid(self.place, self.settings_here) as index:
-            command = [BIN / "pypid", "storage", "rebuild", "--config", index.config]
-            out = works(command, self.folder)
-        self.assertIn("3 files adopted", out)
-        self.assertIn("these projects are local now, and also exist upstream: eggs, spam", out)
 
     def test_question_on_a_terminal(self) -> None:
         """On a terminal the command asks for each project."""

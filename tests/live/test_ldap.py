@@ -163,16 +163,6 @@ class LdapContractTests(Asking, PeopleContract, TestCase):
         return self.opened(admin_group="Index Admins", user_filter="", group_filter="")  # type: ignore[no-any-return]
 
 
-class AnonymousContractTests(LdapContractTests):
-    """So it does where nobody in particular searches it, and groups are looked for below another
-    entry.
-    """
-
-    def opened(self, server: Slapd | None = None, **more: Any) -> Any:
-        below = {"base_dn": PEOPLE, "group_base_dn": GROUPS, "bind_dn": None, "bind_password": None}
-        return super().opened(server, **{**below, **more})
-
-
 class EncryptionTests(Asking, TestCase):
     """Passwords are told to nobody but the directory."""
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Final
 from unittest import SkipTest
 
-from tests import distributions as made
-from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, for_each, pypid, stop
+from tests.live.daemon import IndexTestCase, LiveIndex, Settings, for_each, pypid, stop
 from tests.live.isolation import fails, pip, uv, works
 from tests.live.processes import scratch
 from tests.live.projects import Artifact, call, listed, publish, sdist, wheel
@@ -98,13 +97,6 @@ class PypicacheTests(IndexTestCase):
         )
         works(uv(self.index.url("/local"), "--target", self.folder / "uv", name), self.folder)
 
-    def test_missing(self) -> None:
-        """Without the part it is told what is missing, in pypicache's words."""
-        said = self.curl("-X", "POST", "-F", "other=x", self.index.url("/uploadpackage/", "alice"))
-        self.assertEqual(json.loads(said), {"error": True, "message": "Missing package data."})
-        said = self.curl("-X", "POST", self.index.url("/uploadpackage/", "alice"))
-        self.assertEqual(json.loads(said), {"error": True, "message": "Missing package data."})
-
     def test_put(self) -> None:
         """``curl -X PUT --data-binary @file`` and ``curl -T file`` publish, and what was put is
         got.
@@ -126,21 +118,3 @@ class PypicacheTests(IndexTestCase):
                 pip(NEWEST, "install", self.index.url(), "--target", self.folder / name, name),
                 self.folder,
             )
-
-    def test_refused(self) -> None:
-        """Other bytes, another address and nobody are refused, with a status that curl can tell."""
-        path = sdist("pc-refused").into(self.folder)
-        url = self.index.url("/uploadpackage/", "alice")
-        self.curl("-F", f"sdist=@{path}", url)
-        path.write_bytes(made.sdist("pc-refused", files={"more.txt": b"!"}))
-        status = ("-w", "%{http_code}", "-o", "/dev/null")
-        self.assertEqual(self.curl(*status, "-F", f"sdist=@{path}", url), "400")
-        place = f"/packages/source/p/pc-refused/{path.name}"
-        self.assertEqual(self.curl(*status, "-T", path, self.index.url(place, "alice")), "400")
-        self.assertEqual(
-            self.curl(*status, "-T", path, self.index.url(place.replace("/p/", "/x/"), "alice")),
-            "400",
-        )
-        self.assertEqual(self.curl(*status, "-T", path, self.index.url(place)), "401")
-        self.assertEqual(self.curl(*status, "-T", path, self.index.url(place, "bob")), "403")
-        self.assertNotIn(PASSWORDS["alice"], self.index.log(self.since))

@@ -17,7 +17,7 @@ from tests import distributions
 from tests.live.asking import ask, basic, bearer
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid
 from tests.live.processes import FAST_PATH, scratch
-from tests.live.projects import Artifact, manage, publish, wheel
+from tests.live.projects import Artifact, publish, wheel
 
 Labels = tuple[tuple[str, str], ...]
 PAGE, LIST, FILE, UPLOAD = (
@@ -176,43 +176,6 @@ class ExactTests(MetricsCase):
         self.check(numbers)
         self.assertGreaterEqual(numbers("pypid_http_front_door_answers_total"), FAST_ANSWERS)
 
-    def test_routes(self) -> None:
-        """With the fast path off, and without an access log, the same numbers."""
-        index = self.run_with(Settings(server="fast_path = no", sections="[log]\naccess = no\n"))
-        self.work(index)
-        numbers = self.until(
-            lambda numbers: numbers("pypid_http_broken_off_total", route=FILE) == 2, index
-        )
-        self.check(numbers)
-        self.assertEqual(numbers("pypid_http_front_door_answers_total"), 0)
-
-    def test_quiet_front_door(self) -> None:
-        """Without an access log the fast path counts as well."""
-        index = self.run_with(Settings(sections="[log]\naccess = no\n"))
-        self.work(index)
-        numbers = self.until(
-            lambda numbers: numbers("pypid_http_broken_off_total", route=FILE) == 2, index
-        )
-        self.check(numbers)
-        self.assertGreaterEqual(numbers("pypid_http_front_door_answers_total"), FAST_ANSWERS)
-
-    def test_changes(self) -> None:
-        """A yank, a deletion, and an upload that is refused; the lag of the reactor is measured all
-        the while.
-        """
-        publish(self.index, wheel("tool"), wheel("tool", "2.0"))
-        manage(self.index, "PUT", "tool/releases/1.0/yank", reason="broken")
-        manage(self.index, "DELETE", "tool/releases/2.0")
-        with self.assertRaises(AssertionError):
-            publish(self.index, wheel("tool", "2.0", requires_python=">=3"))
-        numbers = self.until(
-            lambda numbers: numbers("pypid_reactor_lag_seconds_count", worker="1") >= 2
-        )
-        self.assertEqual(numbers("pypid_changes_total", operation="yank"), 1)
-        self.assertEqual(numbers("pypid_changes_total", operation="delete"), 1)
-        self.assertEqual(numbers("pypid_publishes_total", outcome="refused"), 1)
-        self.assertEqual(numbers("pypid_publishes_total", outcome="published"), 2)
-
 
 class AccessTests(MetricsCase):
     """Who may read them."""
@@ -256,25 +219,6 @@ class AccessTests(MetricsCase):
         text = self.numbers().text
         for word in ("secret", "SECRET", "carol", "alice", "127.0.0.1", str(self.index.folder)):
             self.assertNotIn(word, text)
-
-    def test_everyone(self) -> None:
-        """Where everyone may, nobody has to log in; Prometheus gets OpenMetrics, HEAD no body."""
-        index = self.run_with(Settings(server="metrics = everyone"))
-        self.assertEqual(
-            ask(index.port, "/metrics").headers["Content-Type"],
-            "text/plain; version=0.0.4; charset=utf-8",
-        )
-        answer = ask(
-            index.port,
-            "/metrics",
-            {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"},
-        )
-        self.assertTrue(
-            answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
-        )
-        self.assertTrue(answer.text.endswith("# EOF\n"))
-        self.assertEqual(ask(index.port, "/metrics", method="HEAD").body, b"")
-        self.assertEqual(answer.headers["Cache-Control"], "no-store")
 
 
 class WorkersTests(MetricsCase):

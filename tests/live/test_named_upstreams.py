@@ -10,20 +10,19 @@ host; some without a hash; no metadata beside the files.
 
 import http.client
 import json
-import shutil
 import time
 import tomllib
 from contextlib import closing
 from hashlib import sha256
 from typing import Any
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, unquote
 
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 
 from tests.live.clients import ROOT, client
-from tests.live.daemon import LiveIndex, Settings, stop
+from tests.live.daemon import LiveIndex, Settings
 from tests.live.isolation import environ, fails, pip, uv, works
 from tests.live.processes import BIN, free_port, scratch
 from tests.live.projects import Artifact, call, wheel
@@ -137,28 +136,6 @@ class InstallTests(NamedUpstreamCase):
         await self.run_(works, command, self.folder)
         self.assertEqual(installed(cpu), {"torch-2.9.0"})
 
-    async def test_each_file_is_fetched_once(self) -> None:
-        """Two clients, and a range request, cost the accelerator's index one download."""
-        index = await self.index()
-        for number in range(2):
-            command = [
-                *uv(index.url("/cu128/simple/"), "--no-cache"),
-                "--target",
-                self.folder / str(number),
-                "torch",
-            ]
-            await self.run_(works, command, self.folder)
-        whole = [ask for ask in self.gpu.asked if TORCH.filename in ask.path.replace("%2B", "+")]
-        self.assertEqual(len([ask for ask in whole if "range" not in ask.headers]), 1)
-        kept = [
-            path.name
-            for path in (
-                index.folder / f"state/packages/.pypid/upstream/{CUDA}/.kept/torch"
-            ).iterdir()
-        ]
-        self.assertIn(TORCH.filename, kept)
-        self.assertFalse((index.folder / "state/packages/.kept/torch").exists())
-
     async def test_locks(self) -> None:
         """`uv lock` writes a lock whose hashes hold, and `uv sync` and `pip download
         --require-hashes` install from it.
@@ -234,15 +211,6 @@ class InstallTests(NamedUpstreamCase):
         gpu = {ask.headers.get("authorization", "").partition(" ")[0] for ask in self.gpu.asked}
         self.assertEqual(gpu, {"Basic"})
 
-    async def test_metadata_is_made(self) -> None:
-        """The index has no metadata beside its files; pypid offers it, read from the wheel by
-        ranges.
-        """
-        index = await self.index()
-        url = index.url(f"/cu128/packages/torch/{quote(TORCH.filename)}.metadata")
-        data = await self.run_(call, index, "GET", url.removeprefix(index.url("")), b"")
-        self.assertIn(b"Requires-Dist: nvidia-cublas==12.8", data)
-
 
 class GuideTests(NamedUpstreamCase):
     async def test_guide(self) -> None:
@@ -290,19 +258,6 @@ class FaultTests(NamedUpstreamCase):
         self.assertEqual(self.names_asked(self.fake), {"sympy"})
         self.assertIn(f"the user and password in [upstream:{CUDA}] must be right", index.log())
 
-    async def test_missing_project(self) -> None:
-        """A name of the accelerator that it does not have is not there, whoever else has it."""
-        self.upstream_has("nvidia-evil", wheel("nvidia-evil", "1.0"))
-        index = await self.index()
-        command = [
-            *pip(NEWEST, "install", index.url("/cu128/simple/")),
-            "--target",
-            self.folder / "x",
-            "nvidia-evil",
-        ]
-        await self.run_(fails, command, self.folder)
-        self.assertNotIn("nvidia-evil", self.names_asked(self.fake))
-
     async def test_exclusive(self) -> None:
         """With ``exclusive = yes`` the public index never hears the names, also for an index that
         leaves the upstream out.
@@ -321,27 +276,6 @@ class FaultTests(NamedUpstreamCase):
         below = pip(NEWEST, "install", index.url("/cu128/simple/"))
         await self.run_(works, [*below, "--target", self.folder / "y", "torch"], self.folder)
 
-    async def test_outage(self) -> None:
-        """While it is away its cached files are served, its known pages stay whole, and the status
-        names the upstream that is away; the public index is not affected.
-        """
-        index = await self.index("ttl = 1s")
-        install = pip(NEWEST, "install", index.url("/cu128/simple/"))
-        await self.run_(works, [*install, "--target", self.folder / "a", "torch"], self.folder)
-        await maybeDeferred(self.gpu.port.stopListening)
-        for talk in tuple(self.gpu.open):
-            talk.reset()
-        await self.pause(1.5)
-        await self.run_(
-            works, [*install, "--target", self.folder / "b", "torch==2.9.0+cu128"], self.folder
-        )
-        state = json.loads(await self.run_(call, index, "GET", "/api/upstream", b"", user="admin"))
-        self.assertIsNone(state["outage"])
-        [named] = state["upstreams"]
-        self.assertIsNotNone(named["outage"])
-        self.assertIn(f"[upstream:{CUDA}] is unavailable and is only probed", index.log())
-        self.assertEqual(named["kept"], 2)
-
     async def test_private_name_of_a_matching_upstream(self) -> None:
         """A local project whose name matches `only` is never requested there."""
         from tests.live.projects import publish
@@ -353,138 +287,6 @@ class FaultTests(NamedUpstreamCase):
             [file["filename"] for file in found["files"]], [wheel("nvidia-own", "1.0").filename]
         )
         self.assertNotIn("nvidia-own", self.names_asked(self.gpu) | self.names_asked(self.fake))
-
-
-class ModeTests(NamedUpstreamCase):
-    """Modes, approvals and commands, over the default index and named upstreams alike."""
-
-    async def installed(self, index: LiveIndex, name: str, *wanted: str) -> set[str]:
-        """Install below ``/cu128/``; return the installed releases."""
-        target = self.folder / name
-        command = [
-            *pip(NEWEST, "install", index.url("/cu128/simple/")),
-            "--target",
-            target,
-            *wanted,
-        ]
-        await self.run_(works, command, self.folder)
-        return installed(target)
-
-    async def test_lost_catalog_and_no_internet(self) -> None:
-        """A cache whose catalog is lost is read from the storage; offline, what is cached
-        installs, and nothing else is on the page.
-        """
-        folder = self.entered(scratch())
-        index = await self.started(folder, self.settings())
-        await self.installed(index, "a", "torch")
-        await self.run_(stop, index)
-        shutil.rmtree(folder / "state/snapshot")
-        heard = self.paths_asked(self.gpu)
-        offline = self.settings()
-        offline = evolve(offline, upstream=offline.upstream.replace("= cache", "= offline"))
-        index = await self.started(folder, offline)
-        self.assertEqual(
-            await self.installed(index, "b", "torch"),
-            {"torch-2.9.0+cu128", "nvidia_cublas-12.8", "sympy-1.0"},
-        )
-        found = await self.run_(page_below, index, "torch")
-        self.assertEqual([file["filename"] for file in found["files"]], [TORCH.filename])
-        checked = await self.run_(call, index, "POST", "/api/check", b"", user="admin")
-        self.assertEqual(json.loads(checked.splitlines()[-1])["findings"], [])
-        self.assertEqual(self.paths_asked(self.gpu), heard)
-
-    async def test_fetched_beforehand(self) -> None:
-        """A collection below ``/cu128/`` caches what the requirements need, each file in the cache
-        of its upstream; then ``/cu128/local/`` installs without an upstream request.
-        """
-        index = await self.index()
-        fields = urlencode({"requirements": "torch==2.9.0+cu128\n"}).encode()
-        kind = "application/x-www-form-urlencoded"
-        answer = await self.run_(
-            call, index, "POST", "/cu128/requirements.txt", fields, user="admin", content_type=kind
-        )
-        document = json.loads(answer.splitlines()[-1])
-        outcomes = {file["filename"]: file["outcome"] for file in document["files"]}
-        wanted = (TORCH, CUBLAS, SYMPY)
-        self.assertEqual(outcomes, {artifact.filename: "kept" for artifact in wanted})
-        heard = [self.paths_asked(fake) for fake in (self.gpu, self.fake)]
-        target = self.folder / "local"
-        command = [*pip(NEWEST, "install", index.url("/cu128/local/")), "--target", target, "torch"]
-        await self.run_(works, command, self.folder)
-        self.assertEqual(len(installed(target)), 3)
-        self.assertEqual([self.paths_asked(fake) for fake in (self.gpu, self.fake)], heard)
-        self.assertEqual(self.names_asked(self.fake), {"sympy"})
-
-    async def test_two_workers(self) -> None:
-        """Two workers with a shared catalog serve the same files, and cache each once."""
-        settings = self.settings(server="workers = 2")
-        settings = evolve(settings, sections=f"{settings.sections}[catalog]\nbackend = sql\n")
-        index = await self.started(self.entered(scratch()), settings)
-        for name in ("a", "b", "c"):
-            self.assertEqual(len(await self.installed(index, name, "torch")), 3)
-        listed = await self.run_(self.pypid, index, "cache", "list", "torch")
-        self.assertIn(f"{TORCH.filename} [{CUDA}]", listed)
-        whole = [ask for ask in self.gpu.asked if quote(TORCH.filename) in ask.path]
-        self.assertEqual(len([ask for ask in whole if "range" not in ask.headers]), 1)
-
-    async def test_why(self) -> None:
-        """`pypid project why` names the upstream of a name."""
-        settings = self.settings()
-        both = settings.upstream.replace("upstreams = public", "")
-        index = await self.started(self.entered(scratch()), evolve(settings, upstream=both))
-        why = await self.run_(self.pypid, index, "project", "why", "torch")
-        self.assertIn(f"requested from [upstream:{CUDA}] only", why)
-
-    async def test_redirect(self) -> None:
-        """In the mode ``redirect`` clients get the address at the accelerator's index, without a
-        user; nothing is cached.
-        """
-        index = await self.started(
-            self.entered(scratch()),
-            evolve(
-                self.settings(), upstream=self.settings().upstream.replace("= cache", "= redirect")
-            ),
-        )
-        path = f"/cu128/packages/torch/{quote(TORCH.filename)}"
-        location = await self.run_(redirect_of, index, path)
-        self.assertEqual(location, f"{self.gpu.url}/whl/cu128/{quote(TORCH.filename)}")
-        self.assertFalse((index.folder / "state/packages/.pypid/upstream").exists())
-
-    async def test_cache_commands(self) -> None:
-        """`pypid cache list` names the upstream; `purge --upstream` removes its files only."""
-        index = await self.index()
-        await self.installed(index, "a", "torch")
-        listed = await self.run_(self.pypid, index, "cache", "list")
-        self.assertIn(f"torch [{CUDA}]", listed)
-        self.assertIn("sympy", listed)
-        gone = await self.run_(self.pypid, index, "cache", "purge", "--upstream", CUDA, "--yes")
-        self.assertIn("Deleted: 2 files", gone)
-        listed = await self.run_(self.pypid, index, "cache", "list")
-        self.assertNotIn("torch", listed)
-        self.assertIn("sympy", listed)
-        self.assertIn("torch-2.9.0+cu128", await self.installed(index, "b", "torch"))
-
-    def pypid(self, index: LiveIndex, *words: str) -> str:
-        """What the command prints."""
-        return works([BIN / "pypid", *words, "--config", index.config], self.folder)
-
-    async def test_approvals(self) -> None:
-        """With ``new_projects = ask`` a project of the accelerator waits like any other; the
-        evidence is read at its own index, and an approval opens it.
-        """
-        index = await self.index("new_projects = ask")
-        install = [*pip(NEWEST, "install", index.url("/cu128/simple/")), "--no-deps"]
-        await self.run_(fails, [*install, "--target", self.folder / "a", "torch"], self.folder)
-        waiting = json.loads(
-            await self.run_(call, index, "GET", "/api/approvals", b"", user="admin")
-        )
-        self.assertIn("torch", json.dumps(waiting))
-        evidence = await self.run_(self.pypid, index, "approval", "show", "torch")
-        self.assertIn("2.9.0+cu128", evidence)
-        await self.run_(self.pypid, index, "approval", "approve", "torch")
-        await self.run_(works, [*install, "--target", self.folder / "b", "torch"], self.folder)
-        self.assertEqual(installed(self.folder / "b"), {"torch-2.9.0+cu128"})
-        self.assertEqual(self.names_asked(self.fake) - {"sympy"}, set())
 
 
 class BucketTests(NamedUpstreamCase):

@@ -23,13 +23,11 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from pypid.access.passwords import hash_password
 from tests.live.clients import ROOT, in_ci
-from tests.live.postgresql import postgresql
 from tests.live.processes import BIN, Running, clean_environ, done, free_port, running, scratch
 
 ADMIN = "admin", "mountain-secret-1"
 SECRETS = (ADMIN[1], "upstream-secret-2", "query-secret-3", "wrong-secret-4", "referer-secret-5")
 SERVE = (BIN / "pypid", "serve", "--config")
-TWISTD = (BIN / "twistd", "--nodaemon", "--pidfile=")
 
 
 @frozen
@@ -167,21 +165,6 @@ class LevelTests(SynchronousTestCase):
         with served(level="warn") as pypid:
             self.changes(pypid)
 
-    def test_logfile(self) -> None:
-        """And that of twistd with a log file, into which the lines go in our format."""
-        with served((*TWISTD, "--logfile", ""), level="warn") as pypid:
-            self.changes(pypid)
-
-    def test_not_running(self) -> None:
-        """No pypid is started to be asked for its level."""
-        with scratch() as folder:
-            (folder / "pypid.ini").write_text(f"[server]\nstate = {folder / 'state'}\n")
-            said = done(
-                [BIN / "pypid", "log-level", "--config", folder / "pypid.ini"], cwd=folder, status=1
-            )
-            self.assertIn("pypid is not running", said)
-            self.assertFalse((folder / "state/accounts.db").exists())
-
 
 class SecretTests(SynchronousTestCase):
     def test_debug(self) -> None:
@@ -248,26 +231,6 @@ class ProbeTests(SynchronousTestCase):
                 code, _, body = pypid.ask("/health")
                 self.assertEqual((code, json.loads(body)["storage"]), (200, not gone))
 
-    def test_catalog_away(self) -> None:
-        """A shared catalog that is away is told soon; after `stale_for` /ready is 503, until it is
-        back; /health is 200.
-        """
-        with postgresql() as server:
-            more = f"[catalog]\nbackend = sql\nurl = {server.url()}\nstale_for = 6s\n"
-            with served(more=more) as pypid:
-                pypid.until(lambda: pypid.ask("/ready")[0] == 200)
-                server.stop()
-                pypid.until(lambda: not json.loads(pypid.ask("/ready")[2])["cache"])
-                pypid.until(lambda: pypid.ask("/ready")[0] == 503)
-                code, _, body = pypid.ask("/health")
-                self.assertEqual(
-                    (code, json.loads(body)["cache"], json.loads(body)["ready"]),
-                    (200, False, False),
-                )
-                server.start()
-                pypid.until(lambda: pypid.ask("/ready")[0] == 200)
-                self.assertTrue(json.loads(pypid.ask("/health")[2])["cache"])
-
     def test_stopping(self) -> None:
         """After SIGTERM /ready is 503 on a connection that is open, and pypid ends in order."""
         with served() as pypid, socket.create_connection(("127.0.0.1", pypid.port), 10) as open_one:
@@ -305,21 +268,6 @@ class ProbeTests(SynchronousTestCase):
             self.assertEqual({len(id) for id in ids}, {12})
 
 
-class WatchdogTests(SynchronousTestCase):
-    def test_barks(self) -> None:
-        """With WATCHDOG_USEC pypid says that it is alive, twice in that time; without it, it does
-        not.
-        """
-        with scratch() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.bind(str(folder / "notify"))
-            manager.settimeout(20)
-            with served(NOTIFY_SOCKET=str(folder / "notify"), WATCHDOG_USEC="1000000"):
-                begun, barks = time.monotonic(), 0
-                while barks < 4:
-                    barks += manager.recv(4096) == b"WATCHDOG=1"
-                self.assertLess(time.monotonic() - begun, 10)
-
-
 class ExampleTests(SynchronousTestCase):
     """docs/examples: what docs/operate/monitoring.rst shows."""
 
@@ -330,11 +278,6 @@ class ExampleTests(SynchronousTestCase):
                 raise AssertionError(f"{name} is missing: apt install {name}")
             raise SkipTest(f"{name}: not on this machine (apt install {name})")
         return path
-
-    def test_haproxy(self) -> None:
-        """haproxy accepts its example, without a warning."""
-        said = done([self.tool("haproxy"), "-c", "-f", ROOT / "docs/examples/haproxy.cfg"])
-        self.assertNotIn("WARNING", said)
 
     def test_nginx(self) -> None:
         """nginx accepts its example, without a warning."""

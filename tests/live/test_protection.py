@@ -24,7 +24,7 @@ from tests.live.processes import (
 from tests.live.projects import wheel
 from tests.live.test_install import NEWEST, installed
 from tests.live.upstreams import FrontedCase, sends
-from tests.upstream.fake import J, raw, says
+from tests.upstream.fake import J, says
 
 YOUNG: Final = "it is too young ([upstream] cooldown)"
 ARCHIVE: Final = "/PyPI/all.zip"
@@ -143,12 +143,3 @@ class ProtectionTests(FrontedCase):
         self.assertRegex(
             said, r"advisories: +unavailable: \[advisories\] source: .*404 \(never read\)"
         )
-
-    async def test_silent(self) -> None:
-        """While an archive that is blocked says nothing, pypid starts, and installations work."""
-        for name in ("modified_id.csv", "all.zip"):
-            self.fake.scripts[f"/PyPI/{name}"] = raw(60.0)
-        process = await self.run_(self.started)
-        await self.run_(self.check_away, process)
-        self.assertEqual(self.failures(process), [])
-        self.assertRegex(await self.run_(self.command, "status"), "advisories: +not read yet")

@@ -155,43 +155,6 @@ class ProvenanceTests(IndexTestCase):
         wrong = Artifact(SPAM.filename, data + b"x").into(self.folder / "wrong")
         fails([*verify, wrong], self.folder)
 
-    def test_unusable_provenance(self) -> None:
-        """A file whose provenance is unusable is served without; the page names none."""
-        self.assertEqual(self.get(f"/packages/eggs/{EGGS.filename}"), EGGS.data)
-        path = f"/integrity/eggs/1.0/{EGGS.filename}/provenance"
-        with self.assertRaises(urllib.error.HTTPError) as caught:
-            self.get(path)
-        self.assertEqual(caught.exception.code, 502)
-        caught.exception.close()
-        self.assertIsNone(self.provenance_on_page("eggs"))
-        self.assertEqual(self.get(f"/packages/eggs/{EGGS.filename}"), EGGS.data)
-
     def command(self, *words: str) -> str:
         """What the command prints."""
         return works([BIN / "pypid", *words, "--config", self.index.config], self.folder)
-
-    def test_stolen_token(self) -> None:
-        """After an attested release, a release without attestation is held: pip installs the
-        earlier one, until an administrator approves the later.
-        """
-        trust = {"PIP_CERT": str(self.trusted)}
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
-        pip += ["--index-url", f"https://127.0.0.1:{self.index.port}/simple/", "spam"]
-        works([*pip, "--dest", self.folder / "1"], self.folder, **trust)
-        self.assertTrue((self.folder / "1" / SPAM.filename).exists())
-        until(lambda: list(self.folder.rglob(".pypid/trust/spam.json")), self.index)
-        later = wheel("spam", "1.1")
-        self.list_file(later, None, "2026-01-02")
-        works([*pip, "--dest", self.folder / "2"], self.folder, **trust)
-        self.assertTrue((self.folder / "2" / SPAM.filename).exists())
-        with self.assertRaises(urllib.error.HTTPError) as caught:
-            self.get(f"/packages/spam/{later.filename}")
-        self.assertEqual(caught.exception.code, 403)
-        self.assertIn("has no attestation", caught.exception.read().decode())
-        caught.exception.close()
-        self.assertIn("held", self.command("trust", "list"))
-        self.command("trust", "approve", "spam", "1.1")
-        works([*pip, "--dest", self.folder / "3"], self.folder, **trust)
-        self.assertTrue((self.folder / "3" / later.filename).exists())
-        shown = self.command("trust", "show", "spam", SPAM.filename)
-        self.assertIn("verified, published by github:monty/spam", shown)

@@ -2,7 +2,6 @@
 time.
 """
 
-import fcntl
 import os
 import signal
 import socket
@@ -70,38 +69,6 @@ class StoppedTests(CommandCase):
             self.assertIn("This is the first run", daemon.output())
             self.assertEqual(daemon.stop(), 0)
 
-    def test_unknown(self) -> None:
-        """An unknown project, or release, is one line, running or stopped."""
-        self.command("storage", "rebuild")
-        for again in range(2):
-            self.assertIn(
-                "There is no project 'nowhere'", self.refused("project", "yank", "nowhere", "1.0")
-            )
-            self.assertIn(
-                "There is no file or release 'spam 9.9'",
-                self.refused("project", "yank", "spam", "9.9"),
-            )
-            if not again:
-                manager = running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log")
-                daemon = manager.__enter__()
-                self.addCleanup(manager.__exit__, None, None, None)
-                daemon.until_answers(f"http://127.0.0.1:{self.port}/simple/")
-
-    def test_nobody_to_ask(self) -> None:
-        """Delete without --yes and without anybody to ask deletes nothing, and says what to do in a
-        script.
-        """
-        self.command("storage", "rebuild")
-        said = self.command("project", "delete", "spam", status=1)
-        self.assertIn("nothing was deleted: stdin is not a terminal. Use --yes in scripts.", said)
-        self.assertTrue((self.state / "packages/spam-1.0.tar.gz").exists())
-
-    def test_configuration(self) -> None:
-        """A bad configuration is told as everywhere, and nothing is made."""
-        self.ini.write_text("[server]\nlisten = nonsense\n[usrs]\n")
-        said = self.command("project", "yank", "spam", "1.0", status=1)
-        self.assertTrue(said.startswith("pypid: 2 problems in the configuration:"), said)
-
 
 class RunningTests(CommandCase):
     def test_hangs(self) -> None:
@@ -118,33 +85,6 @@ class RunningTests(CommandCase):
                 daemon.process.send_signal(signal.SIGCONT)
             self.assertIn("does not answer within 10 s", said)
             self.assertLess(time.monotonic() - begun, 30)
-
-    def test_ends_meanwhile(self) -> None:
-        """A pypid that ends before it has answered leaves the command with advice, not with a
-        traceback.
-        """
-        with socket.socket(socket.AF_UNIX) as control:
-            control.bind(str(self.state / "control.sock"))
-            control.listen()
-            asked = subprocess.Popen(
-                [*with_us(), BIN / "pypid", "project", "yank", "-c", self.ini, "spam", "1.0"],
-                env=clean_environ(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            control.accept()[0].close()  # it looks whether anybody is there
-            with control.accept()[0] as awake:
-                awake.recv(65536)
-                awake.sendall(
-                    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
-                )
-            with control.accept()[0] as question:
-                self.assertIn(b"PUT /api/projects/spam/releases/1.0/yank", question.recv(65536))
-            said, _ = asked.communicate(timeout=30)
-        self.assertEqual(asked.returncode, 1, said)
-        self.assertIn("pypid ended before it answered", said)
-        self.assertEqual(len(said.splitlines()), 1, said)
 
     def test_interrupted(self) -> None:
         """Ctrl-C ends a command at once, and what it waited for is not waited for any longer."""
@@ -193,11 +133,3 @@ class RunningTests(CommandCase):
             said = done([BIN / "python", "-c", program], cwd=self.folder, status=1)
         self.assertIn("run this command as root", said)
         self.assertNotIn("Traceback", said)
-
-    def test_busy_state(self) -> None:
-        """Between the lock and the socket (a start, an end) a command says that somebody
-        is at it.
-        """
-        with (self.state / "lock").open("a+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self.assertIn("or starts or stops now", self.refused("project", "yank", "spam", "1.0"))

@@ -102,15 +102,6 @@ class WellTests(ReadmesCase):
         await self.gone(pid)
         self.assertEqual((await readmes.html("*y*", MD, "3")).html, "<p><em>y</em></p>\n")
 
-    async def test_one_digest(self) -> None:
-        """Who gives another text under the same digest, or says that it is written in something
-        else, gets their own.
-        """
-        readmes = self.readmes()
-        self.assertIn("<em>x</em>", (await readmes.html("*x*", MD, "1")).html)
-        self.assertIn("<em>y</em>", (await readmes.html("*y*", MD, "1")).html)
-        self.assertIn("<strong>x</strong>", (await readmes.html("**x**", "text/x-rst", "1")).html)
-
     async def test_large(self) -> None:
         """What is as long as may be comes whole, through both pipes; what grows too much is shown
         as it was written.
@@ -133,15 +124,6 @@ class WellTests(ReadmesCase):
         self.assertRaises(ProcessLookupError, os.kill, pid, 0)
         self.assertTrue((await readmes.html("*y*", MD, "2")).plain)
         self.assertIsNone(readmes.child)
-
-    async def test_ends_meanwhile(self) -> None:
-        """Who waits for their README then gets it as it was written."""
-        readmes = self.readmes(*child("say({})\nhear(); time.sleep(60)"))
-        waiting = start(readmes.html("*x*", MD, "1"))
-        while readmes.child is None:
-            await deferLater(reactor, 0.02)
-        await readmes.end()
-        self.assertTrue((await waiting).plain)
 
     async def test_idle(self) -> None:
         """One that was not needed for a while ends, and the next README starts another."""
@@ -268,20 +250,6 @@ class IllTests(ReadmesCase):
         readmes.program = child(WELL)
         self.assertEqual((await readmes.html("y", MD, "y")).html, "<p>1</p>")
 
-    async def test_between(self) -> None:
-        """One that says something, or ends, when nothing is asked of it is not asked again."""
-        answer = "say({})\nsay({'number': hear(), 'html': '<p>0</p>'})"
-        for code in (f"{answer}; say({{'html': 'x'}}); time.sleep(60)", answer):
-            readmes = self.readmes(*child(code))
-            self.assertIn(
-                (await readmes.html("x", MD, "x")).html,
-                ("<p>0</p>", f'{SOURCE_NOTE}<pre class="readme-plain">x</pre>'),
-            )
-            while readmes.child is not None and not readmes.child.is_over:
-                await deferLater(reactor, 0.01)
-            readmes.program = child(WELL)
-            self.assertEqual((await readmes.html("y", MD, "y")).html, "<p>1</p>")
-
 
 class ManyTests(ReadmesCase):
     """Many who want READMEs at the same time."""
@@ -321,12 +289,3 @@ class ManyTests(ReadmesCase):
         self.assertEqual([each.plain for each in found], [False, False, True, True, False])
         self.assertEqual((await readmes.html("3", MD, "3", "spam")).html, "<p>late</p>")
         self.assertEqual(dict(readmes._of), {})
-
-    async def test_impatient(self) -> None:
-        """A page does not wait for long; the README is made all the same, and there for the next
-        one.
-        """
-        readmes = self.readmes(*child(SLOW), patience=0.1)
-        self.assertTrue((await readmes.html("x", MD, "x")).plain)
-        await deferLater(reactor, 1.0)
-        self.assertEqual((await readmes.html("x", MD, "x")).html, "<p>late</p>")

@@ -7,7 +7,6 @@ import base64
 import functools
 import http.client
 import json
-import re
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -17,14 +16,10 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import frozen
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from tests.live.clients import client
-from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, for_each, pypid, shared
+from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, for_each, shared
 from tests.live.isolation import pip, uv, works
-from tests.live.processes import scratch
-from tests.live.projects import Artifact, call, listed, page, publish, sdist, wheel
+from tests.live.projects import Artifact, call, listed, publish, sdist, wheel
 from tests.live.stores import Store, store
 from tests.live.stores.between import Between, between
 from tests.live.test_cache import large
@@ -206,23 +201,6 @@ class RedirectTests(BucketCase):
         self.assertEqual(head.headers["ETag"], f'"{sha256(artifact.data).hexdigest()}"')
         self.assertIsNone(head.headers["Location"])
 
-    def test_beside(self) -> None:
-        """Metadata and provenance come from pypid itself."""
-        artifact = wheel("s3-beside", tag="py3-none-any")
-        publish(self.index, artifact)
-        url = self.packages(artifact, "s3-beside")
-        self.assertIn(b"Name: s3-beside", get(f"{url}.metadata").body)
-        where = f"s3-beside/{artifact.filename}"
-        record = json.loads(self.place.ask("GET", f"{where}.record.json"))
-        record["file"]["attested"] = True
-        self.place.ask("PUT", f"{where}.record.json", json.dumps(record).encode())
-        provenance = b'{"version": 1, "attestation_bundles": []}'
-        self.place.ask("PUT", f"{where}.provenance.json", provenance)
-        call(self.index, "POST", "/api/rebuild/s3-beside", user="admin")
-        found = get(self.index.url(f"/integrity/s3-beside/1.0/{artifact.filename}/provenance"))
-        self.assertEqual((found.status, json.loads(found.body)), (200, json.loads(provenance)))
-        self.assertEqual(get(url).status, 302)
-
     def test_odd_names(self) -> None:
         """Files of local versions and of epochs are published by twine and uv, redirected to, and
         had whole.
@@ -305,27 +283,6 @@ class RedirectTests(BucketCase):
         for artifact in artifacts:
             self.assertEqual(self.downloads(artifact), [("uv", "GET")])
 
-    def test_pip_cache(self) -> None:
-        """pip has a file once: the URL is the same, and its cache, which it has for hosts that it
-        trusts, knows it.
-        """
-        artifact = wheel("s3-cached")
-        publish(self.index, artifact)
-        trusting = ("--trusted-host", "127.0.0.1")
-        for again in "first", "second":
-            command = pip(
-                NEWEST,
-                "download",
-                self.index.url(),
-                *trusting,
-                "--dest",
-                self.folder / again,
-                cache=True,
-            )
-            works([*command, "s3-cached"], self.folder)
-            self.assertEqual((self.folder / again / artifact.filename).read_bytes(), artifact.data)
-        self.assertEqual(self.downloads(artifact), [("pip", "GET")])
-
     def test_rebuilt(self) -> None:
         """What another tool put into the bucket is an index's file after `pypid storage rebuild`, and is
         redirected to.
@@ -337,10 +294,6 @@ class RedirectTests(BucketCase):
         self.assertEqual(
             get(get(self.packages(artifact, "s3-dropped")).location).body, artifact.data
         )
-
-
-class SwiftRedirectTests(RedirectTests):
-    name = "swift"
 
 
 class PrivateTests(BucketCase):
@@ -386,31 +339,6 @@ class PrivateTests(BucketCase):
         )
         self.assertEqual(self.downloads(artifact), [("uv", "GET")])
 
-    def test_poetry(self) -> None:
-        """poetry's password for pypid does not go to the store: a wheel and an
-        sdist are installed.
-        """
-        artifacts = wheel("s3-po-wheel"), sdist("s3-po-source")
-        publish(self.index, *artifacts)
-        project = self.folder / "project"
-        project.mkdir()
-        (project / "pyproject.toml").write_text(
-            '[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11,<4"\n'
-            'dependencies = ["s3-po-wheel", "s3-po-source"]\n'
-            "[tool.poetry]\npackage-mode = false\n"
-            f'[[tool.poetry.source]]\nname = "ours"\nurl = "{self.index.url()}"\npriority = '
-            f'"primary"\n'
-        )
-        told = {
-            "POETRY_HTTP_BASIC_OURS_USERNAME": "bob",
-            "POETRY_HTTP_BASIC_OURS_PASSWORD": PASSWORDS["bob"],
-        }
-        works([client("poetry"), "install", "--no-interaction"], self.folder, cwd=project, **told)
-        (site,) = project.glob(".venv/lib/python3*/site-packages")
-        self.assertEqual(installed(site), {"s3_po_wheel-1.0", "s3_po_source-1.0"})
-        for artifact in artifacts:
-            self.assertIn(("poetry", "GET"), self.downloads(artifact))
-
 
 class EndingTests(BucketCase):
     more = "expire_after = 10s\nbuffer_time = 5s"
@@ -447,103 +375,3 @@ class StreamingTests(BucketCase):
         self.assertEqual((part.status, part.body), (206, artifact.data[-100:]))
         self.assertEqual(get(url, **{"If-None-Match": got.headers["ETag"]}).status, 304)
         self.assertEqual(get(url, "HEAD").headers["Content-Length"], str(len(artifact.data)))
-
-    @for_each("pip", "uv")
-    def clients(self, name: str) -> None:
-        """pip and uv install, and none of them asks the store."""
-        project = f"s3-stream-{name}"
-        artifacts = self.publish_all(project)
-        what = (f"{project}-plain", f"{project}-local==1.0+cu118", f"{project}-source")
-        target = self.folder / "target"
-        command = (
-            pip(NEWEST, "install", self.index.url()) if name == "pip" else uv(self.index.url())
-        )
-        works([*command, "--target", target, *what], self.folder)
-        self.check_installed(project, target)
-        self.assertEqual([self.downloads(artifact) for artifact in artifacts], [[], [], []])
-
-
-class TheirsTests(BucketCase):
-    def begun(self, settings: Settings) -> LiveIndex:
-        """In front of another pypid."""
-        self.theirs = self.entered(pypid(self.entered(scratch()), Settings()))
-        lines = f"mode = cache\nurl = {self.theirs.url()}"
-        return self.entered(
-            pypid(self.entered(scratch()), Settings(bucket=settings.bucket, upstream=lines))
-        )
-
-    def test_kept(self) -> None:
-        """A file of theirs is passed on while it is stored in the bucket; from then on clients are
-        sent there.
-        """
-        artifact = wheel("s3-theirs")
-        publish(self.theirs, artifact)
-        url = self.packages(artifact, "s3-theirs")
-        first = get(url)
-        self.assertEqual((first.status, first.body), (200, artifact.data))
-        deadline = time.monotonic() + 10
-        while (again := get(url)).status == 200 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self.assertEqual(again.status, 302)
-        self.assertIn("/.kept/s3-theirs/", again.location)
-        given = get(again.location)
-        self.assertEqual(
-            (given.body, given.headers["Content-Type"]), (artifact.data, "application/octet-stream")
-        )
-        works(
-            pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "s3-theirs"),
-            self.folder,
-        )
-        self.assertEqual(self.downloads(artifact)[-1:], [("pip", "GET")])
-
-
-class CloudFrontTests(BucketCase):
-    def begun(self, settings: Settings) -> LiveIndex:
-        """With a distribution before the bucket."""
-        self.key = rsa.generate_private_key(65537, 2048)
-        folder = self.entered(scratch())
-        words = (
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        (folder / "cf.pem").write_bytes(self.key.private_bytes(*words))
-        more = (
-            "cloudfront_domain = d1.example\ncloudfront_key_id = K1\ncloudfront_key_file = cf.pem"
-        )
-        return self.entered(pypid(folder, Settings(bucket=self.place.lines(more))))
-
-    def test_links(self) -> None:
-        """Clients are sent to the distribution, with a signature by the key of the file, until when
-        it says.
-        """
-        artifact = wheel("s3-front", "1.0+x")
-        publish(self.index, artifact)
-        sent = get(self.packages(artifact, "s3-front"))
-        self.assertEqual((sent.status, sent.headers["Cache-Control"]), (302, "private, no-store"))
-        bare, _, query = sent.location.partition("?")
-        self.assertTrue(
-            bare.startswith("https://d1.example/team%20a%2Bb/s3-front/s3_front-1.0%2Bx"), bare
-        )
-        words = parse_qs(query)
-        self.assertEqual(words["Key-Pair-Id"], ["K1"])
-        until = f'{{"DateLessThan":{{"AWS:EpochTime":{words["Expires"][0]}}}}}'
-        policy = f'{{"Statement":[{{"Resource":"{bare}","Condition":{until}}}]}}'
-        signature = base64.b64decode(
-            words["Signature"][0].replace("-", "+").replace("_", "=").replace("~", "/")
-        )
-        self.key.public_key().verify(signature, policy.encode(), padding.PKCS1v15(), hashes.SHA1())
-        self.assertLess(abs(int(words["Expires"][0]) - time.time() - 86400), 60)
-        self.assertEqual(get(self.packages(artifact, "s3-front")).location, sent.location)
-        self.assertIsNone(re.search(r"[?&](response|X-Amz)-", sent.location))
-
-
-class PageTests(BucketCase):
-    def test_page(self) -> None:
-        """Pages link to pypid, never to the store: whoever keeps a page keeps no key
-        to the files.
-        """
-        publish(self.index, wheel("s3-page"))
-        (file,) = page(self.index, "s3-page")["files"]
-        self.assertNotIn(self.place.bucket, file["url"])
-        self.assertNotIn(SIGNED, json.dumps(page(self.index, "s3-page")))

@@ -24,7 +24,7 @@ from pypid.core.errors import BadRequest, Missing
 from pypid.core.model import Span, Unfinished
 from pypid.flow import BytesBody, FileBody, whole
 from tests.live.daemon import Settings
-from tests.live.isolation import fails, run, works
+from tests.live.isolation import works
 from tests.live.processes import BIN
 from tests.live.projects import call, publish, sdist, wheel
 from tests.live.stores.between import between
@@ -148,64 +148,6 @@ class CommandTests(TierCase):
         self.assertEqual(get(location).body, old.data)
         self.assertEqual(get(get(self.packages(old, "s3-block")).location).body, old.data)
         self.assertIn("0 problems", self.pypid("storage", "check", "--hashes"))
-
-    def test_refused(self) -> None:
-        """A class that the store does not know, or nobody, and an age that is none are refused in
-        one line.
-        """
-        publish(self.index, wheel("s3-refused", "1.0"), wheel("s3-refused", "2.0"))
-        self.make_old("s3-refused", wheel("s3-refused", "1.0").filename)
-        for words, said in (
-            (
-                ("--older-than", "180d", "--keep", "1", "--class", "NO_SUCH"),
-                "refuses the storage class NO_SUCH",
-            ),
-            (("--older-than", "180d", "--keep", "1", "--class", "a b"), "is not a storage class"),
-            (
-                ("--older-than", "soon", "--keep", "1", "--class", "GLACIER_IR"),
-                "older_than is a whole number",
-            ),
-            (("--older-than", "1d", "--keep", "-1", "--class", "GLACIER_IR"), "0 or more"),
-        ):
-            self.assertIn(said, fails(self.command("storage", "tier", *words), self.folder))
-
-    def test_stopped(self) -> None:
-        """The command works on a pypid that does not run."""
-        index = self.begun(Settings(bucket=self.place.lines()))
-        publish(index, wheel("s3-stopped", "1.0"), wheel("s3-stopped", "2.0"))
-        self.make_old("s3-stopped", wheel("s3-stopped", "1.0").filename)
-        said = self.pypid(
-            "storage", "tier", "--older-than", "180d", "--keep", "1", "--class", "GLACIER_IR"
-        )
-        self.assertIn("moved: s3-stopped/", said)
-
-    def test_leftovers(self) -> None:
-        """`pypid storage check` finds what is left of uploads in parts, and sweeps it; but nothing that is
-        younger than 15 minutes.
-        """
-        path = f"/{self.place.bucket}/team a+b/s3-left/s3_left-1.0.tar.gz"
-        self.place.s3.ask("POST", path, query={"uploads": ""})
-        found = json.loads(
-            run(self.command("storage", "check", "--sweep", "--json"), self.folder).said
-        )
-        self.assertEqual([each for each in found["findings"] if "s3_left" in each["key"]], [])
-        uploads = self.place.s3.ask("GET", f"/{self.place.bucket}", query={"uploads": ""})
-        self.assertEqual(len(uploads.find("UploadId")), 1)
-
-
-class FolderTests(TierCase):
-    def start(self) -> Any:
-        return self.begun(Settings())
-
-    def test_refused(self) -> None:
-        """A folder has no storage classes."""
-        line = self.command(
-            "storage", "tier", "--older-than", "180d", "--keep", "1", "--class", "GLACIER_IR"
-        )
-        self.assertIn(
-            "Only a storage that is a bucket of S3 ([storage] backend = s3) has",
-            fails(line, self.folder),
-        )
 
 
 @functools.cache

@@ -72,27 +72,6 @@ class CommandTests(IndexTestCase):
         (folder / "pyproject.toml").write_text(PYPROJECT + QUIET)
         return folder
 
-    def test_poetry(self) -> None:
-        """poetry adds a project by them."""
-        publish(self.index, wheel("sc-poem"))
-        folder = self.project()
-        for words in self.copied("Install with poetry", "sc-poem"):
-            works([client("poetry"), *words[1:], "--no-interaction"], self.folder, cwd=folder)
-        self.assertIn("sc-poem", (folder / "poetry.lock").read_text())
-
-    def test_pdm(self) -> None:
-        """pdm adds a project by them."""
-        publish(self.index, wheel("sc-poem-two"))
-        folder = self.project()
-        works(
-            [client("pdm").with_name("python"), "-m", "venv", "--without-pip", ".venv"],
-            self.folder,
-            cwd=folder,
-        )
-        for words in self.copied("Install with pdm", "sc-poem-two"):
-            works([client("pdm"), *words[1:]], self.folder, cwd=folder)
-        self.assertIn("sc-poem-two", (folder / "pdm.lock").read_text())
-
     def built(self, artifact: Artifact) -> Path:
         """A folder whose ``dist`` has the file."""
         folder = self.folder / artifact.filename

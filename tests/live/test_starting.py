@@ -3,19 +3,15 @@ a traceback.
 """
 
 import json
-import os
 import shutil
 import socket
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.records.layout import STORAGE_IDENTITY
 from tests.distributions import sdist
-from tests.live.certificates import Authority
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
 
 NOBODY = 65534
@@ -93,28 +89,6 @@ class ConfigurationTests(StartCase):
             self.assertEqual(len(said.splitlines()), 4, said)
         self.assertFalse(self.state.exists())
 
-    def test_no_file(self) -> None:
-        """A configuration that is not there is named, with where to find one."""
-        self.ini.unlink()
-        said = done(
-            [BIN / "twistd", "-n", "--pidfile=", "pypid", "--config", self.ini],
-            cwd=self.folder,
-            status=1,
-        )
-        self.assertIn(
-            "cannot be read: No such file or directory. Name another one with --config FILE", said
-        )
-        self.assertNotIn("Usage", said)
-
-    def test_endpoints(self) -> None:
-        """Endpoints that cannot be opened, or that systemd did not hand over, are named."""
-        for text, words in (
-            ("ssl:8443", "'ssl:8443' cannot be opened: No such file or directory"),
-            ("systemd:domain=INET:index=0", "systemd passed no such socket"),
-        ):
-            self.configure(listen=text)
-            self.refused(words)
-
     def test_other_user(self) -> None:
         """twistd's --uid is refused: state and files would belong to the wrong user."""
         said = done(
@@ -160,56 +134,8 @@ class PortTests(StartCase):
             time.sleep(0.05)
         self.assertNotIn("Traceback", (self.folder / "p.log").read_text())
 
-    def test_not_ours(self) -> None:
-        """An address that this machine does not have."""
-        self.configure(
-            "trusted_proxies = 192.0.2.2",
-            "[access]\nread = authenticated",
-            listen=f"tcp:{self.port}:interface=192.0.2.1",
-        )
-        self.refused("This machine does not have that address")
-
-    def test_privileged(self) -> None:
-        """A port below 1024, by a user who may not have it."""
-        if (
-            os.geteuid() != 0
-            or int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80
-        ):
-            raise SkipTest("needs to become a user who may not use port 80")
-        self.configure(listen="tcp:80:interface=127.0.0.1")
-        program = (
-            f"import os\nos.setgid({NOBODY})\nos.setuid({NOBODY})\nfrom pypid.cli import "
-            f"main\nmain()"
-        )
-        self.folder.chmod(0o711)
-        os.chown(self.ini, NOBODY, NOBODY)
-        self.state.mkdir(mode=0o700)
-        os.chown(self.state, NOBODY, NOBODY)
-        # imported before the change, since the checkout may be for root alone
-        early = "import pypid.cli, pypid.wiring.recipe, sys\npypid.cli.parser()\n"
-        said = done(
-            [BIN / "python", "-c", early + program, "serve", "-c", self.ini],
-            cwd=self.folder,
-            status=1,
-        )
-        self.assertIn("Permission denied. This user may not use that port", said)
-        self.assertNotIn("Traceback", said)
-
 
 class StateTests(StartCase):
-    def test_unusable(self) -> None:
-        """A state folder that cannot be made, is a file, or has too long a path for a socket."""
-        (self.folder / "file").write_text("")
-        for state, words in (
-            (self.folder / "file", "cannot be used"),
-            (self.folder / "file" / "below", "cannot be used: Not a directory"),
-            (Path("/proc/pypid"), "Set [server] state to a folder that this user may write"),
-            (self.folder / ("d" * 100), "is too long for the socket in it"),
-        ):
-            self.state = state
-            self.configure()
-            self.refused(words)
-
     def test_second(self) -> None:
         """A second pypid on the same state says so, and the first goes on."""
         with running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log") as first:
@@ -244,13 +170,6 @@ class StorageTests(StartCase):
         with running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log") as daemon:
             self.assertIn(b"spam", daemon.until_answers(f"http://127.0.0.1:{self.port}/simple/"))
 
-    def test_unusable(self) -> None:
-        """A storage folder that is a file, or cannot be written."""
-        (self.folder / "file").write_text("")
-        for path in self.folder / "file", Path("/proc/self/net"):
-            self.configure(rest=f"[storage]\npath = {path}")
-            self.refused("storage folder", "cannot be used")
-
     def test_identity(self) -> None:
         """A damaged identity of the storage is named, with what to do."""
         self.have_started()
@@ -258,36 +177,3 @@ class StorageTests(StartCase):
         self.assertIn("identity", json.loads(identity.read_text()))
         identity.write_text("{")
         self.refused("Restore the file from a backup")
-
-
-class CertificateTests(StartCase):
-    def test_every_trouble(self) -> None:
-        """A certificate or key that is missing, that is no PEM, that belongs to another, or has a
-        password: nobody is asked.
-        """
-        one, other = self.folder / "one", self.folder / "other"
-        authority = Authority()
-        for folder in one, other:
-            folder.mkdir()
-            authority.issue(folder / "chain.pem", folder / "key.pem")
-        (self.folder / "junk.pem").write_text("junk")
-        locked = self.folder / "locked.pem"
-        locked.write_bytes(_locked((one / "key.pem").read_bytes()))
-        for chain, key, words in (
-            (one / "no.pem", one / "key.pem", "tls_certificate"),
-            (one / "chain.pem", one / "no.pem", "cannot be read: No such file or directory"),
-            (self.folder / "junk.pem", one / "key.pem", "is not usable: expected PEM"),
-            (one / "chain.pem", self.folder / "junk.pem", "is not usable: expected PEM"),
-            (one / "chain.pem", other / "key.pem", "is not the key of the certificate"),
-            (one / "chain.pem", locked, "is not usable: expected PEM, without a password"),
-        ):
-            self.configure(f"tls_certificate = {chain}\ntls_key = {key}")
-            self.refused(words)
-
-
-def _locked(key: bytes) -> bytes:
-    return serialization.load_pem_private_key(key, None).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"password"),
-    )

@@ -21,7 +21,6 @@ from typing import Any, Final
 from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.distributions import wheel as wheel_bytes
 from tests.live.clients import client
 from tests.live.daemon import check_log
 from tests.live.processes import BIN, Running, clean_environ, done, free_port, running, scratch
@@ -222,50 +221,6 @@ class LostTests(ThrowawayCase):
             self.assertIn("2 of them read again, 2 changed", second.log)
             self.assert_serves(second, password)
 
-    def test_stopped(self) -> None:
-        """After an orderly stop one request brings all that the records say: none of
-        them is read.
-        """
-        with self.machine().runs("compared with") as first:
-            password = self.fill(first)
-            self.assertEqual(first.ask("/api/rebuild", password=password, method="POST")[0], 200)
-        shutil.rmtree(first.state)
-        packed = self.object(SNAPSHOT)
-        assert packed is not None
-        self.assertNotIn(
-            b"X-Amz", subprocess.run(["zcat"], input=packed, capture_output=True, check=True).stdout
-        )
-        since = len(self.before.heard())
-        with self.machine().runs("compared with") as second:
-            self.assertIn("the catalog dump in the bucket has 2 projects", second.log)
-            self.assertIn("2 projects, 0 of them read again, 0 changed", second.log)
-            read = [
-                heard.target
-                for heard in self.before.heard()[since:]
-                if heard.method == "GET" and ".record.json" in heard.target
-            ]
-            self.assertEqual(read, [])
-            self.assert_serves(second, password)
-        shutil.rmtree(second.state)
-        with self.machine().runs(
-            "compared with"
-        ) as third:  # what was restored is copied, and restored, again
-            self.assert_serves(third, password)
-
-    def test_torn(self) -> None:
-        """A snapshot in the bucket that is torn, or anything else, is left alone with a line in the
-        log.
-        """
-        with self.machine().runs("compared with") as first:
-            password = self.fill(first)
-        packed = self.object(SNAPSHOT)
-        assert packed is not None
-        for data in packed[: len(packed) // 2], b"", b"hello":
-            self.s3.ask("PUT", f"/{self.bucket}/{SNAPSHOT}", data)
-            with self.machine().runs("compared with") as second:
-                self.assertIn(f"The catalog dump {SNAPSHOT} in the storage is ignored", second.log)
-                self.assert_serves(second, password)
-
     def test_signed_urls(self) -> None:
         """After a restart clients get the URLs that they know; they are in a file that nobody else
         may read.
@@ -353,22 +308,6 @@ class AwayTests(ThrowawayCase):
         self.before.listener = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self.before.serve, daemon=True).start()
 
-    def test_known(self) -> None:
-        """With the bucket away nothing is answered by a dump that may be old; then all is there
-        again.
-        """
-        machine = self.machine()
-        with machine.runs("compared with"):
-            password = self.fill(machine)
-        port = self.away()
-        with machine.runs():
-            for path in ("/simple/eggs/", "/simple/", "/simple/ham/"):
-                self.assertEqual(machine.ask(path, password=password)[0], 503, path)
-            self.assertEqual(json.loads(machine.ask("/health")[1])["complete"], False)
-            self.back(port)
-            machine.until("compared with")
-            self.assert_serves(machine, password)
-
     def test_upload_waits_for_a_bucket_that_comes_back(self) -> None:
         """An upload that begins while the bucket is away for 15 seconds goes through."""
         machine = self.machine()
@@ -398,31 +337,6 @@ class AwayTests(ThrowawayCase):
             second.until("compared with")
             self.assertNotIn("This is the first run", second.log)
             self.assert_serves(second, password)
-
-
-class OthersTests(ThrowawayCase):
-    def test_put_there(self) -> None:
-        """What another tool puts into the bucket appears when somebody asks for a comparison; what
-        is no distribution is told in one line.
-        """
-        with self.machine().runs("compared with") as machine:
-            password = re.findall(PASSWORD, machine.log)[0]
-            for number in range(3):
-                self.s3.ask("PUT", f"/{self.bucket}/notes/{number}.txt", b"hello")
-            self.s3.ask(
-                "PUT", f"/{self.bucket}/ham/ham-1.0-py3-none-any.whl", wheel_bytes("ham", "1.0")
-            )
-            self.assertEqual(machine.ask("/simple/ham/")[0], 404)
-            self.assertEqual(
-                machine.ask("/api/rebuild/ham", password=password, method="POST")[0], 200
-            )
-            self.assertEqual(list(machine.page("ham")), ["ham-1.0-py3-none-any.whl"])
-            self.s3.ask(
-                "PUT", f"/{self.bucket}/ham-2.0-py3-none-any.whl", wheel_bytes("ham", "2.0")
-            )
-            done([BIN / "pypid", "storage", "rebuild", "-c", machine.folder / "pypid.ini"])
-            self.assertEqual(len(machine.page("ham")), 2)
-            self.assertEqual(machine.log.count("3 objects in the storage are neither"), 1)
 
 
 class TwoPypidsTests(ThrowawayCase):

@@ -133,24 +133,6 @@ class ClientTests(TlsCase):
         works([*command, "--target", self.folder / "second", "tls-fresh"], self.folder)
         self.assertEqual(installed(self.folder / "second"), {"tls_fresh-2.0"})
 
-    def test_old_versions(self) -> None:
-        """TLS 1.1 is refused; 1.2 and 1.3 are spoken."""
-        for version, spoken in (
-            (ssl.TLSVersion.TLSv1_1, None),
-            (ssl.TLSVersion.TLSv1_2, "TLSv1.2"),
-            (ssl.TLSVersion.TLSv1_3, "TLSv1.3"),
-        ):
-            context = self.context()
-            context.set_ciphers("ALL:@SECLEVEL=0")  # else our own side would refuse 1.1
-            context.minimum_version = context.maximum_version = version
-            with socket.create_connection(("127.0.0.1", self.index.port), 10) as plain:
-                if spoken is None:
-                    with self.assertRaisesRegex(ssl.SSLError, "(?i)alert protocol version"):
-                        context.wrap_socket(plain, server_hostname="127.0.0.1")
-                else:
-                    with context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
-                        self.assertEqual(secure.version(), spoken)
-
 
 class ChangeTests(TlsCase):
     def test_reload(self) -> None:
@@ -183,25 +165,6 @@ class ChangeTests(TlsCase):
         before = idle.sock
         self.assertEqual(self.fetched(idle, "/simple/tls-slow/"), 200)
         self.assertIs(idle.sock, before)
-
-    def test_noticed(self) -> None:
-        """A change of the files is noticed without a signal; files that cannot be used change
-        nothing, and the log says so.
-        """
-        good = self.chain.read_bytes()
-        broken = self.chain.with_name("broken.pem")
-        broken.write_text("-----BEGIN CERTIFICATE-----\n")
-        broken.replace(self.chain)
-        self.until(
-            lambda: (
-                "The certificate that was in force stays in force" in self.index.log(self.since)
-            ),
-            within=15,
-        )
-        self.assertEqual(self.serial_seen(), self.serial)
-        self.assertNotEqual(self.chain.read_bytes(), good)
-        new = self.authority.issue(self.chain, self.key)
-        self.until(lambda: self.serial_seen() == new, within=15)
 
     def fetched(self, connection: http.client.HTTPSConnection, path: str) -> int:
         """The status of an answer, all of which was read."""

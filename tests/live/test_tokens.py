@@ -10,7 +10,7 @@ import time
 from hashlib import sha256
 from typing import Any, Final
 
-from tests.live.asking import ask, basic, bearer, command
+from tests.live.asking import bearer, command
 from tests.live.clients import client
 from tests.live.daemon import IndexTestCase, Settings
 from tests.live.isolation import fails, pip, uv, works
@@ -133,62 +133,3 @@ class TokenTests(IndexTestCase):
             {status for _, status in seen} - {429}, {200, 401}
         )  # 429: it goes on, and wrong tokens are throttled
         self.assertNotIn(200, {status for began, status in seen if began > done_at})
-
-    def test_expired(self) -> None:
-        """A token is good until its time has come."""
-        made = self.make(
-            "short", "bob", "--can", "read", "--expires", "5s"
-        )  # the command that makes it must have ended before
-        self.assertEqual(ask(self.index.port, "/simple/", bearer(made["secret"])).status, 200)
-        deadline = time.monotonic() + 8
-        while (answer := ask(self.index.port, "/simple/", bearer(made["secret"]))).status == 200:
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.1)
-        self.assertEqual(answer.status, 401)
-        self.assertIn("expired", answer.text)
-
-
-class ThrottleTests(IndexTestCase):
-    """Guessing, from behind a proxy."""
-
-    settings = Settings(read="authenticated", server="trusted_proxies = 127.0.0.1", sections=RULES)
-
-    def status(self, user: str, address: str, password: str | None = None) -> int:
-        """Of a request that comes from there."""
-        return ask(
-            self.index.port, "/simple/", {**basic(user, password), "X-Forwarded-For": address}
-        ).status
-
-    def test_guessing(self) -> None:
-        """Wrong passwords make their user wait at that address, with the right one as well, and no
-        user elsewhere; a user who was right just before does not wait there.
-        """
-        here, there = "198.51.100.7", "203.0.113.9"
-        self.assertEqual([self.status("bob", here, f"wrong{at}") for at in range(5)], [401] * 5)
-        refused = ask(
-            self.index.port, "/simple/", {**basic("bob", "wrong"), "X-Forwarded-For": here}
-        )
-        self.assertEqual(refused.status, 429)
-        self.assertGreaterEqual(int(refused.headers["Retry-After"]), 1)
-        self.assertIn("Wait", refused.text)
-        self.assertEqual(
-            self.status("bob", f"{there}, {here}", "wrong"), 429
-        )  # what else stands there anybody could write
-        self.assertEqual(self.status("bob", here), 429)
-        self.assertEqual(self.status("alice", here), 200)
-        began = time.monotonic()
-        self.assertEqual(self.status("bob", there), 200)
-        self.assertEqual([self.status("bob", there) for _ in range(5)], [200] * 5)
-        self.assertLess(time.monotonic() - began, 2)
-        self.assertEqual(self.status("bob", here), 429)
-
-    def test_waiting(self) -> None:
-        """After the time that it was told somebody gets in with the right password."""
-        for at in range(5):
-            self.status("carol", "198.51.100.8", f"wrong{at}")
-        refused = ask(
-            self.index.port, "/simple/", {**basic("carol"), "X-Forwarded-For": "198.51.100.8"}
-        )
-        self.assertEqual(refused.status, 429)
-        time.sleep(int(refused.headers["Retry-After"]))
-        self.assertEqual(self.status("carol", "198.51.100.8"), 200)

@@ -18,7 +18,7 @@ from tests.issuers import Documents
 from tests.live.certificates import Authority
 from tests.live.clients import client
 from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid
-from tests.live.isolation import fails, run, works
+from tests.live.isolation import works
 from tests.live.issuer import JOB
 from tests.live.processes import ROOT, clean_environ, free_port, running
 from tests.live.projects import source_tree, wheel
@@ -121,33 +121,6 @@ class ClientTests(TrustedPublishingCase):
             )
         self.answered("POST", "/_/oidc/mint-token", agent="uv/", times=2)
 
-    def test_uv_by_itself(self) -> None:
-        """In a job uv finds out by itself that pypid trusts it."""
-        path = wheel("tp-auto").into(self.folder / "dist")
-        works(self.uv(path, check="automatic"), self.folder, **self.job())
-        self.answered("POST", "/legacy/", agent="uv/")
-
-    def test_uv_from_another_job(self) -> None:
-        """A job of another repository, or out of another environment, gets no token, and uv tells
-        why.
-        """
-        path = wheel("tp-stranger").into(self.folder / "dist")
-        for claims in (
-            {"repository": "evil/app", "sub": "repo:evil/app:environment:release"},
-            {"environment": "test"},
-        ):
-            said = fails(self.uv(path), self.folder, **self.job(**claims))
-            self.assertIn("No rule of [issuer:github] allow fits this token", said)
-        self.answered("POST", "/_/oidc/mint-token", status=422, agent="uv/", times=2)
-        self.assertEqual(self.asked("GET", self.index.port, "/api/projects/tp-stranger")[0], 404)
-
-    def test_uv_to_another_project(self) -> None:
-        """A job publishes the projects of its rule only."""
-        path = wheel("other-project").into(self.folder / "dist")
-        said = fails(self.uv(path), self.folder, **self.job())
-        self.assertIn("may not publish", said)
-        self.answered("POST", "/legacy/", status=403, agent="uv/")
-
     def test_uv_in_gitlab(self) -> None:
         """In GitLab's CI the job is given its token in the environment; uv looks for it under the
         audience's name (C94).
@@ -188,23 +161,6 @@ class ClientTests(TrustedPublishingCase):
         works(command, self.folder, cwd=project, **self.job())
         self.answered("POST", "/legacy/")
         self.answered("POST", "/_/oidc/mint-token")
-
-    def test_pdm_from_another_job(self) -> None:
-        """From a job that no rule means pdm publishes nothing."""
-        project = source_tree(self.folder / "tp-pdm2", "tp-pdm2", "1.0", "")
-        wheel("tp-pdm2").into(project / "dist")
-        command = [
-            client("pdm"),
-            "publish",
-            "--no-build",
-            "--repository",
-            self.index.url("/legacy/"),
-            "--ca-certs",
-            self.trusted,
-        ]
-        ended = run(command, self.folder, cwd=project, **self.job(repository="evil/app"))
-        self.assertNotEqual(ended.status, 0, ended.said)
-        self.answered("POST", "/_/oidc/mint-token", status=422)
 
 
 class ExchangeTests(TrustedPublishingCase):
@@ -274,26 +230,6 @@ class ExchangeTests(TrustedPublishingCase):
             status, failure = self.mint(token)
             self.assertEqual((status, failure["errors"][0]["code"]), (422, "invalid-reuse-token"))
             self.restart()
-
-    def test_survives(self) -> None:
-        """A token that was minted goes on being good after a restart, for its quarter
-        of an hour.
-        """
-        minted = self.mint(self.identity())[1]
-        self.restart()
-        path = wheel("tp-restart").into(self.folder / "dist")
-        publish = [
-            client("uv"),
-            "publish",
-            "--trusted-publishing",
-            "never",
-            "--publish-url",
-            self.index.url("/legacy/"),
-            path,
-        ]
-        works(
-            publish, self.folder, SSL_CERT_FILE=str(self.trusted), UV_PUBLISH_TOKEN=minted["token"]
-        )
 
     def test_forged(self) -> None:
         """A token of a key that is not the forge's is refused, though all that it says is right."""

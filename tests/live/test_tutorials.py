@@ -2,8 +2,6 @@
 order, and each check.
 """
 
-from pathlib import Path
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.clients import ROOT
@@ -11,7 +9,7 @@ from tests.live.daemon import Settings, pypid
 from tests.live.isolation import environ
 from tests.live.processes import BIN, copy_source, free_port, scratch
 from tests.live.projects import publish, wheel
-from tests.live.tutorials import Block, blocks_of, follow, shows
+from tests.live.tutorials import Block, follow
 
 
 class TutorialTests(SynchronousTestCase):
@@ -64,41 +62,3 @@ class TutorialTests(SynchronousTestCase):
     def test_team_indexes(self) -> None:
         """Two teams with an index each, by two lines of configuration for a team."""
         self.check("docs/start/team-indexes.rst")
-
-
-class CheckTests(SynchronousTestCase):
-    def test_shows(self) -> None:
-        """What a page shows is found in the output; ``...`` is any text, also none and lines."""
-        said = "one 1\n  two 2\nthree 3\n"
-        for expected in ("one 1", "one ...", "one ...\nthree 3", "one 1\n  two 2", "... two"):
-            self.assertTrue(shows(expected, said), expected)
-        for expected in ("four", "three ...\none", "one 1\nthree"):
-            self.assertFalse(shows(expected, said), expected)
-
-    def test_blocks(self) -> None:
-        """Blocks of commands and of their output are found, with their lines."""
-        page = "A\n\n.. code-block:: sh\n\n    a <<E\n    b\n\n    E\n\n.. code-block:: text\n\n    x\n\nEnd::\n\n    no\n"
-        self.assertEqual(
-            list(blocks_of(page)), [Block("sh", "a <<E\nb\n\nE", 3), Block("text", "x", 10)]
-        )
-
-    def test_wrong_page(self) -> None:
-        """A command that fails, and output that is not as the page shows, fail with the line."""
-        folder = self.enterContext(scratch())
-        page = folder / "page.rst"
-        for text, message in (
-            (".. code-block:: sh\n\n    false\n    echo no\n", "page.rst:1 failed"),
-            (
-                ".. code-block:: sh\n\n    echo yes\n\n.. code-block:: text\n\n    no\n",
-                "page.rst:5 expects",
-            ),
-        ):
-            page.write_text(text)
-            with self.assertRaises(AssertionError) as caught:
-                self.follow_page(page, folder)
-            self.assertIn(message, str(caught.exception))
-
-    def follow_page(self, page: Path, folder: Path) -> None:
-        for old in folder.glob("*-*"):
-            old.unlink()
-        follow(page, folder, folder, environ(folder / "home"), 1)

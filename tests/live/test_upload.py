@@ -339,15 +339,6 @@ class RefusedTests(UploadCase):
         self.badly(CLIENTS[name](attempt), "archived")
         self.assertEqual(len(listed(self.index, attempt.name)), 1)
 
-    def test_difficult_password(self) -> None:
-        """A password with a colon and with what is not ASCII lets twine, uv and poetry publish
-        (C93).
-        """
-        for name in "twine", "uv", "poetry":
-            attempt = self.attempt("difficult", name)
-            attempt.user, attempt.password = "carol", PASSWORDS["carol"]
-            self.well(CLIENTS[name](attempt))
-
 
 def names(index: LiveIndex) -> str:
     """All the names that the index has."""

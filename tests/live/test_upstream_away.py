@@ -109,15 +109,6 @@ class AwayTests(FrontedCase):
             await self.run_(install, self.folder)
             self.assertEqual(installed(target), set(), name)
 
-    async def test_failing(self) -> None:
-        """With an upstream that answers 500 to everything it is the same."""
-        index = await self.index(SHORT)
-        await self.installs(index, "spam==1.0", "spam-1.0", "eggs-2.0")
-        self.upstream_fails(500)
-        await self.pause(1.1)
-        await self.kept(index)
-        self.assertIn("its listing of", index.log())
-
     async def test_never_heard_of(self) -> None:
         """With upstream stopped, what was never kept fails for pip and uv within seconds, however
         often they try.

@@ -10,21 +10,15 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
-from datetime import timedelta
 from functools import cache
 from hashlib import sha256
 from itertools import repeat
 
-from twisted.internet.defer import gatherResults
-from twisted.internet.task import deferLater
-
-from pypid.flow import start
 from pypid.http_client.trust import Trust, certificates
 from tests.core.simple_api.test_parse_html import OTHER_PAGES
 from tests.index.file_cache_cases import noise
-from tests.live.processes import free_port
 from tests.upstream.fake import J, Script, Talk, authority_pem, certificate, page, raw, says, status
-from tests.upstream.proxy import Got, Memory, Proxy, ProxyCase
+from tests.upstream.proxy import Got, Memory, ProxyCase
 
 MIB = 1 << 20
 HELD_BACK = 64 << 10
@@ -220,59 +214,6 @@ class PageFaultTests(ProxyCase):
             self.proxy.pass_time()
             self.assertEqual((await self.proxy.page(name)).files, [kept, other], what)
 
-    async def test_trickling_page_is_not_waited_for_where_one_is_known(self) -> None:
-        """A page that comes byte by byte, never silent: the known one is served after `timeout`,
-        and the new one once it has come. The limits are long enough for a machine that stalls.
-        """
-        self.proxy = self.start(timeout=timedelta(seconds=1.5), patience=3.0)
-        one, two = "spam-1.0.tar.gz", "spam-2.0.tar.gz"
-        self.script(says(listing("spam", (one, KEPT)), Content_Type=J))
-        self.assertEqual((await self.proxy.page("spam")).files, [one])
-        body = listing("spam", (one, KEPT), (two, KEPT))
-
-        async def trickles(talk: Talk) -> None:
-            talk.send(head(f"Content-Length: {len(body)}", f"Content-Type: {J}"))
-            step = len(body) // 39
-            for position in range(0, len(body), step):
-                talk.send(body[position : position + step])
-                await talk.wait(0.1)
-
-        self.script(trickles)
-        self.proxy.pass_time()
-        first, second = await self.proxy.page("spam"), await self.proxy.page("spam")
-        self.assertEqual((first.files, second.files), ([one], [one]))
-        self.assertLess(first.seconds, 3.0)
-        self.assertLess(second.seconds, 1.5)
-        for _ in range(100):
-            if len((await self.proxy.page("spam")).files) == 2:
-                break
-            await deferLater(self.reactor, 0.1)
-        self.assertEqual((await self.proxy.page("spam")).files, [one, two])
-        self.assertEqual(len(self.fake.asked), 2)
-
-    async def test_not_there(self) -> None:
-        """404 and 410 are an answer, and remembered, also while upstream is away later."""
-        for code in (404, 410):
-            name = f"gone-{code}"
-            self.script(status(code), f"/simple/{name}/")
-            for _ in range(2):
-                self.assertEqual((await self.proxy.page(name)).status, 404)
-            self.assertEqual(sum(name in asked.path for asked in self.fake.asked), 1)
-            self.script(resets, f"/simple/{name}/")
-            self.proxy.pass_time()
-            self.assertEqual((await self.proxy.page(name)).status, 404)
-
-    async def test_circles(self) -> None:
-        """Redirects in a circle end: 503."""
-        for number, ways in enumerate((1, 2, 20)):
-            self.fake.scripts.update(around(f"/simple/round-{number}/", ways))
-            self.proxy.pass_time()
-            del self.fake.asked[:]
-            answer = await self.asked(f"round-{number}")
-            self.assertEqual(answer.status, 503)
-            self.assertIn("redirects more than", answer.text)
-            self.assertLess(len(self.fake.asked), 10)
-
     async def test_another_host(self) -> None:
         """A redirect to another host is followed, without the password, which that host would not
         get even if it sent us back; links count from there.
@@ -327,33 +268,6 @@ class PageFaultTests(ProxyCase):
             self.assertNotIn(secret, shown)
             self.assertNotIn(secret, known)
 
-    async def test_refused(self) -> None:
-        """With nobody at its port: known pages at once, others 503 at once, nobody else tries
-        meanwhile; and back again.
-        """
-        self.script(says(listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J))
-        self.assertEqual((await self.proxy.page("spam")).status, 200)
-        self.script(says(KEPT), "/files/spam-1.0.tar.gz")
-        await self.proxy.get("/packages/spam/spam-1.0.tar.gz")
-        await self.proxy.idle()
-        port = self.fake.port.getHost().port
-        await self.fake.port.stopListening()
-        self.fake.port = self.reactor.listenTCP(0, self.fake, interface="127.0.0.1")  # elsewhere
-        self.proxy.pass_time()
-        await self.reached.close()
-        for talk in tuple(self.fake.open):
-            talk.reset()
-        answers = [await self.proxy.page(name) for name in ("spam", "eggs", "spam", "ham")]
-        self.assertEqual([answer.status for answer in answers], [200, 503, 200, 503])
-        self.assertLess(max(answer.seconds for answer in answers), 1.0)
-        self.assertEqual(len(self.lines(" is unavailable and is only probed")), 1)
-        self.assertLessEqual(len(self.lines(" for the page of ")), 2)
-        await self.fake.port.stopListening()
-        self.fake.port = self.reactor.listenTCP(port, self.fake, interface="127.0.0.1")
-        self.proxy.pass_time()
-        self.assertEqual((await self.proxy.page("ham")).status, 404)
-        self.assertEqual(len(self.lines("is available again")), 1)
-
     async def test_certificates(self) -> None:
         """A certificate that has expired, is of another host, or of an authority that nobody knows:
         503, and the log says why; one that is right is taken.
@@ -379,47 +293,3 @@ class PageFaultTests(ProxyCase):
             self.assertEqual(answer.status, 503)
             self.assertIn(why, answer.text)
             self.assertEqual(fake.asked, [])
-
-
-class LoopTests(ProxyCase):
-    """A pypid that is its own upstream."""
-
-    async def check(self, proxy: Proxy) -> None:
-        for path in (
-            "/simple/spam/",
-            "/packages/spam/spam-1.0.tar.gz",
-            "/packages/spam/spam-1.0.tar.gz.metadata",
-            "/+simple/spam/",
-        ):
-            for method in ("GET", "HEAD"):
-                proxy.pass_time()
-                answer = await proxy.get(path, method=method)
-                self.assertEqual(answer.status, 508, path)
-                self.assertLess(answer.seconds, SOON)
-        answers = await gatherResults(
-            [start(proxy.page(f"spam-{number % 3}")) for number in range(9)]
-        )
-        self.assertEqual({answer.status for answer in answers}, {508})
-
-    def chain(self, length: int) -> list[Proxy]:
-        """So many of them, each of which asks the next, and the last the first."""
-        ports = [free_port() for _ in range(length)]
-        return [
-            self.start(
-                f"http://localhost:{following}/simple/",
-                listen=port,
-                identity=f"pypid-{port}",
-                patience=5.0,
-            )
-            for port, following in zip(ports, [*ports[1:], ports[0]], strict=True)
-        ]
-
-    async def test_itself(self) -> None:
-        """One that asks itself says 508, at once."""
-        await self.check(self.chain(1)[0])
-
-    async def test_through_others(self) -> None:
-        """And so do those that ask each other in a circle."""
-        for length in (2, 3):
-            for proxy in self.chain(length):
-                await self.check(proxy)

@@ -20,7 +20,7 @@ from pypid.access.passwords import hash_password
 from tests.live.asking import basic
 from tests.live.certificates import Authority
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared
-from tests.live.processes import BIN, clean_environ, done, free_port, running
+from tests.live.processes import BIN, clean_environ, free_port, running
 from tests.live.projects import publish, wheel
 from tests.live.test_systemd import tool
 from tests.live.workers import (
@@ -183,21 +183,6 @@ class SharedTests(WorkersCase):
         logged_in = {answer(each, "/simple/", **login) for each in self.connected()}
         self.assertEqual(logged_in, {200})
         self.assertNotIn("takes effect at a restart", self.index.log())
-
-    def test_one_spool_each(self) -> None:
-        """Each worker spools below a folder of its own, and a new one clears its own alone."""
-        state = self.index.folder / "state"
-        first, second = state / "spool", state / "spool/worker-2"
-        for folder in first, second:
-            (folder / "incoming-left").write_bytes(b"x")
-        os.kill(others(self.index)[2], signal.SIGKILL)
-        until(lambda: not (second / "incoming-left").exists(), self.index)
-        self.assertTrue((first / "incoming-left").exists())
-        until(lambda: 2 in others(self.index), self.index)
-        until(
-            lambda: f"worker 2 (process {others(self.index)[2]}) is ready" in self.index.log(),
-            self.index,
-        )
 
 
 class StopTests(WorkersCase):
@@ -404,18 +389,3 @@ class WaysTests(IndexTestCase):
                     said.append(manager.recv(4096).decode())
         self.assertEqual(said.count("READY=1"), 1, said)
         self.assertEqual(said.count("STOPPING=1"), 1, said)
-
-    def test_memory(self) -> None:
-        """With the catalog in memory there is one error, which says what to do,
-        and nothing starts.
-        """
-        ini = self.folder / "pypid.ini"
-        ini.write_text(f"[server]\nlisten = tcp:0\nstate = {self.folder / 'm'}\n")
-        twistd = [BIN / "twistd", "-n", "--pidfile=", "pypid", "-c", ini, "--workers", "2"]
-        for command in [BIN / "pypid", "serve", "-c", ini, "--workers", "2"], twistd:
-            said = done(command, cwd=self.folder, status=1)
-            self.assertIn("[catalog] backend = sql", said)
-            self.assertEqual(
-                len(said.strip().splitlines()), 2, said
-            )  # that there is one problem, and which
-        self.assertFalse((self.folder / "m").exists())

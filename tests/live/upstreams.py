@@ -21,7 +21,7 @@ from twisted.trial.unittest import TestCase
 from tests.live.daemon import LiveIndex, Settings, pypid
 from tests.live.processes import free_port, scratch
 from tests.live.projects import Artifact
-from tests.upstream.fake import Fake, J, Script, Talk, says, status
+from tests.upstream.fake import Fake, J, Script, Talk, says
 
 T = TypeVar("T")
 
@@ -114,11 +114,6 @@ class FrontedCase(TestCase):
             self.fake.scripts[path] = sends(artifact.data)
         page = {"meta": {"api-version": "1.4"}, "name": name, "files": entries}
         self.fake.scripts[f"/simple/{name}/"] = says(json.dumps(page).encode(), Content_Type=J)
-
-    def upstream_fails(self, code: int) -> None:
-        """It answers everything so."""
-        for path in self.fake.scripts:
-            self.fake.scripts[path] = status(code)
 
     async def pause(self, seconds: float) -> None:
         """Let time pass."""

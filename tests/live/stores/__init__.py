@@ -7,8 +7,7 @@
         s3.endpoint, s3.region, s3.access_key, s3.secret_key  # what pypid is told
         s3.ask("PUT", f"/{bucket}/key", b"body")  # what the tests ask, signed by the tests themselves
 
-What they do, proved by tests/live/test_stores.py (`Abilities` has what differs, for tests that want
-to know):
+What they do (`Abilities` has what differs, for tests that want to know):
 
 * Both refuse a wrong signature, in headers (path, query, headers, body) and in URLs, an expired
   URL, and a clock that is half an hour off (``RequestTimeTooSkewed``); keep every odd key; list in

@@ -26,9 +26,7 @@ ANSWERS_WITHIN: Final = 60.0
 
 @frozen
 class Abilities:
-    """What differs between stores; tests/live/test_stores.py proves each, the presence and the
-    absence.
-    """
+    """What differs between stores."""
 
     exclusive: bool
     """Of several writers at once with ``If-None-Match: *`` exactly one wins. (Where one is there
