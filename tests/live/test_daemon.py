@@ -5,7 +5,6 @@ read its users again.
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -17,7 +16,6 @@ from contextlib import ExitStack
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.certificates import Authority
-from tests.live.clients import ROOT
 from tests.live.daemon import (
     PASSWORDS,
     IndexTestCase,
@@ -369,33 +367,3 @@ class LogTests(SynchronousTestCase):
             self.signal(process, signal.SIGKILL)
         except ProcessLookupError:
             return
-
-
-class TacTests(SynchronousTestCase):
-    """`twistd -y pypid.tac`."""
-
-    def test_tac_file_logs_as_configured(self) -> None:
-        """``[log] format`` and ``level`` hold there, too, on standard output and in twistd's
-        ``--logfile``.
-        """
-        for more, log in (([], "log"), (["--logfile", "own.log"], "own.log")):
-            with scratch() as folder:
-                (folder / "etc").mkdir()
-                shutil.copy(ROOT / "pypid.tac", folder)
-                port = free_port()
-                (folder / "etc/pypid.ini").write_text(
-                    f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = "
-                    f"{folder / 'state'}\n[log]\nformat = json\n"
-                )
-                command = [BIN / "twistd", "--nodaemon", "--pidfile=", *more, "-y", "pypid.tac"]
-                with running(command, folder / "log", cwd=folder) as daemon:
-                    daemon.until_answers(f"http://127.0.0.1:{port}/simple/")
-                    daemon.stop_in_order() if log == "log" else daemon.stop(signal.SIGTERM)
-                lines = [
-                    line
-                    for line in (folder / log).read_text().splitlines()
-                    if "answers at" in line or "/simple/" in line
-                ]
-                documents = [json.loads(line) for line in lines if line.startswith("{")]
-                self.assertIn("/simple/", [document.get("path") for document in documents])
-                self.assertFalse([line for line in lines if " info " in line])

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import distributions
-from tests.live.asking import ask, basic, bearer
+from tests.live.asking import ask, basic
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid
 from tests.live.processes import FAST_PATH, scratch
 from tests.live.projects import Artifact, publish, wheel
@@ -181,29 +181,6 @@ class AccessTests(MetricsCase):
     """Who may read them."""
 
     settings = Settings(server="metrics = carol")
-
-    def test_access(self) -> None:
-        """Administrators and who is named; others are 403, and 401 who has no name. A token needs
-        the action for it.
-        """
-        port = self.index.port
-        self.assertEqual(ask(port, "/metrics").status, 401)
-        self.assertEqual(ask(port, "/metrics", basic("bob")).status, 403)
-        for user in ("carol", "admin"):
-            self.assertEqual(ask(port, "/metrics", basic(user)).status, 200)
-        for action, status in (("metrics", 200), ("read", 403)):
-            made = ask(
-                port,
-                "/api/tokens",
-                basic("carol"),
-                method="POST",
-                document={"name": "x", "actions": [action]},
-            )
-            self.assertEqual(made.status, 201, made.text)
-            self.assertEqual(ask(port, "/metrics", bearer(made.json["secret"])).status, status)
-            self.assertEqual(
-                ask(port, "/metrics", basic("__token__", made.json["secret"])).status, status
-            )
 
     def test_no_names(self) -> None:
         """No name of a project, of a file or of a person is there, whatever was asked for."""

@@ -23,11 +23,10 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from pypid.access.passwords import hash_password
 from tests.live.clients import ROOT, in_ci
-from tests.live.processes import BIN, Running, clean_environ, done, free_port, running, scratch
+from tests.live.processes import BIN, Running, free_port, running, scratch
 
 ADMIN = "admin", "mountain-secret-1"
 SECRETS = (ADMIN[1], "upstream-secret-2", "query-secret-3", "wrong-secret-4", "referer-secret-5")
-SERVE = (BIN / "pypid", "serve", "--config")
 
 
 @frozen
@@ -70,10 +69,6 @@ class Served:
             with error:
                 return error.code, dict(error.headers), error.read()
 
-    def command(self, *words: str) -> str:
-        """What `pypid` prints."""
-        return done([BIN / "pypid", *words, "--config", self.config], cwd=self.folder)
-
     def lines(self) -> list[dict[str, Any]]:
         """The lines of the log, each of which is one object."""
         return [
@@ -88,22 +83,9 @@ class Served:
             time.sleep(0.05)
         return found
 
-    def levels(self, level: str) -> None:
-        """Have the configuration say another level."""
-        self.config.write_text(
-            re.sub(r"(?m)^level = .*$", f"level = {level}", self.config.read_text())
-        )
-
 
 @contextmanager
-def served(
-    how: tuple[Any, ...] = SERVE,
-    *,
-    level: str = "info",
-    form: str = "json",
-    more: str = "",
-    **environ: str,
-) -> Iterator[Served]:
+def served(*, level: str = "info", form: str = "json", more: str = "") -> Iterator[Served]:
     """One that answers."""
     with scratch() as folder:
         port = free_port()
@@ -113,57 +95,10 @@ def served(
             f"{hash_password(ADMIN[1])}\n"
             f"[log]\nlevel = {level}\nformat = {form}\n{more}"
         )
-        words = (
-            [*how, folder / "pypid.ini"]
-            if how is SERVE
-            else [*how, "pypid", "--config", folder / "pypid.ini"]
-        )
-        log = folder / "log"
-        if "--logfile" in how:
-            words[words.index("--logfile") + 1] = log = folder / "twistd.log"
-        with running(
-            words, folder / "log", cwd=folder, environ=clean_environ(**environ)
-        ) as process:
+        words = [BIN / "pypid", "serve", "--config", folder / "pypid.ini"]
+        with running(words, folder / "log", cwd=folder) as process:
             process.until_answers(f"http://127.0.0.1:{port}/health")
-            yield Served(folder, port, process, log)
-
-
-class LevelTests(SynchronousTestCase):
-    def changes(self, pypid: Served) -> None:
-        """The command and a reload change what is written, at once."""
-        self.assertEqual(pypid.command("log-level").strip(), "warn")
-        self.assertEqual(pypid.lines(), [])
-        self.assertEqual(pypid.command("log-level", "debug").strip(), "debug (configured: warn)")
-        self.assertEqual(pypid.ask("/health", X_Request_ID="x")[0], 200)
-        pypid.until(lambda: [line for line in pypid.lines() if line.get("path") == "/health"])
-        self.assertEqual(pypid.command("log-level", "default").strip(), "warn")
-        before = len(pypid.lines())
-        pypid.ask("/health")
-        self.assertEqual(len(pypid.lines()), before)
-
-        pypid.command("log-level", "error")
-        pypid.levels("info")
-        pypid.running.process.send_signal(signal.SIGHUP)
-        pypid.until(
-            lambda: [line for line in pypid.lines() if "were read again" in line.get("message", "")]
-        )
-        self.assertEqual(pypid.command("log-level").strip(), "info")
-        self.assertEqual(
-            json.loads(pypid.command("log-level", "--json")),
-            {"level": "info", "configured": "info"},
-        )
-        told = json.loads(pypid.command("audit", "--action", "log-level", "--json"))
-        self.assertEqual(
-            {deed["subject"] for deed in told["entries"]}, {"debug", "default", "error"}
-        )
-        self.assertTrue(all(deed["user"].startswith("operator/") for deed in told["entries"]))
-
-    def test_serve(self) -> None:
-        """`pypid log-level` and SIGHUP change the level of `pypid serve`; the audit log says who
-        did.
-        """
-        with served(level="warn") as pypid:
-            self.changes(pypid)
+            yield Served(folder, port, process, folder / "log")
 
 
 class SecretTests(SynchronousTestCase):
@@ -278,14 +213,6 @@ class ExampleTests(SynchronousTestCase):
                 raise AssertionError(f"{name} is missing: apt install {name}")
             raise SkipTest(f"{name}: not on this machine (apt install {name})")
         return path
-
-    def test_nginx(self) -> None:
-        """nginx accepts its example, without a warning."""
-        nginx = self.tool("nginx")
-        with scratch() as folder:
-            command = [nginx, "-t", "-p", folder, "-c", ROOT / "docs/examples/nginx-nodes.conf"]
-            said = done([*command, "-g", f"pid {folder}/pid; error_log stderr;"])
-        self.assertNotIn("[warn]", said)
 
     def test_haproxy_balances(self) -> None:
         """Behind the example two pypids answer as one: who is not ready is left out, and the other

@@ -5,7 +5,6 @@ a traceback.
 import json
 import shutil
 import socket
-import time
 from contextlib import ExitStack
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -89,16 +88,6 @@ class ConfigurationTests(StartCase):
             self.assertEqual(len(said.splitlines()), 4, said)
         self.assertFalse(self.state.exists())
 
-    def test_other_user(self) -> None:
-        """twistd's --uid is refused: state and files would belong to the wrong user."""
-        said = done(
-            [BIN / "twistd", "-n", "--uid", str(NOBODY), "pypid", "-c", self.ini],
-            cwd=self.folder,
-            status=1,
-        )
-        self.assertIn("start twistd as the user that pypid runs as", said)
-        self.assertFalse(self.state.exists())
-
 
 class PortTests(StartCase):
     def test_in_use(self) -> None:
@@ -110,29 +99,6 @@ class PortTests(StartCase):
                 said = self.refused("Address already in use. Stop what uses that", serve=serve)
                 self.assertFalse(self.greeted(said))
         self.assertFalse((self.state / "admin.json").exists())
-
-    def test_in_the_background(self) -> None:
-        """A daemon that cannot start tells the terminal why, and leaves no pid file."""
-        with socket.create_server(("127.0.0.1", self.port)):
-            command = [
-                BIN / "twistd",
-                "--pidfile",
-                "p.pid",
-                "--logfile",
-                "p.log",
-                "pypid",
-                "--config",
-                self.ini,
-            ]
-            said = done(command, cwd=self.folder, status=1)
-        self.assertIn("Address already in use", said)
-        deadline = (
-            time.monotonic() + 10
-        )  # it tells first, then takes the file away, and the terminal does not wait for that
-        while (self.folder / "p.pid").exists():
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.05)
-        self.assertNotIn("Traceback", (self.folder / "p.log").read_text())
 
 
 class StateTests(StartCase):

@@ -308,18 +308,6 @@ class AwayTests(ThrowawayCase):
         self.before.listener = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self.before.serve, daemon=True).start()
 
-    def test_upload_waits_for_a_bucket_that_comes_back(self) -> None:
-        """An upload that begins while the bucket is away for 15 seconds goes through."""
-        machine = self.machine()
-        with machine.runs("compared with"):
-            password = self.fill(machine)
-            port = self.away()
-            timer = threading.Timer(15, self.back, [port])
-            timer.start()
-            self.addCleanup(timer.join)
-            self.assertEqual(self.publish(machine, password, "3.0"), 0, machine.log)
-            self.assertEqual(len(machine.page("spam")), 3)
-
     def test_new(self) -> None:
         """A new machine with the bucket away lets nobody in, makes no administrator, and has all
         once the bucket is there.

@@ -152,17 +152,3 @@ class FileFaultTests(ProxyCase):
             talk.reset()
         await self.proxy.idle()
         self.assertEqual(await self.proxy.stored(), [])
-
-
-def ranged(data: bytes) -> Script:
-    """A server that knows ranges."""
-
-    async def script(talk: Talk) -> None:
-        asked = talk.fake.asked[-1].headers.get("range")
-        if asked is None:
-            return talk.answer(data)
-        start, _, last = asked.removeprefix("bytes=").partition("-")
-        part = data[int(start) : int(last) + 1]
-        return talk.answer(part, 206, Content_Range=f"bytes {start}-{last}/{len(data)}")
-
-    return script

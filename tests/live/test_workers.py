@@ -4,21 +4,15 @@ first of them.
 
 import contextlib
 import http.client
-import json
 import os
 import signal
 import socket
-import ssl
 import subprocess
-import threading
 import time
 from pathlib import Path
 
-from cryptography import x509
-
 from pypid.access.passwords import hash_password
 from tests.live.asking import basic
-from tests.live.certificates import Authority
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared
 from tests.live.processes import BIN, clean_environ, free_port, running
 from tests.live.projects import publish, wheel
@@ -93,36 +87,6 @@ class KilledTests(WorkersCase):
         until(lambda: said in self.index.log(), self.index)
         self.assertIn(f"worker {number} (process {victim}) was ended by SIGKILL", self.index.log())
         self.connected()
-
-    def test_cannot_start(self) -> None:
-        """A worker that cannot start says why, and is tried again, later each time; the first one
-        goes on.
-
-        It starts with the configuration that the others have, whatever the file says by now.
-        """
-        self.index.config.write_text("[sever]\n")
-        [(number, victim)] = others(self.index).items()
-        spool = self.index.folder / "state/spool/worker-2"
-        spool.rename(spool.with_name("away"))
-        spool.write_text("in the way")
-        os.kill(victim, signal.SIGKILL)
-        said = "could not start (status 1; its own lines say why); another is started in 2 s"
-        until(lambda: said in self.index.log(), self.index)
-        self.assertIn(f"The folder {spool} cannot be used: File exists", self.index.log())
-        self.connected_with_those_left()
-        spool.unlink()
-        until(
-            lambda: (
-                f"worker {number} (process {others(self.index).get(number)}) is ready"
-                in self.index.log()
-            ),
-            self.index,
-        )
-
-    def connected_with_those_left(self) -> None:
-        """They answer."""
-        for each in connections(self.index, 10):
-            each.close()
 
     def test_first_killed(self) -> None:
         """Where the first worker is killed the others end at once, and a new pypid can start right
@@ -223,77 +187,6 @@ class StopTests(WorkersCase):
             time.sleep(0.5)
         self.assertEqual(self.index.running.process.wait(8), 0)
         self.assertLess(time.monotonic() - began, 8)
-
-
-class LogTests(WorkersCase):
-    settings = Settings(server=f"workers = {WORKERS}", sections=SHARED + "[log]\nformat = json\n")
-
-    def test_lines(self) -> None:
-        """The lines of all workers come into one log, each of them whole, with
-        the worker's number.
-        """
-        made = self.connected()
-
-        def ask(each: http.client.HTTPConnection) -> None:
-            for _ in range(100):
-                answer(each)
-
-        threads = [threading.Thread(target=ask, args=(each,)) for each in made]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-        def answered() -> list[int]:
-            lines = [json.loads(line) for line in self.index.log().splitlines()]
-            return [line["worker"] for line in lines if line.get("path") == "/simple/"]
-
-        until(lambda: len(answered()) >= 101 * len(made), self.index)
-        self.assertEqual(set(answered()), {1, 2})
-
-
-class TlsTests(IndexTestCase):
-    def start(self) -> LiveIndex:
-        self.authority = Authority()
-        self.trusted = self.authority.pem(self.folder)
-        self.chain, self.key = self.folder / "chain.pem", self.folder / "key.pem"
-        self.serial = self.authority.issue(self.chain, self.key)
-        place = self.folder / "pypid"
-        place.mkdir()
-        server = f"workers = {WORKERS}"
-        index = self.entered(
-            pypid(
-                place,
-                Settings(certificate=self.chain, key=self.key, server=server, sections=SHARED),
-            )
-        )
-        until_all_answer(index, WORKERS)
-        return index
-
-    def seen(self) -> set[int]:
-        """The serial numbers of the certificates that new connections with all
-        workers are shown.
-        """
-        context = ssl.create_default_context(cafile=str(self.trusted))
-        made, found = [], set()
-        for _ in range(4 * WORKERS):
-            plain = socket.create_connection(("127.0.0.1", self.index.port), 10)
-            made.append(context.wrap_socket(plain, server_hostname="127.0.0.1"))
-            shown = made[-1].getpeercert(binary_form=True)
-            assert shown is not None
-            found.add(x509.load_der_x509_certificate(shown).serial_number)
-        for each in made:
-            each.close()
-        return found
-
-    def test_certificate(self) -> None:
-        """All workers show the same certificate, and after SIGHUP to the first one all show the new
-        one.
-        """
-        self.assertEqual(self.seen(), {self.serial})
-        fresh = self.authority.issue(self.chain, self.key)
-        self.index.running.process.send_signal(signal.SIGHUP)
-        until(lambda: self.seen() == {fresh}, self.index, 5.0)
 
 
 class WaysTests(IndexTestCase):

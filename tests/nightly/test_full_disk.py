@@ -45,10 +45,6 @@ class FullDiskTests(SynchronousTestCase):
                     while True:
                         file.write(bytes(size))
 
-    def free(self) -> int:
-        found = os.statvfs(self.folder)
-        return found.f_bavail * found.f_frsize
-
     def running(self) -> "Started":
         return Started(self.folder, self.port, self.settings)
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from tests.distributions import metadata, wheel
 from tests.index.file_cache_cases import noise
-from tests.live.test_upstream_faults import PAGE_FAULTS, listing
 from tests.upstream.fake import J, page, says, status
-from tests.upstream.proxy import LATER, ProxyCase
+from tests.upstream.proxy import ProxyCase
 
 DATA = noise(1000)
 DIGEST = sha256(DATA).hexdigest()
@@ -270,29 +269,6 @@ class ErrorsTests(ProxyCase):
         """C36: 404 from upstream is 404."""
         self.assertEqual((await self.proxy.page("spam")).status, 404)
         self.assertEqual((await self.proxy.get(f"/packages/spam/{FILENAME}")).status, 404)
-
-    async def test_stale_or_an_error(self) -> None:
-        """C36: with a page that is known, an error of upstream's gives that page; without, 502, 503
-        or 504.
-        """
-        for what in ("500", "no answer", "reset"):
-            script, _ = PAGE_FAULTS[what]
-            name = f"known-{what.replace(' ', '-')}"
-            self.script(
-                says(listing(name, (f"{name.replace('-', '_')}-1.0.tar.gz", DATA)), Content_Type=J),
-                f"/simple/{name}/",
-            )
-            self.script(says(DATA), f"/files/{name.replace('-', '_')}-1.0.tar.gz")
-            self.proxy.pass_time()
-            await self.proxy.page(name)
-            await self.proxy.get(f"/packages/{name}/{name.replace('-', '_')}-1.0.tar.gz")
-            await self.proxy.idle()
-            self.script(script, f"/simple/{name}/")
-            self.script(script, f"/simple/un{name}/")
-            self.proxy.pass_time()
-            self.assertEqual(len((await self.proxy.page(name)).files), 1)
-            self.proxy.pass_time(LATER)
-            self.assertIn((await self.proxy.page(f"un{name}")).status, (502, 503, 504))
 
 
 class VariantTests(ProxyCase):
