@@ -244,9 +244,9 @@ class Recording(FolderPlace):
         super().__init__(root, world)
         self.pages: list[WrittenPage] = []
 
-    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
-        self.pages += pages
-        return await super().put(pages)
+    async def put(self, groups: Sequence[Sequence[WrittenPage]]) -> Sequence[tuple[int, int]]:
+        self.pages += [page for pages in groups for page in pages]
+        return await super().put(groups)
 
 
 class AgainTests(ServedCase):
@@ -338,10 +338,12 @@ class AgainTests(ServedCase):
         there = []
 
         class Looking(Recording):
-            async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
-                if any(page.path == "changelog/page1.html" for page in pages):
+            async def put(
+                self, groups: Sequence[Sequence[WrittenPage]]
+            ) -> Sequence[tuple[int, int]]:
+                if any(page.path == "changelog/page1.html" for page in groups[0]):
                     there.append(hidden.exists())
-                return await super().put(pages)
+                return await super().put(groups)
 
         self.write(Looking(str(self.folder), self.pypid.world), clears=True, copies=True)
         self.assertEqual(there, [False, False])

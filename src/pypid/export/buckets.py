@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
 from hashlib import md5
+from itertools import islice
 from typing import Protocol
 
 from attrs import field, frozen
@@ -16,11 +17,9 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from pypid.core.errors import Missing
 from pypid.core.model import Blob
 from pypid.core.packaging.names import ProjectName
-from pypid.export.options import MANIFEST, ExportOptions, owner_of
-from pypid.export.pages import ShownProject
+from pypid.export.options import MANIFEST, owner_of
 from pypid.export.targets import Copy, ExportPlace, Stamp, all_of, check_manifest
 from pypid.export.tree import JSON_PAGE, PAGE, WrittenPage
-from pypid.export.written_projects import RenderedProject, WrittenProject, render, written
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Blobs, Body
 
@@ -125,22 +124,11 @@ class BucketPlace:
             if name and paths
         }
 
-    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
-        done = await all_of([self._turns.run(self._putting, page) for page in pages])
-        return sum(done), len(done) - sum(done)
-
-    async def write_projects(
-        self, shown: Sequence[ShownProject], options: ExportOptions, since: datetime
-    ) -> Sequence[WrittenProject]:
-        def make() -> list[RenderedProject]:
-            return render(shown, options, since, compressed=False)
-
-        rendered = await self._world.thinking(make)
-        return await all_of([start(self._write_project(project)) for project in rendered])
-
-    async def _write_project(self, project: RenderedProject) -> WrittenProject:
-        there = list(self._have.get(project.shown.project.name, ()))
-        return written(project, there, await self.put(project.pages))
+    async def put(self, groups: Sequence[Sequence[WrittenPage]]) -> Sequence[tuple[int, int]]:
+        jobs = [self._turns.run(self._putting, page) for pages in groups for page in pages]
+        done = iter(await all_of(jobs))
+        counts = [sum(islice(done, len(pages))) for pages in groups]
+        return [(count, len(pages) - count) for count, pages in zip(counts, groups, strict=True)]
 
     def _putting(self, page: WrittenPage) -> Deferred[bool]:
         return start(self._put(page))

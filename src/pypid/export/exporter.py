@@ -19,12 +19,17 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.summaries import only
 from pypid.export.newest import NewestProjects, news_of_project
 from pypid.export.options import ExportOptions, can_be_copied
-from pypid.export.pages import ShownProject, list_pages, pages_for_people
+from pypid.export.pages import (
+    RenderedProject,
+    ShownProject,
+    list_pages,
+    pages_for_people,
+    render,
+)
 from pypid.export.source import ExportSource, ExportView
 from pypid.export.targets import Copy, ExportPlace, FilePiece, all_of, copies_of
 from pypid.export.tree import WrittenPage
 from pypid.export.tree_state import Fingerprint, ProjectState
-from pypid.export.written_projects import WrittenProject
 from pypid.flow import start
 from pypid.index.context import Pace
 
@@ -213,17 +218,25 @@ class Exporter:
     async def _put(self, shown: Sequence[ShownProject]) -> None:
         if not shown:
             return
-        written = await self.place.write_projects(shown, self.options, self.newest.since)
-        await self.source.world.thinking(self._note, written)
-        for project in written:
-            self.there.add(project.name)
-            self._stale += project.stale
-            if project.stale and not self.clears:  # a later run that clears must look at it
-                self.marks.pop(project.name, None)
-            self.counts = self.counts.plus(written=project.written, same=project.same)
+        world, since, compressed = self.source.world, self.newest.since, self.place.compressed
 
-    def _note(self, written: Iterable[WrittenProject]) -> None:
-        for project in written:
+        def make() -> list[RenderedProject]:
+            return render(shown, self.options, since, compressed=compressed)
+
+        rendered = await world.thinking(make)
+        there = await self.place.of(project.name for project in rendered)
+        done = await self.place.put([project.pages for project in rendered])
+        await world.thinking(self._note, rendered)
+        for project, (written, same) in zip(rendered, done, strict=True):
+            stale = project.stale(there[project.name])
+            self.there.add(project.name)
+            self._stale += stale
+            if stale and not self.clears:  # a later run that clears must look at it
+                self.marks.pop(project.name, None)
+            self.counts = self.counts.plus(written=written, same=same)
+
+    def _note(self, rendered: Iterable[RenderedProject]) -> None:
+        for project in rendered:
             self.newest.note(project.name, project.news)
 
     # --- lists ---
@@ -246,7 +259,7 @@ class Exporter:
                 )
             return pages
 
-        written, same = await self.place.put(await self.source.world.thinking(make))
+        [(written, same)] = await self.place.put([await self.source.world.thinking(make)])
         self.counts = self.counts.plus(written=written, same=same)
 
     async def _read_unread(self) -> None:

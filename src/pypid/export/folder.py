@@ -5,9 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from datetime import datetime
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
@@ -19,17 +18,9 @@ from twisted.internet.defer import DeferredLock
 from pypid.core.errors import BadRequest, Busy
 from pypid.core.export_request import overlap
 from pypid.core.packaging.names import ProjectName
-from pypid.export.options import FOLDERS, MANIFEST, ExportOptions, normal
-from pypid.export.pages import ShownProject
+from pypid.export.options import FOLDERS, MANIFEST, normal, owner_of
 from pypid.export.targets import Copy, ExportPlace, Stamp, check_manifest
 from pypid.export.tree import JSON_PAGE, PAGE, TreeFolder, WrittenPage, put_all
-from pypid.export.written_projects import (
-    RenderedProject,
-    WrittenProject,
-    paths_of,
-    put_projects,
-    render,
-)
 from pypid.flow import World
 from pypid.ports import Body
 
@@ -143,23 +134,13 @@ class FolderPlace:
             if name is not None
         }
 
-    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
-        done: tuple[int, int] = await self._run(put_all, self._folder, pages)
+    async def put(self, groups: Sequence[Sequence[WrittenPage]]) -> Sequence[tuple[int, int]]:
+        done: Sequence[tuple[int, int]] = await self._run(self._put, groups)
         return done
 
-    async def write_projects(
-        self, shown: Sequence[ShownProject], options: ExportOptions, since: datetime
-    ) -> Sequence[WrittenProject]:
-        def make() -> list[RenderedProject]:
-            return render(shown, options, since, compressed=self.compressed)
-
-        rendered = await self._world.thinking(make)
-        done: list[WrittenProject] = await self._run(self._put_projects, rendered)
-        return done
-
-    def _put_projects(self, rendered: Sequence[RenderedProject]) -> list[WrittenProject]:
+    def _put(self, groups: Sequence[Sequence[WrittenPage]]) -> Sequence[tuple[int, int]]:
         self._must_be_apart()
-        return put_projects(self._folder, rendered)
+        return [put_all(self._folder, pages) for pages in groups]
 
     async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
         found: Mapping[ProjectName, Sequence[str]] = await self._run(self._of, tuple(names))
@@ -167,7 +148,14 @@ class FolderPlace:
 
     def _of(self, names: Sequence[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
         self._must_be_apart()
-        return {name: list(paths_of(self._folder, name)) for name in names}
+        return {name: list(self._paths_of(name)) for name in names}
+
+    def _paths_of(self, name: ProjectName) -> Iterator[str]:
+        """Yield the paths that an export wrote for the project."""
+        for pattern in FOLDERS:
+            under = pattern.format(name)
+            if not self._folder.is_link(under):  # not made by an export
+                yield from (path for path in self._folder.list(under) if owner_of(path) == name)
 
     async def lacks(self, copies: Sequence[Copy]) -> Sequence[Copy]:
         lacking: Sequence[Copy] = await self._run(

@@ -5,6 +5,7 @@ functions, slow for large input: call them in a thread.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from attrs import field, frozen
 from msgspec.structs import replace
@@ -25,7 +26,7 @@ from pypid.core.simple_api.legacy_json import render_legacy
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import render_names, render_project
 from pypid.export.front import FEED, FILTER, SCRIPT, first_page
-from pypid.export.newest import NewestProjects, ProjectNews
+from pypid.export.newest import NewestProjects, ProjectNews, news_of_project
 from pypid.export.options import ExportOptions, release_path, url_below
 from pypid.export.tree import JSON_PAGE, PAGE, WrittenPage
 
@@ -48,6 +49,33 @@ class ShownProject:
     metadata: Mapping[str, bytes] = field(factory=dict, repr=False)
     urls: Mapping[str, str] | None = field(default=None, repr=False)
     copies: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+@frozen
+class RenderedProject:
+    """The pages of a project, and what the pages about all projects say of it."""
+
+    name: ProjectName
+    copies: frozenset[str]
+    pages: Sequence[WrittenPage] = field(repr=False)
+    news: ProjectNews = field(repr=False)
+
+    def stale(self, there: Iterable[str]) -> list[str]:
+        """Return those of the project's paths that are no longer needed."""
+        keep = self.copies.union(page.path for page in self.pages)
+        return [path for path in there if path not in keep]
+
+
+def render(
+    projects: Iterable[ShownProject], options: ExportOptions, since: datetime, *, compressed: bool
+) -> list[RenderedProject]:
+    """Return the pages of the projects. `since`: see `news_of_project`."""
+    rendered = []
+    for shown in projects:
+        news = news_of_project(shown.project, since)
+        pages = list(project_pages(shown, news, options, compressed=compressed))
+        rendered.append(RenderedProject(shown.project.name, shown.copies, pages, news))
+    return rendered
 
 
 def project_pages(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import datetime
 from enum import Enum
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar
@@ -15,10 +14,8 @@ from twisted.internet.defer import Deferred, DeferredList
 from pypid.core.errors import BadRequest, PypidError
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
-from pypid.export.options import MANIFEST, ExportOptions, file_path, provenance_path
-from pypid.export.pages import ShownProject
+from pypid.export.options import MANIFEST, file_path, provenance_path
 from pypid.export.tree import WrittenPage
-from pypid.export.written_projects import WrittenProject
 from pypid.flow import Blocking
 from pypid.ports import Body
 
@@ -97,13 +94,6 @@ class ExportPlace(Protocol):
     compressed: bool
     """Whether gzip copies of pages are of use there."""
 
-    async def write_projects(
-        self, shown: Sequence[ShownProject], options: ExportOptions, since: datetime
-    ) -> Sequence[WrittenProject]:
-        """Write the pages of these projects, of each in order; return what was done. `since`: see
-        `news_of_project`.
-        """
-
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
         """Mark the place as this tree's, and read what is there.
 
@@ -125,8 +115,10 @@ class ExportPlace(Protocol):
         installers exist.
         """
 
-    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
-        """Write the pages in order; return how many were written, and how many were unchanged."""
+    async def put(self, groups: Sequence[Sequence[WrittenPage]]) -> Sequence[tuple[int, int]]:
+        """Write the pages of each group in order; return how many of it were written, and how many
+        were unchanged.
+        """
 
     async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
         """Return the paths that an export wrote, of each project."""
