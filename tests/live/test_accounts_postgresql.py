@@ -6,7 +6,6 @@ goes away.
 # mypy: allow-untyped-calls
 
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from datetime import timedelta
@@ -16,12 +15,9 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 from twisted.internet import reactor as installed
-from twisted.internet.defer import gatherResults
-from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql import current_accounts, database
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
@@ -30,15 +26,13 @@ from pypid.access.sql.place import place_of
 from pypid.core.accounts.entries import Account
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import CannotStart, PeopleUnknown
-from pypid.core.packaging.names import project_name
-from pypid.flow import at_once, start
-from pypid.flow.threads import Threads
+from pypid.flow import at_once
 from pypid.ports import Accounts, Downloads, Journal
 from pypid.testing import AccountsContract, DownloadsContract, JournalContract
 from pypid.testing.accounts import SPAM, a_session, a_token, an_account
 from pypid.testing.examples import a_deed, a_download
-from pypid.testing.worlds import BEGINNING, Timed, world
-from tests.live.postgresql import PASSWORD, Postgresql, postgresql, shared
+from pypid.testing.worlds import BEGINNING, Timed
+from tests.live.postgresql import Postgresql, postgresql, shared
 
 T = TypeVar("T")
 NO_FILE = Path("/nowhere")
@@ -196,25 +190,6 @@ class NodesTests(InPostgresql, SynchronousTestCase):
         self.have(self.there.poll())
         self.assertEqual(self.have(self.there.user("alice")).hash, "x" * 100)
 
-    def test_owners_at_once(self) -> None:
-        """Of nodes that claim the same projects at the same time one gets each, and all learn
-        which.
-        """
-        names = [project_name(f"p{number}") for number in range(10)]
-        found: dict[str, list[str]] = {}
-
-        def node(account: str) -> None:
-            accounts = SqlAccounts(self.a_database(), self.world)
-            self.have(accounts.open())
-            found[account] = [self.have(accounts.claim(("", name), account)) for name in names]
-
-        at_the_same_time(*[partial(node, f"sql:{user}:1") for user in ("ann", "bob", "cat")])
-        first, second, third = found.values()
-        self.assertEqual((first, second), (second, third))
-        self.have(self.there.refresh())
-        owners = self.have(self.there.owners())
-        self.assertEqual([owners["", name].account for name in names], first)
-
     def test_once(self) -> None:
         """Of many nodes that say a value at the same time exactly one is told that it is new."""
         nodes = [self.some_accounts() for _ in range(6)]
@@ -280,45 +255,6 @@ class AwayTests(InPostgresql, SynchronousTestCase):
     def observe(self, event: dict[str, Any]) -> None:
         self.said.append(str(event))
 
-    def test_stopped_and_started(self) -> None:
-        """People are known for five seconds more, then nobody is, nothing changes; once it is back
-        all is as it was.
-        """
-        accounts = self.new_accounts()
-        journal = SqlJournal(accounts.current.database, self.world)
-        self.have(accounts.add_user(an_account("alice")))
-        self.have(accounts.add_token(a_token("t")))
-        self.own.stop()
-        self.have(accounts.poll())
-        self.assertEqual(len(self.have(accounts.users())), 1)
-        self.assertIsNotNone(self.have(accounts.token("digest-t")))
-        self.refused(accounts.add_user(an_account("bob")), PeopleUnknown)
-        self.have(journal.note(a_deed(1)))
-        self.have(journal.note(a_deed(2)))
-        self.refused(journal.entries(), PeopleUnknown)
-        self.clock.advance(5.1)
-        self.have(accounts.poll())
-        for asked in (
-            accounts.users(),
-            accounts.token("digest-t"),
-            accounts.session("s"),
-            accounts.rights(),
-        ):
-            self.refused(asked, PeopleUnknown)
-        accounts.token_used("t", "192.0.2.1")
-        self.have(accounts.tend())
-        self.own.start()
-        self.have(accounts.poll())
-        self.assertEqual([account.name for account in self.have(accounts.users())], ["alice"])
-        self.have(accounts.add_user(an_account("bob")))
-        self.have(accounts.tend())
-        self.assertEqual(self.have(self.some_accounts().tokens())[0].used_from, "192.0.2.1")
-        self.have(journal.retry())
-        self.assertEqual(
-            [deed.when for deed in self.have(journal.entries())], [a_deed(2).when, a_deed(1).when]
-        )
-        self.assertNotIn(PASSWORD, "".join(self.said))
-
     def test_away_at_the_start(self) -> None:
         """A server that does not answer at the start keeps nobody from starting: it is asked until
         it answers.
@@ -344,53 +280,3 @@ class AwayTests(InPostgresql, SynchronousTestCase):
         self.refused(accounts.add_group("team"), PeopleUnknown)
         fresh = SqlAccounts(self.a_database(), self.world)
         self.assertIn("version 7", str(self.refused(fresh.open(), CannotStart)))
-
-
-class FrozenTests(TestCase):
-    """A server that keeps its connections and does not answer, with threads and
-    a running reactor.
-    """
-
-    timeout = 120
-
-    async def test_frozen(self) -> None:
-        """A change ends after a while with nothing granted, the reactor goes on meanwhile, and all
-        threads end.
-        """
-        await deferLater(
-            reactor, 0
-        )  # trial begins a test before the reactor runs, and then there are no threads
-        self.patch(database, "LONGEST", 2.0)
-        self.patch(current_accounts, "CONTACT", 1.0)
-        threads = Threads(reactor, "accounts-of-this-test")
-        with postgresql() as server:
-            kept = Database(place_of(server.database(), NO_FILE), threads, reactor)
-            accounts = SqlAccounts(kept, evolve(world(), clock=reactor))
-            await accounts.open()
-            await accounts.add_user(an_account("alice"))
-            with server.frozen():
-                began = time.monotonic()
-                turns = 0
-                changing = start(accounts.add_group("team"))
-                changing.addErrback(lambda failure: failure.value)
-                while not changing.called:
-                    await deferLater(reactor, 0.05)
-                    turns += 1
-                self.assertIsInstance(await changing, PeopleUnknown)
-                self.assertLess(time.monotonic() - began, 10)
-                self.assertGreater(turns, 15)
-                await self.assertFailure(start(accounts.users()), PeopleUnknown)
-            await deferLater(reactor, 1.1)
-            await accounts.poll()
-            self.assertEqual(len(await accounts.users()), 1)
-            await gatherResults([start(accounts.add_group(f"g{number}")) for number in range(20)])
-            self.assertEqual(len(await accounts.memberships()), 20)
-            await accounts.close()
-            await kept.close()
-            threads.stop()
-        named = [
-            thread.name
-            for thread in threading.enumerate()
-            if "accounts-of-this-test" in thread.name
-        ]
-        self.assertEqual(named, [])

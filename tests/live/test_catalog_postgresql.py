@@ -78,35 +78,6 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
             self.refused(engine.open(IDENTITY), DatabaseUnusable)
             self.assertEqual(connection.execute("SELECT * FROM pypid_catalog").fetchall(), [("x",)])
 
-    def test_tables_that_went(self) -> None:
-        """Where the tables were taken away while nodes run they are begun anew, and nobody takes
-        old rows for new ones.
-        """
-        row = self.put(b"line")
-        before = self.state()
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            for table in ("", "_rows", "_leases", "_links"):
-                connection.execute(f"DROP TABLE pypid_catalog{table}".encode())
-        self.refused(self.engine.changes(before.position), CatalogReset)
-        self.refused(
-            self.engine.swap(self.generation, RowChange(RowKind.LOCAL, SPAM, b"x", row.version)),
-            CatalogReset,
-        )
-        state = self.have(self.engine.open(IDENTITY, before.serial))
-        self.assertEqual((state.complete, state.serial), (False, before.serial))
-        self.assertNotEqual(state.generation, before.generation)
-
-    def test_only_the_rows_went(self) -> None:
-        """Where only some tables are gone, or of a backup, all are begun anew; serials go on."""
-        self.put(b"line")
-        self.have(self.engine.mark_complete(self.generation))
-        before = self.state()
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute("DROP TABLE pypid_catalog_rows")
-        self.refused(self.engine.changes(before.position), CatalogReset)
-        state = self.have(self.engine.open(IDENTITY))
-        self.assertEqual((state.complete, state.serial, state.version), (False, before.serial, 0))
-
     def test_another_version(self) -> None:
         """A catalog of an older or newer version is begun anew at a start; nodes that run then say
         so, and misread nothing.

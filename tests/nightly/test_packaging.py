@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 import zipfile
 from atexit import register
@@ -275,30 +274,6 @@ class OtherInstallTests(SynchronousTestCase):
                 daemon.stop_in_order()
 
 
-class CheckoutTests(SynchronousTestCase):
-    def test_trial_runs_in_a_checkout_where_pypid_is_not_installed(self) -> None:
-        """`trial` needs pypid's requirements only; programs that tests start find pypid, too."""
-        with scratch(within=TEMPORARY) as folder:
-            source = copy_source(folder / "checkout")
-            shutil.copytree(ROOT / "tests/core", source / "tests/core")
-            shutil.copy2(ROOT / "tests/__init__.py", source / "tests")
-            trial = (
-                "import sys; sys.path.insert(0, ''); sys.argv[0] = 'trial'; from "
-                "twisted.scripts.trial import run; run()"
-            )
-            # without `site` an editable pypid is not found, nor anything else but this folder
-            environ = clean_environ(PYTHONPATH=sysconfig.get_path("purelib"))
-            command = [
-                sys.executable,
-                "-S",
-                "-c",
-                trial,
-                f"--temp-directory={folder / 'trial'}",
-                "tests.core.packaging.test_names",
-            ]
-            self.assertIn("PASSED", done(command, cwd=source, environ=environ))
-
-
 class OneFileTests(SynchronousTestCase):
     def check_size(self, binary: Path) -> None:
         """The first start unpacks the binary, so it has no file that only tests or tools need."""
@@ -428,30 +403,3 @@ class MakeTests(SynchronousTestCase):
         listed = done([venv / "bin/python", "-m", "pip", "list", "--format=freeze"], cwd=source)
         names = sorted(re.findall(r"^(pypid[\w-]*)==", listed, re.MULTILINE))
         self.assertEqual(names, ["pypid-pypicloud", "pypid-server"])
-
-    def test_without_venv(self) -> None:
-        """Where Python cannot make environments, as on Debian without python3-venv, make says what
-        to install.
-        """
-        with scratch(within=TEMPORARY) as folder:
-            source = copy_source(folder / "checkout")
-            bare = folder / "python3"
-            bare.write_text(
-                f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec {sys.executable} "$@"\n'
-            )
-            bare.chmod(0o755)
-            said = done(["make", "run", f"PYTHON={bare}"], cwd=source, status=2)
-            self.assertIn("apt install python3-venv", said)
-            self.assertFalse((source / ".venv").exists())
-
-    def test_without_python(self) -> None:
-        """Where there is no Python that is new enough, make says which it needs."""
-        with scratch(within=TEMPORARY) as folder:
-            source = copy_source(folder / "checkout")
-            (folder / "bin").mkdir()
-            for name in "sh", "make", "test", "id", "echo":
-                (folder / "bin" / name).symlink_to(str(shutil.which(name)))
-            said = done(
-                ["make", "run"], cwd=source, environ={"PATH": str(folder / "bin")}, status=2
-            )
-            self.assertIn("No Python 3.11 or newer was found", said)
