@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from gzip import decompress
 from pathlib import Path
 from unittest import SkipTest
 from urllib.parse import quote
@@ -19,14 +18,14 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.simple_api.negotiation import Format, negotiate
-from tests.core.simple_api.test_negotiation import CLIENTS, RULES
+from tests.core.simple_api.test_negotiation import CLIENTS
 from tests.live.asking import Answered, ask, basic
 from tests.live.certificates import Authority
 from tests.live.clients import ROOT, client, in_ci
 from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid, stop
 from tests.live.isolation import Ended, pip, run, uv, works
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
-from tests.live.projects import Artifact, manage, publish, sdist, wheel
+from tests.live.projects import Artifact, publish, sdist, wheel
 from tests.live.test_install import NEWEST, installed
 
 SHIPPED = ROOT / "etc/nginx-published.conf"
@@ -308,51 +307,11 @@ class NegotiationTests(FrontCase):
                 self.assertEqual(said.headers["Content-Type"], format.value, who)
                 self.assertEqual(said.headers["Vary"], "Accept, Accept-Encoding")
 
-    def test_rules(self) -> None:
-        """Whatever else somebody accepts is answered as by pypid, which weighs
-        what nginx cannot.
-        """
-        path = self.published("nx-rules")
-        for accept, format in RULES.values():
-            said = self.same(path, {"Accept": accept})
-            self.assertEqual(said.status, 406 if format is None else 200)
-
     def test_format(self) -> None:
         """?format= goes before Accept, as in pypid."""
         path = self.published("nx-format")
         for wanted in quote(JSON), JSON, "text/html", "bogus", "":
             self.same(f"{path}?format={wanted}", {"Accept": "text/html"}, alone=False)
-
-    def test_redirects(self) -> None:
-        """Other spellings, and addresses without their last slash, lead to the page as in pypid."""
-        self.published("nx-redirects")
-        for path in (
-            "/simple",
-            "/simple/nx-redirects",
-            "/simple/NX.Redirects/",
-            "/simple/nx_redirects",
-            "/simple/nx--redirects/",
-        ):
-            self.assertEqual(self.same(path).status, 301)
-
-    def test_missing(self) -> None:
-        """What there is not is pypid's 404; so is what only pypid has, its health for example."""
-        for path in (
-            "/simple/nx-nobody/",
-            "/packages/nx-nobody/nx_nobody-1.0.tar.gz",
-            "//simple//",
-            "/simple/a/b/c",
-            "/pypi/nx-nobody/json",
-        ):
-            self.assertEqual(self.same(path).status, 404, path)
-        self.assertEqual(self.front.ask("/health").json["status"], "ok")
-        self.assertEqual(self.same("/simple/", method="OPTIONS").status, 204)
-
-    def test_head(self) -> None:
-        """HEAD is answered from the tree, too."""
-        path = self.published("nx-head")
-        self.same(path, {"Accept": JSON}, method="HEAD", alone=True)
-        self.same("/packages/nx-head/nx_head-1.0.tar.gz", method="HEAD", alone=True)
 
 
 class TreeTests(FrontCase):
@@ -380,28 +339,6 @@ class TreeTests(FrontCase):
             )
             self.assertEqual((again.status, again.body), (304, b""))
         self.same("/packages/nx-files/nx_files-1.0.tar", alone=False)
-
-    def test_documents(self) -> None:
-        """The legacy JSON, and the first page of the tree with its script, come from there."""
-        self.published("nx-documents")
-        for path, kind in {
-            "/pypi/nx-documents/json": "application/json",
-            "/pypi/nx-documents/1.0/json": "application/json",
-            "/index.html": "text/html; charset=utf-8",
-            "/filter.js": "application/javascript; charset=utf-8",
-            "/simple/nx-documents/index.html": "text/html; charset=utf-8",
-            "/changelog/page1.html": "text/html; charset=utf-8",
-        }.items():
-            said = self.front.ask(path)
-            self.assertEqual(
-                (said.status, said.headers["Content-Type"], self.front.alone()),
-                (200, kind, True),
-                path,
-            )
-            self.assertEqual(said.headers["X-Content-Type-Options"], "nosniff")
-            self.assertEqual(
-                "Content-Security-Policy" in said.headers, "application/json" not in kind
-            )
 
     def test_people(self) -> None:
         """The site is pypid's: its first page, feeds, search and all the rest, with pypid's bytes,
@@ -435,59 +372,6 @@ class TreeTests(FrontCase):
         self.assertFalse(self.front.alone())
         self.front.ask("/simple/", {"Cookie": "a=b"})
         self.assertTrue(self.front.alone())
-
-    def test_compressed(self) -> None:
-        """Who takes gzip is sent the compressed page as it lies there, with an entity tag of its
-        own.
-        """
-        path = self.published(
-            "nx-compressed", *(wheel("nx-compressed", f"1.{number}") for number in range(12))
-        )
-        for accept, name in (JSON, "index.json"), ("text/html", "index.html"):
-            said = self.front.ask(path, {"Accept": accept, **GZIP})
-            self.assertEqual(said.headers["Content-Encoding"], "gzip")
-            self.assertEqual(
-                said.body, (self.front.tree / f"simple/nx-compressed/{name}.gz").read_bytes()
-            )
-            plain = self.front.ask(path, {"Accept": accept})
-            self.assertEqual(decompress(said.body), plain.body)
-            self.assertNotEqual(said.headers["ETag"], plain.headers["ETag"])
-            self.assertEqual(
-                self.front.ask(path, {"Accept": accept, "Via": "1.1 a", **GZIP}).body, said.body
-            )
-            direct = ask(self.index.port, path, {"Accept": accept, **GZIP})
-            self.assertEqual(decompress(direct.body), plain.body)
-
-    def test_conditions(self) -> None:
-        """A page that is the same is 304, with the same header fields; one that changed in the same
-        second is sent.
-        """
-        path = self.published("nx-conditions")
-        for headers in {"Accept": JSON}, {"Accept": JSON, **GZIP}, {"Accept": "text/html"}:
-            said = self.front.ask(path, headers)
-            for condition in (
-                {"If-None-Match": said.headers["ETag"]},
-                {"If-Modified-Since": said.headers["Last-Modified"]},
-            ):
-                again = self.front.ask(path, {**headers, **condition})
-                self.assertEqual(
-                    (again.status, again.body, again.headers["ETag"]),
-                    (304, b"", said.headers["ETag"]),
-                )
-                self.assertEqual(again.headers["Vary"], said.headers["Vary"])
-                self.assertEqual(again.headers["Cache-Control"], "no-cache")
-        seen = {}
-        for number in range(4):  # each page as long as the one before
-            manage(
-                self.index,
-                "PUT",
-                "nx-conditions/files/nx_conditions-1.0.tar.gz/yank",
-                reason=f"number {number}",
-            )
-            self.front.check(path, f"number {number}")
-            said = self.front.ask(path, {"Accept": "text/html"})
-            seen[said.headers["ETag"]] = seen[said.headers["Last-Modified"]] = number
-        self.assertEqual(len(seen), 8)
 
     def test_hidden(self) -> None:
         """What is the tree's own is nobody's: whose it is, files that are being written, anything

@@ -4,19 +4,14 @@ pip and uv go by them.
 
 from __future__ import annotations
 
-import functools
 import json
 import random
 import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -215,47 +210,9 @@ class BesideDumbPypi(SynchronousTestCase):
         )
         self.assertGreater(self.compare(theirs, ours), 500)
 
-    def test_documents(self) -> None:
-        """The legacy JSON API names the same files and requirements of each release."""
-        listed = entries(["spam-1.0.tar.gz", "spam-1.0-py3-none-any.whl", "spam-1.1.tar.gz"])
-        theirs, ours = self.run_both("--package-list-json", "\n".join(map(json.dumps, listed)))
-        for path in ("pypi/spam/json", "pypi/spam/1.0/json"):
-            their, our = (json.loads((folder / path).read_text()) for folder in (theirs, ours))
-            for key in ("version", "requires_python"):
-                self.assertEqual(our["info"][key], their["info"][key])
-            for key in ("filename", "requires_python", "yanked", "packagetype"):
-                self.assertEqual(
-                    {file[key] for file in our["urls"]}, {file[key] for file in their["urls"]}
-                )
-
-    def test_tgz(self) -> None:
-        """Of foo-1.0.tgz dumb-pypi makes version 1; the link is where it was all the same."""
-        theirs, ours = self.run_both("--package-list", "foo-1.0.tgz\nfoo-1.10.tgz\n")
-        self.assertEqual(self.compare(theirs, ours), 4)
-        self.assertTrue((ours / "pypi/foo/1.10/json").is_file())
-
 
 class InstallTests(SynchronousTestCase):
     """The tree behind a server that knows nothing of Python."""
-
-    @contextmanager
-    def served(self, folder: Path) -> Iterator[str]:
-        """Where it is."""
-
-        class Quiet(SimpleHTTPRequestHandler):
-            def log_message(self, *_: object) -> None:
-                return
-
-        with ThreadingHTTPServer(
-            ("127.0.0.1", 0), functools.partial(Quiet, directory=folder)
-        ) as server:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            try:
-                yield f"http://127.0.0.1:{server.server_port}"
-            finally:
-                server.shutdown()
-                thread.join()
 
     def made(self, folder: Path) -> Path:
         """An index in a new folder, with its files: spam 1.0 and 1.1, and 2.0, which is yanked."""
@@ -309,13 +266,6 @@ class InstallTests(SynchronousTestCase):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertTrue((target / "spam-1.1.dist-info").is_dir(), list(target.iterdir()))
-
-    def test_install(self) -> None:
-        """pip and uv find what is listed, leave out what is yanked, check its hash,
-        and install it.
-        """
-        with self.served(self.made(Path(self.mktemp()).absolute())) as url:
-            self.install(url)
 
     def test_nginx(self) -> None:
         """With the nginx.conf of the documents they get the page in JSON, and old clients the one

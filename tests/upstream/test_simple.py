@@ -176,21 +176,6 @@ class FailureTests(UpstreamCase):
         for nonsense in ("Wed, 21 Oct 2026 07:28:00 GMT", "-1", "9" * 5000, "²"):
             await self.page_fails(status(503, Retry_After=nonsense), UpstreamDown)
 
-    async def test_slow_first_byte(self) -> None:
-        """Who says nothing for too long is not waited for, and the connection is ended."""
-        error = await self.page_fails(raw(1.0, b"HTTP/1.1 200 OK\r\n\r\n"), UpstreamDown)
-        self.assertTrue(error.timed_out)
-        self.assertIn("did not answer", str(error))
-
-    async def test_hangs_in_the_middle(self) -> None:
-        """Silence in the middle of a page, or of its headers, is as long as silence before."""
-        for head in (
-            b"HTTP/1.1 200 OK\r\nContent-Le",
-            b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n" + GOOD[:30],
-        ):
-            error = await self.page_fails(raw(head), UpstreamDown)
-            self.assertTrue(error.timed_out)
-
     async def test_trickle(self) -> None:
         """A page that comes a byte at a time for ever is given up as a whole."""
         self.patch(simple, "PAGE_TIME", 0.5)
@@ -218,27 +203,6 @@ class FailureTests(UpstreamCase):
             await self.page_fails(script, UpstreamDown)
             self.assertLess(self.fake.talks[-1].sent, 30 << 20)
 
-    async def test_half_a_page(self) -> None:
-        """A page that is shorter than announced, has no last chunk, or is reset, is no page."""
-        half = GOOD[:50]
-        for script in (
-            raw(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(GOOD) + half, None),
-            raw(
-                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (50, half),
-                None,
-            ),
-            says(compress(GOOD)[:-9], Content_Encoding="gzip"),
-        ):
-            error = await self.page_fails(script, UpstreamDown)
-            self.assertIn("broke off", str(error))
-
-        async def reset(talk: Talk) -> None:
-            talk.answer(half, Content_Length="5000")
-            await talk.wait(0.05)
-            talk.reset()
-
-        await self.page_fails(reset, UpstreamDown)
-
     async def test_half_a_page_without_length(self) -> None:
         """Where nobody said how long the page is, half of it is not taken for all,
         in HTML neither.
@@ -256,62 +220,6 @@ class FailureTests(UpstreamCase):
         await self.page_fails(says(GOOD, Content_Length="30"), BadListing)
         for length in ("-5", "x", "9" * 5000, "5, 6"):
             await self.page_fails(says(GOOD, Content_Length=length), UpstreamDown)
-
-    async def test_closes_instead_of_answering(self) -> None:
-        """Who takes the question and closes, or is not there at all, is down."""
-        error = await self.page_fails(raw(None), UpstreamDown)
-        self.assertIn("closed the connection", str(error))
-
-        async def reset(talk: Talk) -> None:
-            talk.reset()
-
-        await self.page_fails(reset, UpstreamDown)
-        gone = self.another()
-        await gone.port.stopListening()
-        error = await self.page_fails(status(200), UpstreamDown, self.asks(f"{gone.url}/simple/"))
-        self.assertIn("refuses connections", str(error))
-
-    async def test_no_http(self) -> None:
-        """What is no HTTP is an index that is down."""
-        for nonsense in (
-            b"220 smtp.example ready\r\n\r\n",
-            b"\x16\x03\x01" * 99 + b"\r\n\r\n",
-            b"HTTP/1.1 xx\r\n\r\n",
-            b"x" * 99999,
-        ):
-            await self.page_fails(raw(nonsense, None), UpstreamDown)
-
-    async def test_ten_gigabytes(self) -> None:
-        """A page is given up as soon as it is too large, announced or not, packed or not; the rest
-        is not taken.
-        """
-        self.patch(simple, "LARGEST_PAGE", 1 << 20)
-
-        async def endless(talk: Talk) -> None:
-            talk.send(b"HTTP/1.1 200 OK\r\n\r\n{")
-            await talk.pour(repeat(b" " * 65536, 10 << 14))
-
-        error = await self.page_fails(endless, BadListing)
-        self.assertIn("larger than 1 MiB", str(error))
-        self.assertLess(self.fake.talks[-1].sent, 16 << 20)
-        await self.page_fails(says(b"{", Content_Length="10000000000"), BadListing)
-        bomb = compress(b" " * (40 << 20), 9)
-        self.assertLess(len(bomb), 1 << 20)
-        error = await self.page_fails(says(bomb, Content_Encoding="gzip"), BadListing)
-        self.assertIn("larger than 1 MiB", str(error))
-
-    async def test_garbage(self) -> None:
-        """A page that is no listing, of another project, of a future version, or damaged, cannot be
-        used.
-        """
-        for body in (
-            b"", b"ok", b"[]", b"{}", b"null", b'{"files":{}}', GOOD[:-1], page(WHEEL, name="ham"), b"\xff\xfe{\x00",
-            page(WHEEL, meta={"api-version": "2.0"}), b"<html><form action=/login><input name=user></form></html>",
-            b'<html><head><meta name="pypi:repository-version" content="2.0"></head></html>', b"<p", b"\x00" * 999,
-        ):  # fmt: skip
-            await self.page_fails(says(body), BadListing)
-        await self.page_fails(says(b"\x1f\x8bxxxxxxxxxx", Content_Encoding="gzip"), BadListing)
-        await self.page_fails(says(GOOD, Content_Encoding="br"), BadListing)
 
     async def test_cancelled(self) -> None:
         """Who goes away ends the question, in every state of it: nothing is left running."""
