@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
-from pypid.cli.output import counted, format_time, print_answer, print_table, printable
-from pypid.cli.request import send_request
+from pypid.cli.output import counted, print_answer, printable, table_of, time_of
+from pypid.cli.request import add_request, send_request
 
 BLOCKS = """\
   pypid block create 'acme==1.2' --reason "steals tokens"
@@ -63,11 +62,14 @@ def add(commands: Any) -> None:
     creating.add_argument(
         "--advisory", metavar="ID", default="", help="the advisory that the block follows"
     )
-    add_command(verbs, "list", _list, "list the blocks", config=True, examples=LIST)
-    showing = add_command(verbs, "show", _show, "show a block", config=True, examples=SHOW)
-    showing.add_argument("id", metavar="ID")
-    deleting = add_command(verbs, "delete", _delete, "delete a block", config=True, examples=DELETE)
-    deleting.add_argument("id", metavar="ID")
+    add_request(verbs, "list", "list the blocks", "GET /api/blocks", _PRINT_BLOCKS, examples=LIST)
+    path = "/api/blocks/{id}"
+    showing = add_request(verbs, "show", "show a block", f"GET {path}", _print_block, examples=SHOW)
+    deleting = add_request(
+        verbs, "delete", "delete a block", f"DELETE {path}", _print_deleted, examples=DELETE
+    )
+    for command in showing, deleting:
+        command.add_argument("id", metavar="ID")
 
 
 def _create(options: argparse.Namespace) -> None:
@@ -92,36 +94,24 @@ def _print_created(made: Mapping[str, Any]) -> None:
         print(f"outside pypid: {printable(limit)}")
 
 
-def _list(options: argparse.Namespace) -> None:
-    print_answer(options, send_request(options, "GET", "/api/blocks"), _print_blocks)
-
-
-def _print_blocks(answer: Mapping[str, Any]) -> None:
-    rows = [
-        (
-            block["id"],
-            block["spec"],
-            format_time(block["created"]) if block["created"] else "",
-            block["by"],
-            block["reason"],
-        )
-        for block in answer["blocks"]
-    ]
-    print_table(("ID", "BLOCKS", "CREATED (UTC)", "BY", "REASON"), rows)
-    print(counted(len(rows), "block"))
-
-
-def _show(options: argparse.Namespace) -> None:
-    answer = send_request(options, "GET", f"/api/blocks/{quote(options.id, safe='')}")
-    print_answer(options, answer, _print_block)
-
-
 def _print_block(block: Mapping[str, Any]) -> None:
     for name in ("id", "spec", "reason", "advisory", "created", "by"):
         if block.get(name):
             print(f"{name + ':':10} {printable(block[name])}")
 
 
-def _delete(options: argparse.Namespace) -> None:
-    answer = send_request(options, "DELETE", f"/api/blocks/{quote(options.id, safe='')}")
-    print_answer(options, answer, lambda answer: print(f"{printable(answer['name'])}: deleted"))
+def _print_deleted(answer: Mapping[str, Any]) -> None:
+    print(f"{printable(answer['name'])}: deleted")
+
+
+_PRINT_BLOCKS = table_of(
+    "blocks",
+    "block",
+    {
+        "ID": "id",
+        "BLOCKS": "spec",
+        "CREATED (UTC)": time_of("created", ""),
+        "BY": "by",
+        "REASON": "reason",
+    },
+)

@@ -9,15 +9,14 @@ from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
 from pypid.cli.output import (
-    counted,
     format_time,
     print_answer,
-    print_table,
     print_warnings,
     printable,
+    table_of,
     with_token,
 )
-from pypid.cli.request import send_request
+from pypid.cli.request import add_request, send_request
 
 INDEXES = """\
   pypid index create team-a write=group:team-a
@@ -81,9 +80,11 @@ def add(commands: Any) -> None:
         "name", metavar="NAME", help="lowercase letters, digits and hyphens; at most 40 characters"
     )
     _add_values(creating, "*")
-    add_command(verbs, "list", _list, "list the named indexes", config=True, examples=LIST)
+    about = "list the named indexes"
+    add_request(verbs, "list", about, "GET /api/indexes", _PRINT_INDEXES, examples=LIST)
     about = "show the URLs and the settings of an index"
-    showing = add_command(verbs, "show", _show, about, config=True, examples=SHOW)
+    path = "/api/indexes/{name}"
+    showing = add_request(verbs, "show", about, f"GET {path}", _print_index, examples=SHOW)
     _add_name(showing)
     about = "change settings of an index"
     setting = add_command(verbs, "set", _set, about, config=True, examples=SET)
@@ -140,25 +141,6 @@ def _print_urls(answer: Mapping[str, Any]) -> None:
     print(f"publish: uv publish --publish-url {printable(answer['upload'])} dist/*")
 
 
-def _list(options: argparse.Namespace) -> None:
-    print_answer(options, send_request(options, "GET", "/api/indexes"), _print_indexes)
-
-
-def _print_indexes(answer: Mapping[str, Any]) -> None:
-    rows = [
-        (
-            each["name"],
-            " ".join(each["bases"]) or "none",
-            each.get("values", {}).get("read", ""),
-            each.get("values", {}).get("write", ""),
-            ", ".join(_notes(each)),
-        )
-        for each in answer["indexes"]
-    ]
-    print_table(("NAME", "BASES", "READ", "WRITE", "NOTE"), rows)
-    print(counted(len(rows), "index", "indexes"))
-
-
 def _notes(index: Mapping[str, Any]) -> Iterable[str]:
     if index["volatile"]:
         yield "volatile"
@@ -168,9 +150,18 @@ def _notes(index: Mapping[str, Any]) -> Iterable[str]:
         yield "configuration"
 
 
-def _show(options: argparse.Namespace) -> None:
-    answer = send_request(options, "GET", _path_of(options))
-    print_answer(options, answer, _print_index)
+_PRINT_INDEXES = table_of(
+    "indexes",
+    "index",
+    {
+        "NAME": "name",
+        "BASES": lambda index: " ".join(index["bases"]) or "none",
+        "READ": lambda index: index.get("values", {}).get("read", ""),
+        "WRITE": lambda index: index.get("values", {}).get("write", ""),
+        "NOTE": lambda index: ", ".join(_notes(index)),
+    },
+    "indexes",
+)
 
 
 def _print_index(answer: Mapping[str, Any]) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
-from pypid.cli.command import add_command, add_group
-from pypid.cli.output import counted, format_time, print_answer, print_table
-from pypid.cli.request import send_request
+from pypid.cli.command import add_group
+from pypid.cli.output import format_time, table_of, time_of
+from pypid.cli.request import add_request
 
 INVITATIONS = """\
   pypid invitation create --expires 12h
@@ -43,38 +41,25 @@ def add(commands: Any) -> None:
         commands, "invitation", "manage invitations to register", examples=INVITATIONS
     )
     about = "create an invitation and print it"
-    creating = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
+    creating = add_request(
+        verbs,
+        "create",
+        about,
+        "POST /api/invitations",
+        _print_new,
+        examples=CREATE,
+        body=("expires",),
+    )
     creating.add_argument(
         "--expires", metavar="TIME", help="how long it is valid: 12h, at most 30d (default: 7d)"
     )
     about = "list the invitations that can still be used"
-    add_command(verbs, "list", _list, about, config=True, examples=LIST)
+    add_request(verbs, "list", about, "GET /api/invitations", _PRINT_INVITATIONS, examples=LIST)
     about = "delete an invitation, which can then no longer be used"
-    deleting = add_command(verbs, "delete", _delete, about, config=True, examples=DELETE)
+    deleting = add_request(
+        verbs, "delete", about, "DELETE /api/invitations/{id}", _print_deleted, examples=DELETE
+    )
     deleting.add_argument("id", metavar="ID", help="its id in `pypid invitation list`")
-
-
-def _create(options: argparse.Namespace) -> None:
-    answer = send_request(options, "POST", "/api/invitations", {"expires": options.expires})
-    print_answer(options, answer, _print_new)
-
-
-def _list(options: argparse.Namespace) -> None:
-    print_answer(options, send_request(options, "GET", "/api/invitations"), _print_open)
-
-
-def _print_open(answer: Mapping[str, Any]) -> None:
-    rows = [
-        (each["id"], each["by"], format_time(each["created"]), format_time(each["expires"]))
-        for each in answer["invitations"]
-    ]
-    print_table(("ID", "BY", "CREATED (UTC)", "EXPIRES (UTC)"), rows)
-    print(counted(len(rows), "invitation"))
-
-
-def _delete(options: argparse.Namespace) -> None:
-    answer = send_request(options, "DELETE", f"/api/invitations/{quote(options.id, safe='')}")
-    print_answer(options, answer, _print_deleted)
 
 
 def _print_new(answer: Mapping[str, Any]) -> None:
@@ -85,3 +70,15 @@ def _print_new(answer: Mapping[str, Any]) -> None:
 def _print_deleted(answer: Mapping[str, Any]) -> None:
     outcome = "deleted" if answer["withdrawn"] else "was used or deleted before"
     print(f"{answer['id']}: {outcome}")
+
+
+_PRINT_INVITATIONS = table_of(
+    "invitations",
+    "invitation",
+    {
+        "ID": "id",
+        "BY": "by",
+        "CREATED (UTC)": time_of("created"),
+        "EXPIRES (UTC)": time_of("expires"),
+    },
+)

@@ -49,6 +49,34 @@ def print_table(
         print(_cut("  ".join(cells).rstrip()))
 
 
+Column = str | Callable[[Mapping[str, Any]], str]
+"""What a column shows of an item: the value of a key, or a text that is made of the item."""
+
+
+def table_of(
+    key: str, noun: str, columns: Mapping[str, Column], many: str = ""
+) -> Callable[[Mapping[str, Any]], None]:
+    """Return a function that prints the list `key` of an answer, the number of its items, and the
+    warnings. `columns`: by their heads; `noun` and `many`: see `counted`.
+    """
+
+    def print_list(answer: Mapping[str, Any]) -> None:
+        rows = [
+            [item[each] if isinstance(each, str) else each(item) for each in columns.values()]
+            for item in answer[key]
+        ]
+        print_table(tuple(columns), rows)
+        print(counted(len(rows), noun, many))
+        print_warnings(answer)
+
+    return print_list
+
+
+def time_of(key: str, never: str = "never") -> Callable[[Mapping[str, Any]], str]:
+    """Return a column with a time of the API; `never` for none."""
+    return lambda item: format_time(item.get(key), never)
+
+
 def _cut(line: str) -> str:
     """Return the line, cut to the width of the terminal if standard output is one."""
     if not sys.stdout.isatty():

@@ -10,11 +10,11 @@ from urllib.parse import quote
 from pypid.cli.command import add_command
 from pypid.cli.output import (
     counted,
-    format_time,
     print_answer,
     print_progress,
-    print_table,
     printable,
+    table_of,
+    time_of,
 )
 from pypid.cli.request import send_request
 
@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> None:
         if options.source is not None or options.releases:
             options.parser.error("--list takes only --to")
         listed = "/api/promotions" if options.target is None else f"{url}/promotions"
-        print_answer(options, send_request(options, "GET", listed), _print_promotions)
+        print_answer(options, send_request(options, "GET", listed), _PRINT_PROMOTIONS)
         return
     if not options.releases or options.source is None:
         options.parser.error("name the releases and the index that has them: --from INDEX")
@@ -73,26 +73,24 @@ def _run(options: argparse.Namespace) -> None:
     print_answer(options, answer, lambda answer: _print_result(options, answer))
 
 
-def _print_promotions(answer: Mapping[str, Any]) -> None:
-    rows = [
-        (
-            each["id"],
-            format_time(each["when"]),
-            each["source"],
-            each["target"],
-            each["by"],
-            each.get("state", "done"),
-            _first(each["releases"]),
-        )
-        for each in answer["promotions"]
-    ]
-    print_table(("ID", "WHEN (UTC)", "FROM", "TO", "BY", "STATE", "RELEASES"), rows)
-    print(counted(len(rows), "promotion"))
-
-
 def _first(releases: list[str]) -> str:
     more = len(releases) - 3
     return " ".join(releases[:3]) + (f" and {more} more" if more > 0 else "")
+
+
+_PRINT_PROMOTIONS = table_of(
+    "promotions",
+    "promotion",
+    {
+        "ID": "id",
+        "WHEN (UTC)": time_of("when"),
+        "FROM": "source",
+        "TO": "target",
+        "BY": "by",
+        "STATE": lambda each: each.get("state", "done"),
+        "RELEASES": lambda each: _first(each["releases"]),
+    },
+)
 
 
 def _print_result(options: argparse.Namespace, answer: Mapping[str, Any]) -> None:

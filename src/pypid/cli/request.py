@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 from attrs import evolve
 
+from pypid.cli.command import add_command
+from pypid.cli.output import print_answer
 from pypid.core.errors import PypidError
 
 if TYPE_CHECKING:  # `--help` need not wait for it
@@ -56,6 +58,32 @@ def send_request(
         options.config,
         ControlRequest(method, url, document, on_progress, of_running=running_only),
     )
+
+
+def add_request(
+    commands: Any,
+    name: str,
+    help: str,
+    request: str,
+    print_text: Callable[[Any], object],
+    *,
+    examples: str,
+    body: Sequence[str] = (),
+) -> argparse.ArgumentParser:
+    """Add a command that sends one request and prints its answer, and return its parser.
+
+    `request` is a method and a path; names of arguments in braces stand for their values. `body`:
+    the names of the arguments that the document consists of.
+    """
+    method, path = request.split()
+
+    def run(options: argparse.Namespace) -> None:
+        words = {key: quote(str(value), safe="") for key, value in vars(options).items()}
+        document = {key: getattr(options, key) for key in body} if body else None
+        answer = send_request(options, method, path.format_map(words), document)
+        print_answer(options, answer, print_text)
+
+    return add_command(commands, name, run, help, config=True, examples=examples)
 
 
 def send_below_index(

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
-from pypid.cli.output import counted, format_time, print_answer, print_table
-from pypid.cli.request import send_request
+from pypid.cli.output import format_time, print_answer, table_of, time_of
+from pypid.cli.request import add_request, send_request
 
 TOKENS = """\
   pypid token list                         all tokens, with their last use
@@ -77,35 +77,32 @@ def add(commands: Any) -> None:
     )
     creating.add_argument("--quiet", "-q", action="store_true", help="print only the secret")
     about = "delete a token, which can then no longer be used"
-    deleting = add_command(verbs, "delete", _delete, about, config=True, examples=DELETE)
+    deleting = add_request(
+        verbs, "delete", about, "DELETE /api/tokens/{id}", _print_token, examples=DELETE
+    )
     deleting.add_argument("id", metavar="ID", help="its id in `pypid token list`")
 
 
 def _list(options: argparse.Namespace) -> None:
     query = "all" if options.user is None else f"user={quote(options.user, safe='')}"
-    print_answer(options, send_request(options, "GET", f"/api/tokens?{query}"), _print_tokens)
+    print_answer(options, send_request(options, "GET", f"/api/tokens?{query}"), _PRINT_TOKENS)
 
 
-def _print_tokens(answer: Mapping[str, Any]) -> None:
-    rows = [
-        (
-            token["id"],
-            token["user"],
-            token["name"],
-            " ".join(token["actions"]),
-            " ".join(token["projects"]),
-            token["state"],
-            format_time(token["expires"]),
-            format_time(token["used"]),
-            token["used_from"] or "",
-        )
-        for token in answer["tokens"]
-    ]
-    print_table(
-        ("ID", "USER", "NAME", "CAN", "PROJECTS", "STATE", "EXPIRES (UTC)", "LAST USED", "FROM"),
-        rows,
-    )
-    print(counted(len(rows), "token"))
+_PRINT_TOKENS = table_of(
+    "tokens",
+    "token",
+    {
+        "ID": "id",
+        "USER": "user",
+        "NAME": "name",
+        "CAN": lambda token: " ".join(token["actions"]),
+        "PROJECTS": lambda token: " ".join(token["projects"]),
+        "STATE": "state",
+        "EXPIRES (UTC)": time_of("expires"),
+        "LAST USED": time_of("used"),
+        "FROM": lambda token: token["used_from"] or "",
+    },
+)
 
 
 def _create(options: argparse.Namespace) -> None:
@@ -119,11 +116,6 @@ def _create(options: argparse.Namespace) -> None:
         document["projects"] = options.project
     answer = send_request(options, "POST", "/api/tokens", document)
     print_answer(options, answer, _print_secret if options.quiet else _print_new)
-
-
-def _delete(options: argparse.Namespace) -> None:
-    answer = send_request(options, "DELETE", f"/api/tokens/{quote(options.id, safe='')}")
-    print_answer(options, answer, _print_token)
 
 
 def _print_secret(token: Mapping[str, Any]) -> None:

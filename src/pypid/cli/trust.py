@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
-from pypid.cli.command import add_command, add_group
-from pypid.cli.output import counted, format_time, print_answer, print_table, printable
-from pypid.cli.request import send_request
+from pypid.cli.command import add_group
+from pypid.cli.output import printable, table_of, time_of
+from pypid.cli.request import add_request
 
 TRUST = """\
   pypid trust list
@@ -48,42 +46,28 @@ def add(commands: Any) -> None:
     """Declare the `trust` command."""
     verbs = add_group(commands, "trust", "list and approve publishers of files", examples=TRUST)
     about = "list upstream files without the expected publisher"
-    add_command(verbs, "list", _list, about, config=True, examples=LIST)
+    add_request(verbs, "list", about, "GET /api/trust", _PRINT_FILES, examples=LIST)
     about = "verify the attestations of a file"
-    showing = add_command(verbs, "show", _show, about, config=True, examples=SHOW)
-    showing.add_argument("project", metavar="PROJECT")
-    showing.add_argument("filename", metavar="FILENAME")
+    path = "/api/trust/{project}/files/{filename}"
+    showing = add_request(verbs, "show", about, f"GET {path}", _print_state, examples=SHOW)
     about = "approve files without the expected publisher"
-    approving = add_command(verbs, "approve", _approve, about, config=True, examples=APPROVE)
-    approving.add_argument("project", metavar="PROJECT")
-    approving.add_argument("files", metavar="FILE", nargs="+", help="a filename or a version")
+    approving = add_request(
+        verbs,
+        "approve",
+        about,
+        "POST /api/trust/{project}/approvals",
+        _print_approved,
+        examples=APPROVE,
+        body=("files",),
+    )
     about = "forget the publishers and approvals of a project"
-    resetting = add_command(verbs, "reset", _reset, about, config=True, examples=RESET)
-    resetting.add_argument("project", metavar="PROJECT")
-
-
-def _list(options: argparse.Namespace) -> None:
-    print_answer(options, send_request(options, "GET", "/api/trust"), _print_files)
-
-
-def _print_files(answer: Mapping[str, Any]) -> None:
-    rows = [
-        (
-            file["project"],
-            file["filename"],
-            "held" if file["held"] else "served",
-            format_time(file["uploaded"]) if file["uploaded"] else "",
-            file["reason"],
-        )
-        for file in answer["files"]
-    ]
-    print_table(("PROJECT", "FILE", "STATE", "UPLOADED (UTC)", "REASON"), rows)
-    print(counted(len(rows), "file"))
-
-
-def _show(options: argparse.Namespace) -> None:
-    path = f"/api/trust/{quote(options.project, safe='')}/files/{quote(options.filename, safe='')}"
-    print_answer(options, send_request(options, "GET", path), _print_state)
+    resetting = add_request(
+        verbs, "reset", about, "DELETE /api/trust/{project}", _print_forgotten, examples=RESET
+    )
+    for command in showing, approving, resetting:
+        command.add_argument("project", metavar="PROJECT")
+    showing.add_argument("filename", metavar="FILENAME")
+    approving.add_argument("files", metavar="FILE", nargs="+", help="a filename or a version")
 
 
 def _print_state(answer: Mapping[str, Any]) -> None:
@@ -96,17 +80,23 @@ def _print_state(answer: Mapping[str, Any]) -> None:
     print(printable(f"{answer['filename']}: {words[answer['status']]}"))
 
 
-def _approve(options: argparse.Namespace) -> None:
-    path = f"/api/trust/{quote(options.project, safe='')}/approvals"
-    answer = send_request(options, "POST", path, {"files": options.files})
-    print_answer(options, answer, _print_approved)
-
-
 def _print_approved(answer: Mapping[str, Any]) -> None:
     for filename in answer["files"]:
         print(f"{printable(filename)}: approved")
 
 
-def _reset(options: argparse.Namespace) -> None:
-    answer = send_request(options, "DELETE", f"/api/trust/{quote(options.project, safe='')}")
-    print_answer(options, answer, lambda gone: print(f"{printable(gone['name'])}: forgotten"))
+def _print_forgotten(answer: Mapping[str, Any]) -> None:
+    print(f"{printable(answer['name'])}: forgotten")
+
+
+_PRINT_FILES = table_of(
+    "files",
+    "file",
+    {
+        "PROJECT": "project",
+        "FILE": "filename",
+        "STATE": lambda file: "held" if file["held"] else "served",
+        "UPLOADED (UTC)": time_of("uploaded", ""),
+        "REASON": "reason",
+    },
+)

@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
-from pypid.cli.output import counted, format_time, print_answer, print_table, print_warnings
+from pypid.cli.output import print_answer, print_warnings, table_of, time_of
 from pypid.cli.prompt import add_password_options, chosen_password, confirm
-from pypid.cli.request import send_request
+from pypid.cli.request import add_request, send_request
 
 USERS = """\
   pypid user list                    all users, and which are administrators
@@ -68,8 +68,10 @@ def add(commands: Any) -> None:
     """Declare the `user` command."""
     verbs = add_group(commands, "user", "manage user accounts", examples=USERS)
     about = "list the users"
-    add_command(verbs, "list", _list, about, config=True, examples=LIST)
-    _add_verb(verbs, "show", _show, "show a user with its groups", SHOW)
+    add_request(verbs, "list", about, "GET /api/users", _PRINT_USERS, examples=LIST)
+    about = "show a user with its groups"
+    showing = add_request(verbs, "show", about, "GET /api/users/{name}", _print_user, examples=SHOW)
+    showing.add_argument("name", metavar="NAME")
     creating = _add_verb(verbs, "create", _create, "create a user account", CREATE)
     creating.add_argument("--admin", action="store_true", help="make the user an administrator")
     creating.add_argument(
@@ -100,30 +102,6 @@ def _add_verb(
 
 def _url(options: argparse.Namespace) -> str:
     return f"/api/users/{quote(options.name, safe='')}"
-
-
-def _list(options: argparse.Namespace) -> None:
-    print_answer(options, send_request(options, "GET", "/api/users"), _print_users)
-
-
-def _print_users(answer: Mapping[str, Any]) -> None:
-    rows = [
-        (
-            user["name"],
-            "admin" if user["admin"] else "",
-            user["status"],
-            user["source"],
-            format_time(user.get("changed"), ""),
-        )
-        for user in answer["users"]
-    ]
-    print_table(("USER", "ROLE", "STATUS", "SOURCE", "CHANGED (UTC)"), rows)
-    print(counted(len(rows), "user"))
-    print_warnings(answer)
-
-
-def _show(options: argparse.Namespace) -> None:
-    print_answer(options, send_request(options, "GET", _url(options)), _print_user)
 
 
 def _create(options: argparse.Namespace) -> None:
@@ -197,3 +175,16 @@ def _print_new_password(answer: Mapping[str, Any]) -> None:
 def _print_password(answer: Mapping[str, Any]) -> None:
     if "password" in answer:
         print(f"password: {answer['password']}\n(It is not shown again: only its hash is stored.)")
+
+
+_PRINT_USERS = table_of(
+    "users",
+    "user",
+    {
+        "USER": "name",
+        "ROLE": lambda user: "admin" if user["admin"] else "",
+        "STATUS": "status",
+        "SOURCE": "source",
+        "CHANGED (UTC)": time_of("changed", ""),
+    },
+)
