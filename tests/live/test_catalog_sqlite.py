@@ -11,23 +11,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field
 from twisted.internet import reactor as installed
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import CatalogRow, RowChange, RowKind, slices
+from pypid.catalog.engine import CatalogRow, slices
 from pypid.catalog.sql import sqlite
-from pypid.core.model import Project
 from pypid.core.packaging.names import project_name
-from pypid.core.records.documents import dump_project
 from tests.catalog.swapping import NAMES, engine_at, now
 from tests.children import with_us
 from tests.live.clients import ROOT
@@ -162,73 +158,3 @@ class KilledTests(SynchronousTestCase):
         now(engine.close())
         with closing(sqlite3.connect(path)) as connection:
             self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
-
-
-@define
-class Node:
-    """A process that follows the catalog and tells what it shows: when, which
-    epoch, which names.
-    """
-
-    process: "subprocess.Popen[str]"
-    said: list[tuple[float, str, list[str] | None]] = field(factory=list)
-
-    def __attrs_post_init__(self) -> None:
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        for line in self.process.stdout:  # type: ignore[union-attr]
-            epoch, names = json.loads(line)
-            self.said.append((time.monotonic(), epoch, names))
-
-    def until(self, condition: Callable[[str, list[str] | None], bool]) -> float:
-        """When it showed that."""
-        deadline = time.monotonic() + 30
-        while not (self.said and condition(*self.said[-1][1:])):
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.005)
-        return self.said[-1][0]
-
-
-class LostTests(SynchronousTestCase):
-    """The file goes away under processes that follow it."""
-
-    def test_lost(self) -> None:
-        """Deleted, or replaced: each node has noticed a second later, and all share one that was
-        begun anew.
-        """
-        line = dump_project(Project(name=SPAM), None)
-        with scratch() as folder, child(NODE, folder) as one, child(NODE, folder) as other:
-            nodes = [Node(one), Node(other)]
-            path = folder / "catalog.db"
-            for node in nodes:
-                node.until(lambda epoch, names: names == [])
-            for lose in (self.delete, self.replace):
-                engine = engine_at(f"sqlite:///{path}")
-                epoch = now(engine.state()).generation
-                self.assertIsInstance(
-                    now(engine.swap(epoch, RowChange(RowKind.LOCAL, SPAM, line, 0))), CatalogRow
-                )
-                written = time.monotonic()
-                for node in nodes:
-                    self.assertLess(node.until(lambda _, names: names == [SPAM]) - written, 1.0)
-                now(engine.close())
-                lose(path)
-                lost = time.monotonic()
-                for node in nodes:
-                    took = (
-                        node.until(lambda found, names, epoch=epoch: found != epoch and names == [])
-                        - lost
-                    )  # type: ignore[misc]
-                    self.assertLess(took, 2.0)  # a second, and then it is made anew and read
-                self.assertEqual(nodes[0].said[-1][1], nodes[1].said[-1][1])
-
-    def delete(self, path: Path) -> None:
-        """The file, and not what lies beside it."""
-        path.unlink()
-
-    def replace(self, path: Path) -> None:
-        """By a copy of it."""
-        copy = path.with_name("copy.db")
-        copy.write_bytes(path.read_bytes())
-        copy.replace(path)

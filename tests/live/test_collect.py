@@ -197,22 +197,6 @@ class AnswerTests(CollectCase):
             works([*command, "--target", target, "app", "many[part]", "late"], self.folder)
             self.assertTrue((target / "lib.py").exists() and (target / "extra_part.py").exists())
 
-    def test_failed(self) -> None:
-        """A line that cannot be is told; so is what has to be built, whose sdist is kept; all
-        others are collected.
-        """
-        answer = self.collect(
-            "app\nnowhere\nlib>9\nsource-only\nneeds-source\nlate<1\n-e .", python="3.12"
-        )
-        self.assertEqual(answer["failed"], ["nowhere", "lib>9", "source-only", "needs-source"])
-        self.assertEqual(answer["unparseable"], ["-e ."])
-        self.assertIn("source-only-1.0.tar.gz".replace("-", "_", 1), answer["cached"])
-        self.assertIn(f"late-0.9-{MANY}.whl", answer["cached"])
-        reasons = {problem["line"]: problem["reason"] for problem in answer["problems"]}
-        self.assertIn("Because", reasons["lib>9"])
-        self.assertIn("source-only", reasons["needs-source"])
-        self.nothing_left()
-
     def test_ours(self) -> None:
         """A name that is ours stays ours: its release is had, though the other index has a newer
         one, and pulls in theirs.
@@ -298,18 +282,6 @@ class CommandTests(CollectCase):
         self.assertEqual(ended.status, 1)
         self.assertIn("had     many-1.0", ended.said)
         self.assertNotIn("Traceback", ended.said)
-
-    def test_offline(self) -> None:
-        """Offline it is collected from what is stored: all that was kept is had, the
-        rest is told.
-        """
-        self.collect("app", python="3.12")
-        self.again("offline")
-        answer = self.collect("app\nmany", python="3.12")
-        self.assertEqual(
-            (answer["failed"], {file["outcome"] for file in answer["files"]}), (["many"], {"had"})
-        )
-        self.assertEqual(answer["targets"][0]["releases"], ["app==2.0", "lib==2.0"])
 
 
 POPULAR: Final = (

@@ -206,45 +206,6 @@ class KilledTests(OwnCase):
         return self.again()
 
 
-class SnapshotTests(OwnCase):
-    def test_every_state(self) -> None:
-        """Snapshots that are gone, torn, of another version or of another storage are ignored in one
-        line, and all is known.
-        """
-        publish(self.index, wheel("known"))
-        manifest = self.place / "state/snapshot/manifest.json"
-        self.stop()
-        good = manifest.read_bytes()
-        theirs = manifest.parent / "theirs/manifest.json"
-        self.assertTrue(theirs.exists())
-        document = json.loads(good)
-        for damage, said in (
-            (None, "there is none yet"),
-            (good[:-10], "manifest.json cannot be read"),
-            (json.dumps({**document, "format": 99}).encode(), "it has format 99"),
-            (
-                json.dumps({**document, "identity": "0" * 32}).encode(),
-                "it belongs to another storage",
-            ),
-        ):
-            for path in (manifest, theirs):
-                path.unlink() if damage is None else path.write_bytes(damage)
-            index = self.again()
-            self.assertEqual(index.log().count("The catalog dump is ignored"), 1, index.log())
-            self.assertIn(said, index.log())
-            self.assertEqual(listed(index, "known"), ["known-1.0-py2.py3-none-any.whl"])
-            self.stop()
-        shard = next(manifest.parent.glob("*.jsonl"))
-        shard.write_bytes(shard.read_bytes()[:-1])
-        self.assertIn("it is not what was written", self.again().log())
-        self.assertEqual(listed(self.index, "known"), ["known-1.0-py2.py3-none-any.whl"])
-
-    def stop(self) -> None:
-        """End it."""
-        self.send(signal.SIGTERM)
-        self.assertEqual(self.ended(), 0)
-
-
 class StorageTests(OwnCase):
     def test_away(self) -> None:
         """While the storage folder is away pages go on and files and uploads are 503; when it is

@@ -104,50 +104,6 @@ class ServedTests(ExportCase):
             )
 
 
-class CommandTests(ExportCase):
-    """`pypid export`."""
-
-    def test_command(self) -> None:
-        """It works beside a running pypid and without one, says what is left out, and writes what
-        has changed only.
-        """
-        publish(self.index, wheel("once-ours"), wheel("once-secret"))
-        manage(self.index, "PUT", "once-secret/rights/user/bob", right="r")
-        tree = self.folder / "tree"
-        said = self.export("--copy-files", tree)
-        self.assertIn("1 project. ", said)
-        self.assertIn("1 project omitted, invisible to anonymous clients", said)
-        self.assertEqual([path.name for path in (tree / "packages").iterdir()], ["once-ours"])
-        theirs = self.folder / "bob"
-        self.export("--as-user", "bob", theirs)
-        for user, folder, names in (
-            (None, tree, ["once-ours"]),
-            ("bob", theirs, ["once-ours", "once-secret"]),
-        ):
-            for name in ("", *(f"{name}/" for name in names)):
-                for accept, page in ((J, "index.json"), (H, "index.html")):
-                    body = call(self.index, "GET", f"/simple/{name}", user=user, accept=accept)
-                    self.assertEqual(
-                        (folder / f"simple/{name}{page}").read_bytes(), body, (user, name)
-                    )
-        self.index.running.stop()
-        again = json.loads(self.export("--copy-files", "--no-timestamp", "--json", tree))
-        self.assertEqual((again["copied"], again["written"]), (0, 2))
-        others = json.loads(
-            self.export("--as-user", "bob", "--no-timestamp", "--json", self.folder / "other")
-        )
-        self.assertEqual((others["projects"], others["hidden"]), (2, 0))
-        self.assertIn("what anonymous may see", self.export("--as-user", "bob", tree, status=1))
-        self.assertIn(
-            "No user can log in as 'zoe'", self.export("--as-user", "zoe", tree, status=1)
-        )
-        self.assertIn(
-            "signs no URLs", self.export("--signed-links", self.folder / "signed", status=1)
-        )
-        self.assertIn("storage folder", self.export(self.index.storage / "x", status=1))
-        self.assertIn("/dev/null/x", self.export("/dev/null/x", status=1))
-
-
 class BucketTests(ExportCase):
     """A tree in a bucket, beside the files of the index."""
 

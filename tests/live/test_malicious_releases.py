@@ -228,7 +228,7 @@ class CooldownTests(ReplayCase):
 
     lines = "cooldown = 3d"
 
-    @for_each("litellm")
+    @for_each(*INCIDENTS)
     def attacked(self, name: str) -> None:
         """The releases wait, and are withdrawn before they are old enough."""
         incident = INCIDENTS[name]
@@ -242,6 +242,28 @@ class CooldownTests(ReplayCase):
         self.withdraw(incident)
         until(lambda: not self.hidden(incident), self.index)
         self.assertEqual(installed(self.install(name)), {f"{name}-{incident.good}"})
+        self.assert_no_view_has_it(incident)
+
+
+class BlockTests(ReplayCase):
+    """A block alone."""
+
+    @for_each(*INCIDENTS)
+    def attacked(self, name: str) -> None:
+        """The releases were installed before they were known; from the block on nobody gets them,
+        also after upstream has removed them.
+        """
+        incident = INCIDENTS[name]
+        self.attack(incident)
+        self.assertEqual(installed(self.install(name)), {f"{name}-{incident.malicious[-1]}"})
+        spec = f"{name}>={incident.malicious[0]},<={incident.malicious[-1]}"
+        self.command("block", "create", spec, "--reason", "steals credentials")
+        self.assertEqual(set(self.rules_that_hide(incident).values()), {"blocked"})
+        self.assert_safe(incident)
+        self.assert_no_view_has_it(incident)
+        self.withdraw(incident)
+        until(lambda: set(self.hidden(incident).values()) == {"gone"}, self.index)
+        self.assert_safe(incident)
         self.assert_no_view_has_it(incident)
 
 
@@ -274,7 +296,7 @@ class AdvisedCase(ReplayCase):
 class MalwareTests(AdvisedCase):
     """An advisory alone."""
 
-    @for_each("litellm")
+    @for_each(*INCIDENTS)
     def attacked(self, name: str) -> None:
         """The releases were installed before the report; from then on nobody gets them."""
         incident = INCIDENTS[name]

@@ -7,15 +7,11 @@ hear of it, storms.
 
 import http.client
 import json
-import signal
 import threading
-import time
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from pypid.access.passwords import hash_password
 from tests.live.asking import ask, basic, bearer, command
 from tests.live.clients import client
 from tests.live.daemon import (
@@ -23,9 +19,6 @@ from tests.live.daemon import (
     IndexTestCase,
     LiveIndex,
     Settings,
-    configuration,
-    hashes,
-    pypid,
 )
 from tests.live.isolation import fails, pip, uv, works
 from tests.live.projects import Artifact, publish, wheel
@@ -295,74 +288,3 @@ class OverwriteTests(IndexTestCase):
         publish(self.index, new, user="carol")
         self.assertEqual(first + answer.read(), old.data)
         self.assertEqual(ask(self.index.port, f"/packages/slow/{old.filename}").body, new.data)
-
-
-class ReloadTests(IndexTestCase):
-    """SIGHUP."""
-
-    def start(self) -> LiveIndex:
-        return self.entered(pypid(self.folder, Settings(sections=RULES)))
-
-    def session(self, user: str) -> dict[str, str]:
-        """Somebody logs in with a browser; the cookie."""
-        login = {"user": user, "password": PASSWORDS[user]}
-        answer = ask(self.index.port, "/api/session", method="POST", document=login)
-        self.assertEqual(answer.status, 200, answer)
-        return {"Cookie": str(answer.headers["Set-Cookie"]).split(";")[0]}
-
-    def reload(self, change: Callable[[str], str]) -> str:
-        """Another configuration, read while pypid runs; what the log says of it."""
-        since = self.index.log_size()
-        self.index.config.write_text(
-            change(configuration(self.folder, self.index.port, Settings(sections=RULES)))
-        )
-        self.index.running.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + 10
-        while not (
-            "read again" in self.index.log(since) or "stay in force" in self.index.log(since)
-        ):
-            self.assertLess(time.monotonic(), deadline, self.index.log())
-            time.sleep(0.05)
-        time.sleep(0.2)  # it is written into the audit log then
-        return self.index.log(since)
-
-    def test_reload(self) -> None:
-        """Groups, projects and users of the file hold anew; the sessions of who has another
-        password there have ended.
-        """
-        publish(self.index, wheel("acme-billing"), wheel("plain"), user="admin")
-        page, sessions = (
-            "/simple/acme-billing/",
-            {user: self.session(user) for user in ("alice", "bob")},
-        )
-        self.assertEqual(
-            [ask(self.index.port, page, session).status for session in sessions.values()],
-            [200, 200],
-        )
-        other = hash_password("quite-another-secret")
-
-        def change(text: str) -> str:
-            text = text.replace(hashes()["alice"], other).replace("data = bob", "data = bob carol")
-            return text + "plain.user.bob = r\n"
-
-        self.reload(change)
-        self.assertEqual(ask(self.index.port, page, sessions["alice"]).status, 401)
-        self.assertEqual(ask(self.index.port, page, basic("alice")).status, 401)
-        self.assertEqual(
-            ask(self.index.port, page, basic("alice", "quite-another-secret")).status, 200
-        )
-        self.assertEqual(ask(self.index.port, page, sessions["bob"]).status, 200)
-        self.assertEqual(ask(self.index.port, page, basic("carol")).status, 200)
-        self.assertEqual(ask(self.index.port, "/simple/plain/", basic("carol")).status, 403)
-        self.assertEqual(ask(self.index.port, "/simple/plain/").status, 401)
-        audit = command(self.index.config, "audit", "--action", "reload")
-        self.assertRegex(
-            audit, r"operator +reload .*changed: (?=.*groups)(?=.*projects)(?=.*users)"
-        )
-        self.reload(lambda text: text.replace(f"bob = {hashes()['bob']}\n", ""))
-        self.assertEqual(ask(self.index.port, page, sessions["bob"]).status, 401)
-        self.assertEqual(ask(self.index.port, page, basic("bob")).status, 401)
-        said = self.reload(lambda text: text.replace("[groups]", "[gruops]"))
-        self.assertIn("gruops", said)
-        self.assertEqual(ask(self.index.port, page).status, 401)
-        self.assertEqual(ask(self.index.port, page, basic("admin")).status, 200)

@@ -20,7 +20,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.s3 import classes
 from pypid.blobs.s3.store import S3Blobs, S3Settings
-from pypid.core.errors import BadRequest, Missing
 from pypid.core.model import Span, Unfinished
 from pypid.flow import BytesBody, FileBody, whole
 from tests.live.daemon import Settings
@@ -208,26 +207,6 @@ class ArchiveTests(TierCase):
         self.assertEqual(get(url, Range="bytes=0-9").body, old.data[:10])
         self.assertEqual(get(self.packages(newest, "s3-deep")).status, 302)
 
-    def test_found(self) -> None:
-        """What another program put into an archive is seen by `pypid storage rebuild`, and after a restart
-        without looking.
-        """
-        artifact = wheel("s3-moved")
-        publish(self.index, artifact)
-        url = self.packages(artifact, "s3-moved")
-        self.assertEqual(get(url).status, 302)
-        path = f"/{self.place.bucket}/team a+b/s3-moved/{artifact.filename}"
-        source = {
-            "x-amz-copy-source": path.replace(" ", "%20").replace("+", "%2B"),
-            "x-amz-storage-class": "DEEP_ARCHIVE",
-        }
-        moved = self.place.s3.ask(
-            "PUT", path, headers={**source, "x-amz-metadata-directive": "REPLACE"}
-        )
-        self.assertEqual(moved.status, 200, moved.body)
-        call(self.index, "POST", "/api/rebuild", user="admin")
-        self.assertEqual(get(url).status, 503)
-
 
 class CopyTests(OverSockets, SynchronousTestCase):
     """What is copied, by whatever way."""
@@ -304,28 +283,3 @@ class CopyTests(OverSockets, SynchronousTestCase):
         """What was begun."""
         async with aclosing(self.blobs.classes.unfinished()) as found:
             return [upload async for upload in found]
-
-    def test_refused(self) -> None:
-        """What is not there is missing, and a class that is unknown is refused; then the object is
-        as it was.
-        """
-        self.refused(self.blobs.classes.move("spam/x", "GLACIER_IR"), Missing)
-        self.refused(self.blobs.classes.archive_state("spam/x"), Missing)
-        self.have(self.blobs.write("spam/x", BytesBody(b"x")))
-        self.refused(self.blobs.classes.move("spam/x", "NO_SUCH_CLASS"), BadRequest)
-        standing = self.have(self.blobs.classes.archive_state("spam/x"))
-        self.assertEqual(
-            (standing.storage_class, standing.readable, standing.size), ("STANDARD", True, 1)
-        )
-        with patch.object(classes, "LARGEST_COPY", 0):
-            self.refused(self.blobs.classes.move("spam/x", "NO_SUCH_CLASS"), BadRequest)
-        self.assertEqual(self.have(self.unfinished()), [])
-
-    def test_unfinished(self) -> None:
-        """An upload in parts that was begun is found, by its key, and can be taken away."""
-        self.s3.ask("POST", f"/{self.bucket}/{self.settings.prefix}spam/x", query={"uploads": ""})
-        (found,) = self.have(self.unfinished())
-        self.assertEqual(found.key, "spam/x")
-        self.assertLess(abs((self.world.now() - found.begun).total_seconds()), 60)
-        self.have(self.blobs.classes.abandon(found))
-        self.assertEqual(self.have(self.unfinished()), [])
