@@ -26,7 +26,6 @@ COMMANDS = [
     "group",
     "right",
     "token",
-    "invitation",
     "index",
     "promote",
     "block",

@@ -37,8 +37,12 @@ NOT_HERE = (
     "acme-1f3a9c02",
     "sha256:DIGEST",
     "PROJECT",
+    "invite",
+    "5d1f...",
 )
-"""Words of examples that need a terminal, standard input, a history, or an id."""
+"""Words of examples that need a terminal, standard input, a history, another configuration, or an
+id.
+"""
 PYLOCK = 'lock-version = "1.0"\ncreated-by = "test"\npackages = []'
 FIRST = (
     "user create carol",

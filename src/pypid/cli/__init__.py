@@ -28,7 +28,6 @@ _MODULES = {
     "group": ("group",),
     "right": ("right",),
     "token": ("token",),
-    "invitation": ("invitation",),
     "index": ("index",),
     "promote": ("promote",),
     "block": ("block",),

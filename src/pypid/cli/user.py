@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
-from pypid.cli.output import print_answer, print_warnings, table_of, time_of
+from pypid.cli.output import format_time, print_answer, print_warnings, table_of, time_of
 from pypid.cli.prompt import add_password_options, chosen_password, confirm
 from pypid.cli.request import add_request, send_request
 
@@ -18,6 +18,7 @@ USERS = """\
   pypid user create carol --ask      create an account with a password that you type
   pypid user set-admin carol         make carol an administrator
   pypid user disable carol           end carol's sessions and tokens
+  pypid user invite --expires 12h    let one person create an account
 
 These commands manage the accounts database, which is used unless [access] backend omits
 sql. Users of the configuration ([users]) are changed there, users of a directory in the
@@ -62,6 +63,23 @@ DELETE = """\
   pypid user delete carol
   pypid user delete carol --yes
 """
+INVITE = """\
+  pypid user invite
+  pypid user invite --expires 12h
+
+With [access] registration = token, an invitation lets one person create an account. Send it to
+that person, who registers with it, once, on the page /account/register or by this request:
+
+  POST URL/api/register  {"user": "NAME", "password": "...", "token": "INVITATION"}
+
+The invitation is printed once and not stored; the audit log has its id.
+"""
+LIST_INVITATIONS = """\
+  pypid user list-invitations
+"""
+DELETE_INVITATION = """\
+  pypid user delete-invitation 5d1f...
+"""
 
 
 def add(commands: Any) -> None:
@@ -90,6 +108,40 @@ def add(commands: Any) -> None:
     about = "delete an account with its tokens, rights and group memberships"
     deleting = _add_verb(verbs, "delete", _delete, about, DELETE)
     deleting.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    _add_invitations(verbs)
+
+
+def _add_invitations(verbs: Any) -> None:
+    about = "create an invitation to register and print it"
+    inviting = add_request(
+        verbs,
+        "invite",
+        about,
+        "POST /api/invitations",
+        _print_invitation,
+        examples=INVITE,
+        body=("expires",),
+    )
+    inviting.add_argument(
+        "--expires", metavar="TIME", help="how long it is valid: 12h, at most 30d (default: 7d)"
+    )
+    add_request(
+        verbs,
+        "list-invitations",
+        "list the invitations that can still be used",
+        "GET /api/invitations",
+        _PRINT_INVITATIONS,
+        examples=LIST_INVITATIONS,
+    )
+    deleting = add_request(
+        verbs,
+        "delete-invitation",
+        "delete an invitation, which can then no longer be used",
+        "DELETE /api/invitations/{id}",
+        _print_deleted_invitation,
+        examples=DELETE_INVITATION,
+    )
+    deleting.add_argument("id", metavar="ID", help="its id in `pypid user list-invitations`")
 
 
 def _add_verb(
@@ -186,5 +238,27 @@ _PRINT_USERS = table_of(
         "STATUS": "status",
         "SOURCE": "source",
         "CHANGED (UTC)": time_of("changed", ""),
+    },
+)
+
+
+def _print_invitation(answer: Mapping[str, Any]) -> None:
+    print(f"{answer['id']}: for one account, expires {format_time(answer['expires'])} UTC")
+    print(f"invitation: {answer['secret']}\n(It is not shown again: pypid does not store it.)")
+
+
+def _print_deleted_invitation(answer: Mapping[str, Any]) -> None:
+    outcome = "deleted" if answer["withdrawn"] else "was used or deleted before"
+    print(f"{answer['id']}: {outcome}")
+
+
+_PRINT_INVITATIONS = table_of(
+    "invitations",
+    "invitation",
+    {
+        "ID": "id",
+        "BY": "by",
+        "CREATED (UTC)": time_of("created"),
+        "EXPIRES (UTC)": time_of("expires"),
     },
 )
