@@ -38,6 +38,7 @@ NOT_HERE = (
     "sha256:DIGEST",
     "PROJECT",
     "invite",
+    "list-invitations",
     "5d1f...",
 )
 """Words of examples that need a terminal, standard input, a history, another configuration, or an
