@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pypid.core.errors import BadRequest
-from pypid.core.export_request import Exported, ExportWanted
+from pypid.core.export_request import Export, ExportedIndex
 from pypid.flow import start
 from pypid.web.app.app import App
 from tests.wiring.test_recipe import ServiceCase
@@ -22,9 +22,9 @@ class WhoTests(ServiceCase):
     def refused(self, app: App, target: str) -> str:
         """Why there is no export."""
 
-        async def ask() -> Exported:
+        async def ask() -> ExportedIndex:
             assert app.exports is not None
-            return await app.exports(ExportWanted(target=target), lambda done, of: None)
+            return await app.exports(Export(target=target), lambda done, of: None)
 
         failure: Any = self.failureResultOf(start(ask()), BadRequest)
         return str(failure.value)

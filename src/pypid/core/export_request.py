@@ -7,41 +7,39 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from posixpath import normpath
 
-from attrs import frozen
+import msgspec
 
 
-@frozen(kw_only=True)
-class ExportWanted:
-    """The options of an export. `target`: an absolute folder, or ``s3://bucket/prefix``.
-    `files_url` and `signed` exclude each other. `verifies`: also compare the pages of projects that
-    have not changed since the last export.
+class Export(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The body of an export: its target, an absolute folder or ``s3://bucket/prefix``, and options.
+    `files_url` and `signed_links` exclude each other. `verify`: also compare the pages of projects
+    that have not changed since the last export. `index`: the named index to export; empty: the
+    index at the root.
     """
 
     target: str
-    copies: bool = False
+    copy_files: bool = False
     files_url: str | None = None
-    signed: bool = False
+    signed_links: bool = False
     as_user: str | None = None
-    clears: bool = False
-    dated: bool = True
-    releases: bool = True
-    verifies: bool = False
+    delete: bool = False
+    timestamp: bool = True
+    per_release_json: bool = True
+    verify: bool = False
     index: str = ""
-    """The named index that is exported; empty: the default one."""
 
 
-@frozen(kw_only=True)
-class Exported:
-    """The result of an export. `hidden`: projects that the export's user cannot see; `left`:
-    projects that are still there but no longer visible; `unchanged`: projects that have not changed
-    since the last export, so that their pages were not compared; pages `written` or found the
-    `same`, files `copied`, paths `removed`.
+class ExportedIndex(msgspec.Struct, frozen=True):
+    """The result of an export. `hidden` projects are left out, since the user of the export may not
+    see them; `left` ones are still in the target, though they are no longer visible; the pages of
+    `unchanged` ones were not compared, since they have not changed since the last export.
     """
 
+    target: str
     projects: int
     hidden: int
     left: int
-    unchanged: int = 0
+    unchanged: int
     written: int
     same: int
     copied: int

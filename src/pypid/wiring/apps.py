@@ -20,7 +20,7 @@ from pypid.core.configuration.choices import AccessStore, Mode, StorageBackend
 from pypid.core.configuration.lookup import display_name
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadRequest
-from pypid.core.export_request import Exported, ExportWanted
+from pypid.core.export_request import Export, ExportedIndex
 from pypid.core.permissions import Identity
 from pypid.core.records.layout import STORAGE_IDENTITY
 from pypid.daemon import listeners
@@ -184,7 +184,7 @@ def _exports(
     app: App,
     storage: OpenedStorage,
     reactor: Any,
-) -> Callable[[ExportWanted, Callable[[int, int], None]], Awaitable[Exported]]:
+) -> Callable[[Export, Callable[[int, int], None]], Awaitable[ExportedIndex]]:
     """Return the writer of exports. `app` has the rules that they go by."""
 
     def make() -> Exports:
@@ -195,14 +195,14 @@ def _exports(
 
     provider = Provider(make)
 
-    async def export(wanted: ExportWanted, progress: Callable[[int, int], None]) -> Exported:
+    async def export(wanted: Export, progress: Callable[[int, int], None]) -> ExportedIndex:
         await index.world.blocking(import_late, "pypid.wiring.exports", "pypid.export.one_pass")
         return await provider()(wanted, progress)
 
     return export
 
 
-async def _refuse_export(wanted: ExportWanted, progress: Callable[[int, int], None]) -> Exported:
+async def _refuse_export(wanted: Export, progress: Callable[[int, int], None]) -> ExportedIndex:
     raise BadRequest(
         "An export is written wherever pypid itself may write, so it cannot be requested over the "
         "network. Run `pypid export` on pypid's machine."

@@ -21,8 +21,8 @@ from pypid.core.errors import (
     StorageFull,
 )
 from pypid.core.export_request import (
-    Exported,
-    ExportWanted,
+    Export,
+    ExportedIndex,
     bucket_of,
     overlap,
     overlap_of_prefixes,
@@ -92,9 +92,7 @@ class Exports:
         default=Factory(lambda exports: IndexApps(exports.app), takes_self=True), init=False
     )
 
-    async def __call__(
-        self, wanted: ExportWanted, progress: Callable[[int, int], None]
-    ) -> Exported:
+    async def __call__(self, wanted: Export, progress: Callable[[int, int], None]) -> ExportedIndex:
         """Write an export. Raises `BadRequest` for a target that is invalid or not writable,
         `Busy`, `NoSuchIndex`, `StorageDown`, and as `export.one_pass.export`.
         """
@@ -130,8 +128,8 @@ class Exports:
                     place,
                     options,
                     identity_of(self.identity, wanted.index),
-                    clears=wanted.clears,
-                    verifies=wanted.verifies,
+                    clears=wanted.delete,
+                    verifies=wanted.verify,
                     on_progress=progress,
                 )
             finally:
@@ -143,7 +141,8 @@ class Exports:
         finally:
             self._busy = False
         counts = outcome.counts
-        return Exported(
+        return ExportedIndex(
+            target=wanted.target,
             projects=outcome.projects,
             hidden=outcome.hidden,
             left=outcome.left,
@@ -154,15 +153,15 @@ class Exports:
             removed=counts.removed,
         )
 
-    def _options(self, wanted: ExportWanted) -> ExportOptions:
+    def _options(self, wanted: Export) -> ExportOptions:
         return ExportOptions(
             user=wanted.as_user,
-            copies=wanted.copies,
+            copies=wanted.copy_files,
             files_url=None if wanted.files_url is None else wanted.files_url.rstrip("/") + "/",
-            signed=self.config.storage.expire_after if wanted.signed else None,
+            signed=self.config.storage.expire_after if wanted.signed_links else None,
             base_url=_base_url(self.config, wanted.index),
-            releases=wanted.releases,
-            dated=wanted.dated,
+            releases=wanted.per_release_json,
+            dated=wanted.timestamp,
         )
 
 

@@ -6,16 +6,24 @@ import json
 from collections.abc import Callable
 
 from pypid.core.errors import BadRequest
-from pypid.core.export_request import Exported, ExportWanted
+from pypid.core.export_request import Export, ExportedIndex
 from tests.web.full_app import WholeCase, basic
 
 
-async def exported(wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
+async def exported(wanted: Export, heard: Callable[[int, int], None]) -> ExportedIndex:
     """Three projects."""
     for done in range(4):
         heard(done, 3)
-    return Exported(
-        projects=3, hidden=1, left=0, unchanged=1, written=9, same=2, copied=0, removed=0
+    return ExportedIndex(
+        target=wanted.target,
+        projects=3,
+        hidden=1,
+        left=0,
+        unchanged=1,
+        written=9,
+        same=2,
+        copied=0,
+        removed=0,
     )
 
 
@@ -24,9 +32,9 @@ class ExportTests(WholeCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.asked: list[ExportWanted] = []
+        self.asked: list[Export] = []
 
-        async def export(wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
+        async def export(wanted: Export, heard: Callable[[int, int], None]) -> ExportedIndex:
             self.asked.append(wanted)
             if "bad" in wanted.target:
                 raise BadRequest("There is no room left in /bad.")
@@ -39,9 +47,7 @@ class ExportTests(WholeCase):
         answer = self.pypid.api(
             "POST", "/api/export", {"target": "/srv/index", "copy_files": True, "as_user": "bob"}
         )
-        self.assertEqual(
-            self.asked, [ExportWanted(target="/srv/index", copies=True, as_user="bob")]
-        )
+        self.assertEqual(self.asked, [Export(target="/srv/index", copy_files=True, as_user="bob")])
         self.assertEqual(
             answer.json,
             {
@@ -75,9 +81,9 @@ class ExportTests(WholeCase):
             [("progress", 0), ("progress", 3), ("result", None)],
         )
         self.assertEqual(said[-1]["projects"], 3)
-        self.assertTrue(self.asked[0].clears)
-        self.assertFalse(self.asked[0].dated)
-        self.assertFalse(self.asked[0].verifies)
+        self.assertTrue(self.asked[0].delete)
+        self.assertFalse(self.asked[0].timestamp)
+        self.assertFalse(self.asked[0].verify)
 
     def _login(self) -> bytes:
         name, value = basic("ada")

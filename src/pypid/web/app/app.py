@@ -15,7 +15,7 @@ from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
 from pypid.core.configuration.choices import Owners
 from pypid.core.errors import NotAvailable, PypidError
-from pypid.core.export_request import Exported, ExportWanted
+from pypid.core.export_request import Export, ExportedIndex
 from pypid.core.model import Summary
 from pypid.core.packaging.globs import ProjectGlob
 from pypid.core.packaging.names import ProjectName
@@ -124,7 +124,7 @@ class App:
     resolvers: Resolvers | None = None
     registry: Registry | None = None
     """The registry of accounts and tokens, with the audit log and the download log."""
-    exports: Callable[[ExportWanted, Callable[[int, int], None]], Awaitable[Exported]] | None = None
+    exports: Callable[[Export, Callable[[int, int], None]], Awaitable[ExportedIndex]] | None = None
     """Writes an export; calls back with the number of projects done and the total."""
     searching: Callable[[], Search] | None = None
     """Returns the search index; None: one in memory is created for the first search."""
