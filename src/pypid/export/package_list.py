@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 import msgspec
-from attrs import Factory, define, field
+from attrs import define, field
 
 from pypid.core.errors import BadFilename, PypidError, shortened
 from pypid.core.packaging.names import ProjectName
@@ -53,17 +53,16 @@ class _Strict(PackageListEntry, frozen=True, gc=False, forbid_unknown_fields=Tru
 
 @define(slots=False, repr=False)
 class BadPackageList(PypidError):
-    """Raised for a list that cannot be used."""
+    """Raised for a list that cannot be used, with the number of the first line that is wrong."""
 
     where: str
-    problems: tuple[str, ...]
-    more: int = 0
+    line: int
+    problem: str
 
     def text(self) -> str:
-        """Return each problem with its line."""
-        rest = (f"... and {self.more} more.",) if self.more else ()
-        return "\n  ".join(
-            (f"{self.where} is no list of files; nothing was written:", *self.problems, *rest)
+        return (
+            f"{self.where} is no list of files; nothing was written:\n"
+            f"  line {self.line}: {self.problem}"
         )
 
 
@@ -141,18 +140,14 @@ def moment_of(timestamp: float) -> datetime:
 def read_names(lines: Iterable[bytes], where: str) -> PackageList:
     """Parse a list with one file name per line. Raises `BadPackageList` if it is no text."""
     read = PackageList()
-    spoilt = _Spoilt(where)
     for number, line in enumerate(lines, 1):
+        _check_length(line, number, where)
         try:
             filename = line.decode().strip("\r\n")
         except UnicodeDecodeError:
-            spoilt.add(number, "it is no UTF-8.")
-            continue
-        if len(line) > LONGEST_LINE:
-            spoilt.add(number, f"it is longer than {LONGEST_LINE} bytes.")
-        elif filename.strip():
+            raise BadPackageList(where, number, "it is no UTF-8.") from None
+        if filename.strip():
             read.take(PackageListEntry(filename), number)
-    spoilt.raise_if_any()
     return read
 
 
@@ -161,14 +156,11 @@ def read_json(lines: Iterable[bytes], where: str) -> PackageList:
     values of other types.
     """
     read = PackageList()
-    spoilt = _Spoilt(where)
     strict, lenient = msgspec.json.Decoder(_Strict), msgspec.json.Decoder(PackageListEntry)
     unknown: set[str] = set()
     texts: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
-        if len(line) > LONGEST_LINE:
-            spoilt.add(number, f"it is longer than {LONGEST_LINE} bytes.")
-            continue
+        _check_length(line, number, where)
         if line.isspace():
             continue
         try:
@@ -177,14 +169,17 @@ def read_json(lines: Iterable[bytes], where: str) -> PackageList:
             try:
                 listed = lenient.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                spoilt.add(number, f"{error}.")
-                continue
+                raise BadPackageList(where, number, f"{error}.") from None
             if str(error) not in unknown:
                 unknown.add(str(error))
                 read.note(number, f"{error}. That key is not looked at, here and further on.")
         read.take(_thrifty(listed, texts), number)
-    spoilt.raise_if_any()
     return read
+
+
+def _check_length(line: bytes, number: int, where: str) -> None:
+    if len(line) > LONGEST_LINE:
+        raise BadPackageList(where, number, f"it is longer than {LONGEST_LINE} bytes.")
 
 
 def _thrifty(listed: PackageListEntry, texts: dict[str, str]) -> PackageListEntry:
@@ -207,20 +202,3 @@ def lines_of(stream: BinaryIO) -> Iterator[bytes]:
     """Yield the lines of a list; a line that is too long is split."""
     while line := stream.readline(LONGEST_LINE + 1):
         yield line
-
-
-@define
-class _Spoilt:
-    where: str
-    problems: list[str] = Factory(list)
-    more: int = 0
-
-    def add(self, number: int, text: str) -> None:
-        if len(self.problems) < 20:
-            self.problems.append(f"line {number}: {text}")
-        else:
-            self.more += 1
-
-    def raise_if_any(self) -> None:
-        if self.problems:
-            raise BadPackageList(self.where, tuple(self.problems), self.more)
