@@ -1,22 +1,18 @@
-"""What is kept of another pypid's files, really: how much of the disk it takes, what goes, and what
+"""What is kept of another pypid's files, really: what goes, and what
 a mirror does by itself.
 """
 
-import contextlib
-import http.client
 import json
-import os
 import time
 from collections.abc import Callable
-from hashlib import sha256, shake_128
+from hashlib import shake_128
 from pathlib import Path
 from typing import Any
 
-from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, stop
-from tests.live.isolation import fails, pip, works
+from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid
+from tests.live.isolation import fails, works
 from tests.live.processes import BIN, files_below, scratch
 from tests.live.projects import Artifact, call, listed, publish, wheel
-from tests.live.test_install import NEWEST, installed
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -81,11 +77,7 @@ class CacheCase(IndexTestCase):
 
     def size(self) -> int:
         """The bytes of all files that lie there."""
-        total = 0
-        for path in files_below(self.area()):
-            with contextlib.suppress(FileNotFoundError):  # evicted just now
-                total += path.stat().st_size
-        return total
+        return sum(path.stat().st_size for path in files_below(self.area()))
 
     def until(self, true: Callable[[], bool], within: float = 10.0) -> None:
         """Wait for it."""
@@ -93,67 +85,6 @@ class CacheCase(IndexTestCase):
         while not true():
             self.assertLess(time.monotonic(), deadline, self.index.log(self.since))
             time.sleep(0.05)
-
-
-class LimitTests(CacheCase):
-    lines = "mode = cache\nmax_cache = 700k"
-
-    def test_limit(self) -> None:
-        """The least recently used files go when others come, so that the folder stays below
-        max_cache; ours stay, and what went is fetched again.
-        """
-        ours = large("own", size=MIB)
-        publish(self.index, ours)
-        zebra, bee, cat, dog, elk = (large(name) for name in ("zebra", "bee", "cat", "dog", "elk"))
-        publish(self.theirs, zebra, bee, cat, dog, elk)
-        for artifact in zebra, bee, cat:
-            self.keep(artifact)
-            time.sleep(1.1)  # it is known to the second who was wanted first
-        self.want(zebra)
-        self.assertEqual(len(self.kept()), 3)
-        for new, left in (
-            (dog, [cat, dog, zebra]),
-            (elk, [dog, elk, zebra]),
-            (bee, [bee, dog, elk]),
-        ):
-            time.sleep(1.1)
-            self.want(new)
-            self.until(
-                lambda left=left: self.kept() == sorted(artifact.filename for artifact in left)
-            )  # type: ignore[misc]
-            self.until(lambda: self.size() <= 700 * KIB, 1)
-        self.want(ours)
-        self.assertIn("to stay within max_cache", self.index.log(self.since))
-        target = self.folder / "target"
-        works(
-            pip(NEWEST, "install", self.index.url(), "--target", target, "zebra", "own", "cat"),
-            self.folder,
-        )
-        self.assertEqual(installed(target), {"zebra-1.0", "own-1.0", "cat-1.0"})
-        self.until(lambda: self.size() <= 700 * KIB)
-        self.assertIn("0 problems", self.pypid("storage", "check", "--hashes"))
-        self.assertIn("of at most 700.0 KiB", self.pypid("cache", "list"))
-
-    def test_restart(self) -> None:
-        """When files were wanted is known after a restart, and a limit that was lowered is kept."""
-        artifacts = [large("bee", f"{number}.0", 100 * KIB) for number in range(6)]
-        publish(self.theirs, *artifacts)
-        self.keep(*artifacts)
-        stop(self.index)
-        stored = time.time() - 9 * 86400
-        for path in self.area().rglob("*"):
-            os.utime(path, (stored, stored))
-        self.settings = Settings(upstream=self.settings.upstream.replace("700k", "300k"))
-        self.index = self.entered(pypid(self.place, self.settings))
-        self.since = self.index.log_size()
-        listing = self.pypid("cache", "list", "bee")
-        self.assertEqual(listing.count(artifacts[0].filename[:4]), 6, listing)
-        self.assertNotIn(time.strftime("%Y-%m-%d", time.gmtime(stored)), listing)
-        whale = large("cow", size=250 * KIB)
-        publish(self.theirs, whale)
-        self.want(whale)
-        self.until(lambda: self.size() <= 300 * KIB)
-        self.assertIn(whale.filename, self.kept())
 
 
 class PurgeTests(CacheCase):
@@ -202,25 +133,6 @@ class PurgeTests(CacheCase):
         self.assertEqual(listed(self.index, "own"), [large("own").filename])
         self.keep(*made)
         self.want(large("own"))
-
-    def test_reader(self) -> None:
-        """Who is downloading a file while it is purged gets it whole; the next one has it fetched
-        again.
-        """
-        whale = large("whale", size=24 * MIB)
-        publish(self.theirs, whale)
-        self.keep(whale)
-        connection = http.client.HTTPConnection("127.0.0.1", self.index.port, timeout=30)
-        self.addCleanup(connection.close)
-        connection.request("GET", f"/packages/whale/{whale.filename}")
-        answer = connection.getresponse()
-        digest = sha256(answer.read(64 * KIB))
-        self.assertIn("Deleted: 1 file", self.pypid("cache", "purge", "whale", "--yes"))
-        self.assertEqual(self.size(), 0)
-        while piece := answer.read(MIB):
-            digest.update(piece)
-        self.assertEqual(digest.hexdigest(), sha256(whale.data).hexdigest())
-        self.keep(whale)
 
 
 class MirrorTests(CacheCase):

@@ -143,17 +143,6 @@ class StopTests(OwnCase):
         self.assertEqual(listed(again, "slow-up"), ["slow_up-1.0-py2.py3-none-any.whl"])
         self.assertNotIn("The catalog dump is ignored", again.log())
 
-    def test_twice(self) -> None:
-        """A second signal ends the waiting at once, with status 0 and a snapshot as well."""
-        publish(self.index, wheel("twice"))
-        self.half_an_upload("too-slow")
-        begun = self.send(signal.SIGTERM)
-        self.says("stopping: requests under way")
-        self.send(signal.SIGTERM)
-        self.assertEqual(self.ended(), 0)
-        self.assertLess(time.monotonic() - begun, 6)
-        self.assertIn("catalog dump read: 1 local projects", self.again().log())
-
 
 class SecureStopTests(OwnCase):
     def start(self) -> LiveIndex:

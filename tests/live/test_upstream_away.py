@@ -109,17 +109,6 @@ class AwayTests(FrontedCase):
             await self.run_(install, self.folder)
             self.assertEqual(installed(target), set(), name)
 
-    async def test_never_heard_of(self) -> None:
-        """With upstream stopped, what was never kept fails for pip and uv within seconds, however
-        often they try.
-        """
-        index = await self.index()
-        await self.take_away()
-        for name, command in self.clients(index).items():
-            begun = time.monotonic()
-            await self.run_(fails, [*command, "--target", self.folder / "none", "ham"], self.folder)
-            self.assertLess(time.monotonic() - begun, 40.0, name)
-
     async def test_file_that_fails_never_leads_to_an_older_release(self) -> None:
         """While upstream fails at the newest file the install fails, however often it is tried;
         then it is the newest.
