@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,15 +14,15 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import dump_folder, table
+from pypid.catalog import dump_folder
 from pypid.catalog.dump import CatalogDump, Ignored, read_dump
 from pypid.catalog.dump_folder import DumpFolder
 from pypid.catalog.lines import Loaded, shard_of
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.model import Presence, Project, Status, UpstreamEntry
+from pypid.core.model import Presence, Project, Status
 from pypid.core.packaging.names import project_name
 from pypid.flow import World, start
-from pypid.testing import BEGINNING, CatalogContract, Turns, world
+from pypid.testing import CatalogContract, Turns, world
 from pypid.testing.catalog import CatalogModel, a_file, a_listing, a_project, becomes
 from pypid.testing.worlds import Awaiting
 from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
@@ -103,28 +102,6 @@ class RoundTripTests(SnapshotCase):
         self.assertIs(self.have(catalog.local.get(project_name("p7"))), Presence.UNKNOWN)
         self.assertIsInstance(load(str(self.folder), HERE), Loaded)
 
-    def test_empty(self) -> None:
-        """An empty catalog is a snapshot too, and a catalog that became empty leaves no shard
-        behind.
-        """
-        self.have(self.snapshot.write())
-        self.assertEqual(self.reloaded(), (0, (), []))
-        self.put("spam", "1")
-        self.have(self.snapshot.write())
-        self.remove("spam")
-        self.have(self.snapshot.write())
-        self.assertEqual(self.reloaded(), (2, (), []))
-        self.assertEqual(list(self.files()), ["manifest.json"])
-
-    def test_serial_goes_on(self) -> None:
-        """A change after a start from a snapshot takes the serial after the last one."""
-        self.put("spam", "1")
-        self.remove("spam")
-        self.have(self.snapshot.write())
-        self.catalog = MemoryCatalog()
-        self.have(self.opened(self.catalog).load())
-        self.assertEqual(self.put("ham").serial, 3)
-
     def test_what_was_heard(self) -> None:
         """What is known of theirs comes back from a snapshot of its own, and so does the list of
         what is kept of it.
@@ -157,41 +134,6 @@ class RoundTripTests(SnapshotCase):
         )
         self.assertEqual(self.have(catalog.upstream.summaries()), before)
 
-    def test_goes_on(self) -> None:
-        """What came from a snapshot is read, revalidated, changed and written down again as what
-        was heard a moment ago.
-        """
-        self.patch(table, "SHORT", 1)  # so that all lines are read elsewhere
-        names = [project_name(f"p{number}") for number in range(600)]  # several in each shard
-        for name in names:
-            told = a_listing(name, "1")
-            self.have(
-                self.catalog.upstream.edit(
-                    name, lambda heard, told=told: evolve(heard, listing=told)
-                )
-            )
-        self.have(CatalogDump(self.catalog.upstream, str(self.folder), HERE, self.world).write())
-        catalog, later = MemoryCatalog(), BEGINNING + timedelta(days=1)
-        self.have(CatalogDump(catalog.upstream, str(self.folder), HERE, self.world).load())
-
-        def asked_again(heard: UpstreamEntry) -> UpstreamEntry:
-            assert heard.listing is not None
-            return evolve(heard, listing=evolve(heard.listing, confirmed=later))
-
-        for number, name in enumerate(names):
-            expected = self.have(self.catalog.upstream.get(name))
-            self.assertEqual(self.have(catalog.upstream.get(name)), expected)
-            if number % 2:
-                for each in (catalog, self.catalog):
-                    self.have(each.upstream.edit(name, asked_again))
-        self.have(CatalogDump(catalog.upstream, str(self.folder), HERE, self.world).write())
-        again = MemoryCatalog()
-        self.have(CatalogDump(again.upstream, str(self.folder), HERE, self.world).load())
-        for name in names:
-            self.assertEqual(
-                self.have(again.upstream.get(name)), self.have(self.catalog.upstream.get(name))
-            )
-
     def test_fills_empty_catalogs_only(self) -> None:
         """A catalog that holds something is not overwritten by a snapshot."""
         self.put("spam", "1")
@@ -208,26 +150,6 @@ class RoundTripTests(SnapshotCase):
         self.have(self.snapshot.write())
         self.assertEqual(self.folder.stat().st_mode & 0o777, 0o700)
         self.assertEqual({path.stat().st_mode & 0o777 for path in self.folder.iterdir()}, {0o600})
-
-    def test_is_json(self) -> None:
-        """Every line is JSON that people can read: a header, then whole projects as the catalog
-        holds them.
-        """
-        self.put("spam", "1.0")
-        self.have(self.snapshot.write())
-        files = self.files()
-        manifest = json.loads(files.pop("manifest.json"))
-        self.assertEqual(
-            (manifest["format"], manifest["identity"], manifest["serial"]), (1, HERE, 1)
-        )
-        ((name, data),) = files.items()
-        header, line = data.splitlines()
-        self.assertEqual(json.loads(header), {"shard": shard_of("spam"), "format": 1})
-        self.assertEqual(json.loads(line)["files"][0]["filename"], "spam-1.0.tar.gz")
-        (stored,) = manifest["shards"].values()
-        self.assertEqual(
-            stored, {"file": name, "size": len(data), "sha256": sha256(data).hexdigest()}
-        )
 
 
 class ChangesTests(SnapshotCase):
@@ -258,22 +180,6 @@ class ChangesTests(SnapshotCase):
             self.assertEqual(len(after), len(before))
             self.assertEqual({name[:2] for name in written}, {"ma", f"{shard_of('p7'):02x}"})
             self.assertEqual(len(written), 2)
-
-    def test_nothing_changed(self) -> None:
-        """A write of what is written already touches nothing."""
-        self.put("spam", "1")
-        self.have(self.snapshot.write())
-        shutil.rmtree(self.folder)
-        self.assertTrue(self.have(self.snapshot.write()))
-        self.assertFalse(self.folder.exists())
-
-    def test_marks_are_changes(self) -> None:
-        """A new mark is written, though it takes no serial."""
-        held = self.put("spam", "1", mark="one")
-        self.have(self.snapshot.write())
-        self.have(self.catalog.local.edit(held.name, becomes(held), mark="two"))
-        self.have(self.snapshot.write())
-        self.assertEqual(self.reloaded(), self.state(self.catalog))
 
     def test_one_moment(self) -> None:
         """What is edited while a thread writes belongs to the next write, and two writes never

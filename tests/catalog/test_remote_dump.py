@@ -99,22 +99,6 @@ class RoundTripTests(FarawayCase):
         self.assertIs(self.have(other.local.get(project_name("absent"))), Presence.UNKNOWN)
         self.assertEqual(list(self.spool.iterdir()), [])
 
-    def test_long_lines(self) -> None:
-        """A project of many files, whose line nobody has written yet, is packed as it is."""
-        self.put(self.catalog, "many", *(f"1.{number}" for number in range(400)))
-        self.have(self.far.write())
-        self.assertEqual(self.state(self.fills()[1]), self.state(self.catalog))
-
-    def test_only_what_is_kept(self) -> None:
-        """Of theirs only the projects are packed of which files are stored."""
-        for name, kept in (SPAM, (a_file(SPAM, "1"),)), (EGGS, ()):
-            self.have(self.catalog.upstream.edit(name, heard(kept)))
-        far = RemoteDump(
-            self.catalog.upstream, self.store, KEY, HERE, self.world, self.spool, what_is_kept
-        )
-        self.have(far.write())
-        self.assertEqual(list(unpack(BytesIO(self.packed()), HERE).heads), [SPAM])
-
     def test_format(self) -> None:
         """The dump of upstream projects has format 2: older versions, which cannot read its lines,
         ignore it.
@@ -155,29 +139,6 @@ class MergeTests(FarawayCase):
             assert isinstance(project, Project)
             found[str(summary.name)] = [file.version for file in project.files]
         return found
-
-    def test_held(self) -> None:
-        """What is held stays, whether the snapshot knows it or not."""
-        self.put(self.other, "spam", "1", "2")
-        self.put(self.other, "new", "3")
-        before = self.have(self.other.local.summaries())
-        self.assertEqual(
-            self.merged(), {"eggs": ["1"], "ham": ["1"], "new": ["3"], "spam": ["1", "2"]}
-        )
-        self.assertIsNot(self.have(self.other.local.summaries()), before)
-
-    def test_gone(self) -> None:
-        """What was found absent, or was taken out, does not come back."""
-        self.have(self.other.local.edit(SPAM, becomes(None)))
-        self.put(self.other, "eggs", "1")
-        self.have(self.other.local.edit(EGGS, becomes(None)))
-        self.assertEqual(self.merged(), {"ham": ["1"]})
-
-    def test_after_that(self) -> None:
-        """Once absence was proven no snapshot changes anything."""
-        self.have(self.other.complete())
-        self.assertEqual(self.merged(), {})
-        self.assertIs(self.have(self.other.local.get(SPAM)), Presence.ABSENT)
 
     def test_changes_are_seen(self) -> None:
         """After it a local snapshot writes everything, and the serial is another one."""

@@ -20,7 +20,7 @@ from pypid.core.errors import CannotStart, CatalogDown
 from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
-from pypid.testing.catalog import SPAM, a_file, a_listing, a_project, becomes
+from pypid.testing.catalog import SPAM, a_listing, a_project, becomes
 from pypid.testing.worlds import Timed
 from pypid.web.app.errors import status_of
 from tests.catalog.engines import Place, PlacedEngine
@@ -81,21 +81,6 @@ class Nodes(Timed, SynchronousTestCase):
 
 class SeeingTests(Nodes):
     """Reading what was changed."""
-
-    def test_at_once_here(self) -> None:
-        """What a node changed it shows at once; others after the next beat; and all
-        say the same.
-        """
-        held = self.put(self.here, "1")
-        self.assertEqual(self.seen(self.here), held)
-        self.assertEqual(self.seen(self.there), Presence.UNKNOWN)
-        self.go(0.4)
-        self.assertEqual(self.seen(self.there), held)
-        self.assertEqual(self.have(self.there.serial()), self.have(self.here.serial()))
-        self.assertEqual(
-            list(self.have(self.there.local.summaries())),
-            list(self.have(self.here.local.summaries())),
-        )
 
     def test_asks_nothing(self) -> None:
         """While there are beats no read asks the engine anything."""
@@ -183,12 +168,6 @@ class SeeingTests(Nodes):
         self.go(FRESH + 0.1)
         self.assertEqual(self.seen(self.there), held)
 
-    def test_rights(self) -> None:
-        """That people or rights changed each node hears once."""
-        self.have(self.here.note_rights())
-        self.go(1)
-        self.assertEqual(self.rights, ["changed"] * 2)
-
     def test_damaged(self) -> None:
         """A row that nobody can read is no absence, and the next edit puts it right."""
         self.have(self.here.complete())
@@ -209,24 +188,6 @@ class SeeingTests(Nodes):
 
 class EditingTests(Nodes):
     """Changing what others change."""
-
-    def test_both_change(self) -> None:
-        """Of two nodes that change a project at once none loses what the other did."""
-        self.put(self.here, "1")
-        self.go(0.4)
-        self.engine(self.here).before_swap.append(lambda: self.put(self.there, "1", "2"))
-        seen: list[Project | None] = []
-
-        def change(project: Project | None) -> Project | None:
-            seen.append(project)
-            assert project is not None
-            return evolve(project, status=Status.ARCHIVED)
-
-        held = self.have(self.here.local.edit(SPAM, change))
-        assert held is not None
-        self.assertEqual([len(project.files) for project in seen if project], [1, 2])
-        self.assertEqual((len(held.files), held.status), (2, Status.ARCHIVED))
-        self.assertEqual(self.seen(self.here), held)
 
     def test_taken_out_meanwhile(self) -> None:
         """A project that another node took out meanwhile is made anew, out of nothing."""
@@ -350,29 +311,6 @@ class EditingTests(Nodes):
         self.assertEqual(
             self.have(self.there.upstream.get(SPAM)), self.have(self.here.upstream.get(SPAM))
         )
-
-    def test_forgets(self) -> None:
-        """What was heard of too many projects of which nothing is kept is taken out for all nodes,
-        the oldest first.
-        """
-        node = self.node(forgettable=10_000)
-        names = [project_name(f"p{number}") for number in range(30)]
-        for name in names:
-            self.have(
-                node.upstream.edit(
-                    name, lambda heard: evolve(heard, listing=a_listing(heard.name, "1"))
-                )
-            )
-        kept = (a_file(SPAM, "1"),)
-        self.have(node.upstream.edit(SPAM, lambda heard: evolve(heard, kept=kept)))
-        self.go(0.4)
-        left = [
-            name for name in names if self.have(self.there.upstream.get(name)).listing is not None
-        ]
-        self.assertEqual(left, names[-len(left) :])
-        self.assertLess(len(left), 10)
-        self.assertEqual(self.have(self.there.upstream.get(SPAM)).kept, kept)
-        self.assertEqual(self.have(node.upstream.get(names[0])), UpstreamEntry(name=names[0]))
 
 
 class AwayTests(Nodes):

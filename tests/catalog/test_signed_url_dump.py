@@ -76,28 +76,6 @@ class UrlsTests(Awaiting, SynchronousTestCase):
         self.have(self.of(links, signer).load())
         return links
 
-    def test_same_after_a_restart(self) -> None:
-        """The URLs that are good are given again; the file is for nobody else, and so is the
-        folder.
-        """
-        first, second = self.url(self.links), self.url(self.links, "2")
-        self.assertTrue(self.have(self.written.write()))
-        self.assertEqual(
-            (self.folder.stat().st_mode & 0o777, (self.folder / FILE).stat().st_mode & 0o777),
-            (0o700, 0o600),
-        )
-        links = self.restarted()
-        self.assertEqual(
-            (self.url(links), self.url(links, "2"), self.store.signed), (first, second, 2)
-        )
-
-    def test_not_too_long(self) -> None:
-        """One that ends soon is not given again."""
-        first = self.url(self.links)
-        self.have(self.written.write())
-        self.clock.advance(DAY.total_seconds() - 299)
-        self.assertNotEqual(self.url(self.restarted()), first)
-
     def test_other_signer(self) -> None:
         """With other credentials, or another bucket, none of them is."""
         first = self.url(self.links)

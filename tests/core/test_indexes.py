@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Owners
-from pypid.core.configuration.doubts import configured_names, doubts
 from pypid.core.configuration.in_force import describe
 from pypid.core.configuration.parse import Config, parse
 from pypid.core.cooldown import Cooldown
@@ -369,9 +368,3 @@ class Configuration(SynchronousTestCase):
         ):
             found = self.problems_of(text)
             self.assertTrue(any(message in each for each in found), (text, found))
-
-    def test_unknown_users_and_groups_are_doubtful(self) -> None:
-        """As in `[access]`, a group that does not exist is reported."""
-        config = self.parse("[index:team]\nwrite = group:dat\n[groups]\ndata = admin\n")
-        found = [str(each) for each in doubts(config, configured_names(config))]
-        self.assertTrue(any("no group 'dat'; did you mean 'data'" in each for each in found), found)

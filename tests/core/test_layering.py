@@ -17,14 +17,11 @@ from pypid.core.layering import (
     absolute,
     blocks_of,
     cooled,
-    inherits,
     mixed,
-    mixes,
     relative,
     unblocked,
 )
 from pypid.core.model import File, Project, Status, StoredFile, in_order
-from pypid.core.packaging.names import project_name
 from pypid.core.simple_api.packing import packed
 from pypid.core.simple_api.shown_files import ShownFiles
 from tests.core.test_policy import COOLDOWNS, FILES, KEPT, NOW, OUR_FILE, SPAM, many
@@ -152,12 +149,3 @@ class MixedTests(SynchronousTestCase):
             self.assertIs(found.file(file.filename), file)
         withheld = mixed(evolve(mine, files=()), Project(name=SPAM, files=listed), taken)
         self.assertFalse(taken & {file.filename for file in withheld.files})
-
-    def test_rules(self) -> None:
-        """`deny` wins over `allow`; nothing is mixed that is not named."""
-        settings = settings_of_values(
-            "team", {"allow": "acme-* spam", "deny": "acme-secret", "allow_mixed": "acme-*"}
-        )
-        names = [project_name(each) for each in ("acme-x", "acme-secret", "spam", "numpy")]
-        self.assertEqual([inherits(settings, name) for name in names], [True, False, True, False])
-        self.assertEqual([mixes(settings, name) for name in names], [True, True, False, False])

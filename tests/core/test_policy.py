@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown, CooldownException
 from pypid.core.delivery import Keep, PassOn, Serve, delivery
-from pypid.core.errors import ProjectClosed, UpstreamDown
+from pypid.core.errors import UpstreamDown
 from pypid.core.model import (
     ListedFile,
     Listing,
@@ -19,7 +19,6 @@ from pypid.core.model import (
     Project,
     Status,
     StoredFile,
-    Summary,
     as_stored,
     in_order,
 )
@@ -32,14 +31,12 @@ from pypid.core.policy import (
     asks_upstream,
     changes_at,
     hidden,
-    is_listed,
     listed,
     silence,
     view,
     visible_from,
 )
 from pypid.core.simple_api.packing import packed
-from pypid.index.local.publish import check_open
 
 SPAM = project_name("spam")
 NOW = datetime(2026, 1, 20, tzinfo=UTC)
@@ -214,63 +211,6 @@ class ViewTests(SynchronousTestCase):
             self.assertIsInstance(delivery(policy, file), (Serve, PassOn, Keep))
         self.assertEqual(len({file.filename for file in seen.files}), len(seen.files))
 
-    def test_no_blend(self) -> None:
-        """A project of ours shows nothing of theirs, not even what is kept."""
-        theirs = UpstreamState(
-            listing=Listing(name=SPAM, files=(their_file("9.0"),), confirmed=NOW, index="i"),
-            kept=(as_stored(their_file("9.0"), key=".kept/spam/spam-9.0.tar.gz"),),
-        )
-        ours = Project(name=SPAM, files=(OUR_FILE,))
-        for mode in Mode:
-            self.assertEqual(view(Policy(mode=mode), ours, theirs, NOW, SPAM), ours)
-
-    def test_upstream_down(self) -> None:
-        """Where upstream is not to be asked only stored files are shown; while it is down the
-        listing is shown whole, so that no installer takes an older release for the newest.
-        """
-        kept = as_stored(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
-        said = Listing(
-            name=SPAM, files=(their_file("1.0"), their_file("2.0")), confirmed=NOW, index="i"
-        )
-        down = view(
-            Policy(mode=Mode.CACHE),
-            Presence.ABSENT,
-            UpstreamState(listing=said, kept=(kept,), reachable=False),
-            NOW,
-            SPAM,
-        )
-        self.assertEqual([file.version for file in down.files], ["1.0"])
-        failed = UpstreamState(
-            listing=said,
-            kept=(kept,),
-            reachable=False,
-            failure=UpstreamDown("it refuses connections."),
-        )
-        down = view(Policy(mode=Mode.CACHE), Presence.ABSENT, failed, NOW, SPAM)
-        self.assertEqual(
-            [(file.version, isinstance(file, ListedFile)) for file in down.files],
-            [("1.0", False), ("2.0", True)],
-        )
-        up = view(
-            Policy(mode=Mode.CACHE),
-            Presence.ABSENT,
-            UpstreamState(listing=said, kept=(kept,)),
-            NOW,
-            SPAM,
-        )
-        self.assertEqual(
-            [(file.version, isinstance(file, ListedFile)) for file in up.files],
-            [("1.0", False), ("2.0", True)],
-        )
-
-    def test_changed_bytes(self) -> None:
-        """A kept file whose bytes upstream no longer lists is not served in place of those that it
-        lists now.
-        """
-        kept = as_stored(their_file("1.0", sha256="ee" * 32), key=".kept/spam/spam-1.0.tar.gz")
-        said = Listing(name=SPAM, files=(their_file("1.0"),), confirmed=NOW, index="i")
-        self.assertEqual(listed(UpstreamState(listing=said, kept=(kept,))), (their_file("1.0"),))
-
     def test_changed_bytes_without_sha256(self) -> None:
         """So it is where upstream lists any other hash than a sha256, or only how long
         the file is.
@@ -295,22 +235,6 @@ class ViewTests(SynchronousTestCase):
                 said,
             )
 
-    def test_gone(self) -> None:
-        """What upstream has taken away is not shown any more, kept or not."""
-        kept = as_stored(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
-        for files in ((), None):
-            said = Listing(name=SPAM, files=files, confirmed=NOW, index="i")
-            self.assertEqual(
-                view(
-                    Policy(mode=Mode.CACHE),
-                    Presence.ABSENT,
-                    UpstreamState(listing=said, kept=(kept,)),
-                    NOW,
-                    SPAM,
-                ).files,
-                (),
-            )
-
     def test_files_without_a_hash_are_hidden_where_hashes_are_required(self) -> None:
         """With `require_hashes` only files that can be verified are shown, whatever their hash;
         what is kept already stays.
@@ -326,21 +250,6 @@ class ViewTests(SynchronousTestCase):
         self.assertIsNone(
             hidden(policy, as_stored(bare, key=".kept/spam/x"), theirs, frozenset(), NOW)
         )
-
-    def test_quarantine(self) -> None:
-        """A quarantined project of ours or of theirs offers no files, and is not listed."""
-        self.assertEqual(
-            view(
-                Policy(),
-                Project(name=SPAM, files=(OUR_FILE,), status=Status.QUARANTINED),
-                None,
-                NOW,
-                SPAM,
-            ).files,
-            (),
-        )
-        for status in Status:
-            self.assertEqual(is_listed(Summary(SPAM, 1, status)), status is not Status.QUARANTINED)
 
 
 class PackedTests(SynchronousTestCase):
@@ -370,40 +279,6 @@ class PackedTests(SynchronousTestCase):
 
 class CooldownTests(SynchronousTestCase):
     """Files that are too young."""
-
-    def test_ages(self) -> None:
-        """The age counts from the upload, else from when the file was first seen; with neither, the
-        file stays hidden.
-        """
-        policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3)))
-        young, old = (
-            their_file("1.0", uploaded=NOW - timedelta(days=2)),
-            their_file("1.0", uploaded=NOW - timedelta(days=3)),
-        )
-        seen = their_file("1.0", uploaded=None, seen=NOW - timedelta(days=4))
-        never = their_file("1.0", uploaded=None)
-        hide = [
-            hidden(policy, file, UpstreamState(), frozenset(), NOW)
-            for file in (young, old, seen, never)
-        ]
-        self.assertEqual(hide, [Hidden.COOLDOWN, None, None, Hidden.COOLDOWN])
-        self.assertIsNone(hidden(Policy(mode=Mode.CACHE), never, UpstreamState(), frozenset(), NOW))
-
-    def test_exceptions(self) -> None:
-        """The first name or glob that fits sets the age."""
-        policy = Policy(
-            cooldown=Cooldown(
-                timedelta(days=9),
-                (
-                    CooldownException("sp*", timedelta()),
-                    CooldownException("spam", timedelta(days=90)),
-                ),
-            ),
-            mode=Mode.CACHE,
-        )
-        self.assertIsNone(
-            hidden(policy, their_file("1.0", uploaded=NOW), UpstreamState(), frozenset(), NOW)
-        )
 
     def test_slow_clock_hides_nothing_without_a_cooldown(self) -> None:
         """A file whose upload time is later than this machine's clock is listed where there is no
@@ -438,37 +313,3 @@ class CooldownTests(SynchronousTestCase):
         due = changes_at(policy, theirs, SPAM, NOW)
         self.assertEqual(due, NOW + timedelta(days=3) - timedelta(hours=1))
         self.assertEqual(view(policy, Presence.ABSENT, theirs, due or NOW, SPAM).files, (file,))
-
-
-class DeliveryTests(SynchronousTestCase):
-    """How bytes travel."""
-
-    def test_modes(self) -> None:
-        """Stored files are served in every mode; others are kept, or passed on where pypid
-        redirects.
-        """
-        theirs = their_file("1.0")
-        for mode in Mode:
-            self.assertEqual(delivery(Policy(mode=mode), OUR_FILE), Serve(OUR_FILE))
-        self.assertEqual(delivery(Policy(mode=Mode.REDIRECT), theirs), PassOn(theirs.source or ""))
-        for mode in (Mode.CACHE, Mode.MIRROR):
-            self.assertEqual(delivery(Policy(mode=mode), theirs), Keep(theirs, theirs.source or ""))
-
-
-class AdmitsTests(SynchronousTestCase):
-    """What may be published."""
-
-    def test_statuses(self) -> None:
-        """Archived and quarantined projects refuse uploads, with advice; new, active and deprecated
-        ones take them.
-        """
-        for presence in Presence:
-            check_open(presence)
-        for status in Status:
-            project = Project(name=SPAM, status=status)
-            if status in (Status.ARCHIVED, Status.QUARANTINED):
-                error = self.assertRaises(ProjectClosed, check_open, project)
-                self.assertIn(status.value, str(error))
-                self.assertIn("administrator", str(error))
-            else:
-                check_open(project)

@@ -14,16 +14,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
-from pypid.core.model import File, Listing, Presence, Project, Status, as_stored, in_order
+from pypid.core.model import File, Listing, Presence, Project, as_stored, in_order
 from pypid.core.packaging.names import project_name
-from pypid.core.policy import Policy, UpstreamState, files_looked_at, hidden, view
-from pypid.core.presentation.explanation import explain
+from pypid.core.policy import Policy, UpstreamState, files_looked_at, view
 from pypid.core.restrictions import (
     Hold,
     HoldKind,
     ProjectRestrictions,
     RestrictionsInForce,
-    StatusOverride,
 )
 from pypid.core.simple_api.packing import packed
 from tests.core.test_policy import NOW, OUR_FILE, SPAM, their_file
@@ -132,42 +130,6 @@ class ViewTests(SynchronousTestCase):
         found = view(policy, local, state, NOW, SPAM)
         self.assertEqual([file.filename for file in found.files], [OUR_FILE.filename])
 
-    def test_status_override(self) -> None:
-        """An administrator's status is shown for an upstream project, and quarantine hides its
-        files; upstream's own quarantine remains.
-        """
-        policy = Policy(mode=Mode.CACHE, restrictions=RestrictionsInForce())
-        state = state_of((their_file("1.0"),))
-        for status, shown in ((Status.DEPRECATED, 1), (Status.QUARANTINED, 0)):
-            override = ProjectRestrictions(status=StatusOverride(status, "use baz"))
-            policy.restrictions.replace("status", {SPAM: override})
-            found = view(policy, Presence.ABSENT, state, NOW, SPAM)
-            self.assertEqual((found.status, found.status_reason), (status, "use baz"))
-            self.assertEqual(len(found.files), shown)
-            local = Project(name=SPAM, files=(OUR_FILE,))
-            self.assertIs(view(policy, local, None, NOW, SPAM).status, Status.ACTIVE)
-        why = hidden(policy, their_file("1.0"), state, frozenset(), NOW)
-        self.assertEqual(why, Hold(HoldKind.QUARANTINED, "use baz"))
-        assert state.listing is not None
-        listing = evolve(state.listing, status=Status.QUARANTINED)
-        active = ProjectRestrictions(status=StatusOverride(Status.ACTIVE))
-        policy.restrictions.replace("status", {SPAM: active})
-        found = view(policy, Presence.ABSENT, evolve(state, listing=listing), NOW, SPAM)
-        self.assertIs(found.status, Status.QUARANTINED)
-        self.assertEqual(tuple(found.files), ())
-
-    def test_why(self) -> None:
-        """The explanation names the hold of local and of upstream files."""
-        policy = Policy(mode=Mode.CACHE, allow_mixed=("*",), restrictions=RestrictionsInForce())
-        rule = VersionRule(frozenset(["1.0", "2.0"]))
-        policy.restrictions.replace("blocks", {SPAM: ProjectRestrictions((rule,))})
-        local, state = Project(name=SPAM, files=(OUR_FILE,)), state_of((their_file("2.0"),))
-        why = explain(policy, SPAM, local, state, NOW)
-        self.assertEqual(
-            [file.because.value if file.because else None for file in why.files],
-            ["it is blocked: bad (b1)"] * 2,
-        )
-
 
 class RestrictionsTests(SynchronousTestCase):
     """The rules in force."""
@@ -210,21 +172,6 @@ class RestrictionsTests(SynchronousTestCase):
         self.assertEqual(force.current.edition(SPAM), third)
         force.replace("blocks", {})
         self.assertNotIn(force.current.edition(SPAM), (third,))
-
-    def test_changed_names(self) -> None:
-        """The projects with other rules are named; where digests changed, it may be all."""
-        force, other = RestrictionsInForce(), project_name("other")
-        restrictions = ProjectRestrictions((VersionRule(frozenset(["1.0"])),))
-        force.replace("malware", {other: restrictions}, {DIGESTS[0]: ANY})
-        before = force.current
-        force.replace("blocks", {SPAM: restrictions, other: restrictions})
-        self.assertEqual(force.current.changed_names(before), {SPAM, other})
-        self.assertEqual(before.changed_names(force.current), {SPAM, other})
-        force.replace("blocks", {SPAM: restrictions})
-        force.replace("malware", {other: restrictions}, {DIGESTS[0]: ANY})
-        self.assertEqual(force.current.changed_names(before), {SPAM})
-        force.replace("malware", {})
-        self.assertIsNone(force.current.changed_names(before))
 
     def test_rules_by_version_and_digest_decode_no_file(self) -> None:
         """A rule by version looks at each version, one by digest searches."""

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 from packaging.version import Version
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -78,44 +77,6 @@ FILES = st.lists(
 
 class DueTests(SynchronousTestCase):
     """`due`."""
-
-    def test_plain(self) -> None:
-        """All files of old versions go, those of the newest ones stay; versions are ordered as PEP
-        440 says, not as texts.
-        """
-        files = [file("9.0"), file("9.0", number=1), file("10.0"), file("11.0")]
-        self.assertEqual(versions(files, 2), ["9.0", "9.0"])
-        self.assertEqual(versions(files, 3), [])
-        self.assertEqual(versions(files, 0), [each.version for each in files])
-
-    def test_age(self) -> None:
-        """What is young stays, whatever its version; so does that of which nobody knows when it
-        came.
-        """
-        files = [
-            file("1.0", 99),
-            file("1.1", 101),
-            replace(file("1.2"), uploaded=None),
-            file("2.0", 5000),
-        ]
-        self.assertEqual(versions(files, 1), ["1.1"])
-
-    def test_unripe(self) -> None:
-        """Pre-releases and yanked releases do not drive out what installers take."""
-        files = [
-            file("1.0"),
-            file("2.0"),
-            file("3.0", yanked=""),
-            file("4.0a1"),
-            file("4.0a2"),
-            file("4.0a3"),
-        ]
-        self.assertEqual(versions(files, 1), ["1.0", "3.0", "4.0a1", "4.0a2"])
-
-    def test_local(self) -> None:
-        """What was built for several machines is one release."""
-        files = [file("1.0"), file("2.0"), file("2.0+cpu"), file("2.0+cu118")]
-        self.assertEqual(versions(files, 1), ["1.0"])
 
     @quick
     @given(FILES, st.integers(0, 4), st.floats(0, 500))

@@ -41,32 +41,6 @@ class BlocksCase(IndexCase):
 
 
 class BlocksTests(BlocksCase):
-    def test_block_and_unblock(self) -> None:
-        """A block withholds what it names, from its acknowledgement until it is deleted."""
-        digest = sha256(b"spam").hexdigest()
-        for text, left in (
-            ("spam", []),
-            ("spam==1.0", ["2.0"]),
-            ("spam>=1,<2", ["2.0"]),
-            ("spam>1.5", ["1.0"]),
-            (f"sha256:{digest}", ["2.0"]),
-            ("other", ["1.0", "2.0"]),
-        ):
-            made = self.block(text)
-            self.assertEqual(self.shown(), left, text)
-            self.assertEqual(self.have(self.blocks.delete(made.id)).id, made.id)
-            self.assertEqual(self.shown(), ["1.0", "2.0"])
-
-    def test_several_blocks_of_a_project(self) -> None:
-        """Several blocks hold together; each ends by itself."""
-        one, two = self.block("spam==1.0"), self.block("spam==2.0")
-        self.assertEqual(self.shown(), [])
-        self.have(self.blocks.delete(one.id))
-        self.assertEqual(self.shown(), ["1.0"])
-        error = self.refused(self.index.file(SPAM, "spam-2.0-py3-none-any.whl"), Withheld)
-        assert isinstance(error, Withheld)
-        self.assertEqual((error.reference, error.kind), (two.id, "blocked"))
-
     def test_restart(self) -> None:
         """Another process knows the blocks from its start."""
         made = self.block("spam==1.0", "steals tokens")

@@ -17,12 +17,9 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.signed_urls import Links
 from pypid.core.errors import (
-    BadRequest,
     ChangedElsewhere,
     Forbidden,
-    IndexInUse,
     IndexNotEmpty,
-    NameTaken,
     NameUsedUpstream,
     NoSuchFile,
     NoSuchIndex,
@@ -50,19 +47,6 @@ WHEEL = "spam-1.0-py3-none-any.whl"
 class StoringTests(NamedCase, SynchronousTestCase):
     """Where the files of an index are."""
 
-    def test_files_are_stored_below_the_name_of_the_index(self) -> None:
-        """The default index keeps its layout, and does not show what others have."""
-        team = self.create("team")
-        self.publish(team, WHEEL, b"of the team")
-        self.assertEqual(self.files(team, "spam"), {WHEEL: b"of the team"})
-        self.refused(self.index("").project(SPAM), NoSuchProject)
-        self.publish(self.index(""), "eggs-1.0.tar.gz", b"of all")
-        own = [key for key in self.keys() if not key.startswith(".pypid/")]
-        self.assertTrue(own)
-        self.assertTrue(all(key.startswith("eggs/") for key in own), own)
-        self.assertIn(f".pypid/index/team/spam/{WHEEL}.record.json", self.keys())
-        self.assertIn(".pypid/index-names/spam/team", self.keys())
-
     def test_a_restart_finds_all_files(self) -> None:
         """With an index of the configuration, and with one of record, compared with the storage."""
         self.publish(self.create("team"), WHEEL, b"of the team")
@@ -85,17 +69,6 @@ class StoringTests(NamedCase, SynchronousTestCase):
         self.assertEqual(self.files(self.index("team", again), "spam"), {WHEEL: b"of the team"})
         self.refused(self.index("", again).project(SPAM), NoSuchProject)
         self.assertEqual(self.told(), [])
-
-    def test_yanks_and_deletes_stay_in_the_index(self) -> None:
-        """The same file name in another index is another file."""
-        team, other = self.create("team"), self.create("other")
-        self.publish(team, WHEEL, b"of the team")
-        self.publish(other, WHEEL, b"of others")
-        self.have(team.yank(SPAM, [WHEEL], "broken"))
-        self.assertIsNone(self.have(other.project(SPAM)).files[0].yanked)
-        self.have(team.delete(SPAM, [WHEEL], "alice"))
-        self.assertEqual(self.files(other, "spam"), {WHEEL: b"of others"})
-        self.assertEqual(self.have(team.project(SPAM)).files, ())
 
 
 class ValidityTests(NamedCase, SynchronousTestCase):
@@ -294,23 +267,6 @@ class InheritingTests(NamedCase, SynchronousTestCase):
         self.publish(team, "spam-2.0.tar.gz")
         self.assertEqual(list(self.files(team, "spam")), ["spam-2.0.tar.gz"])
 
-    def test_upstreams_answer_for_their_patterns_alone(self) -> None:
-        """In the default index, and in one that chooses; where none is chosen for a name, none is
-        asked.
-        """
-        self.files(self.index(""), "torch")
-        self.assertEqual(
-            (self.upstream.names_told, self.upstreams["cu128"].names_told), ([], ["torch"])
-        )
-        plain = self.create("plain", upstreams="public")
-        self.files(plain, "torch")
-        self.assertEqual(self.upstream.names_told, ["torch"])
-        gpu = self.create("gpu", bases="plain", upstreams="cu128")
-        self.files(gpu, "nvidia-cublas")
-        self.assertEqual(self.upstreams["cu128"].names_told, ["torch", "nvidia-cublas"])
-        self.refused(gpu.project(project_name("numpy")), NoSuchProject)
-        self.assertEqual(self.upstream.names_told, ["torch"])
-
     def test_files_of_an_upstream_are_cached_once_in_its_own_part(self) -> None:
         """Whatever index a client asks; and they are served from there."""
         one, two = self.create("one"), self.create("two", bases="public")
@@ -480,23 +436,6 @@ class TakingTests(NamedCase, SynchronousTestCase):
 class ChangingTests(NamedCase, SynchronousTestCase):
     """Creating, changing and deleting indexes."""
 
-    def test_bad_indexes_are_refused(self) -> None:
-        """Taken names, unknown bases, circles, and upstreams that do not exist."""
-        self.create("one")
-        two = settings_of_values("two", {"bases": "one"})
-        self.have(self.indexes.create(two))
-        create, change = self.indexes.create, partial(set_index, self.indexes)
-        self.refused(create(two), NameTaken)
-        for name, values in (
-            ("three", {"bases": "missing"}),
-            ("three", {"bases": "three"}),
-            ("three", {"upstreams": "cu128"}),
-        ):
-            self.refused(create(settings_of_values(name, values)), BadRequest)
-        self.refused(change(settings_of_values("one", {"bases": "two"})), BadRequest)
-        self.refused(change(settings_of_values("three", {})), NoSuchIndex)
-        self.assertEqual(sorted(self.indexes.settings), ["one", "two"])
-
     def test_changes_apply_to_an_index_in_use(self) -> None:
         """The next page is made by the new settings, which a restart finds."""
         team = self.create("team")
@@ -513,16 +452,6 @@ class ChangingTests(NamedCase, SynchronousTestCase):
         self.assertEqual(self.have(team.edition()), before)
         self.have(set_index(self.indexes, settings_of_values("team", {"deny": "spam"})))
         self.assertNotEqual(self.have(team.edition()), before)
-
-    def test_a_base_in_use_is_not_deleted(self) -> None:
-        """The index that has it as a base is named."""
-        self.create("base")
-        self.create("team", bases="base")
-        self.refused(self.indexes.delete("base"), IndexInUse)
-        self.have(self.indexes.delete("team"))
-        self.have(self.indexes.delete("base"))
-        self.refused(self.indexes.delete("base"), NoSuchIndex)
-        self.assertEqual(self.keys(".pypid/indexes/"), [])
 
     def test_an_index_with_files_is_deleted_only_if_forced(self) -> None:
         """Then all that it stored is gone, and its names are no longer private."""

@@ -24,7 +24,6 @@ from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump
 from pypid.core.records.layout import ObjectKind
 from pypid.flow import BytesBody, start
-from pypid.index.decisions import SETTLING
 from pypid.index.local.publish import PublishOutcome
 from pypid.index.named_indexes import NamedIndexes
 from pypid.index.private_names import MarkedBlobs
@@ -184,17 +183,6 @@ class NodesTests(NodesCase):
         self.publish(self.create("other", self.here), WHEEL)
         self.refused(self.there.create(settings_of_values("other", {})), NameTaken)
         self.assertTrue(self.keys(".pypid/index-names/spam/other"))
-
-    def test_an_index_of_another_node_is_known_within_its_time(self) -> None:
-        """Created and deleted."""
-        self.create("new", self.here)
-        self.assertIsNone(self.there.get("new"))
-        self.assertGreaterEqual(SETTLING, 0)
-        self.look(self.there)
-        self.assertIsNotNone(self.there.get("new"))
-        self.have(self.there.delete("new"))
-        self.look(self.here)
-        self.assertIsNone(self.here.get("new"))
 
     def test_private_names_follow_changes_of_mixed_names(self) -> None:
         """A change of another index computes nothing again, and changes nothing."""

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from pypid.core.errors import AlreadyExists, Busy, CatalogDown, NoSuchProject
+from pypid.core.errors import AlreadyExists, Busy, CatalogDown
 from pypid.core.model import Presence, Project, Status
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
@@ -31,39 +31,6 @@ ONE, OTHER = sent(b"one"), sent(b"other")
 
 class SeeingTests(SqliteNodesCase):
     """What one node did, seen by another."""
-
-    def test_changes(self) -> None:
-        """A publish, a yank, a status, a delete and a released name are seen by the other node
-        within a second.
-        """
-        self.have(self.here.reconcile())
-        self.publish(self.here, ONE)
-        self.go(1)
-        self.assertEqual(self.seen(self.there), {WHEEL: ONE.upload.digests.sha256})
-        self.assertEqual(self.data(self.there, self.file(self.there)), b"one")
-        self.have(self.there.yank(SPAM, [WHEEL], "why"))
-        self.go(1)
-        self.assertEqual(self.file(self.here).yanked, "why")
-        self.have(self.here.set_status(SPAM, Status.QUARANTINED, ""))
-        self.go(1)
-        self.assertEqual(self.seen(self.there), {})
-        self.have(self.there.set_status(SPAM, Status.ACTIVE, ""))
-        self.have(self.there.delete_project(SPAM, "carol"))
-        self.go(1)
-        self.assertEqual(self.seen(self.here), {})
-        self.have(self.here.release_name(SPAM))
-        self.go(1)
-        self.upstream.has_not.add(SPAM)
-        self.refused(self.there.project(SPAM), NoSuchProject)
-
-    def test_start(self) -> None:
-        """A node that starts has compared all that another one did: it says at once
-        what is absent.
-        """
-        self.have(self.here.reconcile())
-        node = self.node()
-        self.assertTrue(self.have(node.catalog.is_complete()))
-        self.assertIs(self.have(node.context.local_project(SPAM)), Presence.ABSENT)
 
     def test_yank_of_what_is_gone(self) -> None:
         """A yank at a node that has not heard yet of a delete does not bring the file back."""
@@ -113,14 +80,6 @@ class LookingTests(NodesCase):
             if is_over:
                 return
         self.fail("it never ends")
-
-    def test_comparison(self) -> None:
-        """Nor does a comparison that listed the storage before."""
-        gate = Gated(self.store)
-        slow = self.node(gate)
-        for _ in self.steps(gate, slow.reconcile):
-            pass
-        self.assertTrue(self.have(slow.catalog.is_complete()))
 
     def test_kept_files(self) -> None:
         """The same of files of theirs: what another node has just kept stays listed."""
@@ -434,36 +393,6 @@ class AwayTests(NodesCase):
 
 class AnewTests(NodesCase):
     """The shared catalog is begun anew."""
-
-    def test_filled(self) -> None:
-        """Until somebody has compared nothing is taken to be absent, and what is asked for is
-        found; then all know all.
-        """
-        self.publish(self.here, ONE)
-        self.have(self.here.reconcile())
-        self.go(1)
-        self.place.lose()
-        self.go(3)
-        for node in (self.here, self.there):
-            self.assertFalse(self.have(node.catalog.is_complete()))
-            self.assertEqual(self.seen(node), {WHEEL: ONE.upload.digests.sha256})
-        self.have(self.here.reconcile())
-        self.go(1)
-        self.assertTrue(self.have(self.there.catalog.is_complete()))
-
-    def test_while_comparing(self) -> None:
-        """A comparison that was under way does not prove anything in the new catalog."""
-        self.publish(self.here, ONE)
-        gate = Gated(self.store)
-        node = self.node(gate)
-        compared = start(node.reconcile())
-        for _ in range(3):
-            gate.go()
-        self.place.lose()
-        self.go(3)
-        gate.all()
-        self.successResultOf(compared)
-        self.assertFalse(self.have(node.catalog.is_complete()))
 
     def test_same_serials(self) -> None:
         """A page of the old catalog is never shown for one of the new, though its serial may come

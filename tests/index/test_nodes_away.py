@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pypid.core.errors import CatalogDown, NoSuchFile, NoSuchProject, NotYetKnown
-from pypid.core.model import File, Summary
+from pypid.core.errors import NoSuchFile, NoSuchProject, NotYetKnown
+from pypid.core.model import Summary
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.index import Index
 from pypid.index.upstream.cache_store import MOST_LOOKED
 from pypid.index.views import DIRECT
-from tests.index.nodes import STALE_FOR, THEIR_DATA, NodesCase
+from tests.index.nodes import THEIR_DATA, NodesCase
 from tests.index.uploads import SPAM, WHEEL, sent
 
 ONE = sent(b"one")
@@ -57,23 +57,6 @@ class AwayCase(NodesCase):
 class OursTests(AwayCase):
     """Pages and files of ours."""
 
-    def test_as_before(self) -> None:
-        """What was published before is shown and given, until it is too long ago;
-        then nothing is.
-        """
-        before = self.have(self.here.view(SPAM))
-        self.away()
-        self.assertEqual(self.have(self.here.view(SPAM)), before)
-        self.assertEqual(self.data(self.here, self.file(self.here)), b"one")
-        self.assertEqual(self.have(self.here.metadata(self.file(self.here))), ONE.upload.metadata)
-        self.go(STALE_FOR.total_seconds())
-        self.refused(self.here.view(SPAM), CatalogDown)
-        self.refused(self.here.view(EGGS), CatalogDown)
-        self.refused(self.here.view(HAM), CatalogDown)
-        self.refused(self.here.names(), CatalogDown)
-        self.back()
-        self.assertEqual(self.have(self.here.view(SPAM)), before)
-
     def test_published_elsewhere(self) -> None:
         """A project that another node publishes meanwhile is found in the storage; upstream hears
         nothing of it.
@@ -100,18 +83,6 @@ class OursTests(AwayCase):
         self.back()
         self.assertEqual(self.seen(self.here), {})
 
-    def test_lists(self) -> None:
-        """The lists are those of before."""
-        self.data(self.here, self.file(self.here, EGGS_FILE, EGGS))
-        self.go(1)
-        before = [self.listed(self.here.names()), self.listed(self.here.stored_names())]
-        self.away()
-        self.publish(self.there, sent(b"ham", "ham-1.0.tar.gz"))
-        self.assertEqual(
-            [self.listed(self.here.names()), self.listed(self.here.stored_names())], before
-        )
-        self.assertEqual(before, [[SPAM], [EGGS, SPAM]])
-
     def listed(self, names: object) -> list[ProjectName]:
         """The names of a list."""
         found: Sequence[Summary] = self.have(names)  # type: ignore[arg-type]
@@ -120,19 +91,6 @@ class OursTests(AwayCase):
 
 class TheirsTests(AwayCase):
     """Pages and files of another index."""
-
-    def test_as_before(self) -> None:
-        """What upstream said is shown as it was, though it is not fresh; nobody asks it again
-        before the catalog is back.
-        """
-        before = self.have(self.here.view(EGGS))
-        self.pass_ttl()
-        self.away()
-        self.assertEqual(self.have(self.here.view(EGGS)).project, before.project)
-        self.assertEqual(self.told(), [EGGS])
-        self.back()
-        self.have(self.here.view(EGGS))
-        self.assertEqual(self.told(), [EGGS, EGGS])
 
     def test_files(self) -> None:
         """Its files are fetched, which tells nobody a new name; what was kept meanwhile is listed
@@ -226,21 +184,6 @@ class TheirsTests(AwayCase):
             [name for name, _ in self.have(self.there.catalog.upstream.get(EGGS)).touched],
             [EGGS_FILE],
         )
-
-    def test_forgotten(self) -> None:
-        """A kept file that is taken away is gone, and its entry goes later."""
-        file = self.file(self.here, EGGS_FILE, EGGS)
-        self.data(self.here, file)
-        self.away()
-        self.have(self.here.file_cache.forget(EGGS, EGGS_FILE))
-        self.assertIsNone(self.kept_bytes(file))
-        self.back()
-        self.go(1)
-        self.assertEqual(self.kept(self.there), [])
-
-    def kept_bytes(self, file: File) -> object:
-        """What the storage has of it."""
-        return self.have(self.here.file_cache.stored(file, None))
 
 
 class NewNodeTests(NodesCase):

@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectionDone
 from pypid.catalog.replica_follower import FRESH
 from pypid.catalog.shared import SharedCatalog
 from pypid.core.errors import CatalogDown, Unauthenticated
-from pypid.core.model import Project, Status
+from pypid.core.model import Project
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Credential, Identity, Rules
 from pypid.index import Index
@@ -27,7 +27,7 @@ from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.catalog.engines import PlacedEngine
-from tests.index.nodes import NodesCase, SqliteNodesCase
+from tests.index.nodes import NodesCase
 from tests.index.uploads import SPAM, WHEEL, sent
 from tests.web.full_app import Connection, J, spelled
 from tests.web.routes import ALL_ROUTES
@@ -113,20 +113,6 @@ class FreshTests(NodesCase):
                     self.assertIn(f"spam-{number + 2}.0.tar.gz", page)
         self.assertGreater(self.door.door.answered, answered)
 
-    def test_published(self) -> None:
-        """A page shows what another node published, within a second; in between
-        the door answers.
-        """
-        self.prove()
-
-    def test_mute(self) -> None:
-        """The same where the feed tells nothing: then the engine is asked, once a second."""
-        self.placed().is_mute = True
-        self.go(FRESH)
-        asked = self.placed().asked
-        self.prove()
-        self.assertGreaterEqual(self.placed().asked, asked + 5)
-
     def test_late(self) -> None:
         """The same where what the feed tells comes late."""
         self.placed().late = 0.7
@@ -140,25 +126,6 @@ class FreshTests(NodesCase):
         engine = self.catalog(self.there).following.engine
         assert isinstance(engine, PlacedEngine)
         return engine
-
-    def test_every_change(self) -> None:
-        """A yank, a quarantine and a delete show within a second, too, though the door knew the
-        page.
-        """
-        for change, shows in (
-            (self.here.yank(SPAM, [WHEEL], "it is broken"), "it is broken"),
-            (self.here.set_status(SPAM, Status.QUARANTINED, "for now"), "quarantined"),
-            (self.here.set_status(SPAM, Status.ACTIVE, ""), '"active"'),
-            (self.here.delete(SPAM, [WHEEL], "carol"), '"files":[]'),
-        ):
-            self.door.get()
-            self.assertTrue(self.door.answers())
-            self.assertNotIn(shows, self.door.get())
-            self.have(change)
-            self.go(FRESH)
-            self.assertIn(shows, self.door.get())
-            self.door.get(LIST)
-            self.assertTrue(self.door.answers(LIST))
 
     def test_away(self) -> None:
         """While the engine cannot be asked the door answers nothing by itself; and knows again when
@@ -191,24 +158,6 @@ class FreshTests(NodesCase):
             self.assertIn("it is broken", self.door.get())
             self.go(0.5)
         self.assertTrue(self.door.answers())
-
-
-class SqliteFreshTests(SqliteNodesCase):
-    """The same with a file of SQLite."""
-
-    def test_published(self) -> None:
-        """A page shows what another node published within a second, and the door knows it then."""
-        self.have(self.here.reconcile())
-        door = Door(self.there)
-        self.addCleanup(door.door.close)
-        self.publish(self.here, sent(b"0"))
-        for number in range(2, 6):
-            self.go(0.5)
-            door.get()
-            self.publish(self.here, sent(b"%d" % number, f"spam-{number}.0.tar.gz"))
-            self.go(FRESH)
-            self.assertIn(f"spam-{number}.0.tar.gz", door.get())
-            self.assertTrue(door.answers())
 
 
 class EpochTests(NodesCase):

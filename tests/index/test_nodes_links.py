@@ -18,7 +18,7 @@ from pypid.catalog.signed_urls import AGAIN, Links
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.model import SignedUrl
 from pypid.databases.places import SqliteFile
-from pypid.flow import at_once, start
+from pypid.flow import at_once
 from pypid.ports import Blobs
 from pypid.testing.worlds import Timed
 from tests.catalog.engines import Place, PlacedEngine
@@ -91,28 +91,6 @@ class Numbered(Signer):
 class SharingTests(SharedLinksCase):
     """While the engine is there."""
 
-    def test_same(self) -> None:
-        """Both give the same URL, also to those who ask at once, until the buffer before its end;
-        then both give another.
-        """
-        first = self.url(self.here)
-        self.assertEqual(self.url(self.there), first)
-        self.clock.advance((LIFETIME - BUFFER).total_seconds())
-        second = self.url(self.there)
-        self.assertNotEqual(second, first)
-        self.assertEqual(self.url(self.here), second)
-        self.assertNotIn(first.split("?")[0], "".join(self.lines))
-
-    def test_at_once(self) -> None:
-        """Of two nodes that sign at the same moment both give what was shared first."""
-        for number in (0, 1):
-            self.placed(number).delay = 0.1
-        waiting = [start(node.link(file())) for node in (self.here, self.there)]
-        for _ in range(10):
-            self.clock.advance(0.1)
-        first, second = map(self.successResultOf, waiting)
-        self.assertEqual(first, second)
-
     def test_links_that_replaced_keys_signed_are_given_by_no_node(self) -> None:
         """A node whose keys are other ones by now does not give what another node signed with the
         keys before.
@@ -125,11 +103,6 @@ class SharingTests(SharedLinksCase):
             cast(Numbered, node.blobs).keys = "others"
         self.assertNotEqual(self.url(self.there), first)
         self.assertEqual(self.url(self.here), self.url(self.there))
-
-    def test_signers(self) -> None:
-        """Another signer's URLs are others, and so are those of other files."""
-        self.assertNotEqual(self.url(self.here), self.url(self.node("other keys")))
-        self.assertNotEqual(self.url(self.here), self.url(self.here, 2))
 
     def test_nothing_readable(self) -> None:
         """Under what they are kept tells neither the file nor the signer."""
@@ -185,15 +158,6 @@ class AwayTests(SharedLinksCase):
         self.assertEqual(self.url(self.here), here)
         self.assertEqual(self.url(self.there), here)
 
-    def test_hangs(self) -> None:
-        """Where it does not answer, a client waits a second."""
-        self.placed(0).hangs = True
-        waiting = start(self.here.link(file()))
-        self.clock.advance(0.9)
-        self.assertNoResult(waiting)
-        self.clock.advance(0.2)
-        self.assertIsNotNone(self.successResultOf(waiting))
-
 
 class SqliteTests(SharedLinksCase):
     """With a file of SQLite."""
@@ -204,7 +168,3 @@ class SqliteTests(SharedLinksCase):
 
     def engine(self) -> Engine:
         return SqlEngine(SqlSettings(SqliteFile(self.path), at_once), self.world)
-
-    def test_same(self) -> None:
-        """Both give the same URL."""
-        self.assertEqual(self.url(self.here), self.url(self.there))

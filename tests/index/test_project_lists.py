@@ -99,21 +99,6 @@ class NamesTests(Awaiting, SynchronousTestCase):
 
         check()
 
-    def test_made_once(self) -> None:
-        """The same list is given until something changes, and a new one from then on."""
-        held = Held(many("a", 2), many("b", 2, kept=True))
-        names = self.lists(held, Policy())
-        self.assertEqual(len(self.have(names.stored())), 2)
-        self.have(held.complete())
-        first = self.have(names.stored())
-        self.assertEqual(len(first), 4)
-        self.assertIs(self.have(names.stored()), first)
-        held.of_theirs = many("b", 3, kept=True)
-        self.assertEqual(len(self.have(names.stored())), 5)
-        held.of_ours = many("a", 3)
-        self.assertEqual(len(self.have(names.stored())), 6)
-        self.assertEqual(len(self.have(names.listed())), 3)
-
     def test_long(self) -> None:
         """Long lists are made elsewhere, once for all who ask meanwhile; who asks after a change
         gets what is true then.

@@ -19,7 +19,7 @@ from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.files import FilesBlobs, FilesSettings
 from pypid.blobs.memory import MemoryBlobs
 from pypid.blobs.prefixed import PrefixedBlobs
-from pypid.core.errors import BadRequest, NoSuchFile, NoSuchProject, StorageDown, StorageFull
+from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.model import Blob, Project, Status, StoredFile
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.promotion_rules import ObstacleKind, PromotionRefused
@@ -39,7 +39,6 @@ from pypid.index.local.manage import Manager
 from pypid.index.promotion_checks import IndexPart, Wanted
 from pypid.index.promotion_log import PromotionLog
 from pypid.index.promotions import PromotionRecovery, Promotions
-from pypid.metrics.families import PROMOTIONS as OUTCOMES
 from pypid.ports import Blobs
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting, contents
@@ -212,16 +211,6 @@ class PromoteTests(PromotionCase):
         other = self.started()
         self.assertEqual(self.listed(other.default), self.listed(self.node.default))
 
-    def test_second_promotion_changes_nothing(self) -> None:
-        """Files that are listed already are left alone; a promotion can be repeated."""
-        self.have(self.node.promote())
-        before = self.have(contents(self.store))
-        self.assertIsNone(self.have(self.node.promote()))
-        self.assertEqual(self.have(contents(self.store)), before)
-        document = self.have(self.node.promote(BOTH))
-        assert document is not None
-        self.assertEqual([each.file.filename for each in document.files], [EGGS_WHEEL])
-
     def test_name_is_private_before_the_first_bytes(self) -> None:
         """The name is announced as local before the target has anything of it."""
         self.have(self.node.promote(BOTH))
@@ -259,16 +248,6 @@ class PromoteTests(PromotionCase):
         self.assertEqual(self.have(listed("default")), made)
         self.assertEqual(self.have(listed("staging")), [])
 
-    def test_outcomes_are_counted(self) -> None:
-        """Metrics tell promotions from repeated and refused ones."""
-        self.have(self.node.promote())
-        self.have(self.node.promote())
-        self.have(Manager(self.node.staging.context).yank(EGGS, [EGGS_WHEEL], ""))
-        self.refused(self.node.promote(BOTH), PromotionRefused)
-        counts = self.node.default.world.counts
-        for outcome in ("promoted", "unchanged", "refused"):
-            self.assertEqual(counts.value(OUTCOMES, (outcome,)), 1, outcome)
-
     def test_overwrite_in_the_source_leaves_the_promoted_file(self) -> None:
         """The target keeps the bytes that were promoted."""
         self.have(self.node.promote())
@@ -295,12 +274,6 @@ class PromoteTests(PromotionCase):
 class RefusedTests(PromotionCase):
     """What prevents a promotion prevents all of it."""
 
-    def test_other_content_under_the_name(self) -> None:
-        """A file of the target is never replaced."""
-        self.have(publishing(self.node.default, sent(b"older", WHEEL)))
-        self.assertEqual(self.refused_for(BOTH), [ObstacleKind.OTHER_BYTES])
-        self.assertEqual(list(self.listed(self.node.default)), [WHEEL])
-
     def test_deleted_file_name(self) -> None:
         """The name of a deleted file takes the same bytes only."""
         for data, kinds in ((b"older", [ObstacleKind.USED_UP]), (b"wheel", [])):
@@ -323,11 +296,6 @@ class RefusedTests(PromotionCase):
         self.have(default.set_status(SPAM, Status.ACTIVE))
         self.have(staging.set_status(SPAM, Status.QUARANTINED))
         self.assertEqual(self.refused_for(), [ObstacleKind.SOURCE_CLOSED])
-
-    def test_yanked_file(self) -> None:
-        """A release that the source has withdrawn is not promoted by accident."""
-        self.have(Manager(self.node.staging.context).yank(SPAM, [SDIST], "broken"))
-        self.assertEqual(self.refused_for(), [ObstacleKind.YANKED])
 
     def test_withheld_file(self) -> None:
         """A rule of either index that hides a file prevents its promotion."""
@@ -353,15 +321,6 @@ class RefusedTests(PromotionCase):
                 self.assertEqual(self.refused_for(), kinds)
                 self.assertEqual(self.have(whole_of(self.store, key(SPAM, WHEEL))), data)
         self.have(self.node.promote())
-
-    def test_unknown_sources(self) -> None:
-        """What the source does not have cannot be promoted; nor can an index into itself."""
-        self.refused(self.node.promote({project_name("ham"): frozenset({"x"})}), NoSuchProject)
-        self.refused(self.node.promote({SPAM: frozenset({"spam-9.tar.gz"})}), NoSuchFile)
-        staging = self.node.parts["staging"]
-        itself = self.node.promotions.promote(staging, staging, RELEASE, "alice")
-        self.refused(itself, BadRequest)
-        self.assertEqual(self.listed(self.node.default), {})
 
     def test_change_of_the_source_meanwhile(self) -> None:
         """A file that another process overwrites while it is promoted is not promoted."""

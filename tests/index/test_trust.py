@@ -25,7 +25,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.accounts.provenance import GitHub, Signed, provenance_object
 from pypid.core.configuration.choices import Mode
-from pypid.core.errors import BadRequest, Busy, StorageDown, UpstreamDown, Withheld
+from pypid.core.errors import Busy, StorageDown, UpstreamDown, Withheld
 from pypid.core.model import Blob, File, Listing, as_listed, in_order
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
@@ -175,15 +175,6 @@ class ProcessTests(TrustCase):
 class RequireTests(TrustCase):
     """``[trust] require``."""
 
-    def test_right_publisher(self) -> None:
-        """A file by the required publisher is served; the rule ignores case, and takes globs."""
-        file = self.add("1.0", 1, "Monty/Spam")
-        for publishers in (("github:monty/*",), ("gitlab:monty/spam", "github:MONTY/spam"), ("*",)):
-            self.blobs = MemoryBlobs(world().now)
-            index = self.open(required(*publishers))
-            self.assertEqual(self.fetch(index, file), b"1.0")
-            self.assertEqual(self.visible(index), ["1.0"])
-
     def test_wrong_publisher(self) -> None:
         """A file by another publisher, or without attestation, is held; none of its bytes are
         given, and others stay visible.
@@ -253,12 +244,6 @@ class RequireTests(TrustCase):
         self.held(offline, bare)
         self.assertEqual(self.visible(offline), ["1.0"])
 
-    def test_other_projects(self) -> None:
-        """Projects that no entry names need no attestation."""
-        file = self.add("1.0", 1)
-        rules = TrustRules((RequiredPublisher("eggs-*", "github:monty/*"),))
-        self.assertEqual(self.fetch(self.open(rules), file), b"1.0")
-
 
 class RatchetTests(TrustCase):
     """``[trust] ratchet``."""
@@ -282,38 +267,6 @@ class RatchetTests(TrustCase):
         self.assertIn("earlier releases were attested by github:monty/spam", self.held(index, bare))
         self.assertIn("by github:eve/spam", self.held(index, other))
         self.assertEqual(self.visible(index), ["0.9", "1.0", "1.2"])
-
-    def test_approved(self) -> None:
-        """An approved file is visible from then on, for all processes, and its publisher is one of
-        the project's.
-        """
-        index = self.learned(Ratchet.HOLD)
-        bare, other = self.add("1.1", 11), self.add("1.2", 12, "eve/spam")
-        later = self.add("1.3", 13, "eve/spam")
-        self.clock.advance(3600)
-        self.held(index, bare)
-        self.held(index, other)
-        entry = self.have(index.catalog.upstream.get(SPAM))
-        doubts = {doubt.file.version: doubt for doubt in self.trust.doubts(entry)}
-        self.assertEqual(
-            {version: doubt.held for version, doubt in doubts.items()}, {"1.1": True, "1.2": True}
-        )
-        for doubt in doubts.values():
-            self.have(self.trust.approve(doubt.file, "admin"))
-        again = self.open(TrustRules(ratchet=Ratchet.HOLD))
-        for each in (index, again):
-            self.assertEqual(self.visible(each), ["1.0", "1.1", "1.2", "1.3"])
-        self.assertEqual(self.fetch(again, later), b"1.3")
-
-    def test_reset(self) -> None:
-        """A project whose publishers are forgotten begins anew."""
-        index = self.learned(Ratchet.HOLD)
-        bare = self.add("1.1", 11)
-        self.clock.advance(3600)
-        self.held(index, bare)
-        self.have(self.trust.reset(SPAM))
-        self.assertEqual(self.fetch(index, bare), b"1.1")
-        self.refused(self.trust.reset(SPAM), BadRequest)
 
     def test_warn(self) -> None:
         """By default such a file is served, and reported once."""

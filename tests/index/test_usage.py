@@ -17,7 +17,7 @@ from pypid.core.errors import CatalogDown
 from pypid.core.model import File, Presence, Project, StoredFile, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
-from pypid.index.usage import PATIENCE, ProjectUse, Usage, Used
+from pypid.index.usage import PATIENCE, Usage, Used
 from pypid.testing.worlds import world
 
 T = TypeVar("T")
@@ -104,42 +104,6 @@ class UsageTests(SynchronousTestCase):
         used = self.have(self.usage.current())
         assert used is not None
         return used
-
-    def test_sums(self) -> None:
-        """Files and bytes, ours and kept, of all and of each: the largest first."""
-        used = self.told()
-        self.assertEqual(
-            (used.projects, used.files, used.size, used.kept, used.kept_size), (2, 3, 31, 2, 503)
-        )
-        self.assertEqual(
-            used.by_size,
-            (
-                ProjectUse(HAM, 0, 0, 1, 500),
-                ProjectUse(SPAM, 2, 30, 1, 3),
-                ProjectUse(EGGS, 1, 1, 0, 0),
-            ),
-        )
-        self.assertEqual([use.name for use in used.by_kept], [HAM, SPAM])
-
-    def test_only_what_changed(self) -> None:
-        """What did not change is not read again, and nothing is made anew where nothing did."""
-        before = self.told()
-        self.assertEqual(sorted(self.catalog.asked), ["eggs", "ham", "spam", "spam"])
-        self.catalog.asked.clear()
-        self.assertIs(self.told(), before)
-        self.put(EGGS, 1000)
-        self.assertEqual(self.told().by_size[0], ProjectUse(EGGS, 1, 1000, 0, 0))
-        self.assertEqual(self.catalog.asked, ["eggs"])
-
-    def test_gone(self) -> None:
-        """What is there no more is told no more; a name of ours without files takes nothing."""
-        self.told()
-        self.have(self.catalog.local.edit(EGGS, lambda _: None))
-        self.have(self.catalog.upstream.edit(HAM, lambda heard: evolve(heard, kept=())))
-        self.put(SPAM)
-        used = self.told()
-        self.assertEqual(used.by_size, (ProjectUse(SPAM, 0, 0, 1, 3),))
-        self.assertEqual((used.projects, used.files, used.kept), (0, 0, 1))
 
     def test_patience(self) -> None:
         """Nobody waits longer than a moment: the count goes on, says how far it is, and is there

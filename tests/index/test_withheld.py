@@ -5,7 +5,7 @@ from __future__ import annotations
 from pypid.core.errors import NoSuchFile, RestrictionsUnknown, Withheld
 from pypid.core.model import Status
 from pypid.core.restrictions import ProjectRestrictions
-from tests.core.test_restrictions import ANY, VersionRule
+from tests.core.test_restrictions import VersionRule
 from tests.index.uploads import SPAM, WHEEL, IndexCase, fetched, sent, signed
 
 RULE = ProjectRestrictions((VersionRule(frozenset(["1.0"])),))
@@ -20,23 +20,6 @@ class WithheldTests(IndexCase):
         self.publish(signed())
         self.publish(sent(filename="spam-2.0-py3-none-any.whl"))
         self.file = self.have(self.index.file(SPAM, WHEEL))
-
-    def test_withheld(self) -> None:
-        """The file is not on the page, and asking for it gives the reason."""
-        self.restrictions.replace("blocks", {SPAM: RULE})
-        files = self.have(self.index.project(SPAM)).files
-        self.assertEqual([file.version for file in files], ["2.0"])
-        error = self.refused(self.index.file(SPAM, WHEEL), Withheld)
-        self.assertEqual(str(error), f"{WHEEL} is blocked: bad (b1)")
-        self.refused(self.index.file(SPAM, "spam-9.0-py3-none-any.whl"), NoSuchFile)
-        self.restrictions.replace("blocks", {})
-        self.have(self.index.file(SPAM, WHEEL))
-
-    def test_withheld_by_digest(self) -> None:
-        """A digest blocks the bytes, in whichever project they are."""
-        self.restrictions.replace("blocks", {}, {self.file.sha256 or "": ANY})
-        self.assertEqual(tuple(self.have(self.index.project(SPAM)).files), ())
-        self.refused(self.index.file(SPAM, WHEEL), Withheld)
 
     def test_looked_up_before(self) -> None:
         """A file that was looked up before the rule came is not served after it."""

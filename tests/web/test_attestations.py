@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,14 @@ from pypi_attestations import Provenance
 from pypid.attestations.verification import Attesting
 from pypid.core.permissions import Principals, Rules
 from tests.distributions import wheel, wheel_filename
-from tests.sigstores import SLSA, OwnSigstore, github, gitlab, statement
-from tests.web.full_app import H, Pypid, WholeCase, content, text
+from tests.sigstores import OwnSigstore, github, gitlab, statement
+from tests.web.full_app import Pypid, WholeCase, content, text
 
 OWN = OwnSigstore()
 FILENAME, DATA = wheel_filename(), wheel()
 OTHER = wheel(extra=[("Keywords", "other")])
 """Other bytes for the same file name."""
 PATH = f"/integrity/spam/1.0/{FILENAME}/provenance"
-INTEGRITY = "application/vnd.pypi.integrity.v1+json"
 PUBLIC_URL = "https://pypi.example/team"
 
 
@@ -62,76 +60,6 @@ class AttestedCase(WholeCase):
 
 
 class ServedTests(AttestedCase):
-    def test_from_upload_to_client(self) -> None:
-        """The pages name the provenance object by an absolute https URL; it is what
-        `pypi_attestations` reads, and names who signed.
-        """
-        self.published(self.attested(attestation(), attestation(DATA, SLSA)))
-        url = f"{PUBLIC_URL}{PATH}"
-        self.assertEqual(self.pypid.file_on("spam", FILENAME)["provenance"], url)
-        html = self.pypid.get("/simple/spam/", H).text
-        self.assertEqual(re.findall(r' data-provenance="([^"]*)"', html), [url])
-        [bundle] = self.provenance().attestation_bundles
-        self.assertEqual(
-            bundle.publisher.model_dump(),
-            {
-                "kind": "GitHub",
-                "repository": "monty/spam",
-                "workflow": "release.yml",
-                "environment": None,
-            },
-        )
-        subjects = [one.statement["subject"] for one in bundle.attestations]
-        self.assertEqual(
-            subjects, [[{"name": FILENAME, "digest": {"sha256": sha256(DATA).hexdigest()}}]] * 2
-        )
-
-    def test_before_the_file(self) -> None:
-        """twine sends them before the file, which makes no difference."""
-        self.published(
-            self.publish(FILENAME, DATA, text("attestations", json.dumps([attestation()])))
-        )
-        self.assertEqual(len(self.provenance().attestation_bundles), 1)
-
-    def test_plain_http(self) -> None:
-        """Without https there is no link on the pages, as the specification demands
-        a secure one.
-        """
-        self.pypid = self.new()
-        self.published(self.attested(attestation()))
-        self.assertNotIn("provenance", self.pypid.file_on("spam", FILENAME))
-        self.assertEqual(len(self.provenance().attestation_bundles), 1)
-
-    def test_negotiation(self) -> None:
-        """The vendor's type is preferred, JSON is possible, all else is 406; a file without
-        attestations is 404.
-        """
-        self.published(self.attested(attestation()))
-        for accept, kind in (
-            (None, INTEGRITY),
-            ("*/*", INTEGRITY),
-            ("application/*", INTEGRITY),
-            (INTEGRITY, INTEGRITY),
-            ("application/json", "application/json"),
-            (f"application/json, {INTEGRITY};q=0.5", "application/json"),
-        ):
-            answer = self.pypid.get(PATH, accept)
-            self.assertEqual((answer.status, answer["content-type"]), (200, kind), accept)
-            self.assertIn("Accept", answer["vary"] or "")
-        for accept in ("text/html", "application/xml", f"{INTEGRITY};q=0, application/json;q=0"):
-            self.assertEqual(self.pypid.get(PATH, accept).status, 406, accept)
-        filename, _ = self.have_wheel("eggs")
-        for path in (
-            f"/integrity/eggs/1.0/{filename}/provenance",
-            PATH.replace("1.0/", "2.0/"),
-            PATH.replace("1.0/", "/"),
-        ):
-            self.assertEqual(self.pypid.get(path).status, 404, path)
-            self.assertIn(
-                "provenance" if "eggs" in path else "",
-                self.pypid.get(path, "application/json").json["message"],
-            )
-
     def test_delete(self) -> None:
         """With the file, its provenance object goes, out of the storage too."""
         self.published(self.attested(attestation()))

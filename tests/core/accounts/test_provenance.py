@@ -46,15 +46,6 @@ class PublisherTests(SynchronousTestCase):
             CircleCI("11-22", "33-44", "github.com/monty/spam", "refs/heads/main"),
         )
 
-    def test_revision(self) -> None:
-        """The workflow may be named with the digest of the commit in place of its ref."""
-        base = "https://github.com/monty/spam/.github/workflows/release.yml@"
-        self.assertEqual(
-            named(github(c18=base + "c0ffee" * 6)), GitHub("monty/spam", "release.yml")
-        )
-        self.assertEqual(named(github(), without=14), None)
-        self.assertEqual(named(github(), without=13), GitHub("monty/spam", "release.yml"))
-
     def test_nobody(self) -> None:
         """An identity that would not be verified again by clients under its name has none."""
         base = "https://github.com/monty/spam/.github/workflows/release.yml"

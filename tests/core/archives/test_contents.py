@@ -21,7 +21,6 @@ from pypid.core.archives.contents import (
     LONGEST_PATH,
     MOST_HELD,
     MOST_SHOWN,
-    ArchiveFolder,
     Inner,
     MemberListing,
     OpenedMember,
@@ -36,7 +35,7 @@ from pypid.core.archives.contents import (
 )
 from pypid.core.archives.members import UnusableArchive
 from pypid.core.archives.tars import TarKind
-from tests.distributions import compressed, egg, sdist, tarred, wheel, zipped
+from tests.distributions import compressed, sdist, tarred, wheel, zipped
 
 HOSTILE = (
     "a\x1b[31m",
@@ -155,34 +154,6 @@ class PathTests(SynchronousTestCase):
 class ListingTests(SynchronousTestCase):
     """The members of an archive."""
 
-    def test_each_kind(self) -> None:
-        """Wheels, eggs, and sdists of each compression are listed, with sizes and CRC-32, without
-        folders.
-        """
-        files = {"spam/__init__.py": b"eggs = 1\n" * 100}
-        for filename, data, path in (
-            ("spam-1.0-py3-none-any.whl", wheel(files=files), "spam/__init__.py"),
-            ("spam-1.0-py3.6.egg", egg(files=files), "spam/__init__.py"),
-            *(
-                (
-                    f"spam-1.0{suffix}",
-                    sdist(suffix=suffix, files=files),
-                    "spam-1.0/spam/__init__.py",
-                )
-                for suffix in (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
-            ),
-        ):
-            listing = listed(data, filename)
-            member = listing.member(path)
-            assert member is not None
-            self.assertEqual((member.size, listing.more), (900, 0))
-            self.assertIsNotNone(member.crc)
-            self.assertEqual(member.packed is not None, is_zip(filename))
-            found = opened(data, filename, path)
-            assert found is not None
-            self.assertEqual((found.data, found.is_cut), (files["spam/__init__.py"], False))
-            self.assertIsNone(opened(data, filename, "nothing"))
-
     def test_many(self) -> None:
         """Of very many members, and of very long names, some are held, and all are counted."""
         data = zipped(dict.fromkeys(map(str, range(MOST_HELD + 7)), b""), compression=0)
@@ -208,35 +179,6 @@ class ListingTests(SynchronousTestCase):
 
 class FolderTests(SynchronousTestCase):
     """Members by folder."""
-
-    def test_look_in(self) -> None:
-        """A folder has what lies right below it; one with nothing but a folder in it is passed
-        over.
-        """
-        members = [
-            Inner(path, 2)
-            for path in (
-                "s-1/src/spam/b.py",
-                "s-1/src/spam/a.py",
-                "s-1/src/spam/sub/x/y.py",
-                "/etc",
-                "top",
-                "//z",
-            )
-        ]
-        self.assertEqual(
-            look_in(members, ""),
-            ([ArchiveFolder("/", 2, 4), ArchiveFolder("s-1/src/spam/", 3, 6)], [Inner("top", 2)]),
-        )
-        self.assertEqual(
-            look_in(members, "s-1/src/spam/")[0], [ArchiveFolder("s-1/src/spam/sub/x/", 1, 2)]
-        )
-        self.assertEqual(
-            [member.path for member in look_in(members, "s-1/src/spam/")[1]],
-            ["s-1/src/spam/a.py", "s-1/src/spam/b.py"],
-        )
-        self.assertEqual(look_in(members, "/"), ([ArchiveFolder("//", 1, 2)], [Inner("/etc", 2)]))
-        self.assertEqual(look_in(members, "nothing/"), ([], []))
 
     @given(
         st.lists(

@@ -19,7 +19,6 @@ from pypid.core.archives.differences import (
     MOST_LINES,
     MemberDifferences,
     choose_pair,
-    kind_of,
     member_differences,
     pairs_of,
     text_differences,
@@ -34,7 +33,7 @@ from pypid.core.archives.tars import TarKind
 from pypid.core.model import File
 from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
 from pypid.core.packaging.names import project_name
-from tests.distributions import metadata, sdist, wheel
+from tests.distributions import metadata
 
 SPAM = project_name("spam")
 
@@ -102,25 +101,6 @@ class MetadataTests(SynchronousTestCase):
                 ),
             ),
         )
-
-    def test_description(self) -> None:
-        """A changed description is reported by its length and its first difference."""
-        one, other = (
-            read_metadata(metadata(description=f"Spam\n{text}\nlast\n")) for text in ("a", "bb")
-        )
-        [found] = metadata_differences(one, other)
-        self.assertEqual(found.name, "Description")
-        self.assertEqual(
-            found.changed,
-            (
-                Changed(
-                    r"12 characters in 3 lines; line 2: 'Spam\na\nlast\n'",
-                    r"13 characters in 3 lines; line 2: 'Spam\nbb\nlast\n'",
-                ),
-            ),
-        )
-        [found] = metadata_differences(read_metadata(metadata()), one)
-        self.assertEqual(found.added, ("12 characters in 3 lines",))
 
     @given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=300))
     @settings(max_examples=60, deadline=None, database=None)
@@ -233,11 +213,6 @@ class PairTests(SynchronousTestCase):
         )
         self.assertEqual(len(found), 20_000)
 
-    def test_odd_names(self) -> None:
-        """A name of any form has a kind."""
-        for name in ("x.whl", "-.whl", "x.egg", "", "x"):
-            self.assertIsInstance(kind_of(name), str)
-
 
 PATHS = st.sampled_from(
     [
@@ -262,55 +237,6 @@ INNER = st.builds(
 class MemberTests(SynchronousTestCase):
     """What lies in two files."""
 
-    def test_wheels(self) -> None:
-        """The version in the name of a folder is no difference; the text in it may be one."""
-        one = members(
-            wheel(files={"spam/a.py": b"1", "spam/b.py": b"2", "spam/c.py": b"3"}), "x.whl"
-        )
-        other = members(
-            wheel(version="2.0", files={"spam/a.py": b"1", "spam/b.py": b"5", "spam/d.py": b"3"}),
-            "x.whl",
-        )
-        found = member_differences(one, other, SPAM)
-        self.assertEqual((list(found.added), list(found.removed)), (["spam/d.py"], ["spam/c.py"]))
-        self.assertEqual(
-            list(found.changed),
-            ["spam-*.dist-info/METADATA", "spam-*.dist-info/RECORD", "spam/b.py"],
-        )
-        self.assertEqual(found.same, 2)
-        self.assertEqual(
-            found.changed["spam-*.dist-info/RECORD"].new.path, "spam-2.0.dist-info/RECORD"
-        )
-
-    def test_sdists(self) -> None:
-        """The top folder of an sdist is none, however it is spelled and packed; the same texts have
-        the same CRC-32.
-        """
-        one = members(sdist(files={"a.py": b"1", "b.py": b"2"}), "spam-1.0.tar.gz")
-        other = members(
-            sdist(version="2.0", suffix=".zip", top="Spam-2.0", files={"a.py": b"1", "b.py": b"3"}),
-            "x.zip",
-        )
-        found = member_differences(one, other, SPAM)
-        self.assertEqual(
-            (list(found.changed), found.added, found.removed, found.same),
-            (["PKG-INFO", "b.py"], {}, {}, 2),
-        )
-
-    def test_links(self) -> None:
-        """A link that leads elsewhere is a difference; that its target lies in another top folder
-        is none.
-        """
-        one = [
-            Inner("spam-1.0/a", 0, kind=TarKind.HARDLINK, link="spam-1.0/b"),
-            Inner("spam-1.0/c", 0, kind=TarKind.SYMLINK, link="b"),
-        ]
-        other = [
-            Inner("spam-2.0/a", 0, kind=TarKind.HARDLINK, link="spam-2.0/b"),
-            Inner("spam-2.0/c", 0, kind=TarKind.SYMLINK, link="x"),
-        ]
-        self.assertEqual(list(member_differences(one, other, SPAM).changed), ["c"])
-
     @given(*[st.lists(INNER, max_size=6)] * 2)
     @settings(max_examples=150, deadline=None, database=None)
     def test_both_ways(self, one: list[Inner], other: list[Inner]) -> None:
@@ -327,21 +253,6 @@ class MemberTests(SynchronousTestCase):
 
 class TextTests(SynchronousTestCase):
     """Lines of two texts."""
-
-    def test_lines(self) -> None:
-        """Lines that differ have their numbers, and three lines around them; what is left out is
-        marked.
-        """
-        old = [f"line {number}" for number in range(1, 41)]
-        new = [*old[:9], "new", *old[10:29], *old[30:]]
-        found = text_differences("\n".join(old), "\n".join(new))
-        assert found is not None
-        told = [(line.mark, line.old, line.new) for line in found]
-        self.assertIn(("-", 10, None), told)
-        self.assertIn(("+", None, 10), told)
-        self.assertIn(("-", 30, None), told)
-        self.assertEqual(sum(mark == "@" for mark, *_ in told), 1)
-        self.assertEqual((told[0], told[-1]), ((" ", 7, 7), (" ", 33, 32)))
 
     def test_too_many(self) -> None:
         """Where too many lines lie between the first and the last difference nothing is compared;

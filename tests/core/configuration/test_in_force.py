@@ -7,7 +7,6 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.in_force import (
-    SET,
     SettingLine,
     describe,
     in_force,
@@ -42,17 +41,6 @@ def lines(started: str, read: str) -> dict[str, SettingLine]:
 
 
 class InForceTests(SynchronousTestCase):
-    def test_named_indexes(self) -> None:
-        """Named indexes are those of the file, unless they wait for an upstream."""
-        found = lines("[index:a]\nvolatile = yes\n", "[index:b]\nbases = none\n")
-        self.assertNotIn("index:a.volatile", found)
-        self.assertEqual(found["index:b.bases"].value, "none")
-        self.assertTrue(found["index:b.bases"].by_reload)
-        upstream = "[upstream:x]\nurl = https://x.example/simple\nonly = torch\n"
-        found = lines("[index:a]\nvolatile = yes\n", f"{upstream}[index:a]\nvolatile = no\n")
-        self.assertEqual(found["index:a.volatile"].value, "yes")
-        self.assertTrue(found["index:a.volatile"].waits)
-
     def test_not_reloaded(self) -> None:
         """Before any reload it is what was read at the start, and nothing waits; the text is that
         of `check-config`.
@@ -62,40 +50,6 @@ class InForceTests(SynchronousTestCase):
         self.assertEqual(written(said), describe(started))
         self.assertEqual(said, sections(started))
         self.assertFalse(any(line.waits for section in said for line in section.lines))
-
-    def test_reloaded(self) -> None:
-        """People, rules, issuers, the log's level and who may read metrics are those of the file,
-        and where they stand.
-        """
-        found = lines(BEFORE, AFTER)
-        self.assertEqual(
-            (found["access.read"].value, found["access.read"].origin), ("everyone", "y.ini:5")
-        )
-        self.assertEqual(found["log.level"].value, "debug")
-        self.assertEqual(found["server.metrics"].value, "everyone")
-        self.assertEqual(found["users.ann"].value, SET)
-        self.assertNotIn("users.bob", found)
-        self.assertEqual(found["issuer:forge.url"].origin, "y.ini:13")
-        for key in ("access.read", "log.level", "server.metrics", "users.ann", "issuer:forge.url"):
-            self.assertEqual((found[key].by_reload, found[key].waits), (True, False), key)
-
-    def test_waits(self) -> None:
-        """All else is as it was at the start, and it is told that the file says something else by
-        now.
-        """
-        found = lines(BEFORE, AFTER)
-        for key, value in (
-            ("server.max_upload", "4G"),
-            ("access.backend", "config"),
-            ("log.format", "text"),
-        ):
-            self.assertEqual(
-                (found[key].value, found[key].by_reload, found[key].waits),
-                (value, False, True),
-                key,
-            )
-        self.assertEqual(found["access.backend"].origin, "x.ini:5")
-        self.assertEqual(sum(line.waits for line in found.values()), 3)
 
     def test_secrets(self) -> None:
         """No secret key's value is told, in whatever section; nor who logs in at an index, nor a

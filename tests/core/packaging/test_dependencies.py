@@ -6,72 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.packaging.dependencies import LONGEST, MOST, MOST_EXTRAS, Need, need_of, needs_of
+from pypid.core.packaging.dependencies import LONGEST, MOST, MOST_EXTRAS, needs_of
 
 EGGS = "eggs"
 
 
-class NeedTests(SynchronousTestCase):
-    """One requirement."""
-
-    def test_parts(self) -> None:
-        """It is taken apart: the project, its extras, the version, and when it is needed."""
-        need = need_of("Eggs.Fried[hot,crisp] (>=1.0,<2) ; python_version < '3.9'")
-        self.assertEqual(
-            (need.name, need.project, need.extras), ("Eggs.Fried", "eggs-fried", ("crisp", "hot"))
-        )
-        self.assertEqual((need.version, need.marker), ("<2,>=1.0", 'python_version < "3.9"'))
-
-    def test_address(self) -> None:
-        """A requirement with an address says so."""
-        self.assertEqual(
-            need_of("eggs @ https://example.org/eggs.whl").version, "@ https://example.org/eggs.whl"
-        )
-
-    def test_odd(self) -> None:
-        """What cannot be understood is shown as it stands, and leads nowhere."""
-        for text in ("not a requirement!", "../eggs", "", "eggs =>= 1", "<script>"):
-            self.assertEqual(need_of(text), Need(text))
-
-
 class GroupTests(SynchronousTestCase):
     """All of them."""
-
-    def test_extras(self) -> None:
-        """What an extra needs stands under it, without its name in the condition; what several need
-        stands under each.
-        """
-        needs = needs_of(
-            (
-                "eggs",
-                "bacon; extra == 'Break_Fast'",
-                "tea; python_version < '3.12' and extra == \"tea\"",
-                "sugar; extra == 'tea' or extra == 'coffee'",
-                "milk; (extra == 'tea') and sys_platform == 'linux'",
-            ),
-            ("break-fast", "tea", "nothing"),
-        )
-        self.assertEqual([need.name for need in needs.needed], ["eggs"])
-        groups = dict(needs.extras)
-        self.assertEqual(list(groups), ["break-fast", "tea", "nothing", "coffee"])
-        self.assertEqual(
-            [(need.name, need.marker) for need in groups["break-fast"]], [("bacon", "")]
-        )
-        self.assertEqual([need.name for need in groups["tea"]], ["tea", "sugar", "milk"])
-        self.assertEqual(groups["tea"][0].marker, 'python_version < "3.12"')
-        self.assertEqual(groups["tea"][1].marker, 'extra == "tea" or extra == "coffee"')
-        self.assertEqual(groups["nothing"], ())
-        self.assertEqual(needs.count, 6)
-
-    def test_either(self) -> None:
-        """Where the extra is one of two ways, the whole condition stands there: a part of it would
-        say another thing.
-        """
-        needs = needs_of(
-            ("eggs; sys_platform == 'win32' or os_name == 'nt' and extra == 'x'",), ("x",)
-        )
-        [need] = dict(needs.extras)["x"]
-        self.assertIn("extra", need.marker)
 
     def test_many(self) -> None:
         """So many are shown, and the rest is counted."""

@@ -41,13 +41,6 @@ class FitTests(SynchronousTestCase):
             self.assertEqual(fit_of(name.format(tags)), Fit("wheel", python, abi, platform), tags)
         self.assertEqual(fit_of("spam-1.0-1build-py3-none-any.whl").python, "Python 3")
 
-    def test_others(self) -> None:
-        """Sdists run wherever they are built; an egg says which Python."""
-        for filename in ("spam-1.0.tar.gz", "spam-1.0.zip", "spam-1.0.tar.bz2"):
-            self.assertEqual(fit_of(filename), Fit("sdist"))
-        self.assertEqual(fit_of("spam-1.0-py2.7.egg"), Fit("egg", "Python 2.7"))
-        self.assertEqual(fit_of("spam-1.0.egg"), Fit("egg"))
-
     def test_platforms(self) -> None:
         """Each platform that the specification knows has words; what nobody knows is shown as it
         is.

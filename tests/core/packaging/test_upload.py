@@ -19,9 +19,7 @@ from pypid.core.errors import UploadRejected
 from pypid.core.model import Digests, Upload
 from pypid.core.packaging.names import parse_filename
 from pypid.core.packaging.upload import (
-    FormAction,
     UploadFields,
-    action_of,
     check,
     distribution_of,
     served_metadata,
@@ -35,7 +33,7 @@ from tests.distributions import (
     wheel,
     wheel_filename,
 )
-from tests.sigstores import PUBLISH, SLSA, statement
+from tests.sigstores import PUBLISH, statement
 
 WHEEL = wheel_filename()
 DATA = wheel()
@@ -105,84 +103,6 @@ class UploadTests(SynchronousTestCase):
         for word, problem in zip(words, problems, strict=True):
             self.assertIn(word, problem)
 
-    def test_bare(self) -> None:
-        """A form with nothing but the file is enough: the truth is inside it."""
-        data = wheel(requires_python=">=3.9")
-        came = upload({}, data)
-        self.assertEqual((came.distribution, came.version), (parse_filename(WHEEL), "1.0"))
-        self.assertEqual((came.requires_python, came.summary), (">=3.9", "Lovely spam"))
-        self.assertEqual(
-            (came.digests, came.metadata), (digests(data), metadata(requires_python=">=3.9"))
-        )
-
-    def test_digests(self) -> None:
-        """Digests are right in upper case and with white space, and count for nothing when empty,
-        UNKNOWN or None.
-        """
-        right = digests(DATA)
-        upload(
-            {
-                "md5_digest": right.md5.upper(),
-                "sha256_digest": f" {right.sha256}\n",
-                "blake2_256_digest": right.blake2b_256,
-            }
-        )
-        upload({"md5_digest": "", "sha256_digest": "UNKNOWN", "blake2_256_digest": "None"})
-        upload(
-            {"sha256_digest": right.sha256, "blake2_256_digest": blake2b(DATA).hexdigest()}
-        )  # distutils of Python 3.11
-        wrong = {"md5_digest": "0" * 32, "sha256_digest": right.md5, "blake2_256_digest": "x"}
-        self.refused(wrong, "md5_digest", "sha256_digest", "blake2_256_digest")
-
-    def test_every_client(self) -> None:
-        """The oddities of twine, flit, hatch, pdm and three generations of distutils are all
-        accepted.
-        """
-        upload(
-            {
-                "metadata_version": "2.3",
-                "provides": "spam",
-                "pyversion": "py3",
-                "name": "Spam",
-                "version": "1.0.0",
-            }
-        )
-        upload(
-            {
-                "protcol_version": "1",
-                "license": "UNKNOWN",
-                "filetype": "bdist_wheel",
-                "import_name": "spam",
-            }
-        )
-        upload(
-            {
-                "home_page": "",
-                "provides_extras": ("a", "b"),
-                "summary": "None",
-                "protocol_version": "1",
-            },
-        )
-        data = sdist()
-        for pyversion in ("", "source", "None"):
-            upload({"pyversion": pyversion, "filetype": "sdist"}, data, sdist_filename())
-
-    def test_form_contradicts(self) -> None:
-        """All that contradicts the file name in the form is told at once, before the archive is
-        opened.
-        """
-        wrong = {
-            "name": "eggs",
-            "version": ("2", "one"),
-            "filetype": "sdist",
-            "protocol_version": "2",
-        }
-        error = self.assertRaises(UploadRejected, distribution_of, form(wrong))
-        self.assertEqual(len(error.problems), 5)
-        self.refused({"name": "-"}, "not a valid project name")
-        self.refused({"pyversion": "3.6"}, "'source'", filename=sdist_filename(), data=sdist())
-        self.refused({"filetype": "bdist_wheel"}, "bdist_egg", filename=egg_filename(), data=egg())
-
     def test_fields_that_identify_the_file_may_not_be_empty(self) -> None:
         """An empty name, version or filetype, or one that says nothing in other fields, is not that
         of the file.
@@ -209,26 +129,6 @@ class UploadTests(SynchronousTestCase):
             self.refused({"metadata_version": version}, "metadata_version")
         for version in ("1.0", "2.3", "2.99", ""):
             upload({"metadata_version": version})
-
-    def test_no_file(self) -> None:
-        """A form without content, or with an impossible file name, is refused."""
-        nothing = UploadFields(fields={}, filename=None, content_digests=None)
-        self.assertIn("no file", str(self.assertRaises(UploadRejected, distribution_of, nothing)))
-        for name in ("../spam-1.0.tar.gz", "spam.exe", "", "spam-1.0.tar.gz\0"):
-            self.assertRaises(UploadRejected, distribution_of, form({}, filename=name))
-
-    def test_inside_contradicts(self) -> None:
-        """Metadata of another project and version than the file name says is refused, with both
-        reasons.
-        """
-        self.refused(
-            {},
-            "of the project 'eggs'",
-            "says version 2",
-            data=sdist("eggs", "2"),
-            filename=sdist_filename(),
-        )
-        upload({}, sdist("Spam", "1.0.0"), sdist_filename())
 
     def test_unreadable_requirements_are_refused(self) -> None:
         """A Requires-Dist that pip cannot read is refused where installers resolve by it, and
@@ -289,53 +189,6 @@ class UploadTests(SynchronousTestCase):
         self.assertIsNone(upload({"summary": "From the form"}, bare).summary)
         self.assertEqual(upload({"summary": "Another"}).summary, "Lovely spam")
 
-    def test_attestations(self) -> None:
-        """Attestation objects about the file come out as they were sent (C79)."""
-        text = json.dumps([attestation(), {**attestation(SLSA), "later": True}], indent=1)
-        came = upload({"attestations": text}).attestations
-        self.assertEqual([json.loads(one) for one in came], json.loads(text))
-        self.assertEqual(upload({"attestations": ""}).attestations, ())
-        spelled = attestation(filename="SPAM-1.0.0-py3-none-any.whl")
-        self.assertEqual(len(upload({"attestations": json.dumps([spelled])}).attestations), 1)
-
-    def test_bad_attestations(self) -> None:
-        """What is no attestation object, or not about the file, is refused, in the words of the
-        public index (C79).
-        """
-        for one in (
-            "garbage",
-            "{}",
-            "[]",
-            "[1]",
-            "[{}]",
-            "[" * 5000,
-            "\udc80",
-            json.dumps([{**attestation(), "version": 2}]),
-        ):
-            self.refused({"attestations": one}, "attestation")
-            error = self.assertRaises(UploadRejected, upload, {"attestations": one})
-            self.assertTrue(
-                str(error).startswith("Invalid attestations supplied during upload: "), str(error)
-            )
-        wrong = json.dumps(
-            [
-                attestation(),
-                attestation("https://example.com/v1", "eggs-1.0-py3-none-any.whl", "0" * 64),
-            ]
-        )
-        [problem] = self.problems({"attestations": wrong})
-        for word in (
-            "attestation 2",
-            "'eggs-1.0-py3-none-any.whl'",
-            "0" * 64,
-            "'https://example.com/v1'",
-        ):
-            self.assertIn(word, problem)
-        error = self.assertRaises(UploadRejected, upload, {"attestations": wrong, "name": "eggs"})
-        self.assertEqual(len(error.problems), 2)
-        self.assertIn("Invalid attestations supplied during upload: attestation 2", str(error))
-        self.refused({"attestations": ("[]", "[1]")}, "more than once")
-
     def test_served_metadata(self) -> None:
         """METADATA of wheels is served, PKG-INFO of sdists only where the build cannot change what
         is resolved by it.
@@ -359,20 +212,6 @@ class UploadTests(SynchronousTestCase):
                 metadata_version=version, extra=[("Dynamic", dynamic)] if dynamic else []
             )
             self.assertEqual(served_metadata(source, text), text if served else None)
-
-    def test_actions(self) -> None:
-        """:action comes in the form or in the query; the form counts more."""
-        for said, action in (
-            ("file_upload", FormAction.FILE_UPLOAD),
-            ("submit", FormAction.SUBMIT),
-            ("submit_pkg_info", FormAction.SUBMIT),
-            ("doc_upload", FormAction.DOC_UPLOAD),
-            ("dance", FormAction.UNKNOWN),
-            ("", FormAction.UNKNOWN),
-        ):
-            self.assertIs(action_of(form({":action": said}), None), action)
-            self.assertIs(action_of(form({}), said), action)
-        self.assertIs(action_of(form({":action": "submit"}), "file_upload"), FormAction.SUBMIT)
 
     names = st.sampled_from(
         [

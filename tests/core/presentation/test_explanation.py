@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.cooldown import Cooldown
 from pypid.core.indexes import IndexSettings
-from pypid.core.model import Listing, Presence, Project, Status, StoredFile, as_stored
+from pypid.core.model import Listing, Presence, Project, Status, StoredFile
 from pypid.core.policy import (
     Hidden,
     Policy,
@@ -25,7 +24,6 @@ from pypid.core.policy import (
 )
 from pypid.core.presentation.explanation import (
     Absent,
-    FileWhy,
     NameStatus,
     explain,
     how_to_set,
@@ -133,76 +131,6 @@ class AgreementTests(SynchronousTestCase):
 class ReasonTests(SynchronousTestCase):
     """What is said of names and files."""
 
-    def test_standings(self) -> None:
-        """Each rule has its word; offline hides no rule that would hide the files anyway."""
-        for policy, ours, expected in (
-            (CACHE, Presence.ABSENT, NameStatus.UPSTREAM),
-            (CACHE, Presence.UNKNOWN, NameStatus.UNKNOWN),
-            (CACHE, OURSELVES, NameStatus.OURS),
-            (evolve(CACHE, allow_mixed=("spam",)), OURSELVES, NameStatus.MIXED),
-            (evolve(CACHE, reserved=("sp*",)), Presence.ABSENT, NameStatus.RESERVED),
-            (evolve(CACHE, reserved=("sp*",)), OURSELVES, NameStatus.RESERVED),
-            (evolve(CACHE, deny=("SPAM",)), Presence.ABSENT, NameStatus.DENIED),
-            (evolve(CACHE, allow=("eggs",)), Presence.ABSENT, NameStatus.NOT_ALLOWED),
-            (evolve(CACHE, only=("eggs",)), Presence.ABSENT, NameStatus.ELSEWHERE),
-            (Policy(), Presence.ABSENT, NameStatus.OFFLINE),
-            (Policy(deny=("spam",)), Presence.ABSENT, NameStatus.DENIED),
-            (Policy(), OURSELVES, NameStatus.OURS),
-        ):
-            self.assertIs(
-                explain(policy, SPAM, ours, UpstreamState(), NOW).status, expected, (policy, ours)
-            )
-        self.assertIs(
-            explain(
-                Policy(deny=("spam",)), SPAM, Presence.ABSENT, UpstreamState(), NOW
-            ).not_requested,
-            Silence.OFFLINE,
-        )
-
-    def test_files(self) -> None:
-        """Each file has the rule that hides it, and only a file that is too young has a time."""
-        kept = as_stored(their_file("0.9"), key=".kept/spam/spam-0.9.tar.gz")
-        young = their_file("3.0", uploaded=NOW - timedelta(days=1))
-        ageless = their_file("4.0", uploaded=None)
-        files = (their_file("1.0"), their_file("2.0"), young, ageless)
-        policy = evolve(CACHE, allow_mixed=("spam",), cooldown=Cooldown(timedelta(days=3)))
-        theirs = UpstreamState(listing=evolve(said(), files=files), kept=(kept,))
-        why = explain(policy, SPAM, OURSELVES, theirs, NOW)
-        self.assertEqual(
-            why.files,
-            (
-                FileWhy("spam-1.0.tar.gz", True, False),
-                FileWhy("spam-1.0.tar.gz", False, False, Hidden.OURS),
-                FileWhy("spam-2.0.tar.gz", False, False),
-                FileWhy("spam-3.0.tar.gz", False, False, Hidden.COOLDOWN, NOW + timedelta(days=2)),
-                FileWhy("spam-4.0.tar.gz", False, False, Hidden.COOLDOWN),
-                FileWhy("spam-0.9.tar.gz", False, True, Hidden.GONE),
-            ),
-        )
-        self.assertTrue(why.file("spam-1.0.tar.gz").ours)
-        self.assertIs(why.file("spam-5.0.tar.gz").because, Absent.NOT_LISTED)
-
-    def test_unspoken(self) -> None:
-        """Of a file that nobody has spoken of it is said why nobody has."""
-        for policy, ours, theirs, expected in (
-            (CACHE, Presence.ABSENT, UpstreamState(), Absent.UNHEARD),
-            (CACHE, Presence.ABSENT, UpstreamState(listing=said()), Absent.NOT_LISTED),
-            (
-                CACHE,
-                Presence.ABSENT,
-                UpstreamState(listing=evolve(said(), files=None)),
-                Absent.NOT_LISTED,
-            ),
-            (CACHE, OURSELVES, UpstreamState(listing=said("9.0")), Silence.OURS),
-            (CACHE, Presence.UNKNOWN, UpstreamState(), Silence.UNKNOWN),
-            (Policy(), Presence.ABSENT, UpstreamState(), Silence.OFFLINE),
-            (Policy(), Presence.ABSENT, UpstreamState(listing=said()), Absent.NOT_LISTED),
-            (evolve(CACHE, reserved=("spam",)), Presence.ABSENT, UpstreamState(), Silence.RESERVED),
-        ):
-            self.assertIs(
-                explain(policy, SPAM, ours, theirs, NOW).file("spam-5.0.tar.gz").because, expected
-            )
-
     def test_quarantined_here(self) -> None:
         """A project of ours in quarantine hides all, also what may stand beside it."""
         policy = evolve(CACHE, allow_mixed=("spam",))
@@ -226,18 +154,3 @@ class AdviceTests(SynchronousTestCase):
                 "the name is local (to list upstream files too: [index:team] allow_mixed)",
             )
             self.assertIn("(to inherit it: [index:team] deny)", texts[NameStatus.NOT_INHERITED])
-
-    def test_created(self) -> None:
-        """A command sets the key of a created index; a shell takes its value as one word."""
-        settings = IndexSettings(name="team")
-        for names, expected in (
-            ([], "pypid index set team deny=''"),
-            (["c*", "ham"], "pypid index set team deny='c* ham'"),
-        ):
-            self.assertEqual(how_to_set(settings, "deny", names, reveals=True), expected)
-
-    def test_rules_of_a_base(self) -> None:
-        """Where the index has no rule about the project, a base has it."""
-        texts = texts_of(SPAM, IndexSettings(name="team"), None, mixable=False, reveals=True)
-        self.assertIn("a base of the index hides it", texts[Absent.INDEX_RULES])
-        self.assertNotIn(Silence.OURS, texts)

@@ -8,7 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.presentation.release_facts import (
     LONGEST,
-    LONGEST_DESCRIPTION,
     MOST_CLASSIFIERS,
     MOST_KEYWORDS,
     MOST_LINKS,
@@ -17,8 +16,6 @@ from pypid.core.presentation.release_facts import (
     Facts,
     ProjectLink,
     facts_of,
-    keywords,
-    line,
     links,
     people,
     safe_url,
@@ -121,43 +118,6 @@ class FactsTests(SynchronousTestCase):
         )
         self.assertEqual(facts.needs.count, 1)
 
-    def test_nothing(self) -> None:
-        """What is no metadata at all says nothing; distutils' UNKNOWN is nothing, too."""
-        self.assertEqual(facts_of(b"").authors, ())
-        facts = said(
-            ("Author", "UNKNOWN"),
-            ("License", "UNKNOWN"),
-            ("Home-page", "UNKNOWN"),
-            description="UNKNOWN\n",
-        )
-        self.assertEqual(
-            (facts.authors, facts.licence_text, facts.links, facts.description), ((), None, (), "")
-        )
-
-    def test_name(self) -> None:
-        """A name is shown as its authors spell it; what is no name is not shown."""
-        self.assertEqual(said(name="Spam.Eggs").name, "Spam.Eggs")
-        self.assertIsNone(said(name="<b>").name)
-
-    def test_long_description(self) -> None:
-        """A README that is too long is cut between two paragraphs, and says so."""
-        facts = said(description="spam " * 19 + "\n\n" + ("word " * 20 + "\n\n") * 2000)
-        self.assertTrue(facts.is_cut)
-        self.assertLessEqual(len(facts.description), LONGEST_DESCRIPTION)
-        self.assertTrue(facts.description.endswith("word "))
-        self.assertFalse(said(description="spam").is_cut)
-        self.assertEqual(
-            len(said(description="x" * LONGEST_DESCRIPTION * 2).description), LONGEST_DESCRIPTION
-        )
-
-    def test_whole_licence(self) -> None:
-        """Of a licence that is all there its first line is shown."""
-        self.assertEqual(
-            said(("License", "MIT License\n        Copyright\n        all of it")).licence_text,
-            "MIT License …",
-        )
-        self.assertEqual(said(("License", "BSD")).licence_text, "BSD")
-
     def test_many(self) -> None:
         """Of each there are so many, however many there were."""
         facts = said(
@@ -209,14 +169,6 @@ class PeopleTests(SynchronousTestCase):
         for odd in ("(" * 1990, "a <" * 600, '"(' * 900, "x: " * 600, "<@" * 900):
             facts = said(("Author-email", odd))
             self.assertLessEqual(len(facts.authors), 1, odd)
-
-    def test_twice(self) -> None:
-        """Who stands in both fields is one person; who stands in one alone is there besides."""
-        self.assertEqual(
-            people("Terry", "Terry <t@example.org>"), (Contact("Terry", "t@example.org"),)
-        )
-        found = people("Eric", "Terry <t@example.org>")
-        self.assertEqual(found, (Contact("Eric"), Contact("Terry", "t@example.org")))
 
     def test_mail(self) -> None:
         """Only an address that can be one is a link, and nothing of it says more than to whom to
@@ -270,24 +222,6 @@ class LinkTests(SynchronousTestCase):
             self.assertIsNone(link.url)
         self.assertEqual(safe_url("HTTPS://example.org/x?y#z"), "HTTPS://example.org/x?y#z")
 
-    def test_shown(self) -> None:
-        """Beside a link stands where it leads."""
-        [link] = links({"project_urls": {"Innocent": "https://evil.example:8080/path"}})
-        self.assertEqual(link.shown, "evil.example:8080")
-
 
 class TextTests(SynchronousTestCase):
     """Single lines."""
-
-    def test_keywords(self) -> None:
-        """Keywords stand between commas, or in old metadata between blanks."""
-        self.assertEqual(keywords(["canned meat, spam,,spam"]), ("canned meat", "spam"))
-        self.assertEqual(keywords(["canned meat"]), ("canned", "meat"))
-        self.assertEqual(keywords(["canned meat", "spam"]), ("canned meat", "spam"))
-
-    def test_line(self) -> None:
-        """A text is one printable line of so many characters."""
-        self.assertEqual(line(" a\n b\x00\u202e "), "a b")
-        self.assertEqual(len(line("x" * 1000) or ""), LONGEST)
-        self.assertIsNone(line(None))
-        self.assertIsNone(line("\x00"))

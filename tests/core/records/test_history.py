@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import File, ListedFile, Listing, UpstreamEntry, as_stored, in_order
 from pypid.core.packaging.names import project_name
-from pypid.core.records.file_history import MOST_EVENTS, Event, FileHistory, in_bounds, with_event
+from pypid.core.records.file_history import MOST_EVENTS
 from pypid.core.records.history import listing_as_of, spans, was_any
 from pypid.core.records.upstream_entry import (
     LONGEST,
@@ -148,20 +148,6 @@ class TheirsTests(SynchronousTestCase):
                 )
                 self.assertEqual([file.filename for file in then], [name])
 
-    def test_first_look(self) -> None:
-        """What was heard before anything was noted, or for the first time, is no event; `since`
-        says from when there are.
-        """
-        world = World(True)
-        world.ask(0, {"spam-1.0.tar.gz": ("aa" * 32, "bad")})
-        self.assertEqual((world.heard.history, world.heard.since), ((), at(0)))
-        world.heard = UpstreamEntry(
-            name=SPAM, listing=world.heard.listing
-        )  # as an older pypid left it
-        world.ask(1, {})
-        self.assertEqual(world.heard.since, at(0))
-        self.assertEqual([past.filename for past in world.heard.history], ["spam-1.0.tar.gz"])
-
     def test_bounds(self) -> None:
         """However much another index changes its mind, what is held of it is bounded, and the
         newest of it stays.
@@ -182,28 +168,3 @@ class TheirsTests(SynchronousTestCase):
         self.assertEqual([len(event.yanked or "") for event in first.events[-2:]], [LONGEST, 0])
         self.assertLessEqual(len(world.heard.history), MOST)
         self.assertLessEqual(max(len(past.events) for past in world.heard.history), MOST_EVENTS)
-
-
-class PastTests(SynchronousTestCase):
-    """Events."""
-
-    def test_void(self) -> None:
-        """A change that was noted and then not made is forgotten by the next one; one that was made
-        is not.
-        """
-        first = with_event(FileHistory("x"), Event(at(0), None, "bad"))
-        self.assertEqual(
-            with_event(first, Event(at(1), None, "worse")).events, (Event(at(1), None, "worse"),)
-        )
-        self.assertEqual(len(with_event(first, Event(at(1), "bad", None)).events), 2)
-        gone = with_event(FileHistory("x"), Event(at(0), gone=True, begun=at(-1)))
-        self.assertEqual(len(with_event(gone, Event(at(1), gone=True, begun=at(-1))).events), 1)
-        self.assertEqual(len(with_event(gone, Event(at(1), gone=True, begun=at(0.5))).events), 2)
-
-    def test_in_bounds(self) -> None:
-        """Pasts are by name, each once, the last one counts; those without events are none."""
-        one, other = FileHistory("x", (Event(at(0)),)), FileHistory("x", (Event(at(1)),))
-        self.assertEqual(
-            in_bounds((FileHistory("z", other.events), one, other, FileHistory("y")), ()),
-            (other, FileHistory("z", other.events)),
-        )

@@ -17,7 +17,6 @@ from pypid.core.search.ranking import (
     Card,
     SearchQuery,
     Tier,
-    classifier_of,
     fits,
     rank,
     ranked,
@@ -83,52 +82,9 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(len(SearchQuery.read("a " * 10_000).words), MOST_WORDS)
         self.assertEqual(SearchQuery.read("a" * 10_000).words, ("a" * LONGEST_WORD,))
 
-    def test_classifier(self) -> None:
-        """Classifiers are compared without regard to case and blanks."""
-        self.assertEqual(classifier_of("Framework::django ::  5.0"), "framework :: django :: 5.0")
-
-    def test_wrong_filters(self) -> None:
-        """A filter that says nothing is refused, with what it should be."""
-        for version in ("three", "3.x", "4", "3.12.1.1"):
-            self.assertRaises(ValueError, SearchQuery.read, "", python=version)
-        self.assertRaises(ValueError, SearchQuery.read, "", source="theirs")
-        self.assertEqual(SearchQuery.read("", python=" 3.12.4 ").python, "3.12")
-
 
 class TierTests(SynchronousTestCase):
     """How well something fits."""
-
-    def test_tiers(self) -> None:
-        """The name, its beginning, a word of it, something in it, a keyword, the summary: the first
-        of them that is so.
-        """
-        known = card("flask-login", keywords=("session cookies",), summary="User management")
-        for text, found in (
-            ("Flask.Login", Tier.NAME),
-            ("flask-l", Tier.BEGINNING),
-            ("fl", Tier.BEGINNING),
-            ("log", Tier.WORD),
-            ("l", Tier.WORD),
-            ("flasklog", Tier.WORD),
-            ("login flask", Tier.WORD),
-            ("ogi", Tier.INSIDE),
-            ("og", None),
-            ("cook", Tier.KEYWORD),
-            ("flask cookies", Tier.KEYWORD),
-            ("co", None),
-            ("manag", Tier.SUMMARY),
-            ("flask session user", Tier.SUMMARY),
-            ("flask nothing", None),
-            ("", Tier.NAME),
-        ):
-            self.assertEqual(tier(SearchQuery.read(text), known), found, text)
-
-    def test_short(self) -> None:
-        """Short words are whole words everywhere but at the beginning of names."""
-        self.assertEqual(
-            tier(SearchQuery.read("qt"), card("bindings", summary="for Qt 6")), Tier.SUMMARY
-        )
-        self.assertIsNone(tier(SearchQuery.read("q"), card("bindings", summary="for Qt 6")))
 
     @given(QUERIES, CARDS)
     @settings(max_examples=100, deadline=None, database=None)
@@ -141,19 +97,6 @@ class TierTests(SynchronousTestCase):
 
 class OrderTests(SynchronousTestCase):
     """Which comes first."""
-
-    def test_equals(self) -> None:
-        """Local projects come first; of each kind what is not all yanked, then the newest."""
-        late, early = MOMENT + timedelta(days=1), MOMENT
-        cards = [
-            card("a-1", updated=late),
-            card("a-2", updated=early),
-            card("a-3"),
-            card("a-5", updated=late, yanked=True),
-            card("a-4", updated=late, ours=False),
-            card("a-6", updated=late, yanked=True, ours=False),
-        ]
-        self.assertEqual(ranked(SearchQuery.read("a"), reversed(cards)), cards)
 
     @given(CARDS)
     @settings(max_examples=50, deadline=None, database=None)

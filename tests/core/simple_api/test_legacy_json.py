@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import Any
 
 from hypothesis import given, settings
@@ -13,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.model import File, Project
 from pypid.core.packaging.releases import choose_release, describing_file, releases
 from pypid.core.simple_api.legacy_json import render_legacy
-from tests.core.simple_api.test_render import MOMENT, a_file, a_project, projects
+from tests.core.simple_api.test_render import a_file, a_project, projects
 
 
 def words(text: str) -> set[str]:
@@ -81,76 +80,6 @@ class LegacyTests(SynchronousTestCase):
         for version in (None, "1.0"):
             self.assertNotIn("vulnerabilities", legacy(a_project(a_file()), version))
 
-    def test_info(self) -> None:
-        """What core metadata says is told under the keys of the public index;
-        UNKNOWN is nothing.
-        """
-        info = legacy(a_project(a_file()), None, METADATA)["info"]
-        expected = {
-            "name": "DeMo",
-            "version": "1.0",
-            "summary": "Shows things",
-            "keywords": "x,y z",
-            "author": None,
-            "author_email": "A <a@example.org>",
-            "license": None,
-            "license_expression": "MIT",
-            "license_files": ["LICENSE"],
-            "classifiers": ["Topic :: Software Development"],
-            "requires_dist": ['attrs>=20; extra == "more"'],
-            "provides_extra": ["more"],
-            "project_urls": {"Docs": "https://docs.example.org"},
-            "requires_python": ">=3.9",
-            "platform": None,
-            "dynamic": ["description"],
-            "description": "A *long* text.",
-            "description_content_type": "text/x-rst",
-            "yanked": False,
-            "yanked_reason": None,
-        }
-        self.assertEqual({key: info[key] for key in expected}, expected)
-
-    def test_file(self) -> None:
-        """A file is told with absolute URL below ``/packages``, where bandersnatch wants it, and
-        with its hashes (C112).
-        """
-        file = a_file(
-            "demo-1.0+x-py3-none-any.whl",
-            "1.0+x",
-            md5="c" * 32,
-            metadata_sha256="d" * 64,
-            yanked="why",
-        )
-        document = legacy(a_project(file))
-        self.assertEqual(
-            document["urls"],
-            [
-                {
-                    "filename": "demo-1.0+x-py3-none-any.whl",
-                    "packagetype": "bdist_wheel",
-                    "python_version": "py3",
-                    "has_sig": False,
-                    "comment_text": "",
-                    "md5_digest": "c" * 32,
-                    "digests": {"md5": "c" * 32, "sha256": "a" * 64},
-                    "core-metadata": {"sha256": "d" * 64},
-                    "size": 12,
-                    "downloads": -1,
-                    "upload_time": "2026-01-02T03:04:05",
-                    "upload_time_iso_8601": "2026-01-02T03:04:05.678901Z",
-                    "url": "https://host/packages/demo/demo-1.0%2Bx-py3-none-any.whl",
-                    "requires_python": None,
-                    "yanked": True,
-                    "yanked_reason": "why",
-                }
-            ],
-        )
-        self.assertEqual(document["releases"], {"1.0+x": document["urls"]})
-        self.assertEqual(
-            (document["info"]["yanked"], document["info"]["yanked_reason"]), (True, "why")
-        )
-        self.assertEqual(document["last_serial"], 5)
-
     def test_kinds(self) -> None:
         """The kind of a file is told from its name; a stranger's file has none."""
         kinds = {
@@ -164,18 +93,6 @@ class LegacyTests(SynchronousTestCase):
         for filename, expected in kinds.items():
             (file,) = legacy(a_project(a_file(filename)))["urls"]
             self.assertEqual((file["packagetype"], file["python_version"]), expected, filename)
-
-    def test_one_release(self) -> None:
-        """A release is found by any spelling of its version, and told without the other releases
-        (C80).
-        """
-        project = a_project(a_file(), a_file("demo-2.0.tar.gz", "2.0"))
-        for spelling in ("1.0", "1.0.0", "v1", "1.0.0.0"):
-            document = legacy(project, spelling)
-            self.assertEqual(document["info"]["version"], "1.0")
-            self.assertEqual(
-                [file["filename"] for file in document["urls"]], ["demo-1.0-py3-none-any.whl"]
-            )
 
     def test_no_such_release(self) -> None:
         """What is not there is None: another version, no version at all, endless ones, or a project
@@ -254,17 +171,6 @@ class ReleaseTests(SynchronousTestCase):
         made = (a_file(f"demo-{v}.tar.gz", v, yanked="" if v in yanked else None) for v in versions)
         return choose_release(a_project(*made))
 
-    def test_newest(self) -> None:
-        """Not yanked goes before final, final before newer."""
-        self.assertEqual(self.choose("1.0", "1.10", "1.9"), "1.10")
-        self.assertEqual(self.choose("1.0", "2.0rc1", "2.0.dev1"), "1.0")
-        self.assertEqual(self.choose("1.0", "2.0", yanked=("2.0",)), "1.0")
-        self.assertEqual(self.choose("1.0", "2.0rc1", yanked=("1.0",)), "2.0rc1")
-        self.assertEqual(self.choose("1.0", "2.0", yanked=("1.0", "2.0")), "2.0")
-        self.assertEqual(self.choose("2.0rc1", "2.0.dev1"), "2.0rc1")
-        self.assertEqual(self.choose("1.0", "strange"), "1.0")
-        self.assertIs(self.choose(), None)
-
     def test_reason_of_a_yank_is_unchanged(self) -> None:
         """The reason of a yank comes as it was written, with the white space around it."""
         for reason, expected in (
@@ -282,20 +188,6 @@ class ReleaseTests(SynchronousTestCase):
         project = a_project(a_file(yanked="x"), a_file("demo-1.0.tar.gz"))
         self.assertFalse(releases(project)[0].is_yanked)
         self.assertIsNone(releases(project)[0].yanked_reason)
-
-    def test_spelling(self) -> None:
-        """A release keeps the spelling of the file that came first; where nobody knows, of the
-        first in order.
-        """
-        late = a_file("demo-1.0-py3-none-any.whl", "1.0", uploaded=MOMENT + timedelta(seconds=1))
-        early = a_file("demo-1.0.0.tar.gz", "1.0.0")
-        self.assertEqual([r.version for r in releases(a_project(late, early))], ["1.0.0"])
-        self.assertEqual(len(releases(a_project(late, early))[0].files), 2)
-        unknown = a_project(
-            a_file("demo-1.0-b.zip", "1.0", uploaded=None),
-            a_file("demo-1.0.0.zip", "1.0.0", uploaded=None),
-        )
-        self.assertEqual([r.version for r in releases(unknown)], ["1.0"])
 
     def test_strange_version(self) -> None:
         """A version that PEP 440 does not know is found by its exact text."""

@@ -78,36 +78,6 @@ class NegotiateTests(SynchronousTestCase):
         for rule, (accept, expected) in RULES.items():
             self.assertIs(negotiate(accept, None), expected, rule)
 
-    def test_format_goes_before_accept(self) -> None:
-        """``?format=`` names one content type and beats Accept, its ``+`` quoted or arriving as a
-        space (C14).
-        """
-        for format in (
-            J,
-            J.replace("+", " "),
-            J.upper(),
-            "application/vnd.pypi.simple.latest+json",
-        ):
-            self.assertIs(negotiate("text/html", format), Format.JSON)
-        self.assertIs(negotiate(J, H), Format.HTML_V1)
-        self.assertIs(negotiate(J, "text/html"), Format.TEXT_HTML)
-
-    def test_bogus_format(self) -> None:
-        """A ``?format=`` that names no content type of ours is not acceptable, whatever Accept
-        says.
-        """
-        for format in (
-            "",
-            "bogus",
-            "*/*",
-            f"{J};q=1",
-            f"{J},text/html",
-            "application/vnd.pypi.simple.v2+json",
-            "\x00",
-            "\ud800",
-        ):
-            self.assertIs(negotiate("*/*", format), None, repr(format))
-
     def test_content_types(self) -> None:
         """The types that clients compare whole have no parameters; text/html names its encoding
         (C3).

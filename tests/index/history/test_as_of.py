@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import blake2b
 
 from attrs import evolve, frozen
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from pypid.core.model import Blob, File, Project, Status
+from pypid.core.model import Blob, File, Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import (
     Recording,
@@ -81,72 +81,6 @@ class MomentCase(IndexCase):
 class HistoryTests(MomentCase):
     """A project of ours."""
 
-    def test_yanks(self) -> None:
-        """A file is yanked from the moment in which it was until it was un-yanked, with the reason
-        of then.
-        """
-        self.publish(sent())
-        for reason in ("first", "second", None, ""):
-            self.later()
-            if reason is None:
-                self.have(self.index.unyank(SPAM, [WHEEL]))
-            else:
-                self.have(self.index.yank(SPAM, [WHEEL], reason))
-        self.later()
-        start = self.index.world.now() - timedelta(seconds=270)
-        for index in (self.index, self.compared(self.restarted())):
-            yanks = [
-                self.then(start + timedelta(minutes=number), index)[0][WHEEL][1]
-                for number in range(5)
-            ]
-            self.assertEqual(yanks, [None, "first", "second", None, ""])
-
-    def test_deleted_and_back(self) -> None:
-        """A deleted file is not shown, but counted; once the same bytes are back it was there
-        before, and not in between.
-        """
-        self.publish(sent())
-        there = self.later()
-        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
-        gap = self.later()
-        self.assertEqual(self.then(there), ({}, 1))
-        self.assertEqual(self.then(gap), ({}, 0))
-        self.publish(sent())
-        now = self.later()
-        for index in (self.index, self.compared(self.restarted())):
-            self.assertEqual(list(self.then(there, index)[0]), [WHEEL])
-            self.assertEqual(self.then(gap, index), ({}, 0))
-            self.assertEqual(list(self.then(now, index)[0]), [WHEEL])
-        self.assertLess(self.then(there)[0][WHEEL][2], gap)
-
-    def test_yanked_and_deleted(self) -> None:
-        """A file that was yanked, and then deleted, and is back was yanked then; the one that came
-        back is not.
-        """
-        self.publish(sent())
-        self.later()
-        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
-        yanked = self.later()
-        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
-        self.later()
-        self.publish(sent())
-        self.assertEqual(
-            [self.then(moment)[0][WHEEL][1] for moment in (yanked, self.later())], ["bad", None]
-        )
-
-    def test_overwritten(self) -> None:
-        """Bytes that were overwritten are not to be had, and so not shown; they are, if they come
-        back.
-        """
-        self.publish(sent(b"one"))
-        one = self.later()
-        self.publish(sent(b"two"), overwrite=True)
-        two = self.later()
-        self.assertEqual(self.then(one), ({}, 1))
-        self.publish(sent(b"one"), overwrite=True)
-        self.assertEqual(list(self.then(one)[0]), [WHEEL])
-        self.assertEqual(self.then(two), ({}, 1))
-
     def test_before_the_history(self) -> None:
         """What was yanked before pypid noted when is yanked at every moment; what was un-yanked
         since was yanked before.
@@ -189,21 +123,6 @@ class HistoryTests(MomentCase):
         self.assertEqual(self.then(there, index)[0][WHEEL][1], "bad")
         self.have(index.unyank(SPAM, [WHEEL]))
         self.assertEqual(self.then(self.later(), index)[0][WHEEL][1], None)
-
-    def test_today(self) -> None:
-        """Quarantine and status are of today, at every moment."""
-        self.publish(sent())
-        there = self.later()
-        self.have(self.index.set_status(SPAM, Status.QUARANTINED, "malware"))
-        self.assertEqual(self.then(there), ({}, 0))
-        self.have(self.index.set_status(SPAM, Status.ARCHIVED, ""))
-        self.assertEqual(list(self.then(there)[0]), [WHEEL])
-        self.assertIs(
-            self.have(
-                project_as_of(self.index, SPAM, evolve(DIRECT, before=there))
-            ).state.project.status,
-            Status.ARCHIVED,
-        )
 
     def test_released(self) -> None:
         """A name that is given back has no history left."""

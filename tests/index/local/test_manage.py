@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from pypid.core.errors import BadRequest, NoSuchFile, NoSuchProject, StorageDown
+from pypid.core.errors import BadRequest, StorageDown
 from pypid.core.model import Presence, Project, Status
-from pypid.core.packaging.names import project_name
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.local.manage import LONGEST_REASON
 from pypid.index.local.publish import PublishOutcome
 from tests.index.faulty_blobs import Died, Storm
 from tests.index.uploads import SPAM, WHEEL, IndexCase, everything, sent, signed
@@ -32,71 +30,6 @@ class ManageTests(IndexCase):
     def project(self, index: Index | None = None) -> Project:
         return self.have((index or self.index).project(SPAM))
 
-    def test_yank(self) -> None:
-        """A yank is there after a restart, its reason can be changed, and an un-yank takes it off;
-        again is no error.
-        """
-        for reason in ("", "breaks", "breaks\tand\n\u00fcberhaupt \U0001f40d"):
-            self.have(self.index.yank(SPAM, [WHEEL], reason))
-            self.assertEqual(
-                [file.yanked for file in self.project(self.compared()).files], [reason, None]
-            )
-        for _ in range(2):
-            self.have(self.index.unyank(SPAM, [WHEEL]))
-        self.assertEqual(
-            [file.yanked for file in self.project(self.compared()).files], [None, None]
-        )
-
-    def test_reasons(self) -> None:
-        """A reason may be long, not endless, and holds no control characters."""
-        self.have(self.index.yank(SPAM, [WHEEL], "x" * LONGEST_REASON))
-        for reason in ("x" * (LONGEST_REASON + 1), "nul\0", "escape\x1b[2J"):
-            self.refused(self.index.yank(SPAM, [WHEEL], reason), BadRequest)
-            self.refused(self.index.set_status(SPAM, Status.ACTIVE, reason), BadRequest)
-
-    def test_not_there(self) -> None:
-        """What is not there cannot be changed, and nothing is written; not even to the files that
-        are there.
-        """
-        before = self.keys()
-        eggs = project_name("eggs")
-        for name, error in ((SPAM, NoSuchFile), (eggs, NoSuchProject)):
-            self.refused(self.index.yank(name, [WHEEL, "eggs-1.0.tar.gz"], ""), error)
-            self.refused(self.index.unyank(name, [WHEEL, "eggs-1.0.tar.gz"]), error)
-            self.refused(self.index.delete(name, [WHEEL, "eggs-1.0.tar.gz"], "carol"), error)
-        self.refused(self.index.set_status(eggs, Status.ARCHIVED, ""), NoSuchProject)
-        self.refused(self.index.delete_project(eggs, "carol"), NoSuchProject)
-        self.refused(self.index.release_name(eggs), NoSuchProject)
-        self.refused(self.index.release(SPAM, "3.0"), NoSuchFile)
-        self.assertEqual(self.keys(), before)
-        self.at_rest()
-
-    def test_status(self) -> None:
-        """A quarantined project shows no file and is not listed, its files cannot be had; what it
-        was comes back.
-        """
-        for status in Status:
-            self.have(self.index.set_status(SPAM, status, "why"))
-            for index in (self.compared(), self.compared(self.restarted())):
-                project = self.project(index)
-                self.assertEqual((project.status, project.status_reason), (status, "why"))
-                self.assertEqual(bool(project.files), status is not Status.QUARANTINED)
-                self.assertEqual(bool(self.have(index.names())), status is not Status.QUARANTINED)
-                if status is Status.QUARANTINED:
-                    self.refused(index.file(SPAM, WHEEL), NoSuchFile)
-
-    def test_delete(self) -> None:
-        """A deleted file leaves its tombstone and its history; the project stays ours, empty, also
-        after a restart.
-        """
-        self.have(self.index.yank(SPAM, [WHEEL], ""))
-        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
-        self.assertEqual([key for key in self.keys() if WHEEL in key], LEFT)
-        self.have(self.index.delete_project(SPAM, "carol"))
-        for index in (self.compared(), self.restarted(), self.compared(self.restarted())):
-            self.assertEqual(self.project(index).files, ())
-        self.have(self.index.delete_project(SPAM, "carol"))
-
     def test_delete_overwritten(self) -> None:
         """A file that was overwritten goes with all that is its own; the tombstone is of the bytes
         that were there last.
@@ -114,24 +47,6 @@ class ManageTests(IndexCase):
         self.publish(signed(b"over"), overwrite=True, index=other)
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
         self.assertEqual([key for key in self.keys() if WHEEL in key], LEFT)
-
-    def test_release(self) -> None:
-        """A release is all files of its version, however that is spelt, hidden ones too."""
-        self.have(self.index.set_status(SPAM, Status.QUARANTINED, ""))
-        for spelling in ("1.0", "1", "1.0.0"):
-            self.assertEqual(self.have(self.index.release(SPAM, spelling)), {WHEEL, SDIST})
-
-    def test_release_name(self) -> None:
-        """A name is given back when it has no files, not before; tombstones and status go, and it
-        is nobody's.
-        """
-        self.have(self.index.set_status(SPAM, Status.ARCHIVED, ""))
-        self.refused(self.index.release_name(SPAM), BadRequest)
-        self.have(self.index.delete_project(SPAM, "carol"))
-        self.have(self.index.release_name(SPAM))
-        self.assertEqual(self.keys(), [])
-        self.refused(self.compared().project(SPAM), NoSuchProject)
-        self.assertEqual(self.publish(sent(b"somebody else's")), PublishOutcome.PUBLISHED)
 
     def test_release_name_with_damaged_records(self) -> None:
         """A name whose records cannot be read, or have lost their bytes, is not given back."""

@@ -16,12 +16,10 @@ from pypid.core.errors import (
     AlreadyExists,
     Busy,
     NameUsedUp,
-    ProjectClosed,
     PypidError,
     StorageDown,
     StorageFull,
 )
-from pypid.core.model import Status
 from pypid.core.records.layout import SET_ASIDE
 from pypid.flow import start
 from pypid.flow.coroutines import is_patient
@@ -39,15 +37,6 @@ RECORD = f"spam/{WHEEL}.record.json"
 class PublishTests(IndexCase):
     """What comes of one publish after another."""
 
-    def test_is_published(self) -> None:
-        """A published file is listed with its bytes, its metadata and what else was sent, and is
-        there after a restart.
-        """
-        self.assertEqual(self.publish(signed()), PublishOutcome.PUBLISHED)
-        self.assertEqual(self.files(), {WHEEL: b"spam"})
-        self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"spam"})
-        self.at_rest()
-
     def test_publish_is_patient_with_the_storage(self) -> None:
         """Everything that a publish asks of the storage is worth waiting for; nothing that is asked
         afterwards.
@@ -64,29 +53,6 @@ class PublishTests(IndexCase):
         patience.clear()
         self.have(index.reconcile())
         self.assertEqual(set(patience), {False})
-
-    def test_again(self) -> None:
-        """The same bytes again change nothing; other bytes are refused, with the hash of those that
-        are there.
-        """
-        self.publish(sent())
-        self.assertEqual(self.publish(sent()), PublishOutcome.UNCHANGED)
-        error = self.refused(publishing(self.index, sent(b"other")), AlreadyExists)
-        assert isinstance(error, AlreadyExists)
-        self.assertEqual(error.blake2b_256, sent().upload.digests.blake2b_256)
-        self.assertEqual(self.files(self.compared()), {WHEEL: b"spam"})
-
-    def test_overwrites(self) -> None:
-        """Where it is allowed other bytes take the place of the older ones, back and forth, and
-        leave when they were there.
-        """
-        for data in (b"one", b"two", b"one", b"three"):
-            outcome = self.publish(signed(data), overwrite=True)
-            self.assertEqual(self.files(self.compared()), {WHEEL: data})
-            self.assertEqual(
-                len([key for key in self.keys() if not key.endswith(".history.json")]), 4
-            )
-        self.assertEqual(outcome, PublishOutcome.OVERWRITTEN)
 
     def test_beside_an_overwrite(self) -> None:
         """The provenance is that of the bytes that are listed; it goes with them."""
@@ -106,16 +72,6 @@ class PublishTests(IndexCase):
         self.compared()
         self.have(self.index.unyank(SPAM, [WHEEL]))
         self.assertIsNone(self.have(self.compared().file(SPAM, WHEEL)).yanked)
-
-    def test_closed(self) -> None:
-        """An archived or quarantined project takes nothing, also when only the storage knows of its
-        status yet.
-        """
-        self.publish(sent())
-        for status in (Status.ARCHIVED, Status.QUARANTINED):
-            self.have(self.index.set_status(SPAM, status, ""))
-            for index in (self.index, self.restarted()):
-                self.refused(publishing(index, sent(filename="spam-2.0.tar.gz")), ProjectClosed)
 
     def test_tombstone(self) -> None:
         """A deleted file's name is used up; the same bytes may come back, and are not yanked any

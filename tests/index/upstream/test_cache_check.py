@@ -103,43 +103,6 @@ class AuditCase(IndexCase):
 class AuditTests(AuditCase):
     """One thing wrong at a time."""
 
-    def test_nothing_wrong(self) -> None:
-        """What is kept is counted, nothing is wrong with it, and nothing of it is swept."""
-        found = self.check(sweep=True, hashes=True)
-        self.assertEqual(
-            (found.findings, found.files, found.kept, found.objects), ((), 1, 2, len(self.before))
-        )
-        self.assertEqual(self.keys(), self.before)
-
-    def test_lost_bytes(self) -> None:
-        """A record whose bytes are gone, or cut short, is found, and removed with all that lies
-        beside it.
-        """
-        for data in (None, DATA[:-1]):
-            self.setUp()
-            if data is None:
-                self.have(self.store.delete(KEPT))
-            else:
-                self.put(KEPT, data)
-            [finding] = self.check().findings
-            self.assertEqual((finding.key, finding.wrong), (KEPT, StorageProblem.LOST_BYTES))
-            self.assertIn(f"pypid cache purge spam {WHEEL}", finding.advice)
-            self.sweeps()
-            self.assertEqual([key for key in self.keys() if key.startswith(KEPT)], [])
-            self.assertEqual(self.names(), [SDIST.filename])
-            self.have(keeping(self.index, FILE, DATA, DESCRIBED))
-            self.assertEqual(self.keys(), self.before)
-
-    def test_other_bytes(self) -> None:
-        """Other bytes of the same length are found by their hash only, and go: installers would
-        refuse them.
-        """
-        self.put(KEPT, noise(5001)[:5000])
-        self.assertEqual(self.found(), {})
-        self.assertEqual(self.found(hashes=True), {KEPT: StorageProblem.OTHER_BYTES})
-        self.sweeps(hashes=True)
-        self.assertEqual(self.names(), [SDIST.filename])
-
     def test_other_metadata(self) -> None:
         """Metadata that is not that of the record goes alone; then it is no longer promised."""
         self.assertIsNotNone(self.kept()[0].metadata_sha256)
@@ -151,11 +114,6 @@ class AuditTests(AuditCase):
         self.sweeps(hashes=True)
         self.assertEqual(len(self.names()), 2)
         self.assertIsNone(self.kept()[0].metadata_sha256)
-
-    def test_metadata_gone(self) -> None:
-        """Metadata that is not there is not wrong: it is not promised, and can be had again."""
-        self.have(self.store.delete(f"{KEPT}.metadata"))
-        self.assertEqual(self.found(hashes=True), {})
 
     def test_damaged(self) -> None:
         """A record that cannot be read, or is another file's, is found, and its bytes

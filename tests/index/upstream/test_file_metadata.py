@@ -25,7 +25,7 @@ from pypid.index.upstream.cached_records import cached_metadata_key
 from pypid.ports import Body
 from pypid.testing import BEGINNING, Fed
 from tests.distributions import metadata, wheel, wheel_filename
-from tests.index.file_cache_cases import KeeperCase, listed, noise, read_kept
+from tests.index.file_cache_cases import KeeperCase, listed, noise
 from tests.index.upstream.test_file_cache import Failing
 
 TEXT = metadata(description="Spam, spam, eggs and spam.\n" * 500)
@@ -59,17 +59,6 @@ class DescribingTests(KeeperCase):
         heard = self.have(self.catalog.upstream.get(self.file.project))
         (file,) = listed_of(UpstreamState(listing=heard.listing, kept=heard.kept))
         return offering(file, heard.kept_file(file.filename), reachable=True)
-
-    def test_offered(self) -> None:
-        """What upstream offers is fetched once, though the file itself is not kept, and is found
-        again by its hash.
-        """
-        self.upstream.sends(self.source + ".metadata", TEXT)
-        file = replace(self.file, metadata_sha256=sha256_of(TEXT), metadata_offered=True)
-        self.assertEqual((self.get(file), self.get(file)), (TEXT, TEXT))
-        self.assertEqual(self.upstream.asked, [(self.source + ".metadata", None)])
-        self.assertEqual(self.stored(), [self.where])
-        self.assertEqual(self.have(read_kept(self.blobs, file.project)), ())
 
     def test_client_does_not_wait_for_the_storage(self) -> None:
         """It has the metadata before that is stored; other clients get the same meanwhile, and
@@ -160,14 +149,6 @@ class DescribingTests(KeeperCase):
             self.assertTrue(body.closed)
         self.assertEqual(self.stored(), [])
 
-    def test_of_older_bytes(self) -> None:
-        """What is stored under the name, but has not the hash that is listed, is not given."""
-        self.have(self.blobs.write(self.where, Fed(b"older", None)))
-        self.upstream.sends(self.source + ".metadata", TEXT)
-        self.assertEqual(self.get(replace(self.file, metadata_sha256=sha256_of(TEXT))), TEXT)
-        self.upstream.sends(self.source, self.data)
-        self.assertEqual(self.get(self.file), TEXT)
-
     def test_out_of_the_wheel(self) -> None:
         """Where upstream has none it is read out of the wheel, of which no more than the parts that
         matter are fetched.
@@ -237,11 +218,3 @@ class DescribingTests(KeeperCase):
         body.feed(None)
         self.assertEqual({self.successResultOf(one) for one in asking[1:]}, {TEXT})
         self.assertEqual(len(self.upstream.asked), 1)
-
-    def test_beside_the_path(self) -> None:
-        """``.metadata`` goes behind the path of the file's URL, not behind its
-        query or fragment.
-        """
-        file = replace(self.file, source=self.source + "?token=1#sha256=ab", metadata_offered=True)
-        self.upstream.sends(self.source + ".metadata?token=1", TEXT)
-        self.assertEqual(self.get(file), TEXT)

@@ -144,25 +144,6 @@ class CorrespondentCase(Awaiting, SynchronousTestCase):
 class AskingTests(CorrespondentCase):
     """While upstream is there."""
 
-    def test_fresh(self) -> None:
-        """What it said is believed for the ttl and not a second longer; then it is asked with what
-        is known.
-        """
-        first = self.theirs()
-        self.assertTrue(first.reachable)
-        self.pass_time(TTL - timedelta(seconds=1))
-        self.assertEqual(self.theirs(), first)
-        self.assertEqual(self.upstream.asked, [(SPAM, False)])
-        self.pass_time(timedelta(seconds=1))
-        again = self.theirs()
-        self.assertEqual(self.upstream.asked, [(SPAM, False), (SPAM, True)])
-        self.assertEqual(
-            again.serial, first.serial
-        )  # nothing that can be seen has changed: the page is the same
-        self.pass_time(TTL - timedelta(seconds=1))
-        self.theirs()
-        self.assertEqual(self.times(), 2)
-
     def test_listing_from_the_future_is_not_fresh(self) -> None:
         """What was asked before the clock was set back is asked again at once, not for as long as
         the step was.
@@ -171,28 +152,6 @@ class AskingTests(CorrespondentCase):
         self.wall.step(-86400)
         self.theirs()
         self.theirs()
-        self.assertEqual(self.times(), 2)
-
-    def test_changes(self) -> None:
-        """What changed is seen by a serial that grows."""
-        first = self.theirs()
-        self.pass_time(TTL)
-        self.upstream.files = ()
-        self.assertGreater(self.theirs().serial, first.serial)
-
-    def test_not_there(self) -> None:
-        """That it does not have a project is remembered as well."""
-        self.upstream.files = None
-        for _ in range(2):
-            said = self.theirs().listing
-            assert said is not None
-            self.assertIsNone(said.files)
-        self.assertEqual(self.times(), 1)
-
-    def test_anew(self) -> None:
-        """A refresh asks though it is fresh."""
-        self.theirs()
-        self.have(self.made.state(SPAM, renewed=True))
         self.assertEqual(self.times(), 2)
 
     def test_one_flight(self) -> None:

@@ -101,18 +101,6 @@ class NameTests(WhyCase):
         self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
         self.assertEqual(self.agrees()["visible"], {"ours": 0, "kept": 1, "upstream": 1})
 
-    def test_spelling(self) -> None:
-        """Every spelling of a name is that name; what can be no name is 404."""
-        self.assertEqual(self.ask_for("HaM")["name"], "ham")
-        self.assertEqual(self.pypid.api("GET", "/api/why/-x-").status, 404)
-
-    def test_nothing(self) -> None:
-        """A name that upstream does not have either is told as such."""
-        self.look("nothing")
-        told = self.ask_for("nothing")
-        self.assertEqual((told["upstream"]["files"], told["upstream"]["status"]), (None, None))
-        self.assertEqual(self.ask_for("nothing/nothing-1.0.tar.gz")["file"]["rule"], "not-listed")
-
     def test_rules(self) -> None:
         """Each rule about names is told by its word and its line in the configuration, with what
         was kept before it.

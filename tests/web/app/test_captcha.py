@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode, b64encode
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import altcha
@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import BadRequest
 from pypid.testing.worlds import BEGINNING
 from pypid.web.api import registration as captcha
-from pypid.web.api.registration import LIFETIME, LONGEST, Solved, riddle, solved
+from pypid.web.api.registration import LONGEST, riddle, solved
 
 quickly = settings(max_examples=60, deadline=None, database=None)
 KEY, OTHER = bytes(range(32)), bytes(32)
@@ -72,47 +72,6 @@ class RiddleTests(SynchronousTestCase):
         error = self.assertRaises(BadRequest, solved, KEY, solution)
         self.assertIn("/api/captcha", str(error))
         self.assertIn(word, str(error))
-
-    def test_solved(self) -> None:
-        """What the widget makes of a riddle is its solution; each riddle has a mark of its own."""
-        one, other = self.make(), self.make()
-        found = solved(KEY, widget(one))
-        self.assertEqual(
-            found, Solved(one["parameters"]["nonce"], datetime(2026, 1, 1, tzinfo=UTC) + LIFETIME)
-        )
-        self.assertNotEqual(found.nonce, solved(KEY, widget(other)).nonce)
-
-    def test_document(self) -> None:
-        """The widget is told all that it needs, and nothing of the key or of the answer."""
-        document = self.make()
-        self.assertEqual(set(document), {"parameters", "signature"})
-        self.assertEqual(
-            set(document["parameters"]),
-            {"algorithm", "cost", "keyLength", "keyPrefix", "nonce", "salt", "expiresAt"},
-        )
-        self.assertEqual(len(document["parameters"]["keyPrefix"]), 32)
-        self.assertNotIn(KEY.hex(), json.dumps(document))
-
-    def test_work(self) -> None:
-        """It takes as many tries as are asked for, within bounds."""
-        for chance in (b"\x00", b"\xff", b"\x80\x01"):
-            document = riddle(KEY, NOW, lambda size, chance=chance: (chance * 8)[:size])
-            solution = altcha.solve_challenge(altcha.Challenge.from_dict(document))
-            assert solution is not None
-            self.assertTrue(3 <= solution.counter < 9, solution.counter)
-
-    def test_too_late(self) -> None:
-        """After ten minutes it is too old, and the answer says so."""
-        solution = widget(self.make())
-        self.clock.moment = NOW + LIFETIME
-        solved(KEY, solution)
-        self.clock.moment += timedelta(seconds=1)
-        self.refused(solution, "has expired")
-
-    def test_none(self) -> None:
-        """Without a solution the answer tells where riddles are."""
-        self.refused(None, "to be solved first")
-        self.refused("", "to be solved first")
 
     def test_forged(self) -> None:
         """One that is easier, lasts longer, is of another key or is not signed is none."""

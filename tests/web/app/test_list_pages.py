@@ -125,22 +125,6 @@ class PatchedTests(Awaiting, SynchronousTestCase):
 
         check()
 
-    def test_hidden(self) -> None:
-        """What happens to what somebody may not see leaves their page the very same object."""
-        outside, catalog = world(), MemoryCatalog()
-        index = Index(
-            MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused")
-        )
-        pages = ProjectPages(index, outside)
-        self.have(catalog.complete())
-        for name in NAMES:
-            self.do(catalog, "publish", name)
-        before, _ = self.have(pages.names(Format.JSON, SIGHTS[1]))
-        self.do(catalog, "publish", NAMES[5])
-        self.assertIs(self.have(pages.names(Format.JSON, SIGHTS[1]))[0], before)
-        self.do(catalog, "publish", NAMES[2])
-        self.assertIsNot(self.have(pages.names(Format.JSON, SIGHTS[1]))[0], before)
-
 
 class CostTests(Awaiting, SynchronousTestCase):
     """What a change makes anew."""

@@ -70,15 +70,6 @@ class KnowingTests(FastPathCase):
         self.assertFalse(self.is_known())
         self.assertTrue(self.is_known())
 
-    def test_published(self) -> None:
-        """After a publish a project is looked up again, and no other."""
-        self.have_wheel("eggs")
-        self.learned()
-        self.learned(spelled("GET", "/simple/eggs/", ("Accept", J)))
-        self.have_wheel("spam", "2.0")
-        self.assertFalse(self.is_known())
-        self.assertTrue(self.is_known(spelled("GET", "/simple/eggs/", ("Accept", J))))
-
     def test_other_words(self) -> None:
         """Clients that say other things of no matter share the answers; each is known after its
         first request.
@@ -137,12 +128,6 @@ class KnowingTests(FastPathCase):
         assert told is not None
         self.assertEqual(told.status, 200)
 
-    def test_off(self) -> None:
-        """Without a fast path all is answered as before."""
-        self.pypid.site.fast_path = None
-        self.assertFalse(self.is_known())
-        self.assertFalse(self.is_known())
-
 
 class PeopleTests(FastPathCase):
     """Who is known."""
@@ -159,14 +144,6 @@ class PeopleTests(FastPathCase):
         self.assertTrue(self.is_known(mine))
         self.pypid.clock.advance(2)
         self.assertFalse(self.is_known(mine))
-
-    def test_epoch(self) -> None:
-        """When something about people has changed nobody is believed without being asked."""
-        mine = spelled("GET", "/simple/spam/", ("Accept", J), user="alice")
-        self.learned(mine)
-        self.pypid.app.auth_generation.bump()
-        self.assertFalse(self.is_known(mine))
-        self.assertTrue(self.is_known(mine))
 
     def test_silence(self) -> None:
         """While the accounts database is silent nobody is believed because they were before;

@@ -13,9 +13,8 @@ from pypid.web.app.auth_generation import FAR
 from pypid.web.fastpath.recorder import Recorder
 from pypid.web.fastpath.response_cache import KnownClient
 from pypid.web.http.request import Request
-from tests.distributions import wheel, wheel_filename
 from tests.web.fastpath.test_fast_path import PAGE, FastPathCase
-from tests.web.full_app import HTML, PRIVATE, SECRET, TOKEN, J, basic, spelled
+from tests.web.full_app import HTML, SECRET, TOKEN, J, basic, spelled
 
 OPEN = Rules(write=Principals(users=frozenset({"alice"})))
 LIST = spelled("GET", "/simple/", ("Accept", J))
@@ -31,42 +30,6 @@ class RightsTests(FastPathCase):
         answer = connection.answer()
         assert answer is not None
         return answer.status
-
-    def test_default(self) -> None:
-        """When only who has logged in may read, nobody else is given what everyone was."""
-        self.learned()
-        self.pypid.app.rules = PRIVATE
-        self.assertFalse(self.is_known())
-        self.assertEqual(self.status(PAGE), 401)
-
-    def test_project(self) -> None:
-        """When a project gets a rule of its own, whoever it does not name is refused, and the list
-        is without it.
-        """
-        bob, theirs = (
-            spelled("GET", path, ("Accept", J), basic("bob"))
-            for path in ("/simple/spam/", "/simple/")
-        )
-        for data in (PAGE, LIST, bob, theirs):
-            self.learned(data)
-        self.pypid.app.rules = evolve(
-            self.pypid.app.rules, projects=grants_of([parse_right("spam.user.alice", "rw")])
-        )
-        for data, status in ((PAGE, 401), (bob, 403), (LIST, 200), (theirs, 200)):
-            self.assertFalse(self.is_known(data))
-            self.assertEqual(self.status(data), status)
-        self.assertEqual(self.pypid.names("bob"), [])
-        self.assertEqual(self.pypid.names("alice"), ["spam"])
-
-    def test_given_back(self) -> None:
-        """What was refused for a while is known again after it was asked for, and not before."""
-        before = self.pypid.app.rules
-        self.learned()
-        self.pypid.app.rules = PRIVATE
-        self.assertEqual(self.status(PAGE), 401)
-        self.pypid.app.rules = before
-        self.assertFalse(self.is_known())
-        self.assertTrue(self.is_known())
 
 
 class OthersTests(FastPathCase):
@@ -105,16 +68,6 @@ class OthersTests(FastPathCase):
 
 class ChangeTests(FastPathCase):
     """What there is."""
-
-    def test_list(self) -> None:
-        """The list of projects is another one after any publish, also one to a project that stands
-        there already.
-        """
-        self.learned(LIST)
-        for name in ("spam", "eggs"):
-            self.have_wheel(name, "2.0")
-            self.assertFalse(self.is_known(LIST))
-            self.assertEqual(name in self.pypid.names(), True)
 
     def test_meanwhile(self) -> None:
         """A page that changes after it was made, and before it is learned, is not learned as it
@@ -188,33 +141,3 @@ class ProvenTests(FastPathCase):
             each for each in self.fast_path.store._entries if isinstance(each, KnownClient)
         ] or [None]
         self.assertIsNone(known)
-
-
-class DroppedTests(FastPathCase):
-    """What it counts."""
-
-    limit = 30_000
-
-    def test_weight(self) -> None:
-        """What is dropped is no longer counted, and what grows is: after any changes the sum is
-        right, and below the bound.
-        """
-        for number in range(60):
-            self.pypid.clock.advance(1)
-            words = spelled("GET", "/simple/spam/", ("Accept", J), ("User-Agent", f"{number}"))
-            for data in (
-                words,
-                spelled("GET", "/simple/spam/", ("Accept", J), ("If-None-Match", self.tag())),
-            ):
-                self.is_known(data)
-            if number % 10 == 0:
-                name = wheel_filename("spam", f"{number + 2}.0")
-                self.published(self.publish(name, wheel("spam", f"{number + 2}.0")))
-            entries = self.fast_path.store._entries
-            self.assertEqual(self.fast_path.store.weight, sum(each.weight for each in entries))
-            self.assertLessEqual(self.fast_path.store.weight, self.limit)
-            self.assertGreater(len(entries), 0)
-
-    def tag(self) -> str:
-        """Of the page as it is."""
-        return self.pypid.get("/simple/spam/", J)["ETag"] or ""

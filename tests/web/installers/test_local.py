@@ -18,7 +18,7 @@ from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.core.policy import Policy
 from pypid.testing import contents
 from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
-from tests.web.full_app import HOST, HTML, PRIVATE, RULES, Answer, H, J, Pypid, WholeCase
+from tests.web.full_app import HOST, PRIVATE, RULES, Answer, J, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 
 CACHE = Policy(mode=Mode.CACHE)
@@ -88,19 +88,6 @@ class LocalCase(WholeCase):
 class PageTests(LocalCase):
     """The list and the pages."""
 
-    def test_ours(self) -> None:
-        """Projects of ours are there as below /simple/, only that the links lead to files below
-        /local/.
-        """
-        filename, _ = self.have_wheel()
-        page, usual = self.local("spam/").json, self.pypid.page("spam")
-        [file], [expected] = page.pop("files"), usual.pop("files")
-        self.assertEqual(page, usual)
-        self.assertEqual(file.pop("url"), f"../spam/{filename}")
-        expected.pop("url")
-        self.assertEqual(file, expected)
-        self.assertEqual(self.names(), ["spam"])
-
     def test_theirs(self) -> None:
         """A project of theirs is there as soon as a file of it is kept, with the
         kept files only.
@@ -123,77 +110,6 @@ class PageTests(LocalCase):
         self.assertEqual(
             {file["filename"] for file in self.pypid.page("ham")["files"]}, {HAM, other}
         )
-
-    def test_sorted(self) -> None:
-        """The list is one, by name, and each name is a link to its page."""
-        for name in ("zebra", "spam", "eggs"):
-            self.have_wheel(name)
-        self.keep()
-        self.assertEqual(self.names(), ["eggs", "ham", "spam", "zebra"])
-        page = self.local(accept=None).text
-        self.assertEqual(re.findall(r'href="([^"]+)"', page), ["eggs/", "ham/", "spam/", "zebra/"])
-        for name in self.names():
-            self.assertEqual(self.local(f"{name}/").status, 200)
-
-    def test_negotiation(self) -> None:
-        """HTML and JSON are given as below /simple/, for the list and for pages (C1 to C15)."""
-        self.have_wheel()
-        for path in ("", "spam/"):
-            for accept, kind in (
-                (None, HTML),
-                ("*/*", HTML),
-                (J, J),
-                (H, H),
-                (f"{J};q=0.1, {H}", H),
-            ):
-                answer, usual = self.local(path, accept), self.pypid.get(f"/simple/{path}", accept)
-                assert answer["content-type"] is not None
-                self.assertTrue(
-                    answer["content-type"].startswith(kind.partition(";")[0]), (accept, answer)
-                )
-                for name in (
-                    "content-type",
-                    "vary",
-                    "cache-control",
-                    "access-control-allow-origin",
-                    "x-pypi-last-serial",
-                ):
-                    self.assertEqual(answer[name], usual[name], name)
-            self.assertEqual(self.local(path, "application/vnd.pypi.simple.v2+json").status, 406)
-            self.assertEqual(
-                self.local(f"{path}?format={J.replace('+', '%2B')}", "text/html")["content-type"], J
-            )
-
-    def test_conditional(self) -> None:
-        """Pages have an ETag that changes with them, and HEAD says what GET does (C16, C100)."""
-        self.have_wheel()
-        for path in ("", "spam/"):
-            answer = self.local(path)
-            assert answer["etag"] is not None
-            again = self.pypid.get(f"/local/{path}", J, ("If-None-Match", answer["etag"]))
-            self.assertEqual(again.status, 304)
-            head = self.pypid.ask("HEAD", f"/local/{path}", ("Accept", J))
-            self.assertEqual(
-                (head.status, head["etag"], head["content-length"]),
-                (200, answer["etag"], str(len(answer.body))),
-            )
-        before = [self.local(path)["etag"] for path in ("", "spam/")]
-        self.have_wheel(version="2.0")
-        self.assertEqual(
-            [a == self.local(path)["etag"] for a, path in zip(before, ("", "spam/"), strict=True)],
-            [False] * 2,
-        )
-
-    def test_list_changes(self) -> None:
-        """The list follows what is published, kept, evicted, and found out about what is ours."""
-        self.keep()
-        first = self.local()["etag"]
-        self.assertEqual(self.local()["etag"], first)
-        self.have_wheel()
-        self.assertEqual(self.names(), ["ham", "spam"])
-        self.have(self.pypid.index.file_cache.forget(project_name("ham"), HAM))
-        self.assertEqual(self.names(), ["spam"])
-        self.missing("ham/", f"ham/{HAM}")
 
     def test_redirects(self) -> None:
         """A missing slash and another spelling are redirected to where /simple/ would, within
@@ -228,15 +144,6 @@ class PageTests(LocalCase):
         )
         self.assertEqual(self.local("nothing/", None).status, 404)
         self.assertEqual(self.local(f"ham/{HAM}").status, 404)
-
-    def test_options(self) -> None:
-        """A browser is told that it may read, where `[server] cors` lets it (C116)."""
-        self.pypid.site.cors = ("*",)
-        for path in ("", "spam/", f"spam/{wheel_filename()}"):
-            answer = self.pypid.ask(
-                "OPTIONS", f"/local/{path}", ("Origin", "https://pyodide.example")
-            )
-            self.assertEqual((answer.status, answer["access-control-allow-origin"]), (204, "*"))
 
 
 class FileTests(LocalCase):
