@@ -73,12 +73,6 @@ _ONCE_MORE = (
     "of them since is lost, and removed users can log in again: look at `pypid user list`, and "
     "keep the state folder ({state})."
 )
-DORMANT = (
-    "Users of the accounts database cannot log in: [access] backend is not set, and the database "
-    "was created where only users of the configuration could. To let them log in, write: backend = "
-    "config sql. To leave it so, write: backend = config"
-)
-"""The message where the default of ``[access] backend`` does not let accounts log in."""
 
 
 @define(slots=False, eq=False)
@@ -167,8 +161,6 @@ class Identities(PeriodicJobs):
         self.stores.accounts.before_change(
             known.note, known.forget, known.forget_owners, known.note_owner
         )
-        if not self.sql_people.may_log_in:
-            _log.warn(DORMANT)
         if self.config.inherits is not None:
             await self._inherit(self.config.inherits)
         with suppress(PeopleUnknown):  # no user is let in until `_compare` succeeds
@@ -271,7 +263,7 @@ class Identities(PeriodicJobs):
         if state.rights is not self._made_of[1] or state.owners is not self._made_of[2]:
             await self._make_rules()
         moved = self.people.leave_first(state.accounts)
-        if moved is not None or self._accounts_log_in is not self._configured.accounts_log_in:
+        if moved is not None:
             self._configure()
         self._announce()
         if moved is not None:
@@ -280,8 +272,7 @@ class Identities(PeriodicJobs):
     @property
     def _accounts_log_in(self) -> bool:
         """Whether users of the accounts database may log in, by the configuration of the start."""
-        is_source = any(source.people is self.sql_people for source in self.chain.sources)
-        return is_source and self.sql_people.may_log_in
+        return any(source.people is self.sql_people for source in self.chain.sources)
 
     async def _make_rules(self) -> None:
         """Make the rules; many of them off the reactor thread (ten thousand take a tenth of a

@@ -11,7 +11,6 @@ from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
 from pypid.access.sql.download_log import SqlDownloads
 from pypid.access.sql.place import Place, Server, place_of
-from pypid.core.configuration.choices import AccessStore
 from pypid.core.configuration.parse import Config
 from pypid.daemon.state import StatePaths
 from pypid.flow import World
@@ -46,8 +45,7 @@ def open_stores(config: Config, paths: StatePaths, world: World, reactor: Any) -
     threads = Threads(reactor, "accounts", THREADS)
     place = accounts_place(config, paths)
     reserve = Reserve(paths.state / FILE)
-    admits_users = AccessStore.SQL in config.access.backend
-    database = Database(place, threads, world.clock, reserve, admits_users=admits_users)
+    database = Database(place, threads, world.clock, reserve)
     logged = passing = database
     if not isinstance(database.place, Server):  # what grows with each request has its own file
         logged = Database(

@@ -16,7 +16,7 @@ from pypid.access.operator import Operator
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
 from pypid.compat import ROUTE_MODULES
-from pypid.core.configuration.choices import AccessStore, Mode, StorageBackend
+from pypid.core.configuration.choices import Mode, StorageBackend
 from pypid.core.configuration.lookup import display_name
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadRequest
@@ -213,16 +213,7 @@ def _configuration(config: Config, identities: Identities) -> Sequence[SettingSe
     # here, since only an administrator requests it
     from pypid.core.configuration.in_force import in_force
 
-    if identities.sql_people.may_log_in:
-        return in_force(config, identities.config)
-    return in_force(_without_accounts(config), _without_accounts(identities.config))
-
-
-def _without_accounts(config: Config) -> Config:
-    """Return the configuration with the `[access] backend` in force: no users of the database."""
-    origins = {**config.origins, ("access", "backend"): "default for this accounts database"}
-    access = evolve(config.access, backend=(AccessStore.CONFIG,))
-    return evolve(config, access=access, origins=origins)
+    return in_force(config, identities.config)
 
 
 def _resolver(reactor: Any, app: App, who: Identity) -> AbstractAsyncContextManager[Resolver]:

@@ -58,9 +58,7 @@ def make_identities(
     """
     verifier = Verifier(world)
     people = config_people.open(people_of(config, paths), world, verifier)
-    sql_people = SqlPeople(
-        stores.accounts, verifier, world, by_default=not config.is_set("access", "backend")
-    )
+    sql_people = SqlPeople(stores.accounts, verifier, world)
     sources = [
         Source(people, name="config"),
         *sources_of(config, paths, world, reactor, sql_people),

@@ -1,22 +1,15 @@
-"""Downloads counted by day: those of an older pypid, too, and no more of them than are kept."""
+"""Downloads counted by day, and no more of them than are kept."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from datetime import date, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql import download_counts
-from pypid.access.sql.database import Database
 from pypid.access.sql.download_log import AGE, SqlDownloads
-from pypid.access.sql.place import SqliteFile
-from pypid.flow import start
-from pypid.testing import Turns
 from pypid.testing.examples import a_download
 from pypid.testing.logs import MemoryDownloads
 from pypid.testing.worlds import BEGINNING
@@ -28,12 +21,11 @@ NAMES = st.sampled_from(["spam", "eggs", "\0"])
 
 
 class DaysCase(InFiles, SynchronousTestCase):
-    """Downloads in a file, which can be made one of an older pypid."""
+    """Downloads in a file."""
 
     def setUp(self) -> None:
         super().setUp()
         self.downloads = self.new_downloads()
-        self.path = self.folder / f"{self._made}.db"
 
     def note(self, *numbers: int) -> None:
         """One at each of these seconds, written down."""
@@ -44,77 +36,6 @@ class DaysCase(InFiles, SynchronousTestCase):
     def days(self, downloads: SqlDownloads | None = None) -> Sequence[tuple[date, int]]:
         """Those of spam."""
         return self.have((downloads or self.downloads).by_day("spam", FIRST))
-
-    def make_older(self) -> SqlDownloads:
-        """What is written down by now is as version 1 had it; another pypid comes to it."""
-        self.have(self.downloads._database.close())
-        with closing(sqlite3.connect(self.path)) as file, file:
-            for table in ("pypid_downloads_days", "pypid_downloads_uncounted"):
-                file.execute(f"DROP TABLE {table}")
-            file.execute("UPDATE pypid_schema SET version = 1 WHERE part = 'downloads'")
-        return SqlDownloads(self.database(SqliteFile(self.path, of_record=False)), self.world)
-
-
-class OlderTests(DaysCase):
-    """A database of version 1, which had no days."""
-
-    def test_counted(self) -> None:
-        """All that is in it is counted, piece by piece, once, beside what comes meanwhile."""
-        self.patch(download_counts, "AT_ONCE", 7)
-        self.note(*(DAY * (number % 3) for number in range(100)))
-        newer = self.make_older()
-        newer.note(a_download(DAY))
-        self.days(newer)  # begins it
-        counted = [(FIRST, 34), (FIRST + timedelta(days=1), 34), (FIRST + timedelta(days=2), 33)]
-        self.assertEqual(self.days(newer), counted)
-        self.have(newer.sweep())
-        again = SqlDownloads(newer._database, self.world)
-        self.days(again)
-        self.assertEqual(self.days(again), counted)
-        self.assertEqual(len(self.have(again.of("ab" * 32))), 101)
-
-    def test_by_the_hour(self) -> None:
-        """They are counted by the next sweep, too, if nobody has looked before."""
-        self.note(0, 1, DAY)
-        newer = self.make_older()
-        self.have(newer.sweep())
-        self.assertEqual(self.days(newer), [(FIRST, 2), (FIRST + timedelta(days=1), 1)])
-
-    def test_nobody_waits(self) -> None:
-        """Whoever looks is told what is counted by then; an end in between waits for one piece, and
-        the next start goes on.
-        """
-        self.patch(download_counts, "AT_ONCE", 10)
-        self.note(*range(25))
-        self.make_older()
-        turns = Turns()
-        slow = SqlDownloads(
-            Database(SqliteFile(self.path, of_record=False), turns, self.clock), self.world
-        )
-        asked = start(slow.by_day("spam", FIRST))
-        turns.turn()  # a piece was asked for first
-        turns.turn()
-        self.assertEqual(self.successResultOf(asked), [(FIRST, 10)])
-        ended = start(slow.close())
-        turns.all()
-        self.successResultOf(ended)
-        start(slow._database.close())
-        turns.all()
-        again = SqlDownloads(self.database(SqliteFile(self.path, of_record=False)), self.world)
-        with closing(sqlite3.connect(self.path)) as file:
-            self.assertEqual(
-                file.execute("SELECT id FROM pypid_downloads_uncounted").fetchall(), [(15 - 10,)]
-            )
-        self.assertEqual(self.days(again), [(FIRST, 25)])
-
-    def test_empty(self) -> None:
-        """One without downloads has nothing to count."""
-        self.note(0)
-        self.clock.advance(AGE.total_seconds() + 1)
-        self.have(self.downloads.sweep())
-        newer = self.make_older()
-        self.assertEqual(self.days(newer), [])
-        self.assertEqual(self.days(newer), [])
 
 
 class ForgottenTests(DaysCase):

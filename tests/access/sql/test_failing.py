@@ -16,16 +16,14 @@ from attrs import evolve
 from sqlalchemy import Connection, text
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql import changes, engine, rows, tables
+from pypid.access.sql import engine
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.current_accounts import PAUSE
 from pypid.access.sql.place import SqliteFile
-from pypid.access.sql.schema import SchemaPart
 from pypid.access.sql.state import AccountsState
-from pypid.access.sql.tables import SCHEMA_PARTS
 from pypid.core.errors import CannotStart, NoSuchUser, PeopleUnknown, StorageFull
 from pypid.flow import start
-from pypid.testing.accounts import SPAM, a_session, a_token, an_account
+from pypid.testing.accounts import a_session, a_token, an_account
 from tests.access.sql.sqlite import InFiles
 
 
@@ -232,76 +230,18 @@ class DamagedTests(FileCase):
                 connection.execute("SELECT count(*) FROM pypid_users").fetchone(), (1,)
             )
 
-
-class MigrationTests(FileCase):
-    """A database of an older version."""
-
-    def install(self, *migrations: str) -> None:
-        """From now on this pypid knows the next version, to which these statements lead."""
-
-        def migrate(connection: Connection) -> None:
-            for statement in migrations:
-                connection.execute(text(statement))
-
-        part = SCHEMA_PARTS["accounts"]
-        patched = dict(
-            SCHEMA_PARTS,
-            accounts=SchemaPart(part.name, part.version + 1, part.tables, {part.version: migrate}),
-        )
-        self.patch(tables, "SCHEMA_PARTS", patched)
-        self.patch(rows, "PART", patched["accounts"])
-        self.patch(changes, "PART", patched["accounts"])
-
-    def test_migrated(self) -> None:
-        """It is brought up to date at the start, with everybody in it; who runs the older version
-        does no harm then.
+    def test_older(self) -> None:
+        """A database of an older version is refused and left alone; the advice says how its users
+        come along.
         """
-        with self.by_hand() as connection:
-            connection.execute("ALTER TABLE pypid_users RENAME COLUMN hash TO secret")
-        self.have(self.accounts.current.database.close())
-        self.install("ALTER TABLE pypid_users RENAME COLUMN secret TO hash")
-        fresh = self.at_path()
-        self.have(fresh.open())
-        self.assertEqual(list(self.have(fresh.users())), [an_account("alice")])
-        again = self.at_path()
-        self.have(again.open())
-        self.assertEqual(len(self.have(again.users())), 1)
-
-    def test_fails_half_way(self) -> None:
-        """A migration that fails leaves the database as it was."""
-        self.have(self.accounts.current.database.close())
-        self.install("ALTER TABLE pypid_users RENAME COLUMN hash TO secret", "SELECT nonsense")
-        self.refused(self.at_path().open(), CannotStart)
-        with self.by_hand() as connection:
-            self.assertEqual(
-                connection.execute("SELECT version FROM pypid_schema").fetchone(),
-                (SCHEMA_PARTS["accounts"].version,),
-            )
-            self.assertEqual(
-                connection.execute("SELECT hash FROM pypid_users").fetchone(), ("$hash",)
-            )
-
-    def test_without_owners(self) -> None:
-        """Accounts of version 1, which had no owners of projects, are brought up to date: all stay,
-        and nobody owns anything.
-        """
-        token = a_token("t1")
-        self.have(self.accounts.add_token(token))
         self.have(self.accounts.current.database.close())
         with self.by_hand() as connection:
-            connection.execute("DROP TABLE pypid_owners")
-            connection.execute("ALTER TABLE pypid_tokens DROP COLUMN as_user")
             connection.execute("UPDATE pypid_schema SET version = 1 WHERE part = 'accounts'")
-        fresh = self.at_path()
-        self.have(fresh.open())
-        self.assertEqual(list(self.have(fresh.users())), [an_account("alice")])
-        self.assertEqual(list(self.have(fresh.tokens())), [token])
-        self.assertEqual(dict(self.have(fresh.owners())), {})
-        self.assertEqual(self.have(fresh.claim(("", SPAM), "sql:alice:1")), "sql:alice:1")
-
-    def at_path(self) -> SqlAccounts:
-        """Accounts in the same file, not opened."""
-        return SqlAccounts(self.database(SqliteFile(self.path)), self.world)
+        self.assertIn("pypid acl export", self.unusable())
+        with self.by_hand() as connection:
+            self.assertEqual(
+                connection.execute("SELECT count(*) FROM pypid_users").fetchone(), (1,)
+            )
 
 
 class ChangeTests(FileCase):

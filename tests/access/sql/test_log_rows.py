@@ -49,32 +49,6 @@ class JournalTests(Logged):
         assert isinstance(place, SqliteFile)
         self.path, self.away = place.path, place.path.with_suffix(".away")
 
-    def test_without_indexes(self) -> None:
-        """A log of version 1, which had no named indexes, is brought up to date: all entries stay,
-        and are of no index.
-        """
-        self.have(self.journal._database.close())
-        with closing(sqlite3.connect(self.path)) as file, file:
-            file.execute("DROP INDEX pypid_deeds_index")
-            file.execute('ALTER TABLE pypid_deeds DROP COLUMN "index"')
-            file.execute("UPDATE pypid_schema SET version = 1 WHERE part = 'journal'")
-        newer = SqlJournal(self.database(), self.world)
-        self.have(newer.note(a_deed(1, index="team")))
-        found = self.have(newer.entries())
-        self.assertEqual([entry.index for entry in found], ["team", ""])
-        self.assertEqual([entry.when for entry in found], [a_deed(1).when, a_deed(0).when])
-
-    def test_former_actions(self) -> None:
-        """Entries of version 2 are found by the names that their actions have now."""
-        self.have(self.journal._database.close())
-        with closing(sqlite3.connect(self.path)) as file, file:
-            file.execute("UPDATE pypid_deeds SET what = 'join-group'")
-            file.execute("UPDATE pypid_schema SET version = 2 WHERE part = 'journal'")
-        newer = SqlJournal(self.database(), self.world)
-        self.have(newer.note(a_deed(1)))
-        [entry] = self.have(newer.entries(what="group add-user"))
-        self.assertEqual((entry.serial, entry.subject), (1, a_deed(0).subject))
-
     def test_waits(self) -> None:
         """While it cannot be written nobody fails; the log says so once; written later, all are
         there in their order.

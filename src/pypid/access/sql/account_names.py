@@ -12,7 +12,6 @@ from attrs import frozen
 from sqlalchemy import Connection, NullPool, create_engine, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from pypid.access.sql.schema import allows_logins
 from pypid.access.sql.tables import groups, users
 from pypid.core.accounts.entries import AccountStatus
 from pypid.databases.drivers import away
@@ -25,14 +24,11 @@ _LOCKED = 5.0
 
 @frozen
 class StoredNames:
-    """The names of the users and groups in the database, and the administrators who are active.
-    `allows_logins`: see `schema.allows_logins`.
-    """
+    """The names of the users and groups in the database, and the administrators who are active."""
 
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     admins: frozenset[str] = frozenset()
-    allows_logins: bool = True
 
 
 def read_names(place: Place) -> StoredNames:
@@ -52,7 +48,6 @@ def read_names(place: Place) -> StoredNames:
             admins=frozenset(
                 row.name for row in rows if row.admin and row.standing == AccountStatus.ACTIVE.value
             ),
-            allows_logins=allows_logins(connection),
         )
 
 

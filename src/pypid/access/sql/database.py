@@ -51,15 +51,10 @@ class Database:
         blocking: Blocking,
         clock: IReactorTime,
         reserve: Reserve | None = None,
-        *,
-        admits_users: bool = False,
     ) -> None:
-        """`reserve`: space that is freed on a full disk. `admits_users`: users of accounts that are
-        created here may log in.
-        """
+        """`reserve`: space that is freed on a full disk."""
         self.place = place
         self._reserve = reserve
-        self._admits_users = admits_users
         self._is_read_only = self._is_logged = False
         self._blocking = blocking
         self._clock = clock
@@ -168,8 +163,7 @@ class Database:
                 with self._engines.engine.connect() as connection:
                     ready = transact(connection, partial(is_ready, part=part), False)
                     if not ready:
-                        notes = self._admits_users and part.name == ACCOUNTS
-                        transact(connection, partial(prepare, part=part, admits_users=notes), True)
+                        transact(connection, partial(prepare, part=part), True)
                 self._ready.add(part.name)
             return self._engines
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, tuple_, update
+from sqlalchemy import Connection, delete, func, select, tuple_
 from sqlalchemy.dialects import sqlite
 
-from pypid.access.sql.tables import days, uncounted
-from pypid.access.sql.tables import downloads as given
+from pypid.access.sql.tables import days
 from pypid.core.accounts.entries import DownloadEntry
 
 AT_ONCE = 10_000
@@ -77,20 +76,3 @@ def forget_days(connection: Connection, begin: datetime, most: int) -> bool:
         ).rowcount
         > 0
     )
-
-
-def count_older(connection: Connection) -> bool:
-    """Count some of the downloads from before days were counted; return whether there are more."""
-    last: int | None = connection.scalar(select(uncounted.c.id).with_for_update())
-    if last is None:
-        return False
-    first = max(last - AT_ONCE, 0)
-    piece = select(given.c.project, given.c.when).where(given.c.id > first, given.c.id <= last)
-    _add(
-        connection, Counter((project, day_of(when)) for project, when in connection.execute(piece))
-    )
-    if first:
-        connection.execute(update(uncounted).values(id=first))
-    else:
-        connection.execute(delete(uncounted))
-    return first > 0

@@ -17,7 +17,6 @@ from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.errors import PeopleUnknown, PypidError
 from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.flow import World, start
-from pypid.flow.single_flight import Flights
 from pypid.ports import Downloads
 
 if TYPE_CHECKING:
@@ -51,14 +50,10 @@ class SqlDownloads:
         self._queue: WriteQueue[DownloadEntry] = WriteQueue(
             self._write, AT_ONCE, self._log_failure, self._log_recovery
         )
-        self._flights: Flights[None, None] = Flights()
         self._missed = 0
         self._waited_before = 0
         """How many downloads waited at the last `flush_when_quiet`."""
         self._postponed = 0
-        self._counted = False
-        """Whether all downloads are counted by day, including those of an older pypid."""
-        self._closing = False
 
     def note(self, download: DownloadEntry) -> None:
         waiting = self._queue.waiting
@@ -105,11 +100,6 @@ class SqlDownloads:
         return await self._read(partial(_select, some, most, before))
 
     async def by_day(self, project: str, since: date) -> Sequence[tuple[date, int]]:
-        await self.flush()
-        if self._database.is_there() and not (self._counted or self._closing):
-            start(
-                self._flights.single(None, self._count)
-            )  # not awaited: counts of an older pypid's downloads may come later
         return await self._read(partial(_select_days, storable(project), since))
 
     async def by_user(
@@ -131,26 +121,10 @@ class SqlDownloads:
             self._log.error("The downloads cannot be read: {error}", error=str(error))
             raise PeopleUnknown(NAME) from None
 
-    async def _count(self) -> None:
-        """Count the downloads that are older than the counts. A failure is logged, and tried
-        again.
-        """
-        try:
-            more = True
-            while more and not self._closing:
-                more = await self._database.write(PART, _count_older)  # a piece at a time, as below
-            self._counted = not more
-        except (DatabaseAway, DatabaseUnusable, PypidError) as error:
-            self._log.error(
-                "Older downloads cannot be counted, which is tried again: {error}", error=str(error)
-            )
-
     async def sweep(self) -> None:
         """Remove downloads that are too old or too many. A failure is logged."""
         if not self._database.is_there():
             return
-        if not self._counted:
-            await self._flights.single(None, self._count)
         begin = self._world.now() - AGE
         try:
             while await self._database.write(PART, partial(_forget, begin, self._rows)):
@@ -164,15 +138,10 @@ class SqlDownloads:
         """Write the downloads that wait; those that cannot be written are lost, and the log says
         how many.
         """
-        self._closing = True
-        await self._flights.single(None, self._nothing)  # wait until counting has ended
         await self.flush()
         if self._queue.waiting:
             count = len(self._queue.waiting) + self._missed
             self._log.error("{count} downloads could not be recorded.", count=count)
-
-    async def _nothing(self) -> None:
-        return
 
 
 def _insert(batch: Sequence[DownloadEntry], connection: Connection) -> None:
@@ -209,12 +178,6 @@ def _select_recent(
     from pypid.access.sql.log_rows import find_recent
 
     return find_recent(connection, digests, since)
-
-
-def _count_older(connection: Connection) -> bool:
-    from pypid.access.sql.download_counts import count_older
-
-    return count_older(connection)
 
 
 def _forget(begin: datetime, rows: int, connection: Connection) -> bool:

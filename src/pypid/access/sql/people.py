@@ -38,14 +38,8 @@ class SqlPeople:
         accounts: SqlAccounts,
         verifier: Verifier,
         world: World,
-        *,
-        by_default: bool = False,
     ) -> None:
-        """`by_default`: no configuration names this source, so that users may not log in if their
-        database was created where it was none.
-        """
         self._accounts = accounts
-        self._by_default = by_default
         self._verifier = verifier
         self._world = world
         self._upgrades: dict[str, Deferred[None]] = {}
@@ -58,14 +52,7 @@ class SqlPeople:
             self._resembled = state.accounts
             self._verifier.resemble(state.hashes, "sql")
 
-    @property
-    def may_log_in(self) -> bool:
-        """Whether the users may log in; else this source only has groups, for users of others."""
-        return not self._by_default or self._accounts.current.known.allows_logins
-
     async def check(self, credential: Credential) -> Identity | None:
-        if not self.may_log_in:
-            return None
         user = credential.user
         account = self._accounts.current.state().accounts.get(user)
         if account is None:
@@ -96,8 +83,6 @@ class SqlPeople:
             )
 
     async def find(self, user: str) -> Identity | None:
-        if not self.may_log_in:
-            return None
         state = self._accounts.current.state()
         account = state.accounts.get(user)
         if account is None or account.status is not AccountStatus.ACTIVE:

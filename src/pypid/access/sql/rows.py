@@ -12,7 +12,7 @@ from attrs import frozen
 from sqlalchemy import Column, Connection, Row, Table, select
 
 from pypid.access.sql import tables
-from pypid.access.sql.schema import allows_logins, id_of, read_state
+from pypid.access.sql.schema import id_of, read_serial
 from pypid.access.sql.state import AccountsState, Patch, roll_of
 from pypid.core.accounts.entries import Account, AccountStatus, Session, Token
 from pypid.core.accounts.owners import OwnerKey, ProjectOwner
@@ -20,7 +20,6 @@ from pypid.core.accounts.rights import Right, RightKey, Whom
 from pypid.core.packaging.globs import ProjectGlob, ProjectPattern, is_glob
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action, Scope
-from pypid.databases.faults import DatabaseUnusable
 
 AT_ONCE = 500
 """Keys in one query: databases limit their number."""
@@ -161,21 +160,12 @@ def load(connection: Connection) -> AccountsState:
         map(token_of, connection.execute(select(tables.tokens))),
         map(_session_of, connection.execute(select(tables.sessions))),
         dict(map(_owner_of, connection.execute(select(tables.owners)))),
-        allows_logins=allows_logins(connection),
         id=id_of(connection),
     )
 
 
 def _serial(connection: Connection) -> int:
-    found = read_state(connection, PART)
-    if found is None or found.version != PART.version:
-        raise DatabaseUnusable(
-            "its accounts have changed their version meanwhile. Start pypid again."
-        )
-    return found.serial
-
-
-# --- what has changed ---
+    return read_serial(connection, PART) or 0
 
 
 def follow(connection: Connection, state: AccountsState) -> AccountsState:

@@ -50,8 +50,6 @@ class AccountsState:
     """
 
     serial: int = 0
-    allows_logins: bool = True
-    """Whether users may log in although no configuration says so (`schema.allows_logins`)."""
     id: int = 0
     """The random id of the database; 0 until a storage knows it."""
     accounts: Mapping[str, Account] = field(factory=dict)
@@ -91,7 +89,6 @@ class AccountsState:
         by_right = _with(self.by_right, patch.rights)
         return AccountsState(
             serial=patch.serial,
-            allows_logins=self.allows_logins,
             id=self.id,
             accounts=accounts,
             members=_with(self.members, patch.members),
@@ -138,7 +135,6 @@ def roll_of(
     sessions: Iterable[Session],
     owners: Mapping[OwnerKey, ProjectOwner] | None = None,
     *,
-    allows_logins: bool = True,
     id: int = 0,
 ) -> AccountsState:
     """Return the state with all of these."""
@@ -151,7 +147,6 @@ def roll_of(
     by_id = {token.id: token for token in tokens}
     return AccountsState(
         serial=serial,
-        allows_logins=allows_logins,
         id=id,
         accounts={account.name: account for account in by_name},
         members=members,

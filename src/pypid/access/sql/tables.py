@@ -11,18 +11,12 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     ForeignKey,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
-    func,
-    insert,
-    select,
-    text,
-    update,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
@@ -174,113 +168,12 @@ days = Table(
     Index("pypid_downloads_days_day", "day"),
     sqlite_with_rowid=False,
 )
-# one row at most: up to this id downloads are older than `days`, and not counted in it yet
-uncounted = Table(
-    "pypid_downloads_uncounted",
-    _downloads,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
-)
-
-
-def _with_days(connection: Connection) -> None:
-    """Migrate from version 1. Counting ten million downloads would exceed the time limit of a
-    server: see `download_counts.count_older`.
-    """
-    for table in (days, uncounted):
-        table.create(connection)
-    newest = connection.scalar(select(func.max(downloads.c.id)))
-    if newest is not None:
-        connection.execute(insert(uncounted).values(id=newest))
-
-
-def _with_owners(connection: Connection) -> None:
-    """Migrate from version 1, which had no owners of projects."""
-    owners.create(connection)
-    connection.execute(text("ALTER TABLE pypid_tokens ADD COLUMN as_user TEXT"))
-
-
-def _with_index(connection: Connection) -> None:
-    """Migrate from version 1, which had no named indexes."""
-    added = """ALTER TABLE pypid_deeds ADD COLUMN "index" TEXT NOT NULL DEFAULT ''"""
-    connection.execute(text(added))
-    next(each for each in audit_entries.indexes if each.name == "pypid_deeds_index").create(
-        connection
-    )
-
-
-_FORMER_ACTIONS = {
-    "add-group": "group create",
-    "add-user": "user create",
-    "adopt": "storage import",
-    "approve": "approval approve",
-    "approve-publisher": "trust approve",
-    "approve-release": "promote --approve",
-    "begin-session": "user log-in",
-    "change-index": "index set",
-    "change-user": "user change",
-    "collect": "cache fetch",
-    "create-backup": "backup",
-    "create-block": "block create",
-    "create-index": "index create",
-    "delete-approval": "approval delete",
-    "delete-block": "block delete",
-    "delete-file": "project delete",
-    "delete-index": "index delete",
-    "delete-project": "project delete",
-    "delete-release": "project delete",
-    "delete-snapshot": "snapshot delete",
-    "deny": "approval deny",
-    "end-session": "user log-out",
-    "export-people": "acl export",
-    "import-file": "project import",
-    "import-people": "acl import",
-    "inherit-people": "acl import",
-    "join-group": "group add-user",
-    "leave-group": "group remove-user",
-    "make-invitation": "invitation create",
-    "make-snapshot": "snapshot create",
-    "make-token": "token create",
-    "mint-token": "token mint",
-    "publish-file": "project publish",
-    "purge-cache": "cache purge",
-    "rebuild": "storage rebuild",
-    "refuse-download": "download refuse",
-    "register-user": "user register",
-    "release-name": "project unreserve",
-    "reload-settings": "reload",
-    "remove-group": "group delete",
-    "remove-promoted": "promote --move",
-    "remove-right": "right revoke",
-    "remove-user": "user delete",
-    "reset-publishers": "trust reset",
-    "restore-backup": "restore",
-    "revoke-token": "token delete",
-    "set-log-level": "log-level",
-    "set-owner": "project set-owner",
-    "set-password": "user set-password",
-    "set-right": "right grant",
-    "set-status": "project set-status",
-    "sweep": "storage check --sweep",
-    "tier": "storage tier",
-    "unyank": "project unyank",
-    "withdraw-invitation": "invitation delete",
-    "yank": "project yank",
-}
-
-
-def _with_commands(connection: Connection) -> None:
-    """Migrate from version 2, whose actions had names of their own instead of the commands'."""
-    for former, action in _FORMER_ACTIONS.items():
-        connection.execute(
-            update(audit_entries).where(audit_entries.c.what == former).values(what=action)
-        )
-
 
 SCHEMA_PARTS = {
     part.name: part
     for part in (
-        SchemaPart("accounts", 2, _accounts, {1: _with_owners}),
-        SchemaPart("journal", 3, _journal, {1: _with_index, 2: _with_commands}),
-        SchemaPart("downloads", 2, _downloads, {1: _with_days}),
+        SchemaPart("accounts", 2, _accounts),
+        SchemaPart("journal", 3, _journal),
+        SchemaPart("downloads", 2, _downloads),
     )
 }

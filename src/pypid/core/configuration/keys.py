@@ -604,10 +604,7 @@ class AccessSettings:
             choice(AccessStore, remote="users of an own service come from ldap or sql instead")
         ),
         "config sql",
-        (
-            "The sources of users, in this order. If the key is not set, users of an accounts "
-            "database that was created without ``sql`` (before 1.0) cannot log in."
-        ),
+        "The sources of users, in this order.",
     )
     url: str | None = key(
         _TEXT,

@@ -10,17 +10,18 @@ from typing import Any
 
 from attrs import frozen
 
+from pypid.access.sql.account_names import read_names
 from pypid.core.configuration.choices import AccessStore, CatalogStore, StorageBackend
-from pypid.core.configuration.doubts import doubts, problem_at
+from pypid.core.configuration.doubts import AccountNames, configured_names, doubts, problem_at
 from pypid.core.configuration.parse import Config, in_order
-from pypid.core.errors import ConfigProblem
+from pypid.core.errors import CannotStart, ConfigProblem
 from pypid.daemon.control import ControlRefused, listens
 from pypid.daemon.shared_catalog import engine_of
 from pypid.daemon.state import LONGEST_SOCKET_PATH, StatePaths, control_socket, where
-from pypid.daemon.stores import open_stores
+from pypid.daemon.stores import accounts_place, open_stores
+from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.flow import World
 from pypid.wiring.advisories import advisory_findings
-from pypid.wiring.checks.account_names import account_names, dormant_accounts
 from pypid.wiring.checks.file_access import ServiceUser, exists, file_problems, folder_problems
 from pypid.wiring.checks.finding import ConfigFinding, refusals
 from pypid.wiring.checks.listeners import listen_findings, tls_findings
@@ -57,7 +58,7 @@ def check_file(file: Path, platform: Platform) -> CheckedConfig:
     located = [(each.is_warning, _located(config, each)) for each in found]
     more = [problem for is_warning, problem in located if not is_warning]
     warnings = [problem for is_warning, problem in located if is_warning]
-    warnings.extend(doubts(config, account_names(config, paths)))
+    warnings.extend(doubts(config, _account_names(config, paths)))
     return CheckedConfig(
         config,
         in_order((*problems, *more), config.source),
@@ -80,8 +81,6 @@ def _findings(
     yield from _folder_findings(config, paths, user)
     yield from _component_findings(config, user, platform, broken)
     yield from advisory_findings(config, paths)
-    if "access" not in broken:
-        yield from dormant_accounts(config, paths)
 
 
 def _located(config: Config, finding: ConfigFinding) -> ConfigProblem:
@@ -173,3 +172,19 @@ def _attempts(
 
 def _bucket(config: Config, paths: StatePaths) -> Any:
     return settings_of_bucket(config.storage, paths)
+
+
+def _account_names(config: Config, paths: StatePaths) -> AccountNames | None:
+    """Return the users and groups of the configuration and of the accounts database; None if other
+    sources have users too, or the database cannot be read.
+    """
+    if not {AccessStore.CONFIG, AccessStore.SQL}.issuperset(config.access.backend):
+        return None
+    own = configured_names(config)
+    if AccessStore.SQL not in config.access.backend:
+        return own
+    try:
+        stored = read_names(accounts_place(config, paths))
+    except (CannotStart, DatabaseAway, DatabaseUnusable):
+        return None
+    return AccountNames(own.users | stored.users, own.groups | stored.groups)
