@@ -14,10 +14,7 @@ from twisted.internet.address import IPv4Address
 from pypid.advisories.service import Advisories
 from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import Cooldown
 from pypid.core.errors import UpstreamDown
-from pypid.core.model import Status
-from pypid.core.packaging.collection_request import LARGEST
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Grants, Principals
 from pypid.core.policy import Policy
@@ -84,18 +81,6 @@ class HostedTests(WholeCase):
         self.assertEqual((other["id"], other["versions"]), ("GHSA-3", ["2.0"]))
         self.assertEqual((own["id"], own["private"]), ("ACME-1", True))
 
-    def test_filters(self) -> None:
-        """By project, in any spelling, and by severity; malware is above all."""
-        self.assertEqual(self.ids("?severity=high"), ["spam PYSEC-1"])
-        self.assertEqual(
-            self.ids("?severity=high", user="ada"), ["acme-secret MAL-4", "spam PYSEC-1"]
-        )
-        self.assertEqual(self.ids("?project=Ham"), [])
-        answer = self.pypid.api("GET", "/api/advisories?most=1")
-        self.assertEqual((len(answer.json["advisories"]), answer.json["total"]), (1, 5))
-        self.refused(self.pypid.api("GET", "/api/advisories?severity=bad"), 400, "critical")
-        self.refused(self.pypid.api("GET", "/api/advisories?project=%2F"), 400, "project name")
-
     def test_downloads(self) -> None:
         """Those of the last 30 days; by whom only administrators see."""
         now = self.pypid.world.now()
@@ -117,19 +102,6 @@ class HostedTests(WholeCase):
         by_token = self.pypid.ask("GET", "/api/advisories", basic("__token__", secret)).json
         self.assertEqual(by_token["advisories"][1]["downloads"], 3)
         self.assertIsNone(by_token["advisories"][1]["users"])
-
-    def test_follows_changes(self) -> None:
-        """A new file and a new advisory are in the next answer."""
-        self.have_wheel("spam", "3.0")
-        self.assertIn("spam PYSEC-2", self.ids())
-        advise(self.pypid, Path(self.mktemp()), ())
-        self.assertEqual(self.ids(), [])
-
-    def test_without_source(self) -> None:
-        """An index without advisories says that it has none, and no age."""
-        self.pypid.app.advisories = type(self.advisories)(self.pypid.world)
-        answer = self.pypid.api("GET", "/api/advisories", user=None)
-        self.assertEqual(answer.json, {"advisories": [], "total": 0, "age": None})
 
 
 class CheckTests(WholeCase):
@@ -196,12 +168,6 @@ class CheckTests(WholeCase):
         self.assertEqual(found["eggs 1.0"]["gone"], "")
         self.assertEqual(found["eggs 2.0"]["blocked"], [])
 
-    def test_quarantined(self) -> None:
-        """A quarantined project is blocked as a whole."""
-        self.have(self.pypid.index.set_status(project_name("eggs"), Status.QUARANTINED, "why"))
-        [hold] = self.checked("eggs==1.0")["eggs 1.0"]["blocked"]
-        self.assertEqual((hold["kind"], hold["reason"]), ("quarantined", "why"))
-
     def test_lock_file(self) -> None:
         """All releases of a lock; its files must be here."""
         lock = """lock-version = "1.0"
@@ -227,14 +193,6 @@ wheels = [{name = "eggs-2.0-cp39-none-any.whl", url = "https://x.example/1", has
         self.assertEqual(
             [each["line"] for each in answer.json["unchecked"]], ["-r other.txt", "eggs>=1"]
         )
-
-    def test_refused(self) -> None:
-        """An empty request, one of other fields, and one that is too large."""
-        self.refused(self.check(), 400, "pylock.toml")
-        self.refused(self.check(platform="linux", requirements="a"), 200)
-        self.refused(self.check(**{"pylock.toml": "="}), 400, "TOML")
-        body = b" " * (LARGEST + 1)
-        self.refused(self.pypid.ask("POST", "/api/advisories/check", body=body), 413)
 
     def unfinished(self, address: str) -> Connection:
         """A connection from this address whose check has begun, and whose body does not end."""
@@ -336,16 +294,6 @@ class UpstreamTests(WholeCase):
         self.assertEqual([hold["kind"] for hold in one["blocked"]], ["blocked"])
         self.assertEqual((one["gone"], other["blocked"]), ("", []))
 
-    def test_withheld_files_are_listed(self) -> None:
-        """A cached file that is withheld as malware is still stored here, and was downloaded."""
-        filename = "theirs-1.0-py3-none-any.whl"
-        self.assertEqual(self.pypid.get(f"/packages/theirs/{filename}").status, 200)
-        rules = ProjectRestrictions((VersionRule(frozenset(["1.0", "2.0"])),))
-        self.pypid.index.policy.restrictions.replace("malware", {project_name("theirs"): rules})
-        self.assertEqual(self.pypid.get(f"/packages/theirs/{filename}").status, 403)
-        [each] = self.pypid.api("GET", "/api/advisories", user=None).json["advisories"]
-        self.assertEqual((each["id"], each["files"], each["local"]), ("MAL-1", [filename], False))
-
     def test_private_names_are_not_heard(self) -> None:
         """A check sends no local and no reserved name upstream."""
         self.pypid = self.over(Policy(mode=Mode.CACHE, reserved=("acme-*",)))
@@ -353,12 +301,6 @@ class UpstreamTests(WholeCase):
         mine, reserved, _ = self.checked("mine==1", "acme-billing==1", "theirs==1.0")
         self.assertEqual((mine["gone"], bool(reserved["gone"])), ("", True))
         self.assertEqual(self.elsewhere.heard, ["theirs"])
-
-    def test_cooldown(self) -> None:
-        """A release that is too young is not here yet, and the check says why."""
-        self.pypid = self.over(Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=9000))))
-        [one] = self.checked("signed==1.0")
-        self.assertIn("too young", one["gone"])
 
     def test_upstream_is_away(self) -> None:
         """What cannot be looked up is unknown, which is not clean, and other releases are."""

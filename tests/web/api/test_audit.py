@@ -14,8 +14,6 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 from attrs import evolve
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.signed_urls import Links
@@ -31,7 +29,6 @@ from pypid.core.publisher_rules import Ratchet, TrustRules
 from pypid.core.trust import TrustDocument
 from pypid.daemon.logs import Threshold
 from pypid.testing.worlds import BEGINNING
-from pypid.web.app.audit import listed
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.file_cache_cases import listed as listed_file
 from tests.index.local.test_tiering import Shelves
@@ -651,41 +648,6 @@ class LogTests(PeopleCase):
             ("2026-01-01T00:00:01.500000Z", "192.0.2.7", None),
         )
 
-    def test_refused(self) -> None:
-        """Whoever is no administrator is 403; parameters that cannot be are 400."""
-        self.assertEqual(self.pypid.api("GET", "/api/audit", user="alice").status, 403)
-        self.assertEqual(self.pypid.api("GET", "/api/audit", user=None).status, 401)
-        for query in (
-            "?action=add-user",
-            "?action=nothing",
-            "?most=0",
-            "?most=1001",
-            "?most=x",
-            "?most=",
-            "?before=-1",
-            "?before=9999999999999999999",
-            "?who=%ff",
-        ):
-            self.assertEqual(self.pypid.api("GET", f"/api/audit{query}").status, 400, query)
-        for query in (
-            "?whom=alice",
-            "?who=a&who=b",
-            "?who=a%0ab",
-            f"?who={'x' * 301}",
-            "?most=%D9%A1",
-        ):
-            self.assertEqual(self.pypid.api("GET", f"/api/audit{query}").status, 400, query)
-
-    def test_upload(self) -> None:
-        """An upload's line names the file and its digest; what was refused leaves none."""
-        filename, data = self.have_wheel("spam")
-        self.refused(self.publish(filename, wheel("spam", requires_python=">=3.9")), 400)
-        [deed] = self.people.deeds()
-        self.assertEqual(
-            (deed.who, deed.what, deed.subject), ("alice", "project publish", f"spam/{filename}")
-        )
-        self.assertEqual(deed.details, {"sha256": sha256(data).hexdigest(), "outcome": "published"})
-
     def test_broken_off(self) -> None:
         """A deletion that breaks off in the storage is written down as such, for a part of it may
         have been done.
@@ -698,16 +660,6 @@ class LogTests(PeopleCase):
         deed = self.people.deeds()[-1]
         self.assertEqual((deed.what, deed.subject), ("project delete", f"spam/{filename}"))
         self.assertIn("it is away", deed.details["broke-off"])
-
-    @given(st.sets(st.text(alphabet="abc", min_size=1, max_size=5), max_size=60))
-    @settings(max_examples=50, deadline=None, database=None)
-    def test_listed(self, names: set[str]) -> None:
-        """A list of many names is short, and says how many it leaves out."""
-        told = listed(names).split()
-        self.assertEqual(set(told[:20]) - {"and"} <= names, True)
-        self.assertEqual(len(names) > 20, told[-1:] == ["more"])
-        if len(names) > 20:
-            self.assertEqual(int(told[-2]), len(names) - 20)
 
 
 class DownloadTests(PeopleCase):
@@ -829,32 +781,6 @@ class DownloadTests(PeopleCase):
             self.assertEqual(answer.status, 200 if mode is Mode.CACHE else 302)
             [line] = self.have(people.downloads.of(sha256(data).hexdigest()))
             self.assertEqual((line.who, line.project, line.filename), ("bob", "ham", filename))
-
-    def test_broken_off(self) -> None:
-        """Who goes away in the middle was given it all the same."""
-        connection = self.pypid.connect()
-        connection.send(spelled("GET", f"/packages/spam/{self.filename}", user="bob"))
-        connection.lose(ConnectionError("gone"))
-        self.assertEqual(self.told(), [("bob", None, self.filename)])
-
-    def test_refused(self) -> None:
-        """For administrators only; what is no digest is 400 with advice, one that nobody fetched an
-        empty list.
-        """
-        self.assertEqual(
-            self.pypid.api("GET", f"/api/downloads?sha256={self.sha256}", user="alice").status, 403
-        )
-        for query in (
-            "",
-            "?sha256=",
-            "?sha256=abc",
-            f"?sha256={'g' * 64}",
-            f"?sha512={self.sha256}",
-            f"?sha256={self.sha256}0",
-        ):
-            self.refused(self.pypid.api("GET", f"/api/downloads{query}"), 400, "sha256")
-        nothing = self.pypid.api("GET", f"/api/downloads?sha256={'0' * 64}").json
-        self.assertEqual(nothing, {"sha256": "0" * 64, "downloads": [], "before": None})
 
     def test_by_day(self) -> None:
         """Who may read a project is told how many downloads it had, and of nobody's name; what is

@@ -9,7 +9,7 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.model import File
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.flow import BytesBody, whole
+from pypid.flow import whole
 from pypid.index import Index
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import Answer, Pypid, WholeCase
@@ -95,38 +95,6 @@ class ListTests(CachedCase):
             ],
         )
 
-    def test_files(self) -> None:
-        """Of a project each file of theirs, and none of ours; what is wanted again is
-        said to be.
-        """
-        self.pypid.get(f"/packages/ham/{HAM}")
-        told = self.cache("/Ham")
-        self.assertEqual((told["name"], told["size"]), ("ham", self.size(".kept/ham/")))
-        self.assertEqual(
-            [(file["filename"], file["last_access"], file["complete"]) for file in told["files"]],
-            [(HAM, "2026-01-01T04:00:01Z", True), (NEWER, "2026-01-01T01:00:01Z", True)],
-        )
-        self.assertEqual([file["filename"] for file in self.cache("/spam")["files"]], [THEIR_SPAM])
-        self.assertEqual(self.cache("/nothing")["files"], [])
-
-    def test_not_whole(self) -> None:
-        """What is no whole file counts in bytes only."""
-        self.have(
-            self.pypid.blobs.write(
-                f".kept/ham/{wheel_filename('ham', '9')}.metadata", BytesBody(b"x" * 1000)
-            )
-        )
-        told = self.cache()
-        self.assertEqual((told["files"], told["size"]), (4, self.size()))
-        self.assertEqual(
-            [file["complete"] for file in self.cache("/ham")["files"]], [True, True, False]
-        )
-
-    def test_nothing(self) -> None:
-        """An empty cache is listed as such."""
-        self.pypid = Pypid(Path(self.mktemp()))
-        self.assertEqual(self.cache(), {"files": 0, "size": 0, "limit": None, "projects": []})
-
 
 class PurgeTests(CachedCase):
     """Taking it away."""
@@ -199,15 +167,6 @@ class NamedUpstreamTests(CachedCase):
 
     async def _read(self, index: Index, file: File) -> bytes:
         return await whole(await index.open(file), 1 << 20)
-
-    def test_list(self) -> None:
-        """A project of a named upstream has a line of its own, and its files name it."""
-        told = self.cache()
-        self.assertEqual((told["files"], told["size"]), (5, self.size() + self.size(GPU)))
-        ham = [(each["files"], each.get("upstream")) for each in told["projects"][1:3]]
-        self.assertEqual(ham, [(2, None), (1, "gpu")])
-        files = self.cache("/ham")["files"]
-        self.assertEqual([each.get("upstream") for each in files], [None, None, "gpu"])
 
     def test_purge_of_one_upstream(self) -> None:
         """Only files of that upstream go; an unknown name removes nothing."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,10 +9,9 @@ from urllib.parse import quote
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import StorageDown, UpstreamDown
 from pypid.core.policy import Policy
-from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.distributions import wheel, wheel_filename
 from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
-from tests.web.rights_cases import register
 
 
 class CompareTests(WholeCase):
@@ -100,66 +98,6 @@ class CompareTests(WholeCase):
         self.assertEqual(self.compared("from=1.0&to=2.0&path=spam/c.so")["text"]["lines"], None)
         self.assertEqual(self.ask_for("from=1.0&to=2.0&path=spam/x.py").status, 404)
         self.assertEqual(self.ask_for("from=1.0&to=2.0&path=spam-*.dist-info/WHEEL").status, 404)
-
-    def test_itself(self) -> None:
-        """A release does not differ from itself, in any spelling."""
-        found = self.compared("from=2.0&to=2.0.0")
-        self.assertEqual(
-            (found["metadata"], found["contents"]["changed"], found["contents"]["added"]),
-            ([], [], []),
-        )
-
-    def test_no_pair(self) -> None:
-        """Where no two files belong together the rest is told; one kind can be chosen."""
-        found = self.compared("from=1.0&to=2.0&kind=sdist")
-        self.assertEqual((found["contents"], found["kind"]), (None, "sdist"))
-        self.assertIn("Only one", found["problem"])
-        self.have_sdist(version="3.0", files={"a.py": b"x"})
-        found = self.compared("from=2.0&to=3.0")
-        self.assertEqual((found["contents"], found["kind"], found["problem"]), (None, None, None))
-        self.assertEqual(self.ask_for("from=2.0&to=3.0&path=x").status, 400)
-        found = self.compared("from=1.0&to=3.0")
-        self.assertEqual(
-            (found["kind"], [each["path"] for each in found["contents"]["added"]]),
-            ("sdist", ["a.py"]),
-        )
-
-    def test_sdists_alone(self) -> None:
-        """The metadata of sdists lies in them."""
-        for version, extra in (("1.0", []), ("2.0", [("Requires-Dist", "eggs")])):
-            filename, data = sdist_filename("eggs", version), sdist("eggs", version, extra=extra)
-            self.published(self.publish(filename, data))
-        found = self.compared(project="eggs")
-        self.assertEqual(
-            found["metadata"],
-            [{"field": "Requires-Dist", "added": ["eggs"], "removed": [], "changed": []}],
-        )
-        self.assertEqual([each["path"] for each in found["contents"]["changed"]], ["PKG-INFO"])
-
-    def test_refused(self) -> None:
-        """Without two releases it is 400; a release that is not there is 404."""
-        for query, status in (
-            ("from=1.0", 400),
-            ("to=1.0", 400),
-            ("from=1&to=9", 404),
-            ("from=1&to=x%2F", 404),
-            ("a=b", 400),
-        ):
-            self.assertEqual(self.ask_for(query).status, status, query)
-        self.assertEqual(self.ask_for("from=1.0&to=2.0", "nothing").status, 404)
-
-    def test_no_download(self) -> None:
-        """To compare, or to look into a file, counts as no download."""
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        register(self.pypid, folder)
-        self.compared("from=1.0&to=2.0&path=spam/a.py")
-        data = wheel(
-            extra=[("Requires-Dist", "eggs>=1")],
-            files={"spam/a.py": b"one\ntwo\n", "spam/b.py": b"b", "spam/c.so": b"\0"},
-        )
-        answer = self.pypid.api("GET", f"/api/downloads?sha256={sha256(data).hexdigest()}")
-        self.assertEqual((answer.status, answer.json["downloads"]), (200, []))
 
     def test_storage_away(self) -> None:
         """While the storage is away what is known of the files is told, and why the rest is not."""

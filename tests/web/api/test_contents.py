@@ -93,21 +93,6 @@ class OursTests(ContentsCase):
             [path.name for path in self.spool.iterdir() if path.name.startswith("incoming-")], []
         )
 
-    def test_numbers(self) -> None:
-        """Sizes, and how many members there are; some can be passed over."""
-        filename, _ = self.have_wheel(
-            files={f"spam/{number}.py": b"0" * 1000 for number in range(9)}
-        )
-        answer = self.look(filename, query="?skip=10").json
-        self.assertEqual((answer["total"], answer["more"], len(answer["members"])), (12, 0, 2))
-        first = self.look(filename).json["members"][0]
-        self.assertEqual(
-            (first["path"], first["size"], first["kind"], first["link"]),
-            ("spam/0.py", 1000, "file", None),
-        )
-        self.assertLess(first["compressed"], 100)
-        self.assertEqual(self.look(filename, query="?skip=99").json["members"], [])
-
     def test_not_shown(self) -> None:
         """What is no text is told of, not shown; of a long text the first MiB."""
         filename, _ = self.have_wheel(
@@ -149,13 +134,6 @@ class OursTests(ContentsCase):
         self.listed(filename)
         self.pypid.blobs.away = StorageDown("away")
         self.listed(filename)
-
-    def test_lost(self) -> None:
-        """A file whose bytes are gone is 503, as for who downloads it."""
-        filename, _ = self.have_sdist()
-        [key] = [key for key in self.keys() if key.endswith(".tar.gz")]
-        self.have(self.pypid.blobs.delete(key))
-        self.assertEqual(self.look(filename).status, 503)
 
 
 class TheirsTests(ContentsCase):
@@ -201,13 +179,6 @@ class TheirsTests(ContentsCase):
         self.assertIn(
             "Name: ham", self.opened(self.sdist, "ham-2.0/PKG-INFO", "ham", pypid=pypid)["text"]
         )
-
-    def test_redirecting(self) -> None:
-        """Where clients are sent to upstream, files are looked into, and none is kept."""
-        pypid = self.in_front(Policy(mode=Mode.REDIRECT))
-        self.assertIn("ham.py", self.listed(self.wheel, "ham", pypid=pypid))
-        self.assertIn("ham-2.0/PKG-INFO", self.listed(self.sdist, "ham", pypid=pypid))
-        self.assertEqual(self.stored(pypid), [])
 
     def test_may_not_fetch(self) -> None:
         """Who may not make us ask upstream is refused as for the file itself, also when somebody

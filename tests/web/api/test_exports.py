@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from pypid.core.errors import BadRequest
 from pypid.core.export_request import Export, ExportedIndex
-from tests.web.full_app import WholeCase, basic
+from tests.web.full_app import WholeCase
 
 
 async def exported(wanted: Export, heard: Callable[[int, int], None]) -> ExportedIndex:
@@ -62,32 +61,6 @@ class ExportTests(WholeCase):
                 "removed": 0,
             },
         )
-
-    def test_lines(self) -> None:
-        """Whoever wants lines hears how far it is, though not each step, and the end of it."""
-        body = json.dumps({"target": "/srv/index", "delete": True, "timestamp": False}).encode()
-        connection = self.pypid.connect()
-        head = (
-            b"POST /api/export HTTP/1.1\r\nHost: localhost\r\nAccept: "
-            b"application/x-ndjson\r\nContent-Type: application/json\r\n"
-        )
-        login = self._login()
-        connection.send(head + login + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        said = [
-            json.loads(line) for line in connection.rest().split(b"\r\n") if line.startswith(b"{")
-        ]
-        self.assertEqual(
-            [(one["event"], one.get("done")) for one in said],
-            [("progress", 0), ("progress", 3), ("result", None)],
-        )
-        self.assertEqual(said[-1]["projects"], 3)
-        self.assertTrue(self.asked[0].delete)
-        self.assertFalse(self.asked[0].timestamp)
-        self.assertFalse(self.asked[0].verify)
-
-    def _login(self) -> bytes:
-        name, value = basic("ada")
-        return f"{name}: {value}\r\n".encode()
 
     def test_refused(self) -> None:
         """What cannot be is said, and why."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import UpstreamDown
 from pypid.core.policy import Policy
-from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
+from tests.distributions import metadata, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import Answer, Pypid, WholeCase, content, text
 from tests.web.memory_upstream import Elsewhere
 
@@ -59,18 +59,6 @@ class ImportTests(WholeCase):
         other = wheel(files={"spam.py": b"eggs = 2\n"})
         self.refused(self.imported(data=other), 400, "deleted")
 
-    def test_without_fields(self) -> None:
-        """The time is now, the uploader the administrator."""
-        self.published(self.imported())
-        found = self.have(self.pypid.index.file("spam", FILE))  # type: ignore[arg-type]
-        self.assertEqual((found.uploader, found.uploaded), ("ada", self.pypid.world.now()))
-
-    def test_time_in_the_future(self) -> None:
-        """A clock was wrong there: the file is of now."""
-        self.published(self.imported(uploaded="2999-01-01T00:00:00Z"))
-        found = self.have(self.pypid.index.file("spam", FILE))  # type: ignore[arg-type]
-        self.assertEqual(found.uploaded, self.pypid.world.now())
-
     def test_yank(self) -> None:
         """The reason is kept, and may be empty."""
         self.published(self.imported(yanked="broken"))
@@ -109,12 +97,6 @@ class ImportTests(WholeCase):
         self.assertTrue(self.imported(name, b"not an archive").json["problems"])
         self.assertEqual(self.pypid.get(f"/packages/bare/{name}").body, b"not an archive")
 
-    def test_large_file(self) -> None:
-        """`[server] max_upload` does not apply."""
-        self.pypid.app.settings = type(self.pypid.app.settings)(spool=self.spool, max_upload=10)
-        name = sdist_filename()
-        self.published(self.imported(name, sdist()))
-
     def states(self, *files: tuple[str, str | None]) -> list[str]:
         """What the index has of these files."""
         document = {"files": [{"filename": name, "sha256": digest} for name, digest in files]}
@@ -134,11 +116,6 @@ class ImportTests(WholeCase):
         self.assertEqual(self.keys(), before)
         many = {"files": [{"filename": FILE}] * 1001}
         self.refused(self.pypid.api("POST", "/api/import/survey", many), 400, "1000")
-
-    def test_survey_of_long_names(self) -> None:
-        """A thousand files of the longest names fit."""
-        files = [(('"' * 255), "0" * 64)] * 1000
-        self.assertEqual(self.states(*files), ["invalid"] * 1000)
 
     def test_projects_that_exist_upstream(self) -> None:
         """They are named unless they are mixed; upstream hears no name."""

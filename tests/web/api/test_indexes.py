@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlencode
 
-from attrs import evolve
-
 from pypid.access.tokens import new_token
 from pypid.blobs.prefixed import PrefixedBucket
 from pypid.core.errors import PeopleUnknown
-from pypid.core.indexes import settings_of_values
 from pypid.core.permissions import Action, Principals, Scope
 from pypid.flow import BytesBody
 from pypid.web.app.registry import Configured
@@ -21,7 +18,6 @@ from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import HOST, Answer, Fragile, J, Pypid, WholeCase, basic
 
 BASE = f"http://{HOST}"
-FORM = ("Content-Type", "application/x-www-form-urlencoded")
 ALICE = {"read": "alice", "write": "alice"}
 
 
@@ -137,18 +133,6 @@ class IndexesTests(IndexesCase):
         self.assertEqual(self.pypid.get("/team-a/simple/spam/", J).status, 200)
         self.assertEqual(self.pypid.get("/simple/spam/", J).status, 404)
 
-    def test_inherited_project(self) -> None:
-        """An index shows the projects of the default index, until it has one of the same name."""
-        self.have_wheel("spam", "2.0")
-        self.have_index("team-a", write="alice")
-        page = self.pypid.get("/team-a/simple/spam/", J).json
-        self.assertEqual(
-            [file["filename"] for file in page["files"]], [wheel_filename("spam", "2.0")]
-        )
-        self.published(self.upload("team-a"))
-        page = self.pypid.get("/team-a/simple/spam/", J).json
-        self.assertEqual([file["filename"] for file in page["files"]], [wheel_filename("spam")])
-
     def test_settings_are_for_tokens_that_administer(self) -> None:
         """A token of an administrator that may only read is not shown them."""
         secret, token = new_token(
@@ -195,15 +179,6 @@ class IndexesTests(IndexesCase):
         answer = self.pypid.get("/team-x/simple/spam/", J)
         self.assertEqual(answer.status, 503, answer)
         self.assertIn("'team', which does not exist", answer.text)
-
-    def test_settings_are_for_administrators(self) -> None:
-        """Others see neither the settings, nor who made the index."""
-        self.have_index("team", write="alice")
-        [shown] = self.pypid.get("/api/indexes", user="alice").json["indexes"]
-        self.assertEqual(
-            sorted(shown),
-            ["bases", "expires", "index", "login", "name", "upload", "volatile"],
-        )
 
     def test_while_rules_are_unknown(self) -> None:
         """Nothing is listed while the access rules are not known yet."""
@@ -259,12 +234,6 @@ class IndexesTests(IndexesCase):
         change = {"values": {"bases": "x y default"}}
         self.refused(self.pypid.api("PATCH", "/api/indexes/a0", change), 400, "'a5'", "128 places")
 
-    def test_hidden_alias(self) -> None:
-        """A new index names the project whose alias it takes."""
-        self.have_wheel("team")
-        self.assertEqual(self.have_index("team")["hides"], "team")
-        self.assertEqual(self.pypid.get("/simple/team/", J).status, 200)
-
     def test_deletion(self) -> None:
         """A base, and an index with files, stay; with force the files go, too."""
         self.have_index("team", write="alice")
@@ -305,34 +274,6 @@ class IndexesTests(IndexesCase):
         people.directory.away = True
         (warning,) = self.have_index("later", read="zoe")["warnings"]
         self.assertIn("were not checked", warning)
-
-    def test_unknown_names_on_the_page(self) -> None:
-        """The page says what it did, and shows the warnings."""
-        Peopled(self.pypid, Path(self.mktemp()))
-        fields = {"name": "team", "write": "group:dta"}
-        for path, done in (("", "was created"), ("/change", "was changed")):
-            body = urlencode(fields).encode()
-            answer = self.pypid.ask("POST", f"/manage/indexes{path}", FORM, body=body, user="ada")
-            self.assertEqual(answer.status, 200)
-            self.assertIn(f"The index team {done}.", answer.text)
-            self.assertIn("no group &#39;dta&#39;", answer.text)
-
-    def test_audit_log(self) -> None:
-        """Each change is recorded, with its values; a refused one is not."""
-        people = Peopled(self.pypid, Path(self.mktemp()))
-        self.have_index("team", write="alice")
-        self.create("team")
-        self.pypid.api("PATCH", "/api/indexes/team", {"values": {"write": None}})
-        self.pypid.api("DELETE", "/api/indexes/team")
-        noted = [(each.what, each.subject, dict(each.details)) for each in people.deeds()]
-        self.assertEqual(
-            noted,
-            [
-                ("index create", "team", {"write": "alice"}),
-                ("index set", "team", {"write": "default"}),
-                ("index delete", "team", {"objects": "0"}),
-            ],
-        )
 
     def test_audit_entries_name_the_index(self) -> None:
         """Changes below an index, and of the index itself; others name none. Entries are found by
@@ -408,12 +349,6 @@ class IndexesTests(IndexesCase):
             [("secret", "eggs", "alice")],
         )
 
-    def test_without_named_indexes(self) -> None:
-        """Where there cannot be any, the list is empty, and creating one is refused."""
-        self.pypid = Pypid(Path(self.mktemp()))
-        self.assertEqual(self.listed(), [])
-        self.assertEqual(self.create("team").status, 501)
-
 
 class PageTests(IndexesCase):
     """The page of the administration."""
@@ -430,54 +365,6 @@ class PageTests(IndexesCase):
         answer = self.pypid.get(f"/manage/indexes{path}", "text/html", user="ada")
         self.assertEqual(answer.status, 200, answer.text)
         return answer.text
-
-    def test_forms(self) -> None:
-        """An index is created, changed and deleted, as by the API."""
-        self.assertEqual(self.send(name="team", write="alice").status, 303)
-        self.assertIn('name="write" value="alice"', self.shown())
-        self.assertIn(f"{BASE}/team/simple/", self.shown())
-        self.assertEqual(self.send("/change", name="team", read="alice").status, 303)
-        self.assertIn('name="read" value="alice"', self.shown())
-        self.assertIn('name="write" value=""', self.shown())
-        self.refused(self.send("/delete", name="team", confirm="tem"), 400, "Nothing was changed")
-        self.assertEqual(self.send("/delete", name="team", confirm="team").status, 303)
-        self.assertEqual(self.listed("ada"), [])
-
-    def test_list(self) -> None:
-        """The list has all indexes with their bases and users; without an index, it says what
-        one is for.
-        """
-        self.assertIn("only the default index", self.shown(""))
-        self.have_index("team", write="alice", expires="2099-01-31")
-        page = self.shown("")
-        for word in (">team</a>", "<td>alice</td>", "1 Feb 2099"):
-            self.assertIn(word, page)
-
-    def test_name_of_a_form(self) -> None:
-        """An index whose name is that of an action has a page, too."""
-        for name in ("change", "delete"):
-            self.have_index(name)
-            self.assertIn(f"Index {name}</h1>", self.shown(f"/{name}"))
-
-    def test_configured(self) -> None:
-        """An index of the configuration has no forms."""
-        settings = evolve(settings_of_values("fixed", {"write": "alice"}), configured=True)
-        self.pypid.configure(settings)
-        page = self.shown("/fixed")
-        self.assertIn("[index:fixed]", page)
-        self.assertIn('<dd class="code">alice</dd>', page)
-        self.assertNotIn("/manage/indexes/change", page)
-        self.assertNotIn("Delete index", page)
-
-    def test_hidden_project(self) -> None:
-        """The administrator is told that the index takes the short URL of a project."""
-        self.have_wheel("spam")
-        sent = self.send(name="spam")
-        self.assertEqual(
-            (sent.status, sent["location"]), (303, "../manage/indexes/spam?done=index-hides")
-        )
-        page = self.pypid.get("/manage/indexes/spam?done=index-hides", "text/html", user="ada")
-        self.assertIn("takes the short URL of the local project", page.text)
 
     def test_files_are_deleted_only_if_wished(self) -> None:
         """An index with files is deleted only with the box ticked."""

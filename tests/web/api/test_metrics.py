@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from attrs import evolve
-from prometheus_client.parser import text_string_to_metric_families
 
-from pypid.core.errors import CatalogDown, PeopleUnknown
-from pypid.core.permissions import AUTHENTICATED, EVERYONE, Principals
+from pypid.core.errors import PeopleUnknown
+from pypid.core.permissions import EVERYONE, Principals
 from pypid.metrics.families import (
     BROKEN_OFF,
     FAST_PATH,
     LOGINS,
-    PROJECTS,
     REQUEST_SECONDS,
     REQUESTS,
     SENT,
 )
 from pypid.metrics.worker_metrics import WorkerMetrics
-from tests.distributions import wheel, wheel_filename
 from tests.web.fast_path_pair import Pair
-from tests.web.full_app import Pypid, WholeCase, spelled
+from tests.web.full_app import WholeCase, spelled
 
 
 class RouteTests(WholeCase):
@@ -53,40 +49,6 @@ class RouteTests(WholeCase):
         self.assertEqual(self.pypid.ask("GET", "/metrics").status, 503)
         self.assertEqual(self.pypid.ask("GET", "/metrics", user="ada").status, 200)
 
-    def test_catalog_down(self) -> None:
-        """With the catalog away they are there all the same: that is when they are wanted."""
-
-        async def names() -> None:
-            raise CatalogDown
-
-        self.pypid.world.counts.set(PROJECTS, ("ours",), 7)
-        self.patch(self.pypid.catalog.local, "summaries", names)
-        answer = self.pypid.ask("GET", "/metrics", user="ada")
-        self.assertEqual(answer.status, 200)
-        self.assertIn('pypid_projects{whose="ours"} 7.0', answer.text)
-
-    def test_named_indexes(self) -> None:
-        """Administrators see how many there are, and the files of each; a deleted one
-        is gone, and no name is shown while all users may read the metrics.
-        """
-        self.pypid = Pypid(Path(self.mktemp()), indexes=())
-        create = partial(self.pypid.api, "POST", "/api/indexes")
-        self.assertEqual(create({"name": "team", "values": {}}).status, 201)
-        published = self.publish(wheel_filename(), wheel(), target="/team/legacy/", user="ada")
-        self.published(published)
-        text = self.pypid.ask("GET", "/metrics", user="ada").text
-        self.assertIn("pypid_named_indexes 1.0", text)
-        self.assertIn('pypid_named_index_files{index="team"} 1.0', text)
-        self.assertIn(f'pypid_named_index_bytes{{index="team"}} {float(len(wheel()))}', text)
-        rules = self.pypid.app.rules
-        for principals in (EVERYONE, AUTHENTICATED):
-            self.pypid.app.rules = evolve(rules, metrics=principals)
-            self.assertNotIn("team", self.pypid.ask("GET", "/metrics", user="ada").text)
-        self.pypid.app.rules = rules
-        self.assertIn("team", self.pypid.ask("GET", "/metrics", user="ada").text)
-        self.pypid.api("DELETE", "/api/indexes/team?force=yes")
-        self.assertNotIn("team", self.pypid.ask("GET", "/metrics", user="ada").text)
-
     def test_full_disk(self) -> None:
         """Where workers cannot write their numbers down, the answer is 503, and no number that
         would be wrong.
@@ -99,13 +61,6 @@ class RouteTests(WholeCase):
         answer = self.pypid.ask("GET", "/metrics", user="ada")
         self.assertEqual(answer.status, 503)
         self.assertNotIn("No space", answer.text)
-
-    def test_parsed(self) -> None:
-        """Prometheus' own parser reads them."""
-        text = self.pypid.ask("GET", "/metrics", user="ada").text
-        self.assertIn(
-            "pypid_build_info", {family.name for family in text_string_to_metric_families(text)}
-        )
 
 
 class CountingTests(WholeCase):

@@ -4,18 +4,15 @@ them.
 
 from __future__ import annotations
 
-import re
-from datetime import timedelta
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from xml.etree import ElementTree
 
 from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.model import Project
-from pypid.core.permissions import AUTHENTICATED, EVERYONE, Rules
+from pypid.core.permissions import EVERYONE, Rules
 from pypid.core.presentation.feeds import News, news_of
 from pypid.web.app import news_cache
-from tests.web.full_app import HOST, RULES, Answer, Pypid, WholeCase, basic
+from tests.web.full_app import HOST, RULES, Answer, WholeCase, basic
 from tests.web.ui.test_pages import BROWSER
 
 BASE = f"http://{HOST}"
@@ -60,20 +57,6 @@ class FeedTests(NewsCase):
                 self.assertIsNotNone(parsedate_to_datetime(item["pubDate"]).tzinfo)
                 self.assertTrue(item["link"].startswith(f"{BASE}/project/"), item)
 
-    def test_order(self) -> None:
-        """Releases stand by when their first file came, projects by when their first release did,
-        the newest first (C114).
-        """
-        titles = [item["title"] for item in self.feed("/rss/updates.xml")]
-        self.assertEqual(titles, ["spam 1.1", "ham 2.0", "eggs 0.1", "spam 1.0"])
-        self.assertEqual(
-            [item["title"] for item in self.feed("/rss/packages.xml")],
-            ["ham added", "eggs added", "spam added"],
-        )
-        self.assertEqual(
-            [item["title"] for item in self.feed("/rss/project/spam/releases.xml")], ["1.1", "1.0"]
-        )
-
     def test_once(self) -> None:
         """What is new of a project is worked out once for each change of it: of ten thousand files
         that takes a while.
@@ -95,40 +78,6 @@ class FeedTests(NewsCase):
         self.have_sdist("eggs", "0.2")
         self.feed("/rss/updates.xml")
         self.assertEqual(asked[3:], ["eggs"])
-
-    def test_conditional(self) -> None:
-        """A reader that has the feed is told so, until something is new."""
-        first = self.pypid.get("/rss/updates.xml")
-        same = self.pypid.get("/rss/updates.xml", None, ("If-None-Match", str(first["etag"])))
-        self.assertEqual((same.status, same.body), (304, b""))
-        self.have_sdist("new", "1.0")
-        self.assertEqual(
-            self.pypid.get("/rss/updates.xml", None, ("If-None-Match", str(first["etag"]))).status,
-            200,
-        )
-
-    def test_missing(self) -> None:
-        """A project that is not there has no feed, and another spelling leads to the right one."""
-        self.assertEqual(self.pypid.get("/rss/project/nothing/releases.xml").status, 404)
-        answer = self.pypid.get("/rss/project/SPAM/releases.xml")
-        self.assertEqual((answer.status, answer["location"]), (301, "../spam/releases.xml"))
-
-    def test_deleted(self) -> None:
-        """What was deleted is in no feed from that moment on."""
-        self.assertEqual(self.pypid.api("DELETE", "/api/projects/spam/releases/1.1").status, 200)
-        self.assertEqual(self.feed("/rss/updates.xml")[0]["title"], "ham 2.0")
-        self.assertEqual(self.pypid.api("DELETE", "/api/projects/ham").status, 200)
-        self.assertNotIn("ham", str(self.feed("/rss/packages.xml")))
-
-    def test_json(self) -> None:
-        """The same in JSON."""
-        document = self.pypid.get("/api/news?most=2").json
-        self.assertEqual(
-            [(one["project"], one["version"]) for one in document["releases"]],
-            [("spam", "1.1"), ("ham", "2.0")],
-        )
-        self.assertEqual([one["project"] for one in document["projects"]], ["ham", "eggs"])
-        self.assertEqual(self.pypid.get("/api/news?most=101").status, 400)
 
 
 class HiddenTests(NewsCase):
@@ -164,15 +113,6 @@ class HomeTests(NewsCase):
         """As a browser asks for it."""
         return self.pypid.get("/", BROWSER, *headers)
 
-    def test_new(self) -> None:
-        """It lists what is new, each project once, with links to the releases' pages, and how many
-        projects there are.
-        """
-        text = self.page().text
-        links = re.findall(r'href="\./(project/[^"]+)"', text)
-        self.assertEqual(links[:3], ["project/spam/1.1/", "project/ham/2.0/", "project/eggs/0.1/"])
-        self.assertIn('<a href="./search?source=ours">3 projects</a>', text)
-
     def test_commands(self) -> None:
         """Its commands are for this host, and name whoever is logged in; no password
         is among them.
@@ -186,11 +126,6 @@ class HomeTests(NewsCase):
         self.assertIn("--username alice dist/*", known)
         self.assertNotIn("alice&#39;s", known)
 
-    def test_private_commands(self) -> None:
-        """Where nobody unknown reads, the URL names the user, so that pip asks for the password."""
-        self.pypid.app.rules = Rules(read=AUTHENTICATED, write=RULES.write)
-        self.assertIn(f"http://alice@{HOST}/simple/", self.page(basic("alice")).text)
-
     def test_strange_host(self) -> None:
         """A Host that cannot be one stands in no command, and the page says why there are none."""
         connection = self.pypid.connect()
@@ -198,16 +133,3 @@ class HomeTests(NewsCase):
         answer = connection.answer()
         assert answer is not None
         self.assertNotIn(b"<b>", answer.body)
-
-    def test_empty(self) -> None:
-        """An index in which nothing is yet says what to do."""
-        pypid = Pypid(Path(self.mktemp()))
-        text = pypid.get("/", BROWSER, user="alice").text
-        self.assertIn("Nothing is published here yet", text)
-        self.assertIn('href="./upload"', text)
-
-    def test_old_news(self) -> None:
-        """It is as it was while nothing changes, however long that is."""
-        before = self.page().text
-        self.pypid.clock.advance(timedelta(days=300).total_seconds())
-        self.assertEqual(self.page().text, before)

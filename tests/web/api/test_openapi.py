@@ -11,12 +11,12 @@ import msgspec
 import schemathesis
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.web.api.openapi import PLACES, described_routes, document
+from pypid.web.api.openapi import described_routes, document
 from pypid.web.app.descriptions import Described
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, Route
 from tests.web.app_with_accounts import Peopled
-from tests.web.full_app import HOST, WholeCase
+from tests.web.full_app import WholeCase
 from tests.web.openapi_check import hold
 from tests.web.routes import ALL_ROUTES
 
@@ -103,31 +103,6 @@ class DocumentTests(SynchronousTestCase):
                     answers[status]["description"].endswith("."), (method, path, status)
                 )
 
-    def test_files(self) -> None:
-        """A file is had whole or in part, or somewhere else; or the one that the client has is
-        still good (RFC 9110).
-        """
-        for path in FILES:
-            answers = {
-                status: resolved(answer)
-                for status, answer in document(ALL_ROUTES)["paths"][path]["get"][
-                    "responses"
-                ].items()
-            }
-            self.assertLessEqual(
-                {"200", "206", "302", "304", "401", "404", "412", "416", "429", "503"}, set(answers)
-            )
-            for status in ("200", "206"):
-                self.assertEqual(set(answers[status]["content"]), {"application/octet-stream"})
-
-    def test_words(self) -> None:
-        """Each has a summary of one line, an identifier of its own, and says who may."""
-        identifiers = {operation["operationId"] for _, _, operation in OPERATIONS}
-        self.assertEqual(len(identifiers), len(OPERATIONS))
-        for method, path, operation in OPERATIONS:
-            self.assertTrue(0 < len(operation["summary"]) < 120, (method, path))
-            self.assertRegex(operation["description"], r"(?s)\n\n(Needs|For) [^\n]+\.\Z")
-
     def test_security(self) -> None:
         """Who changes something by a session says its token, too; only what is for anybody, or for
         readers, goes without.
@@ -146,39 +121,6 @@ class DocumentTests(SynchronousTestCase):
             self.assertEqual(
                 {} in ways, needs in ("Needs no login.", "Needs the right to read."), (method, path)
             )
-
-    def test_cookie(self) -> None:
-        """Its name is the one that the client's session has: another by TLS."""
-        names = [
-            document(ALL_ROUTES, secure=secure)["components"]["securitySchemes"]["session"]["name"]
-            for secure in (False, True)
-        ]
-        self.assertEqual(names, ["pypid_session", "__Host-pypid_session"])
-
-    def test_places(self) -> None:
-        """Each place in an address is described, once."""
-        for method, path, operation in OPERATIONS:
-            places = [
-                parameter["name"]
-                for parameter in operation.get("parameters", ())
-                if parameter["in"] == "path"
-            ]
-            self.assertEqual(places, re.findall(r"{(\w+)}", path), (method, path))
-            self.assertTrue(set(places) <= set(PLACES))
-
-
-class ServedTests(WholeCase):
-    """What a client gets."""
-
-    def test_served(self) -> None:
-        """Anybody gets it, with the address of this pypid in it."""
-        answer = self.pypid.get("/api/openapi.json")
-        self.assertEqual(answer.status, 200)
-        self.assertEqual(answer.json["openapi"], "3.1.0")
-        self.assertEqual([server["url"] for server in answer.json["servers"]], [f"http://{HOST}"])
-        self.assertEqual(
-            answer.json["paths"], json.loads(msgspec.json.encode(document(ALL_ROUTES)["paths"]))
-        )
 
 
 class HoldTests(SynchronousTestCase):

@@ -69,31 +69,6 @@ class SearchingTests(SearchingCase):
         )
         self.assertEqual(self.search(q="eggs")["found"][0]["summary"], "With [31mcolour")
 
-    def test_pages(self) -> None:
-        """One page follows the other, until there is none."""
-        pages = [self.search("bob", q="food", most=2, page=page) for page in (1, 2, 3)]
-        self.assertEqual([len(page["found"]) for page in pages], [2, 1, 0])
-        self.assertEqual(
-            [(page["page"], page["pages"], page["total"]) for page in pages],
-            [(1, 2, 3), (2, 2, 3), (3, 2, 3)],
-        )
-
-    def test_mistakes(self) -> None:
-        """A filter that is none, a page that is no number, and what is unknown are refused with
-        what is wrong.
-        """
-        for asked in (
-            "source=theirs",
-            "python=three",
-            "page=0",
-            "page=x",
-            "most=101",
-            "words=spam",
-            "q=a&q=b",
-            f"q={'a' * 301}",
-        ):
-            self.assertEqual(self.pypid.get(f"/api/search?{asked}").status, 400, asked)
-
     def test_at_once(self) -> None:
         """What was published, yanked or deleted a moment ago is so in the next answer."""
         self.have_wheel("toast", "1.0")

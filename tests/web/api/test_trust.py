@@ -78,11 +78,6 @@ class UploadTests(TrustCase):
             self.pypid.api("PATCH", "/api/indexes/team", former), 400, "use [trust] require"
         )
 
-    def test_other_projects(self) -> None:
-        """Other projects need no attestation."""
-        self.pypid = self.new(TrustRules((RequiredPublisher("eggs", "github:monty/*"),)))
-        self.published(self.send())
-
 
 class DoubtTests(TrustCase):
     """A cached project with an attested file and two doubted ones."""
@@ -184,10 +179,3 @@ class DoubtTests(TrustCase):
         page = self.pypid.get("/project/eggs/1.0/", "text/html").text
         self.assertIn("The attestations of this file prove nothing", page)
         self.assertNotIn("monty/eggs", page)
-
-    def test_page(self) -> None:
-        """The page lists the doubted files with the reason."""
-        page = self.pypid.get("/manage/trust", "text/html", user="ada").text
-        self.assertIn(self.bare.filename, page)
-        self.assertIn("it has no attestation", page)
-        self.assertNotIn(self.good.filename, page)

@@ -9,16 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.accounts.rights import Right, Whom
-from pypid.core.errors import BadRequest
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, Rules
-from pypid.web.app.account_names import new_name
 from pypid.web.app.registry import Configured
 from tests.distributions import wheel_filename
 from tests.web.app_with_accounts import Peopled, have
@@ -188,41 +183,6 @@ class UserTests(PeopleCase):
         ):
             self.assertEqual(self.pypid.api("POST", "/api/users", {"name": name}).status, 409, name)
 
-    def test_documents_refused(self) -> None:
-        """Unknown fields, wrong types and empty changes are 400."""
-        self.add("carol")
-        for document in (
-            {},
-            {"name": 1},
-            {"name": "x", "hash": "y"},
-            {"name": "x", "password": ""},
-            {"name": "x", "admin": 1},
-            [],
-        ):
-            self.assertEqual(self.pypid.api("POST", "/api/users", document).status, 400, document)
-        too_long = {"name": "x", "password": "x" * 10_000}
-        self.assertEqual(self.pypid.api("POST", "/api/users", too_long).status, 400)
-        for document in ({}, {"status": "pending"}, {"admin": None}, {"name": "x"}):
-            self.assertEqual(
-                self.pypid.api("PATCH", "/api/users/carol", document).status, 400, document
-            )
-
-    def test_elsewhere(self) -> None:
-        """Users of the configuration are changed there: 409 says where; nobody is 404."""
-        for method, path, document in (
-            ("PATCH", "", {"admin": True}),
-            ("DELETE", "", None),
-            ("PUT", "/password", {"password": "x"}),
-        ):
-            self.refused(
-                self.pypid.api(method, f"/api/users/alice{path}", document), 409, "[users]"
-            )
-            self.refused(
-                self.pypid.api(method, f"/api/users/nobody-at-all{path}", document),
-                404,
-                "nobody-at-all",
-            )
-
     def test_removed_with_all(self) -> None:
         """With an account go its tokens, rights and memberships: another one of the name inherits
         nothing, and what only they could read stays closed.
@@ -341,15 +301,6 @@ class AdminTests(PeopleCase):
         self.people.configured = evolve(self.people.configured, admins=frozenset())
         self.people.chain.admins = frozenset()
 
-    def test_admin(self) -> None:
-        """An account can be an administrator, and no longer."""
-        self.assertTrue(self.me("carol").json["admin"])
-        self.assertEqual(
-            self.by("carol", "PATCH", "/api/users/carol", {"admin": False}).status, 200
-        )
-        self.assertFalse(self.me("carol").json["admin"])
-        self.assertEqual(self.by("carol", "GET", "/api/users").status, 403)
-
     def test_last(self) -> None:
         """The last one is not removed, disabled, or made none, by nobody; with a second one the
         first may go.
@@ -412,36 +363,6 @@ class AdminTests(PeopleCase):
         assert answers[0] is not None and answers[1] is not None
         self.assertEqual([answer.status for answer in answers if answer], [200, 409])
         self.assertTrue(self.me("carol").json["admin"])
-
-    def test_by_the_configuration(self) -> None:
-        """Who is an administrator by the configuration stays one, and the answer says where that is
-        changed.
-        """
-        self.people.configured = evolve(self.people.configured, admins=frozenset({"ada", "carol"}))
-        self.refused(
-            self.pypid.api("PATCH", "/api/users/carol", {"admin": False}), 409, "[access] admins"
-        )
-
-
-class ShutOutTests(PeopleCase):
-    """``[access] backend`` without sql: accounts cannot log in."""
-
-    sql = False
-
-    def test_warned(self) -> None:
-        """Whoever makes an account there is told; and such an account counts
-        for no administrator.
-        """
-        answer = self.pypid.api("POST", "/api/users", {"name": "carol", "admin": True})
-        self.assertIn("[access] backend", answer.json["warnings"][0])
-        self.assertFalse(answer.json["can_log_in"])
-        for path in ("/api/users", "/api/users/carol"):
-            self.assertIn("[access] backend", self.pypid.api("GET", path).json["warnings"][0])
-        closed = self.pypid.api("PATCH", "/api/users/carol", {"status": "disabled"})
-        self.assertEqual(closed.json["warnings"], [])
-        opened = self.pypid.api("PATCH", "/api/users/carol", {"status": "active"})
-        self.assertIn("[access] backend", opened.json["warnings"][0])
-        self.assertEqual(self.pypid.api("DELETE", "/api/users/carol").status, 200)
 
 
 class PasswordTests(PeopleCase):
@@ -530,33 +451,6 @@ class PasswordTests(PeopleCase):
         self.assertEqual(self.me("carol").status, 200)
 
 
-class MeTests(PeopleCase):
-    """Who one is."""
-
-    def test_anonymous(self) -> None:
-        """Nobody is told so, and what everyone may."""
-        answer = self.pypid.get("/api/me").json
-        self.assertEqual(
-            (answer["user"], answer["groups"], answer["admin"], answer["token"]),
-            (None, [], False, None),
-        )
-        self.assertEqual({word for word, yes in answer["may"].items() if yes}, {"read", "fetch"})
-
-    def test_somebody(self) -> None:
-        """Somebody is told groups, and what may be done to some project at least."""
-        self.add("carol")
-        self.pypid.api("POST", "/api/groups", {"name": "devs"})
-        self.pypid.api("PUT", "/api/groups/devs/members/carol")
-        before = self.me("carol").json
-        self.assertEqual((before["groups"], before["may"]["publish"]), (["devs"], False))
-        self.pypid.api("PUT", "/api/projects/spam/rights/group/devs", {"right": "rw"})
-        self.assertTrue(self.me("carol").json["may"]["publish"])
-
-    def test_wrong(self) -> None:
-        """A wrong password is 401, though nobody needs one."""
-        self.assertEqual(self.me("alice", "wrong").status, 401)
-
-
 class GroupTests(PeopleCase):
     """Groups."""
 
@@ -589,35 +483,6 @@ class GroupTests(PeopleCase):
             ("group delete", "devs"),
         ]
         self.assertEqual([(what, subject) for _, what, subject in self.people.done()[1:]], told)
-
-    def test_list(self) -> None:
-        """The list has the database's with their members, and the names of the configuration's."""
-        self.pypid.api("POST", "/api/groups", {"name": "devs"})
-        groups = self.pypid.api("GET", "/api/groups").json["groups"]
-        self.assertEqual(
-            [(group["name"], group["source"]) for group in groups],
-            [("devs", "database"), ("ops", "configuration")],
-        )
-
-    def test_refused(self) -> None:
-        """Bad names are 400, taken ones and those of the configuration 409, unknown groups 404;
-        unknown users are 400, unless they are meant.
-        """
-        self.pypid.api("POST", "/api/groups", {"name": "devs"})
-        for name in ("", "a b", "group:x", "everyone", "a/b"):
-            self.assertEqual(
-                self.pypid.api("POST", "/api/groups", {"name": name}).status, 400, name
-            )
-        self.assertEqual(self.pypid.api("POST", "/api/groups", {"name": "devs"}).status, 409)
-        self.refused(self.pypid.api("POST", "/api/groups", {"name": "ops"}), 409, "[groups]")
-        self.refused(self.pypid.api("PUT", "/api/groups/ops/members/alice"), 409, "[groups]")
-        self.assertEqual(self.pypid.api("PUT", "/api/groups/nothing/members/alice").status, 404)
-        self.assertEqual(self.pypid.api("PUT", "/api/groups/devs/members/everyone").status, 400)
-        path = "/api/groups/devs/members/alise"
-        self.refused(self.pypid.api("PUT", path), 400, "did you mean 'alice'?", "new_name")
-        self.assertEqual(self.pypid.api("GET", "/api/groups/devs").json["members"], [])
-        meant = self.pypid.api("PUT", path, {"new_name": True})
-        self.assertEqual(meant.json["members"], ["alise"])
 
 
 class RightTests(PeopleCase):
@@ -733,38 +598,6 @@ class RightTests(PeopleCase):
         )
         self.assertEqual(whole["defaults"]["write"], "authenticated")
 
-    def test_refused(self) -> None:
-        """What cannot be is 400 with the reason, and gives nothing; a name that nobody has gets a
-        warning.
-        """
-        for path in (
-            "user",
-            "group",
-            "everyone/bob",
-            "authenticated/bob",
-            "admins/bob",
-            "user/everyone",
-            "user/a%20b",
-            "USER/bob",
-        ):
-            self.assertEqual(
-                self.pypid.api("PUT", f"/api/projects/spam/rights/{path}", {"right": "r"}).status,
-                400,
-                path,
-            )
-        for document in ({}, {"right": "w"}, {"right": "rw", "x": 1}, {"right": None}, "r"):
-            self.assertEqual(
-                self.pypid.api("PUT", "/api/projects/spam/rights/everyone", document).status,
-                400,
-                document,
-            )
-        slip = self.pypid.api("PUT", "/api/projects/spam/rights/everyone", {"right": "write"})
-        self.refused(slip, 400, "'write'", "one of r, rw")
-        self.refused(
-            self.pypid.api("PATCH", "/api/users/bob", {"status": "off"}), 400, "active, disabled"
-        )
-        self.assertEqual(have(self.people.accounts.rights()), ())
-
     def test_unknown_names(self) -> None:
         """A right of a name that does not exist is refused unless the request says so: as a first
         right it would shut all users out. A name with another right needs no word.
@@ -828,24 +661,6 @@ class LostTests(PeopleCase):
             self.people.done()[-1], ("ada", "project delete", f"spam/{wheel_filename('spam')}")
         )
         self.assertEqual(self.pypid.page("spam")["files"], [])
-
-
-class NameRuleTests(SynchronousTestCase):
-    """`new_name`."""
-
-    @given(st.text(max_size=120))
-    @settings(max_examples=75, deadline=None, database=None)
-    def test_what_is_taken(self, text: str) -> None:
-        """Whatever is taken survives a path and a header: printable, without colon, slash and white
-        space, not long.
-        """
-        try:
-            name = new_name(text)
-        except BadRequest:
-            return
-        self.assertEqual(name, text)
-        self.assertTrue(name.isprintable() and len(name) <= 100)
-        self.assertFalse(set(name) & set(":/\\=; \t"))
 
 
 def _json(name: str) -> bytes:

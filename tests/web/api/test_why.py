@@ -119,16 +119,6 @@ class NameTests(WhyCase):
             self.assertEqual({file["rule"] for file in told["hidden"]}, {word})
             self.assertEqual([file["filename"] for file in told["hidden"] if file["kept"]], [HAM])
 
-    def test_offline(self) -> None:
-        """Offline only what is stored is there, and the rest is told to be what it is."""
-        self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
-        self.pypid = self.another(Policy())
-        told = self.agrees()
-        self.assertEqual((told["status"], told["not_shown"]), ("offline", None))
-        self.assertEqual(
-            [(file["filename"], file["rule"]) for file in told["hidden"]], [(NEWER, "not-kept")]
-        )
-
     def test_ours(self) -> None:
         """A name of ours hides all of theirs; where it may be blended only files of
         the same name.
@@ -203,48 +193,6 @@ class FileTests(WhyCase):
         file = self.ask_for(f"spam/{filename}")["file"]
         self.assertEqual((file["rule"], file["visible"], file["ours"]), ("closed", False, True))
 
-    def test_upstream_away(self) -> None:
-        """While upstream is away it is told since when and with what; that hides no file."""
-        self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
-        self.upstream.away = UpstreamDown("nobody answers.", unreachable=True)
-        self.pypid.clock.advance(3600)
-        told = self.agrees()
-        self.assertEqual(told["outage"]["since"], "2026-01-01T01:00:01.500000Z")
-        self.assertIn("nobody answers", told["outage"]["error"])
-        self.assertEqual(told["hidden"], [])
-        self.upstream.away = None
-        self.pypid.clock.advance(60)
-        told = self.agrees()
-        self.assertEqual((told["outage"], told["failure"], told["hidden"]), (None, None, []))
-
-    def test_failed_once(self) -> None:
-        """A failure of one project alone is told as long as it is not asked for again."""
-        self.look()
-        self.upstream.away = UpstreamDown("it took too long.")
-        self.pypid.clock.advance(3600)
-        told = self.agrees()
-        self.assertEqual((told["outage"], told["hidden"]), (None, []))
-        self.assertIn("it took too long", told["failure"])
-        self.upstream.away = None
-        self.pypid.clock.advance(60)
-        self.assertIsNone(self.agrees()["failure"])
-
-    def test_gone(self) -> None:
-        """A kept file that upstream no longer lists is hidden, and told to be kept."""
-        self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
-        self.upstream.has_not("ham")
-        self.upstream.has("ham", NEWER, sdist("ham", "2.0"))
-        self.pypid.clock.advance(3600)
-        told = self.agrees()
-        self.assertEqual(
-            [(file["filename"], file["rule"], file["kept"]) for file in told["hidden"]],
-            [(HAM, "gone", True)],
-        )
-
-
-class RightsTests(WhyCase):
-    """Who is told."""
-
 
 class NamedUpstreamTests(WhyCase):
     """Names of `[upstream:NAME]`."""
@@ -275,10 +223,3 @@ class NamedUpstreamTests(WhyCase):
         )
         self.assertEqual(answer.status, 200)
         return answer.text
-
-    def test_no_upstream(self) -> None:
-        """Without `public` among the upstreams other names are requested nowhere."""
-        self.pypid.index.choice = UpstreamChoice.of(("gpu",), {"gpu": ("torch*",)})
-        told = self.ask_for("ham")
-        self.assertEqual((told["status"], told["requested_from"]), ("elsewhere", None))
-        self.assertIn("no upstream of the index", told["not_asked"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.api.test_indexes import IndexesCase
 from tests.web.full_app import J, Pypid
 from tests.web.memory_upstream import Elsewhere
-
-NAMES = ("eggs", "ham", "hush", "missing", "spam", "theirs")
 
 
 class WhyIndexesTests(IndexesCase):
@@ -88,15 +85,6 @@ class WhyIndexesTests(IndexesCase):
             self.assertEqual(words in text, is_inherited, (path, user))
         self.assertEqual(self.why("strict/eggs", "bob")["status"], "not-inherited")
 
-    def test_upstream_before_the_first_request(self) -> None:
-        """A name that nothing is known of is requested from the upstream of the base."""
-        document = self.why("team/missing", "bob")
-        self.assertEqual((document["status"], document["not_asked"]), ("theirs", None))
-        self.assertEqual(document["requested_from"], "public")
-        document = self.why("base/missing", "alice")  # bases = none
-        self.assertEqual(document["status"], "elsewhere")
-        self.assertNotIn("offline", str(document))
-
     def test_local_names(self) -> None:
         """A local project is not requested because it is local, here or in another index."""
         for path, user, expected in (
@@ -138,92 +126,6 @@ class WhyIndexesTests(IndexesCase):
         page = self.pypid.get("/project/quiet/-/why", user="bob").text
         self.assertIn("The name is reserved for local projects", page)
         self.assertIn(">quiet</a>", page)
-
-    def test_key_of_the_index(self) -> None:
-        """The advice names the key of the index that has the project. Administrators get the whole
-        command for a created index, with the names that the key has; others do not learn these.
-        """
-        values = {"values": {"allow_mixed": "other", "bases": "default"}}
-        self.assertEqual(self.pypid.api("PATCH", "/api/indexes/base", values).status, 200)
-        command = "pypid index set base allow_mixed='other spam'"
-        for path, user, expected in (
-            ("base/spam", "ada", command),
-            ("team/spam", "ada", command),
-            ("base/spam", "alice", "allow_mixed of the index base, which an administrator can"),
-            ("team/spam", "bob", "allow_mixed of the index base, which an administrator can"),
-            ("team/eggs", "bob", "[upstream] allow_mixed"),
-        ):
-            text = self.why(path, user)["not_asked"]
-            self.assertIn(f"(to list upstream files too: {expected}", text, path)
-            self.assertEqual("other" in text, user == "ada", text)
-            page = self.pypid.get(f"/{path.replace('/', '/project/')}/-/why", user=user)
-            self.assertIn(expected, unescape(page.text))
-        self.assertEqual(self.why("secret/hush", "alice")["not_asked"], "the name is local")
-
-    def test_mixed_with_upstream(self) -> None:
-        """A local project with upstream files is requested from upstream."""
-        self.have_index("both", write="alice", allow_mixed="theirs")
-        data = wheel("theirs", "9.0")
-        filename = wheel_filename("theirs", "9.0")
-        answer = self.publish(filename, data, target="/both/legacy/", user="ada")
-        self.published(answer)
-        self.pypid.get("/both/simple/theirs/", J)
-        document = self.why("both/theirs", "alice")
-        self.assertEqual(document["taken_from"], ["both", "public"])
-        self.assertEqual((document["status"], document["requested_from"]), ("blended", "public"))
-        self.assertIn("(allow_mixed of the index both)", document["says"])
-        self.assertEqual(document["visible"], {"ours": 1, "kept": 0, "upstream": 2})
-        self.assertEqual(document["ours"]["files"], 1)
-
-    def test_not_inherited(self) -> None:
-        """The advice names the key that keeps the project out, and the command that changes it."""
-        self.have_index("few", bases="default", allow="ham", deny="eggs c*")
-        for name, expected in (
-            ("eggs", "(to inherit it: pypid index set few deny='c*')"),
-            ("crab", "(deny of the index few)"),
-            ("other", "(to inherit it: pypid index set few allow='ham other')"),
-        ):
-            self.assertIn(expected, self.why(f"few/{name}", "ada")["says"])
-        self.assertIn("deny of the index strict, which", self.why("strict/eggs", "bob")["says"])
-
-    def test_settings_of_an_upstream_project(self) -> None:
-        """The page below an index leads administrators to the status in all indexes; it has no
-        form of its own.
-        """
-        self.pypid.get("/team/simple/theirs/", J)
-        for user, expected in (("ada", 1), ("bob", 0)):
-            page = self.pypid.get("/team/project/theirs/", user=user).text
-            self.assertEqual(page.count("-/settings"), expected, user)
-            self.assertEqual(page.count('"../../../project/theirs/-/settings"'), expected, page)
-        answer = self.pypid.get("/project/theirs/-/settings", user="ada")
-        self.assertEqual(answer.status, 200)
-
-    def test_as_the_page(self) -> None:
-        """As many files are visible as the page lists, for each user."""
-        for index in ("base", "team", "merging", "strict"):
-            for name in NAMES:
-                for user in ("alice", "bob") if index != "base" else ("alice",):
-                    page = self.pypid.get(f"/{index}/simple/{name}/", J, user=user)
-                    files = page.json["files"] if page.status == 200 else []
-                    document = self.why(f"{index}/{name}", user)
-                    visible = sum(document["visible"].values())
-                    self.assertEqual(visible, len(files), (index, name, user))
-                    for file in files:
-                        one = self.why(f"{index}/{name}/{file['filename']}", user)
-                        self.assertTrue(one["file"]["visible"], one)
-
-    def test_rules_of_the_index(self) -> None:
-        """A file that the index blocks is hidden by its rules."""
-        self.pypid.get("/strict/simple/theirs/", J)
-        for name, filename in (
-            ("spam", wheel_filename("spam")),
-            ("theirs", sdist_filename("theirs", "2.0")),
-        ):
-            document = self.why(f"strict/{name}", "bob")
-            hidden = {file["filename"]: file["rule"] for file in document["hidden"]}
-            self.assertEqual(hidden, {filename: "index-rules"})
-            (because,) = (file["because"] for file in document["hidden"])
-            self.assertEqual(because, "the index strict hides it (block)")
 
     def test_hidden_files_of_a_base(self) -> None:
         """Users who may read the project there see which files a rule hides in a base."""

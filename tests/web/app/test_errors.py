@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from html.parser import HTMLParser
 
 from attrs import evolve
@@ -12,9 +11,7 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import Request
-from werkzeug.exceptions import MethodNotAllowed, NotFound
-from werkzeug.exceptions import NotAcceptable as WerkzeugNotAcceptable
-from werkzeug.routing import RequestRedirect
+from werkzeug.exceptions import NotFound
 
 from pypid.core import errors
 from pypid.core.errors import INTERNAL, PypidError
@@ -26,7 +23,6 @@ from tests.web.memory_site import Answer, Talk, ask
 
 UV = {"Accept": "application/json;q=0.9, text/plain;q=0.8, text/html;q=0.7"}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-EXISTS = errors.AlreadyExists("foo-1.0.tar.gz", "b" * 64)
 
 
 def answer(
@@ -68,36 +64,8 @@ class TableTests(SynchronousTestCase):
             [kind.http_status for kind in (errors.Missing, errors.Unreadable)], [INTERNAL] * 2
         )
 
-    def test_names(self) -> None:
-        """A name that cannot be is not found where it is in the path, and a bad request where it is
-        in a form.
-        """
-        for error in (errors.BadName("-x"), errors.BadFilename("x", "no.")):
-            self.assertEqual(
-                [refusal_of(error, method).status for method in (b"GET", b"HEAD", b"POST")],
-                [404, 404, 400],
-            )
-
 
 class AnswerTests(SynchronousTestCase):
-    def test_already_exists(self) -> None:
-        """What uploaders look for stands first in the reason phrase and in the body (C66)."""
-        plain = answer(EXISTS, "POST /legacy/", {"Content-Length": "0"})
-        self.assertEqual(plain.status, 400)
-        self.assertTrue(plain.reason.startswith("File already exists"))
-        self.assertTrue(plain.body.startswith(b"File already exists"))
-        self.assertEqual(plain["content-type"], "text/plain; charset=utf-8")
-        self.assertEqual(plain["cache-control"], "no-store")
-        self.assertIn("Accept", plain["vary"] or "")
-
-    def test_json(self) -> None:
-        """uv gets exactly application/json, with code, title and message (C70)."""
-        got = answer(EXISTS, headers=UV)
-        self.assertEqual(got["content-type"], "application/json")
-        body = json.loads(got.body)
-        self.assertTrue(body["code"].startswith("400 File already exists ("))
-        self.assertEqual((body["title"], body["message"]), ("Bad Request", EXISTS.text()))
-
     def test_html(self) -> None:
         """A browser gets a page, in which nothing of the request is markup."""
         got = answer(errors.NoSuchProject("<script>x</script>"), headers=BROWSER)
@@ -108,25 +76,6 @@ class AnswerTests(SynchronousTestCase):
         parser.feed(got.body.decode())
         self.assertEqual(tags, ["html", "head", "meta", "meta", "title", "body", "main", "h1", "p"])
         self.assertEqual(got["content-security-policy"], "default-src 'none'")
-
-    def test_heads(self) -> None:
-        """A challenge comes with 401, Allow with 405, Retry-After with 503."""
-        got = answer(errors.Unauthenticated())
-        self.assertEqual(
-            (got.status, got["www-authenticate"]), (401, 'Basic realm="pypi", charset="UTF-8"')
-        )
-        got = answer(MethodNotAllowed(["POST", "OPTIONS"]))
-        self.assertEqual((got.status, got["allow"]), (405, "OPTIONS, POST"))
-        for error in (
-            errors.NotYetKnown("x"),
-            errors.Busy("Too much."),
-            errors.StorageDown("It is away."),
-        ):
-            got = answer(error)
-            self.assertEqual((got.status, got["retry-after"]), (503, str(error.retry_after)))
-        statuses = {NotFound(): 404, errors.StorageFull("storage"): 507, errors.TooLarge(5): 413, CancelledError(): 503,
-                    errors.ProjectClosed("x", "archived"): 403, WerkzeugNotAcceptable(): 406}  # fmt: skip
-        self.assertEqual([answer(error).status for error in statuses], list(statuses.values()))
 
     def test_upstream_failure_is_logged_once(self) -> None:
         """A part that is away is a line in the log; an upstream that is away has one already, where
@@ -142,11 +91,6 @@ class AnswerTests(SynchronousTestCase):
             self.assertEqual(
                 len([event for event in events if event["log_level"] is LogLevel.warn]), lines
             )
-
-    def test_head(self) -> None:
-        """HEAD gets the head of the same answer, and no body."""
-        got, whole = answer(NotFound(), "HEAD /x"), answer(NotFound(), "GET /x")
-        self.assertEqual({**got.head, "date": ""}, {**whole.head, "date": ""})
 
     def test_leftovers(self) -> None:
         """Nothing of an answer that was being prepared stays in the error."""
@@ -183,13 +127,6 @@ class AnswerTests(SynchronousTestCase):
         got = answer(errors.Missing("acme/secret-plan-1.0.tar.gz"))
         self.assertEqual((got.status, b"secret-plan" in got.body), (500, False))
         self.assertEqual(len(self.flushLoggedErrors(errors.Missing)), 1)
-
-    def test_redirect(self) -> None:
-        """A redirect that werkzeug asks for does not depend on the Host header, and keeps the
-        query.
-        """
-        got = answer(RequestRedirect("http://evil.example/simple/foo/?a=b"), "GET /simple/foo?a=b")
-        self.assertEqual((got.status, got["location"]), (301, "./foo/?a=b"))
 
     def test_begun(self) -> None:
         """Where an answer has begun, the connection is closed and nothing more is written."""

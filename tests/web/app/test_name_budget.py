@@ -49,33 +49,6 @@ class BucketTests(SynchronousTestCase):
                 return count
         return 100
 
-    def test_burst_and_rate(self) -> None:
-        """An address has a burst, then so many a minute, and never more than the burst; another
-        address has its own.
-        """
-        self.assertEqual(
-            (self.spent("192.0.2.1"), self.spent("192.0.2.1"), self.spent("192.0.2.2")), (10, 0, 10)
-        )
-        self.clock.advance(3)
-        self.assertEqual(self.spent("192.0.2.1"), 3)
-        self.clock.advance(9999)
-        self.assertEqual(self.spent("192.0.2.1"), 10)
-
-    def test_network_of_one_customer(self) -> None:
-        """All addresses of a /64 share one budget, and the IPv4 address in an IPv6
-        one is itself.
-        """
-        self.assertEqual(
-            (self.spent("2001:db8::1"), self.spent("2001:db8::2"), self.spent("2001:db8:0:1::1")),
-            (10, 0, 10),
-        )
-        self.assertEqual((self.spent("192.0.2.1"), self.spent("::ffff:192.0.2.1")), (10, 0))
-
-    def test_no_limit(self) -> None:
-        """A burst of 0 is no limit."""
-        self.names = UnknownNames(NameBudget(0, 1), self.clock)
-        self.assertEqual(self.spent("192.0.2.1"), 100)
-
     def test_memory_is_bounded(self) -> None:
         """However many addresses ask, so many are remembered."""
         for number in range(ADDRESSES + 100):
@@ -198,9 +171,3 @@ class UnknownNamesTests(WholeCase):
         self.assertEqual(self.status("one-more", other), 503)
         self.pypid.site.trusted_proxies = TrustedProxies((ip_network("192.0.2.7/32"),))
         self.assertEqual(self.status("one-more", first), 404)
-
-    def test_probes_are_not_limited(self) -> None:
-        """What load balancers ask for is answered whatever else an address has asked for."""
-        self.exhaust()
-        for path in ("/health", "/ready", "/simple/"):
-            self.assertNotEqual(self.pypid.get(path).status, 503, path)

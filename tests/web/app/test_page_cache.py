@@ -4,7 +4,6 @@ as well.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -18,13 +17,11 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
-from pypid.core.memory_budget import OVERHEAD, BudgetedCache, MemoryBudget
+from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import Presence, Project, UpstreamEntry
-from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy, UpstreamState, view
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import render_project
-from pypid.core.visibility import EVERYTHING
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index import views as views_module
@@ -37,7 +34,7 @@ from pypid.upstream.nothing import Nothing
 from pypid.web.app import page_cache as pages_module
 from pypid.web.app.page_cache import ProjectPages
 from pypid.web.http.negotiation import Encoding
-from pypid.web.http.responses import LARGE, FinishedPage
+from pypid.web.http.responses import FinishedPage
 
 
 class PagesTests(Awaiting, SynchronousTestCase):
@@ -100,24 +97,6 @@ class PagesTests(Awaiting, SynchronousTestCase):
             page = self.have(finished.in_encoding(Encoding.IDENTITY))
             self.assertEqual(page, render_project(project, Format.JSON, files_url="f/"))
 
-    def test_small(self) -> None:
-        """A small page is made at once."""
-        self.put("1")
-        self.successResultOf(self.ask(Format.HTML_V1))
-
-    def test_names(self) -> None:
-        """So is a long list of names, in turn."""
-        self.have(
-            self.catalog.local.edit(project_name("ham"), lambda _: a_project(project_name("ham")))
-        )
-        asked = [
-            start(self.pages.names(format, EVERYTHING))
-            for format in (Format.JSON, Format.HTML_V1, Format.JSON)
-        ]
-        self.assertEqual(len(self.turns), 1)
-        self.turns.all()
-        self.assertEqual([self.successResultOf(answer)[1] for answer in asked], [2, 2, 2])
-
 
 class UpstreamPagesTests(Awaiting, SynchronousTestCase):
     """`ProjectPages` of an upstream project."""
@@ -174,26 +153,6 @@ class UpstreamPagesTests(Awaiting, SynchronousTestCase):
         self.edit(lambda entry: evolve(entry, kept=(a_file(SPAM, "1"),)))
         [summary] = self.have(self.catalog.upstream.summaries())
         self.assertEqual(self.ask()[1], summary.serial)
-
-    def test_large_pages_are_kept_gzipped(self) -> None:
-        """A large page takes no more memory than its gzipped form, in each format."""
-        versions = [str(number) for number in range(1000)]
-        self.edit(lambda entry: evolve(entry, listing=a_listing(SPAM, *versions)))
-        for format in (Format.JSON, Format.HTML_V1):
-            finished, _ = self.ask(format)
-            plain = self.have(finished.in_encoding(Encoding.IDENTITY))
-            packed = self.have(finished.in_encoding(Encoding.GZIP))
-            self.assertGreater(len(plain.body), LARGE)
-            self.assertEqual(finished.weight, len(packed.body))
-            self.assertEqual(gzip.decompress(packed.body), plain.body)
-
-    def test_pages_count_in_the_budget(self) -> None:
-        """The bytes of a finished page are in the memory budget, until others need them."""
-        finished, _ = self.ask()
-        self.assertGreaterEqual(self.budget.used, finished.weight + OVERHEAD)
-        other: BudgetedCache[str, bytes] = BudgetedCache(self.budget)
-        other.put("x", b"", 1 << 20)
-        self.assertIsNot(self.ask()[0], finished)
 
 
 class ViewsTests(Awaiting, SynchronousTestCase):

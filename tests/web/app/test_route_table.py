@@ -18,7 +18,7 @@ from pypid.core.errors import Busy
 from pypid.flow import start
 from pypid.testing import world
 from pypid.web.app import route_table
-from pypid.web.app.route_table import HEALTH, MODULES, UPLOADS, RouteTable
+from pypid.web.app.route_table import HEALTH, UPLOADS, RouteTable
 
 
 class LoadTests(SynchronousTestCase):
@@ -60,18 +60,4 @@ class LoadTests(SynchronousTestCase):
             imported.callback(import_module(name))
         for each in waiting:
             self.successResultOf(each)
-        self.assertTrue(table.is_complete)
-
-    def test_only_missing_modules_are_imported(self) -> None:
-        """A request waits for the modules that it may need, and only until they are there."""
-        table = RouteTable()
-        upload = b"POST", b"legacy/"
-        self.assertEqual(table.missing(*upload), (UPLOADS,))
-        self.successResultOf(start(table.load(world(), (HEALTH, UPLOADS))))
-        self.assertEqual(table.missing(*upload), ())
-        self.assertEqual(table.missing(b"GET", b"health"), ())
-        self.assertEqual(table.missing(b"GET", b"api/users"), MODULES)
-        self.assertFalse(table.is_complete)
-        self.successResultOf(start(table.load(world())))
-        self.assertEqual(table.missing(b"GET", b"api/users"), ())
         self.assertTrue(table.is_complete)

@@ -15,54 +15,28 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import Summary
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import (
-    ANONYMOUS,
-    NOBODY,
     Action,
     Grants,
     Identity,
     Principals,
     Rules,
     Scope,
-    may,
 )
-from pypid.core.visibility import EVERYTHING, Visibility, visibility_of
+from pypid.core.visibility import Visibility, visibility_of
 from pypid.flow import start
 from pypid.testing.worlds import Turns, world
 from pypid.web.app import visibility as sights_module
-from pypid.web.app.visibility import VisibilityCache, seen
+from pypid.web.app.visibility import VisibilityCache
 from tests.core.test_permissions import PROJECTS, anybody, rules
 
 modest = settings(max_examples=30, deadline=None, database=None)
-SUMMARIES = tuple(Summary(name, serial) for serial, name in enumerate(PROJECTS, 5))
 
 
 def restricted(*users: str) -> Rules:
     """Rules by which the first project is for these users only."""
     return Rules(projects={PROJECTS[0]: Grants(read=Principals(users=frozenset(users)))})
-
-
-class SeenTests(SynchronousTestCase):
-    """`seen`."""
-
-    @modest
-    @given(rules, anybody)
-    def test_seen(self, these: Rules, who: Identity) -> None:
-        """A list has what may be read, in the same order."""
-        by = visibility_of(these, who)
-        expected = [summary for summary in SUMMARIES if may(these, who, Action.READ, summary.name)]
-        self.assertEqual(list(seen(SUMMARIES, by)), expected)
-        if by.sees_all:
-            self.assertIs(seen(SUMMARIES, by), SUMMARIES)
-
-    def test_nothing(self) -> None:
-        """Who sees nothing, or a list on which there is nothing, gets an empty one."""
-        self.assertEqual(
-            (list(seen(SUMMARIES, Visibility(False, frozenset()))), list(seen((), EVERYTHING))),
-            ([], []),
-        )
 
 
 class SightsTests(SynchronousTestCase):
@@ -89,34 +63,6 @@ class SightsTests(SynchronousTestCase):
         for number, who in asked:
             found = self.successResultOf(start(kept.of(several[number], who)))
             self.assertEqual(found, visibility_of(several[number], who))
-
-    def test_once(self) -> None:
-        """It is found out once for each person; who sees the same has the same object, and so have
-        all tokens of one scope.
-        """
-        these = restricted("alice")
-        counted: list[Identity] = []
-
-        def counting(rules: Rules, who: Identity) -> Visibility:
-            counted.append(who)
-            return visibility_of(rules, who)
-
-        self.patch(sights_module, "visibility_of", counting)
-        scope = Scope(frozenset({Action.READ}), ("acme-*",))
-        token = Identity("alice", scope=scope, token="a")
-        for _ in range(3):
-            self.assertIs(self.of(these, Identity("bob")), self.of(these, ANONYMOUS))
-            self.assertIs(self.of(these, token), self.of(these, evolve(token, token="b")))
-        self.assertEqual(len(counted), 3)
-
-    def test_replaced(self) -> None:
-        """Other rules hold at once, also where they are equal for somebody else."""
-        alice, bob = Identity("alice"), Identity("bob")
-        self.assertTrue(self.of(restricted("alice"), alice).sees_all)
-        self.assertFalse(self.of(restricted("bob"), alice).sees_all)
-        self.assertTrue(self.of(restricted("bob"), bob).sees_all)
-        self.assertTrue(self.of(Rules(), alice).sees_all)
-        self.assertFalse(self.of(Rules(read=NOBODY), alice).sees(PROJECTS[1]))
 
     def test_groups(self) -> None:
         """Somebody who was taken out of a group sees at once no more than the group's others."""

@@ -13,13 +13,12 @@ from OpenSSL import SSL
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.protocols.tls import BufferingTLSTransport
 
 from pypid.flow import internals
 from pypid.web.fastpath.cached_channel import FastPath, open_fast_path
-from pypid.web.fastpath.os import availability, reactor_hook, socket_write, tls_wire
+from pypid.web.fastpath.os import reactor_hook, socket_write, tls_wire
 from pypid.web.fastpath.os.availability import obstacle, requirements
-from pypid.web.fastpath.os.tls_wire import quicken
 from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
@@ -27,7 +26,6 @@ from tests.flow.test_internals import UNTESTED, names_defined, private_names_use
 from tests.web.fast_path_pair import Lines
 from tests.web.fastpath.test_reactor_hook import new_reactor
 from tests.web.full_app import Connection, J, WholeCase, spelled
-from tests.web.reactor_steps import certificate
 
 REQUESTS = [
     spelled("GET", "/simple/spam/", ("Accept", J)),
@@ -84,17 +82,6 @@ class OffTests(AvailabilityCase):
         self.assertIsNone(fast)
         self.assertEqual(lines, [f"the fast path is off reason={{reason!r}} {reason}"])
 
-    def test_on(self) -> None:
-        """With the installed versions it is on, and nothing is logged."""
-        self.assertIsNone(obstacle(self.reactor))
-        fast, lines = self.opened()
-        self.assertIsInstance(fast, FastPath)
-        self.assertEqual(lines, [])
-
-    def test_unwanted(self) -> None:
-        """With `fast_path = no` it is off."""
-        self.assertOff("[server] fast_path = no", wanted=False)
-
     def test_versions(self) -> None:
         """With an untested version of Twisted or pyOpenSSL it is off."""
         installed = internals.version
@@ -131,24 +118,6 @@ class OffTests(AvailabilityCase):
             self.assertTrue(line.endswith(f" has no {missing}"), line)
             self.assertEqual(self.answers(fast), plain)
 
-    def test_attributes_of_instances(self) -> None:
-        """Attributes that only instances have are looked for in an instance."""
-        make = availability._sample_tls
-        for name in ("_aggregator", "_appSendBuffer", "_tlsConnection"):
-
-            def without(name: str = name) -> BufferingTLSTransport:
-                sample = make()
-                delattr(sample, name)
-                return sample
-
-            self.patch(availability, "_sample_tls", without)
-            self.assertOff(f"BufferingTLSTransport has no {name}")
-
-    def test_other_constructors(self) -> None:
-        """If a sample cannot be made as usual, it is off."""
-        self.patch(availability, "_sample_connection", lambda: [].of_tomorrow)  # type: ignore[attr-defined]
-        self.assertOff("AttributeError: 'list' object has no attribute 'of_tomorrow'")
-
     def test_other_reactors(self) -> None:
         """On another reactor than epoll's it is on, without a hook."""
         reactor = Clock()
@@ -158,13 +127,6 @@ class OffTests(AvailabilityCase):
         fast.start(reactor)
         self.assertFalse(hasattr(reactor, "doIteration"))
         fast.stop()
-
-    def test_tls(self) -> None:
-        """TLS is Twisted's own for a site without a fast path."""
-        site = Site(resource(self.pypid.app), reactor=self.pypid.clock, hosts=HostPolicy(("*",)))
-        factory = TLSMemoryBIOFactory(certificate(self.folder()), False, site, Clock())
-        quicken(factory)
-        self.assertIs(factory.protocol, BufferingTLSTransport)
 
     def folder(self) -> Path:
         """A new folder."""

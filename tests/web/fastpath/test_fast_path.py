@@ -21,7 +21,6 @@ from pypid.web.fastpath.cached_channel import FastPath
 from pypid.web.fastpath.recorder import cut, is_tags, read_block, read_line
 from pypid.web.fastpath.response_cache import CachedResponse, KnownClient
 from pypid.web.http.proxies import TrustedProxies
-from pypid.web.http.site import Site
 from tests.distributions import wheel, wheel_filename
 from tests.web.fast_path_pair import Lines
 from tests.web.full_app import PASSWORDS, PRIVATE, J, Pypid, WholeCase, basic, spelled
@@ -65,11 +64,6 @@ class FastPathCase(WholeCase):
 class KnowingTests(FastPathCase):
     """What is known, and for how long."""
 
-    def test_second_time(self) -> None:
-        """What was answered once is answered by the fast path the next time, on any connection."""
-        self.assertFalse(self.is_known())
-        self.assertTrue(self.is_known())
-
     def test_other_words(self) -> None:
         """Clients that say other things of no matter share the answers; each is known after its
         first request.
@@ -88,12 +82,6 @@ class KnowingTests(FastPathCase):
             each for each in self.fast_path.store._entries if isinstance(each, CachedResponse)
         ]
         self.assertEqual(len(answers), 1)
-
-    def test_errors(self) -> None:
-        """Refusals and redirects to other spellings are not kept."""
-        for path in ("/simple/never/", "/simple/Spam/", "/simple/spam"):
-            for _ in range(3):
-                self.assertFalse(self.is_known(spelled("GET", path)))
 
     def test_queries(self) -> None:
         """Of queries only ?format= is remembered: others may hold secrets."""
@@ -237,16 +225,6 @@ class PeopleTests(FastPathCase):
             connection.send(eggs)
             self.assertEqual(self.fast_path.answered - before, known)
 
-    def test_unkeyed(self) -> None:
-        """With a Python whose hashes anybody can compute (PYTHONHASHSEED=0) the same is answered;
-        connections know nobody.
-        """
-        self.patch(cached_channel, "KEYED", False)
-        self.test_one_connection()
-        connection = self.pypid.connect()
-        connection.send(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
-        self.assertIsNone(connection.channel.known)
-
     def test_no_secrets(self) -> None:
         """No password, token or cookie is kept, nor the header that it came in."""
         self.learned(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
@@ -303,14 +281,6 @@ class UpstreamTests(FastPathCase):
             self.upstream.has(name, wheel_filename(name, "1.0"), wheel(name, "1.0"))
         for _ in range(2):
             self.is_known()
-
-    def test_ttl(self) -> None:
-        """Their page is given for as long as it need not be asked for again."""
-        self.assertTrue(self.is_known())
-        self.pypid.clock.advance(599)
-        self.assertTrue(self.is_known())
-        self.pypid.clock.advance(1)
-        self.assertFalse(self.is_known())
 
     def test_away(self) -> None:
         """Once the other index is known to be away nothing is given that cannot be downloaded."""
@@ -382,18 +352,6 @@ class ConnectionTests(FastPathCase):
         self.assertEqual(self.fast_path.answered, before + 1)
         self.assertEqual(bytes(connection.socket.value()).count(b"HTTP/1.1 200 OK"), 4)
 
-    def test_silence(self) -> None:
-        """A connection is closed a minute after its last request, whoever answered it."""
-        connection = self.pypid.connect()
-        for _ in range(4):
-            self.pypid.clock.advance(50)
-            connection.send(PAGE)
-        self.assertFalse(connection.socket.disconnecting)
-        self.pypid.clock.advance(59)
-        self.assertFalse(connection.socket.disconnecting)
-        self.pypid.clock.advance(2)
-        self.assertTrue(connection.socket.disconnecting)
-
     def test_slow_headers(self) -> None:
         """Whoever begins a request after the fast path answered, and does not go on, is cut off
         after a minute.
@@ -427,20 +385,6 @@ class ConnectionTests(FastPathCase):
         connection.send(PAGE)
         self.assertEqual(self.fast_path.answered, before + 1)
 
-    def test_log(self) -> None:
-        """The lines come a tenth of a second later, before those of others, and are as those of
-        twisted.web's answers.
-        """
-        self.fast_path.flush()
-        begin = len(self.lines.texts)
-        self.assertTrue(self.is_known())
-        self.assertEqual(len(self.lines.texts), begin)
-        self.pypid.clock.advance(0.1)
-        self.assertEqual(
-            self.lines.texts[begin].split("]")[1],
-            self.lines.texts[0 if begin == 1 else begin - 1].split("]")[1],
-        )
-
     def test_large(self) -> None:
         """A large page goes at its client's pace; what is asked meanwhile waits, and is answered
         then.
@@ -454,14 +398,6 @@ class ConnectionTests(FastPathCase):
         connection.send(PAGE)
         connection.send(PAGE)
         self.assertEqual(bytes(connection.socket.value()).count(page), 2)
-
-
-class SiteTests(SynchronousTestCase):
-    """What a site without a fast path pays."""
-
-    def test_default(self) -> None:
-        """None is there unless it is asked for."""
-        self.assertIsNone(Site.__init__.__kwdefaults__["fast_path"])
 
 
 NAMES = st.sampled_from(

@@ -7,29 +7,15 @@ from datetime import timedelta
 from attrs import evolve
 
 from pypid.core.accounts.rights import grants_of, parse_right
-from pypid.core.errors import StorageDown
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Principals, Rules
 from pypid.web.app.auth_generation import FAR
 from pypid.web.fastpath.recorder import Recorder
 from pypid.web.fastpath.response_cache import KnownClient
 from pypid.web.http.request import Request
-from tests.web.fastpath.test_fast_path import PAGE, FastPathCase
-from tests.web.full_app import HTML, SECRET, TOKEN, J, basic, spelled
+from tests.web.fastpath.test_fast_path import FastPathCase
+from tests.web.full_app import HTML, SECRET, TOKEN, J, spelled
 
 OPEN = Rules(write=Principals(users=frozenset({"alice"})))
-LIST = spelled("GET", "/simple/", ("Accept", J))
-
-
-class RightsTests(FastPathCase):
-    """Who may see what."""
-
-    def status(self, data: bytes) -> int:
-        """Of the answer on a new connection."""
-        connection = self.pypid.connect()
-        connection.send(data)
-        answer = connection.answer()
-        assert answer is not None
-        return answer.status
 
 
 class OthersTests(FastPathCase):
@@ -87,25 +73,6 @@ class ChangeTests(FastPathCase):
         self.assertFalse(self.is_known())
         self.assertTrue(self.is_known())
         self.assertEqual(len(self.pypid.page("spam")["files"]), 2)
-
-
-class AwayTests(FastPathCase):
-    """What nobody knows just now."""
-
-    def test_accounts(self) -> None:
-        """As long as a source of access is away nothing is given that was known before, to nobody;
-        and nothing is learned.
-        """
-        self.learned()
-        mine = spelled("GET", "/simple/spam/", ("Accept", J), basic("bob"))
-        self.learned(mine)
-        self.pypid.app.closed = StorageDown("the accounts are away.")
-        for data in (PAGE, mine):
-            for _ in range(2):
-                self.assertFalse(self.is_known(data))
-        self.assertEqual(self.pypid.get("/simple/spam/", J).status, 503)
-        self.pypid.app.closed = None
-        self.assertEqual(self.pypid.get("/simple/spam/", J).status, 200)
 
 
 class ProvenTests(FastPathCase):

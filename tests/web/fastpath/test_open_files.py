@@ -18,7 +18,7 @@ from pypid.testing import BEGINNING
 from pypid.web.fastpath import open_files as kept_open
 from pypid.web.fastpath import state
 from pypid.web.fastpath.cached_channel import FastPath
-from pypid.web.http import open_file, response_body
+from pypid.web.http import open_file
 from pypid.web.http.access_log import AccessLog, AccessLogEntry
 from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.sendfile import WINDOW
@@ -196,15 +196,6 @@ class BrokenTests(FastPathCase):
         self.fast_path.close()
         self.assertEqual(open_files(self.root), 0)
 
-    async def test_stalled(self) -> None:
-        """A client that takes nothing for a long time is cut off."""
-        self.patch(response_body, "PATIENCE", 0.4)
-        client = await self.begun()
-        await self.all_closed()
-        client.close()
-        self.fast_path.close()
-        self.assertEqual(open_files(self.root), 0)
-
     async def test_truncated(self) -> None:
         """A file that becomes shorter cuts the connection off."""
         client = await self.begun()
@@ -232,32 +223,6 @@ class BrokenTests(FastPathCase):
         client.close()
         self.fast_path.close()
         self.assertEqual(open_files(self.root), 0)
-
-    async def test_drained(self) -> None:
-        """A pypid that stops lets the download end, and then closes."""
-        client = await self.begun()
-        self.site.drain()
-        self.assertTrue(self.site.busy)
-        _, body = await deferToThread(client.answer)
-        self.assertTrue(body == NOISE * 2)
-        self.assertEqual(await deferToThread(client.stream.read), b"")
-        client.close()
-        await self.when(lambda: not self.site.busy, "it waits for ever")
-        self.assertEqual(open_files(self.root), 0)
-
-    async def test_cut_off(self) -> None:
-        """A download that is cut off by a pypid that stops is in the log at once, with what was
-        sent and for how long.
-        """
-        self.patch(state, "LINES", 2000)
-        client = await self.begun()
-        self.site.drain()
-        self.site.abort()
-        await self.all_closed()
-        client.close()
-        [line] = self.log
-        self.assertIn(f'" 200 {sum(self.sent)} ', line)
-        self.assertGreaterEqual(float(line.split()[-2]), 100.0)
 
     async def test_closed_by_itself(self) -> None:
         """A file that nobody asks for again is closed after a while, so that a deleted one takes no

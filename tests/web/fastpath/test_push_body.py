@@ -17,7 +17,6 @@ from pypid.web.fastpath.os import socket_write
 from pypid.web.fastpath.os.socket_write import MemoryFile
 from pypid.web.fastpath.os.tls_wire import quicken
 from tests.web.fastpath.test_fast_path import PAGE, FastPathCase
-from tests.web.full_app import Answer, spelled
 from tests.web.reactor_steps import VERSIONS, Ends, certificate
 
 FEW = 1 << 12
@@ -59,30 +58,6 @@ class PageCase(FastPathCase):
         ends.turn()
         self.pypid.clock.advance(0)
         ends.reactor.advance(0)
-
-
-class SmallTests(PageCase):
-    """A page that fits."""
-
-    def test_at_once(self) -> None:
-        """It is out before the reactor turns again."""
-        for way in WAYS:
-            ends = self.connect(way)
-            before = self.fast_path.answered
-            for _ in range(3):
-                ends.send(PAGE)
-                self.assertEqual(ends.receive().partition(b"\r\n\r\n")[2], self.page)
-            self.assertEqual(self.fast_path.answered - before, 3)
-
-    def test_drained(self) -> None:
-        """A site that stops says good-bye to an idle client."""
-        ends = self.connect(VERSIONS[1])
-        ends.send(PAGE)
-        self.pypid.site.drain()
-        ends.turn(2)
-        ends.receive()
-        self.assertTrue(ends.got.endswith(self.page))
-        self.assertTrue(ends.ended)
 
 
 class LargeTests(PageCase):
@@ -210,51 +185,3 @@ class LargeTests(PageCase):
             self.assertIn("GET /simple/spam/", line)
             if way is None:
                 self.assertNotIn(f" {len(self.page)} ", line)
-
-
-class RangeTests(FastPathCase):
-    """Parts of a small file, the whole of which the fast path knows."""
-
-    def test_parts(self) -> None:
-        """A part, and a part on a condition, is what it would be without the fast path, which gives the
-        whole again afterwards.
-        """
-        filename, data = self.have_wheel("eggs")
-        path = f"/packages/eggs/{filename}"
-        whole = spelled("GET", path)
-        self.learned(whole)
-        etag = self.asked(path)["etag"]
-        assert etag is not None
-        for fields, status, part in (
-            ((("Range", "bytes=5-9"),), 206, data[5:10]),
-            ((("Range", "bytes=-7"),), 206, data[-7:]),
-            ((("Range", f"bytes={len(data) - 1}-"),), 206, data[-1:]),
-            ((("Range", "bytes=5-9"), ("If-Range", etag)), 206, data[5:10]),
-            ((("Range", "bytes=5-9"), ("If-Range", '"another"')), 200, data),
-            ((("Range", "bytes=5-9"), ("If-None-Match", '"another"')), 206, data[5:10]),
-            ((("Range", "bytes=5-9"), ("If-None-Match", etag)), 304, b""),
-            ((("Range", "lines=1-2"),), 200, data),
-        ):
-            for _ in range(2):
-                before = self.fast_path.answered
-                answer = self.asked(path, *fields)
-                self.assertEqual((answer.status, answer.body), (status, part), fields)
-                self.assertEqual(self.fast_path.answered, before, fields)
-                if status == 206:
-                    first = data.index(part) if len(part) > 1 else len(data) - 1
-                    self.assertEqual(
-                        answer["content-range"],
-                        f"bytes {first}-{first + len(part) - 1}/{len(data)}",
-                    )
-                self.assertTrue(self.is_known(whole))
-        answer = self.asked(path, ("Range", f"bytes={len(data)}-"))
-        self.assertEqual((answer.status, answer["content-range"]), (416, f"bytes */{len(data)}"))
-        self.assertEqual(self.asked(path).body, data)
-
-    def asked(self, path: str, *fields: tuple[str, str]) -> Answer:
-        """The answer to GET."""
-        connection = self.pypid.connect()
-        connection.send(spelled("GET", path, *fields))
-        answer = connection.answer()
-        assert answer is not None
-        return answer

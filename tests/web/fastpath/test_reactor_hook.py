@@ -11,7 +11,6 @@ from typing import Any, cast
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -162,15 +161,6 @@ class ShortTests(TurnCase):
         self.assertIn(b" 200 ", self.received(clients[2]))
         self.assertIn(b"spam-3.0", self.received(clients[3]))
 
-    def test_changed_by_other_way(self) -> None:
-        """What a timer or another thread changes between two turns is seen in the second."""
-        client = self.client()
-        client.sendall(PAGE)
-        self.assertNotIn(b"spam-4.0", self.received(client))
-        self.have_wheel("spam", "4.0")
-        client.sendall(PAGE)
-        self.assertIn(b"spam-4.0", self.received(client))
-
 
 class LosingTests(TurnCase):
     """How connections end."""
@@ -228,16 +218,6 @@ class LosingTests(TurnCase):
                 client.sendall(PAGE)
             self.assertIn(b"200 OK", self.received(client))
 
-    def test_half_closed(self) -> None:
-        """A client that has nothing more to ask gets the answers that it asked for."""
-        client = self.client()
-        client.sendall(PAGE)
-        client.shutdown(socket.SHUT_WR)
-        self.assertIn(b"200 OK", self.received(client))
-        self.assertNotIn(
-            client.getsockname(), [each.transport.getPeer() for each in self.site.channels]
-        )
-
     def test_errors(self) -> None:
         """A mistake of ours is logged, and ends that connection and no other."""
         client, other = self.client(), self.client()
@@ -255,14 +235,6 @@ class LosingTests(TurnCase):
         self.turn()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(other.recv(10), b"")
-
-    def test_nothing_there(self) -> None:
-        """Where epoll was wrong and there is nothing to be read nothing happens."""
-        self.client()
-        turn: ReactorHook = self.reactor.doIteration
-        open_now = set(self.site.channels)
-        turn._serve([(number, reactor_hook.EPOLLIN) for number in turn._channels])
-        self.assertEqual(self.site.channels, open_now)
 
 
 class FallingBackTests(TurnCase):
@@ -300,7 +272,3 @@ class ShorteningTests(SynchronousTestCase):
         self.assertIs(reactor.doIteration, turn)
         turn.release()
         self.assertEqual(reactor.doIteration, own)
-
-    def test_others(self) -> None:
-        """Other reactors are left alone."""
-        self.assertIsNone(install_hook(Clock()))

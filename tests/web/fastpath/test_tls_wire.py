@@ -17,7 +17,6 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.daemon.tls import Certificate
-from pypid.web.fastpath.os import tls_wire
 from pypid.web.fastpath.os.tls_wire import TlsWire, quicken
 from tests.web.reactor_steps import VERSIONS, Ends, certificate
 
@@ -122,14 +121,6 @@ class NamesTests(WireCase):
         quicken(self.certificate.wrap(Factory.forProtocol(Protocol)))
         quicken(None)
 
-    def test_other_connections(self) -> None:
-        """With an OpenSSL connection of another shape, too."""
-        self.patch(tls_wire, "CONNECTION_NAMES", ("_another",))
-        ends, talk = self.connect(b"yes" * 100_000)
-        ends.send(b"hello")
-        ends.converse(300_000)
-        self.assertEqual((b"".join(talk.heard), ends.got), (b"hello", b"yes" * 100_000))
-
 
 class BytesTests(WireCase):
     """What goes through, is what was written."""
@@ -167,16 +158,6 @@ class BytesTests(WireCase):
             (ends.protocol.send_at_once if at_once else ends.protocol.write)(piece)
         ends.converse(sum(says))
         self.assertEqual(ends.got, b"".join(pieces))
-
-    def test_views(self) -> None:
-        """What is written may be a view of something, of any length: so it comes back where OpenSSL
-        did not take it at once.
-        """
-        ends, _ = self.connect()
-        for size in (1, 16384, 16385, 40_000):
-            ends.protocol._write(memoryview(b"v" * size))
-        ends.converse(1 + 16384 + 16385 + 40_000)
-        self.assertEqual(ends.got, b"v" * (1 + 16384 + 16385 + 40_000))
 
     def test_at_once(self) -> None:
         """What is sent at once is on its way before the reactor turns again, and never overtakes

@@ -9,8 +9,6 @@ from ipaddress import ip_network
 from secrets import token_bytes
 from typing import Any, cast
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogPublisher, globalLogPublisher
@@ -20,7 +18,7 @@ from pypid.daemon import logs
 from pypid.web.api import health
 from pypid.web.http.proxies import TrustedProxies
 from pypid.web.http.request import Request
-from pypid.web.http.request_ids import OF_REQUEST, PLAIN, Ids, blocks, forwarded_id
+from pypid.web.http.request_ids import OF_REQUEST, Ids, forwarded_id
 from pypid.web.root import run
 from tests.web.full_app import WholeCase
 from tests.web.raw_http import Socket
@@ -29,15 +27,6 @@ PROXY = IPv4Address("TCP", "10.0.0.1", 4711)
 
 
 class IdTests(SynchronousTestCase):
-    def test_shape(self) -> None:
-        """12 plain characters, never the same twice; of another process they begin otherwise."""
-        ids = Ids.drawn(lambda size: b"\x1f" * size)
-        self.assertEqual(ids.prefix, "d4pr6h")
-        self.assertNotEqual(Ids.drawn(lambda size: b"\x20" * size).prefix, ids.prefix)
-        forwarded_ids = [Ids.drawn(token_bytes).next() for _ in range(100)]
-        self.assertEqual(len(set(forwarded_ids)), 100)
-        self.assertTrue(all(PLAIN.fullmatch(each) and len(each) == 12 for each in forwarded_ids))
-
     def test_ids_do_not_tell_how_many_requests_others_sent(self) -> None:
         """Two ids that a client is told have no number in common, nor the beginning of those in the
         log.
@@ -48,15 +37,6 @@ class IdTests(SynchronousTestCase):
         told += [ids.next() for _ in range(50)]
         self.assertGreater(len({each[:6] for each in told}), 90)
         self.assertFalse([each for each in told if each.startswith(ids.prefix)])
-
-    @settings(max_examples=50, deadline=None, database=None)
-    @given(st.integers(1, 1 << 26), st.integers(0, 9000))
-    def test_blocks(self, first: int, count: int) -> None:
-        """Many that are written in one go are those that `next` gives one by one."""
-        written = [
-            block + last for block, lasts in blocks("k3x5qa", first, count) for last in lasts
-        ]
-        self.assertEqual(written, [f"k3x5qa{number:06x}" for number in range(first, first + count)])
 
     def test_given(self) -> None:
         """A proxy's id is taken if it is one, plain and no longer than 64 characters."""

@@ -246,27 +246,6 @@ class ClientTests(SynchronousTestCase):
             self.check(name, [])
             self.check(name, range(len(body)))
 
-    def test_checksums(self) -> None:
-        """Only what the form says of its file is taken: as it comes, where that is said before,
-        else at the end (C64).
-        """
-        both = frozenset(Checksum)
-        md5, blake2 = text("md5_digest", "x"), text("blake2_256_digest", "y")
-        nothing = [
-            text("md5_digest", " "),
-            text("blake2_256_digest", "0" * 128),
-            text("sha256_digest", "z"),
-        ]
-        cases: tuple[tuple[list[Part], frozenset[Checksum], frozenset[Checksum]], ...] = (
-            ([*nothing, content()], frozenset(), frozenset()),
-            ([md5, blake2, content()], both, both),
-            ([md5, content(), blake2], frozenset({Checksum.MD5}), both),
-            ([content(), md5], frozenset(), frozenset({Checksum.MD5})),
-        )
-        for parts, before, after in cases:
-            _, spool = read(form_of(parts, "x9"), "multipart/form-data; boundary=x9")
-            self.assertEqual(spool.wanted, [(0, before), (len(WHEEL), after)])
-
     @given(st.sampled_from(sorted(CLIENTS)), st.lists(st.integers(0, 3000), max_size=8))
     @settings(max_examples=60, deadline=None, database=None)
     def test_cuts(self, name: str, cuts: list[int]) -> None:
@@ -285,46 +264,12 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(bytes(spool.data), data)
         self.assertEqual(form.content_digests and form.content_digests.size, len(data))
 
-    def test_register(self) -> None:
-        """``setup.py register`` sends a charset after the boundary, and no file."""
-        body = form_of([text(":action", "submit"), text("name", "a")], DISTUTILS, leading=True)
-        form, spool = read(body, f"multipart/form-data; boundary={DISTUTILS}; charset=utf-8")
-        self.assertEqual(
-            form,
-            UploadFields(
-                fields={":action": ("submit",), "name": ("a",)}, filename=None, content_digests=None
-            ),
-        )
-        self.assertFalse(spool.finished)
-
-    def test_urlencoded(self) -> None:
-        """A form without a file may come urlencoded."""
-        form, _ = read(
-            b"%3Aaction=submit&name=a&name=&x=%FC",
-            "application/x-www-form-urlencoded; charset=utf-8",
-            cuts=[3, 9],
-        )
-        self.assertEqual(form.fields, {":action": ("submit",), "name": ("a", ""), "x": ("\u00fc",)})
-
     def test_latin_1(self) -> None:
         """Text that is not UTF-8 is read as latin-1."""
         form, _ = read(
             form_of([('name="author"', b"J\xfcrgen")], "x"), "multipart/form-data; boundary=x"
         )
         self.assertEqual(form.fields["author"], ("J\u00fcrgen",))
-
-    def test_an_empty_form(self) -> None:
-        """A form with no part is a form."""
-        self.assertEqual(read(b"--x--\r\n", "multipart/form-data; boundary=x")[0].fields, {})
-
-    def test_a_content_without_a_file_name(self) -> None:
-        """The distribution is what is named ``content``; that it has no name is for the rules to
-        say.
-        """
-        form, spool = read(
-            form_of([('name="content"', WHEEL)], "x"), "multipart/form-data; boundary=x"
-        )
-        self.assertEqual((form.filename, bytes(spool.data)), (None, WHEEL))
 
 
 class FileNameTests(SynchronousTestCase):
@@ -347,16 +292,6 @@ class FileNameTests(SynchronousTestCase):
                 form_of([content(filename=name)], "x"), "multipart/form-data; boundary=x"
             )
             self.assertEqual(form.filename, name.replace("\\\\", "\\"))  # a quoted pair
-
-    def test_spellings(self) -> None:
-        """Tokens, quoted pairs and RFC 5987 are read."""
-        for sent, name in (
-            ("form-data; name=content; filename=a.whl", "a.whl"),
-            ('form-data; filename="a\\"b.whl"; name=content', 'a"b.whl'),
-            ("form-data; name=content; filename*=utf-8''na%C3%AFve.whl", "na\u00efve.whl"),
-            ("form-data; name=content", None),
-        ):
-            self.assertEqual(file_name_in(sent), name)
 
     @given(st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=60))
     @settings(max_examples=50, deadline=None, database=None)
@@ -384,15 +319,6 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual(str(whole), str(pieces))
         return whole
 
-    def test_old_distutils(self) -> None:
-        """Line ends of LF alone get an answer that names the cause (C62, bpo-10510)."""
-        for leading in (True, False):
-            body = form_of([*BASICS, content()], DISTUTILS, newline=b"\n", leading=leading)
-            error = self.refuses(body, f"multipart/form-data; boundary={DISTUTILS}")
-            self.assertIsInstance(error, BadRequest)
-            self.assertIn("older than 2.7.9", str(error))
-            self.assertIn("twine", str(error))
-
     def test_register_of_distutils_is_read_with_bare_line_ends(self) -> None:
         """distutils' `register` ends lines with LF alone, in every version; of its form only the
         action is read.
@@ -412,21 +338,6 @@ class RefusalTests(SynchronousTestCase):
             if body[:length]:
                 self.assertIn("cut off", str(caught.exception))
 
-    def test_not_a_form(self) -> None:
-        """Another Content-Type, or none, or one without a boundary is refused."""
-        for content_type in (
-            "",
-            "text/plain",
-            "application/json; boundary=x",
-            "multipart/form-data",
-            "multipart/form-data; boundary=",
-        ):
-            self.assertIn("multipart/form-data", str(self.refuses(b"--x--\r\n", content_type)))
-
-    def test_another_boundary(self) -> None:
-        """A body without the boundary that was announced is refused."""
-        self.assertIsInstance(self.refuses(form_of([*BASICS], "y")), BadRequest)
-
     def test_nonsense(self) -> None:
         """Parts that are no parts are refused."""
         for part in (
@@ -439,20 +350,6 @@ class RefusalTests(SynchronousTestCase):
             b"--x\r\n" + b"X: y\r\n" * 100,
         ):
             self.assertIsInstance(self.refuses(part), BadRequest)
-
-    def test_two_files(self) -> None:
-        """One form uploads one file."""
-        self.assertIn("two parts", str(self.refuses(form_of([content(), content()], "x"))))
-
-    def test_the_file_is_too_large(self) -> None:
-        """A file over the limit is refused while it comes, and the setting is named; one at the
-        limit is taken.
-        """
-        body = form_of([content()], "x")
-        error = self.refuses(body, limits=Limits(content=len(WHEEL) - 1))
-        assert isinstance(error, TooLarge)
-        self.assertEqual((error.limit, error.key), (len(WHEEL) - 1, "[server] max_upload"))
-        read(body, "multipart/form-data; boundary=x", limits=Limits(content=len(WHEEL)))
 
     def test_too_large_by_its_size(self) -> None:
         """A form that announces too much is refused before its first byte is read."""
@@ -524,30 +421,6 @@ class RefusalTests(SynchronousTestCase):
             ].fields,
             {},
         )
-
-    def test_a_part_that_announces_its_size(self) -> None:
-        """A file that says itself that it is too large is refused at once; one that is not as large
-        as it says, too.
-        """
-        for size, error in (
-            (len(WHEEL) + 1, TooLarge),
-            (len(WHEEL) - 1, BadRequest),
-            (len(WHEEL) - 2, BadRequest),
-        ):
-            body = form_of([content(f"\r\nContent-Length: {size}")], "x")
-            self.assertIsInstance(self.refuses(body, limits=Limits(content=len(WHEEL))), error)
-        self.assertIsInstance(
-            self.refuses(
-                form_of([content("\r\nContent-Length: 9")], "x"), limits=Limits(content=9)
-            ),
-            BadRequest,
-        )
-
-    def test_refused_for_two_reasons(self) -> None:
-        """Of a form that is nonsense and too large, what comes first is said."""
-        limits = Limits(content=100, total=10)
-        self.assertIsInstance(self.refuses(b"--xyz" + b"y" * 120, limits=limits), BadRequest)
-        self.assertIsInstance(self.refuses(b"y" * 120 + b"\r\n--xyz", limits=limits), TooLarge)
 
     @given(
         st.sampled_from(

@@ -12,9 +12,6 @@ from msgspec.structs import replace
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
-from pypid.core.errors import StorageDown
-from pypid.core.model import Status
-from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
 from pypid.web.app.as_of_pages import MOST
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
@@ -22,7 +19,6 @@ from tests.web.full_app import HTML, J, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 
 DAY = 86_400
-HAM = project_name("ham")
 FIRST = "2026-01-01"
 
 
@@ -103,25 +99,6 @@ class OursTests(MomentsCase):
         self.assertEqual(self.names(f"/at/{FIRST}/"), ["spam"])
         self.assertEqual(self.names("/at/2025-12-31/"), [])
 
-    def test_times(self) -> None:
-        """A time counts to the second, and so does its end: what was published in that very instant
-        is not there yet.
-        """
-        one, _ = self.have_wheel()  # at ten past midnight
-        self.later()
-        for moment, there in (
-            ("00:10:00Z", []),
-            ("00:10:01Z", [one]),
-            ("01:10+01:00", []),
-            ("00:11", [one]),
-        ):
-            found = self.pypid.get(f"/at/2026-01-01T{moment}/simple/spam/", J)
-            if found.status == 301:
-                found = self.pypid.get(
-                    urljoin(f"/at/2026-01-01T{moment}/simple/spam/", found["location"] or ""), J
-                )
-            self.assertEqual([file["filename"] for file in found.json["files"]], there, moment)
-
     def test_deleted(self) -> None:
         """Deleted files are counted and not shown, and the project is on the list for what is left
         of it; back, they are.
@@ -147,29 +124,6 @@ class OursTests(MomentsCase):
         self.assertEqual(self.files(f"/at/{FIRST}/"), {one: False})
         self.assertEqual(self.files("/at/2026-01-02/"), {})
         self.assertEqual(self.names(f"/at/{FIRST}/"), ["spam"])
-
-    def test_redirects(self) -> None:
-        """Each moment and each project has one spelling; others are sent there,
-        with their query.
-        """
-        self.have_wheel()
-        self.later(3)
-        noon = "/at/2026-01-01T12:00:00Z/simple/"
-        for path, target in (
-            (f"/at/{FIRST}/simple", f"/at/{FIRST}/simple/"),
-            (f"/at/{FIRST}/simple/spam", f"/at/{FIRST}/simple/spam/"),
-            (f"/at/{FIRST}/simple/SPAM/?format=x", f"/at/{FIRST}/simple/spam/?format=x"),
-            ("/at/2026-01-01T12:00/simple/", noon),
-            ("/at/2026-01-01t12:00:00z/simple/Spam/", f"{noon}spam/"),
-            ("/at/2026-01-01T13:00+01:00/simple/", noon),
-            ("/at/2026-01-01T13%3A00%2B01%3A00/simple/", noon),
-        ):
-            answer = self.pypid.get(path)
-            self.assertEqual(
-                (answer.status, urljoin(path, answer["location"] or "")), (301, target), path
-            )
-        for path in (noon, f"{noon}spam/", noon.replace(":", "%3A")):
-            self.assertEqual(self.pypid.get(path).status, 200, path)
 
     def test_refused(self) -> None:
         """What is not over, or no moment, is 400 with advice; a project that is not there is 404 as
@@ -199,21 +153,6 @@ class OursTests(MomentsCase):
         for path in ("/at/", f"/at/{FIRST}", f"/at/{FIRST}/", f"/at/{FIRST}/simple/spam/x"):
             self.assertEqual(self.pypid.get(path).status, 404, path)
 
-    def test_conditional(self) -> None:
-        """A page has an ETag, which holds as long as it says the same; the same page is made once,
-        also compressed.
-        """
-        self.have_wheel()
-        self.later(2)
-        for path in (f"/at/{FIRST}/simple/", f"/at/{FIRST}/simple/spam/"):
-            etag = self.pypid.get(path, J)["etag"] or ""
-            self.assertEqual(self.pypid.get(path, J, ("If-None-Match", etag)).status, 304)
-            self.have_sdist("spam", f"{len(path)}.0")
-            changed = self.pypid.get(path, J, ("If-None-Match", etag))
-            self.assertEqual(changed.status, 200)  # its serial
-            self.assertEqual(self.pypid.ask("HEAD", path).status, 200)
-            self.assertEqual(self.pypid.ask("OPTIONS", path).status, 204)
-
     def test_bounded(self) -> None:
         """Whoever asks for a thousand moments leaves no more than `MOST` pages, and drives no page
         of now out.
@@ -227,16 +166,6 @@ class OursTests(MomentsCase):
             self.assertEqual(self.pypid.get(path + ("spam/" if number % 2 else "")).status, 200)
         self.assertLessEqual(len(self.pypid.app.as_of_pages._pages.memory), MOST)
         self.assertEqual(len(self.pypid.app.pages._pages.memory), kept)
-
-    def test_storage_away(self) -> None:
-        """While the storage is away pages of moments are given as others are: only the bytes are
-        missing.
-        """
-        self.have_wheel()
-        self.later(2)
-        self.pypid.blobs.away = StorageDown("somebody tripped over the cable.")
-        for path in ("simple/spam/", "simple/"):
-            self.assertEqual(self.pypid.get(f"/at/{FIRST}/{path}", J).status, 200, path)
 
     def test_today(self) -> None:
         """What is in quarantine now is at no moment; its status is that of now, too."""
@@ -264,22 +193,6 @@ class TheirsTests(MomentsCase):
         """The other index says something else of a file."""
         files = self.upstream._files["ham"]
         files[filename] = replace(files[filename], **fields)
-
-    def test_upload_time(self) -> None:
-        """Files are shown by their upload time, also of moments before anybody asked; then the page
-        says so.
-        """
-        self.upstream.has("ham", self.two, sdist("ham", "2.0"), uploaded=self.pypid.world.now())
-        self.later()
-        self.assertEqual(self.files("/at/2026-01-05/", "ham"), {self.one: False})
-        self.assertEqual(self.files("/at/2026-01-11/", "ham"), {self.one: False, self.two: False})
-        self.assertEqual(
-            self.json("/at/2026-01-05/", "ham")["meta"]["_recorded-since"], "2026-01-12T00:10:00Z"
-        )
-        html = self.pypid.get("/at/2026-01-05/simple/ham/", HTML).text
-        self.assertIn("Yanks and deletes are known from 2026-01-12T00:10:00Z on.", html)
-        self.later(2)
-        self.assertNotIn("_recorded-since", self.json("/at/2026-01-13/", "ham")["meta"])
 
     def test_yanked(self) -> None:
         """A yank is of the moment from when on pypid saw it."""
@@ -375,22 +288,6 @@ class TheirsTests(MomentsCase):
         self.later()
         self.refused(self.pypid.get("/at/2026-01-11/simple/ham/", J), 404)
         self.assertEqual(self.pypid.get(f"/at/2026-01-11/packages/ham/{self.one}").status, 404)
-
-    def test_without_upload_time(self) -> None:
-        """A file without upload time is there from when it was first seen here."""
-        self.has(self.one, uploaded=None)
-        self.pypid.page("ham")
-        self.later(2)
-        self.assertEqual(self.files("/at/2026-01-10/", "ham"), {})
-        self.assertEqual(self.files("/at/2026-01-11/", "ham"), {self.one: False})
-
-    def test_quarantined(self) -> None:
-        """What upstream has in quarantine now is at no moment, kept or not."""
-        self.assertEqual(self.pypid.get(f"/packages/ham/{self.one}").status, 200)
-        self.later()
-        self.upstream.statuses["ham"] = Status.QUARANTINED
-        self.assertEqual(self.files("/at/2026-01-10/", "ham"), {})
-        self.assertEqual(self.pypid.get(f"/at/2026-01-10/packages/ham/{self.one}").status, 404)
 
     def test_ours_by_now(self) -> None:
         """A name that has become ours shows nothing of theirs, at no moment: not from before,

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from pypid.web.http.proxies import HostPolicy, TrustedProxies
-from pypid.web.installers.client_files import roots
 from tests.web.full_app import WholeCase
 
 
@@ -98,12 +97,6 @@ class FilesTests(WholeCase):
                 assert answer is not None
                 self.assertIn(f"http://{host}/", answer.text)
 
-    def test_unknown(self) -> None:
-        """Another name is 404, with the names that there are."""
-        answer = self.pypid.get("/config/passwd")
-        self.assertEqual(answer.status, 404)
-        self.assertIn(b"pip.conf", answer.body)
-
 
 class AuthorityTests(WholeCase):
     def chain(self, *certificates: bytes) -> Path:
@@ -130,20 +123,3 @@ class AuthorityTests(WholeCase):
         self.assertIn(
             b"https://index.example/config/ca.pem", self.pypid.get("/config/pip.conf").body
         )
-
-    def test_issued(self) -> None:
-        """Where somebody else issued it there is nothing to give, and no file speaks of it."""
-        self.chain(LEAF)
-        self.assertEqual(self.pypid.get("/config/ca.pem").status, 404)
-        self.assertNotIn(b"ca.pem", self.pypid.get("/config/pip.conf").body)
-
-    def test_no_tls(self) -> None:
-        """Without TLS it is 404."""
-        self.assertEqual(self.pypid.get("/config/ca.pem").status, 404)
-
-    def test_unreadable(self) -> None:
-        """A chain that is gone, or no certificate, is like none."""
-        path = self.chain(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-        self.assertEqual(roots(path), b"")
-        path.unlink()
-        self.assertEqual(roots(path), b"")

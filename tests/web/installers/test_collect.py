@@ -16,21 +16,18 @@ from twisted.internet.error import ConnectionDone
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
-from pypid.core.errors import NeedsExtra, Unresolvable, UpstreamDown
-from pypid.core.installation import install_hint
+from pypid.core.errors import Unresolvable, UpstreamDown
 from pypid.core.packaging.install_targets import InstallTarget
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Identity
 from pypid.core.policy import Policy
-from pypid.index.collect import REDIRECTED, STILL
 from pypid.ports import Resolver
 from pypid.web.app.app import App
 from pypid.web.installers.collect import READING
-from tests.distributions import sdist, wheel
+from tests.distributions import wheel
 from tests.web.full_app import PRIVATE, RULES, Answer, Pypid, WholeCase, spelled, text
 from tests.web.memory_upstream import Elsewhere
 
-MISSING = {"error": True, "message": "Missing requirements data."}
 PURE = "{}-{}-py3-none-any.whl"
 
 
@@ -219,18 +216,6 @@ class CollectTests(CollectCase):
         self.assertNotIn("inner-part", self.elsewhere.heard)
         self.assertEqual([line["line"] for line in answer["ignored"]], ["--no-binary :all:"])
 
-    def test_needs_build(self) -> None:
-        """An sdist that no wheel stands beside is kept, and its line is told: what it depends on is
-        not known.
-        """
-        self.elsewhere.has("src", "src-1.0.tar.gz", sdist("src", "1.0"))
-        self.elsewhere.has("src", "src-2.0.tar.gz", sdist("src", "2.0"))
-        answer = self.collect("src<2")
-        self.assertEqual((answer["cached"], answer["failed"]), (["src-1.0.tar.gz"], ["src<2"]))
-        [file] = answer["files"]
-        self.assertEqual((file["needs_build"], file["outcome"]), (True, "kept"))
-        self.assertIn("has to be built", answer["problems"][0]["reason"])
-
     def test_ours(self) -> None:
         """A file of ours is had, and its name is told to nobody."""
         filename, _ = self.have_wheel("mine")
@@ -274,32 +259,6 @@ class CollectTests(CollectCase):
         self.assertEqual([file["outcome"] for file in answer["files"]], ["refused"])
         self.assertIn("the lock says sha256=", answer["problems"][0]["reason"])
 
-    def test_upstream_fails(self) -> None:
-        """A file that cannot be fetched is told as such, and the others are kept."""
-        self.has("app")
-        gone = self.elsewhere.has("lib", PURE.format("lib", "1.0"), wheel("lib"))
-        self.resolver.needed["app"] += [("lib", "1.0")]
-        assert gone.source is not None
-        del self.elsewhere._bytes[gone.source]
-        answer = self.collect("app")
-        self.assertEqual([file["outcome"] for file in answer["files"]], ["kept", "failed"])
-        self.assertEqual(
-            (answer["cached"], answer["complete"]), ([PURE.format("app", "1.0")], False)
-        )
-        self.assertIn("does not have", answer["files"][1]["reason"])
-        self.flushLoggedErrors()
-
-    def test_prereleases(self) -> None:
-        """--pre reaches the resolver, and markers that do not hold keep a line from it, and its name from
-        the other index.
-        """
-        self.has("app")
-        self.collect("--pre\napp\nwinonly; sys_platform == 'win32'")
-        self.assertEqual(
-            [(asked[0], asked[2]) for asked in self.resolver.asked], [(("app",), True)]
-        )
-        self.assertNotIn("winonly", self.elsewhere.heard)
-
 
 class LockTests(CollectCase):
     def test_without_resolver(self) -> None:
@@ -315,14 +274,6 @@ class LockTests(CollectCase):
             (answer["cached"], answer["complete"]), ([PURE.format("app", "1.0")], True)
         )
         self.assertEqual(self.resolver.people, [])
-
-    def test_missing_extra(self) -> None:
-        """Requirements without a resolver are 501, with what to install."""
-        self.pypid.app.resolvers = None
-        self.has("app")
-        answer = self.posted({"requirements": "app"})
-        self.refused(answer, 501, install_hint("collect"))
-        self.assertIn(install_hint("collect"), str(NeedsExtra("It", "collect")))
 
 
 class OfflineTests(CollectCase):
@@ -341,19 +292,6 @@ class OfflineTests(CollectCase):
             ([file["outcome"] for file in answer["files"]], answer["failed"]), (["had"], ["other"])
         )
         self.assertEqual(self.elsewhere.heard, heard)
-
-
-class RedirectTests(CollectCase):
-    mode = Mode.REDIRECT
-
-    def test_nothing(self) -> None:
-        """Where clients are sent to the other index nothing is kept, and that is told."""
-        self.has("app")
-        answer = self.collect("app")
-        self.assertEqual(
-            [(f["outcome"], f["reason"]) for f in answer["files"]], [("refused", REDIRECTED)]
-        )
-        self.assertEqual((answer["cached"], self.elsewhere.urls), ([], []))
 
 
 class RequestTests(CollectCase):
@@ -389,30 +327,6 @@ class RequestTests(CollectCase):
             (answer.json["cached"], answer.json["targets"][0]["platform"]), (both, "macos")
         )
         self.assertEqual(self.posted({"requirements": ["app", "lib"]}).json["cached"], both)
-
-    def test_missing(self) -> None:
-        """Nothing to collect is pypicache's 400."""
-        for answer in (
-            self.posted({}),
-            self.posted({"requirements": " \n"}),
-            self.send_form([text("other", "x")], target="/requirements.txt", user=None),
-        ):
-            self.assertEqual((answer.status, answer.json), (400, MISSING))
-
-    def test_body_that_is_no_form_is_answered_in_json(self) -> None:
-        """A body without a Content-Type, or of another one, has no requirements: pypicache's 400,
-        in JSON for every Accept.
-        """
-        for headers in (
-            (),
-            (("Content-Type", "text/plain"),),
-            (("Content-Type", ""), ("Accept", "text/plain")),
-        ):
-            for body in (b"app==1.0\n", b""):
-                answer = self.pypid.ask(
-                    "POST", "/requirements.txt", *headers, body=body, user="alice"
-                )
-                self.assertEqual((answer.status, answer.json), (400, MISSING), headers)
 
     def test_refused(self) -> None:
         """What is not understood is 400 with the reason, what is too much 413 or 400, and other
@@ -580,49 +494,6 @@ class StreamTests(CollectCase):
         again = self.collect("app")
         self.assertEqual(events[-1]["cached"], again["cached"])
         self.assertEqual(set(events[-1]), set(again))
-
-    def test_events(self) -> None:
-        """Server-sent events: a name, and JSON on one line."""
-        self.has("app")
-        _, lines = self.stream("application/x-ndjson;q=0.5, text/event-stream")
-        self.assertEqual(
-            [line for line in lines if line.startswith("event: ")][-1], "event: result"
-        )
-        last = next(line for line in reversed(lines) if line.startswith("data: "))
-        self.assertEqual(json.loads(last[6:])["cached"], [PURE.format("app", "1.0")])
-        self.assertEqual(
-            [line for line in lines if not line.startswith(("event: ", "data: "))],
-            [""] * (len(lines) // 3 + 1),
-        )
-
-    def test_signs_of_life(self) -> None:
-        """While it is worked out what is needed a line says so every ten seconds, so that no proxy
-        gives up.
-        """
-        self.has("app")
-        self.resolver.slow = True
-        connection = self.pypid.connect()
-        body = json.dumps({"requirements": "app"}).encode()
-        fields = (("Content-Type", "application/json"), ("Accept", "application/x-ndjson"))
-        connection.send(spelled("POST", "/requirements.txt", *fields, body=body))
-        for _ in range(3):
-            self.pypid.clock.advance(STILL)
-        _, lines = self.taken(connection.rest())
-        self.assertEqual(
-            [json.loads(line)["seconds"] for line in lines if line],
-            [0, STILL, 2 * STILL, 3 * STILL],
-        )
-        self.resolver.go_on()
-        self.assertEqual(self.pypid.app.collections.tokens, 2)
-
-    def test_error(self) -> None:
-        """What goes wrong after the answer has begun is its last event."""
-        self.has("app")
-        self.pypid.app.resolvers = None
-        _, lines = self.stream("application/x-ndjson")
-        [event] = [json.loads(line) for line in lines if line]
-        self.assertEqual((event["event"], event["error"]), ("error", True))
-        self.assertIn(install_hint("collect"), event["message"])
 
     def test_client_goes(self) -> None:
         """When the client goes away the resolver is given up, and the place is free for others."""

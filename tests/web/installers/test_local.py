@@ -16,7 +16,6 @@ from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.core.policy import Policy
-from pypid.testing import contents
 from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import HOST, PRIVATE, RULES, Answer, J, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
@@ -111,23 +110,6 @@ class PageTests(LocalCase):
             {file["filename"] for file in self.pypid.page("ham")["files"]}, {HAM, other}
         )
 
-    def test_redirects(self) -> None:
-        """A missing slash and another spelling are redirected to where /simple/ would, within
-        /local/ (C17, C18).
-        """
-        self.have_wheel("foo-bar")
-        for asked, place in (
-            ("/local", "./local/"),
-            ("/local?x=1", "./local/?x=1"),
-            ("/local/foo-bar", "./foo-bar/"),
-            ("/local/Foo_Bar/", "../foo-bar/"),
-            ("/local/foo..bar?format=x", "./foo-bar/?format=x"),
-            ("/local/nothing", "./nothing/"),
-        ):
-            answer = self.pypid.get(asked)
-            self.assertEqual((answer.status, answer["location"]), (301, place), asked)
-            self.assertEqual(answer["cache-control"], "max-age=3600")
-
     def test_no_such_thing(self) -> None:
         """What is not there, and what cannot be, is 404 in both representations; upstream hears
         nothing of it (C20, C21).
@@ -183,16 +165,6 @@ class FileTests(LocalCase):
             self.assertEqual((head.status, head["content-length"]), (200, str(len(expected))))
             self.assertEqual(self.upstream.heard, before)
 
-    def test_metadata(self) -> None:
-        """Metadata is promised where it is stored, and is what was promised (C26)."""
-        filename, _ = self.have_wheel()
-        self.keep()
-        for project, name in (("spam", filename), ("ham", HAM)):
-            said = self.files(project)[name]["core-metadata"]["sha256"]
-            answer = self.local(f"{project}/{name}.metadata")
-            self.assertEqual((answer.status, sha256(answer.body).hexdigest()), (200, said))
-        self.assertEqual(answer.body, metadata("ham"))
-
     def test_metadata_that_is_not_stored(self) -> None:
         """Metadata that upstream would have, and that is not stored, is not promised here, and not
         fetched.
@@ -209,13 +181,6 @@ class FileTests(LocalCase):
             self.files("eggs")[name]["core-metadata"], {"sha256": sha256(described).hexdigest()}
         )
         self.assertEqual(self.local(f"eggs/{name}.metadata").body, described)
-
-    def test_lost(self) -> None:
-        """A kept file whose bytes were lost is gone, and is not fetched again."""
-        self.keep()
-        [where] = [key for key in self.have(contents(self.pypid.blobs)) if key.endswith(HAM)]
-        self.have(self.pypid.blobs.delete(where))
-        self.missing(f"ham/{HAM}")
 
 
 class RuleTests(LocalCase):
@@ -275,18 +240,6 @@ class RuleTests(LocalCase):
         self.missing("ham/", f"ham/{HAM}", f"spam/{filename}")
         self.assertEqual(self.files("spam"), {})
 
-    def test_gone(self) -> None:
-        """A project that upstream has no more is gone here too, and comes back with it."""
-        self.keep()
-        self.upstream.has_not("ham")
-        self.have(self.pypid.index.listings.state(project_name("ham"), renewed=True))
-        self.assertEqual(self.names(), [])
-        self.missing("ham/", f"ham/{HAM}")
-        self.upstream.has("ham", HAM, self.ham)
-        self.have(self.pypid.index.listings.state(project_name("ham"), renewed=True))
-        self.assertEqual(self.names(), ["ham"])
-        self.assertEqual(set(self.files("ham")), {HAM})
-
     def test_cooldown(self) -> None:
         """A file that was kept before it had to be older is hidden until it is."""
         self.keep()
@@ -332,19 +285,3 @@ class RightsTests(LocalCase):
         self.assertEqual(set(self.files("ham")), {HAM})
         self.assertEqual(self.local(f"ham/{HAM}").body, self.ham)
         self.assertEqual(self.local("nothing/").status, 404)
-
-
-class SdistTests(LocalCase):
-    """An index that has sdists with ours beside."""
-
-    def test_yanked(self) -> None:
-        """What was yanked upstream since is marked so here, as long as upstream was asked since
-        (PEP 592).
-        """
-        name = sdist_filename("eggs")
-        self.upstream.has("eggs", name, sdist("eggs"))
-        self.keep(name)
-        self.assertIs(self.files("eggs")[name]["yanked"], False)
-        self.upstream.has("eggs", name, sdist("eggs"), yanked="broken")
-        self.have(self.pypid.index.listings.state(project_name("eggs"), renewed=True))
-        self.assertEqual(self.files("eggs")[name]["yanked"], "broken")

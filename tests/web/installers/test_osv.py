@@ -135,11 +135,6 @@ class OsvTests(WholeCase):
             self.assertIn("ACME-2", answer.text)
             self.assertNotIn("secret", answer.text)
 
-    def test_public_record(self) -> None:
-        """A record as its source has it, also a withdrawn one."""
-        for record in PUBLIC:
-            self.assertEqual(self.pypid.get(f"/osv/v1/vulns/{record['id']}").json, record)
-
     def test_unread_source(self) -> None:
         """Before the source was read once, no release is reported as one without advisories."""
         self.pypid.app.advisories = Advisories(self.pypid.world, Path(self.mktemp()))
@@ -178,15 +173,6 @@ class OsvTests(WholeCase):
             ("querybatch", b" " * ((1 << 20) + 1), 413),
         ):
             self.assertEqual(self.post(path, body).status, status, (path, str(body)[:20]))
-
-
-class WithoutSourceTests(WholeCase):
-    def test_nothing_is_found(self) -> None:
-        """An index without advisories answers that there are none."""
-        for version in ("1", None):
-            body = json.dumps(asking("spam", version)).encode()
-            self.assertEqual(self.pypid.ask("POST", "/osv/v1/query", body=body).json, {})
-        self.assertEqual(self.pypid.get("/osv/v1/vulns/PYSEC-1").status, 404)
 
 
 def asking(name: str, version: str | None) -> dict[str, Any]:

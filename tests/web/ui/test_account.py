@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.web.app_with_accounts import have
-from tests.web.full_app import PASSWORDS, basic
+from tests.web.full_app import basic
 from tests.web.ui.browsing import BROWSER, BrowsedCase, Browser
 
 NEW = {
@@ -19,15 +19,6 @@ SECRET = re.compile(r"pypi-[A-Za-z0-9_-]{40,}")
 
 class AccountTests(BrowsedCase):
     """What somebody sees."""
-
-    def test_page(self) -> None:
-        """It says who one is and what one may; only what one may can be ticked for a token."""
-        page = self.as_user("alice").get("/account/")
-        self.assertEqual((page.status, page["cache-control"]), (200, "private, no-store"))
-        self.assertIn('value="publish"', page.text)
-        self.assertNotIn('value="admin"', page.text)
-        self.assertNotIn('value="publish"', self.as_user("bob").get("/account/").text)
-        self.assertIn('value="admin"', self.as_user("ada").get("/account/").text)
 
     def test_by_token(self) -> None:
         """Whoever has come by a token sees that one, and makes none and changes no
@@ -90,20 +81,6 @@ class TokenTests(BrowsedCase):
             self.pypid.get("/api/me", None, basic("__token__", secret)).json["user"], "alice"
         )
 
-    def test_expiry(self) -> None:
-        """It expires after a time out of the list, never, or with a day that was chosen."""
-        for said, expires in (
-            ({"expires": "365d"}, "2027-01-01"),
-            ({"expires": "never"}, None),
-            ({"expires": "own", "until": "2026-02-03"}, "2026-02-03T23:59:59"),
-        ):
-            self.pypid.clock.advance(1)
-            self.assertEqual(
-                self.browser.post("/account/tokens", **{**NEW, **said}).status, 201, said
-            )
-            found = have(self.peopled.accounts.tokens("alice"))[-1].expires
-            self.assertEqual(found and found.isoformat()[: len(expires or "")], expires)
-
     def test_mistakes(self) -> None:
         """What is wrong is said above the form, which keeps what was typed; nothing is made."""
         for said, status, words in (
@@ -124,28 +101,6 @@ class TokenTests(BrowsedCase):
             self.said_wrong(answer, status, words)
             self.assertIn("acme-*" if "projects" not in said else "Projects", answer.text)
         self.assertEqual(have(self.peopled.accounts.tokens("alice")), [])
-
-    def test_others(self) -> None:
-        """Nobody makes tokens for others here, and nobody revokes theirs."""
-        self.browser.post("/account/tokens", **NEW, user="ada")
-        [token] = have(self.peopled.accounts.tokens())
-        self.assertEqual(token.user, "alice")
-        bob = self.as_user("bob")
-        self.assertEqual(bob.post("/account/tokens/revoke", id=token.id).status, 404)
-        self.assertNotIn(token.id, bob.get("/account/").text)
-        self.assertIsNone(have(self.peopled.accounts.tokens())[0].revoked)
-
-    def test_revoke(self) -> None:
-        """Revoked is revoked."""
-        answer = self.browser.post("/account/tokens", **NEW)
-        [token] = have(self.peopled.accounts.tokens())
-        self.went(
-            self.browser.post("/account/tokens/revoke", id=token.id),
-            "../../account/?done=token-revoked",
-        )
-        self.assertIn("revoked", self.browser.get("/account/").text)
-        secret = SECRET.findall(answer.text)[0]
-        self.assertEqual(self.pypid.get("/api/me", None, basic("__token__", secret)).status, 401)
 
 
 class PasswordTests(BrowsedCase):
@@ -199,35 +154,4 @@ class PasswordTests(BrowsedCase):
                 "/account/password", current="boss's", password="new-secret", again="new-secret"
             ),
             "../account/login?done=password-changed",
-        )
-
-    def test_not_ours(self) -> None:
-        """Whose password stands elsewhere is told where, and there is no form."""
-        browser = self.as_user("alice")
-        page = browser.get("/account/")
-        self.assertIn("[users]", page.text)
-        self.assertNotIn('action="../account/password"', page.text)
-        self.change(browser, current=PASSWORDS["alice"] + "-")
-        answer = browser.post(
-            "/account/password",
-            current=PASSWORDS["alice"],
-            password="new-secret",
-            again="new-secret",
-        )
-        self.said_wrong(answer, 400, "[users]")
-
-
-class DirectoryTests(BrowsedCase):
-    """Somebody whom a directory knows."""
-
-    directory = True
-
-    def test_page(self) -> None:
-        """It is said where the password is changed; tokens are made here."""
-        browser = self.as_user("dora", "anything")
-        page = browser.get("/account/").text
-        self.assertIn("a directory or another service", page)
-        self.assertIn("staff", page)
-        self.assertEqual(
-            browser.post("/account/tokens", **{**NEW, "actions": ["read"]}).status, 201
         )

@@ -9,7 +9,6 @@ from attrs import evolve
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Grants, Principals
 from tests.web.advised import advise, advisory
-from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import RULES, Answer, WholeCase
 
 SECRET = project_name("acme-secret")
@@ -43,22 +42,6 @@ class AdvisoryPageTests(WholeCase):
         self.assertIn('href="./project/spam/1.0/"', text)
         self.assertIn("&lt;script&gt;alert(1)", text)
         self.assertLess(text.index("GHSA-2"), text.index("PYSEC-1"))
-
-    def test_users(self) -> None:
-        """Only administrators see a column with users."""
-        Peopled(self.pypid, Path(self.mktemp()))
-        self.pypid.app.rules = evolve(RULES, projects={SECRET: BOBS})
-        self.assertIn("Users</th>", self.page("/advisories", "ada"))
-        self.assertNotIn("Users</th>", self.page("/advisories", "bob"))
-
-    def test_filters(self) -> None:
-        """By project and severity; what is wrong is told."""
-        text = self.page("/advisories?severity=high&project=SPAM")
-        self.assertIn("1 advisory for files", text)
-        self.assertIn('<option value="high" selected>', text)
-        self.assertIn("0 advisories", self.page("/advisories?project=eggs"))
-        self.assertIn('role="alert"', self.page("/advisories?project=/", status=400))
-        self.assertIn('role="alert"', self.page("/advisories?severity=bad", status=400))
 
     def test_project_page(self) -> None:
         """A release names the advisories that hit it, with a mark at its head; others do not."""

@@ -35,14 +35,6 @@ class BlocksPageTests(AdministeredCase):
             self.peopled.done(what="block create"), [("ada", "block create", "spam==1.0")]
         )
 
-    def test_reach(self) -> None:
-        """The answer names what does not drop the file at once."""
-        text = self.send(URL, spec="spam", reason="bad", confirm="spam").text
-        self.assertIn("is blocked.</strong> From now on, pypid gives its files to no client.", text)
-        self.assertNotIn("Not revoked", text)
-        self.assertNotIn("notice warn", text)
-        self.assertIn("another web server", text)
-
     def test_mistakes(self) -> None:
         """What is wrong is told, with what was typed still there; nothing is blocked."""
         for fields in (

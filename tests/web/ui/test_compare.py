@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 
-from pypid.core.archives.contents import Inner
-from pypid.core.archives.differences import MemberDifferences, member_differences
 from pypid.core.errors import StorageDown
-from pypid.core.packaging.names import project_name
-from pypid.web.ui.compare import LONGEST_VALUE, MOST_MEMBERS, MOST_VALUES, sorts_of
+from pypid.web.ui.compare import LONGEST_VALUE, MOST_VALUES
 from tests.web.full_app import Answer, WholeCase
 from tests.web.ui.test_pages import BROWSER, Seen
 
@@ -90,33 +87,6 @@ class ComparePageTests(WholeCase):
         wrong = self.see("?from=1.0&to=2.0&kind=wheel&path=a.py").text
         self.assertIn("Neither release has a file of the kind “wheel”. Kinds: ", wrong)
 
-    def test_little_there(self) -> None:
-        """Of a project of one version there is nothing to compare, and the page says so."""
-        self.have_wheel()
-        self.assertIn("no older version", self.see().text)
-        self.assertIn("The metadata is identical.", self.see("?from=1.0&to=1.0").text)
-        self.have_sdist(version="2.0")
-        self.assertIn("no two files of the same kind", self.see().text)
-
-    def test_not_there(self) -> None:
-        """A version that is not there, or a project, is 404; another spelling of the project leads
-        to the right one.
-        """
-        self.have_both()
-        for query in ("?from=7", "?to=7", "?from=%3Cb%3E&to=1.0"):
-            self.assertEqual(self.see(query).status, 404, query)
-        self.assertEqual(self.see(project="nothing").status, 404)
-        self.assertEqual(self.see("?from=1.0", "Spam").status, 301)
-
-    def test_kinds(self) -> None:
-        """Which of several pairs of files is compared can be chosen."""
-        self.have_both()
-        self.have_sdist(version="2.0", files={"x.py": b""})
-        page = self.see("?from=1.0&to=2.0&kind=sdist").text
-        self.assertIn("Contents of sdist", page)
-        self.assertIn("x.py", page)
-        self.assertEqual(page.count("<select"), 3)
-
     def test_storage_away(self) -> None:
         """While the storage is away the page says what it cannot tell."""
         self.have_both()
@@ -124,10 +94,3 @@ class ComparePageTests(WholeCase):
         page = self.see().text
         self.assertIn("is unavailable", page)
         self.assertIn("it is away", page)
-
-    def test_ends(self) -> None:
-        """Of very many differences some are listed, and all are counted."""
-        many = [Inner(f"a/{number}", 1) for number in range(MOST_MEMBERS + 5)]
-        found: MemberDifferences = member_differences([], many, project_name("spam"))
-        added = sorts_of(found)[0]
-        self.assertEqual((len(added.lines), added.total), (MOST_MEMBERS, MOST_MEMBERS + 5))

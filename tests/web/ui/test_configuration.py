@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pypid.core.configuration.in_force import describe, in_force
 from pypid.core.configuration.parse import Config, parse
-from pypid.daemon import logs
-from pypid.web.app.app_settings import LOG_LEVEL
 from pypid.web.ui.configuration import MOST
 from tests.core.configuration.test_parse import HASH, with_secrets
-from tests.web.ui.administered import NASTY, AdministeredCase
+from tests.web.ui.administered import AdministeredCase
 
 URL = "/manage/configuration"
 
@@ -51,15 +49,6 @@ class ConfigurationTests(AdministeredCase):
             self.assertNotIn("argon2", text)
             self.assertIn("(set)", text)
 
-    def test_waits(self) -> None:
-        """What waits for a restart is told at the top."""
-        self.use(Config(), parse("[server]\nmax_upload = 1G\n", filename="x"))
-        text = self.page(URL)
-        self.assertIn("take effect after a restart", text)
-        self.assertIn("[server] max_upload", text)
-        self.use(Config())
-        self.assertNotIn("pending", self.page(URL))
-
     def test_hostile(self) -> None:
         """Whatever the file says is text."""
         self.use(
@@ -80,42 +69,3 @@ class ConfigurationTests(AdministeredCase):
         self.assertIn("And 5 more lines", self.page(URL))
         self.assertNotIn(f"g{MOST + 4}<", self.page(URL))
         self.assertIn(f"g{MOST + 4}", self.pypid.api("GET", "/api/configuration").text)
-
-    def test_unknown(self) -> None:
-        """Where nobody has said it there is none."""
-        self.assertIn("The configuration is not available", self.page(URL))
-        self.assertEqual(
-            self.pypid.api("GET", "/api/configuration").json, {"text": "", "sections": []}
-        )
-
-
-class LogLevelTests(AdministeredCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.threshold = self.pypid.app.log_level_control = logs.Threshold("warn")
-        self.pypid.app.siblings.on(LOG_LEVEL, lambda said: self.threshold.use(said["level"]))
-
-    def test_changed(self) -> None:
-        """The level is changed in all workers, and back; it is in the audit log as a PUT is."""
-        answer = self.send("/manage/log-level", level="debug")
-        self.assertEqual(answer["location"], "../manage/configuration?done=log-level-set")
-        self.assertEqual(self.threshold.in_force, "debug")
-        self.assertIn("the configuration says warn", self.page(URL))
-        self.send("/manage/log-level", level="default")
-        self.assertEqual(self.threshold.in_force, "warn")
-        done = self.peopled.done(what="log-level")
-        self.assertEqual(done, [("ada", "log-level", "debug"), ("ada", "log-level", "default")])
-
-    def test_refused(self) -> None:
-        """Other words are none."""
-        for level in ("", "loud", NASTY, "DEBUG"):
-            self.assertEqual(self.send("/manage/log-level", level=level).status, 400)
-        self.assertEqual(self.threshold.in_force, "warn")
-
-    def test_elsewhere(self) -> None:
-        """Where twistd writes the log there is no form, and one that is sent all the same is
-        refused.
-        """
-        self.pypid.app.log_level_control = None
-        self.assertNotIn("<select", self.page(URL))
-        self.assertEqual(self.send("/manage/log-level", level="debug").status, 501)

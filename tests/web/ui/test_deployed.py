@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests.web.full_app import HOST
 from tests.web.ui.browsing import BrowsedCase
 
 
@@ -27,24 +26,6 @@ class OthersTests(BrowsedCase):
 
 
 class ProxiesTests(BrowsedCase):
-    def test_told(self) -> None:
-        """Whose form is refused because a proxy changes the Host is told both, and what an
-        administrator has to set.
-        """
-        said = {"user": "alice", "password": "x"}
-        answer = self.browser.post(
-            "/account/login", ("Origin", "https://packages.example.org"), **said
-        )
-        self.assertEqual(answer.status, 403)
-        for word in (
-            "https://packages.example.org",
-            f"named the host {HOST}",
-            "public_url",
-            "proxy_set_header Host $http_host",
-        ):
-            self.assertIn(word, answer.text)
-        self.assertNotIn("Log in</a></li>\n</ul>\n<p", answer.text)
-
     def test_hostile(self) -> None:
         """Whatever the Origin is comes back as text, and not much of it."""
         for origin in ("x://<script>alert(1)</script>", "https://" + "x" * 5000, "null", "://"):

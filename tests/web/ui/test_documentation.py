@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.web.ui import documentation
-from pypid.web.ui.documentation import Documentation, list_files, policy_of
+from pypid.web.ui.documentation import Documentation, policy_of
 from tests.web.full_app import PRIVATE, WholeCase
 from tests.web.ui.browsing import BROWSER
 
@@ -69,13 +69,6 @@ class ServingTests(DocumentationCase):
         )
         self.assertEqual(self.pypid.get("/docs/objects.inv").body, b"# Sphinx inventory\n\xff")
 
-    def test_folders(self) -> None:
-        """A folder is its index.html, and its address ends with a slash."""
-        self.assertEqual(self.pypid.get("/docs/guides/").body, b"<h1>Guides</h1>")
-        for path, location in {"/docs": "./docs/", "/docs/guides": "./guides/"}.items():
-            answer = self.pypid.get(path)
-            self.assertEqual((answer.status, answer["location"]), (301, location))
-
     def test_only_listed_files(self) -> None:
         """No address leads out of the folder, through a link, or to a file of another kind."""
         for path in (
@@ -121,12 +114,6 @@ class ServingTests(DocumentationCase):
             self.assertEqual(self.pypid.get(f"/docs/{number}.html").status, 200)
         self.assertLessEqual(kept._recent.weight, documentation.HEAVIEST)
 
-    def test_page_that_went_away(self) -> None:
-        """A page that a new build removed is 404, not an internal error."""
-        self.assertEqual(self.pypid.get("/docs/").status, 200)
-        (self.folder / "guides/index.html").unlink()
-        self.assertEqual(self.pypid.get("/docs/guides/").status, 404)
-
 
 class NotBuiltTests(DocumentationCase):
     """An installation without the built documentation."""
@@ -151,26 +138,6 @@ class NotBuiltTests(DocumentationCase):
                 text = self.pypid.get(path, BROWSER, user="ada").text
                 self.assertEqual("docs/" in text, links, path)
                 self.assertNotIn("placeholder.", text)
-
-    def test_first_folder_wins(self) -> None:
-        """The packaged documentation comes before that of the checkout."""
-        other = built(Path(self.mktemp()) / "docs")
-        found = list_files([self.folder / "none", other, self.folder])
-        self.assertEqual(found["index.html"], other / "index.html")
-
-
-class ProjectTests(WholeCase):
-    """A project that is called docs."""
-
-    rules = PRIVATE
-
-    def test_project_of_that_name(self) -> None:
-        """It is served at its own addresses; /docs/ stays the documentation."""
-        self.patch(documentation, "DOCUMENTATION", Documentation([built(Path(self.mktemp()))]))
-        self.have_wheel("docs")
-        self.assertEqual(self.pypid.get("/simple/docs/", user="alice").status, 200)
-        self.assertEqual(self.pypid.get("/project/docs/", user="alice").status, 200)
-        self.assertEqual(self.pypid.get("/docs/", BROWSER).body, PAGE)
 
 
 class PolicyTests(SynchronousTestCase):

@@ -40,37 +40,6 @@ class IndexPagesCase(WholeCase):
 class NameTests(IndexPagesCase):
     """In which index one is."""
 
-    def test_title_and_way_home(self) -> None:
-        """Each page below an index has its name in the title, and a link to its first page."""
-        for path in (
-            *("", "upload", "search?q=spam", "project/spam/", "project/spam/1.0/"),
-            *("project/spam/-/versions", "project/spam/-/settings", "project/spam/-/why"),
-        ):
-            page = self.page(f"/lab/{path}").text
-            self.assertIn(" · lab · pypid</title>", page, path)
-            self.assertRegex(page, r'<a href="[./]*">lab</a>', path)
-        page = self.page("/lab/project/missing/", status=404).text
-        self.assertIn("· lab · pypid</title>", page)
-        self.assertIn("<title>Upload · pypid</title>", self.page("/upload").text)
-
-    def test_headings(self) -> None:
-        """The first page and that for uploads name the index in their heading."""
-        self.assertIn("<h1>Index lab</h1>", self.page("/lab/").text)
-        self.assertIn("<h1>Upload to lab</h1>", self.page("/lab/upload").text)
-        self.assertIn("<h1>Python package index</h1>", self.page("/").text)
-        self.assertIn("<h1>Upload</h1>", self.page("/upload").text)
-
-    def test_feeds(self) -> None:
-        """The titles of the feeds of an index have its name, so that readers can tell them apart."""
-        for path, title in (
-            ("updates.xml", "Updates"),
-            ("packages.xml", "Projects"),
-            ("project/spam/releases.xml", "Releases of spam"),
-        ):
-            feed = self.pypid.get(f"/lab/rss/{path}", user="alice").text
-            self.assertIn(f"<title>{title} (lab)</title>", feed)
-        self.assertIn("<title>Updates</title>", self.pypid.get("/rss/updates.xml").text)
-
     def test_bases_that_one_may_not_read(self) -> None:
         """The first page names the bases that the user may read, and no others."""
         self.assertIn('<a href="../vault/">vault</a>', self.page("/lab/").text)
@@ -79,17 +48,6 @@ class NameTests(IndexPagesCase):
         self.assertIn('<a href="../">default</a>', page)
         self.have_index("alone", bases="none")
         self.assertIn("only the projects that were published", self.page("/alone/").text)
-
-    def test_project_of_a_base(self) -> None:
-        """The page of an inherited project leads to the project in the base."""
-        self.have_wheel("eggs")
-        page = self.page("/lab/project/eggs/").text
-        self.assertIn('takes the project from <a href="../../../project/eggs/">default</a>.', page)
-        filename, data = wheel_filename("ham"), wheel("ham")
-        self.published(self.publish(filename, data, target="/vault/legacy/"))
-        page = self.page("/lab/project/ham/").text
-        self.assertIn('<a href="../../../vault/project/ham/">vault</a>.', page)
-        self.assertNotIn("takes the project from", self.page("/lab/project/spam/").text)
 
     def test_expiry(self) -> None:
         """The first page says when the index expires. After that, its pages lead to the site, and
@@ -132,67 +90,6 @@ class NameTests(IndexPagesCase):
         self.assertEqual(bob.get("/short/project/spam/").status, 403)
         after = unknown.get("/short/project/spam/")
         self.assertEqual((after.status, after["location"]), (303, before["location"]))
-
-    def test_settings_of_a_project(self) -> None:
-        """The page says that a release can be promoted, where there is an index for it; the rights
-        of a project are those of the site.
-        """
-        Peopled(self.pypid, Path(self.mktemp()))
-        page = self.page("/lab/project/spam/-/settings", "ada").text
-        self.assertIn("yank, promote or delete", page)
-        self.assertIn('<a href="../../../../project/spam/-/rights">', page)
-
-
-class RightsTests(IndexPagesCase):
-    """The pages of rights, where there are several indexes."""
-
-    def test_default_index(self) -> None:
-        """They say that what they show is the access in the default index, if there is another."""
-        Peopled(self.pypid, Path(self.mktemp()))
-        pages = {
-            "/manage/rights": "A named index</a> with",
-            "/manage/rights/acme-*": "access in the default index",
-            "/project/spam/-/rights": "access in the default index",
-        }
-        for path, words in pages.items():
-            self.assertIn(words, self.page(path, "ada").text)
-        for name in ("lab", "vault"):
-            self.pypid.api("DELETE", f"/api/indexes/{name}?force")
-        for path, words in pages.items():
-            self.assertNotIn(words, self.page(path, "ada").text)
-
-    def test_user(self) -> None:
-        """The page of a user counts what the user may do in any index, as the user's own page."""
-        Peopled(self.pypid, Path(self.mktemp()))
-        self.have_index("volatile", volatile="yes", write="bob")
-        own, administrators = (
-            re.sub(r"<[^>]*>", "", self.page(path, user).text)
-            for path, user in (("/account", "bob"), ("/manage/users/bob", "ada"))
-        )
-        for line in ("yes upload files", "yes replace published files", "no administer this index"):
-            self.assertIn(line, own)
-            self.assertIn(line, administrators)
-
-    def test_way_from_a_glob(self) -> None:
-        """The rights on a glob are a page of the administration."""
-        Peopled(self.pypid, Path(self.mktemp()))
-        page = self.page("/manage/rights/acme-*", "ada").text
-        self.assertIn('manage/rights" aria-current="page"', page)
-
-
-class StorageTests(IndexPagesCase):
-    """The page of the storage."""
-
-    def test_links(self) -> None:
-        """The link to a project that only a named index has leads below that index."""
-        self.have_wheel("eggs")
-        filename, data = wheel_filename("eggs"), wheel("eggs")
-        self.published(self.publish(filename, data, target="/lab/legacy/"))
-        page = self.page("/manage/storage", "ada").text
-        self.assertIn(
-            '<a href="../lab/project/spam/">spam</a> <span class="dim">in lab</span>', page
-        )
-        self.assertIn('<a href="../project/eggs/">eggs</a></th>', page)
 
 
 class SwitcherTests(IndexPagesCase):

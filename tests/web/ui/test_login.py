@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from urllib.parse import quote
 
-from pypid.core.accounts.entries import AccountStatus
-from pypid.core.accounts.registration import AccountSettings
-from pypid.core.configuration.choices import Registration
 from pypid.core.permissions import AUTHENTICATED, Rules
-from tests.web.full_app import PASSWORDS, RULES, Pypid, basic
-from tests.web.ui.browsing import BROWSER, FORM, OURS, BrowsedCase, Browser
+from tests.web.full_app import PASSWORDS, RULES
+from tests.web.ui.browsing import BrowsedCase, Browser
 
 
 class LoginTests(BrowsedCase):
@@ -69,19 +65,6 @@ class LoginTests(BrowsedCase):
             answer = self.browser.log_in(user, "x")
             self.said_wrong(answer, 403)
             self.assertNotIn("<script>alert", answer.text)
-
-    def test_no_standing(self) -> None:
-        """Who waits to be approved is told so, but only with the right password."""
-        self.have_account("zoe", status=AccountStatus.PENDING)
-        self.assertNotIn("approve", self.browser.log_in("zoe", "wrong").text)
-        self.said_wrong(self.browser.log_in("zoe", "zoe's"), 403, "approve")
-
-    def test_throttled(self) -> None:
-        """Guessing is slowed down, and the form says for how long."""
-        answers = [self.browser.log_in("alice", "wrong") for _ in range(15)]
-        self.assertEqual(answers[-1].status, 429)
-        self.assertGreater(int(answers[-1]["retry-after"] or 0), 0)
-        self.said_wrong(self.browser.log_in("alice"), 429, "Wait")
 
     def test_next(self) -> None:
         """After the login nobody is led elsewhere, whatever stands in the address or the form."""
@@ -144,42 +127,3 @@ class LoginTests(BrowsedCase):
         self.assertEqual(mine.get("/account/").status, 200)
         without_cookie = Browser(self.pypid).post("/account/logout")
         self.assertEqual((without_cookie.status, without_cookie["set-cookie"]), (303, None))
-
-    def test_no_form(self) -> None:
-        """What is no form is refused, and a wrong password in the head of the request is 401, as
-        everywhere.
-        """
-        answer = self.pypid.ask(
-            "POST", "/account/login", ("Content-Type", "application/json"), OURS, body=b"{}"
-        )
-        self.assertEqual(answer.status, 400)
-        answer = self.pypid.ask(
-            "POST", "/account/login", FORM, basic("alice", "wrong"), body=b"user=alice&password=x"
-        )
-        self.assertEqual(answer.status, 401)
-
-    def test_register(self) -> None:
-        """The form leads to the registration where there is one."""
-        self.assertNotIn("account/register", self.browser.get("/account/login").text)
-
-    def test_without_accounts(self) -> None:
-        """Where nobody is written down the page says so."""
-        pypid = Pypid(Path(self.mktemp()))
-        for path in ("/account/login", "/account/register"):
-            answer = pypid.get(path, BROWSER)
-            self.assertEqual(answer.status, 200)
-            self.assertIn("has no accounts database", answer.text)
-        self.assertEqual(pypid.get("/manage/users", BROWSER, user="ada").status, 200)
-        self.assertIn("has no accounts database", pypid.get("/account/", BROWSER, user="bob").text)
-
-
-class OpenTests(BrowsedCase):
-    """An index that everyone may read, and where everybody may make an account."""
-
-    people = AccountSettings(registration=Registration.OPEN)
-
-    def test_out(self) -> None:
-        """Whoever logs out stays on the first page."""
-        browser = self.as_user("alice")
-        self.went(browser.post("/account/logout"), "../?done=logged-out")
-        self.assertIn("account/register", browser.get("/account/login").text)

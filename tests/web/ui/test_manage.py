@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from pathlib import Path
-
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from pypid.advisories.service import Advisories
-from pypid.core.accounts.entries import Account, AccountStatus
-from pypid.core.errors import CatalogDown, PeopleUnknown, UpstreamDown
+from pypid.core.errors import CatalogDown, PeopleUnknown
 from pypid.flow import start
-from pypid.index.store.reconcile import ReconcileProgress
-from pypid.testing.worlds import BEGINNING
-from pypid.web.app import measures
 from pypid.web.app.measures import Disk, Disks
-from tests.web.ui.administered import NASTY, AdministeredCase
-
-PAGES = ("", "why", "upstream", "storage", "configuration")
+from tests.web.ui.administered import AdministeredCase
 
 
 class WhoTests(AdministeredCase):
@@ -71,52 +61,6 @@ class HealthTests(AdministeredCase):
         condition.stopping = True
         self.has("Traffic", "stopping")
 
-    def test_upstream(self) -> None:
-        """An outage is told with its beginning and the error; offline is no outage."""
-        self.pypid.clock.advance(90)
-        self.pypid.index.gate.breaker.failed(UpstreamDown(NASTY, unreachable=True))
-        self.has(
-            "Upstream",
-            "unreachable",
-            NASTY,
-            f"Since {BEGINNING + timedelta(seconds=91):%-d %b %Y %H:%M} UTC",
-        )
-        self.assertNotIn("<script>alert", self.look("/manage/").text)
-
-    def test_advisories(self) -> None:
-        """The state of their source: off, not read yet, read, and away with what to do."""
-        self.has("Advisories", "off", "[advisories] source")
-        self.pypid.app.advisories = known = Advisories(self.pypid.world, Path("state"), "all.zip")
-        self.has("Advisories", "not read yet", "all.zip")
-        known.failure = "source: it refuses connections."
-        says = "[advisories] source: it refuses connections. They were never read."
-        self.has("Advisories", "unreachable", says, "can read all.zip")
-        known.loaded = BEGINNING
-        self.has("Advisories", "unreachable", "Last read 1 Jan 2026 00:00 UTC", "Installs work")
-        known.failure = ""
-        self.has("Advisories", "OK", "Last read 1 Jan 2026 00:00 UTC from all.zip")
-
-    def test_comparing(self) -> None:
-        """A comparison tells how far it is; one that never came to its end, what to do."""
-        self.pypid.index.maintenance.comparing = ReconcileProgress(41000, 812)
-        self.has("Storage scan", "in progress", "41,000 objects", "812 projects")
-        self.pypid.index.maintenance.comparing = None
-        self.pypid.catalog._serials.is_complete = False
-        self.has("Storage scan", "incomplete", "See the log")
-
-    def test_disks(self) -> None:
-        """A disk that is nearly full is told as such, with what to do."""
-        self.patch(measures, "_disk_of", lambda folder: Disk(1 << 40, 1 << 29))
-        self.has("State disk", "low", "512.0 MiB of 1.0 TiB free", "Free some space")
-        self.patch(measures, "_disk_of", lambda folder: None)
-        self.has("State disk", "unknown")
-
-    def test_numbers(self) -> None:
-        """How much is ours, and how much is kept."""
-        text = self.page("/manage/")
-        self.assertIn("1 project, 1 file, ", text)
-        self.assertEqual(text.count("1 project, 1 file, "), 2)
-
     def test_no_catalog(self) -> None:
         """The page is there also where nobody knows what there is, nor who did what."""
 
@@ -143,37 +87,6 @@ class PeopleTests(AdministeredCase):
         self.assertEqual([f"group{n:02}" in text for n in range(12)], [False] * 2 + [True] * 10)
         self.assertLess(text.index("group11"), text.index("group10"))
 
-    def test_pending(self) -> None:
-        """Who has registered and waits is told, with the way to the users."""
-        self.assertNotIn("waits for approval", self.page("/manage/"))
-        account = Account(
-            name="newcomer",
-            hash="x",
-            status=AccountStatus.PENDING,
-            created=BEGINNING,
-            changed=BEGINNING,
-        )
-        self.have(self.peopled.accounts.add_user(account))
-        self.assertIn("1 registration waits for approval", self.page("/manage/"))
-
-
-class WhyTests(AdministeredCase):
-    def test_redirect(self) -> None:
-        """Any spelling of a name leads to the page that tells why it is as it is."""
-        answer = self.look("/manage/why?name=Ham_Spam")
-        self.assertEqual((answer.status, answer["location"]), (303, "../project/ham-spam/-/why"))
-
-    def test_no_name(self) -> None:
-        """Without a name there is the form; with what is none the form again, and what is wrong
-        with it.
-        """
-        self.assertIn('name="name"', self.page("/manage/why"))
-        answer = self.look("/manage/why?name=%3Cb%3E")
-        self.assertEqual(answer.status, 400)
-        self.assertNotIn("<b>", answer.text)
-        self.assertIn("&lt;b&gt;", answer.text)
-        self.assertEqual(self.look("/manage/why?" + "a=1&" * 60).status, 200)
-
 
 class DiskTests(AdministeredCase):
     def test_hanging(self) -> None:
@@ -196,12 +109,3 @@ class DiskTests(AdministeredCase):
         self.assertEqual(self.successResultOf(late), Disk(10, 5))
         start(disks.of(self.spool)).addErrback(lambda _: None).cancel()
         self.assertEqual(len(calls), 2)
-
-    def test_gone(self) -> None:
-        """A folder that is not there has no disk."""
-        disks = Disks(self.pypid.world)
-        self.assertIsNone(self.have(disks.of(self.spool / "nothing")))
-        self.assertIsNone(self.have(disks.of(None)))
-        disk = self.have(disks.of(self.spool))
-        assert disk is not None
-        self.assertGreater(disk.total, disk.free)

@@ -57,24 +57,6 @@ class NewestHiddenTests(AdministeredCase):
         self.pypid.clock.advance(2 * DAY.total_seconds())
         self.assertNotIn(NOTICE, self.page("/project/young/"))
 
-    def test_no_version(self) -> None:
-        """A project without any visible version, and a date instead of an age."""
-        self.has("young", "1.0", DAY)
-        self.assertIn(f"Version 1.0 {NOTICE} until", self.page("/project/young/"))
-        self.has("dated", "1.0", -DAY)
-        self.assertIn(
-            f"Version 1.0 {NOTICE}: it is newer than the date in", self.page("/project/dated/")
-        )
-
-    def test_not_looked_for(self) -> None:
-        """Nothing is said of older versions and of pre-releases."""
-        self.has("old", "1.0", DAY)
-        self.has("old", "2.0", DAY)
-        self.has("young", "1.0", 9 * DAY)
-        self.has("young", "2.0rc1", DAY)
-        for name in ("old", "young"):
-            self.assertNotIn(NOTICE, self.page(f"/project/{name}/"))
-
     def test_log(self) -> None:
         """It is logged once per project and hour."""
         self.has("young", "1.0", DAY)

@@ -6,29 +6,15 @@ import re
 
 from attrs import evolve
 
-from pypid.core.accounts.entries import AccountStatus
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.configuration.choices import Owners
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import AUTHENTICATED, Rules
+from pypid.core.permissions import AUTHENTICATED
 from pypid.web.app.registry import Configured
-from tests.distributions import wheel, wheel_filename
 from tests.web.app_with_accounts import have
 from tests.web.full_app import RULES, basic
 from tests.web.ui.browsing import HOSTILE, BrowsedCase
 
-PAGES = (
-    "/manage/users",
-    "/manage/users/bob",
-    "/manage/users/zoe",
-    "/manage/groups",
-    "/manage/groups/devs",
-    "/manage/groups/ops",
-    "/manage/rights",
-    "/manage/tokens",
-    "/manage/audit",
-    "/project/spam/-/rights",
-)
 MADE = re.compile(r"<code>([A-Za-z0-9_=-]{24,})</code>")
 
 
@@ -47,22 +33,6 @@ class AdminCase(BrowsedCase):
         have(self.peopled.accounts.add_group("devs"))
         have(self.peopled.accounts.join("devs", "zoe"))
         self.browser = self.as_user("ada")
-
-
-class DoorTests(AdminCase):
-    """Who may come in."""
-
-    rules = Rules(read=AUTHENTICATED, write=RULES.write)
-
-    def test_nothing_there(self) -> None:
-        """What is not there is 404, for administrators."""
-        for path in ("/manage/users/nobody", "/manage/groups/none", "/project/-/-/rights"):
-            self.assertEqual(self.browser.get(path).status, 404, path)
-        self.assertEqual(
-            self.browser.post("/manage/users/nobody/change", status="disabled").status, 404
-        )
-        self.assertEqual(self.browser.post("/manage/groups/none/join", user="bob").status, 404)
-        self.assertEqual(self.browser.post("/manage/tokens/revoke", id="x").status, 404)
 
 
 class UserTests(AdminCase):
@@ -91,37 +61,6 @@ class UserTests(AdminCase):
             self.assertNotIn("my-own-one", answer.text)
             self.assertNotIn("<i>", answer.text)
 
-    def test_list(self) -> None:
-        """A hundred on a page, found by a part of the name; those of the configuration are among
-        them.
-        """
-        for n in range(120):
-            self.have_account(f"user{n:03}")
-        page = self.browser.get("/manage/users").text
-        self.assertEqual(page.count("<tr>"), 101)
-        self.assertIn("124 users", page)
-        self.assertIn("user119", self.browser.get("/manage/users?page=2").text)
-        found = self.browser.get("/manage/users?q=USER11&page=7").text
-        self.assertEqual(found.count("<tr>"), 11)
-        self.assertIn("No users with", self.browser.get("/manage/users?q=%3Cnone%3E").text)
-
-    def test_change(self) -> None:
-        """Disabled, enabled, made an administrator and no longer; the sessions of who is disabled
-        end.
-        """
-        zoe = self.as_user("zoe", "zoe's")
-        there = "../../../manage/users/zoe?done=user-changed"
-        self.went(self.browser.post("/manage/users/zoe/change", status="disabled"), there)
-        self.assertEqual(zoe.get("/account/").status, 303)
-        for said in ({"status": "active"}, {"admin": "yes"}, {"admin": "no"}):
-            self.went(self.browser.post("/manage/users/zoe/change", **said), there)
-        for said in ({}, {"status": "pending"}, {"status": "<b>"}):
-            self.said_wrong(self.browser.post("/manage/users/zoe/change", **said), 400)
-        self.assertEqual(
-            [what for _, what, _ in self.done()],
-            ["user disable", "user enable", "user set-admin", "user set-admin"],
-        )
-
     def test_password(self) -> None:
         """A new password, made or typed; the sessions end."""
         zoe = self.as_user("zoe", "zoe's")
@@ -148,98 +87,6 @@ class UserTests(AdminCase):
         )
         self.assertIsNone(self.standing("zoe"))
 
-    def test_pending(self) -> None:
-        """Who waits stands at the top, is let in, or refused without typing anything."""
-        for name in ("max", "eve"):
-            self.have_account(name, status=AccountStatus.PENDING)
-        self.assertIn("2 registrations wait", self.browser.get("/manage/users").text)
-        approved = self.browser.post("/manage/users/max/change", status="active", waiting="yes")
-        self.went(approved, "../../../manage/users?done=user-approved")
-        self.went(
-            self.browser.post("/manage/users/eve/remove", waiting="yes"),
-            "../../../manage/users?done=user-refused",
-        )
-        self.assertEqual((self.standing("max"), self.standing("eve")), (AccountStatus.ACTIVE, None))
-        self.assertEqual(
-            self.done(), [("ada", "user enable", "max"), ("ada", "user delete", "eve")]
-        )
-
-    def test_elsewhere(self) -> None:
-        """Who stands in the configuration is shown, with where that is changed,
-        and without forms.
-        """
-        page = self.browser.get("/manage/users/bob").text
-        self.assertIn("[users] of the configuration", page)
-        self.assertNotIn("/users/bob/", page.replace('href="../../manage/users/bob"', ""))
-        for path, said in (
-            ("change", {"status": "disabled"}),
-            ("password", {}),
-            ("remove", {"confirm": "bob"}),
-        ):
-            self.said_wrong(
-                self.browser.post(f"/manage/users/bob/{path}", **said),
-                409,
-                "cannot be changed here",
-            )
-        self.assertEqual(self.done(), [])
-
-
-class GroupTests(AdminCase):
-    """Groups."""
-
-    def test_life(self) -> None:
-        """Made, joined, left, removed."""
-        self.went(
-            self.browser.post("/manage/groups", name="cooks"),
-            "../manage/groups/cooks?done=group-added",
-        )
-        there = "../../../manage/groups/cooks?done="
-        self.went(self.browser.post("/manage/groups/cooks/join", user="zoe"), there + "joined")
-        self.assertIn("zoe", self.browser.get("/manage/groups/cooks").text)
-        path = "/manage/groups/cooks/join"
-        self.assertNotIn("add-new", self.browser.get("/manage/groups/cooks").text)
-        for user, text in (("<b>typo</b>", "is it spelled right?"), ("zoo", "did you mean 'zoe'?")):
-            unknown = self.browser.post(path, user=user)
-            self.said_wrong(unknown, 400, text.replace("'", "&#39;"))
-            self.assertNotIn("<b>typo", unknown.text)
-            self.assertIn('value="add-new"', unknown.text)
-        self.went(self.browser.post(path, user="later", do="add-new"), there + "joined")
-        self.said_wrong(
-            self.browser.post("/manage/groups/cooks/leave", user="zoo"), 400, "not a member"
-        )
-        self.went(self.browser.post("/manage/groups/cooks/leave", user="zoe"), there + "left")
-        self.said_wrong(
-            self.browser.post("/manage/groups/cooks/join", user="a b"), 400, 'value="a b"'
-        )
-        self.said_wrong(
-            self.browser.post("/manage/groups/cooks/remove", confirm="cook"), 400, "type cooks"
-        )
-        removed = self.browser.post("/manage/groups/cooks/remove", confirm="cooks")
-        self.went(removed, "../../../manage/groups?done=group-removed")
-        whats = [what for _, what, _ in self.done()]
-        self.assertEqual(
-            whats,
-            [
-                "group create",
-                "group add-user",
-                "group add-user",
-                "group remove-user",
-                "group delete",
-            ],
-        )
-        for name, status in (("devs", 409), ("ops", 409), ("a:b", 400)):
-            self.said_wrong(self.browser.post("/manage/groups", name=name), status)
-
-    def test_elsewhere(self) -> None:
-        """A group of the configuration is shown with its members and rights, without forms."""
-        page = self.browser.get("/manage/groups/ops").text
-        for words in ("[groups] of the configuration", "bob", "eggs"):
-            self.assertIn(words, page)
-        self.assertNotIn("/groups/ops/", page)
-        self.said_wrong(
-            self.browser.post("/manage/groups/ops/join", user="zoe"), 409, "cannot be changed here"
-        )
-
 
 class OwnerTests(AdminCase):
     """The owner of a project on its pages."""
@@ -257,57 +104,6 @@ class OwnerTests(AdminCase):
         self.assertIn("<dt>Owner</dt>\n<dd>alice</dd>", page)
         self.assertNotIn("-/rights", page)
         self.assertIn("-/rights", self.as_user("alice").get("/project/spam/").text)
-
-    def test_owner_manages_rights(self) -> None:
-        """The owner sees and changes the rights of the project: not those of others, not for
-        everyone, and without learning which users and groups exist.
-        """
-        alice = self.as_user("alice")
-        page = alice.get("/project/spam/-/rights").text
-        self.assertIn("alice, since ", page)
-        for hidden in (
-            "zoe",
-            "devs",
-            "manage/rights",
-            "manage/audit",
-            "New owner",
-            "everyone</opt",
-        ):
-            self.assertNotIn(hidden, page)
-        self.assertEqual(alice.get("/project/eggs/-/rights").status, 403)
-        self.assertEqual(self.zoe.get("/project/spam/-/rights").status, 403)
-        words = {"kind": "user", "name": "zoe", "right": "rw"}
-        self.assertEqual(self.zoe.post("/project/spam/-/rights", **words).status, 403)
-        for name in ("zoe", "missing"):
-            answer = alice.post("/project/spam/-/rights", **{**words, "name": name})
-            self.assertNotIn("No user can log in", answer.text)
-        self.said_wrong(
-            alice.post("/project/spam/-/rights", kind="everyone", right="r"), 400, "Only administr"
-        )
-        self.published(
-            self.publish(
-                wheel_filename("spam", "2.0"),
-                wheel("spam", "2.0"),
-                user=None,
-                headers=(basic("zoe", "zoe's"),),
-            )
-        )
-        self.assertIn(("alice", "right grant", "spam"), self.done())
-
-    def test_set(self) -> None:
-        """An administrator hands a project to another owner, or to none; the owner may not."""
-        there = "/project/spam/-/rights/owner"
-        self.assertEqual(self.as_user("alice").post(there, user="zoe").status, 403)
-        self.said_wrong(self.browser.post(there, user="missing"), 400, "No user can log in")
-        went = "../../../../project/spam/-/rights?done=owner-set"
-        self.assertIn("<dd>alice</dd>", self.pypid.get("/project/spam/").text)
-        self.went(self.browser.post(there, user="zoe"), went)
-        self.assertIn("<dd>zoe</dd>", self.pypid.get("/project/spam/").text)
-        self.assertEqual(self.zoe.get("/project/spam/-/rights").status, 200)
-        self.assertEqual(self.as_user("alice").get("/project/spam/-/rights").status, 403)
-        self.went(self.browser.post(there, user=""), went)
-        self.assertNotIn("<dt>Owner</dt>", self.zoe.get("/project/spam/").text)
-        self.assertEqual(self.done().count(("ada", "project set-owner", "spam")), 2)
 
 
 class RightTests(AdminCase):
@@ -368,94 +164,6 @@ class RightTests(AdminCase):
         granted = self.browser.post(page, **words, do="grant-new")
         self.assertIn("This is the first right of spam", granted.text)
         self.assertEqual(self.pypid.get("/simple/spam/", None, basic("bob")).status, 403)
-
-    def test_mistakes(self) -> None:
-        """What is wrong is said, and what was typed stays."""
-        for said, status, words in (
-            ({"kind": "user", "name": "", "right": "r"}, 400, "Enter the name of the user"),
-            ({"kind": "user", "name": "a:<b>", "right": "r"}, 400, "a:&lt;b&gt;"),
-            ({"kind": "moon", "name": "x", "right": "r"}, 400, "one of"),
-            ({"kind": "user", "name": "zoe", "right": "rwx"}, 400, "read and write"),
-            ({}, 400, "one of"),
-        ):
-            answer = self.browser.post("/project/spam/-/rights", **said)
-            self.said_wrong(answer, status, words)
-            self.assertNotIn("<b>", answer.text)
-        self.assertEqual(self.done(), [])
-        fixed = self.browser.post("/project/eggs/-/rights", kind="group", name="ops", do="withdraw")
-        self.said_wrong(fixed, 409, "[projects]")
-        page = self.browser.get("/project/Eggs/-/rights").text
-        self.assertIn("set in [projects]", page)
-        self.assertIn("No project of this name is published", page)
-        self.assertNotIn('href="../../../project/eggs/"', page)
-
-    def test_globs(self) -> None:
-        """A glob has a page like a project: it is found by its name, rights are granted and removed
-        there, and they apply to the projects that match it.
-        """
-        self.have_wheel("acme-data-core")
-        zoe = self.as_user("zoe", "zoe's")
-        there = "../manage/rights/acme-data-%2A"
-        self.went(self.browser.get("/manage/rights?project=Acme_Data-*"), there)
-        self.went(self.browser.get("/manage/rights?project=Spam"), "../project/spam/-/rights")
-        self.said_wrong(self.browser.get("/manage/rights?project=*"), 400, "has a letter")
-        page = self.browser.get("/manage/rights/acme-data-%2A").text
-        for words in ("It has no rights yet", "apply to projects that match it"):
-            self.assertIn(words, page)
-        self.assertNotIn("No project of this name", page)
-        words = {"kind": "group", "name": "devs", "right": "rw"}
-        given = self.browser.post("/manage/rights/acme-data-%2A", **words)
-        self.assertIn("This is the first right of acme-data-*", given.text)
-        self.assertEqual(zoe.get("/simple/acme-data-core/").status, 200)
-        self.assertEqual(self.pypid.get("/simple/acme-data-core/", None, basic("bob")).status, 403)
-        page = self.browser.get("/project/acme-data-core/-/rights").text
-        self.assertIn("The rights on acme-data-* apply", page)
-        self.assertIn(
-            'href="../manage/rights/acme-data-%2A"', self.browser.get("/manage/rights").text
-        )
-        for whom in ({"kind": "group", "name": "devs"}, {"kind": "admins"}):
-            gone = {**whom, "do": "withdraw", "last": "yes"}
-            self.assertEqual(self.browser.post("/manage/rights/acme-data-%2A", **gone).status, 200)
-        self.assertEqual(list(have(self.peopled.accounts.rights())), [])
-        self.assertEqual(zoe.get("/manage/rights/acme-data-%2A").status, 403)
-        self.assertEqual(zoe.post("/manage/rights/acme-data-%2A", **words).status, 403)
-
-    def test_all(self) -> None:
-        """All of them, by project, narrowed by a part of any name; and the defaults in words."""
-        have(self.peopled.accounts.grant(Right(project_name("spam"), Whom.USER, "zoe")))
-        page = self.browser.get("/manage/rights").text
-        for words in ("spam", "eggs", "user alice", "administrators only"):
-            self.assertIn(words, page)
-        self.assertNotIn("eggs", self.browser.get("/manage/rights?q=Zoe").text)
-
-
-class TokenTests(AdminCase):
-    """Everybody's tokens."""
-
-    def test_revoke(self) -> None:
-        """Found by user, name or id, and revoked by an administrator, under the administrator's
-        name.
-        """
-        zoe = self.as_user("zoe", "zoe's")
-        said = {"name": "lap<b>top", "actions": "read", "expires": "never"}
-        self.assertEqual(zoe.post("/account/tokens", **said).status, 201)
-        [token] = have(self.peopled.accounts.tokens())
-        for path in (
-            "/manage/tokens",
-            f"/manage/tokens?q={token.id}",
-            "/manage/tokens?q=ZOE",
-            "/manage/users/zoe",
-        ):
-            page = self.browser.get(path).text
-            self.assertIn(token.id, page)
-            self.assertNotIn("<b>top", page)
-        self.went(
-            self.browser.post("/manage/tokens/revoke", id=token.id),
-            "../../manage/tokens?done=token-revoked",
-        )
-        self.assertNotIn(token.id, self.browser.get("/manage/tokens").text)
-        self.assertIn(token.id, self.browser.get("/manage/tokens?state=all").text)
-        self.assertEqual(self.done()[-1], ("ada", "token delete", token.id))
 
 
 class AuditTests(AdminCase):

@@ -7,28 +7,24 @@ import json
 import re
 from hashlib import sha256
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from attrs import evolve
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred, fail
 
 from pypid.core.accounts.entries import DownloadEntry
 from pypid.core.accounts.registration import AccountSettings
 from pypid.core.configuration.choices import Mode
-from pypid.core.errors import PeopleUnknown, StorageDown, UpstreamDown
+from pypid.core.errors import StorageDown, UpstreamDown
 from pypid.core.model import Status, in_order
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import AUTHENTICATED, Principals, Rules
+from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.core.policy import Policy
 from pypid.core.presentation.project_view import MOST_FILES
-from pypid.flow import start
-from pypid.ports import Downloads
-from pypid.web.app.project_page_cache import FRESH, PATIENCE, ProjectPageCache
-from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
+from pypid.web.app.project_page_cache import FRESH
+from tests.distributions import metadata, sdist_filename, wheel, wheel_filename
 from tests.web.app_with_registration import Registering
-from tests.web.full_app import PRIVATE, Answer, Pypid, WholeCase
+from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 from tests.web.test_attestations import FILENAME, AttestedCase, attestation
 from tests.web.ui.test_pages import BROWSER, Seen
@@ -126,18 +122,6 @@ class ProjectPageTests(ProjectCase):
         self.assertEqual(self.see("3.0/").status, 404)
         self.assertEqual(self.see("%3Cscript%3E/").status, 404)
 
-    def test_prerelease(self) -> None:
-        """A pre-release says what installers take, and is installed by its exact version, also
-        where there is nothing else.
-        """
-        self.have_wheel(version="2.0a1")
-        self.assertIn("spam==2.0a1", self.told())
-        self.have_wheel(version="1.0")
-        self.assertIn(
-            "This is a pre-release. By default, installers choose 1.0",
-            self.told("2.0a1/"),
-        )
-
     def test_spellings(self) -> None:
         """Another spelling of the name leads to the normalised one, and an address without its
         slash to the one with it.
@@ -154,17 +138,6 @@ class ProjectPageTests(ProjectCase):
             self.assertEqual((answer.status, answer["location"]), (301, where), path)
         self.assertEqual(self.see(project="eggs").status, 404)
         self.assertEqual(self.see(project="-spam-").status, 404)
-
-    def test_yanked(self) -> None:
-        """A yanked release says so, and why; of a file alone the file says it."""
-        self.have_wheel(version="1.0")
-        self.have_sdist(version="1.0")
-        self.have_wheel(version="2.0")
-        self.have(self.pypid.index.yank(SPAM, ["spam-1.0.tar.gz"], "no <b>tests</b>"))
-        self.assertIn("yanked no &lt;b&gt;tests&lt;/b&gt;", self.told("1.0/"))
-        self.assertNotIn("This release was yanked", self.told("1.0/"))
-        self.have(self.pypid.index.yank(SPAM, ["spam-1.0-py3-none-any.whl"], "It was broken"))
-        self.assertIn("This release was yanked: ", self.told("1.0/"))
 
     def test_quarantined_dependency_is_marked(self) -> None:
         """Whoever looks at a release sees that it needs something that cannot be installed now."""
@@ -204,36 +177,6 @@ class ProjectPageTests(ProjectCase):
         self.assertNotIn("Publish the first file", self.told())
         self.assertEqual(self.see("-/versions").status, 200)
 
-    def test_change(self) -> None:
-        """What is kept of a page is another one as soon as the project is."""
-        self.have_wheel(version="1.0")
-        self.assertIn("spam 1.0", self.told())
-        self.have_wheel(version="2.0")
-        self.assertIn("spam 2.0", self.told())
-        self.have(self.pypid.index.yank(SPAM, ["spam-2.0-py3-none-any.whl"], "no"))
-        self.assertIn("spam 1.0", self.told())
-        self.have(self.pypid.index.delete(SPAM, ["spam-1.0-py3-none-any.whl"], "ada"))
-        self.assertIn("spam 2.0", self.told())
-
-    def test_description(self) -> None:
-        """The README is shown; a release without one, and one whose files say nothing, have words
-        for that.
-        """
-        self.have_wheel(metadata_bytes=metadata(description="All about *spam*"))
-        self.assertIn("All about *spam*", self.told())
-        self.have_wheel("eggs")
-        self.assertIn("This release has no description.", self.told(project="eggs"))
-
-    def test_inside(self) -> None:
-        """Of an old sdist, whose metadata lie beside it for nobody, what it says
-        inside is shown.
-        """
-        told = metadata("bacon", description="All about bacon", extra=[("Requires-Dist", "eggs")])
-        self.have_sdist("bacon", metadata_bytes=told)
-        words = self.told(project="bacon")
-        self.assertIn("All about bacon", words)
-        self.assertIn("wheels built from it can have other dependencies", words)
-
     def test_nowhere(self) -> None:
         """Where metadata cannot be found inside either, the page has everything else."""
         self.have_sdist()
@@ -246,27 +189,6 @@ class ProjectPageTests(ProjectCase):
         for _ in range(2):
             self.assertIn("No description is stored", self.told())
         self.assertEqual(zipped.key, key)
-
-    def test_long_description(self) -> None:
-        """Of a README that is far too long the beginning is shown, and where the rest is."""
-        self.have_wheel(metadata_bytes=metadata(description="word " * 100_000))
-        self.assertIn("The description is truncated", self.told())
-        self.assertIn("spam-1.0-py3-none-any.whl.metadata", self.see().text)
-
-    def test_dependencies(self) -> None:
-        """What it needs leads to pages of projects, with conditions, in groups by extra."""
-        needs = [
-            ("Requires-Dist", text)
-            for text in ("Eggs.Fried[hot]>=1; python_version<'4'", "tea; extra == 'drinks'", "!odd")
-        ]
-        self.have_adopted_wheel(
-            metadata_bytes=metadata(extra=[*needs, ("Provides-Extra", "drinks")])
-        )
-        answer = self.see()
-        self.assertIn('<a href="../../project/eggs-fried/">Eggs.Fried</a>', answer.text)
-        self.assertIn('<a href="../../project/tea/">tea</a>', answer.text)
-        self.assertIn("Extra drinks 1", self.told())
-        self.assertIn("!odd", answer.text)
 
     def test_hostile(self) -> None:
         """Whatever metadata hold, the page has no element of theirs, and no link that leads
@@ -317,13 +239,6 @@ class ProjectPageTests(ProjectCase):
         self.assertEqual(answer.status, 503)
         self.assertIn("<h1>", answer.text)
 
-    def test_kept(self) -> None:
-        """Metadata are read once, and not for each page."""
-        self.have_wheel(metadata_bytes=metadata(description="All about spam"))
-        self.see()
-        self.pypid.blobs.away = StorageDown("it is away.")
-        self.assertIn("All about spam", self.told())
-
 
 class ManyTests(ProjectCase):
     """Projects with very much in them."""
@@ -354,37 +269,6 @@ class ManyTests(ProjectCase):
         self.assertIn(f"{MANY + 1 - MOST_FILES:,} more files of this release", page)
 
 
-class WaysTests(ProjectCase):
-    """Who is shown which ways on."""
-
-    rules = Rules(write=Principals(users=frozenset({"alice"})))
-
-    def test_ways(self) -> None:
-        """Who may publish finds the settings, and why something is hidden; nobody else does."""
-        self.have_wheel()
-        for user, ways in (
-            (None, []),
-            ("bob", []),
-            ("alice", ["settings", "why"]),
-            ("ada", ["settings", "why"]),
-        ):
-            page = self.see(user=user).text
-            self.assertEqual(
-                re.findall(r'href="../../project/spam/-/(settings|rights|why)"', page), ways, user
-            )
-
-    def test_private(self) -> None:
-        """An index that is not for everybody sends who is nobody to log in, and says to others how
-        programs do.
-        """
-        pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)
-        self.published(self.publish(wheel_filename(), wheel(), pypid=pypid))
-        self.assertIn(self.see(pypid=pypid).status, (303, 401))
-        page = self.see(pypid=pypid, user="bob").text
-        self.assertIn("http://bob@index.example/simple/", page)
-        self.assertIn("not public", page)
-
-
 class TheirsTests(ProjectCase):
     """Projects of another index."""
 
@@ -400,13 +284,6 @@ class TheirsTests(ProjectCase):
         self.have(self.pypid.index.reconcile())
         data = wheel("spam", metadata_bytes=metadata(description="From elsewhere"))
         self.file = self.upstream.has("spam", wheel_filename("spam"), data)
-
-    def test_described(self) -> None:
-        """What upstream has is shown as it is, described by what it says beside the file."""
-        self.upstream.has_beside(self.file, metadata(description="From elsewhere"))
-        words = self.told(user="bob")
-        self.assertIn("spam 1.0 Lovely spam upstream", words)
-        self.assertIn("From elsewhere", words)
 
     def test_not_described(self) -> None:
         """Where the description cannot be had now the page says so, and has everything else."""
@@ -465,24 +342,6 @@ class TheirsTests(ProjectCase):
         self.assertEqual(self.see().status, 401)
         self.assertEqual(self.upstream.heard, [])
 
-    def test_unknown_hash(self) -> None:
-        """A file of theirs of which hash, size and time are unknown is shown all the same."""
-        self.upstream.has(
-            "eggs", sdist_filename("eggs"), sdist("eggs"), None, sha256=None, size=None
-        )
-        words = self.told(project="eggs", user="bob")
-        self.assertIn("SHA-256 unknown", words)
-        self.assertIn("size unknown", words)
-
-    def test_attestations_of_theirs(self) -> None:
-        """Attestations that lie upstream are linked there, and said not to be verified here."""
-        url = "https://files.elsewhere.example/provenance"
-        self.upstream.has("eggs", wheel_filename("eggs"), wheel("eggs"), provenance_url=url)
-        page = self.see(project="eggs", user="bob").text
-        self.assertIn(f'<a href="{url}" rel="nofollow noopener noreferrer">', page)
-        self.assertIn("not verified here", page)
-        self.assertNotIn("verified when", page)
-
 
 class SignedTests(AttestedCase):
     """Files that came with attestations."""
@@ -506,11 +365,6 @@ class SignedTests(AttestedCase):
         self.assertIn(publisher["workflow"], page)
         self.assertIn(f'href="../../integrity/spam/1.0/{FILENAME}/provenance"', page)
 
-    def test_nobody(self) -> None:
-        """Nothing is said of a file that nobody signed."""
-        self.have_wheel()
-        self.assertNotIn("verified when", self.pypid.get("/project/spam/", BROWSER).text)
-
 
 class PeopleTests(WholeCase):
     """Where there are accounts."""
@@ -524,11 +378,6 @@ class PeopleTests(WholeCase):
         answer = self.pypid.get("/project/spam/", BROWSER, user=user)
         self.assertEqual(answer.status, 200)
         return answer.text
-
-    def test_rights(self) -> None:
-        """An administrator finds who may do what with the project."""
-        self.assertIn('-/rights"', self.see("ada"))
-        self.assertNotIn('-/rights"', self.see("alice"))
 
     def test_downloads(self) -> None:
         """Downloads of the last 90 days are counted, where there were any, and again after a
@@ -546,15 +395,3 @@ class PeopleTests(WholeCase):
         self.assertNotIn("from this index in 90 days", self.see())
         self.pypid.clock.advance(FRESH + 1)
         self.assertIn("<dd>1 from this index in 90 days</dd>", self.see())
-
-    def test_downloads_away(self) -> None:
-        """A page does not wait for downloads that cannot be counted soon, or at all."""
-        for counting in (Deferred(), fail(PeopleUnknown("the database"))):
-
-            async def by_day(name: str, since: object, counting: Deferred[Any] = counting) -> Any:
-                return await counting
-
-            cache = ProjectPageCache(self.pypid.index, self.pypid.world)
-            counted = start(cache.downloads(SPAM, cast(Downloads, SimpleNamespace(by_day=by_day))))
-            self.pypid.clock.advance(PATIENCE + 0.1)
-            self.assertIsNone(self.successResultOf(counted))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pypid.core.records.promotions import LARGEST, OPEN_PROMOTIONS, PROMOTIONS
-from pypid.flow import BytesBody, whole
 from tests.web.api.test_promotion_requests import PromotedCase
-from tests.web.app_with_accounts import have
 from tests.web.full_app import Answer
 from tests.web.ui.browsing import Browser
 
 SETTINGS = "/staging/project/spam/-/settings?version=1.0"
-DEFAULT = "<option>default</option>"
 
 
 class PromotingTests(PromotedCase):
@@ -44,15 +40,6 @@ class PromotingTests(PromotedCase):
             self.assertEqual(page.count(f"<option>{name}</option>"), is_offered, name)
         self.assertIn("<option>closed</option>", self.browser("ada").get(SETTINGS).text)
 
-    def test_indexes_that_take_no_files(self) -> None:
-        """An index that has expired is not offered."""
-        expiry = {"values": {"write": "alice", "expires": "2026-01-02"}}
-        self.assertEqual(self.pypid.api("PATCH", "/api/indexes/live", expiry).status, 200)
-        self.pypid.clock.advance(2 * 86400)
-        page = self.browser("alice").get(SETTINGS).text
-        self.assertIn(DEFAULT, page)
-        self.assertNotIn("<option>live</option>", page)
-
     def test_release_is_promoted(self) -> None:
         """The browser goes back to the release, and the other index lists it."""
         answer = self.promote()
@@ -63,13 +50,6 @@ class PromotingTests(PromotedCase):
         self.assertFalse(self.is_listed())
         found = self.pypid.api("GET", "/api/audit?action=promote").json["entries"]
         self.assertEqual([each["subject"] for each in found], ["live"])
-
-    def test_move(self) -> None:
-        """The files are deleted here."""
-        self.assertEqual(self.promote("default", move="yes").status, 303)
-        self.assertTrue(self.is_listed())
-        page = self.pypid.get("/staging/simple/spam/", None, user="alice")
-        self.assertNotIn(self.filename, page.text)
 
     def test_refusals(self) -> None:
         """The form is shown again with the reason; an index that the user may not use is refused
@@ -100,25 +80,3 @@ class PromotingTests(PromotedCase):
         self.assertEqual(ada.get("/manage/indexes/live").text.count("<td>spam==1.0</td>"), 1)
         self.assertIn("promoted to this index yet", ada.get("/manage/indexes/staging").text)
         self.assertEqual(self.alice.get("/manage/indexes").status, 403)
-
-    def test_list_while_a_promotion_is_finished(self) -> None:
-        """After a crash, a promotion that was committed is under way until it is finished."""
-        self.promote()
-        [done] = [key for key in self.keys() if key.startswith(PROMOTIONS)]
-        data = have(whole(have(self.pypid.blobs.read(done)), LARGEST))
-        under_way = done.replace(PROMOTIONS, OPEN_PROMOTIONS)
-        have(self.pypid.blobs.write(under_way, BytesBody(data)))
-        ada = self.browser("ada")
-        self.assertIn(">under way</span>", ada.get("/manage/indexes/live").text)
-        [shown] = self.pypid.api("GET", "/api/indexes/live/promotions").json["promotions"]
-        self.assertEqual(shown["state"], "under way")
-
-    def test_no_named_index(self) -> None:
-        """The default index offers its other indexes; without any there is no form."""
-        self.assertEqual(self.promote("default").status, 303)
-        page = self.alice.get("/project/spam/-/settings?version=1.0").text
-        self.assertIn("<option>live</option>", page)
-        for name in ("staging", "closed", "live"):
-            self.pypid.api("DELETE", f"/api/indexes/{name}?force")
-        page = self.alice.get("/project/spam/-/settings?version=1.0").text
-        self.assertNotIn("Promote release", page)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from pypid.core.accounts.entries import AccountStatus
 from pypid.core.accounts.registration import AccountSettings
 from pypid.core.configuration.choices import Registration
 from pypid.web.api import registration as captcha
@@ -13,19 +12,6 @@ from tests.web.app.test_captcha import Stopped, widget
 from tests.web.ui.browsing import BrowsedCase, Browser
 
 NEW = {"user": "zoe", "password": "kiwi-secret", "again": "kiwi-secret"}
-
-
-class ClosedTests(BrowsedCase):
-    """The default."""
-
-    def test_closed(self) -> None:
-        """A kind page, and no form; what is sent all the same makes nobody."""
-        page = self.browser.get("/account/register")
-        self.assertEqual(page.status, 200)
-        self.assertIn("ask one of them", page.text)
-        self.assertNotIn('action="../account/register"', page.text)
-        self.said_wrong(self.browser.post("/account/register", **NEW), 403)
-        self.assertIsNone(self.standing("zoe"))
 
 
 class OpenTests(BrowsedCase):
@@ -60,14 +46,6 @@ class OpenTests(BrowsedCase):
             self.assertNotIn("<script>alert", answer.text)
         self.assertEqual(self.done(), [])
 
-    def test_too_many(self) -> None:
-        """Ten from one place within an hour; then it is said when to come again."""
-        answers = [
-            self.browser.post("/account/register", **{**NEW, "user": f"zoe{n}"}) for n in range(11)
-        ]
-        self.said_wrong(answers[-1], 429, "Too many registrations")
-        self.assertGreater(int(answers[-1]["retry-after"] or 0), 0)
-
     def test_other_site(self) -> None:
         """No other site registers anybody; the cookie of a session is not looked at."""
         self.assertEqual(
@@ -82,20 +60,6 @@ class OpenTests(BrowsedCase):
             "../account/login?done=registered",
         )
         self.assertEqual(self.done(), [("anonymous", "user register", "zoe")])
-
-
-class ApprovalTests(BrowsedCase):
-    """An administrator lets them in."""
-
-    people = AccountSettings(registration=Registration.APPROVAL)
-
-    def test_waits(self) -> None:
-        """Whoever registers is told to wait, and cannot log in before."""
-        answer = self.browser.post("/account/register", **NEW)
-        self.went(answer, "../account/login?done=registered-waiting")
-        self.assertIn("approved", self.browser.get("/account/login?done=registered-waiting").text)
-        self.assertEqual(self.standing("zoe"), AccountStatus.PENDING)
-        self.said_wrong(self.browser.log_in("zoe", "kiwi-secret"), 403)
 
 
 class InvitationTests(BrowsedCase):
@@ -138,27 +102,6 @@ class InvitationTests(BrowsedCase):
         self.said_wrong(answer, 400, secret)
         self.assertNotIn(id, ada.get("/manage/users").text)
         self.never_told(secret)
-
-    def test_taken_back(self) -> None:
-        """Taken back it lets nobody in, and is listed no more."""
-        ada = self.as_user("ada")
-        secret = self.invitation(ada)
-        id = self.done()[0][2]
-        withdrawn = ada.post("/manage/invitations/withdraw", id=id)
-        self.went(withdrawn, "../../manage/users?done=invitation-withdrawn")
-        again = ada.post("/manage/invitations/withdraw", id=id)
-        self.went(again, "../../manage/users?done=invitation-used")
-        self.assertNotIn(id, ada.get("/manage/users").text)
-        self.said_wrong(self.browser.post("/account/register", **NEW, token=secret), 400)
-        self.assertEqual(ada.post("/manage/invitations/withdraw", id="<b>").status, 400)
-        self.assertEqual(ada.post("/manage/invitations", expires="99d").status, 400)
-
-    def test_too_old(self) -> None:
-        """One that has expired is listed no more."""
-        ada = self.as_user("ada")
-        self.invitation(ada)
-        self.pypid.clock.advance(90_000)
-        self.assertIn("No open invitations", self.as_user("ada").get("/manage/users").text)
 
 
 class RiddleTests(BrowsedCase):

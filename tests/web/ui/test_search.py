@@ -27,35 +27,8 @@ class SearchPageTests(SearchingCase):
         self.assertIn("1 project<", text)
         self.assertNotIn("eggs", text)
 
-    def test_form(self) -> None:
-        """What was asked is in the form again, whatever it was, and the filters are open where
-        there are any.
-        """
-        text = self.page(q='"><script>', license="MIT", source="ours")
-        self.assertIn('value="&#34;&gt;&lt;script&gt;"', text)
-        self.assertIn("<details open>", text)
-        self.assertIn('<option value="ours" selected>', text)
-        self.assertNotIn("<details open>", self.page(q="spam"))
-
     def test_mistake(self) -> None:
         """A filter that says nothing is told above the form."""
         text = self.page(python="three", status=400)
         self.assertIn("The filter python is a version of Python, such as 3.12.", text)
         self.assertIn('value="three"', text)
-
-    def test_pages(self) -> None:
-        """Long lists are cut into pages; what is beyond the last is the last."""
-        for number in range(25):
-            self.have_wheel(f"ham-{number}")
-        text = self.page(q="ham")
-        self.assertIn('href="?q=ham&amp;page=2"', text)
-        last = self.page(q="ham", page=2)
-        self.assertIn("Page 2 of 2", last)
-        self.assertEqual(self.page(q="ham", page=99), last)
-        self.assertIn("Page 1 of 2", self.page(q="ham", page="x"))
-
-    def test_nothing(self) -> None:
-        """Without words all projects are there, and where nothing is found that is said."""
-        text = self.page()
-        self.assertLess(text.index("project/eggs/"), text.index("project/spam/"))
-        self.assertIn("0 projects", self.page(q="nothing"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
@@ -10,16 +9,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 
 from pypid.core.errors import StorageDown
-from pypid.core.model import Blob, Project
-from pypid.core.packaging.names import project_name
+from pypid.core.model import Blob
 from pypid.flow import BytesBody
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.progress import EVERY
-from pypid.web.ui.storage import MOST_TOLD
-from pypid.web.ui.streamed_page import STILL
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.index.test_usage import files
-from tests.web.full_app import Fragile, basic, spelled
+from tests.web.full_app import Fragile
 from tests.web.ui.administered import AdministeredCase, unchunked
 
 NASTY = "x<b onmouseover=alert(1)>-1.0.tar.gz"
@@ -44,47 +39,6 @@ class StorageCase(AdministeredCase):
         self.patch(Fragile, "list", listed)
 
 
-class PageTests(StorageCase):
-    def test_projects(self) -> None:
-        """The largest first, ours and kept, with the sums and where they lie."""
-        self.have_sdist("spam", "2.0")
-        text = self.page("/manage/storage")
-        self.assertIn("in memory", text)
-        self.assertIn("2 files of 1 project, ", text)
-        self.assertIn("1 file of 1 project, ", text)
-        self.assertLess(text.index('href="../project/spam/"'), text.index('href="../project/ham/"'))
-
-    def test_pages(self) -> None:
-        """Of many projects a hundred are on a page, and the sums are those of all."""
-        for number in range(150):
-            name = project_name(f"many{number}")
-            many = Project(name=name, files=files(name, 10**6 + number))
-            self.have(self.pypid.catalog.local.edit(name, lambda _, many=many: many))  # type: ignore[misc]
-        first, second = self.page("/manage/storage"), self.page("/manage/storage?page=2")
-        self.assertIn("151 files of 151 projects", first)
-        self.assertIn("project/many149/", first)
-        self.assertIn("project/many0/", second)
-        self.assertEqual(first.count('<th scope="row">') + second.count('<th scope="row">'), 152)
-        for odd in ("0", "-1", "99999", "x", "9" * 50, "²"):
-            self.assertEqual(
-                self.look(f"/manage/storage?page={odd}").status, 400 if not odd.isascii() else 200
-            )
-
-    def test_twin(self) -> None:
-        """The same as JSON, for programs."""
-        document = self.pypid.api("GET", "/api/storage").json
-        uses = [(use["name"], use["files"], use["kept"]) for use in document["projects"]]
-        self.assertEqual(sorted(uses), [("ham", 0, 1), ("spam", 1, 0)])
-        self.assertEqual((document["files"], document["kept"], document["counting"]), (1, 1, None))
-        self.assertEqual(document["place"], "in memory")
-        self.assertIsNone(document["storage_disk"])
-        self.assertGreater(document["state_disk"]["total"], 0)
-        [second] = self.pypid.api("GET", "/api/storage?skip=1&most=1").json["projects"]
-        self.assertEqual(second, document["projects"][1])
-        for wrong in ("?most=0", "?most=1001", "?skip=-1", "?all"):
-            self.assertEqual(self.pypid.api("GET", f"/api/storage{wrong}").status, 400, wrong)
-
-
 class RebuildTests(StorageCase):
     def test_rebuild(self) -> None:
         """What somebody put there is taken in, and the page tells of it, and of what could not be;
@@ -103,19 +57,6 @@ class RebuildTests(StorageCase):
         self.assertIn("eggs", self.pypid.names())
         [deed] = self.peopled.deeds(what="storage rebuild")
         self.assertEqual((deed.who, deed.subject, deed.details["adopted"]), ("ada", "storage", "1"))
-
-    def test_one(self) -> None:
-        """One project can be named, in any spelling; what is no name is told, with
-        what was typed.
-        """
-        self.lay(f"eggs/{wheel_filename('eggs')}", wheel("eggs"))
-        self.assertIn("Rebuilding eggs", self.done("/manage/rebuild", project="Eggs "))
-        self.assertEqual(
-            self.peopled.done(what="storage rebuild"), [("ada", "storage rebuild", "eggs")]
-        )
-        answer = self.send("/manage/rebuild", project="<b>!")
-        self.assertEqual(answer.status, 400)
-        self.assertIn('value="&lt;b&gt;!"', answer.text)
 
     def test_as_it_goes_on(self) -> None:
         """The head is sent at once, as much of it as browsers want before they show anything; then
@@ -138,28 +79,6 @@ class RebuildTests(StorageCase):
         text = unchunked(connection.rest())[2]
         self.assertGreater(text.count("<li>comparing"), 1)
         self.assertIn("</ol>", text)
-
-    def test_signs_of_life(self) -> None:
-        """While nothing is told something comes every ten seconds, so that no proxy gives up."""
-        waiting: Deferred[None] = Deferred()
-
-        async def until() -> None:
-            if not waiting.called:
-                await waiting
-
-        self.listing(until)
-        connection = self.begin("/manage/rebuild")
-        sizes = []
-        for _ in range(3):
-            self.pypid.clock.advance(STILL)
-            sizes.append(len(connection.rest()))
-        self.assertEqual(sorted(set(sizes)), sizes)
-        waiting.callback(None)
-        text = unchunked(connection.rest())[2]
-        self.assertIn("Done", text)
-        size = len(connection.rest())
-        self.pypid.clock.advance(STILL)
-        self.assertEqual(len(connection.rest()), size)
 
     def test_hostile(self) -> None:
         """Names in the storage are text."""
@@ -204,13 +123,6 @@ class RebuildTests(StorageCase):
 
 
 class CheckTests(StorageCase):
-    def test_nothing(self) -> None:
-        """Where nothing is wrong the page says so, and nothing is written down."""
-        text = self.done("/manage/check", hashes="yes")
-        self.assertIn("No problems found.", text)
-        self.assertIn("1 local file and 1 cached file", text)
-        self.assertEqual(self.peopled.done(what="storage check --sweep"), [])
-
     def test_findings(self) -> None:
         """What is wrong is told by what it is, each with what to do about it;
         nothing is removed.
@@ -221,26 +133,6 @@ class CheckTests(StorageCase):
         self.assertIn("1 problem found: no-record (1).", text)
         self.assertIn("`pypid storage rebuild` publishes it", text)
         self.assertEqual(self.keys(), before)
-
-    def test_streamed(self) -> None:
-        """A client that accepts lines gets the progress, and then the same result as another."""
-        self.lay(f"eggs/{sdist_filename('eggs')}", sdist("eggs"))
-        body = {"hashes": True}
-        plain = self.pypid.api("POST", "/api/check", body).json
-
-        async def wait() -> None:
-            self.pypid.clock.advance(EVERY)
-
-        self.listing(wait)
-        heads = (("Accept", "application/x-ndjson"), ("Content-Type", "application/json"))
-        connection = self.pypid.connect()
-        text = json.dumps(body).encode()
-        connection.send(spelled("POST", "/api/check", basic("ada"), *heads, body=text))
-        _, _, lines = unchunked(connection.rest())
-        *progress, result = map(json.loads, lines.splitlines())
-        self.assertEqual(result, {"event": "result", **plain})
-        self.assertEqual(progress[0]["event"], "progress")
-        self.assertIn("checking: ", progress[0]["said"])
 
     def test_sweep(self) -> None:
         """What nothing refers to is removed only where the word is typed beside the box; then it is
@@ -264,12 +156,3 @@ class CheckTests(StorageCase):
             self.peopled.done(what="storage check --sweep"),
             [("ada", "storage check --sweep", "storage")],
         )
-
-    def test_many(self) -> None:
-        """Of very many things that are wrong the first are told, and how many there are."""
-        for number in range(MOST_TOLD + 7):
-            self.have(self.pypid.blobs.write(f"many/many-{number}.tar.gz", BytesBody(b"x")))
-        self.pypid.clock.advance(UNDER_WAY.total_seconds() + 1)
-        text = self.done("/manage/check")
-        self.assertIn(f"{MOST_TOLD + 7} problems found", text)
-        self.assertIn("And 7 more", text)

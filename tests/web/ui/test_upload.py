@@ -5,27 +5,19 @@ they may not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 
 from attrs import evolve
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.accounts.registration import AccountSettings
 from pypid.core.errors import StorageDown, StorageFull
-from pypid.core.packaging.names import project_name
-from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Grants, Principals, Rules
+from pypid.core.permissions import AUTHENTICATED, NOBODY, Rules
 from pypid.flow.spool import PREFIX
-from pypid.index import Index
-from pypid.index.local import early_write
-from pypid.index.local.early_write import EarlyWrite
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.app_with_registration import OURS, Registering, cookie_of
-from tests.web.full_app import PASSWORDS, RULES, Answer, Part, basic, form, spelled, text
+from tests.web.full_app import PASSWORDS, RULES, Answer, Part, form, spelled, text
 
 KIND = ("Content-Type", "multipart/form-data; boundary=limit")
 AS_PAGE, AS_JSON = ("Accept", "text/html"), ("Accept", "application/json")
@@ -113,19 +105,6 @@ WHEEL, SDIST = (wheel_filename(), wheel()), (sdist_filename(), sdist())
 class FormTests(UploadCase):
     """What comes of a form."""
 
-    def test_page(self) -> None:
-        """The page has a form that takes one file, whose first field is the session's token."""
-        answer = self.pypid.get("/upload", "text/html", self.cookie)
-        self.assertEqual(answer.status, 200)
-        inside = answer.text.partition('id="upload"')[2].partition("</form>")[0]
-        self.assertIn('enctype="multipart/form-data"', inside)
-        first = inside.index("<input")
-        self.assertEqual(
-            inside.index(f'<input type="hidden" name="csrf_token" value="{self.token}">'), first
-        )
-        self.assertIn('name="file" required', inside)
-        self.assertNotIn('name="overwrite"', inside)
-
     def test_published(self) -> None:
         """The page says what was published, with a link; to a script the same is told in JSON."""
         answer = self.send(file(*SDIST), accept=AS_PAGE)
@@ -146,52 +125,6 @@ class FormTests(UploadCase):
         self.assertEqual(self.listed(), [WHEEL[0], SDIST[0]])
         self.nothing_left()
 
-    def test_refused(self) -> None:
-        """A file that is refused has all its problems on the page, or in the error for a script."""
-        bad = file(wheel_filename("spam", "2.0"), wheel("other", "3.0"))
-        for accept in (AS_PAGE, AS_JSON):
-            answer = self.send(bad, accept=accept)
-            self.assertEqual(answer.status, 400)
-            self.assertEqual(answer.text.count("do not rename distributions"), 2)
-        self.fails(self.send(file("notes.pdf", b"x")), 400, "ends neither in .whl")
-        self.fails(self.send(file(WHEEL[0], b"no archive")), 400, "not a zip archive")
-        self.nothing_changed()
-
-    def test_several(self) -> None:
-        """A form with several files is refused, and says that one is sent at a time."""
-        for accept in (AS_PAGE, AS_JSON):
-            answer = self.send(file(*WHEEL), file(*SDIST), accept=accept)
-            self.fails(answer, 400, "Upload one file at a time")
-        self.nothing_changed()
-
-    def test_audit(self) -> None:
-        """It is written down as every upload is."""
-        self.send(file(*WHEEL))
-        self.send(file("notes.pdf", b"x"))
-        self.pypid.ask(
-            "POST",
-            "/uploadpackage/",
-            KIND,
-            body=form([(f'name="sdist"; filename="{SDIST[0]}"', SDIST[1])], "limit"),
-            user="alice",
-        )
-        by_page, by_address = [
-            deed for deed in self.pypid.deeds() if deed.what == "project publish"
-        ]
-        self.assertEqual((by_page.who, by_page.subject), ("alice", f"spam/{WHEEL[0]}"))
-        self.assertEqual(set(by_page.details), set(by_address.details))
-        self.assertEqual(by_page.details["outcome"], "published")
-
-    def test_again(self) -> None:
-        """The same bytes again change nothing; other bytes of that name are refused."""
-        other = wheel(files={"other.py": b"!"})
-        self.succeeds(self.send(file(*WHEEL)))
-        self.succeeds(self.send(file(*WHEEL)), "unchanged")
-        self.fails(self.send(file(WHEEL[0], other)), 400, "File already exists")
-        self.assertEqual(
-            self.pypid.file_on("spam", WHEEL[0])["hashes"]["sha256"], sha256(WHEEL[1]).hexdigest()
-        )
-
     def test_overwriting(self) -> None:
         """Who may overwrite does so by a box that is ticked, and by nothing else."""
         other = wheel(files={"other.py": b"!"})
@@ -204,47 +137,6 @@ class FormTests(UploadCase):
         self.begin(RULES)
         self.send(file(*WHEEL))
         self.fails(self.send(box, file(WHEEL[0], other)), 400)
-
-    def test_no_file(self) -> None:
-        """A form in which no file was chosen says so, and one that is none is 400."""
-        for parts in ((), (file("", b""),), (text("file", "spam.whl"),)):
-            answer = self.send(*parts, accept=AS_PAGE)
-            self.assertEqual((answer.status, "No file was chosen" in answer.text), (400, True))
-        kind = ("Content-Type", "application/x-www-form-urlencoded")
-        for headers, status in (((), 403), ((("X-CSRF-Token", self.token),), 400)):
-            answer = self.pypid.ask(
-                "POST", "/upload", kind, self.cookie, AS_JSON, *headers, body=b"file=x"
-            )
-            self.assertEqual(answer.status, status)
-        self.nothing_changed()
-
-    def test_in_pieces(self) -> None:
-        """However the network cuts the form, what comes of it is the same."""
-        body = form([text("csrf_token", self.token), file(*WHEEL)], "limit")
-        self.succeeds(self.post((), self.cookie, AS_JSON, body=body))
-
-        @settings(max_examples=25, deadline=None, database=None)
-        @given(cuts=st.lists(st.integers(1, len(body) - 1), max_size=6))
-        def in_pieces(cuts: list[int]) -> None:
-            connection = self.pypid.connect()
-            connection.send(
-                spelled(
-                    "POST",
-                    "/upload",
-                    KIND,
-                    self.cookie,
-                    AS_JSON,
-                    ("Content-Length", str(len(body))),
-                )
-            )
-            for begin, end in pairwise(sorted({0, len(body), *cuts})):
-                connection.send(body[begin:end])
-            answer = connection.answer("POST")
-            assert answer is not None
-            self.succeeds(answer, "unchanged")
-            connection.lose(ConnectionDone())
-
-        in_pieces()
 
 
 class ForgedTests(UploadCase):
@@ -271,11 +163,6 @@ class ForgedTests(UploadCase):
             answer = self.post([file(*WHEEL)], self.cookie, ("X-CSRF-Token", said), AS_JSON)
             self.assertEqual(answer.status, 403)
         self.nothing_changed()
-
-    def test_csrf_in_the_header(self) -> None:
-        """A script says the token in the header."""
-        answer = self.post([file(*WHEEL)], self.cookie, ("X-CSRF-Token", self.token), AS_JSON)
-        self.succeeds(answer)
 
     def test_refused_before_the_file(self) -> None:
         """A wrong token is refused while the file is still to come."""
@@ -327,12 +214,6 @@ class ForgedTests(UploadCase):
             self.assertEqual(self.post(parts, ("Origin", origin), user="alice").status, 403)
         self.nothing_changed()
 
-    def test_by_password(self) -> None:
-        """Who sends a password or a token has no session, and needs no token of one."""
-        self.succeeds(self.post([file(*WHEEL)], AS_JSON, user="alice"))
-        again = self.post([file(*SDIST)], AS_JSON, basic("alice", "wrong"))
-        self.assertEqual((again.status, self.listed()), (401, [WHEEL[0]]))
-
 
 class RightsTests(UploadCase):
     """Who may publish what."""
@@ -359,26 +240,6 @@ class RightsTests(UploadCase):
         self.assertEqual(answer.status, 403)
         connection.lose(ConnectionDone())
         self.nothing_changed()
-
-    def test_some_projects(self) -> None:
-        """Who may publish only some projects sees the page, which names them, and is refused any
-        other file.
-        """
-        alice = Principals(users=frozenset({"alice"}))
-        own, others = Grants(alice, alice), Grants(EVERYONE, Principals(users=frozenset({"bob"})))
-        self.begin(
-            Rules(
-                write=Principals(),
-                projects={project_name("spam"): own, project_name("eggs"): others},
-            )
-        )
-        page = self.pypid.get("/upload", "text/html", self.cookie).text
-        self.assertIn('You can publish <a href="./project/spam/">spam</a>.', page)
-        self.assertNotIn("eggs", page)
-        self.succeeds(self.send(file(*WHEEL)))
-        for other in ("eggs", "ham"):
-            self.fails(self.send(file(wheel_filename(other), wheel(other))), 403)
-        self.assertEqual(self.pypid.names("ada"), ["spam"])
 
 
 class HostileTests(UploadCase):
@@ -421,68 +282,6 @@ class HostileTests(UploadCase):
         connection.lose(ConnectionDone())
         self.nothing_changed()
 
-    def test_many_parts(self) -> None:
-        """Of a form of ten thousand parts no more are read than a form may have."""
-        answer = self.send(*[text("x", "y")] * 10_000)
-        self.assertEqual((answer.status, "more than" in answer.text), (400, True))
-        self.nothing_changed()
-
-    def test_large_field(self) -> None:
-        """A field that is no file is small."""
-        for name in ("csrf_token", "other"):
-            answer = self.post(
-                [text("csrf_token", self.token), text(name, "x" * 2000), file(*WHEEL)],
-                self.cookie,
-                AS_JSON,
-            )
-            self.assertEqual((answer.status, "larger than" in answer.text), (400, True))
-        self.nothing_changed()
-
-    def test_broken_forms(self) -> None:
-        """What is no form is 400, never 500."""
-        token = form([text("csrf_token", self.token)], "limit")[:-11]
-        for body in (
-            b"",
-            b"x",
-            b"--limit",
-            b"--limit--\r\n",
-            b"--limit\r\n\r\n\r\n--limit--",
-            b"--limit\r\nx\r\n\r\n",
-            b"\n--limit\n",
-        ):
-            for whole in (body, token + body):
-                answer = self.post((), self.cookie, AS_JSON, body=whole)
-                self.assertIn(answer.status, (400, 403), whole)
-        for kind in (
-            "multipart/form-data",
-            "multipart/form-data; boundary=",
-            "text/plain",
-            "multipart/mixed; boundary=limit",
-        ):
-            headers = (("Content-Type", kind), self.cookie, AS_JSON, ("X-CSRF-Token", self.token))
-            answer = self.pypid.ask("POST", "/upload", *headers, body=b"--limit--")
-            self.assertEqual(answer.status, 400, kind)
-        self.nothing_changed()
-
-    def test_damaged(self) -> None:
-        """Whatever is changed in a form on its way, the answer is never 500, and the spool is
-        empty.
-        """
-
-        @settings(max_examples=40, deadline=None, database=None)
-        @given(at=st.integers(0, 3000), gone=st.integers(0, 300), put=st.binary(max_size=40))
-        def damaged(at: int, gone: int, put: bytes) -> None:
-            whole = form(
-                [text("csrf_token", self.token), file(*WHEEL)],
-                "limit",
-            )
-            at = min(at, len(whole))
-            answer = self.post((), self.cookie, AS_JSON, body=whole[:at] + put + whole[at + gone :])
-            self.assertIn(answer.status, (200, 400, 403))
-            self.nothing_left()
-
-        damaged()
-
 
 class TroubleTests(UploadCase):
     """What cannot be taken just now, or at all."""
@@ -517,13 +316,3 @@ class TroubleTests(UploadCase):
             self.nothing_left()
         self.pypid.blobs.failing = lambda key: None  # type: ignore[method-assign]
         self.succeeds(self.send(file(*WHEEL)))
-
-
-class EarlyFormTests(FormTests):
-    """The same form, whose file is written to the storage while it comes."""
-
-    def setUp(self) -> None:
-        """Write early whatever comes."""
-        self.patch(early_write, "EARLIEST", 1)
-        self.patch(Index, "early_write", lambda index, most: EarlyWrite(index.context, most))
-        super().setUp()

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from pypid.core.model import in_order
 from pypid.web.ui.project import LINES
-from tests.web.ui.test_pages import BROWSER
 from tests.web.ui.test_project import SPAM, ProjectCase
 
 
@@ -33,11 +32,6 @@ class VersionsTests(ProjectCase):
         self.assertIn("2.0a1 pre-release", words)
         self.assertIn('action="../../../project/spam/-/compare"', self.see("-/versions").text)
 
-    def test_one(self) -> None:
-        """Of one release there is nothing to compare."""
-        self.have_wheel()
-        self.assertNotIn("/-/compare", self.see("-/versions").text)
-
     def test_pages(self) -> None:
         """They are listed in pages; a page that is not there is the nearest one."""
         self.have_wheel(version="1.0")
@@ -59,12 +53,3 @@ class VersionsTests(ProjectCase):
         for odd in ("?page=0", "?page=-1", "?page=x", "?page=", "?page=%C2%B2", "?" + "a=1&" * 60):
             self.assertEqual(self.versions(odd), pages[0], odd)
         self.assertIn('rel="next" href="?page=2"', self.see("-/versions").text)
-
-    def test_redirect(self) -> None:
-        """An address with a slash too many leads to the right one; there is no such page of what is
-        not there.
-        """
-        self.have_wheel()
-        answer = self.pypid.get("/project/spam/-/versions/", BROWSER)
-        self.assertEqual((answer.status, answer["location"]), (301, "../versions"))
-        self.assertEqual(self.see("-/versions", project="eggs").status, 404)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from urllib.parse import urljoin
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import COOLDOWN
@@ -25,17 +24,6 @@ class WhyTests(AdministeredCase):
         mode=Mode.CACHE, reserved=("acme-*",), deny=("evil",), cooldown=COOLDOWN.parse("0 young=3d")
     )
 
-    def test_standing(self) -> None:
-        """The standing of a name, in words, whether there is such a project or not."""
-        for project, words in (
-            ("spam", "The name is local."),
-            ("ham", "The name is not local, so pypid looks it up upstream."),
-            ("acme-x", "The name is reserved ([upstream] reserved)."),
-            ("evil", "The name is denied ([upstream] deny)."),
-            ("nothing", "None yet."),
-        ):
-            self.assertIn(words, self.page(url(project)), project)
-
     def test_hidden(self) -> None:
         """Each hidden file with the rule that hides it, and until when; where upstream's answer
         came from, and when.
@@ -51,36 +39,12 @@ class WhyTests(AdministeredCase):
         self.assertIn("https://elsewhere.example/simple/", text)
         self.assertIn("<dd>1 file, active", text)
 
-    def test_visible(self) -> None:
-        """How many are visible, by whose they are."""
-        self.assertIn("1 local file, 0 cached files", self.page(url("spam")))
-        self.assertIn("0 local files, 1 cached file", self.page(url("ham")))
-
-    def test_many(self) -> None:
-        """Ten thousand hidden files are in pages of a hundred."""
-        for number in range(250):
-            self.upstream.has("young", sdist_filename("young", f"1.{number}"), b"x", BEGINNING)
-        self.pypid.get("/simple/young/", J)
-        text = self.page(url("young"))
-        self.assertIn("250 hidden files", text)
-        self.assertEqual(text.count('<th scope="row"'), 100)
-        self.assertEqual(self.page(url("young") + "?page=3").count('<th scope="row"'), 50)
-
     def test_outage(self) -> None:
         """What upstream failed with is text."""
         self.pypid.index.gate.breaker.failed(UpstreamDown(NASTY, unreachable=True))
         answer = self.look(url("ham"))
         self.assertNotIn("<script>alert", answer.text)
         self.assertIn("Upstream is unreachable", answer.text)
-
-    def test_spelling(self) -> None:
-        """Other spellings lead to the one address; what is no name is not there."""
-        for other in (url("Spam"), url("spam") + "/"):
-            answer = self.look(other)
-            self.assertEqual(
-                (answer.status, urljoin(other, answer["location"] or "")), (301, url("spam"))
-            )
-        self.assertEqual(self.look(url("-x")).status, 404)
 
     def test_who(self) -> None:
         """Readers see the page without the address of upstream and its errors; who may publish and
