@@ -19,6 +19,7 @@ from pypid.core.devpi_plan import (
     differing_keys,
     is_closed,
     plan_import,
+    whitelist_of,
 )
 from pypid.core.indexes import check_indexes, settings_of_values
 
@@ -276,6 +277,23 @@ class LeftTests(SynchronousTestCase):
         )
         self.assertEqual([each.subject for each in found.left], ["bob", "root"])
         self.assertNotIn(HASH, repr(found))
+
+
+class WhitelistTests(SynchronousTestCase):
+    """The projects whose files of mirrors are shown, too."""
+
+    def test_inheritance(self) -> None:
+        """Whitelists of bases count, unless the index says "intersection"."""
+        base = stage("b/b", "root/pypi", mirror_whitelist=("six",))
+        for inherits, expected in ((True, {"six", "a-b"}), (False, {"a-b"})):
+            index = stage("a/a", "b/b", mirror_whitelist=("A_b",), inherits_whitelist=inherits)
+            indexes = {each.name: each for each in (index, base, PYPI)}
+            self.assertEqual(whitelist_of(index, indexes), expected)
+
+    def test_without_a_mirror(self) -> None:
+        """There is nothing to mix, and the names stay private."""
+        index = stage("a/a", mirror_whitelist=("*",))
+        self.assertEqual(whitelist_of(index, {index.name: index, PYPI.name: PYPI}), frozenset())
 
 
 class ExistingIndexTests(SynchronousTestCase):

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.core.devpi_differences import MIRROR, searched
 from pypid.core.devpi_export import DevpiExport, DevpiFile, DevpiIndex
-from pypid.core.devpi_plan import Choices, plan_import
+from pypid.core.devpi_plan import MIRROR, Choices, plan_import, searched
 from pypid.core.errors import NoSuchProject
 from pypid.core.packaging.names import project_name
 from tests.index.named import NamedCase

@@ -334,7 +334,7 @@ class Importer:
                 )
 
     def _leave(self, subject: str, what: str, advice: str) -> None:
-        from pypid.core.devpi_differences import ImportRemark
+        from pypid.core.devpi_plan import ImportRemark
 
         self.report.left.append(asdict(ImportRemark(subject, what, advice)))
 

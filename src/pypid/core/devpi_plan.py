@@ -17,19 +17,15 @@ from attrs import field, frozen
 
 from pypid.core.accounts.acl_dump import OURS
 from pypid.core.configuration.index_kinds import LONGEST_NAME
-from pypid.core.devpi_differences import (
-    MIRROR,
-    STAGE,
-    Differences,
-    ImportRemark,
-    few,
-    whitelist_of,
-)
 from pypid.core.devpi_export import DevpiExport, DevpiFile, DevpiIndex, normalized
 from pypid.core.indexes import index_name, settings_of_values
 from pypid.core.permissions import account_name
 from pypid.core.upstream_choice import PUBLIC
 
+STAGE, MIRROR = "stage", "mirror"
+"""The types of indexes that devpi-server itself knows."""
+_MOST_NAMED = 20
+"""How many names one remark lists."""
 ROOT = "root"
 """The administrator of every devpi-server."""
 PUBLIC_INDEX = "pypi.org"
@@ -43,6 +39,48 @@ CLOSED = {"bases": _NONE, "read": "nobody", "write": "nobody", "delete": "nobody
 sent, and its names cannot come from a base.
 """
 _WORDS = {":ANONYMOUS:": "everyone", ":AUTHENTICATED:": "authenticated"}
+
+
+@frozen
+class ImportRemark:
+    """A part of the export that is not imported unchanged, or that needs a decision first."""
+
+    subject: str
+    what: str
+    advice: str
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first of the names, and the number of the others."""
+    others = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {others} more" if others > 0 else "")
+
+
+def searched(index: DevpiIndex, indexes: Mapping[str, DevpiIndex]) -> list[DevpiIndex]:
+    """Return the indexes that devpi-server searches for this one, in its order: the index, its
+    bases, their bases, and so on.
+    """
+    found, waiting = dict[str, DevpiIndex](), [index]
+    for each in waiting:
+        if each.name not in found:
+            found[each.name] = each
+            waiting += [indexes[base] for base in each.bases if base in indexes]
+    return list(found.values())
+
+
+def whitelist_of(index: DevpiIndex, indexes: Mapping[str, DevpiIndex]) -> frozenset[str]:
+    """Return the projects for which the index shows local files and those of mirrors together; may
+    contain ``*``. Without a mirror, there are none: their names stay private.
+    """
+    those = searched(index, indexes)
+    if not any(each.kind == MIRROR for each in those):
+        return frozenset()
+    those = those if index.inherits_whitelist else [index]
+    return frozenset(
+        normalized(name) if name != "*" else name
+        for each in those
+        for name in each.mirror_whitelist
+    )
 
 
 @frozen(kw_only=True)
@@ -177,7 +215,6 @@ class _Planner:
             )
         for index in wanted:
             self._left += _left_of(index)
-        self._left += Differences(wanted).remarks()
         accounts = self._accounts()
         return DevpiPlan(
             accounts, tuple(planned.values()), tuple(self._problems), tuple(self._left)
