@@ -177,10 +177,6 @@ class GreetingTests(SynchronousTestCase):
         self.assertRegex(password, r"\A([a-hjkmnp-z2-9]{4}-){6}[a-hjkmnp-z2-9]{4}\Z")
         self.assertEqual(shlex.quote(password), password)
 
-    def test_passwords_differ(self) -> None:
-        """No two passwords are the same."""
-        self.assertEqual(len({readable_password(os.urandom) for _ in range(100)}), 100)
-
     def commands(self, text: str) -> list[str]:
         return [line.strip() for line in text.splitlines() if line.startswith("    ")][2:]
 
@@ -214,44 +210,3 @@ class GreetingTests(SynchronousTestCase):
             self.assertIn("/var/lib/pypid/admin.json", text)
             self.assertIn(f"with a browser: {url}/\n", text)
             self.assertEqual(text.count("abcd-efgh"), 1)
-
-    def test_folder(self) -> None:
-        """It names the folder in which its commands work, if they do not work in each."""
-        text = greeting("http://localhost:6543", "abcd", folder=Path("/srv/pypid"))
-        self.assertIn("Open another terminal in the folder /srv/pypid, and create a token:", text)
-        self.assertIn("in the same folder or in the browser", text)
-        self.assertIn("Open another terminal, and", greeting("http://localhost:6543", "abcd"))
-
-    def test_users_of_the_file(self) -> None:
-        """Where users are in the configuration alone, it shows how a line of that is made."""
-        text = greeting("http://localhost:6543", "abcd", accounts=False)
-        self.assertEqual(self.commands(text)[-1], "pypid gen-password alice")
-
-    def test_plain_http(self) -> None:
-        """Over plain HTTP from another computer pip is told to trust the host, without the port (as
-        pip 9 needs it).
-        """
-        for base, host in (
-            ("http://index.acme.com:6543", "index.acme.com"),
-            ("http://[2001:db8::1]:80", "[2001:db8::1]"),
-        ):
-            for readable in (True, False):
-                commands = self.commands(greeting(base, "abcd", readable=readable))
-                (pip,) = (line for line in commands if line.startswith("pip "))
-                self.assertIn(f" --trusted-host {host} ", pip)
-
-    def test_private(self) -> None:
-        """Where not everyone may read, a token that may read is in the variable of the installer."""
-        text = greeting("http://localhost:6543", "abcd", readable=False)
-        token = "$(pypid token create read --user admin --can read --quiet)"
-        commands = self.commands(text)
-        self.assertEqual(
-            [commands[1], *commands[5:8]],
-            [
-                f"export UV_DEFAULT_INDEX=http://__token__:{token}@localhost:6543/simple/",
-                "uv pip install PROJECT",
-                "export PIP_INDEX_URL=$UV_DEFAULT_INDEX",
-                "pip install PROJECT",
-            ],
-        )
-        self.assertEqual(text.count("abcd"), 1)

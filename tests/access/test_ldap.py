@@ -12,11 +12,9 @@ from unittest import SkipTest
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from twisted.internet.protocol import Protocol
-from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.ldap.route import START_TLS, _once, accepts_tls, is_encrypted_first
+from pypid.access.ldap.route import START_TLS, accepts_tls, is_encrypted_first
 from pypid.core.accounts.ldap_filters import GROUP_FILTER, filled, user_filter
 from tests.live.clients import in_ci
 
@@ -24,7 +22,6 @@ try:
     import ldap.filter
 
     from pypid.access.ldap.entries import (
-        AT_ONCE,
         DEEPEST,
         MOST_GROUPS,
         DirectoryEntry,
@@ -43,20 +40,6 @@ YES = bytes.fromhex("300c02010178070a010004000400")
 lengths.
 """
 LONG_YES = bytes.fromhex("3084000000100201017884000000070a010004000400")
-
-
-class ConnectionLogTests(SynchronousTestCase):
-    """What a look-up says to the log."""
-
-    def test_connection_to_the_directory_is_not_logged(self) -> None:
-        """Each look-up has a connection of its own, of whose start and end the log says nothing."""
-        events: list[LogEvent] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
-        factory = _once(Protocol())
-        factory.doStart()
-        factory.doStop()
-        self.assertEqual(events, [])
 
 
 class StartTls(SynchronousTestCase):
@@ -242,16 +225,6 @@ class Groups(WithLdap):
             sorted(f"cn={name}" for name in inside - {"u"}),
         )
         self.assertLessEqual(len(self.asked), DEEPEST)
-
-    def test_together(self) -> None:
-        """Many groups are asked about at once, in searches that are not too long."""
-        members = {f"g{n}": {"u"} for n in range(2 * AT_ONCE + 1)}
-        self.assertEqual(
-            len(groups_of(self.search(members), GROUP_FILTER, "cn=u", "u")), len(members)
-        )
-        self.assertEqual(
-            [filter.count("(member=") for filter in self.asked], [1, AT_ONCE, AT_ONCE, 1]
-        )
 
     def test_by_name_only(self) -> None:
         """A filter without the entry's name finds no groups in groups: one of a user's name would

@@ -25,7 +25,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pypid.access.oidc import token_exchange
-from pypid.access.oidc.keys import MOST, read_keys
+from pypid.access.oidc.keys import read_keys
 from pypid.access.oidc.token_exchange import (
     AFTER_FAILURE,
     AGAIN,
@@ -194,14 +194,6 @@ class MintTests(MintCase):
         ]
         self.assertEqual(allowed, [("app", Action.READ), ("app", Action.WRITE)])
 
-    def test_two_rules(self) -> None:
-        """A token that fits two rules is for the projects of both; new projects have no owner if
-        the rules name different users, or one of them none.
-        """
-        self.mint(self.token(environment="release"))
-        self.assertIsNone(self.books.tokens[0].as_user)
-        self.assertEqual(self.books.tokens[0].scope.projects, ("app", "lib-*"))
-
     def test_deed(self) -> None:
         """The audit log says which workflow was given a token, of which commit, for which projects,
         and from where it asked.
@@ -243,31 +235,6 @@ class MintTests(MintCase):
         self.documents.keys.append(rsa_key("two"))
         self.clock.advance(FRESH)
         self.assert_refused(self.token(header={"kid": None}), "does not have (kid)")
-
-    def test_slash(self) -> None:
-        """An issuer that ends with a slash, as its document says, is found by the
-        URL without it.
-        """
-        self.documents.url = URL + "/"
-        self.site.replaced[DISCOVERY] = json.dumps(
-            self.documents.discovery(jwks_uri=URL + JWKS)
-        ).encode()
-        self.mint(self.token())
-        self.documents.url = URL
-        self.assert_refused(self.token(), "another issuer")
-
-    def test_audience(self) -> None:
-        """The first issuer's audience is told; none where there is none."""
-        self.assertEqual(self.publishers.audience, "pypid")
-        self.publishers.trust(
-            token_exchange.trusted_by(
-                {"x": IssuerSettings(), "y": IssuerSettings(url=URL, audience="acme")}
-            )
-        )
-        self.assertEqual(self.publishers.audience, "acme")
-        self.publishers.trust(())
-        self.assertIsNone(self.publishers.audience)
-        self.assert_refused(self.token(), "administrator", code="not-enabled")
 
 
 class ForgeryTests(MintCase):
@@ -528,15 +495,6 @@ class ReplayTests(MintCase):
 class KeysTests(MintCase):
     """How keys are had, kept and renewed."""
 
-    def test_kept(self) -> None:
-        """They are asked for once an hour, however many tokens come."""
-        for _ in range(3):
-            self.mint(self.token())
-        self.assertEqual(self.site.asked, [DISCOVERY, JWKS])
-        self.clock.advance(FRESH)
-        self.mint(self.token())
-        self.assertEqual(self.site.asked, [DISCOVERY, JWKS] * 2)
-
     def test_withdrawn(self) -> None:
         """A key that the issuer has withdrawn is good for an hour at most."""
         self.mint(self.token())
@@ -574,16 +532,6 @@ class KeysTests(MintCase):
         self.mint(self.token())
         self.assertEqual(self.site.asked, [DISCOVERY, JWKS, DISCOVERY])
         self.flushLoggedErrors()
-
-    def test_one_flight(self) -> None:
-        """All that wait for keys wait for the same question."""
-        self.turns = Turns()
-        asked = [start(self.publishers.mint(self.token(), "")) for _ in range(AT_ONCE)]
-        while len(self.turns):
-            self.turns.all()
-        for each in asked:
-            self.successResultOf(each)
-        self.assertEqual(self.site.asked, [DISCOVERY, JWKS])
 
     def test_away(self) -> None:
         """An issuer that gives no keys makes it 503, with a warning, and is left alone for ten
@@ -724,11 +672,6 @@ class KeysTests(MintCase):
             except ValueError:
                 continue
             self.assertTrue(all(key.algorithms for key in keys))
-
-    def test_many_keys(self) -> None:
-        """Of thousands of keys a hundred are looked at."""
-        good = rsa_key().jwk()
-        self.assertEqual(len(read_keys(json.dumps({"keys": [good] * 150}).encode())), MOST)
 
 
 @contextmanager

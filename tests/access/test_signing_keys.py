@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from secrets import token_bytes
 from threading import Barrier, Thread
@@ -8,7 +7,7 @@ from threading import Barrier, Thread
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.signing_keys import RECORD, session_key
-from pypid.core.errors import CannotStart, Unreadable
+from pypid.core.errors import Unreadable
 
 
 class KeyTests(SynchronousTestCase):
@@ -60,19 +59,6 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual((len(found), len(set(found))), (8, 1))
         self.assertEqual(self.kept(), [RECORD])
 
-    def test_without_links(self) -> None:
-        """A file system without hard links has one as well."""
-        with_link: Callable[..., None] = Path.hardlink_to
-
-        def refuse(path: Path, target: Path) -> None:
-            raise PermissionError(1, "not here")
-
-        self.patch(Path, "hardlink_to", refuse)
-        key = session_key(self.state, None, token_bytes)
-        self.patch(Path, "hardlink_to", with_link)
-        self.assertEqual(session_key(self.state, None, token_bytes), key)
-        self.assertEqual(self.kept(), [RECORD])
-
     def test_damaged(self) -> None:
         """A file that holds no key is refused, with advice and without what is in it."""
         session_key(self.state, None, token_bytes)
@@ -81,12 +67,3 @@ class KeyTests(SynchronousTestCase):
             error = self.assertRaises(Unreadable, session_key, self.state, None, token_bytes)
             self.assertIn("Delete it", str(error))
             self.assertNotIn("Xyzzy", str(error) + repr(error))
-
-    def test_unusable(self) -> None:
-        """A state folder that cannot be used stops the start with advice."""
-        self.state.parent.mkdir(parents=True)
-        self.state.write_text("a file")
-        self.assertIn(
-            "[server] secret",
-            str(self.assertRaises(CannotStart, session_key, self.state, None, token_bytes)),
-        )

@@ -106,42 +106,6 @@ class AclTests(CommandCase):
         status, out, _ = self.run_command(f"acl import --json -i {file}")
         self.assertEqual((status, json.loads(out)["users_there"]), (1, 1))
 
-    def test_gain(self) -> None:
-        """Where somebody gets a right because two groups of one name become one the command ends
-        with 1 and says whose.
-        """
-        have(self.people.accounts.add_group("devs"))
-        have(self.people.accounts.join("devs", "bob"))
-        packages = {"users": {}, "groups": {"spam": {"devs": ["read"]}}}
-        status, out, err = self.run_command(
-            f"acl import -i {self.dumped(users=[], groups={'devs': []}, packages=packages)}"
-        )
-        self.assertEqual(status, 1)
-        self.assertIn("GAINED: bob is in the group 'devs' here", out)
-        self.assertIn("1 change gave a user", err)
-
-    def test_odd(self) -> None:
-        """What is odd and takes nothing from anybody is listed, and the command goes well."""
-        users = [{"username": "carol", "password": "$1$salt$md5"}]
-        out = self.prints(f"acl import -i {self.dumped(users=users, allow_register=True)}")
-        self.assertIn("the password hash of 'carol' is of an unknown kind", out)
-        self.assertIn("allow_register is on", out)
-        self.assertNotIn("$1$", out)
-
-    def test_refused(self) -> None:
-        """A file that is not there, or no dump, changes nothing."""
-        bad = self.folder / "bad"
-        for data in (b"", b"no json", b"[1]", b'{"users": 1}', gzip.compress(b"{}")[:-4]):
-            bad.write_bytes(data)
-            status, out, _ = self.run_command(f"acl import -i {bad}")
-            self.assertIn("not a dump of pypicloud's users", status, data)
-            self.assertEqual(out, "")
-        self.assertIn(
-            "cannot be read", self.run_command(f"acl import -i {self.folder / 'nothing'}")[0]
-        )
-        self.assertIn("cannot be written", self.run_command(f"acl export -o {self.folder}")[0])
-        self.assertEqual(have(self.people.accounts.users()), ())
-
     def test_export(self) -> None:
         """What was exported, for nobody else to read, brings the same people to another pypid;
         without a file it is JSON.

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from datetime import timedelta
 
 from attrs import evolve
 
-from pypid.core.configuration.choices import Owners
 from pypid.core.errors import NameUsedUpstream
 from pypid.core.permissions import Principals
-from pypid.flow import BytesBody
 from tests.cli.commands import CommandCase
 from tests.distributions import wheel, wheel_filename
-from tests.web.app_with_accounts import have
 from tests.web.full_app import Answer, content, form, text
 
 COMMAND = re.compile(r"pypid ((?:advisory|index|promote|right|storage) [^`;]*)")
-RELEASE = ("spam==1.0", "--from", "staging")
 
 
 class AdviceTests(CommandCase):
@@ -43,31 +38,6 @@ class AdviceTests(CommandCase):
         status, out, problem = self.run_command("", *words)
         self.assertEqual(status, expected, (words, out, problem))
         return out
-
-    def test_other_bytes(self) -> None:
-        """The command lists them."""
-        where = f"spam/{wheel_filename('spam')}"
-        have(self.pypid.blobs.write(where, BytesBody(b"other bytes")))
-        self.pypid.clock.advance(timedelta(days=1).total_seconds())
-        self.assertIn(where, self.follow(self.refusal("promote", *RELEASE), 1))
-
-    def test_expired_indexes(self) -> None:
-        """The command extends the index."""
-        self.prints("index create team", "expires=2026-01-02")
-        self.pypid.clock.advance(timedelta(days=8).total_seconds())
-        self.follow(self.refusal("promote", *RELEASE, "--to", "team"))
-        self.prints("", "promote", *RELEASE, "--to", "team")
-
-    def test_names(self) -> None:
-        """The lists have those that exist."""
-        self.assertIn("staging", self.follow(self.refusal("promote", *RELEASE, "--to", "x")))
-
-    def test_former_files(self) -> None:
-        """They are removed, and the index can be created."""
-        have(self.pypid.blobs.write(".pypid/index/team/a/a-1.tar.gz", BytesBody(b"a")))
-        words = ("index", "create", "team")
-        self.follow(self.refusal(*words))
-        self.prints("", *words)
 
     def test_right_on_a_name(self) -> None:
         """The command gives the user the right."""
@@ -116,13 +86,6 @@ class MissingRightTests(CommandCase):
         self.follow(self.refused(self.upload(""), "may not publish in the project 'spam'"))
         self.assertEqual(self.upload("").status, 200)
 
-    def test_unknown_project(self) -> None:
-        """A request that names no project yet is refused with a place for its name."""
-        self.prints("right revoke eggs bob")
-        advice = self.refused(self.upload(""), "[access] write")
-        self.follow(advice.replace("PROJECT", "spam"))
-        self.assertEqual(self.upload("").status, 200)
-
     def test_index_that_excludes_the_user(self) -> None:
         """A right on the project would not help: the user is added to `write` of the index."""
         self.prints("index create team write=alice")
@@ -149,20 +112,6 @@ class MissingRightTests(CommandCase):
         self.assertNotIn("alice", self.refused(answer))
         self.follow(answer.text, "alice")
         self.assertEqual(self.pypid.get("/team/simple/spam/", user="bob").status, 404)
-
-    def test_owner(self) -> None:
-        """The owner can give access in the default index, elsewhere an administrator."""
-        self.set_defaults(write=Principals(authenticated=True), ownership=Owners.UPLOADER)
-        self.prints("index create team")
-        for index in ("", "team"):
-            path = f"{index and '/'}{index}/api/projects/spam/owner"
-            self.assertEqual(self.pypid.api("PUT", path, {"user": "alice"}).status, 200)
-            advice = self.refused(self.upload(index), "The project has an owner")
-            self.assertEqual("ask the owner" in advice, not index)
-            self.follow(advice)
-            self.assertEqual(self.upload(index).status, 200)
-            self.prints("right revoke spam bob")
-            self.prints("right revoke spam admins")
 
     def test_delete(self) -> None:
         """The key is named; for an index, its own."""

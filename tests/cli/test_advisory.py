@@ -48,18 +48,6 @@ class AdvisoryTests(CommandCase):
         )
         self.people.downloads.note(entry)
 
-    def test_list(self) -> None:
-        """Malware first, then by severity; who downloaded what; no control characters."""
-        malware, high, low, end = self.prints("advisory list").splitlines()[1:]
-        self.assertEqual(malware.split()[:3], ["MAL-1", "malware", "ham"])
-        words = ["PYSEC-1", "high", "spam", "1.0", "1.5", "1", "1", "bob"]
-        self.assertEqual(high.split()[:8], words)
-        self.assertNotIn("\x1b", low)
-        self.assertEqual(end, "3 advisories. The source was read less than an hour ago.")
-        self.assertEqual(len(json.loads(self.prints("advisory list --json"))["advisories"]), 3)
-        self.assertIn("1 advisory.", self.prints("advisory list --project spam"))
-        self.assertIn("2 advisories.", self.prints("advisory list --severity medium"))
-
     def test_csv(self) -> None:
         """A line for each; no cell is a formula."""
         rows = list(csv.DictReader(StringIO(self.prints("advisory list --csv"))))
@@ -108,11 +96,3 @@ class AdvisoryTests(CommandCase):
         self.assertEqual((status, "0 releases checked" in out), (1, True))
         path.write_text("# nothing")
         self.assertIn("0 releases checked", self.prints("advisory check", str(path)))
-
-    def test_without_source(self) -> None:
-        """The command says that there are no advisories, and where they are configured."""
-        self.pypid.app.advisories = type(self.pypid.app.advisories)(self.pypid.world)
-        self.assertEqual(
-            self.prints("advisory list"),
-            "0 advisories. No advisories were read: see [advisories] source.\n",
-        )

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 from pypid.daemon.control import ControlRequest
 from tests.cli.commands import RecordedCase
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 class CollectTests(RecordedCase):
@@ -55,31 +49,6 @@ class CollectTests(RecordedCase):
         path.write_text(text or name)
         return str(path)
 
-    def test_asked(self) -> None:
-        """Files are told apart by their names, and platforms and Pythons are passed on."""
-        names = ["requirements.txt", "dev.in", "pylock.toml", "pylock.dev.toml"]
-        files = [word for name in names for word in ("-r", self.file(name))]
-        self.run_command(
-            "cache",
-            "fetch",
-            *files,
-            "--platform",
-            "linux",
-            "--platform",
-            "macos",
-            "--python",
-            "3.12",
-        )
-        expected = {
-            "platform": ["linux", "macos"],
-            "python": ["3.12"],
-            "requirements": ["requirements.txt", "dev.in"],
-            "pylock.toml": ["pylock.toml", "pylock.dev.toml"],
-        }
-        self.assertEqual(self.asked, [ControlRequest("POST", "/requirements.txt", expected)])
-        status, _, _ = self.run_command("cache", "fetch", "-r", self.file("uv.lock"))
-        self.assertIn("uv export --format pylock.toml", str(status))
-
     def test_told(self) -> None:
         """Without a terminal each step is a line on standard error; the files and the sum are on
         standard output.
@@ -99,14 +68,6 @@ class CollectTests(RecordedCase):
         self.assertEqual(
             [line.removeprefix("Python 3.12 on linux: ") for line in err.splitlines()], lines
         )
-
-    def test_bar(self) -> None:
-        """On a terminal it is one line that is written again, and gone at the end."""
-        self.patch(io, "StringIO", Terminal)
-        _, _, err = self.run_command("cache", "fetch", "-r", self.file("r.txt"))
-        self.assertIn("\r\x1b[K[###############...............] 1 of 2: kept a-1.whl", err)
-        self.assertTrue(err.endswith("\r\x1b[K"), err)
-        self.assertNotIn("\n", err)
 
     def test_incomplete(self) -> None:
         """What was not collected is told with the reason and for whom, and is status 1."""

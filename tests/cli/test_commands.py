@@ -48,13 +48,6 @@ COMMANDS = [
 
 
 class HelpTests(RecordedCase):
-    def test_nothing(self) -> None:
-        """Without a word it prints its help."""
-        status, out, err = self.run_command()
-        self.assertEqual((status, err), (0, ""))
-        for command in COMMANDS:
-            self.assertIn(f"    {command}", out)
-
     def test_each(self) -> None:
         """Each command explains itself in a sentence."""
         for command in COMMANDS:
@@ -62,14 +55,6 @@ class HelpTests(RecordedCase):
             self.assertEqual((status, err), (0, ""))
             self.assertIn(f"usage: pypid {command}", out)
             self.assertIn(".\n", out)
-
-    def test_alone(self) -> None:
-        """A command is known without the others, wherever it is declared."""
-        actions = cli.parser()._subparsers._group_actions  # type: ignore[union-attr]
-        self.assertEqual(list(actions[0].choices or ()), COMMANDS)
-        self.assertEqual(list(cli.COMMANDS), COMMANDS)
-        for name, module in cli.COMMANDS.items():
-            self.assertIn(name, cli.parser((module,))._subparsers._group_actions[0].choices)  # type: ignore
 
     def test_wrong(self) -> None:
         """A wrong command line is status 2, on standard error."""
@@ -210,21 +195,6 @@ class RequestTests(RecordedCase):
         self.assertEqual(self.asked[1].document, {"folder": folder})
         self.assertEqual(self.asked[2].document, {"folder": folder, "cached": []})
 
-    def test_storage_of_an_index(self) -> None:
-        """The requests go below the index, which has no upstream to compare an import with."""
-        self.answer = {"projects": 0, "changed": 0, "adopted": [], "also_upstream": []}
-        for words in ("rebuild", "spam"), ("rebuild",), ("import",):
-            self.assertIsNone(self.run_command("storage", *words, "--index", "team-a")[0])
-        urls = ["/team-a/api/rebuild/spam", "/team-a/api/rebuild", "/team-a/api/adopt"]
-        self.assertEqual([q.url for q in self.asked], urls)
-        self.assertIsNone(self.run_command("storage", "import", "--index", "default")[0])
-        self.assertEqual([q.url for q in self.asked[-2:]], ["/api/adopt/survey", "/api/adopt"])
-        outcomes = dict.fromkeys(("moved", "would-move", "there", "archived", "failed"), 0)
-        self.answer = {"projects": 0, "seen": 0, "due": 0, "outcomes": outcomes, "size": 0}
-        options = ("--older-than", "180d", "--keep", "3", "--class", "GLACIER_IR")
-        self.run_command("storage", "tier", *options, "--index", "team-a")
-        self.assertEqual(self.asked[-1].url, "/team-a/api/tier")
-
     def test_adopts_a_bucket(self) -> None:
         """adopt without a folder is for all of the storage; what is left alone loses nothing, and
         the status is 0.
@@ -266,14 +236,6 @@ class RequestTests(RecordedCase):
             self.assertEqual([q.url for q in self.asked], ["/api/adopt/survey"])
             self.assertIn("eggs also exists upstream: 1 file that upstream does not have", said)
 
-    def test_import_of_everything_as_local(self) -> None:
-        """With --local all upstream is not asked; the projects that it has are named afterwards."""
-        self.answer = {"projects": 0, "changed": 0, "adopted": [], "also_upstream": ["eggs"]}
-        status, _, said = self.run_command("storage", "import", "--local", "all")
-        self.assertEqual([q.url for q in self.asked], ["/api/adopt"])
-        self.assertIsNone(status)
-        self.assertIn("these projects are local now, and also exist upstream: eggs.", said)
-
     def test_odd_keys(self) -> None:
         """What somebody has named a file by moves no cursor."""
         odd = {
@@ -285,132 +247,6 @@ class RequestTests(RecordedCase):
         _, out, _ = self.run_command("storage", "import")
         self.assertNotIn("\x1b", out)
         self.assertIn("a\\x1b[2J\\nb-1.zip: adopted: left\n", out)
-
-    def test_json(self) -> None:
-        """--json prints the answer as it came."""
-        _, out, _ = self.run_command("project", "yank", "spam", "1.0", "--json")
-        self.assertEqual(out, '{\n  "changed": [\n    "spam-1.0.tar.gz"\n  ]\n}\n')
-
-    def test_why(self) -> None:
-        """why tells what a name is, what was heard of it, and what is hidden until when; of one
-        file only that.
-        """
-        cooldown = {
-            "filename": "spam-2.0.tar.gz",
-            "ours": False,
-            "kept": True,
-            "visible": False,
-            "rule": "cooldown",
-            "because": "it is too young",
-            "until": "2026-01-23T10:00:00.500000Z",
-        }
-        self.answer = {
-            "name": "spam",
-            "status": "theirs",
-            "says": "not local, so pypid looks it up upstream",
-            "requested_from": "public",
-            "taken_from": [],
-            "local_in": ["team"],
-            "not_asked": None,
-            "not_shown": None,
-            "ours": None,
-            "upstream": {
-                "asked": "2026-01-20T10:00:00Z",
-                "index": "https://up.example/",
-                "status": "active",
-                "files": 3,
-            },
-            "failure": None,
-            "outage": {"since": "2026-01-20T11:00:00Z", "error": "nobody answers."},
-            "visible": {"ours": 0, "kept": 1, "upstream": 1},
-            "hidden": [cooldown],
-        }
-        status, out, _ = self.run_command("project", "why", "Spam")
-        self.assertEqual((status, self.asked.pop().url), (None, "/api/why/Spam"))
-        for line in (
-            "spam: the name is not local, so pypid looks it up upstream.",
-            (
-                "Last answer of https://up.example/ (2026-01-20 10:00:00 UTC): 3 files, status "
-                "active."
-            ),
-            "Indexes with a local project of this name: team.",
-            "Upstream is unreachable since 2026-01-20 11:00:00 UTC: nobody answers.",
-            "Visible files: 0 local, 1 cached, 1 upstream only.",
-            (
-                "1 file hidden, it is too young\n"
-                "  spam-2.0.tar.gz; visible from 2026-01-23 10:00:00 UTC"
-            ),
-        ):
-            self.assertIn(f"{line}\n", out)
-        self.answer["hidden"] = [{**cooldown, "filename": f"spam-{n}.whl"} for n in range(4316)]
-        self.answer["hidden"].append({**cooldown, "because": "it is blocked", "until": None})
-        _, out, _ = self.run_command("project", "why", "spam")
-        self.assertIn("1 file hidden, it is blocked\n  spam-2.0.tar.gz\n", out)
-        self.assertRegex(out, r"4,?316 files hidden, it is too young\n  spam-4315.whl; visible")
-        self.assertIn("  and 4311 older ones, which --all lists\n", out)
-        self.assertEqual(len(out.splitlines()), 14)
-        every = self.run_command("project", "why", "spam", "--all")[1]
-        self.assertEqual(every.count("spam-"), 4317)
-        del self.answer["hidden"]
-        self.answer |= {"upstream": None, "outage": None, "not_asked": "reserved", "file": cooldown}
-        _, out, _ = self.run_command("project", "why", "spam", "a b")
-        self.assertEqual(self.asked.pop().url, "/api/why/spam/a%20b")
-        self.assertIn("The name is not sent upstream: reserved.\nspam-2.0.tar.gz: hidden", out)
-        self.answer["file"] = {**cooldown, "visible": True, "because": None, "until": None}
-        self.assertIn(
-            "spam-2.0.tar.gz: visible, cached\n", self.run_command("project", "why", "spam", "x")[1]
-        )
-
-    def test_cache_list(self) -> None:
-        """cache list is a table with sums and the limit; of a project, its files."""
-        ham = {"name": "ham", "files": 2, "size": 3 << 20, "last_access": "2026-01-20T10:00:00Z"}
-        spam = {
-            "name": "strawberry",
-            "files": 12,
-            "size": 999,
-            "last_access": "2026-01-19T10:00:00Z",
-        }
-        self.answer = {
-            "files": 14,
-            "size": (3 << 20) + 999,
-            "limit": 5 << 30,
-            "projects": [ham, spam],
-        }
-        status, out, _ = self.run_command("cache", "list")
-        self.assertEqual(
-            (status, self.asked.pop()), (None, ControlRequest("GET", "/api/cache", None))
-        )
-        self.assertEqual(
-            out,
-            "PROJECT     FILES       SIZE  LAST REQUEST (UTC)\n"
-            "ham             2    3.0 MiB    2026-01-20 10:00\n"
-            "strawberry     12  999 bytes    2026-01-19 10:00\n"
-            "2 projects, 14 files, 3.0 MiB of at most 5.0 GiB ([upstream] max_cache)\n",
-        )
-        self.answer = {"files": 0, "size": 0, "limit": None, "projects": []}
-        self.assertEqual(
-            self.run_command("cache", "list")[1],
-            "0 projects, 0 files, 0 bytes (no limit: [upstream] max_cache is empty)\n",
-        )
-        files = [
-            {
-                "filename": "ham-1.tar.gz",
-                "size": 1536,
-                "last_access": "2026-01-19T10:00:00Z",
-                "complete": True,
-            }
-        ]
-        files.append({**files[0], "filename": "ham-2-py3-none-any.whl", "complete": False})
-        self.answer = {"name": "ham", "size": 3072, "limit": None, "files": files}
-        out = self.run_command("cache", "list", "ham")[1]
-        self.assertEqual(self.asked.pop().url, "/api/cache/ham")
-        self.assertIn(
-            (
-                "ham-2-py3-none-any.whl (incomplete)  1.5 KiB    2026-01-19 10:00\n1 file of ham, "
-                "3.0 KiB\n"
-            ),
-            out,
-        )
 
     def test_cache_purge(self) -> None:
         """cache purge asks first, for all, a project, a file, or what is old; it
@@ -446,14 +282,6 @@ class RequestTests(RecordedCase):
             self.assertIn("nothing was deleted", status)
         self.assertEqual(self.asked, [])
 
-    def test_cache_help(self) -> None:
-        """cache without a verb is a wrong command line; each verb teaches by example."""
-        self.assertEqual(self.run_command("cache")[0], 2)
-        for verb in "list", "purge":
-            status, out, _ = self.run_command("cache", verb, "--help")
-            self.assertEqual(status, 0)
-            self.assertIn(f"  pypid cache {verb} requests", out)
-
     def test_no(self) -> None:
         """What pypid refuses, or cannot do, is its text and status 1."""
         for error in ControlRefused("not today"), NoSuchProject("spam"):
@@ -461,11 +289,6 @@ class RequestTests(RecordedCase):
             self.assertEqual(
                 self.run_command("project", "yank", "spam", "1.0")[0], f"pypid: {error}"
             )
-
-    def test_interrupted(self) -> None:
-        """Ctrl-C is 130, as shells have it."""
-        self.answer = KeyboardInterrupt()
-        self.assertEqual(self.run_command("storage", "rebuild")[::2], (130, "pypid: stopped\n"))
 
 
 class DeleteTests(RecordedCase):

@@ -2,7 +2,6 @@
 
 import gc
 import io
-import json
 import subprocess
 import sys
 from contextlib import chdir
@@ -12,7 +11,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import cli
 
-PYPID = Path(sys.executable).with_name("pypid")
 URL = ("--packages-url", "../../pool/")
 
 
@@ -42,21 +40,6 @@ class ListTests(SynchronousTestCase):
     def page(self, path: str) -> str:
         return (self.folder / "out" / path).read_text()
 
-    def test_file(self) -> None:
-        """It says what it did."""
-        (self.folder / "files.txt").write_text("spam-1.0.tar.gz\n")
-        self.assertEqual(
-            self.export("--package-list", "files.txt"),
-            (0, "out: 1 project. Pages: 11 written, 0 unchanged.\n"),
-        )
-        self.assertIn('href="../../pool/spam-1.0.tar.gz"', self.page("simple/spam/index.html"))
-
-    def test_standard_input(self) -> None:
-        """- is standard input."""
-        entry = '{"filename": "spam-1.0.tar.gz", "requires_python": ">=3.9"}\n'
-        self.assertEqual(self.export("--package-list-json", "-", said=entry)[0], 0)
-        self.assertIn("&gt;=3.9", self.page("simple/spam/index.html"))
-
     def test_left_out(self) -> None:
         """Files that are left out are said with their lines, the rest is written, and the exit
         status is 0.
@@ -65,34 +48,6 @@ class ListTests(SynchronousTestCase):
         self.assertEqual(status, 0)
         self.assertIn("pypid: line 2: '../x' is not a valid distribution file name", said)
         self.assertIn("1 line of the list left out.", said)
-
-    def test_strict(self) -> None:
-        """With --strict nothing is written then."""
-        status, said = self.export(
-            "--package-list", "-", "--strict", said="spam-1.0.tar.gz\n../x\n"
-        )
-        self.assertEqual(status, 1)
-        self.assertIn("1 file would be left out, which --strict forbids; nothing was written", said)
-        self.assertFalse((self.folder / "out").exists())
-
-    def test_refused(self) -> None:
-        """A list that is none is refused, and nothing is written."""
-        status, said = self.export(
-            "--package-list-json", "-", said='{"filename": "spam-1.0.tar.gz"}\n{"filena'
-        )
-        self.assertEqual(status, 1)
-        self.assertIn("standard input is no list of files; nothing was written:\n  line 2:", said)
-        self.assertFalse((self.folder / "out").exists())
-
-    def test_no_file(self) -> None:
-        """A list that is not there, and a place that cannot be written to, are said."""
-        self.assertEqual(
-            self.export("--package-list", "no"),
-            (1, "pypid: no cannot be read: No such file or directory\n"),
-        )
-        (self.folder / "file").touch()
-        status, said = self.export("--package-list", "-", said="spam-1.0.tar.gz", to="file")
-        self.assertEqual((status, said.endswith("/file: File exists\n")), (1, True))
 
     def test_again(self) -> None:
         """A project that is gone is said, and goes with --delete."""
@@ -132,13 +87,6 @@ class ListTests(SynchronousTestCase):
         self.export("--package-list", "-", said="spam-1.0.tar.gz\n")
         self.assertIn("Generated on ", self.page("index.html"))
 
-    def test_all_options(self) -> None:
-        """The options of dumb-pypi are taken."""
-        words = ("--title", "T", "--logo", "l", "--logo-width", "3", "--no-generate-timestamp")
-        given = ("--package-list", "-", *words, "--no-per-release-json")
-        self.assertEqual(self.export(*given, said="spam-1.0.tar.gz\n")[0], 0)
-        self.assertFalse((self.folder / "out/pypi/spam/1.0").exists())
-
     def test_wrong_words(self) -> None:
         """One list is wanted, one target, and no option of the other kind of export."""
         wrong = (
@@ -155,16 +103,3 @@ class ListTests(SynchronousTestCase):
             self.assertIn(reason, said)
         status, said = self.export("--package-list", "-", to="s3://bucket/x")
         self.assertIn("a list needs --packages-url, and a folder", said)
-
-    def test_json(self) -> None:
-        """With --json the summary is on standard output, for programs."""
-        done = subprocess.run(
-            [PYPID, "export", "--package-list", "-", *URL, "--output-dir", "out", "--json"],
-            input="spam-1.0.tar.gz\n../x\n",
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        answer = json.loads(done.stdout)
-        self.assertEqual((answer["projects"], answer["left_out"], answer["left"]), (1, 1, 0))

@@ -7,9 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pypid.cli.import_devpi import EXAMPLES
 from pypid.daemon.control import ControlRefused, ControlRequest
-from tests.cli.command_lines import pypid_lines
 from tests.cli.commands import CommandCase
 from tests.distributions import wheel, wheel_filename
 from tests.web.full_app import J, basic
@@ -184,18 +182,6 @@ class ImportDevpiTests(CommandCase):
         self.assertEqual(json.loads(self.prints("index list --json"))["indexes"], [])
         self.assertEqual(self.pypid.get("/api/me", None, basic("carol", PASSWORD)).status, 401)
 
-    def test_printed_plan(self) -> None:
-        """Without --json, --dry-run prints the settings of the indexes, and the users."""
-        self.export.users = {"carol": {"pwhash": HASH}, "dave": {}}
-        self.export.have_index("root/pypi", **MIRROR)
-        self.export.have_index("ada/prod", bases=["root/pypi"], acl_upload=["carol"])
-        self.export.have_file("ada/prod", "spam")
-        folder = self.export.write()
-        out = self.prints("storage import-devpi --dry-run", folder)
-        self.assertIn("ada/prod -> ada-prod (new): 1 file, 1 to import, 0 existed", out)
-        self.assertIn("; bases = root-pypi; write = carol; ", out)
-        self.assertIn("users with a password: carol\n", out)
-
     def test_problems_stop_everything(self) -> None:
         """Two indexes of one name, a name that an index has already: nothing is imported."""
         self.export.have_index("a-b/c")
@@ -253,20 +239,6 @@ class ImportDevpiTests(CommandCase):
             report = self.run_import("--dry-run")
             self.assertTrue(any(text in each["what"] for each in report["left"]), report)
 
-    def test_examples_of_the_help(self) -> None:
-        """They work as printed, with the folder of the test."""
-        self.export.have_index("alice/prod")
-        self.export.have_file("alice/prod", "spam")
-        folder = self.export.write()
-        lines = [words for words in pypid_lines(EXAMPLES) if "import-devpi" in words]
-        for words in lines:
-            for name in ("alice-prod", "production"):
-                self.run_command(f"index delete {name} --force")
-            words[words.index("/srv/export")] = folder
-            status, out, err = self.run_command("", *words)
-            self.assertIsNone(status, (words, out, err))
-        self.assertEqual(len(lines), 3)
-
     def test_unsuitable_folder(self) -> None:
         """No folder, no document, a document of something else: one line, and status 1."""
         for content in (None, "{}", "[1", '{"dumpversion": "9", "users": {}, "indexes": {}}'):
@@ -278,15 +250,3 @@ class ImportDevpiTests(CommandCase):
             self.assertIn("dataindex.json", f"{status}{err}", content)
         status, _, err = self.run_command("storage import-devpi", "/nonexistent/folder")
         self.assertIn("nothing was imported", f"{status}{err}")
-
-    def test_printed_report(self) -> None:
-        """One line for each index, for what is not imported, and for unknown groups."""
-        self.export.users = {"carol": {"pwhash": HASH}, "bob": {}}
-        self.export.have_index("ada/prod", mirror_whitelist=["six"], acl_upload=[":devs"])
-        self.export.have_file("ada/prod", "spam")
-        status, out, _ = self.run_command("storage import-devpi", self.export.write())
-        self.assertIsNone(status)
-        self.assertIn("ada/prod -> ada-prod (created): 1 file, 1 imported", out)
-        self.assertIn("1 user added", out)
-        self.assertIn("different here: bob:", out)
-        self.assertRegex(out, "different here: ada/prod: .*group create devs: to change its users")

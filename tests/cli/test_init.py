@@ -51,10 +51,6 @@ class InitTests(SynchronousTestCase):
         self.assertEqual(config.upstream.cooldown.wait, timedelta(days=3))
         self.assertEqual(config.advisories.source, "osv")
 
-    def test_elsewhere(self) -> None:
-        """A file that the lookup does not find is named in the command that starts."""
-        self.assertIn(": pypid serve --config other.ini\n", self.init("other.ini")[1])
-
     def test_never_over_a_file(self) -> None:
         """A file that exists is replaced with --force only; a link is never followed."""
         file = Path("pypid.ini")
@@ -71,15 +67,6 @@ class InitTests(SynchronousTestCase):
             status, _ = self.init("link.ini", *options)
             self.assertIn("pypid: link.ini ", str(status))
         self.assertFalse((self.folder / "target").exists())
-
-    def test_folder(self) -> None:
-        """An error of the system is one line."""
-        status, _ = self.init("nothing/pypid.ini")
-        self.assertEqual(
-            status,
-            "pypid: nothing/pypid.ini cannot be written: the folder nothing does not exist. Create "
-            "it first: mkdir -p nothing",
-        )
 
     def test_data_in_use(self) -> None:
         """Data that `pypid serve` without a file has stored stay the data of the index."""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 
-from attrs import evolve
-
-from pypid.core.configuration.choices import Owners
 from tests.cli.commands import CommandCase
 from tests.distributions import wheel_filename
 
@@ -54,27 +51,6 @@ class PromoteCommandTests(CommandCase):
             self.assertEqual("pypid project why ham --index staging" in str(status), is_project)
         status, _, _ = self.run_command("promote spam==1.0 --from default --to staging")
         self.assertTrue(str(status).endswith("no project 'spam' in the index 'default'."), status)
-
-    def test_move(self) -> None:
-        """The files are gone from the source."""
-        out = self.prints("promote", "spam==1.0", "--from", "staging", "--move", "--json")
-        self.assertEqual(json.loads(out)["files"], {"spam": [wheel_filename("spam")]})
-        page = self.pypid.get("/staging/simple/spam/", user="alice")
-        self.assertNotIn(wheel_filename("spam"), page.text)
-
-    def test_owners(self) -> None:
-        """New projects have the owners of the source; without one there, none: the command has no
-        user.
-        """
-        self.prints("user create carol")
-        self.people.defaults = evolve(self.people.defaults, ownership=Owners.UPLOADER)
-        self.people._apply()
-        self.prints("project set-owner spam carol --index staging")
-        self.prints("promote", "spam==1.0", "eggs==1.0", "--from", "staging", "--move")
-        owned = {"spam": "carol", "eggs": ""}
-        for name, user in owned.items():
-            owner = self.pypid.api("GET", f"/api/projects/{name}/owner").json["owner"]
-            self.assertEqual("" if owner is None else owner["user"], user, name)
 
     def test_mistakes(self) -> None:
         """What is wrong is named."""

@@ -5,11 +5,8 @@ is nothing for.
 from __future__ import annotations
 
 import io
-import stat
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,7 +14,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid import cli
 from pypid.access.passwords import PasswordVerdict, verify
 from pypid.cli import pypicloud
-from pypid.core.configuration.parse import parse
 
 
 class NamesCase(SynchronousTestCase):
@@ -60,22 +56,6 @@ class NamesTests(NamesCase):
         self.assertIn("argon2id", err)
         self.assertFalse(code)
 
-    def test_make_config(self) -> None:
-        """Our configuration is printed, and is a good one; OUTFILE is for its owner's eyes and
-        never written over.
-        """
-        _, printed, _ = self.run_script(pypicloud.make_config, "-p")
-        parse(printed, filename="pypid.ini")
-        folder = TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        file = Path(folder.name) / "config.ini"
-        self.run_script(pypicloud.make_config, str(file))
-        self.assertEqual((file.read_text(), stat.S_IMODE(file.stat().st_mode)), (printed, 0o600))
-        file.write_text("mine")
-        code, _, _ = self.run_script(pypicloud.make_config, str(file))
-        self.assertIn("convert-config", code)
-        self.assertEqual(file.read_text(), "mine")
-
     def test_dumps(self) -> None:
         """Export and import lead to `pypid acl`, with the file if there is one."""
         self.assertEqual(
@@ -85,18 +65,6 @@ class NamesTests(NamesCase):
             self.called(pypicloud.import_, "c.ini", "-i", "x.gz"),
             ["acl", "import", "--config", "c.ini", "-i", "x.gz"],
         )
-
-    def test_migrate(self) -> None:
-        """Migrating leads to `pypid storage copy`."""
-        self.assertEqual(
-            self.called(pypicloud.migrate, "a.ini", "b.ini"), ["storage", "copy", "a.ini", "b.ini"]
-        )
-
-    def test_nothing_to_do(self) -> None:
-        """No schema has to be created, and that is no failure."""
-        code, _, err = self.run_script(pypicloud.create_schema)
-        self.assertFalse(code)
-        self.assertIn("no schema", err)
 
     def test_refused(self) -> None:
         """What has no counterpart ends with the reason, and with a failure."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from attrs import evolve
 
 from pypid import __version__
-from pypid.advisories.service import Advisories
 from pypid.cli import request
 from pypid.core.errors import StorageDown
 from pypid.flow.conditions import Condition
 from pypid.flow.signals import ReloadOutcome
-from pypid.testing.worlds import BEGINNING
 from tests.cli.commands import CommandCase
 
 
@@ -52,24 +49,6 @@ class StatusTests(CommandCase):
         self.assertIn("is running and not ready\n", out)
         self.assertIn("storage:        unreachable\n", out)
 
-    def test_advisories(self) -> None:
-        """Advisories that cannot be read are a line, and no failure."""
-        self.assertNotIn("advisories:", self.run_command("status")[1])
-        known = Advisories(self.pypid.world, Path("state"), "https://osv.example/all.zip")
-        self.pypid.app.advisories = known
-        self.assertIn("advisories:     not read yet\n", self.run_command("status")[1])
-        known.failure = "source: it refuses connections."
-        status, out, _ = self.run_command("status")
-        line = "unavailable: [advisories] source: it refuses connections. (never read)"
-        self.assertEqual(status, 0)
-        self.assertIn(f"advisories:     {line}\n", out)
-        known.loaded, known.failure = BEGINNING, ""
-        out = self.run_command("status", "--json")[1]
-        expected = {"source": known.source, "loaded": "2026-01-01T00:00:00Z", "failure": ""}
-        self.assertEqual(json.loads(out)["advisories"], expected)
-        line = "advisories:     OK (read 2026-01-01 00:00 UTC)\n"
-        self.assertIn(line, self.run_command("status")[1])
-
     def test_starting(self) -> None:
         """A server that has not read its accounts yet is starting; nothing has to be done."""
         self.pypid.app.closed = StorageDown("the accounts are still being fetched from it.")
@@ -80,16 +59,6 @@ class StatusTests(CommandCase):
         self.assertIn("accounts:       not read yet\n", out)
         self.assertIn("storage scan:   waiting: pypid starts it on its own\n", out)
         self.assertNotIn("unreachable", out)
-
-    def test_json(self) -> None:
-        """With --json it is the answer of the server."""
-        status, out, _ = self.run_command("status --json")
-        answer = json.loads(out)
-        self.assertEqual(status, 0)
-        self.assertEqual(
-            (answer["running"], answer["ready"], answer["url"]),
-            (True, True, "https://index.example"),
-        )
 
     def test_not_running(self) -> None:
         """The status is 3 if no server runs, which is no error."""
@@ -115,15 +84,6 @@ class ReloadTests(CommandCase):
             return outcome
 
         self.pypid.app.reload = reload
-
-    def test_reloaded(self) -> None:
-        """A reload says that it is done, and what waits for a restart."""
-        self.reloads(ReloadOutcome(waiting=("[server]", "[storage]")))
-        self.assertEqual(
-            self.prints("reload"),
-            "The certificates, users, access rules and indexes were read again.\n"
-            "Changes that take effect at a restart: [server], [storage]\n",
-        )
 
     def test_problem(self) -> None:
         """What could not be read is on standard error, and the status is 1."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import json
-
 from pypid.core.errors import StorageDown
 from tests.cli.commands import CommandCase
 from tests.web.full_app import basic
@@ -23,14 +20,6 @@ class UserTests(CommandCase):
         )
         self.assertEqual(self.log_in("carol", out.splitlines()[1].removeprefix("password: ")), 200)
         self.assertNotIn("password", self.prints("user show carol"))
-
-    def test_no_password(self) -> None:
-        """An account for tokens has no password, and none is printed."""
-        out = self.prints("user create ci --no-password")
-        self.assertEqual(out, "ci: active, from the accounts database\n")
-        token = self.prints("token create job --user ci --can read --quiet").strip()
-        self.assertEqual((self.log_in("ci", ""), self.log_in("__token__", token)), (401, 200))
-        self.assertEqual(self.run_command("user create erin --no-password --ask")[0], 2)
 
     def test_starting(self) -> None:
         """Accounts that are not read yet are neither a missing capability nor an empty list."""
@@ -59,16 +48,6 @@ class UserTests(CommandCase):
         self.assertIn("no account was made", status)
         self.assertNotIn("erin", self.prints("user list"))
 
-    def test_asked(self) -> None:
-        """At a terminal it is asked for twice, and both must be the same."""
-        typed = iter(["password one", "password one", "password one", "two"])
-        self.patch(getpass, "getpass", lambda prompt: next(typed))
-        self.prints("user create carol --ask")
-        self.assertEqual(self.log_in("carol", "password one"), 200)
-        status, _, _ = self.run_command("user set-password carol --ask")
-        self.assertIn("differ; the password stays as it was", status)
-        self.assertEqual(self.log_in("carol", "password one"), 200)
-
     def test_changed(self) -> None:
         """Somebody becomes an administrator and none again; an account is disabled, enabled, and
         removed after a word.
@@ -86,23 +65,6 @@ class UserTests(CommandCase):
             self.prints("user delete carol", said="carol\n").endswith("carol: deleted\n")
         )
         self.assertEqual(self.run_command("user show carol")[0].count("no account"), 1)
-
-    def test_list(self) -> None:
-        """A table of who there is, from where; for scripts as JSON."""
-        self.prints("user create carol --admin")
-        out = self.prints("user list")
-        self.assertIn("carol  admin  active  database       2026-01-01 00:00\n", out)
-        self.assertIn("alice         active  configuration\n", out)
-        self.assertTrue(out.endswith(" users\n"))
-        users = json.loads(self.prints("user list --json"))["users"]
-        self.assertIn("carol", [user["name"] for user in users])
-
-    def test_refused(self) -> None:
-        """What pypid refuses is its text, with what to do next, and status 1."""
-        self.assertIn("[users]", self.run_command("user set-admin alice")[0])
-        self.assertIn("taken", self.run_command("user create alice")[0])
-        self.assertIn("Invalid name", self.run_command("user create", "a b")[0])
-        self.assertEqual(self.run_command("user")[0], 2)
 
     def test_by_whom(self) -> None:
         """The audit log has the account that ran the command, and no address."""

@@ -12,7 +12,7 @@ from pypi_attestations import Provenance
 from pypid.attestations.verification import Attesting
 from pypid.core.permissions import Principals, Rules
 from tests.distributions import wheel, wheel_filename
-from tests.sigstores import OwnSigstore, github, gitlab, statement
+from tests.sigstores import OwnSigstore, gitlab, statement
 from tests.web.full_app import Pypid, WholeCase, content, text
 
 OWN = OwnSigstore()
@@ -90,39 +90,6 @@ class ServedTests(AttestedCase):
 
 
 class RefusedTests(AttestedCase):
-    def test_refused(self) -> None:
-        """Garbage, another file's, another signer's and doubled attestations are 400, and nothing
-        is published.
-        """
-        strangers = OwnSigstore().attestation(statement(FILENAME, sha256(DATA).hexdigest()))
-        for attestations, words in (
-            (["garbage"], "not an attestation object"),
-            ([{"version": 1}], "not an attestation object"),
-            ([attestation(OTHER)], "sha256 digest"),
-            ([attestation(filename="eggs-1.0-py3-none-any.whl")], "not about"),
-            ([attestation(), attestation()], "several attestations"),
-            ([strangers], "not issued by Sigstore"),
-            ([attestation(identity=github(c8="https://example.com"))], "https://example.com"),
-        ):
-            answer = self.attested(*attestations)
-            self.refused(answer, 400, words)
-            for said in (answer.text, answer.reason):
-                self.assertTrue(
-                    said.startswith("Invalid attestations supplied during upload: "), answer
-                )
-        self.assertEqual((self.pypid.names(), self.keys(), self.incoming()), ([], [], []))
-
-    def test_with_other_problems(self) -> None:
-        """What else is wrong with the form is told with it."""
-        said = text("attestations", json.dumps([attestation(OTHER)]))
-        self.refused(
-            self.publish(FILENAME, DATA, text("name", "eggs"), said),
-            400,
-            "eggs",
-            "Invalid attestations",
-            "2 reasons",
-        )
-
     def test_without_library(self) -> None:
         """Where nothing can verify them the file is published without them; the answer says so, and
         nothing is served.

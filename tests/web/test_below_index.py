@@ -16,8 +16,6 @@ from pypid.web.fastpath.cached_channel import FastPath
 from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
-from pypid.web.ui import documentation
-from pypid.web.ui.documentation import Documentation
 from tests.distributions import wheel, wheel_filename
 from tests.web.fast_path_pair import Lines
 from tests.web.full_app import (
@@ -34,7 +32,6 @@ from tests.web.full_app import (
     text,
 )
 from tests.web.routes import ALL_ROUTES
-from tests.web.ui.test_documentation import built
 
 ALICE = Principals(users=frozenset({"alice"}))
 _LINK = re.compile(r'(?:href|src|action)="([^"]*)"')
@@ -85,18 +82,6 @@ class BelowIndexCase(WholeCase):
 
 class InstallerTests(BelowIndexCase):
     """What installers and uploaders request."""
-
-    def test_upload_and_download(self) -> None:
-        """A file that was uploaded below an index is on its page and nowhere else."""
-        filename, data = self.have_file("team")
-        page = self.pypid.get("/team/simple/spam/", J).json
-        [file] = page["files"]
-        self.assertEqual(file["filename"], filename)
-        path = urljoin("/team/simple/spam/", file["url"])
-        self.assertEqual(path, f"/team/packages/spam/{filename}")
-        self.assertEqual(self.pypid.get(path).body, data)
-        for elsewhere in ("/simple/spam/", f"/packages/spam/{filename}", "/hidden/simple/spam/"):
-            self.assertEqual(self.pypid.get(elsewhere, J, user="alice").status, 404, elsewhere)
 
     def test_default_index_stays_at_the_root(self) -> None:
         """Its files are not below another index, and its requests make no index."""
@@ -278,35 +263,6 @@ class AccessTests(BelowIndexCase):
                 self.assertEqual(answer.status, status)
 
 
-class UrlTests(BelowIndexCase):
-    """The absolute URLs in responses."""
-
-    def test_client_files(self) -> None:
-        """Configuration files of clients name the index."""
-        for name in ("pip.conf", "uv.toml", ".pypirc"):
-            text = self.pypid.get(f"/team/config/{name}").text
-            self.assertIn(f"http://{HOST}/team/", text)
-            self.assertNotIn(f"http://{HOST}/simple/", text)
-            self.assertNotIn(f"http://{HOST}/legacy/", text)
-
-    def test_legacy_json(self) -> None:
-        """The URLs of the legacy JSON lead below the index."""
-        filename, data = self.have_file("team")
-        [file] = self.pypid.get("/team/pypi/spam/json").json["urls"]
-        self.assertEqual(file["url"], f"http://{HOST}/team/packages/spam/{filename}")
-        self.assertEqual(self.pypid.get(urlsplit(file["url"]).path).body, data)
-
-    def test_feeds(self) -> None:
-        """The links of a feed lead below the index."""
-        self.have_file("team")
-        for path in ("/rss/updates.xml", "/rss/packages.xml", "/rss/project/spam/releases.xml"):
-            text = self.pypid.get(f"/team{path}").text
-            links = re.findall(r"<link>([^<]*)</link>", text)
-            self.assertTrue(links)
-            for link in links:
-                self.assertTrue(link.startswith(f"http://{HOST}/team/"), link)
-
-
 class ProxyTests(BelowIndexCase):
     """Behind a reverse proxy that serves pypid below a path of its own."""
 
@@ -319,17 +275,6 @@ class ProxyTests(BelowIndexCase):
         page = self.pypid.get("/team/simple/spam/", J, ("Origin", "https://notebook.example")).json
         self.assertEqual(page["files"][0]["url"], f"{base}/packages/spam/{filename}")
         self.assertIn(f"{base}/simple/", self.pypid.get("/team/config/pip.conf").text)
-
-    def test_links_climb_only_to_the_root(self) -> None:
-        """No page of an index has a link that leaves the path of the proxy."""
-        self.have_file("team")
-        for path in ("/team/", "/team/search", "/team/project/spam/", "/team/project/spam/1.0/"):
-            answer = self.pypid.get(path, "text/html")
-            for link in _LINK.findall(answer.text):
-                if "://" not in link:
-                    self.assertFalse(link.startswith("/"), link)
-                    whole = urlsplit(urljoin(f"{self.public_url}{path}", link)).path
-                    self.assertTrue(whole.startswith("/packages-of-acme/"), f"{path}: {link}")
 
 
 class PageTests(BelowIndexCase):
@@ -362,24 +307,3 @@ class PageTests(BelowIndexCase):
                     route, _ = ALL_ROUTES.match(rest.lstrip("/").encode(), b"POST")
                 if link not in ("/", "/hidden/"):  # of the switcher
                     self.assertEqual(route.below_index, is_below, f"{path}: {link}")
-
-    def test_switcher(self) -> None:
-        """Pages link the indexes that the user may read, and no others."""
-        for path in ("/", "/team/", "/team/search"):
-            self.assertIn("/team/", self.links_of(path))
-            self.assertNotIn("/hidden/", self.links_of(path))
-            self.assertIn("/hidden/", self.links_of(path, user="alice"))
-            self.assertIn("/", self.links_of(path))
-        self.pypid.configure()
-        self.assertNotIn("/team/", self.links_of("/"))
-
-    def test_error_pages(self) -> None:
-        """An error page below an index leads to its home page, and to the documentation."""
-        self.patch(
-            documentation, "DOCUMENTATION", Documentation([built(Path(self.mktemp()) / "docs")])
-        )
-        answer = self.pypid.get("/team/project/none/", "text/html")
-        self.assertEqual(answer.status, 404)
-        links = [urljoin("/team/project/none/", each) for each in _LINK.findall(answer.text)]
-        self.assertIn("/team/search?q=none", links)
-        self.assertIn("/docs/operate/troubleshooting.html#error-no-such-project", links)

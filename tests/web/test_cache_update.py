@@ -12,7 +12,6 @@ from pypid.core.permissions import (
     ANONYMOUS,
     AUTHENTICATED,
     EVERYONE,
-    NOBODY,
     Credential,
     Principals,
     Rules,
@@ -150,12 +149,6 @@ class RefusedTests(CacheUpdateCase):
             self.refused(answer, 403, "bob", "fetch from the upstream index")
             self.assertIsNone(answer["www-authenticate"])
         self.assertEqual(self.pypid.get("/simple/eggs/", user="alice").status, 200)
-
-    def test_admin(self) -> None:
-        """Admins may."""
-        self.pypid.app.rules = Rules(fetch=NOBODY)
-        self.assertEqual(self.pypid.get("/simple/eggs/", user="alice").status, 403)
-        self.assertEqual(self.pypid.get("/simple/eggs/", user="ada").status, 200)
 
     def test_hidden_names(self) -> None:
         """A name that nobody may ask for is 404 for all: no login would change it."""

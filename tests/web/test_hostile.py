@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.web.http.proxies import HostPolicy
 from tests.distributions import wheel, wheel_filename
-from tests.web.full_app import Connection, Pypid, basic, form, spelled, text
+from tests.web.full_app import Connection, Pypid, form, spelled, text
 from tests.web.route_rights import CLASSES
 from tests.web.uploaders import Dist, twine_7
 
@@ -311,14 +311,6 @@ class HostileTests(SynchronousTestCase):
             self.pypid.api("DELETE", "/api/names/eggs")
         self.still_alive()
 
-    def test_pipelined(self) -> None:
-        """Requests one behind the other are answered in order (C16)."""
-        connection = self.pypid.connect()
-        asked = ["/simple/", "/nothing/", "/simple/spam/", "/health"]
-        connection.send(b"".join(spelled("GET", target) for target in asked))
-        answers = [connection.answer() for _ in asked]
-        self.assertEqual([answer.status for answer in answers if answer], [200, 404, 200, 200])
-
     def test_hosts(self) -> None:
         """A Host that no URL could have is 400, not an error of ours (C20)."""
         self.pypid.site.hosts = HostPolicy(("*",))
@@ -348,27 +340,3 @@ class HostileTests(SynchronousTestCase):
             connection = self.pypid.connect()
             connection.send(f"GET /simple/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
             self.assertEqual(self.statuses(connection), [200], host)
-
-    def test_methods(self) -> None:
-        """Methods are what they are: ``get`` is not GET, and what an address does not take is 405
-        with what it takes (C71).
-        """
-        for method in ("get", "Get", "post", "head"):
-            connection = self.pypid.connect()
-            connection.send(spelled(method, "/simple/", body=b""))
-            self.assertEqual(self.statuses(connection), [501], method)
-        for method in ("PUT", "DELETE", "PATCH", "BREW"):
-            answer = self.pypid.ask(method, "/simple/", body=b"", user="ada")
-            self.assertEqual((answer.status, answer["allow"]), (405, "GET, HEAD, OPTIONS, POST"))
-
-    def test_many_headers(self) -> None:
-        """Headers without end, and long ones, are refused (C20)."""
-        for fields in (
-            [("X-A", "b")] * 1000,
-            [("X-A", "b" * 100_000)],
-            [("Cookie", "a=b; " * 20_000)],
-            [basic("ada", "x" * 60_000)],
-        ):
-            connection = self.pypid.connect()
-            connection.send(spelled("GET", "/simple/", *fields))
-            self.assertEqual(self.statuses(connection), [400])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -141,22 +140,6 @@ class LayersTests(WholeCase):
         """The names of the files on a page."""
         return [file["filename"] for file in self.page(path, user).json["files"]]
 
-    def test_an_expired_index_is_gone(self) -> None:
-        """With its reason, for downloads and uploads; the project's page says no more."""
-        filename = self.have_wheel_in("team", "ham")
-        end = self.pypid.world.now() + timedelta(seconds=10)
-        self.pypid.configure(self.base, evolve(self.team, expires=end))
-        self.assertEqual(self.page("/team/simple/ham/").status, 200)
-        self.pypid.clock.advance(11)
-        for path in ("/team/simple/ham/", f"/team/packages/ham/{filename}", "/team/simple/"):
-            self.refused(self.page(path), 410, "expired at")
-        again = self.publish(
-            wheel_filename("ham", "2.0"), wheel("ham", "2.0"), target="/team/legacy/"
-        )
-        self.refused(again, 410, "expired at")
-        self.pypid.configure(self.base, self.team)
-        self.assertEqual(self.page("/team/simple/ham/").status, 200)
-
     def test_until_the_indexes_are_known_no_index_is_missing(self) -> None:
         """A client that got 404 would take another project of that name."""
         self.have_wheel_in("team", "ham")
@@ -168,17 +151,6 @@ class LayersTests(WholeCase):
         self.pypid.blobs.away = None
         self.have(pypid.app.decisions.refresh())
         self.assertEqual(pypid.get("/team/simple/ham/", J).status, 404)
-
-    def test_storage_use_counts_the_files_of_all_indexes(self) -> None:
-        """A project has the files of all indexes."""
-        for index in ("team", "base"):
-            self.have_wheel_in(index)
-        self.have_wheel("eggs")
-        used = self.pypid.get("/api/storage", J, user="ada").json
-        self.assertEqual(used["files"], 3, used)
-        self.assertEqual(
-            {each["name"]: each["files"] for each in used["projects"]}, {"spam": 2, "eggs": 1}
-        )
 
 
 class CacheTests(WholeCase):

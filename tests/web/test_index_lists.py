@@ -11,13 +11,12 @@ from twisted.internet.task import Clock
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.indexes import IndexSettings
-from pypid.core.packaging.block_spec import parse_block_spec
 from pypid.core.permissions import Grants, Principals
 from pypid.core.policy import Policy
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.visibility import Visibility
 from pypid.web.app.page_cache import ProjectPages
-from tests.distributions import metadata, wheel, wheel_filename
+from tests.distributions import wheel, wheel_filename
 from tests.index.nodes import Told
 from tests.web.full_app import RULES, J, Pypid, WholeCase
 
@@ -90,33 +89,6 @@ class IndexListTests(WholeCase):
         self.assertEqual(late, [])
         self.assertIn("later", self.simple("/team", "alice"))
 
-    def test_search_finds_what_pages_serve(self) -> None:
-        """A search below an index finds its projects and those of its bases, by name and by the
-        words of their metadata, as far as the user may read them in the index that has them.
-        """
-        self.describe("/base", "secret", "a hidden spice")
-        self.describe("/team", "ours", "team spice")
-        self.describe("", "ours", "another spice")
-        self.describe("", "shared", "common spice")
-        for index in ("/team", "/lab"):
-            self.assertEqual(self.found(index, "alice", "spice"), ["ours", "secret", "shared"])
-            self.assertEqual(self.found(index, "bob", "spice"), ["ours", "shared"])
-            self.assertEqual(self.found(index, None, "hidden"), [])
-            self.assertEqual(self.found(index, None, "another"), [])
-            self.assertEqual(self.found(index, None, "denied"), [])
-        self.assertEqual(self.found("", "alice", "team"), [])
-        self.assertEqual(self.found("", "alice", "denied"), ["denied"])
-
-    def test_search_names_the_release_that_the_index_shows(self) -> None:
-        """An index that blocks a release does not find its words under the project's version."""
-        self.describe("", "shared", "common spice", "2.0")
-        settings = self.pypid.indexes.settings
-        block = (parse_block_spec("shared==2.0"),)
-        blocking = evolve(settings["team"], block=block)
-        self.pypid.configure(settings["base"], blocking, settings["lab"])
-        found = self.pypid.get("/team/api/search?q=shared", user="bob").json["found"]
-        self.assertEqual([(each["version"], each["summary"]) for each in found], [("1.0", "")])
-
     def test_feeds_have_what_pages_serve(self) -> None:
         """The feeds and the news of an index have the releases of its projects and of those of its
         bases, as far as the user may read them; those of one project, too.
@@ -131,12 +103,6 @@ class IndexListTests(WholeCase):
                     self.assertNotIn("denied", text)
                 of_project = self.pypid.get(f"{index}/rss/project/secret/releases.xml", user=user)
                 self.assertEqual(of_project.status, 200 if is_read else 404)
-
-    def describe(self, index: str, name: str, summary: str, version: str = "1.1") -> None:
-        """Publish a release with a summary."""
-        data = wheel(name, version, metadata_bytes=metadata(name, version, summary=summary))
-        answer = self.publish(wheel_filename(name, version), data, target=f"{index}/legacy/")
-        self.published(answer)
 
     def found(self, index: str, user: str | None, words: str) -> list[str]:
         """The names that a search finds, and the site's page of it too."""

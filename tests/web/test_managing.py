@@ -25,56 +25,6 @@ class ManagingCase(WholeCase):
         return {file["filename"] for file in self.pypid.page("spam")["files"]}
 
 
-class LookingTests(ManagingCase):
-    """What there is."""
-
-    def test_projects(self) -> None:
-        """The list has the names."""
-        self.assertEqual(
-            self.pypid.api("GET", "/api/projects", user=None).json, {"projects": ["spam"]}
-        )
-
-    def test_project(self) -> None:
-        """A project has its status, and of each file all that is known."""
-        document = self.pypid.api("GET", "/api/projects/Spam", user=None).json
-        self.assertEqual(
-            (document["name"], document["status"], document["status_reason"]),
-            ("spam", "active", ""),
-        )
-        [file] = [file for file in document["files"] if file["filename"] == self.wheel]
-        self.assertEqual(
-            {
-                key: file[key]
-                for key in (
-                    "version",
-                    "size",
-                    "uploader",
-                    "requires_python",
-                    "yanked",
-                    "yanked_reason",
-                )
-            },
-            {
-                "version": "1.0",
-                "size": len(self.data),
-                "uploader": "alice",
-                "requires_python": ">=3.8",
-                "yanked": False,
-                "yanked_reason": None,
-            },
-        )
-        self.assertEqual(file["upload_time"], "2026-01-01T00:00:01.500000Z")
-        self.assertEqual(document["serial"], self.pypid.page("spam")["meta"]["_last-serial"])
-
-    def test_missing(self) -> None:
-        """What is not there is 404, in JSON where it is asked for."""
-        for path in ("nothing", "-", "..", "a" * 300):
-            answer = self.pypid.ask("GET", f"/api/projects/{path}", ("Accept", "application/json"))
-            self.assertEqual(
-                (answer.status, answer["content-type"]), (404, "application/json"), path
-            )
-
-
 class YankTests(ManagingCase):
     """PEP 592."""
 
@@ -89,23 +39,6 @@ class YankTests(ManagingCase):
         for _ in range(2):
             self.assertEqual(self.pypid.api("DELETE", path, user="alice").status, 200)
             self.assertEqual(self.pypid.file_on("spam", self.wheel)["yanked"], False)
-
-    def test_no_body(self) -> None:
-        """Without a body there is no reason."""
-        self.assertEqual(
-            self.pypid.api("PUT", f"/api/projects/spam/files/{self.wheel}/yank").status, 200
-        )
-        self.assertIs(self.pypid.file_on("spam", self.wheel)["yanked"], True)
-
-    def test_release(self) -> None:
-        """A release is named by any spelling of its version, and all its files are told."""
-        answer = self.pypid.api("PUT", "/api/projects/spam/releases/1/yank", {"reason": "x"})
-        self.assertEqual(answer.json["changed"], sorted([self.wheel, self.sdist]))
-
-    def test_still_downloadable(self) -> None:
-        """A yanked file can still be had by those who pin it."""
-        self.pypid.api("PUT", f"/api/projects/spam/files/{self.wheel}/yank")
-        self.assertEqual(self.pypid.get(f"/packages/spam/{self.wheel}").body, self.data)
 
     def test_refused(self) -> None:
         """What is not there is 404, a bad document 400, and nothing changes."""
@@ -153,20 +86,6 @@ class YankTests(ManagingCase):
 
 class StatusTests(ManagingCase):
     """PEP 792."""
-
-    def test_set(self) -> None:
-        """Each status can be set, with a reason, and is told."""
-        for status in ("archived", "deprecated", "quarantined", "active"):
-            answer = self.pypid.api(
-                "PUT", "/api/projects/spam/status", {"status": status, "reason": "r"}
-            )
-            self.assertEqual(
-                (answer.status, answer.json["status"], answer.json["status_reason"]),
-                (200, status, "r"),
-            )
-            self.assertEqual(
-                self.pypid.page("spam")["project-status"], {"status": status, "reason": "r"}
-            )
 
     def test_refused(self) -> None:
         """Another word is 400 and names what is allowed; a project that is not there is 404."""
@@ -243,13 +162,6 @@ class DeleteTests(ManagingCase):
                 "deleted",
             )
             self.published(self.publish(self.wheel, self.data))
-
-    def test_a_yank_goes_with_its_file(self) -> None:
-        """A file that returns is not yanked."""
-        self.pypid.api("PUT", f"/api/projects/spam/files/{self.wheel}/yank", {"reason": "x"})
-        self.pypid.api("DELETE", f"/api/projects/spam/files/{self.wheel}")
-        self.published(self.publish(self.wheel, self.data))
-        self.assertEqual(self.pypid.file_on("spam", self.wheel)["yanked"], False)
 
     def test_project(self) -> None:
         """A deleted project stays ours and empty, on the list, with nothing to install."""
@@ -349,22 +261,6 @@ class RebuildTests(ManagingCase):
             (answer.status, answer.json["projects"], answer.json["changed"]), (200, 1, 1)
         )
         self.assertEqual(self.listed(), {self.sdist, self.newer})
-
-    def test_nothing_there(self) -> None:
-        """A project that is not there is none, and nothing changed."""
-        self.assertEqual(
-            self.pypid.api("POST", "/api/rebuild/nothing").json,
-            {"projects": 0, "changed": 0, "adopted": [], "also_upstream": []},
-        )
-        self.assertEqual(self.pypid.api("POST", "/api/rebuild/-").status, 400)
-
-    def test_idempotent(self) -> None:
-        """A second comparison finds nothing."""
-        self.pypid.api("POST", "/api/rebuild")
-        self.assertEqual(
-            self.pypid.api("POST", "/api/rebuild").json,
-            {"projects": 1, "changed": 0, "adopted": [], "also_upstream": []},
-        )
 
     def test_adopt_needs_a_folder(self) -> None:
         """Adopting is for a storage that is a folder, and for folders inside it; 400 says so."""

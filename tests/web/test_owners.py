@@ -4,9 +4,7 @@ that a right to publish is no right to change the projects of others.
 
 from __future__ import annotations
 
-import re
 from typing import Any
-from urllib.parse import urljoin
 
 from attrs import evolve
 
@@ -15,7 +13,6 @@ from pypid.core.accounts.owners import CLAIM_LASTS
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.configuration.choices import Owners
 from pypid.core.errors import StorageDown
-from pypid.core.packaging.globs import project_glob
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import (
     AUTHENTICATED,
@@ -32,11 +29,6 @@ from tests.web.full_app import Answer, basic, content, form, spelled, text
 
 SPAM = project_name("spam")
 YANK = "/api/projects/spam/releases/1.0/yank"
-
-
-def linked(path: str, page: str) -> set[str]:
-    """The paths to which a page at this path links."""
-    return {urljoin(path, each) for each in re.findall(r'href="([^"]*)"', page)}
 
 
 class OwnersCase(PeopleCase):
@@ -82,18 +74,6 @@ class FirstUploadTests(OwnersCase):
         self.assertEqual(self.pypid.api("DELETE", YANK).status, 200)
         self.published(self.upload("dave", project="ham"))
 
-    def test_rights_stay(self) -> None:
-        """An owner hides nothing: who has a right on the project or a glob still has it."""
-        glob = Right(project_glob("sp*"), Whom.GROUP, "b", write=True)
-        have(self.people.accounts.grant(glob))
-        self.refused(self.upload("carol"), 403)  # the default does not apply to the glob's projects
-        self.published(self.upload("dave"))
-        self.assertEqual(self.owner()["user"], "dave")
-        have(self.people.accounts.grant(Right(SPAM, Whom.USER, "erin", write=True)))
-        self.published(self.upload("erin", "2.0"))
-        self.published(self.upload("dave", "3.0"))  # by ownership alone: the exact rule wins
-        self.assertEqual(self.by("dave", "GET", "/simple/spam/").status, 200)
-
     def test_nobody(self) -> None:
         """Anonymous clients own nothing; nor does who adds to a project that exists."""
         self.pypid.app.rules = evolve(self.pypid.app.rules, write=EVERYONE)
@@ -102,15 +82,6 @@ class FirstUploadTests(OwnersCase):
         self.published(self.upload("carol", "2.0"))
         self.assertIsNone(self.owner())
         self.published(self.upload("dave", "3.0"))
-
-    def test_off(self) -> None:
-        """Without the key nobody becomes an owner, and owners have no effect."""
-        self.published(self.upload("carol"))
-        self.people.defaults = evolve(self.people.defaults, ownership=Owners.NONE)
-        self.people._apply()
-        self.published(self.upload("dave", "2.0"))
-        self.published(self.upload("dave", project="ham"))
-        self.assertEqual(set(have(self.people.accounts.owners())), {("", SPAM)})
 
     def test_token(self) -> None:
         """The user of a token becomes the owner."""
@@ -287,23 +258,6 @@ class FirstUploadTests(OwnersCase):
         self.assertIn(("carol", "right grant", "spam"), done)
         self.assertIn(("carol", "right revoke", "spam"), done)
 
-    def test_whom_to_ask(self) -> None:
-        """A user who may read the project learns that it has an owner, and not who that is."""
-        self.published(self.upload("carol"))
-        for refused in (
-            self.upload("dave", "2.0"),
-            self.by("dave", "PUT", YANK, {"reason": ""}),
-            self.by("dave", "GET", "/api/projects/spam/rights"),
-        ):
-            self.refused(refused, 403, "has an owner: ask the owner or an administrator")
-            self.assertNotIn("carol", refused.text)
-        self.assertNotIn("has an owner", self.by("dave", "DELETE", "/api/projects/spam").text)
-        have(self.people.accounts.grant(Right(SPAM, Whom.USER, "erin", write=False)))
-        refused = self.upload("dave", "2.0")
-        self.refused(refused, 403, "Ask an administrator for access")
-        self.assertNotIn("has an owner", refused.text)
-        self.refused(self.upload("erin", "2.0"), 403, "has an owner")
-
     def test_hidden(self) -> None:
         """A user who may not read a project learns neither its owner nor that it exists."""
         self.published(self.upload("carol"))
@@ -388,61 +342,6 @@ class IndexOwnersTests(IndexOwnersCase):
         answer = self.pypid.api("GET", "/staging/api/projects/spam/owner")
         self.assertEqual((answer.json["index"], answer.json["owner"]["user"]), ("staging", "carol"))
 
-    def test_settings_page(self) -> None:
-        """The settings of a project in an index show its owner there, whom administrators change.
-        Other users do not, and a project that the index inherits has no owner there.
-        """
-        self.published(self.upload_to("staging", "carol"))
-        settings = "/staging/project/spam/-/settings"
-        self.assertIn("<p>carol, since", self.by("carol", "GET", settings).text)
-        self.assertNotIn("Change owner", self.by("carol", "GET", settings).text)
-        self.assertIn("Change owner", self.pypid.get(settings, user="ada").text)
-        self.refused(self.set_by_form("spam", "dave"), 303)
-        self.assertEqual(self.owners(), {"staging": "dave"})
-        self.refused(self.set_by_form("spam", "dav"), 400, "is it spelled right?", "Change owner")
-        self.refused(self.set_by_form("spam", "carol", by="erin"), 403)
-        self.assertEqual(self.owners(), {"staging": "dave"})
-        self.refused(self.set_by_form("spam", ""), 303)
-        self.assertEqual(self.owners(), {})
-        self.published(self.upload("carol", project="ham"))
-        self.refused(self.set_by_form("ham", "dave"), 404)
-        self.assertEqual(have(self.people.accounts.owners()).keys(), {("", project_name("ham"))})
-        page = self.pypid.get("/project/ham/-/settings", user="ada").text
-        self.assertNotIn("Change owner", page)  # that is on the page of rights
-
-    def set_by_form(self, project: str, user: str, by: str = "ada") -> Answer:
-        """The answer to the form that changes the owner in staging."""
-        form = ("Content-Type", "application/x-www-form-urlencoded")
-        target, body = f"/staging/project/{project}/-/owner", f"user={user}".encode()
-        if by == "ada":
-            return self.pypid.ask("POST", target, form, body=body, user="ada")
-        login = basic(by, "secret of some length")
-        return self.pypid.ask("POST", target, form, login, body=body)
-
-    def test_inherited_page(self) -> None:
-        """The page of an inherited project names the owner in the index that has it, and leads
-        there: its forms work there only.
-        """
-        self.have_index("dev", bases="staging default")
-        self.published(self.upload_to("staging", "carol"))
-        self.published(self.upload("dave", project="ham"))
-        for project, user, home, other in (
-            ("spam", "carol", "/staging", "dave"),
-            ("ham", "dave", "", "carol"),
-        ):
-            settings = f"{home}/project/{project}/-/settings"
-            for viewer in (user, other):
-                page = self.by(viewer, "GET", f"/dev/project/{project}/").text
-                self.assertIn(f"<dd>{user}</dd>", page)
-                links = linked(f"/dev/project/{project}/", page)
-                self.assertIn(f"{home}/project/{project}/", links)
-                self.assertNotIn(f"/dev/project/{project}/-/settings", links)
-                self.assertEqual(settings in links, viewer == user, (viewer, links))
-            self.assertEqual(self.by(user, "GET", settings).status, 200)
-            path = f"{home}/project/{project}/"
-            own = linked(path, self.by(user, "GET", path).text)
-            self.assertIn(settings, own)
-
     def test_rights_of_another_owner(self) -> None:
         """Who owns a project in the default index alone changes no rights of it while another user
         owns it in a named index: they would apply there, too.
@@ -485,14 +384,6 @@ class IndexOwnersTests(IndexOwnersCase):
         self.refused(self.upload_to("strict", "dave", "2.0"), 403)
         self.published(self.upload("dave"))
         self.assertEqual(self.owners(), {"strict": "carol"})
-
-    def test_old_claim(self) -> None:
-        """In a named index, too, an old claim without a file refuses no upload."""
-        have(self.people.accounts.claim(("staging", SPAM), "ldap:dora"))
-        self.refused(self.upload_to("staging", "carol"), 403)
-        self.pypid.clock.advance(CLAIM_LASTS.total_seconds())
-        self.published(self.upload_to("staging", "carol"))
-        self.assertEqual(self.owners(), {"staging": "carol"})
 
     def test_deleted_index(self) -> None:
         """The owners of a deleted index are removed: an index of the same name begins without."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pypid.core.accounts.owners import CLAIM_LASTS
 from pypid.core.errors import StorageDown
 from tests.web.app_with_accounts import have
 from tests.web.full_app import Answer
 from tests.web.test_owners import SPAM, YANK, IndexOwnersCase
 
-FORM = ("Content-Type", "application/x-www-form-urlencoded")
 PROMOTIONS = "/api/indexes/default/promotions"
 
 
@@ -52,28 +50,6 @@ class PromotedOwnersTests(IndexOwnersCase):
         self.assertEqual(answer.status, 200, answer)
         done = self.pypid.api("GET", "/api/audit?action=project%20set-owner").json["entries"]
         self.assertEqual(sorted(str(each["index"]) for each in done), ["None", "prod"])
-
-    def test_move(self) -> None:
-        """The owner is the same if the files are moved."""
-        self.published(self.upload_to("staging", "carol"))
-        answer = self.pypid.api(
-            "POST", PROMOTIONS, {"source": "staging", "releases": ["spam==1.0"], "move": True}
-        )
-        self.assertEqual(answer.status, 200, answer)
-        self.assertEqual(self.owners()[""], "carol")
-
-    def test_page(self) -> None:
-        """The form of the page gives the same owner."""
-        self.published(self.upload_to("staging", "carol"))
-        answer = self.pypid.ask(
-            "POST",
-            "/staging/project/spam/-/promote",
-            FORM,
-            user="ada",
-            body=b"version=1.0&target=default&back=1.0",
-        )
-        self.assertEqual(answer.status, 303, answer)
-        self.assertEqual(self.owners(), {"staging": "carol", "": "carol"})
 
     def test_no_owner_in_the_source(self) -> None:
         """The user who promotes the project owns it."""
@@ -147,19 +123,6 @@ class PromotedOwnersTests(IndexOwnersCase):
         self.refused(self.upload("dave"), 403)
         self.assertEqual(self.promote("dave").status, 200)
         self.assertEqual(self.promote("dave").status, 403)
-
-    def test_old_claim(self) -> None:
-        """A name that a user has claimed, of which nothing was published for ten minutes, is
-        promoted, and gets the owner of the source.
-        """
-        self.published(self.upload_to("staging", "carol"))
-        have(self.people.accounts.claim(("", SPAM), "ldap:dora"))
-        self.assertEqual(self.promote("dave").status, 403)
-        self.pypid.clock.advance(CLAIM_LASTS.total_seconds())
-        explained = self.pypid.api("GET", "/api/projects/spam/access/dave").json["actions"]
-        self.assertIn(("write", True), [(each["action"], each["allowed"]) for each in explained])
-        self.assertEqual(self.promote("dave").status, 200)
-        self.assertEqual(self.owners(), {"staging": "carol", "": "carol"})
 
     def test_claim_on_another_node(self) -> None:
         """A name that another user has just claimed in the target is not promoted; an owner whom

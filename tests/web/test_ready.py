@@ -10,7 +10,6 @@ from pypid.core.errors import PeopleUnknown, StorageDown
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import EVERYONE, Grants, cut_off
 from pypid.flow.conditions import Condition
-from pypid.index.store.reconcile import ReconcileProgress
 from tests.distributions import wheel, wheel_filename
 from tests.web.full_app import PRIVATE, Pypid, WholeCase
 
@@ -60,17 +59,6 @@ class ReadyTests(WholeCase):
         self.parts["storage"] = False
         self.told(ready=False, storage=False)
 
-    def test_found_out(self) -> None:
-        """Who finds the storage away has it looked at, at once and not only when it is time."""
-        pypid, asked = self.pypid, []
-        pypid.app.condition.doubt = lambda: asked.append(True)  # type: ignore[method-assign]
-        self.publish(wheel_filename("spam"), wheel("spam"))
-        self.assertEqual(pypid.get("/simple/nothing/").status, 404)
-        self.assertEqual(asked, [])
-        pypid.blobs.away = StorageDown("bucket at secret.example:9000")
-        self.assertEqual(pypid.get(f"/packages/spam/{wheel_filename('spam')}").status, 503)
-        self.assertEqual(asked, [True])
-
     def test_catalog(self) -> None:
         """A shared catalog that is away is told; not ready is who held what it shows
         for too long.
@@ -115,20 +103,6 @@ class ReadyTests(WholeCase):
         self.pypid.app.condition.stopping = True
         self.told(ready=False, stopping=True)
 
-    def test_progress(self) -> None:
-        """How far comparing is, in numbers."""
-        self.use(Pypid(Path(self.mktemp()), compared=False))
-        self.pypid.index.maintenance.comparing = ReconcileProgress(objects=41000, projects=812)
-        self.told(complete=False, comparing={"objects": 41000, "projects": 812})
-
-    def test_head(self) -> None:
-        """HEAD says the same by its status."""
-        self.assertEqual([self.pypid.ask("HEAD", path).status for path in PATHS], [200, 200])
-        self.parts["storage"] = False
-        answers = [self.pypid.ask("HEAD", path) for path in PATHS]
-        self.assertEqual([answer.status for answer in answers], [200, 503])
-        self.assertEqual([answer.body for answer in answers], [b"", b""])
-
     def test_waits_for_nobody(self) -> None:
         """Neither asks anything: with all parts away, for good and with secrets in their errors,
         both answer at once.
@@ -140,11 +114,3 @@ class ReadyTests(WholeCase):
         self.told(ready=False, access=False, cache=False, storage=False)
         for path in PATHS:
             self.assertNotIn(b"secret", self.pypid.get(path).body)
-
-    def test_http_1_0(self) -> None:
-        """Load balancers that ask in HTTP/1.0 without a Host are answered."""
-        connection = self.pypid.connect()
-        connection.send(b"GET /ready HTTP/1.0\r\n\r\n")
-        answer = connection.answer("GET")
-        assert answer is not None
-        self.assertEqual(answer.status, 200)

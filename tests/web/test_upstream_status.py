@@ -64,11 +64,6 @@ class UpstreamStatusTests(AdministeredCase):
         self.assertEqual(self.pypid.get(FILE).status, 200)
         self.assertIn("ham", self.pypid.get("/simple/", accept=J).text)
 
-    def test_note(self) -> None:
-        """An active project can have a reason: a note."""
-        self.set_status("active", "reviewed on Monday")
-        self.assertEqual(self.status(), ({"status": "active", "reason": "reviewed on Monday"}, 1))
-
     def test_upstream_quarantine_stays(self) -> None:
         """No status of an administrator shows what upstream has in quarantine."""
         self.upstream.statuses["ham"] = Status.QUARANTINED
@@ -104,22 +99,6 @@ class UpstreamStatusTests(AdministeredCase):
         )
         self.assertEqual(answer.status, 200)
         self.assertEqual(dict(self.decided.overrides.folder.all), {})
-
-    def test_form(self) -> None:
-        """The settings of an upstream project have its status; the change is in the audit log."""
-        self.assertIn("/project/ham/-/settings", self.page("/project/ham/"))
-        page = self.page("/project/ham/-/settings")
-        self.assertIn("This is an upstream project", page)
-        answer = self.send("/project/ham/-/status", status="deprecated", reason="use baz")
-        self.assertEqual(
-            (answer.status, answer["location"]),
-            (303, "../../../project/ham/-/settings?done=status-set"),
-        )
-        self.assertIn('value="use baz"', self.page("/project/ham/-/settings"))
-        self.assertEqual(
-            self.peopled.done(what="project set-status"), [("ada", "project set-status", "ham")]
-        )
-        self.assertEqual(self.send("/project/ham/-/status", status="gone").status, 400)
 
     def test_kept_in_storage(self) -> None:
         """The status is a document in the storage, and is in force after it was read again."""

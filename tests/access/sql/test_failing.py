@@ -133,15 +133,6 @@ class GoneTests(FileCase):
         self.have(later.poll())
         self.assertEqual([account.name for account in self.have(later.users())], ["alice"])
 
-    def test_fails_fast(self) -> None:
-        """Right after a failure nobody waits for the same one; a moment later it is tried again."""
-        self.path.rename(self.path.with_suffix(".away"))
-        self.refused(self.accounts.add_group("a"), PeopleUnknown)
-        self.path.with_suffix(".away").rename(self.path)
-        self.refused(self.accounts.add_group("a"), PeopleUnknown)
-        self.clock.advance(PAUSE)
-        self.have(self.accounts.add_group("a"))
-
 
 class HeldTests(FileCase):
     """Somebody else has the file, or there is no room for it."""
@@ -301,29 +292,6 @@ class ChangeTests(FileCase):
         self.have(self.accounts.tend())
         self.assertEqual(self.counts(), (0, 1, 0))
         self.assertEqual([token.id for token in self.have(self.accounts.tokens())], ["stays"])
-
-    def test_uses_are_written(self) -> None:
-        """The last use of a token is in the file within a minute, at the end, and after a time when
-        it could not be.
-        """
-        self.have(self.accounts.add_token(a_token("t")))
-        self.clock.advance(10)
-        self.accounts.token_used("t", "192.0.2.1")
-        self.have(self.accounts.tend())
-        self.assertEqual(self.have(self.accounts_again().tokens())[0].used_from, "192.0.2.1")
-        self.accounts.token_used("t", "192.0.2.2")
-        self.path.rename(self.path.with_suffix(".away"))
-        self.have(self.accounts.tend())
-        self.path.with_suffix(".away").rename(self.path)
-        self.clock.advance(10)
-        self.have(self.accounts.close())
-        found = self.have(self.accounts_again().tokens())[0]
-        self.assertEqual(
-            (found.used, found.used_from), (a_token("t").created.replace(second=10), "192.0.2.1")
-        )
-        self.accounts.token_used("t", "192.0.2.3")
-        self.have(self.accounts.close())
-        self.assertEqual(self.have(self.accounts_again().tokens())[0].used_from, "192.0.2.3")
 
     def counts(self) -> tuple[int, ...]:
         """Rows of sessions, tokens and values."""

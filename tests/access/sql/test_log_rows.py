@@ -12,7 +12,7 @@ from typing import Any
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql import audit, download_log
+from pypid.access.sql import download_log
 from pypid.access.sql.audit import SqlJournal
 from pypid.access.sql.database import Database
 from pypid.access.sql.download_log import AGE, SqlDownloads
@@ -71,17 +71,6 @@ class JournalTests(Logged):
         self.have(self.journal.note(a_deed(4)))
         self.assertEqual(self.have(self.journal.entries(most=1))[0].serial, 5)
 
-    def test_bounded(self) -> None:
-        """What is too much to wait, and what still waits at the end, is told in the log."""
-        self.patch(audit, "MOST_WAITING", 2)
-        self.path.rename(self.away)
-        for number in range(1, 5):
-            self.have(self.journal.note(a_deed(number)))
-        self.assertEqual([line for line in self.said if "spam-4.tar.gz" in line], self.said[-1:])
-        self.have(self.journal.close())
-        for number in range(1, 5):
-            self.assertTrue([line for line in self.said if f"spam-{number}.tar.gz" in line], number)
-
     def test_together(self) -> None:
         """Those who note something while it is written wait for the next write; no note ends before
         it is durable.
@@ -135,29 +124,6 @@ class DownloadsTests(Logged):
         turns.all()
         self.successResultOf(closing)
         self.assertEqual(len(self.have(self.downloads.of("ab" * 32))), download_log.AT_ONCE + 1)
-
-    def test_first_write_waits_until_no_download_comes(self) -> None:
-        """The database is opened when a second passes without a download, or after ten seconds.
-        Once it is open, each call writes.
-        """
-        self.downloads.note(a_download(0))
-        self.have(self.downloads.flush_when_quiet())
-        self.assertFalse(self.path.exists())
-        self.have(self.downloads.flush_when_quiet())
-        self.assertEqual(self.rows(), 1)
-        self.downloads.note(a_download(1))
-        self.have(self.downloads.flush_when_quiet())
-        self.assertEqual(self.rows(), 2)
-
-    def test_first_write_does_not_wait_endlessly(self) -> None:
-        """Clients that download without a pause do not keep the downloads in memory."""
-        for number in range(download_log.MOST_POSTPONED):
-            self.downloads.note(a_download(number))
-            self.have(self.downloads.flush_when_quiet())
-            self.assertFalse(self.path.exists())
-        self.downloads.note(a_download(0))
-        self.have(self.downloads.flush_when_quiet())
-        self.assertEqual(self.rows(), download_log.MOST_POSTPONED + 1)
 
     def rows(self) -> int:
         """The number of downloads in the file."""

@@ -41,29 +41,6 @@ class PeopleTests(InFiles, SynchronousTestCase):
         """What somebody is told who is not let in."""
         return str(self.refused(self.people.check(Credential(user, password)), Unauthenticated))
 
-    def test_right_and_wrong(self) -> None:
-        """The right password gives the identity with groups and the admin flag; a wrong, empty or
-        huge one none.
-        """
-        self.add("alice", admin=True)
-        self.have(self.accounts.add_group("team"))
-        self.have(self.accounts.join("team", "alice"))
-        alice = Identity("alice", frozenset({"team"}), True, account=an_account("alice").id)
-        self.assertEqual(self.have(self.people.check(Credential("alice", "right"))), alice)
-        self.assertEqual(self.have(self.people.find("alice")), alice)
-        for password in ("", "wrong", "x" * 10_000, "right\0", "\ud800"):
-            self.wrong("alice", password)
-
-    def test_unknown(self) -> None:
-        """It knows nothing of others but the groups that it puts them into."""
-        self.assertIsNone(self.have(self.people.check(Credential("bob", "right"))))
-        self.assertIsNone(self.have(self.people.find("bob")))
-        self.assertEqual(self.have(self.people.groups("bob")), frozenset())
-        self.have(self.accounts.add_group("team"))
-        self.have(self.accounts.join("team", "bob"))
-        self.assertEqual(self.have(self.people.groups("bob")), frozenset({"team"}))
-        self.assertIsNone(self.have(self.people.find("bob")))
-
     def test_no_hash(self) -> None:
         """Nobody logs in to an account without a hash, or with a damaged one; the user can be found
         all the same.

@@ -122,23 +122,6 @@ class ReadTests(SynchronousTestCase):
             self.assertIn("text", str(error))
             self.assertNotIn("secret", str(error))
 
-    def test_relative(self) -> None:
-        """A relative path is looked for where the ini is and where pypid runs; one that may be two
-        files is refused.
-        """
-        pypiclouds(self.path)
-        self.assertEqual(len(self.read("sqlite:///auth.db").dump.users), 3)
-        other = self.folder / "other"
-        other.mkdir()
-        pypiclouds(other / "auth.db")
-        error = self.assertRaises(CannotStart, read_people, "sqlite:///auth.db", self.folder, other)
-        self.assertIn("whole path", str(error))
-
-    def test_memory(self) -> None:
-        """A database in memory had nobody in it after a restart of pypicloud, either."""
-        for url in ("sqlite://", "sqlite:///:memory:"):
-            self.assertIsNone(read_people(url, self.folder))
-
     def test_old(self) -> None:
         """Without the table of switches nobody may register."""
         with closing(sqlite3.connect(pypiclouds(self.path))) as made:
@@ -419,18 +402,3 @@ class MergeTests(AccountsCase):
         error = self.assertRaises(BadRequest, lambda: self.merge(**said))
         self.assertIn(KEPT_CLOSED, str(error))
         self.assertEqual((self.names(), have(self.accounts.rights())), ([], ()))
-
-    def test_many(self) -> None:
-        """Thousands are one change, and memory and database agree afterwards."""
-        users = tuple(person(f"user{number:05}") for number in range(2500))
-        groups = {"all": frozenset(user.name for user in users)}
-        rights = tuple(
-            Right(project_name(f"p{number}"), Whom.USER, users[number].name)
-            for number in range(2500)
-        )
-        merged = self.merge(users=users, groups=groups, rights=rights)
-        self.assertEqual((len(merged.users), merged.members, merged.rights), (2500, 2500, 2500))
-        again = self.opened()
-        self.assertEqual(have(again.users()), have(self.accounts.users()))
-        self.assertEqual(set(have(again.rights())), set(rights))
-        self.assertEqual(self.accounts.current.known.serial, 1)

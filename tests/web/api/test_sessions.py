@@ -181,6 +181,11 @@ class SessionTests(SessionCase):
         )
         self.assertEqual((answer.status, self.sessions()), (403, []))
 
+    def test_by_basic(self) -> None:
+        """Nobody sends a session as a user and a password."""
+        cookie, _ = self.log_in()
+        self.assertEqual(self.status(basic("__session__", cookie[1].partition("=")[2])), 401)
+
     def test_gone_user(self) -> None:
         """Whoever is nobody any more is nobody by a session either."""
         secret = "A" * 43

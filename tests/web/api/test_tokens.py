@@ -281,6 +281,19 @@ class RefusedTests(TokenCase):
             )
         self.assertEqual(self.listed("ada", "?all"), [])
 
+    def test_too_many(self) -> None:
+        """Nobody fills the memory with tokens; those that are revoked do not count."""
+        self.patch(__import__("pypid.web.api.tokens", fromlist=["MOST"]), "MOST", 2)
+        first = self.make("read")
+        self.make("read")
+        self.refused(
+            self.pypid.api("POST", "/api/tokens", {"name": "x", "actions": ["read"]}, user="alice"),
+            400,
+            "Revoke",
+        )
+        self.pypid.api("DELETE", f"/api/tokens/{first['id']}", user="alice")
+        self.make("read")
+
     def test_many_a_day(self) -> None:
         """Who makes tokens and revokes them at once fills the memory with them neither; on the next
         day there is room again.
