@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from hashlib import sha256
 from pathlib import Path
 
 from attrs import evolve
@@ -134,14 +133,6 @@ class RoundTripTests(SnapshotCase):
         )
         self.assertEqual(self.have(catalog.upstream.summaries()), before)
 
-    def test_fills_empty_catalogs_only(self) -> None:
-        """A catalog that holds something is not overwritten by a snapshot."""
-        self.put("spam", "1")
-        self.have(self.snapshot.write())
-        found = load(str(self.folder), HERE)
-        assert isinstance(found, Loaded)
-        self.assertRaises(ValueError, self.catalog.local.fill, found)
-
     def test_private(self) -> None:
         """The folder is for the daemon alone, and so are its files: names of
         projects are private.
@@ -260,16 +251,6 @@ class IgnoredTests(SnapshotCase):
     def shard(self) -> Path:
         return min(self.folder.glob("*.jsonl"))
 
-    def test_none(self) -> None:
-        """There is none at the first start."""
-        shutil.rmtree(self.folder)
-        self.check("none yet")
-
-    def test_elsewhere(self) -> None:
-        """A snapshot of another storage."""
-        self.edit_manifest(identity="storage-2")
-        self.check("another storage")
-
     def test_other_version(self) -> None:
         """A snapshot of another format, whatever else is in it."""
         for path in self.folder.glob("*.jsonl"):
@@ -322,47 +303,6 @@ class IgnoredTests(SnapshotCase):
         path.mkdir()
         self.damaged(path.name)
 
-    def test_all_shards_damaged(self) -> None:
-        """Where no shard can be read there is no snapshot."""
-        for path in self.folder.glob("*.jsonl"):
-            path.write_bytes(b"torn")
-        self.check("not what was written")
-
-    def test_other_shard(self) -> None:
-        """A shard with the right digest in another's place, or with a line that is no project's."""
-        manifest = json.loads((self.folder / "manifest.json").read_text())
-        one, other, *_ = manifest["shards"]
-        self.edit_manifest(shards={one: manifest["shards"][other]})
-        self.check("another shard")
-        stored = manifest["shards"][one]
-        header = (self.folder / stored["file"]).read_bytes().split(b"\n")[0]
-        for line, words in (
-            (b"{}", "cannot be read"),
-            (b'{"name":"p1"', "cannot be read"),
-            (b'{"name":"of-another"}', "belong"),
-        ):
-            data = header + b"\n" + line + b"\n"
-            (self.folder / stored["file"]).write_bytes(data)
-            changed = {**stored, "size": len(data), "sha256": sha256(data).hexdigest()}
-            self.edit_manifest(shards={one: changed})
-            self.check(words)
-
-    def test_is_replaced(self) -> None:
-        """The next write makes a snapshot again, and removes what was left of the bad one but no
-        file of others.
-        """
-        self.shard().write_bytes(b"torn")
-        (self.folder / "note.txt").write_bytes(b"")
-        (self.folder / "00-00000000000000000000000000000000.jsonl.part").write_bytes(b"")
-        self.catalog = MemoryCatalog()
-        self.snapshot = self.opened(self.catalog)
-        self.have(self.snapshot.load())
-        self.put("spam", "1")
-        self.have(self.snapshot.write())
-        self.assertEqual(self.reloaded(), self.state(self.catalog))
-        self.assertEqual(len(self.files()), 12)
-        self.assertIn("note.txt", self.files())
-
 
 class CrashTests(SnapshotCase):
     """Each step of a write refused by the system, and the process killed at each step."""
@@ -392,26 +332,6 @@ class CrashTests(SnapshotCase):
             else:
                 self.fail("a write of more than 100 steps")
 
-    def test_refused_at_each_step(self) -> None:
-        """Whatever the system refuses, `write` says so and does not raise; the old or the new
-        snapshot can be loaded.
-        """
-        for number in REFUSALS:
-            for before, script in self.each_step(refuse(number)):
-                done = self.have(self.snapshot.write())
-                self.patch(dump_folder, "os", os)
-                after = self.reloaded()
-                self.assertIn(after, (before, self.state(self.catalog)), script.calls)
-                if done:
-                    self.assertEqual(after, self.state(self.catalog))
-                self.assertTrue(self.have(self.snapshot.write()))
-                self.assertEqual(self.reloaded(), self.state(self.catalog))
-                self.put("spam", "3")
-                self.assertTrue(self.have(self.snapshot.write()))
-                self.assertEqual(
-                    len(self.files()), 1 + len(load(str(self.folder), HERE).heads), script.calls
-                )
-
     def test_killed_at_each_step(self) -> None:
         """Whatever step the process dies at, the old or the new snapshot is loaded, and the next
         process writes on.
@@ -431,21 +351,6 @@ class CrashTests(SnapshotCase):
             self.assertTrue(self.have(self.snapshot.write()))
             self.assertEqual(self.reloaded(), self.state(self.catalog))
             self.assertEqual(len(self.files()), 1 + len(self.have(self.catalog.local.summaries())))
-
-    def test_failures_do_not_pile_up(self) -> None:
-        """A disk that stays full is not filled further by tries that fail."""
-        self.put("spam", "1")
-        self.have(self.snapshot.write())
-        for number in range(5):
-            self.put("spam", "1", f"2.{number}")
-            script = Scripted(0, die)
-            script.fsync = Full(3)
-            self.patch(dump_folder, "os", script)
-            self.assertFalse(self.have(self.snapshot.write()))
-            self.patch(dump_folder, "os", os)
-            self.assertLessEqual(len(self.files()), 4)
-        self.assertTrue(self.have(self.snapshot.write()))
-        self.assertEqual(len(self.files()), 2)
 
 
 class Full:

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.dump import CatalogDump
 from pypid.catalog.forgettable import MOST_GONE, OVERHEAD, Forgettable
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.model import Listing, UpstreamEntry, as_stored
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.testing import BEGINNING, world
+from pypid.testing import BEGINNING
 from pypid.testing.worlds import Awaiting
 from tests.index.file_cache_cases import listed
 
@@ -70,21 +69,6 @@ class CatalogTests(Awaiting, SynchronousTestCase):
             name=project_name(name)
         )
 
-    def names_known(self) -> list[int]:
-        return [number for number in range(1000) if self.known(f"x{number}")]
-
-    def test_names_that_nobody_has(self) -> None:
-        """A thousand names that nobody has are not all remembered; the last ones are, and what is
-        kept always is.
-        """
-        self.hear("kept", kept=True)
-        for number in range(1000):
-            self.hear(f"x{number}")
-        self.assertTrue(self.known("kept"))
-        left = self.names_known()
-        self.assertEqual(left, list(range(1000 - len(left), 1000)))
-        self.assertTrue(10 < len(left) < 20)
-
     def test_made_up_names_displace_no_listing(self) -> None:
         """However many names are requested that upstream does not have, some thousand are
         remembered, and projects that it has are not forgotten for them.
@@ -106,15 +90,3 @@ class CatalogTests(Awaiting, SynchronousTestCase):
         self.assertTrue(self.known(f"x{most + 999}"))
         known = sum(len(lines) for lines in self.catalog.upstream.state(None).lines.values())
         self.assertTrue(most // 2 < known < most, known)
-
-    def test_after_a_start(self) -> None:
-        """What a snapshot brings counts as well."""
-        folder = self.mktemp()
-        self.hear("kept", kept=True)
-        for number in range(10):
-            self.hear(f"x{number}")
-        self.have(CatalogDump(self.catalog.upstream, folder, "here", world()).write())
-        self.catalog = MemoryCatalog(forgettable=5 * OVERHEAD)
-        self.have(CatalogDump(self.catalog.upstream, folder, "here", world()).load())
-        self.assertEqual(len(self.names_known()), 4)
-        self.assertTrue(self.known("kept"))

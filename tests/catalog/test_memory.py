@@ -45,13 +45,6 @@ T = TypeVar("T")
 OTHER = project_name("other")
 
 
-class MemoryContractTests(CatalogContract, SynchronousTestCase):
-    """Memory keeps the contract."""
-
-    async def make(self) -> MemoryCatalog:
-        return await open(MemoryCatalogSettings(), world())
-
-
 class MemoryTests(CatalogContract, SynchronousTestCase):
     """What is special: serials may go on from where an earlier catalog was."""
 
@@ -66,19 +59,6 @@ class MemoryTests(CatalogContract, SynchronousTestCase):
         self.assertEqual(
             [self.have(self.catalog.local.get(project.name)) for project in projects], projects
         )
-
-
-class LongLinesTests(CatalogContract, SynchronousTestCase):
-    """The contract holds where each line is long, and nothing stays decoded."""
-
-    def setUp(self) -> None:
-        for name in ("FEW", "SHORT"):
-            self.patch(table, name, 0)
-        self.patch(memory, "DECODED", 0)
-        super().setUp()
-
-    async def make(self) -> MemoryCatalog:
-        return await open(MemoryCatalogSettings(), world())
 
 
 class SpilledTests(CatalogContract, SynchronousTestCase):
@@ -252,13 +232,6 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         for read in reads:
             self.assertEqual(self.successResultOf(read).listing, self.heard.listing)
 
-    def test_taken_out_while_it_is_written(self) -> None:
-        """What was taken out meanwhile does not come back."""
-        self.hear(self.heard)
-        self.hear(UpstreamEntry(name=SPAM))
-        self.turns.all()
-        self.assertEqual(self.have(self.catalog.upstream.get(SPAM)), UpstreamEntry(name=SPAM))
-
     def test_one_at_a_time(self) -> None:
         """Lines are written one after the other, so that what somebody waits for has its turn
         between them.
@@ -276,27 +249,6 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.turns.all()
         for name in (SPAM, project_name("eggs"), project_name("ham")):
             self.assertIsInstance(self.catalog.upstream.lines.get(name), bytes)
-
-    def test_revalidated(self) -> None:
-        """What changes often is written at once, whatever the number of files."""
-        self.hear(self.heard)
-        self.turns.all()
-        assert self.heard.listing is not None
-        later = evolve(
-            self.heard,
-            listing=evolve(
-                self.heard.listing,
-                confirmed=self.heard.listing.confirmed + timedelta(hours=1),
-                etag='"2"',
-            ),
-        )
-        self.assertEqual(self.successResultOf(self.hear(later)), later)
-        self.assertEqual(self.have(self.catalog.serial()), 1)
-        kept = self.successResultOf(self.hear(evolve(later, kept=(a_file(SPAM, "1"),))))
-        self.drop()
-        read = start(self.catalog.upstream.get(SPAM))
-        self.turns.all()
-        self.assertEqual(self.successResultOf(read), kept)
 
     def test_snapshot_meanwhile(self) -> None:
         """A snapshot holds what was edited, although no line of it has been written."""

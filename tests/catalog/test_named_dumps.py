@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 
 from attrs import evolve
-from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
@@ -24,7 +23,7 @@ from pypid.core.packaging.names import project_name
 from pypid.core.records.layout import NAMED_SNAPSHOT, NAMED_THEIR_SNAPSHOT
 from pypid.flow import at_once
 from pypid.jobs.clean_stop import CleanStop
-from pypid.testing import contents, world
+from pypid.testing import world
 from pypid.testing.catalog import SPAM, a_file, a_listing, a_project, becomes
 from pypid.testing.worlds import Awaiting
 
@@ -104,13 +103,6 @@ class FolderTests(NamedDumpCase, SynchronousTestCase):
         loaded = self.loaded()
         self.check(loaded)
         self.assertEqual(self.have(loaded.serial()), self.have(self.catalog.serial()))
-
-    def test_not_begun(self) -> None:
-        """Without named indexes nothing is written, and a start says nothing about it."""
-        with capturedLogs() as logged:
-            self.assertEqual(self.written(), [True, True])
-            self.loaded()
-        self.assertEqual((list(self.root.iterdir()), logged), ([], []))
 
     def test_became_empty(self) -> None:
         """When the last project is gone, a dump without projects replaces the one before, also if
@@ -203,11 +195,3 @@ class BucketDumpTests(NamedDumpCase, SynchronousTestCase):
         for dump in self.dumps(loaded):
             self.have(dump.fill())
         self.check(loaded)
-
-    def test_not_begun(self) -> None:
-        """Without named indexes nothing is written, and a start says nothing about it."""
-        with capturedLogs() as logged:
-            for dump in self.dumps(self.catalog):
-                self.assertTrue(self.have(dump.write()))
-                self.assertIsNone(self.have(dump.fill()))
-        self.assertEqual((self.have(contents(self.store)), logged), ([], []))

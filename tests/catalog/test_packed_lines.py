@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -36,7 +35,6 @@ from pypid.catalog.spill import Spill, SpilledBytes, SpillFile
 from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.records.documents import FORMAT
 from pypid.flow import start
 from pypid.testing import world
 from pypid.testing.catalog import a_file, a_listing
@@ -178,42 +176,6 @@ class PackedLinesTests(Awaiting, SynchronousTestCase):
         """Whatever is listed, confirmed, removed, damaged and dumped: see `LinesMachine`."""
         modest = settings(max_examples=30, stateful_step_count=20, deadline=None, database=None)
         run_state_machine_as_test(lambda: LinesMachine(self), settings=modest)
-
-    def test_dump_of_former_format(self) -> None:
-        """A dump of format 1 is read; the next one that is written has format 2."""
-        former = MemoryCatalog()
-        entries = {name: self.listed(former, name, "1", "2") for name in NAMES}
-        self.assertTrue(self.have(self.dump(former, FORMAT).write()))
-        catalog, _ = small_catalog(self.mktemp_folder)
-        dump = self.dump(catalog)
-        self.have(dump.load())
-        for name, entry in entries.items():
-            self.assertEqual(self.have(catalog.upstream.get(name)), entry)
-        entries[NAMES[0]] = self.listed(catalog, NAMES[0], "3")
-        self.assertTrue(self.have(dump.write()))
-        manifest = json.loads((self.mktemp_folder / "dump" / "manifest.json").read_bytes())
-        self.assertEqual(manifest["format"], PACKED)
-        again, _ = small_catalog(self.mktemp_folder)
-        self.have(self.dump(again).load())
-        for name, entry in entries.items():
-            self.assertEqual(self.have(again.upstream.get(name)), entry)
-
-    def test_larger_than_memory(self) -> None:
-        """Of a dump that is larger than half of the memory, the rest is on disk at once."""
-        former = MemoryCatalog()
-        for name in NAMES:
-            self.listed(former, name, *map(str, range(100)))
-        self.assertTrue(self.have(self.dump(former).write()))
-        memory = ListingMemory(MemoryBudget(10_000), self.mktemp_folder)
-        catalog = MemoryCatalog(memory=memory)
-        self.have(self.dump(catalog).load())
-        parts = [part_of(catalog, name) for name in NAMES]
-        held = [part for part in parts if isinstance(part, bytes)]
-        self.assertLess(sum(map(len, held)), 5000)
-        self.assertTrue(any(isinstance(part, SpilledBytes) for part in parts))
-        for name in NAMES:
-            found = self.have(catalog.upstream.get(name))
-            self.assertEqual(found.listing, a_listing(name, *map(str, range(100))))
 
     def test_least_recently_read(self) -> None:
         """The line that was not read for longest leaves the memory first."""

@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
-
 from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import table
 from pypid.catalog.memory import MemoryCatalog, MemoryCatalogSettings
 from pypid.catalog.memory import open as open_memory
 from pypid.catalog.part_catalog import PartCatalog
@@ -72,15 +68,6 @@ class MemoryPartTests(PartContract, SynchronousTestCase):
         return await open_memory(MemoryCatalogSettings(), world())
 
 
-class LongLinesPartTests(MemoryPartTests):
-    """The contract holds where each line is long, and nothing stays decoded."""
-
-    def setUp(self) -> None:
-        for name in ("FEW", "SHORT"):
-            self.patch(table, name, 0)
-        super().setUp()
-
-
 class SharedPartTests(PartContract, SynchronousTestCase):
     """A part of a shared catalog keeps the contract."""
 
@@ -119,27 +106,6 @@ class Parts(Awaiting):
         self.put(PartCatalog(self.all, index="team"))  # nothing changes
         self.have(team.local.edit(SPAM, becomes(None)))
         self.assertEqual(self.have(self.all.indexes_with(SPAM)), frozenset())
-
-    def test_private_names_invalidate_pages(self) -> None:
-        """Pages of the default index and of upstreams about a name are made again when the name
-        becomes local in a named index, and when it is no longer.
-        """
-        self.have(self.all.upstream.edit(SPAM, with_file))
-        self.have(self.all.complete())
-        pages = (self.all, PartCatalog(self.all, source="cu128"))
-        before = [catalog.heads(SPAM) for catalog in pages]
-        self.assertEqual([local for local, _ in before], [None] * 2)
-        self.assertIsNotNone(before[0][1])
-        self.assertIsNone(before[1][1])
-        team = PartCatalog(self.all, index="team")
-        self.put(team)
-        for catalog, (_, upstream) in zip(pages, before, strict=True):
-            self.assertIsNotNone(catalog.heads(SPAM)[0])
-            self.assertEqual(catalog.heads(SPAM), catalog.heads(SPAM))
-            self.assertEqual(catalog.heads(SPAM)[1], upstream)
-            self.assertEqual(catalog.heads(HAM), (None, None))
-        self.have(team.local.edit(SPAM, becomes(None)))
-        self.assertEqual([catalog.heads(SPAM) for catalog in pages], before)
 
     def test_heads(self) -> None:
         """The heads of a part are those of its own projects, and differ after each change."""
@@ -199,20 +165,6 @@ class MemoryPartsTests(Parts, SynchronousTestCase):
         super().setUp()
         self.all = MemoryCatalog()
 
-    def test_memory(self) -> None:
-        """100 indexes without projects of their own take a few kilobytes each at most."""
-        gc.collect()
-        tracemalloc.start()
-        try:
-            before = tracemalloc.get_traced_memory()[0]
-            parts = [PartCatalog(self.all, index=f"index-{number}") for number in range(100)]
-            for part in parts:
-                self.have(part.local.summaries())
-            used = tracemalloc.get_traced_memory()[0] - before
-        finally:
-            tracemalloc.stop()
-        self.assertLess(used, 100 * 4096)
-
     def test_forgets(self) -> None:
         """Listings of named upstreams are forgotten on their own, the least recently used first."""
         self.all = MemoryCatalog(forgettable=40_000)
@@ -227,28 +179,3 @@ class MemoryPartsTests(Parts, SynchronousTestCase):
         self.assertIsNotNone(self.have(public.get(names[0])).listing)
         self.assertIsNone(self.have(named.get(names[0])).listing)
         self.assertIsNotNone(self.have(named.get(names[-1])).listing)
-
-
-class SharedPartsTests(Parts, SynchronousTestCase):
-    """Parts of a shared catalog."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        clock = Clock()
-        settings = SharedSettings("storage", forgettable=5000)
-        self.all = self.have(open_shared(settings, PlacedEngine(clock), world(clock)))
-        self.addCleanup(lambda: self.have(self.all.close()))  # type: ignore[attr-defined]
-
-    def test_forgets(self) -> None:
-        """Listings of all upstreams are forgotten together, for all nodes."""
-        names = [project_name(f"p{number}") for number in range(10)]
-        for name in names:
-            for part in (self.all, PartCatalog(self.all, source="cu128")):
-                listing = a_listing(name, "1")
-                edit = part.upstream.edit(
-                    name, lambda entry, new=listing: evolve(entry, listing=new)
-                )
-                self.have(edit)
-        for part in (self.all, PartCatalog(self.all, source="cu128")):
-            self.assertIsNone(self.have(part.upstream.get(names[0])).listing)
-            self.assertIsNotNone(self.have(part.upstream.get(names[-1])).listing)

@@ -16,19 +16,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog import remote_dump
-from pypid.catalog.dump_file import PackHead, unpack, what_is_kept
-from pypid.catalog.dump_folder import PACKED
+from pypid.catalog.dump_file import unpack
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.remote_dump import EVERY, RemoteDump
 from pypid.core.errors import StorageDown, Unreadable
-from pypid.core.model import File, Presence, Project, UpstreamEntry
+from pypid.core.model import File, Presence, Project
 from pypid.core.packaging.names import project_name
-from pypid.core.records.documents import load
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Body
 from pypid.testing import world
-from pypid.testing.catalog import a_file, a_project, becomes
-from pypid.testing.worlds import Awaiting, Fed, contents
+from pypid.testing.catalog import a_project, becomes
+from pypid.testing.worlds import Awaiting, Fed
 from tests.index.faulty_blobs import Watched
 
 KEY, HERE = ".pypid/snapshot/ours.jsonl.gz", "storage-1"
@@ -99,27 +97,6 @@ class RoundTripTests(FarawayCase):
         self.assertIs(self.have(other.local.get(project_name("absent"))), Presence.UNKNOWN)
         self.assertEqual(list(self.spool.iterdir()), [])
 
-    def test_format(self) -> None:
-        """The dump of upstream projects has format 2: older versions, which cannot read its lines,
-        ignore it.
-        """
-        self.have(self.catalog.upstream.edit(SPAM, heard((a_file(SPAM, "1"),))))
-        place = self.store, KEY, HERE, self.world, self.spool
-        far = RemoteDump(self.catalog.upstream, *place, what_is_kept, PACKED)
-        self.have(far.write())
-        head = gzip.decompress(self.packed()).split(b"\n")[0]
-        self.assertEqual(json.loads(head)["format"], 2)
-        with self.assertRaises(Unreadable):
-            load(PackHead, head, "the dump")
-        other = MemoryCatalog()
-        self.assertEqual(self.have(RemoteDump(other.upstream, *place).fill()), 1)
-        self.assertEqual(len(self.have(other.upstream.get(SPAM)).kept), 1)
-
-
-def heard(kept: tuple[File, ...]):  # type: ignore[no-untyped-def]
-    """A change that says so."""
-    return lambda old: UpstreamEntry(name=old.name, kept=kept, listing=old.listing)
-
 
 class MergeTests(FarawayCase):
     """What was looked up while the snapshot was on its way is newer."""
@@ -139,14 +116,6 @@ class MergeTests(FarawayCase):
             assert isinstance(project, Project)
             found[str(summary.name)] = [file.version for file in project.files]
         return found
-
-    def test_changes_are_seen(self) -> None:
-        """After it a local snapshot writes everything, and the serial is another one."""
-        self.put(self.other, "spam", "2")
-        moment, serial = self.other.local.state(None), self.have(self.other.serial())
-        self.merged()
-        self.assertEqual(len(self.other.local.state(moment.versions).lines), 256)
-        self.assertGreater(self.have(self.other.serial()), serial)
 
     @settings(max_examples=30, deadline=None, database=None)
     @given(
@@ -184,10 +153,6 @@ class MergeTests(FarawayCase):
 
 
 class IgnoredTests(FarawayCase):
-    def test_none(self) -> None:
-        """Where there is none nothing is filled, and nothing is wrong."""
-        self.assertIsNone(self.fills()[0])
-
     def test_torn_anywhere(self) -> None:
         """Cut off anywhere, or with a bit changed, it is ignored whole."""
         self.put(self.catalog, "spam", "1", mark="m")
@@ -249,18 +214,6 @@ class WriteTests(FarawayCase):
         self.have(far.write(anyhow=anyhow))
         return sum(asked.startswith("write") for asked in watched.asked)
 
-    def test_changes_only(self) -> None:
-        """What did not change is not written again, not even by the first one after a start that
-        found the same.
-        """
-        self.put(self.catalog, "spam", "1")
-        self.assertEqual([self.writes(self.far), self.writes(self.far)], [1, 0])
-        self.put(self.catalog, "eggs", "1")
-        self.assertEqual(self.writes(self.far), 1)
-        self.put(self.catalog, "ham", "1")
-        self.have(self.catalog.local.edit(HAM, becomes(None)))
-        self.assertEqual(self.writes(self.far), 0)
-
     def test_one_node(self) -> None:
         """What another node wrote a moment ago is left alone; later, or at the end, it is not."""
         self.put(self.catalog, "spam", "1")
@@ -272,32 +225,6 @@ class WriteTests(FarawayCase):
         self.assertEqual(self.writes(self.far), 1)
         self.put(other, "eggs", "1", "2")
         self.assertEqual((self.writes(theirs), self.writes(theirs, anyhow=True)), (0, 1))
-
-    def test_the_dump_that_was_read(self) -> None:
-        """The dump that this node was filled from is not taken for one that another node wrote
-        since: changes are written at once.
-        """
-        self.put(self.catalog, "spam", "1")
-        self.assertEqual(self.writes(self.far), 1)
-        catalog = MemoryCatalog()
-        restarted = self.opened(catalog)
-        self.assertEqual(self.have(restarted.fill()), 1)
-        self.put(catalog, "eggs", "1")
-        self.assertEqual(self.writes(restarted), 1)
-        self.put(self.catalog, "ham", "1")
-        self.assertEqual(self.writes(self.far), 0)
-
-    def test_refused(self) -> None:
-        """A storage that is full or away is a line in the log; nothing is left, and the next call
-        writes.
-        """
-        self.put(self.catalog, "spam", "1")
-        self.store = MemoryBlobs(self.world.now, capacity=10)
-        far = self.opened(self.catalog)
-        self.assertFalse(self.have(far.write()))
-        self.assertEqual((list(self.spool.iterdir()), self.have(contents(self.store))), ([], []))
-        far.blobs = MemoryBlobs(self.world.now)
-        self.assertTrue(self.have(far.write()))
 
     def test_cancelled(self) -> None:
         """Broken off while it is written it leaves the one before, and no file."""

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-from itertools import count
 from pathlib import Path
 
 from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import packed_lines, replica, table
+from pypid.catalog import packed_lines
 from pypid.catalog.engine import Engine
 from pypid.catalog.packed_lines import ListingMemory, PackedLines
 from pypid.catalog.shared import SharedCatalog, SharedSettings, open
@@ -62,20 +61,6 @@ class Sharing(CatalogContract):
         return made
 
 
-class ContractTests(Sharing, SynchronousTestCase):
-    """The contract over an engine in memory."""
-
-
-class LongLinesTests(Sharing, SynchronousTestCase):
-    """The contract holds where each line is long, and nothing stays decoded."""
-
-    def setUp(self) -> None:
-        for name in ("FEW", "SHORT"):
-            self.patch(table, name, 0)
-        self.patch(replica, "DECODED", 0)
-        super().setUp()
-
-
 class SpilledTests(Sharing, SynchronousTestCase):
     """The contract holds where all listed files are on disk, and nothing stays decoded."""
 
@@ -106,15 +91,6 @@ class SpilledTests(Sharing, SynchronousTestCase):
             self.have(self.catalog.upstream.edit(name, lambda it, new=kept: evolve(it, kept=new)))
             found = self.have(self.catalog.upstream.get(name))
             self.assertEqual((found.listing, found.kept), (a_listing(name, "1", "2"), kept))
-
-
-class SlowContractTests(Sharing, SynchronousTestCase):
-    """The contract holds where no beat is ever heard, so that each read asks."""
-
-    async def engine(self, clock: Clock) -> Engine:
-        rising = count()
-        clock.seconds = lambda: next(rising) * 0.3  # type: ignore[method-assign]
-        return PlacedEngine(clock, is_mute=True)
 
 
 class SqliteTests(Sharing, SynchronousTestCase):

@@ -8,19 +8,19 @@ away.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import Position, RowChange, RowKind, Slice
-from pypid.catalog.replica_follower import FRESH, PAUSE
+from pypid.catalog.replica_follower import FRESH
 from pypid.catalog.shared import SharedCatalog, SharedSettings, open
 from pypid.core.errors import CannotStart, CatalogDown
-from pypid.core.model import Presence, Project, Status, UpstreamEntry
+from pypid.core.model import Presence, Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
-from pypid.testing.catalog import SPAM, a_listing, a_project, becomes
+from pypid.testing.catalog import SPAM, a_project, becomes
 from pypid.testing.worlds import Timed
 from pypid.web.app.errors import status_of
 from tests.catalog.engines import Place, PlacedEngine
@@ -82,17 +82,6 @@ class Nodes(Timed, SynchronousTestCase):
 class SeeingTests(Nodes):
     """Reading what was changed."""
 
-    def test_asks_nothing(self) -> None:
-        """While there are beats no read asks the engine anything."""
-        self.put(self.here, "1")
-        self.go(0.4)
-        asked = self.engine(self.there).asked
-        self.seen(self.there)
-        self.have(self.there.local.summaries())
-        self.have(self.there.local.mark(SPAM))
-        self.have(self.there.upstream.get(SPAM))
-        self.assertEqual(self.engine(self.there).asked, asked)
-
     def test_clock_set_back(self) -> None:
         """Where the system's clock is set back by an hour nobody believes in an engine that is
         silent for as long.
@@ -110,63 +99,6 @@ class SeeingTests(Nodes):
         self.assertEqual(self.seen(self.there), held)
         self.assertTrue(self.there.following.is_current)
         self.assertLessEqual(self.there.following.until, self.clock.seconds() + FRESH)
-
-    def test_without_beats(self) -> None:
-        """A node that hears no beat asks the engine after a second, and so shows nothing older."""
-        self.engine(self.there).is_mute = True
-        self.go(FRESH + 0.1)
-        held = self.put(self.here, "1")
-        self.assertEqual(self.seen(self.there), held)
-        self.put(self.here, "1", "2")
-        self.assertEqual(self.seen(self.there), held)
-        self.go(FRESH)
-        self.assertNotEqual(self.seen(self.there), held)
-
-    def test_late_beats(self) -> None:
-        """Beats that come late say nothing of now: after a second the engine is asked."""
-        self.engine(self.there).late = 5.0
-        self.go(10)
-        held = self.put(self.here, "1")
-        self.assertEqual(self.seen(self.there), held)
-
-    def test_lost_beat(self) -> None:
-        """What the feed did not tell of is told by the next beat."""
-        self.engine(self.there).is_mute = True
-        held = self.put(self.here, "1")
-        self.go(0.5)
-        self.engine(self.there).is_mute = False
-        self.go(0.3)
-        asked = self.engine(self.there).asked
-        self.assertEqual(self.seen(self.there), held)
-        self.assertEqual(self.engine(self.there).asked, asked)
-
-    def test_serials_have_no_gaps(self) -> None:
-        """A node says a serial only once it shows all changes up to it: a mirror would miss them
-        else.
-        """
-        other = self.put(self.there, "1", name=HAM)
-        held = self.put(self.here, "1")
-        self.assertEqual(held.serial, other.serial + 1)
-        self.assertEqual(self.have(self.here.serial()), held.serial)
-        self.assertEqual(self.seen(self.here, HAM), other)
-
-    def test_proven_absence(self) -> None:
-        """What one node has proven to be complete is so for all, and for those that start later."""
-        self.have(self.here.complete())
-        self.assertIs(self.seen(self.here), Presence.ABSENT)
-        self.assertIs(self.seen(self.node()), Presence.ABSENT)
-        self.go(0.4)
-        self.assertIs(self.seen(self.there), Presence.ABSENT)
-        self.assertTrue(self.have(self.there.is_complete()))
-
-    def test_complete_comes_with_rows(self) -> None:
-        """Nobody says that something is absent who has not read all that was compared."""
-        self.engine(self.there).is_mute = True
-        held = self.put(self.here, "1")
-        self.have(self.here.complete())
-        self.assertIs(self.seen(self.there), Presence.UNKNOWN)
-        self.go(FRESH + 0.1)
-        self.assertEqual(self.seen(self.there), held)
 
     def test_damaged(self) -> None:
         """A row that nobody can read is no absence, and the next edit puts it right."""
@@ -188,51 +120,6 @@ class SeeingTests(Nodes):
 
 class EditingTests(Nodes):
     """Changing what others change."""
-
-    def test_taken_out_meanwhile(self) -> None:
-        """A project that another node took out meanwhile is made anew, out of nothing."""
-        self.put(self.here, "1")
-        self.go(0.4)
-        self.engine(self.here).before_swap.append(
-            lambda: self.have(self.there.local.edit(SPAM, becomes(None)))
-        )
-        held = self.have(
-            self.here.local.edit(
-                SPAM, lambda project: project and evolve(project, status=Status.ARCHIVED)
-            )
-        )
-        self.assertIsNone(held)
-        self.assertIs(self.seen(self.here), Presence.UNKNOWN)
-
-    def test_nothing_to_do_is_made_sure_of(self) -> None:
-        """An edit that changes nothing of what this node knows is tried on what another has made of
-        it a moment ago.
-        """
-        first = self.put(self.here, "1")
-        self.go(0.4)
-        self.put(self.there, "1", "2")
-        held = self.have(self.here.local.edit(SPAM, becomes(first)))
-        assert held is not None
-        self.assertEqual(len(held.files), 1)
-        self.assertGreater(held.serial, first.serial + 1)
-
-    def test_nothing_came_meanwhile(self) -> None:
-        """The same where nothing is known here: what another node put in is not passed over."""
-        held = self.put(self.there, "1")
-        self.assertEqual(self.have(self.here.local.edit(SPAM, lambda project: project)), held)
-        self.assertEqual(self.seen(self.here), held)
-
-    def test_answer_lost(self) -> None:
-        """A change whose answer was lost is an error here, may have been made, and is shown when
-        the engine tells of it.
-        """
-        self.engine(self.here).deaf = 1
-        self.refused(self.here.local.edit(SPAM, becomes(a_project(SPAM, "1"))), CatalogDown)
-        self.assertIs(self.seen(self.here), Presence.UNKNOWN)
-        self.go(0.4)
-        held = self.seen(self.here)
-        self.assertIsInstance(held, Project)
-        self.assertEqual(self.put(self.here, "1"), held)
 
     def test_all_or_nothing(self) -> None:
         """Of several edits none is made while another node changes one of the projects; they are
@@ -294,24 +181,6 @@ class EditingTests(Nodes):
         self.assertEqual(shown, [0, 1, 1])
         self.assertEqual(len(self.have(self.there.local.summaries())), 9)
 
-    def test_asked_again(self) -> None:
-        """When upstream was asked last is told to others, without a serial."""
-        self.have(
-            self.here.upstream.edit(SPAM, lambda heard: evolve(heard, listing=a_listing(SPAM, "1")))
-        )
-        later = datetime(2026, 5, 5, tzinfo=UTC)
-        self.have(
-            self.here.upstream.edit(
-                SPAM, lambda heard: evolve(heard, listing=a_listing(SPAM, "1", confirmed=later))
-            )
-        )
-        self.go(0.4)
-        self.assertEqual(self.there.listing_time(SPAM), later)
-        self.assertEqual(self.have(self.there.serial()), 1)
-        self.assertEqual(
-            self.have(self.there.upstream.get(SPAM)), self.have(self.here.upstream.get(SPAM))
-        )
-
 
 class AwayTests(Nodes):
     """The engine cannot be asked."""
@@ -353,32 +222,6 @@ class AwayTests(Nodes):
         self.assertIs(self.seen(self.there, HAM), Presence.ABSENT)
         self.assertIsNone(self.there.following.away)
 
-    def test_edits_do_not(self) -> None:
-        """Changes are refused at once, and nothing has changed."""
-        self.place.is_down = True
-        for _ in range(20):
-            self.refused(self.here.local.edit(SPAM, becomes(a_project(SPAM, "2"))), CatalogDown)
-            self.refused(self.here.local.edit(SPAM, lambda project: project), CatalogDown)
-            self.refused(self.here.upstream.edit(SPAM, lambda heard: heard), CatalogDown)
-            self.assertEqual(self.seen(self.here), self.held)
-            self.clock.advance(0.1)
-        self.refused(self.here.complete(), CatalogDown)
-        self.refused(self.here.note_rights(), CatalogDown)
-
-    def test_one_node_is_cut_off(self) -> None:
-        """A node that cannot ask shows what it knew; soon after it can, what
-        was changed meanwhile.
-        """
-        engine = self.engine(self.there)
-        engine.is_down = True
-        self.go(5)
-        self.assertEqual(self.seen(self.there), self.held)
-        newer = self.put(self.here, "1", "2")
-        self.assertEqual(self.seen(self.there), self.held)
-        engine.is_mute, engine.is_down = True, False
-        self.go(PAUSE + 0.1)
-        self.assertEqual(self.seen(self.there), newer)
-
     def test_hangs(self) -> None:
         """An engine that does not answer holds nobody up for longer than a second, and then nobody
         at all.
@@ -395,31 +238,6 @@ class AwayTests(Nodes):
             self.refused(self.there.local.edit(SPAM, becomes(None)), CatalogDown)
             self.go(0.2)
         self.assertIsNotNone(self.there.following.away)
-
-    def test_slow(self) -> None:
-        """An engine that takes its time is waited for as long as it answers anything."""
-        engine = self.engine(self.there)
-        newer = self.put(self.here, "1", "2")
-        engine.is_mute, engine.delay = True, 0.8
-        self.go(FRESH)
-        read = start(self.there.local.get(SPAM))
-        self.go(1.5)
-        self.assertNoResult(read)
-        self.go(0.3)
-        self.assertEqual(self.successResultOf(read), newer)
-
-    def test_reader_goes_away(self) -> None:
-        """A reader that goes away while the engine is asked does not keep others
-        from the answer.
-        """
-        engine = self.engine(self.there)
-        engine.is_mute, engine.delay = True, 0.5
-        self.go(FRESH)
-        first, second = start(self.there.local.get(SPAM)), start(self.there.local.get(SPAM))
-        first.addErrback(lambda _: None)
-        first.cancel()
-        self.go(0.6)
-        self.assertEqual(self.successResultOf(second), self.held)
 
     def test_starts_without(self) -> None:
         """A node that starts while the engine is away knows nothing, claims nothing, and learns all
@@ -472,56 +290,6 @@ class AnewTests(Nodes):
         self.put(self.there, "1", name=HAM)
         self.have(self.there.complete())
 
-    def test_is_read_anew(self) -> None:
-        """Each node reads all of it, serials go on, and whoever compares is told."""
-        self.refill()
-        self.go(0.4)
-        for node in (self.here, self.there):
-            held = self.seen(node)
-            assert isinstance(held, Project)
-            self.assertGreater(held.serial, self.held.serial)
-            self.assertIsInstance(self.seen(node, HAM), Project)
-        self.assertEqual(self.anew, ["begun"] * 2)
-
-    def test_nothing_is_missing_meanwhile(self) -> None:
-        """While a node reads the new rows it shows the old ones; whoever must not be told those
-        waits for the new.
-        """
-        self.engine(self.here).delay = 0.25
-        self.refill()
-        for _ in range(20):
-            self.clock.advance(0.1)
-            read = start(self.here.local.get(SPAM))
-            known = self.here.following.is_current
-            if known:
-                self.assertIsInstance(self.successResultOf(read), Project)
-            else:
-                read.addCallback(self.assertIsInstance, Project)
-                read.addErrback(self.fail)
-        self.assertIsInstance(self.seen(self.here, HAM), Project)
-
-    def test_lost(self) -> None:
-        """An engine that lost its tables is begun anew by whoever asks next: nothing is absent, and
-        serials go on.
-        """
-        self.place.lose()
-        self.go(0.4)
-        self.assertIs(self.seen(self.here), Presence.UNKNOWN)
-        self.assertGreater(self.put(self.here, "1").serial, self.held.serial)
-
-    def test_edit_meanwhile(self) -> None:
-        """An edit of a node that has not heard of it yet goes into the new rows."""
-        self.place.begin(0)
-        seen: list[Project | None] = []
-
-        def change(project: Project | None) -> Project | None:
-            seen.append(project)
-            return a_project(SPAM, "2")
-
-        held = self.have(self.here.local.edit(SPAM, change))
-        self.assertEqual(seen, [self.held, None])
-        self.assertEqual(self.seen(self.here), held)
-
     def test_comparison_meanwhile(self) -> None:
         """A comparison that began before proves nothing: what it put in is lost."""
         self.here.begin_comparison()
@@ -551,17 +319,6 @@ class AnewTests(Nodes):
         self.assertEqual(self.seen(self.here), self.seen(self.there))
         self.assertEqual(len(self.flushLoggedErrors()), 0)
 
-    def test_late_beat_is_no_loss(self) -> None:
-        """A beat that was on its way while this node changed something is late; nothing is begun
-        anew.
-        """
-        engine, epoch = self.engine(self.here), self.place.state.generation
-        engine.late = 0.2
-        for number in range(20):
-            self.put(self.here, str(number))
-            self.go(0.1)
-        self.assertEqual((self.place.state.generation, self.anew), (epoch, []))
-
     def test_tombstones_forgotten(self) -> None:
         """A node that was away for longer than it is remembered what was taken out reads all anew,
         of the same epoch.
@@ -574,76 +331,3 @@ class AnewTests(Nodes):
         self.go(0.4)
         self.assertIs(self.seen(self.there), Presence.ABSENT)
         self.assertEqual(self.anew, [])
-
-
-class GlanceTests(Nodes):
-    """What the fast path asks at once."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.have(self.here.complete())
-        self.held = self.put(self.here, "1")
-        self.go(0.4)
-
-    def test_stays(self) -> None:
-        """While there are beats it says the same, until something changes, here or there."""
-        changes, heads = self.there.changes, self.there.heads(SPAM)
-        for _ in range(20):
-            self.go(0.3)
-            self.assertEqual((self.there.changes, self.there.heads(SPAM)), (changes, heads))
-        self.assertTrue(self.there.knows_all)
-        self.put(self.here, "1", "2")
-        self.go(0.4)
-        self.assertNotEqual(self.there.changes, changes)
-        self.assertNotEqual(self.there.heads(SPAM), heads)
-
-    def test_without_beats(self) -> None:
-        """Without a beat for a second nothing that was made may be used, of no project; with one
-        all that still holds.
-        """
-        changes = self.there.changes
-        heads = [self.there.heads(name) for name in (SPAM, HAM)]
-        self.engine(self.there).is_mute = True
-        self.go(FRESH)
-        looks = [self.there.changes for _ in range(3)]
-        self.assertEqual(len({changes, *looks}), 4)
-        for name, head in zip((SPAM, HAM), heads, strict=True):
-            first, second = self.there.heads(name), self.there.heads(name)
-            self.assertEqual(len({head, first, second}), 3)
-            self.assertNotIn(first[0], (None, head[0], second[0]))
-        self.assertFalse(self.there.knows_all)
-        self.engine(self.there).is_mute = False
-        self.go(0.4)
-        self.assertNotIn(self.there.changes, {changes, *looks})
-        self.assertEqual([self.there.heads(name) for name in (SPAM, HAM)], heads)
-        self.assertTrue(self.there.knows_all)
-
-    def test_last_look(self) -> None:
-        """What was made at the last look without a beat is not taken for what would be made now."""
-        self.engine(self.there).is_mute = True
-        self.go(FRESH + 0.1)
-        last = self.there.changes
-        self.engine(self.there).is_mute = False
-        self.go(0.4)
-        now = self.there.changes
-        self.assertNotEqual(now, last)
-        self.assertEqual(self.there.changes, now)
-
-    def test_asked(self) -> None:
-        """When another index was asked last is known at once."""
-        self.assertIsNone(self.there.listing_time(SPAM))
-        heard = self.have(
-            self.there.upstream.edit(
-                SPAM, lambda heard: evolve(heard, listing=a_listing(SPAM, "1"))
-            )
-        )
-        assert heard.listing is not None
-        self.assertEqual(self.there.listing_time(SPAM), heard.listing.confirmed)
-        self.place.write(
-            RowChange(
-                RowKind.UPSTREAM, SPAM, b"garbage", self.place.rows[RowKind.UPSTREAM, SPAM].version
-            )
-        )
-        self.go(0.4)
-        self.assertIsNone(self.there.listing_time(SPAM))
-        self.assertEqual(self.have(self.there.upstream.get(SPAM)), UpstreamEntry(name=SPAM))

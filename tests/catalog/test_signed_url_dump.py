@@ -20,7 +20,6 @@ from pypid.ports import Blobs
 from pypid.testing import world
 from pypid.testing.catalog import a_file
 from pypid.testing.worlds import Awaiting
-from tests.failing_calls import Scripted, refuse
 
 SPAM = project_name("spam")
 DAY = timedelta(days=1)
@@ -82,17 +81,6 @@ class UrlsTests(Awaiting, SynchronousTestCase):
         self.have(self.written.write())
         self.assertNotEqual(self.url(self.restarted("somebody else")), first)
 
-    def test_changes_only(self) -> None:
-        """It is written when there is another URL, and only then."""
-        self.have(self.written.write())
-        self.assertFalse((self.folder / FILE).exists())
-        self.url(self.links)
-        self.have(self.written.write())
-        (self.folder / FILE).unlink()
-        self.url(self.links)
-        self.have(self.written.write())
-        self.assertFalse((self.folder / FILE).exists())
-
     def test_torn(self) -> None:
         """Cut off anywhere, or anything else, it is no loss; and no URL is told to the log."""
         self.url(self.links)
@@ -109,15 +97,3 @@ class UrlsTests(Awaiting, SynchronousTestCase):
         self.assertEqual(self.restarted().good(), [])
         self.assertNotIn("X-Amz-Signature", str(self.events))
         self.assertTrue(self.events)
-
-    def test_refused(self) -> None:
-        """A disk that is full keeps the file before, and the next call tries again."""
-        first = self.url(self.links)
-        self.have(self.written.write())
-        self.url(self.links, "2")
-        patch = self.patch(signed_urls, "os", Scripted(1, refuse(28)))
-        self.assertFalse(self.have(self.written.write()))
-        patch.restore()
-        self.assertEqual(self.url(self.restarted()), first)
-        self.assertTrue(self.have(self.written.write()))
-        self.assertEqual(len(self.restarted().good()), 2)

@@ -130,16 +130,6 @@ class LinksTests(Awaiting, SynchronousTestCase):
         assert found is not None
         return found
 
-    def test_again(self) -> None:
-        """The same URL is given until the buffer before its end, and then another one."""
-        first = self.link()
-        self.clock.advance(49.9)
-        self.assertEqual(self.link(), first)
-        self.clock.advance(0.1)
-        second = self.link()
-        self.assertNotEqual(second.url, first.url)
-        self.assertEqual((len(self.signer.signed), self.links.changes), (2, 2))
-
     def test_clock_set_back_ends_a_link(self) -> None:
         """A URL that would last longer than any new one was signed by a clock that was wrong: it is
         not given again.
@@ -185,15 +175,6 @@ class LinksTests(Awaiting, SynchronousTestCase):
             self.assertLessEqual(len(self.links.good()), most)
             self.assertLessEqual(len(self.links._held), most)
 
-    def test_credentials_that_end(self) -> None:
-        """A URL whose keys end within the buffer is given, for there is no better one, and not
-        remembered.
-        """
-        self.signer.credentials = 5
-        first = self.link()
-        self.assertNotEqual(self.link().url, first.url)
-        self.assertEqual((self.links.changes, self.links.good()), (0, []))
-
     def test_one_flight(self) -> None:
         """Many who ask at once get the same URL; one of them who goes away takes nothing from the
         others.
@@ -206,33 +187,6 @@ class LinksTests(Awaiting, SynchronousTestCase):
         waits.callback(None)
         self.assertEqual(len({self.successResultOf(one).url for one in asking[1:]}), 1)
         self.assertEqual(len(self.signer.signed), 1)
-
-    def test_failure(self) -> None:
-        """Where nothing can be signed everybody is told, and the next one tries again; what is held
-        is still given.
-        """
-        held = self.link(2)
-        self.signer.failure = StorageDown("no credentials.")
-        self.refused(self.links.link(file()), StorageDown)
-        self.assertEqual(self.link(2), held)
-        self.signer.failure = None
-        self.link()
-
-    def test_none(self) -> None:
-        """A store that signs nothing is asked each time, and nothing is remembered."""
-        self.signer.none = True
-        self.assertIsNone(self.have(self.links.link(file())))
-        self.assertIsNone(self.have(self.links.link(file())))
-        self.assertEqual(len(self.signer.signed), 2)
-
-    def test_least_recent(self) -> None:
-        """The one that was not asked for the longest goes."""
-        self.make(most=2)
-        one, two = self.link(1), self.link(2)
-        self.assertEqual(self.link(1), one)
-        self.link(3)
-        self.assertEqual(self.link(1), one)
-        self.assertNotEqual(self.link(2), two)
 
     def test_written_down(self) -> None:
         """What was good before a restart is given after it, while it still is; what was signed

@@ -8,9 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
 from sqlalchemy import event
-from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -27,7 +25,6 @@ from pypid.catalog.engine import (
     RowKind,
 )
 from pypid.catalog.feed_events import SILENCE
-from pypid.catalog.sql import engine as engines
 from pypid.catalog.sql import place_of, sqlite
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.feed import PollingFeed
@@ -118,21 +115,6 @@ class FileTests(Faulty, SynchronousTestCase):
         self.have(made.close())
         other.replace(self.path)
 
-    def test_replaced(self) -> None:
-        """A file that was put in its place while it was in use is not read, with or without the log
-        of the one before.
-        """
-        for closed in (False, True):
-            if closed:
-                self.have(self.engine.close())
-            before = self.have(self.engine.state()) if closed else self.state
-            self.replace(IDENTITY)
-            self.refused(self.engine.changes(before.position), CatalogReset)
-            self.refused(self.swap(), CatalogReset)
-            found = self.have(self.engine.open(IDENTITY))
-            self.assertEqual((found.version, found.complete), (0, False))
-            self.assertNotEqual(found.generation, before.generation)
-
     def test_of_another_storage(self) -> None:
         """The file of another storage is refused."""
         self.have(self.engine.close())
@@ -153,11 +135,6 @@ class FileTests(Faulty, SynchronousTestCase):
             (found.version, found.complete, found.serial), (0, False, self.state.serial)
         )
 
-    def test_replaced_in_the_middle(self) -> None:
-        """What was written into a file that lost its name meanwhile was not written."""
-        event.listen(self.driver().engine, "commit", lambda connection: self.path.unlink())
-        self.refused(self.swap(), CatalogReset)
-
     def test_damaged(self) -> None:
         """A file that is no database is said to be damaged, and left alone."""
         self.have(self.engine.close())
@@ -166,13 +143,6 @@ class FileTests(Faulty, SynchronousTestCase):
         self.assertIn("delete", str(self.refused(self.engine.state(), DatabaseUnusable)))
         self.refused(self.engine.open(IDENTITY), DatabaseUnusable)
         self.assertEqual(self.path.read_bytes(), b"something else" * 100)
-
-    def test_folder_that_is_none(self) -> None:
-        """A place where no file can be made is away."""
-        occupied = Path(self.mktemp())
-        occupied.write_bytes(b"")
-        engine = SqlEngine(SqlSettings(SqliteFile(occupied / "catalog.db"), at_once), self.world)
-        self.refused(engine.open(IDENTITY), DatabaseAway)
 
     def test_another_version(self) -> None:
         """A catalog of an older or newer version is begun anew at a start, which says so, as does
@@ -217,45 +187,9 @@ class FileTests(Faulty, SynchronousTestCase):
             engine.keep_link("a", link, self.world.now()),
         ]
 
-    def test_other_tables(self) -> None:
-        """Tables of our names that are not ours are left alone."""
-        self.have(self.engine.close())
-        with self.by_hand() as connection:
-            connection.execute("DROP TABLE pypid_catalog")
-            connection.execute("CREATE TABLE pypid_catalog (precious text)")
-        self.refused(self.another().open(IDENTITY), DatabaseUnusable)
-
 
 class WritingTests(Faulty, SynchronousTestCase):
     """Changes that cannot be made, or of which nobody knows whether they were."""
-
-    def test_locked(self) -> None:
-        """While somebody else has the file a change is tried twice, and then away; reading goes on;
-        later it can be made.
-        """
-        with self.by_hand() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            waiting = start(
-                self.engine.swap(self.before.generation, to_be(b"new", self.row.version))
-            )
-            self.assertNoResult(waiting)
-            self.clock.advance(ONCE_MORE)
-            self.failureResultOf(waiting, DatabaseAway)
-            self.refused(self.engine.lease("tidy", "a", 1), DatabaseAway)
-            self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), self.row)
-        self.put(b"new", self.row.version)
-
-    def test_locked_for_a_moment(self) -> None:
-        """A change that found the file locked is made when it is tried again."""
-        with self.by_hand() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            waiting = start(
-                self.engine.swap(self.before.generation, to_be(b"new", self.row.version))
-            )
-        self.clock.advance(ONCE_MORE)
-        self.assertEqual(
-            self.successResultOf(waiting), self.have(self.engine.row(RowKind.LOCAL, SPAM))
-        )
 
     def test_outcome_unknown(self) -> None:
         """A change that was made, and whose answer was lost, is found to be made when it is tried
@@ -316,125 +250,6 @@ class WritingTests(Faulty, SynchronousTestCase):
             self.have(self.engine.swap(self.before.generation, change)), CatalogRow
         )
 
-    def test_cancelled(self) -> None:
-        """A change whose client went away is made all the same."""
-        turns = Turns()
-        engine = SqlEngine(SqlSettings(SqliteFile(self.path), at_once), self.world)
-        self.addCleanup(lambda: self.have(engine.close()))
-        object.__setattr__(engine._world, "blocking", turns)
-        waiting: Deferred[object] = start(
-            engine.swap(self.before.generation, to_be(b"new", self.row.version))
-        )
-        waiting.addErrback(lambda _: None)
-        waiting.cancel()
-        turns.all()
-        object.__setattr__(engine._world, "blocking", at_once)
-        found = self.have(engine.row(RowKind.LOCAL, SPAM))
-        assert found is not None
-        self.assertEqual(found.line, b"new")
-
-
-class TurnsTests(Faulty, SynchronousTestCase):
-    """Changes take turns, so that there is a thread left for whoever reads."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.turns = Turns()
-        self.held = SqlEngine(
-            SqlSettings(SqliteFile(self.path), at_once), evolve(self.world, blocking=self.turns)
-        )
-        self.addCleanup(self.turns.all)
-        self.addCleanup(lambda: start(self.held.close()))
-
-    def swap(self, line: bytes) -> Deferred[Any]:
-        """A change of the row."""
-        return start(self.held.swap(self.before.generation, to_be(line, self.row.version)))
-
-    def test_one_writes(self) -> None:
-        """While a change waits for the file others wait for it, without a thread; reading needs no
-        turn.
-        """
-        first, second = self.swap(b"first"), self.swap(b"second")
-        read = start(self.held.row(RowKind.LOCAL, SPAM))
-        self.assertEqual(len(self.turns), 2)
-        self.turns.all()
-        self.assertEqual(self.successResultOf(first).line, b"first")
-        self.assertIn(self.successResultOf(read).line, (b"line", b"first"))
-        self.assertEqual(self.successResultOf(second).row.line, b"first")
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_no_turn(self) -> None:
-        """A change whose turn does not come is away in the end, and was not made; those that wait
-        then have theirs.
-        """
-        first, second = self.swap(b"first"), self.swap(b"second")
-        self.clock.advance(engines.LONGEST)
-        self.clock.advance(ONCE_MORE)
-        self.clock.advance(engines.LONGEST)
-        self.failureResultOf(second, DatabaseAway)
-        third = self.swap(b"third")
-        self.turns.all()
-        self.assertEqual(self.successResultOf(first).line, b"first")
-        self.assertEqual(self.successResultOf(third).row.line, b"first")
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-
-class FeedTests(Faulty, SynchronousTestCase):
-    """A feed that loses what it looks at."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.beats: list[Beat] = []
-        self.feed = self.engine.follow(self.beats.append)
-        self.addCleanup(lambda: self.have(self.feed.stop()))
-        self.go_on(0.5)
-        self.assertEqual({beat.state for beat in self.beats}, {self.state})
-        self.beats.clear()
-
-    def go_on(self, seconds: float) -> None:
-        """Have time go by."""
-        for _ in range(int(seconds / 0.05)):
-            self.clock.advance(0.05)
-
-    def test_file_comes_back(self) -> None:
-        """While the file is gone nothing is heard, as it is when another one is in its place; then
-        one hears of that.
-        """
-        away = self.path.with_name("away.db")
-        self.path.rename(away)
-        self.go_on(1)
-        self.assertEqual(self.beats, [])
-        away.rename(self.path)
-        self.go_on(1)
-        self.assertEqual(self.beats[-1].state, self.state)
-        self.path.unlink()
-        other = self.another()
-        anew = self.have(other.open(IDENTITY))
-        self.go_on(1)
-        self.assertEqual(self.beats[-1].state, anew)
-
-    def test_changes_under_a_lock(self) -> None:
-        """Who holds the file for writing keeps nobody from hearing of the state."""
-        with self.by_hand() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("UPDATE pypid_catalog SET rights = 7")
-            self.go_on(0.5)
-            self.assertEqual(self.beats[-1].state, self.state)
-            connection.execute("COMMIT")
-        self.go_on(0.5)
-        self.assertEqual(self.beats[-1].state.rights, 7)
-
-    def test_stopped_leaves_nothing_open(self) -> None:
-        """A feed that was stopped has closed its file, and an engine that was closed all of its
-        own.
-        """
-        self.have(self.feed.stop())
-        self.have(self.engine.close())
-        opened = [
-            str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()
-        ]
-        self.assertEqual([path for path in opened if str(self.path.absolute()) in path], [])
-
 
 class Hanging:
     """Something to look at that does not answer until it is cut."""
@@ -478,35 +293,9 @@ class SilenceTests(Timed, SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual((heard, self.clock.getDelayedCalls()), ([], []))
 
-    def test_stopped_while_it_looks(self) -> None:
-        """One that is stopped while it waits for an answer is cut at once, and ends when its thread
-        does.
-        """
-        hanging, turns = Hanging(), Turns()
-        feed = PollingFeed(hanging, turns, self.clock, lambda beat: None)
-        self.clock.advance(0.1)
-        stopped = start(feed.stop())
-        self.assertEqual(hanging.cuts, 1)
-        self.assertNoResult(stopped)
-        turns.all()
-        self.successResultOf(stopped)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
 
 class PlaceTests(SynchronousTestCase):
     """Where `[catalog] url` says that it lies."""
-
-    def test_files(self) -> None:
-        """A file lies below the state, or where an absolute path says; no URL is one that has a
-        name of ours.
-        """
-        folder = Path("/srv/state")
-        for url, path in (
-            ("", "/srv/state/catalog.db"),
-            ("sqlite:///other.db", "/srv/state/other.db"),
-            ("sqlite:////var/lib/a%20b.db", "/var/lib/a b.db"),
-        ):
-            self.assertEqual(place_of(url, folder), SqliteFile(Path(path)))
 
     def test_servers(self) -> None:
         """A server's URL is SQLAlchemy's, whichever of its names was taken; what is in it is in no

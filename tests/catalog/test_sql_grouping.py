@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import (
-    CatalogReset,
     CatalogRow,
     Conflict,
     DatabaseAway,
@@ -61,14 +60,6 @@ class GroupingTests(SynchronousTestCase):
         """End the transaction under way."""
         self.ends.pop(0).callback(None)
 
-    def test_alone(self) -> None:
-        """A change for which nobody else waits is begun at once."""
-        made = self.swap(1)
-        self.assertEqual(self.sizes(), [1])
-        self.end()
-        self.assertEqual(self.successResultOf(made), row(change(1)))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
     def test_together(self) -> None:
         """What came while a transaction was under way is the next one, in its order, and each is
         told its own.
@@ -97,16 +88,6 @@ class GroupingTests(SynchronousTestCase):
         self.assertEqual(self.sizes(), [1, MOST_CHANGES, 2, 1, 1, 1])
         self.assertEqual(self.begun[-1][0], "f")
 
-    def test_fails(self) -> None:
-        """What a transaction fails with all of it are told; those behind have their turn."""
-        first, second, third = (self.swap(number) for number in range(3))
-        self.ends.pop(0).errback(CatalogReset())
-        self.failureResultOf(first, CatalogReset)
-        self.ends.pop(0).errback(DatabaseAway("it is gone"))
-        self.failureResultOf(second, DatabaseAway)
-        self.failureResultOf(third, DatabaseAway)
-        self.assertNoResult(self.swap(4))
-
     def test_no_room(self) -> None:
         """Where there is no room for all there may be for each: they are made one by one."""
         first, second, third = (self.swap(number) for number in range(3))
@@ -118,16 +99,6 @@ class GroupingTests(SynchronousTestCase):
         self.failureResultOf(second, DatabaseFull)
         self.assertEqual(self.successResultOf(third), row(change(2)))
         self.assertEqual(self.sizes(), [1, 2, 1, 1])
-
-    def test_goes_away(self) -> None:
-        """A change goes on though whoever wanted it has gone away."""
-        self.swap(0)
-        gone = self.swap(1)
-        gone.cancel()
-        self.failureResultOf(gone, CancelledError)
-        self.end()
-        self.assertEqual(self.sizes(), [1, 1])
-        self.end()
 
     def test_in_vain(self) -> None:
         """Whoever waits too long for a turn is told so, and the change is not made later."""

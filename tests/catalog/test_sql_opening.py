@@ -12,12 +12,10 @@ from typing import Any
 from unittest.mock import patch
 
 from twisted.internet import reactor as installed  # noqa: TID251
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import sql
-from pypid.catalog.engine import Beat
 from pypid.core.errors import CannotStart
 from pypid.core.installation import install_hint
 from pypid.flow import World
@@ -38,34 +36,6 @@ def the_world() -> World:
 def names() -> list[str]:
     """Of the threads that an engine has."""
     return [thread.name for thread in threading.enumerate() if "catalog" in thread.name]
-
-
-class OpenTests(TestCase):
-    """With the real reactor."""
-
-    timeout = 60
-
-    async def test_threads_end(self) -> None:
-        """Without a URL it is a file of the folder; what is asked runs in a few threads of its own,
-        which end with it.
-        """
-        await deferLater(reactor, 0)
-        folder = Path(self.mktemp())
-        engine = sql.open("", folder, the_world(), reactor)
-        self.assertEqual((names(), folder.exists()), ([], False))
-        state = await engine.open("storage")
-        self.assertTrue((folder / "catalog.db").is_file())
-        beats: list[Beat] = []
-        feed = engine.follow(beats.append)
-        while not beats:
-            await deferLater(reactor, 0.01)
-        self.assertEqual(beats[0].state, state)
-        self.assertIn(len(names()), (2, 3, 4, 5))
-        await feed.stop()
-        await engine.close()
-        self.assertEqual(names(), [])
-        self.assertEqual(await engine.state(), state)
-        await engine.close()
 
 
 class RefusedTests(SynchronousTestCase):

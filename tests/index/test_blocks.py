@@ -41,17 +41,6 @@ class BlocksCase(IndexCase):
 
 
 class BlocksTests(BlocksCase):
-    def test_restart(self) -> None:
-        """Another process knows the blocks from its start."""
-        made = self.block("spam==1.0", "steals tokens")
-        self.index.policy.restrictions.replace("blocks", {})
-        self.assertEqual(self.shown(), ["1.0", "2.0"])
-        again = self.started()
-        self.assertEqual(self.shown(), ["2.0"])
-        found = again.find(made.id)
-        assert found.document is not None
-        self.assertEqual((found.reason, found.document.by), ("steals tokens", "ada"))
-
     def test_refused(self) -> None:
         """Reasons are one printable line; the same block is not made twice."""
         for reason in ("", " ", "a\nb", "a\rb", "a\x00", "x" * 501, "\u2028", "\x1b[31m"):
@@ -82,14 +71,6 @@ class BlocksTests(BlocksCase):
                 self.have(self.store.delete(key))
         self.index.policy.restrictions.replace("blocks", {})
 
-    def test_damage_keeps_what_was_read(self) -> None:
-        """A block that was readable stays as it was when its document is damaged."""
-        made = self.block("spam==1.0")
-        key = f".pypid/blocks/{made.id}.json"
-        self.have(self.store.write(key, BytesBody(b"{"), replace=True))
-        self.have(self.blocks.decisions.refresh())
-        self.assertEqual(self.shown(), ["2.0"])
-
     def test_hostile_document(self) -> None:
         """Whatever somebody wrote into a document, the reason is one printable line."""
         text = (
@@ -101,15 +82,6 @@ class BlocksTests(BlocksCase):
         assert isinstance(error, Withheld)
         self.assertTrue(error.text().isprintable())
         self.assertTrue(error.phrase.isascii() and error.phrase.isprintable())
-
-    def test_phrase(self) -> None:
-        """The reason phrase is printable ASCII of at most 100 characters; the text has all."""
-        self.block("spam==1.0", "ü" * 400)
-        error = self.refused(self.index.file(SPAM, WHEEL), Withheld)
-        assert isinstance(error, Withheld)
-        self.assertEqual(len(error.phrase), 100)
-        self.assertTrue(error.phrase.isascii())
-        self.assertIn("ü" * 400, error.text())
 
 
 class CrashTests(BlocksCase):

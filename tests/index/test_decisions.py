@@ -13,9 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import prefork
 from pypid.blobs.memory import MemoryBlobs
-from pypid.core.errors import BadRequest, NameTaken, StorageDown
+from pypid.core.errors import NameTaken, StorageDown
 from pypid.core.records.documents import dump
-from pypid.core.records.layout import DECISIONS
 from pypid.core.restrictions import RestrictionsInForce
 from pypid.flow import BytesBody, start
 from pypid.index.decisions import (
@@ -23,7 +22,6 @@ from pypid.index.decisions import (
     LARGEST,
     LIST,
     LOOK,
-    PATIENCE,
     DecisionFolder,
     Decisions,
 )
@@ -104,29 +102,6 @@ class FolderTests(DecisionsCase):
         self.have(node.notes.delete("one"))
         self.assertEqual(self.node().texts, {})
         self.assertEqual(node.seen, [{"one": "a"}, {"one": "b"}, {}])
-
-    def test_limits(self) -> None:
-        """Ids are short and plain, documents small."""
-        node = self.node()
-        for id in ("", "A", "a/b", "../a", "a" * 300, ".a", "a\n"):
-            self.refused(node.notes.put(id, Note("a")), BadRequest)
-        self.refused(node.notes.put("a", Note("x" * LARGEST)), BadRequest)
-        self.assertEqual(node.seen, [])
-
-    def test_many_at_once(self) -> None:
-        """Many changes at once are read together, and each is in force when acknowledged."""
-        gate = Gated(self.store)
-        node = Node(gate, self.clock)
-        putting = []
-        for number in range(50):
-            putting.append(start(node.notes.put(f"n{number}", Note("a"))))
-            putting[-1].addCallback(
-                lambda _, id=f"n{number}": self.assertIn(id, node.texts)  # type: ignore[misc]
-            )
-        gate.all()
-        for each in putting:
-            self.successResultOf(each)
-        self.assertLess(gate.asked.count("list .pypid/notes/"), 5)
 
     def test_unreadable(self) -> None:
         """A document that is damaged, foreign or too large is reported; what was read before stays
@@ -211,26 +186,6 @@ class StartTests(DecisionsCase):
 class NodesTests(DecisionsCase):
     """Several nodes on one storage."""
 
-    def test_other_nodes_read_it_within_a_second(self) -> None:
-        """Another node reads the folders when the stamp has changed, and only then."""
-        one, other = self.node(others_write=True), self.node(others_write=True)
-        self.have(one.notes.put("one", Note("a")))
-        self.assertEqual(other.texts, {})
-        self.clock.advance(LOOK)
-        self.assertEqual(other.texts, {"one": "a"})
-        self.have(one.notes.delete("one"))
-        self.clock.advance(LOOK)
-        self.assertEqual(other.texts, {})
-
-    def test_two_nodes_at_once(self) -> None:
-        """Two nodes that decide at the same time both succeed, and both know of both."""
-        one, other = self.node(others_write=True), self.node(others_write=True)
-        self.have(one.notes.put("one", Note("a")))
-        self.have(other.notes.put("two", Note("b")))
-        self.assertEqual(other.texts, {"one": "a", "two": "b"})
-        self.clock.advance(LOOK)
-        self.assertEqual(one.texts, other.texts)
-
     def test_two_nodes_in_each_order_of_steps(self) -> None:
         """Whatever the order of their steps, both know of both after a look."""
         for order in range(64):
@@ -286,17 +241,6 @@ class NodesTests(DecisionsCase):
                 self.assertEqual(node.texts, {"one": "a"})
                 self.assertEqual(other.texts, {"one": "a"})
 
-    def test_stamp_stays_where_others_do_not_write(self) -> None:
-        """A process that is alone does not look at the storage each second."""
-        node = self.node()
-        gated = Gated(self.store)
-        node.decisions.blobs = gated
-        self.clock.pump([LOOK] * 40)
-        self.assertEqual(gated.asked, [])
-        self.have(self.store.write(DECISIONS, BytesBody(b"{}")))
-        self.clock.advance(LOOK)
-        self.assertEqual(gated.asked, [])
-
 
 class WorkersTests(DecisionsCase):
     """The workers of one machine."""
@@ -337,17 +281,3 @@ class WorkersTests(DecisionsCase):
             prefork.set_number(1)
             self.assertEqual(workers[number].texts, {"one": "a"})
         self.successResultOf(putting)
-
-    def test_dead_worker_delays_for_seconds_only(self) -> None:
-        """A worker that does not answer is waited for as long as it takes to look by itself."""
-        self.dead.add(2)
-        workers = [
-            self.node(others_write=True, siblings=siblings, worker_count=3)
-            for siblings in self.siblings
-        ]
-        putting = start(workers[0].notes.put("one", Note("a")))
-        self.assertNoResult(putting)
-        self.assertEqual(workers[1].texts, {"one": "a"})
-        self.clock.pump([1.0] * int(PATIENCE))
-        self.successResultOf(putting)
-        self.assertEqual(workers[2].texts, {"one": "a"})

@@ -18,12 +18,11 @@ from pypid.blobs.prefixed import PrefixedBlobs
 from pypid.catalog.engine import CatalogRow, RowKind
 from pypid.catalog.shared import SharedSettings, open
 from pypid.core.errors import Busy, NameTaken, NoSuchIndex, NoSuchProject, NotYetKnown
-from pypid.core.indexes import IndexSettings, document_of, settings_of_values, values_of
+from pypid.core.indexes import IndexSettings, settings_of_values, values_of
 from pypid.core.model import Presence
 from pypid.core.packaging.names import project_name
-from pypid.core.records.documents import dump
 from pypid.core.records.layout import ObjectKind
-from pypid.flow import BytesBody, start
+from pypid.flow import start
 from pypid.index.local.publish import PublishOutcome
 from pypid.index.named_indexes import NamedIndexes
 from pypid.index.private_names import MarkedBlobs
@@ -31,7 +30,7 @@ from pypid.ports import Blobs
 from tests.catalog.engines import Place, PlacedEngine
 from tests.index.faulty_blobs import Gated, Watched
 from tests.index.named import NamedCase, Only, set_index
-from tests.index.uploads import fetched, publishing, sent
+from tests.index.uploads import publishing, sent
 
 SPAM = project_name("spam")
 WHEEL = "spam-1.0-py3-none-any.whl"
@@ -115,54 +114,9 @@ class NodesTests(NodesCase):
         self.refused(there.project(SPAM), NoSuchProject)
         self.assertEqual(self.told(), [])
 
-    def test_a_name_that_another_node_releases_is_free(self) -> None:
-        """Although this node has published it."""
-        team = self.index("team", self.here)
-        self.publish(team, WHEEL)
-        self.go(1.5)
-        there = self.index("team", self.there)
-        self.have(there.delete_project(SPAM, "alice"))
-        self.have(there.release_name(SPAM))
-        self.go(1.5)
-        self.have(self.index("", self.here).project(SPAM))
-        self.assertEqual(self.told(), ["spam"])
-
-    def test_lists_follow_what_other_nodes_publish_and_release(self) -> None:
-        """A cached project is in no list of any node while its name is private, and in all lists
-        after that.
-        """
-        project = self.have(self.index("", self.there).project(SPAM))
-        for file in project.files:
-            self.have(fetched(self.index("", self.there), file))
-        self.go(1.5)
-        nodes = (self.here, self.there)
-        self.assertEqual([self.stored(node) for node in nodes], [["spam"], ["spam"]])
-        team = self.index("team", self.here)
-        self.publish(team, WHEEL)
-        self.go(1.5)
-        self.assertEqual([self.stored(node) for node in nodes], [[], []])
-        self.assertEqual([self.stored(node, "team") for node in nodes], [["spam"], ["spam"]])
-        there = self.index("team", self.there)
-        self.have(there.delete_project(SPAM, "alice"))
-        self.have(there.release_name(SPAM))
-        self.go(1.5)
-        self.assertEqual([self.stored(node) for node in nodes], [["spam"], ["spam"]])
-
     def stored(self, node: NamedIndexes, index: str = "") -> list[str]:
         """Return the names in the list of the index, as this node has it."""
         return [each.name for each in self.have(self.index(index, node).stored_names())]
-
-    def test_the_names_of_an_index_that_another_node_deletes_are_free(self) -> None:
-        """Although this node has published them."""
-        self.publish(self.index("team", self.here), WHEEL)
-        self.go(1.5)
-        self.assertEqual(self.have(self.here.names.names()), {SPAM})
-        self.have(self.there.delete("team", force=True))
-        self.go(1.5)
-        self.look(self.here)
-        self.assertEqual(self.have(self.here.names.names()), frozenset())
-        self.have(self.index("", self.here).project(SPAM))
-        self.assertEqual(self.told(), ["spam"])
 
     def test_a_name_stays_private_until_its_index_was_removed(self) -> None:
         """The node that deletes the index dies between the settings and the files."""
@@ -177,25 +131,6 @@ class NodesTests(NodesCase):
         self.go(1.5)
         self.have(self.index("", self.here).project(SPAM))
         self.assertEqual(self.told(), ["spam"])
-
-    def test_a_name_that_another_node_has_just_given_is_taken(self) -> None:
-        """Its files are not those of a former index, which a user is told to remove."""
-        self.publish(self.create("other", self.here), WHEEL)
-        self.refused(self.there.create(settings_of_values("other", {})), NameTaken)
-        self.assertTrue(self.keys(".pypid/index-names/spam/other"))
-
-    def test_private_names_follow_changes_of_mixed_names(self) -> None:
-        """A change of another index computes nothing again, and changes nothing."""
-        self.publish(self.index("team", self.here), WHEEL)
-        self.go(1.5)
-        for mixed, private in (("", {SPAM}), ("spam", set()), ("", {SPAM})):
-            self.have(set_index(self.here, settings_of_values("team", {"allow_mixed": mixed})))
-            for name in (f"other{len(mixed)}", f"more{len(private)}"):
-                if name not in self.here.settings:
-                    self.create(name, self.here)
-                for node in (self.here, self.there):
-                    self.look(node)
-                    self.assertEqual(self.have(node.names.names()), private)
 
     def test_changes_of_two_nodes_are_both_in_force(self) -> None:
         """The second node has not looked since the first change; or a change comes while it
@@ -264,38 +199,6 @@ class NodesTests(NodesCase):
             return self.node()
         finally:
             self.store = before
-
-    def test_settings_that_did_not_change_are_not_parsed_again(self) -> None:
-        """There may be hundreds of indexes, and each change is read on the reactor thread."""
-        self.create("new", self.here)
-        self.look(self.there)
-        before = dict(self.there.settings)
-        self.have(set_index(self.here, settings_of_values("new", {"read": "alice"})))
-        self.look(self.there)
-        self.assertIs(self.there.settings["team"], before["team"])
-        self.assertNotEqual(self.there.settings["new"], before["new"])
-
-    def test_changes_at_one_time_that_make_a_circle_end_no_search(self) -> None:
-        """Each node checks its change before it knows the other one. Both indexes show their own
-        projects then, and inherit nothing.
-        """
-        self.create("one", self.here)
-        self.create("two", self.here)
-        self.look(self.there)
-        self.publish(self.index("one", self.here), "ham-1.0.tar.gz")
-        self.have(set_index(self.here, settings_of_values("one", {"bases": "two"})))
-        two = settings_of_values("two", {"bases": "one"})
-        self.have(
-            self.store.write(
-                ".pypid/indexes/two.json", BytesBody(dump(document_of(two))), replace=True
-            )
-        )
-        for node in (self.here, self.there):
-            self.have(node.decisions.refresh())  # type: ignore[union-attr]
-            self.assertEqual({each.bases for each in node.settings.values()}, {(), ("default",)})
-            self.refused(self.index("one", node).project(SPAM), NoSuchProject)
-        self.assertEqual(list(self.files(self.index("one", self.here), "ham")), ["ham-1.0.tar.gz"])
-        self.assertEqual(len(self.flushLoggedErrors()), 0)
 
     def test_a_base_that_another_node_has_deleted_is_not_skipped(self) -> None:
         """Its projects would come from another layer."""

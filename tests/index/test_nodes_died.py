@@ -12,7 +12,7 @@ from pypid.core.records.layout import key
 from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.local.publish import UNDER_WAY, PublishOutcome
-from pypid.jobs.leases import HELD, RENEWED, Shared
+from pypid.jobs.leases import RENEWED, Shared
 from tests.index.nodes import NodesCase
 from tests.index.uploads import SPAM, WHEEL, publishing, sent
 
@@ -38,12 +38,6 @@ class DiedTests(NodesCase):
         self.assertIs(self.publish(self.here, sent()), PublishOutcome.PUBLISHED)
         self.assertEqual(set(self.seen(self.there)), {WHEEL})
 
-    def test_its_own_bytes(self) -> None:
-        """Whoever sends once more what a node died with is told that it is published."""
-        self.left_behind(b"spam")
-        self.assertIs(self.publish(self.there, sent()), PublishOutcome.PUBLISHED)
-        self.assertEqual(set(self.seen(self.here)), {WHEEL})
-
     def test_lives(self) -> None:
         """As long as another node says that it is at it, however long that takes, its bytes are
         left alone.
@@ -56,16 +50,6 @@ class DiedTests(NodesCase):
         self.go(6)
         self.failureResultOf(refused, Busy)
         self.have(lives.__aexit__(None, None, None))
-        self.assertIs(self.publish(self.here, sent()), PublishOutcome.PUBLISHED)
-
-    def test_died_a_moment_ago(self) -> None:
-        """A dead node is believed alive for as long as its lease, and no longer."""
-        self.left_behind(b"half")
-        self.have(self.engine().lease(f"publish {SPAM}/{WHEEL}", "dead", HELD))
-        refused = start(publishing(self.here, sent()))
-        self.go(6)
-        self.failureResultOf(refused, Busy)
-        self.go(HELD)
         self.assertIs(self.publish(self.here, sent()), PublishOutcome.PUBLISHED)
 
     def test_without_a_word(self) -> None:

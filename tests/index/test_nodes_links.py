@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, cast
 
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
@@ -15,10 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.catalog.engine import Engine
 from pypid.catalog.shared import EngineLinks, SharedCatalog, SharedSettings, open
 from pypid.catalog.signed_urls import AGAIN, Links
-from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.model import SignedUrl
-from pypid.databases.places import SqliteFile
-from pypid.flow import at_once
 from pypid.ports import Blobs
 from pypid.testing.worlds import Timed
 from tests.catalog.engines import Place, PlacedEngine
@@ -127,17 +123,6 @@ class SharingTests(SharedLinksCase):
         self.assertEqual(self.url(node, 2), "https://s3.example/old")
         self.assertEqual(self.url(self.there, 2), "https://s3.example/old")
 
-    def test_bounded(self) -> None:
-        """A node remembers no more of them than it may, shared or not."""
-        node = self.node(most=3)
-        self.placed(2).is_down = True
-        for number in range(10):
-            self.url(node, number)
-        self.placed(2).is_down = False
-        for number in range(10, 20):
-            self.url(node, number)
-        self.assertLessEqual(max(len(node._held), len(node._unshared)), 3)
-
 
 class AwayTests(SharedLinksCase):
     """While it is not."""
@@ -157,14 +142,3 @@ class AwayTests(SharedLinksCase):
         self.clock.advance(AGAIN.total_seconds())
         self.assertEqual(self.url(self.here), here)
         self.assertEqual(self.url(self.there), here)
-
-
-class SqliteTests(SharedLinksCase):
-    """With a file of SQLite."""
-
-    def setUp(self) -> None:
-        self.path = Path(self.mktemp()) / "catalog.db"
-        super().setUp()
-
-    def engine(self) -> Engine:
-        return SqlEngine(SqlSettings(SqliteFile(self.path), at_once), self.world)

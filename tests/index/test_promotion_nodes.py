@@ -165,28 +165,6 @@ class PromotionNodesTests(NamedCase, SynchronousTestCase):
         for page in pages:
             self.assertEqual(sorted(file.filename for file in page.files), WHOLE[page.name])
 
-    def test_reconciliation(self) -> None:
-        """It leaves files that are not listed yet to the promotion."""
-
-        def look(node: Node, name: ProjectName) -> None:
-            self.have(node.index.reconcile())
-
-        self.assertEqual(self.promoted_beside(self.there, look), [{}, WHOLE])
-        read = self.have(self.there.index.reconcile())
-        self.assertEqual(self.shown(self.there), WHOLE)
-        self.assertEqual(read.changed, 0)
-
-    def test_node_that_has_not_compared_the_storage(self) -> None:
-        """It looks each project up in the storage."""
-        self.place.state = self.place.begin(0)
-
-        def look(node: Node, name: ProjectName) -> None:
-            self.have(node.index.context.records.verify(name))
-
-        new = self.node(self.behind, compared=False)
-        self.have(new.index.context.records.verify(project_name("other")))
-        self.assertEqual(self.promoted_beside(new, look), [{}, WHOLE])
-
     def test_node_that_died_amidst_the_records(self) -> None:
         """The other node lists nothing of it before it finishes the promotion."""
         self.gated.closed = True
@@ -198,16 +176,3 @@ class PromotionNodesTests(NamedCase, SynchronousTestCase):
         self.have(self.there.promotions.log.recover())
         self.assertEqual(self.shown(self.there), WHOLE)
         self.assertNoResult(promoting)
-
-    def test_node_that_publishes_into_the_same_project(self) -> None:
-        """Its own file is listed at once, and the promotion as a whole."""
-        added = "spam-0.5.tar.gz"
-        self.have(publishing(self.there.index, sent(b"old", added)))
-        self.advance(1.5)
-
-        def look(node: Node, name: ProjectName) -> None:
-            self.have(node.index.reconcile())
-
-        whole = {**WHOLE, SPAM: sorted([added, *WHOLE[SPAM]])}
-        found = self.promoted_beside(self.there, look, whole)
-        self.assertEqual(found, [{SPAM: [added]}, whole])

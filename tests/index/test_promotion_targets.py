@@ -8,15 +8,14 @@ meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from hashlib import sha256
 
-from attrs import define, evolve
+from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.core.errors import IndexExpired, NoSuchIndex
+from pypid.core.errors import NoSuchIndex
 from pypid.core.model import Blob
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump
@@ -30,7 +29,7 @@ from pypid.index.promotion_checks import Wanted
 from pypid.index.promotions import PromotionRecovery, Promotions
 from pypid.ports import Body
 from pypid.wiring.indexes import promotions_between
-from tests.index.named import NamedCase, set_index
+from tests.index.named import NamedCase
 from tests.index.uploads import Sent, publishing, sent
 
 SPAM = project_name("spam")
@@ -100,13 +99,6 @@ class TargetCase(NamedCase, SynchronousTestCase):
 class TargetTests(TargetCase):
     """Targets that expire, or are deleted."""
 
-    def test_an_index_that_has_expired_takes_nothing(self) -> None:
-        """As it takes no upload: it is going to be removed."""
-        team = self.indexes.settings["team"]
-        ended = self.world.now() - timedelta(seconds=1)
-        self.have(set_index(self.indexes, evolve(team, expires=ended.replace(microsecond=0))))
-        self.failureResultOf(self.promoting("team"), IndexExpired)
-
     def test_a_target_that_is_deleted_meanwhile(self) -> None:
         """The promotion is refused, and nothing of it is left."""
         promotion = self.promoting("team")
@@ -118,17 +110,6 @@ class TargetTests(TargetCase):
         for prefix in (".pypid/index/team/", ".pypid/index-names/spam/team", OPEN_PROMOTIONS):
             self.assertEqual(self.keys(prefix), [])
         self.create("team")
-
-    def test_a_target_that_is_deleted_by_another_process(self) -> None:
-        """The same, although the deletion waits for nothing here."""
-        other = self.started()
-        promotion = self.promoting("team")
-        self.have(other.delete("team", force=True))
-        self.have(self.indexes.decisions.refresh())  # type: ignore[union-attr]
-        self.allowed.callback(None)
-        self.failureResultOf(promotion, NoSuchIndex)
-        self.assertEqual(self.keys(".pypid/index/team/"), [])
-        self.assertEqual(self.keys(OPEN_PROMOTIONS), [])
 
     def test_an_index_that_is_created_again_keeps_its_own_file(self) -> None:
         """A promotion into the former index was committed, and its process died then."""

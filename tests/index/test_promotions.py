@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from pathlib import Path
-from shutil import rmtree
 
 from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs import disk, draft, files, walk
+from pypid.blobs import files
 from pypid.blobs.files import FilesBlobs, FilesSettings
 from pypid.blobs.memory import MemoryBlobs
 from pypid.blobs.prefixed import PrefixedBlobs
@@ -23,8 +21,7 @@ from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.model import Blob, Project, Status, StoredFile
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.promotion_rules import ObstacleKind, PromotionRefused
-from pypid.core.records.history import file_as_of
-from pypid.core.records.layout import ObjectKind, key, metadata_key, sidecar_key
+from pypid.core.records.layout import ObjectKind, key, sidecar_key
 from pypid.core.records.promotions import (
     OPEN_PROMOTIONS,
     PROMOTIONS,
@@ -42,7 +39,6 @@ from pypid.index.promotions import PromotionRecovery, Promotions
 from pypid.ports import Blobs
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting, contents
-from tests.failing_calls import Scripted, die, in_child
 from tests.index.faulty_blobs import Died, Gated, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, fetched, index_over, publishing, sent, signed
 
@@ -205,70 +201,10 @@ class PromoteTests(PromotionCase):
         self.have(self.node.promote(BOTH))
         self.assertEqual(self.have(catalog.serial()), before + 1)
 
-    def test_another_node_reads_the_same(self) -> None:
-        """The storage has all of it."""
-        self.have(self.node.promote(BOTH))
-        other = self.started()
-        self.assertEqual(self.listed(other.default), self.listed(self.node.default))
-
     def test_name_is_private_before_the_first_bytes(self) -> None:
         """The name is announced as local before the target has anything of it."""
         self.have(self.node.promote(BOTH))
         self.assertEqual(sorted(self.node.private), [EGGS, SPAM])
-
-    def test_file_appeared_when_it_was_promoted(self) -> None:
-        """A view as of an earlier time does not show it; a later one shows its upload time."""
-        self.have(self.node.promote())
-        promoted = self.node.default.world.now()
-        project = self.have(self.node.default.context.known(SPAM))
-        file = project.file(WHEEL)
-        assert file is not None
-        history = next(each for each in project.history if each.filename == WHEEL)
-        self.assertIsNone(file_as_of(file, history, promoted - timedelta(minutes=1)))
-        self.assertEqual(file_as_of(file, history, promoted + timedelta(minutes=1)), file)
-
-    def test_newest_promotions(self) -> None:
-        """They are listed from the newest on, over several years; those that were refused, and
-        those into other indexes, are not.
-        """
-        made: list[PromotionDocument] = []
-        for number in range(12):
-            filename = f"spam-3.{number}.tar.gz"
-            self.have(publishing(self.node.staging, sent(b"x", filename, metadata=None)))
-            document = self.have(self.node.promote({SPAM: frozenset({filename})}))
-            assert document is not None
-            made.insert(0, document)
-            self.clock.advance(50 * 86400)
-        self.have(publishing(self.node.default, sent(b"other", WHEEL)))
-        self.refused(self.node.promote(), PromotionRefused)
-
-        async def listed(target: str) -> list[PromotionDocument]:
-            return [each async for each in self.node.promotions.newest(target)]
-
-        self.assertEqual(self.have(listed("default")), made)
-        self.assertEqual(self.have(listed("staging")), [])
-
-    def test_overwrite_in_the_source_leaves_the_promoted_file(self) -> None:
-        """The target keeps the bytes that were promoted."""
-        self.have(self.node.promote())
-        other = sent(b"other", WHEEL)
-        self.have(publishing(self.node.staging, other, overwrite=True))
-        listed = self.listed(self.node.default)[WHEEL]
-        self.assertEqual(self.have(fetched(self.node.default, listed)), b"wheel")
-
-    def test_overwritten_file_is_promoted_with_its_new_bytes(self) -> None:
-        """The bytes of an overwrite have another key in the source."""
-        self.have(publishing(self.node.staging, signed(b"other"), overwrite=True))
-        self.have(self.node.promote())
-        listed = self.listed(self.node.default)[WHEEL]
-        self.assertEqual(listed.key, key(SPAM, WHEEL))
-        self.assertEqual(self.have(fetched(self.node.default, listed)), b"other")
-        self.assertEqual(
-            self.have(whole_of(self.store, metadata_key(listed))),
-            self.have(
-                whole_of(self.store, STAGING + metadata_key(self.listed(self.node.staging)[WHEEL]))
-            ),
-        )
 
 
 class RefusedTests(PromotionCase):
@@ -454,19 +390,6 @@ class CrashTests(PromotionCase):
         self.assertEqual(len(self.listed(node.default)), 3)
         self.assertEqual(node.log.unlisted, set())
 
-    def test_storage_is_full_after_the_commit(self) -> None:
-        """The answer does not say that nothing was stored; the next recovery finishes it."""
-        filling = Filling(self.store)
-        node = self.started(filling)
-        filling.is_full = True
-        error = self.refused(node.promote(BOTH), StorageDown)
-        self.assertIn("becomes visible", str(error))
-        self.have(node.default.reconcile())
-        self.assertEqual(self.listed(node.default), {})
-        filling.is_full = False
-        self.have(node.log.recover())
-        self.assertEqual(self.listed(node.default), self.listed(node.staging))
-
     def test_damaged_document_does_not_stop_the_others(self) -> None:
         """It is reported, and left for an administrator."""
         self.died(self.steps_before_commit() + 2, late=True)
@@ -575,40 +498,6 @@ class KilledTests(Awaiting, SynchronousTestCase):
                 found[file.filename] = self.have(fetched(index, file))
         return found
 
-    def test_killed_at_each_step(self) -> None:
-        """Killed at any system call of a promotion, all files are there after the next start, or
-        none; promoting again goes well, and the source is as it was.
-        """
-        published = {WHEEL: b"wheel", EGGS_WHEEL: b"eggs"}
-        self.root = Path(self.mktemp()).absolute()
-        node = self.started()
-        for what in (signed(b"wheel"), sent(b"eggs", EGGS_WHEEL)):
-            self.have(publishing(node.staging, what))
-        modules = (disk, draft, files, walk)
-        wanted = {SPAM: frozenset({WHEEL}), EGGS: frozenset({EGGS_WHEEL})}
-        outcomes = set()
-        for nth in range(1, 400):
-            for folder in ("spam", "eggs", ".pypid/promotions"):
-                rmtree(self.root / folder, ignore_errors=True)
-            node, script = self.started(), Scripted(nth, die)
-            for module in modules:
-                self.patch(module, "os", script)
-            ended = in_child(lambda node=node: self.have(node.promote(wanted)))
-            for module in modules:
-                self.patch(module, "os", os)
-            found = self.files(self.started().default)
-            outcomes.add(len(found))
-            self.assertIn(found, ({}, published), nth)
-            if ended:
-                self.assertEqual(found, published)
-                self.assertEqual(outcomes, {0, 2})
-                return
-            self.assertEqual(self.have(contents(self.opened(), OPEN_PROMOTIONS)), [], nth)
-            self.have(self.started().promote(wanted))
-            self.assertEqual(self.files(self.started().default), published, nth)
-            self.assertEqual(self.files(self.started().staging), published, nth)
-        self.fail("a promotion of more than 400 system calls")
-
     def test_bytes_are_there_once(self) -> None:
         """A promotion in a folder copies nothing, and an overwrite leaves the other index alone."""
         self.root = Path(self.mktemp()).absolute()
@@ -630,16 +519,6 @@ class KilledTests(Awaiting, SynchronousTestCase):
 
 class TogetherTests(PromotionCase):
     """Several at once."""
-
-    def test_two_promotions_of_one_process(self) -> None:
-        """The second one finds all files listed."""
-        gated = Gated(self.store)
-        node = self.started(gated)
-        one, other = start(node.promote(BOTH)), start(node.promote(BOTH))
-        gated.all()
-        found = [self.successResultOf(one), self.successResultOf(other)]
-        self.assertEqual([each is None for each in found], [False, True])
-        self.assertEqual(self.listed(node.default), self.listed(node.staging))
 
     def test_promotions_of_two_processes(self) -> None:
         """In any order of their steps, files are listed once, whole, and nothing is left over."""

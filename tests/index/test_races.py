@@ -19,7 +19,7 @@ from pypid.core.errors import (
     StorageDown,
 )
 from pypid.core.model import File, Status
-from pypid.flow import start, whole
+from pypid.flow import start
 from pypid.index import Index
 from pypid.index.local.existing_files import PAUSE
 from pypid.index.local.publish import PublishOutcome
@@ -175,59 +175,6 @@ class RaceTests(IndexCase):
         self.have(index.reconcile())
         return index
 
-    def test_one_in_the_middle_of_another(self) -> None:
-        """Whatever step one change has come to, another that comes between leaves page and storage
-        whole.
-        """
-        pairs = [
-            *(
-                ("nothing", "publish", second)
-                for second in ("publish the same", "publish other", "overwrite", "rebuild")
-            ),
-            *(
-                ("published", "delete", second)
-                for second in ("publish", "overwrite", "yank", "rebuild", "reconcile")
-            ),
-            *(
-                ("published", "overwrite", second)
-                for second in ("overwrite again", "delete", "yank", "reconcile", "sweep")
-            ),
-            *(
-                ("deleted", "publish", second)
-                for second in ("delete", "rebuild", "reconcile", "sweep")
-            ),
-        ]
-        for before, first, second in pairs:
-            for step in range(99):
-                IndexCase.setUp(self)
-                self.prepare(before)
-                gate = Gated(self.store)
-                index = self.restarted(gate)
-                compared = start(index.reconcile())
-                gate.all()
-                self.successResultOf(compared)
-                outcomes = [start(_jobs[first](index))]
-                for _ in range(step):
-                    if gate.waiting:
-                        gate.go()
-                is_over = not gate.waiting
-                paused = gate.waiting[:]
-                outcomes.append(start(_jobs[second](index)))
-                while gate.waiting[len(paused) :]:  # until it ends, or waits for the first
-                    gate.go(len(paused))
-                gate.all()
-                self.judge(outcomes)
-                self.at_rest(index)
-                index = self.opened(index)
-                self.assertEqual(
-                    self.files(index),
-                    self.files(self.restarted_and_compared()),
-                    (before, first, second, step),
-                )
-                self.compared(index)
-                if is_over:
-                    break
-
     # --- the races that have names ---
 
     def test_two_publish_one_name(self) -> None:
@@ -257,30 +204,6 @@ class RaceTests(IndexCase):
                 )
                 self.assertTrue(loser in losing or type(loser) in losing, loser)
                 self.assertEqual(len(self.files(self.restarted_and_compared())), 1)
-
-    def test_two_publish_one_name_here(self) -> None:
-        """In one process the second of two publishes of a name waits for the first, and is answered
-        by what it finds.
-        """
-        for other, expected in (
-            ("publish the same", PublishOutcome.UNCHANGED),
-            ("publish other", AlreadyExists),
-        ):
-            IndexCase.setUp(self)
-            gate = Gated(self.store)
-            outcomes = self.run_at_once(
-                ["publish", other], [0, 1, 1, 0], [self.restarted(gate)], [gate]
-            )
-            self.assertEqual(outcomes[0], PublishOutcome.PUBLISHED)
-            self.assertTrue(outcomes[1] is expected or type(outcomes[1]) is expected, outcomes[1])
-
-    def test_overwrite_and_delete_while_downloading(self) -> None:
-        """A download that has begun goes on with the bytes that it began with."""
-        self.publish(sent(b"old" * 999))
-        body = self.have(self.index.open(self.file()))
-        self.publish(sent(b"new"), overwrite=True)
-        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
-        self.assertEqual(self.have(whole(body, 1 << 20)), b"old" * 999)
 
     def test_page_that_is_older_than_the_bytes(self) -> None:
         """Who comes with a page of a moment ago hears the truth: replaced, deleted, or lost."""
