@@ -76,8 +76,8 @@ class ListenTests(SynchronousTestCase):
             [(port, factory) for port, factory, *_ in reactor.tcpServers], [(8000, SITE)]
         )
 
-    def test_accept_queue_is_as_long_as_configured(self) -> None:
-        """The kernel lets `[server] backlog` connections wait, unless the endpoint has a number of
+    def test_accept_queue(self) -> None:
+        """The kernel lets so many connections wait, unless the endpoint has a number of
         its own.
         """
         reactor = SelectReactor()

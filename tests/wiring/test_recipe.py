@@ -158,10 +158,10 @@ class FirstRunTests(ServiceCase):
 class AssemblyTests(ServiceCase):
     def test_memory(self) -> None:
         """A storage in memory has no snapshot: what it would know is gone at the next start."""
-        self.configure("[storage]\nbackend = memory\n[catalog]\ndump = kept\n")
+        self.configure("[storage]\nbackend = memory\n")
         daemon, _ = self.make()
         self.assertEqual(daemon.dumps, ())
-        self.assertFalse((self.state / "kept").exists())
+        self.assertFalse((self.state / "snapshot").exists())
 
     def test_decisions_in_a_folder_are_read_before_the_reactor_runs(self) -> None:
         """The blocks of a folder are known before the first request can come."""

@@ -91,7 +91,7 @@ def where(config: Config, environ: Mapping[str, str]) -> StatePaths:
     return StatePaths(
         ini=ini,
         state=state,
-        snapshot=state / config.catalog.dump,
+        snapshot=state / "snapshot",
         storage=storage if config.storage.backend is StorageBackend.FILES else None,
         certificate=absolute(config.server.tls_certificate),
         key=absolute(config.server.tls_key),

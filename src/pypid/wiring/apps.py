@@ -270,9 +270,7 @@ def _app_settings(config: Config, paths: StatePaths, state: StateFolder) -> AppS
         public_url=config.server.public_url,
         storage_folder=paths.storage,
         max_cache=config.upstream.max_cache,
-        unknown_names=NameBudget(
-            config.upstream.unknown_names, config.upstream.unknown_names_per_minute
-        ),
+        unknown_names=NameBudget(config.upstream.unknown_names),
         certificate=paths.certificate,
         configuration_name=display_name(paths.ini),
         address=listeners.base_url(config),
@@ -334,7 +332,6 @@ def _limits(config: Config) -> ConnectionSettings:
     server, descriptors = config.server, getrlimit(RLIMIT_NOFILE)[0]
     return ConnectionSettings(
         header_timeout=server.header_timeout.total_seconds(),
-        min_body_rate=server.min_body_rate,
         per_client=server.max_connections_per_client,
         descriptors=0 if descriptors == RLIM_INFINITY else descriptors,
     )

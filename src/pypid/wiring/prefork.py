@@ -22,6 +22,8 @@ from pypid.prefork.supervisor import Command, Supervisor
 from pypid.wiring.configuration import config_text
 from pypid.wiring.platform import Platform
 
+BACKLOG = 1024
+"""Connections that may wait to be accepted, for a listener without ``backlog=`` of its own."""
 PROGRAM = "pypid.cli.worker"
 """The module that Python runs as a further worker, with its number."""
 _OF_THE_SERVICE = (
@@ -63,7 +65,7 @@ def listeners_of(
         site=site,
         certificate=certificate,
         scales=scales,
-        backlog=config.server.backlog,
+        backlog=BACKLOG,
     )
     if not platform.serves_clients:
         return []

@@ -44,7 +44,6 @@ HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"
 CONTRACT: dict[str, dict[str, str]] = {
     "server": {
         "listen": "tcp:6543:interface=127.0.0.1",
-        "backlog": "1024",
         "tls_certificate": "",
         "tls_key": "",
         "tls_minimum": "1.2",
@@ -55,7 +54,6 @@ CONTRACT: dict[str, dict[str, str]] = {
         "trusted_proxies": "",
         "max_upload": "4G",
         "header_timeout": "20s",
-        "min_body_rate": "500",
         "max_connections_per_client": "1000",
         "workers": "1",
         "fast_path": "yes",
@@ -89,7 +87,6 @@ CONTRACT: dict[str, dict[str, str]] = {
     "catalog": {
         "backend": "memory",
         "url": "",
-        "dump": "snapshot",
         "dump_interval": "60s",
         "stale_for": "10m",
     },
@@ -110,7 +107,6 @@ CONTRACT: dict[str, dict[str, str]] = {
         "require_hashes": "no",
         "new_projects": "open",
         "unknown_names": "2000",
-        "unknown_names_per_minute": "100",
         "restored": "",
         "refresh": "1h",
         "max_cache": "",
@@ -825,7 +821,6 @@ class Problems(SynchronousTestCase):
             ("server", "trusted_proxies"): "proxy",
             ("server", "max_upload"): "0",
             ("storage", "backend"): "disk",
-            ("catalog", "dump"): "../elsewhere",
             ("catalog", "dump_interval"): "0",
             ("access", "write"): "nobody alice",
             ("access", "admins"): "group:a",

@@ -191,12 +191,6 @@ class Words(SynchronousTestCase):
         )
         self.assert_only(value_kinds.BOOLEAN, "yes", "y|2|yess| ")
 
-    def test_folder(self) -> None:
-        """The snapshot's folder stays below the state folder, and apart from the packages."""
-        self.assert_only(
-            value_kinds.FOLDER, "snapshot|s.1", "..|.|a/b|/a|.hidden|packages|a b|a\n|~"
-        )
-
     def test_endpoints(self) -> None:
         """An endpoint is what Twisted accepts of the known kinds."""
         self.assert_only(

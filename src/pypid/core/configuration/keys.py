@@ -119,15 +119,6 @@ class ServerSettings:
             "strings."
         ),
     )
-    backlog: int = key(
-        count(1),
-        "1024",
-        (
-            "The number of connections that may wait to be accepted, for each listener without "
-            "``backlog=`` of its own. Linux limits it to ``net.core.somaxconn``. Sockets of "
-            "systemd have ``Backlog=``."
-        ),
-    )
     tls_certificate: str | None = key(
         _PATH,
         "",
@@ -197,14 +188,6 @@ class ServerSettings:
         duration("1s", "1h"),
         "20s",
         "The time limit for the head of a request, from its first byte to its end.",
-    )
-    min_body_rate: int = key(
-        size(),
-        "500",
-        (
-            "The slowest accepted request body, in bytes per second averaged over 30 seconds; 0: "
-            "no limit."
-        ),
     )
     max_connections_per_client: int = key(
         count(1),
@@ -366,11 +349,6 @@ class CatalogSettings:
         ),
         secret=True,
     )
-    dump: str = key(
-        value_kinds.FOLDER,
-        "snapshot",
-        "``memory``: the folder of the catalog dump (JSON files), in the state folder.",
-    )
     dump_interval: timedelta = key(
         duration("1s"), "60s", "``memory``: how often pypid writes changes to the catalog dump."
     )
@@ -495,13 +473,8 @@ class UpstreamSettings:
         "2000",
         (
             "The number of new names (never requested from the upstream before) that an anonymous "
-            "address may request at once; 0: no limit."
+            "address may request at once, with 100 more each minute; 0: no limit."
         ),
-    )
-    unknown_names_per_minute: int = key(
-        count(1),
-        "100",
-        "The number of additional new names that the address may request each minute.",
     )
     restored: tuple[str, ...] = key(
         several(value_kinds.FILENAME),
@@ -970,6 +943,19 @@ REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
         ("storage", "prepend_hash"): (
             "new files get no hash before the project, and existing ones stay where they are; "
             "remove the key"
+        ),
+        ("server", "backlog"): (
+            "1024 connections may wait; write backlog= in the endpoint of [server] listen, and "
+            "remove the key"
+        ),
+        ("server", "min_body_rate"): (
+            "a client has to send 500 bytes per second, on average; remove the key"
+        ),
+        ("catalog", "dump"): (
+            "the folder of the catalog dump is snapshot in the state folder; remove the key"
+        ),
+        ("upstream", "unknown_names_per_minute"): (
+            "an address may request 100 new names each minute beyond unknown_names; remove the key"
         ),
         ("server", "experimental"): "pypid has no variant wheels any more; remove the key",
     }

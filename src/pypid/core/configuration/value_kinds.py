@@ -241,16 +241,6 @@ LINES: ValueKind[tuple[str, ...]] = ValueKind(
     "\n    ".join,
     "one rule a line",
 )
-_PLAIN_FOLDER = _like(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-
-
-def _folder(text: str) -> str:
-    if text == "packages":
-        raise ValueError("it contains the packages themselves")
-    return _PLAIN_FOLDER(text)
-
-
-FOLDER = ValueKind(_folder, str, "the plain name of a folder, without / (letters, digits, . _ -)")
 
 
 # --- the network ----------------------------------------------------------------------------------
