@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
-from pathlib import Path
 
 from attrs import define, field
 from twisted.logger import Logger
@@ -50,10 +49,6 @@ from pypid.ports import Blobs, Journal
 
 _log = Logger()
 
-FORMER = "accounts-known"
-"""The file in the state folder by which a former version noted that accounts exist."""
-_LOST = -1
-"""The id of no accounts."""
 AT_ONCE = 16
 """Small objects that are written at the same time."""
 
@@ -61,14 +56,13 @@ AT_ONCE = 16
 @define(eq=False)
 class KnownAccounts:
     """The notes in `blobs` on the `accounts`. `place`: where the one on the id is stored, for
-    display; `state`: the state folder.
+    display.
     """
 
     blobs: Blobs
     accounts: SqlAccounts
     journal: Journal
     place: str
-    state: Path
     world: World
     _rights: Sequence[Right] | None = field(default=None, init=False, repr=False)
     """The rights that `compare` saw last."""
@@ -76,25 +70,18 @@ class KnownAccounts:
     """The owners that `compare` saw last."""
 
     async def check(self) -> None:
-        """Open the accounts, which have to be those of the storage. A former version wrote no note:
-        it is written now. Raises `CannotStart`, `StorageDown`.
+        """Open the accounts, which have to be those of the storage. A note that is missing is
+        written. Raises `CannotStart`, `StorageDown`.
         """
         current, is_noted = self.accounts.current, await self._read()
         await self.accounts.open()
-        if is_noted:
-            return
-        if current.known.is_empty:
-            if await self.world.blocking((self.state / FORMER).exists):
-                current.require(_LOST, self._advice(str(self.state / FORMER)))
-                await self.accounts.open()
-            return
-        if await self._try_to_note():
+        if not is_noted and not current.known.is_empty and await self._try_to_note():
             _log.info("noted which accounts belong to this storage: {place}", place=self.place)
 
     async def _try_to_note(
         self, closed: Collection[ProjectPattern] = (), owned: Collection[OwnerKey] = ()
     ) -> bool:
-        """Note what a former version did not; return whether that is done."""
+        """Write the notes that are missing; return whether that is done."""
         try:
             await self.note(closed)
             await all_of([partial(self.note_owner, each) for each in owned], AT_ONCE)
@@ -260,10 +247,10 @@ class KnownAccounts:
         except Unreadable as error:
             raise CannotStart(f"{error}. {_way_out(self.place)}") from None
         if found is not None:
-            self.accounts.current.require(found.accounts, self._advice(self.place))
+            self.accounts.current.require(found.accounts, self._advice())
         return found is not None
 
-    def _advice(self, note: str) -> str:
+    def _advice(self) -> str:
         place = self.accounts.current.database.place
         name = "the database of [access] url" if isinstance(place, Server) else str(place.path)
         return (
@@ -271,7 +258,7 @@ class KnownAccounts:
             "storage. Without them it is unknown who may use which project. If this is another "
             "database than before, correct [access] url or [server] state; if they are lost, "
             "restore them from a backup. "
-            f"{_way_out(note)}"
+            f"{_way_out(self.place)}"
         )
 
 

@@ -18,10 +18,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
-from pypid.core.configuration.choices import NewProjects
-from pypid.core.configuration.keys import AccessSettings
 from pypid.core.configuration.parse import Config
-from pypid.core.cooldown import Cooldown, CooldownException
 from pypid.core.indexes import values_of
 from pypid.core.model import SignedUrl
 from pypid.core.records.ages import AHEAD
@@ -49,34 +46,32 @@ _WARNINGS = {
         "sessions and moments depend on the time of day. See that all nodes keep it by NTP."
     ),
 }
-_UPSTREAM = {
-    **{
-        name: name
-        for name in ("mode", "url", "reserved", "allow", "deny", "cooldown", "require_hashes")
-    },
-    "blend": "allow_mixed",
-}
-"""Keys of `[upstream]` by their names in the digest, which stay when a key is renamed: nodes of two
-versions agree then.
-"""
+_UPSTREAM = (
+    "mode",
+    "url",
+    "upstreams",
+    "reserved",
+    "allow",
+    "deny",
+    "allow_mixed",
+    "cooldown",
+    "cooldown_fixes",
+    "require_hashes",
+    "new_projects",
+)
 _ACCESS = (
     "backend",
     "read",
     "write",
     "cache_update",
+    "collect",
     "overwrite",
     "delete",
     "delete_needs",
+    "owners",
     "admins",
     "registration",
 )
-_LATER_ACCESS = ("collect", "owners")
-"""Keys of `[access]` that are in the digest only if they are set to something else than their
-default, so that nodes of versions without them agree.
-"""
-
-
-_DEFAULTS = AccessSettings()
 
 
 def digest_of(config: Config, salt: str) -> str:
@@ -85,24 +80,12 @@ def digest_of(config: Config, salt: str) -> str:
     """
     settings: dict[str, Any] = {
         "access": {name: _plain(getattr(config.access, name)) for name in _ACCESS},
-        "upstream": {
-            name: _plain(getattr(config.upstream, key)) for name, key in _UPSTREAM.items()
-        },
+        "upstream": {name: _plain(getattr(config.upstream, name)) for name in _UPSTREAM},
+        "upstreams": _named_upstreams(config),
+        "indexes": {name: values_of(each) for name, each in config.indexes.items()},
         "adopt": _plain(config.storage.adopt),
         **{name: _plain(getattr(config, name)) for name in ("users", "groups", "projects")},
     }
-    for name in _LATER_ACCESS:
-        value = getattr(config.access, name)
-        if value != getattr(_DEFAULTS, name):
-            settings["access"][name] = _plain(value)
-    if config.upstream.cooldown_fixes:  # older versions do not know this key
-        settings["cooldown_fixes"] = _plain(config.upstream.cooldown_fixes)
-    if config.upstream.new_projects is not NewProjects.OPEN:  # nor this one
-        settings["upstream"]["new_projects"] = _plain(config.upstream.new_projects)
-    if config.upstreams:
-        settings["upstreams"] = [*config.upstream.upstreams, *_named_upstreams(config)]
-    if config.indexes:
-        settings["indexes"] = {name: values_of(each) for name, each in config.indexes.items()}
     secret = (config.server.secret or "").encode()
     proof = scrypt(secret, salt=salt.encode(), n=1 << 14, r=8, p=1, dklen=32)
     return blake2b(
@@ -130,11 +113,6 @@ def _plain(value: Any) -> Any:
             return sorted((_plain(each) for each in value), key=repr)
         case tuple() | list():
             return [_plain(each) for each in value]
-        case Cooldown():  # as nodes of an older version write it, which know ages and names only
-            return {"age": _plain(value.wait), "exceptions": _plain(value.exceptions)}
-        case CooldownException():
-            end = () if value.expires is None else (value.expires,)
-            return _plain((f"{value.projects}{value.versions}", value.wait, *end))
         case _ if attrs.has(type(value)):
             return {
                 name.name: _plain(getattr(value, name.name)) for name in attrs.fields(type(value))

@@ -92,9 +92,7 @@ def make_identities(
         claims=claims,
         signals=signals,
         session_key=key,
-        known_accounts=KnownAccounts(
-            blobs, stores.accounts, stores.journal, noted, paths.state, world
-        ),
+        known_accounts=KnownAccounts(blobs, stores.accounts, stores.journal, noted, world),
         nodes=others,
         greet=greet,
         is_first=is_first,

@@ -203,10 +203,6 @@ def mark_of(listing: Sequence[Blob]) -> str:
     for blob in listing:
         archived = "\0archived" if blob.archived else ""  # its bytes and its ETag do not change
         digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}{archived}\n".encode())
-    if any(blob.key.endswith(ObjectKind.HISTORY.value) for blob in listing):
-        # an older pypid that shares the catalog drops fields that it does not know: what it stored
-        # is read again
-        digest.update(b"with history\n")
     return digest.hexdigest()
 
 
