@@ -5,10 +5,10 @@ that it delays or loses.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -31,9 +31,14 @@ from pypid.catalog.engine import (
     Slice,
     check_changes,
 )
+from pypid.catalog.forgettable import MOST_SHARED
+from pypid.catalog.packed_lines import ListingMemory
+from pypid.catalog.replica_follower import ReplicaFollower
+from pypid.catalog.shared import SharedCatalog
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
+from pypid.flow import World
 
 _log = Logger()
 
@@ -321,3 +326,37 @@ class PlacedEngine:
 
 
 _: type[Engine] = PlacedEngine
+
+
+@frozen
+class SharedSettings:
+    """What a shared catalog is opened with: see `ReplicaFollower`."""
+
+    identity: str
+    stale_for: timedelta = timedelta(minutes=10)
+    forgettable: int = MOST_SHARED
+    memory: ListingMemory = field(factory=ListingMemory, repr=False)
+
+
+async def open_shared(
+    settings: SharedSettings,
+    engine: Engine,
+    world: World,
+    *,
+    rights_changed: Callable[[], None] = lambda: None,
+    was_reset: Callable[[], None] = lambda: None,
+) -> SharedCatalog:
+    """A shared catalog that has begun."""
+    following = ReplicaFollower(
+        engine,
+        settings.identity,
+        world,
+        settings.stale_for,
+        forgettable=settings.forgettable,
+        memory=settings.memory,
+        rights_changed=rights_changed,
+        was_reset=was_reset,
+    )
+    catalog = SharedCatalog(following)
+    await catalog.begin()
+    return catalog

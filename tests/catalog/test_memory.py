@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.catalog import memory, packed_lines, table
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.lines import PendingLine
-from pypid.catalog.memory import MemoryCatalog, MemoryCatalogSettings, open
+from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.packed_line import PackedLine
 from pypid.catalog.packed_lines import ListingMemory
 from pypid.catalog.spill import SpilledBytes, SpillFile
@@ -49,7 +49,7 @@ class MemoryTests(CatalogContract, SynchronousTestCase):
     """What is special: serials may go on from where an earlier catalog was."""
 
     async def make(self) -> MemoryCatalog:
-        return await open(MemoryCatalogSettings(serial=1000), world())
+        return MemoryCatalog(serial=1000)
 
     def test_forgets_nothing_but_objects(self) -> None:
         """More projects than stay decoded are all held."""

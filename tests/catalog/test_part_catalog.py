@@ -9,18 +9,15 @@ from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.memory import MemoryCatalog, MemoryCatalogSettings
-from pypid.catalog.memory import open as open_memory
+from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.part_catalog import PartCatalog
-from pypid.catalog.shared import SharedSettings
-from pypid.catalog.shared import open as open_shared
 from pypid.core.model import LocalProject, Presence, Project, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.ports import NamedGlance
 from pypid.testing import CatalogContract, world
 from pypid.testing.catalog import SPAM, a_file, a_listing, a_project, becomes
 from pypid.testing.worlds import Awaiting
-from tests.catalog.engines import PlacedEngine
+from tests.catalog.engines import PlacedEngine, SharedSettings, open_shared
 
 HAM = project_name("ham")
 
@@ -65,7 +62,7 @@ class MemoryPartTests(PartContract, SynchronousTestCase):
     """A part of the catalog in memory keeps the contract."""
 
     async def whole(self) -> NamedGlance:
-        return await open_memory(MemoryCatalogSettings(), world())
+        return MemoryCatalog()
 
 
 class SharedPartTests(PartContract, SynchronousTestCase):

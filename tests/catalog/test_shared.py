@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.catalog import packed_lines
 from pypid.catalog.engine import Engine
 from pypid.catalog.packed_lines import ListingMemory, PackedLines
-from pypid.catalog.shared import SharedCatalog, SharedSettings, open
+from pypid.catalog.shared import SharedCatalog
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.memory_budget import MemoryBudget
 from pypid.core.packaging.names import project_name
@@ -23,7 +23,7 @@ from pypid.flow import at_once
 from pypid.testing import CatalogContract, world
 from pypid.testing.catalog import a_file, a_listing
 from pypid.testing.engine import EngineContract
-from tests.catalog.engines import Place, PlacedEngine
+from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 
 
 class PlacedEngineTests(EngineContract, SynchronousTestCase):
@@ -56,7 +56,7 @@ class Sharing(CatalogContract):
 
     async def make(self) -> SharedCatalog:
         clock = Clock()
-        made = await open(self.settings(), await self.engine(clock), world(clock))
+        made = await open_shared(self.settings(), await self.engine(clock), world(clock))
         self.addCleanup(lambda: self.have(made.close()))
         return made
 

@@ -20,14 +20,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.replica_follower import FRESH, PAUSE
-from pypid.catalog.shared import SharedSettings, open
 from pypid.core.errors import CatalogDown
 from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.testing import world
 from pypid.testing.catalog import a_file, a_listing, a_project, becomes
 from pypid.testing.worlds import Awaiting
-from tests.catalog.engines import Place, PlacedEngine
+from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 
 NAMES = [project_name(text) for text in ("spam", "ham")]
 STALE_FOR = 5.0
@@ -68,7 +67,9 @@ class Sharing(stateful.RuleBasedStateMachine):
         self.place = Place()
         self.engines = [PlacedEngine(self.clock, self.place) for _ in range(3)]
         shared = SharedSettings("storage", timedelta(seconds=STALE_FOR))
-        self.nodes = [self.have(open(shared, engine, world(self.clock))) for engine in self.engines]
+        self.nodes = [
+            self.have(open_shared(shared, engine, world(self.clock))) for engine in self.engines
+        ]
         self.true = MemoryCatalog()
         self.ours: dict[ProjectName, Past] = defaultdict(Past)
         self.theirs: dict[ProjectName, Past] = defaultdict(Past)

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import Position, RowChange, RowKind, Slice
 from pypid.catalog.replica_follower import FRESH
-from pypid.catalog.shared import SharedCatalog, SharedSettings, open
+from pypid.catalog.shared import SharedCatalog
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.core.model import Presence, Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
@@ -23,7 +23,7 @@ from pypid.flow import start
 from pypid.testing.catalog import SPAM, a_project, becomes
 from pypid.testing.worlds import Timed
 from pypid.web.app.errors import status_of
-from tests.catalog.engines import Place, PlacedEngine
+from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 
 HAM = project_name("ham")
 STALE_FOR = timedelta(seconds=60)
@@ -44,7 +44,7 @@ class Nodes(Timed, SynchronousTestCase):
         """Another node."""
         settings = SharedSettings("storage", STALE_FOR, forgettable=forgettable)
         made = self.have(
-            open(
+            open_shared(
                 settings,
                 engine or PlacedEngine(self.clock, self.place),
                 self.world,
@@ -260,7 +260,9 @@ class AwayTests(Nodes):
         what it had, for a while.
         """
         self.refused(
-            open(SharedSettings("another"), PlacedEngine(self.clock, self.place), self.world),
+            open_shared(
+                SharedSettings("another"), PlacedEngine(self.clock, self.place), self.world
+            ),
             CannotStart,
         )
         self.place.lose()

@@ -17,12 +17,12 @@ from twisted.trial.unittest import TestCase
 
 from pypid.access.sql.current_accounts import CONTACT
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.replica_follower import FRESH
-from pypid.catalog.shared import SharedSettings
+from pypid.catalog.replica_follower import FRESH, ReplicaFollower
+from pypid.catalog.shared import SharedCatalog
 from pypid.core.claims import EVERY_NAME, Claims
 from pypid.core.errors import PeopleUnknown
 from pypid.core.permissions import Rules
-from pypid.daemon.shared_catalog import Sharing, follow, name_of_node
+from pypid.daemon.shared_catalog import Sharing, name_of_node
 from pypid.daemon.state import where
 from pypid.daemon.stores import open_stores
 from pypid.flow import start
@@ -64,9 +64,17 @@ class RightsTests(TestCase):
             places, signals = where(config, {}), Signals()
             stores = open_stores(config, places, here, reactor)
             engine = PlacedEngine(self.clock, self.place)
-            settings = SharedSettings("storage", timedelta(seconds=60))
+            following = ReplicaFollower(
+                engine,
+                "storage",
+                here,
+                timedelta(seconds=60),
+                rights_changed=signals.rights_reported.emit,
+                was_reset=signals.catalog_reset.emit,
+                confirmed=signals.catalog_confirmed.emit,
+            )
             sharing = Sharing(
-                follow(settings, engine, here, signals),
+                SharedCatalog(following),
                 engine,
                 Shared(engine, "here", here),
                 here,

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.engine import Engine
-from pypid.catalog.shared import SharedCatalog, SharedSettings, open
+from pypid.catalog.shared import SharedCatalog
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.configuration.choices import Mode
 from pypid.core.model import File, Listing, Presence, Project, Span
@@ -27,7 +27,7 @@ from pypid.index import Index
 from pypid.index.local.publish import PublishOutcome
 from pypid.ports import Blobs, Body
 from pypid.testing.worlds import Timed, contents, world
-from tests.catalog.engines import Place, PlacedEngine
+from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.file_cache_cases import listed
 from tests.index.uploads import SPAM, WHEEL, Sent, publishing
 
@@ -88,7 +88,7 @@ class NodesCase(Timed, SynchronousTestCase):
     ) -> Index:
         """A node that starts now, and has compared nothing."""
         settings = SharedSettings("storage", STALE_FOR, forgettable=forgettable)
-        catalog = self.have(open(settings, self.engine(), self.world))
+        catalog = self.have(open_shared(settings, self.engine(), self.world))
         self.addCleanup(lambda: self.have(catalog.close()))
         spool = Path(self.mktemp())
         spool.mkdir()

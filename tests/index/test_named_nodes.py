@@ -16,7 +16,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.prefixed import PrefixedBlobs
 from pypid.catalog.engine import CatalogRow, RowKind
-from pypid.catalog.shared import SharedSettings, open
 from pypid.core.errors import Busy, NameTaken, NoSuchIndex, NoSuchProject, NotYetKnown
 from pypid.core.indexes import IndexSettings, settings_of_values, values_of
 from pypid.core.model import Presence
@@ -27,7 +26,7 @@ from pypid.index.local.publish import PublishOutcome
 from pypid.index.named_indexes import NamedIndexes
 from pypid.index.private_names import MarkedBlobs
 from pypid.ports import Blobs
-from tests.catalog.engines import Place, PlacedEngine
+from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.faulty_blobs import Gated, Watched
 from tests.index.named import NamedCase, Only, set_index
 from tests.index.uploads import publishing, sent
@@ -67,7 +66,7 @@ class NodesCase(NamedCase, SynchronousTestCase):
         """Return the indexes of a node that starts now."""
         settings = SharedSettings("storage", timedelta(seconds=60))
         engine = PlacedEngine(self.clock, self.place)
-        catalog = self.have(open(settings, engine, self.world))
+        catalog = self.have(open_shared(settings, engine, self.world))
         self.addCleanup(lambda: self.have(catalog.close()))
         return self.started(catalog=catalog, compared=compared)
 

@@ -12,12 +12,12 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import Engine
-from pypid.catalog.shared import EngineLinks, SharedCatalog, SharedSettings, open
+from pypid.catalog.shared import EngineLinks, SharedCatalog
 from pypid.catalog.signed_urls import AGAIN, Links
 from pypid.core.model import SignedUrl
 from pypid.ports import Blobs
 from pypid.testing.worlds import Timed
-from tests.catalog.engines import Place, PlacedEngine
+from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.catalog.test_signed_urls import Signer, file
 
 LIFETIME, BUFFER = timedelta(seconds=100), timedelta(seconds=10)
@@ -44,7 +44,7 @@ class SharedLinksCase(Timed, SynchronousTestCase):
 
     def node(self, signer: str = "keys", **more: Any) -> Links:
         """Another node's links."""
-        catalog = self.have(open(SharedSettings("storage"), self.engine(), self.world))
+        catalog = self.have(open_shared(SharedSettings("storage"), self.engine(), self.world))
         self.addCleanup(lambda: self.have(catalog.close()))
         self.catalogs.append(catalog)
         made = Links(

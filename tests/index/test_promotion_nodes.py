@@ -16,7 +16,6 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.shared import SharedSettings, open
 from pypid.core.errors import PypidError
 from pypid.core.model import Presence, Project
 from pypid.core.packaging.names import ProjectName, project_name
@@ -29,7 +28,7 @@ from pypid.index.promotion_checks import Wanted
 from pypid.index.promotions import Promotions
 from pypid.ports import Blobs, Duplicating
 from pypid.wiring.indexes import promotions_between
-from tests.catalog.engines import Place, PlacedEngine
+from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.faulty_blobs import Gated
 from tests.index.named import NamedCase
 from tests.index.uploads import publishing, sent
@@ -94,7 +93,7 @@ class PromotionNodesTests(NamedCase, SynchronousTestCase):
     def node(self, store: Blobs, *, compared: bool = True) -> Node:
         """Return a node that starts now."""
         settings = SharedSettings("storage", timedelta(seconds=60))
-        catalog = self.have(open(settings, PlacedEngine(self.clock, self.place), self.world))
+        catalog = self.have(open_shared(settings, PlacedEngine(self.clock, self.place), self.world))
         self.addCleanup(lambda: self.have(catalog.close()))
         self.store = store
         indexes = self.started(catalog=catalog, compared=compared)

@@ -60,15 +60,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from twisted.internet import reactor, task
 from twisted.internet.threads import deferToThread
-from pypid.catalog import shared, sql
+from pypid.catalog import sql
 from pypid.core.errors import CatalogDown
 from pypid.flow import World, start
+from tests.catalog.engines import SharedSettings, open_shared
 
 world = World(clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=os.urandom)
 
 async def main():
     engine = sql.open("", Path(sys.argv[1]), world, reactor)
-    catalog = await shared.open(shared.SharedSettings("storage"), engine, world)
+    catalog = await open_shared(SharedSettings("storage"), engine, world)
     said = None
     while True:
         try:

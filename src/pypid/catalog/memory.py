@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import Generic, TypeVar
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve
 
 from pypid.catalog.forgettable import MOST
 from pypid.catalog.lines import (
@@ -46,23 +46,13 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project, load_project
 from pypid.core.records.table_keys import project_of
 from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
-from pypid.flow import Blocking, World, at_once
+from pypid.flow import Blocking, at_once
 from pypid.ports import NamedGlance, TableKey
 
 NAMED_SHARE = 4
 """The public index gets this many times the memory of all named upstreams, which are for few
 projects.
 """
-
-
-@frozen
-class MemoryCatalogSettings:
-    """Settings of the catalog. `serial`: the first serial, so that an earlier catalog's do not come
-    again. `forgettable`: bytes (`catalog.forgettable`).
-    """
-
-    serial: int = 0
-    forgettable: int = MOST
 
 
 @define
@@ -343,11 +333,6 @@ class MemoryCatalog:
     @property
     def generation(self) -> str:
         return ""
-
-
-async def open(settings: MemoryCatalogSettings, world: World) -> MemoryCatalog:
-    """Return a new, empty catalog."""
-    return MemoryCatalog(settings.serial, world.thinking, settings.forgettable)
 
 
 _: type[NamedGlance] = MemoryCatalog

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from hashlib import blake2b
 from typing import Any, TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
 
@@ -40,13 +40,10 @@ from pypid.catalog.engine import (
     Conflict,
     DatabaseAway,
     DatabaseUnusable,
-    Engine,
     RowChange,
     RowKind,
 )
-from pypid.catalog.forgettable import MOST_SHARED
 from pypid.catalog.lines import CatalogLines
-from pypid.catalog.packed_lines import ListingMemory
 from pypid.catalog.replica import Replica, ReplicaEntry, ReplicaTable
 from pypid.catalog.replica_follower import ReplicaFollower
 from pypid.catalog.signed_urls import SharedLinks
@@ -55,7 +52,7 @@ from pypid.core.errors import CatalogDown
 from pypid.core.model import LocalProject, Presence, SignedUrl, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.table_keys import index_of, project_of
-from pypid.flow import World, start
+from pypid.flow import start
 from pypid.metrics.families import STALE
 from pypid.ports import NamedGlance, TableKey
 
@@ -105,21 +102,6 @@ _: type[SharedLinks] = EngineLinks
 
 
 _log = Logger()
-
-
-@frozen
-class SharedSettings:
-    """Settings of the catalog. `identity`: of the storage. `serial`: to go on from, if nothing is
-    shared yet.
-
-    `forgettable`: bytes (`catalog.forgettable`).
-    """
-
-    identity: str
-    stale_for: timedelta = timedelta(minutes=10)
-    serial: int = 0
-    forgettable: int = MOST_SHARED
-    memory: ListingMemory = field(factory=ListingMemory, repr=False)
 
 
 class SharedLocalTable:
@@ -407,47 +389,6 @@ class SharedCatalog:
     def listing_time(self, name: ProjectName) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
         return listing_time_of(self._replica.upstream.table, name)
-
-
-def make(
-    settings: SharedSettings,
-    engine: Engine,
-    world: World,
-    *,
-    rights_changed: Callable[[], None] = lambda: None,
-    was_reset: Callable[[], None] = lambda: None,
-    confirmed: Callable[[], None] = lambda: None,
-) -> SharedCatalog:
-    """Return a catalog that will follow the engine, and closes it: `begin` it. Its callbacks: see
-    `ReplicaFollower`.
-    """
-    following = ReplicaFollower(
-        engine,
-        settings.identity,
-        world,
-        settings.stale_for,
-        first_serial=settings.serial,
-        forgettable=settings.forgettable,
-        memory=settings.memory,
-        rights_changed=rights_changed,
-        was_reset=was_reset,
-        confirmed=confirmed,
-    )
-    return SharedCatalog(following)
-
-
-async def open(
-    settings: SharedSettings,
-    engine: Engine,
-    world: World,
-    *,
-    rights_changed: Callable[[], None] = lambda: None,
-    was_reset: Callable[[], None] = lambda: None,
-) -> SharedCatalog:
-    """Return a catalog that has begun. Raises as `SharedCatalog.begin`."""
-    catalog = make(settings, engine, world, rights_changed=rights_changed, was_reset=was_reset)
-    await catalog.begin()
-    return catalog
 
 
 __: type[NamedGlance] = SharedCatalog

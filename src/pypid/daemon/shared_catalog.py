@@ -13,10 +13,10 @@ from twisted.logger import Logger
 
 from pypid.access.sql.current_accounts import CONTACT
 from pypid.access.sql.place import SqliteFile
-from pypid.catalog import shared
 from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
 from pypid.catalog.packed_lines import ListingMemory
-from pypid.catalog.shared import EngineLinks, SharedCatalog, SharedSettings
+from pypid.catalog.replica_follower import ReplicaFollower
+from pypid.catalog.shared import EngineLinks, SharedCatalog
 from pypid.core.configuration.choices import CatalogStore, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, CatalogDown
@@ -216,31 +216,27 @@ def open_sharing(
         )
         raise CannotStart(f"The catalog cannot be shared: {advice}.")
     engine = engine_of(config, paths, world, reactor)
-    settings = SharedSettings(identity, config.catalog.stale_for, serial=serial, memory=memory)
+    following = ReplicaFollower(
+        engine,
+        identity,
+        world,
+        config.catalog.stale_for,
+        first_serial=serial,
+        memory=memory,
+        rights_changed=signals.rights_reported.emit,
+        was_reset=signals.catalog_reset.emit,
+        confirmed=signals.catalog_confirmed.emit,
+    )
     leases = Shared(engine, world.random(8).hex(), world)
     is_file = isinstance(accounts.current.database.place, SqliteFile)
     return Sharing(
-        follow(settings, engine, world, signals),
+        SharedCatalog(following),
         engine,
         leases,
         world,
         signals,
         accounts,
         claimed_by=name_of_node(paths.state, world) if is_file else None,
-    )
-
-
-def follow(
-    settings: SharedSettings, engine: Engine, world: World, signals: Signals
-) -> SharedCatalog:
-    """Return a catalog that will follow the engine, and emits the `signals` of shared catalogs."""
-    return shared.make(
-        settings,
-        engine,
-        world,
-        rights_changed=signals.rights_reported.emit,
-        was_reset=signals.catalog_reset.emit,
-        confirmed=signals.catalog_confirmed.emit,
     )
 
 

@@ -20,7 +20,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.shared import SharedSettings, open
 from pypid.core.errors import CatalogDown, Missing
 from pypid.core.model import Blob, Project, StoredFile
 from pypid.core.records.documents import dump_record
@@ -32,7 +31,7 @@ from pypid.index.upstream.cached_records import CachedRecords
 from pypid.ports import Blobs, Catalog
 from pypid.testing import BEGINNING
 from pypid.testing.worlds import Timed
-from tests.catalog.engines import Place, PlacedEngine
+from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.faulty_blobs import Gated, Watched
 from tests.index.uploads import SPAM
 
@@ -232,7 +231,9 @@ class RecordStoreContract(Timed):
     def shared(self) -> tuple[RecordStore[Any], PlacedEngine]:
         """A store over a shared catalog, and the engine of it."""
         engine = PlacedEngine(self.clock, Place())
-        self.catalog = self.have(open(SharedSettings("storage", STALE_FOR), engine, self.world))
+        self.catalog = self.have(
+            open_shared(SharedSettings("storage", STALE_FOR), engine, self.world)
+        )
         self.addCleanup(lambda: self.have(self.catalog.close()))  # type: ignore[attr-defined]
         return self.store(self.watched, self.catalog, shared=True), engine
 
