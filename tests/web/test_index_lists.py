@@ -16,7 +16,7 @@ from pypid.core.policy import Policy
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.visibility import Visibility
 from pypid.web.app.page_cache import ProjectPages
-from tests.distributions import wheel, wheel_filename
+from tests.distributions import metadata, wheel, wheel_filename
 from tests.index.nodes import Told
 from tests.web.full_app import RULES, J, Pypid, WholeCase
 
@@ -89,20 +89,42 @@ class IndexListTests(WholeCase):
         self.assertEqual(late, [])
         self.assertIn("later", self.simple("/team", "alice"))
 
-    def test_feeds_have_what_pages_serve(self) -> None:
-        """The feeds and the news of an index have the releases of its projects and of those of its
-        bases, as far as the user may read them; those of one project, too.
+    def test_search_finds_own_projects(self) -> None:
+        """A search finds the projects of the index that the user may read, by name and by the words
+        of their metadata, and none of a base.
         """
-        feeds = ("/rss/updates.xml", "/rss/packages.xml", "/api/news", "/")
-        for index in ("/team", "/lab"):
-            for user, is_read in (("alice", True), ("bob", False), (None, False)):
-                for path in feeds:
-                    text = self.pypid.get(f"{index}{path}", "text/html", user=user).text
-                    self.assertEqual("secret" in text, is_read, (index, user, path))
-                    self.assertIn("ours", text)
-                    self.assertNotIn("denied", text)
-                of_project = self.pypid.get(f"{index}/rss/project/secret/releases.xml", user=user)
-                self.assertEqual(of_project.status, 200 if is_read else 404)
+        self.describe("/base", "secret", "a hidden spice")
+        self.describe("/team", "ours", "team spice")
+        self.describe("", "ours", "another spice")
+        self.describe("", "shared", "common spice")
+        for user in ("alice", "bob", None):
+            self.assertEqual(self.found("/team", user, "spice"), ["ours"])
+            self.assertEqual(self.found("/team", user, "another"), [])
+            self.assertEqual(self.found("/lab", user, "spice"), [])
+            self.assertEqual(self.found("", user, "spice"), ["ours", "shared"])
+        self.assertEqual(self.found("/base", "alice", "spice"), ["secret"])
+        self.assertEqual(self.pypid.get("/base/api/search?q=spice", user="bob").status, 403)
+
+    def test_feeds_have_own_projects(self) -> None:
+        """The feeds and the news of an index have the releases of its own projects; the feed of one
+        project exists as far as the user may read its page.
+        """
+        for path in ("/rss/updates.xml", "/rss/packages.xml", "/api/news", "/"):
+            for user in ("alice", None):
+                text = self.pypid.get(f"/team{path}", "text/html", user=user).text
+                self.assertIn("ours", text)
+                for name in ("secret", "shared", "denied"):
+                    self.assertNotIn(name, text, (user, path))
+            self.assertIn("secret", self.pypid.get(f"/base{path}", "text/html", user="alice").text)
+        for user, status in (("alice", 200), ("bob", 404), (None, 404)):
+            of_project = self.pypid.get("/team/rss/project/secret/releases.xml", user=user)
+            self.assertEqual(of_project.status, status)
+
+    def describe(self, index: str, name: str, summary: str) -> None:
+        """Publish a release with a summary."""
+        data = wheel(name, "1.1", metadata_bytes=metadata(name, "1.1", summary=summary))
+        answer = self.publish(wheel_filename(name, "1.1"), data, target=f"{index}/legacy/")
+        self.published(answer)
 
     def found(self, index: str, user: str | None, words: str) -> list[str]:
         """The names that a search finds, and the site's page of it too."""

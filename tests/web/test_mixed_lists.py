@@ -117,22 +117,3 @@ class MixedListTests(WholeCase):
                 statuses["alice"], self.pypid.get("/open" + path[len(index) + 1 :]).status
             )
             self.assertEqual(statuses[None] == statuses["alice"], not partial, (index, statuses))
-
-    def test_a_search_finds_the_release_that_the_client_may_read(self) -> None:
-        """Whatever base comes first."""
-        for index, user, version in (
-            ("merging", "bob", "1.0"),
-            ("mixing", None, "1.0"),
-            ("both", None, "2.0"),
-            ("both", "alice", SECRET),
-        ):
-            [found] = self.pypid.get(f"/{index}/api/search?q=spam", user=user).json["found"]
-            self.assertEqual((found["name"], found["version"]), ("spam", version), index)
-
-    def test_a_search_for_advisories_shows_no_other_release(self) -> None:
-        """It finds the same release as a search without this filter."""
-        for index in ("merging", "mixing"):
-            for path in ("/api/search?q=spam&advisories=yes", "/search?q=spam&advisories=yes"):
-                answer = self.pypid.get(f"/{index}{path}", user="bob")
-                self.assertIn("1.0", answer.text)
-                self.assertNotIn(SECRET, answer.text)

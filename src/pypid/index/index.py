@@ -120,13 +120,6 @@ class Index(SingleIndex):
         """
         return (await self.lists.held()).layers if self.name else ()
 
-    def providers(self) -> Sequence[Index]:
-        """Return the index, and those whose projects it may show, in the order of precedence.
-        Raises `ListIncomplete` if a base is not there.
-        """
-        names = dict.fromkeys(each.name for each in self.lists.providers())
-        return [self.member(name) for name in names]
-
     def has_member(self, name: str) -> bool:
         """Return whether there is an index, or an upstream, of this name."""
         return self._indexes.find(name) is not None

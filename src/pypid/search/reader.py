@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from attrs import define, field, frozen
@@ -24,24 +24,19 @@ _EVERYTHING = ("project WHERE ? IS NULL", "project.place")
 
 @frozen(eq=False)
 class SearchViewer:
-    """A viewer: `gone` are removed projects that may still have a card. `shown` returns whether the
-    index shows a project; None: it shows all.
-    """
+    """A viewer: `gone` are removed projects that may still have a card."""
 
     by: Visibility
     gone: frozenset[ProjectName] = frozenset()
-    shown: Callable[[str], bool] | None = None
 
     @property
     def see_all(self) -> bool:
         """Whether the viewer sees everything."""
-        return self.by.sees_all and not self.gone and self.shown is None
+        return self.by.sees_all and not self.gone
 
     def sees(self, name: str) -> bool:
         """Return whether the viewer sees this project."""
-        if name in self.gone or not self.by.sees(ProjectName(name)):
-            return False
-        return self.shown is None or self.shown(name)
+        return name not in self.gone and self.by.sees(ProjectName(name))
 
 
 @define(eq=False)
@@ -161,7 +156,7 @@ class Reader:
         if eyes.see_all:
             return ""
         # globs: few tokens have them
-        if eyes.by.within is not None or eyes.shown is not None:
+        if eyes.by.within is not None:
             self.db.create_function("sees", 1, eyes.sees, deterministic=True)
             return f"AND sees((SELECT its.name FROM project AS its WHERE its.place = {place}))"
         self._prepare(eyes)

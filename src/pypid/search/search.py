@@ -26,8 +26,6 @@ from pypid.search.fts_index import READERS, IndexOutdated, SearchIndex
 from pypid.search.reader import Reader, SearchViewer
 
 T = TypeVar("T")
-Shown = Callable[[str], bool]
-"""Returns whether an index shows a project of this layer; any thread may call it."""
 
 FILE = "search.sqlite"
 """The file below the state folder."""
@@ -41,6 +39,8 @@ FROM_A_PLACE = WAITING // 2
 """Queries from one place that have no answer yet: one client must not take all the turns, from the
 first page, too.
 """
+PROMPTLY = 1.0
+"""Maximum number of seconds that a search waits for the cards of a named index."""
 MARGIN = 20
 """So many more are looked up than are wanted, since some may have just been removed."""
 
@@ -87,32 +87,29 @@ class Search:
         most: int = 20,
         skip: int = 0,
         place: str = "",
-        shown: Shown | None = None,
     ) -> SearchResults:
         """Return at most `most` (`MOST`) projects that fit, the best first, after the first `skip`
         (`FARTHEST`).
 
-        `place`: the network of the client (`core.accounts.client_networks`); "" is everywhere. With
-        `shown`, only these projects, and as many as `skip` and `most` allow together.
+        `place`: the network of the client (`core.accounts.client_networks`); "" is everywhere.
         """
         if not place:
-            return await self._find(query, by, most, skip, shown)
+            return await self._find(query, by, most, skip)
         if self._from[place] >= FROM_A_PLACE:
             raise Busy("Too many search from where you are, at this moment.", 1)
         self._from[place] += 1
         try:
-            return await self._find(query, by, most, skip, shown)
+            return await self._find(query, by, most, skip)
         finally:
             self._from[place] -= 1
             if not self._from[place]:
                 del self._from[place]
 
     async def _find(
-        self, query: SearchQuery, by: Visibility, most: int, skip: int, shown: Shown | None = None
+        self, query: SearchQuery, by: Visibility, most: int, skip: int
     ) -> SearchResults:
-        most = min(most, MOST if shown is None else FARTHEST + MOST)
-        skip = min(skip, FARTHEST)
-        names, eyes = await self._look(by, shown)
+        most, skip = min(most, MOST), min(skip, FARTHEST)
+        names, eyes = await self._look(by)
 
         def ask(reader: Reader) -> tuple[Sequence[FoundProject], int, int, int | None]:
             found, total = reader.find(query, eyes, most, skip)
@@ -125,26 +122,16 @@ class Search:
         there = tuple(each for each in found if names.has(each.name))
         return SearchResults(found=there, total=total - (len(found) - len(there)), unread=unread)
 
-    async def updated(
-        self, by: Visibility, most: int = 100, shown: Shown | None = None
-    ) -> Sequence[ProjectName]:
-        """Return the projects of which a file was uploaded last, the newest first. With `shown`,
-        only these.
-        """
-        return await self._newest("updated", by, most, shown)
+    async def updated(self, by: Visibility, most: int = 100) -> Sequence[ProjectName]:
+        """Return the projects of which a file was uploaded last, the newest first."""
+        return await self._newest("updated", by, most)
 
-    async def created(
-        self, by: Visibility, most: int = 40, shown: Shown | None = None
-    ) -> Sequence[ProjectName]:
-        """Return the projects whose first file was uploaded last, the newest first. With `shown`,
-        only these.
-        """
-        return await self._newest("created", by, most, shown)
+    async def created(self, by: Visibility, most: int = 40) -> Sequence[ProjectName]:
+        """Return the projects whose first file was uploaded last, the newest first."""
+        return await self._newest("created", by, most)
 
-    async def _newest(
-        self, which: str, by: Visibility, most: int, shown: Shown | None
-    ) -> Sequence[ProjectName]:
-        names, eyes = await self._look(by, shown)
+    async def _newest(self, which: str, by: Visibility, most: int) -> Sequence[ProjectName]:
+        names, eyes = await self._look(by)
         none: Sequence[ProjectName] = ()
         found = await self._ask(lambda reader: reader.newest(which, eyes, most + MARGIN), none)
         return [name for name in found if names.has(name)][:most]
@@ -163,7 +150,7 @@ class Search:
         """Close the index; blocks."""
         self._search_index.close()
 
-    async def _look(self, by: Visibility, shown: Shown | None) -> tuple[Summaries, SearchViewer]:
+    async def _look(self, by: Visibility) -> tuple[Summaries, SearchViewer]:
         """Return all current projects, and the viewer: projects removed meanwhile count nowhere."""
         if self.promptly:
             await self.catch_up()
@@ -171,7 +158,7 @@ class Search:
         known = self.following.known.names
         if self._between is None or self._between[0] is not known or self._between[1] is not names:
             self._between = known, names, frozenset(differing(known, names)[1])
-        return names, SearchViewer(by, self._between[2] | self.following.going, shown)
+        return names, SearchViewer(by, self._between[2] | self.following.going)
 
     async def _ask(self, ask: Callable[[Reader], T], nothing: T) -> T:
         """Return the result of a query, run in its turn in a thread; `nothing` where there are no
@@ -197,3 +184,27 @@ class Search:
         return await self.index.world.thinking(
             lambda: sum(eyes.sees(summary.name) for summary in names)
         )
+
+
+@define(eq=False)
+class IndexSearches:
+    """The searches of all indexes of one process, each made at its first use. An index finds its
+    own projects, and none that it inherits. `searching` returns the search of the default index;
+    None: it is made in memory.
+    """
+
+    searching: Callable[[], Search] | None = None
+    _made: dict[str, Search] = field(factory=dict, init=False, repr=False)
+
+    def of(self, index: Index) -> Search:
+        """Return the search of the index."""
+        if not index.name and self.searching is not None:
+            return self.searching()
+        made = self._made.get(index.name)
+        if made is None or made.index is not index:
+            for name in [*self._made]:
+                if name == index.name or not index.has_member(name):
+                    self._made.pop(name).close()
+            within = PROMPTLY if index.name else inf
+            made = self._made[index.name] = Search(index, promptly=True, within=within)
+        return made

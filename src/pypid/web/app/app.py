@@ -56,8 +56,7 @@ if TYPE_CHECKING:
     from pypid.index.upstream.approvals import Approvals
     from pypid.index.upstream.decided import UpstreamDecisions
     from pypid.index.upstream.public_names import PublicNames
-    from pypid.search.layered import IndexSearches, LayeredSearch
-    from pypid.search.search import Search
+    from pypid.search.search import IndexSearches, Search
     from pypid.web.app.as_of_pages import ThenPages
     from pypid.web.app.hosted_advisories import HostedAdvisories
     from pypid.web.app.measures import Measures
@@ -404,14 +403,14 @@ class App:
         return HostedAdvisories(self.index, lambda: self.advisories, lambda: self.downloads)
 
     @property
-    def search(self) -> Search | LayeredSearch:
+    def search(self) -> Search:
         """The search service."""
         return (self.original or self).searches.of(self.index)
 
     @cached_property
     def searches(self) -> IndexSearches:
         """The search services of all indexes."""
-        from pypid.search.layered import IndexSearches  # not needed at startup
+        from pypid.search.search import IndexSearches  # not needed at startup
 
         return IndexSearches(self.searching)
 
