@@ -108,7 +108,7 @@ setup(
     packages=[*find_packages("src", include=["pypid", "pypid.*"]), "twisted.plugins"],
     package_data={
         "pypid": ["py.typed", "pypid.ini", "documentation/**"],
-        "pypid.core.packaging": ["popular_names.txt"],
+        "pypid.index.upstream": ["popular_names.txt"],
         "pypid.web.ui": ["templates/*", "assets/*/*", "assets/*.*"],
     },
     data_files=sorted(shared_files()),

@@ -85,7 +85,7 @@ class WaitingTests(ApprovalCase):
         self.assertEqual(self.pypid.get(f"/packages/ham/{wheel_filename('ham', '9')}").status, 404)
 
     def test_other_routes_show_no_files(self) -> None:
-        """No other page, list or archive listing has the files."""
+        """No other page, list or archive listing of users has the files."""
         self.files()
         for target in (
             "/api/projects/ham",
@@ -100,7 +100,7 @@ class WaitingTests(ApprovalCase):
             "/api/search?q=ham",
             "/simple/",
         ):
-            answer = self.pypid.api("GET", target)
+            answer = self.pypid.api("GET", target, user="bob")
             named = HAM in answer.text and answer.status == 200
             self.assertFalse(named, (target, answer.status))
         self.assertIn(REASON.partition(": ")[2], self.page("/project/ham/").lower())
@@ -284,57 +284,49 @@ class QueueTests(ApprovalCase):
         self.assertEqual(pypid.get(FILE).status, 200)
 
 
-class EvidenceTests(ApprovalCase):
-    """What helps to decide."""
+class InsideTests(ApprovalCase):
+    """Administrators look into releases that are not approved, and compare them."""
 
-    def evidence(self, name: str = "ham") -> dict[str, object]:
-        """The evidence, by the API."""
-        answer = self.pypid.api("GET", f"/api/projects/{name}/approval")
-        self.assertEqual(answer.status, 200, answer)
-        found: dict[str, object] = answer.json["evidence"]
-        return found
-
-    def test_of_a_wheel(self) -> None:
-        """Age, releases and dangerous members are shown; looking caches nothing."""
-        self.upstream.has_not("ham")
-        self.upstream.has("ham", HAM, wheel("ham", files={"ham/x.so": b"\0", "ham.pth": b"x"}))
+    def test_look_inside(self) -> None:
+        """The files can be browsed, by administrators only, and nothing is cached."""
         self.files()
-        found = self.evidence()
-        self.assertEqual((found["releases"], found["files"], found["newest"]), (1, 1, "1.0"))
-        self.assertEqual(found["first"], "2026-01-01T00:00:00Z")
-        [examined] = found["examined"]  # type: ignore[misc]
-        kinds = {each["what"]: each["names"] for each in examined["hazards"]}
-        self.assertEqual(
-            kinds,
-            {"native code": ["ham/x.so"], "code that runs at every start of Python": ["ham.pth"]},
+        page = self.page("/manage/approvals")
+        self.assertRegex(page, r"2 releases, the first \d+ days? ago")
+        inside = f"/project/ham/-/contents/{NEWER}"
+        self.assertIn(f'href="..{inside}"', page)
+        self.assertIn(
+            "METADATA", self.page(f"/project/ham/-/contents/{HAM}?in=ham-1.0.dist-info%2F")
         )
+        self.assertIn("Name: ham", self.page(f"{inside}?path=ham-2.0.dist-info%2FMETADATA"))
+        answer = self.pypid.get(inside, user="bob")
+        self.assertEqual(answer.status, 403)
         self.assertEqual(self.pypid.get(FILE).status, 403)
 
     def test_of_an_sdist(self) -> None:
-        """An sdist is read from its beginning, and is not cached either."""
-        data = sdist("eggs", files={"setup.py": b"import urllib.request\nexec('x')\n"})
-        self.upstream.has("eggs", sdist_filename("eggs"), data)
+        """An sdist, which is read from its beginning, is not cached either."""
+        name = sdist_filename("eggs")
+        self.upstream.has("eggs", name, sdist("eggs", files={"setup.py": b"exec('x')"}))
         self.files("eggs")
-        [examined] = self.evidence("eggs")["examined"]  # type: ignore[misc]
-        kinds = {each["what"] for each in examined["hazards"]}
-        self.assertIn("setup.py uses the network", kinds)
-        self.assertIn("setup.py runs programs or generated code", kinds)
-        answer = self.pypid.get(f"/packages/eggs/{sdist_filename('eggs')}")
-        self.assertEqual(answer.status, 403)
+        self.assertIn("setup.py", self.page(f"/project/eggs/-/contents/{name}?in=eggs-1.0%2F"))
+        self.assertEqual(self.pypid.get(f"/packages/eggs/{name}").status, 403)
 
-    def test_broken_file(self) -> None:
-        """A file that cannot be looked through is shown with the reason."""
-        self.upstream.has("bad", wheel_filename("bad"), b"no zip")
-        self.files("bad")
-        [examined] = self.evidence("bad")["examined"]  # type: ignore[misc]
-        self.assertTrue(examined["problem"])
+    def test_compare(self) -> None:
+        """A release that is not approved is compared with one that is."""
+        self.decide("ham==1.0")
+        self.files()
+        self.assertIn("ham/x.so", self.page("/project/ham/-/compare"))
+        answer = self.pypid.get("/project/ham/-/compare?from=1.0&to=2.0", user="bob")
+        self.assertEqual(answer.status, 404)
 
-    def test_similar_names(self) -> None:
-        """Popular and local names are compared."""
-        for name, other in (("reqeusts", "requests"), ("spamm", "spam"), ("hamm", "ham")):
-            self.upstream.has(name, wheel_filename(name), wheel(name))
-            self.files(name)
-            names = [each["name"] for each in self.evidence(name)["similar"]]  # type: ignore[union-attr, attr-defined]
-            if other == "requests":
-                self.assertEqual(names, ["requests"])
-        self.assertEqual(self.evidence("never-asked")["files"], 0)
+    def test_local_projects(self) -> None:
+        """Of a local project, administrators see what others see."""
+        self.files()
+        name = wheel_filename("ham", "3.0")
+        self.published(self.publish(name, wheel("ham", "3.0"), user="ada"))
+        self.assertNotIn(NEWER, self.page("/project/ham/-/compare"))
+
+    def test_known_of_upstream(self) -> None:
+        """The API has the number of releases and the first upload of each project."""
+        self.files()
+        [found] = self.pypid.api("GET", "/api/approvals").json["waiting"]
+        self.assertEqual((found["releases"], found["uploaded"]), (2, "2026-01-01T00:00:00Z"))

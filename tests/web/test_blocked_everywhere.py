@@ -43,7 +43,6 @@ NAMES_FILES = frozenset(
         "/manage/",
         "/manage/audit",
         "/manage/blocks",
-        "/api/projects/<project>/approval",
         "/api/downloads",
         "/api/projects/<project>/downloads",
         "/api/cache",

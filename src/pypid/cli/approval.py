@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
-from pypid.cli.output import counted, format_size, format_time, print_answer, print_table, printable
+from pypid.cli.output import counted, format_time, print_answer, print_table, printable
 from pypid.cli.request import send_request
 
 APPROVALS = """\
   pypid approval list
-  pypid approval show left-pad
   pypid approval approve left-pad
   pypid approval approve 'numpy>=2,<3' --reason "ticket 42"
   pypid approval deny reqeusts --reason "looks like requests"
 
 With [upstream] new_projects = ask, an upstream project without cached files waits until
 an administrator approves it. Clients that request it are refused with the reason, and
-`pypid approval list` shows who they were, until 30 days after the last request.
+`pypid approval list` shows who they were, until 30 days after the last request. The page
+Manage > Approvals has links to look inside the files, and to compare releases.
 """
 LIST = """\
   pypid approval list
   pypid approval list --json
-"""
-SHOW = """\
-  pypid approval show left-pad
-
-The answer shows the age of the project, known projects with similar names, what in the
-files of its newest release can run code, advisories, and what has changed since the last
-approved release. To find this, pypid reads parts of the files from upstream. It caches none.
 """
 APPROVE = """\
   pypid approval approve left-pad
@@ -58,9 +51,6 @@ def add(commands: Any) -> None:
     verbs = add_group(commands, "approval", about, examples=APPROVALS)
     about = "list the projects that wait, and the decisions"
     add_command(verbs, "list", _list, about, config=True, examples=LIST)
-    about = "show what helps to decide about a project"
-    showing = add_command(verbs, "show", _show, about, config=True, examples=SHOW)
-    showing.add_argument("project", metavar="PROJECT")
     about = "approve a project, or some of its versions"
     approving = add_command(verbs, "approve", _approve, about, config=True, examples=APPROVE)
     about = "deny a project, or some of its versions"
@@ -84,6 +74,8 @@ def _print_approvals(answer: Mapping[str, Any]) -> None:
     rows = [
         (
             each["project"],
+            str(each["releases"]),
+            format_time(each["uploaded"], "unknown"),
             format_time(each["first"]),
             str(each["count"]),
             printable(", ".join(each["by"])),
@@ -91,7 +83,7 @@ def _print_approvals(answer: Mapping[str, Any]) -> None:
         for each in waiting
     ]
     if rows:
-        print_table(("PROJECT", "SINCE (UTC)", "REQUESTS", "BY"), rows)
+        print_table(("PROJECT", "RELEASES", "FIRST UPLOAD", "SINCE (UTC)", "REQUESTS", "BY"), rows)
     print(f"{counted(len(waiting), 'project')} waiting for approval")
     if decisions:
         print()
@@ -114,77 +106,6 @@ def _print_decisions(decisions: list[Mapping[str, Any]]) -> None:
         for each in decisions
     ]
     print_table(("ID", "DECISION", "PROJECT", "WHEN (UTC)", "BY", "REASON"), rows)
-
-
-def _show(options: argparse.Namespace) -> None:
-    answer = send_request(
-        options, "GET", f"/api/projects/{quote(options.project, safe='')}/approval"
-    )
-    print_answer(options, answer, _print_project)
-
-
-def _print_project(answer: Mapping[str, Any]) -> None:
-    for line in _lines(answer):
-        print(line)
-    if answer["decisions"]:
-        _print_decisions(answer["decisions"])
-
-
-def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
-    waiting, evidence = answer["waiting"], answer["evidence"]
-    name = answer["project"]
-    if waiting is None:
-        yield f"{name}: no request waits."
-    else:
-        by = printable(", ".join(waiting["by"]))
-        since = format_time(waiting["first"])
-        yield f"{name}: waits since {since} UTC, {counted(waiting['count'], 'request')} by {by}."
-    if not evidence["files"]:
-        yield "Upstream lists no files, or was not asked yet."
-        return
-    yield (
-        f"Upstream: {counted(evidence['releases'], 'release')}, "
-        f"{counted(evidence['files'], 'file')}, first upload "
-        f"{format_time(evidence['first'], 'unknown')}, newest {evidence['newest']} "
-        f"({format_time(evidence['uploaded'], 'unknown')})."
-    )
-    for each in evidence["similar"]:
-        yield f"Similar name: {each['name']} ({each['why']})."
-    for each in evidence["advisories"]:
-        yield f"Advisory: {each['id']} ({each['severity']}): {printable(each['summary'])}"
-    for file in evidence["examined"]:
-        yield from _file_lines(file)
-    yield from _difference_lines(evidence["compared"])
-
-
-def _file_lines(file: Mapping[str, Any]) -> Iterator[str]:
-    size = "" if file["size"] is None else f" ({format_size(file['size'])})"
-    if file["problem"]:
-        yield f"{file['filename']}{size}: cannot be examined: {printable(file['problem'])}"
-        return
-    yield f"{file['filename']}{size}:" + (
-        "" if file["hazards"] else " runs no code on install or start."
-    )
-    for each in file["hazards"]:
-        names = f" ({printable(', '.join(each['names']))})" if each["names"] else ""
-        yield f"  {each['what']}: {each['count']}{names}"
-
-
-def _difference_lines(compared: Mapping[str, Any] | None) -> Iterator[str]:
-    if compared is None:
-        return
-    yield f"Changes from {compared['from']} (last approved) to {compared['to']}:"
-    for each in compared["metadata"] or ():
-        number = sum(len(each[kind]) for kind in ("added", "removed", "changed"))
-        yield f"  metadata {each['field']}: {counted(number, 'change')}"
-    if compared["contents"] is None:
-        yield f"  contents: not compared. {printable(compared['problem'] or '')}"
-        return
-    for kind in ("added", "removed", "changed"):
-        members = compared["contents"][kind]
-        names = ", ".join(printable(member["path"]) for member in members[:5])
-        if members:
-            yield f"  {kind}: {counted(len(members), 'file')} ({names})"
 
 
 def _approve(options: argparse.Namespace) -> None:

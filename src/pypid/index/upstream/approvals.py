@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.accounts.client_networks import place_of
@@ -24,13 +24,19 @@ from pypid.core.approvals import (
 )
 from pypid.core.configuration.choices import NewProjects
 from pypid.core.errors import NoSuchApproval, StorageDown, StorageFull
+from pypid.core.layering import absolute
+from pypid.core.model import File, Presence, Project
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import Policy
+from pypid.core.packaging.releases import choose_release, release_of, releases
+from pypid.core.policy import Policy, view
 from pypid.core.records.documents import FORMAT
+from pypid.core.restrictions import RestrictionsInForce
 from pypid.flow import World
 from pypid.flow.single_flight import Locks
 from pypid.index.decisions import DecisionFolder
+from pypid.index.index import Index
 from pypid.index.local.manage import check_reason
+from pypid.index.upstream.sources import source_of
 
 _log = Logger()
 
@@ -73,6 +79,17 @@ class WaitingProject:
 
     name: ProjectName
     request: RequestDocument
+
+
+@frozen
+class ListedFacts:
+    """What an upstream lists of a project. `first`: when its oldest file was uploaded; `newest`: a
+    file of the release that installers would choose.
+    """
+
+    releases: int
+    first: datetime | None
+    newest: File | None
 
 
 @define(eq=False)
@@ -243,3 +260,32 @@ def _repeated(known: RequestDocument | None, by: str, now: datetime) -> RequestD
         return RequestDocument(by=(by,), first=now, last=now)
     named = known.by if by in known.by or len(known.by) >= MOST_NAMED else (*known.by, by)
     return RequestDocument(by=named, first=known.first, last=now, count=known.count + 1)
+
+
+async def undecided(index: Index, name: ProjectName) -> Project:
+    """Return an upstream project as its last listing describes it, as if each version was approved.
+    Upstream is not asked. Raises `StorageDown`.
+    """
+    source = await source_of(index, name)
+    restrictions = RestrictionsInForce(source.policy.restrictions.current)
+    restrictions.replace(SOURCE, {})
+    policy = evolve(source.policy, new_projects=NewProjects.OPEN, restrictions=restrictions)
+    state = evolve(await source.listings.known(name), reachable=True)
+    now = index.world.now()
+    found = await index.world.thinking(view, policy, Presence.ABSENT, state, now, name)
+    return absolute(found, source.prefix)
+
+
+async def upstream_facts(index: Index, name: ProjectName) -> ListedFacts:
+    """Return what is known of an upstream project by its last listing. Raises `StorageDown`."""
+    return await index.world.thinking(_facts_of, await undecided(index, name))
+
+
+def _facts_of(project: Project) -> ListedFacts:
+    version = choose_release(project)
+    newest = None if version is None else release_of(project, version)
+    return ListedFacts(
+        len(releases(project)),
+        min((file.uploaded for file in project.files if file.uploaded), default=None),
+        None if newest is None else newest.files[0],
+    )

@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 from hashlib import blake2b
+from importlib.resources import files
 from itertools import accumulate, pairwise
 from mmap import mmap
 from pathlib import Path
@@ -22,7 +24,6 @@ from twisted.logger import Logger
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import ProjectName
-from pypid.core.packaging.similar_names import popular_names
 from pypid.flow import World, start
 from pypid.flow.periodic import Periodic
 from pypid.index.index import Index
@@ -56,8 +57,8 @@ class PublicNames:
         return await self.world.blocking(self._holds, name)
 
     def _holds(self, name: ProjectName) -> bool:
-        files = [self._file(upstream) for upstream in ("", *self.index.upstreams)]
-        found = [_has(file, name) for file in files if file.exists()]
+        lists = [self._file(upstream) for upstream in ("", *self.index.upstreams)]
+        found = [_has(file, name) for file in lists if file.exists()]
         return any(found) or (not found and name in popular_names())
 
     def _file(self, upstream: str) -> Path:
@@ -103,6 +104,13 @@ class PublicNames:
                     upstream=upstream or "default",
                     error=str(error),
                 )
+
+
+@cache
+def popular_names() -> frozenset[str]:
+    """Return names of the public index's most used projects: a file of this package."""
+    text = files("pypid.index.upstream").joinpath("popular_names.txt").read_text("ascii")
+    return frozenset(text.split())
 
 
 def _hash(name: str) -> bytes:

@@ -1,5 +1,5 @@
-"""Approvals of upstream projects, and the requests for them: ``/api/approvals`` and
-``/api/projects/<project>/approval``, for administrators.
+"""Approvals of upstream projects, and the requests for them: ``/api/approvals``, for
+administrators.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import msgspec
 
 from pypid.core.accounts.entries import AuditAction
 from pypid.core.approvals import ApprovalDocument, ApprovalVerdict, approval_id, parse_spec
-from pypid.core.errors import BadName, BadRequest, NoSuchApproval, NotAvailable, UpstreamDown
+from pypid.core.errors import BadName, BadRequest, NoSuchApproval, NotAvailable
+from pypid.core.model import Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.simple_api.entries import utc_text
-from pypid.index.upstream.approval_evidence import ApprovalEvidence, ExaminedFile
-from pypid.index.upstream.approvals import WaitingProject
-from pypid.web.api.compare import ComparedDocument, compared_document
+from pypid.index.upstream.approvals import WaitingProject, undecided, upstream_facts
+from pypid.index.views import UpstreamPermission
 from pypid.web.app.app import user_of
 from pypid.web.app.audit import Details, recorded
 from pypid.web.app.descriptions import Described, Moment
@@ -49,7 +49,8 @@ class DecisionDocument(TypedDict):
 
 class WaitingDocument(TypedDict):
     """A project that waits for approval. `by`: users who requested it, or addresses of clients
-    without a user. `count`: how often it was requested, approximately.
+    without a user. `count`: how often it was requested, approximately. `releases`: how many
+    upstream lists; `uploaded`: when its oldest file was uploaded there.
     """
 
     project: str
@@ -57,6 +58,8 @@ class WaitingDocument(TypedDict):
     first: Moment
     last: Moment
     count: int
+    releases: int
+    uploaded: Moment | None
 
 
 class ApprovalsDocument(TypedDict):
@@ -67,63 +70,6 @@ class ApprovalsDocument(TypedDict):
     asks: bool
     waiting: list[WaitingDocument]
     decisions: list[DecisionDocument]
-
-
-class SimilarDocument(TypedDict):
-    """A known project with a similar name."""
-
-    name: str
-    why: str
-
-
-class HazardDocument(TypedDict):
-    """Something that can run code: how often, and the first names."""
-
-    what: str
-    count: int
-    names: list[str]
-
-
-class ExaminedDocument(TypedDict):
-    """A file that was examined; `problem` says why it could not be."""
-
-    filename: str
-    size: int | None
-    hazards: list[HazardDocument]
-    problem: str | None
-
-
-class AdvisoryLine(TypedDict):
-    """An advisory about the newest release."""
-
-    id: str
-    summary: str
-    severity: str
-
-
-class EvidenceDocument(TypedDict):
-    """What is known of the upstream project; `compared`: the newest release with the last approved
-    one.
-    """
-
-    releases: int
-    files: int
-    first: Moment | None
-    newest: str | None
-    uploaded: Moment | None
-    similar: list[SimilarDocument]
-    examined: list[ExaminedDocument]
-    advisories: list[AdvisoryLine]
-    compared: ComparedDocument | None
-
-
-class ProjectApproval(TypedDict):
-    """The request, the decisions, and the evidence about one project."""
-
-    project: str
-    waiting: WaitingDocument | None
-    decisions: list[DecisionDocument]
-    evidence: EvidenceDocument
 
 
 class DeletedDecision(TypedDict):
@@ -145,35 +91,8 @@ async def approvals(ctx: RequestContext) -> None:
     decisions = sorted(found.decisions.all.items())
     document: ApprovalsDocument = {
         "asks": found.asks,
-        "waiting": [_waiting(each) for each in found.waiting()],
+        "waiting": [await _waiting(ctx, each) for each in found.waiting()],
         "decisions": [_decision(id, each) for id, each in decisions],
-    }
-    send_json(ctx.request, document)
-
-
-@route(
-    "GET",
-    "/api/projects/<project>/approval",
-    action=Action.ADMIN,
-    describe=Described(ProjectApproval, refuses=(NotAvailable, UpstreamDown)),
-)
-async def approval(ctx: RequestContext, project: ProjectName) -> None:
-    """Return what helps to decide about an upstream project.
-
-    Its age, similar names, contents, advisories, and what has changed since the last approved
-    release.
-    """
-    found = ctx.app.approvals
-    evidence = await ctx.app.approval_evidence.of(project)
-    document: ProjectApproval = {
-        "project": project,
-        "waiting": next((_waiting(each) for each in found.waiting() if each.name == project), None),
-        "decisions": [
-            _decision(approval_id(project, each.specifier), each) for each in found.of(project)
-        ],
-        "evidence": await ctx.app.world.blocking(
-            _evidence, project, evidence, advisories_of(ctx, project, evidence)
-        ),
     }
     send_json(ctx.request, document)
 
@@ -228,16 +147,18 @@ async def deleted(ctx: RequestContext, id: str) -> None:
     await recorded(ctx, "approval delete", id, ctx.app.approvals.delete(id))
 
 
-def advisories_of(
-    ctx: RequestContext, name: ProjectName, evidence: ApprovalEvidence
-) -> list[AdvisoryLine]:
-    """Return the advisories about the newest release."""
-    if evidence.newest is None:
-        return []
-    return [
-        {"id": each.id, "summary": each.summary, "severity": each.severity.value}
-        for each in ctx.app.advisories.hits(name, evidence.newest)
-    ]
+async def judged_project(
+    ctx: RequestContext, project: ProjectName, permission: UpstreamPermission
+) -> Project | None:
+    """Return an upstream project with the releases that are not approved, for an administrator who
+    looks into them; None for other users, for local projects, and if no approval is needed.
+    """
+    decided = ctx.app.decided
+    if decided is None or not decided.approvals.asks or not ctx.may_some(Action.ADMIN, ""):
+        return None
+    if (await ctx.app.index.seen(project, permission)).locals:
+        return None
+    return await undecided(ctx.app.index, project)
 
 
 def _details(wish: NewDecision) -> Details:
@@ -256,42 +177,14 @@ def _decision(id: str, document: ApprovalDocument) -> DecisionDocument:
     }
 
 
-def _waiting(waiting: WaitingProject) -> WaitingDocument:
-    request = waiting.request
+async def _waiting(ctx: RequestContext, waiting: WaitingProject) -> WaitingDocument:
+    request, facts = waiting.request, await upstream_facts(ctx.app.index, waiting.name)
     return {
         "project": waiting.name,
         "by": list(request.by),
         "first": utc_text(request.first),
         "last": utc_text(request.last),
         "count": request.count,
-    }
-
-
-def _evidence(
-    name: ProjectName, found: ApprovalEvidence, advisories: list[AdvisoryLine]
-) -> EvidenceDocument:
-    return {
-        "releases": found.releases,
-        "files": found.files,
-        "first": None if found.first is None else utc_text(found.first),
-        "newest": found.newest,
-        "uploaded": None if found.uploaded is None else utc_text(found.uploaded),
-        "similar": [{"name": each.name, "why": each.likeness.value} for each in found.similar],
-        "examined": [_examined(each) for each in found.examined],
-        "advisories": advisories,
-        "compared": None
-        if found.compared is None
-        else compared_document(name, found.compared, None),
-    }
-
-
-def _examined(file: ExaminedFile) -> ExaminedDocument:
-    return {
-        "filename": file.filename,
-        "size": file.size,
-        "hazards": [
-            {"what": each.kind.value, "count": each.count, "names": list(each.names)}
-            for each in file.hazards
-        ],
-        "problem": file.problem or None,
+        "releases": facts.releases,
+        "uploaded": None if facts.first is None else utc_text(facts.first),
     }

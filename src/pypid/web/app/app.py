@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from pypid.core.configuration.in_force import SettingSection
     from pypid.index.file_contents import Contents
     from pypid.index.promotions import Promotions
-    from pypid.index.upstream.approval_evidence import EvidenceReader
     from pypid.index.upstream.approvals import Approvals
     from pypid.index.upstream.decided import UpstreamDecisions
     from pypid.index.upstream.public_names import PublicNames
@@ -353,16 +352,11 @@ class App:
         return Contents(self.index, self.settings.spool, self.inspections)
 
     @cached_property
-    def approval_evidence(self) -> EvidenceReader:
-        """What helps to decide about projects that wait for approval. Raises `NotAvailable`."""
+    def uncached_contents(self) -> Contents:
+        """The contents of files that are not approved yet: a cached file would end the wait."""
         from pypid.index.file_contents import Contents  # not needed at startup
-        from pypid.index.upstream.approval_evidence import EvidenceReader
 
-        return EvidenceReader(
-            self.index,
-            self.approvals,
-            partial(Contents, spool=self.settings.spool, looking=self.inspections, caches=False),
-        )
+        return Contents(self.index, self.settings.spool, self.inspections, caches=False)
 
     @property
     def approvals(self) -> Approvals:

@@ -1,4 +1,4 @@
-"""The pages of approvals: the projects that wait, what is known of one, and the decisions."""
+"""The page of approvals: the projects that wait, and the decisions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from pypid.core.approvals import ApprovalDocument, ApprovalVerdict
 from pypid.core.errors import BadName, BadRequest, NoSuchApproval
-from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
-from pypid.index.upstream.approvals import WaitingProject
-from pypid.web.api.approvals import NewDecision, advisories_of, decided, deleted
+from pypid.index.upstream.approvals import WaitingProject, upstream_facts
+from pypid.web.api.approvals import NewDecision, decided, deleted
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields
@@ -30,22 +29,6 @@ async def approvals(ctx: RequestContext) -> None:
     await _page(ctx)
 
 
-@route("GET", "/manage/approvals/<project>", action=Action.ADMIN, page=True)
-async def approval(ctx: RequestContext, project: ProjectName) -> None:
-    """Show what helps to decide about a project."""
-    found = ctx.app.approvals
-    evidence = await ctx.app.approval_evidence.of(project)
-    await show(
-        ctx,
-        "approval.html",
-        name=project,
-        waiting=next((each for each in found.waiting() if each.name == project), None),
-        decisions=found.of(project),
-        evidence=evidence,
-        advisories=advisories_of(ctx, project, evidence),
-    )
-
-
 @route("POST", "/manage/approvals", action=Action.ADMIN, page=True, form=True)
 async def decide(ctx: RequestContext) -> None:
     """Approve or deny what the form names."""
@@ -54,8 +37,7 @@ async def decide(ctx: RequestContext) -> None:
         verdict = ApprovalVerdict(fields.text("verdict"))
     except ValueError:
         return await _page(ctx, problems=["Choose to approve or to deny."])
-    spec = fields.text("spec").strip() + fields.text("versions").strip()
-    wish = NewDecision(spec, verdict, fields.text("reason").strip())
+    wish = NewDecision(fields.text("spec").strip(), verdict, fields.text("reason").strip())
     try:
         await decided(ctx, wish)
     except (BadName, BadRequest) as error:
@@ -90,6 +72,7 @@ async def _page(
         problems=problems,
         asks=found.asks,
         leaf=leaf,
+        facts={each.name: await upstream_facts(ctx.app.index, each.name) for each in leaf.lines},
         decisions=decisions,
         wish=wish or NewDecision(""),
     )

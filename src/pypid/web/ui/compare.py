@@ -19,6 +19,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import Release, choose_release, releases
 from pypid.core.permissions import Action
 from pypid.index.release_comparison import ComparedText, Comparison
+from pypid.web.api.approvals import judged_project
 from pypid.web.api.compare import both
 from pypid.web.app.page_cache import FEW_FILES
 from pypid.web.app.request_context import RequestContext
@@ -92,7 +93,8 @@ async def compare(ctx: RequestContext, project: ProjectName) -> None:
             restricted=ctx.app.restricted,
         )
     asks, query = ctx.upstream_permission(project), query_fields(ctx.request)
-    found = await ctx.app.index.project(project, asks)
+    judged = await judged_project(ctx, project, asks)
+    found = judged or await ctx.app.index.project(project, asks)
     is_long = len(found.files) > FEW_FILES
     versions = await ctx.app.world.thinking(_versions, found) if is_long else _versions(found)
     chosen = _chosen(found, versions, query.text("from"), query.text("to"))
@@ -114,7 +116,8 @@ async def compare(ctx: RequestContext, project: ProjectName) -> None:
         )
     old, new = await both(ctx.app, found, *chosen)
     values |= {"old": old.version, "new": new.version}
-    comparison = Comparison(ctx.app.contents, project, asks)
+    reader = ctx.app.uncached_contents if judged else ctx.app.contents
+    comparison = Comparison(reader, project, asks)
     if query.text("path"):
         return await _show_text(ctx, comparison, old, new, values)
     compared = await comparison.compare(old, new, query.text("kind") or None)

@@ -23,6 +23,7 @@ from pypid.core.errors import NoSuchMember, Opaque
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
+from pypid.web.api.approvals import judged_project
 from pypid.web.api.contents import text_of
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
@@ -84,14 +85,17 @@ async def contents(ctx: RequestContext, project: ProjectName, filename: str) -> 
             restricted=ctx.app.restricted,
         )
     permission = ctx.upstream_permission(project)
-    file = await ctx.app.index.file(project, filename, permission)
+    judged = await judged_project(ctx, project, permission)
+    unapproved = None if judged is None else judged.file(filename)
+    file = unapproved or await ctx.app.index.file(project, filename, permission)
+    reader = ctx.app.uncached_contents if unapproved else ctx.app.contents
     path = query_fields(ctx.request).text("path")
     try:
         if path:
-            opened = await ctx.app.contents.member(file, path, permission)
+            opened = await reader.member(file, path, permission)
             shown = await ctx.app.world.blocking(_shown, opened)
             return await _show_member(ctx, file, opened, shown)
-        listing = await ctx.app.contents.listing(file, permission)
+        listing = await reader.listing(file, permission)
     except Opaque as error:
         return await show(
             ctx,
