@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from pypid.access import first_admin
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.config import open as open_people
-from pypid.access.first_admin import AdminRecord, first_run, read_admin
+from pypid.access.first_admin import AdminRecord, read_admin
 from pypid.access.passwords import Verifier, hash_password, needs_upgrade
 from pypid.core.errors import Unauthenticated, Unreadable
 from pypid.core.permissions import Credential, Identity
@@ -103,19 +103,6 @@ class ConfigPeopleTests(SynchronousTestCase):
             first_admin._create(self.state / "admin.json", AdminRecord(1, "admin", hash))
         )
 
-    def test_first_run_admin(self) -> None:
-        """The first-run admin logs in and is an administrator; so it stays beside users of the
-        configuration.
-        """
-        password = first_run(self.state, (), os.urandom, NOW)
-        assert password is not None
-        for users in ({}, {"alice": ours("a")}):
-            self.assertEqual(
-                self.identify(self.open(users), "admin", password),
-                Identity("admin", frozenset(), True),
-            )
-        self.refused(self.open(), "admin", "admin")
-
     def test_configuration_comes_first(self) -> None:
         """A user in the configuration who has the first-run admin's name takes its place, as no
         admin, and the log says so.
@@ -126,10 +113,6 @@ class ConfigPeopleTests(SynchronousTestCase):
         self.assertEqual(self.identify(access, "admin", "new"), Identity("admin"))
         self.refused(access, "admin", "old")
         self.assertIn("[access] admins", formatEvent(events[0]))
-
-    def test_nobody_yet(self) -> None:
-        """Without any user nobody is known."""
-        self.assertIsNone(self.check(self.open(), "admin", "admin"))
 
     def test_damaged_record(self) -> None:
         """A damaged record stops the start, and a reload leaves all as it was."""
@@ -155,21 +138,6 @@ class ConfigPeopleTests(SynchronousTestCase):
         self.assertIsNone(self.check(access, "alice", "a"))
         self.refused(access, "bob", "b")
         self.assertEqual(self.identify(access, "bob", "c"), Identity("bob", frozenset({"team"})))
-
-    def test_advice(self) -> None:
-        """The log advises once to renew a hash of another kind, after the right password only; our
-        own kind needs no advice.
-        """
-        access = self.open({"alice": CHEAP.hash("Xyzzy"), "bob": ours("b")})
-        with capturedLogs() as events:
-            self.refused(access, "alice", "x")
-            self.identify(access, "bob", "b")
-            self.assertEqual(events, [])
-            for _ in range(3):
-                self.identify(access, "alice", "Xyzzy")
-        (event,) = events
-        self.assertIn("gen-password", formatEvent(event))
-        self.assertIn("alice", formatEvent(event))
 
     def test_upgrade(self) -> None:
         """The first-run admin's hash is upgraded by the first login, and stays good for the same

@@ -236,18 +236,6 @@ class RequestTests(RecordedCase):
             self.assertEqual([q.url for q in self.asked], ["/api/adopt/survey"])
             self.assertIn("eggs also exists upstream: 1 file that upstream does not have", said)
 
-    def test_odd_keys(self) -> None:
-        """What somebody has named a file by moves no cursor."""
-        odd = {
-            "key": "a\x1b[2J\nb-1.zip: adopted",
-            "outcome": "left",
-            "problems": ["not \x1b[31m."],
-        }
-        self.answer = {"projects": 0, "changed": 0, "adopted": [odd], "also_upstream": []}
-        _, out, _ = self.run_command("storage", "import")
-        self.assertNotIn("\x1b", out)
-        self.assertIn("a\\x1b[2J\\nb-1.zip: adopted: left\n", out)
-
     def test_cache_purge(self) -> None:
         """cache purge asks first, for all, a project, a file, or what is old; it
         tells what went.

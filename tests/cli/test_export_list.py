@@ -86,20 +86,3 @@ class ListTests(SynchronousTestCase):
         self.assertEqual((done.returncode, done.stdout), (0, b""))
         self.export("--package-list", "-", said="spam-1.0.tar.gz\n")
         self.assertIn("Generated on ", self.page("index.html"))
-
-    def test_wrong_words(self) -> None:
-        """One list is wanted, one target, and no option of the other kind of export."""
-        wrong = (
-            (("--package-list", "-", "--package-list-json", "-"), "not allowed with"),
-            (("--package-list", "-", "other"), "TARGET is needed, once"),
-            (("--package-list", "-", "--copy-files"), "--copy-files has no meaning with"),
-            (("--package-list", "-", "--config", "x"), "--config has no meaning with"),
-            (("--title", "T"), "--title has no meaning without"),
-        )
-        (self.folder / "x").touch()
-        for words, reason in wrong:
-            status, said = self.export(*words)
-            self.assertEqual(status, 2, words)
-            self.assertIn(reason, said)
-        status, said = self.export("--package-list", "-", to="s3://bucket/x")
-        self.assertIn("a list needs --packages-url, and a folder", said)

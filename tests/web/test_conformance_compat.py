@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from attrs import evolve
 
@@ -106,33 +106,6 @@ class LegacyJsonTests(WholeCase):
             )
             self.assertNotIn("releases", document)
 
-    def test_renovate(self) -> None:
-        """What renovate's datasource reads is there: home, links, and of each file when it came,
-        for which Python, and whether it is yanked; and where it falls back, the page of links
-        (C111).
-        """
-        yanked = self.pypid.api(
-            "PUT", "/api/projects/foo-bar/releases/1.0/yank", {"reason": "broken"}
-        )
-        self.assertEqual(yanked.status, 200)
-        document = self.ask_json("/pypi/foo-bar/json", ("User-Agent", "RenovateBot/41")).json
-        self.assertEqual(
-            (document["info"]["name"], document["info"]["project_urls"]["Home"]),
-            ("foo_bar", "https://x.example/"),
-        )
-        releases = {
-            version: [
-                (file["requires_python"], file["yanked"], file["upload_time"][:4]) for file in files
-            ]
-            for version, files in document["releases"].items()
-        }
-        self.assertEqual(
-            releases, {"1.0": [(None, True, "2026")], "2.0": [(">=3.8", False, "2026")]}
-        )
-        fallback = self.pypid.get("/pypi/foo-bar/", "text/html")
-        self.assertEqual(fallback.status, 200)
-        self.assertIn('data-requires-python="&gt;=3.8"', fallback.text)
-
     def test_missing(self) -> None:
         """What is not there is 404 (C110)."""
         paths = (
@@ -144,18 +117,6 @@ class LegacyJsonTests(WholeCase):
         )
         for path in paths:
             self.assertEqual(self.ask_json(path).status, 404, path)
-
-    def test_spelling(self) -> None:
-        """Another spelling of the name leads to the normalised one (C110)."""
-        for path, goal in (
-            ("/pypi/Foo_Bar/json", "/pypi/foo-bar/json"),
-            ("/pypi/FOO.bar/2.0/json?x=1", "/pypi/foo-bar/2.0/json?x=1"),
-            ("/pypi/FOO.bar/1.0%2Blocal/json", "/pypi/foo-bar/1.0+local/json"),
-        ):
-            answer = self.ask_json(path)
-            self.assertEqual(answer.status, 301)
-            found = urljoin(f"http://{HOST}{path}", answer["location"])
-            self.assertEqual(unquote(found), f"http://{HOST}{goal}")
 
     def test_latest(self) -> None:
         """A pre-release or a yanked release does not describe the project while there is another
@@ -180,23 +141,6 @@ class LegacyJsonTests(WholeCase):
         self.publish(self.filename, wheel("foo-bar", "2.0"), pypid=public)
         url = public.get("/pypi/foo-bar/json").json["urls"][0]["url"]
         self.assertEqual(url, f"https://py.example/pre/packages/foo-bar/{self.filename}")
-
-    def test_conditional(self) -> None:
-        """It has a tag, HEAD, gzip and 304 as pages have (C100, C110)."""
-        answer = self.ask_json("/pypi/foo-bar/json")
-        self.assertEqual(
-            self.ask_json("/pypi/foo-bar/json", ("If-None-Match", answer["etag"] or "")).status, 304
-        )
-        self.assertEqual(self.pypid.ask("HEAD", "/pypi/foo-bar/json").head, answer.head)
-        self.assertEqual(
-            self.ask_json("/pypi/foo-bar/json", ("Accept-Encoding", "gzip"))["content-encoding"],
-            "gzip",
-        )
-
-    def test_empty_project(self) -> None:
-        """A project whose files are deleted has no JSON, and says so (C110)."""
-        self.pypid.api("DELETE", "/api/projects/foo-bar")
-        self.assertEqual(self.ask_json("/pypi/foo-bar/json").status, 404)
 
 
 class ClassifierTests(WholeCase):
@@ -350,19 +294,6 @@ class BrowserTests(WholeCase):
                 self.assertEqual(
                     (preflight.status, preflight["access-control-allow-origin"]), (status, None)
                 )
-
-    def test_redirects(self) -> None:
-        """A redirect to the normalised name can be followed from another site (C116)."""
-        self.have_wheel("foo")
-        answer = self.pypid.get("/simple/FOO/", None, ("Origin", "https://pyodide.example"))
-        self.assertEqual((answer.status, answer["access-control-allow-origin"]), (301, "*"))
-
-    def test_missing(self) -> None:
-        """That a project is not here can be read from another site, whose script then asks the next
-        index (C116).
-        """
-        answer = self.pypid.get("/simple/nothing/", J, ("Origin", "https://pyodide.example"))
-        self.assertEqual((answer.status, answer["access-control-allow-origin"]), (404, "*"))
 
 
 class FrontTests(WholeCase):

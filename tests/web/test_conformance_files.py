@@ -96,12 +96,6 @@ class DownloadTests(FileCase):
         self.pypid.app.rules = evolve(self.pypid.app.rules, read=AUTHENTICATED)
         self.assertEqual(self.fetch(basic("bob"))["cache-control"], "private, no-cache")
 
-    def test_metadata_ranges(self) -> None:
-        """Metadata may be asked for in parts and conditionally, as files may (C42, C45)."""
-        whole = self.fetch(url=f"{self.url}.metadata").body
-        part = self.fetch(("Range", "bytes=5-9"), url=f"{self.url}.metadata")
-        self.assertEqual((part.status, part.body), (206, whole[5:10]))
-
     def test_local_version(self) -> None:
         """A + in a file name works quoted and raw (C46)."""
         filename, data = self.have_wheel("foo", "1.0+cu118")
@@ -216,14 +210,6 @@ class RangeTests(FileCase):
             answer = self.part(wanted)
             self.assertEqual((answer.status, answer.body), (200, self.data), wanted)
 
-    def test_head(self) -> None:
-        """A Range on HEAD means nothing (C41): fast-deps and uv ask so whether ranges
-        can be had.
-        """
-        answer = self.fetch(("Range", "bytes=0-9"), method="HEAD")
-        self.assertEqual((answer.status, answer["content-length"]), (200, str(len(self.data))))
-        self.assertEqual(answer["accept-ranges"], "bytes")
-
     def test_if_range(self) -> None:
         """A part is sent only of the file that the client has begun: by its tag or
         its date (C43).
@@ -298,11 +284,6 @@ class LargeFileTests(WholeCase):
         self.assertEqual(
             (answer.status, len(answer.body), answer.body == self.data), (200, len(self.data), True)
         )
-
-    def test_part(self) -> None:
-        """So does a part from the middle to the end (C42, C47)."""
-        answer = self.pypid.get(f"/packages/big/{self.filename}", None, ("Range", "bytes=1000000-"))
-        self.assertEqual((answer.status, answer.body == self.data[1000000:]), (206, True))
 
     def test_lost_bytes(self) -> None:
         """A file whose bytes the storage has lost is 503, with a word about it, and then off the

@@ -243,14 +243,6 @@ class AddressTests(WholeCase):
             )
             self.assertIn("max-age=", answer["cache-control"] or "")
 
-    def test_redirect_below_a_prefix(self) -> None:
-        """A redirect is right also where a proxy takes a prefix away: it is relative (C17)."""
-        answer = self.pypid.get("/simple/Foo.Bar/")
-        self.assertEqual(
-            urljoin("https://proxy.example/py/simple/Foo.Bar/", answer["location"]),
-            "https://proxy.example/py/simple/foo-bar/",
-        )
-
     def test_spellings(self) -> None:
         """Another spelling leads to the normalised name, with its query (C18), and all of them are
         one project (C19).
@@ -308,20 +300,6 @@ class AddressTests(WholeCase):
         """An unknown project is 404 in every representation, and its text names it (C21)."""
         for kind in (J, H, "text/html", "*/*"):
             self.refused(self.pypid.get("/simple/nothing/", kind), 404, "nothing")
-
-    def test_browser(self) -> None:
-        """A browser's Accept gets links that can be followed (C118)."""
-        filename, data = self.have_wheel("foo")
-        browser = (
-            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
-        )
-        where = "http://index.example/"
-        for said in ("Simple index", "foo", filename):
-            page = self.pypid.get(urlsplit(where).path, browser)
-            self.assertEqual((page.status, page["content-type"]), (200, HTML))
-            where = urljoin(where, Links(page.text).by_text[said]["href"])
-        self.assertEqual(self.pypid.get(urlsplit(where).path).body, data)
-        self.assertEqual(self.pypid.get(f"/simple/foo/?format={J}", browser)["content-type"], J)
 
 
 class PageTests(WholeCase):

@@ -99,21 +99,6 @@ class ClientTests(UploadCase):
             answer = self.post(twine_7(self.wheel), target, pypid=Pypid(self.spool))
             self.assertEqual((answer.status, answer["location"]), (200, None), target)
 
-    def test_bytes_in_pieces(self) -> None:
-        """However the network cuts a form, it is the same (C61)."""
-        for name in ("twine 7", "uv", "distutils of Python 2.7"):
-            sent = CLIENTS[name](self.wheel)
-            for step in (1, 7, 1000):
-                pypid = Pypid(self.spool)
-                connection = pypid.connect()
-                head = (("Content-Type", sent.content_type), *sent.headers)
-                whole = spelled("POST", "/legacy/", *head, body=sent.body, user="alice")
-                for start in range(0, len(whole), step):
-                    connection.send(whole[start : start + step])
-                answer = connection.answer()
-                assert answer is not None
-                self.assertEqual(answer.status, 200, (name, step))
-
     def test_bare_lf(self) -> None:
         """A form of an old distutils, with bare LF, is refused with the cause and the way out
         (C62).
@@ -450,62 +435,9 @@ class RefusalTests(UploadCase):
                     self.publish(wheel_filename(name), wheel(name, metadata_bytes=inside))
                 )
 
-    def test_new_fields(self) -> None:
-        """License-Expression and Import-Name come back as they were, in the metadata and in the
-        legacy JSON (C69).
-        """
-        inside = metadata(
-            metadata_version="2.5",
-            extra=[
-                ("License-Expression", "MIT OR Apache-2.0"),
-                ("Import-Name", "spam"),
-                ("Dynamic", "x"),
-            ],
-        )
-        self.published(self.publish(self.wheel.filename, wheel(metadata_bytes=inside)))
-        self.assertEqual(
-            self.pypid.get(f"/packages/spam/{self.wheel.filename}.metadata").body, inside
-        )
-        self.assertEqual(
-            self.pypid.get("/pypi/spam/json").json["info"]["license_expression"],
-            "MIT OR Apache-2.0",
-        )
-
-    def test_versions(self) -> None:
-        """1.0 and 1.0.0 are one release, which may have both spellings; local versions are taken
-        and sorted (C80).
-        """
-        self.published(self.publish("spam-1.0.tar.gz", sdist("spam", "1.0")))
-        self.published(self.publish("spam-1.0.0-py3-none-any.whl", wheel("spam", "1.0.0")))
-        self.published(
-            self.publish("spam-1.0+local.1-py3-none-any.whl", wheel("spam", "1.0+local.1"))
-        )
-        self.published(self.publish("spam-1.0rc1-py3-none-any.whl", wheel("spam", "1.0rc1")))
-        self.published(
-            self.publish("spam-0.9.tar.gz", sdist("spam", "0.9"), text("version", "0.9.0"))
-        )
-        page = self.pypid.page("spam")
-        self.assertEqual(page["versions"][:2], ["0.9", "1.0rc1"])
-        self.assertEqual(page["versions"][-1], "1.0+local.1")
-        self.assertEqual(len(self.pypid.get("/pypi/spam/1.0.0/json").json["urls"]), 2)
-        self.assertEqual(self.pypid.get("/pypi/spam/json").json["info"]["version"], "1.0+local.1")
-
     def test_egg(self) -> None:
         """Eggs of old projects are taken (C68)."""
         self.published(self.publish(egg_filename(), egg(), text("filetype", "bdist_egg")))
-
-    def test_all_at_once(self) -> None:
-        """All problems are told in one answer (C68)."""
-        answer = self.publish(
-            self.wheel.filename,
-            self.wheel.data,
-            text("name", "x"),
-            text("version", "9"),
-            text("md5_digest", "0"),
-        )
-        self.refused(
-            answer, 400, "for 3 reasons", "name of the form", "version of the form", "md5_digest"
-        )
 
     def test_error_bodies(self) -> None:
         """Reason and body carry the message; JSON is exactly application/json with code, title and
@@ -585,28 +517,6 @@ class RefusalTests(UploadCase):
             self.refused(answer, 400, "multipart/form-data")
         self.refused(self.pypid.ask("POST", "/legacy/", body=b"x", user="alice"), 400)
         self.refused(self.pypid.ask("POST", "/legacy/", user="alice"), 400)
-
-    def test_broken_forms(self) -> None:
-        """A form that breaks off or is not what it says is 400, and nothing of it is kept (C63,
-        C76).
-        """
-        whole = twine_7(self.wheel)
-        for body in (
-            whole.body[:-10],
-            whole.body[: len(whole.body) // 2],
-            whole.body[:40],
-            whole.body.replace(b"\r\n\r\n", b"\r\n", 1),
-            whole.body.replace(b"Content-Disposition", b"Content-Dispossession", 1),
-            whole.body.replace(b"4b1c6b5a", b"XXXXXXXX"),
-            b"",
-            b"\r\n" * 10000,
-            b"\0" * 10000,
-            b"--4b1c6b5a0f3f4f0bb0a4c8c58e1fb2f5\r\n" * 1000,
-        ):
-            answer = self.post(Sent(body, whole.content_type))
-            self.assertEqual(answer.status, 400, (body[:50], answer))
-            self.assertTrue(answer.text.strip())
-        self.nothing_stored()
 
     def test_too_large(self) -> None:
         """Over the limit is 413, which names the setting; announced or not (C77)."""

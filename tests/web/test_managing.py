@@ -28,18 +28,6 @@ class ManagingCase(WholeCase):
 class YankTests(ManagingCase):
     """PEP 592."""
 
-    def test_file(self) -> None:
-        """One file is yanked with a reason, yanked again with another, and unyanked."""
-        path = f"/api/projects/spam/files/{self.wheel}/yank"
-        for reason in ("bad", "worse", ""):
-            answer = self.pypid.api("PUT", path, {"reason": reason}, user="alice")
-            self.assertEqual((answer.status, answer.json["changed"]), (200, [self.wheel]))
-            self.assertEqual(self.pypid.file_on("spam", self.wheel)["yanked"], reason or True)
-        self.assertEqual(self.pypid.file_on("spam", self.newer)["yanked"], False)
-        for _ in range(2):
-            self.assertEqual(self.pypid.api("DELETE", path, user="alice").status, 200)
-            self.assertEqual(self.pypid.file_on("spam", self.wheel)["yanked"], False)
-
     def test_refused(self) -> None:
         """What is not there is 404, a bad document 400, and nothing changes."""
         before = self.pypid.page("spam")
@@ -76,12 +64,6 @@ class YankTests(ManagingCase):
             answer = self.pypid.ask("PUT", path, body=body, user="ada")
             self.assertIn(answer.status, (400, 413), body[:40])
         self.assertEqual(self.pypid.page("spam"), before)
-
-    def test_survives_the_page(self) -> None:
-        """A yank is stored: an index that reads the storage anew knows it."""
-        self.pypid.api("PUT", f"/api/projects/spam/files/{self.wheel}/yank", {"reason": "bad"})
-        again = Pypid(self.spool, blobs=self.pypid.blobs)
-        self.assertEqual(again.file_on("spam", self.wheel)["yanked"], "bad")
 
 
 class StatusTests(ManagingCase):
@@ -130,13 +112,6 @@ class DeleteTests(ManagingCase):
         self.assertEqual(
             self.pypid.api("DELETE", f"/api/projects/spam/files/{self.wheel}").status, 404
         )
-
-    def test_release(self) -> None:
-        """A release goes with all its files."""
-        answer = self.pypid.api("DELETE", "/api/projects/spam/releases/1.0.0")
-        self.assertEqual(answer.json["changed"], sorted([self.wheel, self.sdist]))
-        self.assertEqual(self.listed(), {self.newer})
-        self.assertEqual(self.pypid.page("spam")["versions"], ["2.0"])
 
     def test_name_is_used_up(self) -> None:
         """Other bytes cannot take a deleted file's name, also where overwriting would be refused;

@@ -189,24 +189,6 @@ class FirstUploadTests(OwnersCase):
         self.assertIsNone(self.owner())
         self.published(self.upload("carol", "2.0"))
 
-    def test_old_claim_at_addresses_with_the_project(self) -> None:
-        """Also where the address names the project: a new claim refuses the upload, an old one does
-        not.
-        """
-        login, filename = basic("carol", "secret of some length"), wheel_filename()
-        package, place = f"/api/package/spam/{filename}", f"/packages/py3/s/spam/{filename}"
-        for upload in (
-            lambda: self.send_form([content(filename, wheel())], login, target=package, user=None),
-            lambda: self.pypid.ask("PUT", place, login, body=wheel()),
-        ):
-            self.setUp()
-            have(self.people.accounts.claim(("", SPAM), "ldap:dora"))
-            self.refused(upload(), 403)
-            self.pypid.clock.advance(CLAIM_LASTS.total_seconds())
-            answer = upload()
-            self.assertEqual(answer.status, 200, answer.text)
-            self.assertEqual(self.owner()["user"], "carol")
-
     def test_failed(self) -> None:
         """A first upload that fails at its record keeps the name for its user for ten minutes."""
 

@@ -41,24 +41,6 @@ class PromotedOwnersTests(IndexOwnersCase):
         self.assertEqual((entry["subject"], entry["details"]["user"]), ("spam", "carol"))
         self.assertIsNone(entry["index"])
 
-    def test_audit_entry_of_the_target(self) -> None:
-        """It names the index in which the user became the owner, not the one of the request."""
-        self.have_index("prod", owners="uploader")
-        self.published(self.upload("carol"))
-        wish = {"source": "default", "releases": ["spam==1.0"]}
-        answer = self.by("carol", "POST", "/api/indexes/prod/promotions", wish)
-        self.assertEqual(answer.status, 200, answer)
-        done = self.pypid.api("GET", "/api/audit?action=project%20set-owner").json["entries"]
-        self.assertEqual(sorted(str(each["index"]) for each in done), ["None", "prod"])
-
-    def test_no_owner_in_the_source(self) -> None:
-        """The user who promotes the project owns it."""
-        self.published(self.upload_to("staging", "carol"))
-        have(self.people.accounts.set_owner(("staging", SPAM), None))
-        self.assertEqual(self.promote("dave").status, 200)
-        self.assertEqual(self.owners(), {"": "dave"})
-        self.assertIn(("dave", "project set-owner", "spam"), self.people.done())
-
     def test_owners_off(self) -> None:
         """An owner has no effect while the source has `owners = none`, nor is one stored while the
         target has it.

@@ -70,17 +70,6 @@ class ChainTests(InFiles, SynchronousTestCase):
         self.chain.admins = frozenset()
         self.assertEqual(self.have(self.chain.identify(Credential("root", "r"))), Identity("root"))
 
-    def test_same_work(self) -> None:
-        """Whom nobody knows is verified against hashes of the configuration and of the database, as
-        they are now.
-        """
-        decoys = {self.verifier._decoy(f"u{n}") for n in range(60)}
-        state = self.accounts.current.state()
-        self.assertEqual(len(decoys), 2)
-        self.assertIn(state.accounts["alice"].hash, decoys)
-        self.have(self.accounts.remove_user("alice"))
-        self.assertEqual(len({self.verifier._decoy(f"u{n}") for n in range(60)}), 1)
-
     def test_changes(self) -> None:
         """A new password, a disabled and a removed account count from that moment on, also for who
         was remembered.

@@ -149,15 +149,6 @@ class CheckTests(WholeCase):
         )
         self.assertEqual(self.checked("acme-secret==1.0", "bob")["acme-secret 1.0"]["gone"], "")
 
-    def test_yanked(self) -> None:
-        """A release is yanked if all its files are."""
-        self.have(
-            self.pypid.index.yank(project_name("eggs"), ["eggs-1.0-py3-none-any.whl"], "broken")
-        )
-        found = self.checked("eggs==1.0\neggs==2.0")
-        self.assertEqual(found["eggs 1.0"]["yanked"], "broken")
-        self.assertIsNone(found["eggs 2.0"]["yanked"])
-
     def test_blocked(self) -> None:
         """A withheld release says why, and is not gone."""
         rules = ProjectRestrictions((VersionRule(frozenset(["1.0"])),))
@@ -185,14 +176,6 @@ wheels = [{name = "eggs-2.0-cp39-none-any.whl", url = "https://x.example/1", has
         first, second = self.check(**{"pylock.toml": lock}).json["releases"]
         self.assertEqual(first["gone"], "")
         self.assertIn("None of the files", second["gone"])
-
-    def test_unchecked_lines(self) -> None:
-        """Lines that pin nothing are named; they fail the check only where there are no others."""
-        answer = self.check(requirements="eggs>=1\n-r other.txt\n")
-        self.assertEqual((answer.json["clean"], answer.json["releases"]), (False, []))
-        self.assertEqual(
-            [each["line"] for each in answer.json["unchecked"]], ["-r other.txt", "eggs>=1"]
-        )
 
     def unfinished(self, address: str) -> Connection:
         """A connection from this address whose check has begun, and whose body does not end."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from pypid.core.permissions import EVERYONE, Principals, Rules
 from pypid.metrics.families import WITHHELD
 from tests.distributions import wheel, wheel_filename
 from tests.web.app_with_accounts import Peopled
-from tests.web.full_app import Answer, Pypid, WholeCase
+from tests.web.full_app import Answer, WholeCase
 
 FILE = f"/packages/spam/{wheel_filename('spam', '1.0')}"
 PRIVATE_FILE = f"/packages/acme-owned/{wheel_filename('acme-owned', '1.0')}"
@@ -63,28 +62,6 @@ class BlocksTests(WholeCase):
         self.assertEqual(self.pypid.api("GET", f"/api/blocks/{id}").status, 404)
         self.assertEqual(self.pypid.api("DELETE", f"/api/blocks/{id}").status, 404)
         self.assertEqual(self.pypid.get(FILE).status, 200)
-
-    def test_reach(self) -> None:
-        """The answer names what cannot be revoked."""
-        answer = self.pypid.api("POST", "/api/blocks", {"spec": "spam", "reason": "bad"}).json
-        self.assertEqual((answer["moved"], answer["archived"], answer["unmoved"]), (0, [], ""))
-        self.assertIn("another web server", answer["not_revoked"][0])
-
-    def test_refused(self) -> None:
-        """What is no block is refused, with the reason."""
-        for document in (
-            {"spec": "spam"},
-            {"spec": "spam ==", "reason": "bad"},
-            {"spec": "spam", "reason": "a\r\nX: y"},
-            {"spec": "spam", "reason": "bad", "more": 1},
-            {"spec": "x" * 10_000, "reason": "bad"},
-            {"spec": "spam", "reason": "x" * 10_000},
-        ):
-            self.assertEqual(self.pypid.api("POST", "/api/blocks", document).status, 400)
-        for user, status in (("alice", 403), (None, 401)):
-            answer = self.pypid.api("POST", "/api/blocks", {"spec": "a", "reason": "b"}, user=user)
-            self.assertEqual(answer.status, status)
-        self.assertEqual(self.pypid.api("GET", "/api/blocks").json, {"blocks": []})
 
     def test_answer_of_an_installer(self) -> None:
         """A client that asks for the file gets the reason in the phrase and the body."""
@@ -143,23 +120,3 @@ class BlocksTests(WholeCase):
         self.pypid.clock.advance(3601)
         self.pypid.get(FILE)
         self.assertEqual(len(lines()), 3)
-
-    def test_why(self) -> None:
-        """The explanation names the block."""
-        id = self.block("spam==1.0", "steals tokens")
-        found = self.pypid.api("GET", f"/api/why/spam/{wheel_filename('spam', '1.0')}").json
-        self.assertIn(id, json.dumps(found))
-        self.assertIn("steals tokens", json.dumps(found))
-
-
-class OneProjectTests(WholeCase):
-    """The pages of other projects."""
-
-    def test_pages_of_other_projects_stay_as_they_are(self) -> None:
-        """A block of one project changes the page of no other one."""
-        self.published(self.publish(wheel_filename("spam"), wheel("spam")))
-        self.published(self.publish(wheel_filename("eggs"), wheel("eggs")))
-        before = self.pypid.get("/simple/eggs/")["ETag"]
-        Pypid.api(self.pypid, "POST", "/api/blocks", {"spec": "spam", "reason": "bad"})
-        self.assertEqual(self.pypid.get("/simple/eggs/")["ETag"], before)
-        self.assertEqual(self.pypid.page("spam")["files"], [])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.errors import StorageDown, UpstreamDown
+from pypid.core.errors import UpstreamDown
 from pypid.core.policy import Policy
 from tests.distributions import wheel, wheel_filename
 from tests.web.full_app import Answer, Pypid, WholeCase
@@ -82,29 +81,6 @@ class CompareTests(WholeCase):
         self.assertEqual(
             (inside["same"], inside["more"], found["problem"], found["text"]), (1, 0, None, None)
         )
-
-    def test_lines(self) -> None:
-        """The lines of a member that differ; what is no text has none, and what does not differ is
-        404.
-        """
-        text = self.compared("from=1.0&to=2.0&path=" + quote("spam/a.py", safe=""))["text"]
-        self.assertEqual(
-            [(line["mark"], line["from"], line["to"], line["text"]) for line in text["lines"]],
-            [(" ", 1, 1, "one"), ("-", 2, None, "two"), ("+", None, 2, "three"), (" ", 3, 3, "")],
-        )
-        self.assertEqual(
-            self.compared("from=1.0&to=2.0&path=spam/b.py")["text"]["lines"][0]["mark"], "-"
-        )
-        self.assertEqual(self.compared("from=1.0&to=2.0&path=spam/c.so")["text"]["lines"], None)
-        self.assertEqual(self.ask_for("from=1.0&to=2.0&path=spam/x.py").status, 404)
-        self.assertEqual(self.ask_for("from=1.0&to=2.0&path=spam-*.dist-info/WHEEL").status, 404)
-
-    def test_storage_away(self) -> None:
-        """While the storage is away what is known of the files is told, and why the rest is not."""
-        self.pypid.blobs.away = StorageDown("it is away.")
-        found = self.compared()
-        self.assertEqual((found["metadata"], found["contents"]), (None, None))
-        self.assertIn("away", found["problem"])
 
     def test_theirs(self) -> None:
         """Wheels of upstream are compared by parts, and none is kept; while upstream is away it is

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pypid.core.archives.contents import MOST_SHOWN
 from pypid.core.configuration.choices import Mode
-from pypid.core.errors import Archived, StorageDown
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Principals, Rules
@@ -93,27 +91,6 @@ class OursTests(ContentsCase):
             [path.name for path in self.spool.iterdir() if path.name.startswith("incoming-")], []
         )
 
-    def test_not_shown(self) -> None:
-        """What is no text is told of, not shown; of a long text the first MiB."""
-        filename, _ = self.have_wheel(
-            files={"a.so": b"\x7fELF\0\xff", "b.txt": b"x" * (MOST_SHOWN + 5)}
-        )
-        found = self.opened(filename, "a.so")
-        self.assertEqual((found["text"], found["binary"], found["size"]), (None, True, 6))
-        found = self.opened(filename, "b.txt")
-        self.assertEqual(
-            (len(found["text"]), found["cut"], found["size"]), (MOST_SHOWN, True, MOST_SHOWN + 5)
-        )
-
-    def test_not_there(self) -> None:
-        """No such member, file or project is 404; an address that cannot be read is 400."""
-        filename, _ = self.have_wheel()
-        self.assertEqual(self.look(filename, query="?path=nothing").status, 404)
-        self.assertEqual(self.look("spam-9.tar.gz").status, 404)
-        self.assertEqual(self.look(filename, "eggs").status, 404)
-        for query in ("?x=1", "?skip=-1", "?path=%00", "?path=%ff", "?path=a&path=b"):
-            self.assertEqual(self.look(filename, query=query).status, 400, query)
-
     def test_quarantined(self) -> None:
         """What is hidden from pages is hidden here, also after it was looked at."""
         filename, _ = self.have_wheel()
@@ -121,19 +98,6 @@ class OursTests(ContentsCase):
         self.have(self.pypid.index.set_status(project_name("spam"), Status.QUARANTINED, ""))
         self.assertEqual(self.look(filename).status, 404)
         self.assertEqual(self.look(filename, query="?path=spam.py").status, 404)
-
-    def test_storage(self) -> None:
-        """A storage that is away, or an archive that it lies in, is 503; what is held from before
-        is shown.
-        """
-        filename, _ = self.have_wheel()
-        for error in (StorageDown("away"), Archived()):
-            self.pypid.blobs.away = error
-            self.assertEqual(self.look(filename).status, 503)
-        self.pypid.blobs.away = None
-        self.listed(filename)
-        self.pypid.blobs.away = StorageDown("away")
-        self.listed(filename)
 
 
 class TheirsTests(ContentsCase):

@@ -10,7 +10,6 @@ from typing import Any
 from tests.distributions import wheel, wheel_filename
 from tests.web.advised import advise, advisory
 from tests.web.api.test_indexes import ALICE, IndexesCase
-from tests.web.full_app import J
 
 FOUND = (
     advisory("PYSEC-1", ("spam", "0", "1.5")),
@@ -68,14 +67,6 @@ class IndexAdvisoriesTests(IndexesCase):
             ("/merging", None, {**merged, "PYSEC-4": ["1.0", "2.0"]}),
         ):
             self.assertEqual(self.listed(prefix, user), expected, (prefix, user))
-
-    def test_as_the_page(self) -> None:
-        """An advisory of a merged project names the files that the page of the user lists."""
-        for user in ("alice", "bob", None):
-            page = self.pypid.get("/merging/simple/eggs/", J, user=user).json
-            answer = self.pypid.api("GET", "/merging/api/advisories?project=eggs", user=user)
-            (line,) = answer.json["advisories"]
-            self.assertEqual(sorted(line["files"]), [each["filename"] for each in page["files"]])
 
     def test_osv(self) -> None:
         """The API of OSV tells of no project of a base that the user may not read."""

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from pypid.access.tokens import new_token
 from pypid.blobs.prefixed import PrefixedBucket
 from pypid.core.errors import PeopleUnknown
-from pypid.core.permissions import Action, Principals, Scope
+from pypid.core.permissions import Action, Scope
 from pypid.flow import BytesBody
 from pypid.web.app.registry import Configured
 from tests.distributions import wheel, wheel_filename
@@ -186,19 +186,6 @@ class IndexesTests(IndexesCase):
         self.pypid.app.closed = PeopleUnknown("the accounts")
         for path in ("/api/indexes", "/api/indexes/team"):
             self.assertEqual(self.pypid.get(path).status, 503)
-
-    def test_changes(self) -> None:
-        """New values are in force at once; null restores the default; others stay."""
-        self.have_index("team", write="alice", volatile="yes")
-        path = "/api/indexes/team"
-        answer = self.pypid.api("PATCH", path, {"values": {"read": "alice", "volatile": None}})
-        self.assertEqual(answer.json["values"], {"read": "alice", "write": "alice"})
-        self.assertEqual(self.pypid.get("/team/simple/", J).status, 401)
-        self.assertEqual(self.pypid.get("/team/simple/", J, user="alice").status, 200)
-        self.pypid.api("PATCH", path, {"values": {"read": None}})
-        self.assertEqual(self.pypid.get("/team/simple/", J).status, 200)
-        app = self.pypid.app
-        self.assertEqual(app.index_access.rules("team", app.rules).write, Principals.parse("alice"))
 
     def test_mistakes(self) -> None:
         """A wrong name, key, value or base is refused with the reason, and nothing is made."""

@@ -8,11 +8,8 @@ from email.utils import parsedate_to_datetime
 from xml.etree import ElementTree
 
 from pypid.core.accounts.rights import grants_of, parse_right
-from pypid.core.model import Project
 from pypid.core.permissions import EVERYONE, Rules
-from pypid.core.presentation.feeds import News, news_of
-from pypid.web.app import news_cache
-from tests.web.full_app import HOST, RULES, Answer, WholeCase, basic
+from tests.web.full_app import HOST, RULES, Answer, WholeCase
 from tests.web.ui.test_pages import BROWSER
 
 BASE = f"http://{HOST}"
@@ -57,28 +54,6 @@ class FeedTests(NewsCase):
                 self.assertIsNotNone(parsedate_to_datetime(item["pubDate"]).tzinfo)
                 self.assertTrue(item["link"].startswith(f"{BASE}/project/"), item)
 
-    def test_once(self) -> None:
-        """What is new of a project is worked out once for each change of it: of ten thousand files
-        that takes a while.
-        """
-        asked: list[str] = []
-
-        def counted(project: Project) -> tuple[News, ...]:
-            asked.append(project.name)
-            return news_of(project)
-
-        self.patch(news_cache, "news_of", counted)
-        for _ in range(3):
-            (
-                self.feed("/rss/updates.xml"),
-                self.feed("/rss/project/spam/releases.xml"),
-                self.pypid.get("/", BROWSER),
-            )
-        self.assertEqual(sorted(asked), ["eggs", "ham", "spam"])
-        self.have_sdist("eggs", "0.2")
-        self.feed("/rss/updates.xml")
-        self.assertEqual(asked[3:], ["eggs"])
-
 
 class HiddenTests(NewsCase):
     """A project that is for alice alone."""
@@ -112,19 +87,6 @@ class HomeTests(NewsCase):
     def page(self, *headers: tuple[str, str]) -> Answer:
         """As a browser asks for it."""
         return self.pypid.get("/", BROWSER, *headers)
-
-    def test_commands(self) -> None:
-        """Its commands are for this host, and name whoever is logged in; no password
-        is among them.
-        """
-        text = self.page().text
-        self.assertIn(f"pip install --index-url {BASE}/simple/ --trusted-host {HOST} PROJECT", text)
-        self.assertIn(
-            f"twine upload --repository-url {BASE}/legacy/ --username __token__ dist/*", text
-        )
-        known = self.page(basic("alice")).text
-        self.assertIn("--username alice dist/*", known)
-        self.assertNotIn("alice&#39;s", known)
 
     def test_strange_host(self) -> None:
         """A Host that cannot be one stands in no command, and the page says why there are none."""

@@ -100,26 +100,6 @@ class UserTests(PeopleCase):
         self.assertNotIn("secret of some length", repr(self.people.deeds()))
         self.assertEqual(self.people.deeds()[0].where, "192.0.2.7")
 
-    def test_no_password(self) -> None:
-        """No password is right, also not an empty one; tokens are, and the audit log says so."""
-        answer = self.pypid.api("POST", "/api/users", {"name": "ci", "no_password": True})
-        self.assertEqual(answer.status, 201, answer.text)
-        self.assertNotIn("password", answer.json)
-        self.assertTrue(answer.json["can_log_in"])
-        for password in ("", "None", "False", "secret of some length"):
-            self.assertEqual(self.me("ci", password).status, 401, password)
-        wanted = {"user": "ci", "name": "job", "actions": ["read"]}
-        token = self.pypid.api("POST", "/api/tokens", wanted).json["secret"]
-        self.assertEqual(self.me("__token__", token).json["user"], "ci")
-        self.assertEqual(
-            next((each.what, dict(each.details)) for each in self.people.deeds()),
-            ("user create", {"admin": "no", "password": "no"}),
-        )
-        self.pypid.api("PUT", "/api/users/ci/password", {"password": "secret of some length"})
-        self.assertEqual(self.me("ci").status, 200)
-        both = {"name": "erin", "no_password": True, "password": "secret of some length"}
-        self.assertEqual(self.pypid.api("POST", "/api/users", both).status, 400)
-
     def test_made_password(self) -> None:
         """Without a password one is made, told once, and right; it stands nowhere else."""
         answer = self.pypid.api("POST", "/api/users", {"name": "carol"})

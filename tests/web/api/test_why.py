@@ -16,7 +16,7 @@ from pypid.core.upstream_choice import UpstreamChoice
 from pypid.testing import BEGINNING
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import J, Pypid, WholeCase, basic
-from tests.web.memory_upstream import INDEX, Elsewhere
+from tests.web.memory_upstream import Elsewhere
 from tests.web.named_upstream import with_upstream
 
 CACHE = Policy(mode=Mode.CACHE)
@@ -81,25 +81,6 @@ class WhyCase(WholeCase):
 
 class NameTests(WhyCase):
     """What is said of a name."""
-
-    def test_theirs(self) -> None:
-        """Before a client asked for it nothing is known of a name; afterwards there is what
-        upstream said, and when.
-        """
-        told = self.ask_for("ham")
-        self.assertEqual(
-            (told["status"], told["upstream"], told["not_asked"], told["outage"]),
-            ("theirs", None, None, None),
-        )
-        self.assertEqual(self.ask_for(f"ham/{HAM}")["file"]["rule"], "unheard")
-        told = self.agrees()
-        self.assertEqual(
-            told["upstream"],
-            {"asked": "2026-01-01T00:00:00Z", "index": INDEX, "status": "active", "files": 2},
-        )
-        self.assertEqual(told["visible"], {"ours": 0, "kept": 0, "upstream": 2})
-        self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
-        self.assertEqual(self.agrees()["visible"], {"ours": 0, "kept": 1, "upstream": 1})
 
     def test_rules(self) -> None:
         """Each rule about names is told by its word and its line in the configuration, with what

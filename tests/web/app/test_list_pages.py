@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core import summaries
-from pypid.core.model import Project, Status, Summary
+from pypid.core.model import Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.core.simple_api.negotiation import Format
@@ -31,8 +31,6 @@ from pypid.testing import world
 from pypid.testing.catalog import a_file, a_project
 from pypid.testing.worlds import Awaiting
 from pypid.upstream.nothing import Nothing
-from pypid.web.app import page_cache as patchwork_module
-from pypid.web.app import visibility as sights_module
 from pypid.web.app.page_cache import ProjectPages, patched
 from pypid.web.http.negotiation import Encoding
 
@@ -124,57 +122,3 @@ class PatchedTests(Awaiting, SynchronousTestCase):
                         self.assertEqual(gzip.decompress(packed.body), anew.body)
 
         check()
-
-
-class CostTests(Awaiting, SynchronousTestCase):
-    """What a change makes anew."""
-
-    def test_a_run(self) -> None:
-        """A publish renders, filters and compresses the run of its project, for each who asks, and
-        nothing else of the list.
-        """
-        outside, catalog = world(), MemoryCatalog()
-        index = Index(
-            MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused")
-        )
-        pages = ProjectPages(index, outside)
-        self.have(catalog.complete())
-        names = [ProjectName(f"project-{number}") for number in range(4500)]
-        for name in names:
-            self.have(catalog.local.edit(name, lambda _, name=name: Project(name=name)))
-        work = {"rendered": 0, "filtered": 0, "compressed": 0}
-        render, filter, deflate = (
-            patchwork_module.names_piece,
-            sights_module.seen,
-            patchwork_module.fragment,
-        )
-
-        def rendered(run: tuple[Summary, ...], format: Format) -> bytes:
-            work["rendered"] += len(run)
-            return render(run, format)
-
-        def filtered(run: tuple[Summary, ...], by: Visibility) -> object:
-            work["filtered"] += len(run)
-            return filter(run, by)
-
-        def compressed(text: bytes) -> bytes:
-            work["compressed"] += text.count(b"<a href")
-            return deflate(text)
-
-        self.patch(patchwork_module, "names_piece", rendered)
-        self.patch(sights_module, "seen", filtered)
-        self.patch(patchwork_module, "fragment", compressed)
-        by = Visibility(usual=True, others=frozenset(names[:1]))
-
-        def ask() -> dict[str, int]:
-            work.update(dict.fromkeys(work, 0))
-            for sight in (EVERYTHING, by):
-                self.have(self.have(pages.names(Format.HTML_V1, sight))[0].gzipped())
-            return dict(work)
-
-        whole = ask()
-        self.assertGreater(min(whole.values()), 4490)
-        self.assertEqual(set(ask().values()), {0})
-        self.have(catalog.local.edit(names[2222], lambda _: a_project(names[2222], "1")))
-        patch = ask()
-        self.assertTrue(all(0 < patch[what] < whole[what] / 4 for what in work), (patch, whole))

@@ -19,7 +19,7 @@ from pypid.core.policy import Policy
 from pypid.web.fastpath import cached_channel
 from pypid.web.fastpath.cached_channel import FastPath
 from pypid.web.fastpath.recorder import cut, is_tags, read_block, read_line
-from pypid.web.fastpath.response_cache import CachedResponse, KnownClient
+from pypid.web.fastpath.response_cache import KnownClient
 from pypid.web.http.proxies import TrustedProxies
 from tests.distributions import wheel, wheel_filename
 from tests.web.fast_path_pair import Lines
@@ -64,57 +64,11 @@ class FastPathCase(WholeCase):
 class KnowingTests(FastPathCase):
     """What is known, and for how long."""
 
-    def test_other_words(self) -> None:
-        """Clients that say other things of no matter share the answers; each is known after its
-        first request.
-        """
-        self.learned()
-        pip = spelled(
-            "GET",
-            "/simple/spam/",
-            ("Accept", J),
-            ("User-Agent", "pip/26.2"),
-            ("Connection", "keep-alive"),
-        )
-        self.assertFalse(self.is_known(pip))
-        self.assertTrue(self.is_known(pip))
-        answers = [
-            each for each in self.fast_path.store._entries if isinstance(each, CachedResponse)
-        ]
-        self.assertEqual(len(answers), 1)
-
     def test_queries(self) -> None:
         """Of queries only ?format= is remembered: others may hold secrets."""
         for _ in range(3):
             self.assertFalse(self.is_known(spelled("GET", "/simple/spam/?token=secret")))
         self.learned(spelled("GET", "/simple/spam/?format=text/html"))
-
-    def test_one_connection(self) -> None:
-        """Tags are read anew for each request, also where one of the same words
-        was just answered.
-        """
-        self.learned()
-        answer = self.pypid.get("/simple/spam/", J)
-        same, other = ([("If-None-Match", tag)] for tag in (answer["ETag"] or "", '"other"'))
-        connection = self.pypid.connect()
-        for headers, status in [
-            (same, 304),
-            (same, 304),
-            (other, 200),
-            (same, 304),
-            ([], 200),
-            (other, 200),
-            (same, 304),
-        ] * 2:
-            connection.send(spelled("GET", "/simple/spam/", ("Accept", J), *headers))
-            told = connection.answer()
-            assert told is not None
-            self.assertEqual(told.status, status)
-        self.have_wheel("spam", "2.0")
-        connection.send(spelled("GET", "/simple/spam/", ("Accept", J), *same))
-        told = connection.answer()
-        assert told is not None
-        self.assertEqual(told.status, 200)
 
 
 class PeopleTests(FastPathCase):
@@ -373,31 +327,6 @@ class ConnectionTests(FastPathCase):
         connection.channel.dataReceived(PAGE)
         self.assertEqual(connection.socket.value(), sent)
         self.assertEqual(len([line for line in self.lines.texts if "GET /simple/spam/" in line]), 2)
-
-    def test_paused(self) -> None:
-        """While the client does not read, nothing more is answered."""
-        connection = self.pypid.connect()
-        connection.channel.pauseProducing()
-        before = self.fast_path.answered
-        connection.send(PAGE)
-        self.assertEqual(self.fast_path.answered, before)
-        connection.channel.resumeProducing()
-        connection.send(PAGE)
-        self.assertEqual(self.fast_path.answered, before + 1)
-
-    def test_large(self) -> None:
-        """A large page goes at its client's pace; what is asked meanwhile waits, and is answered
-        then.
-        """
-        for count in range(1, 150):
-            self.have_wheel("spam", f"1.{count}")
-        self.learned()
-        page = self.pypid.get("/simple/spam/", J).body
-        self.assertGreater(len(page), 1 << 15)
-        connection = self.pypid.connect()
-        connection.send(PAGE)
-        connection.send(PAGE)
-        self.assertEqual(bytes(connection.socket.value()).count(page), 2)
 
 
 NAMES = st.sampled_from(

@@ -13,7 +13,6 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from pypid.core.model import Project
-from pypid.flow import FileBody
 from pypid.testing import BEGINNING
 from pypid.web.fastpath import open_files as kept_open
 from pypid.web.fastpath import state
@@ -26,7 +25,6 @@ from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.web.http import test_sendfile
 from tests.web.http.test_sendfile import NOISE, SPAM, Client, open_files
-from tests.web.raw_http import request
 
 
 class Lines(AccessLog):
@@ -106,17 +104,6 @@ class WholeTests(FastPathCase, test_sendfile.WholeTests):
         self.assertEqual((status, self.fast_path.answered), (200, 0))
         self.assertTrue(body == NOISE)
 
-    async def test_cold_in_its_middle(self) -> None:
-        """What is cold behind the first window is read in a thread, while the fast path
-        sends the file.
-        """
-        await self.have("a.whl", NOISE)
-        await self.known()
-        self.patch(FileBody, "_at_hand", lambda self, position, most: b"")
-        status, body = await self.fetched("a.whl")
-        self.assertEqual((status, self.fast_path.answered), (200, 1))
-        self.assertTrue(body == NOISE)
-
 
 class ConnectionTests(FastPathCase, test_sendfile.ConnectionTests):
     """All that holds without it."""
@@ -141,29 +128,6 @@ class ConnectionTests(FastPathCase, test_sendfile.ConnectionTests):
         got = await deferToThread(talk)
         self.assertTrue(got == [NOISE, NOISE[:100], NOISE] * 3)
         self.assertGreaterEqual(self.fast_path.answered, 3)
-
-    async def test_floods(self) -> None:
-        """Who sends many requests behind one for a file, and reads nothing, is not
-        read any more.
-        """
-        await self.have("a.whl", NOISE)
-        await self.known()
-
-        def flood() -> int:
-            with closing(Client(self.port, buffer=1 << 14)) as client:
-                client.ask("a.whl")
-                time.sleep(0.1)
-                client.socket.settimeout(0.5)
-                sent = 0
-                try:
-                    while sent < 50 << 20:
-                        sent += client.socket.send(request("GET", "/packages/spam/a.whl") * 1000)
-                except TimeoutError:
-                    pass
-                return sent
-
-        self.assertLess(await deferToThread(flood), 20 << 20)
-        self.assertEqual(self.fast_path.answered, 1)
 
 
 class BrokenTests(FastPathCase):

@@ -17,7 +17,6 @@ from twisted.web.http import Request
 from pypid.core.permissions import Identity
 from pypid.web.http.access_log import (
     AccessLog,
-    AccessLogEntry,
     escaped,
     path_of,
 )
@@ -55,43 +54,6 @@ class AccessLogTests(SynchronousTestCase):
             globalLogPublisher.removeObserver(observe)
         self.assertEqual(len(lines), 1)
         return lines[0]
-
-    def test_monitors(self) -> None:
-        """What only tells a monitor that all is well is written at the level debug: some ask twice
-        a second.
-        """
-        levels = []
-        log = AccessLog(lambda: NOW, lambda: 0.0)
-
-        def observe(event: dict[str, object]) -> None:
-            if event.get("log_namespace") == AccessLog._log.namespace:
-                levels.append(str(event["log_level"]).partition("=")[2].rstrip(">"))
-
-        globalLogPublisher.addObserver(observe)
-        try:
-            for path, status in (
-                ("/ready", 200),
-                ("/health", 200),
-                ("/ready", 503),
-                ("/healthy/", 200),
-            ):
-                log.write(
-                    AccessLogEntry(
-                        time="",
-                        client=None,
-                        user=None,
-                        method="GET",
-                        path=path,
-                        protocol="HTTP/1.1",
-                        status=status,
-                        size=0,
-                        milliseconds=None,
-                        agent="",
-                    )
-                )
-        finally:
-            globalLogPublisher.removeObserver(observe)
-        self.assertEqual(levels, ["debug", "debug", "info", "info"])
 
     def test_json(self) -> None:
         """As JSON, the same is one object on one line."""

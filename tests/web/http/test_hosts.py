@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from ipaddress import ip_network
-from pathlib import Path
 
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
-from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.web.http.proxies import (
     HostPolicy,
     TrustedProxies,
     hsts_of,
-    machine_names,
 )
 from tests.web.full_app import Connection, WholeCase
 
@@ -202,35 +199,3 @@ class StrictTransportTests(WholeCase):
             "https://index.example:8443",
         ):
             self.assertIsNone(self.said(secure, public_url=url), url)
-
-
-class NamesTests(SynchronousTestCase):
-    """What the machine and the configuration say."""
-
-    def test_machine_names_come_from_two_files(self) -> None:
-        """Names of loopback addresses, those beside the machine's own name, and its name in the
-        domains that the resolver searches are this machine's.
-        """
-        import socket
-
-        self.patch(socket, "gethostname", lambda: "Build7")
-        file = Path(self.mktemp())
-        file.write_text(
-            "127.0.0.1 localhost pypi.test # here\n192.0.2.9 build7.acme.example "
-            "build7\n192.0.2.10 other.example\n"
-        )
-        resolver = Path(self.mktemp())
-        resolver.write_text("nameserver 192.0.2.53\nsearch corp.example Lab.example.\n")
-        names = machine_names(file, resolver)
-        for name in (
-            "build7",
-            "build7.local",
-            "pypi.test",
-            "build7.acme.example",
-            "build7.corp.example",
-            "build7.lab.example",
-        ):
-            self.assertIn(name, names)
-        for name in ("other.example", "corp.example", "192.0.2.53"):
-            self.assertNotIn(name, names)
-        self.assertIn("build7", machine_names(file / "missing", file / "missing"))

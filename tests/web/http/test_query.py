@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import cast
-from urllib.parse import urlencode
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest
-from pypid.web.http.query import LONGEST, flag, number, parameters
+from pypid.web.http.query import number, parameters
 from pypid.web.http.request import Request
 
 
@@ -21,20 +20,6 @@ def asked(query: bytes) -> Request:
 
 
 class ParametersTests(SynchronousTestCase):
-    @given(st.dictionaries(st.sampled_from(["who", "what"]), st.text(max_size=LONGEST + 10)))
-    @settings(max_examples=60, deadline=None, database=None)
-    def test_back(self, said: dict[str, str]) -> None:
-        """What a client encodes comes back as it was, or is refused: too long, or not printable."""
-        try:
-            query = urlencode(said).encode()
-        except UnicodeEncodeError:
-            return
-        fine = all(len(value) <= LONGEST and value.isprintable() for value in said.values())
-        if fine:
-            self.assertEqual(parameters(asked(query), "who", "what"), said)
-        else:
-            self.assertRaises(BadRequest, parameters, asked(query), "who", "what")
-
     @given(st.binary(max_size=60))
     @settings(max_examples=75, deadline=None, database=None)
     def test_any_bytes(self, query: bytes) -> None:
@@ -44,13 +29,6 @@ class ParametersTests(SynchronousTestCase):
         except BadRequest:
             return
         self.assertLessEqual(set(found), {"a", "b"})
-
-    def test_alone(self) -> None:
-        """A name alone is there, with an empty value; as a flag that is yes."""
-        found = parameters(asked(b"all"), "all")
-        self.assertEqual((found, flag(found, "all"), flag({}, "all")), ({"all": ""}, True, False))
-        self.assertEqual([flag({"all": word}, "all") for word in ("yes", "no")], [True, False])
-        self.assertRaises(BadRequest, flag, {"all": "perhaps"}, "all")
 
     def test_refused(self) -> None:
         """Unknown names, names that come twice, and what is no UTF-8 are refused."""

@@ -8,7 +8,6 @@ import errno
 import os
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -219,11 +218,6 @@ def open_files(below: Path) -> int:
     return found
 
 
-def in_memory() -> int:
-    """Bytes of memory that this process has."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
-
-
 class WholeTests(SendingCase):
     async def test_sizes(self) -> None:
         """A file of any size comes whole; a small one goes with its head, a large
@@ -406,22 +400,6 @@ class ConnectionTests(SendingCase):
 
         self.assertEqual(await deferToThread(talk), [len(NOISE), 10, 2 * WINDOW, 10, len(NOISE)])
 
-    async def test_closing(self) -> None:
-        """HTTP/1.0 and Connection: close get the whole file, and then the end."""
-        await self.have("a.whl", NOISE)
-        for headers, version in (((), "HTTP/1.0"), (("Connection: close",), "HTTP/1.1")):
-
-            def talk(
-                headers: tuple[str, ...] = headers, version: str = version
-            ) -> tuple[bytes, bytes]:
-                with closing(Client(self.port)) as client:
-                    client.ask("a.whl", *headers, version=version)
-                    return client.answer()[1], client.stream.read()
-
-            body, rest = await deferToThread(talk)
-            self.assertTrue(body == NOISE)
-            self.assertEqual(rest, b"")
-
     async def test_a_body_that_comes_late(self) -> None:
         """A GET whose own body comes after the answer has begun gets the file whole."""
         await self.have("a.whl", NOISE)
@@ -455,56 +433,6 @@ class FairTests(SendingCase):
     """Many slow clients, and one that is quick."""
 
     SLOW = 100
-
-    async def test_slow_and_quick(self) -> None:
-        """A hundred clients that read slowly do not hold up one that reads quickly, and take no
-        memory; each gets its bytes.
-        """
-        await self.have("a.whl", NOISE)
-        await self.have("b.whl", NOISE[: 3 * WINDOW])
-        slow = await deferToThread(
-            lambda: [Client(self.port, buffer=1 << 14) for _ in range(self.SLOW)]
-        )
-        before = in_memory()
-        for client in slow:
-            client.ask("a.whl")
-        await self.when(
-            lambda: open_files(self.root) == self.SLOW and len(self.sent) >= self.SLOW,
-            "nobody is served",
-        )
-        done = threading.Event()
-
-        def sip() -> list[int]:
-            heads, got = [b""] * self.SLOW, [0] * self.SLOW
-            while not done.is_set():
-                for at, client in enumerate(slow):
-                    piece = client.socket.recv(1 << 12)
-                    if b"\r\n\r\n" not in heads[at]:
-                        heads[at] += piece
-                        piece = heads[at].partition(b"\r\n\r\n")[2]
-                    if piece != NOISE[got[at] : got[at] + len(piece)]:
-                        return []
-                    got[at] += len(
-                        piece
-                    )  # and nothing is kept: what is measured is what the server takes
-                time.sleep(0.01)
-            return got
-
-        sipping = deferToThread(sip)
-        begun = time.perf_counter()
-        for _ in range(10):
-            _, body = await self.fetched("b.whl")
-            self.assertEqual(len(body), 3 * WINDOW)
-        took = time.perf_counter() - begun
-        done.set()
-        self.assertEqual([bool(one) for one in await sipping], [True] * self.SLOW)
-        self.assertLess(took, 10)
-        # a whole file for each would be 1.2 GB; what the quick client takes is in this process, too
-        self.assertLess(in_memory() - before, 64 << 20)
-        for client in slow:
-            client.close()
-        await self.all_closed()
-        self.assertEqual(open_files(self.root), 0)
 
     async def test_turns(self) -> None:
         """Who takes all that comes lets others have their turn: nobody gets two windows in one turn

@@ -151,31 +151,6 @@ class CollectTests(CollectCase):
         for name, filename in zip(("app", "lib"), names, strict=True):
             self.assertEqual(self.pypid.get(f"/packages/{name}/{filename}").status, 200)
 
-    def test_targets(self) -> None:
-        """Each platform with each Python is resolved by itself, and has the file that fits; one
-        file is one report.
-        """
-        for tag in "cp312-cp312-manylinux_2_28_x86_64", "cp312-cp312-win_amd64", "py3-none-any":
-            self.has("lib", tag=tag)
-        answer = self.collect(
-            "lib; python_version >= '3.12'", platform=["linux", "windows"], python="3.12, 3.11"
-        )
-        where = {
-            file["filename"][8:-4]: [t["platform"] + t["python"] for t in file["targets"]]
-            for file in answer["files"]
-        }
-        self.assertEqual(
-            where,
-            {
-                "cp312-cp312-manylinux_2_28_x86_64": ["linux3.12"],
-                "cp312-cp312-win_amd64": ["windows3.12"],
-            },
-        )
-        self.assertEqual(
-            [asked[1] for asked in self.resolver.asked],
-            ["Python 3.12 on linux", "Python 3.12 on windows"],
-        )
-
     def test_failed(self) -> None:
         """Lines that cannot be had are told with the reason, each once, and all others are
         collected.

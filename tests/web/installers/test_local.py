@@ -11,7 +11,6 @@ from urllib.parse import urljoin
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
-from pypid.core.errors import UpstreamDown
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, Rules
@@ -110,23 +109,6 @@ class PageTests(LocalCase):
             {file["filename"] for file in self.pypid.page("ham")["files"]}, {HAM, other}
         )
 
-    def test_no_such_thing(self) -> None:
-        """What is not there, and what cannot be, is 404 in both representations; upstream hears
-        nothing of it (C20, C21).
-        """
-        self.missing(
-            "nothing/",
-            "-x/",
-            "%00/",
-            "..%2f/",
-            "a" * 300 + "/",
-            "sp%C3%A4m/",
-            "nothing/nothing-1.0.tar.gz",
-            "x/y/z",
-        )
-        self.assertEqual(self.local("nothing/", None).status, 404)
-        self.assertEqual(self.local(f"ham/{HAM}").status, 404)
-
 
 class FileTests(LocalCase):
     """Files below /local/."""
@@ -185,24 +167,6 @@ class FileTests(LocalCase):
 
 class RuleTests(LocalCase):
     """The rules of what may be shown hold here too."""
-
-    def test_upstream_away(self) -> None:
-        """With upstream away, and offline, all that is stored is there as before."""
-        self.have_wheel()
-        self.keep()
-        before = self.local("ham/")
-        self.upstream.away = UpstreamDown("nobody is there", unreachable=True)
-        for policy in (
-            CACHE,
-            Policy(mode=Mode.OFFLINE),
-            Policy(mode=Mode.REDIRECT),
-            Policy(mode=Mode.MIRROR),
-        ):
-            self.pypid = self.another(policy, at=self.pypid)
-            self.assertEqual(self.names(), ["ham", "spam"], policy)
-            self.assertEqual(self.local("ham/").body, before.body)
-            self.assertEqual(self.local(f"ham/{HAM}").body, self.ham)
-            self.missing("nothing/")
 
     def test_ours_hides_theirs(self) -> None:
         """A name that has become ours shows nothing of theirs, unless it may be blended."""

@@ -98,33 +98,3 @@ class AdvisoryPageTests(WholeCase):
         advise(self.pypid, Path(self.mktemp()), PUBLIC, own)
         for user, status in ((None, 404), ("alice", 404), ("bob", 200), ("ada", 200)):
             self.page("/advisories/ACME-2", user, status)
-
-    def test_versions(self) -> None:
-        """Tables of versions mark those that an advisory affects, if the user may see it."""
-        for path in "/project/spam/2.0/", "/project/spam/-/versions":
-            self.assertEqual(self.page(path).count(">advisory<"), 2)
-        self.assertEqual(self.page("/project/eggs/-/versions").count(">advisory<"), 0)
-        advise(self.pypid, Path(self.mktemp()), (), OWN)
-        self.assertEqual(self.page("/project/spam/-/versions").count(">advisory<"), 1)
-
-    def test_search(self) -> None:
-        """The filter leaves those with advisories, as far as the user sees them."""
-        text = self.page("/search?advisories=yes")
-        self.assertIn("1 project<", text)
-        self.assertIn('<option value="yes" selected>', text)
-        for query, user, names in (
-            ("advisories=yes", None, ["spam"]),
-            ("advisories=yes&q=s", "bob", ["acme-secret", "spam"]),
-            ("advisories=yes&q=eggs", None, []),
-            ("advisories=no", None, ["eggs", "spam"]),
-        ):
-            found = self.pypid.get(f"/api/search?{query}", user=user).json["found"]
-            self.assertEqual(sorted(each["name"] for each in found), names, query)
-        self.assertEqual(self.pypid.get("/api/search?advisories=maybe").status, 400)
-
-    def test_without_source(self) -> None:
-        """Without a source there is no link and no filter, and the page says what to configure."""
-        self.pypid.app.advisories = type(self.pypid.app.advisories)(self.pypid.world)
-        self.assertIn("[advisories] source", self.page("/advisories"))
-        for path in "/", "/search", "/project/spam/":
-            self.assertNotIn("dvisor", self.page(path))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from pypid.core.errors import StorageDown
-from pypid.web.ui.compare import LONGEST_VALUE, MOST_VALUES
 from tests.web.full_app import Answer, WholeCase
 from tests.web.ui.test_pages import BROWSER, Seen
 
@@ -38,20 +36,6 @@ class ComparePageTests(WholeCase):
             files={"spam/a.py": f"one\n{XSS}\u202e\n".encode(), "same.py": b"same", "d.py": b"d"},
         )
         self.have_sdist()
-
-    def test_much_metadata(self) -> None:
-        """Of many values, each long and of what nobody can see, so many are shown, and how many
-        there are besides.
-        """
-        said = [
-            ("Classifier", f"{number}{chr(0x202E) * 2000}") for number in range(MOST_VALUES + 7)
-        ]
-        self.have_adopted_wheel(extra=[("Requires-Dist", f"a; {'(' * 490}os_name=='a'{')' * 490}")])
-        self.have_wheel(version="2.0", extra=said)
-        answer = self.see()
-        self.assertEqual(answer.status, 200)
-        self.assertIn("and 7 more.", answer.text)
-        self.assertLess(answer.text.count("\\u202e"), MOST_VALUES * LONGEST_VALUE + 1)
 
     def test_everything(self) -> None:
         """Without a choice the newest is compared with the one before it; each difference has a
@@ -86,11 +70,3 @@ class ComparePageTests(WholeCase):
         self.assertIn("Only one", self.see("?from=1.0&to=2.0&kind=sdist&path=a.py").text)
         wrong = self.see("?from=1.0&to=2.0&kind=wheel&path=a.py").text
         self.assertIn("Neither release has a file of the kind “wheel”. Kinds: ", wrong)
-
-    def test_storage_away(self) -> None:
-        """While the storage is away the page says what it cannot tell."""
-        self.have_both()
-        self.pypid.blobs.away = StorageDown("it is away.")
-        page = self.see().text
-        self.assertIn("is unavailable", page)
-        self.assertIn("it is away", page)

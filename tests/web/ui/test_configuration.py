@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pypid.core.configuration.in_force import describe, in_force
+from pypid.core.configuration.in_force import in_force
 from pypid.core.configuration.parse import Config, parse
-from pypid.web.ui.configuration import MOST
 from tests.core.configuration.test_parse import HASH, with_secrets
 from tests.web.ui.administered import AdministeredCase
 
@@ -15,27 +14,6 @@ class ConfigurationTests(AdministeredCase):
     def use(self, started: Config, read: Config | None = None) -> None:
         """From now on this is in force, and that what the file says."""
         self.pypid.app.configuration = lambda: in_force(started, read or started)
-
-    def test_shown(self) -> None:
-        """Each value with where it stands, as `check-config` prints it."""
-        config = parse(
-            "[log]\nlevel = warn\n", filename="pypid.ini", environ={"PYPID_LOG_FORMAT": "json"}
-        )
-        self.use(config)
-        text = self.page(URL)
-        for words in ("[log]", "pypid.ini:2", "PYPID_LOG_FORMAT", "a restart", "a reload"):
-            self.assertIn(words, text)
-        document = self.pypid.api("GET", "/api/configuration").json
-        self.assertEqual(document["text"], describe(config))
-        [section] = [each for each in document["sections"] if each["section"] == "log"]
-        level = {
-            "key": "level",
-            "value": "warn",
-            "origin": "pypid.ini:2",
-            "takes_effect": "reload",
-            "waits": False,
-        }
-        self.assertEqual(section["keys"][0], level)
 
     def test_secrets(self) -> None:
         """No secret of any key is on the page or in the JSON, nor a hash of a password, nor who
@@ -61,11 +39,3 @@ class ConfigurationTests(AdministeredCase):
         for tag in ("<b>", "<script>a", "<i>"):
             self.assertNotIn(tag, text)
         self.assertIn("&lt;script&gt;", text)
-
-    def test_long(self) -> None:
-        """Of a section with very many lines the first are shown, and how many more there are."""
-        groups = "".join(f"g{number} = bob\n" for number in range(MOST + 5))
-        self.use(parse(f"[groups]\n{groups}", filename="x"))
-        self.assertIn("And 5 more lines", self.page(URL))
-        self.assertNotIn(f"g{MOST + 4}<", self.page(URL))
-        self.assertIn(f"g{MOST + 4}", self.pypid.api("GET", "/api/configuration").text)

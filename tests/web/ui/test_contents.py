@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 import zipfile
-from html import unescape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.policy import Policy
-from pypid.web.ui.contents import LINES, LONGEST_LINE, MEMBERS, line_of
 from pypid.web.ui.pages import part
-from tests.distributions import sdist, sdist_filename, wheel_filename
+from tests.distributions import wheel_filename
 from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 from tests.web.ui.test_pages import BROWSER, Seen
@@ -73,32 +69,6 @@ class ContentsPageTests(WholeCase):
         self.assertNotIn("L4", page)
         self.assertIn("3 lines", page)
 
-    def test_sdist(self) -> None:
-        """Sdists, too."""
-        filename, _ = self.have_sdist(files={"a.py": b"x\n", "image.png": b"\x89PNG\0"})
-        self.assertIn(
-            "spam-1.0%2Fa.py", paths(self.see(filename, f"?in={folders(self.see(filename))[0]}"))
-        )
-        self.assertIn("not text", self.see(filename, "?path=spam-1.0/image.png").text)
-
-    def test_long_lists(self) -> None:
-        """A list comes in pages, and can be narrowed; a text, too; a line has an end."""
-        files = {f"spam/{number:04}.py": b"" for number in range(MEMBERS + 5)}
-        files["long.txt"] = b"".join(b"%d\n" % number for number in range(LINES + 7)) + b"y" * (
-            LONGEST_LINE + 1000
-        )
-        filename, _ = self.have_wheel(files=files)
-        self.assertEqual(len(paths(self.see(filename, "?in=spam/"))), MEMBERS)
-        self.assertIn("?in=spam%2F&amp;page=2", self.see(filename, "?in=spam/").text)
-        self.assertEqual(len(paths(self.see(filename, "?in=spam/&page=2"))), 5)
-        self.assertEqual(len(paths(self.see(filename, "?find=PY&page=2"))), 5)
-        self.assertEqual(paths(self.see(filename, "?find=0007")), ["spam%2F0007.py"])
-        self.assertIn("No paths match", self.see(filename, "?find=%3Cb%3E").text)
-        page = self.see(filename, "?path=long.txt&page=2").text
-        self.assertIn(f'<ol class="source" start="{LINES + 1}">', page)
-        self.assertIn("… (1,000 more characters)", page)
-        self.assertIn("?path=long.txt&amp;page=1", page)
-
     def test_hostile(self) -> None:
         """Whatever a member is called, and says, is text, in which nothing is hidden."""
         upstream = Elsewhere()
@@ -135,33 +105,3 @@ class ContentsPageTests(WholeCase):
         """The paths of all members."""
         answer = pypid.get(f"/api/projects/ham/files/{filename}/contents")
         return [member["path"] for member in answer.json["members"]]
-
-    def test_opaque(self) -> None:
-        """What cannot be looked into is said on a page, with the way to the file itself."""
-        upstream = Elsewhere()
-        upstream.has("ham", sdist_filename("ham"), sdist("ham")[:-30])
-        pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
-        answer = self.see(sdist_filename("ham"), project="ham", pypid=pypid)
-        self.assertEqual(answer.status, 422)
-        self.assertIn("cannot be inspected", answer.text)
-        self.assertIn("../../../../packages/ham/ham-1.0.tar.gz", answer.text)
-
-    def test_not_there(self) -> None:
-        """What is not there is a page of 404; other spellings lead to the right one, with all that
-        was asked.
-        """
-        filename, _ = self.have_wheel()
-        for target in (f"{filename}?path=nothing", f"{filename}?in=nothing/", "spam-9.tar.gz"):
-            answer = self.see(target)
-            self.assertEqual(
-                (answer.status, answer["content-type"]), (404, "text/html; charset=utf-8")
-            )
-        answer = self.see(filename, "?path=spam.py", "SPAM")
-        self.assertEqual(answer.status, 301)
-        self.assertIn(f"spam/-/contents/{filename}?path=spam.py", answer["location"] or "")
-
-    def test_lines(self) -> None:
-        """Tabs stay; what cannot be seen is spelled out."""
-        self.assertEqual(line_of("\ta\x0c\u2066b"), "\ta\\u000c\\u2066b")
-        self.assertEqual(unescape(quote("ä")), "%C3%A4")
-        self.assertLess(len(gzip.compress(line_of("x" * 9_000_000).encode())), 1000)

@@ -57,18 +57,6 @@ class ServingTests(DocumentationCase):
         self.assertEqual(answer["content-type"], "text/html; charset=utf-8")
         self.assertEqual(answer["cache-control"], "no-cache")
 
-    def test_types(self) -> None:
-        """Each kind of file has its type; an address with a digest of the file lasts."""
-        self.assertEqual(
-            self.pypid.get("/docs/_static/theme.js")["content-type"],
-            "text/javascript; charset=utf-8",
-        )
-        self.assertEqual(
-            self.pypid.get("/docs/_static/theme.js?v=1a2b")["cache-control"],
-            "public, max-age=31536000, immutable",
-        )
-        self.assertEqual(self.pypid.get("/docs/objects.inv").body, b"# Sphinx inventory\n\xff")
-
     def test_only_listed_files(self) -> None:
         """No address leads out of the folder, through a link, or to a file of another kind."""
         for path in (
@@ -117,17 +105,6 @@ class ServingTests(DocumentationCase):
 
 class NotBuiltTests(DocumentationCase):
     """An installation without the built documentation."""
-
-    def test_says_how_to_build_it(self) -> None:
-        """Each address below /docs/ says how to build it, until it is built."""
-        self.patch(documentation, "DOCUMENTATION", Documentation([self.folder / "none"]))
-        for path in ("/docs/", "/docs/guides/"):
-            answer = self.pypid.get(path, BROWSER)
-            self.assertEqual(answer.status, 404)
-            self.assertIn("make docs", answer.text)
-        built(self.folder / "none")
-        self.assertEqual(self.pypid.get("/docs/", BROWSER).status, 200)
-        self.assertIn('href="./docs/"', self.pypid.get("/", BROWSER, user="alice").text)
 
     def test_no_link(self) -> None:
         """No page, and no error page, links to documentation that is not there."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urljoin
 
 from attrs import evolve
 
@@ -48,48 +47,6 @@ class NameTests(IndexPagesCase):
         self.assertIn('<a href="../">default</a>', page)
         self.have_index("alone", bases="none")
         self.assertIn("only the projects that were published", self.page("/alone/").text)
-
-    def test_expiry(self) -> None:
-        """The first page says when the index expires. After that, its pages lead to the site, and
-        no page of the administration leads to it.
-        """
-        self.have_index("short", expires="2026-01-31")
-        self.assertIn("expires on <time", self.page("/short/").text)
-        self.assertIn('href="../../short/"', self.page("/manage/indexes/short", "ada").text)
-        self.pypid.clock.advance(31 * 86400)
-        page = self.page("/short/project/spam/", status=410).text
-        self.assertIn('<a href="../../../">Go to the home page</a>', page)
-        page = self.page("/manage/indexes/short", "ada").text
-        self.assertNotIn('href="../../short/"', page)
-        self.assertIn("Expired <time", page)
-
-    def test_ways_out_of_an_expired_index(self) -> None:
-        """Its pages know who is logged in, and all their links work; who may not read it is sent to
-        the login page, as before its expiry.
-        """
-        Peopled(self.pypid, Path(self.mktemp()))
-        self.have_index("short", read="alice", expires="2026-01-31")
-        alice, bob, unknown = (Browser(self.pypid) for _ in range(3))
-        self.assertEqual(alice.log_in("alice").status, 303)
-        self.assertEqual(bob.log_in("bob").status, 303)
-        before = unknown.get("/short/project/spam/")
-        self.pypid.clock.advance(31 * 86400)
-        self.assertEqual(alice.log_in("alice").status, 303)
-        self.assertEqual(bob.log_in("bob").status, 303)
-        page = alice.get("/short/project/spam/")
-        self.assertEqual(page.status, 410)
-        for words in ("expired at", ">Log out</button>", ">Upload</a>", "<title>410 Gone · pypid"):
-            self.assertIn(words, page.text)
-        found = re.findall(r'(?:href|src|action)="([^"]*)"', page.text)
-        links = {urljoin("/short/project/spam/", link) for link in found if link[0] != "#"}
-        self.assertGreater(len(links), 8)
-        for link in sorted(links - {"/account/logout"}):
-            self.assertFalse(link.startswith("/short"), link)
-            if not link.startswith("/docs/"):  # a build has them
-                self.assertLess(alice.get(link).status, 400, link)
-        self.assertEqual(bob.get("/short/project/spam/").status, 403)
-        after = unknown.get("/short/project/spam/")
-        self.assertEqual((after.status, after["location"]), (303, before["location"]))
 
 
 class SwitcherTests(IndexPagesCase):
@@ -139,11 +96,3 @@ class TokenTests(IndexPagesCase):
                 headers=[basic("__token__", secret[1])],
             )
             self.assertEqual(answer.status, status, answer.text)
-
-    def test_no_right_at_all(self) -> None:
-        """A user without the right in any index gets no such token."""
-        bob = Browser(self.pypid)
-        self.assertEqual(bob.log_in("bob").status, 303)
-        self.assertNotIn('value="publish"', bob.get("/account/").text)
-        refused = bob.post("/account/tokens", name="ci", actions="publish", expires="30d")
-        self.assertEqual(refused.status, 403)

@@ -5,32 +5,9 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from pypid.core.errors import CatalogDown, PeopleUnknown
 from pypid.flow import start
 from pypid.web.app.measures import Disk, Disks
 from tests.web.ui.administered import AdministeredCase
-
-
-class WhoTests(AdministeredCase):
-    def test_address(self) -> None:
-        """The links hold below any path: each begins with the relative way to the root."""
-        text = self.page("/manage/")
-        for page in (
-            "users",
-            "groups",
-            "rights",
-            "tokens",
-            "audit",
-            "upstream",
-            "storage",
-            "configuration",
-        ):
-            self.assertIn(f'href="../manage/{page}"', text)
-        self.assertIn('<a href="../manage/" aria-current="page">Overview</a>', text)
-        self.assertIn(
-            '<a href="../manage/storage" aria-current="page">Storage</a>',
-            self.page("/manage/storage"),
-        )
 
 
 class HealthTests(AdministeredCase):
@@ -40,15 +17,6 @@ class HealthTests(AdministeredCase):
         self.assertRegex(text, rf"<h3>{name} <span class=\"badge[^>]*>{word}</span></h3>")
         for each in words:
             self.assertIn(each, text)
-
-    def test_well(self) -> None:
-        """All is well: no part says what to do."""
-        self.has("Traffic", "ready", "Up since")
-        for part in ("Accounts", "Catalog", "Storage", "Upstream", "State disk"):
-            self.has(part, "OK")
-        self.has("Storage scan", "complete")
-        self.has("Processes", "1")
-        self.assertNotIn("What to do", self.page("/manage/"))
 
     def test_away(self) -> None:
         """Each part that is away says so in a word, and what to do next."""
@@ -60,22 +28,6 @@ class HealthTests(AdministeredCase):
         self.has("Storage", "unreachable", "Is the disk mounted")
         condition.stopping = True
         self.has("Traffic", "stopping")
-
-    def test_no_catalog(self) -> None:
-        """The page is there also where nobody knows what there is, nor who did what."""
-
-        async def away(*asked: object, **more: object) -> None:
-            raise CatalogDown()
-
-        async def unknown(*asked: object, **more: object) -> None:
-            raise PeopleUnknown("the accounts database")
-
-        self.patch(self.pypid.catalog.local, "summaries", away)
-        self.patch(self.peopled.journal, "entries", unknown)
-        self.patch(self.peopled.accounts, "users", unknown)
-        text = self.page("/manage/")
-        self.assertIn("Unknown.", text)
-        self.assertIn("The audit log is unavailable.", text)
 
 
 class PeopleTests(AdministeredCase):

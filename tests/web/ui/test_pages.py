@@ -23,7 +23,6 @@ from pypid.web.app.login_redirect import way_back
 from pypid.web.http.form_fields import MOST, Fields, read_fields
 from pypid.web.ui import pages
 from pypid.web.ui.assets import ASSETS, DIGEST
-from pypid.web.ui.flash import DONE
 from tests.web.app_with_registration import OURS, Registering, cookie_of, now
 from tests.web.full_app import PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic
 from tests.web.routes import ALL_ROUTES
@@ -84,11 +83,6 @@ class PageTests(WholeCase):
             self.assertTrue(path.startswith("./_/ui/"), path)
             self.assertEqual(self.pypid.get(path[1:]).status, 200)
 
-    def test_gzip(self) -> None:
-        """It is compressed for whoever takes that, and says how long it is then."""
-        answer = self.pypid.get("/", BROWSER, ("Accept-Encoding", "gzip"))
-        self.assertEqual(gzip.decompress(answer.body).decode(), self.pypid.get("/", BROWSER).text)
-
     def test_error(self) -> None:
         """Errors are pages for browsers, with links that hold where they stand, and texts for
         everybody else.
@@ -126,11 +120,6 @@ class PageTests(WholeCase):
             self.assertEqual(gzip.decompress(packed.body), answer.body)
         self.assertEqual(self.pypid.get("/_/ui/x/../../etc").status, 404)
         self.assertEqual(self.pypid.get(f"/_/ui/{DIGEST}/nothing.js").status, 404)
-
-    def test_said(self) -> None:
-        """A page says what was done only in words of ours."""
-        self.assertIn(DONE["logged-out"], self.pypid.get("/?done=logged-out", BROWSER).text)
-        self.assertNotIn("<b>owned", self.pypid.get("/?done=%3Cb%3Eowned", BROWSER).text)
 
 
 class LoginTests(SynchronousTestCase):

@@ -12,18 +12,14 @@ from typing import Any
 from attrs import evolve
 from msgspec.structs import replace
 
-from pypid.core.accounts.entries import DownloadEntry
-from pypid.core.accounts.registration import AccountSettings
 from pypid.core.configuration.choices import Mode
-from pypid.core.errors import StorageDown, UpstreamDown
+from pypid.core.errors import StorageDown
 from pypid.core.model import Status, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.core.policy import Policy
 from pypid.core.presentation.project_view import MOST_FILES
-from pypid.web.app.project_page_cache import FRESH
-from tests.distributions import metadata, sdist_filename, wheel, wheel_filename
-from tests.web.app_with_registration import Registering
+from tests.distributions import metadata, wheel, wheel_filename
 from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 from tests.web.test_attestations import FILENAME, AttestedCase, attestation
@@ -108,37 +104,6 @@ class ProjectPageTests(ProjectCase):
         )
         self.assertIn("Files 2 Versions 3", words)
 
-    def test_version(self) -> None:
-        """A release has its page, in any spelling of its version, and says that there is a newer
-        one, and how to have this.
-        """
-        self.have_wheel(version="1.0")
-        self.have_wheel(version="2.0")
-        for version in ("1.0", "1.0.0", "v1"):
-            words = self.told(f"{version}/")
-            self.assertIn("There is a newer release: 2.0", words)
-            self.assertIn("spam==1.0", words)
-        self.assertNotIn("newer release", self.told())
-        self.assertEqual(self.see("3.0/").status, 404)
-        self.assertEqual(self.see("%3Cscript%3E/").status, 404)
-
-    def test_spellings(self) -> None:
-        """Another spelling of the name leads to the normalised one, and an address without its
-        slash to the one with it.
-        """
-        self.have_wheel()
-        for path, where in (
-            ("/project/Spam/", "../spam/"),
-            ("/project/spam", "./spam/"),
-            ("/project/SPAM/1.0/", "../../spam/1.0/"),
-            ("/project/spam/1.0", "./1.0/"),
-            ("/project/SPAM/-/versions", "../../spam/-/versions"),
-        ):
-            answer = self.pypid.get(path, BROWSER)
-            self.assertEqual((answer.status, answer["location"]), (301, where), path)
-        self.assertEqual(self.see(project="eggs").status, 404)
-        self.assertEqual(self.see(project="-spam-").status, 404)
-
     def test_quarantined_dependency_is_marked(self) -> None:
         """Whoever looks at a release sees that it needs something that cannot be installed now."""
         self.have_wheel("ham", "1.0")
@@ -165,30 +130,6 @@ class ProjectPageTests(ProjectCase):
         self.assertNotIn(".whl", words)
         self.assertIn("This release is quarantined", self.see("1.0/").text)
         self.assertEqual(self.see("2.0/").status, 404)
-
-    def test_empty(self) -> None:
-        """A project of ours without files has a page, which tells its publishers how to go on, and
-        nobody else.
-        """
-        self.have_wheel()
-        self.have(self.pypid.index.delete_project(SPAM, "ada"))
-        self.assertIn("local project without files", self.told())
-        self.assertIn("Publish the first file", self.told(user="alice"))
-        self.assertNotIn("Publish the first file", self.told())
-        self.assertEqual(self.see("-/versions").status, 200)
-
-    def test_nowhere(self) -> None:
-        """Where metadata cannot be found inside either, the page has everything else."""
-        self.have_sdist()
-        key = f"spam/{sdist_filename()}"
-        project = self.have(self.pypid.index.project(SPAM))
-        zipped = replace(project.files[0], filename="spam-1.0.zip", sha256="1" * 64)
-        self.have(
-            self.pypid.catalog.local.edit(SPAM, lambda before: evolve(project, files=(zipped,)))
-        )
-        for _ in range(2):
-            self.assertIn("No description is stored", self.told())
-        self.assertEqual(zipped.key, key)
 
     def test_hostile(self) -> None:
         """Whatever metadata hold, the page has no element of theirs, and no link that leads
@@ -285,22 +226,6 @@ class TheirsTests(ProjectCase):
         data = wheel("spam", metadata_bytes=metadata(description="From elsewhere"))
         self.file = self.upstream.has("spam", wheel_filename("spam"), data)
 
-    def test_not_described(self) -> None:
-        """Where the description cannot be had now the page says so, and has everything else."""
-        self.upstream.has_beside(self.file, metadata())
-        self.see(user="bob")
-        self.upstream.has(
-            "spam",
-            wheel_filename("spam", "2.0"),
-            b"no wheel",
-            metadata_sha256="0" * 64,
-            metadata_offered=True,
-        )
-        self.pypid.clock.advance(3600)
-        words = self.told(user="bob")
-        self.assertIn("The description is not available yet", words)
-        self.assertIn("spam-2.0-py3-none-any.whl", words)
-
     def test_name(self) -> None:
         """The name is shown as its authors spell it; metadata that are another project's give it no
         other name.
@@ -327,13 +252,6 @@ class TheirsTests(ProjectCase):
             metadata_offered=True,
         )
         self.assertNotIn("not for everybody", self.told(project="eggs", user="bob"))
-
-    def test_down(self) -> None:
-        """While upstream is away the page of what was never looked at is an error; nothing is made
-        up.
-        """
-        self.upstream.away = UpstreamDown("refused")
-        self.assertEqual(self.see(user="bob").status, 503)
 
     def test_not_fetching(self) -> None:
         """Who may not have it fetched from there sees nothing of what is not here, and makes nobody
@@ -364,34 +282,3 @@ class SignedTests(AttestedCase):
         )
         self.assertIn(publisher["workflow"], page)
         self.assertIn(f'href="../../integrity/spam/1.0/{FILENAME}/provenance"', page)
-
-
-class PeopleTests(WholeCase):
-    """Where there are accounts."""
-
-    def setUp(self) -> None:
-        self.pypid = self.registering = Registering(Path(self.mktemp()), AccountSettings())
-        self.published(self.publish(wheel_filename(), wheel()))
-
-    def see(self, user: str | None = None) -> str:
-        """The project's page."""
-        answer = self.pypid.get("/project/spam/", BROWSER, user=user)
-        self.assertEqual(answer.status, 200)
-        return answer.text
-
-    def test_downloads(self) -> None:
-        """Downloads of the last 90 days are counted, where there were any, and again after a
-        minute.
-        """
-        self.assertNotIn("from this index in 90 days", self.see())
-        download = DownloadEntry(
-            when=self.pypid.world.now(),
-            sha256="0" * 64,
-            project=SPAM,
-            filename=wheel_filename(),
-            who="bob",
-        )
-        self.pypid.app.downloads.note(download)
-        self.assertNotIn("from this index in 90 days", self.see())
-        self.pypid.clock.advance(FRESH + 1)
-        self.assertIn("<dd>1 from this index in 90 days</dd>", self.see())

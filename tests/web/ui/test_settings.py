@@ -121,19 +121,6 @@ class SettingsCase(SynchronousTestCase):
 class YankTests(SettingsCase):
     """PEP 592."""
 
-    def test_release(self) -> None:
-        """A release is yanked with a reason, which the page shows, and unyanked."""
-        answer = self.send("yank", version="1.0", reason="  bad ", back="1.0")
-        self.done(answer, "project/spam/-/settings?version=1.0&done=yanked")
-        self.assertEqual(self.files(), {self.wheel: "bad", self.sdist: "bad", self.newer: False})
-        self.assertIn("bad", self.look(query="?version=1.0&done=yanked").text)
-        self.done(self.send("unyank", version="1"), "project/spam/-/settings?done=unyanked")
-        self.assertEqual(set(self.files().values()), {False})
-        self.assertEqual(
-            self.deeds(),
-            [("alice", "project yank", "spam/1.0"), ("alice", "project unyank", "spam/1")],
-        )
-
     def test_mistakes(self) -> None:
         """A reason that cannot be is shown again with what is wrong; what is not there is 404;
         nothing changes.

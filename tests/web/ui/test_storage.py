@@ -12,7 +12,6 @@ from pypid.core.errors import StorageDown
 from pypid.core.model import Blob
 from pypid.flow import BytesBody
 from pypid.index.local.publish import UNDER_WAY
-from pypid.index.progress import EVERY
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import Fragile
 from tests.web.ui.administered import AdministeredCase, unchunked
@@ -57,28 +56,6 @@ class RebuildTests(StorageCase):
         self.assertIn("eggs", self.pypid.names())
         [deed] = self.peopled.deeds(what="storage rebuild")
         self.assertEqual((deed.who, deed.subject, deed.details["adopted"]), ("ada", "storage", "1"))
-
-    def test_as_it_goes_on(self) -> None:
-        """The head is sent at once, as much of it as browsers want before they show anything; then
-        lines, as they come.
-        """
-        for number in range(3):
-            self.have_sdist("spam", f"{number + 2}.0")
-        told: list[str] = []
-        connection = self.pypid.connect()
-
-        async def slowly() -> None:
-            told.append(unchunked(connection.rest())[2])
-            self.pypid.clock.advance(EVERY + 1)
-
-        self.listing(slowly)
-        connection.send(self.form("/manage/rebuild", {"project": ""}))
-        self.assertGreaterEqual(len(told[0]), 4096)
-        self.assertIn("Listing the storage.", told[0])
-        self.assertNotIn("</ol>", told[0])
-        text = unchunked(connection.rest())[2]
-        self.assertGreater(text.count("<li>comparing"), 1)
-        self.assertIn("</ol>", text)
 
     def test_hostile(self) -> None:
         """Names in the storage are text."""

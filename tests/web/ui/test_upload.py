@@ -270,18 +270,6 @@ class HostileTests(UploadCase):
         self.fails(answer, 400)
         self.nothing_changed()
 
-    def test_cut_off(self) -> None:
-        """A body that ends in the file, or whose connection is lost in it, leaves nothing."""
-        whole = form([text("csrf_token", self.token), file(*WHEEL)], "limit")
-        self.fails(self.post((), self.cookie, AS_JSON, body=whole[:-60]), 400, "cut off")
-        connection = self.pypid.connect()
-        connection.send(
-            spelled("POST", "/upload", KIND, self.cookie, ("Content-Length", str(len(whole))))
-        )
-        connection.send(whole[:-60])
-        connection.lose(ConnectionDone())
-        self.nothing_changed()
-
 
 class TroubleTests(UploadCase):
     """What cannot be taken just now, or at all."""

@@ -20,18 +20,6 @@ class VersionsTests(ProjectCase):
         page = self.see(f"-/versions{query}").text
         return re.findall(r'<th scope="row"><a href="../../../project/spam/([^"/]*)/">', page)
 
-    def test_list(self) -> None:
-        """All releases stand there, the newest first, with what is to be known of each."""
-        for version in ("1.0", "2.0a1", "1.1"):
-            self.have_wheel(version=version)
-        self.have(self.pypid.index.yank(SPAM, ["spam-1.0-py3-none-any.whl"], "It was broken"))
-        self.assertEqual(self.versions(), ["2.0a1", "1.1", "1.0"])
-        words = self.told("-/versions")
-        self.assertIn("1.0 yanked It was broken", words)
-        self.assertIn("1.1 newest", words)
-        self.assertIn("2.0a1 pre-release", words)
-        self.assertIn('action="../../../project/spam/-/compare"', self.see("-/versions").text)
-
     def test_pages(self) -> None:
         """They are listed in pages; a page that is not there is the nearest one."""
         self.have_wheel(version="1.0")

@@ -92,31 +92,6 @@ class WithheldTests(AdministeredCase):
         self.assertEqual((reader["files"], reader["hidden"]), ([], []))
         self.assertEqual(self.pypid.get("/simple/spam/", J).json["files"], [])
 
-    def test_digest(self) -> None:
-        """A version is marked if all its files are blocked by their digests."""
-        answer = self.pypid.get("/simple/spam/", J)
-        digest = answer.json["files"][0]["hashes"]["sha256"]
-        self.block(f"sha256:{digest}")
-        for page in self.seen("/project/spam/1.0/"):
-            self.assertIn("This release is blocked", page)
-            self.assertNotIn(digest, page)
-
-    def test_part(self) -> None:
-        """A version with a file that is not blocked stays as it is, and says that files are
-        hidden.
-        """
-        before = self.look("/project/spam/1.0/", None).text
-        self.assertNotIn("-/why", before)
-        answer = self.pypid.get("/simple/spam/", J)
-        digest = answer.json["files"][0]["hashes"]["sha256"]
-        self.have_sdist("spam", "1.0")
-        self.block(f"sha256:{digest}")
-        for page in self.seen("/project/spam/1.0/"):
-            self.assertNotIn("badge bad", page)
-            self.assertIn("-/why", page)
-        why = self.look("/project/spam/-/why", None).text
-        self.assertIn("steals tokens", why)
-
 
 class WithheldInIndexTests(IndexesCase):
     """Named indexes, which block versions of their bases."""
