@@ -27,7 +27,7 @@ from s3 import compared, lines
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.live.stores import own
+from tests.live.stores.radosgw import radosgw
 
 INDEX = "[index:staging]\nbases = none\n"
 _REQUESTS = re.compile(r'pypid_s3_requests_total\{operation="(\w+)",status="2\d\d"\} ([\d.e+]+)')
@@ -94,7 +94,7 @@ def requests(server: rig.Server) -> Counter[str]:
 def bucket() -> Iterator[str | None]:
     """The configuration of a bucket of an S3 server; None if there is no server."""
     try:
-        running = own("radosgw")
+        running = radosgw()
         s3 = running.__enter__()
     except SkipTest as reason:
         print(f"skipped: {reason}")

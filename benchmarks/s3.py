@@ -30,7 +30,8 @@ from pages import requests_a_second
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.live.clients import client
-from tests.live.stores import Store, own
+from tests.live.stores import Store
+from tests.live.stores.radosgw import radosgw
 
 from pypid.blobs.s3.addresses import quoted
 from pypid.blobs.s3.signatures import Keys
@@ -241,7 +242,7 @@ def main() -> None:
     figures: dict[str, object] = {}
     try:
         client("awscli")
-        running = own("radosgw")
+        running = radosgw()
         s3 = running.__enter__()
     except SkipTest as reason:
         print(f"skipped: {reason}")

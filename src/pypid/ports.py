@@ -31,7 +31,6 @@ from pypid.core.model import (
     SignedUrl,
     Span,
     Summary,
-    Unfinished,
     UpstreamEntry,
 )
 from pypid.core.packaging.globs import ProjectPattern
@@ -190,16 +189,6 @@ class Bucket(Protocol):
     async def restore(self, key: str) -> None:
         """Request a readable copy of an archived blob for some days; it is available hours later.
         Raises `Missing`.
-        """
-
-    def unfinished(self) -> AsyncGenerator[Unfinished, None]:
-        """Yield the multipart uploads that were begun and not ended, those under way included.
-        Close it explicitly.
-        """
-
-    async def abandon(self, upload: Unfinished) -> None:
-        """Remove the parts of an unfinished upload, so that it never ends; one that ended meanwhile
-        stays.
         """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from hashlib import md5
 from itertools import count
@@ -85,8 +85,6 @@ def read_head(head: str) -> Asked:
         operation = (
             "HeadBucket"
             if method == "HEAD"
-            else "ListMultipartUploads"
-            if "uploads" in query
             else "GetBucketVersioning"
             if "versioning" in query
             else "ListObjectsV2"
@@ -319,18 +317,6 @@ class Bucket:
         )
         when = f"<LastModified>{stored.modified:%Y-%m-%dT%H:%M:%S}.987Z</LastModified>"
         return f"<Contents><Key>{quote_plus(key, safe='/')}</Key>{told}{when}</Contents>"
-
-    def _ListMultipartUploads(self, asked: Asked) -> Said:
-        entries = [
-            f"<Upload><Key>{quote_plus(key)}</Key><UploadId>{upload}</UploadId>"
-            f"<Initiated>{self.now() - timedelta(days=1):%Y-%m-%dT%H:%M:%S}.000Z</Initiated></Upload>"
-            for upload, (key, _, _) in self.uploads.items()
-        ]
-        head = "<EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>"
-        return Said(
-            200,
-            f"<ListMultipartUploadsResult>{head}{''.join(entries)}</ListMultipartUploadsResult>".encode(),
-        )
 
 
 def _is_away(stored: Stored) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
@@ -14,8 +13,7 @@ from pypid.blobs.counted import BlobsWatch, CountedBlobs, CountedDuplicates
 from pypid.blobs.memory import MemoryBlobsSettings, open
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Blob
-from pypid.flow import BytesBody, FileBody, at_once, start
-from pypid.flow.growing_file import GrowingFile
+from pypid.flow import BytesBody, FileBody, start
 from pypid.metrics.families import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
 from pypid.ports import Body
 from pypid.testing import BlobsContract, contents, world
@@ -67,21 +65,6 @@ class CountedTests(SynchronousTestCase):
             self.assertEqual(self.times(operation, outcome), 1, (operation, outcome))
         self.assertEqual(self.world.counts.value(STORAGE_WRITTEN), 3)
         self.assertEqual(self.world.counts.value(STORAGE_SECONDS, ("write",)), 3)
-
-    def test_early_writes_are_counted_apart(self) -> None:
-        """A write that waits for its client says nothing of how fast the store is."""
-        for key, is_ended in (("a", True), ("b", False)):
-            body = GrowingFile(tempfile.TemporaryFile(), at_once, 9)  # type: ignore[arg-type]  # noqa: SIM115
-            writing = start(self.blobs.write(key, body))
-            if is_ended:
-                body.end(0)
-                self.successResultOf(writing)
-            else:
-                writing.cancel()
-                self.failureResultOf(writing)
-        for outcome in ("ok", "cancelled"):
-            self.assertEqual(self.times("write_early", outcome), 1)
-        self.assertEqual(self.times("write", "ok"), 0)
 
     def test_duplicates_are_counted(self) -> None:
         """A duplicate is an operation of its own."""

@@ -23,9 +23,9 @@ from pypid.core.model import Span
 from pypid.flow import BytesBody, FileBody, at_once, start
 from pypid.ports import Blobs
 from pypid.testing import BEGINNING, Fed, Turns, contents, world
+from pypid.testing.blobs import BlobsContract
 from pypid.testing.duplicates import DuplicatingContract
 from pypid.testing.worlds import Awaiting
-from tests.blobs.growing_contract import GrowingFileContract
 from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
 
 T = TypeVar("T")
@@ -37,14 +37,14 @@ def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-class FilesContractTests(GrowingFileContract, SynchronousTestCase):
+class FilesContractTests(BlobsContract, SynchronousTestCase):
     """A folder keeps the contract."""
 
     async def make(self) -> Blobs:
         return await files.open(FilesSettings(self.mktemp(), create=True), world())
 
 
-class LinklessContractTests(GrowingFileContract, SynchronousTestCase):
+class LinklessContractTests(BlobsContract, SynchronousTestCase):
     """A folder on a file system without hard links keeps the contract."""
 
     async def make(self) -> Blobs:

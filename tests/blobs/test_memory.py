@@ -8,10 +8,9 @@ from pypid.blobs.memory import MemoryBlobs, MemoryBlobsSettings, open
 from pypid.core.errors import StorageFull
 from pypid.testing import BEGINNING, BlobsContract, Fed, contents, world
 from pypid.testing.duplicates import DuplicatingContract
-from tests.blobs.growing_contract import GrowingFileContract
 
 
-class MemoryContractTests(GrowingFileContract, SynchronousTestCase):
+class MemoryContractTests(BlobsContract, SynchronousTestCase):
     """Memory keeps the contract."""
 
     async def make(self) -> MemoryBlobs:

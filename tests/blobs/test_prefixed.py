@@ -25,16 +25,16 @@ from pypid.core.model import Blob
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Blobs
 from pypid.testing import contents, world
+from pypid.testing.blobs import BlobsContract
 from pypid.testing.worlds import Awaiting, Fed
 from tests.blobs.bucket import Said
 from tests.blobs.fake_s3 import says
-from tests.blobs.growing_contract import GrowingFileContract
 from tests.blobs.s3_cases import S3Case
 
 TEAM = ".pypid/index/team/"
 
 
-class Beside(GrowingFileContract):
+class Beside(BlobsContract):
     """The contract, in a store that has other blobs, which stay as they are."""
 
     whole: Blobs
@@ -163,16 +163,6 @@ class BucketTests(S3Case):
         text = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
         self.fake.script("GetBucketVersioning", says(Said(200, text)))
         self.assertTrue(await self.of_bucket.is_versioned())
-
-    async def test_unfinished_uploads(self) -> None:
-        """Unfinished uploads of the part are found and removed, and those of others stay."""
-        for number, key in enumerate((f"{TEAM}spam/y", ".pypid/index/team-2/x", "spam/y")):
-            self.bucket.uploads[f"upload-{number}"] = (f"some/prefix-{key}", {}, {})
-        async with aclosing(self.of_bucket.unfinished()) as found:
-            [upload] = [upload async for upload in found]
-        self.assertEqual(upload.key, "spam/y")
-        await self.of_bucket.abandon(upload)
-        self.assertEqual(sorted(self.bucket.uploads), ["upload-1", "upload-2"])
 
     async def test_descriptions(self) -> None:
         """The description of a blob of the part is read."""

@@ -26,10 +26,10 @@ from pypid.blobs.s3.store import S3Blobs
 from pypid.core.configuration.choices import Encryption
 from pypid.core.errors import Exists, Missing, StorageDown
 from pypid.flow import BytesBody, World, at_once, start
+from pypid.testing.blobs import BlobsContract
 from pypid.testing.duplicates import DuplicatingContract
 from tests.blobs.bucket import Said, error
 from tests.blobs.fake_s3 import EVERYTHING, FakeS3, says
-from tests.blobs.growing_contract import GrowingFileContract
 from tests.blobs.s3_cases import NOW, S3Case, abilities, chance, resolved, settings
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def turn(result: Deferred[T]) -> Deferred[T]:
     return result
 
 
-class Contract(GrowingFileContract, DuplicatingContract):
+class Contract(BlobsContract, DuplicatingContract):
     """With a reactor that is turned by hand."""
 
     able: Sequence[str] = EVERYTHING

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncGenerator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +17,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.remote_dump import EVERY, RemoteDump
 from pypid.core.errors import CannotStart, StorageDown
-from pypid.core.model import Blob, Unfinished
+from pypid.core.model import Blob
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Credential, Identity
 from pypid.core.policy import Policy
@@ -29,7 +27,7 @@ from pypid.index import Index
 from pypid.index.named_indexes import NamedIndexes
 from pypid.jobs.backup.copies import Backup
 from pypid.jobs.leases import COMPARE
-from pypid.jobs.stateless_node import LAST_WORDS, STALE, StatelessNode
+from pypid.jobs.stateless_node import LAST_WORDS, StatelessNode
 from pypid.jobs.storage_lease import StorageLease
 from pypid.ports import Body
 from pypid.testing import world
@@ -100,66 +98,6 @@ class ThrowawayCase(Awaiting, SynchronousTestCase):
 
     def put(self, key: str, data: bytes) -> None:
         self.have(self.store.write(key, BytesBody(data), replace=True))
-
-
-class Crashed:
-    """A bucket in which crashes left multipart uploads."""
-
-    def __init__(self, *uploads: Unfinished) -> None:
-        self.uploads = list(uploads)
-        self.listed = 0
-
-    async def unfinished(self) -> AsyncGenerator[Unfinished]:
-        self.listed += 1
-        for upload in list(self.uploads):
-            yield upload
-
-    async def abandon(self, upload: Unfinished) -> None:
-        self.uploads.remove(upload)
-
-
-class StaleUploadTests(ThrowawayCase):
-    """Parts of uploads that a crash left in the bucket."""
-
-    def test_are_removed_once_a_day(self) -> None:
-        """Uploads that were begun a day ago are aborted with the next comparison; younger ones may
-        be under way.
-        """
-        now = self.world.now()
-        old, young = (
-            Unfinished("spam/spam-1.0.tar.gz", "1", now - timedelta(days=1)),
-            Unfinished("spam/spam-2.0.tar.gz", "2", now - timedelta(hours=23)),
-        )
-        bucket: Any = Crashed(old, young)
-
-        async def opened() -> Any:
-            return bucket
-
-        node = self.made()
-        node.index.maintenance.bucket = opened
-        self.have(node.look_around())
-        self.assertEqual(bucket.uploads, [young])
-        self.assertIn("multipart uploads that a crash left", self.logged("info")[-1])
-        looks = bucket.listed
-        self.clock.advance(STALE.total_seconds() - 1)
-        self.have(node.look_around())
-        self.assertEqual(bucket.listed, looks)
-        self.clock.advance(1)
-        self.have(node.look_around())
-        self.assertEqual(bucket.uploads, [])
-
-    def test_failure_does_not_stop_the_comparison(self) -> None:
-        """A bucket that lists no uploads is compared nevertheless."""
-
-        async def denied() -> Any:
-            raise StorageDown("it denies access.")
-
-        node = self.made()
-        node.index.maintenance.bucket = denied
-        self.put(HAM, wheel("ham"))
-        self.clock.advance(COMPARE * 2)
-        self.have(node.look_around())
-        self.assertIn("ham", [each.name for each in self.have(node.index.names())])
 
 
 class StartTests(ThrowawayCase):

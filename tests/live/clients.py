@@ -97,9 +97,6 @@ TABLE: Final[dict[str, Client]] = {
     "setup.py-on-3.11": Client("python", ("setuptools==68.2.2", "wheel==0.45.1"), ("3.11",)),
     # not clients of pypid: a storage that it is tested with, and what uploads to S3 are compared
     # with
-    "swift": Client(
-        "python", ("swift==2.38.3", "eventlet==0.41.3", "pyeclib==1.8.0", "setuptools==80.9.0")
-    ),
     "moto": Client("moto_server", ("moto[server]==5.2.1",)),
     "awscli": Client("aws", ("awscli==1.46.2",)),
     # what pypid takes over, to compare its answers with; the last one, which runs on no newer

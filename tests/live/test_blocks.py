@@ -91,7 +91,7 @@ class NodesTests(NodesCase):
         two nodes that block at once both succeed, and all know both.
         """
         database = postgresql.shared().database()
-        s3 = self.stack.enter_context(store("radosgw"))
+        s3 = self.stack.enter_context(store())
         both = self.stack.enter_context(nodes(2, s3, f"backend = sql\nurl = {database}", database))
         here, there = both
         for version in ("1.0", "2.0"):

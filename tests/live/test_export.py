@@ -108,7 +108,7 @@ class BucketTests(ExportCase):
     """A tree in a bucket, beside the files of the index."""
 
     def start(self) -> LiveIndex:
-        self.s3 = self.entered(store("radosgw"))
+        self.s3 = self.entered(store())
         self.bucket = self.s3.bucket()
         told = {
             "backend": "s3",

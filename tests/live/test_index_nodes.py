@@ -42,7 +42,7 @@ class IndexNodesTests(SynchronousTestCase):
         stack = ExitStack()
         self.addCleanup(stack.close)
         database = postgresql.shared().database()
-        bucket = stack.enter_context(store("radosgw"))
+        bucket = stack.enter_context(store())
         catalog = f"backend = sql\nurl = {database}"
         self.here, self.there = stack.enter_context(nodes(2, bucket, catalog, database))
 

@@ -294,7 +294,7 @@ class BucketTests(NamedUpstreamCase):
         """In a bucket the cached files are in the upstream's own part, and clients are redirected
         to them; a block moves the bytes, so that URLs given earlier end.
         """
-        s3 = self.entered(store("radosgw"))
+        s3 = self.entered(store())
         lines = {
             "backend": "s3",
             "bucket": s3.bucket(),

@@ -14,7 +14,8 @@ from tests.live import postgresql
 from tests.live.asking import basic, bearer
 from tests.live.nodes import Node, Storm, nodes, restarted, until
 from tests.live.postgresql import Postgresql
-from tests.live.stores import Store, own, store
+from tests.live.stores import Store, store
+from tests.live.stores.radosgw import radosgw
 
 ADMIN = basic("admin")
 SOON = 1.0
@@ -60,7 +61,7 @@ class PostgresqlTests(NodesCase):
         within a second.
         """
         database = postgresql.shared().database()
-        s3: Store = self.stack.enter_context(store("radosgw"))
+        s3: Store = self.stack.enter_context(store())
         three = self.stack.enter_context(nodes(3, s3, f"backend = sql\nurl = {database}", database))
         for turn in range(3):
             self.turn(three, turn)
@@ -116,7 +117,7 @@ class PostgresqlTests(NodesCase):
         acknowledged is there.
         """
         server: Postgresql = self.stack.enter_context(postgresql.postgresql())
-        s3: Store = self.stack.enter_context(own("radosgw"))
+        s3: Store = self.stack.enter_context(radosgw())
         database = server.database()
         three = self.stack.enter_context(nodes(3, s3, f"backend = sql\nurl = {database}", database))
         with self.storm(three) as storm:

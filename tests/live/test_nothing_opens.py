@@ -313,7 +313,7 @@ class NothingOpensTests(SynchronousTestCase):
         folder = self.stack.enter_context(scratch())
         lines = {}
         if "bucket" in name:
-            s3 = self.stack.enter_context(store("radosgw"))
+            s3 = self.stack.enter_context(store())
             lines = {
                 "bucket": f"backend = s3\nbucket = {s3.bucket('closed')}\nregion = {s3.region}\n"
                 f"endpoint_url = {s3.endpoint}\naccess_key = {s3.access_key}\n"

@@ -333,7 +333,7 @@ class Taken(IndexTestCase):
         """The names of each time lead to the bucket; what pypicloud put there is installed, and new
         files lie as its do.
         """
-        with store("radosgw") as s3:
+        with store() as s3:
             bucket = s3.bucket()
             old, host = wheel("ini-before"), s3.endpoint.removeprefix("http://")
             key = f"p/{md5(old.filename.encode()).hexdigest()[:4]}/ini-before/{old.filename}"
@@ -380,7 +380,7 @@ class Taken(IndexTestCase):
 
         `user.alice` is a plain user: no administrator and no rule is in the file.
         """
-        with store("radosgw") as s3:
+        with store() as s3:
             text = (ROOT / "tests/core/pypicloud/pypicloud-0.1.ini").read_text()
             for placeholder, value in (
                 ("<<AWS access key>>", s3.access_key),

@@ -202,7 +202,7 @@ class BucketTests(StoryCase):
 
     def begin(self, *, hashed: bool) -> None:
         """A bucket of its own."""
-        manager = store("radosgw")
+        manager = store()
         self.s3: Store = manager.__enter__()
         self.addCleanup(manager.__exit__, None, None, None)
         self.bucket = self.s3.bucket()

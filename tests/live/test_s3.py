@@ -98,24 +98,23 @@ class Place:
 
 
 @functools.cache
-def place_of(name: str, what: str) -> Place:
-    """A bucket of that store for all tests of one kind, until the process ends."""
+def place_of(what: str) -> Place:
+    """A bucket for all tests of one kind, until the process ends."""
     stack = ExitStack()
     atexit.register(stack.close)
-    s3 = stack.enter_context(store(name))
+    s3 = stack.enter_context(store())
     return Place(s3, s3.bucket(), stack.enter_context(between(s3)))
 
 
 class BucketCase(IndexTestCase):
-    """Tests against the shared pypid over a bucket of the store of that name."""
+    """Tests against the shared pypid over a bucket."""
 
-    name = "radosgw"
     more = ""
     """Lines of ``[storage]``."""
     read = "everyone"
 
     def start(self) -> LiveIndex:
-        self.place = place_of(self.name, type(self).__name__)
+        self.place = place_of(type(self).__name__)
         self.before = self.place.before
         index = self.begun(Settings(read=self.read, bucket=self.place.lines(self.more)))
         self.addCleanup(self.check_secrets)

@@ -22,11 +22,9 @@ from pypid.core.configuration.choices import Encryption
 from pypid.core.errors import CannotStart, Exists, StorageDown
 from pypid.core.model import Blob, Span
 from pypid.flow import BytesBody, FileBody, start, whole
-from pypid.flow.growing_file import GrowingFile
 from pypid.ports import Blobs, Body
-from pypid.testing.blobs import ODD_KEYS
+from pypid.testing.blobs import ODD_KEYS, BlobsContract
 from pypid.testing.worlds import Fed, contents
-from tests.blobs.growing_contract import GrowingFileContract
 from tests.live.stores import Answer
 from tests.live.stores.waiting import OverSockets
 
@@ -34,18 +32,14 @@ MEBIBYTE = 1 << 20
 PREFIX = "some packages+\u00e9%2F/of ours/"
 
 
-class Contract(OverSockets, GrowingFileContract):
+class ContractTests(OverSockets, BlobsContract, SynchronousTestCase):
     """The contract."""
 
     async def make(self) -> Blobs:
         return await self.opened(self.told(self.s3, self.s3.bucket("contract")))
 
 
-class RadosgwContractTests(Contract, SynchronousTestCase):
-    name = "radosgw"
-
-
-class Truths(OverSockets):
+class TruthTests(OverSockets, SynchronousTestCase):
     """What no fake can tell."""
 
     settings = S3Settings(bucket="", prefix=PREFIX)
@@ -115,7 +109,6 @@ class Truths(OverSockets):
         for key, size, body in (
             ("spam/stream", 20 * MEBIBYTE, lambda data: Fed(*pieces(data), None)),
             ("spam/file", len(stream), self.file),
-            ("spam/growing", len(stream), self.grown),
         ):
             data = stream[:size]
             written = self.have(self.blobs.write(key, body(data)))
@@ -130,9 +123,7 @@ class Truths(OverSockets):
         failing = Fed(*pieces(stream[: 20 * MEBIBYTE]), ConnectionResetError("gone"))
         self.refused(self.blobs.write("spam/failing", failing), ConnectionResetError)
         self.have(self.blobs._writer.settled())
-        self.assertEqual(
-            self.have(contents(self.blobs)), ["spam/file", "spam/growing", "spam/stream"]
-        )
+        self.assertEqual(self.have(contents(self.blobs)), ["spam/file", "spam/stream"])
         self.assertEqual(
             self.s3.ask("GET", f"/{self.bucket}", query={"uploads": ""}).find("UploadId"), []
         )
@@ -143,14 +134,6 @@ class Truths(OverSockets):
         made.write(data)
         made.flush()
         return FileBody(made, Span(0, len(data)), self.world.blocking)
-
-    def grown(self, data: bytes) -> Body:
-        """A body of a file that is complete, and was written while it was read."""
-        body = self.file(data)
-        assert isinstance(body, FileBody)
-        growing = GrowingFile(body.file, self.world.blocking, len(data))
-        growing.end(len(data))
-        return growing
 
     def digest(self, key: str, span: Span | None = None) -> str:
         """Of what is read."""
@@ -220,15 +203,6 @@ class Truths(OverSockets):
         ):
             self.refused(question, StorageDown)
         self.refused(contents(self.blobs), StorageDown)
-
-
-def pieces(data: bytes) -> list[bytes]:
-    """Of odd sizes."""
-    return [data[start : start + 777_777] for start in range(0, len(data), 777_777)]
-
-
-class RadosgwTests(Truths, SynchronousTestCase):
-    name = "radosgw"
 
     def test_denied(self) -> None:
         """Where nobody may list, write or read, that is what is said: at the start, and later, when
@@ -300,3 +274,8 @@ class RadosgwTests(Truths, SynchronousTestCase):
 
         written = self.have(self.blobs.write("spam/x", BytesBody(b"x")))
         self.assertEqual(self.have(listed()), [written])
+
+
+def pieces(data: bytes) -> list[bytes]:
+    """Of odd sizes."""
+    return [data[start : start + 777_777] for start in range(0, len(data), 777_777)]

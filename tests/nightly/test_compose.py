@@ -68,7 +68,7 @@ class ComposeTests(SynchronousTestCase):
     def test_environment(self) -> None:
         """pypid serves with its environment, where storage and database are the tests' own."""
         made, port, database = self.secrets(), free_port(), postgresql.shared()
-        with store("radosgw") as s3:
+        with store() as s3:
             (made / "storage_password").write_text(s3.secret_key)
             (made / "database_url").write_text(database.url())
             replaced = {

@@ -80,7 +80,7 @@ class ProductionTests(SynchronousTestCase):
 
     def test_page(self) -> None:
         """Every block of the page does what the page says, in the order of the page."""
-        with store("radosgw") as s3, machine(self.folder) as debian, empty_upstream() as upstream:
+        with store() as s3, machine(self.folder) as debian, empty_upstream() as upstream:
             values = {
                 "https://packages.example.org": f"https://localhost:{self.port}",
                 "@packages.example.org/": f"@localhost:{self.port}/",

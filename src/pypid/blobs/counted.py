@@ -13,7 +13,6 @@ from twisted.internet.defer import CancelledError
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import World
-from pypid.flow.growing_file import GrowingFile
 from pypid.metrics.families import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
 from pypid.ports import Blobs, Body, Describing, Duplicating, Provisional
 
@@ -81,10 +80,8 @@ class CountedBlobs:
         return await self._watch.over("read", self.behind.read(key, span))
 
     async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
-        # its duration is that of the client
-        operation = "write_early" if isinstance(body, GrowingFile) else "write"
         return self._watch.wrote(
-            await self._watch.over(operation, self.behind.write(key, body, replace=replace))
+            await self._watch.over("write", self.behind.write(key, body, replace=replace))
         )
 
     async def delete(self, key: str) -> None:

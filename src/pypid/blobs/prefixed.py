@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 from attrs.validators import matches_re
 
 from pypid.core.errors import Exists, Missing
-from pypid.core.model import ArchiveState, Blob, SignedUrl, Span, Unfinished
+from pypid.core.model import ArchiveState, Blob, SignedUrl, Span
 from pypid.ports import Blobs, Body, Bucket, Describing, Provisional
 
 _PREFIX = matches_re(r"([^/]+/)+")
@@ -122,15 +122,6 @@ class PrefixedBucket:
     async def restore(self, key: str) -> None:
         with _errors_of(self.prefix, key):
             await self.whole.restore(self.prefix + key)
-
-    async def unfinished(self) -> AsyncGenerator[Unfinished]:
-        async with aclosing(self.whole.unfinished()) as found:
-            async for upload in found:
-                if upload.key.startswith(self.prefix):
-                    yield evolve(upload, key=upload.key.removeprefix(self.prefix))
-
-    async def abandon(self, upload: Unfinished) -> None:
-        await self.whole.abandon(evolve(upload, key=self.prefix + upload.key))
 
 
 _: type[Blobs] = PrefixedBlobs

@@ -24,7 +24,7 @@ from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import MAX_UPLOAD, Limits, refuse_early_form
 from pypid.web.installers.files import METADATA, send_named
-from pypid.web.installers.uploads import publish, receiving
+from pypid.web.installers.uploads import incoming, publish, receive
 
 PART = "sdist"
 PLACE = "/packages/<python>/<letter>/<project>/<filename>"
@@ -66,11 +66,11 @@ async def upload(ctx: RequestContext) -> None:
 
 async def _taken(ctx: RequestContext, limits: Limits) -> bool:
     """Receive and publish the upload; return whether there was a file."""
-    async with receiving(ctx, limits.content) as reception:
-        form = await reception.form(limits, PART)
+    async with incoming(ctx) as spool:
+        form = await receive(ctx, spool, limits, PART)
         if not form.filename:
             return False
-        await publish(ctx, form, reception.spool, overwriting=False, early=reception.early)
+        await publish(ctx, form, spool, overwriting=False)
         return True
 
 
@@ -118,11 +118,10 @@ async def put(
 async def _put(ctx: RequestContext, filename: str) -> None:
     """Receive and publish the upload."""
     limit = ctx.app.settings.max_upload
-    async with receiving(ctx, limit) as reception:
-        await reception.begin(filename)
-        digests = await _received(ctx.request.body, reception.spool, limit)
+    async with incoming(ctx) as spool:
+        digests = await _received(ctx.request.body, spool, limit)
         form = UploadFields(fields={}, filename=filename, content_digests=digests)
-        await publish(ctx, form, reception.spool, overwriting=False, early=reception.early)
+        await publish(ctx, form, spool, overwriting=False)
 
 
 async def _received(body: Body, spool: Spool, limit: int) -> Digests:

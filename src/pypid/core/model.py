@@ -315,17 +315,6 @@ class ArchiveState:
 
 
 @frozen
-class Unfinished:
-    """A multipart upload that was neither completed nor aborted: it uses space, and no listing
-    shows it.
-    """
-
-    key: str
-    upload: str = field(repr=False)
-    begun: datetime
-
-
-@frozen
 class SignedUrl:
     """A signed URL that serves a blob to any client that has it, until `expires`. `signer`
     identifies the keys that signed it.

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -333,17 +332,6 @@ class Maintenance:
             await local.edit(summary.name, lambda _: None)
         return len(keys)
 
-    async def abort_uploads(self, age: timedelta) -> int:
-        """Abort the multipart uploads of that age that were not ended; return how many. An upload
-        that a client is still sending is written again once it was received.
-        """
-        from pypid.index.local.unfinished_uploads import UnfinishedUploads
-
-        if self.bucket is None:
-            return 0
-        uploads = UnfinishedUploads(self.context, await self.bucket(), age)
-        return sum(finding.swept for finding in await uploads.check(sweep=True))
-
     async def check(
         self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None
     ) -> CheckReport:
@@ -351,19 +339,11 @@ class Maintenance:
         files.
         """
         from pypid.index.local.storage_check import Checker
-        from pypid.index.local.unfinished_uploads import UnfinishedUploads
         from pypid.index.upstream.cache_check import CacheChecker, unused_parts
 
         local = await Checker(self.context, tell).check(sweep=sweep, hashes=hashes)
         cached = await CacheChecker(self.context, self.kept, tell).check(sweep=sweep, hashes=hashes)
-        remnants = (
-            ()
-            if self.bucket is None or self.prefix  # the default index finds those of all parts
-            else await UnfinishedUploads(self.context, await self.bucket()).check(sweep=sweep)
-        )
-        report = evolve(
-            local, findings=(*local.findings, *cached.findings, *remnants), kept=cached.kept
-        )
+        report = evolve(local, findings=(*local.findings, *cached.findings), kept=cached.kept)
         if self.named_parts is None:
             return report
         used = {part.prefix for part in await self.named_parts()}

@@ -51,7 +51,6 @@ from pypid.index.context import (
 )
 from pypid.index.file_reader import FileReader
 from pypid.index.local.archive_restore import ArchiveRestores
-from pypid.index.local.early_write import EarlyWrite
 from pypid.index.local.manage import Manager, files_of_release
 from pypid.index.local.publish import Publisher, PublishOutcome
 from pypid.index.local.sidecars import BodyFactory
@@ -354,12 +353,6 @@ class SingleIndex:
 
     # --- changing ---------------------------------------------------------------------------------
 
-    def early_write(self, most: int) -> EarlyWrite:
-        """Return the early write of an upload of at most `most` bytes. It does something in a
-        bucket only.
-        """
-        return EarlyWrite(self.context, most, self.bucket is not None)
-
     async def publish(
         self,
         upload: Upload,
@@ -367,12 +360,11 @@ class SingleIndex:
         by: str,
         *,
         overwrite: bool = False,
-        early: EarlyWrite | None = None,
         uploaded: datetime | None = None,
         own: Own | None = None,
     ) -> PublishOutcome:
         """Store an upload and list it; see `Publisher`."""
-        publisher = Publisher(self.context, early, uploaded, own)
+        publisher = Publisher(self.context, uploaded, own)
         done = await publisher.publish(upload, body, by, overwrite=overwrite)
         if done is PublishOutcome.UNCHANGED:  # another process may be withdrawing that record
             await self.refuse_if_closed_elsewhere(upload.distribution.project)

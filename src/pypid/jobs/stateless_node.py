@@ -8,7 +8,7 @@ the bucket is compared again, to see what others put there.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from attrs import define, field
@@ -42,9 +42,6 @@ BY = "pypid"
 SHORT = 32
 """Characters that a secret should have."""
 _MOST_REPORTED = 10_000
-STALE = timedelta(days=1)
-"""Age from which a multipart upload is taken to be left by a crash; also how often that is checked.
-"""
 
 
 @define(slots=False, eq=False)
@@ -74,8 +71,6 @@ class StatelessNode(PeriodicJobs):
     _reported: set[tuple[str, str]] = field(factory=set, init=False, repr=False)
     """The strays that were logged as impossible to adopt."""
     _running: set[Deferred[object]] = field(factory=set, init=False, repr=False)
-    _aborted: datetime | None = field(default=None, init=False)
-    """When stale multipart uploads were aborted last."""
 
     def __attrs_post_init__(self) -> None:
         super().__init__(self._world.clock)
@@ -204,7 +199,6 @@ class StatelessNode(PeriodicJobs):
             adopted = await self._take_in(found.strays)
             for prefix, strays in found.named_strays.items():
                 adopted += await self._take_in(strays, prefix)
-            await self._abort_stale_uploads()
         except PypidError as error:
             _log.error(
                 "{error} The next comparison with it is in {every}.",
@@ -240,16 +234,6 @@ class StatelessNode(PeriodicJobs):
             if len(self._reported) < _MOST_REPORTED:
                 self._reported.add((adopted.key, etags[adopted.key]))
         return taken
-
-    async def _abort_stale_uploads(self) -> None:
-        """Abort the multipart uploads that a crash left, once a day."""
-        now = self._world.now()
-        if not self._may_write or (self._aborted is not None and now - self._aborted < STALE):
-            return
-        self._aborted = now
-        aborted = await self.index.maintenance.abort_uploads(STALE)
-        if aborted:
-            _log.info("aborted {count} multipart uploads that a crash left", count=aborted)
 
     # --- the end ---
 

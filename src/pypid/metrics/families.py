@@ -283,7 +283,7 @@ STORAGE_SECONDS = _histogram(
     "pypid_storage_operation_seconds",
     (
         "Duration of operations on the storage. Reading counts until the first bytes; listing "
-        "counts everything; write_early begins while a client sends the file."
+        "counts everything."
     ),
     "operation",
     buckets=ASKING,

@@ -17,14 +17,12 @@ from twisted.internet.defer import Deferred
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.signed_urls import Links
 from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
-from pypid.core.model import ArchiveState, Blob, Project, Span, StoredFile, Unfinished
+from pypid.core.model import ArchiveState, Blob, Project, Span, StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.core.tiering_rules import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule
 from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.local.archive_restore import PATIENCE, ArchiveRestores
-from pypid.index.local.publish import UNDER_WAY
-from pypid.index.local.storage_check import StorageProblem
 from pypid.index.local.tiering import tierer
 from pypid.ports import Body, Bucket
 from pypid.testing import world
@@ -46,7 +44,6 @@ class Shelves(MemoryBlobs):
         self.asked: list[str] = []
         self.failure: Exception | None = None
         self.waits: Deferred[None] | None = None
-        self.uploads: list[Unfinished] = []
 
     # --- as any Blobs ---
 
@@ -95,14 +92,6 @@ class Shelves(MemoryBlobs):
         self.asked.append(key)
         if self.failure is not None:
             raise self.failure
-
-    async def unfinished(self) -> AsyncGenerator[Unfinished]:
-        for upload in list(self.uploads):
-            yield upload
-
-    async def abandon(self, upload: Unfinished) -> None:
-        if self.failure is None:
-            self.uploads.remove(upload)
 
 
 class TierCase(IndexCase):
@@ -343,60 +332,3 @@ class ArchiveTests(TierCase):
         project = self.have(self.index.project(SPAM))
         assert isinstance(project, Project)
         self.assertEqual([file.filename for file in project.files], NAMES)
-
-
-class UnfinishedTests(TierCase):
-    """What is left of uploads in parts."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        now = self.index.world.now()
-        self.old = Unfinished(f"spam/{NAMES[0]}", "1", now - UNDER_WAY)
-        self.theirs = Unfinished(".kept/eggs/eggs-1.0.tar.gz", "2", now - UNDER_WAY)
-        self.young = Unfinished(f"spam/{NAMES[1]}", "3", now - UNDER_WAY + timedelta(seconds=1))
-        self.shelves.uploads = [self.theirs, self.old, self.young]
-
-    def test_found(self) -> None:
-        """Those that are older than any publish takes are found, and swept if that is wanted; a
-        young one stays.
-        """
-        findings = self.have(self.index.check()).findings
-        self.assertEqual([each.key for each in findings], [self.theirs.key, self.old.key])
-        self.assertEqual({each.wrong for each in findings}, {StorageProblem.UNFINISHED})
-        self.assertIn("began 2026-04-10 23:45 UTC", findings[0].advice)
-        self.assertEqual(len(self.shelves.uploads), 3)
-        self.assertTrue(
-            all(each.swept for each in self.have(self.index.check(sweep=True)).findings)
-        )
-        self.assertEqual(self.shelves.uploads, [self.young])
-        self.assertEqual(self.have(self.index.check()).findings, ())
-
-    def test_abort_of_an_age(self) -> None:
-        """Those of another age can be aborted, too; a storage without a bucket has none."""
-        self.assertEqual(self.have(self.index.maintenance.abort_uploads(timedelta(days=1))), 0)
-        self.assertEqual(self.have(self.index.maintenance.abort_uploads(UNDER_WAY)), 2)
-        self.assertEqual(self.shelves.uploads, [self.young])
-        plain = IndexCase.restarted(self)
-        self.assertEqual(self.have(plain.maintenance.abort_uploads(timedelta())), 0)
-
-    def test_stays(self) -> None:
-        """What cannot be taken away is not said to have gone."""
-        self.shelves.failure = StorageDown("it denies access.")
-        self.assertFalse(
-            any(each.swept for each in self.have(self.index.check(sweep=True)).findings)
-        )
-
-    def test_under_way(self) -> None:
-        """A publish of the same file here ends first, however long it takes."""
-        self.shelves.uploads = [self.old]
-        checking: list[Deferred[Any]] = []
-
-        async def held() -> None:
-            async with self.index.context.places.hold(f"{project_name('spam')}/{NAMES[0]}"):
-                checking.append(start(self.index.check(sweep=True)))
-                self.assertNoResult(checking[0])
-                self.assertEqual(self.shelves.uploads, [self.old])
-
-        self.have(held())
-        self.successResultOf(checking[0])
-        self.assertEqual(self.shelves.uploads, [])

@@ -1,4 +1,4 @@
-"""A store that runs: its buckets, what it can do, and questions to it that are signed by the tests
+"""A store that runs: its buckets, and questions to it that are signed by the tests
 themselves.
 """
 
@@ -22,30 +22,6 @@ from tests.live.stores.signing import NOTHING, Keys, Signer, queried, quoted
 
 ANSWERS_WITHIN: Final = 60.0
 """Seconds for one answer: the machine may be busy, and some do real work."""
-
-
-@frozen
-class Abilities:
-    """What differs between stores."""
-
-    exclusive: bool
-    """Of several writers at once with ``If-None-Match: *`` exactly one wins. (Where one is there
-    already, all are refused.)
-    """
-    exclusive_multipart: bool
-    """The same header is looked at, too, where an upload in parts is completed."""
-    checks_sha256: bool
-    """A wrong ``x-amz-checksum-sha256`` is refused. (No store here gives it back.)"""
-    encrypts: bool
-    """``x-amz-server-side-encryption``: AES256, and aws:kms with the key ``key-1``."""
-    classes: tuple[str, ...]
-    """Storage classes."""
-    policies: bool
-    """A bucket's policy (``?policy``) can deny."""
-    temporary: bool
-    """`Store.temporary` gives keys with a session token, which is looked at."""
-    checks_region: bool
-    """A signature for another region is refused."""
 
 
 @frozen
@@ -76,7 +52,6 @@ class Store:
     """http, on 127.0.0.1."""
     region: str
     keys: Keys
-    can: Abilities
     running: Running
     """Its process, or the one of several that answers: stop it, or let it wait, if the store is
     your own.

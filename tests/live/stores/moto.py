@@ -13,20 +13,10 @@ from typing import Final
 
 from tests.live.clients import client
 from tests.live.processes import clean_environ, free_port, running, scratch
-from tests.live.stores.asking import Abilities, Store
+from tests.live.stores.asking import Store
 from tests.live.stores.signing import Keys
 
 KEYS: Final = Keys("AKIAMOTO", "moto/K7MDENG+bPxRfiCYEXAMPLEKEY")
-CAN: Final = Abilities(
-    exclusive=False,
-    exclusive_multipart=False,
-    checks_sha256=False,
-    encrypts=False,
-    classes=("STANDARD", "STANDARD_IA", "GLACIER_IR", "GLACIER", "DEEP_ARCHIVE"),
-    policies=False,
-    temporary=False,
-    checks_region=False,
-)
 
 
 @contextmanager
@@ -37,7 +27,7 @@ def moto() -> Iterator[Store]:
         port = free_port()
         command = [server, "-H", "127.0.0.1", "-p", str(port)]
         with running(command, folder / "log", cwd=folder, environ=clean_environ()) as process:
-            store = Store("moto", f"http://127.0.0.1:{port}", "us-east-1", KEYS, CAN, process)
+            store = Store("moto", f"http://127.0.0.1:{port}", "us-east-1", KEYS, process)
             store.until_answers()
             yield store
             process.stop(signal.SIGKILL)

@@ -20,22 +20,11 @@ from uuid import uuid4
 from tests.live.certificates import Authority
 from tests.live.clients import Unavailable, in_ci
 from tests.live.processes import Running, done, free_port, running, scratch
-from tests.live.stores.asking import Abilities, Store
+from tests.live.stores.asking import Store
 from tests.live.stores.signing import Keys
 
 PROGRAMS: Final = ("ceph", "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin")
 KEYS: Final = Keys("AKIAPYPIDTESTS", "rgw/K7MDENG+bPxRfiCYEXAMPLEKEY")
-CAN: Final = Abilities(
-    exclusive=True,
-    exclusive_multipart=False,
-    checks_sha256=False,
-    encrypts=True,
-    classes=("STANDARD", "STANDARD_IA", "GLACIER_IR"),
-    policies=True,
-    temporary=True,
-    checks_region=False,
-)
-
 CONFIGURATION: Final = """
 [global]
 fsid = {fsid}
@@ -119,7 +108,6 @@ def radosgw() -> Iterator[Store]:
             endpoint=f"http://127.0.0.1:{places['port']}",
             region="us-east-1",
             keys=KEYS,
-            can=CAN,
             running=gateway,
             secure_endpoint=f"https://127.0.0.1:{places['secure_port']}",
             authority=authority.pem(folder),
@@ -166,7 +154,7 @@ def prepare(folder: Path) -> None:
     once(
         folder, "radosgw-admin", "user", "create", *names, "--max-buckets=0", "--caps=user-policy=*"
     )
-    for name in CAN.classes[1:]:
+    for name in ("STANDARD_IA", "GLACIER_IR"):
         where = [
             "--rgw-zonegroup=default",
             "--placement-id=default-placement",

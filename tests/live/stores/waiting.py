@@ -59,14 +59,13 @@ def wait(deferred: Deferred[Any], within: float = WITHIN) -> None:
 
 
 class OverSockets(Awaiting, Case):
-    """Mixed into a test case for the store of that name; each test has a bucket of its own."""
+    """Mixed into a test case for a store; each test has a bucket of its own."""
 
-    name: str
     settings = S3Settings(bucket="")
     """What does not come from the store."""
 
     def setUp(self) -> None:
-        with store(self.name) as self.s3:
+        with store() as self.s3:
             pass
         pool = ThreadPool(0, 4)
         pool.start()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
@@ -12,13 +11,12 @@ from twisted.python.failure import Failure
 from pypid.blobs.s3 import multipart
 from pypid.blobs.s3.addresses import quoted
 from pypid.blobs.s3.client import S3Client, S3Request
-from pypid.blobs.s3.listing import unfinished
 from pypid.blobs.s3.multipart import MultipartUpload, UploadPart
 from pypid.blobs.s3.object_head import CLASS, absent, plain_etag
 from pypid.blobs.s3.payloads import BytesPayload, digest
 from pypid.blobs.s3.refusals import S3Refusal, parsed, texts
 from pypid.core.errors import Archived, BadRequest, StorageDown
-from pypid.core.model import ArchiveState, Unfinished
+from pypid.core.model import ArchiveState
 from pypid.core.tiering_rules import ARCHIVES, STANDARD
 from pypid.flow import Blocking, start
 from pypid.http_client.faults import Fault
@@ -166,16 +164,6 @@ class Classes:
                 raise await self._failed(problem, question, key) from problem
         except Fault as problem:
             raise await self._failed(problem, question, key) from problem
-
-    async def unfinished(self) -> AsyncGenerator[Unfinished]:
-        """Yield all unfinished multipart uploads, in the order of their keys."""
-        async with aclosing(unfinished(self.asker, self.prefix)) as found:
-            async for upload, begun in found:
-                yield Unfinished(upload.key.removeprefix(self.prefix), upload.upload_id, begun)
-
-    async def abandon(self, upload: Unfinished) -> None:
-        """Abort an unfinished upload. Failures are logged."""
-        await multipart.abort(self.asker, MultipartUpload(self.prefix + upload.key, upload.upload))
 
     # --- requests ---
 

@@ -1,20 +1,18 @@
-"""Pages of listings: of objects (ListObjectsV2), and of unfinished uploads."""
+"""Pages of listings of objects (ListObjectsV2)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
 from attrs import frozen
 
 from pypid.blobs.keys import segments
 from pypid.blobs.s3.client import S3Client, S3Request
-from pypid.blobs.s3.multipart import MultipartUpload
 from pypid.blobs.s3.object_head import plain_etag
 from pypid.blobs.s3.refusals import S3Refusal, local, parsed, texts
-from pypid.core.errors import StorageDown
 from pypid.core.model import Blob
 from pypid.core.tiering_rules import ARCHIVES
 from pypid.flow import World
@@ -158,50 +156,3 @@ def _date(text: str) -> datetime | None:
         .astimezone(UTC)
         .replace(microsecond=0)
     )
-
-
-def _upload(
-    entry: ElementTree.Element, prefix: str, is_encoded: bool
-) -> tuple[MultipartUpload, datetime] | None:
-    """Return the upload of an entry, and when it was begun; None for an invalid key."""
-    fields = texts(entry)
-    text = fields.get("Key", "")
-    # radosgw encodes without saying so
-    key = _ours(text if is_encoded else unquote(text), prefix, is_encoded)
-    begun = _date(fields.get("Initiated", ""))
-    if key is None or begun is None:
-        return None
-    return MultipartUpload(prefix + key, fields.get("UploadId", "")), begun
-
-
-async def unfinished(
-    asker: S3Client, prefix: str
-) -> AsyncGenerator[tuple[MultipartUpload, datetime]]:
-    """Yield the unfinished multipart uploads, with the time they were begun. Raises
-    `StorageDown`.
-    """
-    marks: dict[str, str] = {}
-    while True:
-        query = {"uploads": "", "prefix": prefix, "encoding-type": "url", **marks}
-        question = S3Request("ListMultipartUploads", "GET", query=tuple(query.items()))
-        try:
-            result = await asker.tell(question, LONGEST_PAGE)
-            root = _root(result.data, "ListMultipartUploadsResult")
-        except (S3Refusal, Fault) as problem:
-            raise asker.failed(problem, question) from problem
-        fields = texts(root)
-        is_encoded = fields.get("EncodingType", "").lower() == "url"
-        for entry in root:
-            upload = _upload(entry, prefix, is_encoded) if local(entry) == "Upload" else None
-            if upload is not None:
-                yield upload
-        if fields.get("IsTruncated") != "true":
-            return
-        key_mark = fields.get("NextKeyMarker", "")
-        following = {
-            "key-marker": unquote_plus(key_mark) if is_encoded else key_mark,
-            "upload-id-marker": fields.get("NextUploadIdMarker", ""),
-        }
-        if following == marks:
-            raise StorageDown("its listing of uploads goes round in a circle.")
-        marks = following

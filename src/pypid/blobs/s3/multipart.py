@@ -196,7 +196,7 @@ def _manifest(sent_parts: Sequence[UploadPart]) -> bytes:
 
 
 async def abort(asker: S3Client, upload: MultipartUpload) -> None:
-    """Delete the parts; a failure is logged (and found later among the unfinished uploads)."""
+    """Delete the parts; a failure is logged (a rule of the bucket removes them later)."""
     try:
         await asker.tell(
             S3Request(

@@ -90,10 +90,7 @@ class Writer:
 
     async def write(self, key: str, body: Body, *, replace: bool) -> Blob:
         """Store the body, which the caller closes."""
-        # one request is exclusive in more stores than parts are
-        prefer_parts = self.ability.once_in_parts or not self.ability.once
-        made = parts_of(body, self._world.blocking, prefer_parts=prefer_parts)
-        async with aclosing(made) as payloads:
+        async with aclosing(parts_of(body, self._world.blocking)) as payloads:
             first = await anext(payloads, NOTHING)
             second = await anext(payloads, None)
             try:

@@ -18,7 +18,6 @@ from attrs import field, frozen
 from pypid.blobs.keys import pieces
 from pypid.flow import Blocking, BytesBody, FileBody
 from pypid.flow.bodies import at_hand
-from pypid.flow.growing_file import GrowingFile
 from pypid.http_client.request_body import Payload
 from pypid.ports import Body
 
@@ -116,12 +115,9 @@ def _stretch_digest(stretch: FilePayload) -> bytes:
     return hashing.digest()
 
 
-async def parts_of(
-    body: Body, blocking: Blocking, *, prefer_parts: bool = True
-) -> AsyncGenerator[Payload]:
+async def parts_of(body: Body, blocking: Blocking) -> AsyncGenerator[Payload]:
     """Yield the body as parts for separate requests, at least one, which may be empty. All but the
-    last have the same size. Without `prefer_parts` a growing file
-    is sent in one request up to `SINGLE` bytes.
+    last have the same size.
 
     Raises `EOFError` if the body is not as long as announced, before the last part is yielded.
     Close it by hand.
@@ -133,12 +129,6 @@ async def parts_of(
             size = span.stop - span.start
             for start, stop in _cuts(size, FILE_PART):
                 yield FilePayload(file, span.start + start, span.start + stop, blocking)
-        case GrowingFile():
-            async with aclosing(
-                _parts_of_growing_file(body, blocking, HELD_PART if prefer_parts else SINGLE)
-            ) as grown:
-                async for stretch in grown:
-                    yield stretch
         case BytesBody(data=data):
             for start, stop in _cuts(len(data), FILE_PART):
                 yield BytesPayload((data[start:stop],))
@@ -166,20 +156,6 @@ def _part_size(size: int | None, part: int) -> int:
     """Return the size of parts: larger if there would be too many; a whole number of mebibytes."""
     needed = -(-(size or 0) // MOST_PARTS)
     return max(part, -(-needed // MEBI) * MEBI)
-
-
-async def _parts_of_growing_file(
-    body: GrowingFile, blocking: Blocking, single: int
-) -> AsyncGenerator[FilePayload]:
-    length = _part_size(body.most, HELD_PART)
-    if await body.reaches(single) <= single:  # it has ended
-        yield FilePayload(body.file, 0, body.written, blocking)
-        return
-    start, stop = 0, length
-    while (reach := await body.reaches(stop)) > stop:  # so this part is not the last
-        yield FilePayload(body.file, start, stop, blocking)
-        start, stop = stop, stop + length
-    yield FilePayload(body.file, start, reach, blocking)
 
 
 async def _collected(body: Body) -> AsyncGenerator[BytesPayload]:

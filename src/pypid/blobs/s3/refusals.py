@@ -196,7 +196,6 @@ PERMISSIONS: Mapping[str, str] = MappingProxyType(
         "HeadObject": (
             "s3:GetObject (and s3:ListBucket, to tell what is missing from what is forbidden)"
         ),
-        "ListMultipartUploads": "s3:ListBucketMultipartUploads",
         "ListObjectsV2": "s3:ListBucket",
         "PutObject": "s3:PutObject (and with aws:kms, kms:GenerateDataKey)",
         "RestoreObject": "s3:RestoreObject",

@@ -49,7 +49,7 @@ IDLE, IDLE_TIME = 24, 15
 later.
 """
 CLOSING = 10.0
-"""Seconds for aborting abandoned uploads at shutdown; `pypid storage check` finds the rest."""
+"""Seconds for aborting uploads that failed at shutdown; a rule of the bucket removes the rest."""
 LONGEST_KEY = 1024
 """Bytes of UTF-8 (S3, "Object key naming guidelines")."""
 LONGEST_LINK = timedelta(days=7)

@@ -48,7 +48,7 @@ from pypid.web.http.redirects import redirect
 from pypid.web.http.small_responses import send, send_json
 from pypid.web.http.upload_form import Limits, refuse_early_form
 from pypid.web.installers.files import send_named
-from pypid.web.installers.uploads import Published, publish, receiving, say, take
+from pypid.web.installers.uploads import Published, incoming, publish, receive, say, take
 
 PREFIX = "/api/package/"
 JSON = "application/json"
@@ -275,8 +275,8 @@ async def upload(ctx: RequestContext, project: ProjectName, filename: str) -> No
 
 async def _taken(ctx: RequestContext, name: ProjectName, limits: Limits) -> Published:
     """Receive and publish the upload."""
-    async with receiving(ctx, limits.content) as reception:
-        form = await reception.form(limits)
+    async with incoming(ctx) as spool:
+        form = await receive(ctx, spool, limits)
         distribution = distribution_of(form)
         if distribution.project != name:
             raise BadRequest(
@@ -284,7 +284,7 @@ async def _taken(ctx: RequestContext, name: ProjectName, limits: Limits) -> Publ
                 f"{name!r}."
             )
         try:
-            published = await publish(ctx, form, reception.spool, early=reception.early)
+            published = await publish(ctx, form, spool)
         except AlreadyExists as error:
             raise AlreadyThere(error.filename, error.blake2b_256) from None
         if published.outcome is PublishOutcome.UNCHANGED and not ctx.may(Action.OVERWRITE, name):

@@ -36,7 +36,6 @@ from pypid.flow import BytesBody, shielded
 from pypid.flow.coroutines import is_patient
 from pypid.index.context import NOTHING_CHANGED, IndexContext, Own, digests_of
 from pypid.index.local.commit import commit
-from pypid.index.local.early_write import EarlyWrite
 from pypid.index.local.existing_files import ExistingFile, ExistingFiles
 from pypid.index.local.sidecars import (
     BodyFactory,
@@ -76,13 +75,11 @@ def check_open(ours: Project | Presence) -> None:
 
 @frozen
 class Publisher:
-    """Stores uploads, one at a time for each file name. `early` is the early write of the upload,
-    if there is one; `uploaded` is the upload time of a file that another index had, None: now.
-    `own` makes the user the owner of a new project.
+    """Stores uploads, one at a time for each file name. `uploaded` is the upload time of a file
+    that another index had, None: now. `own` makes the user the owner of a new project.
     """
 
     context: IndexContext
-    early: EarlyWrite | None = None
     uploaded: datetime | None = None
     own: Own | None = None
 
@@ -309,9 +306,7 @@ class Publisher:
         under their hash, and each record names bytes of its own, whichever is first.
         """
         try:
-            return await write_bytes(
-                self.context, file, body, is_provisional=True, early=self.early
-            ), True
+            return await write_bytes(self.context, file, body, is_provisional=True), True
         except Exists:
             is_same = await self._set_aside(
                 file.key, file, is_alone=is_alone or self.context.is_sole()

@@ -8,7 +8,6 @@ from datetime import datetime
 from pypid.core.model import Blob, StoredFile, Upload
 from pypid.core.records.layout import DESCRIBED, ObjectKind, key, overwrite_key, place, sidecar_key
 from pypid.index.context import IndexContext
-from pypid.index.local.early_write import EarlyWrite
 from pypid.index.store import records
 from pypid.ports import Body
 
@@ -73,15 +72,8 @@ async def write_bytes(
     *,
     replace: bool = False,
     is_provisional: bool = False,
-    early: EarlyWrite | None = None,
 ) -> Blob:
-    """Write the bytes to the file's key, perhaps marked as
-    not committed yet. `early` is a write of the same bytes that may be under way.
-    """
-    if early is not None:
-        blob = await early.finish(file.key, file.size)
-        if blob is not None:
-            return blob
+    """Write the bytes to the file's key, perhaps marked as not committed yet."""
     where, data = file.key, await body()
     if is_provisional and context.provisional is not None:
         return await context.provisional.write_provisional(where, data, replace=replace)

@@ -62,7 +62,6 @@ class StorageProblem(Enum):
     NO_RECORD = "no-record"
     LEFT_OVER = "left-over"
     SET_ASIDE = "set-aside"
-    UNFINISHED = "unfinished-upload"
 
 
 _ADVICE = {

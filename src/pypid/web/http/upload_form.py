@@ -12,7 +12,7 @@ The forms that clients really send are listed in the tests, one body for each cl
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 from typing import Protocol, TypeAlias
@@ -156,12 +156,8 @@ def refuse_early_form(size: int | None, limits: Limits) -> None:
         raise TooLarge(limits.content, MAX_UPLOAD)
 
 
-Begins: TypeAlias = Callable[[str | None, Mapping[str, Sequence[str]]], Awaitable[None]]
-"""Called when the file begins, with its name and the fields before it."""
-
-
-async def _no_matter(filename: str | None, fields: Mapping[str, Sequence[str]]) -> None:
-    """Do nothing when the file begins."""
+Check: TypeAlias = Callable[[Mapping[str, Sequence[str]]], None]
+"""Raises an error if the fields before the file do not permit it."""
 
 
 async def read_form(
@@ -171,10 +167,10 @@ async def read_form(
     limits: Limits,
     spool: Sink,
     part: str = "content",
-    begins: Begins = _no_matter,
+    check: Check = lambda fields: None,
 ) -> UploadFields:
     """Return the form in `body`; the file in its `part` goes to `spool`, which is finished then.
-    Reads the body to its end. `begins` is called before the first byte of the file.
+    Reads the body to its end. `check` is called before the first byte of the file.
 
     Raises `BadRequest` for a body that is not a form, `TooLarge` beyond `limits`, and what body and
     spool raise. Whether fields make sense is not checked here: `pypid.core.packaging.upload` does
@@ -185,7 +181,7 @@ async def read_form(
     if kind == "application/x-www-form-urlencoded":
         return await _read_urlencoded(body, limits)
     boundary = boundary_in(content_type)
-    return await _read_multipart(body, boundary, limits, _Reading(limits, spool, part, begins))
+    return await _read_multipart(body, boundary, limits, _Reading(limits, spool, part, check))
 
 
 def boundary_in(content_type: str) -> bytes:
@@ -237,7 +233,7 @@ async def _read_multipart(
             # errors within the limit are reported first, wherever the piece began that crosses it
             for event in parser.parse(piece[:room]):
                 if isinstance(event, MultipartSegment):
-                    await reading.begin(event)
+                    reading.begin(event)
                 elif event is None:
                     reading.end()
                 else:
@@ -322,12 +318,12 @@ class _Reading:
         limits: Limits,
         spool: Sink,
         part: str,
-        begins: Begins,
+        check: Check,
     ) -> None:
         self._limits = limits
         self._spool = spool
         self._part = part
-        self._begins = begins
+        self._check = check
         self._fields = _Fields(limits)
         self._name = ""
         self._text = bytearray()
@@ -336,7 +332,7 @@ class _Reading:
         self._content_size = 0
         self._filename: str | None = None
 
-    async def begin(self, segment: MultipartSegment) -> None:
+    def begin(self, segment: MultipartSegment) -> None:
         self._name = text_of((segment.name or "").encode("latin-1"))
         self._in_content = self._name == self._part
         if not self._in_content:
@@ -351,7 +347,7 @@ class _Reading:
         # the library would strip what looks like a Windows path
         self._filename = file_name_in(segment.header("Content-Disposition", ""))
         self._spool.want(checksums_in(self._fields.texts))
-        await self._begins(self._filename, self._fields.texts)
+        self._check(self._fields.texts)
 
     async def more(self, data: bytes) -> None:
         if self._in_content:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
@@ -12,20 +11,18 @@ from pypid.core.accounts.entries import ACCOUNTS, AccountStatus
 from pypid.core.accounts.signers import claimed_publishers
 from pypid.core.archives.inspection import inspect
 from pypid.core.errors import (
-    BadFilename,
     BadRequest,
     NoSuchUser,
     Unauthenticated,
     UntrustedPublisher,
 )
 from pypid.core.model import Upload
-from pypid.core.packaging.names import Distribution, parse_filename
+from pypid.core.packaging.names import Distribution
 from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
 from pypid.core.permissions import Action
 from pypid.core.trust import publisher_fits
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
-from pypid.index.local.early_write import EarlyWrite
 from pypid.index.local.publish import PublishOutcome
 from pypid.metrics.families import UPLOADS
 from pypid.web.app.app import App, user_of
@@ -37,9 +34,8 @@ from pypid.web.app.route import route
 from pypid.web.http.request import Request
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_plain
-from pypid.web.http.upload_form import Limits, read_form, refuse_early_form
+from pypid.web.http.upload_form import Check, Limits, read_form, refuse_early_form
 
-T = TypeVar("T")
 REGISTERED = "Projects do not have to be registered here: publish a file, and the project exists.\n"
 
 
@@ -74,84 +70,46 @@ async def take(
     refuse_early_form(ctx.request.body.size, limits)
     # an upload that has begun is finished, and its spool closed, even if the client disconnects (a
     # body that breaks off ends it, too)
-    return await shielded(counted(ctx.app, _taken(ctx, limits, unsaid)))
-
-
-async def counted(app: App, upload: Coroutine[Any, Any, T]) -> T:
-    """Count the upload while it is in progress."""
-    app.world.counts.add(UPLOADS)
-    try:
-        return await upload
-    finally:
-        app.world.counts.add(UPLOADS, (), -1)
-
-
-@frozen
-class Reception:
-    """The receiving end of an upload: its spool, and its early write."""
-
-    ctx: RequestContext
-    spool: Spool
-    early: EarlyWrite
-
-    async def form(
-        self,
-        limits: Limits,
-        part: str = "content",
-        check: Callable[[Mapping[str, Sequence[str]]], None] = lambda fields: None,
-    ) -> UploadFields:
-        """Receive the form of the request; see `read_form`. `check` raises an error if the fields
-        before the file do not permit it.
-        """
-
-        async def begin(filename: str | None, fields: Mapping[str, Sequence[str]]) -> None:
-            check(fields)
-            await self.begin(filename)
-
-        return await read_form(
-            self.ctx.request.body,
-            header_of(self.ctx.request, "content-type") or "",
-            limits=limits,
-            spool=self.spool,
-            part=part,
-            begins=begin,
-        )
-
-    async def begin(self, filename: str | None) -> None:
-        """Note the name of the file that follows: it may be written early for a client that may
-        publish it.
-        """
-        try:
-            distribution = parse_filename(filename or "")
-        except BadFilename:
-            return
-        if self.ctx.may(Action.WRITE, distribution.project):
-            await self.early.begin(distribution, self.spool)
+    return await shielded(_taken(ctx, limits, unsaid))
 
 
 @asynccontextmanager
-async def receiving(ctx: RequestContext, limit: int) -> AsyncIterator[Reception]:
-    """Prepare to receive a file of at most `limit` bytes; it is dropped at the end."""
-    size = ctx.request.body.size
-    early = ctx.app.index.early_write(limit if size is None else min(size, limit))
-    spool = Spool(
-        ctx.app.settings.spool,
-        ctx.app.world.blocking,
-        written=early.grew if early.is_useful else None,
+async def incoming(ctx: RequestContext) -> AsyncIterator[Spool]:
+    """Yield the spool of one upload, which is counted while it is in progress, and dropped at the
+    end.
+    """
+    counts = ctx.app.world.counts
+    counts.add(UPLOADS)
+    try:
+        async with Spool(ctx.app.settings.spool, ctx.app.world.blocking) as spool:
+            yield spool
+    finally:
+        counts.add(UPLOADS, (), -1)
+
+
+async def receive(
+    ctx: RequestContext,
+    spool: Spool,
+    limits: Limits,
+    part: str = "content",
+    check: Check = lambda fields: None,
+) -> UploadFields:
+    """Receive the form of the request, its file into the `spool`; see `read_form`."""
+    content_type = header_of(ctx.request, "content-type") or ""
+    return await read_form(
+        ctx.request.body, content_type, limits=limits, spool=spool, part=part, check=check
     )
-    async with spool, early:
-        yield Reception(ctx, spool, early)
 
 
 async def _taken(
     ctx: RequestContext, limits: Limits, unsaid: str | None
 ) -> Published | ErrorResponse | str:
     """Receive the form and do what it asks for."""
-    async with receiving(ctx, limits.content) as reception:
-        form = await reception.form(limits)
+    async with incoming(ctx) as spool:
+        form = await receive(ctx, spool, limits)
         match action_of(form, _query_action(ctx.request) or unsaid):
             case FormAction.FILE_UPLOAD:
-                return await publish(ctx, form, reception.spool, early=reception.early)
+                return await publish(ctx, form, spool)
             case FormAction.SUBMIT:
                 return REGISTERED
             case FormAction.DOC_UPLOAD:
@@ -189,7 +147,6 @@ async def publish(
     spool: Spool,
     *,
     overwriting: bool = True,
-    early: EarlyWrite | None = None,
 ) -> Published:
     """Check and publish the file in the `spool`, which is finished. To be `shielded`.
 
@@ -210,7 +167,6 @@ async def publish(
         spool.body,
         user_of(ctx.identity),
         overwrite=overwrite,
-        early=early,
         own=owning(ctx),
     )
     subject = f"{distribution.project}/{distribution.filename}"

@@ -21,7 +21,7 @@ from pypid.web.http.negotiation import ErrorFormat
 from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import Limits, refuse_early_form
 from pypid.web.installers.client_files import place_of
-from pypid.web.installers.uploads import Published, counted, publish, receiving
+from pypid.web.installers.uploads import Published, incoming, publish, receive
 from pypid.web.ui.form_helpers import refused
 from pypid.web.ui.pages import show
 
@@ -55,7 +55,7 @@ async def upload(ctx: RequestContext) -> None:
     limits = Limits(content=ctx.app.settings.max_upload, text=1 << 10, total=16 << 10, fields=10)
     try:
         refuse_early_form(ctx.request.body.size, limits)
-        published = await shielded(counted(ctx.app, _published(ctx, limits)))
+        published = await shielded(_published(ctx, limits))
     except PypidError as error:
         if isinstance(error, Unauthenticated) or error_format(ctx.request) is ErrorFormat.JSON:
             raise
@@ -77,8 +77,8 @@ async def _published(ctx: RequestContext, limits: Limits) -> Published:
                 ctx.request, ctx.request.session, next(iter(fields.get(FIELD, ())), None)
             )
 
-    async with receiving(ctx, limits.content) as reception:
-        form = await reception.form(limits, FILE, demand_token)
+    async with incoming(ctx) as spool:
+        form = await receive(ctx, spool, limits, FILE, demand_token)
         demand_token(form.fields)  # no file came, or a token after it
         if not form.filename:
             raise BadRequest("No file was chosen. Choose the wheel or sdist to publish.")
@@ -86,13 +86,7 @@ async def _published(ctx: RequestContext, limits: Limits) -> Published:
         if cookie is not None:  # the session may have ended while the file came
             ctx = evolve(ctx, identity=await ctx.app.access.identify(cookie))
         file = UploadFields(fields={}, filename=form.filename, content_digests=form.content_digests)
-        return await publish(
-            ctx,
-            file,
-            reception.spool,
-            overwriting=OVERWRITE in form.fields,
-            early=reception.early,
-        )
+        return await publish(ctx, file, spool, overwriting=OVERWRITE in form.fields)
 
 
 async def _show(
