@@ -24,7 +24,7 @@ from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import MAX_UPLOAD, Limits, refuse_early_form
 from pypid.web.installers.files import METADATA, send_named
-from pypid.web.installers.uploads import incoming, publish, receive
+from pypid.web.installers.uploads import publish, receive, upload_spool
 
 PART = "sdist"
 PLACE = "/packages/<python>/<letter>/<project>/<filename>"
@@ -66,7 +66,7 @@ async def upload(ctx: RequestContext) -> None:
 
 async def _taken(ctx: RequestContext, limits: Limits) -> bool:
     """Receive and publish the upload; return whether there was a file."""
-    async with incoming(ctx) as spool:
+    async with upload_spool(ctx) as spool:
         form = await receive(ctx, spool, limits, PART)
         if not form.filename:
             return False
@@ -118,7 +118,7 @@ async def put(
 async def _put(ctx: RequestContext, filename: str) -> None:
     """Receive and publish the upload."""
     limit = ctx.app.settings.max_upload
-    async with incoming(ctx) as spool:
+    async with upload_spool(ctx) as spool:
         digests = await _received(ctx.request.body, spool, limit)
         form = UploadFields(fields={}, filename=filename, content_digests=digests)
         await publish(ctx, form, spool, overwriting=False)

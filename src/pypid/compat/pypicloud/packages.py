@@ -48,7 +48,7 @@ from pypid.web.http.redirects import redirect
 from pypid.web.http.small_responses import send, send_json
 from pypid.web.http.upload_form import Limits, refuse_early_form
 from pypid.web.installers.files import send_named
-from pypid.web.installers.uploads import Published, incoming, publish, receive, say, take
+from pypid.web.installers.uploads import Published, publish, receive, say, take, upload_spool
 
 PREFIX = "/api/package/"
 JSON = "application/json"
@@ -275,7 +275,7 @@ async def upload(ctx: RequestContext, project: ProjectName, filename: str) -> No
 
 async def _taken(ctx: RequestContext, name: ProjectName, limits: Limits) -> Published:
     """Receive and publish the upload."""
-    async with incoming(ctx) as spool:
+    async with upload_spool(ctx) as spool:
         form = await receive(ctx, spool, limits)
         distribution = distribution_of(form)
         if distribution.project != name:

@@ -74,7 +74,7 @@ async def take(
 
 
 @asynccontextmanager
-async def incoming(ctx: RequestContext) -> AsyncIterator[Spool]:
+async def upload_spool(ctx: RequestContext) -> AsyncIterator[Spool]:
     """Yield the spool of one upload, which is counted while it is in progress, and dropped at the
     end.
     """
@@ -105,7 +105,7 @@ async def _taken(
     ctx: RequestContext, limits: Limits, unsaid: str | None
 ) -> Published | ErrorResponse | str:
     """Receive the form and do what it asks for."""
-    async with incoming(ctx) as spool:
+    async with upload_spool(ctx) as spool:
         form = await receive(ctx, spool, limits)
         match action_of(form, _query_action(ctx.request) or unsaid):
             case FormAction.FILE_UPLOAD:

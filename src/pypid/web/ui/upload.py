@@ -21,7 +21,7 @@ from pypid.web.http.negotiation import ErrorFormat
 from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import Limits, refuse_early_form
 from pypid.web.installers.client_files import place_of
-from pypid.web.installers.uploads import Published, incoming, publish, receive
+from pypid.web.installers.uploads import Published, publish, receive, upload_spool
 from pypid.web.ui.form_helpers import refused
 from pypid.web.ui.pages import show
 
@@ -77,7 +77,7 @@ async def _published(ctx: RequestContext, limits: Limits) -> Published:
                 ctx.request, ctx.request.session, next(iter(fields.get(FIELD, ())), None)
             )
 
-    async with incoming(ctx) as spool:
+    async with upload_spool(ctx) as spool:
         form = await receive(ctx, spool, limits, FILE, demand_token)
         demand_token(form.fields)  # no file came, or a token after it
         if not form.filename:
