@@ -8,12 +8,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from attrs import frozen
 from sqlalchemy import Connection, NullPool, create_engine, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from pypid.access.sql.tables import groups, users
-from pypid.core.accounts.entries import AccountStatus
+from pypid.core.configuration.doubts import AccountNames
 from pypid.databases.drivers import away
 from pypid.databases.places import Place, Server
 from pypid.databases.postgresql import server_engine
@@ -22,32 +21,19 @@ _LOCKED = 5.0
 """Seconds to wait for a writer."""
 
 
-@frozen
-class StoredNames:
-    """The names of the users and groups in the database, and the administrators who are active."""
-
-    users: frozenset[str] = frozenset()
-    groups: frozenset[str] = frozenset()
-    admins: frozenset[str] = frozenset()
-
-
-def read_names(place: Place) -> StoredNames:
+def read_names(place: Place) -> AccountNames:
     """Return the names; none if no pypid has used the database yet. Blocks.
 
     Raises `DatabaseAway` and `DatabaseUnusable`.
     """
     if not place.is_there():
-        return StoredNames()
+        return AccountNames(frozenset(), frozenset())
     with _connected(place) as connection:
         if not inspect(connection).has_table(users.name):  # no pypid has used the database yet
-            return StoredNames()
-        rows = connection.execute(select(users.c.name, users.c.admin, users.c.standing)).all()
-        return StoredNames(
-            users=frozenset(row.name for row in rows),
-            groups=frozenset(connection.scalars(select(groups.c.name))),
-            admins=frozenset(
-                row.name for row in rows if row.admin and row.standing == AccountStatus.ACTIVE.value
-            ),
+            return AccountNames(frozenset(), frozenset())
+        return AccountNames(
+            frozenset(connection.scalars(select(users.c.name))),
+            frozenset(connection.scalars(select(groups.c.name))),
         )
 
 

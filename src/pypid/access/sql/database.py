@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ACCOUNTS = "accounts"
 """The part with the users."""
 _IMPORTS = ("pypid.access.sql.engine", "pypid.access.sql.tables", "pypid.access.sql.schema")
 """Modules with SQLAlchemy: their import takes 0.1 s, and twice as long with garbage collections."""

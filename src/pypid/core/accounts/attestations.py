@@ -65,16 +65,30 @@ class _Statement(msgspec.Struct):
     predicate_type: str = msgspec.field(name="predicateType")
 
 
-class _Bundle(msgspec.Struct):
-    publisher: dict[str, Any]
+class ClaimedPublisher(msgspec.Struct):
+    """The publisher that a provenance object names, of any kind."""
+
+    kind: str
+    repository: str = ""
+    workflow: str = ""
+    workflow_filepath: str = ""
+    email: str = ""
+    project_id: str = ""
+    vcs_origin: str | None = None
+
+
+class AttestationBundle(msgspec.Struct):
+    """The attestations of one publisher."""
+
+    publisher: ClaimedPublisher
     attestations: list[msgspec.Raw]
 
 
-class _Provenance(msgspec.Struct):
+class Provenance(msgspec.Struct):
     """A provenance object (PEP 740, "Provenance objects")."""
 
     version: Literal[1]
-    attestation_bundles: list[_Bundle]
+    attestation_bundles: list[AttestationBundle]
 
 
 @frozen
@@ -154,7 +168,7 @@ def attestations_in(provenance: bytes, about: AttestationSubject) -> Sequence[by
     `ValueError` unless there is one at least, and all are about the file.
     """
     try:
-        read = msgspec.json.decode(provenance, type=_Provenance)
+        read = msgspec.json.decode(provenance, type=Provenance)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ValueError(f"it is not a provenance object: {shortened(str(error))}") from None
     objects = [bytes(one) for bundle in read.attestation_bundles for one in bundle.attestations]

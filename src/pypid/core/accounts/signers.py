@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 from attrs import frozen
 
+from pypid.core.accounts.attestations import ClaimedPublisher, Provenance
 from pypid.core.presentation.release_facts import line
 
 MOST = 4
@@ -38,28 +39,10 @@ class Signer:
     """Why the attestations of an upstream file prove nothing; there is no signer then."""
 
 
-class _Publisher(msgspec.Struct):
-    kind: str
-    repository: str = ""
-    workflow: str = ""
-    workflow_filepath: str = ""
-    email: str = ""
-    project_id: str = ""
-    vcs_origin: str | None = None
-
-
-class _Bundle(msgspec.Struct):
-    publisher: _Publisher
-
-
-class _Provenance(msgspec.Struct):
-    attestation_bundles: list[_Bundle]
-
-
 def signers_in(provenance: bytes) -> tuple[Signer, ...]:
     """Return the signers that a provenance object names; none if it cannot be parsed."""
     try:
-        read = msgspec.json.decode(provenance, type=_Provenance)
+        read = msgspec.json.decode(provenance, type=Provenance)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return ()
     return tuple(
@@ -72,18 +55,18 @@ def claimed_publishers(provenance: bytes) -> frozenset[str]:
     `ValueError`.
     """
     try:
-        read = msgspec.json.decode(provenance, type=_Provenance)
+        read = msgspec.json.decode(provenance, type=Provenance)
     except msgspec.MsgspecError as error:
         raise ValueError(f"its publishers cannot be read: {error}") from None
     return frozenset(_claim(bundle.publisher) for bundle in read.attestation_bundles)
 
 
-def _claim(publisher: _Publisher) -> str:
+def _claim(publisher: ClaimedPublisher) -> str:
     name = publisher.repository or publisher.email or publisher.project_id
     return f"{publisher.kind}:{line(name, 200) or 'unknown'}".lower()
 
 
-def _signer(publisher: _Publisher) -> Signer:
+def _signer(publisher: ClaimedPublisher) -> Signer:
     if publisher.kind in _FORGES:
         service, forge = _FORGES[publisher.kind]
         repository = line(publisher.repository, 200) or "unknown"
