@@ -236,7 +236,6 @@ _ROUTES = {
         - POST /api/register
         - GET /_/oidc/audience
         - POST /_/oidc/mint-token
-        - POST /_/oidc/github/mint-token
         - GET /.well-known/pytp
         - GET /_/ui/<digest>/<name>
         - GET /docs/

@@ -44,7 +44,6 @@ CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 NO_DEED = {
     ("POST", "/_/oidc/mint-token"): "written down by access.oidc, where tokens are minted",
-    ("POST", "/_/oidc/github/mint-token"): "the same",
     ("POST", "/api/reload"): "wiring.reload writes it, for SIGHUP as well",
     ("POST", "/api/adopt/survey"): "it compares with upstream, and changes nothing",
     ("POST", "/api/import/survey"): "it compares with the index, and changes nothing",

@@ -83,16 +83,15 @@ class MintTests(MintCase):
         """A good identity token gives a token, which publishes what the rule says, and nothing else
         (C94).
         """
-        for path in (MINT, "/_/oidc/github/mint-token"):
-            answer = self.mint({"token": self.token()}, path)
-            self.assertEqual(
-                (answer.status, set(answer.json)), (200, {"success", "token", "expires"}), answer
-            )
-            self.assertIs(answer.json["success"], True)
-            self.assertEqual(answer.json["expires"], int(self.pypid.world.now().timestamp()) + 900)
-            self.assertEqual(
-                (answer["cache-control"], answer["content-type"]), ("no-store", "application/json")
-            )
+        answer = self.mint({"token": self.token()})
+        self.assertEqual(
+            (answer.status, set(answer.json)), (200, {"success", "token", "expires"}), answer
+        )
+        self.assertIs(answer.json["success"], True)
+        self.assertEqual(answer.json["expires"], int(self.pypid.world.now().timestamp()) + 900)
+        self.assertEqual(
+            (answer["cache-control"], answer["content-type"]), ("no-store", "application/json")
+        )
         self.pypid.papers.tokens.update({token.digest: token for token in self.books.tokens})
         credential = [basic("__token__", answer.json["token"])]
         self.published(self.publish(wheel_filename(), wheel(), user=None, headers=credential))

@@ -24,6 +24,7 @@ from pypid.web.http.cookies import FIELD, HARMLESS, credential_of_cookie, demand
 from pypid.web.http.credentials import credential_of
 from pypid.web.http.form_fields import NO_FORM, is_form, read_fields
 from pypid.web.http.request import UNIX, Request
+from pypid.web.http.responses import preflight
 
 LONGEST_ORIGIN = 200
 """Maximum number of characters of an origin that a response repeats."""
@@ -54,6 +55,8 @@ async def answer(app: App, request: Request, route: Route, values: Mapping[str, 
     await _authorize(ctx, action, project)
     if route.form and request.form is None:  # checked here: a missing right is reported first
         raise BadRequest(NO_FORM)
+    if request.method == b"OPTIONS":
+        return preflight(request, restricted=app.restricted)
     if project is None:
         return await route.handler(ctx, **values)
     return await route.handler(ctx, **{**values, "project": project})

@@ -56,12 +56,17 @@ class Route:
     """Whether the route also exists below the name of an index: ``/NAME/simple/<project>/``. Its
     handler then uses only what the `App` of that index has.
     """
+    cross_site: bool = False
+    """Whether scripts on pages of other sites may read it, such as micropip: OPTIONS is answered,
+    too (C116).
+    """
     describe: Described | None = field(default=None, eq=False, repr=False)
 
     @property
     def methods(self) -> frozenset[str]:
         """The methods of requests that are answered: HEAD with GET."""
-        return frozenset({"GET", "HEAD"} if self.method == "GET" else {self.method})
+        further = {"HEAD"} if self.method == "GET" else set()
+        return frozenset({self.method, *further, *({"OPTIONS"} if self.cross_site else ())})
 
 
 F = TypeVar("F", bound=Callable[..., Any])

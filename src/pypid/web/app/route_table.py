@@ -200,7 +200,7 @@ class RouteTable:
         endpoint = f"{declared.method} {declared.path}"
         if endpoint in self._routes:
             raise ValueError(f"There is a route {endpoint!r} already.")
-        self._klein.route(declared.path, methods=[declared.method], endpoint=endpoint)(
+        self._klein.route(declared.path, methods=declared.methods, endpoint=endpoint)(
             declared.handler
         )
         self._routes[endpoint] = declared

@@ -20,7 +20,7 @@ from pypid.web.app.as_of_pages import as_of
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.redirects import redirect
-from pypid.web.http.responses import FinishedPage, preflight, send_page
+from pypid.web.http.responses import FinishedPage, send_page
 from pypid.web.installers.files import send_named
 from pypid.web.installers.simple import format_of
 
@@ -43,7 +43,7 @@ def _at(app: App, text: str) -> _Where:
     return _Where(moment, f"/at/{moment.text}/", moment.text == text)
 
 
-@route("GET", AT + NAMES, action=Action.READ, below_index=True)
+@route("GET", AT + NAMES, action=Action.READ, below_index=True, cross_site=True)
 async def names_then(ctx: RequestContext, moment: str) -> None:
     """Send the list of projects that had files at a time."""
     await _send_names(ctx, _at(ctx.app, moment))
@@ -64,7 +64,7 @@ async def _send_names(ctx: RequestContext, where: _Where) -> None:
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@route("GET", AT + PROJECT, action=Action.READ, below_index=True)
+@route("GET", AT + PROJECT, action=Action.READ, below_index=True, cross_site=True)
 async def project_then(ctx: RequestContext, moment: str, project: ProjectName) -> None:
     """Send a project's page as of a time; other spellings of the time or the project are redirected
     to the canonical one.
@@ -92,7 +92,7 @@ async def _send_project(ctx: RequestContext, where: _Where, project: ProjectName
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@route("GET", AT + FILE, action=Action.READ, below_index=True)
+@route("GET", AT + FILE, action=Action.READ, below_index=True, cross_site=True)
 async def file_then(ctx: RequestContext, moment: str, project: ProjectName, filename: str) -> None:
     """Send a file that existed at a time, or a sidecar of it: pages link here for files that
     upstream has removed since.
@@ -106,16 +106,3 @@ async def _send_file(
     permission = as_of(ctx.upstream_permission(project), where.moment.before)
     await send_named(ctx, project, filename, permission)
     ctx.request.depends_on(None)  # rarely requested, so the fast path need not cache it
-
-
-@route("OPTIONS", AT + NAMES, action=Action.READ, below_index=True)
-@route("OPTIONS", AT + PROJECT, action=Action.READ, below_index=True)
-@route("OPTIONS", AT + FILE, action=Action.READ, below_index=True)
-async def options(
-    ctx: RequestContext,
-    moment: str = "",
-    project: str = "",
-    filename: str = "",
-) -> None:
-    """Answer the preflight request that browsers send before micropip can read (C116)."""
-    preflight(ctx.request, restricted=ctx.app.restricted)

@@ -30,7 +30,9 @@ PROVENANCE_TYPES = ("application/vnd.pypi.integrity.v1+json", "application/json"
 """Media types of provenance, the preferred one first (index-hosted attestations)."""
 
 
-@route("GET", "/packages/<project>/<filename>", action=Action.READ, below_index=True)
+@route(
+    "GET", "/packages/<project>/<filename>", action=Action.READ, below_index=True, cross_site=True
+)
 async def file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Send a file; with ``.metadata`` after its name, its core metadata."""
     await send_named(ctx, project, filename, ctx.upstream_permission(project))

@@ -29,7 +29,7 @@ NO_HOST = (
 )
 
 
-@route("GET", "/pypi/<project>/json", action=Action.READ, below_index=True)
+@route("GET", "/pypi/<project>/json", action=Action.READ, below_index=True, cross_site=True)
 async def project_json(ctx: RequestContext, project: ProjectName) -> None:
     """Send a project, described by its newest release, in legacy JSON (C110)."""
     if ctx.spelling != project:
@@ -39,7 +39,9 @@ async def project_json(ctx: RequestContext, project: ProjectName) -> None:
     return await describe(ctx, project, None)
 
 
-@route("GET", "/pypi/<project>/<version>/json", action=Action.READ, below_index=True)
+@route(
+    "GET", "/pypi/<project>/<version>/json", action=Action.READ, below_index=True, cross_site=True
+)
 async def release_json(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Send a release in legacy JSON (C110)."""
     if ctx.spelling != project:

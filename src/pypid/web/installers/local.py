@@ -16,12 +16,12 @@ from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import OF_LISTS, ResponseDependencies
 from pypid.web.http.redirects import redirect
-from pypid.web.http.responses import preflight, send_page
+from pypid.web.http.responses import send_page
 from pypid.web.installers.files import send_named
 from pypid.web.installers.simple import format_of
 
 
-@route("GET", "/local/", action=Action.READ, below_index=True)
+@route("GET", "/local/", action=Action.READ, below_index=True, cross_site=True)
 async def names(ctx: RequestContext) -> None:
     """Send the list of projects that have stored files."""
     if not ctx.request.path.endswith(b"/"):
@@ -32,7 +32,7 @@ async def names(ctx: RequestContext) -> None:
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@route("GET", "/local/<project>/", action=Action.READ, below_index=True)
+@route("GET", "/local/<project>/", action=Action.READ, below_index=True, cross_site=True)
 async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     """Send the stored files of a project; other spellings of its name are redirected to the
     normalised one.
@@ -52,15 +52,7 @@ async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@route("GET", "/local/<project>/<filename>", action=Action.READ, below_index=True)
+@route("GET", "/local/<project>/<filename>", action=Action.READ, below_index=True, cross_site=True)
 async def file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Send a stored file; with ``.metadata`` after its name, its core metadata."""
     await send_named(ctx, project, filename, ctx.stored_permission)
-
-
-@route("OPTIONS", "/local/", action=Action.READ, below_index=True)
-@route("OPTIONS", "/local/<project>/", action=Action.READ, below_index=True)
-@route("OPTIONS", "/local/<project>/<filename>", action=Action.READ, below_index=True)
-async def options(ctx: RequestContext, project: str = "", filename: str = "") -> None:
-    """Answer the preflight request that browsers send before micropip can read (C116)."""
-    preflight(ctx.request, restricted=ctx.app.restricted)

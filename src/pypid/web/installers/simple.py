@@ -15,10 +15,10 @@ from pypid.web.app.route import route
 from pypid.web.fastpath.dependencies import OF_LISTS, ResponseDependencies
 from pypid.web.http.redirects import redirect
 from pypid.web.http.request import Request
-from pypid.web.http.responses import header_of, preflight, send_page
+from pypid.web.http.responses import header_of, send_page
 
 
-@route("GET", "/simple/", action=Action.READ, below_index=True)
+@route("GET", "/simple/", action=Action.READ, below_index=True, cross_site=True)
 async def names(ctx: RequestContext) -> None:
     """Send the list of projects."""
     if not ctx.request.path.endswith(b"/"):
@@ -29,7 +29,7 @@ async def names(ctx: RequestContext) -> None:
     return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
-@route("GET", "/simple/<project>/", action=Action.READ, below_index=True)
+@route("GET", "/simple/<project>/", action=Action.READ, below_index=True, cross_site=True)
 async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     """Send a project's page; other spellings of its name are redirected to the normalised one."""
     if ctx.spelling != project or not ctx.request.path.endswith(b"/"):
@@ -78,21 +78,6 @@ async def published(ctx: RequestContext, project: ProjectName, version: str = ""
         permanent=False,
         restricted=ctx.app.restricted,
     )
-
-
-@route("OPTIONS", "/simple/", action=Action.READ, below_index=True)
-@route("OPTIONS", "/simple/<project>/", action=Action.READ, below_index=True)
-@route("OPTIONS", "/pypi/<project>/json", action=Action.READ, below_index=True)
-@route("OPTIONS", "/pypi/<project>/<version>/json", action=Action.READ, below_index=True)
-@route("OPTIONS", "/packages/<project>/<filename>", action=Action.READ, below_index=True)
-async def options(
-    ctx: RequestContext,
-    project: str = "",
-    version: str = "",
-    filename: str = "",
-) -> None:
-    """Answer the preflight request that browsers send before micropip can read (C116)."""
-    preflight(ctx.request, restricted=ctx.app.restricted)
 
 
 async def send_project(

@@ -48,7 +48,6 @@ async def audience(ctx: RequestContext) -> None:
 
 
 @route("POST", MINT, action=ANYBODY)
-@route("POST", "/_/oidc/github/mint-token", action=ANYBODY)
 async def mint(ctx: RequestContext) -> None:
     """Exchange an identity token for an API token. Failures are reported as clients read them:
     ``errors``, each with its code.
