@@ -1,6 +1,6 @@
 """Run tests whose wall clock is set in the middle of each: ``python -m tests.stepped SECONDS MODULE ...``.
 
-Every world of `pypid.testing` has a wall clock of its own (`WallClock`). Here its `LOOK`-th look sets it forward by so many
+Every world of `tests.support` has a wall clock of its own (`WallClock`). Here its `LOOK`-th look sets it forward by so many
 seconds, or back. Timers and ages go by the monotonic clock, so that only tests that look at dates may fail; these are listed
 in ``stepped.txt``. Prints one JSON line: the number of tests, and the ids of those that failed.
 """
@@ -17,7 +17,7 @@ from typing import Final
 from twisted.trial.reporter import TestResult
 from twisted.trial.runner import TestLoader, TrialRunner
 
-from pypid.testing import worlds
+from tests.support import worlds
 
 LOOK: Final = 6
 DATED: Final = Path(__file__).with_suffix(".txt")

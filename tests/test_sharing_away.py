@@ -18,10 +18,10 @@ from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential
 from pypid.daemon.other_nodes import NoOtherNodes
 from pypid.flow import start
-from pypid.testing.worlds import world
 from pypid.wiring.configuration import load_config
 from tests.daemon.test_identities import made_identities
 from tests.live.processes import free_port
+from tests.support.worlds import world
 
 
 class Silent(NoOtherNodes):

@@ -46,7 +46,6 @@ NOT_FOR_A_PAGE = (
     *(
         "pypid.daemon.control",
         "pypid.core.simple_api.parse_html",
-        "pypid.testing",
         "pypid.web.installers.legacy",
     ),
     *(

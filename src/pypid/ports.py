@@ -1,7 +1,6 @@
 """The ports of pypid: protocols of what it needs from outside, without code.
 
-A backend is one file in the folder of its port, and passes the contract suite for it
-(`pypid.testing`).
+A backend is one file in the folder of its port, and passes the contract suite for it.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ from pypid.core.permissions import (
 )
 from pypid.core.visibility import visibility_of
 from pypid.flow import start
-from pypid.testing.people import GROUPS, USERS
-from pypid.testing.worlds import Turns, world
+from tests.support.people import GROUPS, USERS
+from tests.support.worlds import Turns, world
 
 T = TypeVar("T")
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

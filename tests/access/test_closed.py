@@ -24,9 +24,9 @@ from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Action, Credential, Scope
 from pypid.daemon.other_nodes import NoOtherNodes
 from pypid.flow import start
-from pypid.testing.worlds import Turns, world
 from pypid.wiring.configuration import load_config
 from tests.daemon.test_identities import ini, made_identities
+from tests.support.worlds import Turns, world
 
 
 class SharedTests(TestCase):

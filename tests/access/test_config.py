@@ -22,7 +22,7 @@ from pypid.core.errors import Unauthenticated, Unreadable
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, at_once, start
 from pypid.ports import People
-from pypid.testing.people import PeopleContract
+from tests.support.people import PeopleContract
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -46,7 +46,6 @@ from pypid.core.permissions import NOBODY, Action, Identity, Rules, may
 from pypid.flow import at_once, start
 from pypid.http_client.connections import HttpConnections
 from pypid.ports import Accounts, Journal
-from pypid.testing.worlds import Awaiting, Turns, world
 from tests.access.wired_agent import Wired
 from tests.issuers import (
     Documents,
@@ -60,6 +59,7 @@ from tests.issuers import (
     rsa_key,
     segment,
 )
+from tests.support.worlds import Awaiting, Turns, world
 
 quick = settings(max_examples=50, deadline=None, database=None)
 

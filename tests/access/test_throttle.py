@@ -22,7 +22,7 @@ from pypid.access.throttle import (
 )
 from pypid.core.errors import TooManyAttempts
 from pypid.core.permissions import Credential
-from pypid.testing.worlds import world
+from tests.support.worlds import world
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 

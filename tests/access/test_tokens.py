@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.access.tokens import new_token, token_digest
 from pypid.core.accounts.entries import Token
 from pypid.core.permissions import Action, Scope
-from pypid.testing.worlds import BEGINNING
+from tests.support.worlds import BEGINNING
 
 SCOPE = Scope(frozenset({Action.READ}), ("acme-*",))
 

@@ -26,8 +26,8 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.restrictions import HoldKind, RestrictionsInForce
 from pypid.flow import start
 from pypid.metrics import families
-from pypid.testing.worlds import world
 from tests.advisories.archives import archive_of, record
+from tests.support.worlds import world
 
 FOO = ProjectName("foo")
 VECTOR = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"

@@ -25,8 +25,8 @@ from pypid.flow import start
 from pypid.http_client.connections import connections
 from pypid.http_client.faults import Fault
 from pypid.http_client.trust import Trust
-from pypid.testing.worlds import BEGINNING, world
 from tests.advisories.archives import archive_of, record
+from tests.support.worlds import BEGINNING, world
 from tests.upstream.fake import Fake, raw, says, status
 
 NOW = datetime(2026, 5, 6, 12, tzinfo=UTC)

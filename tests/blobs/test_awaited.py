@@ -14,9 +14,9 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import CannotStart, StorageDown
 from pypid.flow import BytesBody, start
 from pypid.ports import Blobs
-from pypid.testing import world
-from pypid.testing.blobs import BlobsContract
-from pypid.testing.worlds import Awaiting, Fed, contents
+from tests.support import world
+from tests.support.blobs import BlobsContract
+from tests.support.worlds import Awaiting, Fed, contents
 
 
 class ContractTests(BlobsContract, SynchronousTestCase):

@@ -16,7 +16,7 @@ from pypid.core.model import Blob
 from pypid.flow import BytesBody, FileBody, start
 from pypid.metrics.families import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
 from pypid.ports import Body
-from pypid.testing import BlobsContract, contents, world
+from tests.support import BlobsContract, contents, world
 
 
 class CountedContractTests(BlobsContract, SynchronousTestCase):

@@ -22,11 +22,11 @@ from pypid.core.errors import CannotStart, Exists, Missing, PypidError, StorageD
 from pypid.core.model import Span
 from pypid.flow import BytesBody, FileBody, at_once, start
 from pypid.ports import Blobs
-from pypid.testing import BEGINNING, Fed, Turns, contents, world
-from pypid.testing.blobs import BlobsContract
-from pypid.testing.duplicates import DuplicatingContract
-from pypid.testing.worlds import Awaiting
 from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
+from tests.support import BEGINNING, Fed, Turns, contents, world
+from tests.support.blobs import BlobsContract
+from tests.support.duplicates import DuplicatingContract
+from tests.support.worlds import Awaiting
 
 T = TypeVar("T")
 MODULES = (disk, draft, files, walk)

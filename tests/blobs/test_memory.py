@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs, MemoryBlobsSettings, open
 from pypid.core.errors import StorageFull
-from pypid.testing import BEGINNING, BlobsContract, Fed, contents, world
-from pypid.testing.duplicates import DuplicatingContract
+from tests.support import BEGINNING, BlobsContract, Fed, contents, world
+from tests.support.duplicates import DuplicatingContract
 
 
 class MemoryContractTests(BlobsContract, SynchronousTestCase):

@@ -24,12 +24,12 @@ from pypid.core.errors import Exists, Missing
 from pypid.core.model import Blob
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Blobs
-from pypid.testing import contents, world
-from pypid.testing.blobs import BlobsContract
-from pypid.testing.worlds import Awaiting, Fed
 from tests.blobs.bucket import Said
 from tests.blobs.fake_s3 import says
 from tests.blobs.s3_cases import S3Case
+from tests.support import contents, world
+from tests.support.blobs import BlobsContract
+from tests.support.worlds import Awaiting, Fed
 
 TEAM = ".pypid/index/team/"
 

@@ -26,11 +26,11 @@ from pypid.blobs.s3.store import S3Blobs
 from pypid.core.configuration.choices import Encryption
 from pypid.core.errors import Exists, Missing, StorageDown
 from pypid.flow import BytesBody, World, at_once, start
-from pypid.testing.blobs import BlobsContract
-from pypid.testing.duplicates import DuplicatingContract
 from tests.blobs.bucket import Said, error
 from tests.blobs.fake_s3 import EVERYTHING, FakeS3, says
 from tests.blobs.s3_cases import NOW, S3Case, abilities, chance, resolved, settings
+from tests.support.blobs import BlobsContract
+from tests.support.duplicates import DuplicatingContract
 
 T = TypeVar("T")
 reactor: Any = real_reactor

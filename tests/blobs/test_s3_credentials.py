@@ -22,10 +22,10 @@ from pypid.blobs.s3.credentials import EARLY, LATE, PAUSE, BotocoreChain, FixedC
 from pypid.blobs.s3.signatures import Keys
 from pypid.core.errors import StorageDown
 from pypid.flow import BytesBody, start
-from pypid.testing import BEGINNING, Turns, world
 from tests.blobs.bucket import ACCESS, SECRET, error
 from tests.blobs.fake_s3 import says
 from tests.blobs.s3_cases import S3Case
+from tests.support import BEGINNING, Turns, world
 
 
 @define

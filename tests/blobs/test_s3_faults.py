@@ -17,7 +17,6 @@ from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Span
 from pypid.flow import BytesBody, FileBody, at_once, start
 from pypid.flow.coroutines import is_patient
-from pypid.testing import Fed
 from tests.blobs.bucket import Asked, Said, error
 from tests.blobs.fake_s3 import (
     Talk,
@@ -30,6 +29,7 @@ from tests.blobs.fake_s3 import (
     stalls,
 )
 from tests.blobs.s3_cases import PATIENCE, S3Case, Stream
+from tests.support import Fed
 
 SLOW = says(error("SlowDown", 503))
 BROKEN = says(error("InternalError", 500))

@@ -26,9 +26,9 @@ from pypid.blobs.s3.signatures import Keys, cloudfront, presigned, signed
 from pypid.core.configuration.choices import Addressing
 from pypid.core.errors import CannotStart, Missing
 from pypid.flow import BytesBody
-from pypid.testing.blobs import ODD_KEYS
 from tests.blobs.s3_cases import S3Case
 from tests.blobs.sigv4 import refused, signature
+from tests.support.blobs import ODD_KEYS
 
 EXAMPLE = Keys("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 AT = datetime(2013, 5, 24, tzinfo=UTC)

@@ -21,10 +21,10 @@ from pypid.catalog.memory import MemoryCatalog
 from pypid.core.model import Presence, Project, Status
 from pypid.core.packaging.names import project_name
 from pypid.flow import World, start
-from pypid.testing import CatalogContract, Turns, world
-from pypid.testing.catalog import CatalogModel, a_file, a_listing, a_project, becomes
-from pypid.testing.worlds import Awaiting
 from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
+from tests.support import CatalogContract, Turns, world
+from tests.support.catalog import CatalogModel, a_file, a_listing, a_project, becomes
+from tests.support.worlds import Awaiting
 
 HERE = "storage-1"
 

@@ -14,9 +14,9 @@ from pypid.catalog.forgettable import MOST_GONE, OVERHEAD, Forgettable
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.model import Listing, UpstreamEntry, as_stored
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.testing import BEGINNING
-from pypid.testing.worlds import Awaiting
 from tests.index.file_cache_cases import listed
+from tests.support import BEGINNING
+from tests.support.worlds import Awaiting
 
 NAMES = st.sampled_from([ProjectName(letter) for letter in "abcdef"])
 

@@ -37,9 +37,9 @@ from pypid.core.records.upstream_entry import (
 )
 from pypid.core.simple_api.packing import packed
 from pypid.flow import start
-from pypid.testing import CatalogContract, world
-from pypid.testing.catalog import SPAM, a_file, a_listing, a_project
-from pypid.testing.worlds import Awaiting, Turns
+from tests.support import CatalogContract, world
+from tests.support.catalog import SPAM, a_file, a_listing, a_project
+from tests.support.worlds import Awaiting, Turns
 
 T = TypeVar("T")
 OTHER = project_name("other")

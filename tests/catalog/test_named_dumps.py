@@ -23,9 +23,9 @@ from pypid.core.packaging.names import project_name
 from pypid.core.records.layout import NAMED_SNAPSHOT, NAMED_THEIR_SNAPSHOT
 from pypid.flow import at_once
 from pypid.jobs.clean_stop import CleanStop
-from pypid.testing import world
-from pypid.testing.catalog import SPAM, a_file, a_listing, a_project, becomes
-from pypid.testing.worlds import Awaiting
+from tests.support import world
+from tests.support.catalog import SPAM, a_file, a_listing, a_project, becomes
+from tests.support.worlds import Awaiting
 
 HERE = "storage-1"
 HAM = project_name("ham")

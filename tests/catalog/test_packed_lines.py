@@ -36,9 +36,9 @@ from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
-from pypid.testing import world
-from pypid.testing.catalog import a_file, a_listing
-from pypid.testing.worlds import Awaiting
+from tests.support import world
+from tests.support.catalog import a_file, a_listing
+from tests.support.worlds import Awaiting
 
 NAMES = [project_name(f"project-{number}") for number in range(8)]
 HERE = "storage-1"

@@ -14,10 +14,10 @@ from pypid.catalog.part_catalog import PartCatalog
 from pypid.core.model import LocalProject, Presence, Project, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.ports import NamedGlance
-from pypid.testing import CatalogContract, world
-from pypid.testing.catalog import SPAM, a_file, a_listing, a_project, becomes
-from pypid.testing.worlds import Awaiting
 from tests.catalog.engines import PlacedEngine, SharedSettings, open_shared
+from tests.support import CatalogContract, world
+from tests.support.catalog import SPAM, a_file, a_listing, a_project, becomes
+from tests.support.worlds import Awaiting
 
 HAM = project_name("ham")
 

@@ -24,10 +24,10 @@ from pypid.core.model import File, Presence, Project
 from pypid.core.packaging.names import project_name
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Body
-from pypid.testing import world
-from pypid.testing.catalog import a_project, becomes
-from pypid.testing.worlds import Awaiting, Fed
 from tests.index.faulty_blobs import Watched
+from tests.support import world
+from tests.support.catalog import a_project, becomes
+from tests.support.worlds import Awaiting, Fed
 
 KEY, HERE = ".pypid/snapshot/ours.jsonl.gz", "storage-1"
 EGGS, SPAM, HAM = map(project_name, ("eggs", "spam", "ham"))

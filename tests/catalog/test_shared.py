@@ -20,10 +20,10 @@ from pypid.core.memory_budget import MemoryBudget
 from pypid.core.packaging.names import project_name
 from pypid.databases.places import SqliteFile
 from pypid.flow import at_once
-from pypid.testing import CatalogContract, world
-from pypid.testing.catalog import a_file, a_listing
-from pypid.testing.engine import EngineContract
 from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
+from tests.support import CatalogContract, world
+from tests.support.catalog import a_file, a_listing
+from tests.support.engine import EngineContract
 
 
 class PlacedEngineTests(EngineContract, SynchronousTestCase):

@@ -23,10 +23,10 @@ from pypid.catalog.replica_follower import FRESH, PAUSE
 from pypid.core.errors import CatalogDown
 from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.testing import world
-from pypid.testing.catalog import a_file, a_listing, a_project, becomes
-from pypid.testing.worlds import Awaiting
 from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
+from tests.support import world
+from tests.support.catalog import a_file, a_listing, a_project, becomes
+from tests.support.worlds import Awaiting
 
 NAMES = [project_name(text) for text in ("spam", "ham")]
 STALE_FOR = 5.0

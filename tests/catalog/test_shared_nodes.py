@@ -20,10 +20,10 @@ from pypid.core.errors import CannotStart, CatalogDown
 from pypid.core.model import Presence, Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
-from pypid.testing.catalog import SPAM, a_project, becomes
-from pypid.testing.worlds import Timed
 from pypid.web.app.errors import status_of
 from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
+from tests.support.catalog import SPAM, a_project, becomes
+from tests.support.worlds import Timed
 
 HAM = project_name("ham")
 STALE_FOR = timedelta(seconds=60)

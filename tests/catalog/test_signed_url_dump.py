@@ -17,9 +17,9 @@ from pypid.catalog.signed_urls import FILE, Links, WrittenLinks
 from pypid.core.model import File, SignedUrl
 from pypid.core.packaging.names import project_name
 from pypid.ports import Blobs
-from pypid.testing import world
-from pypid.testing.catalog import a_file
-from pypid.testing.worlds import Awaiting
+from tests.support import world
+from tests.support.catalog import a_file
+from tests.support.worlds import Awaiting
 
 SPAM = project_name("spam")
 DAY = timedelta(days=1)

@@ -20,8 +20,8 @@ from pypid.core.model import File, SignedUrl, StoredFile
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
 from pypid.ports import Blobs
-from pypid.testing import world
-from pypid.testing.worlds import Awaiting, WallClock
+from tests.support import world
+from tests.support.worlds import Awaiting, WallClock
 
 quick = settings(max_examples=60, deadline=None, database=None)
 SPAM = project_name("spam")

@@ -15,8 +15,8 @@ from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.packaging.names import project_name
 from pypid.databases.places import SqliteFile
 from pypid.flow import at_once, start
-from pypid.testing.engine import EngineContract
 from tests.catalog.swapping import Follower, Storm, engine_at
+from tests.support.engine import EngineContract
 
 ROOT = Path(__file__).resolve().parents[2]
 

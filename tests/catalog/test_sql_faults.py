@@ -34,8 +34,8 @@ from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import project_name
 from pypid.databases.places import Server, SqliteFile
 from pypid.flow import at_once, start
-from pypid.testing.engine import IDENTITY, OTHER, SPAM, to_be
-from pypid.testing.worlds import Timed, Turns
+from tests.support.engine import IDENTITY, OTHER, SPAM, to_be
+from tests.support.worlds import Timed, Turns
 
 HAM = project_name("ham")
 

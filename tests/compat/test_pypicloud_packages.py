@@ -26,9 +26,9 @@ from pypid.core.permissions import (
 )
 from pypid.core.policy import Policy
 from pypid.daemon.rules_in_force import rules_of
-from pypid.testing.worlds import BEGINNING
 from pypid.web.app import stored_projects
 from tests.distributions import egg, egg_filename, sdist, sdist_filename, wheel, wheel_filename
+from tests.support.worlds import BEGINNING
 from tests.web.full_app import HOST, Answer, J, Pypid, WholeCase, basic, content, text
 from tests.web.memory_upstream import Elsewhere
 from tests.web.rights_cases import (

@@ -24,8 +24,8 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.configuration.choices import Registration
 from pypid.core.packaging.globs import project_glob
 from pypid.core.packaging.names import project_name
-from pypid.testing.accounts import an_account
 from pypid.web.app.registry import Configured
+from tests.support.accounts import an_account
 from tests.web.app_with_accounts import Peopled, have
 from tests.web.full_app import CHEAP, HOST, Answer, WholeCase, basic, spelled
 

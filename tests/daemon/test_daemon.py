@@ -19,8 +19,8 @@ from pypid.daemon.state import open_state
 from pypid.flow.signals import ReloadOutcome, Signals
 from pypid.index import Index
 from pypid.index.store.reconcile import Reconciled
-from pypid.testing.worlds import world
 from pypid.web.http.site import Site
+from tests.support.worlds import world
 from tests.web.routes import ALL_ROUTES
 
 

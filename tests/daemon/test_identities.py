@@ -42,12 +42,12 @@ from pypid.daemon.stores import open_stores
 from pypid.flow import BytesBody, World, start
 from pypid.flow.signals import Signal, Signals
 from pypid.ports import Blobs
-from pypid.testing.worlds import world
 from pypid.web.app.app import App
 from pypid.web.app.app_settings import AppSettings
 from pypid.web.app.auth_generation import FAR, LEASE
 from pypid.wiring.configuration import load_config
 from pypid.wiring.identities import make_identities
+from tests.support.worlds import world
 
 SECRET, GLOB = project_name("secret"), project_glob("acme-*")
 

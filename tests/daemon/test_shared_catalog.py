@@ -28,13 +28,13 @@ from pypid.daemon.stores import open_stores
 from pypid.flow import start
 from pypid.flow.signals import Signal, Signals
 from pypid.jobs.leases import Shared
-from pypid.testing.worlds import world
 from pypid.web.app.app import App
 from pypid.web.app.app_settings import AppSettings
 from pypid.wiring.configuration import load_config
 from pypid.wiring.identities import make_identities
 from tests.catalog.engines import Place, PlacedEngine
 from tests.daemon.test_identities import ini
+from tests.support.worlds import world
 
 
 class RightsTests(TestCase):

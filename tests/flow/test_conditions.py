@@ -18,7 +18,7 @@ from pypid.flow.conditions import (
     check_of_blob,
     check_of_catalog,
 )
-from pypid.testing.worlds import world
+from tests.support.worlds import world
 
 
 class WatchTests(SynchronousTestCase):

@@ -30,7 +30,7 @@ from pypid.core.lru import Recent
 from pypid.flow import start
 from pypid.flow.derived import Derived, Memory, SameObjects
 from pypid.metrics.families import DERIVED
-from pypid.testing.worlds import Timed, Turns, WallClock, world
+from tests.support.worlds import Timed, Turns, WallClock, world
 
 KEYS, WEIGHTS = st.sampled_from("ab"), st.integers(1, 9)
 LIFETIMES = st.sampled_from([None, timedelta(seconds=5), timedelta(seconds=60)])

@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.flow.world import InTurn
-from pypid.testing.worlds import Turns
+from tests.support.worlds import Turns
 
 
 class InTurnTests(SynchronousTestCase):

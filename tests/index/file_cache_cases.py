@@ -35,8 +35,8 @@ from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.file_hosts import FileHostBreakers
 from pypid.index.upstream.gate import UpstreamGate
 from pypid.ports import Blobs, Body, Upstream
-from pypid.testing import Fed, contents, world
-from pypid.testing.worlds import Awaiting
+from tests.support import Fed, contents, world
+from tests.support.worlds import Awaiting
 
 KIB = 1 << 10
 HELD = 64 * KIB

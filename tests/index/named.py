@@ -25,9 +25,9 @@ from pypid.index.local.publish import PublishOutcome
 from pypid.index.named_indexes import NamedIndexes
 from pypid.index.promotions import PromotionRecovery
 from pypid.ports import Blobs
-from pypid.testing.worlds import Timed, contents
 from tests.index.nodes import Told
 from tests.index.uploads import fetched, publishing, sent
+from tests.support.worlds import Timed, contents
 
 Only = Mapping[str, tuple[str, ...]]
 

@@ -26,10 +26,10 @@ from pypid.flow import BytesBody, at_once, start, whole
 from pypid.index import Index
 from pypid.index.local.publish import PublishOutcome
 from pypid.ports import Blobs, Body
-from pypid.testing.worlds import Timed, contents, world
 from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.file_cache_cases import listed
 from tests.index.uploads import SPAM, WHEEL, Sent, publishing
+from tests.support.worlds import Timed, contents, world
 
 STALE_FOR = timedelta(seconds=60)
 THEIR_DATA = b"bytes of theirs"

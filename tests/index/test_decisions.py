@@ -27,8 +27,8 @@ from pypid.index.decisions import (
 )
 from pypid.ports import Blobs
 from pypid.prefork.messages import Message, Siblings
-from pypid.testing import world
 from tests.index.faulty_blobs import Gated, Storm
+from tests.support import world
 
 
 class Note(msgspec.Struct, frozen=True):

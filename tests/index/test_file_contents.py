@@ -27,10 +27,10 @@ from pypid.index import file_contents as contents_module
 from pypid.index.file_contents import AT_ONCE, MOST_WAITING, Contents
 from pypid.index.views import DIRECT
 from pypid.ports import Blobs, Body
-from pypid.testing import Fed, world
-from pypid.testing.worlds import Awaiting
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.file_cache_cases import ScriptedUpstream, listed
+from tests.support import Fed, world
+from tests.support.worlds import Awaiting
 
 
 class ContentsTests(Awaiting, SynchronousTestCase):

@@ -23,10 +23,10 @@ from pypid.core.policy import Policy
 from pypid.core.summaries import Summaries
 from pypid.index import Index
 from pypid.index.views import STORED
-from pypid.testing.worlds import Awaiting
 from tests.distributions import wheel_filename
 from tests.index.named import NamedCase, Only, set_index
 from tests.index.uploads import fetched
+from tests.support.worlds import Awaiting
 
 KNOWN = [*map(ProjectName, ("acme-one", "acme-two", "mix-one", "mix-two", "never", "numpy"))]
 STEPS = st.sampled_from(("publish", "remove", "cache", "quarantine"))

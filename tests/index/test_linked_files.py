@@ -14,10 +14,10 @@ from pypid.blobs.files import FilesSettings
 from pypid.index.linked_files import LinkedFiles
 from pypid.index.local.manage import Manager
 from pypid.index.usage import Usage, Used, together
-from pypid.testing import world
-from pypid.testing.worlds import Awaiting
 from tests.index.test_promotions import EGGS, EGGS_WHEEL, STAGING, Node
 from tests.index.uploads import SPAM, WHEEL, publishing, sent, signed
+from tests.support import world
+from tests.support.worlds import Awaiting
 
 
 class LinkedFilesTests(Awaiting, SynchronousTestCase):

@@ -16,9 +16,9 @@ from pypid.catalog.shared import EngineLinks, SharedCatalog
 from pypid.catalog.signed_urls import AGAIN, Links
 from pypid.core.model import SignedUrl
 from pypid.ports import Blobs
-from pypid.testing.worlds import Timed
 from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.catalog.test_signed_urls import Signer, file
+from tests.support.worlds import Timed
 
 LIFETIME, BUFFER = timedelta(seconds=100), timedelta(seconds=10)
 

@@ -11,10 +11,10 @@ from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
 from pypid.flow import start
 from pypid.index import Index
-from pypid.testing import world
 from pypid.upstream.nothing import Nothing
 from tests.index.faulty_blobs import Gated, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
+from tests.support import world
 
 SDIST = "spam-1.1.tar.gz"
 

@@ -16,8 +16,8 @@ from pypid.core.packaging.names import project_name
 from pypid.flow import BytesBody
 from pypid.index.private_names import MarkedBlobs, PrivateNames
 from pypid.ports import Blobs, Body
-from pypid.testing import BlobsContract, contents, world
-from pypid.testing.worlds import Timed
+from tests.support import BlobsContract, contents, world
+from tests.support.worlds import Timed
 
 RECORD = "spam/spam-1.0.tar.gz.record.json"
 MARKER = ".pypid/index-names/spam/team"

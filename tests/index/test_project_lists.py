@@ -21,8 +21,8 @@ from pypid.core.policy import Policy
 from pypid.flow import Blocking, at_once, start
 from pypid.index import project_lists as lists
 from pypid.index.project_lists import Names
-from pypid.testing import Turns
-from pypid.testing.worlds import Awaiting, world
+from tests.support import Turns
+from tests.support.worlds import Awaiting, world
 
 
 class Held(MemoryCatalog):

@@ -37,10 +37,10 @@ from pypid.index.promotion_checks import IndexPart, Wanted
 from pypid.index.promotion_log import PromotionLog
 from pypid.index.promotions import PromotionRecovery, Promotions
 from pypid.ports import Blobs
-from pypid.testing import world
-from pypid.testing.worlds import Awaiting, contents
 from tests.index.faulty_blobs import Died, Gated, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, fetched, index_over, publishing, sent, signed
+from tests.support import world
+from tests.support.worlds import Awaiting, contents
 
 EGGS = project_name("eggs")
 SDIST = "spam-1.0.tar.gz"

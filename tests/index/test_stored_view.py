@@ -22,8 +22,8 @@ from pypid.index import Index
 from pypid.index.stored_view import own_stored_view
 from pypid.index.views import STORED
 from pypid.ports import Catalog
-from pypid.testing import world
 from tests.index.uploads import SPAM, IndexCase, fetched, sent
+from tests.support import world
 from tests.web.memory_upstream import Elsewhere
 
 EGGS, HAM = project_name("eggs"), project_name("ham")

@@ -39,10 +39,10 @@ from pypid.index.decisions import Decisions
 from pypid.index.trust import GATHER, PublisherTrust
 from pypid.index.views import DIRECT
 from pypid.ports import Body
-from pypid.testing import world
-from pypid.testing.worlds import Awaiting
 from tests.index.file_cache_cases import ScriptedUpstream, listed
 from tests.sigstores import OwnSigstore, github, statement
+from tests.support import world
+from tests.support.worlds import Awaiting
 
 SPAM = project_name("spam")
 OWN = OwnSigstore()

@@ -18,7 +18,7 @@ from pypid.core.model import File, Presence, Project, StoredFile, Summary, Upstr
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
 from pypid.index.usage import PATIENCE, Usage, Used
-from pypid.testing.worlds import world
+from tests.support.worlds import world
 
 T = TypeVar("T")
 SPAM, HAM, EGGS = map(project_name, ("spam", "ham", "eggs"))

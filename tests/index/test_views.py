@@ -23,8 +23,8 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, UpstreamState, view
 from pypid.flow import start
 from pypid.index.views import FEW, View, Views
-from pypid.testing.worlds import Turns, world
 from tests.core.test_policy import KEPT, OUR_FILE, POLICIES, SAID, SPAM, their_file
+from tests.support.worlds import Turns, world
 
 START = datetime(2026, 1, 20, tzinfo=UTC)
 PROJECTS = st.builds(

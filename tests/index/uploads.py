@@ -23,9 +23,9 @@ from pypid.flow.hashes import Hashes
 from pypid.index import Index
 from pypid.index.local.publish import PublishOutcome
 from pypid.ports import Blobs, Body
-from pypid.testing import world
-from pypid.testing.worlds import Awaiting
 from pypid.upstream.nothing import Nothing
+from tests.support import world
+from tests.support.worlds import Awaiting
 
 T = TypeVar("T")
 

@@ -31,11 +31,11 @@ from pypid.index.upstream.eviction import inventory_of
 from pypid.index.views import DIRECT, STORED, UpstreamPermission
 from pypid.jobs.cache_maintenance import LOOK_AT_SIZE, REFRESHES, WRITE_DOWN, CacheMaintenance
 from pypid.jobs.leases import COMPARE
-from pypid.testing import world
-from pypid.testing.worlds import Awaiting
 from tests.core.test_restrictions import VersionRule
 from tests.index.file_cache_cases import noise
 from tests.index.uploads import publishing, sent
+from tests.support import world
+from tests.support.worlds import Awaiting
 from tests.web.memory_upstream import Elsewhere
 
 KIB = 1 << 10

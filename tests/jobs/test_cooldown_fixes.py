@@ -26,8 +26,8 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.flow import start
 from pypid.jobs.cooldown_fixes import INTERVAL, CooldownFixes
-from pypid.testing.logs import MemoryDownloads
 from tests.jobs.test_cache_maintenance import UpkeepCase
+from tests.support.logs import MemoryDownloads
 from tests.web.advised import Document, advisory, parsed
 
 NAME = ProjectName("bee")

@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.flow import start
 from pypid.jobs.leases import HELD, RENEWED, Shared, SoleNode
-from pypid.testing import world
-from pypid.testing.worlds import Awaiting
 from tests.catalog.engines import Place, PlacedEngine
+from tests.support import world
+from tests.support.worlds import Awaiting
 
 
 class LeasesCase(Awaiting, SynchronousTestCase):

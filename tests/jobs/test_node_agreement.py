@@ -17,8 +17,8 @@ from pypid.jobs.node_agreement import (
     Agreement,
     digest_of,
 )
-from pypid.testing.worlds import Awaiting, WallClock, world
 from tests.catalog.engines import Place, PlacedEngine
+from tests.support.worlds import Awaiting, WallClock, world
 
 
 def config(text: str = "", secret: str = "s" * 40) -> Config:

@@ -30,12 +30,12 @@ from pypid.jobs.leases import COMPARE
 from pypid.jobs.stateless_node import LAST_WORDS, StatelessNode
 from pypid.jobs.storage_lease import StorageLease
 from pypid.ports import Body
-from pypid.testing import world
-from pypid.testing.worlds import Awaiting, contents
 from pypid.upstream.nothing import Nothing
 from tests.distributions import wheel
 from tests.index.faulty_blobs import Watched
 from tests.index.named import NamedCase
+from tests.support import world
+from tests.support.worlds import Awaiting, contents
 
 ADMIN = f"{OF_RECORD}admin.json"
 HAM = "ham/ham-1.0-py3-none-any.whl"

@@ -24,9 +24,9 @@ from pypid.jobs.storage_lease import (
     LeasedBlobs,
     StorageLease,
 )
-from pypid.testing.worlds import Awaiting, contents, world
 from pypid.upstream.nothing import Nothing
 from tests.index.uploads import publishing, sent
+from tests.support.worlds import Awaiting, contents, world
 
 
 class LeaseCase(Awaiting, SynchronousTestCase):

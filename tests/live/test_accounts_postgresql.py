@@ -7,7 +7,6 @@ goes away.
 
 import threading
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 from twisted.internet import reactor as installed
-from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.sql.accounts import SqlAccounts
@@ -24,15 +22,13 @@ from pypid.access.sql.database import Database
 from pypid.access.sql.download_log import SqlDownloads
 from pypid.access.sql.place import place_of
 from pypid.core.accounts.entries import Account
-from pypid.core.accounts.rights import Right, Whom
-from pypid.core.errors import CannotStart, PeopleUnknown
 from pypid.flow import at_once
 from pypid.ports import Accounts, Downloads, Journal
-from pypid.testing import AccountsContract, DownloadsContract, JournalContract
-from pypid.testing.accounts import SPAM, a_session, a_token, an_account
-from pypid.testing.examples import a_deed, a_download
-from pypid.testing.worlds import BEGINNING, Timed
-from tests.live.postgresql import Postgresql, postgresql, shared
+from tests.live.postgresql import Postgresql, shared
+from tests.support import AccountsContract, DownloadsContract, JournalContract
+from tests.support.accounts import an_account
+from tests.support.examples import a_deed, a_download
+from tests.support.worlds import BEGINNING, Timed
 
 T = TypeVar("T")
 NO_FILE = Path("/nowhere")
@@ -149,29 +145,6 @@ class NodesTests(InPostgresql, SynchronousTestCase):
         self.here = self.new_accounts()
         self.there = self.some_accounts()
 
-    def test_changes_travel(self) -> None:
-        """What one node has changed, of any kind, the other one has after its next look; it tells
-        of it.
-        """
-        told: list[object] = []
-        self.there.current.on_change.append(told.append)
-        for change in (
-            self.here.add_user(an_account("alice")),
-            self.here.add_group("team"),
-            self.here.join("team", "alice"),
-            self.here.grant(Right(SPAM, Whom.USER, "alice")),
-            self.here.add_token(a_token("t")),
-            self.here.add_session(a_session("s")),
-            self.here.revoke_token("t"),
-            self.here.remove_user("alice"),
-        ):
-            self.have(change)
-            self.have(self.there.poll())
-            here, there = self.here.current.state(), self.there.current.state()
-            for part in ("serial", "users", "members", "groups", "rights", "tokens", "sessions"):
-                self.assertEqual(getattr(here, part), getattr(there, part), part)
-        self.assertEqual(len(told), 8)
-
     def test_at_once(self) -> None:
         """Nodes that change the same account at the same time lose no change."""
         self.have(self.here.add_user(an_account("alice", hash="")))
@@ -234,49 +207,3 @@ class NodesTests(InPostgresql, SynchronousTestCase):
         self.assertEqual([deed.serial for deed in found], list(range(80, 0, -1)))
         times = [deed.when for deed in reversed(found) if deed.who == "n1"]
         self.assertEqual(times, sorted(times))
-
-
-class AwayTests(InPostgresql, SynchronousTestCase):
-    """A server that is stopped and started."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.stack = ExitStack()
-        self.addCleanup(self.stack.close)
-        self.own = self.stack.enter_context(postgresql())
-        self.said: list[str] = []
-        observe = self.observe
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
-
-    def server(self) -> Postgresql:
-        return self.own
-
-    def observe(self, event: dict[str, Any]) -> None:
-        self.said.append(str(event))
-
-    def test_away_at_the_start(self) -> None:
-        """A server that does not answer at the start keeps nobody from starting: it is asked until
-        it answers.
-        """
-        self.url = self.own.database()
-        self.own.stop("fast")
-        accounts = self.some_accounts()
-        self.refused(accounts.users(), PeopleUnknown)
-        self.refused(accounts.add_group("team"), PeopleUnknown)
-        self.own.start()
-        self.have(accounts.poll())
-        self.assertEqual(list(self.have(accounts.users())), [])
-
-    def test_newer(self) -> None:
-        """A database of a newer pypid keeps pypid from starting, and a node that runs from changing
-        anything.
-        """
-        accounts = self.new_accounts()
-        with self.own.connect() as connection:
-            connection.execute(
-                f"UPDATE {self.url.rpartition('%3D')[2]}.pypid_schema SET version = 7".encode()
-            )
-        self.refused(accounts.add_group("team"), PeopleUnknown)
-        fresh = SqlAccounts(self.a_database(), self.world)
-        self.assertIn("version 7", str(self.refused(fresh.open(), CannotStart)))

@@ -2,10 +2,8 @@
 
 import json
 import shutil
-import sqlite3
 import subprocess
-import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -123,35 +121,6 @@ class FolderTests(BackupCase):
         with pypid(self.index_folder, self.settings) as index:
             self.assertEqual(self.seen(index), before)
             self.works_as_before(index, token)
-
-    def test_killed(self) -> None:
-        """A backup that is killed at any time leaves databases that are whole: the new or the
-        former ones.
-        """
-        with pypid(self.index_folder, self.settings) as index:
-            self.fill(index)
-            self.pypid("backup", self.backup)
-            words = [BIN / "pypid", "backup", self.backup, "--config", index.config]
-            for pause in (0.3, 0.5, 0.6, 0.7, 0.8, 1.0):
-                process = subprocess.Popen(words, env=clean_environ(), stdout=subprocess.DEVNULL)
-                time.sleep(pause)
-                process.kill()
-                process.wait()
-                for path in self.backup.glob("*.db"):
-                    with closing(sqlite3.connect(path)) as database:
-                        found = database.execute("PRAGMA integrity_check").fetchall()
-                    self.assertEqual(found, [("ok",)], path)
-            self.pypid("backup", self.backup)
-            self.assertEqual([*self.backup.glob(".*")], [])
-
-    def test_refused(self) -> None:
-        """Without a state folder there is nothing to copy, and no copy is made inside of it."""
-        (self.index_folder / "pypid.ini").write_text("[server]\nstate = state\n")
-        self.assertIn("nothing to back up", self.pypid("backup", self.backup, status=1))
-        (self.index_folder / "state").mkdir()
-        inside = self.index_folder / "state/backup"
-        self.assertIn("is in the state folder", self.pypid("backup", inside, status=1))
-        self.assertFalse(inside.exists())
 
     def test_server(self) -> None:
         """The accounts on a database server are not in it, which the command says."""

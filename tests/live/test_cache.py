@@ -2,15 +2,13 @@
 a mirror does by itself.
 """
 
-import json
 import time
 from collections.abc import Callable
 from hashlib import shake_128
 from pathlib import Path
-from typing import Any
 
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid
-from tests.live.isolation import fails, works
+from tests.live.isolation import works
 from tests.live.processes import BIN, files_below, scratch
 from tests.live.projects import Artifact, call, listed, publish, wheel
 
@@ -85,54 +83,6 @@ class CacheCase(IndexTestCase):
         while not true():
             self.assertLess(time.monotonic(), deadline, self.index.log(self.since))
             time.sleep(0.05)
-
-
-class PurgeTests(CacheCase):
-    def check_commands(self, *artifacts: Artifact) -> None:
-        """list, purge and why, of what is kept."""
-        bee, newer, cat = artifacts
-        said = self.pypid("cache", "list")
-        self.assertRegex(said, r"(?m)^bee +2 +\S+ KiB  +\d{4}-\d\d-\d\d \d\d:\d\d$")
-        self.assertIn("2 projects, 3 files, ", said)
-        self.assertIn("(no limit: [upstream] max_cache is empty)", said)
-        told: Any = json.loads(self.pypid("cache", "list", "--json"))
-        self.assertEqual(told["size"], self.size())
-        self.assertIn(newer.filename, self.pypid("cache", "list", "Bee"))
-        self.assertIn(
-            f"{bee.filename}: visible, cached\n", self.pypid("project", "why", "bee", bee.filename)
-        )
-        self.assertIn(
-            "Deleted: 0 files", self.pypid("cache", "purge", "--older-than", "1h", "--yes")
-        )
-        self.assertIn(
-            "nothing was deleted", fails(self.command("cache", "purge"), self.folder, said="no\n")
-        )
-        self.assertIn("Deleted: 1 file", self.pypid("cache", "purge", "bee", bee.filename, "--yes"))
-        self.assertEqual(self.kept(), [newer.filename, cat.filename])
-        self.assertIn(
-            "Deleted: 1 file",
-            works(self.command("cache", "purge", "cat"), self.folder, said="yes\n"),
-        )
-        self.assertIn("Deleted: 1 file", self.pypid("cache", "purge", "--yes"))
-        self.assertEqual((self.kept(), self.size()), ([], 0))
-
-    def artifacts(self) -> tuple[Artifact, ...]:
-        """Three files of theirs, kept, and one of ours."""
-        ours, made = large("own"), (large("bee"), large("bee", "2.0"), large("cat"))
-        publish(self.index, ours)
-        publish(self.theirs, *made)
-        self.keep(*made)
-        return made
-
-    def test_running(self) -> None:
-        """cache list, cache purge and why work on a running pypid, which sees it at once; files of
-        ours stay.
-        """
-        made = self.artifacts()
-        self.check_commands(*made)
-        self.assertEqual(listed(self.index, "own"), [large("own").filename])
-        self.keep(*made)
-        self.want(large("own"))
 
 
 class MirrorTests(CacheCase):

@@ -5,7 +5,6 @@ away in the middle.
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
 
-import contextlib
 import gc
 import os
 import threading
@@ -37,10 +36,9 @@ from pypid.core.errors import CannotStart
 from pypid.core.packaging.names import project_name
 from pypid.flow import World, at_once, start
 from pypid.flow.threads import Threads
-from pypid.testing.engine import IDENTITY, EngineContract
-from tests.catalog.swapping import Follower, Storm, engine_at
-from tests.live.clients import ROOT
+from tests.catalog.swapping import engine_at
 from tests.live.postgresql import PASSWORD, Postgresql, postgresql, shared
+from tests.support.engine import IDENTITY, EngineContract
 
 NO_FOLDER = Path("/")
 SPAM = project_name("spam")
@@ -136,88 +134,6 @@ def at_the_same_time(*jobs: Callable[[], object]) -> list[object]:
     return found
 
 
-class ProcessesTests(SynchronousTestCase):
-    """Several processes that change the same rows."""
-
-    def storm(
-        self,
-        url: str,
-        meanwhile: Callable[[], None] = lambda: None,
-        *,
-        writers: int = 3,
-        count: int = 50,
-    ) -> Storm:
-        """Let them, and prove that nothing is wrong."""
-        engine = engine_at(url)
-        state = self.successResultOf(start(engine.open("storage")))
-        follower = Follower(engine, state.beginning)
-        storm = Storm(url, writers, count)
-        storm.run(follower, ROOT, meanwhile)
-        storm.prove(self, follower)
-        self.successResultOf(start(engine.close()))
-        return storm
-
-    def test_postgresql(self) -> None:
-        """Of 450 changes by three processes none is lost; versions and serials are given once, in
-        the order one sees.
-        """
-        self.storm(shared().database())
-
-    def test_restarts(self) -> None:
-        """A server that crashes again and again in the middle of changes costs time, and nothing
-        else.
-        """
-        with postgresql() as server:
-            storming = threading.Event()
-            restarts = 0
-
-            def restart() -> None:
-                nonlocal restarts
-                while not storming.wait(0.7):
-                    server.stop()
-                    time.sleep(0.2)
-                    server.start()
-                    restarts += 1
-
-            url = server.database()
-            crashing = threading.Thread(target=restart)
-            crashing.start()
-
-            try:
-                storm = self.patient(url)
-            finally:
-                storming.set()
-                crashing.join()
-            self.assertGreater(restarts, 1)
-            self.assertGreater(sum(told["away"] for told in storm.told), 0)
-
-    def patient(self, url: str) -> Storm:
-        """As `storm`, with a server that is away most of the time."""
-        engine = engine_at(url)
-        state = None
-        while state is None:
-            with contextlib.suppress(DatabaseAway):
-                state = self.got(engine.open("storage"))
-        follower = Follower(engine, state.beginning)
-        storm = Storm(url, 3, 60)
-        storm.run(follower, ROOT)
-        while True:
-            try:
-                storm.prove(self, follower)
-                break
-            except DatabaseAway:
-                continue
-        return storm
-
-    def got(self, coroutine: Any) -> Any:
-        """What it returns, or raises."""
-        done: list[Any] = []
-        start(coroutine).addBoth(done.append)
-        if hasattr(done[0], "raiseException"):
-            done[0].raiseException()
-        return done[0]
-
-
 class Node:
     """An engine with a reactor and threads, as in a pypid."""
 
@@ -285,35 +201,6 @@ class NodesTests(TestCase):
             finally:
                 await here.end()
                 await there.end()
-
-    async def test_heard_soon(self) -> None:
-        """A change is heard of on another node in a fraction of the second that it may take, also
-        where no message comes.
-        """
-
-        async def test(server: Postgresql, here: Node, there: Node) -> None:
-            took = []
-            for number in range(20):
-                row = await here.put(b"%d" % number)
-                took.append(
-                    await there.until(
-                        lambda row=row: there.beats[-1][0].state.version >= row.version
-                    )
-                )  # type: ignore[misc]
-            took.sort()
-            self.assertLess(took[-1], 1.0)
-            self.assertLess(took[len(took) // 2], 0.2)
-            for beat, heard in there.beats:
-                self.assertLess(beat.requested_at, heard)
-            with server.connect() as connection:
-                path = there.engine._place.url.partition("search_path%3D")[2]  # type: ignore[union-attr]
-                connection.execute(f"UPDATE {path}.pypid_catalog SET rights = rights + 1".encode())
-            before = there.beats[0][0].state.rights
-            self.assertLess(
-                await there.until(lambda: there.beats[-1][0].state.rights > before), 1.0
-            )
-
-        await self.with_nodes(test)
 
     async def test_frozen(self) -> None:
         """A server that keeps its connections and does not answer is silence, and questions end;

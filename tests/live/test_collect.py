@@ -13,7 +13,7 @@ from pypid.resolver.uv import find_uv
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared
 from tests.live.isolation import Ended, run, works
 from tests.live.processes import BIN
-from tests.live.projects import call, listed, publish, sdist, wheel
+from tests.live.projects import call, publish, sdist, wheel
 
 MANY: Final = "py2.py3-none-any"
 LINES: Final = "application/x-ndjson"
@@ -197,36 +197,6 @@ class AnswerTests(CollectCase):
             works([*command, "--target", target, "app", "many[part]", "late"], self.folder)
             self.assertTrue((target / "lib.py").exists() and (target / "extra_part.py").exists())
 
-    def test_ours(self) -> None:
-        """A name that is ours stays ours: its release is had, though the other index has a newer
-        one, and pulls in theirs.
-        """
-        publish(self.index, wheel("lib", "1.2", **needs("old")))
-        answer = self.collect("app", python="3.12")
-        outcomes = {file["filename"]: file["outcome"] for file in answer["files"]}
-        self.assertEqual(
-            outcomes,
-            {
-                f"app-2.0-{MANY}.whl": "kept",
-                f"lib-1.2-{MANY}.whl": "had",
-                f"old-1.0-{MANY}.whl": "kept",
-            },
-        )
-        self.assertEqual(listed(self.index, "lib"), [f"lib-1.2-{MANY}.whl"])
-
-    def test_rights(self) -> None:
-        """Where only people with a name may read the resolver may read what the one
-        who asks may.
-        """
-        self.stack.close()
-        settings = Settings(
-            read="authenticated", upstream=f"mode = cache\nurl = {self.upstream.url()}"
-        )
-        self.index = self.stack.enter_context(pypid(self.place, settings))
-        self.since = 0
-        self.assertRaises(AssertionError, self.post, {"requirements": "app"})
-        self.assertTrue(json.loads(self.post({"requirements": "app"}, user="bob"))["complete"])
-
     def test_lock(self) -> None:
         """What uv writes as pylock.toml is collected file by file, with its hashes."""
         program = find_uv()
@@ -282,47 +252,3 @@ class CommandTests(CollectCase):
         self.assertEqual(ended.status, 1)
         self.assertIn("had     many-1.0", ended.said)
         self.assertNotIn("Traceback", ended.said)
-
-
-POPULAR: Final = (
-    "aiohttp",
-    "attrs",
-    "beautifulsoup4",
-    "boto3",
-    "certifi",
-    "cffi",
-    "charset-normalizer",
-    "click",
-    "colorama",
-    "coverage",
-    "cryptography",
-    "django",
-    "fastapi",
-    "flask",
-    "httpx",
-    "idna",
-    "importlib-metadata",
-    "jinja2",
-    "jsonschema",
-    "markupsafe",
-    "numpy",
-    "packaging",
-    "pillow",
-    "pluggy",
-    "psutil",
-    "pydantic",
-    "pygments",
-    "pytest",
-    "python-dateutil",
-    "pyyaml",
-    "requests",
-    "rich",
-    "setuptools",
-    "six",
-    "sqlalchemy",
-    "tqdm",
-    "twisted",
-    "urllib3",
-    "werkzeug",
-    "wheel",
-)

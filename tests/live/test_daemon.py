@@ -3,8 +3,6 @@ read its users again.
 """
 
 import http.client
-import json
-import os
 import signal
 import socket
 import ssl
@@ -12,8 +10,6 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import ExitStack
-
-from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.certificates import Authority
 from tests.live.daemon import (
@@ -23,7 +19,7 @@ from tests.live.daemon import (
     Settings,
     pypid,
 )
-from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
+from tests.live.processes import BIN, done
 from tests.live.projects import call, listed, publish, wheel
 from tests.live.test_ranges import MEBIBYTE, large
 
@@ -220,100 +216,3 @@ class StorageTests(OwnCase):
         away.rename(self.index.storage)
         self.assertEqual(call(self.index, "GET", path), wheel("near").data)
         publish(self.index, wheel("far"))
-
-
-class ListenTests(SynchronousTestCase):
-    def test_several(self) -> None:
-        """Several endpoints, IPv6 and a UNIX socket among them: each answers, tcp ones with TLS;
-        the log tells their URLs.
-        """
-        with scratch() as folder:
-            Authority().issue(folder / "chain.pem", folder / "key.pem")
-            four, six, path = free_port(), free_port(), folder / "public.sock"
-            listen = (
-                f"tcp:{four}:interface=127.0.0.1 tcp6:{six}:interface=\\:\\:1 unix:{path}:mode=660"
-            )
-            ini = folder / "pypid.ini"
-            tls = f"tls_certificate = {folder}/chain.pem\ntls_key = {folder}/key.pem\n"
-            ini.write_text(f"[server]\nlisten = {listen}\n{tls}[access]\nread = everyone\n")
-            with running([BIN / "pypid", "serve", "-c", ini], folder / "log") as process:
-                until(lambda: "compared with" in process.output(), process.output)
-                for url in f"https://127.0.0.1:{four}", f"https://[::1]:{six}", f"unix:{path}":
-                    self.assertIn(f"answers at {url}\n", process.output())
-                context = ssl.create_default_context()
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-                for address in ("127.0.0.1", four), ("::1", six):
-                    self.check(context.wrap_socket(socket.create_connection(address, 10)))
-                plain = socket.socket(socket.AF_UNIX)
-                plain.connect(str(path))
-                self.check(plain)
-                self.assertEqual(path.stat().st_mode & 0o777, 0o660)
-                self.assertEqual(process.stop(), 0)
-            self.assertFalse(path.exists())
-
-    def check(self, connection: socket.socket) -> None:
-        """It answers HTTP."""
-        with connection:
-            connection.sendall(b"GET /simple/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            self.assertIn(b"200 OK", connection.recv(4096))
-
-
-class LogTests(SynchronousTestCase):
-    def test_in_the_background(self) -> None:
-        """`twistd pypid` without -n leaves the terminal with a greeting on it, logs into --logfile
-        as JSON, and cleans up.
-        """
-        with scratch() as folder:
-            port = free_port()
-            (folder / "pypid.ini").write_text(
-                f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\n[log]\nformat = json\n"
-            )
-            command = [
-                BIN / "twistd",
-                "--pidfile",
-                "p.pid",
-                "--logfile",
-                "p.log",
-                "pypid",
-                "--config",
-                "pypid.ini",
-            ]
-            said = done(command, cwd=folder, environ=clean_environ())
-            self.assertEqual(said.count("password  "), 1)
-            password = said.split("password  ")[1].split()[0]
-            log = folder / "p.log"
-            until(lambda: "compared with" in log.read_text(), log.read_text)
-            process = int((folder / "p.pid").read_text())
-            self.addCleanup(self.kill, process)
-            connection = socket.create_connection(("127.0.0.1", port), 10)
-            connection.sendall(
-                b"GET /simple/ HTTP/1.1\r\nHost: localhost\r\nUser-Agent: "
-                b"a\x1b]b\r\nConnection: "
-                b"close\r\n\r\n"
-            )
-            while connection.recv(65536):
-                pass
-            connection.close()
-            self.signal(process, signal.SIGUSR1)
-            until((folder / "p.log.1").exists, lambda: str(list(folder.iterdir())))
-            self.signal(process, signal.SIGTERM)
-            until(lambda: not (folder / "p.pid").exists(), log.read_text)
-            text = (folder / "p.log.1").read_text() + log.read_text()
-            entries = [json.loads(line) for line in text.splitlines()]
-            self.assertEqual([e["status"] for e in entries if e.get("path") == "/simple/"], [200])
-            self.assertNotIn(password, text)
-            self.assertNotIn("Starting factory", text)
-            self.assertNotIn("starting on", text)
-            self.assertIn("Server Shut Down.", [e.get("message") for e in entries])
-            self.assertEqual(len(list(folder.glob("twistd*"))), 0)
-
-    def signal(self, process: int, number: signal.Signals) -> None:
-        """Send it to a process that this test started."""
-        os.kill(process, number)
-
-    def kill(self, process: int) -> None:
-        """End it, if it is still there."""
-        try:
-            self.signal(process, signal.SIGKILL)
-        except ProcessLookupError:
-            return

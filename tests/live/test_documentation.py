@@ -44,10 +44,3 @@ class DocumentationTests(SiteTestCase):
         found.get_by_role("link").first.click()
         expect(page).to_have_url(re.compile(r"/docs/reference/configuration\.html"))
         expect(page.locator(".highlighted").first).to_be_attached()
-
-    def test_without_scripts(self) -> None:
-        """The pages can be read and followed without scripts."""
-        page = self.visit(Look(scripts=False), "/docs/")
-        page.get_by_role("link", name="Reference", exact=True).first.click()
-        expect(page).to_have_url(re.compile("/docs/reference/"))
-        expect(page.locator("h1")).to_contain_text("Reference")

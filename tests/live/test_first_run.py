@@ -10,9 +10,9 @@ from pathlib import Path
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.asking import ask, basic, bearer
+from tests.live.asking import ask, basic
 from tests.live.clients import client
-from tests.live.isolation import fails, works
+from tests.live.isolation import works
 from tests.live.processes import (
     BIN,
     Running,
@@ -134,10 +134,6 @@ class FirstRunTests(SynchronousTestCase):
         self.assertNotIn("has not logged in", second.output())
         self.assertEqual(ask(self.port, "/api/users", self.admin(greeting)).status, 200)
 
-    def test_open(self) -> None:
-        """Where all may read, with twistd and ./pypid.ini; a second start prints nothing."""
-        self.closed_or_open("everyone")
-
     def test_closed(self) -> None:
         """Where only users may read: the same, and installers get a token from a variable."""
         self.closed_or_open("authenticated")
@@ -160,13 +156,6 @@ class FirstRunTests(SynchronousTestCase):
         )
         self.assertEqual(stat.S_IMODE(data.stat().st_mode), 0o700)
 
-    def test_no_daemon(self) -> None:
-        """Without a file and before the first run a command says what to do, and creates nothing."""
-        environ = {"XDG_DATA_HOME": str(self.home / "data")}
-        said = fails([BIN / "pypid", "user", "create", "alice"], self.home, **environ)
-        self.assertIn("Start the index with `pypid serve`", said)
-        self.assertEqual(list(self.home.iterdir()), [])
-
     def assert_hidden(self, password: str) -> None:
         """Only a hash is stored, where only the owner may look."""
         state = self.folder / "state"
@@ -177,83 +166,3 @@ class FirstRunTests(SynchronousTestCase):
         record = state / "admin.json"
         self.assertEqual(stat.S_IMODE(record.stat().st_mode), 0o600)
         self.assertIn("$argon2id$", record.read_text())
-
-    def test_killed_before_print(self) -> None:
-        """Killed between the record and the print, or with the output lost: each start says how to
-        get a password, until there was a login.
-        """
-        command, cwd = [BIN / "pypid", "serve"], self.twistd("everyone")
-        first = self.started(command, cwd)
-        password = Greeting(first.output()).password
-        first.stop()
-        for _ in range(2):
-            again = self.started(command, cwd)
-            self.assertIn(f"delete {cwd / 'state/admin.json'} and start", again.output())
-            self.assertNotIn(password, again.output())
-            again.stop()
-        (cwd / "state/admin.json").unlink()
-        fresh = self.started(command, cwd)
-        admin = self.admin(Greeting(fresh.output()))
-        self.assertEqual(ask(self.port, "/api/users", admin).status, 200)
-        fresh.stop()
-        last = self.started(command, cwd)
-        self.assertEqual(ask(self.port, "/api/users", admin).status, 200)
-        self.assertNotIn("has not logged in", last.output())
-
-    def logs_in(self, password: str) -> bool:
-        """Whether the administrator can log in."""
-        return ask(self.port, "/api/users", basic("admin", password)).status == 200
-
-    def test_change_password(self) -> None:
-        """The administrator changes the password in the browser and by the command; the token works
-        on, only the newest password does, also after a crash before the record says so; without the
-        record a start prints a password that works, and can be changed.
-        """
-        serve, cwd = [BIN / "pypid", "serve"], self.twistd("everyone")
-        first = self.started(serve, cwd)
-        printed, record = Greeting(first.output()).password, cwd / "state/admin.json"
-        name = ["--user", "admin", "--can", "publish", "--quiet"]
-        token = works([BIN / "pypid", "token", "create", "ci", *name], cwd).strip()
-        owner = {"user": "admin"}
-        set_owner = ask(
-            self.port,
-            "/api/projects/acme/owner",
-            self.admin(Greeting(first.output())),
-            method="PUT",
-            document=owner,
-        )
-        self.assertEqual(set_owner.status, 200, set_owner.text)
-        before = record.read_bytes()
-        page = ask(self.port, "/account/", basic("admin", printed))
-        self.assertIn("Repeat new password", page.text)
-        self.assertEqual(record.read_bytes(), before)
-        path, chosen = "/api/users/admin/password", "first choice"
-        document = {"password": chosen, "current": printed}
-        answer = ask(self.port, path, basic("admin", printed), method="PUT", document=document)
-        self.assertEqual(answer.status, 200, answer.text)
-        self.assertEqual((self.logs_in(printed), self.logs_in(chosen)), (False, True))
-        first.process.kill()
-        first.process.wait()
-        record.write_bytes(before)  # as if it had been killed before it was written
-        second = self.started(serve, cwd)
-        self.assertEqual((self.logs_in(printed), self.logs_in(chosen)), (False, True))
-        self.assertEqual(ask(self.port, "/api/me", bearer(token)).json["user"], "admin")
-        owned = ask(self.port, "/api/projects/acme/owner", basic("admin", chosen))
-        self.assertEqual(
-            (owned.json["owner"]["user"], owned.json["owner"]["source"]), ("admin", "sql")
-        )
-        said = works([BIN / "pypid", "user", "set-password", "admin"], cwd)
-        (made,) = re.findall(r"^password: (\S+)$", said, re.MULTILINE)
-        self.assertEqual((self.logs_in(chosen), self.logs_in(made)), (False, True))
-        works([BIN / "pypid", "user", "create", "root", "--admin"], cwd)
-        works([BIN / "pypid", "user", "delete", "admin", "--yes"], cwd)
-        second.stop()
-        third = self.started(serve, cwd)
-        self.assertFalse(any(map(self.logs_in, (printed, chosen, made))))
-        self.assertNotIn("first run", third.output())
-        third.stop()
-        record.unlink()
-        again = Greeting(self.started(serve, cwd).output()).password
-        self.assertTrue(self.logs_in(again))
-        works([BIN / "pypid", "user", "set-password", "admin"], cwd)
-        self.assertFalse(self.logs_in(again))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.live.daemon import LiveIndex
 from tests.live.isolation import fails, pip, uv, works
-from tests.live.projects import call, publish, wheel
+from tests.live.projects import publish, wheel
 from tests.live.test_install import NEWEST, installed
 from tests.live.test_private_names import asked
 from tests.live.upstreams import FrontedCase
@@ -103,37 +103,6 @@ class IndexNamesTests(FrontedCase):
         ):
             await self.refused(index, name, absent)
         self.check_silence()
-
-    async def test_by_hand(self) -> None:
-        """No route of any index, for a page, file or other document, lets a name out; nor after
-        the project was deleted.
-        """
-        index = await self.made()
-        await self.run_(self.asks, index)
-        await self.run_(call, index, "DELETE", "/data/api/projects/acme-data", user="admin")
-        await self.run_(self.asks, index)
-        self.check_silence()
-
-    def asks(self, index: LiveIndex) -> None:
-        for prefix in ("", "/data", "/web", "/lab", "/alone"):
-            for name in NAMES:
-                file = f"{name.replace('-', '_')}-99.0-py2.py3-none-any.whl"
-                for path in (
-                    f"/simple/{name}/",
-                    f"/simple/{name.upper()}/",
-                    f"/simple/%61{name[1:]}/",
-                    f"/local/{name}/",
-                    f"/packages/{name}/{file}",
-                    f"/packages/{name}/{file}.metadata",
-                    f"/pypi/{name}/json",
-                    f"/pypi/{name}/99.0/json",
-                    f"/integrity/{name}/99.0/{file}/provenance",
-                    f"/api/projects/{name}",
-                    f"/project/{name}/",
-                    f"/at/2026-01-01/simple/{name}/",
-                ):
-                    for method in ("GET", "HEAD"):
-                        self.assertLess(asked(index, method, f"{prefix}{path}"), 500, path)
 
     async def test_first_second(self) -> None:
         """After a start without a catalog dump, the first answer gives the name of no index

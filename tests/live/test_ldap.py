@@ -29,7 +29,6 @@ from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, start
 from pypid.ports import People
-from pypid.testing.people import PeopleContract
 from tests.live.certificates import Authority
 from tests.live.slapd import (
     BASE,
@@ -44,6 +43,7 @@ from tests.live.slapd import (
     person,
     slapd,
 )
+from tests.support.people import PeopleContract
 
 if TYPE_CHECKING:
     Case = TestCase
@@ -274,14 +274,6 @@ class PasswordTests(Asking, TestCase):
         self.assertIn("is unavailable, so its users cannot log in: bind_dn", "".join(lines))
         self.assertEqual(len(lines), 1, lines)
 
-    async def test_no_secret_shown(self) -> None:
-        """The settings do not show the password."""
-        settings = LdapSourceSettings(
-            url="ldaps://h", base_dn=BASE, bind_dn=MANAGER, bind_password="Xyzzy-secret"
-        )
-        self.assertNotIn("Xyzzy", repr(settings))
-        self.assertNotIn("Xyzzy", repr(vars(open(settings, self.world, reactor))))
-
 
 class NameTests(Asking, TestCase):
     """One entry, one name, one person."""
@@ -313,24 +305,6 @@ class NameTests(Asking, TestCase):
                     await people.check(Credential(user, password))
                 self.assertIsNone(await people.find(user))
             self.assertIn("'many' is the name of several entries", "".join(lines))
-
-    async def test_several_names(self) -> None:
-        """Of several values the one in the entry's own name counts; where none is there, nobody can
-        be told who that is.
-        """
-        both = {"uid": ["dora", "dee"]}
-        self.server.fill(
-            [
-                person("dora", "x", **both),
-                person("ed", "x", f"cn=ed,{PEOPLE}", uid=["ed", "edward"]),
-            ]
-        )
-        people = self.opened()
-        self.assertEqual(await people.check(Credential("dora", "x")), Identity("dora"))
-        self.assertIsNone(await people.check(Credential("dee", "x")))
-        for user in ("ed", "edward"):
-            with self.assertRaises(Unauthenticated):
-                await people.check(Credential(user, "x"))
 
     async def test_other_attribute(self) -> None:
         """The name is the attribute that the filter compares it with, and a filter leaves out who
@@ -425,25 +399,6 @@ class GroupTests(Asking, TestCase):
         )
         self.assertEqual((await self.find(self.opened(group_base_dn=PEOPLE))).groups, frozenset())
 
-    async def test_circle(self) -> None:
-        """Groups in groups count, eight deep, and a circle of them has an end."""
-        chain = [group(f"g{n}", f"cn=g{n - 1},{GROUPS}") for n in range(1, 12)]
-        circle = [
-            group("a", dn_of("carl"), f"cn=C,{GROUPS}"),
-            group("b", f"cn=A,{GROUPS}"),
-            group("c", f"cn=b, {GROUPS}"),
-        ]
-        alone = group("self", dn_of("carl"), f"cn=self,{GROUPS}")
-        self.server.fill(
-            [person("alice"), person("carl"), group("g0", dn_of("alice")), *chain, *circle, alone]
-        )
-        self.assertEqual(
-            (await self.find(self.opened())).groups, frozenset(f"g{n}" for n in range(8))
-        )
-        self.assertEqual(
-            (await self.find(self.opened(), "carl")).groups, frozenset({"a", "b", "c", "self"})
-        )
-
     async def test_admins(self) -> None:
         """Admins are the members of the group of this name, or of this entry however it is spelled;
         also by another group.
@@ -488,16 +443,6 @@ class GroupTests(Asking, TestCase):
         self.assertEqual(len(lines), 4, lines)
         self.assertIn("'Domain Users'", "".join(lines))
 
-    async def test_too_many(self) -> None:
-        """Where the directory does not give all groups, nobody can be told which ones somebody is
-        in.
-        """
-        names = [f"g{n}" for n in range(MOST_GIVEN + 1)]
-        self.server.fill([person("alice"), *(group(name, dn_of("alice")) for name in names)])
-        lines = await self.away(self.opened(bind_dn=None, bind_password=None))
-        self.assertIn("Size limit exceeded", "".join(lines))
-        self.assertEqual((await self.find(self.opened())).groups, frozenset(names))
-
 
 def _quoted(name: str) -> str:
     return name.replace("=", "\\3D")
@@ -527,27 +472,6 @@ class TroubleTests(Asking, TestCase):
                 )
                 self.assertEqual(await people.find("alice"), Identity("alice"))
             self.assertEqual(back, ["The LDAP directory is available again"])
-
-    async def test_dies_meanwhile(self) -> None:
-        """A directory that dies in the middle of a question is one that cannot be asked."""
-
-        def serve(connection: socket.socket) -> None:
-            connection.recv(4096)  # and closes it
-
-        with serving(serve) as port:
-            lines = await self.away(self.opened(url=f"ldap://127.0.0.1:{port}"))
-        self.assertIn("closed the connection", "".join(lines))
-
-    async def test_nonsense(self) -> None:
-        """What is no LDAP is no answer."""
-
-        def serve(connection: socket.socket) -> None:
-            connection.recv(4096)
-            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 100)
-            connection.recv(4096)
-
-        with serving(serve) as port:
-            await self.away(self.opened(url=f"ldap://127.0.0.1:{port}", step=1.0))
 
     async def test_silence(self) -> None:
         """Whatever the directory keeps silent about, or tells byte by byte, waiting ends in time;
@@ -598,23 +522,6 @@ class TroubleTests(Asking, TestCase):
             await self.until_idle(people)
             self.assertIn(self.most_at_work, range(1, 5))
             self.assertEqual(self.at_work, 0)
-
-    async def test_elsewhere(self) -> None:
-        """Servers that might know more are not asked: what is here counts, and where all is
-        elsewhere, nobody knows.
-        """
-        there = {
-            "objectClass": ["referral", "extensibleObject"],
-            "ou": ["there"],
-            "ref": ["ldap://127.0.0.1:1/dc=there"],
-        }
-        self.server.fill([person("alice", "wonder land"), (f"ou=there,{BASE}", there)])
-        self.assertEqual(
-            await self.opened().check(Credential("alice", "wonder land")), Identity("alice")
-        )
-        self.assertIsNone(await self.opened().check(Credential("bob", "x")))
-        lines = await self.away(self.opened(base_dn=f"ou=there,{BASE}"))
-        self.assertIn("Referral", "".join(lines))
 
     async def test_wrong_base(self) -> None:
         """To search below an entry that is not there is a mistake, which the log names: not a

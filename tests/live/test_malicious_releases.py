@@ -24,7 +24,7 @@ from attrs import frozen
 
 from pypid.core.accounts.provenance import GitHub, Signed, provenance_object
 from tests.live.certificates import Authority
-from tests.live.daemon import IndexTestCase, LiveIndex, Settings, for_each, pypid, stop
+from tests.live.daemon import IndexTestCase, LiveIndex, Settings, for_each, pypid
 from tests.live.isolation import fails, uv, works
 from tests.live.processes import BIN, scratch
 from tests.live.projects import Artifact, call, wheel
@@ -223,28 +223,6 @@ class ReplayCase(IndexTestCase):
             self.assertIn(f"{incident.name}-{incident.good}-", text)
 
 
-class CooldownTests(ReplayCase):
-    """A cooldown alone."""
-
-    lines = "cooldown = 3d"
-
-    @for_each(*INCIDENTS)
-    def attacked(self, name: str) -> None:
-        """The releases wait, and are withdrawn before they are old enough."""
-        incident = INCIDENTS[name]
-        self.attack(incident)
-        rules = self.rules_that_hide(incident)
-        self.assertEqual(set(rules.values()), {"cooldown"})
-        self.assert_safe(incident)
-        said = self.command("project", "why", name, "--all")
-        self.assertEqual(said.count("; visible from "), len(incident.malicious))
-        self.assert_no_view_has_it(incident)
-        self.withdraw(incident)
-        until(lambda: not self.hidden(incident), self.index)
-        self.assertEqual(installed(self.install(name)), {f"{name}-{incident.good}"})
-        self.assert_no_view_has_it(incident)
-
-
 class BlockTests(ReplayCase):
     """A block alone."""
 
@@ -263,49 +241,6 @@ class BlockTests(ReplayCase):
         self.assert_no_view_has_it(incident)
         self.withdraw(incident)
         until(lambda: set(self.hidden(incident).values()) == {"gone"}, self.index)
-        self.assert_safe(incident)
-        self.assert_no_view_has_it(incident)
-
-
-class AdvisedCase(ReplayCase):
-    """With a source of advisories, a folder."""
-
-    def start(self) -> LiveIndex:
-        self.advisories = self.folder / "advisories"
-        self.advisories.mkdir()
-        self.advise("PYSEC-2026-1", "other", "0", fixed="2.0")
-        self.sections = f"[advisories]\nsource = {self.advisories}"
-        return super().start()
-
-    def advise(self, id: str, name: str, introduced: str, **end: str) -> None:
-        """Add an advisory for the versions from one to another."""
-        events = [{"introduced": introduced}, end]
-        affected = {
-            "package": {"ecosystem": "PyPI", "name": name},
-            "ranges": [{"type": "ECOSYSTEM", "events": events}],
-        }
-        record = {"id": id, "modified": "2026-01-01T00:00:00Z", "affected": [affected]}
-        (self.advisories / f"{id}.json").write_text(json.dumps(record))
-
-    def restart(self) -> None:
-        """Restart pypid, which reads the advisories."""
-        stop(self.index)
-        self.index, self.since = self.entered(pypid(self.place, self.settings)), 0
-
-
-class MalwareTests(AdvisedCase):
-    """An advisory alone."""
-
-    @for_each(*INCIDENTS)
-    def attacked(self, name: str) -> None:
-        """The releases were installed before the report; from then on nobody gets them."""
-        incident = INCIDENTS[name]
-        first, *_, last = incident.malicious
-        self.attack(incident)
-        self.assertEqual(installed(self.install(name)), {f"{name}-{last}"})
-        self.advise("MAL-2026-1", name, first, last_affected=last)
-        self.restart()
-        self.assertEqual(set(self.rules_that_hide(incident).values()), {"malware"})
         self.assert_safe(incident)
         self.assert_no_view_has_it(incident)
 

@@ -11,20 +11,18 @@ host; some without a hash; no metadata beside the files.
 import http.client
 import json
 import time
-import tomllib
 from contextlib import closing
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, unquote
 
-from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 
 from tests.live.clients import ROOT, client
 from tests.live.daemon import LiveIndex, Settings
 from tests.live.isolation import environ, fails, pip, uv, works
-from tests.live.processes import BIN, free_port, scratch
+from tests.live.processes import BIN, free_port
 from tests.live.projects import Artifact, call, wheel
 from tests.live.stores import store
 from tests.live.test_install import NEWEST, installed
@@ -136,57 +134,6 @@ class InstallTests(NamedUpstreamCase):
         await self.run_(works, command, self.folder)
         self.assertEqual(installed(cpu), {"torch-2.9.0"})
 
-    async def test_locks(self) -> None:
-        """`uv lock` writes a lock whose hashes hold, and `uv sync` and `pip download
-        --require-hashes` install from it.
-        """
-        index = await self.index()
-        project = self.folder / "project"
-        project.mkdir()
-        (project / "pyproject.toml").write_text(
-            '[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11"\n'
-            'dependencies = ["torch==2.9.0+cu128"]\n'
-            f'[[tool.uv.index]]\nurl = "{index.url("/cu128/simple/")}"\ndefault = true\n'
-        )
-        uv_command = [client("uv"), "--no-cache"]
-        await self.run_(works, [*uv_command, "lock"], self.folder, cwd=project, UV_NO_CONFIG="0")
-        lock = tomllib.loads((project / "uv.lock").read_text())
-        packages = {package["name"]: package for package in lock["package"]}
-        torch = packages["torch"]
-        self.assertEqual(torch["version"], "2.9.0+cu128")
-        [file] = torch["wheels"]
-        self.assertEqual(file["hash"], f"sha256:{sha256(TORCH.data).hexdigest()}")
-        self.assertIn("/cu128/packages/torch/", file["url"])
-        self.assertEqual(
-            {each["name"] for each in torch["dependencies"]}, {"nvidia-cublas", "sympy"}
-        )
-        command = [*uv_command, "sync", "--locked", "--no-install-project"]
-        await self.run_(works, command, self.folder, cwd=project, UV_NO_CONFIG="0")
-        hashes = self.folder / "requirements.txt"
-        hashes.write_text(
-            "".join(
-                f"{name}=={version} --hash=sha256:{sha256(artifact.data).hexdigest()}\n"
-                for name, version, artifact in (
-                    ("torch", "2.9.0+cu128", TORCH),
-                    ("nvidia-cublas", "12.8", CUBLAS),
-                    ("sympy", "1.0", SYMPY),
-                )
-            )
-        )
-        target = self.folder / "downloads"
-        command = pip(
-            NEWEST,
-            "download",
-            index.url("/cu128/simple/"),
-            "--require-hashes",
-            "--dest",
-            target,
-            "-r",
-            hashes,
-        )
-        await self.run_(works, command, self.folder)
-        self.assertEqual((target / TORCH.filename).read_bytes(), TORCH.data)
-
     async def test_files_without_a_hash_on_another_host(self) -> None:
         """A file that is listed without a hash, at another host, is installed; the host never gets
         the credentials of the index. Once it is cached, pages have its hash.
@@ -257,36 +204,6 @@ class FaultTests(NamedUpstreamCase):
         self.assertEqual(installed(target), {"sympy-1.0"})
         self.assertEqual(self.names_asked(self.fake), {"sympy"})
         self.assertIn(f"the user and password in [upstream:{CUDA}] must be right", index.log())
-
-    async def test_exclusive(self) -> None:
-        """With ``exclusive = yes`` the public index never hears the names, also for an index that
-        leaves the upstream out.
-        """
-        settings = self.settings()
-        exclusive = settings.sections.replace("only = ", "exclusive = yes\nonly = ")
-        index = await self.started(self.entered(scratch()), evolve(settings, sections=exclusive))
-        target = ["--target", self.folder / "x"]
-        for wanted in ("torch", "nvidia-cublas"):
-            command = [*pip(NEWEST, "install", index.url()), *target, wanted]
-            await self.run_(fails, command, self.folder)
-        await self.run_(
-            works, [*pip(NEWEST, "install", index.url()), *target, "sympy"], self.folder
-        )
-        self.assertEqual(self.names_asked(self.fake), {"sympy"})
-        below = pip(NEWEST, "install", index.url("/cu128/simple/"))
-        await self.run_(works, [*below, "--target", self.folder / "y", "torch"], self.folder)
-
-    async def test_private_name_of_a_matching_upstream(self) -> None:
-        """A local project whose name matches `only` is never requested there."""
-        from tests.live.projects import publish
-
-        index = await self.index()
-        await self.run_(publish, index, wheel("nvidia-own", "1.0"))
-        found = await self.run_(page_below, index, "nvidia-own")
-        self.assertEqual(
-            [file["filename"] for file in found["files"]], [wheel("nvidia-own", "1.0").filename]
-        )
-        self.assertNotIn("nvidia-own", self.names_asked(self.gpu) | self.names_asked(self.fake))
 
 
 class BucketTests(NamedUpstreamCase):

@@ -10,17 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import SkipTest
-from urllib.parse import quote
 
 from attrs import define, evolve
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.simple_api.negotiation import Format, negotiate
 from tests.core.simple_api.test_negotiation import CLIENTS
 from tests.live.asking import Answered, ask, basic
-from tests.live.certificates import Authority
 from tests.live.clients import ROOT, client, in_ci
 from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid, stop
 from tests.live.isolation import Ended, pip, run, uv, works
@@ -31,44 +25,6 @@ from tests.live.test_install import NEWEST, installed
 SHIPPED = ROOT / "etc/nginx-published.conf"
 SETTINGS = Settings(server="trusted_proxies = 127.0.0.1\nmax_upload = 4M\n")
 JSON = "application/vnd.pypi.simple.v1+json"
-PIECES = (
-    *(
-        "application/vnd.pypi.simple.v1+json",
-        "application/vnd.pypi.simple.latest+json",
-        "application/vnd.pypi.simple.v1+html",
-    ),
-    *(
-        "text/html",
-        "TEXT/HTML",
-        "text/*",
-        "*/*",
-        "*",
-        "application/*",
-        "application/json",
-        ",",
-        ",",
-        ", ",
-        ";",
-        " ",
-    ),
-    *(
-        ";q=1",
-        "; q=1.000",
-        ";q=0",
-        ";q=0.5",
-        ";q=7",
-        ";q=",
-        ";q=x",
-        ";Q=.9",
-        ";level=1",
-        "q=1",
-        "=",
-        "/",
-        "\t",
-        "x",
-    ),
-)
-"""What an Accept header is made of."""
 GZIP = {"Accept-Encoding": "gzip"}
 OWN = {
     "date",
@@ -198,52 +154,6 @@ def fronted(
         yield Front(port, folder, tree, index)
 
 
-class FileTests(SynchronousTestCase):
-    def test_accepted(self) -> None:
-        """nginx accepts the file without a warning: with TLS, as it is shipped, and without."""
-        with scratch() as folder:
-            chain, key = folder / "chain.pem", folder / "key.pem"
-            Authority().issue(chain, key)
-            secure = {
-                "listen 443 ssl http2;": f"listen 127.0.0.1:{free_port()} ssl http2;",
-                f"    ssl_certificate {CERTIFICATE};\n": f"ssl_certificate {chain};",
-                f"    ssl_certificate_key {KEY};\n": f"ssl_certificate_key {key};",
-                FIRST: FIRST,
-            }
-            for changed in {}, secure:
-                said = done([*configured(folder, folder, 1, free_port(), changed), "-t"])
-                said += (folder / "errors").read_text()
-                self.assertIn("test is successful", said)
-                self.assertNotIn("[warn]", said)
-
-    @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join))
-    @settings(max_examples=500, deadline=None, database=None)
-    def test_like_pypid(self, accept: str) -> None:
-        """Where nginx chooses by Accept, it chooses as pypid does, whatever the header is."""
-        chosen = self.chosen(accept)
-        if chosen != "-":
-            self.assertIs(
-                negotiate(accept or None),
-                Format.JSON if chosen == "index.json" else Format.TEXT_HTML,
-            )
-
-    def chosen(self, accept: str) -> str:
-        """What the map says; its regular expressions mean the same in Python."""
-        block = re.search(
-            r"map \$http_accept \$pypid_accepted \{(.*?)\n\}", SHIPPED.read_text(), re.DOTALL
-        )
-        assert block is not None
-        lines = [line.rsplit(None, 1) for line in block[1].strip().splitlines()]
-        rules = {key.strip().strip('"'): value.rstrip(";") for key, value in lines}
-        if accept in rules:
-            return rules[accept]
-        for key, value in rules.items():
-            pattern, ignoring = (key[2:], re.IGNORECASE) if key.startswith("~*") else (key[1:], 0)
-            if key.startswith("~") and re.search(pattern, accept, ignoring):
-                return value
-        return rules["default"]
-
-
 class FrontCase(IndexTestCase):
     """nginx in front of the shared pypid."""
 
@@ -306,12 +216,6 @@ class NegotiationTests(FrontCase):
                 said = self.same(page, {} if accept is None else {"Accept": accept}, alone=True)
                 self.assertEqual(said.headers["Content-Type"], format.value, who)
                 self.assertEqual(said.headers["Vary"], "Accept, Accept-Encoding")
-
-    def test_format(self) -> None:
-        """?format= goes before Accept, as in pypid."""
-        path = self.published("nx-format")
-        for wanted in quote(JSON), JSON, "text/html", "bogus", "":
-            self.same(f"{path}?format={wanted}", {"Accept": "text/html"}, alone=False)
 
 
 class TreeTests(FrontCase):
@@ -432,44 +336,6 @@ class RightsTests(FrontCase):
         )
 
 
-class PasswordTests(FrontCase):
-    """An index that only those read who have a password, as alice sees it."""
-
-    settings = evolve(SETTINGS, read="authenticated")
-
-    def setUp(self) -> None:
-        IndexTestCase.setUp(self)
-        (self.folder / "htpasswd").write_text(f"alice:{{PLAIN}}{PASSWORDS['alice']}\n")
-        asking = (
-            f"    auth_basic pypid;\n    auth_basic_user_file {self.folder / 'htpasswd'};\n    "
-            f"location = /health {{"
-        )
-        changed = {
-            "    location / {": f"{asking} auth_basic off; proxy_pass http://pypid; }}\n    location / {{",
-            '"public,': '"private,',
-        }
-        self.front = self.entered(fronted(self.folder / "nginx", self.index, changed))
-
-    def test_as_user(self) -> None:
-        """nginx asks for a password, and sends who has one what alice may see; pypid is asked with
-        the same one.
-        """
-        publish(self.index, wheel("nx-closed"))
-        page, file = "/simple/nx-closed/", "/packages/nx-closed/nx_closed-1.0-py2.py3-none-any.whl"
-        self.front.export("--as-user", "alice")
-        for path in page, file:
-            for headers in {}, basic("alice", "wrong"), basic("bob"):
-                self.assertEqual(self.front.ask(path, headers).status, 401)
-            said = self.front.ask(path, basic("alice"))
-            self.assertEqual((said.status, self.front.alone()), (200, True))
-            self.assertNotIn("public", said.headers["Cache-Control"])
-        self.assertIn("nx-closed", self.front.ask("/simple/", basic("alice")).text)
-        self.assertFalse(self.front.alone())
-        self.assertRegex(
-            self.front.ask("/", {**basic("alice"), "Accept": "text/html"}).text, r">alice<|>alice "
-        )
-
-
 def twine(front: Front, folder: Path, *files: Path) -> Ended:
     """twine upload through nginx."""
     command = [
@@ -489,16 +355,6 @@ def twine(front: Front, folder: Path, *files: Path) -> Ended:
 
 
 class ClientTests(FrontCase):
-    def test_install(self) -> None:
-        """pip and uv install through nginx, and pypid hears of none of it."""
-        self.published("nx-install")
-        since = self.index.log_size()
-        self.install("nx-install")
-        self.assertEqual(
-            [line for line in self.index.answers(since) if line.agent.startswith(("pip/", "uv/"))],
-            [],
-        )
-
     def test_upload(self) -> None:
         """twine publishes through nginx, also what is large; a wrong password, and what is too
         large, are refused by pypid.
@@ -516,22 +372,6 @@ class ClientTests(FrontCase):
         said = twine(self.front, self.folder, huge.into(self.folder))
         self.assertNotEqual(said.status, 0)
         self.assertIn("413", said.said)
-
-    def test_pypid_first(self) -> None:
-        """As it is shipped, pages come from pypid, but for the projects that are named; a node
-        that is away is passed by.
-        """
-        changed = {
-            FIRST: "default pypid;",
-            '# "~^/(simple|pypi)/acme-" ': '"~^/(simple|pypi)/nx-acme" ',
-            f"server 127.0.0.1:{self.index.port};": f"server 127.0.0.1:{free_port()}; server 127.0.0.1:{self.index.port};",
-        }
-        self.published("nx-acme")
-        self.published("nx-first")
-        with fronted(self.folder / "other", self.index, changed) as self.front:
-            self.same("/simple/nx-first/", {"Accept": JSON}, alone=False)
-            self.same("/packages/nx-first/nx_first-1.0.tar.gz", alone=True)
-            self.same("/simple/nx-acme/", {"Accept": JSON}, alone=True)
 
 
 class StoppedTests(FrontCase):

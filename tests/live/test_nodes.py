@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.distributions import wheel, wheel_filename
 from tests.live import postgresql
 from tests.live.asking import basic, bearer
-from tests.live.nodes import Node, Storm, nodes, restarted, until
+from tests.live.nodes import JSON, Node, Storm, nodes, restarted, until
 from tests.live.postgresql import Postgresql
 from tests.live.stores import Store, store
 from tests.live.stores.radosgw import radosgw
@@ -66,6 +66,7 @@ class PostgresqlTests(NodesCase):
         for turn in range(3):
             self.turn(three, turn)
         self.people(three)
+        self.indexes(three)
         for node in three:
             node.stop()
 
@@ -94,6 +95,15 @@ class PostgresqlTests(NodesCase):
         )
         for node in all_nodes:
             self.soon(node, lambda node=node: seen(node) == "bad")  # type: ignore[misc]
+        block = {"spec": f"{project}==1.0", "reason": "steals tokens"}
+        made = third.ask("/api/blocks", ADMIN, method="POST", document=block).json
+        for node in all_nodes:
+            self.soon(node, lambda node=node: not node.page(project))  # type: ignore[misc]
+            self.assertEqual(node.ask(f"/packages/{project}/{filename}").status, 403)
+        deleted = first.ask(f"/api/blocks/{made['id']}", ADMIN, method="DELETE")
+        self.assertEqual(deleted.status, 200)
+        for node in all_nodes:
+            self.soon(node, lambda node=node: seen(node) == "bad")  # type: ignore[misc]
         self.assertEqual(third.ask(place, ADMIN, method="DELETE").status, 200)
         for node in all_nodes:
             self.soon(node, lambda node=node: seen(node) is None)  # type: ignore[misc]
@@ -111,6 +121,27 @@ class PostgresqlTests(NodesCase):
         )
         for node in all_nodes:
             self.soon(node, lambda node=node: node.ask("/simple/", token).status == 401)  # type: ignore[misc]
+
+    def indexes(self, all_nodes: list[Node]) -> None:
+        """A named index that one node creates is there on all within a second, with what another
+        publishes; and gone when it is deleted.
+        """
+        here, there, _ = all_nodes
+        filename = wheel_filename("ham")
+        document = {"name": "team", "values": {"write": "alice"}}
+
+        def becomes(path: str, status: int) -> None:
+            for node in all_nodes:
+                self.soon(node, lambda node=node: node.ask(path, JSON).status == status)  # type: ignore[misc]
+
+        made = here.ask("/api/indexes", ADMIN, method="POST", document=document)
+        self.assertEqual(made.status, 201, made.text)
+        becomes("/team/simple/", 200)
+        self.assertEqual(there.publish(filename, wheel("ham"), index="/team").status, 200)
+        becomes("/team/simple/ham/", 200)
+        deleted = there.ask("/api/indexes/team?force", ADMIN, method="DELETE")
+        self.assertEqual(deleted.status, 200, deleted.text)
+        becomes("/team/simple/ham/", 404)
 
     def test_storm(self) -> None:
         """Nodes, the database and the bucket's server die amidst many publishes: all that was

@@ -7,8 +7,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -148,59 +146,6 @@ class SecretTests(SynchronousTestCase):
             encoded = [b64encode(f"admin:{secret}".encode()).decode() for secret in SECRETS]
             for secret in (*SECRETS, *encoded, token, session):
                 self.assertNotIn(secret, said)
-
-
-class ProbeTests(SynchronousTestCase):
-    def test_storage_away(self) -> None:
-        """/ready says within some seconds that the disk is away and that it is back; /health is 200
-        all the time.
-        """
-        with served() as pypid:
-            place = pypid.folder / "state/packages"
-            self.assertEqual(pypid.ask("/ready")[0], 200)
-            for gone, status in (True, 503), (False, 200):
-                place.rename(place.with_name("elsewhere")) if gone else place.with_name(
-                    "elsewhere"
-                ).rename(place)
-                pypid.until(lambda status=status: pypid.ask("/ready")[0] == status)
-                code, _, body = pypid.ask("/health")
-                self.assertEqual((code, json.loads(body)["storage"]), (200, not gone))
-
-    def test_stopping(self) -> None:
-        """After SIGTERM /ready is 503 on a connection that is open, and pypid ends in order."""
-        with served() as pypid, socket.create_connection(("127.0.0.1", pypid.port), 10) as open_one:
-            open_one.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n")
-            time.sleep(0.5)
-            pypid.running.process.send_signal(signal.SIGTERM)
-            pypid.until(lambda: "stopping: requests under way" in pypid.log.read_text())
-            open_one.sendall(b"\r\n")
-            answer = open_one.makefile("rb").read()
-            self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
-            self.assertIn(b'"stopping":true', answer)
-            self.assertEqual(pypid.running.process.wait(20), 0)
-
-    def test_ids(self) -> None:
-        """An answer's X-Request-ID is that of its line in the log; a page given again has an id in
-        its line only.
-        """
-        with served() as pypid:
-            _, head, _ = pypid.ask("/simple/nothing/")
-            [line] = pypid.until(
-                lambda: [line for line in pypid.lines() if line.get("id") == head["X-Request-Id"]]
-            )
-            self.assertEqual((line["path"], line["worker"]), ("/simple/nothing/", 1))
-            for _ in range(3):
-                pypid.ask("/simple/", user=None, Accept="*/*", Connection="keep-alive")
-            asked = pypid.until(
-                lambda: (
-                    found
-                    if len(found := [each for each in pypid.lines() if "status" in each]) > 3
-                    else None
-                )
-            )
-            ids = [each["id"] for each in asked]
-            self.assertEqual(len(set(ids)), len(ids))
-            self.assertEqual({len(id) for id in ids}, {12})
 
 
 class ExampleTests(SynchronousTestCase):

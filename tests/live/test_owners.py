@@ -4,14 +4,13 @@
 # mypy: allow-untyped-calls
 
 import json
-import threading
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.asking import ask, basic, command
 from tests.live.daemon import PASSWORDS, LiveIndex, Settings, pypid
-from tests.live.isolation import fails, pip, run, works
+from tests.live.isolation import fails, pip, works
 from tests.live.processes import scratch
 from tests.live.projects import wheel
 from tests.live.test_install import NEWEST, installed
@@ -88,63 +87,3 @@ class TwoTeamsTests(SynchronousTestCase):
             )
             found = {(each["user"], each["subject"]) for each in audit["entries"]}
             self.assertLessEqual({("alice", "spam"), ("carol", "ham")}, found)
-
-    def test_globs_and_walls(self) -> None:
-        """A right on a glob is enough to publish its projects, and closes them to the default; the
-        `write` of an index keeps all others from it.
-        """
-        with pypid(self.folder, SETTINGS) as index:
-            self.may_not(index, "bob", self.wheel("spam"))
-            self.may(index, "bob", self.wheel("acme-data-core"))
-            self.may_not(index, "alice", self.wheel("acme-data-more"))
-            self.may_not(index, "bob", self.wheel("acme-data-core"), "/release/legacy/")
-            self.may_not(index, "carol", self.wheel("spam"), "/release/legacy/")
-            self.may(index, "alice", self.wheel("spam"), "/release/legacy/")
-            said = command(index.config, "right", "explain", "bob", "acme-data-more")
-            self.assertIn("rights on the glob acme-data-*", said)
-            command(index.config, "right", "grant", "acme-data-core", "alice", "rw")
-            self.may(index, "alice", self.wheel("acme-data-core", "2.0"))
-            self.may(index, "bob", self.wheel("acme-data-core", "3.0"))  # the owner
-
-    def test_index_made_again(self) -> None:
-        """The owners of a deleted index are gone: another user owns what it publishes first in an
-        index of the same name.
-        """
-        with pypid(self.folder, SETTINGS) as index:
-            command(index.config, "index", "create", "lab")
-            self.may(index, "alice", self.wheel("spam"), "/lab/legacy/")
-            self.may_not(index, "carol", self.wheel("spam", "2.0"), "/lab/legacy/")
-            command(index.config, "index", "delete", "lab", "--force")
-            command(index.config, "index", "create", "lab")
-            self.may(index, "carol", self.wheel("spam", "2.0"), "/lab/legacy/")
-            self.may_not(index, "alice", self.wheel("spam", "3.0"), "/lab/legacy/")
-
-    def test_at_the_same_time(self) -> None:
-        """Of two users who publish a new project at the same time exactly one succeeds, and owns
-        it.
-        """
-        with pypid(self.folder, SETTINGS) as index:
-            for number in range(3):
-                name, ended = f"race-{number}", dict[str, int]()
-
-                def publish(
-                    user: str, version: str, name: str = name, ended: dict[str, int] = ended
-                ) -> None:
-                    path = wheel(name, version).into(self.folder / f"dist-{user}")
-                    line = upload(index.url("/legacy/"), user, PASSWORDS[user], path)
-                    ended[user] = run(line, self.folder).status
-
-                threads = [
-                    threading.Thread(target=publish, args=each)
-                    for each in (("alice", "1.0"), ("carol", "2.0"))
-                ]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
-                first = [user for user, status in ended.items() if status == 0]
-                self.assertEqual(len(first), 1, ended)
-                owner = ask(index.port, f"/api/projects/{name}/owner", basic("admin")).json["owner"]
-                self.assertEqual(owner["user"], first[0])
-                files = ask(index.port, f"/api/projects/{name}", basic("admin")).json["files"]
-                self.assertEqual(len(files), 1)

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import sqlite3
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -22,7 +21,7 @@ from attrs import define, field
 from pypid.jobs.backup.sealing import unseal
 from tests.live.asking import ask, basic, bearer, command
 from tests.live.clients import client
-from tests.live.processes import BIN, clean_environ, done
+from tests.live.processes import done
 from tests.live.projects import wheel
 from tests.live.test_throwaway import PASSWORD, Machine, ThrowawayCase
 
@@ -223,17 +222,3 @@ class KeptTests(ThrowawayCase):
         self.assertEqual(ask(machine.port, "/simple/", bearer(revoked)).status, 401)
         self.assertEqual(ask(machine.port, "/simple/", basic("dora", dora + "x")).status, 401)
         self.assertEqual(ask(machine.port, "/simple/spam/").status, 200)
-
-    def test_refused(self) -> None:
-        """On a new machine no command makes accounts before the first start: it would hide those in
-        the bucket.
-        """
-        machine = self.one()
-        adding = [BIN / "pypid", "user", "create", "dora", "-c", machine.folder / "pypid.ini"]
-        ended = subprocess.run(
-            adding, capture_output=True, text=True, timeout=60, env=clean_environ(), check=False
-        )
-        self.assertEqual(ended.returncode, 1, ended)
-        self.assertIn("Start pypid", ended.stderr)
-        self.assertNotIn("Traceback", ended.stderr)
-        self.assertFalse((machine.state / "accounts.db").exists())

@@ -7,7 +7,6 @@ private name.
 
 import http.client
 import json
-import time
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from tests.live.isolation import fails, pip, uv, works
 from tests.live.processes import clean_environ, free_port, running, scratch
 from tests.live.projects import call, page, publish, sdist, wheel
 from tests.live.test_install import NEWEST, installed
-from tests.live.upstreams import SECRETS, FrontedCase, discreet
-from tests.upstream.fake import J, says
+from tests.live.upstreams import FrontedCase, discreet
+from tests.upstream.fake import J
 
 RESERVED = "mode = cache\nreserved = Acme_* initech"
 
@@ -37,14 +36,6 @@ def asked(index: LiveIndex, method: str, target: str, *headers: tuple[str, str])
             return answer.status
     finally:
         connection.close()
-
-
-def until_listed(index: LiveIndex) -> None:
-    """Wait until the list of upstream projects is there."""
-    ended = time.monotonic() + 30
-    while not (index.folder / "state/upstream-names").exists():
-        assert time.monotonic() < ended, index.log()
-        time.sleep(0.1)
 
 
 class PrivateNamesTests(FrontedCase):
@@ -120,42 +111,6 @@ class PrivateNamesTests(FrontedCase):
         ]
         for _ in range(2):
             works(command, self.folder, **environ)
-
-    async def test_publishing_public_names(self) -> None:
-        """The first upload of a name that upstream has is refused, unless by right: upstream is
-        asked for its whole list, and for no single name. Before the list is there, names that
-        everybody knows are refused.
-        """
-        index = await self.index("mode = cache")
-        refused = await self.run_(self.is_refused, index, "requests")
-        self.assertIn("pypid right grant requests alice rw", refused)
-        names = {"meta": {"api-version": "1.4"}, "projects": [{"name": "Theirs"}, {"name": "x"}]}
-        self.fake.scripts["/simple/"] = says(json.dumps(names).encode(), Content_Type=J)
-        index = await self.index("mode = cache")
-        await self.run_(until_listed, index)
-        refused = await self.run_(self.is_refused, index, "theirs")
-        self.assertIn("pypid right grant theirs alice rw", refused)
-        await self.run_(publish, index, wheel("ours", "1.0"))
-        grant = b'{"right": "rw"}'
-        path = "/api/projects/theirs/rights/user/alice"
-        await self.run_(
-            call, index, "PUT", path, grant, user="admin", content_type="application/json"
-        )
-        await self.run_(publish, index, wheel("theirs", "1.0"))
-        self.assertEqual({ask.path for ask in self.fake.asked}, {"/simple/"})
-
-    def is_refused(self, index: LiveIndex, name: str) -> str:
-        """Twine is refused; return what uv says."""
-        file = wheel(name, "9.0").into(self.folder / "taking")
-        user, password = "alice", PASSWORDS["alice"]
-        environ = {"TWINE_USERNAME": user, "TWINE_PASSWORD": password}
-        environ |= {"UV_PUBLISH_USERNAME": user, "UV_PUBLISH_PASSWORD": password}
-        url = index.url("/legacy/")
-        said = fails(
-            [client("twine"), "upload", "--repository-url", url, file], self.folder, **environ
-        )
-        self.assertIn("403", said)
-        return fails([client("uv"), "publish", "--publish-url", url, file], self.folder, **environ)
 
     async def test_collecting(self) -> None:
         """Nor does working out what requirements need: names of ours, reserved ones, and URLs, as
@@ -257,27 +212,6 @@ class PrivateNamesTests(FrontedCase):
                     code = asked(index, method, target, *headers)
                     self.assertLess(code, 500, (method, target))
 
-    async def test_two_nodes(self) -> None:
-        """What one pypid has published another with the same storage knows at the first question,
-        and asks nobody.
-        """
-        storage = self.entered(scratch())
-        one, other = [await self.index(storage=storage) for _ in range(2)]
-        for number in range(5):
-            name = f"ours-{number}"
-            self.upstream_has(name, wheel(name, "99.0"))
-            await self.run_(publish, one, wheel(name, "1.0"))
-            if number % 2:
-                files = (await self.run_(page, other, name))["files"]
-                self.assertEqual(
-                    [file["filename"] for file in files],
-                    [f"ours_{number}-1.0-py2.py3-none-any.whl"],
-                )
-            else:
-                path = f"/packages/{name}/ours_{number}-99.0-py2.py3-none-any.whl"
-                self.assertEqual(await self.run_(asked, other, "GET", path), 404)
-        self.check_silence()
-
     async def test_first_second(self) -> None:
         """After a start with no snapshot, with one from before the name was ours, and with a torn
         one, the very first answer that is given is ours, and nobody is asked.
@@ -338,32 +272,3 @@ class PrivateNamesTests(FrontedCase):
             until_ready(index)
             stop(index)
         return json.loads(found), ours
-
-    async def test_credentials(self) -> None:
-        """The password of upstream's URL goes there and nowhere else: not into pages, errors, the
-        log, or what check-config prints.
-        """
-        index = await self.index()
-        shown = b""
-        for path in (
-            "/simple/theirs/",
-            "/packages/theirs/theirs-3.0-py2.py3-none-any.whl",
-            "/",
-            "/api/why/theirs",
-            "/health",
-        ):
-            shown += await self.run_(call, index, "GET", path, user="admin")
-        shown += (
-            await self.run_(works, [BIN / "pypid", "check-config", index.config], self.folder)
-        ).encode()
-        await self.take_away()
-        for path in ("/simple/unknown/", "/packages/unknown/unknown-1.0.tar.gz"):
-            with self.assertRaises(AssertionError) as raised:
-                await self.run_(call, index, "GET", path, user="admin")
-            shown += str(raised.exception).encode()
-        self.assertIn(b"127.0.0.1", shown)
-        for secret in SECRETS:
-            self.assertNotIn(secret.encode(), shown)
-        self.assertEqual(
-            {ask.headers.get("authorization") for ask in self.fake.asked}, {f"Basic {SECRETS[-1]}"}
-        )

@@ -118,28 +118,3 @@ class ProtectionTests(FrontedCase):
         self.fake.scripts[ARCHIVE] = says(data)
         process = await self.run_(self.started)
         await self.run_(self.check_hidden, process)
-
-    def check_away(self, process: Running) -> None:
-        began = time.monotonic()
-        works(self.install("fresh"), self.folder)
-        self.assertLess(time.monotonic() - began, 20)
-        self.assertEqual(installed(self.folder / "fresh"), {"fresh-1.0"})
-
-    def failures(self, process: Running) -> list[str]:
-        """The lines of the log about the archive."""
-        return [line for line in process.output().splitlines() if "advisories could not" in line]
-
-    async def test_away(self) -> None:
-        """An archive that fails is one line of the log, and a state; installations work."""
-        process = await self.run_(self.started)
-        await self.run_(self.check_away, process)
-        for _ in range(3):  # the administrator tries again
-            await self.run_(self.command, "reload")
-            await self.pause(2.5)
-        self.assertGreater(sum(ask.path == ARCHIVE for ask in self.fake.asked), 1)
-        (line,) = self.failures(process)
-        self.assertIn(f"key=source source={self.fake.url}{ARCHIVE}", line)
-        said = await self.run_(self.command, "status")
-        self.assertRegex(
-            said, r"advisories: +unavailable: \[advisories\] source: .*404 \(never read\)"
-        )

@@ -25,10 +25,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.passwords import PasswordVerdict, verify
 from pypid.access.sql.pypicloud_people import read_people
-from pypid.core.errors import CannotStart
 from tests.access.sql.test_pypicloud_people import PEOPLE, RIGHTS, TABLES
 from tests.live.clients import client
-from tests.live.postgresql import PASSWORD as DATABASE_PASSWORD
 from tests.live.postgresql import shared
 from tests.live.processes import BIN, Running, clean_environ, done, free_port, running, scratch
 from tests.live.pypicloud import Pypicloud, configuration, pypicloud
@@ -42,14 +40,6 @@ SQL: Final = {
     "pypi.allow_delete_groups": "devs",
 }
 
-# Why an answer is another one. Each stands in docs/migrate/pypicloud-people.rst.
-NO_500: Final = "what cannot be done is refused with the reason, and never 500"
-SAID: Final = "what was to be changed and is not there is told, and not swallowed"
-METHODS: Final = "a method that an address does not take is 405"
-HARMLESS: Final = "what changes something is not done by GET"
-IN_THE_FILE: Final = "whether people may register, the configuration says"
-WRITERS_READ: Final = "whoever may write may read"
-
 
 @frozen
 class Step:
@@ -61,93 +51,6 @@ class Step:
     by: str | None = "root"
     ours: int | None = None
     why: str = ""
-
-
-STEPS: Final = (
-    Step("GET", "/admin/user"),
-    Step("GET", "/admin/user", by=None),
-    Step("GET", "/admin/pending_users/"),
-    Step("PUT", "/api/user/ann", {"password": PASSWORD}, by=None),
-    Step("PUT", "/api/user/ann", {"password": PASSWORD}, by=None),
-    Step("PUT", "/api/user/ann", by=None),
-    Step("PUT", "/acct/login", {"username": "dan", "password": PASSWORD}, by=None),
-    Step("GET", "/admin/pending_users"),
-    Step("GET", "/admin/user/ann"),
-    Step("POST", "/admin/user/ann/approve"),
-    Step("GET", "/admin/user/ann"),
-    Step("GET", "/admin/user/ann", by="ann"),
-    Step("GET", "/admin/nothing", ours=404),
-    Step("PUT", "/admin/user/carol", {"password": PASSWORD}),
-    Step("PUT", "/admin/user/carol", {"password": PASSWORD}, ours=409, why=NO_500),
-    Step("PUT", "/admin/user/eve"),
-    Step("POST", "/admin/user/nobody-there/approve", ours=404, why=SAID),
-    Step("DELETE", "/admin/user/nobody-there"),
-    Step("POST", "/admin/user/carol/admin"),
-    Step("PUT", "/admin/group/devs"),
-    Step("PUT", "/admin/group/devs", ours=409, why=NO_500),
-    Step("PUT", "/admin/group/everyone"),
-    Step("PUT", "/admin/group/authenticated"),
-    Step("PUT", "/admin/user/ann/group/devs"),
-    Step("PUT", "/admin/user/ann/group/none", ours=404, why=SAID),
-    Step("DELETE", "/admin/user/ann/group/none"),
-    Step("DELETE", "/admin/user/carol/group/devs", ours=200, why=NO_500),
-    Step("GET", "/admin/group/"),
-    Step("GET", "/admin/group/devs"),
-    Step("GET", "/admin/group/none"),
-    Step("PUT", "/admin/package/foo/user/ann/write", ours=409, why=WRITERS_READ),
-    Step("PUT", "/admin/package/foo/user/ann/read"),
-    Step("PUT", "/admin/package/foo/user/ann/write"),
-    Step("PUT", "/admin/package/foo/group/devs/read"),
-    Step("PUT", "/admin/package/foo/group/everyone/read"),
-    Step("PUT", "/admin/package/foo/group/devs/other", ours=400, why=SAID),
-    Step("GET", "/admin/package/foo"),
-    Step("GET", "/admin/package/none"),
-    Step("GET", "/admin/user/ann"),
-    Step("GET", "/admin/user/ann/permissions"),
-    Step("GET", "/admin/user/nobody-there/permissions"),
-    Step("DELETE", "/admin/package/foo/user/ann/write"),
-    Step("DELETE", "/admin/package/foo/user/ann/write"),
-    Step("GET", "/admin/package/foo"),
-    Step("DELETE", "/admin/group/none"),
-    Step("GET", "/admin/register", ours=405, why=METHODS),
-    Step("POST", "/admin/register", {"allow": "true"}),
-    Step("GET", "/admin/rebuild", ours=405, why=HARMLESS),
-    Step("POST", "/admin/rebuild"),
-    Step("GET", "/acct/logout", ours=405, why=HARMLESS),
-    Step("POST", "/acct/login", {"username": "ann", "password": PASSWORD}, by=None),
-    Step("POST", "/acct/login", {"username": "ann", "password": "wrong"}, by=None),
-    Step("POST", "/acct/login", {"username": "ann"}, by=None),
-    Step("GET", "/acct/login", by=None),
-    Step(
-        "POST",
-        "/api/user/password",
-        {"old_password": "wrong", "new_password": "another long one"},
-        by="ann",
-    ),
-    Step("POST", "/api/user/password", {"old_password": PASSWORD}, by="ann"),
-    Step(
-        "POST",
-        "/api/user/password",
-        {"old_password": PASSWORD, "new_password": PASSWORD + "!"},
-        by=None,
-    ),
-    Step(
-        "POST", "/api/user/password", {"old_password": PASSWORD, "new_password": PASSWORD}, by="ann"
-    ),
-    Step(
-        "PUT",
-        "/acct/tokenRegister",
-        {"token": "x", "password": PASSWORD},
-        by=None,
-        ours=403,
-        why=NO_500,
-    ),
-    Step("GET", "/admin/token/zoe", ours=400, why=NO_500),
-    Step("DELETE", "/admin/group/devs"),
-    Step("DELETE", "/admin/user/carol"),
-    Step("GET", "/admin/user"),
-    Step("PUT", "/api/user/carol2", {"password": PASSWORD}, by=None),
-)
 
 
 def asked(base: str, step: Step) -> tuple[int, Any]:
@@ -243,31 +146,6 @@ class TakenOverTests(SynchronousTestCase):
         """What it answers."""
         return [asked(self.base, step) for step in steps]
 
-    def test_same_answers(self) -> None:
-        """The script of an administrator's life is answered alike, with the exceptions that its
-        steps name.
-        """
-        with pypicloud(self.folder, self.settings()) as found:
-            begun(found)
-            before = (self.folder / "auth.db").read_bytes()
-            theirs = [asked(found.url(""), step) for step in STEPS]
-        (self.folder / "auth.db").write_bytes(before)
-        with self.pypid(PYPID_ACCESS_REGISTRATION="approval") as process:
-            self.up(process)
-            ours = self.ours(*STEPS)
-        wrong = []
-        for step, their, our in zip(STEPS, theirs, ours, strict=True):
-            expected = step.ours or their[0]
-            if our[0] != expected:
-                wrong.append(
-                    f"{step.method} {step.path}: {our[0]} and not {expected} (there {their[0]})"
-                )
-            elif step.ours and step.ours == their[0] and step.why:
-                wrong.append(f"{step.method} {step.path}: they answer {their[0]}, too")
-            elif not step.ours and our[1] != their[1]:
-                wrong.append(f"{step.method} {step.path}: {our[1]} and not {their[1]}")
-        self.assertEqual(wrong, [], "\n".join(["", *wrong]))
-
     def fill(self) -> None:
         """People with rights, in a pypicloud's database."""
         (self.folder / "auth.db").write_bytes(made_by_pypicloud()[1])
@@ -313,31 +191,6 @@ class TakenOverTests(SynchronousTestCase):
             process.stop()
         self.assertNotIn("wait for approval", process.output())
         self.assertNotIn("This is the first run", process.output())
-
-    def test_cannot_be_read(self) -> None:
-        """Without pypicloud's database the first start breaks off with what to do, and leaves
-        nobody in ours.
-        """
-        self.fill()
-        (self.folder / "auth.db").rename(self.folder / "elsewhere.db")
-        with self.pypid() as process:
-            self.assertNotEqual(process.process.wait(60), 0)
-        self.assertIn("ppc-export", process.output())
-        self.assertNotIn("Traceback", process.output())
-        (self.folder / "elsewhere.db").rename(self.folder / "auth.db")
-        with self.pypid() as process:
-            self.up(process)
-            self.assertEqual(len(self.ours(Step("GET", "/admin/user"))[0][1]), 2)
-
-    def test_first_admin(self) -> None:
-        """Where pypicloud had nobody who administers it the first run makes its
-        admin, and greets.
-        """
-        (self.folder / "auth.db").write_bytes(made_by_pypicloud()[0])
-        with self.pypid() as process:
-            self.up(process)
-            process.stop()
-        self.assertIn("This is the first run", process.output())
 
     def test_dump_and_back(self) -> None:
         """What ppc-export prints is taken over by `pypid acl import`, and what `pypid acl export`
@@ -435,13 +288,3 @@ class PostgresqlTests(SynchronousTestCase):
                 "SELECT xmin, username FROM pypicloud_users ORDER BY username"
             ).fetchall()
         self.assertEqual(after, before)
-
-    def test_away(self) -> None:
-        """One that does not answer, or is no pypicloud's, stops the start; its password is not
-        told.
-        """
-        server = shared()
-        for url in (server.database(), server.url().replace(str(server.port), str(free_port()))):
-            error = self.assertRaises(CannotStart, read_people, url, Path())
-            self.assertNotIn(DATABASE_PASSWORD, str(error))
-            self.assertIn("ppc-export", str(error))

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -55,37 +54,7 @@ class CommandCase(SynchronousTestCase):
         return said
 
 
-class StoppedTests(CommandCase):
-    def test_greets_nobody(self) -> None:
-        """A command on a pypid that never ran works and makes no admin: the first start does, and
-        prints the password.
-        """
-        said = self.command("storage", "rebuild")
-        self.assertIn("1 file adopted", said)
-        self.assertIn("yanked", self.command("project", "yank", "spam", "1.0"))
-        self.assertFalse((self.state / "admin.json").exists())
-        with running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log") as daemon:
-            self.assertIn(b"spam", daemon.until_answers(f"http://127.0.0.1:{self.port}/simple/"))
-            self.assertIn("This is the first run", daemon.output())
-            self.assertEqual(daemon.stop(), 0)
-
-
 class RunningTests(CommandCase):
-    def test_hangs(self) -> None:
-        """A pypid that hangs is given 10 s to answer the simplest question; then the command says
-        so.
-        """
-        with running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log") as daemon:
-            daemon.until_answers(f"http://127.0.0.1:{self.port}/simple/")
-            daemon.process.send_signal(signal.SIGSTOP)
-            try:
-                begun = time.monotonic()
-                said = self.refused("project", "yank", "spam", "1.0")
-            finally:
-                daemon.process.send_signal(signal.SIGCONT)
-            self.assertIn("does not answer within 10 s", said)
-            self.assertLess(time.monotonic() - begun, 30)
-
     def test_interrupted(self) -> None:
         """Ctrl-C ends a command at once, and what it waited for is not waited for any longer."""
         with socket.socket(socket.AF_UNIX) as control:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from tests.live.asking import ask, basic, bearer, command
+from tests.live.asking import ask, basic, command
 from tests.live.clients import client
 from tests.live.daemon import (
     PASSWORDS,
@@ -161,33 +161,6 @@ class HiddenTests(FrontedCase):
                 status,
             )
         self.assertEqual(len(self.fake.asked), asked)
-
-    async def test_redirected(self) -> None:
-        """Whom pypid has sent to the other index for a file is remembered, with the token; and whom
-        it has refused is not.
-        """
-        index = await self.index("mode = redirect", sections=RULES, read="authenticated")
-        await self.run_(self.is_redirected, index)
-
-    def is_redirected(self, index: LiveIndex) -> None:
-        made = json.loads(
-            command(
-                index.config, "token", "create", "ci", "--user", "bob", "--can", "read", "--json"
-            )
-        )
-        artifact = wheel("theirs", "99.0")
-        ask(index.port, "/simple/theirs/", basic("alice"))
-        for headers, status in ((bearer(made["secret"]), 302), (basic("alice"), 302), ({}, 401)):
-            self.assertEqual(
-                ask(index.port, f"/packages/theirs/{artifact.filename}", headers).status, status
-            )
-        lines = command(index.config, "downloads", sha256(artifact.data).hexdigest()).splitlines()
-        self.assertRegex(
-            lines[1],
-            f"^[-0-9]+ [0-9:]+ +bob +127.0.0.1 token {made['id']} +theirs +{artifact.filename}$",
-        )
-        self.assertRegex(lines[2], "alice +127.0.0.1 +theirs")
-        self.assertEqual(lines[3], "2 downloads")
 
 
 class OverwriteTests(IndexTestCase):

@@ -10,9 +10,8 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import frozen
@@ -22,7 +21,6 @@ from tests.live.isolation import pip, uv, works
 from tests.live.projects import Artifact, call, listed, publish, sdist, wheel
 from tests.live.stores import Store, store
 from tests.live.stores.between import Between, between
-from tests.live.test_cache import large
 from tests.live.test_install import NEWEST, installed
 from tests.live.test_upload import Attempt, twine, uv_publish
 
@@ -187,19 +185,6 @@ class RedirectTests(BucketCase):
         self.assertEqual((part.status, part.body), (206, artifact.data[10:20]))
         self.assertEqual(get(url).location, sent.location)
 
-    def test_heads(self) -> None:
-        """A HEAD is answered by pypid: a URL that was signed for GET is good for nothing else
-        (C50).
-        """
-        artifact = wheel("s3-heads")
-        publish(self.index, artifact)
-        head = get(self.packages(artifact, "s3-heads"), "HEAD")
-        self.assertEqual(
-            (head.status, head.headers["Content-Length"]), (200, str(len(artifact.data)))
-        )
-        self.assertEqual(head.headers["ETag"], f'"{sha256(artifact.data).hexdigest()}"')
-        self.assertIsNone(head.headers["Location"])
-
     def test_odd_names(self) -> None:
         """Files of local versions and of epochs are published by twine and uv, redirected to, and
         had whole.
@@ -282,18 +267,6 @@ class RedirectTests(BucketCase):
         for artifact in artifacts:
             self.assertEqual(self.downloads(artifact), [("uv", "GET")])
 
-    def test_rebuilt(self) -> None:
-        """What another tool put into the bucket is an index's file after `pypid storage rebuild`, and is
-        redirected to.
-        """
-        artifact = wheel("s3-dropped")
-        self.place.ask("PUT", f"somewhere/{artifact.filename}", artifact.data)
-        answer: Any = json.loads(call(self.index, "POST", "/api/rebuild", user="admin"))
-        self.assertIn("adopted", [line["outcome"] for line in answer["adopted"]])
-        self.assertEqual(
-            get(get(self.packages(artifact, "s3-dropped")).location).body, artifact.data
-        )
-
 
 class PrivateTests(BucketCase):
     read = "authenticated"
@@ -358,19 +331,3 @@ class EndingTests(BucketCase):
         self.assertEqual([get(where).status for where in (first, second)], [200, 200])
         time.sleep(6)
         self.assertEqual(get(first).status, 403)
-
-
-class StreamingTests(BucketCase):
-    more = "redirect = no"
-
-    def test_answers(self) -> None:
-        """Where there is to be no redirect files come through pypid, whole and in parts."""
-        artifact = large("s3-stream", size=3 << 20)
-        publish(self.index, artifact)
-        url = self.packages(artifact, "s3-stream")
-        got = get(url)
-        self.assertEqual((got.status, got.body), (200, artifact.data))
-        part = get(url, Range="bytes=-100")
-        self.assertEqual((part.status, part.body), (206, artifact.data[-100:]))
-        self.assertEqual(get(url, **{"If-None-Match": got.headers["ETag"]}).status, 304)
-        self.assertEqual(get(url, "HEAD").headers["Content-Length"], str(len(artifact.data)))

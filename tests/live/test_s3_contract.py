@@ -23,10 +23,10 @@ from pypid.core.errors import CannotStart, Exists, StorageDown
 from pypid.core.model import Blob, Span
 from pypid.flow import BytesBody, FileBody, start, whole
 from pypid.ports import Blobs, Body
-from pypid.testing.blobs import ODD_KEYS, BlobsContract
-from pypid.testing.worlds import Fed, contents
 from tests.live.stores import Answer
 from tests.live.stores.waiting import OverSockets
+from tests.support.blobs import ODD_KEYS, BlobsContract
+from tests.support.worlds import Fed, contents
 
 MEBIBYTE = 1 << 20
 PREFIX = "some packages+\u00e9%2F/of ours/"

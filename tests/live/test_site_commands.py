@@ -4,22 +4,16 @@ the real clients.
 
 import re
 import shlex
-import sys
 import urllib.request
 from html import unescape
 from pathlib import Path
 
 from tests.live.asking import ask, basic
 from tests.live.clients import client
-from tests.live.daemon import PASSWORDS, IndexTestCase, Settings
+from tests.live.daemon import IndexTestCase, Settings
 from tests.live.isolation import works
 from tests.live.processes import BIN
-from tests.live.projects import Artifact, listed, publish, sdist, wheel
-
-PYPROJECT = (
-    '[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11,<4"\ndependencies = []\n'
-)
-QUIET = "[tool.poetry]\npackage-mode = false\n[tool.pdm]\ndistribution = false\n"
+from tests.live.projects import Artifact, listed, sdist
 
 
 def commands(page: str, label: str) -> list[list[str]]:
@@ -44,33 +38,6 @@ class CommandTests(IndexTestCase):
             [project if word == "PROJECT" else word for word in words]
             for words in commands(self.page(), label)
         ]
-
-    def test_pip_and_uv(self) -> None:
-        """pip and uv install by them."""
-        publish(self.index, wheel("sc-spam"))
-        [words] = self.copied("Install with pip", "sc-spam")
-        works(
-            [
-                client("pip-on-3.11").with_name("python"),
-                "-m",
-                *words,
-                "--target",
-                self.folder / "p",
-            ],
-            self.folder,
-        )
-        [words] = self.copied("Install with uv", "sc-spam")
-        fixed = ["--target", self.folder / "u", "--python", sys.executable]
-        works([client("uv"), *words[1:], *fixed], self.folder)
-        for folder in ("p", "u"):
-            self.assertTrue((self.folder / folder / "sc_spam.py").exists(), folder)
-
-    def project(self) -> Path:
-        """A project that depends on nothing yet."""
-        folder = self.folder / "project"
-        folder.mkdir()
-        (folder / "pyproject.toml").write_text(PYPROJECT + QUIET)
-        return folder
 
     def built(self, artifact: Artifact) -> Path:
         """A folder whose ``dist`` has the file."""
@@ -107,22 +74,4 @@ class CommandTests(IndexTestCase):
             typed_in = {"dist/*": str(file), "alice": "__token__"}
             expanded = [typed_in.get(word, word) for word in words[1:]]
             works([client(label), *expanded], self.folder, cwd=folder, **typed)
-            self.assertEqual(len(listed(self.index, name)), 1)
-
-    def test_twine_and_uv(self) -> None:
-        """twine and uv publish by them, with the password typed."""
-        for label, name, program in (("twine", "sc-twined", "twine"), ("uv", "sc-pushed", "uv")):
-            folder = self.built(sdist(name))
-            [words] = self.copied(f"Publish with {label}")
-            files = [
-                str(path) for path in (folder / "dist").iterdir()
-            ]  # what the shell makes of dist/*
-            expanded = [
-                found for word in words[1:] for found in (files if word == "dist/*" else [word])
-            ]
-            typed = {
-                "TWINE_PASSWORD": PASSWORDS["alice"],
-                "UV_PUBLISH_PASSWORD": PASSWORDS["alice"],
-            }
-            works([client(program), *expanded], self.folder, cwd=folder, **typed)
             self.assertEqual(len(listed(self.index, name)), 1)

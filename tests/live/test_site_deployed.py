@@ -6,13 +6,12 @@ import atexit
 import functools
 import ssl
 from contextlib import ExitStack
-from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
 
 from tests.live.certificates import Authority
 from tests.live.crawler import kind_of
-from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid, shared
+from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared
 from tests.live.fronts import nginx, server
 from tests.live.processes import free_port, scratch
 from tests.live.projects import publish
@@ -112,27 +111,6 @@ class BelowTests(BelowCase):
             [],
         )
 
-    def test_log_in(self) -> None:
-        """Whoever is sent to log in comes back to what they wanted; forms lead on, and to the
-        message that it was done.
-        """
-        alice = self.below.visitor()
-        wanted = "project/spam/-/settings?version=2.0"
-        page = alice.get(wanted)
-        self.assertEqual(urlsplit(page.url).path, f"{PATH}account/login")
-        wrong = alice.send(page.form("account/login"), user="admin", password="wrong")
-        self.assertEqual(wrong.status, 403)
-        right = alice.send(wrong.form("account/login"), user="admin", password=PASSWORDS["admin"])
-        self.assertEqual((right.status, right.url), (200, alice.at(wanted)))
-        yanked = alice.send(right.form("-/yank"), reason="Not today")
-        self.assertEqual(yanked.status, 200, yanked.says)
-        self.assertTrue(yanked.url.startswith(alice.at("project/spam/")), yanked.url)
-        self.assertIn("done=", yanked.url)
-        self.assertIn('role="status"', yanked.text)
-        gone = alice.send(yanked.form("account/logout"))
-        self.assertIn("You are logged out.", gone.says)
-        self.assertEqual(alice.cookies, {})
-
 
 class SecureTests(IndexTestCase):
     """nginx speaks TLS, pypid does not."""
@@ -170,13 +148,6 @@ class SecureTests(IndexTestCase):
         self.assertEqual(made.status, 201, made.says)
         self.assertIn("pypi-", made.says)
         self.assertIn("You are logged out.", alice.send(made.form("account/logout")).says)
-
-    def test_host(self) -> None:
-        """With the Host that was asked for, forms work, and the cookie is one that only TLS has."""
-        self.forms_work(self.fronted(self.index.port, "$http_host"), "by-tls")
-        self.forms_work(self.fronted(self.index.port, "$host:$server_port"), "by-tls-with-port")
-        xhost = "$proxy_host; proxy_set_header X-Forwarded-Host $http_host"
-        self.forms_work(self.fronted(self.index.port, xhost), "by-tls-forwarded")
 
     def test_changed_host(self) -> None:
         """With another Host the page says what an administrator has to set; once public_url is set,

@@ -2,14 +2,12 @@
 a traceback.
 """
 
-import json
 import shutil
 import socket
 from contextlib import ExitStack
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.records.layout import STORAGE_IDENTITY
 from tests.distributions import sdist
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
 
@@ -111,13 +109,6 @@ class StateTests(StartCase):
             first.until_answers(url, within=2)
             self.assertEqual(first.stop(), 0)
 
-    def test_admin(self) -> None:
-        """A damaged admin.json is named, with how to get a new admin; nothing of it is shown."""
-        self.state.mkdir()
-        (self.state / "admin.json").write_text('{"user": "admin", "hash": "seekrit')
-        said = self.refused("admin.json cannot be read", "Delete it and start pypid again")
-        self.assertNotIn("seekrit", said)
-
 
 class StorageTests(StartCase):
     def test_gone(self) -> None:
@@ -135,11 +126,3 @@ class StorageTests(StartCase):
         (self.folder / "unmounted").rename(packages)
         with running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log") as daemon:
             self.assertIn(b"spam", daemon.until_answers(f"http://127.0.0.1:{self.port}/simple/"))
-
-    def test_identity(self) -> None:
-        """A damaged identity of the storage is named, with what to do."""
-        self.have_started()
-        identity = self.state / "packages" / STORAGE_IDENTITY
-        self.assertIn("identity", json.loads(identity.read_text()))
-        identity.write_text("{")
-        self.refused("Restore the file from a backup")

@@ -6,26 +6,18 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
-import socket
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest
 from urllib.parse import unquote, urljoin
-from urllib.request import Request, urlopen
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadName
 from pypid.core.packaging.names import project_name
-from tests.children import with_us
-from tests.distributions import wheel, wheel_filename
-from tests.live.clients import ROOT, client, in_ci
-from tests.live.processes import free_port, scratch
+from tests.live.clients import client
 
 PYPID = Path(sys.executable).with_name("pypid")
 HASH = "0123456789abcdef" * 4
@@ -209,124 +201,3 @@ class BesideDumbPypi(SynchronousTestCase):
             "--package-list-json", "\n".join(map(json.dumps, listed)), "--no-generate-timestamp"
         )
         self.assertGreater(self.compare(theirs, ours), 500)
-
-
-class InstallTests(SynchronousTestCase):
-    """The tree behind a server that knows nothing of Python."""
-
-    def made(self, folder: Path) -> Path:
-        """An index in a new folder, with its files: spam 1.0 and 1.1, and 2.0, which is yanked."""
-        pool = folder.parent / f"{folder.name}-pool"
-        pool.mkdir(parents=True)
-        listed = []
-        for version, reason in (("1.0", None), ("1.1", None), ("2.0", "broken")):
-            filename, data = wheel_filename("spam", version), wheel("spam", version)
-            (pool / filename).write_bytes(data)
-            listed.append({"filename": filename, "hash": hash_of(data), "yanked_reason": reason})
-        command = [
-            PYPID,
-            "export",
-            "--package-list-json",
-            "-",
-            "--packages-url",
-            "../../pool/",
-            "--output-dir",
-            folder,
-        ]
-        subprocess.run(command, input="\n".join(map(json.dumps, listed)), text=True, check=True)
-        pool.rename(folder / "pool")  # pypid wants an empty folder the first time
-        return folder
-
-    def install(self, url: str) -> None:
-        """pip and uv take the newest that is not yanked."""
-        for program in (
-            [
-                sys.executable,
-                "-m",
-                "pip",
-                "--isolated",
-                "install",
-                "--quiet",
-                "--no-deps",
-                "--no-cache-dir",
-                "--index-url",
-            ],
-            [
-                client("uv"),
-                "pip",
-                "install",
-                "--quiet",
-                "--no-deps",
-                "--no-cache",
-                "--default-index",
-            ],
-        ):
-            target = Path(self.mktemp()).absolute()
-            command = [*program, f"{url}/simple/", "--target", target, "spam"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertTrue((target / "spam-1.1.dist-info").is_dir(), list(target.iterdir()))
-
-    def test_nginx(self) -> None:
-        """With the nginx.conf of the documents they get the page in JSON, and old clients the one
-        in HTML.
-        """
-        nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-        if nginx is None:
-            if in_ci():
-                raise AssertionError("nginx is missing: apt install nginx-light")
-            raise SkipTest("nginx: not on this machine (apt install nginx-light)")
-        with scratch() as folder:
-            port = free_port()
-            index = self.made(folder / "index")
-            server = (ROOT / "docs/examples/static-nginx.conf").read_text()
-            server = server.replace("listen 80;", f"listen 127.0.0.1:{port};").replace(
-                "/srv/index", str(index)
-            )
-            log = f"error_log {folder}/log; pid {folder}/pid; daemon off; master_process off;"
-            (folder / "conf").write_text(f"{log} events {{}} http {{ access_log off; {server} }}")
-            process = subprocess.Popen(
-                [*with_us(), nginx, "-p", folder, "-c", folder / "conf"], stderr=subprocess.DEVNULL
-            )
-            try:
-                wait_for(port)
-                url = f"http://127.0.0.1:{port}"
-                for accept, said, end in (
-                    (
-                        "application/vnd.pypi.simple.v1+json, text/html;q=0.1",
-                        "application/vnd.pypi.simple.v1+json",
-                        "json",
-                    ),
-                    ("text/html", "text/html", "html"),
-                ):
-                    with urlopen(
-                        Request(f"{url}/simple/spam/", headers={"Accept": accept})
-                    ) as answer:
-                        self.assertEqual(answer.headers["Content-Type"].partition(";")[0], said)
-                        self.assertEqual(answer.headers["Vary"], "Accept")
-                        self.assertEqual(
-                            answer.read(), (index / f"simple/spam/index.{end}").read_bytes()
-                        )
-                with urlopen(f"{url}/pypi/spam/json") as answer:
-                    self.assertEqual(answer.headers["Content-Type"], "application/json")
-                self.install(url)
-            finally:
-                process.terminate()
-                process.wait(30)
-
-
-def wait_for(port: int) -> None:
-    """Until somebody listens there."""
-    for _ in range(1000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.01)
-    raise AssertionError("nginx does not listen")
-
-
-def hash_of(data: bytes) -> str:
-    """In the words of a list."""
-    from hashlib import sha256
-
-    return f"sha256={sha256(data).hexdigest()}"

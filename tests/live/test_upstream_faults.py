@@ -14,10 +14,9 @@ from functools import cache
 from hashlib import sha256
 from itertools import repeat
 
-from pypid.http_client.trust import Trust, certificates
 from tests.core.simple_api.test_parse_html import OTHER_PAGES
 from tests.index.file_cache_cases import noise
-from tests.upstream.fake import J, Script, Talk, authority_pem, certificate, page, raw, says, status
+from tests.upstream.fake import J, Script, Talk, page, raw, says, status
 from tests.upstream.proxy import Got, Memory, ProxyCase
 
 MIB = 1 << 20
@@ -213,83 +212,3 @@ class PageFaultTests(ProxyCase):
             self.script(good, f"/simple/{name}/")
             self.proxy.pass_time()
             self.assertEqual((await self.proxy.page(name)).files, [kept, other], what)
-
-    async def test_another_host(self) -> None:
-        """A redirect to another host is followed, without the password, which that host would not
-        get even if it sent us back; links count from there.
-        """
-        other = self.another()
-        self.script(status(301, Location=f"{other.url}/there/spam/"))
-        other.scripts["/there/spam/"] = says(
-            listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J
-        )
-        other.scripts["/files/spam-1.0.tar.gz"] = says(KEPT)
-        self.assertEqual((await self.proxy.page("spam")).files, ["spam-1.0.tar.gz"])
-        self.assertEqual((await self.proxy.get("/packages/spam/spam-1.0.tar.gz")).body, KEPT)
-        self.assertEqual(
-            [asked.path for asked in other.asked], ["/there/spam/", "/files/spam-1.0.tar.gz"]
-        )
-        self.assertIn("authorization", self.fake.asked[0].headers)
-        self.assertFalse(any("authorization" in asked.headers for asked in other.asked))
-
-    async def test_what_is_shown_of_the_password(self) -> None:
-        """The password of the configuration's URL is sent to upstream, and stands in no page, no
-        error and no repr.
-        """
-        self.script(says(listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J))
-        self.script(status(302, Location="/files/spam-2.0.tar.gz"), "/files/spam-1.0.tar.gz")
-        self.script(says(KEPT), "/files/spam-2.0.tar.gz")
-        answers = [await self.proxy.page("spam"), await self.proxy.page("other")]
-        answers += [
-            await self.proxy.get("/simple/spam/"),
-            await self.proxy.get("/packages/spam/spam-1.0.tar.gz"),
-        ]
-        self.assertEqual([answer.status for answer in answers], [200, 404, 200, 200])
-        self.assertEqual(
-            {asked.headers.get("authorization") for asked in self.fake.asked},
-            {"Basic YWxpY2U6b3BlbiBzZXNhbWU="},
-        )
-        await self.fake.port.stopListening()
-        for talk in tuple(self.fake.open):
-            talk.reset()
-        self.proxy.pass_time()
-        answers.append(await self.proxy.page("third"))
-        self.assertEqual(answers[-1].status, 503)
-        shown = "".join(f"{answer.head}{answer.body!r}" for answer in answers)
-        known = repr(
-            (
-                self.proxy.index,
-                self.proxy.index.gate,
-                self.proxy.index.upstream,
-                self.proxy.urls[:0],
-            )
-        )
-        for secret in ("sesame", "YWxpY2U6", "alice"):
-            self.assertNotIn(secret, shown)
-            self.assertNotIn(secret, known)
-
-    async def test_certificates(self) -> None:
-        """A certificate that has expired, is of another host, or of an authority that nobody knows:
-        503, and the log says why; one that is right is taken.
-        """
-        known = Trust(certificates(authority_pem(), "x"))
-        for shown, trust, why in (
-            (certificate(days=-1), known, "expired"),
-            (certificate(), Trust(), "authority that is not known"),
-            (certificate("example.org"), known, "certificate"),
-            (certificate(), known, None),
-        ):
-            fake = self.another(shown)
-            fake.scripts["/simple/spam/"] = says(
-                listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J
-            )
-            self.proxy = self.start(
-                f"{fake.url.replace('://', f'://{self.credential}@')}/simple/", trust=trust
-            )
-            if why is None:
-                self.assertEqual((await self.proxy.page("spam")).files, ["spam-1.0.tar.gz"])
-                continue
-            answer = await self.asked("spam")
-            self.assertEqual(answer.status, 503)
-            self.assertIn(why, answer.text)
-            self.assertEqual(fake.asked, [])

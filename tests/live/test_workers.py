@@ -4,6 +4,7 @@ first of them.
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socket
@@ -11,8 +12,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from pypid.access.passwords import hash_password
-from tests.live.asking import basic
+from tests.live.asking import ask, basic, command
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared
 from tests.live.processes import BIN, clean_environ, free_port, running
 from tests.live.projects import publish, wheel
@@ -133,6 +136,58 @@ class SharedTests(WorkersCase):
             if len(seen) == len(made):
                 break
         self.assertEqual(len(seen), len(made))
+
+    def test_block(self) -> None:
+        """When the command returns, no worker gives a byte of a blocked file; after the block is
+        deleted all give it again.
+        """
+        artifact = wheel("blocked")
+        publish(self.index, artifact)
+        made = self.connected()
+        paths = [f"/packages/blocked/{artifact.filename}{end}" for end in ("", ".metadata")]
+        paths.append(f"/local/blocked/{artifact.filename}")
+
+        def statuses() -> set[int]:
+            return {answer(each, path) for each in made for path in paths}
+
+        until(lambda: statuses() == {200}, self.index)
+        for _ in range(3):  # so that the fast path of each has it
+            self.assertEqual(statuses(), {200})
+        for _ in range(3):
+            words = ("block", "create", "blocked==1.0", "--reason", "steals tokens", "--json")
+            block = json.loads(command(self.index.config, *words))["id"]
+            self.assertEqual(statuses(), {403})
+            command(self.index.config, "block", "delete", str(block))
+            self.assertEqual(statuses(), {200})
+
+    def test_metrics(self) -> None:
+        """Any worker tells the numbers of all; none is less than before, also when a worker is
+        killed.
+        """
+
+        def listed() -> int:
+            text = ask(self.index.port, "/metrics", basic("admin")).text
+            wanted = {"route": "/simple/", "method": "GET", "status": "200"}
+            return sum(
+                int(sample.value)
+                for family in text_string_to_metric_families(text)
+                for sample in family.samples
+                if sample.name == "pypid_http_requests_total" and sample.labels == wanted
+            )
+
+        before = listed()
+        last = before
+        for _ in range(60):
+            ask(self.index.port, "/simple/")
+            self.assertGreaterEqual(now := listed(), last)
+            last = now
+        until(lambda: listed() == before + 60, self.index)
+        _, victim = next(iter(others(self.index).items()))
+        time.sleep(1.5)  # it writes down what it counts once a second
+        os.kill(victim, signal.SIGKILL)
+        for _ in range(20):
+            self.assertGreaterEqual(listed(), before + 60)
+            time.sleep(0.1)
 
     def test_reload(self) -> None:
         """SIGHUP to the first worker brings a new user to all."""

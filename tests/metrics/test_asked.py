@@ -29,9 +29,9 @@ from pypid.metrics.families import (
     UPSTREAM_BYTES,
     UPSTREAM_SECONDS,
 )
-from pypid.testing import world
 from tests.blobs.s3_cases import S3Case
 from tests.index.upstream.test_listings import ANSWERS_500, TTL, CorrespondentCase
+from tests.support import world
 from tests.upstream.cases import SPAM, UpstreamCase
 from tests.upstream.fake import says, status
 

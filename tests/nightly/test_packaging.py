@@ -49,9 +49,8 @@ IMPORT_ALL: Final = (
     "names = [m.name for m in pkgutil.walk_packages(pypid.__path__, 'pypid.')]\n"
     "assert len(names) > 20, names\n"
     "for name in names:\n"
-    # these need hypothesis, which is for tests, and python-ldap, which is not in `all`
-    "    if not name.startswith(('pypid.testing', 'pypid.access.ldap.')): "
-    "importlib.import_module(name)\n"
+    # these need python-ldap, which is not in `all`
+    "    if not name.startswith('pypid.access.ldap.'): importlib.import_module(name)\n"
 )
 
 

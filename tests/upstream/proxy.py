@@ -36,13 +36,13 @@ from pypid.flow.spool import sweep
 from pypid.http_client.connections import HttpConnections
 from pypid.http_client.trust import Trust
 from pypid.index import Index
-from pypid.testing import contents
 from pypid.upstream.indexes import UpstreamSourceSettings, connected, open
 from pypid.web.app.app import App
 from pypid.web.app.app_settings import AppSettings
 from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
+from tests.support import contents
 from tests.upstream.cases import UpstreamCase
 from tests.web.routes import ALL_ROUTES
 

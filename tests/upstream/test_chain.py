@@ -16,9 +16,6 @@ from pypid.core.model import Listing
 from pypid.flow import whole
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.ports import Upstream
-from pypid.testing import UpstreamContract
-from pypid.testing.upstream import FILENAME, SPAM
-from pypid.testing.worlds import Awaiting, world
 from pypid.upstream.client import UpstreamClient
 from pypid.upstream.hosts import FileHosts
 from pypid.upstream.indexes import Several
@@ -26,6 +23,9 @@ from pypid.upstream.origin import Base
 from pypid.upstream.pages import PageReader
 from pypid.upstream.simple import SimpleUpstream
 from tests.distributions import sdist, wheel, wheel_filename
+from tests.support import UpstreamContract
+from tests.support.upstream import FILENAME, SPAM
+from tests.support.worlds import Awaiting, world
 from tests.upstream.chain import Wires
 from tests.web.full_app import J, Pypid, content, form
 

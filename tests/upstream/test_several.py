@@ -7,8 +7,8 @@ from pypid.core.packaging.names import project_name
 from pypid.flow import whole
 from pypid.http_client.circuit_breaker import STRIKES, CircuitBreaker
 from pypid.ports import Upstream
-from pypid.testing.worlds import world
 from pypid.upstream.nothing import Nothing
+from tests.support.worlds import world
 from tests.upstream.cases import SPAM, UpstreamCase
 from tests.upstream.fake import page, says, status
 

@@ -52,7 +52,6 @@ from pypid.index.promotions import PromotionRecovery
 from pypid.index.trust import PublisherTrust
 from pypid.index.upstream.decided import UpstreamDecisions
 from pypid.ports import Body, Duplicating, Upstream
-from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.app import App
 from pypid.web.app.app_settings import AppSettings
@@ -64,6 +63,7 @@ from pypid.web.http.site import Site
 from pypid.web.root import resource
 from pypid.wiring.indexes import promotions_between
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.support.worlds import BEGINNING, WallClock, world
 from tests.web.openapi_check import hold
 from tests.web.raw_http import Socket
 from tests.web.routes import ALL_ROUTES

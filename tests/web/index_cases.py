@@ -9,8 +9,8 @@ from attrs import evolve
 
 from pypid.core.indexes import IndexSettings, settings_of_values
 from pypid.core.permissions import Rules
-from pypid.testing.worlds import BEGINNING
 from tests.index.named import set_index
+from tests.support.worlds import BEGINNING
 from tests.web.full_app import Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 from tests.web.rights_cases import IS, OWN, PLAIN, crowded, file_of

@@ -17,7 +17,7 @@ from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import BytesBody
 from pypid.ports import Body, Upstream
-from pypid.testing.worlds import BEGINNING
+from tests.support.worlds import BEGINNING
 
 FILES = "https://files.elsewhere.example/"
 INDEX = "https://elsewhere.example/simple/"

@@ -22,13 +22,13 @@ from zope.interface import implementer
 
 from pypid.core.errors import BadRequest, PypidError, TooLarge, Unauthenticated
 from pypid.flow import start
-from pypid.testing import BEGINNING
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.channel.channel import Channel
 from pypid.web.http.connections import ConnectionSettings
 from pypid.web.http.proxies import HostPolicy, TrustedProxies
 from pypid.web.http.request import Request
 from pypid.web.http.site import Site
+from tests.support import BEGINNING
 
 Handle = Callable[[Request], Awaitable[bytes | None]]
 

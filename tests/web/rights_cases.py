@@ -29,9 +29,9 @@ from pypid.core.indexes import IndexSettings
 from pypid.core.permissions import EVERYONE, Action, Principals, Rules, Scope
 from pypid.core.policy import Policy
 from pypid.flow import at_once
-from pypid.testing.worlds import BEGINNING
 from pypid.web.app.registry import Configured, Registry
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.support.worlds import BEGINNING
 from tests.web.app_with_registration import now
 from tests.web.full_app import Answer, Papers, Pypid, basic, spelled
 from tests.web.memory_upstream import Elsewhere

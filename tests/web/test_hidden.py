@@ -29,9 +29,9 @@ from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import ANONYMOUS, EVERYONE, Action, Identity, Rules, Scope, may
 from pypid.ports import Blobs
-from pypid.testing.worlds import BEGINNING
 from pypid.web.http.credentials import credential_of
 from tests.distributions import sdist, sdist_filename
+from tests.support.worlds import BEGINNING
 from tests.web.full_app import Answer, H, J, Pypid, WholeCase, basic, spelled, text
 from tests.web.installers.test_collect import Scripted, pylock
 from tests.web.rights_cases import (

@@ -20,12 +20,12 @@ from pypid.catalog.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Li
 from pypid.core.permissions import EVERYONE, Identity
 from pypid.daemon.loopback import OneTime, seen_by
 from pypid.ports import Blobs
-from pypid.testing.worlds import BEGINNING
 from pypid.web.app.index_apps import IndexApps
 from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.index.named import set_index
+from tests.support.worlds import BEGINNING
 from tests.web.advised import advise, advisory
 from tests.web.full_app import Answer, Connection, J, Pypid, WholeCase, basic, spelled
 from tests.web.index_cases import CUT, DEFAULT, INDEXES, LAB, OF, PAST, PRIVATE, SOLO, TEAM, indexed

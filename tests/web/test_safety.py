@@ -27,8 +27,8 @@ from pypid.core.policy import Policy
 from pypid.core.records.layout import key
 from pypid.flow import BytesBody
 from pypid.jobs.cache_maintenance import CacheMaintenance
-from pypid.testing.worlds import BEGINNING
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.support.worlds import BEGINNING
 from tests.web.full_app import Answer, Fragile, J, Pypid, WholeCase
 from tests.web.memory_upstream import FILES, Elsewhere
 from tests.web.routes import ALL_ROUTES

@@ -23,7 +23,6 @@ from pypid.daemon.daemon import Daemon
 from pypid.daemon.process import Process, ProcessEnded
 from pypid.flow import start
 from pypid.flow.signals import ReloadOutcome
-from pypid.testing.worlds import Awaiting
 from pypid.wiring import recipe
 from pypid.wiring.apps import Apps
 from pypid.wiring.configuration import load_config
@@ -31,6 +30,7 @@ from pypid.wiring.greeting import visible_output
 from pypid.wiring.platform import Platform, the_world
 from tests.access.sql.test_pypicloud_people import pypiclouds
 from tests.index.uploads import publishing, sent
+from tests.support.worlds import Awaiting
 
 HASH = hash_password("secret")
 

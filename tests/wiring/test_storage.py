@@ -20,10 +20,10 @@ from pypid.catalog.part_catalog import PartCatalog
 from pypid.core.configuration.parse import parse
 from pypid.core.errors import CannotStart
 from pypid.daemon.state import where
-from pypid.testing import world
-from pypid.testing.catalog import SPAM, a_project, becomes
-from pypid.testing.worlds import Awaiting
 from pypid.wiring.storage import OpenedStorage, may_create_folder, open_storage
+from tests.support import world
+from tests.support.catalog import SPAM, a_project, becomes
+from tests.support.worlds import Awaiting
 
 
 class FolderTests(Awaiting, SynchronousTestCase):

@@ -13,7 +13,7 @@ from pypid.access.sql.database import Database
 from pypid.access.sql.download_log import SqlDownloads
 from pypid.access.sql.place import Place, SqliteFile
 from pypid.flow import at_once
-from pypid.testing.worlds import Timed
+from tests.support.worlds import Timed
 
 
 class InFiles(Timed):

@@ -8,9 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.sql.audit import SqlJournal
 from pypid.ports import Accounts, Downloads, Journal
-from pypid.testing import AccountsContract, DownloadsContract, JournalContract
-from pypid.testing.logs import MemoryDownloads
 from tests.access.sql.sqlite import InFiles
+from tests.support import AccountsContract, DownloadsContract, JournalContract
+from tests.support.logs import MemoryDownloads
 
 
 class AccountsTests(InFiles, AccountsContract, SynchronousTestCase):

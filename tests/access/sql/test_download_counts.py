@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.sql.download_log import AGE, SqlDownloads
-from pypid.testing.examples import a_download
-from pypid.testing.logs import MemoryDownloads
-from pypid.testing.worlds import BEGINNING
 from tests.access.sql.sqlite import InFiles
+from tests.support.examples import a_download
+from tests.support.logs import MemoryDownloads
+from tests.support.worlds import BEGINNING
 
 DAY = 86400
 FIRST = BEGINNING.date()

@@ -23,8 +23,8 @@ from pypid.access.sql.place import SqliteFile
 from pypid.access.sql.state import AccountsState
 from pypid.core.errors import CannotStart, NoSuchUser, PeopleUnknown, StorageFull
 from pypid.flow import start
-from pypid.testing.accounts import a_session, a_token, an_account
 from tests.access.sql.sqlite import InFiles
+from tests.support.accounts import a_session, a_token, an_account
 
 
 class FileCase(InFiles, SynchronousTestCase):

@@ -19,9 +19,9 @@ from pypid.access.sql.download_log import AGE, SqlDownloads
 from pypid.access.sql.place import SqliteFile
 from pypid.core.errors import PeopleUnknown
 from pypid.flow import start
-from pypid.testing.examples import a_deed, a_download
-from pypid.testing.worlds import Turns
 from tests.access.sql.sqlite import InFiles
+from tests.support.examples import a_deed, a_download
+from tests.support.worlds import Turns
 
 
 class Logged(InFiles, SynchronousTestCase):

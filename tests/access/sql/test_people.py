@@ -16,9 +16,9 @@ from pypid.core.accounts.entries import AccountStatus
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import start
-from pypid.testing.accounts import a_session, an_account
-from pypid.testing.worlds import Turns, world
 from tests.access.sql.sqlite import InFiles
+from tests.support.accounts import a_session, an_account
+from tests.support.worlds import Turns, world
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 SHA512_CRYPT = "$6$rounds=1000$abcdefgh$I84hbD0J7Jmo4sU9lTz8m9rfHdqr2VWqu9ekV6OoZIYKOQE5DVzhYkbyGHOzzK51UO2h54cIPrULnl5mNQFZP0"

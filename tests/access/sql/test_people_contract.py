@@ -21,10 +21,10 @@ from pypid.core.accounts.entries import AccountStatus
 from pypid.core.errors import Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.ports import People
-from pypid.testing.accounts import an_account
-from pypid.testing.people import PeopleContract
 from tests.access.sql.sqlite import InFiles
 from tests.access.sql.test_people import CHEAP
+from tests.support.accounts import an_account
+from tests.support.people import PeopleContract
 
 
 class ContractTests(PeopleContract, InFiles, TestCase):

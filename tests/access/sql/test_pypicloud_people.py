@@ -24,8 +24,8 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest, CannotStart
 from pypid.core.packaging.names import project_name
 from pypid.flow import at_once
-from pypid.testing.accounts import a_session, a_token, an_account
-from pypid.testing.worlds import world
+from tests.support.accounts import a_session, a_token, an_account
+from tests.support.worlds import world
 from tests.web.app_with_accounts import have
 
 TABLES = """

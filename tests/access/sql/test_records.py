@@ -11,8 +11,8 @@ from pypid.access.sql.place import SqliteFile
 from pypid.blobs.memory import MemoryBlobs
 from pypid.jobs.backup.copies import Backup
 from pypid.jobs.backup.records import ACCOUNTS
-from pypid.testing.accounts import an_account
 from tests.access.sql.sqlite import InFiles
+from tests.support.accounts import an_account
 
 
 class RecordTests(InFiles, SynchronousTestCase):

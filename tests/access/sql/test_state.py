@@ -11,7 +11,7 @@ from pypid.access.sql.state import AccountsState, Patch, roll_of
 from pypid.core.accounts.entries import Account, Session, Token
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.packaging.names import project_name
-from pypid.testing.accounts import a_session, a_token, an_account
+from tests.support.accounts import a_session, a_token, an_account
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 PROJECTS = st.sampled_from([project_name("spam"), project_name("ham")])

@@ -22,7 +22,7 @@ from pypid.core.records.upstream_entry import (
     load_upstream_entry,
     with_listing,
 )
-from pypid.testing import BEGINNING
+from tests.support import BEGINNING
 
 SPAM = project_name("spam")
 Listed = dict[str, tuple[str, str | None]]

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.model import File, ListedFile, Listing
 from pypid.core.packaging.names import project_name
 from pypid.core.records.upstream_entry import merged
-from pypid.testing import BEGINNING
+from tests.support import BEGINNING
 
 SPAM = project_name("spam")
 FILE = ListedFile(

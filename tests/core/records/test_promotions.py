@@ -20,7 +20,7 @@ from pypid.core.records.promotions import (
     promotion_id,
     promotion_key,
 )
-from pypid.testing.examples import a_file
+from tests.support.examples import a_file
 
 NOW = datetime(2026, 11, 23, 12, 30, 5, tzinfo=UTC)
 SPAM = project_name("spam")

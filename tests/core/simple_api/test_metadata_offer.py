@@ -29,7 +29,7 @@ from pypid.core.records.layout import (
     place,
 )
 from pypid.core.simple_api.metadata_offer import offering, with_metadata
-from pypid.testing import BEGINNING
+from tests.support import BEGINNING
 
 SPAM = project_name("spam")
 FILE = ListedFile(

@@ -26,11 +26,11 @@ from pypid.index.local.adoption import Adopted, Adopter, Result
 from pypid.index.local.publish import PublishOutcome
 from pypid.index.progress import EVERY
 from pypid.ports import Body
-from pypid.testing import Turns, world
 from pypid.upstream.nothing import Nothing
 from tests.distributions import egg, egg_filename, metadata, sdist, wheel, wheel_filename
 from tests.index.faulty_blobs import Died, Gated, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, Sent, index_over, publishing, sent
+from tests.support import Turns, world
 
 RECORD = key(SPAM, WHEEL, ObjectKind.RECORD)
 LONG_AGO = 1_200_000_000

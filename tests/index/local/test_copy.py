@@ -31,10 +31,10 @@ from pypid.index import Index
 from pypid.index.history.as_of import RecordingStart
 from pypid.index.local.copy import Copied, Copier
 from pypid.ports import Body
-from pypid.testing.worlds import Awaiting, world
 from pypid.upstream.nothing import Nothing
 from tests.index.faulty_blobs import Gated
 from tests.index.uploads import Described, index_over, publishing, sent
+from tests.support.worlds import Awaiting, world
 
 WEST, STAGING, TEAM = (f".pypid/index/{name}/" for name in ("west", "staging", "team"))
 FILE, RECORD = "spam/spam-1.0.tar.gz", "spam/spam-1.0.tar.gz.record.json"

@@ -26,10 +26,10 @@ from pypid.flow.coroutines import is_patient
 from pypid.index import Index
 from pypid.index.local.existing_files import LOOKS, PAUSE
 from pypid.index.local.publish import UNDER_WAY, PublishOutcome
-from pypid.testing import contents, world
 from tests.failing_calls import Scripted, die, in_child
 from tests.index.faulty_blobs import Died, Gated, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, Sent, index_over, publishing, sent, signed
+from tests.support import contents, world
 
 RECORD = f"spam/{WHEEL}.record.json"
 

@@ -24,11 +24,11 @@ from pypid.index import Index
 from pypid.index.local.adoption import Result
 from pypid.index.store import reconcile
 from pypid.ports import Body
-from pypid.testing import world
 from tests.distributions import metadata, sdist, wheel
 from tests.index.faulty_blobs import Gated, Storm, Watched
 from tests.index.file_cache_cases import ScriptedUpstream
 from tests.index.uploads import SPAM, WHEEL, Described, IndexCase, publishing, sent
+from tests.support import world
 
 SDIST = "spam-1.0.tar.gz"
 PRIVATE = project_name("private")

@@ -25,10 +25,10 @@ from pypid.index import Index
 from pypid.index.local.archive_restore import PATIENCE, ArchiveRestores
 from pypid.index.local.tiering import tierer
 from pypid.ports import Body, Bucket
-from pypid.testing import world
 from tests.distributions import sdist
 from tests.index.file_cache_cases import listed, no_metadata
 from tests.index.uploads import SPAM, IndexCase, digests, fetched, publishing, sent
+from tests.support import world
 
 DAY = 24 * 3600
 NAMES = [f"spam-{number}.0-py3-none-any.whl" for number in (1, 2, 3)]

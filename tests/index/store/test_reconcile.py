@@ -29,11 +29,11 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.index.progress import EVERY
 from pypid.index.store.reconcile import Reconciler
-from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
 from tests.distributions import sdist, wheel
 from tests.index.faulty_blobs import Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, everything, publishing, sent, signed
+from tests.support import BEGINNING, world
 
 NAMES = tuple(map(project_name, ("spam", "eggs", "spam-and-eggs", "a")))
 

@@ -29,11 +29,11 @@ from pypid.index.store.record_store import RecordKind, RecordStore
 from pypid.index.store.records import LocalRecords
 from pypid.index.upstream.cached_records import CachedRecords
 from pypid.ports import Blobs, Catalog
-from pypid.testing import BEGINNING
-from pypid.testing.worlds import Timed
 from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.faulty_blobs import Gated, Watched
 from tests.index.uploads import SPAM
+from tests.support import BEGINNING
+from tests.support.worlds import Timed
 
 VERSIONS = ("1.0", "2.0", "3.0")
 STALE_FOR = timedelta(hours=1)

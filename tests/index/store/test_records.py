@@ -12,9 +12,9 @@ from pypid.core.records.documents import dump_record
 from pypid.core.records.layout import ObjectKind, key
 from pypid.flow import BytesBody
 from pypid.index.store import records
-from pypid.testing import Fed
 from tests.index.faulty_blobs import Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, sent, signed
+from tests.support import Fed
 
 RECORD = key(SPAM, WHEEL, ObjectKind.RECORD)
 SDIST = "spam-1.0.tar.gz"

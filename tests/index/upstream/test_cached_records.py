@@ -39,11 +39,11 @@ from pypid.index.store.records import sha256_of
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.cached_records import AT_ONCE
 from pypid.ports import Body
-from pypid.testing import contents, world
 from tests.distributions import metadata, sdist, wheel, wheel_filename
 from tests.failing_calls import Scripted, die, in_child, refuse
 from tests.index.file_cache_cases import KeeperCase, listed, no_metadata, noise, read_kept
 from tests.index.uploads import IndexCase
+from tests.support import contents, world
 
 MODULES = (disk, draft, files, walk)
 SPAM = project_name("spam")

@@ -18,8 +18,8 @@ from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.eviction import files_to_evict
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.inventory import CacheInventory, InventoryEntry
-from pypid.testing import contents, world
 from tests.index.file_cache_cases import Client, KeeperCase, envoy_of, listed, noise
+from tests.support import contents, world
 
 SPAM = project_name("spam")
 

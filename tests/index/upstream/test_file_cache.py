@@ -40,7 +40,6 @@ from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.shared_download import NEAR
 from pypid.ports import Body
-from pypid.testing import Fed, Turns, world
 from tests.core.test_restrictions import VersionRule
 from tests.disks import on_a_disk
 from tests.index.file_cache_cases import (
@@ -53,6 +52,7 @@ from tests.index.file_cache_cases import (
     noise,
     read_kept,
 )
+from tests.support import Fed, Turns, world
 
 T = TypeVar("T")
 BIG = 300 * KIB

@@ -13,7 +13,7 @@ from pypid.flow import BytesBody, start
 from pypid.http_client.circuit_breaker import FIRST_PAUSE, STRIKES
 from pypid.index.upstream.file_hosts import MOST_BREAKERS, RETRIES, FileHostBreakers
 from pypid.ports import Body
-from pypid.testing.worlds import Awaiting, world
+from tests.support.worlds import Awaiting, world
 
 REFUSES = UpstreamDown("it refuses connections.", unreachable=True)
 SILENT = UpstreamDown("it did not answer within 10 seconds.", timed_out=True)

@@ -23,10 +23,10 @@ from pypid.index.store.records import LARGEST_METADATA, sha256_of
 from pypid.index.upstream import file_metadata
 from pypid.index.upstream.cached_records import cached_metadata_key
 from pypid.ports import Body
-from pypid.testing import BEGINNING, Fed
 from tests.distributions import metadata, wheel, wheel_filename
 from tests.index.file_cache_cases import KeeperCase, listed, noise
 from tests.index.upstream.test_file_cache import Failing
+from tests.support import BEGINNING, Fed
 
 TEXT = metadata(description="Spam, spam, eggs and spam.\n" * 500)
 

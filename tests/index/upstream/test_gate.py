@@ -26,7 +26,7 @@ from pypid.http_client.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, STRIKE
 from pypid.index.upstream.file_hosts import FileHostBreakers
 from pypid.index.upstream.gate import UpstreamGate
 from pypid.ports import Body
-from pypid.testing.worlds import BEGINNING, Awaiting, WallClock, world
+from tests.support.worlds import BEGINNING, Awaiting, WallClock, world
 
 SPAM = project_name("spam")
 REFUSES = UpstreamDown("it refuses connections.", unreachable=True)

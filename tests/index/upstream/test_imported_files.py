@@ -19,11 +19,11 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody
 from pypid.index import Index
-from pypid.testing import world
-from pypid.testing.examples import a_listing
-from pypid.testing.worlds import Awaiting
 from tests.distributions import sdist
 from tests.index.file_cache_cases import ScriptedUpstream, listed
+from tests.support import world
+from tests.support.examples import a_listing
+from tests.support.worlds import Awaiting
 
 POLICY = Policy(mode=Mode.CACHE, reserved=("acme",), deny=("denied",))
 NAMES = ("acme", "denied", "private", "spam")

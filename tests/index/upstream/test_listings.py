@@ -31,8 +31,8 @@ from pypid.index.upstream.file_hosts import FileHostBreakers
 from pypid.index.upstream.gate import UpstreamGate
 from pypid.index.upstream.listings import MOST_LATE, PAUSE, UpstreamListings
 from pypid.ports import Body
-from pypid.testing.worlds import Awaiting, WallClock, world
 from tests.index.file_cache_cases import listed, no_metadata
+from tests.support.worlds import Awaiting, WallClock, world
 
 SPAM, EGGS = project_name("spam"), project_name("eggs")
 TTL = timedelta(minutes=10)

@@ -24,10 +24,10 @@ from pypid.jobs.backup.copies import Backup
 from pypid.jobs.backup.marker import FILE, is_new
 from pypid.jobs.backup.records import Record, RecordForm
 from pypid.ports import Blobs, Body
-from pypid.testing import world
-from pypid.testing.worlds import Awaiting, contents
 from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
 from tests.index.faulty_blobs import Watched
+from tests.support import world
+from tests.support.worlds import Awaiting, contents
 
 SECRET = "a-secret-that-pypid-gen-secret-could-have-made"
 ADMIN, PEOPLE = Record("admin.json"), Record("accounts.db", RecordForm.SQLITE)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import Unreadable
 from pypid.jobs.backup import sealing
 from pypid.jobs.backup.sealing import WrongSecret, name_of, seal, unseal
-from pypid.testing import world
+from tests.support import world
 
 SECRET = "a-secret-that-pypid-gen-secret-could-have-made"
 

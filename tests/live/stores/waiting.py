@@ -20,8 +20,8 @@ from twisted.python.threadpool import ThreadPool
 
 from pypid.blobs.s3.store import S3Blobs, S3Settings, open
 from pypid.flow import World, start
-from pypid.testing.worlds import Awaiting
 from tests.live.stores import Store, store
+from tests.support.worlds import Awaiting
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as Case

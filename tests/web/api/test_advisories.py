@@ -19,10 +19,10 @@ from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Grants, Principals
 from pypid.core.policy import Policy
 from pypid.core.restrictions import ProjectRestrictions
-from pypid.testing.worlds import Turns
 from pypid.web.api.advisories import CHECKING
 from tests.core.test_restrictions import VersionRule
 from tests.distributions import wheel
+from tests.support.worlds import Turns
 from tests.web.advised import advise, advisory
 from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import RULES, Answer, Connection, Pypid, WholeCase, basic, spelled

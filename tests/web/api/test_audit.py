@@ -28,10 +28,10 @@ from pypid.core.policy import Policy
 from pypid.core.publisher_rules import Ratchet, TrustRules
 from pypid.core.trust import TrustDocument
 from pypid.daemon.logs import Threshold
-from pypid.testing.worlds import BEGINNING
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.file_cache_cases import listed as listed_file
 from tests.index.local.test_tiering import Shelves
+from tests.support.worlds import BEGINNING
 from tests.web.api.test_exports import exported
 from tests.web.api.test_users import PeopleCase
 from tests.web.app_with_accounts import Peopled, have

@@ -14,8 +14,8 @@ from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Principals, Rules
 from pypid.core.policy import Policy
-from pypid.testing.worlds import contents
 from tests.distributions import compressed, sdist, sdist_filename, tarred, wheel, wheel_filename
+from tests.support.worlds import contents
 from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
 

@@ -18,10 +18,10 @@ from pypid.index.promotion_log import PromotionLog
 from pypid.index.promotions import Promotions
 from pypid.jobs.leases import Shared
 from pypid.ports import Duplicating
-from pypid.testing import world
 from tests.catalog.engines import Place, PlacedEngine
 from tests.distributions import wheel, wheel_filename
 from tests.index.nodes import Told
+from tests.support import world
 from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.test_index_layers import ALICE, BOTH
 

@@ -18,11 +18,11 @@ from pypid.core.publisher_rules import Ratchet, RequiredPublisher, TrustRules
 from pypid.core.records.layout import ObjectKind, kept_key
 from pypid.core.trust import TrustDocument
 from pypid.flow import BytesBody
-from pypid.testing.worlds import BEGINNING
 from tests.distributions import wheel, wheel_filename
 from tests.index.file_cache_cases import listed
 from tests.index.test_trust import provenance_by
 from tests.sigstores import OwnSigstore, github, statement
+from tests.support.worlds import BEGINNING
 from tests.web.full_app import Pypid, WholeCase, content, text
 
 OWN = OwnSigstore()

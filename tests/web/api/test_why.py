@@ -13,8 +13,8 @@ from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
 from pypid.core.upstream_choice import UpstreamChoice
-from pypid.testing import BEGINNING
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.support import BEGINNING
 from tests.web.full_app import J, Pypid, WholeCase, basic
 from tests.web.memory_upstream import Elsewhere
 from tests.web.named_upstream import with_upstream

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest
-from pypid.testing.worlds import BEGINNING
 from pypid.web.api import registration as captcha
 from pypid.web.api.registration import LONGEST, riddle, solved
+from tests.support.worlds import BEGINNING
 
 quickly = settings(max_examples=60, deadline=None, database=None)
 KEY, OTHER = bytes(range(32)), bytes(32)

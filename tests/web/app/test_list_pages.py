@@ -27,12 +27,12 @@ from pypid.core.simple_api.render import render_names
 from pypid.core.summaries import in_runs
 from pypid.core.visibility import EVERYTHING, Visibility
 from pypid.index import Index
-from pypid.testing import world
-from pypid.testing.catalog import a_file, a_project
-from pypid.testing.worlds import Awaiting
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.page_cache import ProjectPages, patched
 from pypid.web.http.negotiation import Encoding
+from tests.support import world
+from tests.support.catalog import a_file, a_project
+from tests.support.worlds import Awaiting
 
 NAMES = [ProjectName(f"p{number:02}") for number in range(30)]
 numbers = st.sampled_from(NAMES)

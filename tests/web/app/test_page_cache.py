@@ -27,14 +27,14 @@ from pypid.index import Index
 from pypid.index import views as views_module
 from pypid.index.views import DIRECT, View, Views
 from pypid.metrics.families import PAGES
-from pypid.testing import BEGINNING, world
-from pypid.testing.catalog import SPAM, a_file, a_listing, a_project
-from pypid.testing.worlds import Awaiting, Turns
 from pypid.upstream.nothing import Nothing
 from pypid.web.app import page_cache as pages_module
 from pypid.web.app.page_cache import ProjectPages
 from pypid.web.http.negotiation import Encoding
 from pypid.web.http.responses import FinishedPage
+from tests.support import BEGINNING, world
+from tests.support.catalog import SPAM, a_file, a_listing, a_project
+from tests.support.worlds import Awaiting, Turns
 
 
 class PagesTests(Awaiting, SynchronousTestCase):

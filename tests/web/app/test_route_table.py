@@ -16,9 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Busy
 from pypid.flow import start
-from pypid.testing import world
 from pypid.web.app import route_table
 from pypid.web.app.route_table import HEALTH, UPLOADS, RouteTable
+from tests.support import world
 
 
 class LoadTests(SynchronousTestCase):

@@ -21,9 +21,6 @@ from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.render import render_every_file
 from pypid.core.visibility import EVERYTHING, Visibility, visibility_of
 from pypid.index import Index
-from pypid.testing import BEGINNING, world
-from pypid.testing.catalog import a_project
-from pypid.testing.worlds import Awaiting
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.as_of_pages import ThenPages
 from pypid.web.app.news_cache import NewsCache
@@ -32,6 +29,9 @@ from pypid.web.app.stored_projects import StoredProjects
 from pypid.web.app.visibility import VisibilityCache
 from pypid.web.http.negotiation import Encoding
 from pypid.web.http.responses import FinishedPage
+from tests.support import BEGINNING, world
+from tests.support.catalog import a_project
+from tests.support.worlds import Awaiting
 
 NAMES = [ProjectName(name) for name in ("open", "secret-a", "secret-b")]
 VIEWERS: dict[Visibility, set[ProjectName]] = {

@@ -26,10 +26,10 @@ from pypid.core.permissions import (
 )
 from pypid.core.visibility import Visibility, visibility_of
 from pypid.flow import start
-from pypid.testing.worlds import Turns, world
 from pypid.web.app import visibility as sights_module
 from pypid.web.app.visibility import VisibilityCache
 from tests.core.test_permissions import PROJECTS, anybody, rules
+from tests.support.worlds import Turns, world
 
 modest = settings(max_examples=30, deadline=None, database=None)
 

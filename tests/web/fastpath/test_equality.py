@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.permissions import EVERYONE, Principals, Rules
-from pypid.testing.worlds import world
+from tests.support.worlds import world
 from tests.web.fast_path_pair import SESSION, Both, Pair, link_files
 from tests.web.full_app import HOST, HTML, SECRET, Fragile, H, J, Pypid, WholeCase, basic
 

@@ -13,7 +13,6 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from pypid.core.model import Project
-from pypid.testing import BEGINNING
 from pypid.web.fastpath import open_files as kept_open
 from pypid.web.fastpath import state
 from pypid.web.fastpath.cached_channel import FastPath
@@ -23,6 +22,7 @@ from pypid.web.http.proxies import HostPolicy
 from pypid.web.http.sendfile import WINDOW
 from pypid.web.http.site import Site
 from pypid.web.root import resource
+from tests.support import BEGINNING
 from tests.web.http import test_sendfile
 from tests.web.http.test_sendfile import NOISE, SPAM, Client, open_files
 

@@ -41,7 +41,6 @@ from pypid.core.policy import Policy
 from pypid.flow import FileBody, at_once, start
 from pypid.flow.bodies import PIECE
 from pypid.index import Index
-from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.app import App
 from pypid.web.app.app_settings import AppSettings
@@ -56,6 +55,7 @@ from pypid.web.http.twisted_internals import CONNECTION, flush
 from pypid.web.root import resource
 from tests.disks import on_a_disk
 from tests.flow.test_internals import UNTESTED
+from tests.support import BEGINNING, world
 from tests.web.memory_site import ask
 from tests.web.raw_http import request
 from tests.web.routes import ALL_ROUTES

@@ -15,10 +15,10 @@ from twisted.logger import capturedLogs, formatEvent
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import COOLDOWN
 from pypid.core.policy import Policy
-from pypid.testing.worlds import BEGINNING
 from pypid.web.ui import documentation
 from pypid.web.ui.documentation import Documentation
 from tests.distributions import sdist_filename
+from tests.support.worlds import BEGINNING
 from tests.web.full_app import J
 from tests.web.ui.administered import AdministeredCase
 from tests.web.ui.test_documentation import built

@@ -9,8 +9,8 @@ from pypid.core.configuration.value_kinds import COOLDOWN
 from pypid.core.errors import UpstreamDown
 from pypid.core.permissions import AUTHENTICATED, Principals, Rules
 from pypid.core.policy import Policy
-from pypid.testing.worlds import BEGINNING
 from tests.distributions import sdist_filename
+from tests.support.worlds import BEGINNING
 from tests.web.full_app import J
 from tests.web.ui.administered import NASTY, AdministeredCase
 

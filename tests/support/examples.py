@@ -10,7 +10,7 @@ from pypid.core.accounts.entries import Account, AuditEntry, DownloadEntry, Sess
 from pypid.core.model import Listing, LocalProject, Project, StoredFile, as_listed
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Scope
-from pypid.testing.worlds import BEGINNING
+from tests.support.worlds import BEGINNING
 
 SPAM = project_name("spam")
 HAM = project_name("ham")

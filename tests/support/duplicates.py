@@ -10,8 +10,8 @@ from typing import Protocol
 from pypid.core.errors import Exists, Missing
 from pypid.flow import BytesBody, whole
 from pypid.ports import Blobs, Duplicating
-from pypid.testing.models import LARGE
-from pypid.testing.worlds import Awaiting, contents
+from tests.support.models import LARGE
+from tests.support.worlds import Awaiting, contents
 
 
 class DuplicatingBlobs(Blobs, Duplicating, Protocol):

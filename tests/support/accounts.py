@@ -14,10 +14,10 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.errors import BadRequest, NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
 from pypid.core.packaging.globs import project_glob
 from pypid.core.packaging.names import project_name
-from pypid.testing.examples import SPAM, a_session, a_token, an_account
-from pypid.testing.models import AccountsModel, run_model
-from pypid.testing.owners import OwnersContract
-from pypid.testing.worlds import BEGINNING
+from tests.support.examples import SPAM, a_session, a_token, an_account
+from tests.support.models import AccountsModel, run_model
+from tests.support.owners import OwnersContract
+from tests.support.worlds import BEGINNING
 
 __all__ = ["SPAM", "AccountsContract", "a_session", "a_token", "an_account"]
 

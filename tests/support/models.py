@@ -27,8 +27,8 @@ from pypid.core.errors import Exists, Missing, NameTaken, NoSuchGroup, NoSuchUse
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Accounts, Blobs
-from pypid.testing.examples import a_session, an_account
-from pypid.testing.worlds import Awaiting, Fed, contents
+from tests.support.examples import a_session, an_account
+from tests.support.worlds import Awaiting, Fed, contents
 
 T = TypeVar("T")
 Opening: TypeAlias = Callable[[], Coroutine[Any, Any, T]]

@@ -11,9 +11,9 @@ from attrs import evolve
 
 from pypid.core.accounts.owners import CLAIM_LASTS
 from pypid.core.packaging.names import project_name
-from pypid.testing.credentials import CredentialsContract
-from pypid.testing.examples import SPAM, a_session, a_token, an_account
-from pypid.testing.worlds import BEGINNING
+from tests.support.credentials import CredentialsContract
+from tests.support.examples import SPAM, a_session, a_token, an_account
+from tests.support.worlds import BEGINNING
 
 
 class OwnersContract(CredentialsContract):

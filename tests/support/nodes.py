@@ -24,9 +24,9 @@ from pypid.catalog.engine import (
 )
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
-from pypid.testing.examples import HOUR, SPAM
-from pypid.testing.models import read_rows
-from pypid.testing.worlds import BEGINNING, Timed
+from tests.support.examples import HOUR, SPAM
+from tests.support.models import read_rows
+from tests.support.worlds import BEGINNING, Timed
 
 IDENTITY = "the storage of these tests"
 

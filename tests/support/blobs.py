@@ -12,8 +12,8 @@ from pypid.core.errors import Exists, Missing
 from pypid.core.model import Blob, Span
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Blobs
-from pypid.testing.models import LARGE, BlobsModel, run_model
-from pypid.testing.worlds import Awaiting, Fed, contents
+from tests.support.models import LARGE, BlobsModel, run_model
+from tests.support.worlds import Awaiting, Fed, contents
 
 ODD_KEYS = (
     "spam/spam-1.0+local.1-py3-none-any.whl",

@@ -14,7 +14,7 @@ from pypid.core.model import File, ListedFile, Listing, Span
 from pypid.core.packaging.names import project_name
 from pypid.flow import whole
 from pypid.ports import Upstream
-from pypid.testing.worlds import Awaiting
+from tests.support.worlds import Awaiting
 
 SPAM = project_name("spam")
 NOTHING = project_name("nothing")

@@ -17,8 +17,8 @@ from attrs import define, evolve, field
 
 from pypid.core.accounts.entries import AuditEntry, DownloadEntry
 from pypid.ports import Downloads, Journal
-from pypid.testing.examples import a_deed, a_download
-from pypid.testing.worlds import BEGINNING, Timed
+from tests.support.examples import a_deed, a_download
+from tests.support.worlds import BEGINNING, Timed
 
 
 class JournalContract(Timed):

@@ -13,8 +13,8 @@ from pypid.core.accounts.entries import MOST_SESSIONS
 from pypid.core.errors import NoSuchToken
 from pypid.core.permissions import Action, Scope
 from pypid.ports import Accounts
-from pypid.testing.examples import HOUR, a_session, a_token
-from pypid.testing.worlds import BEGINNING, Timed
+from tests.support.examples import HOUR, a_session, a_token
+from tests.support.worlds import BEGINNING, Timed
 
 
 class CredentialsContract(Timed):

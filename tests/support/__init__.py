@@ -1,4 +1,4 @@
-"""Contract tests for backends, and a world without a network. Public. Needs ``hypothesis``.
+"""Contract tests for backends, and a world without a network.
 
 A backend's tests are an empty subclass of the contract for its port, and what is special about it::
 
@@ -10,13 +10,13 @@ The contracts run on Deferreds that fire at once: give the backend `world()`, wh
 when advanced, and which has no threads.
 """
 
-from pypid.testing.accounts import AccountsContract
-from pypid.testing.blobs import BlobsContract
-from pypid.testing.catalog import CatalogContract
-from pypid.testing.logs import DownloadsContract, JournalContract
-from pypid.testing.people import PeopleContract
-from pypid.testing.upstream import UpstreamContract
-from pypid.testing.worlds import BEGINNING, Fed, Turns, contents, world
+from tests.support.accounts import AccountsContract
+from tests.support.blobs import BlobsContract
+from tests.support.catalog import CatalogContract
+from tests.support.logs import DownloadsContract, JournalContract
+from tests.support.people import PeopleContract
+from tests.support.upstream import UpstreamContract
+from tests.support.worlds import BEGINNING, Fed, Turns, contents, world
 
 __all__ = [
     "BEGINNING",

@@ -22,9 +22,9 @@ from pypid.core.model import (
 )
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.ports import Catalog
-from pypid.testing.examples import SPAM, a_file, a_listing, a_project, becomes
-from pypid.testing.models import run_model
-from pypid.testing.worlds import Awaiting
+from tests.support.examples import SPAM, a_file, a_listing, a_project, becomes
+from tests.support.models import run_model
+from tests.support.worlds import Awaiting
 
 __all__ = ["SPAM", "CatalogContract", "CatalogModel", "a_file", "a_listing", "a_project", "becomes"]
 

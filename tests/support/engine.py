@@ -16,9 +16,9 @@ from pypid.catalog.engine import (
 )
 from pypid.core.errors import CannotStart
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.testing.examples import HAM, SPAM
-from pypid.testing.models import EngineModel, run_model
-from pypid.testing.nodes import IDENTITY, NodesContract, to_be
+from tests.support.examples import HAM, SPAM
+from tests.support.models import EngineModel, run_model
+from tests.support.nodes import IDENTITY, NodesContract, to_be
 
 __all__ = ["IDENTITY", "OTHER", "SPAM", "EngineContract", "to_be"]
 
