@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Archived, StorageDown
-from pypid.core.model import File, Project, as_stored
+from pypid.core.model import File, Project
 from pypid.core.packaging.block_spec import parse_block_spec
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.layout import kept_key
@@ -158,18 +158,6 @@ class HeldTests(HeldCase):
         self.assertEqual(self.have(self.held().settle()), Settled(returned=1))
         self.assertEqual(self.places(b"cached"), [kept_key(EGGS, CACHED)])
 
-    def test_digest(self) -> None:
-        """A block by digest hits the files of any project."""
-        self.have(self.index.reconcile())
-        self.assertEqual(self.block(CACHED, None), Settled(moved=1))
-
-    def test_one_block(self) -> None:
-        """A new block moves its own files only."""
-        self.block()
-        self.blocks["b2"] = OneBlock(OTHER, SPAM)
-        self.assertEqual(self.have(self.held().withhold("b2")), Settled(moved=1))
-        self.assertEqual(self.places(b"other"), [f".pypid/held/b2/spam/{OTHER}"])
-
     def test_copy_back_first(self) -> None:
         """Before a block ends its bytes are back, and the copy stays until it has ended."""
         self.block()
@@ -203,23 +191,6 @@ class HeldTests(HeldCase):
         store.archived = True
         self.assertEqual(self.block(), Settled(archived=(WHEEL,)))
         self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
-
-    def test_back_again(self) -> None:
-        """Bytes that came back under a block, for example by a copy of the storage, are moved
-        again.
-        """
-        self.block()
-        self.put(f"spam/{WHEEL}", b"blocked")
-        self.assertEqual(self.have(self.held().settle()), Settled(moved=1))
-        self.assertEqual(self.places(b"blocked"), [f".pypid/held/b1/spam/{WHEEL}"])
-
-    def test_deleted_file(self) -> None:
-        """The bytes of a file that was deleted under a block go when the block ends."""
-        self.block()
-        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
-        self.blocks.clear()
-        self.assertEqual(self.have(self.held().settle()), Settled())
-        self.assertEqual(self.places(b"blocked"), [])
 
     def test_lost_record(self) -> None:
         """Bytes whose record was lost stay where they are, and a check names them."""
@@ -279,12 +250,6 @@ class HeldTests(HeldCase):
         self.have(mover.settle())
         self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
 
-    def test_published_again(self) -> None:
-        """Publishing the same file again neither fails nor brings its bytes back."""
-        self.block()
-        self.publish(sent(b"blocked"), index=self.started())
-        self.assertEqual(self.places(b"blocked"), [f".pypid/held/b1/spam/{WHEEL}"])
-
     def test_folder(self) -> None:
         """A storage that is no bucket moves nothing, and returns what a copy of a bucket holds."""
         self.block()
@@ -311,11 +276,6 @@ class KnownTests(HeldCase):
         self.assertEqual(self.listed_files(self.compared(self.started())), {WHEEL, OTHER, CACHED})
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    def test_compared_once(self) -> None:
-        """Held bytes are no reason to read a project again at each comparison."""
-        node = self.compared(self.started())
-        self.assertEqual(self.have(node.reconcile()).read, 0)
-
     def test_check(self) -> None:
         """A check finds no damage, and a sweep leaves held bytes, also much later."""
         self.clock.advance(UNDER_WAY.total_seconds() * 10)
@@ -323,40 +283,11 @@ class KnownTests(HeldCase):
         self.assertEqual((report.findings, report.files, report.kept), ((), 2, 1))
         self.assertEqual(len(self.places(b"blocked")), 1)
 
-    def test_damage_of_held_bytes(self) -> None:
-        """A check of hashes reads them."""
-        self.put(f".pypid/held/b1/spam/{WHEEL}", b"BLOCKED")
-        report = self.have(self.started().check(hashes=True))
-        self.assertEqual([each.wrong for each in report.findings], [StorageProblem.OTHER_BYTES])
-
     def test_rebuild(self) -> None:
         """A rebuild neither publishes nor loses them."""
         node = self.started()
         self.assertEqual(len(self.have(node.rebuild("alice"))[1]), 0)
         self.assertEqual(self.listed_files(node), {WHEEL, OTHER, CACHED})
-
-
-class ManyBlocksTests(SynchronousTestCase):
-    """`BytesBlocks`."""
-
-    def test_linear(self) -> None:
-        """A file asks the blocks of its project and digest only."""
-        asked = []
-
-        @frozen
-        class Counting(OneBlock):
-            def hits(self, file: File) -> bool:
-                asked.append(self.filename)
-                return super().hits(file)
-
-        file = as_stored(listed(b"cached", CACHED), key="k", size=6, sha256="ab" * 32)
-        names = [project_name(f"p{number}") for number in range(1000)]
-        blocks = BytesBlocks(
-            {f"b-{name}": Counting(CACHED, name) for name in [*names, file.project]}
-        )
-        self.assertEqual(blocks.first_hit(file), f"b-{file.project}")
-        self.assertIsNone(blocks.first_hit(file, without=f"b-{file.project}"))
-        self.assertEqual(asked, [CACHED])
 
 
 class AfterCrashTests(HeldCase):
@@ -444,17 +375,6 @@ class BlocksTests(HeldCase):
     def create(self) -> StoredBlock:
         return self.have(self.service.create(parse_block_spec("spam==1.0"), "bad", "", "ada"))
 
-    def test_life(self) -> None:
-        """The bytes leave when the block comes, and are back before it ends."""
-        self.have(self.service.decisions.begin())
-        made = self.create()
-        self.assertEqual(self.have(self.service.withhold(made)), Settled(moved=1))
-        self.assertEqual(self.places(b"blocked"), [f".pypid/held/{made.id}/spam/{WHEEL}"])
-        self.have(self.service.delete(made.id))
-        self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
-        self.have(self.index.reconcile())
-        self.assertEqual(self.files()[WHEEL], b"blocked")
-
     def test_storage_away(self) -> None:
         """A block whose files cannot be moved now is in force all the same, and they are moved
         soon.
@@ -466,25 +386,6 @@ class BlocksTests(HeldCase):
         self.assertIn("away", self.have(self.service.withhold(made)).failure)
         self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
         self.mover.context = working
-        self.clock.advance(PAUSE)
-        self.assertEqual(self.places(b"blocked"), [f".pypid/held/{made.id}/spam/{WHEEL}"])
-
-    def test_comparison_with_the_storage(self) -> None:
-        """A pass that fails does not stop the comparison that it follows, and is tried again."""
-        self.have(self.service.decisions.begin())
-        made = self.create()
-        held = self.index.maintenance.held_files
-        held.follow(lambda: BytesBlocks(self.service.all), no_metadata)
-        store = Moving(self.store)
-        store.failure = StorageDown("away.")
-
-        async def bucket() -> Any:
-            return store
-
-        held.own.bucket = bucket
-        self.have(self.index.reconcile())
-        self.assertEqual(self.places(b"blocked"), [f"spam/{WHEEL}"])
-        store.failure = None
         self.clock.advance(PAUSE)
         self.assertEqual(self.places(b"blocked"), [f".pypid/held/{made.id}/spam/{WHEEL}"])
 

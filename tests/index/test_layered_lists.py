@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import ClassVar
 
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,15 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs.memory import MemoryBlobs
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import ListIncomplete, NoSuchProject
-from pypid.core.indexes import settings_of_values
 from pypid.core.model import Status, StoredFile
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
-from pypid.core.summaries import Summaries
 from pypid.index import Index
 from pypid.index.views import STORED
 from tests.distributions import wheel_filename
-from tests.index.named import NamedCase, Only, set_index
+from tests.index.named import NamedCase
 from tests.index.uploads import fetched
 from tests.support.worlds import Awaiting
 
@@ -58,28 +54,6 @@ class ListsCase(NamedCase, Awaiting, SynchronousTestCase):
 class InheritedTests(ListsCase):
     """What an index inherits is in its lists."""
 
-    def test_denied_projects_are_not_listed(self) -> None:
-        """`allow` and `deny` filter what is inherited, in each index on the way, and own projects
-        never.
-        """
-        team = self.create("team", deny="acme-secret-*")
-        lab = self.create("lab", bases="team", allow="acme-*")
-        self.put(self.index(""), "acme-secret-one", "acme-plain", "other")
-        self.put(team, "acme-secret-two")
-        self.assertEqual(self.names(team), ["acme-plain", "acme-secret-two", "other"])
-        self.assertEqual(self.names(lab), ["acme-plain", "acme-secret-two"])
-
-    def test_a_quarantined_project_hides_those_of_its_bases(self) -> None:
-        """A project that is in no list hides the same project of a base, as on the page."""
-        default, team = self.index(""), self.create("team")
-        self.put(default, "spam")
-        self.put(team, "spam")
-        self.have(team.set_status(project_name("spam"), Status.QUARANTINED, "look"))
-        self.assertEqual((self.names(team), self.names(default)), ([], ["spam"]))
-        self.have(team.delete_project(project_name("spam"), "alice"))
-        self.have(team.release_name(project_name("spam")))
-        self.assertEqual(self.names(team), ["spam"])
-
     def test_a_cached_project_leaves_the_lists_when_its_name_becomes_private(self) -> None:
         """A cached upstream project whose name is local in a named index has no page in the default
         index any more, and is in no list of it; it returns when the name is released.
@@ -95,21 +69,6 @@ class InheritedTests(ListsCase):
         self.have(team.delete_project(project_name("spam"), "alice"))
         self.have(team.release_name(project_name("spam")))
         self.assertEqual(self.stored(default), ["numpy", "spam"])
-
-    def test_unchanged_lists_are_shared(self) -> None:
-        """An index without projects and rules of its own has the very lists of its base; with an
-        own project, the runs of the base that it is not in.
-        """
-        default = self.index("")
-        self.put(default, *(f"project-{number}" for number in range(50)))
-        team, lab = self.create("team"), self.create("lab", bases="team")
-        for index in (team, lab):
-            self.assertIs(self.have(index.names()), self.have(index.names()))
-            ours, runs = self.have(default.names()).runs, self.have(index.names()).runs
-            self.assertTrue(all(map(lambda one, other: one is other, ours, runs)))
-        self.put(team, "zzz")
-        runs = self.have(team.names()).runs
-        self.assertTrue(all(any(run is each for each in runs) for run in ours[:-1]))
 
     def test_a_list_is_incomplete_until_all_parts_are_known(self) -> None:
         """An index refuses its lists until each base was compared with the storage."""
@@ -167,45 +126,3 @@ class InheritedTests(ListsCase):
             return any(isinstance(file, StoredFile) for file in project.files)
 
         return self.have(is_served())
-
-
-class ChosenTests(ListsCase):
-    """Lists with several upstreams."""
-
-    only: ClassVar[Only] = {"cu128": ("torch",)}
-
-    def test_cached_projects_of_chosen_upstreams_are_listed(self) -> None:
-        """Each index lists the cached projects of the upstreams that it asks, and a private name
-        of none.
-        """
-        default = self.index("")
-        plain, gpu = self.create("plain", upstreams="public"), self.create("gpu")
-        bare = self.create("bare", upstreams="cu128", bases="public")
-        self.cache(default, "numpy", "torch")
-        for index, names in (
-            (default, ["numpy", "torch"]),
-            (gpu, ["numpy", "torch"]),
-            (plain, ["numpy"]),
-            (bare, ["torch"]),
-        ):
-            self.assertEqual((self.stored(index), self.names(index)), (names, []))
-        self.put(gpu, "torch")
-        self.assertEqual(self.stored(default), ["numpy"])
-        self.assertEqual(self.stored(bare), [])
-        self.assertEqual((self.stored(gpu), self.names(gpu)), (["numpy", "torch"], ["torch"]))
-
-
-class SettingsTests(ListsCase):
-    """Lists follow the settings."""
-
-    def test_lists_follow_the_settings(self) -> None:
-        """A list changes with the bases and rules of its index."""
-        self.put(self.index(""), "acme-one", "two")
-        team = self.create("team")
-        self.assertEqual(self.names(team), ["acme-one", "two"])
-        denied = settings_of_values("team", {"deny": "acme-*"})
-        self.have(set_index(self.indexes, denied))
-        self.assertEqual(self.names(self.index("team")), ["two"])
-        self.have(set_index(self.indexes, evolve(denied, bases=())))
-        found = self.have(self.index("team").names())
-        self.assertEqual((list(found), type(found)), ([], Summaries))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, ClassVar, cast
 
 from attrs import evolve
@@ -17,7 +16,6 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.signed_urls import Links
 from pypid.core.errors import (
-    ChangedElsewhere,
     Forbidden,
     IndexNotEmpty,
     NameUsedUpstream,
@@ -26,16 +24,13 @@ from pypid.core.errors import (
     NoSuchProject,
 )
 from pypid.core.indexes import IndexDocument, IndexSettings, settings_of_values
-from pypid.core.model import LocalProject, Project, SignedUrl
+from pypid.core.model import LocalProject, SignedUrl
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import NOBODY
 from pypid.core.records.documents import dump
-from pypid.core.tiering_rules import TieringRule
 from pypid.flow import BytesBody
-from pypid.index.local.tiering import Tierer
 from pypid.index.store.validity import Validity, is_valid, validity_of
 from pypid.index.views import DIRECT, UpstreamPermission
-from pypid.ports import Bucket
 from tests.distributions import wheel
 from tests.index.named import NamedCase, Only, set_index
 from tests.index.uploads import fetched, publishing, sent
@@ -47,28 +42,11 @@ WHEEL = "spam-1.0-py3-none-any.whl"
 class StoringTests(NamedCase, SynchronousTestCase):
     """Where the files of an index are."""
 
-    def test_a_restart_finds_all_files(self) -> None:
-        """With an index of the configuration, and with one of record, compared with the storage."""
-        self.publish(self.create("team"), WHEEL, b"of the team")
-        again = self.started(settings_of_values("other", {"bases": "team"}))
-        self.assertEqual(self.files(self.index("team", again), "spam"), {WHEEL: b"of the team"})
-        self.assertEqual(self.files(self.index("other", again), "spam"), {WHEEL: b"of the team"})
-
     def test_before_the_comparison_an_index_is_looked_up_in_the_storage(self) -> None:
         """Unknown is not absent."""
         self.publish(self.create("team"), WHEEL, b"of the team")
         again = self.started(compared=False)
         self.assertEqual(self.files(self.index("team", again), "spam"), {WHEEL: b"of the team"})
-
-    def test_a_comparison_of_one_index_proves_nothing_of_the_others(self) -> None:
-        """`pypid storage tier` compares the default index alone, before all were compared."""
-        self.publish(self.create("team"), WHEEL, b"of the team")
-        again = self.started(compared=False)
-        rule = TieringRule(timedelta(days=9), 0, "GLACIER_IR")
-        self.have(Tierer(self.index("", again).context, cast(Bucket, None)).tier(rule))
-        self.assertEqual(self.files(self.index("team", again), "spam"), {WHEEL: b"of the team"})
-        self.refused(self.index("", again).project(SPAM), NoSuchProject)
-        self.assertEqual(self.told(), [])
 
 
 class ValidityTests(NamedCase, SynchronousTestCase):
@@ -93,16 +71,6 @@ class ValidityTests(NamedCase, SynchronousTestCase):
         self.assertFalse(is_valid(glance, before))
         after = self.validity("numpy")
         self.assertFalse(after is not None and after.shows_upstream)
-
-    def test_nothing_is_recorded_that_several_layers_make(self) -> None:
-        """Projects of named upstreams, and of names that an index mixes with upstream files."""
-        self.assertIsNone(self.validity("torch"))
-        self.publish(self.create("team", allow_mixed="ham"), "ham-1.0.tar.gz")
-        self.assertIsNone(self.validity("ham"))
-        self.assertIsNone(
-            validity_of(self.index("team"), cast(MemoryCatalog, self.index("").catalog), SPAM)
-        )
-        self.assertIsNotNone(self.validity("numpy"))
 
 
 class MaintenanceTests(NamedCase, SynchronousTestCase):
@@ -133,19 +101,6 @@ class MaintenanceTests(NamedCase, SynchronousTestCase):
         self.have(default.rebuild("admin"))
         self.assertNotIn("spam/", " ".join(key[:5] for key in self.keys()))
         self.assertIn(record, self.keys())
-
-    def test_a_file_of_an_index_is_no_stray_of_the_default_one(self) -> None:
-        """A check of the default index never sweeps, and a rebuild never adopts what others
-        have.
-        """
-        self.publish(self.create("team"), WHEEL)
-        self.have(self.store.delete(".pypid/indexes/team.json"))
-        before = self.keys()
-        default = self.index("", self.started())
-        self.have(default.check(sweep=True))
-        self.have(default.rebuild("admin"))
-        self.assertEqual(set(before) - set(self.keys()), set())
-        self.assertFalse([key for key in self.keys() if key.startswith("spam/")])
 
     def test_files_without_an_index_are_found(self) -> None:
         """The check names the index once, and what deletes the files. Private names without files
@@ -217,42 +172,6 @@ class InheritingTests(NamedCase, SynchronousTestCase):
 
     only: ClassVar[Only] = {"cu128": ("torch", "nvidia-*")}
 
-    def test_blocks_apply_to_merged_files(self) -> None:
-        """A blocked version of a base is not shown, and cannot be downloaded."""
-        low = self.create("low", bases="none")
-        team = self.create("team", bases="low", merge="spam", block="spam<1.1")
-        self.publish(team, "spam-1.1.tar.gz", b"team")
-        self.publish(low, "spam-1.0.tar.gz", b"low")
-        self.publish(low, "spam-1.2.tar.gz", b"low")
-        self.assertEqual(list(self.files(team, "spam")), ["spam-1.1.tar.gz", "spam-1.2.tar.gz"])
-        self.refused(team.file(SPAM, "spam-1.0.tar.gz"), NoSuchFile)
-
-    def test_allow_and_deny_hide_inherited_projects_only(self) -> None:
-        """Own projects of a denied name are shown."""
-        team = self.create("team", allow="spam eggs", deny="eggs")
-        self.publish(self.index(""), WHEEL)
-        self.publish(self.index(""), "eggs-1.0.tar.gz")
-        self.assertEqual(list(self.files(team, "spam")), [WHEEL])
-        self.refused(team.project(project_name("eggs")), NoSuchProject)
-        self.refused(team.project(project_name("numpy")), NoSuchProject)
-        self.publish(team, "eggs-2.0.tar.gz")
-        self.assertEqual(list(self.files(team, "eggs")), ["eggs-2.0.tar.gz"])
-
-    def test_a_cooldown_of_the_index_hides_young_upstream_files_there(self) -> None:
-        """Page and file agree, and time alone shows the file; local files never wait."""
-        default, slow = self.index(""), self.create("slow", cooldown="3d numpy=0")
-        self.publish(default, WHEEL)
-        name, filename = project_name("requests"), "requests-1.0.tar.gz"
-        self.assertEqual(list(self.files(default, name)), [filename])
-        self.assertEqual(self.files(slow, name), {})
-        self.refused(slow.file(name, filename), NoSuchFile)
-        self.assertEqual(list(self.files(slow, "numpy")), ["numpy-1.0.tar.gz"])
-        self.assertEqual(list(self.files(slow, "spam")), [WHEEL])
-        edition = self.have(slow.view(name)).edition
-        self.clock.advance(3 * 86400 + 1)
-        self.assertEqual(list(self.files(slow, name)), [filename])
-        self.assertNotEqual(self.have(slow.view(name)).edition, edition)
-
     def test_a_block_of_the_index_hides_inherited_versions_there(self) -> None:
         """Upstream and local ones, on the page and for downloads; its own files stay."""
         default, team = self.index(""), self.create("team", block="numpy<2 spam>=2", deny="evil")
@@ -266,17 +185,6 @@ class InheritingTests(NamedCase, SynchronousTestCase):
         self.refused(team.file(SPAM, "spam-2.0.tar.gz", permission), NoSuchFile)
         self.publish(team, "spam-2.0.tar.gz")
         self.assertEqual(list(self.files(team, "spam")), ["spam-2.0.tar.gz"])
-
-    def test_files_of_an_upstream_are_cached_once_in_its_own_part(self) -> None:
-        """Whatever index a client asks; and they are served from there."""
-        one, two = self.create("one"), self.create("two", bases="public")
-        for index in (one, two, self.index("")):
-            self.assertEqual(list(self.files(index, "torch")), ["torch-1.0.tar.gz"])
-        self.assertEqual(len(self.upstreams["cu128"].fetched), 1)
-        self.assertTrue(self.keys(".pypid/upstream/cu128/.kept/torch/"))
-        self.files(one, "numpy")
-        self.files(two, "numpy")
-        self.assertEqual(len(self.upstream.fetched), 1)
 
     def test_as_of_files_come_from_the_index_that_has_them(self) -> None:
         """A file of the same name in the default index is another one."""
@@ -417,41 +325,9 @@ class TakingTests(NamedCase, SynchronousTestCase):
             self.refused(team.refuse_used_upstream(project_name(name)), NameUsedUpstream)
             self.refused(default.refuse_used_upstream(project_name(name)), NameUsedUpstream)
 
-    def test_other_names_may_be_published(self) -> None:
-        """Names that upstream does not have, that were never requested, and that are local in any
-        index.
-        """
-        team, other = self.create("team"), self.create("other")
-        self.upstream.has_not.add("spam")
-        self.refused(self.index("").project(SPAM), NoSuchProject)
-        for name in ("spam", "eggs"):
-            self.have(team.refuse_used_upstream(project_name(name)))
-        self.files(self.index(""), "ham")
-        self.publish(other, "ham-1.0.tar.gz")
-        self.have(team.refuse_used_upstream(project_name("ham")))
-        self.publish(self.index(""), WHEEL)
-        self.have(team.refuse_used_upstream(SPAM))
-
 
 class ChangingTests(NamedCase, SynchronousTestCase):
     """Creating, changing and deleting indexes."""
-
-    def test_changes_apply_to_an_index_in_use(self) -> None:
-        """The next page is made by the new settings, which a restart finds."""
-        team = self.create("team")
-        self.publish(self.index(""), WHEEL)
-        self.assertEqual(list(self.files(team, "spam")), [WHEEL])
-        self.have(set_index(self.indexes, settings_of_values("team", {"deny": "spam"})))
-        self.refused(team.project(SPAM), NoSuchProject)
-        self.refused(self.index("team", self.started()).project(SPAM), NoSuchProject)
-
-    def test_a_change_of_settings_is_another_edition(self) -> None:
-        """Whatever was made of the views of an index is made again."""
-        team = self.create("team")
-        before = self.have(team.edition())
-        self.assertEqual(self.have(team.edition()), before)
-        self.have(set_index(self.indexes, settings_of_values("team", {"deny": "spam"})))
-        self.assertNotEqual(self.have(team.edition()), before)
 
     def test_an_index_with_files_is_deleted_only_if_forced(self) -> None:
         """Then all that it stored is gone, and its names are no longer private."""
@@ -527,40 +403,12 @@ class ChangingTests(NamedCase, SynchronousTestCase):
         self.have(self.indexes.default.project(SPAM))
         self.assertEqual(self.told(), ["spam"])
 
-    def test_a_comparison_keeps_projects_whose_files_are_there(self) -> None:
-        """Another node has the index in its configuration, and reads the same catalog."""
-        team = self.create("team")
-        self.publish(team, WHEEL)
-        self.have(self.store.delete(".pypid/indexes/team.json"))
-        assert self.indexes.decisions is not None
-        self.have(self.indexes.decisions.refresh())
-        self.assertEqual(dict(self.indexes.settings), {})
-        self.have(self.indexes.default.reconcile())
-        self.assertIsInstance(self.have(team.catalog.local.get(SPAM)), Project)
-        self.assertEqual(self.have(self.indexes.names.names()), {SPAM})
-
     def test_a_new_index_lists_nothing_of_a_former_one(self) -> None:
         """With the same name."""
         self.with_listed_remnant()
         team = self.create("team", bases="")
         self.assertEqual(self.have(team.catalog.local.summaries()), [])
         self.refused(team.project(SPAM), NoSuchProject)
-
-    def test_an_index_with_traces_of_deleted_files_only_is_empty(self) -> None:
-        """They are removed with it."""
-        team = self.create("team")
-        self.publish(team, WHEEL)
-        self.have(team.delete_project(SPAM, "alice"))
-        self.have(self.indexes.delete("team"))
-        self.assertEqual(self.keys(".pypid/index"), [])
-
-    def test_names_without_projects_are_free_after_the_deletion(self) -> None:
-        """An upload or a promotion that was refused late leaves the mark of its project."""
-        self.create("team")
-        self.have(self.indexes.names.mark(SPAM, "team"))
-        self.have(self.indexes.delete("team"))
-        self.have(self.index("").project(SPAM))
-        self.assertEqual(self.keys(".pypid/index"), [])
 
     def test_a_deletion_that_broke_off_is_finished(self) -> None:
         """An index of that name is not created before: it would show files of the former one."""
@@ -598,11 +446,3 @@ class ChangingTests(NamedCase, SynchronousTestCase):
             self.assertEqual(indexes.settings["team"].bases, ("default",))
             self.have(indexes.delete("team"))
             self.indexes = self.started()
-
-    def test_indexes_of_the_configuration_are_changed_there(self) -> None:
-        """The API refuses it."""
-        settings = settings_of_values("team", {})
-        indexes = self.started(settings)
-        for change in (indexes.create, partial(set_index, indexes)):
-            self.refused(change(settings), ChangedElsewhere)
-        self.refused(indexes.delete("team"), ChangedElsewhere)

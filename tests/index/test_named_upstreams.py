@@ -8,19 +8,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from attrs import evolve
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.value_kinds import COOLDOWN
-from pypid.core.errors import NoSuchProject, NotYetKnown, UpstreamDown
-from pypid.core.model import StoredFile
+from pypid.core.errors import NotYetKnown, UpstreamDown
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.index.views import DIRECT
 from tests.index.named import NamedCase, Only
-from tests.index.uploads import WHEEL, fetched
+from tests.index.uploads import WHEEL
 from tests.web.memory_upstream import Elsewhere
 
 TORCH = project_name("torch")
@@ -50,44 +47,6 @@ class NamedUpstreamCase(NamedCase, SynchronousTestCase):
         return self.one.heard, self.two.heard, self.public.heard
 
 
-class ChoiceTests(NamedUpstreamCase):
-    """Which upstream answers."""
-
-    def test_first_with_the_project(self) -> None:
-        """The first of several upstreams for a name that has the project provides it; the next ones
-        and the public index do not hear the name.
-        """
-        self.one.has("torch", ONE, b"one")
-        self.two.has("torch", TWO, b"two")
-        self.assertEqual(self.files(self.default, "torch"), {ONE: b"one"})
-        self.assertEqual(self.heard(), (["torch", "torch"], [], []))
-
-    def test_next_one(self) -> None:
-        """A project that the first one does not have comes from the next, never from the public
-        index.
-        """
-        self.two.has("torch", TWO, b"two")
-        self.assertEqual(self.files(self.default, "torch"), {TWO: b"two"})
-        self.refused(self.default.project(project_name("torchvision")), NoSuchProject)
-        self.assertEqual(self.public.heard, [])
-
-    def test_choice_of_an_index(self) -> None:
-        """A named index asks the upstreams that it chooses, in its order; the default index stays
-        as it is.
-        """
-        self.one.has("torch", ONE, b"one")
-        self.two.has("torch", TWO, b"two")
-        other = self.create("other", upstreams="two one public")
-        alone = self.create("alone", upstreams="two")
-        public = self.create("cpu", upstreams="public")
-        self.assertEqual(list(self.files(other, "torch")), [TWO])
-        self.assertEqual(list(self.files(alone, "torch")), [TWO])
-        self.refused(alone.project(project_name("spam")), NoSuchProject)
-        self.assertEqual(self.public.heard, [])
-        self.assertEqual(list(self.files(self.default, "torch")), [ONE])
-        self.assertEqual(list(self.files(public, "torch")), ["torch-99.0.tar.gz"])
-
-
 class FailureTests(NamedUpstreamCase):
     """An upstream that does not answer."""
 
@@ -107,19 +66,6 @@ class FailureTests(NamedUpstreamCase):
         self.assertFalse(self.index("two").gate.breaker.is_down)
         self.assertFalse(self.default.gate.breaker.is_down)
 
-    def test_known_projects_stay(self) -> None:
-        """The known listing is served whole, and cached files install."""
-        self.one.has("torch", ONE, b"one")
-        self.one.has("torch", TWO, b"two")
-        shown = self.have(self.default.file(TORCH, ONE))
-        self.assertEqual(self.have(fetched(self.default, shown)), b"one")
-        self.one.away = UpstreamDown("no answer")
-        self.clock.advance(3600)
-        names = [file.filename for file in self.have(self.default.project(TORCH)).files]
-        self.assertEqual(names, [ONE, TWO])
-        shown = self.have(self.default.file(TORCH, ONE))
-        self.assertEqual(self.have(fetched(self.default, shown)), b"one")
-
 
 class RuleTests(NamedUpstreamCase):
     """Rules that look at files."""
@@ -132,22 +78,6 @@ class RuleTests(NamedUpstreamCase):
         self.assertEqual(self.files(self.default, "torch"), {})
         self.clock.advance(timedelta(days=3, hours=1).total_seconds())
         self.assertEqual(self.files(self.default, "torch"), {ONE: b"one"})
-
-    def test_as_of(self) -> None:
-        """An as-of view shows the files of the upstream, and they are read from its cache."""
-        self.one.has("torch", ONE, b"one")
-        self.clock.advance(timedelta(days=4).total_seconds())
-        self.assertEqual(self.files(self.default, "torch"), {ONE: b"one"})
-        self.clock.advance(3600)
-        then = evolve(DIRECT, before=self.world.now())
-        self.one.has("torch", TWO, b"two", uploaded=self.world.now())
-        found = self.have(self.default.history.project(TORCH, then)).state.project
-        self.assertEqual([file.filename for file in found.files], [ONE])
-        [file] = found.files
-        assert isinstance(file, StoredFile)
-        self.assertEqual(file.key, f".pypid/upstream/one/.kept/torch/{ONE}")
-        self.assertEqual(self.have(fetched(self.default, file)), b"one")
-        self.assertEqual(self.public.heard, [])
 
 
 class UnusedCacheTests(NamedUpstreamCase):

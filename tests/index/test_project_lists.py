@@ -18,10 +18,8 @@ from pypid.core.model import Status, Summary
 from pypid.core.packaging.globs import matches
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
-from pypid.flow import Blocking, at_once, start
-from pypid.index import project_lists as lists
+from pypid.flow import Blocking, at_once
 from pypid.index.project_lists import Names
-from tests.support import Turns
 from tests.support.worlds import Awaiting, world
 
 
@@ -40,11 +38,6 @@ class Held(MemoryCatalog):
 
         self.local.summaries = local  # type: ignore[method-assign]
         self.upstream.summaries = upstream  # type: ignore[method-assign]
-
-
-def many(letter: str, count: int, **fields: object) -> tuple[Summary, ...]:
-    """So many projects whose names begin with the letter."""
-    return tuple(Summary(ProjectName(f"{letter}{n:05}"), n, **fields) for n in range(count))  # type: ignore[arg-type]
 
 
 class NamesTests(Awaiting, SynchronousTestCase):
@@ -98,22 +91,3 @@ class NamesTests(Awaiting, SynchronousTestCase):
             self.assertEqual({summary.name for summary in self.have(names.listed())}, listed)
 
         check()
-
-    def test_long(self) -> None:
-        """Long lists are made elsewhere, once for all who ask meanwhile; who asks after a change
-        gets what is true then.
-        """
-        held = Held(many("a", lists.FEW), many("b", 1, kept=True))
-        self.have(held.complete())
-        turns = Turns()
-        names = self.lists(held, Policy(), turns)
-        asking = [start(names.stored()) for _ in range(3)]
-        self.assertEqual(len(turns), 1)
-        held.of_theirs = many("b", 2, kept=True)
-        late = start(names.stored())
-        self.assertEqual(len(turns), 2)
-        turns.all()
-        self.assertEqual({len(self.successResultOf(asked)) for asked in asking}, {lists.FEW + 1})
-        self.assertEqual(len(self.successResultOf(late)), lists.FEW + 2)
-        self.assertEqual(len(self.have(names.stored())), lists.FEW + 2)
-        self.assertEqual(len(turns), 0)

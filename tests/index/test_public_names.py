@@ -47,26 +47,6 @@ class PublicNamesTests(NamedCase, SynchronousTestCase):
         )
         self.assertEqual(self.told(), [])
 
-    def test_without_a_list(self) -> None:
-        """A list that is not there, or empty: names that everybody knows are there."""
-        self.assertEqual(self.holds(POPULAR, NEW), [True, False])
-        self.fetch()
-        self.assertEqual(self.holds(POPULAR, NEW), [True, False])
-
-    def test_a_list_is_fetched_once_a_day(self) -> None:
-        """And after an hour if it failed."""
-        self.fetch()
-        self.fetch(*MANY)
-        self.assertEqual(self.holds(MANY[7]), [False])
-        self.clock.advance(HOUR)
-        self.fetch(*MANY)
-        self.assertEqual(self.holds(MANY[7], NEW), [True, False])
-        self.fetch(*MANY, NEW)
-        self.assertEqual(self.holds(NEW), [False])
-        self.clock.advance(DAY + HOUR)
-        self.fetch(*MANY, NEW)
-        self.assertEqual(self.holds(MANY[7], NEW), [True, True])
-
     def test_half_a_list_replaces_no_list(self) -> None:
         """An upstream that answers with few names has lost the others."""
         self.fetch(*MANY)

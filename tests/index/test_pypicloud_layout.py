@@ -12,14 +12,10 @@ from hashlib import md5, sha256
 import msgspec
 
 from pypid.core.errors import Missing, NoSuchFile
-from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_record
 from pypid.core.records.layout import (
     ObjectKind,
-    is_only_ours,
     keys_in_layouts,
-    lies_at,
-    overwrite_key,
     sidecar_key,
 )
 from pypid.index.local.publish import UNDER_WAY, PublishOutcome
@@ -86,14 +82,6 @@ class ElsewhereTests(IndexCase):
                 self.have(self.index.release_name(SPAM))
                 self.assertEqual(self.keys(), [])
 
-    def test_lost_bytes(self) -> None:
-        """They are put back where the record names them."""
-        for where in ELSEWHERE:
-            self.begin(where)
-            self.have(self.store.delete(where))
-            self.publish(signed(b"spam"))
-            self.assertEqual(self.files(self.compared()), {WHEEL: b"spam"})
-
     def test_left_over(self) -> None:
         """The bytes of a delete that broke off are found and swept, wherever they lie; those of no
         file of ours stay.
@@ -120,33 +108,6 @@ class ElsewhereTests(IndexCase):
 
 class PlaceTests(IndexCase):
     """Back from keys."""
-
-    def test_lies_at(self) -> None:
-        """The keys of a file tell it; what lies otherwise tells none."""
-        for key in (*keys_in_layouts(SPAM, "1.0", WHEEL), *ELSEWHERE):
-            found = lies_at(key)
-            self.assertEqual(found and (found.project, found.filename), (SPAM, WHEEL), key)
-        self.assertTrue(is_only_ours(overwrite_key(SPAM, WHEEL, "0" * 64)))
-        for key in (
-            WHEEL,
-            f"0000/spam/{WHEEL}",
-            f"spam/2.0/{WHEEL}",
-            f"eggs/{WHEEL}",
-            f"a/b/c/{WHEEL}",
-            "spam/x.txt",
-        ):
-            self.assertIsNone(lies_at(key), key)
-
-    def test_nested_strays(self) -> None:
-        """A file without a record makes its name unknown, not absent, also where it lies in the
-        folder of its version.
-        """
-        self.have(self.index.reconcile())
-        self.put("eggs/1.0/eggs-1.0.tar.gz", sdist("eggs"))
-        name = project_name("eggs")
-        self.assertEqual(self.have(self.index.context.ours_now(name)).name, "UNKNOWN")  # type: ignore[union-attr]
-        self.have(self.index.rebuild("dave", name))
-        self.assertEqual(list(self.files(self.compared())), ["eggs-1.0.tar.gz"])
 
     def test_pypicache(self) -> None:
         """What pypicache kept, PREFIX/packages/<letter>/<project>/<file>, is adopted in place."""

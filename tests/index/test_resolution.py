@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.errors import Busy, Unresolvable
+from pypid.core.errors import Unresolvable
 from pypid.core.packaging.install_targets import InstallTarget, target
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.packaging.requirements import parse_requirements
@@ -67,19 +67,6 @@ class LinesTests(SynchronousTestCase):
             self.assertEqual((problem.line, problem.target), (line.line, LINUX))
             self.assertIn(problem.reason, (f"{line.project} cannot be", "they exclude each other"))
 
-    def test_few_runs(self) -> None:
-        """Lines that go together are one run; one bad line among a thousand is found in some
-        twenty.
-        """
-        names = [f"n{number}" for number in range(1000)]
-        for impossible, most in (frozenset[str](), 1), (frozenset({"n500"}), 25):
-            resolver = Picky(impossible)
-            resolved(resolver, names)
-            self.assertLessEqual(len(resolver.runs), most)
-        resolver = Picky()
-        resolved(resolver, [])
-        self.assertEqual(resolver.runs, [])
-
     def test_bounded(self) -> None:
         """However many lines are bad, the resolver is asked a bounded number of times, and each
         line is told.
@@ -90,16 +77,3 @@ class LinesTests(SynchronousTestCase):
         self.assertEqual(len(resolver.runs), MOST_RUNS)
         self.assertEqual({line.project for line, _ in lines.failed}, set(names))
         self.assertTrue(any(problem.reason == NOT_TRIED for _, problem in lines.failed))
-
-    def test_other_failures(self) -> None:
-        """What is no impossibility is not taken for one."""
-
-        class Tired(Picky):
-            async def resolve(
-                self, requirements: Sequence[str], target: InstallTarget, *, prereleases: bool
-            ) -> Sequence[tuple[ProjectName, str]]:
-                raise Busy("too long")
-
-        lines = LineResolution(Tired(), LINUX, False)
-        self.failureResultOf(start(lines.resolve(parse_requirements("spam\nham").wanted)), Busy)
-        self.assertEqual(lines.failed, [])

@@ -15,30 +15,27 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from attrs import evolve
-from twisted.internet.task import Clock, deferLater
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.attestations.program import AttestedFile, Question, verdicts
-from pypid.attestations.verification import Attesting
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.accounts.provenance import GitHub, Signed, provenance_object
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import Busy, StorageDown, UpstreamDown, Withheld
-from pypid.core.model import Blob, File, Listing, as_listed, in_order
+from pypid.core.model import File, Listing, as_listed, in_order
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.core.publisher_rules import Ratchet, RequiredPublisher, TrustRules
 from pypid.core.simple_api.packing import packed
 from pypid.core.trust import PublisherVerdict, TrustDocument
-from pypid.flow import BytesBody, start, whole
+from pypid.flow import BytesBody, whole
 from pypid.flow.spool import sweep
 from pypid.index import Index
 from pypid.index.decisions import Decisions
 from pypid.index.trust import GATHER, PublisherTrust
 from pypid.index.views import DIRECT
-from pypid.ports import Body
 from tests.index.file_cache_cases import ScriptedUpstream, listed
 from tests.sigstores import OwnSigstore, github, statement
 from tests.support import world
@@ -68,18 +65,6 @@ class ListingUpstream(ScriptedUpstream):
     ) -> Listing:
         files = packed(in_order([as_listed(file) for file in self.files]))
         return Listing(name=name, files=files, confirmed=DAY, index="https://up.example/simple/")
-
-
-class SlowBlobs(MemoryBlobs):
-    """A storage that takes a second for each write."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(world().now)
-        self.clock = clock
-
-    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
-        await deferLater(self.clock, 1)
-        return await super().write(key, body, replace=replace)
 
 
 class TrustCase(Awaiting, SynchronousTestCase):
@@ -158,20 +143,6 @@ def required(*publishers: str) -> TrustRules:
     return TrustRules(tuple(RequiredPublisher("spam", each) for each in publishers))
 
 
-class ProcessTests(TrustCase):
-    """The verification in a process of its own."""
-
-    def verify(self, files: Sequence[AttestedFile]) -> Sequence[PublisherVerdict]:
-        return Attesting(self.root).verdicts(files)
-
-    def test_publishers(self) -> None:
-        """A file by the required publisher is served, one by another publisher is held."""
-        right, wrong = self.add("1.0", 1, "monty/spam"), self.add("1.1", 2, "eve/spam")
-        index = self.open(required("github:monty/*"))
-        self.assertIn("by github:eve/spam", self.held(index, wrong))
-        self.assertEqual(self.fetch(index, right), b"1.0")
-
-
 class RequireTests(TrustCase):
     """``[trust] require``."""
 
@@ -216,20 +187,6 @@ class RequireTests(TrustCase):
         self.refused(index.reader.judge(found), Withheld)
         self.assertEqual(self.visible(index), [])
 
-    def test_provenance_is_away(self) -> None:
-        """Under a rule, a file whose provenance cannot be fetched now is not given; it is as soon
-        as it can.
-        """
-        file = self.add("1.0", 1, "monty/spam")
-        url = file.provenance_url or ""
-        answer = self.upstream.answers[url]
-        self.upstream.answers[url] = UpstreamDown("it is away.")
-        index = self.open(required("github:monty/*"))
-        found = self.have(index.file(SPAM, file.filename))
-        self.refused(index.open(found), UpstreamDown)
-        self.upstream.answers[url] = answer
-        self.assertEqual(self.fetch(index, file), b"1.0")
-
     def test_offline(self) -> None:
         """The publisher of a cached file is verified again with upstream away; a cached file
         without provenance is held.
@@ -268,51 +225,9 @@ class RatchetTests(TrustCase):
         self.assertIn("by github:eve/spam", self.held(index, other))
         self.assertEqual(self.visible(index), ["0.9", "1.0", "1.2"])
 
-    def test_warn(self) -> None:
-        """By default such a file is served, and reported once."""
-        index = self.learned(Ratchet.WARN)
-        bare, other = self.add("1.1", 11), self.add("1.2", 12, "eve/spam")
-        self.clock.advance(3600)
-        events: list[LogEvent] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
-        for _ in range(2):
-            self.assertEqual(self.fetch(index, bare), b"1.1")
-            self.assertEqual(self.fetch(index, other), b"1.2")
-        reports = [formatEvent(event) for event in events if "reason" in event]
-        self.assertEqual(len(reports), 2, reports)
-        self.assertIn("spam-1.1.tar.gz of spam is served, and doubted: it has no", reports[0])
-        self.assertIn("its attestation is by github:eve/spam", reports[1])
-        self.assertIsNone(self.policy.restrictions.current.of(SPAM))
-
-    def test_off(self) -> None:
-        """Nothing is verified or remembered."""
-        self.learned(Ratchet.OFF)
-        self.assertEqual(dict(self.trust.folder.all), {})
-
-    def test_new_process(self) -> None:
-        """Another process, with an empty memory, holds the same files."""
-        self.learned(Ratchet.HOLD)
-        bare, other = self.add("1.1", 11), self.add("1.2", 12, "eve/spam")
-        again = self.open(TrustRules(ratchet=Ratchet.HOLD))
-        self.held(again, bare)
-        self.held(again, other)
-        self.assertEqual(self.visible(again), ["1.0"])
-
 
 class SharedStateTests(TrustCase):
     """What several administrators, clients and files change together."""
-
-    def test_two_approvals_at_once(self) -> None:
-        """Of two files that are approved at once, both stay approved."""
-        self.blobs = SlowBlobs(self.clock)
-        self.open(TrustRules(ratchet=Ratchet.HOLD))
-        files = [self.add("1.1", 11), self.add("1.2", 12)]
-        approving = [start(self.trust.approve(file, "admin")) for file in files]
-        self.clock.pump([1] * 10)
-        for each in approving:
-            self.successResultOf(each)
-        self.assertEqual(self.trust.folder.all[SPAM].approved, tuple(file.sha256 for file in files))
 
     def test_unreadable_document(self) -> None:
         """While a document cannot be read the project's files are held; it is not overwritten, except

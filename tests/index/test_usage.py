@@ -17,7 +17,7 @@ from pypid.core.errors import CatalogDown
 from pypid.core.model import File, Presence, Project, StoredFile, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
-from pypid.index.usage import PATIENCE, Usage, Used
+from pypid.index.usage import Usage, Used
 from tests.support.worlds import world
 
 T = TypeVar("T")
@@ -104,33 +104,6 @@ class UsageTests(SynchronousTestCase):
         used = self.have(self.usage.current())
         assert used is not None
         return used
-
-    def test_patience(self) -> None:
-        """Nobody waits longer than a moment: the count goes on, says how far it is, and is there
-        the next time.
-        """
-        self.catalog.waits = Deferred()
-        asking = [start(self.usage.current()) for _ in range(2)]
-        self.clock.advance(PATIENCE)
-        self.assertEqual([self.successResultOf(each) for each in asking], [None, None])
-        self.assertTrue(self.usage.is_counting)
-        self.assertEqual((self.usage.done, self.usage.of), (0, 4))
-        waits, self.catalog.waits = self.catalog.waits, None
-        waits.callback(None)
-        self.assertFalse(self.usage.is_counting)
-        self.assertEqual(self.told().files, 3)
-        self.assertEqual(len(self.catalog.asked), 4)
-
-    def test_gone_client(self) -> None:
-        """Who goes away while it is counted breaks nothing for those who wait."""
-        self.catalog.waits = Deferred()
-        gone, stays = start(self.usage.current()), start(self.usage.current())
-        gone.addErrback(lambda _: None)
-        gone.cancel()
-        self.catalog.waits.callback(None)
-        used = self.successResultOf(stays)
-        assert used is not None
-        self.assertEqual(used.files, 3)
 
     def test_away(self) -> None:
         """A catalog that cannot be asked is told as such, and asked again the next time."""

@@ -17,14 +17,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
-from pypid.core.memory_budget import OVERHEAD, MemoryBudget
 from pypid.core.model import File, Listing, Presence, Project, Status, as_stored
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy, UpstreamState, view
 from pypid.flow import start
-from pypid.index.views import FEW, View, Views
+from pypid.index.views import View, Views
 from tests.core.test_policy import KEPT, OUR_FILE, POLICIES, SAID, SPAM, their_file
-from tests.support.worlds import Turns, world
+from tests.support.worlds import world
 
 START = datetime(2026, 1, 20, tzinfo=UTC)
 PROJECTS = st.builds(
@@ -109,25 +108,6 @@ class ViewsTests(SynchronousTestCase):
                     (what, found.edition),
                 )
 
-    def test_it_is_kept(self) -> None:
-        """As long as nothing changes it is the very same object, for both states of upstream at
-        once.
-        """
-        views = Views(Policy(), world())
-        theirs = UpstreamState(serial=1)
-        there, away = (
-            self.of(views, SPAM, Presence.ABSENT, evolve(theirs, reachable=each), START)
-            for each in (True, False)
-        )
-        for _ in range(2):
-            self.assertIs(self.of(views, SPAM, Presence.ABSENT, theirs, START), there)
-            self.assertIs(
-                self.of(views, SPAM, Presence.ABSENT, evolve(theirs, reachable=False), START), away
-            )
-        self.assertIsNot(
-            self.of(views, SPAM, Presence.ABSENT, evolve(theirs, serial=2), START), there
-        )
-
     def test_kept_of_the_unheard(self) -> None:
         """A kept file that is too young is there when its time has come, also where nobody
         remembers what upstream said.
@@ -140,46 +120,3 @@ class ViewsTests(SynchronousTestCase):
         for days, found in ((0, 0), (1, 0), (2, 1)):
             seen = self.of(views, SPAM, Presence.ABSENT, theirs, START + timedelta(days=days))
             self.assertEqual(len(seen.project.files), found, days)
-
-    def test_few(self) -> None:
-        """No more are kept than there is room for: the one that was not wanted for longest goes."""
-        views = Views(Policy(), world(), MemoryBudget(10 * OVERHEAD))
-        names = [project_name(f"spam-{number}") for number in range(10)]
-        first = self.of(views, SPAM, Presence.ABSENT, UpstreamState(serial=1), START)
-        found = {
-            name: self.of(views, name, Presence.ABSENT, UpstreamState(serial=1), START)
-            for name in names[:-1]
-        }
-        self.assertIs(self.of(views, SPAM, Presence.ABSENT, UpstreamState(serial=1), START), first)
-        self.of(views, names[-1], Presence.ABSENT, UpstreamState(serial=1), START)
-        self.assertIs(self.of(views, SPAM, Presence.ABSENT, UpstreamState(serial=1), START), first)
-        self.assertIsNot(
-            self.of(views, names[0], Presence.ABSENT, UpstreamState(serial=1), START),
-            found[names[0]],
-        )
-
-    def test_many_files(self) -> None:
-        """One of many files is worked out in a thread, once for all who want it meanwhile; what is
-        another one, by itself.
-        """
-        turns = Turns()
-        views = Views(Policy(mode=Mode.CACHE), evolve(world(), thinking=turns))
-        said = Listing(
-            name=SPAM,
-            files=tuple(their_file(f"1.{number}") for number in range(FEW + 1)),
-            confirmed=START,
-            index="https://up/",
-        )
-        theirs = UpstreamState(listing=said, serial=1)
-        waiting = [start(views.of(SPAM, Presence.ABSENT, theirs, START)) for _ in range(3)]
-        private = start(views.of(SPAM, Presence.UNKNOWN, theirs, START))
-        without = start(
-            views.of(SPAM, Presence.ABSENT, evolve(theirs, listing=None, serial=2), START)
-        )
-        self.assertEqual(len(turns), 2)
-        self.assertEqual(self.successResultOf(without).project.files, ())
-        turns.all()
-        self.assertEqual(
-            [len(self.successResultOf(each).project.files) for each in waiting], 3 * [FEW + 1]
-        )
-        self.assertEqual(self.successResultOf(private).project.files, ())

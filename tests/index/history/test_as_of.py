@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from hashlib import blake2b
 
 from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
 
 from pypid.core.model import Blob, File, Project
-from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import (
-    Recording,
     StorageIdentity,
     dump,
-    dump_project,
-    load_project,
 )
 from pypid.core.records.file_history import MOST_DELETED, MOST_EVENTS
 from pypid.core.records.history import spans, was_any
-from pypid.flow import start
 from pypid.index import Index
-from pypid.index.history.as_of import FilePeriods, ProvidedSpans, RecordingStart, project_as_of
-from pypid.index.store.records import mark_of
+from pypid.index.history.as_of import FilePeriods, RecordingStart, project_as_of
 from pypid.index.views import DIRECT
 from tests.index.nodes import SqliteNodesCase
 from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
@@ -81,38 +73,6 @@ class MomentCase(IndexCase):
 class HistoryTests(MomentCase):
     """A project of ours."""
 
-    def test_before_the_history(self) -> None:
-        """What was yanked before pypid noted when is yanked at every moment; what was un-yanked
-        since was yanked before.
-        """
-        self.publish(sent())
-        there = self.later()
-        self.put(f"spam/{WHEEL}.yanked.json", b'{"reason":"old","format":1}')
-        index = self.compared(self.restarted())
-        self.assertEqual(self.then(there, index)[0][WHEEL][1], "old")
-        self.have(index.unyank(SPAM, [WHEEL]))
-        self.assertEqual(self.then(there, index)[0][WHEEL][1], "old")
-        self.assertEqual(self.then(self.later(), index)[0][WHEEL][1], None)
-
-    def test_broken_off(self) -> None:
-        """A yank that was noted and then not made, or the contrary, shows what is so
-        from then on.
-        """
-        self.publish(sent())
-        there = self.later()
-        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
-        self.have(self.store.delete(f"spam/{WHEEL}.yanked.json"))
-        index = self.compared(self.restarted())
-        now = self.later()
-        self.assertEqual(
-            [self.then(moment, index)[0][WHEEL][1] for moment in (there, now)], [None, None]
-        )
-        self.have(index.yank(SPAM, [WHEEL], "really"))
-        self.assertEqual(
-            [self.then(moment, index)[0][WHEEL][1] for moment in (now, self.later())],
-            [None, "really"],
-        )
-
     def test_damaged(self) -> None:
         """A history that cannot be read hides no file, and is begun anew by the next change."""
         self.publish(sent())
@@ -123,14 +83,6 @@ class HistoryTests(MomentCase):
         self.assertEqual(self.then(there, index)[0][WHEEL][1], "bad")
         self.have(index.unyank(SPAM, [WHEEL]))
         self.assertEqual(self.then(self.later(), index)[0][WHEEL][1], None)
-
-    def test_released(self) -> None:
-        """A name that is given back has no history left."""
-        self.publish(sent())
-        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
-        self.have(self.index.delete_project(SPAM, "carol"))
-        self.have(self.index.release_name(SPAM))
-        self.assertEqual([key for key in self.keys() if key.startswith("spam/")], [])
 
     def test_bounds(self) -> None:
         """Of one file the last changes are known, and of deleted files the last ones; the line of a
@@ -150,15 +102,6 @@ class HistoryTests(MomentCase):
         self.assertEqual(
             self.project().history, self.have(self.compared(self.restarted()).project(SPAM)).history
         )
-
-    def test_lines(self) -> None:
-        """The history is in a project's line; a line without one is read as before."""
-        self.publish(sent())
-        line = dump_project(self.project())
-        self.assertNotIn(b"history", line)
-        self.have(self.index.yank(SPAM, [WHEEL], ',"files":'))
-        self.assertEqual(load_project(dump_project(self.project())), self.project())
-        self.assertEqual(load_project(line).history, ())
 
     @given(st.lists(steps, min_size=1, max_size=14), st.booleans())
     @settings(max_examples=80, deadline=None, database=None)
@@ -228,17 +171,6 @@ class RecordedTests(MomentCase):
             ).state.since
         )
 
-    def test_older_storage(self) -> None:
-        """In one that was made by an older pypid it is written down once; another node takes it
-        from there.
-        """
-        self.put(".pypid/storage.json", dump(StorageIdentity("x")))
-        begun = self.later()
-        self.assertEqual(self.have(RecordingStart().since(self.index)), begun)
-        self.later()
-        self.assertEqual(self.have(RecordingStart().since(self.restarted())), begun)
-        self.assertEqual(self.get(".pypid/recording.json"), dump(Recording(begun)))
-
 
 class SpannedTests(MomentCase):
     """The list of projects."""
@@ -267,38 +199,6 @@ class SpannedTests(MomentCase):
         self.assertEqual([names(moment) for moment in (one, both)], [[], ["eggs"]])
         self.publish(sent())
         self.assertEqual([names(moment) for moment in (one, both)], [["spam"], ["eggs", "spam"]])
-
-    def test_once(self) -> None:
-        """Whoever asks for many moments has each project looked at once, also where all are asked
-        for at the same time.
-        """
-        self.have(self.index.reconcile())
-        self.publish(sent())
-        self.publish(sent(b"x", "eggs-1.0.tar.gz"))
-        spanned, waiting = FilePeriods(self.index), Deferred[None]()
-        looked: list[str] = []
-        spans = FilePeriods._spans
-
-        async def slow(spanned: FilePeriods, name: ProjectName) -> ProvidedSpans:
-            looked.append(name)
-            if not waiting.called:
-                await waiting
-            return await spans(spanned, name)
-
-        self.patch(FilePeriods, "_spans", slow)
-        listed, moments = self.have(self.index.stored_names()), [self.later() for _ in range(5)]
-        asked = [start(spanned.names(listed, moment, reads_all=True)) for moment in moments]
-        waiting.callback(None)
-        for one in asked:
-            self.assertEqual(
-                [summary.name for summary in self.successResultOf(one).listed], ["eggs", "spam"]
-            )
-        self.assertEqual(looked, ["eggs", "spam"])
-        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
-        listed = self.have(self.index.stored_names())
-        for moment in moments:
-            self.have(spanned.names(listed, moment, reads_all=True))
-        self.assertEqual(looked, ["eggs", "spam", "spam"])
 
 
 class NodesTests(SqliteNodesCase):
@@ -329,27 +229,6 @@ class NodesTests(SqliteNodesCase):
             self.assertEqual(
                 [self.then(node, moment)[WHEEL][1] for moment in (there, yanked)], [None, "bad"]
             )
-
-    def test_older_node(self) -> None:
-        """What an older pypid leaves out of the shared catalog is read again by the next comparison
-        of a newer one.
-        """
-        self.have(self.here.reconcile())
-        self.publish(self.here, sent())
-        self.have(self.here.yank(SPAM, [WHEEL], "bad"))
-        listing = self.have(self.listing())
-        digest = blake2b(digest_size=16)
-        for blob in listing:
-            digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}\n".encode())
-        forgets = self.here.catalog.local.edit(
-            SPAM, lambda held: held and evolve(held, history=()), mark=digest.hexdigest()
-        )
-        self.assertEqual(getattr(self.have(forgets), "history", None), ())
-        self.have(self.here.reconcile())
-        held = self.have(self.here.catalog.local.get(SPAM))
-        assert isinstance(held, Project)
-        self.assertEqual([past.filename for past in held.history], [WHEEL])
-        self.assertEqual(self.have(self.here.catalog.local.mark(SPAM)), mark_of(listing))
 
     async def listing(self) -> list[Blob]:
         return [blob async for blob in self.store.list("spam/")]

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
 
 from pypid.blobs import files
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import AlreadyExists, NoSuchProject, StorageDown, StorageFull
 from pypid.core.model import Blob
-from pypid.core.packaging.core_metadata import read_metadata
 from pypid.core.packaging.names import project_name
-from pypid.core.packaging.upload import served_metadata
-from pypid.core.policy import Policy
 from pypid.core.records.layout import ObjectKind, key
 from pypid.flow import start
-from pypid.flow.world import at_once
-from pypid.index import Index
 from pypid.index.local.adoption import Adopted, Adopter, Result
 from pypid.index.local.publish import PublishOutcome
-from pypid.index.progress import EVERY
 from pypid.ports import Body
-from pypid.upstream.nothing import Nothing
-from tests.distributions import egg, egg_filename, metadata, sdist, wheel, wheel_filename
+from tests.distributions import egg, egg_filename, sdist, wheel, wheel_filename
 from tests.index.faulty_blobs import Died, Gated, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, Sent, index_over, publishing, sent
 from tests.support import Turns, world
@@ -98,16 +88,6 @@ class FolderTests(IndexCase):
         self.publish(sent())
         self.assertEqual(list(self.files()), [WHEEL])
 
-    def test_mark_that_a_crash_left_goes_with_the_next_upload_of_the_file(self) -> None:
-        """The upload was committed; when it is repeated its mark is removed."""
-        self.index = index_over(self.store, self.clock, provisional=self.store)
-        data = wheel("spam", "1.0")
-        self.publish(sent(data, metadata=None))
-        path = self.root / "spam" / WHEEL
-        path.chmod(0o1640)
-        self.publish(sent(data, metadata=None))
-        self.assertEqual(path.stat().st_mode & 0o7777, 0o640)
-
     def test_full_disk_after_the_record_fails_no_upload(self) -> None:
         """What cannot take the mark away cannot take back what is committed."""
 
@@ -134,26 +114,6 @@ class FolderTests(IndexCase):
         path.write_bytes(data)
         self.killed_before_the_record(sent(data))
         self.index = index_over(self.store, self.clock, provisional=self.store)
-        _, (adopted,) = self.have(self.index.rebuild("dave"))
-        self.assertEqual(adopted.outcome, Result.ADOPTED, adopted)
-
-    def test_sticky_file_of_another_program_is_adopted(self) -> None:
-        """Only the exact mode that pypid writes is its mark."""
-        self.index = index_over(self.store, self.clock, provisional=self.store)
-        path = self.root / "spam" / WHEEL
-        path.parent.mkdir()
-        path.write_bytes(wheel("spam", "1.0"))
-        path.chmod(0o1644)
-        _, (adopted,) = self.have(self.index.rebuild("dave"))
-        self.assertEqual(adopted.outcome, Result.ADOPTED, adopted)
-
-    def test_published_file_is_adopted_again_without_its_record(self) -> None:
-        """An administrator who deletes a damaged record has it made anew."""
-        self.index = index_over(self.store, self.clock, provisional=self.store)
-        data = wheel("spam", "1.0")
-        self.publish(sent(data, metadata=None))
-        (self.root / RECORD).unlink()
-        self.index = self.restarted()
         _, (adopted,) = self.have(self.index.rebuild("dave"))
         self.assertEqual(adopted.outcome, Result.ADOPTED, adopted)
 
@@ -204,13 +164,6 @@ class FolderTests(IndexCase):
                     self.assertEqual(file.uploaded.timestamp(), LONG_AGO)
                     self.assertEqual(file.uploader, "dave")
 
-    def test_only_below(self) -> None:
-        """Of one folder only its files are taken in."""
-        self.drop(f"one/{WHEEL}", wheel())
-        self.drop("other/spam-1.0.tar.gz", sdist())
-        self.assertEqual(list(self.adopt("one/")), [f"one/{WHEEL}"])
-        self.assertEqual(list(self.files(self.compared())), [WHEEL])
-
     def test_broken(self) -> None:
         """What cannot be served is refused with its reason and left as it is; all else
         is taken in.
@@ -231,15 +184,6 @@ class FolderTests(IndexCase):
         self.assertEqual(self.seen(), before)
         for name in ("eggs", "ham", "other", "older", "none"):
             self.refused(self.index.project(project_name(name)), NoSuchProject)
-
-    def test_odd_is_served(self) -> None:
-        """What is odd but can be served is taken in, and its oddity is told."""
-        odd = wheel(metadata_bytes=metadata(requires_python="not a specifier"))
-        self.drop(wheel_filename(), odd)
-        adopted = self.adopt()[wheel_filename()]
-        self.assertIs(adopted.outcome, Result.ADOPTED)
-        self.assertTrue(adopted.problems)
-        self.assertEqual(self.files(self.compared()), {WHEEL: odd})
 
     def test_files_that_an_upload_would_refuse_stay_listed(self) -> None:
         """A wheel with requirements and scripts that an upload is refused for is adopted, rebuilt
@@ -271,49 +215,6 @@ class FolderTests(IndexCase):
             self.assertEqual(
                 self.files(self.compared()), {WHEEL: wheel(extra=[("License", "other")])}
             )
-
-    def test_spellings(self) -> None:
-        """Names that differ only in spelling are files of one project."""
-        for filename, name in (
-            ("foo_bar-1.0.tar.gz", "foo_bar"),
-            ("Foo.Bar-1.0.tar.gz", "Foo.Bar"),
-            ("foo-bar-1.0.zip", "foo-bar"),
-        ):
-            suffix = filename.partition("1.0")[2]
-            self.drop(filename, sdist(name, suffix=suffix, top=f"{name}-1.0"))
-        self.assertEqual(set(self.outcomes().values()), {"adopted"})
-        self.assertEqual(len(self.have(self.index.project(project_name("foo-bar"))).files), 3)
-        self.compared()
-
-    def test_metadata_of_others(self) -> None:
-        """Metadata that somebody laid beside a file is not written over: if it is not the file's
-        own, none is served.
-        """
-        self.drop(f"spam/{WHEEL}", wheel())
-        for there, served in ((b"Metadata-Version: 9\n", False), (metadata(), True)):
-            self.drop(f"spam/{WHEEL}.metadata", there)
-            adopted = self.adopt()[f"spam/{WHEEL}"]
-            self.assertEqual(bool(adopted.problems), not served)
-            self.assertEqual((self.root / f"spam/{WHEEL}.metadata").read_bytes(), there)
-            file = self.have(self.index.file(SPAM, WHEEL))
-            self.assertEqual(file.metadata_sha256 is not None, served)
-            (self.root / f"spam/{WHEEL}.record.json").unlink()
-            self.compared()
-
-    def test_metadata_is_parsed_by_threads(self) -> None:
-        """The metadata in a file may take half a second to parse."""
-        called: list[Callable[..., Any]] = []
-
-        def thinking(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
-            called.append(call)
-            return at_once(call, *args)
-
-        outside = evolve(world(self.clock), thinking=thinking)
-        self.index = Index(self.store, MemoryCatalog(), Nothing(), Policy(), outside)
-        self.drop(WHEEL, wheel("spam", "1.0"))
-        _, (adopted,) = self.have(self.index.rebuild("dave"))
-        self.assertEqual(adopted.outcome, Result.ADOPTED)
-        self.assertLessEqual({read_metadata, served_metadata}, set(called))
 
     def test_deleted_stays_deleted(self) -> None:
         """A file that was published here and deleted does not come back by being dropped."""
@@ -349,15 +250,6 @@ class FolderTests(IndexCase):
         self.assertEqual(self.files(), {})
         self.assertEqual(self.outcomes(), {WHEEL: "adopted"})
         self.assertEqual(self.files(self.compared()), {WHEEL: data})
-
-    def test_appended_afterwards(self) -> None:
-        """A file that somebody goes on writing to after it was taken in is not listed with bytes
-        that it does not have.
-        """
-        self.drop(WHEEL, wheel())
-        self.adopt()
-        self.drop(WHEEL, wheel() + b"more")
-        self.assertEqual(self.files(self.compared()), {})
 
 
 class MeanwhileTests(IndexCase):
@@ -436,17 +328,3 @@ class MeanwhileTests(IndexCase):
         self.clock.advance(15 * 60)
         _, adopted = self.have(index.rebuild("dave"))
         self.assertEqual([each.outcome for each in adopted], [Result.ADOPTED])
-
-    def test_says_how_far_it_is(self) -> None:
-        """A long adoption says how far it is."""
-        for number in range(9):
-            self.put(f"p{number}-1.0.tar.gz", sdist(f"p{number}"))
-
-        class Slow(Watched):
-            async def read(self, key: str, span: object = None) -> Any:
-                clock.advance(EVERY / 2)
-                return await self._blobs.read(key)
-
-        clock, told = self.clock, []
-        self.have(self.restarted(Slow(self.store)).rebuild("dave", tell=told.append))
-        self.assertIn("taking in files: 4 of 9", told)

@@ -5,19 +5,14 @@ off is gone on with.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs import files
-from pypid.blobs.files import FilesSettings
 from pypid.blobs.memory import MemoryBlobs
 from pypid.blobs.prefixed import PrefixedBlobs
 from pypid.catalog.memory import MemoryCatalog
@@ -107,29 +102,6 @@ class EqualFilesTests(CopyCase):
         self.assertEqual(copied.size, sum(self.objects(self.source).values()) - 2 * 11)
         self.assertEqual(self.objects(self.target), self.objects(self.source))
 
-    def test_other_bytes_are_copied(self) -> None:
-        """A file of the same name and size with another hash is copied, and so is one whose record
-        has the hash of bytes that the other index has lost.
-        """
-        self.publish("", b"of default!")
-        self.have(self.source.write(TEAM + FILE, BytesBody(b"damaged now"), replace=True))
-        self.have(self.source.delete(STAGING + FILE))
-        self.publish(WEST, b"of the team")
-        copied = self.copy()
-        self.assertEqual(copied.duplicated, 0)
-        for key, data in ((FILE, b"of default!"), (WEST + FILE, b"of the team")):
-            self.assertEqual(self.have(whole(self.have(self.target.read(key)), 100)), data)
-
-    def test_they_are_links_in_a_folder(self) -> None:
-        """A folder has them once, as the source may."""
-        root = Path(self.mktemp())
-        own = evolve(self.world, random=os.urandom)
-        folder = self.have(files.open(FilesSettings(str(root), create=True), own))
-        self.have(Copier(self.source, folder, self.world, folder).copy())
-        self.assertTrue((root / (TEAM + FILE)).samefile(root / (STAGING + FILE)))
-        self.have(folder.write(TEAM + FILE, BytesBody(b"other"), replace=True))
-        self.assertEqual((root / (STAGING + FILE)).read_bytes(), b"of the team")
-
 
 class RecordedTests(CopyCase):
     """Since when changes are noted with their moments."""
@@ -187,13 +159,6 @@ class CopyTests(CopyCase):
         self.assertEqual(self.all_in(self.target), files)
         self.assertEqual((copied.copied, copied.there), (len(files), 0))
         self.assertEqual(copied.size, sum(map(len, files.values())))
-
-    def test_of_its_own(self) -> None:
-        """What names the one storage stays there: two storages never have one identity."""
-        self.put(self.source, STORAGE_IDENTITY, b"{}")
-        self.put(self.source, ".pypid/of-record/accounts", b"sealed")
-        self.copy()
-        self.assertEqual(self.all_in(self.target), {})
 
     def test_broken_off(self) -> None:
         """A copy that breaks off has written no record whose bytes are not there, and the next one

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from pypid.core.errors import BadRequest, StorageDown
+from pypid.core.errors import StorageDown
 from pypid.core.model import Presence, Project, Status
 from pypid.flow import start
 from pypid.index import Index
@@ -14,48 +14,7 @@ from tests.index.faulty_blobs import Died, Storm
 from tests.index.uploads import SPAM, WHEEL, IndexCase, everything, sent, signed
 
 SDIST = "spam-1.0.tar.gz"
-LEFT = [f"spam/{WHEEL}.{what}.json" for what in ("deleted", "history")]
-"""What stays of a deleted file."""
 Change = Callable[[Index], Coroutine[Any, Any, object]]
-
-
-class ManageTests(IndexCase):
-    """One change after another."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.publish(signed())
-        self.publish(sent(b"sdist", SDIST))
-
-    def project(self, index: Index | None = None) -> Project:
-        return self.have((index or self.index).project(SPAM))
-
-    def test_delete_overwritten(self) -> None:
-        """A file that was overwritten goes with all that is its own; the tombstone is of the bytes
-        that were there last.
-        """
-        self.publish(signed(b"over"), overwrite=True)
-        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
-        self.assertEqual([key for key in self.keys() if WHEEL in key], LEFT)
-        self.assertEqual(self.publish(signed(b"over")), PublishOutcome.PUBLISHED)
-
-    def test_delete_what_another_overwrote(self) -> None:
-        """A node that has not heard of an overwrite yet deletes what is there, not what it
-        remembers.
-        """
-        other = self.restarted()
-        self.publish(signed(b"over"), overwrite=True, index=other)
-        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
-        self.assertEqual([key for key in self.keys() if WHEEL in key], LEFT)
-
-    def test_release_name_with_damaged_records(self) -> None:
-        """A name whose records cannot be read, or have lost their bytes, is not given back."""
-        self.put(f"spam/{SDIST}.record.json", b"{")
-        self.have(self.store.delete(f"spam/{WHEEL}"))
-        index = self.compared(self.restarted())
-        self.assertEqual(self.project(index).files, ())
-        self.refused(index.release_name(SPAM), BadRequest)
-        self.assertIn(f"spam/{WHEEL}.record.json", self.keys())
 
 
 class StormTests(IndexCase):

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
-from attrs import evolve
 from twisted.internet.defer import CancelledError
 
-from pypid.blobs import disk, draft, files, walk
-from pypid.blobs.files import FilesSettings
 from pypid.core.errors import (
     AlreadyExists,
     Busy,
     NameUsedUp,
-    PypidError,
     StorageDown,
     StorageFull,
 )
@@ -26,10 +20,9 @@ from pypid.flow.coroutines import is_patient
 from pypid.index import Index
 from pypid.index.local.existing_files import LOOKS, PAUSE
 from pypid.index.local.publish import UNDER_WAY, PublishOutcome
-from tests.failing_calls import Scripted, die, in_child
 from tests.index.faulty_blobs import Died, Gated, Storm, Watched
-from tests.index.uploads import SPAM, WHEEL, IndexCase, Sent, index_over, publishing, sent, signed
-from tests.support import contents, world
+from tests.index.uploads import WHEEL, IndexCase, Sent, index_over, publishing, sent, signed
+from tests.support import contents
 
 RECORD = f"spam/{WHEEL}.record.json"
 
@@ -53,38 +46,6 @@ class PublishTests(IndexCase):
         patience.clear()
         self.have(index.reconcile())
         self.assertEqual(set(patience), {False})
-
-    def test_beside_an_overwrite(self) -> None:
-        """The provenance is that of the bytes that are listed; it goes with them."""
-        self.publish(signed(b"one"))
-        self.publish(signed(b"two"), overwrite=True)
-        file = self.have(self.index.file(SPAM, WHEEL))
-        self.assertEqual(self.have(self.index.provenance(file)), b'{"of": "two"}')
-        self.publish(sent(b"three"), overwrite=True)
-        self.assertEqual([key for key in self.keys() if key.endswith(".provenance.json")], [])
-
-    def test_overwritten_stays_yanked(self) -> None:
-        """The yank of a file stays when its bytes are overwritten: only an un-yank takes it off."""
-        self.publish(sent())
-        self.have(self.index.yank(SPAM, [WHEEL], "broken"))
-        self.publish(sent(b"mended"), overwrite=True)
-        self.assertEqual(self.have(self.index.file(SPAM, WHEEL)).yanked, "broken")
-        self.compared()
-        self.have(self.index.unyank(SPAM, [WHEEL]))
-        self.assertIsNone(self.have(self.compared().file(SPAM, WHEEL)).yanked)
-
-    def test_tombstone(self) -> None:
-        """A deleted file's name is used up; the same bytes may come back, and are not yanked any
-        more.
-        """
-        self.publish(sent())
-        self.have(self.index.yank(SPAM, [WHEEL], "broken"))
-        self.have(self.index.delete(SPAM, [WHEEL], "alice"))
-        for index in (self.index, self.restarted()):
-            self.refused(publishing(index, sent(b"other")), NameUsedUp)
-        self.assertEqual(self.publish(sent()), PublishOutcome.PUBLISHED)
-        self.assertIsNone(self.have(self.compared().file(SPAM, WHEEL)).yanked)
-        self.assertEqual(self.publish(sent(b"other"), overwrite=True), PublishOutcome.OVERWRITTEN)
 
     def test_damaged_tombstone(self) -> None:
         """A tombstone that cannot be read lets no bytes come back."""
@@ -143,12 +104,6 @@ class OrphanTests(IndexCase):
         self.assertEqual(self.aside(), [b"dropped"])
         self.assertEqual(self.have(self.index.reconcile()).strays, ())
 
-    def test_the_same_bytes(self) -> None:
-        """The very same bytes become the published file; there is nothing to keep."""
-        self.put(f"spam/{WHEEL}", b"spam")
-        self.publish(sent())
-        self.assertEqual((self.files(self.compared()), self.aside()), ({WHEEL: b"spam"}, []))
-
     def test_no_room_to_keep_them(self) -> None:
         """Where they cannot be kept they stay where they are, and nothing is published."""
         self.put(f"spam/{WHEEL}", b"dropped")
@@ -166,15 +121,6 @@ class OrphanTests(IndexCase):
             self.assertEqual(self.files(self.compared(self.restarted())), {})
         self.assertEqual(self.aside(), [b"dropped"])
 
-    def test_kept_twice(self) -> None:
-        """Two different files of one name are both kept; the same one is kept once."""
-        for data in (b"one", b"two", b"one"):
-            self.put(f"spam/{WHEEL}", data)
-            self.publish(sent(), index=self.restarted())
-            for key in self.keys():
-                self.have(self.store.delete(key))
-        self.assertEqual(sorted(self.aside()), [b"one", b"two"])
-
     def test_shared(self) -> None:
         """On storage that others write to, young bytes belong to another publish, which is waited
         for for a few seconds; after 15 minutes nobody holds them.
@@ -191,21 +137,6 @@ class OrphanTests(IndexCase):
         self.assertEqual(self.get(f"spam/{WHEEL}"), b"dropped")
         self.clock.advance(1)
         self.assertEqual(self.publish(sent(), index=index), PublishOutcome.PUBLISHED)
-
-    def test_lost_to_another(self) -> None:
-        """A publisher whose name another has taken before it commits, commits nothing, and leaves
-        the other's alone.
-        """
-        gated = Gated(self.store)
-        slow = start(publishing(self.restarted(gated, shared=True), sent(b"slow")))
-        while not gated.asked[-1].startswith("write spam/") or "metadata" not in gated.asked[-1]:
-            gated.go()
-        self.clock.advance(timedelta(minutes=16).total_seconds())
-        self.publish(sent(b"fast"), index=self.restarted(shared=True))
-        gated.all()
-        self.failureResultOf(slow, AlreadyExists)
-        anew = self.compared(self.restarted())
-        self.assertEqual(self.files(anew), {WHEEL: b"fast"})
 
     def test_another_under_way(self) -> None:
         """Where the other has not committed yet, the record decides: each has bytes of its own, and
@@ -270,22 +201,6 @@ class FailureTests(IndexCase):
         self.publish(signed(), overwrite=overwrite, index=self.restarted())
         self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"spam"})
 
-    def test_storage_fails(self) -> None:
-        """Whichever operation fails: nothing is listed that is not there, what is acknowledged is,
-        and trying again works.
-        """
-        errors: tuple[Callable[[], PypidError], ...] = (
-            lambda: StorageDown("away."),
-            lambda: StorageFull("storage"),
-        )
-        for overwrite in (False, True):
-            for error in errors:
-                for failed, struck in self.storms(error, signed(), overwrite):
-                    self.at_rest(struck)
-                    index = evolve(struck, blobs=self.store)  # the storm is over
-                    self.files(index)
-                    self.check(failed, overwrite, index)
-
     def test_one_failure_leaves_nothing(self) -> None:
         """A write that the storage refuses once leaves nothing behind at all."""
         for nth in range(1, 99):
@@ -334,56 +249,6 @@ class FailureTests(IndexCase):
                     break
             else:
                 self.fail("a publish of more than 99 steps")
-
-    def test_body_breaks_off(self) -> None:
-        """A body that cannot be read leaves nothing."""
-
-        async def broken() -> object:
-            raise OSError("the spool is gone")
-
-        what = sent()
-        self.refused(self.index.publish(what.upload, broken, "alice"), OSError)  # type: ignore[arg-type]
-        self.assertEqual(self.keys(), [])
-        self.at_rest()
-
-
-class KilledTests(IndexCase):
-    """The real thing: a process is killed at each step that it takes on a disk."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.root = Path(self.mktemp()).absolute()
-        self.store = self.have(
-            files.open(
-                FilesSettings(str(self.root), create=True), evolve(world(), random=os.urandom)
-            )
-        )
-
-    def test_killed_at_each_step(self) -> None:
-        """Killed at any system call of a publish, the file is there whole or not at all, and
-        publishing again goes well.
-        """
-        modules = (disk, draft, files, walk)
-        for nth in range(1, 400):
-            for path in sorted(self.root.glob("spam/*")):
-                path.unlink()
-            script = Scripted(nth, die)
-            for module in modules:
-                self.patch(module, "os", script)
-            ended = in_child(lambda: self.publish(signed(), index=index_over(self.store)))
-            for module in modules:
-                self.patch(module, "os", os)
-            found = self.files(self.compared(self.restarted()))
-            self.assertIn(found, ({}, {WHEEL: b"spam"}))
-            if ended:
-                self.assertEqual(found, {WHEEL: b"spam"})
-                return
-            self.assertIn(
-                self.publish(signed(), index=self.restarted()),
-                (PublishOutcome.PUBLISHED, PublishOutcome.UNCHANGED),
-            )
-            self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"spam"})
-        self.fail("a publish of more than 400 system calls")
 
 
 class TwoProcessesTests(IndexCase):

@@ -16,7 +16,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from pypid.blobs.memory import MemoryBlobs
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import Archived, NotYetKnown, PypidError, StorageDown
-from pypid.core.model import File, ListedFile, Listing, Presence, Project, Span
+from pypid.core.model import File, ListedFile, Listing, Presence, Span
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.flow import start
@@ -165,26 +165,6 @@ class PrivateTests(TakeOverCase):
         self.successResultOf(public)
         self.assertEqual(upstream.names_asked, ["public"])
 
-    def test_never_half(self) -> None:
-        """A project comes into view with all its files: an older release is never the newest for a
-        moment.
-        """
-        filenames = [f"spam-{number}.0.tar.gz" for number in range(1, 9)]
-        for filename in filenames:
-            self.left(f"{hashed(filename)}/spam/{filename}", sdist(version=filename[5:8]))
-        gated = Gated(self.store)
-        index = self.restarted(gated)
-        starting = start(index.reconcile())
-        seen: set[int] = set()
-        while gated.waiting:
-            gated.go()
-            found = start(index.context.local_project(SPAM))
-            if found.called:
-                held = self.successResultOf(found)
-                seen.add(len(held.files) if isinstance(held, Project) else 0)
-        self.successResultOf(starting)
-        self.assertEqual(seen, {0, 8})
-
     def test_unknown_meanwhile(self) -> None:
         """Until then a name that is not known is not known yet: to be asked for again, and not to
         be published.
@@ -286,72 +266,6 @@ class TakeOverTests(TakeOverCase):
         self.assertEqual({key: self.get(key) for key in before}, before)
         self.compared()
 
-    def test_reads_no_more_than_it_must(self) -> None:
-        """Of a described wheel the end is read, of a described sdist nothing; what nobody described
-        is read whole.
-        """
-        large = wheel(files={"spam.py": bytes(range(256)) * 4000}, compression=0)
-        self.left(
-            f"spam/{WHEEL}",
-            large,
-            name="spam",
-            version="1.0",
-            hash_sha256=sha256(large).hexdigest(),
-        )
-        self.left(
-            f"spam/{SDIST}",
-            sdist(),
-            name="spam",
-            hash_sha256=sha256(sdist()).hexdigest(),
-            requires_python=">=3",
-        )
-        self.left("spam/spam-0.9.tar.gz", sdist(version="0.9"))
-        reads: list[tuple[str, Span | None]] = []
-
-        class Counting(Watched):
-            async def read(self, key: str, span: Span | None = None) -> Body:
-                if not key.endswith(".json"):
-                    reads.append((key.rpartition("/")[2], span))
-                return await self._blobs.read(key, span)
-
-        self.started(self.restarted(Counting(self.store)))
-        self.assertEqual(
-            [
-                key
-                for key, span in reads
-                if span is None and not key.endswith((".metadata", ".meta"))
-            ],
-            ["spam-0.9.tar.gz"],
-        )
-        self.assertLess(
-            sum(span.stop - span.start for _, span in reads if span is not None), 1 << 17
-        )
-        self.started()
-        self.assertEqual(self.file("spam", SDIST).requires_python, ">=3")
-        self.assertEqual(set(self.files()), {WHEEL, SDIST, "spam-0.9.tar.gz"})
-
-    def test_later_starts(self) -> None:
-        """Later only what is new is taken in, and what was told is not told again."""
-        self.left(f"spam/{WHEEL}", wheel())
-        self.left("logs/today.txt", b"x")
-        self.left(f"aaaa/spam/{WHEEL}", b"other")
-        self.assertEqual(self.have(self.index.reconcile()).projects, 1)
-        self.assertEqual(len(self.told("is refused")), 1)
-        self.assertEqual(len(self.told("logs/today.txt is left")), 1)
-        self.left(f"spam/{SDIST}", sdist())
-        index = self.started(self.restarted())
-        self.assertEqual((self.told("is refused"), self.told("today")), ([], []))
-        self.assertEqual(len(self.told("1 files; 0 are refused")), 1)
-        self.assertEqual(len(self.told("2 files in the storage are not served")), 1)
-        self.assertEqual(self.have(index.reconcile()).strays, ())
-        self.started(self.restarted())
-        self.assertEqual(self.told("adopted the files"), [])
-        _, adopted = self.have(index.rebuild("dave"))
-        self.assertEqual(
-            {each.key: each.outcome for each in adopted},
-            {f"aaaa/spam/{WHEEL}": Result.REFUSED, "logs/today.txt": Result.LEFT},
-        )
-
     def test_broken_off(self) -> None:
         """Wherever it breaks off, what was taken in stays, nothing is proven absent, and the next
         start takes in the rest.
@@ -422,47 +336,6 @@ class TakeOverTests(TakeOverCase):
         self.assertEqual(len(self.told("its bytes are damaged")), 1)
         self.assertEqual(len(self.told("is refused")), 2)
 
-    def test_whoever_fetched_them(self) -> None:
-        """Projects of which nobody uploaded anything are named once, with what to do; they are
-        ours.
-        """
-        self.left("requests/requests-1.0.tar.gz", sdist("requests"), name="requests")
-        self.left(f"spam/{WHEEL}", wheel(), name="spam", uploader="alice")
-        self.left("spam/spam-0.9.tar.gz", sdist(version="0.9"), name="spam")
-        self.started()
-        (line,) = self.told("[upstream] allow_mixed")
-        self.assertIn("1 projects", line)
-        self.assertIn(": requests.", line)
-        self.started(self.restarted())
-        self.assertEqual(self.told("[upstream] allow_mixed"), [])
-
-    def test_odd_descriptions(self) -> None:
-        """What is said amiss is ignored, and told; the file is served."""
-        self.left(
-            f"spam/{WHEEL}",
-            wheel(),
-            name="spam",
-            version="1.0-1",
-            hash_sha256="md5?",
-            requires_python="three",
-            uploader="x" * 999,
-        )
-        self.started()
-        self.assertEqual(self.files(), {WHEEL: wheel()})
-        (line,) = self.told(f"{WHEEL} is adopted")
-        for word in ("hash that is written down", "'three'", "version '1.0-1'"):
-            self.assertIn(word, line)
-
-    def test_folder_in_a_bucket(self) -> None:
-        """What lies beside a file is read in a bucket, too, if nothing else is said: somebody has
-        copied a folder there.
-        """
-        self.put(f"spam/1.0/{WHEEL}", wheel())
-        self.put(f"spam/1.0/{WHEEL}.meta", b'{"uploader": "alice"}')
-        self.started()
-        self.assertEqual(self.file("spam", WHEEL).uploader, "alice")
-        self.assertEqual((self.told("left alone: 1"), self.told(".meta is")), ([], []))
-
     def test_archived(self) -> None:
         """What lies in an archive is served if it is described, and else refused until it is
         restored.
@@ -520,28 +393,3 @@ class FolderTests(TakeOverCase):
         self.assertEqual(self.told("neither distributions nor"), [])
         self.started(self.restarted())
         self.assertEqual(self.told("ignored"), [])
-
-    def test_spellings(self) -> None:
-        """Folders of one project in other spellings are one; of two files of one name pypicloud's
-        own path is believed.
-        """
-        other = wheel(extra=[("License", "x")])
-        self.left_file(f"Spam/1.0/{WHEEL}", other)
-        self.left_file(f"spam/1.0/{WHEEL}", wheel())
-        self.left_file("SPAM/2.0/spam-2.0.tar.gz", sdist(version="2.0"))
-        self.started()
-        self.assertEqual(self.files(), {WHEEL: wheel(), "spam-2.0.tar.gz": sdist(version="2.0")})
-        self.assertEqual(len(self.told(f"Spam/1.0/{WHEEL} is refused")), 1)
-
-    def test_foreign(self) -> None:
-        """Of what is no distribution that is told which pypicloud listed: all that lies where its
-        files lie.
-        """
-        self.put("spam/1.0/spam.exe", b"MZ")
-        self.put("README", b"x")
-        self.put("a/b/c/d.txt", b"x")
-        self.put("spam/1.0/.spam-1.0.tar.gz.0123abcd", b"half")
-        self.started()
-        self.assertEqual(len(self.told("spam/1.0/spam.exe is refused")), 1)
-        self.assertEqual(len(self.told(" is left")), 3)
-        self.assertEqual(self.have(self.index.project(SPAM)).files, ())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pypid.core.model import StoredFile
 from pypid.core.records.documents import Yanked, dump
 from pypid.core.records.layout import ObjectKind, overwrite_key, set_aside_key
 from pypid.flow import start
@@ -84,27 +83,6 @@ class CheckTests(IndexCase):
             self.assertEqual(self.files(self.index)[WHEEL], b"spam")
             self.assertEqual(set(self.found(hashes=True).values()), {StorageProblem.SET_ASIDE})
 
-    def test_lost_bytes_elsewhere(self) -> None:
-        """The same for a file that was adopted where it lay; one that nobody adopted is found as
-        such.
-        """
-        where = f"wheels/{wheel_of('eggs')}"
-        self.put(where, wheel("eggs"))
-        self.assertEqual(self.found(old=False), {})
-        self.assertEqual(self.found(), {where: StorageProblem.NO_RECORD})
-        self.have(self.index.rebuild("dave"))
-        self.assertEqual(self.found(), {})
-        self.have(self.store.delete(where))
-        self.assertEqual(self.found(), {where: StorageProblem.LOST_BYTES})
-
-    def test_other_bytes(self) -> None:
-        """Bytes of another length are found at once, bytes of the same length by their hash."""
-        self.put(f"spam/{WHEEL}", b"spam and more")
-        self.assertEqual(self.found(), {f"spam/{WHEEL}": StorageProblem.OTHER_BYTES})
-        self.put(f"spam/{WHEEL}", b"mass")
-        self.assertEqual(self.found(), {})
-        self.assertEqual(self.found(hashes=True), {f"spam/{WHEEL}": StorageProblem.OTHER_BYTES})
-
     def test_documents(self) -> None:
         """Documents that a record promises and that are gone, or other metadata than was published,
         are found.
@@ -160,54 +138,6 @@ class CheckTests(IndexCase):
         self.assertEqual(len(self.keys()), len(before) + len(rest))
         self.assertTrue(all(each.swept for each in self.check(sweep=True).findings))
         self.assertEqual(self.keys(), before)
-
-    def test_what_others_laid_there(self) -> None:
-        """A distribution that could be taken in stays, with all that somebody laid beside it."""
-        dropped = "spam/spam-9.0.tar.gz"
-        others = [
-            dropped,
-            f"{dropped}.asc",
-            f"{dropped}.metadata",
-            f"spam/{SDIST}.asc",
-            "spam/x.txt",
-        ]
-        for where in others:
-            self.put(where, b"theirs")
-        self.assertEqual(self.found(sweep=True), {dropped: StorageProblem.NO_RECORD})
-        self.assertLessEqual(set(others), set(self.keys()))
-
-    def test_signatures_of_former_uploads(self) -> None:
-        """PGP signatures that were stored with files stay, beside bytes that replaced others as
-        well, and go with the files.
-        """
-        self.publish(signed(b"over"), overwrite=True)
-        over = self.have(self.index.file(SPAM, WHEEL))
-        assert isinstance(over, StoredFile)
-        signatures = [f"{over.key}.asc", f"spam/{SDIST}.asc"]
-        for where in signatures:
-            self.put(where, b"-----BEGIN PGP SIGNATURE-----")
-        self.assertEqual(self.found(sweep=True), {})
-        self.assertLessEqual(set(signatures), set(self.keys()))
-        self.have(self.index.delete(SPAM, [WHEEL, SDIST], "carol"))
-        self.assertEqual([where for where in self.keys() if where.endswith(".asc")], [])
-
-    def test_set_aside(self) -> None:
-        """Bytes that a publish has set aside are told, and kept."""
-        self.put("spam/spam-9.0.tar.gz", b"dropped")
-        self.publish(sent(b"nine", "spam-9.0.tar.gz"))
-        for _ in range(2):
-            self.assertEqual(list(self.found(sweep=True).values()), [StorageProblem.SET_ASIDE])
-
-    def test_deleted(self) -> None:
-        """Of a delete that broke off the rest is removed; other bytes of that name are not."""
-        for data, swept in ((b"spam", True), (b"other", False)):
-            self.setUp()
-            self.have(self.index.delete(SPAM, [WHEEL], "carol"))
-            self.put(f"spam/{WHEEL}", data)
-            found = self.check(sweep=True)
-            self.assertEqual(
-                [(each.key, each.swept) for each in found.findings], [(f"spam/{WHEEL}", swept)]
-            )
 
     def test_published_meanwhile(self) -> None:
         """What comes to be referred to between finding and removing stays."""

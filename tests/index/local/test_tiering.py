@@ -17,15 +17,13 @@ from twisted.internet.defer import Deferred
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.signed_urls import Links
 from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
-from pypid.core.model import ArchiveState, Blob, Project, Span, StoredFile
-from pypid.core.packaging.names import project_name
+from pypid.core.model import ArchiveState, Blob, Span, StoredFile
 from pypid.core.tiering_rules import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule
 from pypid.flow import BytesBody, start
 from pypid.index import Index
-from pypid.index.local.archive_restore import PATIENCE, ArchiveRestores
+from pypid.index.local.archive_restore import PATIENCE
 from pypid.index.local.tiering import tierer
 from pypid.ports import Body, Bucket
-from tests.distributions import sdist
 from tests.index.file_cache_cases import listed, no_metadata
 from tests.index.uploads import SPAM, IndexCase, digests, fetched, publishing, sent
 from tests.support import world
@@ -161,11 +159,6 @@ class TierTests(TierCase):
         self.compared()
         self.at_rest()
 
-    def test_not_compared_yet(self) -> None:
-        """An index that has just started looks at the storage first: no project is forgotten."""
-        self.index = self.started()
-        self.assertEqual(self.outcomes(self.tier()), dict.fromkeys(NAMES[:2], TieringOutcome.MOVED))
-
     def test_archive(self) -> None:
         """What goes into an archive is known to lie there: by the catalog, by a process that
         compares, after a restart.
@@ -216,11 +209,6 @@ class TierTests(TierCase):
         self.shelves.failure = Missing("x")
         self.assertEqual(set(self.outcomes(self.tier("NO_SUCH")).values()), {TieringOutcome.FAILED})
 
-    def test_no_bucket(self) -> None:
-        """A storage that is no bucket has none."""
-        self.index.bucket = None
-        self.assertIn("backend = s3", str(self.refused(self.tier(), BadRequest)))
-
     def test_published_again(self) -> None:
         """A file that is overwritten while its older bytes move stays what it is now."""
         self.shelves.waits = Deferred()
@@ -269,28 +257,6 @@ class ArchiveTests(TierCase):
         self.refused(self.index.open(found), Archived)
         self.assertEqual(len(self.shelves.asked), 2)
 
-    def test_others_moved_it(self) -> None:
-        """What a rule of the bucket moved, and we do not know yet, is asked back as well, where it
-        is read through us.
-        """
-        found = self.file(NAMES[1])
-        self.shelves.classes[f"spam/{NAMES[1]}"] = "DEEP_ARCHIVE"
-        self.refused(self.index.open(found), Archived)
-        self.assertEqual(self.shelves.asked, [f"spam/{NAMES[1]}"])
-        self.have(self.index.reconcile())
-        self.assertTrue(self.file(NAMES[1]).archived)
-
-    def test_elsewhere(self) -> None:
-        """So is that of a file that was adopted where it lay."""
-        self.have(self.shelves.write("old/eggs-1.0.tar.gz", BytesBody(sdist("eggs", "1.0"))))
-        _, (adopted,) = self.have(self.index.rebuild("alice"))
-        self.assertEqual(adopted.outcome.value, "adopted", adopted)
-        self.shelves.classes["old/eggs-1.0.tar.gz"] = "GLACIER"
-        self.have(self.index.reconcile())
-        self.assertTrue(
-            self.have(self.index.file(project_name("eggs"), "eggs-1.0.tar.gz")).archived
-        )
-
     def test_restore_of_a_cached_file_that_is_known_by_its_record_only(self) -> None:
         """The key of the stored copy is restored: the file on the upstream page has none."""
         data = b"cached"
@@ -313,22 +279,3 @@ class ArchiveTests(TierCase):
         for _ in range(2):
             self.refused(self.index.open(found), Archived)
         self.assertEqual(len(self.shelves.asked), 2)
-
-    def test_bounded(self) -> None:
-        """Only so many keys are remembered."""
-        index = self.index
-        restores = ArchiveRestores(index.bucket, index.world.clock.seconds)
-        self.patch(__import__("pypid.index.local.archive_restore", fromlist=["MOST"]), "MOST", 3)
-        for number in range(5):
-            self.have(restores.request(f"spam/{number}"))
-        self.assertEqual(list(restores._requested), ["spam/2", "spam/3", "spam/4"])
-
-    def test_check(self) -> None:
-        """A check of all bytes passes by what lies in an archive."""
-        self.assertEqual(self.have(self.index.check(hashes=True)).findings, ())
-
-    def test_page(self) -> None:
-        """It is listed as before."""
-        project = self.have(self.index.project(SPAM))
-        assert isinstance(project, Project)
-        self.assertEqual([file.filename for file in project.files], NAMES)

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import gc
 from contextlib import aclosing
 from functools import cache
-from pathlib import Path
-from time import thread_time
 from typing import Any
 
 from attrs import evolve
 from hypothesis import HealthCheck, settings, stateful
 from hypothesis import strategies as st
-from twisted.internet import reactor  # noqa: TID251  # real threads need the real one
-from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import TestCase
 
-from pypid.blobs import files
-from pypid.catalog.memory import MemoryCatalog
-from pypid.core.errors import NoSuchProject, PypidError, StorageDown
-from pypid.core.model import Status, StoredFile
+from pypid.core.errors import PypidError, StorageDown
+from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
-from pypid.core.policy import Policy
-from pypid.core.records.documents import dump_record
-from pypid.core.records.layout import ObjectKind, key
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.progress import EVERY
-from pypid.index.store.reconcile import Reconciler
-from pypid.upstream.nothing import Nothing
 from tests.distributions import sdist, wheel
 from tests.index.faulty_blobs import Watched
-from tests.index.uploads import SPAM, WHEEL, IndexCase, everything, publishing, sent, signed
-from tests.support import BEGINNING, world
+from tests.index.uploads import SPAM, WHEEL, IndexCase, everything, publishing, sent
 
 NAMES = tuple(map(project_name, ("spam", "eggs", "spam-and-eggs", "a")))
 
@@ -63,28 +47,6 @@ class CompareTests(IndexCase):
         self.have(self.index.yank(project_name("eggs"), ["eggs-1.0.tar.gz"], ""))
         self.assertEqual({asked.split()[1].split("/")[0] for asked in self.reads(index)}, {"eggs"})
         self.assertEqual(self.reads(index), [])
-
-    def test_counts(self) -> None:
-        """It says how many projects there are, and how many of them differed."""
-        self.publish(sent())
-        self.publish(sent(b"eggs", "eggs-1.0.tar.gz"))
-        index = self.restarted()
-        found = self.have(index.reconcile())
-        self.assertEqual((found.projects, found.changed), (2, 2))
-        self.have(self.index.delete_project(SPAM, "carol"))
-        found = self.have(index.reconcile())
-        self.assertEqual((found.projects, found.changed), (2, 1))
-        self.have(self.index.release_name(SPAM))
-        found = self.have(index.reconcile())
-        self.assertEqual((found.projects, found.changed), (1, 1))
-
-    def test_gone(self) -> None:
-        """A project that somebody removed by hand is forgotten."""
-        self.publish(sent())
-        for where in self.keys():
-            self.have(self.store.delete(where))
-        self.assertEqual(self.files(self.compared()), {})
-        self.refused(self.index.project(SPAM), NoSuchProject)
 
     def test_listing_that_fails(self) -> None:
         """A listing that fails midway proves no absence, forgets nothing, and keeps what was read
@@ -128,73 +90,6 @@ class CompareTests(IndexCase):
         self.assertEqual(sorted(self.have(everything(index))), ["a", "z"])
         self.assertFalse(self.have(index.catalog.is_complete()))
         self.refused(index.project(SPAM), StorageDown)
-
-    def test_adopted_elsewhere_goes_and_comes(self) -> None:
-        """A file that was adopted where it lay is not listed once it is gone, or has changed, and
-        is when it is back.
-        """
-        data = wheel()
-        for where in (
-            WHEEL,
-            f"wheels/{WHEEL}",
-            f"wheels/deep/er/{WHEEL}",
-            f"spam/sub/{WHEEL}",
-            f"zzz/{WHEEL}",
-        ):
-            self.setUp()
-            self.put(where, data)
-            self.have(self.index.rebuild("dave"))
-            self.assertEqual(self.files(self.compared()), {WHEEL: data})
-            self.have(self.store.delete(where))
-            self.assertEqual(self.files(self.compared()), {})
-            self.put(where, data)
-            self.assertEqual(self.files(self.compared()), {WHEEL: data})
-            self.put(where, data + b"more")
-            self.assertEqual(self.files(self.compared()), {})
-            self.put(where, data)
-            self.assertEqual(self.files(self.compared()), {WHEEL: data})
-            self.assertEqual(self.have(self.index.reconcile()).strays, ())
-
-    def test_foreign(self) -> None:
-        """What is neither a distribution nor ours is skipped, with one line in the log however much
-        it is.
-        """
-        self.publish(signed())
-        self.publish(signed(b"over"), overwrite=True)
-        self.put(f".pypid/set-aside/spam/0/{WHEEL}", b"")
-        self.put(f"eggs/{WHEEL.replace('spam', 'eggs')}.metadata", b"")
-        for number in range(99):
-            self.put(f"junk/{number}.txt", b"")
-        self.put("README", b"")
-        self.put("wheels/not-a-wheel.whl", b"")
-        lines: list[str] = []
-        self.patch(
-            Reconciler.reconcile.__globals__["_log"],
-            "info",
-            lambda text, **fields: lines.append(text.format(**fields)),
-        )
-        self.assertEqual(self.have(self.index.reconcile()).strays, ())
-        self.assertEqual(len(lines), 1)
-        self.assertTrue(lines[0].startswith("101 objects"), lines)
-
-    def test_says_how_far_it_is(self) -> None:
-        """A comparison that takes long says how far it is, every few seconds and not more often."""
-        for number in range(40):
-            self.publish(sent(b"%d" % number, f"p{number:02d}-1.0.tar.gz"))
-
-        class Slow(Watched):
-            async def list(self, prefix: str = "") -> Any:
-                async for blob in self._blobs.list(prefix):
-                    clock.advance(0.25)
-                    yield blob
-
-        clock, told = self.clock, []
-        index = self.restarted(Slow(self.store))
-        began = clock.seconds()
-        self.have(Reconciler(index.context, told.append).reconcile())
-        self.assertGreater(len(told), 1)
-        self.assertLessEqual(len(told), (clock.seconds() - began) / EVERY)
-        self.assertRegex(told[-1], r"comparing with the storage: \d+ objects, \d+ projects read")
 
     def test_published_meanwhile(self) -> None:
         """What is published while the listing is under way is not forgotten, wherever the listing
@@ -331,72 +226,3 @@ class _Behind(stateful.RuleBasedStateMachine):
 
 
 _sdist = cache(sdist)
-
-
-class TurnTests(TestCase):
-    """With real threads and a real folder."""
-
-    timeout = 120
-
-    async def test_keeps_the_reactor_free(self) -> None:
-        """Thousands of files, some adopted elsewhere, are compared without a long turn of the
-        reactor; again is quick.
-        """
-        count = 1000
-        root = Path(self.mktemp())
-        await deferToThread(_fill, root, count)
-        threads = evolve(world(), blocking=deferToThread, clock=reactor)
-        blobs = await files.open(files.FilesSettings(str(root)), threads)
-        index = Index(blobs, MemoryCatalog(), Nothing(), Policy(), threads)
-        turns: list[float] = []
-        gc.collect()
-        gc.freeze()  # as the daemon does; what all the other tests left is not its business
-        self.addCleanup(gc.unfreeze)
-        last = thread_time()
-
-        def turn() -> None:
-            nonlocal last
-            now = thread_time()  # of the processor, for this thread: other processes do not count
-            turns.append(now - last)
-            last = now
-
-        watch = LoopingCall(turn)
-        watch.start(0.002)
-        found = await index.reconcile()
-        again = await index.reconcile()
-        watch.stop()
-        self.assertEqual(
-            (found.projects, found.changed, len(found.strays)), (count, count, count // 10)
-        )
-        self.assertEqual((again.changed, len(again.strays)), (0, count // 10))
-        self.assertGreater(len(turns), 20)
-        self.assertLess(max(turns), 0.1)  # 0.005 is what we have, on a machine of our own
-
-
-def _fill(root: Path, count: int) -> None:
-    """A storage of so many projects with a file each; every tenth lies elsewhere, and as many
-    strays.
-    """
-    root.mkdir()
-    for number in range(count):
-        name = project_name(f"p{number:05d}")
-        filename = f"{name}-1.0.tar.gz"
-        where = f"wheels/{number % 7}/{filename}" if number % 10 == 0 else key(name, filename)
-        file = StoredFile(
-            project=name,
-            filename=filename,
-            version="1.0",
-            sha256="0" * 64,
-            size=0,
-            uploaded=BEGINNING,
-            key=where,
-            md5="0" * 32,
-        )
-        for path, data in (
-            (where, b""),
-            (key(name, filename, ObjectKind.RECORD), dump_record(file)),
-        ):
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_bytes(data)
-        if number % 10 == 0:
-            (root / "wheels" / f"stray{number}-1.0.tar.gz").write_bytes(b"")

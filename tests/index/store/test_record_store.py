@@ -178,36 +178,6 @@ class RecordStoreContract(Timed):
         self.assertEqual([file.version for file in found], ["2.0"])
         self.assertEqual(self.held(), ["2.0"])
 
-    def test_exact_dump_is_trusted(self) -> None:
-        """A dump that was written after the last change needs no comparison."""
-        self.write("1.0")
-        entry = self.have(self.records.resync(SPAM)).entry
-        later = self.store(self.watched, self.catalog)
-        self.assertFalse(later.is_verified(SPAM, entry) or later.knows_all)
-        later.trust_dump()
-        self.assertTrue(later.is_verified(SPAM, entry) and later.knows_all)
-
-    def test_everything_compared(self) -> None:
-        """Once all of the storage was compared, no project is looked up."""
-        later = self.store(self.watched, self.catalog)
-        self.assertFalse(later.knows_all)
-        self.have(self.catalog.complete())
-        self.assertTrue(later.knows_all)
-
-    def test_callers_at_the_same_time_share_a_look(self) -> None:
-        """Several requests for a project list its folder once, whether it has files or not."""
-        for count in range(2):
-            gate = Gated(self.watched)
-            later = self.store(gate, self.catalog)
-            looks = [start(later.verify(SPAM)) for _ in range(3)]
-            self.listings()
-            gate.all()
-            for look in looks:
-                self.assertEqual(len(self.files(self.successResultOf(look))), count)
-            self.assertEqual(self.listings(), 1)
-            self.write("1.0")
-            self.have(self.records.resync(SPAM))
-
     def test_stale_reading_does_not_overwrite(self) -> None:
         """What another node stored while the storage was read stays listed."""
         self.write("1.0")
@@ -340,12 +310,6 @@ class CachedRecordStoreTests(RecordStoreContract, SynchronousTestCase):
         files: Sequence[StoredFile] = entry.kept
         return files
 
-    def test_absence_is_looked_up_once(self) -> None:
-        """A cached file that this misses is fetched again."""
-        entry = self.have(self.records.verify(SPAM))
-        self.assertEqual(self.listings(), 1)
-        self.assertTrue(self.records.is_verified(SPAM, entry))
-
     def test_edit_does_not_verify_the_rest(self) -> None:
         """After a file was stored, the others of an old dump are still compared."""
         file = self.write("1.0")
@@ -356,9 +320,3 @@ class CachedRecordStoreTests(RecordStoreContract, SynchronousTestCase):
         entry = self.have(later.edit(SPAM, lambda entry: evolve(entry, kept=(file, other))))
         self.assertFalse(later.is_verified(SPAM, entry))
         self.assertEqual([file.version for file in self.have(later.verify(SPAM)).kept], ["2.0"])
-
-    def test_number_of_remembered_projects_is_bounded(self) -> None:
-        """Clients may make up any number of names."""
-        for number in range(300):
-            self.have(self.records.verify(type(SPAM)(f"made-up-{number}")))
-        self.assertLessEqual(len(self.records._verified), 100)

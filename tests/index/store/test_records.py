@@ -10,7 +10,6 @@ from pypid.core.errors import StorageDown, Unreadable
 from pypid.core.model import Project, Status
 from pypid.core.records.documents import dump_record
 from pypid.core.records.layout import ObjectKind, key
-from pypid.flow import BytesBody
 from pypid.index.store import records
 from tests.index.faulty_blobs import Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, sent, signed
@@ -112,46 +111,11 @@ class DamageTests(IndexCase):
             self.assertEqual([file.filename for file in self.project().files], [SDIST], change)
             self.assertIsNone(self.read().mark, change)
 
-    def test_damage_is_looked_at_again(self) -> None:
-        """A project of which something could not be read is read at each comparison, and is there
-        when it is mended.
-        """
-        whole = self.get(RECORD)
-        self.put(RECORD, b"{")
-        index = self.compared(self.restarted())
-        self.assertEqual(self.files(index), {SDIST: b"sdist"})
-        self.assertEqual(self.have(index.reconcile()).changed, 0)
-        self.put(RECORD, whole)
-        self.assertEqual(self.have(index.reconcile()).changed, 1)
-        self.assertEqual(len(self.files(index)), 2)
-
     def test_huge_documents(self) -> None:
         """A document of any size costs no more than its limit, and hides only what it says."""
         self.put(RECORD, b" " * (records.LARGEST_DOCUMENT + 1))
         self.assertEqual([file.filename for file in self.project().files], [SDIST])
         self.refused(records.read_bytes(self.store, RECORD, 100), Unreadable)
-
-    def test_foreign_in_the_folder(self) -> None:
-        """Objects that mean nothing to us are left alone; a distribution of another project is not
-        this one's.
-        """
-        for name in (
-            "README",
-            "eggs-1.0.tar.gz",
-            "eggs-1.0.tar.gz.record.json",
-            "sub/spam-2.0.tar.gz",
-            "x.record.json",
-            ".at-",
-        ):
-            self.put(f"spam/{name}", b"{")
-        self.assertEqual(len(self.project().files), 2)
-        self.assertEqual(self.read().strays, ())
-
-    def test_strays(self) -> None:
-        """Bytes that no record names are strays; those of overwrites are not."""
-        self.put("spam/spam-2.0.tar.gz", b"")
-        self.put(f"spam/{WHEEL}.at-{'0' * 16}", b"")
-        self.assertEqual([blob.key for blob in self.read().strays], ["spam/spam-2.0.tar.gz"])
 
 
 class FailingDiskTests(IndexCase):
@@ -172,19 +136,3 @@ class FailingDiskTests(IndexCase):
         self.refused(records.read_bytes(failing, RECORD), StorageDown)
         failing.error = EOFError("shorter")
         self.refused(records.read_bytes(failing, RECORD), Unreadable)
-
-    def test_mark(self) -> None:
-        """The fingerprint is another one whenever something came, went, or was written again."""
-
-        async def mark() -> str:
-            return records.mark_of([blob async for blob in self.store.list("spam/")])
-
-        marks = [self.have(mark())]
-        for data in (b"1", b"2", b"2"):
-            self.have(self.store.write("spam/x", BytesBody(data), replace=True))
-            marks.append(self.have(mark()))
-        self.have(self.store.write("spam/y", BytesBody(b"")))
-        marks.append(self.have(mark()))
-        self.assertEqual(len(set(marks)), 5)
-        self.have(self.store.delete("spam/y"))
-        self.assertEqual(self.have(mark()), marks[-2])

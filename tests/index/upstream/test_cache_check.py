@@ -150,46 +150,6 @@ class AuditTests(AuditCase):
         self.sweeps()
         self.assertEqual(self.keys(), self.before)
 
-    def test_other_key(self) -> None:
-        """Where the record names bytes beside, these are the file's, and what lies under the plain
-        name is left over.
-        """
-        self.setUp()
-        self.have(keeping(self.index, listed(OTHER, WHEEL), OTHER, DESCRIBED))
-        beside = cached_overwrite_key(SPAM, WHEEL, digests(OTHER).sha256)
-        self.assertIn(beside, self.keys())
-        self.assertNotIn(KEPT, self.keys())
-        self.assertEqual(self.found(hashes=True), {})
-        self.put(KEPT, DATA)
-        self.assertEqual(self.found(), {KEPT: StorageProblem.LEFT_OVER})
-        self.sweeps()
-
-    def test_metadata_alone(self) -> None:
-        """Metadata without its file is not wrong while upstream may list that; once it does not, it
-        is left over.
-        """
-        where = kept_key(SPAM, "spam-3.0-py3-none-any.whl", ObjectKind.METADATA)
-        self.put(where, DESCRIBED)
-        self.assertEqual(self.found(), {})
-        self.heard(FILE, listed(b"", "spam-3.0-py3-none-any.whl"))
-        self.assertEqual(self.found(), {})
-        self.heard(FILE, SDIST)
-        self.assertEqual(self.found(), {where: StorageProblem.LEFT_OVER})
-        self.sweeps()
-        self.assertEqual(self.keys(), self.before)
-
-    def test_others(self) -> None:
-        """What is not in the layout of kept files is nobody's business here."""
-        for key in (
-            ".kept/strange",
-            ".kept/spam/x/y",
-            ".kept/spam/README.txt",
-            ".kept/spam/eggs-1.0.tar.gz",
-        ):
-            self.put(key, b"x")
-        self.assertEqual(self.found(sweep=True), {})
-        self.assertEqual(len(self.keys()), len(self.before) + 4)
-
     def test_kept_meanwhile(self) -> None:
         """Bytes that come to be named between finding and removing stay."""
         self.put(kept_key(SPAM, "spam-3.0.tar.gz"), DATA)

@@ -7,43 +7,37 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
 from attrs import evolve
 from msgspec.structs import replace
-from twisted.internet.defer import CancelledError, Deferred
 
 from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.files import FilesSettings
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.model import (
-    Blob,
     Digests,
     File,
     ListedFile,
     Presence,
     Span,
-    UpstreamEntry,
     as_listed,
 )
 from pypid.core.packaging.expected_digest import is_copy
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_record
 from pypid.core.records.layout import ObjectKind, cached_overwrite_key, kept_key, place
-from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
-from pypid.flow import BytesBody, start, whole
+from pypid.flow import BytesBody, whole
 from pypid.flow.hashes import Hashes
 from pypid.index.store.records import sha256_of
 from pypid.index.upstream.cache_store import CacheStore
-from pypid.index.upstream.cached_records import AT_ONCE
 from pypid.ports import Body
 from tests.distributions import metadata, sdist, wheel, wheel_filename
-from tests.failing_calls import Scripted, die, in_child, refuse
-from tests.index.file_cache_cases import KeeperCase, listed, no_metadata, noise, read_kept
+from tests.failing_calls import Scripted, die, in_child
+from tests.index.file_cache_cases import KeeperCase, listed, noise, read_kept
 from tests.index.uploads import IndexCase
-from tests.support import contents, world
+from tests.support import world
 
 MODULES = (disk, draft, files, walk)
 SPAM = project_name("spam")
@@ -87,33 +81,6 @@ class KeptCase(KeeperCase):
 
 class KeepingTests(KeptCase):
     """Bytes, metadata, record, catalog."""
-
-    def test_what_the_storage_says(self) -> None:
-        """What the catalog holds of a kept file is what is read from the storage again, also
-        through a snapshot's line.
-        """
-        data = wheel()
-        file = listed(
-            data,
-            wheel_filename(),
-            yanked="broken",
-            metadata_offered=True,
-            metadata_sha256=sha256_of(metadata()),
-            digest="sha512=" + "ab" * 64,
-            requires_python=">=3.9",
-        )
-        kept = self.keep(file, data, metadata())
-        heard = self.have(self.catalog.upstream.get(SPAM))
-        self.assertEqual(heard.kept, (kept,))
-        self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
-        self.assertEqual(
-            load_upstream_entry(dump_upstream_entry(evolve(heard, touched=(("spam", 7),)))),
-            evolve(heard, touched=(("spam", 7),)),
-        )
-        self.assertEqual(self.get(kept_key(SPAM, file.filename, ObjectKind.METADATA)), metadata())
-        self.assertEqual(
-            (kept.metadata_sha256, kept.md5), (sha256_of(metadata()), digests_of(data).md5)
-        )
 
     def test_metadata_that_is_not_the_listed_one(self) -> None:
         """Metadata in the wheel that has not the hash that upstream lists is not kept; what was
@@ -175,30 +142,6 @@ class KeepingTests(KeptCase):
             self.assertEqual(self.keep(file, data), kept)
             self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
 
-    def test_copies(self) -> None:
-        """A kept file is a copy of what is listed by the strongest hash that is listed, and by its
-        size.
-        """
-        data = noise(1000)
-        kept = self.keep(listed(data, digest="sha512=12"), data)
-        self.assertTrue(is_copy(kept, listed(data)))
-        for same in (
-            {},
-            {"md5": kept.md5},
-            {"digest": "sha512=12"},
-            {"blake2b_256": kept.blake2b_256},
-            {"size": None},
-        ):
-            self.assertTrue(is_copy(kept, listed(data, sha256=None, **same)), same)
-        for other in (
-            {"md5": "12" * 16},
-            {"digest": "sha512=34"},
-            {"blake2b_256": "12" * 32},
-            {"size": 1},
-        ):
-            self.assertFalse(is_copy(kept, listed(data, sha256=None, **other)), other)
-        self.assertFalse(is_copy(kept, listed(data, sha256="12" * 32)))
-
     def test_record_is_looked_up_only_where_others_may_have_written_it(self) -> None:
         """Alone with the storage, a catalog that was compared with it knows all cached files."""
         data = noise(1000)
@@ -228,43 +171,6 @@ class KeepingTests(KeptCase):
         self.keep(file, data)
         self.assertIsNotNone(self.have(several.find(file)))
 
-    def test_few_write_at_a_time(self) -> None:
-        """Of many files at once a few hold a thread; the others wait, and who is cancelled lets the
-        next one write.
-        """
-        usual, slow = self.blobs.write, [Deferred[None]() for _ in range(3 * AT_ONCE)]
-        under_way: list[str] = []
-
-        async def write(key: str, body: Body, *, replace: bool = False) -> Blob:
-            under_way.append(key)
-            await slow[len(under_way) - 1]
-            return await usual(key, body, replace=replace)
-
-        self.patch(self.blobs, "write", write)
-        data = noise(10)
-
-        async def body() -> Body:
-            return BytesBody(data)
-
-        writes = [
-            start(
-                self.file_cache.kept.keep(
-                    listed(data, f"spam-{number}.tar.gz"), digests_of(data), body, no_metadata
-                )
-            )
-            for number in range(AT_ONCE + 2)
-        ]
-        self.assertEqual(len(under_way), AT_ONCE)
-        writes[0].cancel()
-        self.failureResultOf(writes[0], CancelledError)
-        self.assertEqual(len(under_way), AT_ONCE + 1)
-        for write_done in slow:
-            if not write_done.called:
-                write_done.callback(None)
-        for done in writes[1:]:
-            self.successResultOf(done)
-        self.assertEqual(len(self.have(read_kept(self.blobs, SPAM))), AT_ONCE + 1)
-
 
 class ComparingTests(KeptCase):
     """The catalog against the storage."""
@@ -289,13 +195,6 @@ class ComparingTests(KeptCase):
             for file in self.have(catalog.upstream.get(project_name(name))).kept
         ]
 
-    def test_from_nothing(self) -> None:
-        """An empty catalog holds all that is kept afterwards; the next comparison reads nothing."""
-        catalog = MemoryCatalog()
-        self.assertEqual(self.compared(catalog), 2)
-        self.assertEqual(self.held(catalog), self.files)
-        self.assertEqual((self.compared(catalog), self.compared(self.catalog)), (0, 0))
-
     def test_changes(self) -> None:
         """Bytes, records and metadata that have gone or come since are seen; what upstream said is
         not touched.
@@ -314,18 +213,6 @@ class ComparingTests(KeptCase):
         self.have(self.blobs.delete(kept_key(eggs.project, eggs.filename, ObjectKind.RECORD)))
         self.assertEqual(self.compared(self.catalog), 1)
         self.assertEqual(self.held(self.catalog), [])
-
-    def test_nothing_there(self) -> None:
-        """Projects that the listing does not show any more are not kept."""
-        for file in self.files:
-            for key in self.have(contents(self.blobs, f".kept/{file.project}/")):
-                self.have(self.blobs.delete(key))
-        self.assertEqual(self.compared(self.catalog), 2)
-        self.assertEqual(self.held(self.catalog), [])
-        self.assertEqual(
-            self.have(self.catalog.upstream.get(SPAM)),
-            UpstreamEntry(name=SPAM, serial=self.have(self.catalog.upstream.get(SPAM)).serial),
-        )
 
 
 class ListedNameTests(KeptCase):
@@ -410,23 +297,6 @@ class CrashTests(KeptCase):
             self.have(self.file_cache.forget(SPAM, self.file.filename))
             self.assertEqual([key for key in self.stored() if key.startswith(".kept/")], [])
         self.assertGreater(nth, 20)
-
-    def test_is_refused(self) -> None:
-        """Full at any odd step, broken at any even one: nothing wrong is kept, and the next request
-        has and keeps the file.
-        """
-        for first, number in ((1, errno.ENOSPC), (2, errno.EIO)):
-            nth = first
-            script = None
-            while script is None or script.failed is not None:
-                script = Scripted(nth, refuse(number))
-                self.script(script)
-                self.fed(self.file, self.data, None)
-                self.client(self.file).ended.addErrback(lambda failure: None)
-                self.look()
-                self.have(self.file_cache.forget(SPAM, self.file.filename))
-                nth += 2
-            self.assertGreater(nth, 20)
 
 
 class NeverOursTests(IndexCase):

@@ -9,75 +9,13 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
-from pypid.flow import BytesBody, at_once
-from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.eviction import files_to_evict
-from pypid.index.upstream.file_cache import FileCache
-from pypid.index.upstream.inventory import CacheInventory, InventoryEntry
-from tests.index.file_cache_cases import Client, KeeperCase, envoy_of, listed, noise
-from tests.support import contents, world
+from pypid.index.upstream.inventory import InventoryEntry
 
 SPAM = project_name("spam")
-
-
-class SurplusTests(KeeperCase):
-    """The least recently used go first, by what really lies there."""
-
-    def held(self, file_cache: FileCache) -> Sequence[InventoryEntry]:
-        return self.have(self.stock(file_cache).taken())
-
-    def stock(self, file_cache: FileCache) -> CacheInventory:
-        return CacheInventory(self.blobs, self.catalog, file_cache.last_access, file_cache.world)
-
-    def test_goes(self) -> None:
-        """Files that are not wanted go before those that are; ours, and what is not in our layout,
-        stay.
-        """
-        clock = Clock()
-        file_cache = FileCache(
-            CacheStore(self.blobs, self.catalog, at_once),
-            envoy_of(self.upstream),
-            world(clock),
-            self.folder,
-        )
-        files = [listed(noise(1000 + number), f"spam-{number}.tar.gz") for number in range(3)]
-        for file in files:
-            clock.advance(10)
-            self.fed(file, noise(file.size or 0), None)
-            self.successResultOf(Client(file_cache, file).ended)
-        clock.advance(10)
-        self.successResultOf(Client(file_cache, files[0]).ended)
-        for key in (
-            "spam/spam-9.0.tar.gz",
-            ".kept/strange",
-            ".kept/eggs/eggs-1.0-py3-none-any.whl.metadata",
-        ):
-            self.have(self.blobs.write(key, BytesBody(b"x" * 5000)))
-        found = self.held(file_cache)
-        self.assertEqual(
-            [file.filename for file in found],
-            ["eggs-1.0-py3-none-any.whl", *(file.filename for file in files)],
-        )
-        kept = [
-            blob for blob in self.have(contents(self.blobs, ".kept/")) if blob != ".kept/strange"
-        ]
-        self.assertEqual(
-            sum(file.size for file in found),
-            sum(self.have(self.blobs.stat(key)).size for key in kept),
-        )
-        self.assertEqual(self.have(self.stock(file_cache).lying(SPAM))[0].size, found[1].size)
-        going = files_to_evict(found, 2 * max(file.size for file in found if file.project == SPAM))
-        self.assertEqual([file.filename for file in going], [found[0].filename, "spam-1.tar.gz"])
-        for again in range(2):  # the order is the same once it has been written down
-            self.assertEqual(self.held(file_cache), found, again)
-            self.have(file_cache.last_access.write_down(self.catalog))
-        for one in files_to_evict(found, 0):
-            self.have(file_cache.forget(one.project, one.filename))
-        self.assertEqual(self.stored(), [".kept/strange", "spam/spam-9.0.tar.gz"])
 
 
 FILES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12).map(

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +19,6 @@ from twisted.internet.task import Clock
 
 from pypid.core.errors import (
     Busy,
-    Missing,
     NotThere,
     PypidError,
     StorageDown,
@@ -31,14 +28,13 @@ from pypid.core.errors import (
     WrongBytes,
 )
 from pypid.core.model import Blob, File, Span
-from pypid.core.records.layout import ObjectKind, kept_key, place
+from pypid.core.records.layout import kept_key
 from pypid.flow import at_once, start, whole
 from pypid.flow.spool import sweep
 from pypid.index.upstream import file_cache as keeping_module
 from pypid.index.upstream import shared_download
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_cache import FileCache
-from pypid.index.upstream.shared_download import NEAR
 from pypid.ports import Body
 from tests.core.test_restrictions import VersionRule
 from tests.disks import on_a_disk
@@ -54,7 +50,6 @@ from tests.index.file_cache_cases import (
 )
 from tests.support import Fed, Turns, world
 
-T = TypeVar("T")
 BIG = 300 * KIB
 WRONGLY: tuple[dict[str, object], ...] = (
     {},
@@ -116,39 +111,6 @@ class StreamingTests(KeeperCase):
         body.feed(None)
         self.assertEqual(self.successResultOf(client.ended), data)
 
-    def test_nobody_says_the_size(self) -> None:
-        """Without a Content-Length and a size on the page the client is always 64 KiB behind, and
-        gets all in the end.
-        """
-        data = noise(BIG)
-        file = listed(data, size=None)
-        body = self.fed(file, data[:200_000])
-        client = self.client(file)
-        self.assertEqual((len(client.got), client.size), (200_000 - HELD, None))
-        body.feed(data[200_000:])
-        body.feed(None)
-        self.assertEqual(self.successResultOf(client.ended), data)
-        self.assertEqual(getattr(self.kept(file), "size", None), BIG)
-
-    def test_twenty(self) -> None:
-        """Twenty clients, early, late and very late ones, are one fetch, and all have all the
-        bytes.
-        """
-        data = noise(BIG)
-        file = listed(data)
-        body = self.fed(file, size=BIG)
-        clients = [self.client(file) for _ in range(10)]
-        for piece in cut(data, 40_000):
-            body.feed(piece)
-            clients.append(self.client(file))
-        clients += [self.client(file) for _ in range(2)]
-        body.feed(None)
-        clients.append(self.client(file))
-        self.assertGreaterEqual(len(clients), 20)
-        self.assertEqual({self.successResultOf(client.ended) for client in clients}, {data})
-        self.assertEqual(self.upstream.asked, [(file.source, None)])
-        self.assertEqual(self.spooled(), [])
-
     def test_slow(self) -> None:
         """A client who stops reading holds up neither the others nor the storage, and may go on
         when all is long over.
@@ -166,35 +128,6 @@ class StreamingTests(KeeperCase):
         self.assertEqual((len(slow.got), self.spooled()), (2000, []))
         slow.go_on()
         self.assertEqual(self.successResultOf(slow.ended), data)
-        self.assertEqual(open_files(), before)
-
-    def test_joins_at_the_last_moment(self) -> None:
-        """Who came when all was proven and was being stored has the file, also if the spool has
-        gone when it is read.
-        """
-        self.patch(shared_download, "PIECE", 1000)
-        data = noise(BIG)
-        file = listed(data)
-        held: list[Callable[[], object]] = []
-
-        def blocking(call: Callable[..., T], *args: Any) -> Deferred[T]:
-            if call.__name__ != "open_for_inspection":
-                return at_once(call, *args)
-            done: Deferred[T] = Deferred()
-            held.append(lambda: at_once(call, *args).addBoth(done.callback))
-            return done
-
-        before = open_files()
-        self.file_cache = self.another(blocking)
-        self.fed(file, data, None, size=BIG)
-        first = self.client(file)
-        last = self.client(file, most=2)
-        self.assertEqual((self.successResultOf(first.ended), self.kept(file)), (data, None))
-        held.pop()()
-        self.assertIsNotNone(self.kept(file))
-        self.assertEqual((len(last.got), self.spooled()), (2000, []))
-        last.go_on()
-        self.assertEqual(self.successResultOf(last.ended), data)
         self.assertEqual(open_files(), before)
 
     def test_out_of_memory_or_out_of_the_file(self) -> None:
@@ -251,32 +184,6 @@ class StreamingTests(KeeperCase):
         self.assertTrue(body.closed)
         self.assertEqual((self.stored(), self.spooled()), ([], []))
 
-    def test_everybody_goes(self) -> None:
-        """When all clients have gone the fetch goes on to its end, and the file is kept."""
-        data = noise(BIG)
-        file = listed(data)
-        body = self.fed(file, data[:1000], size=BIG)
-        clients = [self.client(file) for _ in range(3)]
-        for client in clients:
-            client.ended.cancel()
-            self.failureResultOf(client.ended, CancelledError)
-        body.feed(data[1000:])
-        body.feed(None)
-        self.upstream.answers.clear()
-        self.assertEqual(self.successResultOf(self.client(file).ended), data)
-
-    def test_the_next_one_sees_the_storage(self) -> None:
-        """With an empty catalog (a start without a snapshot, another node) what the storage holds
-        is not fetched again.
-        """
-        data = noise(BIG)
-        file = listed(data)
-        self.fed(file, data, None)
-        self.client(file)
-        other = self.another(catalog=type(self.catalog)())
-        self.assertEqual(self.successResultOf(Client(other, file).ended), data)
-        self.assertEqual(len(self.upstream.asked), 1)
-
     def test_gone_from_the_storage(self) -> None:
         """A kept file that somebody removed from the storage is fetched again; until then it does
         not count as kept.
@@ -309,24 +216,6 @@ class StreamingTests(KeeperCase):
 class HashTests(KeeperCase):
     """Only what upstream listed is stored, or seen whole."""
 
-    def test_right(self) -> None:
-        """Any hash that upstream gave proves the file; the sha256 is known from then on."""
-        data = noise(BIG)
-        given_by = {
-            "md5": hashlib.md5(data).hexdigest(),
-            "blake2b_256": hashlib.blake2b(data, digest_size=32).hexdigest(),
-            "digest": f"sha512={hashlib.sha512(data).hexdigest()}",
-        }
-        for number, (key, value) in enumerate([*given_by.items(), ("size", BIG)]):
-            file = listed(data, f"spam-{number}.tar.gz", sha256=None, **{key: value})
-            self.fed(file, *cut(data, 100_000), None)
-            self.assertEqual(self.successResultOf(self.client(file).ended), data, key)
-            self.assertEqual(
-                getattr(self.kept(file), "sha256", None), hashlib.sha256(data).hexdigest()
-            )
-            self.upstream.answers.clear()
-            self.assertEqual(self.successResultOf(self.client(file).ended), data, key)
-
     def test_blocked_digest(self) -> None:
         """A block by digest also hits a file whose digest upstream does not list: no client has the
         last 64 KiB of it, and its record names the digest from then on.
@@ -344,29 +233,6 @@ class HashTests(KeeperCase):
             kept = self.kept(file)
             assert kept is not None
             self.assertRaises(Withheld, rules.current.check, kept)
-
-    def test_checksums_of_the_record(self) -> None:
-        """The record has the MD5 and BLAKE2b that upstream lists beside a SHA-256. Without a SHA-256
-        it has both, since a later listing may have either.
-        """
-        for size in (1000, BIG):
-            data = noise(size)
-            md5 = hashlib.md5(data).hexdigest()
-            blake2b = hashlib.blake2b(data, digest_size=32).hexdigest()
-            for number, (fields, recorded) in enumerate(
-                (
-                    ({}, (None, None)),
-                    ({"md5": "12" * 16}, (md5, None)),
-                    ({"blake2b_256": blake2b}, (None, blake2b)),
-                    ({"sha256": None}, (md5, blake2b)),
-                )
-            ):
-                file = listed(data, f"spam-{size}.{number}.tar.gz", **fields)
-                self.fed(file, data, None)
-                self.assertEqual(self.successResultOf(self.client(file).ended), data)
-                kept = self.kept(file)
-                assert kept is not None
-                self.assertEqual((kept.md5, kept.blake2b_256), recorded, fields)
 
     def test_wrong(self) -> None:
         """Wrong bytes: nothing is stored, no client has the last 64 KiB (of a small file,
@@ -448,24 +314,6 @@ class BadLuckTests(KeeperCase):
         self.fed(file, data, None)
         self.assertEqual(self.successResultOf(self.client(file).ended), data)
 
-    def test_lies_about_the_length(self) -> None:
-        """A Content-Length other than the page's size is refused before a byte is taken; more bytes
-        than announced, at once.
-        """
-        data = noise(BIG)
-        file = listed(data)
-        for size in (BIG - 1, BIG + 1):
-            body = self.fed(file, data, None, size=size)
-            self.assertEqual(self.fails(file, WrongBytes).got, b"")
-            self.assertTrue(body.closed)
-        for announced, shown in ((BIG, BIG), (BIG, None), (None, BIG)):
-            body = self.fed(file, size=announced)
-            self.assertEqual(
-                len(self.fails(listed(data, size=shown), WrongBytes, body, data, b"x").got),
-                BIG - HELD,
-            )
-            self.assertTrue(body.closed)
-
     def test_without_end(self) -> None:
         """What says nothing of its length may have so many bytes and no more."""
         self.file_cache = self.another(largest=BIG)
@@ -507,14 +355,6 @@ class BadLuckTests(KeeperCase):
         self.assertEqual(
             (len(client.got), self.stored(), self.spooled()), (len(data) - HELD, [], [])
         )
-
-    def test_no_spool(self) -> None:
-        """A spool that cannot be written is `StorageDown`."""
-        data = noise(BIG)
-        self.folder.rmdir()
-        self.fed(listed(data), data, None)
-        self.failureResultOf(self.client(listed(data)).ended, StorageDown)
-        self.folder.mkdir()
 
     def test_small_files_need_no_spool(self) -> None:
         """A file of one batch, of which upstream says the size, is verified and stored from memory;
@@ -600,67 +440,6 @@ class Failing:
 class SpanTests(KeeperCase):
     """Parts of a file that is not kept."""
 
-    def test_straight_from_upstream(self) -> None:
-        """Who reads parts of a file gets them from upstream; nothing is stored, and the whole is
-        never fetched.
-        """
-        data = noise(5 << 20)
-        file = listed(data)
-        assert file.source is not None
-        self.upstream.sends(file.source, data)
-        for span in (Span(len(data) - 1000, len(data)), Span(0, 1), Span(5, 70_000)):
-            self.assertEqual(
-                self.successResultOf(self.client(file, span).ended), data[span.start : span.stop]
-            )
-            self.assertEqual(self.upstream.asked[-1], (file.source, span))
-        self.assertEqual(
-            (self.stored(), self.spooled(), len(self.file_cache._downloads)), ([], [], 0)
-        )
-
-    def test_from_the_spool(self) -> None:
-        """While the whole is fetched, what has come, or is near, comes from the spool; what is far
-        is asked for.
-        """
-        data = noise(5 << 20)
-        file = listed(data)
-        body = self.fed(file, data[: 2 << 20], size=len(data))
-        whole_of_it = self.client(file)
-        there, near = Span(1 << 20, (1 << 20) + 9), Span(2 << 20, (2 << 20) + NEAR)
-        self.assertEqual(
-            self.successResultOf(self.client(file, there).ended), data[there.start : there.stop]
-        )
-        waiting = self.client(file, near)
-        self.assertEqual(waiting.size, NEAR)
-        far = Span(len(data) - 9, len(data))
-        assert file.source is not None
-        self.upstream.sends(file.source, data)
-        self.assertEqual(self.successResultOf(self.client(file, far).ended), data[far.start :])
-        self.assertEqual([span for _, span in self.upstream.asked], [None, far])
-        body.feed(data[2 << 20 : -1])
-        self.assertEqual(self.successResultOf(waiting.ended), data[near.start : near.stop])
-        last = self.client(file, far)
-        self.assertNoResult(last.ended)
-        body.feed(data[-1:])
-        body.feed(None)
-        self.assertEqual(self.successResultOf(last.ended), data[far.start :])
-        self.assertEqual(self.successResultOf(whole_of_it.ended), data)
-        self.assertEqual(len(self.upstream.asked), 2)
-
-    def test_goes_on_after_a_failure(self) -> None:
-        """A client who goes on with the rest of a file whose fetch broke off starts it again, and
-        it is kept.
-        """
-        data = noise(5 << 20)
-        file = listed(data)
-        self.fed(file, data[: 2 << 20], UpstreamDown("it broke off."), size=len(data))
-        broken = self.client(file)
-        self.failureResultOf(broken.ended, UpstreamDown)
-        assert file.source is not None
-        self.upstream.sends(file.source, data)
-        rest = Span(len(broken.got), len(data))
-        self.assertEqual(broken.got + self.successResultOf(self.client(file, rest).ended), data)
-        self.assertIsNotNone(self.kept(file))
-
     @given(
         st.integers(1, 400),
         st.lists(st.integers(1, 200), min_size=1, max_size=5),
@@ -709,39 +488,6 @@ class SpanTests(KeeperCase):
 class CancellationTests(KeeperCase):
     """A client may go away at any moment."""
 
-    def test_at_every_turn(self) -> None:
-        """Whenever one of two clients goes away, the other has the file, it is kept, and no file is
-        left open or spooled.
-        """
-        for batch, size, turns in ((30_000, BIG, 8), (keeping_module.BATCH, 100 * KIB, 0)):
-            self.patch(keeping_module, "BATCH", batch)
-            self.leaves_at_every_turn(noise(size), turns)
-
-    def leaves_at_every_turn(self, data: bytes, least: int) -> None:
-        before = open_files()
-        at = 0
-        while True:
-            turns = Turns()
-            self.file_cache = self.another(turns)
-            file = listed(data, f"spam-{at}.tar.gz")
-            self.fed(file, *cut(data, 30_000), None, size=len(data))
-            leaves, stays = self.client(file), self.client(file)
-            for _ in range(at):
-                if turns:
-                    turns.turn()
-            left = not leaves.ended.called
-            leaves.ended.cancel()
-            turns.all()
-            if left:
-                self.failureResultOf(leaves.ended, CancelledError)
-            self.assertEqual(self.successResultOf(stays.ended), data)
-            self.assertIsNotNone(self.kept(file))
-            self.assertEqual((self.spooled(), open_files()), ([], before))
-            if not left:
-                self.assertGreater(at, least)
-                return
-            at += 1
-
     def test_stopped_at_every_turn(self) -> None:
         """Whenever pypid is stopped, the spool is empty then, and what is in the storage is whole
         or nobody's.
@@ -770,40 +516,6 @@ async def _read(blobs: object, key: str) -> bytes:
 
 class TwoNodesTests(KeeperCase):
     """Two processes keep the same file in one storage at once."""
-
-    def test_at_every_turn(self) -> None:
-        """However their steps fall, both serve the file afterwards, and one copy is stored."""
-        big = noise(BIG)
-        for file, data in (
-            (listed(big, "spam-1.0-py3-none-any.whl"), big),
-            (listed(big, sha256=None, size=None), big),
-            (listed(noise(1000), "spam-1.0.zip"), noise(1000)),
-        ):
-            for head_start in range(12):
-                self.have(self.file_cache.forget(file.project, file.filename))
-                one, other = Turns(), Turns()
-                catalogs = type(self.catalog)(), type(self.catalog)()
-                keepers = self.another(one, catalogs[0]), self.another(other, catalogs[1])
-                clients = []
-                for file_cache in keepers:
-                    self.fed(file, *cut(data, 100_000), None)
-                    clients.append(Client(file_cache, file))
-                for _ in range(head_start):
-                    if one:
-                        one.turn()
-                while one or other:
-                    for turns in (other, one):
-                        if turns:
-                            turns.turn()
-                self.assertEqual({self.successResultOf(client.ended) for client in clients}, {data})
-                self.assertEqual(len(self.have(read_kept(self.blobs, file.project))), 1)
-                self.assertEqual(len(self.stored()), 2)
-                self.upstream.answers.clear()
-                again = [Client(file_cache, file) for file_cache in keepers]
-                one.all()
-                other.all()
-                self.assertEqual({self.successResultOf(client.ended) for client in again}, {data})
-            self.have(self.file_cache.forget(file.project, file.filename))
 
     def test_other_bytes_at_once(self) -> None:
         """Without a hash two nodes may be sent different bytes: one of them is kept, and its record
@@ -851,32 +563,3 @@ class ForgettingTests(KeeperCase):
         self.assertEqual((self.stored(), self.kept(file)), (["spam/spam-1.0.tar.gz"], None))
         self.fed(file, data, None)
         self.assertEqual(self.successResultOf(self.client(file).ended), data)
-
-    def test_touched(self) -> None:
-        """When a file was wanted last is written down to the hour, takes no serial, and goes with
-        the file.
-        """
-        data = noise(1000)
-        file = listed(data)
-        self.fed(file, data, None)
-        self.client(file)
-        serial = self.have(self.catalog.serial())
-        self.have(self.file_cache.last_access.write_down(self.catalog))
-        heard = self.have(self.catalog.upstream.get(file.project))
-        self.assertEqual(heard.touched, ((file.filename, 1767225600 // 3600),))
-        self.assertEqual(self.have(self.catalog.serial()), serial)
-        self.have(self.file_cache.forget(file.project, file.filename))
-        self.have(self.file_cache.last_access.write_down(self.catalog))
-        self.file_cache.touched(file)
-        self.have(self.file_cache.last_access.write_down(self.catalog))
-        self.assertEqual(self.have(self.catalog.upstream.get(file.project)).touched, ())
-
-    def test_never_ours(self) -> None:
-        """Nothing that is kept lies where a file of ours could."""
-        data = noise(1000)
-        file = listed(data)
-        self.fed(file, data, None)
-        self.client(file)
-        self.assertEqual([place(key) for key in self.stored()], [None, None])
-        self.assertEqual(self.stored()[1], kept_key(file.project, file.filename, ObjectKind.RECORD))
-        self.refused(self.blobs.read("spam/spam-1.0.tar.gz"), Missing)

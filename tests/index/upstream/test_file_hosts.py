@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import NotThere, PypidError, UpstreamDown
 from pypid.flow import BytesBody, start
 from pypid.http_client.circuit_breaker import FIRST_PAUSE, STRIKES
-from pypid.index.upstream.file_hosts import MOST_BREAKERS, RETRIES, FileHostBreakers
+from pypid.index.upstream.file_hosts import FileHostBreakers
 from pypid.ports import Body
 from tests.support.worlds import Awaiting, world
 
@@ -66,16 +66,6 @@ class FileHostsTests(Awaiting, SynchronousTestCase):
             self.assertIs(self.fetch(answers(status), answers(status), last), last)
             self.assertEqual(self.asked, 8)
 
-    def test_retries_wait_with_jitter(self) -> None:
-        """Each wait is at least as long as it says, and at most twice as long."""
-        self.answers = [answers(503), None]
-        fetch = start(self.hosts.fetch(URL, self.ask))
-        self.clock.advance(RETRIES[0] * 0.99)
-        self.assertEqual(self.asked, 1)
-        self.clock.advance(RETRIES[0] * 1.01)
-        self.assertEqual(self.asked, 2)
-        self.successResultOf(fetch)
-
     def test_other_failures_are_not_retried(self) -> None:
         """Nor is what says itself that it takes longer."""
         for failure in (
@@ -117,19 +107,3 @@ class FileHostsTests(Awaiting, SynchronousTestCase):
             self.assertIsNone(self.fetch(url=other))
         self.clock.advance(FIRST_PAUSE.total_seconds())
         self.assertIsNone(self.fetch(url=f"{URL}?new"))
-
-    def test_answers_between_keep_a_host_open(self) -> None:
-        """A host that answers anything in between is there."""
-        for number in range(4 * STRIKES):
-            self.assertIs(self.fetch(REFUSES, url=f"{URL}?{number}"), REFUSES)
-            failure = (answers(403), NotThere("x"), None)[number % 3]
-            self.assertIs(self.fetch(failure, url=f"{URL}?{number}.answers"), failure)
-
-    def test_memory_is_bounded(self) -> None:
-        """However many URLs and hosts fail."""
-        for number in range(MOST_BREAKERS):
-            self.answers = [SILENT]
-            self.refused(
-                self.hosts.fetch(f"https://host-{number}.example/x", self.ask), UpstreamDown
-            )
-        self.assertEqual(len(self.hosts._breakers), MOST_BREAKERS)

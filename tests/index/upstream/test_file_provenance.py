@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from pypid.core.errors import NoSuchFile, NotThere, UpstreamDown, WrongBytes
+from pypid.core.errors import NotThere, UpstreamDown
 from pypid.core.model import File
 from pypid.core.records.layout import ObjectKind, kept_key
 from pypid.flow import whole
@@ -56,12 +56,6 @@ class CachedProvenanceTests(KeeperCase):
     async def read(self, key: str) -> bytes:
         return await whole(await self.blobs.read(key), 1 << 20)
 
-    def test_evicted_with_its_file(self) -> None:
-        """A file that leaves the cache takes its provenance with it."""
-        self.fetched()
-        self.have(self.file_cache.forget(self.file.project, self.file.filename))
-        self.assertEqual(self.stored(), [])
-
     def test_failures_hide_no_file(self) -> None:
         """Without provenance, with an unreachable one or a wrong one the file is served, and
         nothing is stored beside it.
@@ -89,21 +83,6 @@ class CachedProvenanceTests(KeeperCase):
             self.assertNotIn(self.key, self.stored())
             # a wrong one is not fetched again; one that could not be reached is, at the next use
             self.assertEqual(self.asked_for_provenance() > 1, isinstance(answer, UpstreamDown))
-
-    def test_errors_name_the_reason(self) -> None:
-        """A client that asks for wrong provenance learns what is wrong with it."""
-        self.upstream.sends(URL, provenance_of(self.file, name="eggs-1.0.tar.gz"))
-        cache = self.file_cache.provenance
-        error = self.refused(cache.provenance(self.file), WrongBytes)
-        self.assertIn("eggs-1.0.tar.gz", str(error))
-        self.refused(cache.provenance(replace(self.file, provenance_url=None)), NoSuchFile)
-
-    def test_uncached_file(self) -> None:
-        """The provenance of a file that is not cached is served, and not stored: it would stay
-        without its file.
-        """
-        self.assertEqual(self.provenance(), self.data)
-        self.assertEqual(self.stored(), [])
 
     def test_files_of_earlier_versions(self) -> None:
         """A file that was cached without its provenance gets it when it is requested, or by the

@@ -31,7 +31,6 @@ from tests.support.worlds import BEGINNING, Awaiting, WallClock, world
 SPAM = project_name("spam")
 REFUSES = UpstreamDown("it refuses connections.", unreachable=True)
 ANSWERS_500 = UpstreamDown("it answers HTTP 500.")
-SECOND = timedelta(seconds=1)
 
 
 class OutageTests(SynchronousTestCase):
@@ -45,45 +44,6 @@ class OutageTests(SynchronousTestCase):
     def pass_time(self, time: timedelta) -> None:
         self.clock.advance(time.total_seconds())
 
-    def test_at_first(self) -> None:
-        """At first it counts as there."""
-        self.assertFalse(self.outage.is_down)
-        self.assertIsNone(self.outage.error)
-
-    def test_no_connection(self) -> None:
-        """One question that found no connection is enough, and is what all others are told."""
-        self.outage.failed(REFUSES)
-        self.assertTrue(self.outage.is_down)
-        self.assertIs(self.outage.error, REFUSES)
-
-    def test_strikes(self) -> None:
-        """Failures that may concern one page only count when there are three, one
-        after the other.
-        """
-        for _ in range(STRIKES - 1):
-            self.outage.failed(ANSWERS_500)
-            self.assertFalse(self.outage.is_down)
-        self.outage.answered()
-        for _ in range(STRIKES):
-            self.assertFalse(self.outage.is_down)
-            self.outage.failed(ANSWERS_500)
-        self.assertIs(self.outage.error, ANSWERS_500)
-
-    def test_probes(self) -> None:
-        """While it is down one question is let through for each pause, everybody else gets the
-        error at once.
-        """
-        self.outage.failed(REFUSES)
-        self.assertFalse(self.outage.may_probe())
-        self.pass_time(FIRST_PAUSE - SECOND)
-        self.assertFalse(self.outage.may_probe())
-        self.pass_time(SECOND)
-        self.assertEqual([self.outage.may_probe() for _ in range(3)], [True, False, False])
-        self.pass_time(
-            FIRST_PAUSE
-        )  # whoever was let through never came back (its client went away)
-        self.assertEqual([self.outage.may_probe() for _ in range(3)], [True, False, False])
-
     def test_pause_ends_although_the_wall_clock_was_set(self) -> None:
         """A pause lasts as long as it should, whatever happens to the time of day."""
         for step in (-86400, -3600, 86400):
@@ -94,37 +54,6 @@ class OutageTests(SynchronousTestCase):
             self.assertFalse(outage.may_probe())
             self.pass_time(FIRST_PAUSE)
             self.assertTrue(outage.may_probe())
-
-    def test_longer_pauses(self) -> None:
-        """With each failed probe the pause is twice as long, up to a minute; an answer
-        ends it all.
-        """
-        self.outage.failed(REFUSES)
-        expected = FIRST_PAUSE
-        for _ in range(8):
-            self.pass_time(expected - SECOND)
-            self.assertFalse(self.outage.may_probe())
-            self.pass_time(SECOND)
-            self.assertTrue(self.outage.may_probe())
-            self.outage.failed(REFUSES)
-            expected = min(2 * expected, LONGEST_PAUSE)
-        self.assertEqual(expected, LONGEST_PAUSE)
-        self.outage.answered()
-        self.assertFalse(self.outage.is_down)
-        self.outage.failed(REFUSES)
-        self.pass_time(FIRST_PAUSE)
-        self.assertTrue(self.outage.may_probe())
-
-    def test_other_failure_of_a_probe(self) -> None:
-        """A probe that gets an answer of no use (500) does not end the outage, and does not let
-        everybody through.
-        """
-        self.outage.failed(REFUSES)
-        self.pass_time(FIRST_PAUSE)
-        self.assertTrue(self.outage.may_probe())
-        self.outage.failed(ANSWERS_500)
-        self.assertTrue(self.outage.is_down)
-        self.assertFalse(self.outage.may_probe())
 
     @given(
         st.lists(

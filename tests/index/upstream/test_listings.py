@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
-from pypid.core.errors import BadListing, Loop, PypidError, UpstreamDown
+from pypid.core.errors import BadListing, PypidError, UpstreamDown
 from pypid.core.model import File, Listing, Presence, Span
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, UpstreamState
@@ -154,37 +154,6 @@ class AskingTests(CorrespondentCase):
         self.theirs()
         self.assertEqual(self.times(), 2)
 
-    def test_one_flight(self) -> None:
-        """Twenty who want a page at once cause one question, whose answer all of them get; even if
-        the first goes away.
-        """
-        self.upstream.waits = Deferred()
-        waiting = [start(self.made.state(SPAM)) for _ in range(20)]
-        waiting[0].cancel()
-        waiting[0].addErrback(lambda failure: None)
-        self.upstream.waits.callback(None)
-        self.assertEqual(len({id(self.successResultOf(each).listing) for each in waiting[1:]}), 1)
-        self.assertEqual(self.times(), 1)
-
-    def test_loop(self) -> None:
-        """A question that it is itself the cause of does not wait for itself."""
-        self.upstream.waits = Deferred()
-        first = start(self.made.state(SPAM))
-        self.refused(self.made.state(SPAM, ("pypid-here",)), Loop)
-        self.upstream.waits.callback(None)
-        self.successResultOf(first)
-
-    def test_known(self) -> None:
-        """What is known already is told without asking, and counts as not to be reached."""
-        self.theirs()
-        self.pass_time(TTL)
-        known = self.have(self.made.known(SPAM))
-        self.assertEqual(
-            (known.reachable, known.failure, known.listing is None), (False, None, False)
-        )
-        self.assertIsNone(self.have(self.made.known(EGGS)).listing)
-        self.assertEqual(self.upstream.asked, [(SPAM, False)])
-
 
 class DoubtTests(CorrespondentCase):
     """Pages without files that may be error pages."""
@@ -216,18 +185,6 @@ class DoubtTests(CorrespondentCase):
         self.assertEqual(self.names(), [])
         self.assertIsNone(self.theirs().failure)
 
-    def test_good_page_between_two_doubtful_ones_starts_anew(self) -> None:
-        """Two error pages in a day do not make a removal."""
-        before, files = self.names(), self.upstream.files
-        for _ in range(3):
-            self.doubtful()
-            self.pass_time(TTL)
-            self.assertEqual(self.names(), before)
-            self.upstream.files, self.upstream.is_doubtful = files, False
-            self.pass_time(TTL)
-            self.assertEqual(self.names(), before)
-            self.assertIsNone(self.theirs().failure)
-
     def test_doubtful_page_never_hides_stored_files(self) -> None:
         """Not when it comes again and again, nor where nothing was known but what is stored."""
         before = self.names()
@@ -244,12 +201,6 @@ class DoubtTests(CorrespondentCase):
         self.pass_time(TTL)
         self.upstream.is_doubtful = False  # a listing that says so hides it
         self.assertEqual(self.names(), [])
-
-    def test_doubtful_page_of_an_unknown_project_is_believed(self) -> None:
-        """A project without files is one."""
-        self.doubtful()
-        self.assertEqual(self.names(), [])
-        self.assertIsNone(self.theirs().failure)
 
 
 class SlowTests(CorrespondentCase):
