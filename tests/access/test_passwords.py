@@ -225,13 +225,6 @@ class VerifierTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertNoResult(self.check())
 
-    def test_wrong_is_not_remembered(self) -> None:
-        """A wrong password is verified each time."""
-        for _ in range(2):
-            wrong = self.check(password="x")
-            self.threads.run()
-            self.assertFalse(self.successResultOf(wrong))
-
     def test_nothing_in_clear(self) -> None:
         """What is remembered holds no part of the credential, and another process's key gives
         another hash.
@@ -245,31 +238,6 @@ class VerifierTests(SynchronousTestCase):
             self.assertNotIn(part, held.encode())
         other = Verifier(self.world)
         self.assertNotEqual(fingerprint, keyed_hash(other._key, "alice", SECRET, self.stored))
-
-    def test_parts_do_not_run_together(self) -> None:
-        """The fingerprint keeps user and password apart."""
-        self.assertNotEqual(
-            keyed_hash(self.verifier._key, "ab", "c"), keyed_hash(self.verifier._key, "a", "bc")
-        )
-
-    def test_queue(self) -> None:
-        """Two are verified at once, so many wait, the next gets Busy; who is remembered does not
-        wait; then it goes on.
-        """
-        self.check()
-        self.threads.run()
-        self.patch(self.verifier, "_most_waiting", 4)
-        waiting = [self.check(f"u{n}", "x") for n in range(6)]
-        self.assertEqual(len(self.threads.calls), 2)
-        self.assertGreater(self.failureResultOf(self.check("late"), Busy).value.retry_after, 0)
-        self.assertTrue(self.successResultOf(self.check()))
-        while self.threads.calls:
-            self.assertLessEqual(len(self.threads.calls), 2)
-            self.threads.run()
-        self.assertEqual([self.successResultOf(one) for one in waiting], [False] * 6)
-        late = self.check("late")
-        self.threads.run()
-        self.assertTrue(self.successResultOf(late))
 
     def test_first_logins_of_many_users_at_once_all_succeed(self) -> None:
         """A hundred users who log in for the first time together wait for each other, and are all

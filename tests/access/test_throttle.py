@@ -54,16 +54,6 @@ class ThrottleCase(SynchronousTestCase):
 class PairTests(ThrottleCase):
     """One user at one address."""
 
-    def test_attempts_that_do_not_wait_make_the_wait_longer(self) -> None:
-        """The wait doubles with each twenty of them, up to the longest one."""
-        self.lock()
-        waits = [self.refused(of("alice")) for _ in range(20 * REFUSED)]
-        self.assertEqual(waits[: REFUSED - 2], [1] * (REFUSED - 2))
-        self.assertEqual(waits[REFUSED - 2 :: REFUSED][:4], [2, 4, 8, 16])
-        self.assertEqual(waits[-1], LONGEST)
-        self.clock.advance(LONGEST)
-        self.throttle.begin(of("alice"))
-
     def test_clock_that_is_set_back(self) -> None:
         """No wait is longer than the longest one."""
         self.clock.advance(1_000_000)
@@ -74,14 +64,6 @@ class PairTests(ThrottleCase):
         self.assertEqual(self.refused(of("bob")), EACH)
         self.clock.advance(LONGEST)
         self.throttle.begin(of("alice"))
-
-    def test_elsewhere(self) -> None:
-        """Whoever guesses elsewhere locks nobody out here; nor does who guesses at somebody else's
-        here.
-        """
-        self.lock(address=THERE)
-        self.throttle.begin(of("alice"))
-        self.throttle.begin(of("bob", address=THERE))
 
     def test_taken_back_late(self) -> None:
         """One that is taken back late opens nothing that a later one has closed."""

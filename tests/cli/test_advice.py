@@ -81,11 +81,6 @@ class MissingRightTests(CommandCase):
         assert found is not None, advice
         self.prints("", *(word.replace("VALUE", users) for word in shlex.split(found[1])))
 
-    def test_default_index(self) -> None:
-        """The command gives the right."""
-        self.follow(self.refused(self.upload(""), "may not publish in the project 'spam'"))
-        self.assertEqual(self.upload("").status, 200)
-
     def test_index_that_excludes_the_user(self) -> None:
         """A right on the project would not help: the user is added to `write` of the index."""
         self.prints("index create team write=alice")
@@ -95,16 +90,6 @@ class MissingRightTests(CommandCase):
         self.follow(advice, "alice")
         self.assertEqual(self.upload("team").status, 200)
 
-    def test_right_on_a_project_of_an_index(self) -> None:
-        """Where the index excludes no one, or contains the user, the project needs a right."""
-        self.prints("index create team")
-        self.prints("index create wide", "write=alice bob")
-        self.prints("right grant spam alice rw")
-        for index in ("team", "wide"):
-            self.follow(self.refused(self.upload(index), f"of the index '{index}'"))
-            self.assertEqual(self.upload(index).status, 200)
-            self.prints("right revoke spam bob")
-
     def test_hidden_index(self) -> None:
         """The text names no user of the index."""
         self.prints("index create team read=alice")
@@ -112,11 +97,3 @@ class MissingRightTests(CommandCase):
         self.assertNotIn("alice", self.refused(answer))
         self.follow(answer.text, "alice")
         self.assertEqual(self.pypid.get("/team/simple/spam/", user="bob").status, 404)
-
-    def test_delete(self) -> None:
-        """The key is named; for an index, its own."""
-        self.prints("index create team")
-        for index, place in (("", "[access] delete"), ("team", "`delete` of this index")):
-            self.assertEqual(self.upload(index, "alice").status, 200)
-            path = f"{index and '/'}{index}/api/projects/spam"
-            self.refused(self.pypid.api("DELETE", path, user="alice"), place)

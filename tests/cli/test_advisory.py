@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from datetime import timedelta
 from hashlib import sha256
-from io import StringIO
 from pathlib import Path
 
 from pypid.core.accounts.entries import DownloadEntry
@@ -47,15 +45,6 @@ class AdvisoryTests(CommandCase):
             who="bob",
         )
         self.people.downloads.note(entry)
-
-    def test_csv(self) -> None:
-        """A line for each; no cell is a formula."""
-        rows = list(csv.DictReader(StringIO(self.prints("advisory list --csv"))))
-        self.assertEqual([row["id"] for row in rows], ["MAL-1", "PYSEC-1", "ACME-1"])
-        self.assertEqual(rows[1]["aliases"], "CVE-1 GHSA-1")
-        self.assertEqual((rows[1]["downloads"], rows[1]["users"]), ("1", "bob:1"))
-        self.assertEqual((rows[0]["malware"], rows[1]["malware"]), ("true", "false"))
-        self.assertTrue(rows[2]["summary"].startswith("'=HYPERLINK"))
 
     def test_sarif(self) -> None:
         """A rule for each advisory, and a result for each project that it hits."""

@@ -11,34 +11,6 @@ from tests.web.full_app import basic
 
 
 class AuditTests(CommandCase):
-    def test_follow(self) -> None:
-        """What is done meanwhile is printed as it comes, each line once, until Ctrl-C; for machines
-        an object on each line.
-        """
-        self.prints("user create carol")
-        meanwhile = iter(
-            [[], ["group", "create", "devs"], [], ["group", "add-user", "devs", "carol"]]
-        )
-
-        def then() -> None:
-            words = next(meanwhile, None)
-            if words is None:
-                raise KeyboardInterrupt
-            if words:
-                path = "/api/groups" if words[1] == "create" else "/api/groups/devs/members/carol"
-                document = {"name": "devs"} if words[1] == "create" else None
-                self.pypid.api("POST" if document else "PUT", path, document)
-
-        for option, wanted in (
-            ("--follow", "devs/carol"),
-            ("--follow --json", '"subject": "devs/carol"'),
-        ):
-            self.between = then
-            status, out, _ = self.run_command(f"audit --most 10 {option}")
-            self.assertEqual(status, 130)
-            self.assertEqual(len(out.splitlines()), 3)
-            self.assertIn(wanted, out.splitlines()[2])
-
     def test_terminal(self) -> None:
         """What somebody else wrote cannot steer the terminal."""
         self.assertEqual(printable("a\x1b[2Jb\n\u202e\u00e4"), "a\\x1b[2Jb\\n\\u202eä")

@@ -65,12 +65,6 @@ class CompletionTests(SynchronousTestCase):
         shown = self.typed("pypid proj\tset-s\tspam --rea\twhy\n", "<")
         self.assertIn("pypid project set-status spam --reason why", shown)
 
-    def test_bash_files(self) -> None:
-        """Tab completes the names of files where a command takes one."""
-        (self.folder / "only.ini").touch()
-        self.typed("pypid convert-config onl\t\n", "<convert-config only.ini>")
-        self.typed("pypid status --config onl\t\n", "<status --config only.ini>")
-
     def test_shells(self) -> None:
         """Bash, and the other shells where they are installed, can parse their scripts."""
         for shell in SHELLS:

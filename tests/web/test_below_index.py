@@ -107,12 +107,6 @@ class InstallerTests(BelowIndexCase):
             self.assertIn(answer.status, (301, 302), path)
             self.assertEqual(urljoin(path, answer["Location"] or ""), target)
 
-    def test_index_wins_over_alias(self) -> None:
-        """``/NAME/`` is the home page of the index, not an alias of a project of that name."""
-        self.published(self.publish(wheel_filename("team"), wheel("team")))
-        self.assertEqual(self.pypid.get("/team/", "text/html").status, 200)
-        self.assertEqual(self.pypid.get("/simple/team/", J).status, 200)
-
     def test_other_routes_are_not_there(self) -> None:
         """What exists only once is refused below an index, with advice, before any login."""
         for path in ("/team/manage/", "/team/account/", "/team/api/users", "/team/health"):
@@ -261,20 +255,6 @@ class AccessTests(BelowIndexCase):
                 answer = connection.answer()
                 assert answer is not None
                 self.assertEqual(answer.status, status)
-
-
-class ProxyTests(BelowIndexCase):
-    """Behind a reverse proxy that serves pypid below a path of its own."""
-
-    public_url = f"https://{HOST}/packages-of-acme"
-
-    def test_prefixes_add_up(self) -> None:
-        """The path of `public_url` comes first, then the name of the index."""
-        filename, _ = self.have_file("team")
-        base = f"{self.public_url}/team"
-        page = self.pypid.get("/team/simple/spam/", J, ("Origin", "https://notebook.example")).json
-        self.assertEqual(page["files"][0]["url"], f"{base}/packages/spam/{filename}")
-        self.assertIn(f"{base}/simple/", self.pypid.get("/team/config/pip.conf").text)
 
 
 class PageTests(BelowIndexCase):

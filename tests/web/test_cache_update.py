@@ -112,19 +112,6 @@ class StoredTests(CacheUpdateCase):
         )
         self.assertEqual(self.quietly("/packages/spam/spam-9.0.tar.gz").status, 401)
 
-    def test_without_metadata(self) -> None:
-        """The JSON of a stored project whose metadata would have to be fetched is
-        there without it.
-        """
-        filename = sdist_filename("toast")
-        file = self.upstream.has("toast", filename, sdist("toast"))
-        self.assertEqual(self.pypid.get(f"/packages/toast/{filename}", user="alice").status, 200)
-        self.upstream.has_beside(file, metadata("toast"))
-        told = self.quietly("/pypi/toast/json")
-        self.assertEqual((told.status, told.json["info"]["version"]), (200, "1.0"))
-        self.assertEqual(self.quietly(f"/packages/toast/{filename}.metadata").status, 401)
-        self.assertNotIn("core-metadata", self.quietly("/simple/toast/", accept=J).json["files"][0])
-
 
 class RefusedTests(CacheUpdateCase):
     """What upstream would have to be asked for."""
@@ -222,12 +209,3 @@ class PrivateTests(CacheUpdateCase):
         assert own["etag"] is not None
         again = self.pypid.get("/simple/ham/", J, ("If-None-Match", own["etag"]), user="bob")
         self.assertEqual(again.status, 200)
-
-    def test_public(self) -> None:
-        """Where everyone may fetch, which is the default, they are for everybody."""
-        self.pypid.site.cors = ("*",)
-        self.pypid.app.rules = Rules()
-        for path in STORED:
-            answer = self.pypid.get(path)
-            self.assertNotIn("private", answer["cache-control"] or "", path)
-            self.assertEqual(answer["access-control-allow-origin"], "*")

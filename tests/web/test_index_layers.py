@@ -177,16 +177,6 @@ class CacheTests(WholeCase):
             assert answer is not None
             self.assertEqual(answer.status, 200)
 
-    def test_few_indexes_have_caches_of_their_own(self) -> None:
-        """A client that requests pages of all indexes fills the caches of the last ones only."""
-        self.request_pages()
-        kept = {
-            name
-            for name in self.pypid.indexes.settings
-            if "project_page_cache" in vars(self.apps.of(name))
-        }
-        self.assertEqual(kept, {f"i{number}" for number in range(4, 20)})
-
     def uploading(self, index: str = "i0") -> tuple[Connection, bytes]:
         """Begin an upload to the index; return the connection, and what is left to send."""
         filename, data = wheel_filename("eggs"), wheel("eggs")

@@ -25,47 +25,6 @@ class ManagingCase(WholeCase):
         return {file["filename"] for file in self.pypid.page("spam")["files"]}
 
 
-class YankTests(ManagingCase):
-    """PEP 592."""
-
-    def test_refused(self) -> None:
-        """What is not there is 404, a bad document 400, and nothing changes."""
-        before = self.pypid.page("spam")
-        for path in (
-            "spam/files/nothing-1.tar.gz",
-            "nothing/files/x",
-            "spam/releases/9",
-            "spam/releases/%00",
-            "-/releases/1",
-        ):
-            for method in ("PUT", "DELETE"):
-                self.assertIn(
-                    self.pypid.api(method, f"/api/projects/{path}/yank", {}).status,
-                    (400, 404),
-                    path,
-                )
-        path = f"/api/projects/spam/files/{self.wheel}/yank"
-        bad = (
-            b"{",
-            b"[]",
-            b'{"reason": 1}',
-            b'{"reason": null}',
-            b'{"other": ""}',
-            b"\xff",
-            b"null",
-            b"x" * 70_000,
-        )
-        for body in (
-            *bad,
-            b'{"reason": "a\\u0000b"}',
-            b'{"reason": "%s"}' % (b"x" * 1001),
-            b"[" * 10_000,
-        ):
-            answer = self.pypid.ask("PUT", path, body=body, user="ada")
-            self.assertIn(answer.status, (400, 413), body[:40])
-        self.assertEqual(self.pypid.page("spam"), before)
-
-
 class StatusTests(ManagingCase):
     """PEP 792."""
 
@@ -226,16 +185,6 @@ class RebuildTests(ManagingCase):
         self.assertEqual(self.pypid.page("eggs")["versions"], ["1.0", "2.0"])
         for file in self.pypid.page("eggs")["files"]:
             self.assertEqual(self.pypid.get(f"/packages/eggs/{file['filename']}").status, 200)
-
-    def test_project(self) -> None:
-        """One project is read anew: what was removed behind our back leaves the page."""
-        self.have(self.pypid.blobs.delete(f"spam/{self.wheel}.record.json"))
-        self.have(self.pypid.blobs.delete(f"spam/{self.wheel}"))
-        answer = self.pypid.api("POST", "/api/rebuild/spam")
-        self.assertEqual(
-            (answer.status, answer.json["projects"], answer.json["changed"]), (200, 1, 1)
-        )
-        self.assertEqual(self.listed(), {self.sdist, self.newer})
 
     def test_adopt_needs_a_folder(self) -> None:
         """Adopting is for a storage that is a folder, and for folders inside it; 400 says so."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.place import Server, SqliteFile, place_of
+from pypid.access.sql.place import place_of
 from pypid.core.errors import CannotStart
 
 FILE = Path("/state/accounts.db")
@@ -14,24 +14,6 @@ FILE = Path("/state/accounts.db")
 
 class PlaceTests(SynchronousTestCase):
     """`place_of`."""
-
-    def test_places(self) -> None:
-        """No URL is the file; sqlite names another file, PostgreSQL a server, under each of its
-        names.
-        """
-        self.assertEqual(place_of("", FILE), SqliteFile(FILE))
-        self.assertEqual(
-            place_of("sqlite:////srv/a%20b.db", FILE, of_record=False),
-            SqliteFile(Path("/srv/a b.db"), False),
-        )
-        for scheme in ("postgresql", "postgres", "postgresql+psycopg"):
-            self.assertEqual(
-                place_of(f"{scheme}://u:p@h/db", FILE), Server("postgresql+psycopg://u:p@h/db")
-            )
-        socket = "postgresql:///db?host=/run/postgresql&user=u"
-        self.assertEqual(
-            place_of(socket, FILE), Server("postgresql+psycopg:///db?host=/run/postgresql&user=u")
-        )
 
     def test_refused_without_a_word(self) -> None:
         """What cannot be used is refused with advice, and no part of it is told: a password may be

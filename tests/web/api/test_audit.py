@@ -780,27 +780,3 @@ class DownloadTests(PeopleCase):
             self.assertEqual(answer.status, 200 if mode is Mode.CACHE else 302)
             [line] = self.have(people.downloads.of(sha256(data).hexdigest()))
             self.assertEqual((line.who, line.project, line.filename), ("bob", "ham", filename))
-
-    def test_by_day(self) -> None:
-        """Who may read a project is told how many downloads it had, and of nobody's name; what is
-        not there has none.
-        """
-        path = f"/packages/spam/{self.filename}"
-        for user in (None, "bob", "alice"):
-            self.pypid.get(path, user=user)
-        answer = self.pypid.api("GET", "/api/projects/Spam/downloads?days=2", user="bob")
-        counted = {"since": "2025-12-31", "days": [{"day": "2026-01-01", "count": 3}], "total": 3}
-        self.assertEqual(answer.json, {"project": "spam", **counted})
-        self.assertEqual(
-            self.pypid.api("GET", "/api/projects/spam/downloads").json["since"], "2025-10-04"
-        )
-        for query in ("?days=0", "?days=401", "?days=x", "?day=1"):
-            self.refused(self.pypid.api("GET", f"/api/projects/spam/downloads{query}"), 400, "day")
-        self.assertEqual(self.pypid.api("GET", "/api/projects/eggs/downloads").status, 404)
-        self.pypid.api("PUT", "/api/projects/spam/rights/user/alice", {"right": "r"})
-        self.assertEqual(
-            self.pypid.api("GET", "/api/projects/spam/downloads", user="bob").status, 403
-        )
-        self.assertEqual(
-            self.pypid.api("GET", "/api/projects/spam/downloads", user="alice").json["total"], 3
-        )

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from pypid.core.configuration.choices import Mode
-from pypid.core.errors import UpstreamDown
-from pypid.core.policy import Policy
-from tests.distributions import wheel, wheel_filename
 from tests.web.full_app import Answer, Pypid, WholeCase
-from tests.web.memory_upstream import Elsewhere
 
 
 class CompareTests(WholeCase):
@@ -81,28 +75,3 @@ class CompareTests(WholeCase):
         self.assertEqual(
             (inside["same"], inside["more"], found["problem"], found["text"]), (1, 0, None, None)
         )
-
-    def test_theirs(self) -> None:
-        """Wheels of upstream are compared by parts, and none is kept; while upstream is away it is
-        said.
-        """
-        upstream = Elsewhere()
-        for version in ("1.0", "2.0"):
-            data = wheel(
-                "ham",
-                version,
-                files={"ham.py": version.encode(), "x": bytes(range(256)) * 1000},
-                compression=0,
-            )
-            upstream.has("ham", wheel_filename("ham", version), data)
-        pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
-        found = self.compared(project="ham", pypid=pypid)
-        self.assertEqual([each["path"] for each in found["contents"]["changed"]][-1], "ham.py")
-        self.assertEqual(found["metadata"], [])
-        upstream.has("ham", wheel_filename("ham", "3.0"), wheel("ham", "3.0"))
-        pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
-        pypid.page("ham")
-        upstream.away = UpstreamDown("it sleeps.")
-        found = self.compared("from=2.0&to=3.0", "ham", pypid=pypid)
-        self.assertEqual((found["metadata"], found["contents"]), (None, None))
-        self.assertIn("it sleeps", found["problem"])

@@ -41,27 +41,6 @@ class ExportTests(WholeCase):
 
         self.pypid.app.exports = export
 
-    def test_document(self) -> None:
-        """What is wanted is told as it was said; the answer counts what came of it."""
-        answer = self.pypid.api(
-            "POST", "/api/export", {"target": "/srv/index", "copy_files": True, "as_user": "bob"}
-        )
-        self.assertEqual(self.asked, [Export(target="/srv/index", copy_files=True, as_user="bob")])
-        self.assertEqual(
-            answer.json,
-            {
-                "target": "/srv/index",
-                "projects": 3,
-                "hidden": 1,
-                "left": 0,
-                "unchanged": 1,
-                "written": 9,
-                "same": 2,
-                "copied": 0,
-                "removed": 0,
-            },
-        )
-
     def test_refused(self) -> None:
         """What cannot be is said, and why."""
         self.refused(self.pypid.api("POST", "/api/export", {"target": "/bad"}), 400, "no room left")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, Route
 from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import WholeCase
-from tests.web.openapi_check import hold
 from tests.web.routes import ALL_ROUTES
 
 OPERATIONS = [
@@ -121,35 +119,6 @@ class DocumentTests(SynchronousTestCase):
             self.assertEqual(
                 {} in ways, needs in ("Needs no login.", "Needs the right to read."), (method, path)
             )
-
-
-class HoldTests(SynchronousTestCase):
-    """The check that every answer goes through which a test of the web gets."""
-
-    def test_held(self) -> None:
-        """An answer as described passes; one with a key more, a key less or a status that is not
-        described does not.
-        """
-        for status, said, fine in (
-            (200, {"name": "spam", "released": True}, True),
-            (200, {"name": "spam", "released": True, "more": 1}, False),
-            (200, {"name": "spam"}, False),
-            (200, {"name": "spam", "released": 1}, False),
-            (201, {"name": "spam", "released": True}, False),
-            (404, {"code": "404 x", "title": "Not Found", "message": "x"}, True),
-            (404, {"detail": "x"}, False),
-        ):
-            held = (
-                "DELETE",
-                "/api/names/spam",
-                status,
-                "application/json",
-                json.dumps(said).encode(),
-            )
-            if fine:
-                hold(*held)
-            else:
-                self.assertRaises(AssertionError, hold, *held)
 
 
 class BodyTests(WholeCase):

@@ -45,30 +45,6 @@ class SearchingCase(WholeCase):
 class SearchingTests(SearchingCase):
     """The route."""
 
-    def test_document(self) -> None:
-        """Each is told with all that a list needs, and nothing that is not printable."""
-        found = self.search(q="spa")
-        self.assertEqual(
-            found,
-            {
-                "found": [
-                    {
-                        "name": "spam",
-                        "version": "1.0",
-                        "summary": "Lovely <b>spam</b>",
-                        "source": "ours",
-                        "updated": "2026-01-01T00:01:01.500000Z",
-                        "keywords": ["food", "breakfast"],
-                    }
-                ],
-                "total": 1,
-                "page": 1,
-                "pages": 1,
-                "unread": 0,
-            },
-        )
-        self.assertEqual(self.search(q="eggs")["found"][0]["summary"], "With [31mcolour")
-
     def test_at_once(self) -> None:
         """What was published, yanked or deleted a moment ago is so in the next answer."""
         self.have_wheel("toast", "1.0")

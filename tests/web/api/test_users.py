@@ -431,40 +431,6 @@ class PasswordTests(PeopleCase):
         self.assertEqual(self.me("carol").status, 200)
 
 
-class GroupTests(PeopleCase):
-    """Groups."""
-
-    configured = Configured(groups=frozenset({"ops"}))
-
-    def test_life(self) -> None:
-        """A group is made, has members, and is removed; what changes nothing leaves no line in the
-        audit log.
-        """
-        self.add("carol")
-        answer = self.pypid.api("POST", "/api/groups", {"name": "devs"})
-        self.assertEqual(
-            (answer.status, answer.json),
-            (201, {"name": "devs", "members": [], "source": "database"}),
-        )
-        for _ in range(2):
-            joined = self.pypid.api("PUT", "/api/groups/devs/members/carol").json
-            self.assertEqual(joined["members"], ["carol"])
-        self.assertEqual(self.pypid.api("GET", "/api/groups/devs").json["members"], ["carol"])
-        slip = self.pypid.api("DELETE", "/api/groups/devs/members/carl")
-        self.refused(slip, 400, "carl is not a member of the group devs; did you mean 'carol'?")
-        left = self.pypid.api("DELETE", "/api/groups/devs/members/carol")
-        self.assertEqual(left.json["members"], [])
-        self.assertEqual(self.pypid.api("DELETE", "/api/groups/devs").status, 200)
-        self.assertEqual(self.pypid.api("DELETE", "/api/groups/devs").status, 404)
-        told = [
-            ("group create", "devs"),
-            ("group add-user", "devs/carol"),
-            ("group remove-user", "devs/carol"),
-            ("group delete", "devs"),
-        ]
-        self.assertEqual([(what, subject) for _, what, subject in self.people.done()[1:]], told)
-
-
 class RightTests(PeopleCase):
     """Rights on single projects."""
 
@@ -495,45 +461,6 @@ class RightTests(PeopleCase):
         self.assertEqual((second["warnings"], second["effective"]["read"]), ([], "everyone bob"))
         self.assertEqual(self.pypid.get("/simple/spam/").status, 200)
 
-    def test_globs(self) -> None:
-        """A right on a glob applies to the projects that match it and have no more specific rule,
-        from then on; only administrators grant it, and the audit log has it.
-        """
-        self.have_wheel("acme-data-core")
-        there = "/api/rights/Acme_Data-%2A/user/bob"
-        self.assertEqual(self.pypid.api("PUT", there, {"right": "rw"}, user="bob").status, 403)
-        answer = self.pypid.api("PUT", there, {"right": "rw"})
-        self.assertEqual((answer.status, answer.json["project"]), (200, "acme-data-*"))
-        self.assertIn("first right of acme-data-*", answer.json["warnings"][0])
-        self.assertIn("All names that match acme-data-*", answer.json["warnings"][1])
-        page = "/simple/acme-data-core/"
-        for user, status in ((None, 401), ("alice", 403), ("bob", 200)):
-            self.assertEqual(self.pypid.get(page, user=user).status, status)
-        seen = self.rights("acme-data-core")
-        self.assertEqual((seen["rights"], seen["rule"]), ([], "acme-data-*"))
-        self.assertEqual(seen["effective"]["write"], "bob")
-        exact = "/api/projects/acme-data-core/rights/user/alice"
-        self.pypid.api("PUT", exact, {"right": "r"})
-        self.assertEqual(self.rights("acme-data-core")["rule"], "acme-data-core")
-        for user, status in (("alice", 200), ("bob", 403)):
-            self.assertEqual(self.pypid.get(page, user=user).status, status)
-        listed = self.pypid.api("GET", "/api/rights").json["rights"]
-        self.assertIn("acme-data-*", [right["project"] for right in listed])
-        self.pypid.api("DELETE", exact)
-        self.pypid.api("DELETE", exact.replace("user/alice", "admins"))
-        self.assertEqual(self.pypid.api("DELETE", there).status, 200)
-        self.assertEqual(self.pypid.get(page).status, 401)
-        opened = self.pypid.api("DELETE", "/api/rights/acme-data-%2A/admins")
-        self.assertIn("less specific rules", opened.json["warnings"][0])
-        self.assertEqual(self.pypid.get(page).status, 200)
-        for wrong in ("%2A", "-%2A", "acme", "a%5Bb%2A", "a%20%2A"):
-            answer = self.pypid.api("PUT", f"/api/rights/{wrong}/user/bob", {"right": "r"})
-            self.refused(answer, 400, "glob")
-        done = [each for each in self.people.done() if each[2] == "acme-data-*"]
-        self.assertEqual(
-            [what for _, what, _ in done], ["right grant", "right revoke", "right revoke"]
-        )
-
     def test_withdrawn(self) -> None:
         """A right is taken away; after the last one the project is closed until it is opened, and the
         answers say so.
@@ -554,29 +481,6 @@ class RightTests(PeopleCase):
         told = ["right grant", "right grant", "right revoke", "right revoke", "right revoke"]
         self.assertEqual(self.people.done(), [("ada", what, "spam") for what in told])
         self.assertEqual(self.people.deeds()[0].details, {"whom": "user bob", "right": "r"})
-
-    def test_origin(self) -> None:
-        """Each right says where it comes from; one of the configuration is not taken away here."""
-        self.pypid.api("PUT", "/api/projects/eggs/rights/user/alice", {"right": "r"})
-        rights = {
-            (right["name"], right["right"], right["source"])
-            for right in self.rights("eggs")["rights"]
-        }
-        self.assertEqual(rights, {("bob", "rw", "configuration"), ("alice", "r", "database")})
-        self.refused(
-            self.pypid.api("DELETE", "/api/projects/eggs/rights/user/bob"), 409, "[projects]"
-        )
-        less = self.pypid.api("PUT", "/api/projects/eggs/rights/user/bob", {"right": "r"}).json
-        self.assertIn("goes on to hold", less["warnings"][0])
-        self.assertEqual(less["effective"]["write"], "bob")
-        gone = self.pypid.api("DELETE", "/api/projects/eggs/rights/user/bob").json
-        self.assertIn("still gives the right rw", gone["warnings"][0])
-        whole = self.pypid.api("GET", "/api/rights").json
-        self.assertEqual(
-            [(right["project"], right["name"]) for right in whole["rights"]],
-            [("eggs", "alice"), ("eggs", "bob")],
-        )
-        self.assertEqual(whole["defaults"]["write"], "authenticated")
 
     def test_unknown_names(self) -> None:
         """A right of a name that does not exist is refused unless the request says so: as a first

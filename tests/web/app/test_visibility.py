@@ -10,28 +10,22 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import evolve
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import (
-    Action,
     Grants,
     Identity,
     Principals,
     Rules,
-    Scope,
 )
-from pypid.core.visibility import Visibility, visibility_of
+from pypid.core.visibility import Visibility
 from pypid.flow import start
 from pypid.web.app import visibility as sights_module
 from pypid.web.app.visibility import VisibilityCache
-from tests.core.test_permissions import PROJECTS, anybody, rules
+from tests.core.test_permissions import PROJECTS
 from tests.support.worlds import Turns, world
-
-modest = settings(max_examples=30, deadline=None, database=None)
 
 
 def restricted(*users: str) -> Rules:
@@ -49,34 +43,6 @@ class SightsTests(SynchronousTestCase):
     def of(self, these: Rules, who: Identity) -> Visibility:
         found: Visibility = self.successResultOf(start(self.sights.of(these, who)))
         return found
-
-    @modest
-    @given(
-        st.lists(st.tuples(st.integers(0, 2), anybody), max_size=8),
-        st.lists(rules, min_size=3, max_size=3),
-    )
-    def test_any_order(self, asked: list[tuple[int, Identity]], several: list[Rules]) -> None:
-        """Whoever asks, in whatever order, under rules that change back and forth: what they are
-        told is what holds.
-        """
-        kept = VisibilityCache(world(Clock()))
-        for number, who in asked:
-            found = self.successResultOf(start(kept.of(several[number], who)))
-            self.assertEqual(found, visibility_of(several[number], who))
-
-    def test_groups(self) -> None:
-        """Somebody who was taken out of a group sees at once no more than the group's others."""
-        these = Rules(projects={PROJECTS[0]: Grants(read=Principals(groups=frozenset({"team"})))})
-        self.assertTrue(self.of(these, Identity("alice", frozenset({"team"}))).sees_all)
-        self.assertFalse(self.of(these, Identity("alice")).sees_all)
-        self.assertTrue(self.of(these, Identity("alice", admin=True)).sees_all)
-        scope = Scope(frozenset({Action.READ}))
-        self.assertFalse(self.of(these, Identity("alice", scope=scope)).sees_all)
-        self.assertFalse(
-            self.of(
-                these, Identity("alice", frozenset({"team"}), scope=Scope(frozenset()))
-            ).sees_all
-        )
 
     def test_many(self) -> None:
         """Very many rules are gone through off the reactor thread; new rules meanwhile get no

@@ -61,16 +61,6 @@ class FastPathCase(WholeCase):
         self.assertTrue(self.is_known(data))
 
 
-class KnowingTests(FastPathCase):
-    """What is known, and for how long."""
-
-    def test_queries(self) -> None:
-        """Of queries only ?format= is remembered: others may hold secrets."""
-        for _ in range(3):
-            self.assertFalse(self.is_known(spelled("GET", "/simple/spam/?token=secret")))
-        self.learned(spelled("GET", "/simple/spam/?format=text/html"))
-
-
 class PeopleTests(FastPathCase):
     """Who is known."""
 
@@ -290,21 +280,6 @@ class ConnectionTests(FastPathCase):
         """It knows a page."""
         super().setUp()
         self.learned()
-
-    def test_pieces(self) -> None:
-        """A request in pieces, and what follows it, is read by twisted.web; then the fast path has
-        its turn again.
-        """
-        connection = self.pypid.connect()
-        connection.send(PAGE[:30])
-        before = self.fast_path.answered
-        connection.send(PAGE[30:])
-        self.assertEqual(self.fast_path.answered, before)
-        connection.send(PAGE)
-        self.assertEqual(self.fast_path.answered, before + 1)
-        connection.send(PAGE + PAGE)
-        self.assertEqual(self.fast_path.answered, before + 1)
-        self.assertEqual(bytes(connection.socket.value()).count(b"HTTP/1.1 200 OK"), 4)
 
     def test_slow_headers(self) -> None:
         """Whoever begins a request after the fast path answered, and does not go on, is cut off

@@ -11,12 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.model import Span
 from pypid.web.http.headers import (
     ConditionalVerdict,
-    EntityTag,
     Validators,
-    entity_tags,
     http_date,
     judge,
-    parse_http_date,
 )
 from pypid.web.http.negotiation import choose_encoding, choose_error_format
 from pypid.web.http.ranges import still_the_same, wanted
@@ -80,18 +77,6 @@ class RangeTests(SynchronousTestCase):
 
 
 class ConditionTests(SynchronousTestCase):
-    def test_tags(self) -> None:
-        """A list of tags is read up to the first thing that is none; commas may stand
-        inside a tag.
-        """
-        self.assertEqual(
-            entity_tags('"a", W/"b,c" ,, "d"'),
-            (EntityTag("a"), EntityTag("b,c", weak=True), EntityTag("d")),
-        )
-        self.assertEqual(entity_tags('"a" "b"'), ())
-        self.assertEqual(entity_tags('"a", b, "c"'), (EntityTag("a"),))
-        self.assertEqual(entity_tags("w/'x'"), ())
-
     def test_preconditions(self) -> None:
         """If-Match compares strongly and fails a request; If-Unmodified-Since counts only without
         it.
@@ -104,17 +89,6 @@ class ConditionTests(SynchronousTestCase):
         self.assertIs(
             judge({"if-match": "*", "if-unmodified-since": early}, OURS), ConditionalVerdict.SEND
         )
-
-    def test_dates(self) -> None:
-        """All three forms of a date are read; none of them is needed to write one."""
-        moment = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
-        for text in (
-            "Sun, 06 Nov 1994 08:49:37 GMT",
-            "Sunday, 06-Nov-94 08:49:37 GMT",
-            "Sun Nov  6 08:49:37 1994",
-        ):
-            self.assertEqual(parse_http_date(text), moment)
-        self.assertEqual(http_date(moment), "Sun, 06 Nov 1994 08:49:37 GMT")
 
     @anything
     @given(pieces | st.text(max_size=40))

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
 from ipaddress import ip_network
 from secrets import token_bytes
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.daemon import logs
 from pypid.web.http.proxies import TrustedProxies
-from pypid.web.http.request import Request
-from pypid.web.http.request_ids import OF_REQUEST, Ids, forwarded_id
-from pypid.web.root import run
+from pypid.web.http.request_ids import Ids, forwarded_id
 from tests.web.full_app import WholeCase
 from tests.web.raw_http import Socket
 
@@ -109,46 +102,3 @@ class RequestTests(WholeCase):
             self.assertRegex(
                 str(self.ask("/health", *ids, by_proxy=by_proxy)), "^k3x5qa[0-9a-f]{6}$"
             )
-
-
-class OnBehalfTests(SynchronousTestCase):
-    def test_lines(self) -> None:
-        """What is logged on behalf of a request says its id in both formats, also after it waited;
-        what is not does not.
-        """
-        written = {form: io.StringIO() for form in ("text", "json")}
-        publisher = LogPublisher(
-            *(logs.observer("info", form, stream) for form, stream in written.items())
-        )
-        log = Logger("pypid.test", observer=publisher)
-        waits = [Deferred[None](), Deferred[None]()]
-
-        async def answer(number: int) -> None:
-            log.info("begun\nwith {number}", number=number)
-            await waits[number]
-            log.info("ended with {number}", number=number)
-
-        class Asked:
-            def __init__(self, id: str) -> None:
-                self.id = id
-
-            def notifyFinish(self) -> Deferred[None]:
-                return Deferred()
-
-        for number, id in enumerate(("first", "second")):
-            run(answer(number), cast(Request, Asked(id)))
-        log.info("nobody's")
-        waits[1].callback(None)
-        waits[0].callback(None)
-        self.assertIsNone(OF_REQUEST.get())
-        texts = [
-            line.partition("pypid.test: ")[2] or line
-            for line in written["text"].getvalue().splitlines()
-        ]
-        self.assertEqual(
-            texts,
-            ["begun [request first]", "    with 0", "begun [request second]", "    with 1", "nobody's",
-             "ended with 1 [request second]", "ended with 0 [request first]"],
-        )  # fmt: skip
-        ids = [json.loads(line)["id"] for line in written["json"].getvalue().splitlines()]
-        self.assertEqual(ids, ["first", "second", None, "second", "first"])

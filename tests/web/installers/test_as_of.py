@@ -167,18 +167,6 @@ class OursTests(MomentsCase):
         self.assertLessEqual(len(self.pypid.app.as_of_pages._pages.memory), MOST)
         self.assertEqual(len(self.pypid.app.pages._pages.memory), kept)
 
-    def test_today(self) -> None:
-        """What is in quarantine now is at no moment; its status is that of now, too."""
-        self.have_wheel()
-        self.later(2)
-        status = "/api/projects/spam/status"
-        self.pypid.api("PUT", status, {"status": "quarantined", "reason": "malware"})
-        self.assertEqual(self.files(f"/at/{FIRST}/"), {})
-        self.assertEqual(self.names(f"/at/{FIRST}/"), [])
-        self.pypid.api("PUT", status, {"status": "archived", "reason": ""})
-        self.assertEqual(self.json(f"/at/{FIRST}/")["project-status"], {"status": "archived"})
-        self.assertEqual(len(self.files(f"/at/{FIRST}/")), 1)
-
 
 class TheirsTests(MomentsCase):
     """A project of the other index."""

@@ -48,22 +48,6 @@ class OsvTests(WholeCase):
     def ids(self, name: str, version: str | None, user: str | None = None) -> list[str]:
         return [record["id"] for record in self.query(name, version, user).get("vulns", ())]
 
-    def test_query(self) -> None:
-        """The records in force that hit the version, whole; none is an empty object."""
-        self.assertEqual(self.query("spam", "1.2.0"), {"vulns": [PUBLIC[1], PUBLIC[0]]})
-        self.assertEqual(self.ids("Spam", "1.5"), ["GHSA-2"])
-        self.assertEqual(self.ids("ham", None), ["GHSA-2"])
-        self.assertEqual(self.query("ham", "2"), {})
-        self.assertEqual(self.query("eggs", "1"), {})
-
-    def test_batch(self) -> None:
-        """The answers come in the order of the queries, with ids and times alone."""
-        queries = [asking("ham", "1"), asking("eggs", "1"), asking("spam", "1.3")]
-        found = {"id": "GHSA-2", "modified": "2026-01-02T00:00:00Z"}
-        expected = [{"vulns": [found]}, {}, {"vulns": [found, {**found, "id": "PYSEC-1"}]}]
-        self.assertEqual(self.post("querybatch", {"queries": queries}).json, {"results": expected})
-        self.assertEqual(self.post("querybatch", {}).json, {"results": []})
-
     def test_pages(self) -> None:
         """Token by token a client gets all that a limit held back, each once."""
         for limit in ("MOST_FOUND", "LARGEST_ANSWER"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from tests.web.full_app import Answer, WholeCase
 from tests.web.ui.test_pages import BROWSER, Seen
 
@@ -53,20 +51,3 @@ class ComparePageTests(WholeCase):
         for word in ("+ added", "\u2212 removed", "± changed"):
             self.assertIn(word, page)
         self.assertIn("spam-1.0.tar.gz", page)
-
-    def test_lines(self) -> None:
-        """Each member that differs leads to its lines, and back."""
-        self.have_both()
-        [link] = re.findall(r'href="(\?[^"]*a\.py)"', self.see().text)
-        page = self.see(link.replace("&amp;", "&")).text
-        self.assertIn("&lt;script&gt;alert(1)&lt;/script&gt;\\u202e", page)
-        self.assertNotIn(XSS, page)
-        self.assertNotIn("\u202e", page)
-        self.assertIn('<tr class="removed"><td class="number">2</td>', page)
-        self.assertIn("?from=1.0&amp;to=2.0&amp;kind=py3-none-any", page)
-        for path in ("b.py", "d.py"):
-            self.assertEqual(self.see(f"?from=1.0&to=2.0&path={path}").status, 200)
-        self.assertEqual(self.see("?from=1.0&to=2.0&path=same.py").status, 404)
-        self.assertIn("Only one", self.see("?from=1.0&to=2.0&kind=sdist&path=a.py").text)
-        wrong = self.see("?from=1.0&to=2.0&kind=wheel&path=a.py").text
-        self.assertIn("Neither release has a file of the kind “wheel”. Kinds: ", wrong)

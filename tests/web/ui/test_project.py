@@ -115,22 +115,6 @@ class ProjectPageTests(ProjectCase):
         self.have(self.pypid.index.set_status(project_name("ham"), Status.QUARANTINED, ""))
         self.assertRegex(self.told(), r"ham\s+quarantined\s+&gt;=1")
 
-    def test_status(self) -> None:
-        """The project's status is said, with its reason; of a project in quarantine no file is
-        shown, and it has a page.
-        """
-        self.have_wheel()
-        self.have(self.pypid.index.set_status(SPAM, Status.DEPRECATED, "Take <eggs>."))
-        words = self.told()
-        self.assertIn("This project is deprecated", words)
-        self.assertIn("Take &lt;eggs&gt;.", words)
-        self.have(self.pypid.index.set_status(SPAM, Status.QUARANTINED, ""))
-        words = self.told()
-        self.assertIn("This project is quarantined", words)
-        self.assertNotIn(".whl", words)
-        self.assertIn("This release is quarantined", self.see("1.0/").text)
-        self.assertEqual(self.see("2.0/").status, 404)
-
     def test_hostile(self) -> None:
         """Whatever metadata hold, the page has no element of theirs, and no link that leads
         anywhere but to a web page.
@@ -225,16 +209,6 @@ class TheirsTests(ProjectCase):
         self.have(self.pypid.index.reconcile())
         data = wheel("spam", metadata_bytes=metadata(description="From elsewhere"))
         self.file = self.upstream.has("spam", wheel_filename("spam"), data)
-
-    def test_name(self) -> None:
-        """The name is shown as its authors spell it; metadata that are another project's give it no
-        other name.
-        """
-        self.upstream.has_beside(self.file, metadata("SpAm"))
-        self.assertIn("<h1>SpAm <span", self.see(user="bob").text)
-        file = self.upstream.has("eggs", wheel_filename("eggs"), wheel("eggs"))
-        self.upstream.has_beside(file, metadata("bacon"))
-        self.assertIn("<h1>eggs <span", self.see(project="eggs", user="bob").text)
 
     def test_digest(self) -> None:
         """Of another project nothing is shown because its metadata have the digest that upstream

@@ -12,7 +12,7 @@ from pypid.core.policy import Policy
 from tests.distributions import sdist_filename
 from tests.support.worlds import BEGINNING
 from tests.web.full_app import J
-from tests.web.ui.administered import NASTY, AdministeredCase
+from tests.web.ui.administered import AdministeredCase
 
 
 def url(project: str) -> str:
@@ -38,13 +38,6 @@ class WhyTests(AdministeredCase):
         self.assertIn(f"{BEGINNING + timedelta(days=3, hours=-1):%Y-%m-%d %H:%M}", text)
         self.assertIn("https://elsewhere.example/simple/", text)
         self.assertIn("<dd>1 file, active", text)
-
-    def test_outage(self) -> None:
-        """What upstream failed with is text."""
-        self.pypid.index.gate.breaker.failed(UpstreamDown(NASTY, unreachable=True))
-        answer = self.look(url("ham"))
-        self.assertNotIn("<script>alert", answer.text)
-        self.assertIn("Upstream is unreachable", answer.text)
 
     def test_who(self) -> None:
         """Readers see the page without the address of upstream and its errors; who may publish and

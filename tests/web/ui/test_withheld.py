@@ -10,7 +10,7 @@ from pypid.core.policy import Policy
 from tests.distributions import wheel, wheel_filename
 from tests.web.api.test_indexes import IndexesCase
 from tests.web.full_app import J, Pypid
-from tests.web.ui.administered import AS_PAGE, HAM, NASTY, AdministeredCase
+from tests.web.ui.administered import AS_PAGE, NASTY, AdministeredCase
 
 
 class WithheldTests(AdministeredCase):
@@ -62,15 +62,6 @@ class WithheldTests(AdministeredCase):
         self.pypid.api("DELETE", f"/api/blocks/{id}")
         self.assertNotIn("blocked", self.page("/project/spam/-/versions"))
         self.assertNotIn("-/why", self.look("/project/spam/", None).text)
-
-    def test_whole_project(self) -> None:
-        """A project of which everything is blocked has a page with its versions."""
-        for name, spec, filename in (("spam", "spam", None), ("ham", "ham", HAM)):
-            self.block(spec)
-            for page in self.seen(f"/project/{name}/", filename or wheel_filename(name)):
-                self.assertIn("No version of this project is available", page)
-                self.assertIn("steals tokens", page)
-            self.seen(f"/project/{name}/1.0/", filename or wheel_filename(name))
 
     def test_quarantined(self) -> None:
         """The versions of a local project in quarantine are on its page, and its files in the answer
