@@ -15,8 +15,8 @@ from pypid.flow.conditions import (
     PATIENCE,
     Condition,
     HealthWatch,
+    check_of_answer,
     check_of_blob,
-    check_of_catalog,
 )
 from tests.support.worlds import world
 
@@ -145,7 +145,7 @@ class AskingTests(SynchronousTestCase):
                 return False
 
         copy = Copy()
-        check = check_of_catalog(copy)  # type: ignore[arg-type]
+        check = check_of_answer(copy.current, CatalogDown)
         self.assertTrue(self.had(check))
         copy.error = CatalogDown()
         self.assertTrue(self.had(check))

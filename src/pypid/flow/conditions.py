@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
-from typing import Protocol
 
 from attrs import define, field
 from twisted.application.service import Service
@@ -14,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pypid.core.errors import CatalogDown, Missing
+from pypid.core.errors import Missing
 from pypid.flow.coroutines import start
 from pypid.flow.periodic import ClockedLoop
 from pypid.ports import Blobs
@@ -146,11 +145,16 @@ def check_of_blob(blobs: Blobs, key: str, *, never_empty: bool) -> Callable[[], 
     return check
 
 
-def check_of_storage(answers: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[bool]]:
-    """Return a check of a storage that raises `StorageDown` where it is unavailable."""
+def check_of_answer(
+    ask: Callable[[], Awaitable[object]], *recorded: type[Exception]
+) -> Callable[[], Awaitable[bool]]:
+    """Return a check that succeeds if `ask` does. An error that is `recorded` elsewhere does not
+    count: the copy of a shared catalog logs itself that the catalog is unavailable.
+    """
 
     async def check() -> bool:
-        await answers()
+        with suppress(*recorded):
+            await ask()
         return True
 
     return check
@@ -161,35 +165,3 @@ async def _has_anything(blobs: Blobs) -> bool:
         async for _ in listing:
             return True
     return False
-
-
-class CatalogCopy(Protocol):
-    """A copy of a shared catalog, as far as its condition goes
-    (`catalog.replica_follower.ReplicaFollower`).
-    """
-
-    @property
-    def away(self) -> object | None:
-        """Why the engine could not be reached the last time; None if it could."""
-
-    @property
-    def may_be_shown(self) -> bool:
-        """Whether the copy is recent enough to be shown."""
-
-    async def current(self) -> bool:
-        """Query the engine, unless it sent something recently; record whether it is `away`. Raises
-        `CatalogDown`.
-        """
-
-
-def check_of_catalog(copy: CatalogCopy) -> Callable[[], Awaitable[bool]]:
-    """Return a check of a shared catalog that its copy runs even when there are no clients. The
-    copy records and logs the result itself.
-    """
-
-    async def check() -> bool:
-        with suppress(CatalogDown):
-            await copy.current()
-        return True
-
-    return check

@@ -19,7 +19,7 @@ from pypid.compat import ROUTE_MODULES
 from pypid.core.configuration.choices import Mode, StorageBackend
 from pypid.core.configuration.lookup import display_name
 from pypid.core.configuration.parse import Config
-from pypid.core.errors import BadRequest
+from pypid.core.errors import BadRequest, CatalogDown
 from pypid.core.export_request import Export, ExportedIndex
 from pypid.core.permissions import Identity
 from pypid.core.records.layout import STORAGE_IDENTITY
@@ -31,9 +31,8 @@ from pypid.flow import World
 from pypid.flow.conditions import (
     Condition,
     HealthWatch,
+    check_of_answer,
     check_of_blob,
-    check_of_catalog,
-    check_of_storage,
 )
 from pypid.flow.imports import import_late
 from pypid.flow.signals import Provider, ReloadOutcome, Signals
@@ -246,7 +245,7 @@ def condition_of(
     is_lasting = config.storage.backend is StorageBackend.FILES
     check = check_of_blob(storage.blobs, STORAGE_IDENTITY, never_empty=is_lasting)
     if storage.answers is not None:  # a bucket has no such object: asking for it takes two requests
-        check = check_of_storage(storage.answers)
+        check = check_of_answer(storage.answers)
     files = HealthWatch(world.clock, "storage", check, is_well=not is_bucket)
     condition = Condition(
         access=lambda: identities.can_be_asked, storage=lambda: files.is_well, watches=(files,)
@@ -259,7 +258,12 @@ def condition_of(
         cache=lambda: following.away is None and following.may_be_shown,
         shows=lambda: following.may_be_shown,
         differs=lambda: frozenset() if agreement is None else agreement.differs,
-        watches=(files, HealthWatch(world.clock, "shared catalog", check_of_catalog(following))),
+        watches=(
+            files,
+            HealthWatch(
+                world.clock, "shared catalog", check_of_answer(following.current, CatalogDown)
+            ),
+        ),
     )
 
 

@@ -203,7 +203,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             dumps=(*dumps, *link_dumps(config, links, paths, storage, world)),
             dump_interval=config.catalog.dump_interval.total_seconds(),
             maintenance=maintenance_of(
-                config, index, (upstream, named), leases, all_indexes.is_asked
+                config, index, (upstream.close, *named.closes), leases, all_indexes.is_asked
             ),
             sites=(site, operator_site),
             routes=apps.public.routes,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 from twisted.logger import Logger
@@ -94,22 +94,14 @@ def open_upstream(
     return OpenedUpstream(upstream, upstream.close, prepare)
 
 
-class WithConnections(Protocol):
-    """A client with connections."""
-
-    @property
-    def close(self) -> Callable[[], Awaitable[object]]:
-        """Closes them."""
-
-
 @frozen
 class NamedUpstreams:
-    """The settings and clients of each `[upstream:NAME]`, by name, and the function that closes all
-    connections.
+    """The settings and clients of each `[upstream:NAME]`, by name, and the functions that close
+    their connections.
     """
 
     settings: Mapping[str, NamedUpstream]
-    close: Callable[[], Awaitable[object]]
+    closes: Sequence[Callable[[], Awaitable[object]]]
 
 
 def open_named_upstreams(
@@ -128,12 +120,7 @@ def open_named_upstreams(
         )
         upstream = opened[-1].upstream
         settings[name] = NamedUpstream(upstream, its_policy, wanted.ttl, wanted.timeout)
-
-    async def close() -> None:
-        for each in opened:
-            await each.close()
-
-    return NamedUpstreams(settings, close)
+    return NamedUpstreams(settings, tuple(each.close for each in opened))
 
 
 def policy_of(
@@ -181,17 +168,17 @@ def trust_of(
 def maintenance_of(
     config: Config,
     index: Index,
-    upstreams: Sequence[WithConnections],
+    closes: Sequence[Callable[[], Awaitable[object]]],
     leases: Leases,
     is_asked: Callable[[str, ProjectName], bool],
 ) -> CacheMaintenance:
-    """Return the jobs for cached files, which close the `upstreams` when they stop. `is_asked`:
-    whether any index asks an upstream for a project.
+    """Return the jobs for cached files; they end with `closes`. `is_asked`: whether any index
+    asks an upstream for a project.
     """
 
     async def close() -> None:
-        for each in upstreams:
-            await each.close()
+        for each in closes:
+            await each()
 
     # a bucket is compared again and again anyway
     compares = index.shared and config.storage.backend is not StorageBackend.S3
