@@ -39,7 +39,6 @@ COMMANDS = [
     "backup",
     "log-level",
     "export",
-    "acl",
     "client-config",
     "gen-password",
     "gen-secret",

@@ -57,13 +57,10 @@ class NamesTests(NamesCase):
         self.assertFalse(code)
 
     def test_dumps(self) -> None:
-        """Export and import lead to `pypid acl`, with the file if there is one."""
-        self.assertEqual(
-            self.called(pypicloud.export, "c.ini"), ["acl", "export", "--config", "c.ini"]
-        )
+        """Importing leads to `pypid user import`, with the file if there is one."""
         self.assertEqual(
             self.called(pypicloud.import_, "c.ini", "-i", "x.gz"),
-            ["acl", "import", "--config", "c.ini", "-i", "x.gz"],
+            ["user", "import", "--config", "c.ini", "-i", "x.gz"],
         )
 
     def test_refused(self) -> None:
@@ -71,3 +68,4 @@ class NamesTests(NamesCase):
         for script in (pypicloud.create_s3_sync, pypicloud.build_lambda_bundle):
             code, _, _ = self.run_script(script)
             self.assertIn("pypid storage rebuild", code)
+        self.assertIn("pypid backup", self.run_script(pypicloud.export)[0])

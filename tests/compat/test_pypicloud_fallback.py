@@ -8,7 +8,6 @@ by hand.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,7 +137,7 @@ MATRIX = {
         1 1 1 1   ours+cached ours    b
     """,
 }
-TOLD = tuple(MATRIX)
+
 MATRIX["cache, always_show_upstream"] = MATRIX["mirror"]
 """``links``: a page of what is upstream's, whose files are redirects there; ``cached``: whose files
 are fetched, and kept.
@@ -272,15 +271,6 @@ class MatrixTests(FallbackCase):
             count += 1
         self.assertEqual(count, 6 * 12)
 
-    def test_documented(self) -> None:
-        """The guide has these very tables."""
-        lines = (
-            (Path(__file__).parents[2] / "docs/migrate/pypicloud-api.rst").read_text().splitlines()
-        )
-        documented = [line.split() for line in lines if re.match("    [01] +[01] ", line)]
-        said = [line.split() for name in TOLD for line in MATRIX[name].splitlines() if line.strip()]
-        self.assertEqual(documented, said)
-
     def test_known_lacks(self) -> None:
         """Where somebody known is refused, names that are stored, upstream's, and nobody's are
         answered alike to the byte.
@@ -399,16 +389,6 @@ class HoleTests(FallbackCase):
         self.flushLoggedErrors()
         self.assertEqual(pypid.get("/api/package/wrong/").json["packages"], [])
         self.assertEqual(pypid.get("/local/wrong/").status, 404)
-
-    def test_e(self) -> None:
-        """e. No address rebuilds anything by GET, whoever asks: it says which method to use."""
-        pypid = self.index("cache", stored=True)
-        for path in ("/admin/rebuild", "/admin/rebuild/"):
-            for user in ("bob", None):
-                self.assertIn(pypid.get(path, user=user).status, (401, 403, 405), (path, user))
-            answer = pypid.get(path, user="ada")
-            self.assertEqual(answer.status, 405, path)
-            self.assertIn("POST", answer["allow"] or "")
 
     def test_f(self) -> None:
         """f. ``fallback = mirror`` starts, and means what it said: upstream's files are kept. So

@@ -37,7 +37,7 @@ PYPICLOUD: Final = {
 
 BOUNDARY: Final = "0123456789abcdef"
 
-# Why an answer is another one. Each stands in docs/migrate/pypicloud-api.rst.
+# Why an answer is another one. Each stands in docs/migrate/pypicloud.rst.
 FORM: Final = (
     "the upload form answers as the public index does: the same bytes 200, other bytes 400"
 )

@@ -200,28 +200,12 @@ _ROUTES = {
         - GET /api/storage
         - GET /api/upstream
         - GET /api/downloads
-        - GET POST /api/acl
-        - POST /admin/rebuild
-        - GET /admin/acl.json.gz
-        - POST /admin/register
-        - GET /admin/pending_users
-        - GET /admin/token/<name>
-        - GET /admin/user
-        - GET PUT DELETE /admin/user/<name>
-        - GET /admin/user/<name>/permissions
-        - POST /admin/user/<name>/approve
-        - POST /admin/user/<name>/admin
-        - PUT DELETE /admin/user/<name>/group/<group>
-        - GET /admin/group
-        - GET PUT DELETE /admin/group/<name>
-        - GET /admin/package/<project>
-        - PUT DELETE /admin/package/<project>/<kind>/<name>/<permission>
+        - POST /api/acl
     """,
     "anybody": """
         - PUT /api/user/<name>
         - PUT /api/user/password
         - GET POST PUT /acct/login
-        - PUT /acct/tokenRegister
         - POST /acct/logout
         - GET /health
         - GET /ready

@@ -40,7 +40,6 @@ _MODULES = {
     "backup": ("backup",),
     "log_level": ("log-level",),
     "export": ("export",),
-    "acl": ("acl",),
     "client_config": ("client-config",),
     "secret": ("gen-password", "gen-secret"),
     "completion": ("completion",),

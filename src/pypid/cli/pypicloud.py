@@ -70,48 +70,26 @@ def make_config() -> None:
 
 
 def export() -> None:
-    """Run ``ppc-export CONFIG [-o FILE]``: `pypid acl export`."""
-    options = _dump_options(
-        "Print users, groups and rights as JSON: `pypid acl export`.",
-        "-o",
-        "the file to write, gzipped",
-    )
-    cli.main(
-        [
-            "acl",
-            "export",
-            "--config",
-            options.config,
-            *(["-o", options.file] if options.file else []),
-        ]
+    """Refuse ``ppc-export``: pypid writes no dump in pypicloud's format."""
+    _refuse(
+        "there is no dump of users in pypicloud's format. `pypid backup FOLDER` copies the accounts."
     )
 
 
 def import_() -> None:
-    """Run ``ppc-import CONFIG [-i FILE]``: `pypid acl import`."""
-    options = _dump_options(
-        "Import the file of ppc-export: `pypid acl import`.",
-        "-i",
-        "the file to read (default: standard input)",
+    """Run ``ppc-import CONFIG [-i FILE]``: `pypid user import`."""
+    command = argparse.ArgumentParser(
+        description="Import the file of ppc-export: `pypid user import`."
     )
-    cli.main(
-        [
-            "acl",
-            "import",
-            "--config",
-            options.config,
-            *(["-i", options.file] if options.file else []),
-        ]
-    )
-
-
-def _dump_options(about: str, flag: str, help: str) -> argparse.Namespace:
-    command = argparse.ArgumentParser(description=about)
     command.add_argument(
         "config", metavar="CONFIG", help="the configuration, pypid's or pypicloud's"
     )
-    command.add_argument(flag, metavar="FILE", dest="file", help=help)
-    return command.parse_args()
+    command.add_argument(
+        "-i", metavar="FILE", dest="file", help="the file to read (default: standard input)"
+    )
+    options = command.parse_args()
+    file = ["-i", options.file] if options.file else []
+    cli.main(["user", "import", "--config", options.config, *file])
 
 
 def migrate() -> None:

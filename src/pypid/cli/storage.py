@@ -96,7 +96,7 @@ that of the second, for example from a folder into a bucket. Either can be pypic
 A file that several indexes have with the same content is transferred once.
 Existing objects stay as they are; after an interruption, the same command continues. Do
 not publish while it runs. Users, rights and tokens are not in the storage: copy the state
-folder, or use `pypid acl export` and `pypid acl import`.
+folder too.
 """
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from pypid.cli.command import add_command, add_group
-from pypid.cli.output import format_time, print_answer, print_warnings, table_of, time_of
+from pypid.cli.output import (
+    counted,
+    format_time,
+    print_answer,
+    print_warnings,
+    printable,
+    table_of,
+    time_of,
+)
 from pypid.cli.prompt import add_password_options, chosen_password, confirm
 from pypid.cli.request import add_request, send_request
 
@@ -19,6 +29,7 @@ USERS = """\
   pypid user set-admin carol         make carol an administrator
   pypid user disable carol           end carol's sessions and tokens
   pypid user invite --expires 12h    let one person create an account
+  pypid user import -i acl.json      import users, groups and rights of a pypicloud
 
 These commands manage the accounts database, which is used unless [access] backend omits
 sql. Users of the configuration ([users]) are changed there, users of a directory in the
@@ -62,6 +73,20 @@ The account keeps its rights and group memberships. `pypid user enable` undoes i
 DELETE = """\
   pypid user delete carol
   pypid user delete carol --yes
+"""
+IMPORT = """\
+  ppc-export config.ini > acl.json         on the machine of pypicloud
+  pypid user import -i acl.json            here
+
+The file has users with their password hashes, registrations that wait for approval, groups,
+and rights on projects. The file /admin/acl.json.gz of pypicloud works as well. (ppc-export -o
+fails on Python 3.)
+
+pypid adds what is missing, all at once or not at all. Existing accounts stay as they are,
+and no right becomes smaller; a second import changes nothing. Entries that cannot be
+imported as they are are listed, with the solution. The exit status is 1 if a user loses
+a right (LOST), or gets a right that the user had neither there nor here, because groups
+or users with the same name are merged (GAINED).
 """
 INVITE = """\
   pypid user invite
@@ -109,6 +134,11 @@ def add(commands: Any) -> None:
     deleting = _add_verb(verbs, "delete", _delete, about, DELETE)
     deleting.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     _add_invitations(verbs)
+    about = "import users, groups and rights from a dump of pypicloud"
+    importing = add_command(verbs, "import", _import, about, config=True, examples=IMPORT)
+    importing.add_argument(
+        "-i", metavar="FILE", dest="file", help="the file to read (default: standard input)"
+    )
 
 
 def _add_invitations(verbs: Any) -> None:
@@ -202,6 +232,56 @@ def _delete(options: argparse.Namespace) -> None:
         confirm(question, options.name, "nothing was deleted")
     answer = send_request(options, "DELETE", _url(options))
     print_answer(options, answer, lambda answer: print(f"{answer['name']}: deleted"))
+
+
+def _import(options: argparse.Namespace) -> int | None:
+    answer = send_request(options, "POST", "/api/acl", _read_dump(options.file))
+    print_answer(options, answer, _print_import)
+    losses, gains = (
+        sum(oddity[kind] for oddity in answer["oddities"]) for kind in ("loss", "gain")
+    )
+    for number, effect in (
+        (losses, "took a right from a user or group: see LOST"),
+        (gains, "gave a user or group a new right: see GAINED"),
+    ):
+        if number:
+            print(f"pypid: {counted(number, 'change')} {effect}", file=sys.stderr)
+    return 1 if losses or gains else None
+
+
+def _print_import(answer: Mapping[str, Any]) -> None:
+    for oddity in answer["oddities"]:
+        kind = "LOST: " if oddity["loss"] else "GAINED: " if oddity["gain"] else ""
+        print(printable(f"{kind}{oddity['what']}: {oddity['done']}"))
+    added = [
+        counted(answer[what], what.removesuffix("s"))
+        for what in ("users", "groups", "members", "rights")
+    ]
+    present = answer["users_there"]
+    note = f" ({counted(present, 'user')} existed already)" if present else ""
+    print(f"added: {', '.join(added)}{note}")
+
+
+def _read_dump(name: str | None) -> Any:
+    """Return the JSON document in the dump; the daemon checks its content. Raises `BadRequest`."""
+    from pypid.core.accounts.acl_dump import LARGEST, unpacked
+    from pypid.core.errors import BadRequest
+
+    try:
+        if name is None:
+            data = sys.stdin.buffer.read(LARGEST + 1)
+        else:
+            with open(name, "rb") as file:
+                data = file.read(LARGEST + 1)
+    except OSError as error:
+        sys.exit(f"pypid: {name or 'standard input'} cannot be read: {error.strerror}")
+    try:
+        document = json.loads(unpacked(data))
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise BadRequest("The file is not a dump of pypicloud's users, which is a JSON object.")
+    return document
 
 
 def _print_user(user: Mapping[str, Any]) -> None:

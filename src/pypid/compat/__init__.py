@@ -6,9 +6,6 @@ They are routes on top of `pypid.web` and the index. Routes that pypid has anywa
 
 ROUTE_MODULES = (
     "pypid.compat.pypicache",
-    *(
-        f"pypid.compat.pypicloud.{name}"
-        for name in ("packages", "accounts", "admin", "permissions", "acl", "listing")
-    ),
+    *(f"pypid.compat.pypicloud.{name}" for name in ("packages", "accounts", "acl", "listing")),
 )
 """The modules with routes, as in `web.app.route_table.MODULES`."""

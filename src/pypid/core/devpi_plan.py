@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from pypid.core.accounts.acl_dump import OURS
 from pypid.core.configuration.index_kinds import LONGEST_NAME
 from pypid.core.devpi_export import DevpiExport, DevpiFile, DevpiIndex, normalized
 from pypid.core.indexes import index_name, settings_of_values
@@ -349,7 +348,7 @@ class _Planner:
                     "the account is not an administrator here: use pypid user set root --admin",
                 )
         return {
-            "version": f"{OURS}import-devpi",
+            "complete": True,
             "users": [{"username": user.name, "password": user.hash} for user in users],
         }
 

@@ -675,18 +675,6 @@ class PeopleFixed(PypidError, status=501):
 
 
 @define(slots=False, repr=False)
-class InseparableRight(PypidError, status=409):
-    """The change would let a user write a project without reading it, which is not supported.
-    `reason` says what to do.
-    """
-
-    reason: str
-
-    def text(self) -> str:
-        return f"Write access to a project includes read access. {self.reason}"
-
-
-@define(slots=False, repr=False)
 class LastAdmin(PypidError, status=409):
     """The change would leave no administrator of this index."""
 

@@ -194,7 +194,7 @@ class Identities(PeriodicJobs):
             deed = AuditEntry(
                 when=self.world.now(),
                 who="pypid",
-                what="acl import",
+                what="user import",
                 subject="pypicloud",
                 details=taken,
             )

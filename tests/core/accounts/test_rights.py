@@ -15,11 +15,10 @@ from pypid.core.accounts.rights import (
     Whom,
     claimed,
     grants_of,
-    on_names,
     parse_right,
 )
 from pypid.core.errors import BadName
-from pypid.core.packaging.globs import is_glob, project_glob
+from pypid.core.packaging.globs import project_glob
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import (
     ANONYMOUS,
@@ -243,19 +242,6 @@ class GrantsTests(SynchronousTestCase):
         found = [None if (own := rules.get(name)) is None else own.read.text() for name in names]
         self.assertEqual(found, ["group:data", "everyone", "x", None])
         self.assertEqual([name in claimed(rules) for name in names], [True, False, False, False])
-
-    @modest
-    @given(st.lists(RIGHTS | GLOB_RIGHTS, max_size=6))
-    def test_on_names(self, rights: list[Right]) -> None:
-        """Rights on exact names alone mean the same for the projects that they were made for."""
-        rules = Rules(projects=grants_of(rights))
-        exact = on_names(rights, PROJECTS)
-        self.assertFalse([right for right in exact if is_glob(right.project)])
-        same = Rules(projects=grants_of(exact))
-        for who in PEOPLE:
-            for project in PROJECTS:
-                for action in Action:
-                    self.assertIs(may(same, who, action, project), may(rules, who, action, project))
 
     def test_spellings(self) -> None:
         """Rules of one project under several spellings of its name are rules of one project."""

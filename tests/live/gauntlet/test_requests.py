@@ -61,7 +61,6 @@ REGISTRATION: Final = (
     "/api/user/<name>",
     "/api/user/password",
     "/acct/login",
-    "/acct/tokenRegister",
     "/api/register",
 )
 """Routes that refuse everybody while registration is closed."""

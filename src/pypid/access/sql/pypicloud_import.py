@@ -118,7 +118,7 @@ async def _refuse_without_rules(
             "pypid's accounts database already has users, so pypicloud's users (auth.db.url) are "
             "not imported, and the defaults would hold for projects that have rules there: "
             f"{named}. Start with a new [server] state; or with what `pypid convert-config` makes "
-            "of this file, bring them by `ppc-export` and `pypid acl import`, and go on with it."
+            "of this file, bring them by `ppc-export` and `pypid user import`, and go on with it."
         )
 
 

@@ -32,7 +32,6 @@ from pypid.access.sql.engine import Engines, fault
 from pypid.access.sql.place import Server, SqliteFile, place_of
 from pypid.core.accounts.acl_dump import (
     MOST,
-    OURS,
     AclDocument,
     DumpedPackages,
     DumpedUser,
@@ -48,7 +47,7 @@ LOCKED = 5.0
 """Seconds to wait while another process locks the file."""
 _EXPORT = (
     "Or have its people in another way: run `ppc-export CONFIG > acl.json` where pypicloud runs, "
-    "make a file of pypid's by `pypid convert-config CONFIG > pypid.ini`, run `pypid acl import "
+    "make a file of pypid's by `pypid convert-config CONFIG > pypid.ini`, run `pypid user import "
     "-c pypid.ini -i acl.json`, and start pypid with that file."
 )
 _DRIVER = re.compile(r"(postgres|postgresql)(\+\w+)?\Z")
@@ -240,7 +239,7 @@ def _document(connection: Connection) -> AclDocument:
         groups=groups,
         packages=DumpedPackages(users=of_users, groups=of_groups),
         allow_register=allows,
-        version=OURS,
+        complete=True,
     )
 
 

@@ -9,10 +9,8 @@ from typing import TypedDict
 import msgspec
 
 from pypid.compat.pypicloud.arguments import arguments
-from pypid.compat.pypicloud.inviting import read_token
 from pypid.core.accounts.registration import Invitation
 from pypid.core.accounts.sessions import csrf_token
-from pypid.core.configuration.choices import Registration
 from pypid.core.errors import (
     BadRequest,
     ChangedElsewhere,
@@ -77,13 +75,6 @@ class PypicloudLogin(msgspec.Struct, forbid_unknown_fields=True):
     password: str
 
 
-class TokenAccount(msgspec.Struct, forbid_unknown_fields=True):
-    """The arguments of a registration by a token."""
-
-    token: str
-    password: str
-
-
 class LoggedIn(TypedDict):
     """Where to go next, and the value to send in ``X-CSRF-Token`` with the cookie, in all requests
     that change something.
@@ -142,28 +133,6 @@ async def _enrol(ctx: RequestContext, wanted: Applicant, invitation: Invitation 
         "message": WELCOME[account.status],
     }
     send_json(ctx.request, document)
-
-
-@route("PUT", "/acct/tokenRegister", action=ANYBODY, entrance=True)
-async def register_by_token(ctx: RequestContext) -> None:
-    """Register an account by a token that an administrator has created for this name (``GET
-    /admin/token/NAME``), and log in.
-    """
-    known = ctx.app.known
-    if ctx.app.settings.people.registration is not Registration.TOKEN:
-        raise RegistrationClosed(
-            "Registration by token is off. To turn it on, set [access] registration = token, "
-            "and reload."
-        )
-    wanted = await arguments(ctx.request, TokenAccount)
-    name, invitation = read_token(wanted.token, known.session_key, ctx.app.world.now())
-    if len(wanted.password) > LONGEST:
-        raise BadRequest(f"Password cannot exceed {LONGEST} characters")
-    try:
-        await enrolled(ctx, Applicant(user=name, password=wanted.password), invitation)
-    except NameTaken as error:
-        raise BadRequest(str(error)) from None
-    await _log_in(ctx, name, wanted.password)
 
 
 # --- one's own password ---------------------------------------------------------------------------

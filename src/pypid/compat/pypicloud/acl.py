@@ -1,33 +1,25 @@
-"""All users and rights as a pypicloud dump: ``/admin/acl.json.gz``, and ``/api/acl``, which `pypid
-acl` uses.
-"""
+"""``POST /api/acl``: import a dump of pypicloud's users and rights, as `pypid user import` does."""
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from attrs import evolve
 
-from pypid import __version__
 from pypid.compat.pypicloud.accounts import demand_changing
-from pypid.compat.pypicloud.permissions import in_force
 from pypid.core.accounts import acl_dump, acl_merge
 from pypid.core.accounts.acl_rights import KEPT_CLOSED
-from pypid.core.accounts.entries import Account, AccountStatus
-from pypid.core.accounts.rights import Whom, on_names
-from pypid.core.configuration.choices import Registration
+from pypid.core.accounts.rights import Whom
 from pypid.core.errors import BadRequest, NotAvailable, NotByToken, PeopleFixed
 from pypid.core.permissions import Action
 from pypid.web.app.app import App
-from pypid.web.app.audit import note, recorded
+from pypid.web.app.audit import recorded
 from pypid.web.app.descriptions import Described
 from pypid.web.app.registry import Configured
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.request_body import read_small
-from pypid.web.http.small_responses import send, send_json
-
-FILENAME = "acl.json.gz"
+from pypid.web.http.small_responses import send_json
 
 
 class OddityDocument(TypedDict):
@@ -50,75 +42,6 @@ class Import(TypedDict):
     members: int
     rights: int
     oddities: list[OddityDocument]
-
-
-async def _dump(app: App) -> acl_dump.Dump:
-    """Return all users of the configuration and the accounts database, with groups and rights.
-    Users who cannot log in here await approval there. A right on a glob is one on each local
-    project that it matches: without it these projects would be open there.
-    """
-    configured, known = app.known.configured(), await app.accounts.users()
-
-    def is_active(account: Account) -> bool:
-        return configured.accounts_log_in and account.status is AccountStatus.ACTIVE
-
-    users = {
-        account.name: acl_dump.DumpedPerson(
-            name=account.name,
-            hash=account.hash,
-            admin=is_active(account) and (account.admin or account.name in configured.admins),
-            pending=not is_active(account),
-        )
-        for account in known
-    }
-    for name, hash in configured.hashes.items():  # the configuration takes precedence at login
-        users[name] = acl_dump.DumpedPerson(name=name, hash=hash, admin=name in configured.admins)
-    groups = {
-        name: frozenset(members) for name, members in (await app.accounts.memberships()).items()
-    }
-    for name, members in configured.members.items():
-        groups[name] = groups.get(name, frozenset()) | members
-    stored = [*configured.rights, *await app.accounts.rights()]
-    names = (each.name for each in await app.index.catalog.local.summaries())
-    rights = await app.world.thinking(on_names, stored, names)
-    return acl_dump.Dump(
-        users=tuple(users[name] for name in sorted(users)),
-        groups=dict(sorted(groups.items())),
-        rights=tuple(in_force(rights).values()),
-        allow_register=app.settings.people.registration
-        in (Registration.APPROVAL, Registration.OPEN),
-    )
-
-
-async def _exported(ctx: RequestContext) -> Any:
-    """Return the dump with all password hashes. Tokens are refused: they may be stored carelessly.
-    Raises `NotByToken`.
-    """
-    if ctx.identity.scope is not None:
-        raise NotByToken()
-    dump = await _dump(ctx.app)
-    await note(ctx, "acl export", "all", {"users": str(len(dump.users))})
-    return acl_dump.document_of(dump, __version__)
-
-
-@route("GET", f"/admin/{FILENAME}", action=Action.ADMIN)
-async def download(ctx: RequestContext) -> None:
-    """Send the dump, as ``ppc-import`` reads it."""
-    packed = await ctx.app.world.thinking(acl_dump.write_dump, await _exported(ctx))
-    disposition = f'attachment; filename="{FILENAME}"'.encode()
-    ctx.request.responseHeaders.setRawHeaders(b"Content-Disposition", [disposition])
-    send(ctx.request, 200, "application/gzip", packed)
-
-
-@route(
-    "GET",
-    "/api/acl",
-    action=Action.ADMIN,
-    describe=Described(dict[str, Any], refuses=(NotByToken, NotAvailable)),
-)
-async def export(ctx: RequestContext) -> None:
-    """Return all users and rights as a pypicloud dump, with the password hashes."""
-    send_json(ctx.request, await _exported(ctx))
 
 
 @route(
@@ -149,7 +72,7 @@ async def take_in(ctx: RequestContext) -> None:
         return {name: str(count) for name, count in counts.items()} if merged.changed else None
 
     merged = await recorded(
-        ctx, "acl import", "pypicloud", ctx.app.accounts.merge(taken.dump), details_of
+        ctx, "user import", "pypicloud", ctx.app.accounts.merge(taken.dump), details_of
     )
     document: Import = {
         "users": len(merged.users),

@@ -24,8 +24,6 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 LIMITS = Limits(content=0, text=LARGEST, total=LARGEST, fields=50, urlencoded=LARGEST)
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
-_YES = frozenset({"true", "t", "yes", "y", "on", "1"})
-_NO = frozenset({"false", "f", "no", "n", "off", "0"})
 
 
 class _Nowhere:
@@ -72,13 +70,3 @@ def _object(data: bytes) -> dict[str, Any]:
         raise BadRequest(
             "Send the arguments as a form (application/x-www-form-urlencoded), or as a JSON object."
         ) from None
-
-
-def parse_flag(name: str, value: str | bool) -> bool:
-    """Return the truth value of JSON, or of a word of a form. Raises `BadRequest`."""
-    if isinstance(value, bool):
-        return value
-    word = value.strip().lower()
-    if word not in _YES | _NO:
-        raise BadRequest(f"{name} is true or false.")
-    return word in _YES

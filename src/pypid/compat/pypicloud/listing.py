@@ -23,7 +23,7 @@ from pypid.web.installers.simple import format_of, send_project
 
 NOT_PROJECTS = frozenset(
     {
-        *("favicon.ico", "robots.txt", "static"),
+        *("admin", "favicon.ico", "robots.txt", "static"),
         *("metrics", "ready", "readyz", "healthz", "livez"),
         *("at", "rss", "snapshots"),
     }

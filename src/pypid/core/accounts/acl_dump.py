@@ -1,4 +1,4 @@
-"""Read and write pypicloud's dump of users, groups and rights (``ppc-export``,
+"""Read pypicloud's dump of users, groups and rights (``ppc-export``,
 ``/admin/acl.json.gz``). Pure.
 
 Source: ``dump`` and ``load`` in pypicloud 1.3.12's ``access/base.py``. A rule that pypid cannot
@@ -8,11 +8,9 @@ express grants less here than there, never more; if a user loses a right by that
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import msgspec
 from attrs import define, field, frozen
@@ -35,8 +33,6 @@ KNOWN_HASHES = (
 )
 """Prefixes of the password hashes that work for logging in here (`access.passwords` verifies them).
 """
-OURS = "pypid "
-"""Prefix of the version in dumps that pypid wrote."""
 MANY = frozenset({Whom.EVERYONE, Whom.AUTHENTICATED})
 TAKEN = frozenset({"anonymous", "operator"})
 """Names that the audit log uses for actors without an account."""
@@ -119,7 +115,8 @@ class AclDocument(msgspec.Struct):
     packages: DumpedPackages = msgspec.field(default_factory=DumpedPackages)
     pending_users: list[DumpedUser] = []
     allow_register: bool = False
-    version: str = ""
+    complete: bool = False
+    """Whether it has the rights of everyone and authenticated, which pypicloud leaves out."""
 
 
 def read_dump(data: bytes) -> ParsedAcl:
@@ -191,9 +188,7 @@ def taken(document: AclDocument) -> ParsedAcl:
     judge.found(found)
     if found.closed is not None:
         groups[found.closed] = frozenset()
-    if not document.version.startswith(OURS) and not any(
-        right.whom in MANY for right in found.rights
-    ):
+    if not document.complete and not any(right.whom in MANY for right in found.rights):
         done = (
             "look at /admin/group/everyone and /admin/group/authenticated there, and give those "
             "rights (pypid right grant)"
@@ -327,48 +322,3 @@ class _Judge:
     def found(self, found: AclRights) -> None:
         for what, done, grave in found.oddities:
             self.odd(what, done, grave=grave)
-
-
-# --- writing --------------------------------------------------------------------------------------
-
-
-def document_of(dump: Dump, version: str) -> Mapping[str, Any]:
-    """Return the document for a dump, readable by ``ppc-import`` and by `read_dump`; `version` is
-    pypid's.
-
-    Users who wait for approval have no admin flag there.
-    """
-    packages: dict[str, dict[str, dict[str, list[str]]]] = {"users": {}, "groups": {}}
-    for right in dump.rights:
-        kind, name = (
-            ("users", right.name)
-            if right.whom is Whom.USER
-            else ("groups", right.name or right.whom.value)
-        )
-        packages[kind].setdefault(right.project, {})[name] = words_of(write=right.write)
-    return {
-        "version": OURS + version,
-        "allow_register": dump.allow_register,
-        "users": [
-            {"username": person.name, "admin": person.admin, "password": person.hash}
-            for person in dump.users
-            if not person.pending
-        ],
-        "groups": {name: sorted(members) for name, members in dump.groups.items()},
-        "packages": packages,
-        "pending_users": [
-            {"username": person.name, "password": person.hash}
-            for person in dump.users
-            if person.pending
-        ],
-    }
-
-
-def write_dump(document: Mapping[str, Any]) -> bytes:
-    """Return the document gzipped: the same bytes for the same document."""
-    return gzip.compress(msgspec.json.encode(document), mtime=0)
-
-
-def words_of(*, write: bool) -> list[str]:
-    """Return a right in pypicloud's words."""
-    return ["read", "write"] if write else ["read"]

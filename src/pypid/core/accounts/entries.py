@@ -22,8 +22,6 @@ SESSION_USER = "__session__"
 never read from a header.
 """
 AuditAction = Literal[
-    "acl export",
-    "acl import",
     "approval approve",
     "approval delete",
     "approval deny",
@@ -71,6 +69,7 @@ AuditAction = Literal[
     "user delete",
     "user disable",
     "user enable",
+    "user import",
     "user log-in",
     "user log-out",
     "user register",

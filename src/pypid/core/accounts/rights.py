@@ -4,21 +4,19 @@ rules that follow from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from attrs import evolve, frozen
 
 from pypid.core.errors import BadName
 from pypid.core.packaging.globs import (
-    GlobTable,
     NameSet,
-    ProjectGlob,
     ProjectPattern,
     is_glob,
     project_glob,
 )
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import NOBODY, Grants, Principals, ProjectRules, account_name
 
 
@@ -155,22 +153,6 @@ def repeated(rights: Mapping[str, Right]) -> Mapping[str, str]:
         key: first.setdefault(evolve(right, write=False), key) for key, right in rights.items()
     }
     return {key: other for key, other in earlier.items() if other != key}
-
-
-def on_names(rights: Sequence[Right], names: Iterable[ProjectName]) -> Sequence[Right]:
-    """Return rights on exact names that have the same effect for the projects `names`: a name
-    without rights of its own gets those of the most specific glob.
-    """
-    globs: dict[ProjectGlob, list[Right]] = {}
-    exact = [right for right in rights if not is_glob(right.project)]
-    for right in rights:
-        if is_glob(right.project):
-            globs.setdefault(ProjectGlob(right.project), []).append(right)
-    table, own = GlobTable(globs), {right.project for right in exact}
-    for name in names:
-        if name not in own:
-            exact += [evolve(right, project=name) for right in table.of(name) or ()]
-    return exact
 
 
 def claimed(rules: ProjectRules) -> NameSet:

@@ -33,7 +33,7 @@ _BACKENDS = {
 }
 _DOTTED = re.compile(r"pypicloud\.access(\.\w+)?\.(?P<name>\w+)\Z")
 _TAKE_ALONG = (
-    "take people along with `ppc-export` of pypicloud and `pypid acl import`, and say pypi.auth = "
+    "take people along with `ppc-export` of pypicloud and `pypid user import`, and say pypi.auth = "
     "sql or config"
 )
 _REFUSED_BACKENDS = {

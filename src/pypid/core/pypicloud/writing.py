@@ -60,7 +60,7 @@ def _left_out(translation: Translation) -> Iterator[str]:
         yield from _wrapped(
             "People are in pypicloud's accounts database, which pypid reads at its first start "
             "with the old file. If it has not started with that yet, take them along: ppc-export "
-            "of pypicloud, then `pypid acl import`. They are kept below [server] state: where "
+            "of pypicloud, then `pypid user import`. They are kept below [server] state: where "
             "this file is in another folder than the old file, name the state folder of the old "
             "file there."
         )

@@ -1,10 +1,9 @@
-"""acl: people and rights out of a pypicloud's dump, and into one."""
+"""user import: people and rights out of a pypicloud's dump."""
 
 import gzip
 import json
 from pathlib import Path
 
-from pypid.core.accounts.acl_dump import read_dump
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.packaging.names import project_name
 from tests.cli.commands import CommandCase
@@ -25,7 +24,7 @@ HASHES = {
 """Of that password, by the context of pypicloud 1.3.12 (passlib 1.7.4), by scheme."""
 
 
-class AclTests(CommandCase):
+class ImportTests(CommandCase):
     def setUp(self) -> None:
         super().setUp()
         self.folder = Path(self.mktemp())
@@ -34,7 +33,7 @@ class AclTests(CommandCase):
     def dumped(self, **said: object) -> str:
         """A file as ppc-export writes it."""
         document = {
-            "version": "pypid 1",
+            "complete": True,
             "allow_register": False,
             "users": [],
             "groups": {},
@@ -58,7 +57,7 @@ class AclTests(CommandCase):
                 for name, hash in HASHES.items()
             ]
         )
-        out = self.prints(f"acl import -i {file}")
+        out = self.prints(f"user import -i {file}")
         self.assertEqual(out, "added: 6 users, 0 groups, 0 members, 0 rights\n")
         for name in HASHES:
             self.assertEqual(
@@ -81,14 +80,14 @@ class AclTests(CommandCase):
             },
         )
         self.assertEqual(
-            self.prints(f"acl import -i {file}"), "added: 1 user, 1 group, 2 members, 2 rights\n"
+            self.prints(f"user import -i {file}"), "added: 1 user, 1 group, 2 members, 2 rights\n"
         )
         again = "added: 0 users, 0 groups, 0 members, 0 rights (1 user existed already)\n"
-        self.assertEqual(self.prints(f"acl import -i {file}"), again)
+        self.assertEqual(self.prints(f"user import -i {file}"), again)
         self.assertIn(
             Right(project_name("spam"), Whom.EVERYONE), have(self.people.accounts.rights())
         )
-        self.assertEqual(self.people.done(), [("operator/root", "acl import", "pypicloud")])
+        self.assertEqual(self.people.done(), [("operator/root", "user import", "pypicloud")])
 
     def test_loss(self) -> None:
         """Where somebody loses a right the command ends with 1 and says whose; what could be taken
@@ -98,29 +97,10 @@ class AclTests(CommandCase):
             users=[{"username": "carol", "password": HASHES["sha256"]}],
             packages={"users": {"spam": {"carol": ["write"]}}, "groups": {}},
         )
-        status, out, err = self.run_command(f"acl import -i {file}")
+        status, out, err = self.run_command(f"user import -i {file}")
         self.assertEqual(status, 1)
         self.assertIn("LOST: user carol may write spam and not read it: neither is taken over", out)
         self.assertIn("added: 1 user, 1 group, 0 members, 1 right\n", out)
         self.assertIn("1 change took a right", err)
-        status, out, _ = self.run_command(f"acl import --json -i {file}")
+        status, out, _ = self.run_command(f"user import --json -i {file}")
         self.assertEqual((status, json.loads(out)["users_there"]), (1, 1))
-
-    def test_export(self) -> None:
-        """What was exported, for nobody else to read, brings the same people to another pypid;
-        without a file it is JSON.
-        """
-        self.test_import()
-        file = self.folder / "out.json.gz"
-        file.write_bytes(b"")
-        file.chmod(0o644)
-        self.assertEqual(self.prints(f"acl export -o {file}"), f"{file}: 1 user, 1 group\n")
-        self.assertEqual(file.stat().st_mode & 0o777, 0o600)
-        taken = read_dump(file.read_bytes())
-        self.assertEqual(
-            (taken.oddities, [(user.name, user.admin) for user in taken.dump.users]),
-            ((), [("carol", True)]),
-        )
-        self.assertEqual(
-            json.loads(self.prints("acl export")), json.loads(gzip.decompress(file.read_bytes()))
-        )
