@@ -71,9 +71,7 @@ def make_config() -> None:
 
 def export() -> None:
     """Refuse ``ppc-export``: pypid writes no dump in pypicloud's format."""
-    _refuse(
-        "there is no dump of users in pypicloud's format. `pypid backup FOLDER` copies the accounts."
-    )
+    _refuse("pypid writes no dump in this format. `pypid backup FOLDER` copies the accounts.")
 
 
 def import_() -> None:

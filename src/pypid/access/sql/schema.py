@@ -77,7 +77,7 @@ def read_serial(connection: Connection, part: SchemaPart) -> int | None:
             "Run the newer pypid that wrote them, or go back to a copy of the database from before."
             if row.version > part.version
             else "An older checkout wrote them: move the database away. Users and rights come "
-            "along with `pypid acl export` of that checkout and `pypid acl import` here."
+            "along with `pypid acl export` of that checkout and `pypid user import` here."
         )
         raise DatabaseUnusable(
             f"its {part.name} are of version {row.version}, and this pypid knows version "
