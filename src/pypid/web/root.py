@@ -137,15 +137,12 @@ class Routes(Resource):
         """Run the route and finish the request; every error that it raises becomes a response."""
         app = self._app
         try:
-            location: str | None = None
             if not app.decisions.is_read and app.original is None:
                 await self._index_apps.wait(request)
             if app.indexes.settings and app.original is None:
                 app = self._index_apps.enter(request) or app
             if request.index and _lacks_slash(request):
-                location = f"/{request.index}/"
-            if location is not None:
-                redirect(request, location, permanent=False, restricted=True)
+                redirect(request, f"/{request.index}/", permanent=False, restricted=True)
             else:
                 await self._run_route(app, request)
         except Exception:

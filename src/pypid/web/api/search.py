@@ -4,8 +4,7 @@ results.
 
 from __future__ import annotations
 
-from typing import TypedDict
-
+import msgspec
 from attrs import frozen
 
 from pypid.core.accounts.client_networks import place_of
@@ -58,7 +57,7 @@ ASKS = (
 )
 
 
-class FoundDocument(TypedDict):
+class FoundDocument(msgspec.Struct):
     """A project. `updated`: when its last file was uploaded, if known."""
 
     name: str
@@ -69,7 +68,7 @@ class FoundDocument(TypedDict):
     keywords: list[str]
 
 
-class SearchDocument(TypedDict):
+class SearchDocument(msgspec.Struct):
     """The matching projects, best first. `unread`: how many projects have metadata that was not
     read yet.
     """
@@ -133,22 +132,22 @@ async def searched(ctx: RequestContext) -> None:
         raise BadRequest(str(error)) from None
     only = flag(fields, "advisories")
     found = await results(ctx, query, page, most, with_advisories=only)
-    document: SearchDocument = {
-        "found": [_document(each) for each in found.found],
-        "total": found.total,
-        "page": found.page,
-        "pages": found.pages,
-        "unread": found.unread,
-    }
+    documents = [
+        FoundDocument(
+            name=each.name,
+            version=each.version,
+            summary=plain(each.summary),
+            source="ours" if each.ours else "upstream",
+            updated=None if each.updated is None else utc_text(each.updated),
+            keywords=[plain(keyword) for keyword in each.keywords],
+        )
+        for each in found.found
+    ]
+    document = SearchDocument(
+        found=documents,
+        total=found.total,
+        page=found.page,
+        pages=found.pages,
+        unread=found.unread,
+    )
     send_json(ctx.request, document)
-
-
-def _document(found: FoundProject) -> FoundDocument:
-    return {
-        "name": found.name,
-        "version": found.version,
-        "summary": plain(found.summary),
-        "source": "ours" if found.ours else "upstream",
-        "updated": None if found.updated is None else utc_text(found.updated),
-        "keywords": [plain(keyword) for keyword in found.keywords],
-    }

@@ -46,10 +46,7 @@ def _at(app: App, text: str) -> _Where:
 @route("GET", AT + NAMES, action=Action.READ, below_index=True, cross_site=True)
 async def names_then(ctx: RequestContext, moment: str) -> None:
     """Send the list of projects that had files at a time."""
-    await _send_names(ctx, _at(ctx.app, moment))
-
-
-async def _send_names(ctx: RequestContext, where: _Where) -> None:
+    where = _at(ctx.app, moment)
     if not where.is_canonical or not ctx.request.path.endswith(b"/"):
         return redirect(
             ctx.request, f"{where.path}simple/", permanent=True, restricted=ctx.app.restricted
@@ -69,10 +66,7 @@ async def project_then(ctx: RequestContext, moment: str, project: ProjectName) -
     """Send a project's page as of a time; other spellings of the time or the project are redirected
     to the canonical one.
     """
-    await _send_project(ctx, _at(ctx.app, moment), project)
-
-
-async def _send_project(ctx: RequestContext, where: _Where, project: ProjectName) -> None:
+    where = _at(ctx.app, moment)
     if ctx.spelling != project or not where.is_canonical or not ctx.request.path.endswith(b"/"):
         return redirect(
             ctx.request,
@@ -97,12 +91,7 @@ async def file_then(ctx: RequestContext, moment: str, project: ProjectName, file
     """Send a file that existed at a time, or a sidecar of it: pages link here for files that
     upstream has removed since.
     """
-    await _send_file(ctx, _at(ctx.app, moment), project, filename)
-
-
-async def _send_file(
-    ctx: RequestContext, where: _Where, project: ProjectName, filename: str
-) -> None:
-    permission = as_of(ctx.upstream_permission(project), where.moment.before)
+    before = _at(ctx.app, moment).moment.before
+    permission = as_of(ctx.upstream_permission(project), before)
     await send_named(ctx, project, filename, permission)
     ctx.request.depends_on(None)  # rarely requested, so the fast path need not cache it
