@@ -7,9 +7,7 @@ documentation, in its docker image, in charts of others and in its first version
 
 from __future__ import annotations
 
-import json
 import os
-import random
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,18 +15,12 @@ from hashlib import md5
 from pathlib import Path
 from typing import Final
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from pypid.core.configuration import ini
-from pypid.core.pypicloud.ledger import Ledger
-from pypid.core.pypicloud.paste import Paste
-from tests.live.clients import ROOT, client
-from tests.live.daemon import IndexTestCase, LiveIndex, check_log, for_each, stop, until_ready
+from tests.live.clients import client
+from tests.live.daemon import IndexTestCase, LiveIndex, for_each, stop, until_ready
 from tests.live.isolation import fails, pip, works
-from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
+from tests.live.processes import BIN, clean_environ, free_port, running, scratch
 from tests.live.projects import wheel
 from tests.live.pypicloud import hash_of
-from tests.live.slapd import BASE, dn_of, group, person, slapd
 from tests.live.stores import store
 
 NEWEST: Final = "pip-on-3.11"
@@ -235,99 +227,6 @@ class Taken(IndexTestCase):
             self.install(index, "ini-field", None, refused=True)
             self.assertNotIn("secret@redis", index.log())
 
-    def test_environment(self) -> None:
-        """PPC_* wins over the file and PYPID_* over both; of an unknown one that is said."""
-        config, port = self.made(CHART)
-        said = {
-            "PPC_PYPI_DEFAULT_READ": "everyone",
-            "PPC_PYPI_DEFAULT_WRITE": "",
-            "PPC_NONSENSE": "1",
-            "PYPID_SERVER_LISTEN": f"tcp:{port}",
-        }
-        with started(self.folder, config, port, PYPID_ACCESS_ADMINS="root", **said) as index:
-            self.publish(index, "ini-env", "root")
-            self.install(index, "ini-env", None)
-            self.assertIn("PPC_NONSENSE: no pypicloud has a key of this name", index.log())
-
-    def test_converted(self) -> None:
-        """check-config explains the file without secrets; convert-config writes one that does the
-        same, with the same files.
-        """
-        config, port = self.made(DOCUMENTED)
-        with started(self.folder, config, port) as index:
-            self.publish(index, "polite-requests", "dsa")
-        pypid = BIN / "pypid"
-        said = done([pypid, "check-config", config], cwd=self.folder)
-        self.assertIn("read = nobody ", said)
-        self.assertNotIn("$pbkdf2", said)
-        ours = self.folder / "pypid.ini"
-        ended = subprocess.run(
-            [pypid, "convert-config", config],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        self.assertIn("[users]", ended.stderr)
-        self.assertNotIn("$pbkdf2", ended.stderr)
-        ours.write_text(ended.stdout)
-        (self.folder / "log").rename(self.folder / "first-log")
-        with started(self.folder, ours, port) as index:
-            self.install(index, "polite-requests", "donlan")
-            self.publish(index, "polite-requests-2", "donlan", refused=True)
-            check_log(index.log())
-
-    def test_refused(self) -> None:
-        """What could let somebody in stops the start, with all of it at once and with the user's
-        own lines.
-        """
-        config, _ = self.made(
-            "[app:main]\nuse = egg:pypicloud\npypi.auth = remote\npypi.storage = "
-            "gcs\npypi.fallback = all\n"
-        )
-        said = done(
-            [BIN / "twistd", "-n", "--pidfile=", "pypid", "--config", config],
-            cwd=self.folder,
-            status=1,
-        )
-        for words in (
-            "3 problems",
-            "config.ini:3: pypi.auth: ",
-            "config.ini:4: pypi.storage: ",
-            "config.ini:5: pypi.fallback: ",
-        ):
-            self.assertIn(words, said)
-        self.assertNotIn("Traceback", said)
-
-    def test_directory(self) -> None:
-        """With a directory people log in by it, and groups and rights are the file's: a group of
-        the directory's with the same name lets in nobody, as with pypicloud, which knows none.
-        """
-        with slapd() as server, server.runs():
-            people = [person(name, PASSWORD) for name in ("root", "donlan", "eve")]
-            server.fill([*people, group("brotatos", dn_of("eve"))])
-            app = (
-                "pypi.auth = ldap\npypi.fallback = none\nstorage.dir = "
-                "%(here)s/packages\nauth.ldap.fallback = config\n"
-                f"auth.ldap.url = {server.url}\nauth.ldap.base_dn = {BASE}\n"
-                "auth.ldap.user_search_filter = (uid={username})\nauth.ldap.admin_field = "
-                "uid\nauth.ldap.admin_value = root\n"
-                "user.eve = HASH\nauth.admins = eve\ngroup.brotatos = "
-                "donlan\npackage.ini-led.group.brotatos = rw\n"
-            )
-            config, port = self.made(
-                f"[app:main]\nuse = egg:pypicloud\n{app}[server:main]\nhost = 127.0.0.1\nport = "
-                "PORT\n"
-            )
-            more = {"PYPID_LDAP_CA_CERTIFICATES": str(server.certificates)}
-            with started(self.folder, config, port, **more) as index:
-                self.publish(index, "ini-led", "donlan")
-                self.publish(index, "ini-other", "root")
-                self.publish(index, "ini-led", "eve", refused=True)
-                self.install(index, "ini-led", "donlan")
-                self.install(index, "ini-led", "eve", refused=True)
-                self.install(index, "ini-other", "eve")
-
     @for_each("1.3", "0.5", "0.1")
     def three_generations_of_a_bucket(self, version: str) -> None:
         """The names of each time lead to the bucket; what pypicloud put there is installed, and new
@@ -373,162 +272,3 @@ class Taken(IndexTestCase):
                 self.assertNotIn(s3.secret_key, index.log())
             new = wheel("ini-after").filename
             self.assertEqual(s3.ask("HEAD", f"/{bucket}/p/ini-after/{new}").status, 200)
-
-    def test_readme_of_pypicloud_0_1_publishes_and_installs(self) -> None:
-        """0.1's own example: `setup.py upload` on Python 2.7 and twine publish, pip needs no
-        password.
-
-        `user.alice` is a plain user: no administrator and no rule is in the file.
-        """
-        with store() as s3:
-            text = (ROOT / "tests/core/pypicloud/pypicloud-0.1.ini").read_text()
-            for placeholder, value in (
-                ("<<AWS access key>>", s3.access_key),
-                ("<<AWS secret key>>", s3.secret_key),
-                ("<<AWS bucket>>", s3.bucket()),
-                ("<<salted password hash>>", "HASH"),
-                ("port = 6543", "port = PORT"),
-            ):
-                text = text.replace(placeholder, value)
-            config, port = self.made(text)
-            # 0.1's boto knew Amazon's address alone
-            endpoint = {"PYPID_STORAGE_ENDPOINT_URL": s3.endpoint}
-            with started(self.folder, config, port, **endpoint) as index:
-                self.publish(index, "ini-first", "alice")
-                self.publish_with_distutils(index, "ini-distutils")
-                for name in ("ini-first", "ini-distutils"):
-                    self.install(index, name, None)
-                self.assertIn("the keys are those of pypicloud 0.1", index.log())
-                self.assertNotIn(s3.secret_key, index.log())
-
-    def publish_with_distutils(self, index: LiveIndex, name: str) -> None:
-        """`setup.py bdist_wheel upload` on Python 2.7, at the address that
-        pypicloud 0.1 documents.
-        """
-        project = self.folder / name
-        project.mkdir()
-        (project / "setup.py").write_text(
-            f"from setuptools import setup\nsetup(name={name!r}, version='1.0', "
-            f"py_modules=['eggs'])\n"
-        )
-        (project / "eggs.py").write_text("eggs = 1\n")
-        (self.folder / ".pypirc").write_text(
-            "[distutils]\nindex-servers =\n    pypicloud\n[pypicloud]\n"
-            f"repository: http://127.0.0.1:{index.port}/simple/\nusername: alice\npassword: "
-            f"{PASSWORD}\n"
-        )
-        python = client("setup.py-on-2.7")
-        works(
-            [python, "setup.py", "bdist_wheel", "--universal", "upload", "-r", "pypicloud"],
-            self.folder,
-            cwd=project,
-        )
-
-
-READ: Final = """
-import json, sys
-from paste.deploy import loadwsgi
-found = []
-for path in json.load(sys.stdin):
-    try:
-        context = loadwsgi.loadcontext(loadwsgi.APP, "config:" + path)
-        while context.object_type in (loadwsgi.FILTER_WITH, loadwsgi.PIPELINE):
-            context = context.next_context if context.object_type is loadwsgi.FILTER_WITH else context.app_context
-        found.append(dict(context.local_conf))
-    except Exception:
-        found.append(None)
-json.dump(found, sys.stdout)
-"""
-KEYS: Final = ("pypi.a", "pypi.b", "user.x", "storage.dir", "x", "y")
-VALUES: Final = (
-    *(
-        "1",
-        "%(here)s/p",
-        "%(x)s",
-        "%(y)s z",
-        "%%",
-        "a%%b",
-        "%(gone)s",
-        "a ; b",
-        "# no",
-        "a\n   b\n   c",
-    ),
-    *("a\n\n  b", "", "x=y", "x:y", "%(pypi.a)s", "100%"),
-)
-
-
-class PasteDeploy(SynchronousTestCase):
-    """Our reading against PasteDeploy's own."""
-
-    def section(self, name: str, *first: str) -> str:
-        lines = [f"[{name}]", *first]
-        for key in self.chance.sample(KEYS, self.chance.randint(0, 5)):
-            word = self.chance.choice(["", "", "", "", "set ", "get "])
-            value = (
-                self.chance.choice((*KEYS, "here"))
-                if word == "get "
-                else self.chance.choice(VALUES)
-            )
-            lines.append(f"{word}{key}{self.chance.choice([' = ', '=', ': ', ' : '])}{value}")
-            lines.extend(self.chance.choice([[], [], ["# c"], ["   ; c"], [""]]))
-        return "\n".join(lines) + "\n"
-
-    def file(self) -> str:
-        filtered = "[filter:p]\nuse = egg:PasteDeploy#prefix\n"
-        ways = [
-            [self.section("app:main", "use = egg:pypicloud")],
-            [
-                self.section("app:main", "use = base"),
-                self.section("app:base", "use = egg:pypicloud"),
-            ],
-            [
-                "[pipeline:main]\npipeline = p one\n",
-                filtered,
-                self.section("app:one", "use = egg:pypicloud"),
-            ],
-            [
-                self.section("application:main", "use = egg:pypicloud#main", "filter-with = p"),
-                filtered,
-            ],
-        ]
-        parts = [
-            *self.chance.choice(ways),
-            *([self.section("DEFAULT")] if self.chance.random() < 0.4 else []),
-        ]
-        self.chance.shuffle(parts)
-        return "\n".join(parts)
-
-    def test_the_same(self) -> None:
-        """Where PasteDeploy finds an app, ours has the same settings with the same values, in files
-        made at random.
-        """
-        self.chance = random.Random(20221229)
-        with scratch() as folder:
-            paths = [folder / f"{number}.ini" for number in range(300)]
-            for path in paths:
-                path.write_text(self.file())
-            python = client("pypicloud").with_name("python")
-            ended = subprocess.run(
-                [python, "-c", READ],
-                input=json.dumps([str(path) for path in paths]),
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            theirs = json.loads(ended.stdout)
-            self.assertGreater(sum(each is not None for each in theirs), 60)
-            for path, expected in zip(paths, theirs, strict=True):
-                if expected is None:
-                    continue
-                document, ledger = (
-                    ini.read(path.read_text(), str(path), ini.PASTE),
-                    Ledger(str(path)),
-                )
-                app = Paste(document, ledger, str(folder), str(path)).app()
-                assert app is not None, (path.read_text(), ledger.problems)
-                self.assertEqual(
-                    {key: entry.text for key, entry in app.found.items()},
-                    expected,
-                    path.read_text(),
-                )
-                self.assertEqual(dict(app.broken), {})

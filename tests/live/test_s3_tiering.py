@@ -10,18 +10,16 @@ import functools
 import json
 import tempfile
 from contextlib import ExitStack
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
-from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.s3 import classes
 from pypid.blobs.s3.store import S3Blobs, S3Settings
 from pypid.core.model import Span
-from pypid.flow import BytesBody, FileBody, whole
+from pypid.flow import FileBody, whole
 from tests.live.daemon import Settings
 from tests.live.isolation import works
 from tests.live.processes import BIN
@@ -248,32 +246,6 @@ class CopyTests(OverSockets, SynchronousTestCase):
         self.assertEqual(self.have(self.read(key)), data)
         uploads = self.s3.ask("GET", f"/{self.bucket}", query={"uploads": ""})
         self.assertEqual(uploads.find("UploadId"), [])
-
-    def test_links_of_withheld_bytes(self) -> None:
-        """A link ends when the bytes are moved away, whatever their size, and works again once they
-        are back.
-        """
-        stream = bytes(range(251)) * (17 * MEBIBYTE // 251)
-        self.patch(classes, "LARGEST_COPY", 10 * MEBIBYTE)
-        self.patch(classes, "COPY_PART", 6 * MEBIBYTE)
-        for key, data in (("spam/spam-1.0+x.zip", b"small"), ("spam/spam-2.0.zip", stream)):
-            held = f".pypid/held/b1/{key}"
-            self.have(self.blobs.write(key, BytesBody(data)))
-            link = self.have(self.blobs.link(key, timedelta(minutes=1)))
-            assert link is not None
-            parts = urlsplit(link.url)
-            target = f"{parts.path}?{parts.query}"
-            self.assertEqual(self.s3.send("GET", target).status, 200)
-            self.have(self.blobs.classes.copy(key, held))
-            self.have(self.blobs.delete(key))
-            answer = self.s3.send("GET", target)
-            self.assertEqual(answer.status, 404)
-            self.assertNotIn(data[:5], answer.body)
-            self.assertEqual(self.have(self.read(held)), data)
-            self.have(self.blobs.classes.copy(held, key))
-            self.have(self.blobs.delete(held))
-            self.assertEqual(self.s3.send("GET", target).body, data)
-        self.assertIs(self.have(self.blobs.classes.is_versioned()), False)
 
     async def read(self, key: str) -> bytes:
         """All of it."""

@@ -4,7 +4,6 @@ on a real bucket.
 
 import json
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -201,24 +200,6 @@ class ThrowawayCase(SynchronousTestCase):
 
 
 class LostTests(ThrowawayCase):
-    def test_killed(self) -> None:
-        """Killed, and its state lost: another one, elsewhere, reads who may log in, pages and yanks
-        out of the bucket.
-        """
-        with self.machine().runs("compared with") as first:
-            password = self.fill(first)
-            self.assertNotIn(password.encode(), self.until_there(ADMIN))
-            self.until_there(ACCOUNTS)
-            first.kill()
-            shutil.rmtree(first.state)
-        self.s3.ask("DELETE", f"/{self.bucket}/{SNAPSHOT}")
-        with self.machine().runs("compared with") as second:
-            self.assertNotIn("This is the first run", second.log)
-            self.assertIn("restored from the bucket: admin.json", second.log)
-            self.assertIn("has no conditional writes", second.log)
-            self.assertIn("2 of them read again, 2 changed", second.log)
-            self.assert_serves(second, password)
-
     def test_signed_urls(self) -> None:
         """After a restart clients get the URLs that they know; they are in a file that nobody else
         may read.
@@ -266,32 +247,6 @@ class SecretTests(ThrowawayCase):
             self.assertFalse((machine.state / "admin.json").exists())
             self.assertNotIn(self.secret, machine.log)
             self.assertEqual(self.object(ADMIN), copy)
-
-    def test_none(self) -> None:
-        """Without a secret the log says what will be lost, and nothing of record is
-        in the bucket.
-        """
-        with self.machine(secret="").runs("compared with") as machine:
-            machine.until("is lost with this machine: admin.json")
-            self.assertIn("This is the first run", machine.log)
-        self.assertIsNone(self.object(ADMIN))
-
-    def test_new_password(self) -> None:
-        """An administrator's record that somebody deleted, to get a new password, does not come
-        back from the bucket.
-        """
-        machine = self.machine()
-        with machine.runs("compared with"):
-            old = re.findall(PASSWORD, machine.log)[0]
-            copy = self.until_there(ADMIN)
-        (machine.state / "admin.json").unlink()
-        with machine.runs("compared with"):
-            new = re.findall(PASSWORD, machine.log)[0]
-            self.assertEqual(machine.ask("/simple/", password=old)[0], 401)
-            self.assertEqual(machine.ask("/simple/", password=new)[0], 200)
-        self.assertNotEqual(self.object(ADMIN), copy)
-        with self.machine().runs("compared with") as second:
-            self.assertEqual(second.ask("/simple/", password=new)[0], 200)
 
 
 class AwayTests(ThrowawayCase):
