@@ -14,12 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs import files, memory
 from pypid.blobs.files import FilesSettings
 from pypid.blobs.memory import MemoryBlobs, MemoryBlobsSettings
-from pypid.blobs.prefixed import (
-    PrefixedBlobs,
-    PrefixedBucket,
-    PrefixedDescriptions,
-    PrefixedProvisional,
-)
+from pypid.blobs.store import PartOfBucket, Store, part
 from pypid.core.errors import Exists, Missing
 from pypid.core.model import Blob
 from pypid.flow import BytesBody, start, whole
@@ -48,7 +43,7 @@ class Beside(BlobsContract):
         for key in (".pypid/index/team-2/spam/x", ".pypid/index/tea/spam/x", "spam/x"):
             await self.whole.write(key, BytesBody(b"another index's"))
         self.addCleanup(self.check_others)
-        return PrefixedBlobs(self.whole, TEAM)
+        return Store(self.whole, TEAM)
 
     def check_others(self) -> None:
         """Nothing else was touched."""
@@ -78,18 +73,20 @@ class PrefixedTests(Awaiting, SynchronousTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.whole: MemoryBlobs = self.have(memory.open(MemoryBlobsSettings(), world()))
-        self.part = PrefixedBlobs(self.whole, TEAM)
+        self.part = Store(self.whole, TEAM)
 
     def test_prefix_is_a_folder(self) -> None:
         """A prefix that does not end a segment is refused: it would mix two indexes."""
-        for prefix in ("", "team", "/", "team//", "/team/"):
-            for kind in (
-                PrefixedBlobs,
-                PrefixedDescriptions,
-                PrefixedProvisional,
-                PrefixedBucket,
-            ):
+        for prefix in ("team", "/", "team//", "/team/"):
+            for kind in (Store, PartOfBucket):
                 self.assertRaises(ValueError, kind, self.whole, prefix)
+
+    def test_part_of_a_part(self) -> None:
+        """A part of a part is one layer over the whole store."""
+        inner = part(self.part, "spam/")
+        self.have(inner.write("x", BytesBody(b"1")))
+        self.assertEqual((inner.backend, inner.prefix), (self.whole, f"{TEAM}spam/"))
+        self.assertEqual(self.have(contents(self.whole)), [f"{TEAM}spam/x"])
 
     def test_keys(self) -> None:
         """In the whole store the keys begin with the prefix; here, and in errors, they do not."""
@@ -110,7 +107,7 @@ class PrefixedTests(Awaiting, SynchronousTestCase):
     def test_provisional(self) -> None:
         """A mark of a part's blob shows in the whole store, until it is confirmed."""
         folder = self.have(files.open(FilesSettings(self.mktemp(), create=True), world()))
-        part, marks = PrefixedBlobs(folder, TEAM), PrefixedProvisional(folder, TEAM)
+        part, marks = Store(folder, TEAM), Store(folder, TEAM)
         blob = self.have(marks.write_provisional("spam/x", BytesBody(b"1")))
         self.assertEqual((blob.key, blob.provisional), ("spam/x", True))
         self.assertTrue(self.have(folder.stat(f"{TEAM}spam/x")).provisional)
@@ -125,8 +122,8 @@ class BucketTests(S3Case):
 
     async def setUp(self) -> None:
         await super().setUp()
-        self.part = PrefixedBlobs(self.blobs, TEAM)
-        self.of_bucket = PrefixedBucket(self.blobs.classes, TEAM)
+        self.part = Store(self.blobs, TEAM)
+        self.of_bucket = PartOfBucket(self.blobs.classes, TEAM)
         await self.part.write("spam/x", BytesBody(b"0123456789"))
 
     async def listed(self) -> list[Blob]:
@@ -166,7 +163,7 @@ class BucketTests(S3Case):
 
     async def test_descriptions(self) -> None:
         """The description of a blob of the part is read."""
-        described = PrefixedDescriptions(self.blobs, TEAM)
+        described = Store(self.blobs, TEAM)
         await self.part.write("spam/y", BytesBody(b"1"))
         self.bucket.objects[f"some/prefix-{TEAM}spam/y"].headers["x-amz-meta-name"] = "spam"
         self.assertEqual((await described.description("spam/y"))["name"], "spam")

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs.prefixed import PrefixedBlobs
+from pypid.blobs.store import Store
 from pypid.catalog.engine import CatalogRow, RowKind
 from pypid.core.errors import Busy, NameTaken, NoSuchIndex, NoSuchProject, NotYetKnown
 from pypid.core.indexes import IndexSettings, settings_of_values, values_of
@@ -242,7 +242,7 @@ class DeletionTests(NodesCase):
 
     def marked(self, blobs: Blobs) -> MarkedBlobs:
         """Return the part of the storage of the index team."""
-        part = PrefixedBlobs(blobs, ".pypid/index/team/")
+        part = Store(blobs, ".pypid/index/team/")
         return MarkedBlobs(part, self.there.names, "team")
 
     def left(self) -> list[str]:

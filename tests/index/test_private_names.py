@@ -8,7 +8,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.blobs.prefixed import PrefixedBlobs
+from pypid.blobs.store import Store
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import StorageDown
 from pypid.core.model import Blob
@@ -26,7 +26,7 @@ MARKER = ".pypid/index-names/spam/team"
 def marked(whole: Blobs) -> MarkedBlobs:
     """Return the blobs of the index ``team`` in the store."""
     names = PrivateNames(whole, MemoryCatalog(), dict)
-    return MarkedBlobs(PrefixedBlobs(whole, ".pypid/index/team/"), names, "team")
+    return MarkedBlobs(Store(whole, ".pypid/index/team/"), names, "team")
 
 
 class Full(MemoryBlobs):

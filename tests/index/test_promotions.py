@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs import files
 from pypid.blobs.files import FilesBlobs, FilesSettings
 from pypid.blobs.memory import MemoryBlobs
-from pypid.blobs.prefixed import PrefixedBlobs
+from pypid.blobs.store import Store
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.model import Blob, Project, Status, StoredFile
 from pypid.core.packaging.names import ProjectName, project_name
@@ -60,7 +60,7 @@ class Node:
         self.recovery = PromotionRecovery()
         more = {"shared": shared, "promotions": self.recovery}
         self.default = index_over(blobs, clock, **more)
-        self.staging = index_over(PrefixedBlobs(blobs, STAGING), clock, **more)
+        self.staging = index_over(Store(blobs, STAGING), clock, **more)
         self.private: list[ProjectName] = []
         self.parts = {
             "default": IndexPart("default", self.default.context, make_private=self.make_private),

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from attrs import evolve
 
-from pypid.blobs.prefixed import PrefixedBlobs
+from pypid.blobs.store import Store
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import UpstreamDown
 from pypid.core.packaging.names import parse_filename
@@ -34,7 +34,7 @@ class NamedCachesTests(UpkeepCase):
         super().setUp()
         self.gpu = Slow(now=self.world.now)
         self.named = Index(
-            PrefixedBlobs(self.blobs, ".pypid/upstream/cu128/"),
+            Store(self.blobs, ".pypid/upstream/cu128/"),
             MemoryCatalog(),
             self.gpu,
             evolve(self.policy, only=("torch*",)),

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
+from pypid.blobs.store import Store
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import StorageInUse
 from pypid.core.policy import Policy
@@ -21,7 +22,6 @@ from pypid.jobs.storage_lease import (
     EXPIRY,
     PATIENCE,
     POLL,
-    LeasedBlobs,
     StorageLease,
 )
 from pypid.upstream.nothing import Nothing
@@ -63,7 +63,7 @@ class LeaseCase(Awaiting, SynchronousTestCase):
 
     def index(self, lease: StorageLease) -> Index:
         """A pypid with a catalog of its own."""
-        blobs = LeasedBlobs(self.store, lease)
+        blobs = Store(self.store, permit=lease.permit_write)
         return Index(
             blobs, MemoryCatalog(), Nothing(), Policy(), lease.world, is_sole=lambda: lease.is_sole
         )
@@ -176,5 +176,5 @@ class LeaseTests(LeaseCase):
     def test_cached_upstream_files_need_no_lease(self) -> None:
         """A pypid that waits for the lease goes on caching: those files can be had again."""
         self.lease("here")
-        blobs: Any = LeasedBlobs(self.store, self.lease("there"))
+        blobs: Any = Store(self.store, permit=self.lease("there").permit_write)
         self.have(blobs.write(f"{KEPT}spam/spam-1.0.tar.gz", BytesBody(b"spam")))

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.core.errors import CannotStart, StorageDown
@@ -19,14 +19,18 @@ from pypid.flow import World
 from pypid.flow.single_flight import Flights
 from pypid.ports import Blobs, Body, Describing, Duplicating
 
-B = TypeVar("B", bound=Blobs)
-D = TypeVar("D", bound=Describing)
-U = TypeVar("U", bound=Duplicating)
 _log = Logger()
 
 PAUSE = timedelta(seconds=5)
 """How long opening is not retried after a failure: clients do not each wait for the same time-out.
 """
+
+
+class _Backend(Blobs, Describing, Duplicating, Protocol):
+    """A store in a bucket."""
+
+
+B = TypeVar("B", bound=_Backend)
 
 
 @define(eq=False)
@@ -85,22 +89,8 @@ class Awaited(Generic[B]):
     ) -> SignedUrl | None:
         return await (await self.there()).link(key, lifetime, filename)
 
-
-@frozen
-class AwaitedDescriptions(Generic[D]):
-    """A `Describing` that waits for the store to be opened."""
-
-    there: Callable[[], Awaitable[D]]
-
     async def description(self, key: str) -> Mapping[str, str]:
         return await (await self.there()).description(key)
-
-
-@frozen
-class AwaitedDuplicates(Generic[U]):
-    """A `Duplicating` that waits for the store to be opened."""
-
-    there: Callable[[], Awaitable[U]]
 
     async def duplicate(
         self,
@@ -117,6 +107,4 @@ def _away() -> StorageDown:
     return StorageDown("it could not be opened yet.", retry_after=10)
 
 
-_: type[Blobs] = Awaited[Blobs]
-_descriptions: type[Describing] = AwaitedDescriptions[Describing]
-_duplicates: type[Duplicating] = AwaitedDuplicates[Duplicating]
+_: type[_Backend] = Awaited[_Backend]

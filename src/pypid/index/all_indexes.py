@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from attrs import define, evolve, field, frozen
 
-from pypid.blobs.prefixed import PrefixedBlobs, PrefixedBucket, PrefixedProvisional
+from pypid.blobs.store import PartOfBucket, part
 from pypid.catalog.part_catalog import PartCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
@@ -160,8 +160,8 @@ class AllIndexes:
 
     async def _count_files(self, name: str, project: ProjectName) -> int:
         """Return the number of files of the project that the storage has in the named index."""
-        part = PrefixedBlobs(self.blobs, f"{INDEXES}{name}/")
-        async with aclosing(part.list(f"{project}/")) as listing:
+        folder = part(self.blobs, f"{INDEXES}{name}/")
+        async with aclosing(folder.list(f"{project}/")) as listing:
             places = [place(blob.key) async for blob in listing]
         return len({each.filename for each in places if each is not None and each.filename})
 
@@ -207,15 +207,13 @@ def _named_index(indexes: AllIndexes, name: str) -> Index:
         default,
         name=name,
         prefix=prefix,
-        blobs=MarkedBlobs(PrefixedBlobs(default.blobs, prefix), indexes.names, name),
+        blobs=MarkedBlobs(part(default.blobs, prefix), indexes.names, name),
         catalog=PartCatalog(indexes.catalog, index=name),
         upstream=Nothing(),
         policy=evolve(default.policy, mode=Mode.OFFLINE, cooldown=Cooldown(), only=()),
         bucket=_part_of_bucket(default, prefix),
         describing=None,
-        provisional=None
-        if default.provisional is None
-        else PrefixedProvisional(default.provisional, prefix),
+        provisional=None if default.provisional is None else part(default.provisional, prefix),
         under_way=None if default.under_way is None else _UnderWay(default.under_way, prefix),
         trust=None,
         upstreams={},
@@ -237,7 +235,7 @@ def _named_upstream(indexes: AllIndexes, name: str, settings: NamedUpstream) -> 
         default,
         name=name,
         prefix=prefix,
-        blobs=PrefixedBlobs(default.blobs, prefix),
+        blobs=part(default.blobs, prefix),
         catalog=PartCatalog(indexes.catalog, source=name),
         upstream=settings.upstream,
         policy=settings.policy,
@@ -259,7 +257,7 @@ def _part_of_bucket(default: Index, prefix: str) -> Callable[[], Awaitable[Bucke
     if bucket is None:
         return None
 
-    async def part() -> Bucket:
-        return PrefixedBucket(await bucket(), prefix)
+    async def opened() -> Bucket:
+        return PartOfBucket(await bucket(), prefix)
 
-    return part
+    return opened

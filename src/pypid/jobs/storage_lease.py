@@ -13,9 +13,9 @@ expired when a waiting process has seen it unchanged for `EXPIRY` seconds.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing, suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 from attrs import define, field, frozen
@@ -25,14 +25,14 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Exists, PypidError, StorageInUse, Unreadable
-from pypid.core.model import Blob, SignedUrl, Span
+from pypid.core.model import Blob
 from pypid.core.records.documents import FORMAT, dump
 from pypid.core.records.layout import LEASES, is_cached
 from pypid.flow import BytesBody, World, start
 from pypid.flow.single_flight import Flights
 from pypid.index.context import NOTHING_CHANGED
 from pypid.index.store import records
-from pypid.ports import Blobs, Body, Duplicating
+from pypid.ports import Blobs
 
 _log = Logger()
 
@@ -132,6 +132,13 @@ class StorageLease:
         """Take the lease, as soon as that is possible, and keep it until `end`."""
         if self._next is None and not self._ended:
             self._schedule(POLL)
+
+    async def permit_write(self, key: str) -> None:
+        """Wait until this process may write the key, as `permit`. Cached upstream files need no
+        lease: they can be downloaded again.
+        """
+        if not is_cached(key):
+            await self.permit()
 
     async def permit(self) -> None:
         """Wait until this process may write. Raises `StorageInUse` after `PATIENCE` seconds,
@@ -273,71 +280,9 @@ class StorageLease:
         return dump(LeaseDocument(holder, self.process, self.name, self._since, self.world.now()))
 
 
-@frozen
-class LeasedBlobs:
-    """A `Blobs` that writes only under the lease. Cached upstream files (below `.kept/`) need none:
-    they can be downloaded again.
-    """
-
-    behind: Blobs
-    lease: StorageLease
-
-    async def read(self, key: str, span: Span | None = None) -> Body:
-        return await self.behind.read(key, span)
-
-    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
-        async with aclosing(body):
-            await self._permit(key)
-            return await self.behind.write(key, body, replace=replace)
-
-    async def delete(self, key: str) -> None:
-        await self._permit(key)
-        await self.behind.delete(key)
-
-    async def stat(self, key: str) -> Blob:
-        return await self.behind.stat(key)
-
-    async def list(self, prefix: str = "") -> AsyncGenerator[Blob]:
-        async with aclosing(self.behind.list(prefix)) as listing:
-            async for blob in listing:
-                yield blob
-
-    async def link(
-        self, key: str, lifetime: timedelta, filename: str | None = None
-    ) -> SignedUrl | None:
-        return await self.behind.link(key, lifetime, filename)
-
-    async def _permit(self, key: str) -> None:
-        if not is_cached(key):
-            await self.lease.permit()
-
-
-@frozen
-class LeasedDuplicates:
-    """A `Duplicating` that writes only under the lease."""
-
-    behind: Duplicating
-    lease: StorageLease
-
-    async def duplicate(
-        self,
-        source: str,
-        target: str,
-        *,
-        replace: bool = False,
-        tell: Callable[[int], object] | None = None,
-    ) -> Blob:
-        await self.lease.permit()
-        return await self.behind.duplicate(source, target, replace=replace, tell=tell)
-
-
 def _key(number: int) -> str:
     return f"{LEASES}{number:08}"
 
 
 async def _nothing() -> None:
     """Do nothing, to wait for the look under way."""
-
-
-_: type[Blobs] = LeasedBlobs
-_duplicates: type[Duplicating] = LeasedDuplicates

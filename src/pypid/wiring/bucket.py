@@ -46,11 +46,7 @@ def leased(
     """
     if config.storage.backend is not StorageBackend.S3:
         return storage, None
-    from pypid.jobs.storage_lease import (
-        LeasedBlobs,
-        LeasedDuplicates,
-        StorageLease,
-    )
+    from pypid.jobs.storage_lease import StorageLease
 
     node = None if sharing is not None else name_of_node(paths.state, world)
     holder = partial(str, f"state {node}") if sharing is None else sharing.lease_holder
@@ -58,9 +54,8 @@ def leased(
     lease = StorageLease(
         storage.blobs, world, holder, name, is_shared=sharing is not None, is_exact=storage.is_exact
     )
-    duplicating = LeasedDuplicates(storage.duplicating, lease)
-    blobs = LeasedBlobs(storage.blobs, lease)
-    return evolve(storage, blobs=blobs, duplicating=duplicating), lease
+    blobs = evolve(storage.blobs, permit=lease.permit_write)
+    return evolve(storage, blobs=blobs, duplicating=blobs), lease
 
 
 def stateless_node(

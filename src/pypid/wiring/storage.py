@@ -13,15 +13,9 @@ from attrs import Factory, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.blobs import files, memory
-from pypid.blobs.awaited import Awaited, AwaitedDescriptions, AwaitedDuplicates
-from pypid.blobs.counted import (
-    BlobsWatch,
-    CountedBlobs,
-    CountedDescriptions,
-    CountedDuplicates,
-    CountedProvisional,
-)
+from pypid.blobs.awaited import Awaited
 from pypid.blobs.disk import sync_folder
+from pypid.blobs.store import BlobsWatch, Store
 from pypid.catalog.dump_folder import DumpFolder, Manifest
 from pypid.core.configuration.choices import CatalogStore, StorageBackend
 from pypid.core.configuration.keys import StorageSettings
@@ -52,7 +46,7 @@ class OpenedStorage:
     abilities as a bucket. `close` releases what it has open.
     """
 
-    blobs: Blobs
+    blobs: Store
     duplicating: Duplicating
     identity: str
     new: bool
@@ -72,24 +66,7 @@ class OpenedStorage:
 async def open_storage(
     config: Config, paths: StatePaths, world: World, reactor: Any
 ) -> OpenedStorage:
-    """Return the configured storage, counted. Raises `CannotStart`."""
-    opened, watch = await _opened(config, paths, world, reactor), BlobsWatch(world)
-    describing = (
-        None if opened.describing is None else CountedDescriptions(opened.describing, watch)
-    )
-    provisional = (
-        None if opened.provisional is None else CountedProvisional(opened.provisional, watch)
-    )
-    return evolve(
-        opened,
-        blobs=CountedBlobs(opened.blobs, watch),
-        describing=describing,
-        provisional=provisional,
-        duplicating=CountedDuplicates(opened.duplicating, watch),
-    )
-
-
-async def _opened(config: Config, paths: StatePaths, world: World, reactor: Any) -> OpenedStorage:
+    """Return the configured storage, with metrics. Raises `CannotStart`."""
     if config.storage.backend is StorageBackend.S3:
         return _bucket(config.storage, paths, world, reactor)
     if paths.storage is None:
@@ -108,7 +85,8 @@ async def _opened(config: Config, paths: StatePaths, world: World, reactor: Any)
                 "knows files in it. Is the disk mounted? If the files are meant to be gone, "
                 "delete that snapshot and start again."
             )
-        return evolve(await _identified(blobs, world), provisional=blobs)
+        opened = await _identified(blobs, world)
+        return evolve(opened, provisional=opened.blobs)
     except (StorageDown, StorageFull) as error:
         raise CannotStart(
             f"The storage folder {paths.storage} cannot be used: {_cause(error)}"
@@ -188,13 +166,14 @@ def _bucket(
     settings = settings_of_bucket(wanted, paths)
     late = LateBucket(settings, world, reactor)
     place = "\n".join((wanted.endpoint_url or "", wanted.region, settings.bucket, settings.prefix))
+    blobs = Store(late.blobs, watch=BlobsWatch(world))
     return OpenedStorage(
-        late.blobs,
-        AwaitedDuplicates(late.blobs.there),
+        blobs,
+        blobs,
         sha256(place.encode()).hexdigest()[:32],
         new=False,
         bucket=late.classes,
-        describing=AwaitedDescriptions(late.blobs.there),
+        describing=blobs,
         close=late.close,
         answers=late.check,
         signer=late.signer,
@@ -286,13 +265,14 @@ async def _identified(blobs: files.FilesBlobs | memory.MemoryBlobs, world: World
             f"{error}. Restore the file from a backup, or delete it if nothing else shares this "
             "storage."
         ) from None
+    store = Store(blobs, watch=BlobsWatch(world))
     if document is not None:
-        return OpenedStorage(blobs, blobs, document.identity, new=False)
+        return OpenedStorage(store, store, document.identity, new=False)
     identity = world.random(16).hex()
     await records.write_document(
         blobs, STORAGE_IDENTITY, StorageIdentity(identity, recorded=world.now())
     )
-    return OpenedStorage(blobs, blobs, identity, new=True)
+    return OpenedStorage(store, store, identity, new=True)
 
 
 async def _is_empty(blobs: Blobs) -> bool:

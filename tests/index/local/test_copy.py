@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.blobs.prefixed import PrefixedBlobs
+from pypid.blobs.store import Store
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import StorageFull
 from pypid.core.model import Blob
@@ -78,7 +78,7 @@ class EqualFilesTests(CopyCase):
             self.publish(prefix, b"of the team")
 
     def publish(self, prefix: str, data: bytes) -> None:
-        blobs = PrefixedBlobs(self.source, prefix) if prefix else self.source
+        blobs = Store(self.source, prefix) if prefix else self.source
         index = index_over(blobs)
         self.have(index.reconcile())
         self.have(publishing(index, sent(data, "spam-1.0.tar.gz", metadata=None)))

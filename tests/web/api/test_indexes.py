@@ -7,7 +7,7 @@ from typing import cast
 from urllib.parse import urlencode
 
 from pypid.access.tokens import new_token
-from pypid.blobs.prefixed import PrefixedBucket
+from pypid.blobs.store import PartOfBucket
 from pypid.core.errors import PeopleUnknown
 from pypid.core.permissions import Action, Scope
 from pypid.flow import BytesBody
@@ -99,8 +99,8 @@ class StorageTests(IndexesCase):
         async def bucket() -> Shelves:
             return self.shelves
 
-        async def part() -> PrefixedBucket:
-            return PrefixedBucket(self.shelves, self.PART)
+        async def part() -> PartOfBucket:
+            return PartOfBucket(self.shelves, self.PART)
 
         index = self.pypid.app.indexes.get("team")
         assert index is not None

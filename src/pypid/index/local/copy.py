@@ -21,7 +21,7 @@ import msgspec
 from attrs import define, field, frozen
 from msgspec import UNSET
 
-from pypid.blobs.prefixed import PrefixedBlobs
+from pypid.blobs import store
 from pypid.core.errors import Exists, Missing, Unreadable
 from pypid.core.model import Blob
 from pypid.core.records.documents import Recording, StorageIdentity, dump
@@ -170,7 +170,7 @@ class Copier:
         if not key or await self._description(blob.key):
             return False
         prefix = part_of(blob.key)
-        part = PrefixedBlobs(self.source, prefix) if prefix else self.source
+        part = store.part(self.source, prefix) if prefix else self.source
         try:
             file = await records.read_record(part, found.project, found.filename)
         except Unreadable:

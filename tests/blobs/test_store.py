@@ -1,4 +1,4 @@
-"""A store that is counted."""
+"""A store with permission to write and metrics in front of its backend."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs.counted import BlobsWatch, CountedBlobs, CountedDuplicates
 from pypid.blobs.memory import MemoryBlobsSettings, open
-from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
+from pypid.blobs.store import BlobsWatch, Store
+from pypid.core.errors import Exists, Missing, StorageDown, StorageFull, StorageInUse
 from pypid.core.model import Blob
 from pypid.flow import BytesBody, FileBody, start
 from pypid.metrics.families import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
 from pypid.ports import Body
-from tests.support import BlobsContract, contents, world
+from tests.support import BlobsContract, Fed, contents, world
 
 
 class CountedContractTests(BlobsContract, SynchronousTestCase):
     """It keeps the contract of what is behind it."""
 
-    async def make(self) -> CountedBlobs:
+    async def make(self) -> Store:
         own = world()
-        return CountedBlobs(await open(MemoryBlobsSettings(), own), BlobsWatch(own))
+        return Store(await open(MemoryBlobsSettings(), own), watch=BlobsWatch(own))
 
 
 class CountedTests(SynchronousTestCase):
@@ -34,7 +34,7 @@ class CountedTests(SynchronousTestCase):
         """A small one."""
         self.world = world()
         self.behind = self.have(open(MemoryBlobsSettings(capacity=10), self.world))
-        self.blobs = CountedBlobs(self.behind, BlobsWatch(self.world))
+        self.blobs = Store(self.behind, watch=BlobsWatch(self.world))
 
     def have(self, doing: Coroutine[Any, Any, Any]) -> Any:
         return self.successResultOf(start(doing))
@@ -68,12 +68,30 @@ class CountedTests(SynchronousTestCase):
 
     def test_duplicates_are_counted(self) -> None:
         """A duplicate is an operation of its own."""
-        duplicates = CountedDuplicates(self.behind, BlobsWatch(self.world))
+        duplicates = Store(self.behind, watch=BlobsWatch(self.world))
         self.have(self.blobs.write("a", BytesBody(b"1")))
         self.have(duplicates.duplicate("a", "b"))
         self.refused(duplicates.duplicate("a", "b"), Exists)
         for outcome in ("ok", "exists"):
             self.assertEqual(self.times("duplicate", outcome), 1)
+
+    def test_permission(self) -> None:
+        """Whoever may not write changes nothing, and reads; the whole key is asked about."""
+        asked: list[str] = []
+
+        async def permit(key: str) -> None:
+            asked.append(key)
+            raise StorageInUse("another pypid")
+
+        self.have(self.behind.write("part/a", BytesBody(b"1")))
+        blobs, body = Store(self.behind, "part/", permit=permit), Fed()
+        self.refused(blobs.write("b", body), StorageInUse)
+        self.assertTrue(body.closed)
+        self.refused(blobs.delete("a"), StorageInUse)
+        self.refused(blobs.duplicate("a", "c"), StorageInUse)
+        self.assertEqual(asked, ["part/b", "part/a", "part/c"])
+        self.assertEqual(self.have(contents(self.behind)), ["part/a"])
+        self.have(blobs.stat("a"))
 
     def test_away(self) -> None:
         """A store that is away, and a listing that breaks off."""
