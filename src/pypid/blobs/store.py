@@ -1,5 +1,5 @@
-"""A store in front of its backend: below a prefix, with permission to write, and with metrics of its
-operations (count, duration and outcome).
+"""A store in front of its backend: below a prefix, with permission to write, and with metrics of
+its operations (count, duration and outcome).
 
 A named index is a small storage in the folder ``.pypid/index/<name>/`` of the whole one. Keys are
 relative to the prefix, also those in listings and errors.
