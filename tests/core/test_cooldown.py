@@ -15,7 +15,6 @@ from pypid.core.cooldown import NEVER, Cooldown
 from pypid.core.model import Listing, Presence
 from pypid.core.policy import Policy, UpstreamState, changes_at, view, visible_from
 from pypid.core.presentation.explanation import explain
-from pypid.core.simple_api.file_blocks import BLOCK, FileBlock
 from pypid.core.simple_api.packing import packed
 from tests.core.test_policy import COOLDOWNS, FILES, NOW, SPAM, their_file
 
@@ -31,11 +30,6 @@ def visible(cooldown: str, version: str, *, age: timedelta = DAY, now: datetime 
 
 class GrammarTests(SynchronousTestCase):
     """How the value is written."""
-
-    def test_round_trip(self) -> None:
-        """What is shown is read as the same value; former values are shown as they were."""
-        for text in ("3d numpy=0 acme-*=14d", "0", "2026-11-01", "3d spam==2.0=0@2026-12-31"):
-            self.assertEqual(COOLDOWN.show(COOLDOWN.parse(text)), text)
 
     @many
     @given(COOLDOWNS)
@@ -106,41 +100,9 @@ class TimeTests(SynchronousTestCase):
         [why] = explain(policy, SPAM, Presence.ABSENT, state, end).files
         self.assertEqual((why.visible, why.until), (False, end + 2 * DAY))
 
-    def test_longer_exception_expires(self) -> None:
-        """A file that only an exception hides is visible when the exception ends."""
-        policy = Policy(mode=Mode.CACHE, cooldown=COOLDOWN.parse("1d spam=90d@2026-11-01"))
-        file = their_file("2.0", uploaded=datetime(2026, 10, 20, tzinfo=UTC))
-        time = visible_from(policy, file, datetime(2026, 10, 25, tzinfo=UTC))
-        self.assertEqual(time, datetime(2026, 11, 2, tzinfo=UTC))
-
 
 class ColumnTests(SynchronousTestCase):
     """Ten thousand files are not read for a rule about one version."""
-
-    def test_blocks_read(self) -> None:
-        """Only blocks with files of the versions that can be hidden are read."""
-        files = packed([their_file(f"1.{number}", uploaded=NOW) for number in range(4 * BLOCK)])
-        state = UpstreamState(listing=Listing(name=SPAM, files=files, confirmed=NOW, index="i"))
-        read: list[FileBlock] = []
-        upload_times = FileBlock.upload_times
-
-        def counted(block: FileBlock) -> list[datetime | None]:
-            read.append(block)
-            return upload_times(block)
-
-        self.patch(FileBlock, "upload_times", counted)
-        for text, blocks, hidden in (
-            ("0", 0, 0),
-            ("0 spam==1.7=3d", 1, 1),
-            ("0 eggs==1.7=3d", 0, 0),
-            ("3d spam==1.7=0", 4, 4 * BLOCK - 1),
-            ("3d spam>=1.300=0", 2, 300),
-            (f"{NOW.date()}", 0, 0),
-        ):
-            read.clear()
-            policy = Policy(mode=Mode.CACHE, cooldown=COOLDOWN.parse(text))
-            found = view(policy, Presence.ABSENT, state, NOW, SPAM)
-            self.assertEqual((len(read), len(files) - len(found.files)), (blocks, hidden), text)
 
     def test_other_versions_keep_their_wait(self) -> None:
         """The packed listing hides what the plain one hides, with versions outside PEP 440, too."""

@@ -85,12 +85,6 @@ def index_with(*files: Any, projects: Any = PROJECTS, **config: Any) -> DevpiInd
     return index
 
 
-def file_with(**changes: Any) -> DevpiFile:
-    """The file, with other values for some keys."""
-    (file,) = index_with({**FILE, **changes}).files
-    return file
-
-
 class ReadTests(SynchronousTestCase):
     """What is read."""
 
@@ -120,66 +114,10 @@ class ReadTests(SynchronousTestCase):
             ),
         )
 
-    def test_last_upload_is_the_time_of_an_overwritten_file(self) -> None:
-        """An overwrite adds an entry to the log; the file is of the last one."""
-        overwritten = {"what": "upload", "who": "bob", "when": [2026, 11, 24, 0, 0, 0]}
-        file = file_with(log=[*FILE["log"], overwritten])
-        self.assertEqual(file.uploader, "bob")
-        self.assertEqual(file.uploaded, datetime(2026, 11, 24, tzinfo=UTC))
-
-    def test_time_of_a_file_without_a_log(self) -> None:
-        """The Last-Modified time of the file takes its place; without both there is none."""
-        expected = datetime(2026, 11, 23, 9, 22, 44, tzinfo=UTC)
-        self.assertEqual(file_with(log=None).uploaded, expected)
-        self.assertEqual(file_with(log=[{"what": "upload", "when": [2026, 13]}]).uploaded, expected)
-        for entry in (None, {"last_modified": "yesterday"}, {"last_modified": 7}):
-            self.assertIsNone(file_with(log=None, entrymapping=entry).uploaded, entry)
-
-    def test_first_format(self) -> None:
-        """devpi-server 2 had MD5 alone, and no version beside the file."""
-        old = {**FILE, "entrymapping": {"md5": "0" * 32}}
-        del old["version"]
-        index = index_with(old)
-        self.assertEqual((index.files[0].sha256, index.files[0].md5), (None, "0" * 32))
-
-    def test_hash_of_another_form_is_no_hash(self) -> None:
-        """Only text of the right length and alphabet counts."""
-        for value in ("abc", SHA256 + "0", 7, None, ["x"]):
-            entry = {"hashes": {"sha256": value}}
-            self.assertIsNone(file_with(entrymapping=entry).sha256, value)
-        entry = {"hashes": {"sha256": SHA256.upper()}}
-        self.assertEqual(file_with(entrymapping=entry).sha256, SHA256)
-
     def test_password_with_a_salt_of_its_own(self) -> None:
         """It was hashed by devpi-server 4 or older: pypid cannot verify it."""
         users = {"ada": {"pwhash": "abc", "pwsalt": "def"}, "bob": {}}
         self.assertEqual([user.hash for user in exported(users=users).users], ["", ""])
-
-    def test_yanks(self) -> None:
-        """A release that is yanked, with or without a reason."""
-        for value, reason in (("broken", "broken"), (True, ""), (None, None), (False, None)):
-            index = index_with(FILE, projects={"acme-app": {"1.1": {"yanked": value}}})
-            self.assertEqual(index.files[0].yanked, reason)
-
-    def test_other_files_are_counted(self) -> None:
-        """Documentation and test results, and releases that have neither."""
-        docs = {**FILE, "type": "doczip", "relpath": "alice/prod/acme-app-1.1.doc.zip"}
-        tests = {**FILE, "type": "toxresult", "for_entrypath": "alice/prod/+f/x"}
-        projects = {"acme-app": {"1.1": {}, "0.9": {}}, "other": {"1": {}}}
-        index = index_with(docs, tests, FILE, projects=projects)
-        self.assertEqual((index.documentation, index.test_results, len(index.files)), (1, 1, 1))
-        self.assertEqual(index.empty_releases, ("acme-app 0.9", "other 1"))
-
-    def test_settings_of_plugins(self) -> None:
-        """They are named if they have a value."""
-        index = index_with(uploadtrigger_jenkins="https://ci", bugtrack="", title="Production")
-        self.assertEqual(index.other, ("uploadtrigger_jenkins",))
-
-    def test_settings_of_old_servers(self) -> None:
-        """Lists in one text, and booleans as text."""
-        index = index_with(bases="a/b, c/d", volatile="False", acl_upload="ada,bob")
-        self.assertEqual((index.bases, index.acl_upload), (("a/b", "c/d"), ("ada", "bob")))
-        self.assertFalse(index.volatile)
 
 
 class HostileTests(SynchronousTestCase):

@@ -13,9 +13,7 @@ from pypid.core.devpi_plan import (
     CLOSED,
     Choices,
     DevpiPlan,
-    bases_first,
     compare_existing,
-    derived_name,
     differing_keys,
     is_closed,
     plan_import,
@@ -24,7 +22,6 @@ from pypid.core.devpi_plan import (
 from pypid.core.indexes import check_indexes, settings_of_values
 
 PYPI = DevpiIndex(name="root/pypi", kind="mirror", mirror_url="https://pypi.org/simple/")
-HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA"
 
 
 def stage(name: str, *bases: str, **more: Any) -> DevpiIndex:
@@ -70,11 +67,6 @@ class IndexTests(SynchronousTestCase):
             },
         )
 
-    def test_volatile(self) -> None:
-        """Who may upload to a volatile index may also delete there."""
-        (found,) = values(plan(stage("alice/dev", acl_upload=("alice",), volatile=True))).values()
-        self.assertEqual((found["volatile"], found["delete"]), ("yes", "alice"))
-
     def test_inheritance(self) -> None:
         """Files of bases are merged; whitelists are names that are mixed with upstream's."""
         found = plan(
@@ -85,11 +77,6 @@ class IndexTests(SynchronousTestCase):
         low, high = (values(found)[name] for name in ("a-low", "a-high"))
         self.assertEqual((low.get("merge"), low["allow_mixed"]), (None, "six"))
         self.assertEqual((high["merge"], high["allow_mixed"]), ("*", "* six"))
-
-    def test_index_to_which_nobody_may_upload(self) -> None:
-        """An empty list does not become the default of `[access]`."""
-        (found,) = values(plan(stage("alice/dev"))).values()
-        self.assertEqual((found["write"], found["bases"]), ("nobody", "none"))
 
     def test_bases_come_before_the_indexes_that_name_them(self) -> None:
         """In whatever order the document has them; mirrors are searched last, as devpi does."""
@@ -121,12 +108,6 @@ class IndexTests(SynchronousTestCase):
             ],
         )
 
-    def test_index_of_a_plugin(self) -> None:
-        """It is not imported: what it hides is unknown here."""
-        found = plan(DevpiIndex(name="a/c", kind="constrained"), stage("a/b", "a/c"))
-        self.assertEqual(list(values(found)), ["a-b"])
-        self.assertIn("a/b: its base a/c is not imported", remarks(found))
-
     @given(
         st.dictionaries(
             st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=4), min_size=1
@@ -147,18 +128,9 @@ class IndexTests(SynchronousTestCase):
             sorted(each.origin for each in found.indexes), sorted(each.name for each in indexes)
         )
 
-    def test_long_inheritance(self) -> None:
-        """A chain of a thousand indexes needs no recursion."""
-        chain = [stage(f"u/{number}", f"u/{number + 1}") for number in range(1000)]
-        self.assertEqual(bases_first(chain)[0].name, "u/999")
-
 
 class NameTests(SynchronousTestCase):
     """The names, and what an administrator has to decide."""
-
-    def test_derived_name(self) -> None:
-        """Lower case, and a hyphen for whatever is no letter or digit."""
-        self.assertEqual(derived_name("Alice_B/dev.2"), "alice-b-dev-2")
 
     def test_collision(self) -> None:
         """Two origins with one name are a problem, whose advice solves it."""
@@ -172,13 +144,6 @@ class NameTests(SynchronousTestCase):
         self.assertEqual(found.problems, ())
         self.assertEqual(values(found)["x-y"]["bases"], name)
         self.assertEqual(next(each.origin for each in found.indexes if each.name == name), "a/b-c")
-
-    def test_name_that_is_too_long(self) -> None:
-        """A problem with a proposal that is short enough."""
-        origin = "u/" + "n" * 60
-        (problem,) = plan(stage(origin)).problems
-        name = problem.advice.rpartition("=")[2]
-        self.assertEqual(plan(stage(origin), names={origin: name}).problems, ())
 
     def test_chosen_name_that_is_reserved(self) -> None:
         """`simple` is a route, `default` the index at the root."""
@@ -194,11 +159,6 @@ class NameTests(SynchronousTestCase):
         self.assertEqual(name, "u-x-2")
         found = plan(stage("u/x"), upstreams=upstreams, names={"u/x": name})
         self.assertEqual(found.problems, ())
-
-    def test_choice_for_an_index_that_is_not_there(self) -> None:
-        """A typing error is a problem, not ignored."""
-        found = plan(stage("u/x"), names={"u/y": "y"}, mirrors={"u/z": "public"})
-        self.assertEqual([each.subject for each in found.problems], ["u/y", "u/z"])
 
 
 class MirrorTests(SynchronousTestCase):
@@ -222,20 +182,6 @@ class MirrorTests(SynchronousTestCase):
         found = plan(self.OTHER, mirrors={"ops/torch": "public"})
         self.assertEqual((found.problems, values(found)["ops-torch"]["bases"]), ((), "public"))
 
-    def test_mirror_of_the_public_index(self) -> None:
-        """It shows no other upstream of the configuration."""
-        upstreams = {"https://dl.example/whl/": "torch", "https://pypi.org/simple/": "public"}
-        found = values(plan(PYPI, self.OTHER, upstreams=upstreams))
-        self.assertEqual(found["root-pypi"]["upstreams"], "public")
-        self.assertEqual(found["ops-torch"]["upstreams"], "torch")
-
-    def test_choice_of_an_upstream_that_is_not_there(self) -> None:
-        """A problem that names those of the configuration."""
-        upstreams = {"https://dl.example/cu/": "torch"}
-        (problem,) = plan(self.OTHER, upstreams=upstreams, mirrors={"ops/torch": "nix"}).problems
-        self.assertEqual(problem.what, "there is no upstream 'nix'; known: public torch")
-        self.assertEqual(problem.advice, "correct --mirror ops/torch=NAME")
-
     def test_files_of_a_mirror(self) -> None:
         """They are counted, and not imported."""
         file = DevpiFile(path=("root", "pypi", "x-1.tar.gz"), project="x")
@@ -244,39 +190,6 @@ class MirrorTests(SynchronousTestCase):
         )
         self.assertEqual(found.files, 0)
         self.assertEqual(remarks(found), ["root/pypi: 1 cached file"])
-
-
-class LeftTests(SynchronousTestCase):
-    """What is not carried over."""
-
-    def test_each_thing_has_a_remark(self) -> None:
-        """Documentation, test results, releases without files, settings, paths, whitelists."""
-        index = stage(
-            "a/b",
-            documentation=2,
-            test_results=3,
-            empty_releases=tuple(f"p {number}" for number in range(25)),
-            other=("uploadtrigger_jenkins",),
-            bad_paths=("../x",),
-            acl_upload=("two words",),
-        )
-        left = remarks(plan(index))
-        self.assertEqual(len(left), 6)
-        self.assertTrue(any("and 5 more" in each for each in left))
-
-    def test_users(self) -> None:
-        """Hashes are taken as they are; root is no administrator, and who has no hash is named."""
-        users = DevpiUser("ada", HASH), DevpiUser("bob", ""), DevpiUser("root", HASH)
-        found = plan(users=users)
-        self.assertEqual(
-            found.accounts["users"],
-            [
-                {"username": "ada", "password": HASH},
-                {"username": "root", "password": HASH},
-            ],
-        )
-        self.assertEqual([each.subject for each in found.left], ["bob", "root"])
-        self.assertNotIn(HASH, repr(found))
 
 
 class WhitelistTests(SynchronousTestCase):

@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Owners
-from pypid.core.configuration.in_force import describe
 from pypid.core.configuration.parse import Config, parse
 from pypid.core.cooldown import Cooldown
 from pypid.core.errors import BadConfig, Unreadable
 from pypid.core.indexes import (
     BUILT_IN,
-    MOST_PLACES,
     PUBLIC,
     ROUTES,
     IndexDocument,
@@ -28,7 +26,6 @@ from pypid.core.indexes import (
     index_name,
     settings_of_document,
     settings_of_values,
-    users_of,
     values_of,
 )
 from pypid.core.permissions import Principals
@@ -110,33 +107,6 @@ class Values(SynchronousTestCase):
         self.assertEqual(made.read, Principals.parse("alice group:data"))
         self.assertIs(made.owners, Owners.UPLOADER)
 
-    def test_former_key_is_ignored(self) -> None:
-        """An index that an earlier version stored is served without its redirects."""
-        stored = IndexDocument(name="dev", values={"devpi": "alice/dev", "read": "bob"})
-        made = settings_of_document(stored)
-        self.assertEqual(values_of(made), {"read": "bob"})
-
-    def test_only_administrators_publish_in_a_former_stage(self) -> None:
-        """What its creator could publish depended on its base, which is not checked any more."""
-        former = IndexDocument(name="stage-x", values={"read": "bob", "write": "bob"}, stage=True)
-        made = settings_of_document(former)
-        self.assertEqual(made.write, Principals.parse("admins"))
-        self.assertEqual(made.read, Principals.parse("bob"))
-        self.assertFalse(document_of(made).stage)
-
-    def test_defaults_are_not_stored(self) -> None:
-        """A new default of a later version applies to indexes that do not set the key."""
-        made = settings_of_values("team", {})
-        self.assertEqual(document_of(made), IndexDocument(name="team"))
-        self.assertEqual(made.bases, ("default",))
-        self.assertIsNone(made.upstreams)
-
-    def test_an_index_may_have_no_bases_and_no_upstreams(self) -> None:
-        """The word `none` stands for an empty list, which a document keeps."""
-        made = settings_of_values("team", {"bases": "none", "upstreams": "none"})
-        self.assertEqual((made.bases, made.upstreams), ((), ()))
-        self.assertEqual(settings_of_document(document_of(made)), made)
-
     def test_bad_values_are_refused_with_the_key(self) -> None:
         """The message names the key and what is allowed."""
         for values, text in (
@@ -180,11 +150,6 @@ class Values(SynchronousTestCase):
 class Together(SynchronousTestCase):
     """Checks of all indexes together."""
 
-    def test_sound_indexes_have_no_problem(self) -> None:
-        """Bases of bases, a base of two, the built-in ones, and no bases at all."""
-        found = indexes(a="b c default", b="c public", c="none", d="default")
-        self.assertEqual(problems(*found.values()), [])
-
     def test_unknown_bases_and_upstreams_are_named(self) -> None:
         """With the most similar known name."""
         team = settings_of_values("team", {"bases": "stagging", "upstreams": "cu12 public"})
@@ -215,31 +180,6 @@ class Together(SynchronousTestCase):
         self.assertEqual(
             [each.index for each in check_indexes(found.values())], ["a", "b", "c", "e"]
         )
-
-    def test_bases_are_looked_up_in_few_places(self) -> None:
-        """Two bases that have the same two bases, and so on, would be looked up 2 ** n times, and a
-        chain of thousands would be followed to its end.
-        """
-        ladder = {f"{side}0": "default" for side in "ab"}
-        ladder |= {f"{side}{n}": f"a{n - 1} b{n - 1}" for n in range(1, 100) for side in "ab"}
-        found = [each.index for each in check_indexes(indexes(**ladder).values())]
-        self.assertEqual(found, [f"{side}{n}" for n in range(6, 100) for side in "ab"])
-        chain = indexes(c0="default", **{f"c{n}": f"c{n - 1}" for n in range(1, 300)})
-        [first, *_] = check_indexes(chain.values())
-        self.assertEqual((first.index, first.key), (f"c{MOST_PLACES - 1}", "bases"))
-        crossed = indexes(top="left right", right="left", left="c100 default")
-        self.assertNotIn("top", [each.index for each in check_indexes(crossed.values())])
-        crossed = [*crossed.values(), *chain.values()]
-        self.assertIn("top", [each.index for each in check_indexes(crossed)])
-        wide = indexes(hub=" ".join(f"n{n}" for n in range(MOST_PLACES - 1)))
-        leaves = indexes(**{f"n{n}": "none" for n in range(MOST_PLACES - 1)})
-        self.assertEqual([*check_indexes([*wide.values(), *leaves.values()])], [])
-
-    def test_users_of_a_base_are_known(self) -> None:
-        """Those that name it themselves."""
-        found = indexes(a="b", b="c", c="default", d="c b")
-        self.assertEqual(users_of("b", found.values()), ("a", "d"))
-        self.assertEqual(users_of("a", found.values()), ())
 
     @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
@@ -338,14 +278,6 @@ class Configuration(SynchronousTestCase):
         self.assertEqual(team.write, Principals.parse("alice"))
         self.assertEqual(config.indexes["team-b"].bases, ("team-a",))
         self.assertTrue(all(each.configured for each in config.indexes.values()))
-
-    def test_the_configuration_in_force_is_read_back(self) -> None:
-        """`pypid check-config` prints the sections as a file that means the same."""
-        text = (
-            "[index:team]\nread = group:a\nallow_mixed = x-*\nexpires = 2027-01-01\nbases = none\n"
-        )
-        config = self.parse(text)
-        self.assertEqual(self.parse(describe(config)).indexes, config.indexes)
 
     def test_bad_sections_are_refused(self) -> None:
         """Names of routes, unknown bases, circles, upstreams of the same name, and keys that do not

@@ -156,31 +156,6 @@ class SilenceTests(SynchronousTestCase):
                     or "s[a-q]am" in policy.allow_mixed
                 )
 
-    def test_reasons(self) -> None:
-        """Each rule has its reason, and the strongest is told first."""
-        cache = Policy(mode=Mode.CACHE)
-        ours = Project(name=SPAM)
-        self.assertIsNone(silence(cache, SPAM, Presence.ABSENT))
-        self.assertEqual(silence(Policy(), SPAM, Presence.ABSENT), Silence.OFFLINE)
-        self.assertEqual(silence(cache, SPAM, Presence.UNKNOWN), Silence.UNKNOWN)
-        self.assertEqual(silence(cache, SPAM, ours), Silence.OURS)
-        self.assertIsNone(silence(evolve(cache, allow_mixed=("spam",)), SPAM, ours))
-        self.assertEqual(
-            silence(evolve(cache, allow_mixed=("spam",), reserved=("spam",)), SPAM, ours),
-            Silence.RESERVED,
-        )
-        self.assertEqual(
-            silence(evolve(cache, deny=("s*",)), SPAM, Presence.ABSENT), Silence.DENIED
-        )
-        self.assertEqual(
-            silence(evolve(cache, allow=("eggs",)), SPAM, Presence.ABSENT), Silence.NOT_ALLOWED
-        )
-        torch_only = evolve(cache, only=("torch", "nvidia-*"))
-        self.assertEqual(silence(torch_only, SPAM, Presence.ABSENT), Silence.ELSEWHERE)
-        not_torch = evolve(cache, elsewhere=("torch", "sp*"))
-        self.assertEqual(silence(not_torch, SPAM, Presence.ABSENT), Silence.ELSEWHERE)
-        self.assertIsNone(silence(torch_only, project_name("nvidia_cublas"), Presence.ABSENT))
-
 
 class ViewTests(SynchronousTestCase):
     """What a client may see."""
@@ -279,27 +254,6 @@ class PackedTests(SynchronousTestCase):
 
 class CooldownTests(SynchronousTestCase):
     """Files that are too young."""
-
-    def test_slow_clock_hides_nothing_without_a_cooldown(self) -> None:
-        """A file whose upload time is later than this machine's clock is listed where there is no
-        cooldown; with one it is too young.
-        """
-        file = their_file("1.0", uploaded=NOW + timedelta(hours=1))
-        listing = Listing(name=SPAM, files=(file,), confirmed=NOW, index="i")
-        for cooldown, expected in ((timedelta(), ["1.0"]), (timedelta(days=1), [])):
-            policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(cooldown))
-            found = view(policy, Presence.ABSENT, UpstreamState(listing=listing), NOW, SPAM)
-            self.assertEqual([each.version for each in found.files], expected)
-
-    def test_latest_time_possible(self) -> None:
-        """A file that claims to be uploaded at the end of time stays hidden, and it alone."""
-        files = (their_file("1.0"), their_file("2.0", uploaded=datetime.max.replace(tzinfo=UTC)))
-        policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3)))
-        for some in (files, packed(files)):
-            theirs = UpstreamState(listing=Listing(name=SPAM, files=some, confirmed=NOW, index="i"))
-            found = view(policy, Presence.ABSENT, theirs, NOW, SPAM)
-            self.assertEqual([each.version for each in found.files], ["1.0"])
-            self.assertIsNone(changes_at(policy, theirs, SPAM, NOW))
 
     def test_yanked_file_stays_hidden_inside_the_cooldown(self) -> None:
         """A release that its owner yanks an hour after the upload is not visible to a pin either,

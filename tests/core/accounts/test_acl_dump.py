@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access import passwords
 from pypid.core.accounts import acl_dump
-from pypid.core.accounts.acl_dump import Dump, DumpedPerson, read_dump
+from pypid.core.accounts.acl_dump import Dump, read_dump
 from pypid.core.accounts.acl_rights import KEPT_CLOSED
 from pypid.core.accounts.rights import Right, Whom, grants_of
 from pypid.core.errors import BadRequest
@@ -76,25 +75,6 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual([oddity.what for oddity in found.oddities], ["allow_register is on"])
         self.assertFalse(found.oddities[0].grave)
 
-    def test_left_out(self) -> None:
-        """pypicloud's dumps have none of the rights that it gave to everyone or authenticated,
-        which is said.
-        """
-        [oddity] = read_dump(
-            dumped(complete=False, packages={"users": {}, "groups": {}}, allow_register=False)
-        ).oddities
-        self.assertIn("/admin/group/everyone", oddity.text)
-        self.assertEqual(read_dump(dumped(complete=False, allow_register=False)).oddities, ())
-
-    def test_plain(self) -> None:
-        """What ppc-export prints (plain JSON) is the same as what it writes (gzip)."""
-        self.assertEqual(read_dump(dumped()), read_dump(gzip.compress(dumped())))
-
-    def test_config(self) -> None:
-        """A dump of pypicloud's configuration backend, which knows nobody who waits, is read."""
-        document = {key: value for key, value in REAL.items() if key != "pending_users"}
-        self.assertEqual(len(read_dump(json.dumps(document).encode()).dump.users), 2)
-
     def test_no_dump(self) -> None:
         """What is no dump is refused as a whole, with the place, and without a value of it."""
         for data in (
@@ -129,12 +109,6 @@ class ReadTests(SynchronousTestCase):
     def test_no_secret(self) -> None:
         """The hashes are in no repr."""
         self.assertNotIn(HASH, repr(read_dump(dumped())))
-
-    def test_known_hashes(self) -> None:
-        """The hashes that count as known are those that are verified."""
-        self.assertEqual(set(acl_dump.KNOWN_HASHES), set(passwords._PREFIXES))
-        for beginning in ("$1$", "{SHA}", "$7$", "plain", "$2x$"):
-            self.assertIsNone(passwords.kind_of(beginning))
 
 
 class OddTests(SynchronousTestCase):
@@ -224,10 +198,6 @@ class OddTests(SynchronousTestCase):
         found = read_dump(dumped(groups={KEPT_CLOSED: ["bob"]}, packages=packages))
         self.assertIn(Right(SPAM, Whom.GROUP, f"{KEPT_CLOSED}-3"), found.dump.rights)
 
-    def test_no_rules(self) -> None:
-        """A package without any entry takes the defaults there and here."""
-        self.assertEqual(read_dump(of_packages(users={"spam": {}})), read_dump(of_packages()))
-
     def test_spellings(self) -> None:
         """Of a package in several spellings the normalised one's rules hold, which is what
         installers asked.
@@ -250,19 +220,6 @@ class OddTests(SynchronousTestCase):
             read_dump(of_packages(users=rules)).dump.rights, (Right(SPAM, Whom.GROUP, KEPT_CLOSED),)
         )
 
-    def test_one_odd_spelling(self) -> None:
-        """A package in one odd spelling is the project of that name."""
-        dump = self.odd(
-            of_packages(users={"S_p.AM": {"bob": ["read"]}}), "'S_p.AM'", "s-p-am", grave=False
-        )
-        self.assertEqual(dump.rights, (Right(project_name("s-p-am"), Whom.USER, "bob"),))
-
-    def test_no_project(self) -> None:
-        """Rules of what cannot be a project are passed over."""
-        self.assertEqual(
-            self.odd(of_packages(users={"-x-": {"bob": ["read"]}}), "-x-", grave=False).rights, ()
-        )
-
     def test_hashes(self) -> None:
         """A hash of an unknown kind is kept, for nobody can log in by it; one that cannot be kept
         is left out.
@@ -281,27 +238,6 @@ class OddTests(SynchronousTestCase):
                 grave=True,
             )
             self.assertEqual(dump.users[1].hash, "")
-
-    def test_without_hash(self) -> None:
-        """Of somebody whom a directory knows no account is made, which would keep him out; an
-        administrator is missed.
-        """
-        for admin in (False, True):
-            users = [{"username": "dora", "password": None, "admin": admin}]
-            dump = self.odd(dumped(users=users, allow_register=False), "dora", grave=admin)
-            self.assertNotIn("dora", [user.name for user in dump.users])
-
-    def test_twice(self) -> None:
-        """Of somebody who stands there twice what says less counts."""
-        users = [
-            {"username": "bob", "password": HASH, "admin": True},
-            {"username": "bob", "password": "$5$x", "admin": False},
-        ]
-        dump = self.odd(dumped(users=users, allow_register=False), "bob", grave=True)
-        self.assertEqual(dump.users[0], DumpedPerson(name="bob", hash=HASH))
-        waiting = [{"username": "ada", "password": HASH}]
-        dump = self.odd(dumped(pending_users=waiting, allow_register=False), "ada", grave=True)
-        self.assertEqual(dump.users[0], DumpedPerson(name="ada", hash=HASH, pending=True))
 
 
 WORDS = st.lists(st.sampled_from(["read", "write", "other"]), max_size=3)

@@ -26,7 +26,6 @@ from pypid.core.permissions import (
     WORDS,
     Action,
     Identity,
-    Principals,
     Rules,
     may,
 )
@@ -216,12 +215,6 @@ class GrantsTests(SynchronousTestCase):
 
     @modest
     @given(st.lists(RIGHTS, max_size=6))
-    def test_order(self, rights: list[Right]) -> None:
-        """In which order rights stand, and how often, changes nothing."""
-        self.assertEqual(grants_of(rights), grants_of([*reversed(rights), *rights]))
-
-    @modest
-    @given(st.lists(RIGHTS, max_size=6))
     def test_claimed(self, rights: list[Right]) -> None:
         """Claimed is what somebody may write by a rule of its own; a right to
         read claims nothing.
@@ -242,23 +235,6 @@ class GrantsTests(SynchronousTestCase):
         found = [None if (own := rules.get(name)) is None else own.read.text() for name in names]
         self.assertEqual(found, ["group:data", "everyone", "x", None])
         self.assertEqual([name in claimed(rules) for name in names], [True, False, False, False])
-
-    def test_spellings(self) -> None:
-        """Rules of one project under several spellings of its name are rules of one project."""
-        lines = {"My_Proj.user.alice": "r", "my-proj.group.team": "rw", "MY.PROJ.everyone": "r"}
-        grants = grants_of(parse_right(key, value) for key, value in lines.items())
-        self.assertEqual(list(grants.names), ["my-proj"])
-        mine = grants.names[project_name("my-proj")]
-        self.assertEqual(
-            mine.read,
-            Principals(everyone=True, users=frozenset({"alice"}), groups=frozenset({"team"})),
-        )
-        self.assertEqual(mine.write, Principals(groups=frozenset({"team"})))
-
-    def test_frozen(self) -> None:
-        """What was made of rights is changed by nobody: what people see is kept by the object."""
-        with self.assertRaises(TypeError):
-            grants_of([])[PROJECTS[0]] = None  # type: ignore[index]
 
 
 def fits(right: Right, who: Identity) -> bool:

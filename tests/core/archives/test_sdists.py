@@ -4,7 +4,6 @@ refused.
 
 from __future__ import annotations
 
-import io
 import tarfile
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -41,33 +40,6 @@ class SdistTests(SynchronousTestCase):
 
     def accepted(self, data: bytes) -> None:
         self.assertEqual(look(data, sdist_filename()), Inside(metadata(), ()))
-
-    def test_right(self) -> None:
-        """PKG-INFO comes out of sdists of every suffix, byte for byte."""
-        for suffix in (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip"):
-            self.assertEqual(
-                look(sdist(suffix=suffix), sdist_filename(suffix=suffix)), Inside(metadata(), ())
-            )
-
-    def test_old_but_right(self) -> None:
-        """Any spelling of the top folder, ./ before it, PKG-INFO further down, long names and inner
-        links are accepted.
-        """
-        long = "spam-1.0/" + "x" * 120 + "/" + "y" * 90
-        links = [
-            member("spam-1.0/a/l", tarfile.SYMTYPE, "../PKG-INFO"),
-            member("spam-1.0/h", tarfile.LNKTYPE, "spam-1.0/PKG-INFO"),
-        ]
-        self.accepted(sdist(top="Spam_1"))
-        self.accepted(sdist(top="./spam-1.0"))
-        self.accepted(sdist(files={"spam.egg-info/PKG-INFO": b"other"}))
-        self.accepted(tarred([PKG_INFO, member(long), *links]))
-        for form in (tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT):
-            file = io.BytesIO()
-            with tarfile.open(fileobj=file, mode="w:gz", format=form) as archive:
-                archive.addfile(PKG_INFO[0], io.BytesIO(PKG_INFO[1]))
-                archive.addfile(member(long)[0])
-            self.accepted(file.getvalue())
 
     def test_no_tar(self) -> None:
         """What is not compressed as its name says, is no tar within, or is empty is refused."""

@@ -7,10 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.in_force import (
-    SettingLine,
-    describe,
     in_force,
-    sections,
     written,
 )
 from pypid.core.configuration.keys import ISSUER, SECTIONS, IssuerSettings, keys
@@ -34,23 +31,7 @@ def config(text: str, name: str = "x.ini") -> Config:
     return parse(text, filename=name)
 
 
-def lines(started: str, read: str) -> dict[str, SettingLine]:
-    """By ``section.key``."""
-    said = in_force(config(started), config(read, "y.ini"))
-    return {f"{section.section}.{line.key}": line for section in said for line in section.lines}
-
-
 class InForceTests(SynchronousTestCase):
-    def test_not_reloaded(self) -> None:
-        """Before any reload it is what was read at the start, and nothing waits; the text is that
-        of `check-config`.
-        """
-        started = config(BEFORE)
-        said = in_force(started, started)
-        self.assertEqual(written(said), describe(started))
-        self.assertEqual(said, sections(started))
-        self.assertFalse(any(line.waits for section in said for line in section.lines))
-
     def test_secrets(self) -> None:
         """No secret key's value is told, in whatever section; nor who logs in at an index, nor a
         hash of a password.

@@ -11,19 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.configuration.environment import no_files, read
 from pypid.core.configuration.lookup import (
     BUILT_IN,
-    SYSTEM_DATA,
     SYSTEM_FILE,
     Caller,
     FoundConfig,
-    default_data,
     display_name,
     find_config,
     is_built_in,
 )
-from pypid.core.errors import CannotStart
 
 ME, OTHER, STAFF = 1000, 1001, 50
 FOLDER, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644
@@ -109,22 +105,6 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(display_name(found.file), BUILT_IN)
         self.assertEqual(display_name(SYSTEM_FILE), SYSTEM_FILE)
 
-    def test_empty_variable(self) -> None:
-        """An empty $PYPID_CONFIG names no file."""
-        caller = evolve(CALLER, environ={"PYPID_CONFIG": ""})
-        self.assertEqual(find_config(None, caller, tree()).file, "pypid.ini")
-
-    def test_no_key(self) -> None:
-        """$PYPID_CONFIG sets no key and is no unknown variable; a misspelt one is corrected."""
-        self.assertEqual(read({"PYPID_CONFIG": "/x.ini"}, (), no_files).problems, ())
-        (problem,) = read({"PYPID_CONFG": "/x.ini"}, (), no_files).problems
-        self.assertIn("did you mean PYPID_CONFIG?", problem.message)
-
-    def test_unreadable_system_file(self) -> None:
-        """A file of the machine that cannot be examined is taken: reading it says why."""
-        files = Files({HERE: Entry(FOLDER)}, locked=("/etc/pypid",))
-        self.assertEqual(find_config(None, CALLER, files).file, SYSTEM_FILE)
-
 
 class TrustTests(SynchronousTestCase):
     def objection(self, files: Files, caller: Caller = CALLER) -> str:
@@ -205,20 +185,6 @@ class TrustTests(SynchronousTestCase):
         ):
             self.assertIn(message, self.objection(tree(**{"file": link, **good, **change})))
 
-    def test_no_file(self) -> None:
-        """A folder or a socket of that name is no configuration; one in a locked folder is said."""
-        self.assertIn("not a file", self.objection(tree(file=Entry(FOLDER))))
-        locked = Files(
-            {HERE: Entry(FOLDER), f"{HERE}/etc": Entry(FOLDER)}, locked=(f"{HERE}/etc/",)
-        )
-        self.assertIn("Permission denied", self.objection(locked))
-
-    def test_next(self) -> None:
-        """After a file that is not trusted the next place counts."""
-        files = tree(file=Entry(owner=OTHER), **{SYSTEM_FILE: Entry(owner=0)})
-        found = find_config(None, CALLER, files)
-        self.assertEqual((found.file, len(found.passed_over)), (SYSTEM_FILE, 1))
-
     @given(
         st.lists(
             st.builds(
@@ -253,23 +219,3 @@ class TrustTests(SynchronousTestCase):
         )
         self.assertEqual(not is_built_in(found.file), trusted)
         self.assertEqual(len(found.passed_over), not trusted)
-
-
-class DataTests(SynchronousTestCase):
-    def test_data(self) -> None:
-        """$STATE_DIRECTORY, /var/lib/pypid if it can be written, $XDG_DATA_HOME, the home folder."""
-        environ = {"STATE_DIRECTORY": "/run/a:/run/b", "XDG_DATA_HOME": "/xdg/"}
-        packaged = Files(writable=(SYSTEM_DATA,))
-        self.assertEqual(default_data(evolve(CALLER, environ=environ), packaged), "/run/a")
-        del environ["STATE_DIRECTORY"]
-        caller = evolve(CALLER, environ=environ)
-        self.assertEqual(default_data(caller, packaged), SYSTEM_DATA)
-        self.assertEqual(default_data(caller, Files()), "/xdg/pypid")
-        environ["XDG_DATA_HOME"] = "relative"
-        self.assertEqual(default_data(caller, Files()), "/home/me/.local/share/pypid")
-
-    def test_no_home(self) -> None:
-        """Without any folder the start says what to set."""
-        with self.assertRaises(CannotStart) as caught:
-            default_data(evolve(CALLER, home="~"), Files())
-        self.assertIn("STATE_DIRECTORY", str(caught.exception))

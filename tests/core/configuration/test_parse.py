@@ -18,13 +18,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration import ini
 from pypid.core.configuration.choices import LogFormat, Mode, StorageBackend, Tls
-from pypid.core.configuration.doubts import doubts
 from pypid.core.configuration.environment import variable
 from pypid.core.configuration.in_force import describe
 from pypid.core.configuration.ini import IniEntry
 from pypid.core.configuration.keys import (
-    FREE,
-    ISSUER,
     SECTIONS,
     AdvisorySettings,
     IssuerSettings,
@@ -223,16 +220,6 @@ class TheContract(SynchronousTestCase):
         self.assertEqual(ours, CONTRACT)
         self.assertEqual([list(ours[name]) for name in ours], [[*CONTRACT[name]] for name in ours])
 
-    def test_free_sections(self) -> None:
-        """Users, groups and projects are the sections whose keys are names."""
-        self.assertEqual(list(FREE), ["users", "groups", "projects"])
-
-    def test_defaults_spelled_out(self) -> None:
-        """A file with all keys at their defaults is the same as an empty one."""
-        settings = {**CONTRACT, "upstream:cu128": {"url": "https://x.example", "only": "x"}}
-        spelled_out = parse(as_ini(settings), filename="pypid.ini")
-        self.assertEqual(evolve(spelled_out, issuers={}, upstreams={}), Config())
-
     def test_no_key_is_another_ones_file(self) -> None:
         """PYPID_..._FILE has one meaning: no section has both a key and that key with _file behind
         it.
@@ -291,26 +278,6 @@ class Reading(SynchronousTestCase):
         self.assertEqual(config.path("c.pem"), "/srv/etc/c.pem")
         self.assertEqual(config.path("/abs"), "/abs")
         self.assertEqual(Config().path("c.pem"), "c.pem")
-
-    def test_nothing(self) -> None:
-        """An empty file, comments, empty sections and empty values are the defaults."""
-        for text in (
-            "",
-            "; x\n# y",
-            "[server]\nlisten =\nmax_upload = ; none\n[ldap]\n[groups]\n[projects]\n[users]",
-            b"\xef\xbb\xbf[log]\r\n",
-        ):
-            self.assertEqual(
-                evolve(parse(text, filename="pypid.ini"), users={}), evolve(Config(), users={})
-            )
-
-    def test_frozen(self) -> None:
-        """Nobody changes a configuration."""
-        config = parse(f"[users]\na = {HASH}", filename="x")
-        with self.assertRaises(AttributeError):
-            config.log = Config().log  # type: ignore[misc]
-        with self.assertRaises(TypeError):
-            config.users["b"] = HASH  # type: ignore[index]
 
     def test_repr_is_silent(self) -> None:
         """No secret, hash or password in a URL is in the repr."""
@@ -403,15 +370,6 @@ class Problems(SynchronousTestCase):
             "x.ini:5: [log] level: the key is already in line 2",
         )
 
-    def test_case(self) -> None:
-        """Names are case-sensitive, and there is no section whose keys all others get."""
-        self.assert_says(
-            "[Server]\n[DEFAULT]\nlevel = warn\n[log]\nLevel = warn\n",
-            "did you mean [server]",
-            "[DEFAULT]",
-            "'level'",
-        )
-
     def test_garbage_is_not_shown(self) -> None:
         """A line that is none may hold a secret: only its place is told, and a colon explained."""
         found = problems("[storage]\nsecret_key: hunter2\nhunter2\n= hunter2\n[hunter2\n")
@@ -428,14 +386,6 @@ class Problems(SynchronousTestCase):
             "x.ini:2: this line is not UTF-8",
             "x.ini:3: [log] level",
         )
-
-    def test_control_characters_do_not_reach_the_terminal(self) -> None:
-        """What is odd in names and values is escaped."""
-        found = "".join(
-            problems("[a\x1b[2J]\n[log]\n\x1b[1m = 2\nlevel = \x1b[31m\n", {"PYPID_\x1b": "x"})
-        )
-        self.assertNotIn("\x1b", found)
-        self.assertEqual(found.count("\\x1b"), 4)
 
     def test_passwords(self) -> None:
         """A clear-text password, however it is written, is refused with advice and not shown."""
@@ -612,19 +562,6 @@ class Problems(SynchronousTestCase):
                 self.assertIn(words_said, line)
                 self.assertIn("group:developers", line)
 
-    def test_removed_values(self) -> None:
-        """A value that left is refused with what replaces it, and one that pypid never had, too."""
-        self.assert_says(
-            "[server]\ntls_minimum = 1.1\n", "x.ini:2: [server] tls_minimum: |: this version is not"
-        )
-        self.assert_says(
-            "[catalog]\nbackend = redis\n", "x.ini:2: [catalog] backend: |: Use PostgreSQL: backend"
-        )
-        self.assert_says(
-            "[access]\nbackend = config remote\n",
-            "x.ini:2: [access] backend: |: users of an own service come from ldap or sql instead",
-        )
-
     def test_members(self) -> None:
         """Only users are members: groups in groups, which might go round in circles, are refused
         with advice, and commas.
@@ -687,23 +624,6 @@ class Problems(SynchronousTestCase):
                 "[projects]\na.user.bob = r\na.user.Bob = r\na.authenticated = rw\nb.user.bob = r\n"
             ),
             [],
-        )
-
-    def test_people_that_are_meant(self) -> None:
-        """Words for many in capitals, and names with commas, would let nobody in:
-        they are refused.
-        """
-        self.assert_says(
-            "[access]\nread = Everyone\n",
-            "x.ini:2: [access] read: invalid value 'Everyone' |: did you mean everyone?",
-        )
-        self.assert_says(
-            "[access]\nwrite = alice, bob\n",
-            "x.ini:2: [access] write: invalid value 'alice, bob'|: write spaces between names, no commas",
-        )
-        self.assert_says(
-            "[access]\nadmins = group:ops\n",
-            "x.ini:2: [access] admins: |is a group, and only users|allowed: ",
         )
 
     def test_issuers(self) -> None:
@@ -788,29 +708,6 @@ class Problems(SynchronousTestCase):
         self.assertEqual(len(wrong), 1)
         self.assertNotIn("hunter2", wrong[0])
 
-    def test_doubtful_names_of_upstreams(self) -> None:
-        """Names that another rule keeps from all upstreams, and names of two upstreams, get a
-        warning; the same pattern in two upstreams is meant.
-        """
-        text = (
-            "[upstream]\nreserved = acme-*\ndeny = evil\n"
-            "[upstream:a]\nurl = https://a.example\nonly = torch acme-data evil ours-x\n"
-            "[upstream:b]\nurl = https://b.example\nonly = torch tor*\n"
-            "[projects]\nours-*.group.devs = rw\ntor*.group.devs = r\n"
-        )
-        found = doubts(parse(text, filename="x.ini"), None)
-        self.assertEqual(
-            [str(each) for each in found],
-            [
-                "x.ini:6: [upstream:a] only: acme-data has no effect: [upstream] reserved has the "
-                "same names",
-                "x.ini:6: [upstream:a] only: evil has no effect: [upstream] deny has the same names",
-                "x.ini:6: [upstream:a] only: ours-x has no effect: [projects] has the same names",
-                "x.ini:9: [upstream:b] only: tor* overlaps with torch of [upstream:a]: names that "
-                "match both are requested from a, then from b",
-            ],
-        )
-
     def test_bad_values(self) -> None:
         """One bad value for each rule of the keys that there are."""
         bad = {
@@ -864,17 +761,6 @@ class Problems(SynchronousTestCase):
 class Environment(SynchronousTestCase):
     """PYPID_* variables."""
 
-    def test_wins(self) -> None:
-        """The environment wins over the file, and an empty variable means the default."""
-        text = "[log]\nlevel = warn\nformat = json\n"
-        config = parse(
-            text,
-            filename="x",
-            environ={"PYPID_LOG_LEVEL": " debug\n", "PYPID_LOG_FORMAT": "", "HOME": "/"},
-        )
-        self.assertEqual((config.log.level.value, config.log.format), ("debug", LogFormat.TEXT))
-        self.assertEqual(config.origins["log", "level"], "PYPID_LOG_LEVEL")
-
     def test_file(self) -> None:
         """PYPID_..._FILE names a file with the value; a key that ends in _file is itself."""
         files = {"/run/secret": "hunter2-hunter2-hunter2\n", "/run/which": "cf.pem"}
@@ -919,15 +805,6 @@ class Environment(SynchronousTestCase):
         [found] = problems("", {"PYPID_LOG_LEVEL_FILE": "/nope"}, read_file=binary)
         self.assertIn("no readable text", found)
         self.assertEqual(len(problems("", {"PYPID_LOG_LEVEL_FILE": "/nope"})), 1)
-
-    def test_both(self) -> None:
-        """A variable and its _FILE together are refused."""
-        [found] = problems(
-            "",
-            {"PYPID_LOG_LEVEL": "info", "PYPID_LOG_LEVEL_FILE": "/x"},
-            read_file=lambda path: "warn",
-        )
-        self.assertIn("PYPID_LOG_LEVEL_FILE: [log] level: PYPID_LOG_LEVEL sets the same key", found)
 
     def test_unknown(self) -> None:
         """An unknown variable is a problem with advice, and its value is not shown."""
@@ -996,16 +873,6 @@ class Environment(SynchronousTestCase):
 
 class Describing(SynchronousTestCase):
     """The configuration in words."""
-
-    def test_origins(self) -> None:
-        """Each value is shown with where it came from."""
-        config = parse(
-            "[log]\nlevel = warn\n", filename="x.ini", environ={"PYPID_LOG_FORMAT": "json"}
-        )
-        lines = [line.split() for line in describe(config).splitlines()]
-        self.assertIn(["level", "=", "warn", ";", "x.ini:2"], lines)
-        self.assertIn(["format", "=", "json", ";", "PYPID_LOG_FORMAT"], lines)
-        self.assertIn(["access", "=", "yes", ";", "default"], lines)
 
     def test_secrets(self) -> None:
         """Secrets and hashes are (set); a URL is shown without its password; an unset secret is
@@ -1098,18 +965,6 @@ class Dialect(SynchronousTestCase):
             }
             self.assertEqual(ours, {name: dict(parser.items(name)) for name in parser.sections()})
 
-    def test_lines(self) -> None:
-        """A key's line is that of its name, whatever ends the lines."""
-        for end in ("\n", "\r\n", "\r"):
-            document = ini.read(
-                end.join(["", "[a]", "x =", "  1", "", "  2", "y = 3"]).encode(), "x.ini"
-            )
-            self.assertEqual(
-                {key: entry.line for key, entry in document.sections["a"].entries.items()},
-                {"x": 3, "y": 7},
-            )
-            self.assertEqual(document.sections["a"].entries["x"].text, "\n1\n\n2")
-
 
 NAMES = st.sampled_from([*SECTIONS, "users", "groups", "issuer:x", "upstream:x", "nobody"])
 KEYS = st.sampled_from(sorted({key for section in SECTIONS.values() for key in keys(section)}))
@@ -1188,14 +1043,3 @@ class Robustness(SynchronousTestCase):
             self.assertNotIn("Sesame", repr(error))
         else:
             self.assertNotIn("Sesame", describe(config) + repr(config))
-
-    def test_much(self) -> None:
-        """A large file takes no time worth a word."""
-        many = "".join(f"user{number} = {HASH}\n" for number in range(5_000))
-        self.assertEqual(len(parse("[users]\n" + many, filename="x").users), 5_000)
-        self.assertEqual(len(problems("[log]\n" + "level\n" * 2_000)), 2_000)
-        self.assertEqual(len(problems("[log]\nlevel = " + "x" * 1_000_000)), 1)
-
-    def test_issuer_names(self) -> None:
-        """An issuer has a name without white space."""
-        self.assertEqual(len(problems(f"[{ISSUER}]\n[issuer:a b]\n[issuer:a\x07]\n")), 3)

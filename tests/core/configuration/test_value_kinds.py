@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration import value_kinds
-from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.index_kinds import INDEX_NAMES, UPSTREAM_NAMES
 from pypid.core.configuration.keys import FAMILIES, SECTIONS, keys
-from pypid.core.permissions import ADMINS, AUTHENTICATED, EVERYONE, NOBODY, Principals, account_name
+from pypid.core.permissions import Principals, account_name
 
 quick = settings(max_examples=30, deadline=None, database=None)
 
@@ -73,13 +72,6 @@ PLAUSIBLE = st.one_of(
 class Sizes(SynchronousTestCase):
     """``[server] max_upload`` and its like."""
 
-    def test_units(self) -> None:
-        """1k is 1024 bytes, and a bare number is bytes."""
-        read = {text: value_kinds.parse_size(text) for text in ("0", "7", "1k", "2M", "4G", "1T")}
-        self.assertEqual(
-            read, {"0": 0, "7": 7, "1k": 1024, "2M": 2 << 20, "4G": 4 << 30, "1T": 1 << 40}
-        )
-
     def test_refused(self) -> None:
         """Fractions, signs, other units, digits of other scripts and numbers without end are no
         sizes.
@@ -109,14 +101,6 @@ class Sizes(SynchronousTestCase):
 
 class Durations(SynchronousTestCase):
     """``[catalog] dump_interval`` and its like."""
-
-    def test_units(self) -> None:
-        """A bare number is seconds; s, m, h and d are the units."""
-        read = [
-            value_kinds.parse_duration(text).total_seconds()
-            for text in ("0", "90", "90s", "10m", "2h", "7d")
-        ]
-        self.assertEqual(read, [0, 90, 90, 600, 7200, 604800])
 
     def test_refused(self) -> None:
         """Two units, fractions and spans of more than 1000 years are refused."""
@@ -156,16 +140,6 @@ class EveryKind(SynchronousTestCase):
             return
         self.assertEqual(kind.parse(kind.show(value)), value)
 
-    def test_defaults_are_allowed(self) -> None:
-        """The default text of every key is one that its kind reads and shows again, but for other
-        spellings of a span.
-        """
-        for section in SECTIONS.values():
-            for key, declared in keys(section).items():
-                value = declared.kind.parse(declared.default)
-                if not isinstance(value, timedelta):
-                    self.assertEqual(declared.kind.show(value), declared.default, key)
-
 
 class Words(SynchronousTestCase):
     """Choices, truth, names of folders, and the network."""
@@ -175,21 +149,6 @@ class Words(SynchronousTestCase):
             kind.parse(word)
         for word in bad.split("|"):
             self.assertRaises(ValueError, kind.parse, word)
-
-    def test_choice(self) -> None:
-        """A choice is spelled exactly."""
-        self.assertIs(value_kinds.choice(Mode).parse("offline"), Mode.OFFLINE)
-        self.assert_only(value_kinds.choice(Mode), "cache|mirror", "Offline||off line")
-
-    def test_boolean(self) -> None:
-        """yes and no, and what configparser takes for them."""
-        self.assertEqual(
-            [value_kinds.BOOLEAN.parse(word) for word in ("yes", "True", "on", "1")], [True] * 4
-        )
-        self.assertEqual(
-            [value_kinds.BOOLEAN.parse(word) for word in ("no", "FALSE", "off", "0")], [False] * 4
-        )
-        self.assert_only(value_kinds.BOOLEAN, "yes", "y|2|yess| ")
 
     def test_endpoints(self) -> None:
         """An endpoint is what Twisted accepts of the known kinds."""
@@ -246,20 +205,6 @@ class Words(SynchronousTestCase):
 
 class People(SynchronousTestCase):
     """Lists of principals."""
-
-    def test_words(self) -> None:
-        """The words that stand for many are the constants."""
-        read = [
-            Principals.parse(word) for word in ("everyone", "authenticated", "admins", "nobody")
-        ]
-        self.assertEqual(read, [EVERYONE, AUTHENTICATED, ADMINS, NOBODY])
-
-    def test_names(self) -> None:
-        """A bare name is a user, as user:name is; group:name is a group."""
-        self.assertEqual(
-            Principals.parse("alice user:bob\n group:team admins"),
-            Principals(admins=True, users=frozenset({"alice", "bob"}), groups=frozenset({"team"})),
-        )
 
     def test_refused(self) -> None:
         """nobody stands alone, and names that nobody can have are refused."""

@@ -36,24 +36,6 @@ class MetadataTests(SynchronousTestCase):
         for version in ("3.0", "0.9", "two", "", "UNKNOWN"):
             self.assertEqual(len(read_metadata(metadata(metadata_version=version)).problems), 1)
 
-    def test_fields(self) -> None:
-        """Fields come out; unknown ones, UNKNOWN values and undecodable bytes do no harm."""
-        data = metadata(
-            "Spam.Eggs",
-            "1.0.RC1",
-            requires_python=">=3.8,\n  <4",
-            summary="two\n  lines",
-            extra=[("Dynamic", "Requires-Dist"), ("X", "y")],
-        )
-        said = read_metadata(data + b"Author: J\xe9r\xf4me\nLicense: UNKNOWN\n")
-        self.assertEqual(said.problems, ())
-        self.assertEqual(
-            (said.name, said.project, said.version), ("Spam.Eggs", "spam-eggs", "1.0rc1")
-        )
-        self.assertEqual((said.requires_python, said.summary), (">=3.8, <4", "two lines"))
-        self.assertEqual(said.dynamic, {"requires-dist"})
-        self.assertIsNone(read_metadata(metadata(summary="UNKNOWN")).summary)
-
     def test_problems(self) -> None:
         """A bad Requires-Python, version or name, and two names that differ, are all problems."""
         said = read_metadata(metadata("-", "one", requires_python="3.x up"))

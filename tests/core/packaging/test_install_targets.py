@@ -3,7 +3,6 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.markers import Marker
-from packaging.tags import sys_tags
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest
@@ -11,7 +10,6 @@ from pypid.core.model import File
 from pypid.core.packaging.install_targets import (
     MOST,
     PLATFORMS,
-    InstallTarget,
     best,
     needs_build,
     target,
@@ -90,15 +88,6 @@ class BestTests(SynchronousTestCase):
         self.assertIsNone(self.chosen("linux", "3.12", late, "spam-1.0-py3.12.egg", "spam-1.0.exe"))
         self.assertIsNone(self.chosen("linux", "3.12"))
 
-    def test_build_number(self) -> None:
-        """Of wheels that fit equally well the highest build number counts, as a number."""
-        names = [
-            "spam-1.0-py3-none-any.whl",
-            "spam-1.0-9-py3-none-any.whl",
-            "spam-1.0-10-py3-none-any.whl",
-        ]
-        self.assertEqual(self.chosen("linux", "3.12", *names), names[2])
-
     @CHECKED
     @given(
         st.lists(WHEELS, unique=True),
@@ -118,19 +107,6 @@ class BestTests(SynchronousTestCase):
             self.assertIn(one, names)
             pure = [name for name in names if name.endswith("py3-none-any.whl")]
             self.assertFalse(pure and needs_build(files(one)[0]))
-
-    def test_this_machine(self) -> None:
-        """On a glibc x86_64 machine the tags of its own Python are among those that
-        are known here.
-        """
-        own = [
-            tag
-            for tag in sys_tags()
-            if tag.platform == "manylinux_2_17_x86_64" and tag.interpreter.startswith("cp3")
-        ]
-        for tag in own:
-            minor = int(own[0].interpreter[3:])
-            self.assertIn(tag, target("linux", f"3.{minor}").ranks)
 
 
 class TargetTests(SynchronousTestCase):
@@ -163,15 +139,6 @@ class TargetTests(SynchronousTestCase):
                 Marker(marker).evaluate({**target(platform, python).environment, "extra": ""}),
                 marker,
             )
-
-    def test_named(self) -> None:
-        """Each with each, each once; nothing said is Linux and the Python that runs."""
-        self.assertEqual(targets([], [], running="3.12"), (InstallTarget("linux", "3.12"),))
-        found = targets(["linux", "macos", "linux"], ["3.12", "3.13"], running="3.11")
-        self.assertEqual(
-            [str(each) for each in found],
-            [f"Python {v} on {p}" for p in ("linux", "macos") for v in ("3.12", "3.13")],
-        )
 
     def test_refused(self) -> None:
         """What is not known is refused, with what is; so is too much."""

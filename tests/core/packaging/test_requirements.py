@@ -1,7 +1,5 @@
 """requirements.txt: each line is wanted, or told with the reason why not."""
 
-import shlex
-from itertools import product
 from unittest import SkipTest
 
 from hypothesis import given, settings
@@ -23,7 +21,6 @@ from pypid.core.packaging.requirements import (
     NO_MEANING,
     NO_OPTION,
     Remark,
-    _words,
     logical_lines,
     parse_requirements,
 )
@@ -107,17 +104,6 @@ class LineTests(SynchronousTestCase):
             self.assertEqual(found.unparseable, (Remark(line, reason),), line)
             self.assertEqual([wanted.project for wanted in found.wanted], ["ham"])
 
-    def test_odd(self) -> None:
-        """Versions and markers that would break a parser are lines that cannot be read, no more."""
-        for line in (
-            "spam; " + "(" * 900 + "python_version > '3'" + ")" * 900,
-            "spam==",
-            "s\x00m",
-            "=1",
-        ):
-            [remark] = parse_requirements(line).unparseable
-            self.assertIn("PEP 508", remark.reason)
-
     def test_ignored(self) -> None:
         """Options that mean nothing here are told and left out; --pre is heeded."""
         found = parse_requirements(
@@ -147,31 +133,6 @@ class LineTests(SynchronousTestCase):
         self.assertRaises(BadRequest, parse_requirements, "#" * LARGEST, "#")
         clauses = ",".join(f"!={number}" for number in range(MOST_CLAUSES + 1))
         self.assertIn("clauses", parse_requirements(f"spam{clauses}").unparseable[0].reason)
-
-    def test_repeated_option_of_a_line_is_remarked_once(self) -> None:
-        """The answer repeats the line in each remark about it."""
-        [remark] = parse_requirements("spam" + " -C x" * 1000).ignored
-        self.assertEqual(remark.reason, f"-C: {NO_MEANING}")
-
-    def test_words_are_those_of_a_shell(self) -> None:
-        """Quotations and escapes in options are read as `shlex.split` does, in linear time."""
-        pieces = ["a", "-", "'", '"', "\\", " ", "="]
-        for text in map("".join, product(pieces, repeat=5)):
-            try:
-                expected: list[str] | None = shlex.split(text.strip())
-            except ValueError:
-                expected = None
-            try:
-                found: list[str] | None = list(_words(text.strip()))
-            except ValueError:
-                found = None
-            self.assertEqual(found, expected, text)
-
-    def test_together(self) -> None:
-        """Several files are one."""
-        both = parse_requirements("spam\n-r x\n", "--pre\nham\n-i y\n")
-        self.assertEqual([wanted.project for wanted in both.wanted], ["spam", "ham"])
-        self.assertEqual((len(both.unparseable), len(both.ignored), both.prereleases), (1, 1, True))
 
 
 class AnyTextTests(SynchronousTestCase):

@@ -25,10 +25,8 @@ from pypid.core.packaging.upload import (
     served_metadata,
 )
 from tests.distributions import (
-    egg,
     egg_filename,
     metadata,
-    sdist,
     sdist_filename,
     wheel,
     wheel_filename,
@@ -130,36 +128,6 @@ class UploadTests(SynchronousTestCase):
         for version in ("1.0", "2.3", "2.99", ""):
             upload({"metadata_version": version})
 
-    def test_unreadable_requirements_are_refused(self) -> None:
-        """A Requires-Dist that pip cannot read is refused where installers resolve by it, and
-        accepted elsewhere.
-        """
-        bad = [
-            ("Requires-Dist", text)
-            for text in ("eggs>=1", "foo >= dog", "!odd", "ham (1.0)", "foo >= cat")
-        ]
-        static = sdist(metadata_version="2.2", extra=bad)
-        for data, filename in ((wheel(extra=bad), WHEEL), (static, sdist_filename())):
-            self.refused({}, "'foo >= dog'", "'!odd'", "'ham (1.0)'", data=data, filename=filename)
-        for data, filename in (
-            (sdist(extra=bad), sdist_filename()),
-            (
-                sdist(metadata_version="2.2", extra=[*bad, ("Dynamic", "Requires-Dist")]),
-                sdist_filename(),
-            ),
-            (egg(metadata_bytes=metadata(extra=bad)), egg_filename()),
-        ):
-            upload({}, data, filename)
-
-    def test_readable_requirements_are_accepted(self) -> None:
-        """Whatever the specification of dependencies allows is accepted, and so are
-        many of them.
-        """
-        good = ("eggs", "eggs (>=1.0)", "Eggs.Fried[hot,x]>=1,<2; python_version<'4'", "a @ https://a.example/b.whl", "UNKNOWN",
-            "eggs ; extra == 'x'", "eggs==1.*", "eggs~=1.0 ; (os_name=='nt')")  # fmt: skip
-        upload({}, wheel(extra=[("Requires-Dist", text) for text in good]))
-        upload({}, wheel(extra=[("Requires-Dist", f"eggs{number}>=1") for number in range(5000)]))
-
     def test_form_and_archive_problems(self) -> None:
         """`check` tells the problems of the form and of the archive together."""
         came = form({"name": "eggs"})
@@ -168,26 +136,6 @@ class UploadTests(SynchronousTestCase):
         )
         self.assertEqual(len(error.problems), 2)
         self.assertRaises(UploadRejected, check, form({}), parse_filename(WHEEL), Inside())
-
-    def test_fallbacks(self) -> None:
-        """The form fills what the PKG-INFO of old tools does not have; a wheel's METADATA stands
-        alone.
-        """
-        data = sdist(metadata_bytes=metadata(metadata_version="1.0", summary=None))
-        came = upload(
-            {"requires_python": ">=2.7", "summary": "From the form"}, data, sdist_filename()
-        )
-        self.assertEqual((came.requires_python, came.summary), (">=2.7", "From the form"))
-        self.refused(
-            {"requires_python": "some"},
-            "not a version specifier",
-            data=data,
-            filename=sdist_filename(),
-        )
-        self.assertIsNone(upload({"requires_python": ">=2.7"}).requires_python)
-        bare = wheel(metadata_bytes=metadata(summary=None))
-        self.assertIsNone(upload({"summary": "From the form"}, bare).summary)
-        self.assertEqual(upload({"summary": "Another"}).summary, "Lovely spam")
 
     def test_served_metadata(self) -> None:
         """METADATA of wheels is served, PKG-INFO of sdists only where the build cannot change what

@@ -6,44 +6,26 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from attrs import evolve
 from hypothesis import given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.configuration.choices import Mode
-from pypid.core.indexes import IndexSettings
-from pypid.core.model import Listing, Presence, Project, Status, StoredFile
+from pypid.core.model import Presence, Project, StoredFile
 from pypid.core.policy import (
     Hidden,
     Policy,
-    Silence,
     UpstreamState,
     asks_upstream,
     may_show_upstream,
     view,
 )
 from pypid.core.presentation.explanation import (
-    Absent,
     NameStatus,
     explain,
-    how_to_set,
-    texts_of,
 )
-from tests.core.test_policy import NOW, OUR_FILE, OURS, POLICIES, SPAM, THEIRS, their_file
+from tests.core.test_policy import NOW, OURS, POLICIES, SPAM, THEIRS
 
-CACHE = Policy(mode=Mode.CACHE)
 many = settings(max_examples=30, deadline=None, database=None)
 YOUNG = (Hidden.COOLDOWN, Hidden.TOO_NEW)
-OURSELVES = Project(name=SPAM, files=(OUR_FILE,))
-
-
-def said(*versions: str) -> Listing:
-    return Listing(
-        name=SPAM,
-        files=tuple(map(their_file, versions)),
-        confirmed=NOW,
-        index="https://up.example/simple/",
-    )
 
 
 class AgreementTests(SynchronousTestCase):
@@ -126,31 +108,3 @@ class AgreementTests(SynchronousTestCase):
                         if (each.filename, each.ours) == (file.filename, file.ours)
                     ]
                     self.assertEqual(then.because in YOUNG, hides)
-
-
-class ReasonTests(SynchronousTestCase):
-    """What is said of names and files."""
-
-    def test_quarantined_here(self) -> None:
-        """A project of ours in quarantine hides all, also what may stand beside it."""
-        policy = evolve(CACHE, allow_mixed=("spam",))
-        closed = evolve(OURSELVES, status=Status.QUARANTINED)
-        why = explain(policy, SPAM, closed, UpstreamState(listing=said("2.0")), NOW)
-        self.assertEqual({file.because for file in why.files}, {Absent.CLOSED})
-        self.assertEqual(len(why.files), 2)
-
-
-class AdviceTests(SynchronousTestCase):
-    """How to change what a named index shows of a project."""
-
-    def test_configured(self) -> None:
-        """An index of the configuration is changed in its section, whatever the user may know."""
-        settings = IndexSettings(name="team", configured=True, deny=("spam",))
-        for reveals in (True, False):
-            self.assertEqual(how_to_set(settings, "deny", [], reveals=reveals), "[index:team] deny")
-            texts = texts_of(SPAM, settings, settings, mixable=True, reveals=reveals)
-            self.assertEqual(
-                texts[Silence.OURS],
-                "the name is local (to list upstream files too: [index:team] allow_mixed)",
-            )
-            self.assertIn("(to inherit it: [index:team] deny)", texts[NameStatus.NOT_INHERITED])

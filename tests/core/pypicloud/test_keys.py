@@ -7,9 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.access.passwords import kind_of
 from pypid.core.configuration.parse import Config, parse
 from pypid.core.errors import BadConfig
-from pypid.core.pypicloud.keys import KEYS, Fate, known
+from pypid.core.pypicloud.keys import KEYS, known
 from pypid.core.pypicloud.people import HASHES
-from tests.extensions import extension
 
 HASH = "$6$rounds=1000$saltsalt$aGFzaGhhc2g"
 
@@ -106,23 +105,12 @@ class Table(SynchronousTestCase):
             else:
                 self.assertIn(one.name, listed)
 
-    def test_each_once(self) -> None:
-        """No key is in it twice."""
-        self.assertEqual(len({one.name for one in KEYS}), len(KEYS))
-
     def test_hashes(self) -> None:
         """Those hashes are taken over that can be verified."""
         for start in HASHES:
             self.assertIsNotNone(kind_of(f"{start}x"), start)
         for other in ("$1$", "$apr1$", "$2$", "$pbkdf2$", "{SSHA}", "x"):
             self.assertFalse(other.startswith(HASHES))
-
-    def test_page(self) -> None:
-        """The page of the documentation names each key."""
-        made = "\n".join(extension("pypicloud_keys").text())
-        for one in KEYS:
-            if not one.name.endswith("."):
-                self.assertIn(f"``{one.name}``", made)
 
 
 class EachKey(SynchronousTestCase):
@@ -161,55 +149,9 @@ class EachKey(SynchronousTestCase):
             }
             self.assertTrue(noted or origins, name)
 
-    def test_ignored_ones_change_nothing(self) -> None:
-        """What the table calls ignored changes nothing, whatever it says."""
-        base = read("storage.dir = /f\nuser.alice = " + HASH)
-        for one in KEYS:
-            if one.fate is Fate.IGNORED:
-                name = one.name + "url" if one.name.endswith(".") else one.name
-                for value in ("1", "false", "https://x/y", ""):
-                    config = read(f"storage.dir = /f\nuser.alice = {HASH}\n{name} = {value}")
-                    self.assertEqual(config, base, name)
-
-    def test_noted_once(self) -> None:
-        """Each key that is left out is said once, with a reason; those with the same reason share a
-        line.
-        """
-        lines = "\n".join(
-            f"{name} = 1"
-            for name in ONE_3.split()
-            if name.startswith(("db.", "session.", "pyramid.d"))
-        )
-        config = read(f"storage.dir = /f\n{lines}")
-        for name in ONE_3.split():
-            if name.startswith(("db.", "session.", "pyramid.d")):
-                found = [
-                    note
-                    for note in config.notes
-                    if name in note.replace(",", "").replace(":", "").split()
-                ]
-                self.assertEqual(len(found), 1, name)
-        [cache] = [note for note in config.notes if "db.url" in note]
-        self.assertIn("db.url, db.graceful_reload, db.poolclass", cache)
-        self.assertIn("makes its catalog from the storage", cache)
-
 
 class Unknown(SynchronousTestCase):
     """What nobody knows."""
-
-    def test_listed(self) -> None:
-        """A key that no pypicloud had is listed once, with the key that may be meant; the start
-        goes on.
-        """
-        config = read(
-            "storage.dir = /f\npypi.default_raed = everyone\nsome.thing = 1\nmore.things = 2"
-        )
-        [meant] = [note for note in config.notes if "default_raed" in note]
-        self.assertIn("config.ini:4", meant)
-        self.assertIn("did you mean pypi.default_read?", meant)
-        [other] = [note for note in config.notes if "some.thing" in note]
-        self.assertIn("some.thing, more.things: no pypicloud has such a key", other)
-        self.assertEqual(config.access.read.text(), "authenticated")
 
     def test_no_secret_is_shown(self) -> None:
         """Neither notes nor problems nor the repr show values that may be secret."""

@@ -9,7 +9,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.configuration import ini
 from pypid.core.configuration.parse import Config, parse
 from pypid.core.errors import BadConfig
-from pypid.core.pypicloud import is_pypicloud
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.paste import Paste
 from pypid.core.pypicloud.translation import translate
@@ -45,23 +44,6 @@ APP = "use = egg:pypicloud\nstorage.dir = /files\n"
 
 class Sections(SynchronousTestCase):
     """Which sections lead to pypicloud."""
-
-    def test_recognised(self) -> None:
-        """A file with a section of PasteDeploy's for an app is none of ours; ours are
-        read as ever.
-        """
-        for name in (
-            "app:main",
-            "application:main",
-            "composite:main",
-            "pipeline:main",
-            "filter-app:main",
-        ):
-            self.assertTrue(is_pypicloud([name]), name)
-        for name in ("server", "app-main", "issuer:app", "DEFAULT", "server:main"):
-            self.assertFalse(is_pypicloud([name]), name)
-        self.assertIsNone(parse("[server]\n", filename="pypid.ini").taken_over)
-        self.assertIsNotNone(read(f"[app:main]\n{APP}").taken_over)
 
     def test_ways(self) -> None:
         """An app, one that inherits, a pipeline, a composite and a filter-app lead to the same
@@ -150,19 +132,6 @@ class Sections(SynchronousTestCase):
         ):
             self.assertIn(words, notes)
 
-    def test_other_sections(self) -> None:
-        """Sections for logging, of other programs and of ours are said once, and nothing in them
-        counts.
-        """
-        text = f"[app:main]\n{APP}[loggers]\nkeys = root\n[logger_root]\nlevel = x%(y)s\n"
-        text += "[alembic]\na = 1\n[upstream]\nmode = mirror\n"
-        config = read(text)
-        notes = "\n".join(config.notes)
-        self.assertIn("[loggers], [logger_root]: pypid writes its log to standard output", notes)
-        self.assertIn("[alembic]: not looked at", notes)
-        self.assertIn("[upstream]: not looked at, since this file is pypicloud's", notes)
-        self.assertEqual(config.upstream.mode.value, "redirect")
-
 
 class Values(SynchronousTestCase):
     """What stands in a value."""
@@ -206,38 +175,6 @@ class Values(SynchronousTestCase):
             "\n".join(config.notes),
         )
 
-    def test_set_and_get(self) -> None:
-        """`set` is for all apps and no setting; `get` makes one of what is for all."""
-        text = f"[DEFAULT]\nmode = none\n[app:main]\n{APP}set pypi.fallback = cache\n"
-        text += "get pypi.a = mode\nget pypi.b = pypi.fallback\n"
-        self.assertEqual(app(text), {"storage.dir": "/files", "pypi.a": "none", "pypi.b": "cache"})
-
-    def test_dialect(self) -> None:
-        """A ; behind white space belongs to the value, as configparser has it; lines go on; the
-        last of two holds.
-        """
-        config = read(
-            f"[app:main]\n{APP}pypi.default_read =\n   everyone\n   # not this\n\n   "
-            f"authenticated\nstorage.dir: /a ; b\n"
-        )
-        self.assertEqual(config.storage.path, "/a ; b")
-        self.assertEqual(config.access.read.text(), "everyone authenticated")
-        self.assertIn(
-            "storage.dir: the key is already in line 3; this one holds", "\n".join(config.notes)
-        )
-
-    def test_relative(self) -> None:
-        """Paths begin at the folder that pypid is started in, as with pypicloud, and what is ours
-        beside the file.
-        """
-        text = "[app:main]\nuse = egg:pypicloud\nstorage.dir = packages\n"
-        config = parse(text, filename="etc/config.ini", cwd="/srv/run")
-        self.assertEqual(config.storage.path, "/srv/run/packages")
-        here = parse(
-            text.replace("packages", "%(here)s/p"), filename="etc/config.ini", cwd="/srv/run"
-        )
-        self.assertEqual(here.storage.path, "/srv/run/etc/p")
-
 
 class Environment(SynchronousTestCase):
     """``PPC_*`` variables."""
@@ -257,12 +194,6 @@ class Environment(SynchronousTestCase):
         with self.assertRaises(BadConfig) as caught:
             read(text, **environ)
         return str(caught.exception)
-
-    def test_empty(self) -> None:
-        """An empty variable is an empty value, not none."""
-        self.assertEqual(
-            read(f"[app:main]\n{APP}", PPC_PYPI_DEFAULT_READ="").access.read.text(), "nobody"
-        )
 
     def test_people(self) -> None:
         """Users, groups and rights never come from the environment; auth.admins may."""
@@ -305,13 +236,6 @@ class Environment(SynchronousTestCase):
         self.assertIn("PPC_A, PPC_B: no pypicloud has a key of this name", both)
         accounts = read(f"[app:main]\n{APP}pypi.auth = sql\n", PPC_AUTH_DB_URL="sqlite:////x")
         self.assertEqual(accounts.inherits, "sqlite:////x")
-
-    def test_not_ours(self) -> None:
-        """They mean nothing to a file of ours."""
-        self.assertEqual(
-            parse("", filename="x.ini", environ={"PPC_PYPI_FALLBACK": "none"}).upstream.mode.value,
-            "cache",
-        )
 
 
 FRAGMENTS = st.lists(

@@ -320,29 +320,6 @@ class Rights(SynchronousTestCase):
         self.notes = "\n".join(config.notes)
         return {key: right.text for key, right in config.projects.items()}
 
-    def test_documented(self) -> None:
-        """pypicloud's documentation's own example gives what its table says, where its names are
-        normalised.
-        """
-        found = self.projects(
-            **{
-                "user.dsa": HASH,
-                "group.brotatos": "donlan dsa",
-                "package.polite-requests.user.dsa": "rw",
-                "package.polite-requests.group.authenticated": "r",
-                "package.polite-requests.group.brotatos": "rw",
-                "package.pyramid-head.group.everyone": "r",
-            }
-        )
-        expected = {
-            "polite-requests.user.dsa": "rw",
-            "polite-requests.authenticated": "r",
-            "polite-requests.group.brotatos": "rw",
-            "pyramid-head.everyone": "r",
-        }
-        self.assertEqual(found, expected)
-        self.assertNotIn("package.", self.notes)
-
     def test_another_spelling(self) -> None:
         """A name that is not normalised keeps its project from the defaults, with no more than
         these give; that is said.
@@ -363,15 +340,6 @@ class Rights(SynchronousTestCase):
         )
         self.assertEqual(found, {"my-app.group.team": "r"})
         self.assertIn("there are rules for that one", self.notes)
-
-    def test_dots(self) -> None:
-        """A rule with more dots, which pypicloud never heeded, is left out and said once."""
-        found = self.projects(
-            **{"package.zope.interface.user.alice": "rw", "package.a.user.j.doe": "r"}
-        )
-        self.assertEqual(found, {})
-        self.assertEqual(self.notes.count("pypicloud ignored it, silently"), 1)
-        self.assertIn("package.zope.interface.user.alice, package.a.user.j.doe", self.notes)
 
     def test_shut(self) -> None:
         """A project whose entries let in nobody stays shut, though the defaults
@@ -402,29 +370,6 @@ class Rights(SynchronousTestCase):
         self.assertEqual(config.access.write.text(), "group:pypicloud-admins")
         self.assertIn(
             "group.admins: not a valid group name here; it is pypicloud-admins",
-            "".join(config.notes),
-        )
-
-    def test_defaults(self) -> None:
-        """What the file does not say is as pypicloud has it."""
-        access = parse(
-            "[app:main]\nuse = egg:pypicloud\nstorage.dir = /f\n", filename="/srv/config.ini"
-        ).access
-        texts = [
-            getattr(access, name).text()
-            for name in ("read", "write", "cache_update", "overwrite", "delete")
-        ]
-        self.assertEqual(texts, ["authenticated", "nobody", "everyone", "nobody", "authenticated"])
-        self.assertEqual(access.delete_needs.value, "write")
-
-    def test_empty_lists(self) -> None:
-        """An empty list is nobody, and not the default."""
-        app = {**dict.fromkeys(BY_LISTS, ""), "storage.dir": "/f", "pypi.fallback": "cache"}
-        config = parse(text_of(app), filename="/srv/config.ini")
-        for name in ("read", "write", "cache_update", "overwrite", "delete"):
-            self.assertEqual(getattr(config.access, name).text(), "nobody", name)
-        self.assertIn(
-            "pypi.allow_delete_groups: administrators may delete all the same",
             "".join(config.notes),
         )
 

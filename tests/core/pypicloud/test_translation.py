@@ -95,14 +95,6 @@ class Storage(SynchronousTestCase):
             self.assertEqual(storage.expire_after, timedelta(seconds=60))
             self.assertLess(storage.buffer_time, storage.expire_after)
 
-    def test_the_newest_name_counts(self) -> None:
-        """Where two names say the same, the newest counts, and the other is said to be left out."""
-        config = read(
-            S3 + "aws.bucket = other\nstorage.region = EU\nstorage.region_name = us-west-2"
-        )
-        self.assertEqual((config.storage.bucket, config.storage.region), ("bucket", "us-west-2"))
-        self.assertIn("aws.bucket: storage.bucket sets the same", notes(config))
-
     def test_other_stores(self) -> None:
         """Other implementations of S3: by their URL, or by host and security as before 1.0;
         Amazon's host says the region.
@@ -137,43 +129,6 @@ class Storage(SynchronousTestCase):
         self.assertIn(
             "storage.verify: not taken over: certificates are always checked", notes(config)
         )
-
-    def test_encryption(self) -> None:
-        """What S3 knows, and yes or no as before 1.0; what it does not know is refused."""
-        for text, expected in (
-            ("AES256", "AES256"),
-            ("aws:kms", "aws:kms"),
-            ("true", "AES256"),
-            ("false", None),
-            ("", None),
-        ):
-            encryption = read(
-                S3 + f"storage.server_side_encryption = {text}"
-            ).storage.server_side_encryption
-            self.assertEqual(encryption.value if encryption else None, expected)
-        self.assertIn(
-            "from storage.server_side_encryption: invalid value 'aes'",
-            refused(S3 + "storage.server_side_encryption = aes"),
-        )
-
-    def test_lifetimes(self) -> None:
-        """URLs live for as long as is said, but for 7 days at most; what is no number of seconds is
-        refused.
-        """
-        config = read(S3 + "storage.expire_after = 31536000")
-        self.assertEqual(config.storage.expire_after, timedelta(days=7))
-        self.assertIn(
-            "storage.expire_after: no signed URL can be valid for longer than 7 days", notes(config)
-        )
-        for text in ("-1", "soon", "1.5", "0"):
-            self.assertIn(
-                "from storage.expire_after: ", refused(S3 + f"storage.expire_after = {text}")
-            )
-
-    def test_streaming(self) -> None:
-        """Where pypicloud streamed files, pypid does."""
-        self.assertFalse(read(S3 + "pypi.stream_files = true").storage.redirect)
-        self.assertTrue(read(S3 + "storage.redirect_urls = false").storage.redirect)
 
     def test_cloudfront(self) -> None:
         """CloudFront with a key; without one clients get URLs of S3's; a key in the file is
@@ -219,28 +174,6 @@ class Upstream(SynchronousTestCase):
     def upstream(self, lines: str) -> Config:
         return read(f"storage.dir = /f\n{lines}")
 
-    def test_modes(self) -> None:
-        """Each of pypicloud's words, of all versions; another is refused."""
-        for word, mode in (
-            ("redirect", "redirect"),
-            ("cache", "cache"),
-            ("none", "offline"),
-            ("mirror", "cache"),
-        ):
-            self.assertEqual(self.upstream(f"pypi.fallback = {word}").upstream.mode.value, mode)
-        self.assertEqual(self.upstream("").upstream.mode.value, "redirect")
-        self.assertEqual(self.upstream("pypi.use_fallback = false").upstream.mode.value, "offline")
-        self.assertEqual(self.upstream("pypi.use_fallback = true").upstream.mode.value, "redirect")
-        self.assertEqual(
-            self.upstream("pypi.use_fallback = false\npypi.fallback = cache").upstream.mode.value,
-            "cache",
-        )
-        said = refused("storage.dir = /f\npypi.fallback = cach")
-        self.assertIn(
-            "config.ini:4: pypi.fallback: invalid value 'cach' (allowed: redirect, cache, none, mirror)",
-            said,
-        )
-
     def test_never_blended(self) -> None:
         """That names of ours show the public index's versions, too, is never taken over, and said
         why.
@@ -250,29 +183,6 @@ class Upstream(SynchronousTestCase):
             self.assertEqual(config.upstream.allow_mixed, ())
             self.assertIn("[upstream] allow_mixed", notes(config))
         self.assertNotIn("allow_mixed", notes(self.upstream("pypi.always_show_upstream = false")))
-
-    def test_urls(self) -> None:
-        """The base or the older URL of another index; the address that the public one no longer has
-        is its new one.
-        """
-        self.assertEqual(
-            self.upstream("pypi.fallback_base_url = https://i/there/").upstream.url,
-            ("https://i/there/simple",),
-        )
-        self.assertEqual(
-            self.upstream("pypi.fallback_url = https://i/simple/").upstream.url,
-            ("https://i/simple",),
-        )
-        both = self.upstream(
-            "pypi.fallback_url = https://a/simple\npypi.fallback_base_url = https://b"
-        )
-        self.assertEqual(both.upstream.url, ("https://b/simple",))
-        config = self.upstream("pypi.fallback_url = http://pypi.python.org/simple")
-        self.assertEqual(config.upstream.url, ())
-        self.assertIn("that address is gone", notes(config))
-        self.assertIn(
-            "from pypi.fallback_url", refused("storage.dir = /f\npypi.fallback_url = pypi")
-        )
 
     def test_reserved(self) -> None:
         """Names that were never to be asked for are reserved, also where pypicloud did not
@@ -455,57 +365,6 @@ class Listening(SynchronousTestCase):
                 self.listen(f"[server:main]\nuse = egg:waitress#main\n{section}"), expected, section
             )
 
-    def test_several_servers(self) -> None:
-        """[server:main] is meant, or the only one that there is; of others that is said."""
-        self.assertEqual(self.listen("[server:a]\nport = 1"), ("tcp:1",))
-        self.assertEqual(self.listen("[server:a]\nport = 1\n[server:main]\nport = 2"), ("tcp:2",))
-        self.assertIn("[server:a]: pserve listens where [server:main] says", self.notes)
-        self.assertEqual(
-            self.listen("[server:a]\nport = 1\n[server:b]\nport = 2"),
-            ("tcp:6543:interface=127.0.0.1",),
-        )
-        self.assertIn("[server:a], [server:b]: pserve", self.notes)
-
-    def test_variables_of_a_command_line(self) -> None:
-        """A port that pserve was told is not known here: waitress' own is used, and that is said;
-        [DEFAULT] can say it.
-        """
-        section = "[server:main]\nuse = egg:waitress#main\nhost = 0.0.0.0\nport = %(http_port)s\n"
-        self.assertEqual(self.listen(section), ("tcp:8080",))
-        self.assertIn(
-            "port: %(http_port)s is not said in this file; add [DEFAULT] with http_port = ...",
-            self.notes,
-        )
-        self.assertEqual(self.listen(f"{section}[DEFAULT]\nhttp_port = 9000\n"), ("tcp:9000",))
-        unknown_host = "[server:main]\nhost = %(host_name)s\nport = 80"
-        self.assertEqual(self.listen(unknown_host), ("tcp:80:interface=127.0.0.1",))
-
-    def test_nonsense(self) -> None:
-        """A port that is none is refused."""
-        for section in ("port = http", "listen = nowhere", "host = 0.0.0.0\nport = -1"):
-            self.assertIn(
-                "say [server] listen", refused("storage.dir = /f", f"[server:main]\n{section}")
-            )
-
-    def test_other_servers(self) -> None:
-        """The sections of uwsgi and gunicorn are not looked at, and nothing is opened for them."""
-        for section in (
-            "[uwsgi]\npaste = config:%p\nhttp = 0.0.0.0:8080\nhttps = :8443,c.crt,c.key",
-            "[server:main]\nuse = egg:gunicorn#main\nhost = 0.0.0.0\nport = 8080",
-            "[server:main]\nbind = 0.0.0.0:8080\ncertfile = c.crt",
-        ):
-            self.assertEqual(self.listen(section), ("tcp:6543:interface=127.0.0.1",), section)
-            name = section.partition("\n")[0]
-            self.assertIn(f"{name}: not looked at: it is not pypicloud's", self.notes)
-            self.assertIn("does not say where to listen", self.notes)
-        both = "[uwsgi]\nhttp = :1\n[server:main]\nport = 2"
-        self.assertEqual(self.listen(both), ("tcp:2",))
-
-    def test_nothing(self) -> None:
-        """Where the file says nothing, it is this machine's port 6543, and that is said."""
-        self.assertEqual(self.listen(""), ("tcp:6543:interface=127.0.0.1",))
-        self.assertIn("does not say where to listen", self.notes)
-
     def test_proxies(self) -> None:
         """An address whose headers were believed is believed; everybody's are not, unless only this
         machine can connect.
@@ -577,12 +436,6 @@ class FirstGeneration(SynchronousTestCase):
             )
         self.assertTrue(self.translated("debugtoolbar.hosts = x\n").access.write.authenticated)
 
-    def test_comment_behind_a_number(self) -> None:
-        """Python 2's ConfigParser dropped what follows a semicolon behind white space."""
-        for comment in ("; (1 minute)", "# (1 minute)", "\t; x # y"):
-            storage = read(S3 + f"storage.expire_after = 60 {comment}").storage
-            self.assertEqual(storage.expire_after, timedelta(seconds=60))
-
 
 class Writing(SynchronousTestCase):
     """`pypid convert-config`."""
@@ -637,9 +490,3 @@ class Writing(SynchronousTestCase):
             str(caught.exception),
         )
         self.assertNotIn("hunter2", str(caught.exception))
-
-    def test_accounts(self) -> None:
-        """That people are in pypicloud's database is said."""
-        self.assertIn(
-            "ppc-export", self.text("storage.dir = /f\npypi.auth = sql\nauth.db.url = sqlite:////x")
-        )

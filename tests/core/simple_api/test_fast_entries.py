@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from typing import Any
 
 from hypothesis import given, settings
@@ -12,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
-from pypid.core.simple_api.fast_entries import GivenEntry, UsualEntries, decode_entries
-from pypid.core.simple_api.packing import RowsByVersion, at_once
+from pypid.core.simple_api.fast_entries import decode_entries
+from pypid.core.simple_api.packing import at_once
 from pypid.core.simple_api.parse import Gathered, ParsedListing
 
 DEMO = project_name("demo")
@@ -177,57 +176,3 @@ class UsualTests(SynchronousTestCase):
         found = listing(decode_entries(json.dumps(page).encode()))
         self.assertEqual([file.filename for file in found.files], [several[0], several[1]])
         self.assertEqual(found.left_out, 1)
-
-    def test_empty_offer(self) -> None:
-        """Metadata is also offered by an object without hashes, under any of the keys."""
-        name = "demo-1.0-py3-none-any.whl"
-        for key in ("core-metadata", "dist-info-metadata", "data-dist-info-metadata"):
-            entry = {"filename": name, "url": f"https://x/a/{name}", "hashes": {"sha256": SHA}}
-            found = listing(decode_entries(json.dumps([{**entry, key: {}}]).encode()))
-            self.assertEqual([file.metadata_offered for file in found.files], [True])
-
-    def test_usual(self) -> None:
-        """Entries as the public index, its mirrors and pypid write them are understood at once."""
-        public = {
-            "core-metadata": {"sha256": SHA},
-            "data-dist-info-metadata": {"sha256": SHA},
-            "filename": "demo-1.0-py3-none-any.whl",
-            "hashes": {"sha256": SHA},
-            "provenance": None,
-            "requires-python": ">=3.9",
-            "size": 7,
-            "upload-time": "2026-01-02T03:04:05.678900Z",
-            "url": "https://files.example/packages/ab/cd/demo-1.0-py3-none-any.whl",
-            "yanked": False,
-        }
-        sdist = {
-            **public,
-            "core-metadata": False,
-            "data-dist-info-metadata": False,
-            "filename": "demo-1.0.tar.gz",
-            "requires-python": None,
-            "url": "https://files.example/packages/ab/ce/demo-1.0.tar.gz",
-        }
-        ours = {
-            "filename": "demo-1.0.tar.gz",
-            "hashes": {"sha256": SHA},
-            "url": "../../packages/demo/demo-1.0.tar.gz",
-            "yanked": False,
-        }
-        mirror = {
-            **ours,
-            "size": None,
-            "upload-time": None,
-            "requires-python": None,
-            "yanked": "bad ",
-        }
-        nested = {**ours, "url": "../../packages/de/mo/demo-1.0.tar.gz"}
-        for page in ([public, sdist], [sdist], [ours], [mirror], [ours, nested]):
-            known = UsualEntries(DEMO, lambda text: f"https://x/{text}", lambda _: True)
-            found = decode_entries(json.dumps(page).encode())
-            self.assertEqual({type(entry) for entry in found}, {GivenEntry})
-            others: list[GivenEntry] = []
-            rows: RowsByVersion = defaultdict(list)
-            known.add(found, rows, others.append)
-            self.assertEqual(others, [])
-            self.assertEqual(sum(map(len, rows.values())), len(page))

@@ -80,20 +80,6 @@ class LegacyTests(SynchronousTestCase):
         for version in (None, "1.0"):
             self.assertNotIn("vulnerabilities", legacy(a_project(a_file()), version))
 
-    def test_kinds(self) -> None:
-        """The kind of a file is told from its name; a stranger's file has none."""
-        kinds = {
-            "demo-1.0.tar.gz": ("sdist", "source"),
-            "demo-1.0.tar.bz2": ("sdist", "source"),
-            "demo-1.0-2-cp311-cp311-linux_x86_64.whl": ("bdist_wheel", "cp311"),
-            "demo-1.0-py3.8.egg": ("bdist_egg", "3.8"),
-            "demo-1.0-variants.json": (None, None),
-            "odd.whl": (None, None),
-        }
-        for filename, expected in kinds.items():
-            (file,) = legacy(a_project(a_file(filename)))["urls"]
-            self.assertEqual((file["packagetype"], file["python_version"]), expected, filename)
-
     def test_no_such_release(self) -> None:
         """What is not there is None: another version, no version at all, endless ones, or a project
         without files.
@@ -113,22 +99,6 @@ class LegacyTests(SynchronousTestCase):
                 render_legacy(project, version, None, base_url="https://host"), version[:20]
             )
         self.assertIsNone(render_legacy(a_project(), None, None, base_url="https://host"))
-
-    def test_without_metadata(self) -> None:
-        """Where no metadata is stored, the files themselves say what they can."""
-        info = legacy(a_project(a_file(summary="Shows", requires_python=">=3.8")))["info"]
-        self.assertEqual(
-            (info["name"], info["summary"], info["requires_python"]), ("demo", "Shows", ">=3.8")
-        )
-
-    def test_foreign_name(self) -> None:
-        """Metadata of another project does not rename this one."""
-        self.assertEqual(
-            legacy(a_project(a_file()), None, b"Metadata-Version: 2.1\nName: other\nVersion: 1\n")[
-                "info"
-            ]["name"],
-            "demo",
-        )
 
     @settings(max_examples=30, deadline=None, database=None)
     @given(
@@ -170,30 +140,6 @@ class ReleaseTests(SynchronousTestCase):
         """The newest of releases of one file each."""
         made = (a_file(f"demo-{v}.tar.gz", v, yanked="" if v in yanked else None) for v in versions)
         return choose_release(a_project(*made))
-
-    def test_reason_of_a_yank_is_unchanged(self) -> None:
-        """The reason of a yank comes as it was written, with the white space around it."""
-        for reason, expected in (
-            (" why \n", " why \n"),
-            ("UNKNOWN", "UNKNOWN"),
-            ("", None),
-            ("  ", None),
-        ):
-            document = legacy(a_project(a_file(yanked=reason)))
-            self.assertEqual(document["urls"][0]["yanked_reason"], expected)
-            self.assertEqual(document["info"]["yanked_reason"], expected)
-
-    def test_release_is_yanked_whole(self) -> None:
-        """A release with one file that is not yanked is not yanked."""
-        project = a_project(a_file(yanked="x"), a_file("demo-1.0.tar.gz"))
-        self.assertFalse(releases(project)[0].is_yanked)
-        self.assertIsNone(releases(project)[0].yanked_reason)
-
-    def test_strange_version(self) -> None:
-        """A version that PEP 440 does not know is found by its exact text."""
-        project = a_project(a_file("demo-strange.tar.gz", "strange"))
-        self.assertEqual(choose_release(project, "strange"), "strange")
-        self.assertIsNone(choose_release(project, "Strange"))
 
     def test_describing_file(self) -> None:
         """A wheel's metadata goes before an sdist's; without stored metadata there is no file to

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Unreadable
-from pypid.core.model import ListedFile, Listing, Project, UpstreamEntry, as_stored, in_order
+from pypid.core.model import ListedFile, Listing, Project, UpstreamEntry, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.packaging.releases import release_versions
 from pypid.core.records.upstream_entry import (
@@ -22,12 +22,10 @@ from pypid.core.records.upstream_entry import (
 )
 from pypid.core.simple_api import listed_files, packing, shown_files
 from pypid.core.simple_api.file_blocks import BLOCK
-from pypid.core.simple_api.listed_files import RUN, ListedFiles
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.packing import packed
 from pypid.core.simple_api.render import render_forms, render_project
-from pypid.core.simple_api.shown_files import ShownFiles, texts_of
-from tests.costs import cpu_seconds
+from pypid.core.simple_api.shown_files import ShownFiles
 
 SPAM = project_name("spam")
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
@@ -109,18 +107,6 @@ class PackedTests(SynchronousTestCase):
         assert again.listing is not None
         self.assertEqual(again.listing.files, files)
 
-    def test_many_are_found_in_linear_time(self) -> None:
-        """Of a mirrored project all files are looked up for each page."""
-        files = many(10_000)
-        listed = packed(files)
-        names = [file.filename for file in files]
-        found = listed.find(names)
-        # a search of all versions for each takes a second
-        self.assertLess(cpu_seconds(lambda: listed.find(names)), 0.3)
-        self.assertEqual(found, dict(zip(names, enumerate(files), strict=True)))
-        some = names[::700]
-        self.assertEqual(listed.find(some), {name: found[name] for name in some})
-
     def test_damaged_line(self) -> None:
         """A line that has not one version for each file is refused."""
         listing = Listing(name=SPAM, files=packed(many(3)), confirmed=WHEN, index=URL)
@@ -128,38 +114,6 @@ class PackedTests(SynchronousTestCase):
         self.assertIn(b'"versions":[["0.0",3]]', line)
         with self.assertRaises(Unreadable):
             load_upstream_entry(line.replace(b'["0.0",3]', b'["0.0",2]'))
-
-    def test_many_spellings(self) -> None:
-        """Releases of many projects are spelled differently in wheels and sdists: their versions
-        are read in linear time.
-        """
-        files = in_order(
-            a_file(f"{number}.0{more}", kind, sha256="ab" * 32, size=1)
-            for number in range(1000)
-            for kind, more in enumerate(("", ".0"))
-        )
-        plain = Project(name=SPAM, files=files)
-        listed = packed(files)
-        shown = ShownFiles(listed, hidden=frozenset((5, 7)))
-        compact = Project(name=SPAM, files=shown)
-        expected = release_versions(evolve(plain, files=tuple(shown)))
-        self.assertEqual(release_versions(compact), expected)
-        # reading all files for each version takes seconds
-        self.assertLess(cpu_seconds(lambda: release_versions(compact)), 0.3)
-        few = evolve(plain, files=files[:8])
-        compact = Project(name=SPAM, files=packed(few.files))
-        self.assertEqual(release_versions(compact), release_versions(few))
-
-    def test_other_spelling_is_found(self) -> None:
-        """A name is found by an equal version, as older versions of pypid wrote it."""
-        files = [
-            replace(file, version={"1.0": "1", "2.0": "2.0.0"}.get(file.version, file.version))
-            for file in many(12)
-        ]
-        listed = packed(files)
-        names = [file.filename for file in files]
-        expected = dict(zip(names, enumerate(files), strict=True))
-        self.assertEqual(listed.find([*names, "spam-9.tar.gz"]), expected)
 
     @settings(max_examples=200, deadline=None, database=None)
     @given(some_files, st.sampled_from(Format), st.sampled_from(("../../packages/", 'http://"/')))
@@ -213,67 +167,6 @@ class PackedTests(SynchronousTestCase):
         if gzipped is not None:
             self.assertEqual(gzip.decompress(gzipped.body), page.body)
 
-    def test_cached_files_keep_compressed_blocks(self) -> None:
-        """Cached files with the entries that upstream listed cost no compression."""
-        listed = packed(many(2 * BLOCK))
-        cached = {number: as_stored(listed[number], key="k", size=1) for number in (0, BLOCK + 7)}
-        shown = texts_of(ShownFiles(listed, cached))
-        for (text, compressed), block in zip(shown, listed.blocks, strict=True):
-            self.assertEqual(text, block.text())
-            self.assertIs(compressed, block.entries)
-
-    def test_cached_provenance(self) -> None:
-        """Pages that are joined from blocks name the provenance that is stored here, and no
-        other.
-        """
-        base = "https://host/integrity/"
-        listed = packed(many(2 * BLOCK))
-        cached = as_stored(listed[7], key="k", size=1, attested=True)
-        shown = ShownFiles(listed, {7: cached})
-        self.assertTrue(shown.attested)
-        project = Project(name=SPAM, files=shown)
-        plain = Project(name=SPAM, files=tuple(shown))
-        for format in Format:
-            for url in (base, "http://host/integrity/", None):
-                page, gzipped = render_forms(project, format, provenance_url=url)
-                self.assertEqual(page, render_project(plain, format, provenance_url=url))
-                self.assertEqual(page.body.count(b"/integrity/"), url == base)
-                if gzipped is not None:
-                    self.assertEqual(gzip.decompress(gzipped.body), page.body)
-
-    def test_blocks(self) -> None:
-        """Files of all blocks are found, and pages of several blocks are whole."""
-        for count in (0, 1, BLOCK, BLOCK + 1, 3 * BLOCK):
-            files = many(count)
-            listed = packed(files)
-            self.assertEqual(tuple(listed), files)
-            self.assertEqual(listed[1:-1], files[1:-1])
-            for file in files[:: BLOCK - 1]:
-                self.assertEqual(listed.named(file.filename), file)
-            names = {file.filename for file in files[::5]}
-            self.assertEqual(
-                [file for _, file in sorted(listed.find(names).values())], list(files[::5])
-            )
-            for format in Format:
-                page, gzipped = render_forms(Project(name=SPAM, files=listed), format)
-                self.assertEqual(page, render_project(Project(name=SPAM, files=files), format))
-                if gzipped is not None:
-                    self.assertEqual(gzip.decompress(gzipped.body), page.body)
-
-    def test_comparison(self) -> None:
-        """Listings are compared by what upstream listed, or also by what was learnt."""
-        files = many(5)
-        one, other = packed(files), packed(tuple(replace(file, seen=WHEN) for file in files))
-        self.assertTrue(one.same_listing(other))
-        self.assertNotEqual(one, other)
-        self.assertEqual(one, packed(files))
-        self.assertNotEqual(one, packed(files[:-1]))
-        changed = (
-            *files[:-1],
-            replace(files[-1], source="https://x.example/" + files[-1].filename),
-        )
-        self.assertFalse(one.same_listing(packed(changed)))
-
     @settings(max_examples=200, deadline=None, database=None)
     @given(some_files, some_files, some_files)
     def test_changes(
@@ -302,9 +195,3 @@ class PackedTests(SynchronousTestCase):
             assert entry.listing is not None
             found.append((tuple(entry.listing.files or ()), entry.history, entry.since))
         self.assertEqual(found[0], found[1])
-
-    def test_size(self) -> None:
-        """A file takes some ten bytes beside its hashes, its URL and its version."""
-        listed = packed(many(1000))
-        assert isinstance(listed, ListedFiles)
-        self.assertLess(listed.weight - RUN * len(listed.runs), 40_000)

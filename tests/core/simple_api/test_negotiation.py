@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.simple_api import negotiation
 from pypid.core.simple_api.negotiation import Format, negotiate
 
 J = "application/vnd.pypi.simple.v1+json"
@@ -77,18 +76,6 @@ class NegotiateTests(SynchronousTestCase):
         """
         for rule, (accept, expected) in RULES.items():
             self.assertIs(negotiate(accept, None), expected, rule)
-
-    def test_content_types(self) -> None:
-        """The types that clients compare whole have no parameters; text/html names its encoding
-        (C3).
-        """
-        self.assertEqual([format.value for format in Format], [J, H, "text/html; charset=utf-8"])
-
-    def test_endless_header(self) -> None:
-        """A header of 200 kB is answered, and not remembered."""
-        before = negotiation._chosen_cached.cache_info().currsize
-        self.assertIs(negotiate("a/b;q=0.5," * 20_000 + J), Format.JSON)
-        self.assertEqual(negotiation._chosen_cached.cache_info().currsize, before)
 
     @settings(max_examples=40, deadline=None, database=None)
     @given(st.text(), st.none() | st.text())

@@ -11,26 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.errors import BadFilename, BadListing
-from pypid.core.model import File, ListedFile, Project, Status
-from pypid.core.packaging.listed_names import is_mutable, version_of
+from pypid.core.errors import BadListing
+from pypid.core.model import File, ListedFile, Project
+from pypid.core.packaging.listed_names import version_of
 from pypid.core.packaging.names import (
-    ALL_SDIST_SUFFIXES,
-    UPSTREAM_SDIST_SUFFIXES,
-    parse_filename,
     project_name,
 )
-from pypid.core.packaging.tags import fit_of
 from pypid.core.simple_api.json_elements import LARGEST_ELEMENT, SLICE, elements
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.parse import (
-    LARGEST_SIZE,
     MOST_FILES,
     ParsedListing,
     _joined,
     _url,
     file_of,
-    moment_of,
     read_json,
     yanked_of,
 )
@@ -143,38 +137,6 @@ class FileTests(SynchronousTestCase):
             ),
         )
 
-    def test_nulls(self) -> None:
-        """Optional keys that are null or empty, as bandersnatch's mirrors write them, count as not
-        there (C34).
-        """
-        bare = one()
-        for nothing in (None, "", "  "):
-            keys = (
-                "upload-time",
-                "requires-python",
-                "provenance",
-                "size",
-                "yanked",
-                "core-metadata",
-                "dist-info-metadata",
-                "gpg-sig",
-            )
-            self.assertEqual(one(**dict.fromkeys(keys, nothing)), bare)
-        self.assertEqual(rendered(read(entry()))["meta"]["api-version"], "1.0")
-
-    def test_nonsense(self) -> None:
-        """A value of the wrong kind counts as not there; the file stays."""
-        bare = one()
-        for nonsense in ([], {}, [None], -1, 1.5, float("1e300"), "x" * 100_000, {"x": {"y": []}}):
-            for key in ("upload-time", "size"):
-                self.assertEqual(one(**{key: nonsense}), bare)
-        for nonsense in ([], -1, 1.5, True):
-            for key in ("requires-python", "provenance", "upload-time"):
-                self.assertEqual(one(**{key: nonsense}), bare)
-        self.assertIsNone(one(size=True).size)
-        self.assertIsNone(one(size=LARGEST_SIZE + 1).size)
-        self.assertIsNone(one(size="12").size)
-
     def test_yanked(self) -> None:
         """True is yanked without a reason; false, null and an empty text are not yanked; a reason
         is kept as it is.
@@ -191,55 +153,6 @@ class FileTests(SynchronousTestCase):
             ([], None),
         ):
             self.assertEqual(yanked_of(said), meant)
-
-    def test_moments(self) -> None:
-        """Upload times are read in every form of ISO 8601 that servers write, and in UTC."""
-        noon = datetime(2026, 5, 6, 12, tzinfo=UTC)
-        for text in (
-            "2026-05-06T12:00:00Z",
-            "2026-05-06T12:00:00",
-            "2026-05-06T14:00:00+02:00",
-            "2026-05-06T12:00:00.000000000Z",
-        ):
-            self.assertEqual(moment_of(text), noon)
-        for text in (
-            "",
-            "soon",
-            "2026-13-01T00:00:00Z",
-            "0001-01-01T00:00:00+23:59",
-            "9999-12-31T23:59:59-23:59",
-            5,
-            None,
-            "9" * 5000,
-        ):
-            self.assertIsNone(moment_of(text))
-
-    def test_hashes(self) -> None:
-        """Hashes that are none are left out; where there is no sha256, the strongest other is kept
-        to check downloads by.
-        """
-        self.assertEqual(one(hashes={"SHA256": SHA.upper()}).sha256, SHA)
-        for nonsense in (
-            None,
-            [],
-            "x",
-            {"sha256": "xy" * 32},
-            {"sha256": SHA[1:]},
-            {"sha256": None},
-            {"": ""},
-            {"sha256": "²" * 64},
-        ):
-            self.assertEqual(
-                (one(hashes=nonsense).sha256, one(hashes=nonsense).digest), (None, None)
-            )
-        for hashes, digest in (
-            ({"sha256": SHA, "sha512": "1" * 128}, None),
-            ({"sha384": "2" * 96, "sha512": "1" * 128}, "sha512=" + "1" * 128),
-            ({"sha1": "3" * 40, "sha224": "4" * 56}, "sha224=" + "4" * 56),
-            ({"md5": "5" * 32}, None),
-        ):
-            self.assertEqual(one(hashes=hashes).digest, digest)
-        self.assertEqual(one(hashes={"md5": "5" * 32, "blake2b_256": SHA}).md5, "5" * 32)
 
     def test_metadata(self) -> None:
         """Core metadata is offered with a hash, or by a mere true; the newest of its three names
@@ -325,55 +238,6 @@ class FileTests(SynchronousTestCase):
         ):
             self.assertIsNone(version_of(filename, project_name(name)), filename)
 
-    def test_old_archives_that_pip_takes_are_listed(self) -> None:
-        """All extensions of pip's; such a file is an sdist, and may not be published here."""
-        for suffix in ALL_SDIST_SUFFIXES:
-            filename = f"demo-1.0{suffix}"
-            [file] = read(entry(filename=filename, url=f"https://x/{filename}")).files
-            self.assertEqual((file.filename, file.version), (filename, "1.0"))
-            self.assertEqual(fit_of(filename).kind, "sdist")
-            if suffix in UPSTREAM_SDIST_SUFFIXES:
-                with self.assertRaises(BadFilename):
-                    parse_filename(filename)
-        for suffix in (".tar.zst", ".rar", ".7z", ".tar.gz.sig", ".exe"):
-            self.assertIsNone(version_of(f"demo-1.0{suffix}", project_name("demo")), suffix)
-
-    def test_old_versions_of_sdists(self) -> None:
-        """An sdist whose version PEP 440 does not know is listed with what is written, for
-        installers that take it.
-        """
-        for name, filename, version in (
-            ("mercurial", "mercurial-4.x-rc.tar.gz", "4.x-rc"),
-            ("spam", "spam-trunk.zip", "trunk"),
-            ("spam", "spam-1.0.linux-x86_64.tar.gz", "1.0.linux-x86_64"),
-        ):
-            self.assertEqual(version_of(filename, project_name(name)), version, filename)
-            [file] = read_json(
-                document(entry(filename=filename, url=f"https://x/{filename}"), name=name),
-                project_name(name),
-                BASE,
-            ).files
-            self.assertEqual(file.version, version)
-
-    def test_variants(self) -> None:
-        """Wheels of variants, and the list of a release's variants, which may change, are files
-        (PEP 825, C37).
-        """
-        for name in (
-            "demo-1.0-cp312-cp312-linux_x86_64-cu12.whl",
-            "demo-1.0-1-py3-none-any-x8664v3.whl",
-            "demo-1.0-variants.json",
-        ):
-            [file] = read(entry(filename=name, url=f"https://x/{name}")).files
-            self.assertEqual(file.version, "1.0")
-            self.assertEqual(is_mutable(name), name.endswith(".json"))
-        self.assertEqual(
-            read(
-                entry(filename="other-1.0-variants.json", url="https://x/other-1.0-variants.json")
-            ).files,
-            (),
-        )
-
     @modest
     @given(st.dictionaries(st.sampled_from([*sorted(entry(size=1, yanked=1)), "core-metadata"]),
            st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(WHEEL),
@@ -387,26 +251,6 @@ class FileTests(SynchronousTestCase):
 
 class PageTests(SynchronousTestCase):
     """What is understood of a whole page."""
-
-    def test_first_of_a_name(self) -> None:
-        """A file that is there twice counts once, and files are in order of their version."""
-        listing = read(*(entry(filename=name, url=f"https://{host}/{name}") for name, host in (
-            ("demo-10.0.tar.gz", "a"), ("demo-9.0.tar.gz", "a"), ("demo-10.0.tar.gz", "b"))))  # fmt: skip
-        self.assertEqual(
-            [file.source for file in listing.files],
-            ["https://a/demo-9.0.tar.gz", "https://a/demo-10.0.tar.gz"],
-        )
-        self.assertEqual(listing.left_out, 1)
-
-    def test_unknown_keys(self) -> None:
-        """Version 1.5 with namespaces, and keys that nobody knows, are read (C34)."""
-        listing = read(
-            entry(new=[1]),
-            meta={"api-version": "1.5", "x": 1},
-            namespaces=[{"name": "demo", "owned": True}],
-            y=None,
-        )
-        self.assertEqual(len(listing.files), 1)
 
     def test_page_that_says_nothing_is_doubtful(self) -> None:
         """JSON without files, ``meta`` and ``name`` may be an error all the same; with one of them
@@ -438,22 +282,6 @@ class PageTests(SynchronousTestCase):
         for version in ("2.0", "0.9", "", "x", [], {}, 2, 10**18, "1" * 5000, "10.0"):
             with self.assertRaises(BadListing):
                 read(entry(), meta={"api-version": version})
-
-    def test_status(self) -> None:
-        """Status markers are read as an object or a text (PEP 792); one that is not known counts as
-        active.
-        """
-        for said, meant in (
-            ({"status": "quarantined", "reason": "bad"}, (Status.QUARANTINED, "bad")),
-            ("archived", (Status.ARCHIVED, "")),
-            ({"status": "new"}, (Status.ACTIVE, "")),
-            ({"status": []}, (Status.ACTIVE, "")),
-            ({"status": None, "reason": 5}, (Status.ACTIVE, "")),
-            (None, (Status.ACTIVE, "")),
-            (7, (Status.ACTIVE, "")),
-        ):
-            listing = read(entry(), **{"project-status": said})
-            self.assertEqual((listing.status, listing.status_reason), meant)
 
     def test_other_project(self) -> None:
         """The page of another project is refused; a name that is spelled otherwise, or missing, is
@@ -586,9 +414,3 @@ class ElementTests(SynchronousTestCase):
         """A key that is there twice means different things to different readers."""
         with self.assertRaises(BadListing):
             self.both(b'{"files":[],"files":[]}')
-
-    def test_names(self) -> None:
-        """A list of many names is read in order, each once."""
-        names = [f"p{number % 5000}" for number in range(12_000)]
-        data = json.dumps({"projects": [{"name": name} for name in names]}).encode()
-        self.assertEqual(read_names(data), tuple(sorted(set(names))))

@@ -5,7 +5,7 @@ can say it.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from html import escape, unescape
 from itertools import cycle
 from time import process_time
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadListing
-from pypid.core.model import File, ListedFile, Project, Status, in_order
+from pypid.core.model import File, Project, Status, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.packing import at_once
@@ -29,7 +29,6 @@ from pypid.core.simple_api.parse_html import (
     _Page,
     entry_of,
     read_html,
-    usual_links,
 )
 from pypid.core.simple_api.parse_pages import read_names, read_page
 from pypid.core.simple_api.render import render_project
@@ -211,147 +210,8 @@ LINKS = st.builds(
 )  # fmt: skip
 
 
-class LinkTests(SynchronousTestCase):
-    """What is understood of one link."""
-
-    def test_everything(self) -> None:
-        """Everything that a link can say."""
-        file = one(
-            f'href="../../f/{NAME}#sha256={SHA}" data-requires-python="&gt;=3.8,&lt;4" '
-            f'data-core-metadata="sha256={SHA}" data-yanked="a &quot;b&quot; &lt;c&gt;" '
-            'data-provenance="https://x/p" data-size="12" data-upload-time="2026-01-02T03:04:05Z" '
-            'data-gpg-sig="true"'
-        )
-        self.assertEqual(
-            file,
-            ListedFile(
-                project=DEMO,
-                filename=NAME,
-                version="1.0",
-                sha256=SHA,
-                size=12,
-                uploaded=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-                requires_python=">=3.8,<4",
-                metadata_sha256=SHA,
-                metadata_offered=True,
-                yanked='a "b" <c>',
-                source=f"https://index.example/f/{NAME}",
-                provenance_url="https://x/p",
-            ),
-        )
-
-    def test_spellings(self) -> None:
-        """Attributes without quotes, in other case, with space around, or twice (the first counts),
-        are read.
-        """
-        for attributes in (
-            f"href={NAME}",
-            f"HREF='{NAME}'",
-            f'class="x" href = "{NAME}"',
-            f'href="{NAME}" href="other.tar.gz"',
-            f'href="  {NAME}\n"',
-            f'href="{NAME.replace("-", "&#45;")}"',
-            f'href="{NAME.replace("-", "%2D")}"',
-        ):
-            self.assertEqual(one(attributes).filename, NAME, attributes)
-
-    def test_hashes(self) -> None:
-        """The hash is in the fragment, perhaps beside others; a fragment that is none
-        is no hash.
-        """
-        for fragment, sha256, digest in (
-            (f"sha256={SHA}", SHA, None),
-            (f"sha256={SHA.upper()}", SHA, None),
-            (f"egg=demo&sha256={SHA}", SHA, None),
-            (f"sha256%3D{SHA}", SHA, None),
-            ("sha512=" + "1" * 128, None, "sha512=" + "1" * 128),
-            ("", None, None),
-            ("sha256", None, None),
-            ("sha256=" + "x" * 100_000, None, None),
-        ):
-            file = one(f'href="{NAME}#{fragment}"')
-            self.assertEqual((file.sha256, file.digest), (sha256, digest), fragment[:80])
-
-    def test_metadata(self) -> None:
-        """Core metadata is offered with a hash or by a mere true, under the new name or the old
-        one, never by false.
-        """
-        for said, offered, digest in (
-            (f'data-core-metadata="sha256={SHA}"', True, SHA),
-            ('data-core-metadata="true"', True, None),
-            (f'data-dist-info-metadata="sha256={SHA}"', True, SHA),
-            (f'data-core-metadata="" data-dist-info-metadata="sha256={SHA}"', True, SHA),
-            ('data-core-metadata="false"', False, None),
-            ("data-core-metadata", False, None),
-        ):
-            file = one(f'href="{NAME}" {said}')
-            self.assertEqual((file.metadata_offered, file.metadata_sha256), (offered, digest), said)
-
-    def test_yanked(self) -> None:
-        """The attribute means yanked, with or without a reason."""
-        self.assertIsNone(one(f'href="{NAME}"').yanked)
-        for said, reason in (
-            ("data-yanked", ""),
-            ('data-yanked=""', ""),
-            ('data-yanked=" "', ""),
-            ('data-yanked=" x\n"', " x\n"),
-        ):
-            self.assertEqual(one(f'href="{NAME}" {said}').yanked, reason)
-
-    def test_nonsense(self) -> None:
-        """Values that are none are left out; the file stays."""
-        bare = one(f'href="{NAME}"')
-        for said in (
-            'data-size="²"', 'data-size="-1"', f'data-size="{"9" * 5000}"', 'data-upload-time="soon"', f'x="{"y" * 100_000}"',
-            'data-requires-python=""', "data-requires-python", 'data-provenance="javascript:1"',
-        ):  # fmt: skip
-            self.assertEqual(one(f'href="{NAME}" {said}'), bare, said[:60])
-
-
 class PageTests(SynchronousTestCase):
     """What is understood of a whole page."""
-
-    def test_base(self) -> None:
-        """The first <base> says what links count from, absolute or relative; one that is none is
-        ignored.
-        """
-        for base, source in (
-            ('<base href="https://files.example/x/">', "https://files.example/x/"),
-            ('<base href="../../f/">', "https://index.example/f/"),
-            ('<base href="/f/"><base href="/g/">', "https://index.example/f/"),
-            ('<base target="x">', BASE),
-            ('<base href="http://[">', BASE),
-        ):
-            self.assertEqual(one(f'href="{NAME}"', base + "{}").source, source + NAME)
-
-    def test_metas(self) -> None:
-        """Version and status are in <meta>; another major is refused."""
-        status = (
-            '<meta name="pypi:project-status" content="archived"><meta '
-            'name="pypi:project-status-reason" content="a &amp; b">'
-        )
-        listing = read(f'{status}<a href="{NAME}">x</a>')
-        self.assertEqual((listing.status, listing.status_reason), (Status.ARCHIVED, "a & b"))
-        for version in ("1.0", "1.99", ""):
-            read(f'<meta content="{version}" name="pypi:repository-version"><a href="{NAME}">x</a>')
-        for version in ("2.0", "x", "1" * 5000):
-            with self.assertRaises(BadListing):
-                read(
-                    f'<meta name="pypi:repository-version" content="{version}"><a '
-                    f'href="{NAME}">x</a>'
-                )
-
-    def test_other_links(self) -> None:
-        """Links to other things than files of the project are left out; comments and scripts are
-        none.
-        """
-        listing = read(
-            '<!-- <a href="demo-0.1.tar.gz">x</a> --><script>"<a '
-            'href=demo-0.2.tar.gz>"</script><a href="../">up</a><a name="x">x</a><a '
-            'href="mailto:x@example">x</a><a href="http://[">x</a><a '
-            f'href="other-1.0.tar.gz">x</a><a href="{NAME}">x</a>'
-        )
-        self.assertEqual([file.filename for file in listing.files], [NAME])
 
     def test_page_without_files_is_the_projects_by_its_meta_or_heading(self) -> None:
         """Each index has its own; all but one with a status are doubtful."""
@@ -373,12 +233,6 @@ class PageTests(SynchronousTestCase):
         with self.assertRaises(BadListing):
             read_html(OTHER_PAGES["nginx 502"].encode(), gateway, BASE)
         self.assertEqual(read_html(b"<h1>Links for gateway</h1>", gateway, BASE).files, ())
-
-    def test_page_with_files_of_each_index(self) -> None:
-        """Pages as the indexes that there are write them."""
-        for what, (before, link, after) in INDEXES.items():
-            files = read(before + link.format(file=NAME) + after).files
-            self.assertEqual([file.filename for file in files], [NAME], what)
 
     def test_hostile_headings(self) -> None:
         """A heading without an end, and very many of them, take linear time."""
@@ -483,56 +337,6 @@ class PageTests(SynchronousTestCase):
         listing = at_once(with_care.listing(Status.ACTIVE, ""))
         found = read(f"<html><h1>demo</h1>{text}</html>")
         self.assertEqual((found.files, found.left_out), (listing.files, listing.left_out))
-
-    def test_most_links_need_no_care(self) -> None:
-        """Links as the public index, its mirrors and pypid write them are understood at once; what
-        differs is not.
-        """
-        href = f'href="https://files.example:8080/a/b/{NAME}#sha256={SHA}"'
-        for attributes in (
-            "",
-            (
-                'data-requires-python="&gt;=3.8" data-dist-info-metadata="true" '
-                'data-core-metadata="true" data-yanked="a &lt; b"'
-            ),
-            (
-                f'data-size="12" data-upload-time="2026-01-02T03:04:05.06Z" '
-                f'data-core-metadata="sha256={SHA}"'
-            ),
-        ):
-            links: list[Usual] = []
-            text = f"<a {href} {attributes}>{NAME}</a><br/>"
-            self.assertEqual((usual_links(text, 0, links), len(links)), (len(text), 1), attributes)
-        for odd in (
-            f'<a href="https://files.example/%41/{NAME}#sha256={SHA}">x</a>',
-            f'<a href="https://files.example/?{NAME}#sha256={SHA}">x</a>',
-            f'<a href="https://u@files.example/{NAME}#sha256={SHA}">x</a>',
-            f'<a href="https://files.example/{NAME}">x</a>',
-            f"<a {href} data-yanked>x</a>",
-            f'<a {href} data-yanked="" data-yanked="x">x</a>',
-            f'<a {href} data-yanked="&notin;">x</a>',
-            f"<a {href}><b>x</b></a>",
-            f"<a {href}>x",
-        ):
-            self.assertEqual(usual_links(odd, 0, []), 0, odd)
-
-    def test_usual_links_are_fast(self) -> None:
-        """Python's parser is not asked about links as all tools write them, wherever the pieces of
-        the page end.
-        """
-        asked: list[str] = []
-        self.patch(_Page, "feed", lambda page, text: asked.append(text))
-        page = _Page()
-        link = (
-            f'<a href="../../x-1.0.tar.gz#sha256={SHA}" '
-            f'data-requires-python="&gt;=3.8">x-1.0.tar.gz</a><br />\n'
-        )
-        text = link * 100
-        for start in range(0, len(text), 777):
-            page.take(text[start : start + 777])
-        page.end()
-        self.assertEqual(page.count, 100)
-        self.assertNotIn("<a", "".join(asked))
 
     @modest
     @given(

@@ -23,13 +23,12 @@ from pypid.core.model import (
     RenderedPage,
     Status,
     StoredFile,
-    Summary,
     in_order,
 )
 from pypid.core.packaging.names import project_name
 from pypid.core.simple_api.entries import plain
 from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.render import render_names, render_project
+from pypid.core.simple_api.render import render_project
 
 NAME = project_name("demo")
 PROVENANCE = "https://host/integrity/"
@@ -303,57 +302,12 @@ class AnyProjectTests(SynchronousTestCase):
 class DetailTests(SynchronousTestCase):
     """`render_project`, point by point."""
 
-    def test_html(self) -> None:
-        """An HTML page begins with its doctype, names version and encoding, and shows a reader what
-        counts (C1, C118).
-        """
-        page = render_project(
-            a_project(a_file(yanked="bad <b>"), status=Status.ARCHIVED, status_reason="see x"),
-            Format.TEXT_HTML,
-        )
-        text = page.body.decode()
-        self.assertTrue(text.startswith("<!DOCTYPE html>\n"))
-        self.assertIn('<meta charset="utf-8">', text)
-        self.assertIn("</a> 12 bytes 2026-01-02 yanked: bad &lt;b&gt;<br>", text)
-        self.assertIn("<p>archived: see x</p>", text)
-        self.assertTrue(text.endswith("<!--SERIAL 5-->\n"))
-        self.assertEqual(Reader(page).tags.count("a"), 1)
-
-    def test_yank_reasons(self) -> None:
-        """A reason comes back as it was written; an empty one is true in JSON and empty in HTML
-        (C29).
-        """
-        for reason, expected in (
-            ('a "b" <c>', 'a "b" <c>'),
-            ("", True),
-            ("  ", True),
-            (" a b \n", " a b \n"),
-            ("a\nb", "a\nb"),
-            ("é\r\nx", "é\nx"),
-        ):
-            project = a_project(a_file(yanked=reason))
-            document = strict(render_project(project, Format.JSON))
-            self.assertEqual(document["files"][0]["yanked"], expected)
-            same(Reader(render_project(project, Format.HTML_V1)), document)
-
     def test_metadata_is_never_denied_in_html(self) -> None:
         """Without metadata there is no attribute: pip takes even ``"false"`` for
         a promise (C27).
         """
         anchor = Reader(render_project(a_project(a_file()), Format.TEXT_HTML)).anchors[0]
         self.assertFalse([key for key in anchor if "metadata" in key or "yanked" in key])
-
-    def test_local_version(self) -> None:
-        """``+`` and ``!`` are quoted in URLs, of files and of provenance."""
-        file = a_file("demo-1!1.0+cu118.tar.gz", "1!1.0+cu118", attested=True)
-        (entry,) = strict(render_project(a_project(file), Format.JSON, provenance_url=PROVENANCE))[
-            "files"
-        ]
-        self.assertEqual(entry["url"], "../../packages/demo/demo-1%211.0%2Bcu118.tar.gz")
-        self.assertEqual(
-            entry["provenance"],
-            "https://host/integrity/demo/1%211.0%2Bcu118/demo-1%211.0%2Bcu118.tar.gz/provenance",
-        )
 
     def test_theirs(self) -> None:
         """URLs point at us, never at the source, and relative ones lead from the page to
@@ -381,35 +335,6 @@ class DetailTests(SynchronousTestCase):
         )
         same(Reader(render_project(project, Format.TEXT_HTML)), document)
 
-    def test_unknown_size(self) -> None:
-        """One size unknown makes the JSON page 1.0, which does not promise sizes; the rest is still
-        said (C35).
-        """
-        project = a_project(
-            a_file(), a_file("demo-2.0.tar.gz", "2.0", size=None, sha256=None, yanked="")
-        )
-        document = strict(render_project(project, Format.JSON))
-        self.assertEqual(document["meta"]["api-version"], "1.0")
-        self.assertEqual([file.get("size") for file in document["files"]], [12, None])
-        self.assertIn("upload-time", document["files"][1])
-        self.assertEqual(document["files"][1]["hashes"], {})
-        self.assertEqual(
-            Reader(render_project(project, Format.TEXT_HTML)).metas["pypi:repository-version"],
-            "1.4",
-        )
-
-    def test_upload_times(self) -> None:
-        """Any time zone becomes UTC; whole seconds have no fraction (C24)."""
-        east = timezone(timedelta(hours=2))
-        for moment, text in (
-            (MOMENT.astimezone(east), "2026-01-02T03:04:05.678901Z"),
-            (MOMENT.replace(microsecond=0), "2026-01-02T03:04:05Z"),
-        ):
-            (entry,) = strict(render_project(a_project(a_file(uploaded=moment)), Format.JSON))[
-                "files"
-            ]
-            self.assertEqual(entry["upload-time"], text)
-
     def test_each_change_shows(self) -> None:
         """Whatever of a file clients can see, its change is another page and another ETag."""
         file = a_file()
@@ -432,22 +357,3 @@ class DetailTests(SynchronousTestCase):
                 for project in projects
             }
             self.assertEqual(len(etags), len(projects))
-
-
-class NamesTests(SynchronousTestCase):
-    """`render_names`."""
-
-    names = (
-        Summary(project_name("a"), 3),
-        Summary(project_name("bad"), 9, Status.QUARANTINED),
-        Summary(project_name("c-d"), 5, Status.ARCHIVED),
-    )
-
-    def test_etags(self) -> None:
-        """Each representation has its own ETag, and a new serial is another page."""
-        etags = {
-            render_names(self.names, format, serial=serial).etag
-            for format in Format
-            for serial in (None, 10)
-        }
-        self.assertEqual(len(etags), 6)
