@@ -222,7 +222,7 @@ class JobsTests(ThrowawayCase):
         watched = Watched(self.store)
         index = Index(watched, made.index.catalog, Nothing(), Policy(), self.world)
         self.have(index.reconcile())
-        self.assertEqual(watched.asked, ["list .kept/", "list "])
+        self.assertEqual(watched.asked, ["list .pypid/held/", "list .kept/", "list "])
 
     def test_away(self) -> None:
         """A bucket that is away while pypid runs is a line in the log, and no traceback."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pypid.cli.command import add_command, add_group
-from pypid.cli.output import counted, print_answer, printable, table_of, time_of
+from pypid.cli.output import format_time, print_answer, printable, table_of, time_of
 from pypid.cli.request import add_request, send_request
 
 BLOCKS = """\
@@ -27,8 +27,8 @@ CREATE = """\
 
 SPEC is a project, a project with versions (PEP 440), or the SHA-256 digest of a file of any
 project. The block is in force on this machine when the command returns, and on the other
-nodes of the index within a second, if they reach the storage. In a bucket the files are
-moved, so that signed URLs given earlier end. The command names what it cannot revoke.
+nodes of the index within a second, if they reach the storage. The command says until when
+signed URLs work that clients got before, and names what it cannot revoke.
 """
 LIST = """\
   pypid block list
@@ -84,12 +84,8 @@ def _create(options: argparse.Namespace) -> None:
 
 def _print_created(made: Mapping[str, Any]) -> None:
     print(f"{made['id']}: {made['spec']} is blocked")
-    if made["moved"]:
-        print(f"{counted(made['moved'], 'file')} moved: signed URLs given earlier have ended")
-    for filename in made["archived"]:
-        print(f"not moved, since it is in an archive: {printable(filename)}")
-    if made["unmoved"]:
-        print(f"not moved yet, pypid tries again: {printable(made['unmoved'])}")
+    if made["links_until"]:
+        print(f"signed URLs given earlier work until {format_time(made['links_until'])} UTC")
     for limit in made["not_revoked"]:
         print(f"outside pypid: {printable(limit)}")
 

@@ -8,21 +8,16 @@ import re
 from collections.abc import Mapping
 
 from attrs import define, field, frozen
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pypid.core.configuration.ini import printable
-from pypid.core.errors import BadName, BadRequest, NoSuchBlock, PypidError
+from pypid.core.errors import BadName, BadRequest, NoSuchBlock
 from pypid.core.model import File
 from pypid.core.packaging.block_spec import BlockSpec, parse_block_spec
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import BlockDocument
 from pypid.core.restrictions import FileRule, Hold, HoldKind, ProjectRestrictions
-from pypid.flow import start
-from pypid.index.all_held_files import AllHeldFiles
-from pypid.index.bytes_blocks import BytesBlocks
 from pypid.index.decisions import DecisionFolder, Decisions
-from pypid.index.held_files import PAUSE, HeldFiles, Settled
 
 _log = Logger()
 
@@ -65,18 +60,6 @@ class StoredBlock:
 
 
 @frozen
-class UnknownBlock:
-    """A block of which not even its id says what it withholds: its bytes stay where they are."""
-
-    project: ProjectName | None = None
-    sha256: str | None = None
-
-    def hits(self, file: File) -> bool:
-        """Return False."""
-        return False
-
-
-@frozen
 class BlockRule:
     """The rule of one block for the files of its project, or with its digest."""
 
@@ -98,18 +81,13 @@ class Blocks:
     """The blocks of one index. They are in force as soon as they are known."""
 
     decisions: Decisions
-    held_files: AllHeldFiles | HeldFiles | None = None
-    """Moves the bytes of blocked files."""
     all: Mapping[str, StoredBlock] = field(factory=dict, init=False, repr=False)
     """The blocks by id. Replaced as a whole."""
     _folder: DecisionFolder[BlockDocument] = field(init=False, repr=False)
-    _bytes_blocks: BytesBlocks = field(factory=BytesBlocks, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._folder = self.decisions.folder(FOLDER, BlockDocument)
         self._folder.changed.connect(self._apply)
-        if self.held_files is not None:
-            self.held_files.follow(self._in_force, self.decisions.ready)
 
     def find(self, id: str) -> StoredBlock:
         """Return the block. Raises `NoSuchBlock`."""
@@ -120,7 +98,7 @@ class Blocks:
 
     async def create(self, spec: BlockSpec, reason: str, advisory: str, by: str) -> StoredBlock:
         """Block what `spec` names: durable, and in force in all workers of this machine, when this
-        returns. What is blocked already keeps its block, which is returned. Call `withhold` next.
+        returns. What is blocked already keeps its block, which is returned.
         Raises `BadRequest`, `StorageDown`, `StorageFull`.
         """
         reason = reason.strip()
@@ -140,55 +118,17 @@ class Blocks:
         await self._folder.put(id, document, replace=False)
         return StoredBlock(id, spec, reason, document)
 
-    async def withhold(self, block: StoredBlock) -> Settled:
-        """Move the bytes that a new block withholds in a bucket, so that signed URLs given earlier
-        end. What fails now is tried again until it is done.
-        """
-        if self.held_files is None:
-            return Settled()
-        settling = self.decisions.settling
-        if settling:  # a node that had not read the block may have stored another file meanwhile
-            later = deferLater(self.decisions.world.clock, settling, self._move, block.id)
-            later.addCallback(start)
-        return await self._move(block.id)
-
-    async def _move(self, id: str) -> Settled:
-        assert self.held_files is not None  # the callers have checked that
-        try:
-            return await self.held_files.withhold(id)
-        except PypidError as error:
-            _log.error("the files of {id} could not be moved: {error}", id=id, error=error)
-            if id in self.all:
-                deferLater(self.decisions.world.clock, PAUSE, self._move, id).addCallback(start)
-            return Settled(failure=str(error))
-
     async def delete(self, id: str) -> StoredBlock:
-        """Delete the block and return it; otherwise as `create`. Raises `NoSuchBlock`.
-
-        The bytes of its files come back first, so that no listed file lacks them.
-        """
+        """Delete the block and return it; otherwise as `create`. Raises `NoSuchBlock`."""
         found = self.find(id)
-        if self.held_files is not None:
-            await self.held_files.copy_back(id)
         await self._folder.delete(id)
-        if self.held_files is not None:
-            try:
-                await self.held_files.settle()
-            except PypidError as error:  # the next comparison with the storage does it
-                _log.error("copies of files of {id} are left: {error}", id=id, error=error)
         return found
-
-    def _in_force(self) -> BytesBlocks | None:
-        """Return all blocks, unreadable ones too; None before they were read."""
-        return self._bytes_blocks if self.decisions.is_read else None
 
     def _apply(self) -> None:
         """Put the blocks in force that the storage has now."""
         found = [self._block(id, document) for id, document in self._folder.all.items()]
         found += [_unreadable(id) for id in self._folder.unreadable if id not in self._folder.all]
         self.all = {block.id: block for block in found if block is not None}
-        unknown = dict.fromkeys(self._folder.unreadable, UnknownBlock())
-        self._bytes_blocks = BytesBlocks({**unknown, **self.all})
         rules: dict[ProjectName, list[FileRule]] = {}
         digests: dict[str, FileRule] = {}
         for block in self.all.values():

@@ -48,8 +48,6 @@ is read within a second.
 """
 LIST = 30.0
 """Seconds between two listings of the folders: a process may die before it writes the stamp."""
-SETTLING = 2 * LOOK
-"""Seconds after which other nodes have looked, and have read what they saw."""
 PATIENCE = 3.0
 """Seconds to wait for the other workers to have read a change; each of them looks every second."""
 FIRST_READ = 10.0
@@ -195,11 +193,6 @@ class Decisions(PeriodicJobs):
             self.add_job(LIST, self._list, "reading the decisions")
         self.siblings.on(CHANGED, self._changed)
         self.siblings.on(READ, self._was_read)
-
-    @property
-    def settling(self) -> float:
-        """The seconds after which all nodes that reach the storage have read a change."""
-        return SETTLING if self.others_write else 0.0
 
     @property
     def is_read(self) -> bool:

@@ -11,17 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, evolve, field
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from pypid.core.errors import BadListing, PypidError, UpstreamDown
+from pypid.core.errors import Archived, BadListing, Missing, UpstreamDown
 from pypid.core.model import Blob
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.layout import TRACES, UPSTREAMS, place
-from pypid.flow import start
-from pypid.index.all_held_files import AllHeldFiles
-from pypid.index.context import IndexContext
-from pypid.index.held_files import PAUSE, HeldFiles
+from pypid.core.records.layout import HELD, TRACES, UPSTREAMS, held_origin, place
+from pypid.index.context import IndexContext, is_stored
 from pypid.index.progress import Progress, Tell
 from pypid.index.store.reconcile import Reconciled, ReconcileProgress, Reconciler
 from pypid.index.upstream.cache_store import CacheStore
@@ -65,17 +61,8 @@ class Maintenance:
     """Returns the maintenance of the named indexes and upstreams that were used."""
     prefix: str = ""
     """What the keys of a part begin with in the whole storage; empty for the default index."""
-    held_files: AllHeldFiles = field(init=False, repr=False)
     comparing: ReconcileProgress | None = field(default=None, init=False)
     """Progress of a full reconciliation while one runs."""
-
-    def __attrs_post_init__(self) -> None:
-        own = HeldFiles(self.context, self.kept, self.bucket)
-        self.held_files = AllHeldFiles(own, self._other_held_files)
-
-    async def _other_held_files(self) -> Sequence[HeldFiles]:
-        named = () if self.named_parts is None else await self.named_parts()
-        return [each.held_files.own for each in named]
 
     async def reconcile(self) -> Reconciled:
         """Reconcile the catalog with the storage, including cached files. Files left by a pypicloud
@@ -84,22 +71,36 @@ class Maintenance:
         found = await self._compared()
         if self.context.adopts:
             found = await self._taken_over(found)
-        await self._settle_held_files()
         return found
 
-    async def _settle_held_files(self) -> None:
-        """Finish what broke off of moving the bytes of blocked files; a failure is logged, and
-        tried again.
+    async def _return_held_bytes(self) -> None:
+        """Put the bytes of blocked files back that an older version has moved below `layout.HELD`.
+        Safe to repeat; what is in an archive stays there until it can be read.
         """
-        try:
-            await self.held_files.settle()
-        except PypidError as error:
-            again = (
-                "the bytes of blocked files were not all moved: {error} Next attempt in {pause} s"
-            )
-            _log.error(again, error=error, pause=PAUSE)
-            clock = self.context.world.clock
-            deferLater(clock, PAUSE, self._settle_held_files).addCallback(start)
+        async with aclosing(self.context.blobs.list(HELD)) as listing:
+            held = [blob async for blob in listing]
+        for blob in held:
+            origin = held_origin(blob.key)
+            if origin is None:
+                continue
+            try:
+                await self._put_back(blob, origin)
+            except Missing:
+                continue  # another node has returned it
+            except Archived as error:
+                _log.error("{key} cannot go back yet: {error}", key=blob.key, error=error)
+
+    async def _put_back(self, blob: Blob, origin: str) -> None:
+        blobs = self.context.blobs
+        if not await is_stored(blobs, origin):
+            if self.bucket is not None:
+                await (await self.bucket()).copy(blob.key, origin)
+            else:
+                await blobs.write(origin, await blobs.read(blob.key))
+        if (await blobs.stat(origin)).size == blob.size:
+            await blobs.delete(blob.key)
+        else:
+            _log.error("other bytes are at {origin}; {key} stays", origin=origin, key=blob.key)
 
     @property
     def pending_updates(self) -> int:
@@ -165,6 +166,7 @@ class Maintenance:
         counted = self.comparing = ReconcileProgress()
         self.context.catalog.begin_comparison()
         try:
+            await self._return_held_bytes()
             # first: completeness covers these files, too
             named = await self._compare_named(tell)
             await self.kept.compare()
@@ -197,6 +199,7 @@ class Maintenance:
         """Bring a named index or upstream in line with the storage; None: it has no local projects.
         The catalog is not complete before all parts were compared.
         """
+        await self._return_held_bytes()
         if self._has_local:
             return await Reconciler(self.context, tell).reconcile()
         await self.kept.compare()
@@ -215,7 +218,6 @@ class Maintenance:
         """
         if project is None:
             found = await self._compared(tell)
-            await self._settle_held_files()
             adopted = list(await self._take_in(found.strays, found.foreign, by, tell))
             for prefix, strays in found.named_strays.items():
                 adopted += await self.take_in(strays, by, prefix)

@@ -123,7 +123,7 @@ def make_apps(
         world=platform.world,
         settings=_app_settings(config, paths, state),
         decisions=decisions,
-        blocks=Blocks(decisions, index.maintenance.held_files),
+        blocks=Blocks(decisions),
         attesting=Attesting(paths.trust_root),
         closed=identities.state.closed,
         auth_generation=identities.generation,

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from functools import cache
+from itertools import product
 from typing import Any
 
 from attrs import evolve
 from hypothesis import HealthCheck, settings, stateful
 from hypothesis import strategies as st
 
-from pypid.core.errors import PypidError, StorageDown
+from pypid.core.errors import Archived, PypidError, StorageDown
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
-from pypid.flow import start
+from pypid.core.records.layout import kept_key
+from pypid.flow import BytesBody, start
 from pypid.index import Index
+from pypid.ports import Body
 from tests.distributions import sdist, wheel
-from tests.index.faulty_blobs import Watched
-from tests.index.uploads import SPAM, WHEEL, IndexCase, everything, publishing, sent
+from tests.index.faulty_blobs import Storm, Watched
+from tests.index.file_cache_cases import listed, no_metadata
+from tests.index.uploads import (
+    SPAM,
+    WHEEL,
+    IndexCase,
+    digests,
+    everything,
+    publishing,
+    sent,
+)
 
+CACHED, EGGS = "eggs-1.0.tar.gz", project_name("eggs")
 NAMES = tuple(map(project_name, ("spam", "eggs", "spam-and-eggs", "a")))
 
 
@@ -31,7 +44,11 @@ class CompareTests(IndexCase):
         self.have(
             Index(watched, index.catalog, index.upstream, index.policy, index.world).reconcile()
         )
-        return [asked for asked in watched.asked if asked not in ("list ", "list .kept/")]
+        return [
+            asked
+            for asked in watched.asked
+            if asked not in ("list ", "list .kept/", "list .pypid/held/")
+        ]
 
     def test_unchanged_is_not_read(self) -> None:
         """What has not changed since the last comparison is not read again, not even where files
@@ -117,6 +134,86 @@ class CompareTests(IndexCase):
         expected = [f"{release}.0.tar.gz" for release in ("a-2", "b-1", "m-1", "m-2", "z-2")]
         self.assertEqual(sorted(self.files(writer)), expected)
         self.compared(writer)
+
+
+class HeldBytesTests(IndexCase):
+    """Bytes of blocked files, which an older version has moved aside, return."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.have(self.index.reconcile())
+        self.publish(sent(b"blocked"))
+        self.keep(self.index)
+        for where in (f"spam/{WHEEL}", kept_key(EGGS, CACHED)):
+            self.put(f".pypid/held/b1/{where}", self.get(where))
+            self.have(self.store.delete(where))
+
+    def keep(self, index: Index) -> None:
+        """Cache a file."""
+
+        async def body() -> Body:
+            return BytesBody(b"cached")
+
+        file = listed(b"cached", CACHED)
+        self.have(index.file_cache.kept.keep(file, digests(b"cached"), body, no_metadata))
+
+    def held(self) -> list[str]:
+        """The keys of the bytes that are still aside."""
+
+        async def listed_keys() -> list[str]:
+            return [blob.key async for blob in self.store.list(".pypid/held/")]
+
+        return self.have(listed_keys())
+
+    def test_return(self) -> None:
+        """Local and cached files have their bytes again, and are listed."""
+        index = self.restarted()
+        self.have(index.reconcile())
+        self.assertEqual(self.files(index), {WHEEL: b"blocked"})
+        self.assertEqual(self.get(kept_key(EGGS, CACHED)), b"cached")
+        cached = self.have(index.catalog.upstream.get(EGGS)).kept
+        self.assertEqual([file.filename for file in cached], [CACHED])
+        self.assertEqual(self.held(), [])
+
+    def test_bucket(self) -> None:
+        """A bucket copies by itself; what is in an archive stays until it can be read."""
+        case, archived = self, [True]
+
+        class Copying:
+            async def copy(self, key: str, target: str) -> None:
+                if archived[0]:
+                    raise Archived()
+                await case.store.write(target, await case.store.read(key))
+
+        async def bucket() -> Any:
+            return Copying()
+
+        index = self.restarted()
+        self.patch(index.maintenance, "bucket", bucket)
+        self.have(index.reconcile())
+        self.assertEqual((self.files(index), len(self.held())), ({}, 2))
+        archived[0] = False
+        self.have(index.reconcile())
+        self.assertEqual((self.files(index), self.held()), ({WHEEL: b"blocked"}, []))
+
+    def test_every_step(self) -> None:
+        """Wherever the process dies or the storage fails, the next one finishes; nothing is lost."""
+        for step, late in product(range(1, 12), (False, True)):
+            self.setUp()
+            storm = Storm(self.store, step, lambda: StorageDown("gone"), late=late, for_good=True)
+            self.failureResultOf(start(self.restarted(storm).reconcile()), StorageDown)
+            index = self.restarted()
+            self.have(index.reconcile())
+            self.assertEqual(self.files(index), {WHEEL: b"blocked"})
+            self.assertEqual(self.held(), [])
+
+    def test_other_bytes(self) -> None:
+        """Bytes that are not those of the file are not replaced, and none are deleted."""
+        self.put(f"spam/{WHEEL}", b"something else")
+        self.have(self.restarted().reconcile())
+        self.assertEqual(self.get(f"spam/{WHEEL}"), b"something else")
+        self.assertEqual(self.held(), [f".pypid/held/b1/spam/{WHEEL}"])
+        self.flushLoggedErrors()
 
 
 class BehindTests(IndexCase):

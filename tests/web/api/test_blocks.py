@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
+from pypid.catalog.signed_urls import Links
 from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.permissions import EVERYONE, Principals, Rules
 from pypid.metrics.families import WITHHELD
@@ -62,6 +64,18 @@ class BlocksTests(WholeCase):
         self.assertEqual(self.pypid.api("GET", f"/api/blocks/{id}").status, 404)
         self.assertEqual(self.pypid.api("DELETE", f"/api/blocks/{id}").status, 404)
         self.assertEqual(self.pypid.get(FILE).status, 200)
+
+    def test_reach(self) -> None:
+        """The answer names what cannot be revoked."""
+        answer = self.pypid.api("POST", "/api/blocks", {"spec": "spam", "reason": "bad"}).json
+        self.assertIsNone(answer["links_until"])
+        links = Links(self.pypid.blobs, self.pypid.world, timedelta(days=1), timedelta(minutes=5))
+        self.patch(self.pypid.app.index, "links", links)
+        answer = self.pypid.api("POST", "/api/blocks", {"spec": "eggs", "reason": "bad"}).json
+        lasts = [datetime.fromisoformat(answer[name]) for name in ("created", "links_until")]
+        self.assertEqual(lasts[1] - lasts[0], timedelta(days=1))
+        answer = self.pypid.api("POST", "/api/blocks", {"spec": "spam", "reason": "bad"}).json
+        self.assertIn("another web server", answer["not_revoked"][0])
 
     def test_answer_of_an_installer(self) -> None:
         """A client that asks for the file gets the reason in the phrase and the body."""

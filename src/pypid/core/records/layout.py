@@ -21,7 +21,7 @@ have::
     .pypid/set-aside/<project>/<hex>/<filename>
                                          bytes that were found where a publish had to write
                                          (see docs/project/decisions)
-    .pypid/held/<block>/<key>            the bytes of a file that a block withholds, moved here
+    .pypid/held/<block>/<key>            the bytes of a blocked file, moved here by older versions
                                          from <key>
     .pypid/index/<name>/...              the files of a named index, in this same layout
     .pypid/upstream/<name>/.kept/...     the cached files of a named upstream
@@ -56,7 +56,7 @@ OURS_AS_A_WHOLE = ".pypid/"
 STORAGE_IDENTITY = f"{OURS_AS_A_WHOLE}storage.json"
 SET_ASIDE = f"{OURS_AS_A_WHOLE}set-aside/"
 HELD = f"{OURS_AS_A_WHOLE}held/"
-"""The bytes of blocked files in a bucket (`index.held_files`)."""
+"""The bytes of blocked files that older versions moved (`Maintenance` returns them)."""
 CATALOG_DUMPS = f"{OURS_AS_A_WHOLE}snapshot/"
 """The dumps of the catalog, for a new machine (`catalog.remote_dump`)."""
 SNAPSHOT = f"{CATALOG_DUMPS}ours.jsonl.gz"
@@ -204,23 +204,14 @@ def kept_folder(project: ProjectName) -> str:
     return KEPT + folder(project)
 
 
-@frozen
-class HeldBytes:
-    """Bytes that a block withholds: its id, and the key from which they were moved."""
-
-    block: str
-    origin: str
-
-
-def held_bytes(key: str) -> HeldBytes | None:
-    """Return the meaning of a key below `HELD`, or None if it is not in its layout; the inverse of
-    `held_key`.
+def held_origin(key: str) -> str | None:
+    """Return the key from which an older version moved the bytes at this key below `HELD`; None if
+    the key is not in that layout.
     """
-    block, slash, origin = key.removeprefix(HELD).partition("/")
-    origin = origin.removesuffix(_ASIDE)
-    if not key.startswith(HELD) or not (block and slash and owner_of(origin)):
-        return None
-    return HeldBytes(block, origin)
+    block, slash, rest = key.removeprefix(HELD).partition("/")
+    origin = rest.removesuffix(_ASIDE)
+    is_held = key.startswith(HELD) and bool(block and slash) and owner_of(origin) is not None
+    return origin if is_held else None
 
 
 def owner_of(where: str) -> ObjectPlace | None:
@@ -316,11 +307,6 @@ def _split(rest: str) -> tuple[str, ObjectKind]:
 def set_aside_key(project: ProjectName, filename: str, sha256: str) -> str:
     """Return the key for bytes without a record that were found where a publish has to write."""
     return f"{SET_ASIDE}{project}/{sha256[:16]}/{filename}"
-
-
-def held_key(block: str, where: str) -> str:
-    """Return the key to which a block moves the bytes at `where`; see `held_bytes`."""
-    return f"{HELD}{block}/{where}"
 
 
 def keys_in_layouts(project: ProjectName, version: str, filename: str) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from pypid.core.model import LocalProject, Presence, Project, StoredFile, Upload
 from pypid.core.records.layout import keys_in_layouts
 from pypid.index.context import IndexContext
 from pypid.index.store import records
-from pypid.index.store.held_listing import HeldListing
 
 _log = Logger()
 
@@ -95,9 +94,9 @@ class ExistingFiles:
             raise StorageDown(f"the record of {filename!r} is damaged.") from None
 
     async def is_whole(self, file: StoredFile) -> bool:
-        """Return whether the bytes of a published file are still there, or withheld by a block."""
+        """Return whether the bytes of a published file are still there."""
         try:
-            found = await HeldListing(self.context.blobs).stat(file.key)
+            found = await self.context.blobs.stat(file.key)
             return found.size == file.size
         except Missing:
             return False

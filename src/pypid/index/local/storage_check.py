@@ -33,12 +33,10 @@ from pypid.core.records.layout import (
     sidecar_key,
 )
 from pypid.index.context import IndexContext, Pace, digests_of
-from pypid.index.held_files import is_left_over
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.repair import Repair
 from pypid.index.progress import Progress, Tell
 from pypid.index.store import records
-from pypid.index.store.held_listing import HeldListing
 from pypid.index.store.reconcile import project_at
 
 _NEVER_ALONE = (ObjectKind.METADATA, ObjectKind.YANKED, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)
@@ -217,9 +215,8 @@ class Checker:
                 await self._report(seen, _finding(blob.key, StorageProblem.SET_ASIDE))
             elif where is not None:
                 placed.append((where, blob))
-            elif blob.key.startswith((HELD, KEPT)):  # `index.upstream.cache_check` has cached ones
-                if await is_left_over(self.context.blobs, blob.key):
-                    await self._report(seen, _finding(blob.key, StorageProblem.LEFT_OVER))
+            elif blob.key.startswith((HELD, KEPT)):
+                pass  # held bytes go back by themselves; `cache_check` has cached files
             elif project_at(blob.key) is not None:
                 seen.loose[blob.key] = blob
             await seen.pace.keep()
@@ -316,7 +313,7 @@ class Checker:
         """Add the finding, unless the blob was removed meanwhile."""
         if is_there:
             try:
-                await HeldListing(self.context.blobs).stat(finding.key)
+                await self.context.blobs.stat(finding.key)
             except Missing:
                 return
         seen.findings.append(finding)
@@ -376,7 +373,7 @@ async def wrong_with_bytes(
     length. With `hashes` they are read.
     """
     try:
-        found = await HeldListing(context.blobs).stat(file.key)
+        found = await context.blobs.stat(file.key)
         if found.size != file.size:
             return if_cut
         is_read = hashes and not found.archived

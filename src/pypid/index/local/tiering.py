@@ -18,7 +18,6 @@ from pypid.flow import shielded
 from pypid.index.context import IndexContext, Pace, with_files
 from pypid.index.job_group import all_of
 from pypid.index.progress import Progress, Tell
-from pypid.index.store.held_listing import HeldListing
 from pypid.index.store.reconcile import Reconciler
 from pypid.ports import Bucket
 
@@ -107,8 +106,6 @@ class Tierer:
         except Archived:
             outcome = TieringOutcome.ARCHIVED
         except (Missing, StorageDown) as error:
-            if isinstance(error, Missing) and await self._is_held(file):
-                return None
             return Moved(
                 project=file.project,
                 filename=file.filename,
@@ -125,9 +122,6 @@ class Tierer:
             before=before,
             outcome=outcome,
         )
-
-    async def _is_held(self, file: StoredFile) -> bool:
-        return await HeldListing(self.context.blobs).find(file.key) is not None
 
     async def _move(self, file: StoredFile, storage_class: str) -> None:
         """Move the bytes while no publish can write them, and note in the catalog whether they can

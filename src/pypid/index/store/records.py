@@ -43,7 +43,6 @@ from pypid.core.records.layout import (
 )
 from pypid.flow import BytesBody, World, whole
 from pypid.index.job_group import all_of
-from pypid.index.store.held_listing import HeldListing
 from pypid.index.store.record_store import RecordKind, StorageState, UnfinishedPromotions
 from pypid.ports import Blobs, Catalog
 
@@ -213,7 +212,7 @@ async def project_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -
         for blob in listing
         if (where := place(blob.key)) is not None and where.project == name
     }
-    reading = _Reading(blobs, {blob.key: blob for blob in listing}, HeldListing(blobs))
+    reading = _Reading(blobs, {blob.key: blob for blob in listing})
     records = [partial(reading.file, where) for where in placed if where.kind is ObjectKind.RECORD]
     files = [file for file in await all_of(records, RECORDS_AT_ONCE) if file is not None]
     status = await reading.status(name)
@@ -270,7 +269,6 @@ class _Reading:
 
     blobs: Blobs
     listed: Mapping[str, Blob]
-    held: HeldListing
     understood: bool = True
 
     async def file(self, where: ObjectPlace) -> StoredFile | None:
@@ -305,11 +303,11 @@ class _Reading:
         return None
 
     async def _find_bytes(self, file: StoredFile) -> Blob:
-        """Return the blob of the file's bytes, also while a block withholds them. Raises `Missing`,
-        also for bytes of another length: those are not the ones that were published.
+        """Return the blob of the file's bytes. Raises `Missing`, also for bytes of another length:
+        those are not the ones that were published.
         """
         # a file outside the project's folder was adopted in place
-        found = self.listed.get(file.key) or await self.held.stat(file.key)
+        found = self.listed.get(file.key) or await self.blobs.stat(file.key)
         if found.size != file.size:
             raise Missing(file.key)
         return found

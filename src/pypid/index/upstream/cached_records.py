@@ -20,7 +20,6 @@ from pypid.core.model import Blob, StoredFile, UpstreamEntry, in_order
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.layout import KEPT, ObjectKind, kept_folder, kept_key, kept_place
 from pypid.index.store import records
-from pypid.index.store.held_listing import HeldListing
 from pypid.index.store.record_store import RecordKind, StorageState
 from pypid.ports import Blobs, Body, Catalog
 
@@ -109,14 +108,14 @@ async def cached_files(
     A file that is unreadable, or has no bytes of its length, is left out and logged: it can be
     fetched again.
     """
-    present, held = {blob.key: blob for blob in listing}, HeldListing(blobs)
+    present = {blob.key: blob for blob in listing}
     files: list[StoredFile] = []
     for where in map(kept_place, present):
         if where is not None and where.project == name and where.kind is ObjectKind.RECORD:
             file = await recorded(blobs, name, where.filename)
             if file is None:
                 continue
-            found = present.get(file.key) or await held.find(file.key)
+            found = present.get(file.key)
             if found is None or found.size != file.size:
                 _log.warn(
                     "the bytes of the cached file {filename} are missing; it will be fetched again",

@@ -12,7 +12,6 @@ from pypid.core.packaging.block_spec import parse_block_spec
 from pypid.core.permissions import Action
 from pypid.core.presentation.block_limits import BlockLimit, block_limits
 from pypid.core.simple_api.entries import utc_text
-from pypid.flow import shielded
 from pypid.index.blocks import StoredBlock
 from pypid.web.app.app import user_of
 from pypid.web.app.audit import Details, recorded
@@ -46,14 +45,11 @@ class BlockShape(TypedDict):
 class CreatedBlock(BlockShape):
     """A new block, and its reach.
 
-    `moved`: number of files whose bytes were moved in the bucket, so that signed URLs given earlier
-    end; `archived`: files whose bytes stay, since they are in an archive; `unmoved`: why others
-    could not be moved yet, or "". `not_revoked`: what this index cannot revoke.
+    `links_until`: until when signed URLs work that clients got before; null without such URLs.
+    `not_revoked`: what else this index cannot revoke.
     """
 
-    moved: int
-    archived: list[str]
-    unmoved: str
+    links_until: Moment | None
     not_revoked: list[str]
 
 
@@ -97,7 +93,7 @@ async def create(ctx: RequestContext) -> None:
 
 
 async def created(ctx: RequestContext, wish: NewBlock) -> CreatedBlock:
-    """Create the block; return it once it is in force, and signed URLs have ended."""
+    """Create the block; return it once it is in force."""
     spec = parse_block_spec(wish.spec)
     before = set(ctx.app.blocks.all)
     creating = ctx.app.blocks.create(spec, wish.reason, wish.advisory, user_of(ctx.identity))
@@ -108,12 +104,12 @@ async def created(ctx: RequestContext, wish: NewBlock) -> CreatedBlock:
         creating,
         lambda made: None if made.id in before else _details(made),
     )
-    moved = await shielded(ctx.app.blocks.withhold(made))
+    links, document = ctx.app.index.links, made.document
     return {
         **_shape(made),
-        "moved": moved.moved,
-        "archived": list(moved.archived),
-        "unmoved": moved.failure,
+        "links_until": None
+        if links is None or document is None
+        else utc_text(document.created + links.lifetime),
         "not_revoked": [str(limit) for limit in await _limits(ctx)],
     }
 

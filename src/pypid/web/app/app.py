@@ -113,11 +113,7 @@ class App:
         repr=False,
     )
     """The decisions of administrators, in the storage."""
-    blocks: Blocks = field(
-        default=Factory(
-            lambda app: Blocks(app.decisions, app.index.maintenance.held_files), takes_self=True
-        )
-    )
+    blocks: Blocks = field(default=Factory(lambda app: Blocks(app.decisions), takes_self=True))
     """The blocks of projects, versions and files."""
     resolvers: Resolvers | None = None
     registry: Registry | None = None
