@@ -197,7 +197,6 @@ _ROUTES = {
         - GET /api/status
         - POST /api/reload
         - GET /api/configuration
-        - GET /api/storage
         - GET /api/upstream
         - GET /api/downloads
         - POST /api/acl

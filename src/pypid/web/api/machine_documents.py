@@ -1,6 +1,4 @@
-"""Documents of the JSON API about the server: the configuration in force, storage use, upstream
-indexes.
-"""
+"""Documents of the JSON API about the server: the configuration in force, and upstream indexes."""
 
 from __future__ import annotations
 
@@ -37,54 +35,6 @@ class ConfigurationDocument(TypedDict):
 
     text: str
     sections: list[SectionDocument]
-
-
-class DiskDocument(TypedDict):
-    """The disk that a folder is on, in bytes."""
-
-    total: int
-    free: int
-
-
-class UseDocument(TypedDict):
-    """The storage used by a project. `files` and `size` are of local files, `kept` and `kept_size`
-    of cached ones; sizes in bytes.
-    """
-
-    name: str
-    files: int
-    size: int
-    kept: int
-    kept_size: int
-
-
-class CountingDocument(TypedDict):
-    """The progress of a count, in projects."""
-
-    done: int
-    of: int
-
-
-class StorageDocument(TypedDict):
-    """The contents of the storage, as the catalog knows them; sizes in bytes, without metadata and
-    records.
-
-    `place`: a folder, or ``s3://bucket/prefix``. `limit`: of the cache, or null. `counting` is null
-    when all is counted; before, the numbers are those of the last count, null if there was none. A
-    disk is null if it does not answer, or if there is none. `projects`: the largest ones, largest
-    first.
-    """
-
-    place: str
-    limit: int | None
-    files: int | None
-    size: int | None
-    kept: int | None
-    kept_size: int | None
-    counting: CountingDocument | None
-    state_disk: DiskDocument | None
-    storage_disk: DiskDocument | None
-    projects: list[UseDocument]
 
 
 class OutageDocument(TypedDict):

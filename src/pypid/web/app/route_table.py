@@ -79,7 +79,6 @@ MODULES = (
             "trust",
             "advisories",
             "exports",
-            "storage_usage",
             "tiering",
             "log_level",
             "server",
