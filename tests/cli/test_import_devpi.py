@@ -219,26 +219,6 @@ class ImportDevpiTests(CommandCase):
         self.assertEqual(len(unprotected), 2)
         self.assertEqual(self.files_on("ada-prod", "good").keys(), {wheel_filename("good", "1.0")})
 
-    def test_projects_that_exist_upstream(self) -> None:
-        """They are reported, and so is an upstream that does not answer."""
-        self.export.have_index("root/pypi", **MIRROR)
-        self.export.have_index("ada/prod", bases=["root/pypi"], mirror_whitelist=["eggs"])
-        for name in ("spam", "eggs", "ham"):
-            self.export.have_file("ada/prod", name)
-        answer = self.answer
-
-        for found, text in ((["ham"], "local projects ham"), (None, "does not answer")):
-
-            def with_upstream(question: ControlRequest, found: object = found) -> Any:
-                if question.url != "/api/import/survey":
-                    return answer(question)
-                self.assertEqual(question.document, {"projects": ["ham", "spam"]})
-                return {**answer(question), "also_upstream": found}
-
-            self.patch(self, "answer", with_upstream)
-            report = self.run_import("--dry-run")
-            self.assertTrue(any(text in each["what"] for each in report["left"]), report)
-
     def test_unsuitable_folder(self) -> None:
         """No folder, no document, a document of something else: one line, and status 1."""
         for content in (None, "{}", "[1", '{"dumpversion": "9", "users": {}, "indexes": {}}'):

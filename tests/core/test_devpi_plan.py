@@ -246,14 +246,3 @@ class ExistingIndexTests(SynchronousTestCase):
         self.assertEqual([each.subject for each in left], ["c/d"])
         self.assertIn("volatile", left[0].what)
         self.assertIn("write", left[0].what)
-
-    def test_private_names(self) -> None:
-        """A project that one index does not mix is private."""
-        files = [DevpiFile(path=(f"{name}-1.tar.gz",), project=name) for name in ("A_b", "c", "d")]
-        found = plan(
-            PYPI,
-            stage("a/b", "root/pypi", files=tuple(files), mirror_whitelist=("a-b", "c")),
-            stage("c/d", files=(files[1],)),
-            stage("e/f", "root/pypi", files=tuple(files), mirror_whitelist=("*",)),
-        )
-        self.assertEqual(found.private, ["c", "d"])

@@ -59,7 +59,6 @@ NO_FILE = (
     "pypid may send the name to the upstream index: if the project is private, add the name to "
     "[upstream] reserved"
 )
-ALSO = "upstream files of local projects are shown in no index without them in allow_mixed"
 _SYMLINK = "it is a symbolic link, or below one"
 
 
@@ -282,22 +281,10 @@ class Importer:
         self.report.left.extend(map(asdict, left))
         if self.report.problems:
             return
-        yield from self._compare_upstream()
         if not self.report.dry_run and self.plan.accounts["users"]:
             yield from self._users()
         for index in self.plan.indexes:
             yield from self._index(index, existing.get(index.name))
-
-    def _compare_upstream(self) -> Generator[ControlRequest, Any, None]:
-        names: list[str] | None = []
-        for begin in range(0, len(self.plan.private), AT_ONCE):
-            wanted = {"projects": self.plan.private[begin : begin + AT_ONCE]}
-            found = (yield _request("POST", "/api/import/survey", wanted))["also_upstream"]
-            names = None if found is None or names is None else names + found
-        if names is None:
-            self._leave("upstream", "it does not answer", "local projects are not compared with it")
-        elif names:
-            self._leave("upstream", f"it also has the local projects {' '.join(names)}", ALSO)
 
     def _users(self) -> Generator[ControlRequest, Any, None]:
         from pypid.daemon.control import ControlRefused

@@ -109,16 +109,6 @@ class DevpiPlan:
         """Return the number of files."""
         return sum(len(index.files) for index in self.indexes)
 
-    @property
-    def private(self) -> list[str]:
-        """Return the projects whose names are not sent upstream after the import."""
-        found = set[str]()
-        for index in self.indexes:
-            mixed = {*index.values.get("allow_mixed", "").split()}
-            if "*" not in mixed:
-                found |= {normalized(file.project) for file in index.files} - mixed
-        return sorted(found)
-
 
 @frozen(kw_only=True)
 class Choices:

@@ -270,16 +270,10 @@ class Maintenance:
         from pypid.index.local.adoption import Result
 
         names = {name for one in adopted if one.outcome is Result.ADOPTED for name in one.names}
-        return await self.listed_upstream(names) or frozenset()
-
-    async def listed_upstream(self, names: Iterable[ProjectName]) -> frozenset[ProjectName] | None:
-        """Return the names that also exist upstream: a local project hides the upstream releases.
-        None if upstream does not answer.
-        """
         try:
             return await self._import(None).without_releases(names)
         except (UpstreamDown, BadListing):
-            return None
+            return frozenset()
 
     def _import(self, tell: Tell | None) -> UpstreamImport:
         from pypid.index.upstream.imported_files import UpstreamImport

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from hashlib import md5, sha256
-from pathlib import Path
 
-from pypid.core.configuration.choices import Mode
-from pypid.core.errors import UpstreamDown
-from pypid.core.policy import Policy
 from tests.distributions import metadata, sdist_filename, wheel, wheel_filename
-from tests.web.full_app import Answer, Pypid, WholeCase, content, text
-from tests.web.memory_upstream import Elsewhere
+from tests.web.full_app import Answer, WholeCase, content, text
 
 FILE, DATA = wheel_filename(), wheel(requires_python=">=3.8")
 SHA256 = sha256(DATA).hexdigest()
@@ -116,21 +111,3 @@ class ImportTests(WholeCase):
         self.assertEqual(self.keys(), before)
         many = {"files": [{"filename": FILE}] * 1001}
         self.refused(self.pypid.api("POST", "/api/import/survey", many), 400, "1000")
-
-    def test_projects_that_exist_upstream(self) -> None:
-        """They are named unless they are mixed; upstream hears no name."""
-        upstream = Elsewhere()
-        policy = Policy(mode=Mode.CACHE, allow_mixed=("eggs",), reserved=("ham",))
-        self.pypid = Pypid(Path(self.mktemp()), policy=policy, upstream=upstream)
-        for name in ("spam", "eggs", "ham"):
-            upstream.has(name, wheel_filename(name), wheel(name))
-
-        def survey() -> object:
-            document = {"projects": ["Spam", "eggs", "ham", "secret"]}
-            answer = self.pypid.api("POST", "/api/import/survey", document)
-            return answer.json["also_upstream"]
-
-        self.assertEqual(survey(), ["spam"])
-        self.assertEqual(upstream.heard, [])
-        upstream.away = UpstreamDown("timeout")
-        self.assertIsNone(survey())

@@ -18,7 +18,7 @@ from pypid.core.errors import (
     UploadRejected,
 )
 from pypid.core.model import Presence, Project, Upload
-from pypid.core.packaging.names import parse_filename, project_name
+from pypid.core.packaging.names import parse_filename
 from pypid.core.packaging.upload import (
     ImportedFile,
     UploadFields,
@@ -84,21 +84,18 @@ class FileToImport(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class FilesToImport(msgspec.Struct, forbid_unknown_fields=True):
-    """Files of the other index, at most 1000. `projects` are names of its local projects."""
+    """Files of the other index, at most 1000."""
 
     files: list[FileToImport] = []
-    projects: list[str] = []
 
 
 class ImportStates(TypedDict):
     """The state of each file, in the order of the request: ``missing``; ``same`` or ``different``
     if the index has a file of this name; ``deleted`` if it had one; ``invalid``: no distribution
-    has such a name. `also_upstream` are those of `projects` that also exist upstream, where
-    their releases would be hidden; null if the upstream does not answer.
+    has such a name.
     """
 
     states: list[_State]
-    also_upstream: list[str] | None
 
 
 @frozen
@@ -140,18 +137,11 @@ async def import_file(ctx: RequestContext) -> None:
     describe=Described(ImportStates, takes=FilesToImport, refuses=(BadRequest,)),
 )
 async def survey_import(ctx: RequestContext) -> None:
-    """Return which files of another index this index has already, and which of its projects also
-    exist upstream. Changes nothing, and sends no name upstream.
-    """
+    """Return which files of another index this index has already. Changes nothing."""
     wanted = await read_json(ctx.request, FilesToImport, largest=LARGEST_SURVEY)
     if len(wanted.files) > MOST_FILES:
         raise BadRequest(f"Send at most {MOST_FILES} files at once.")
-    names = {project_name(text) for text in wanted.projects}
-    listed = await ctx.app.index.maintenance.listed_upstream(names)
-    document: ImportStates = {
-        "states": [await _state(ctx.app, file) for file in wanted.files],
-        "also_upstream": None if listed is None else sorted(listed),
-    }
+    document: ImportStates = {"states": [await _state(ctx.app, file) for file in wanted.files]}
     send_json(ctx.request, document)
 
 
