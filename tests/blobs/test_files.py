@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import stat
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -18,11 +17,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.disk import prepare
 from pypid.blobs.files import FilesBlobs, FilesSettings
-from pypid.core.errors import CannotStart, Exists, Missing, PypidError, StorageDown, StorageFull
+from pypid.core.errors import CannotStart, Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Span
 from pypid.flow import BytesBody, FileBody, at_once, start
 from pypid.ports import Blobs
-from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
+from tests.failing_calls import Scripted, die, in_child, refuse
 from tests.support import BEGINNING, Fed, Turns, contents, world
 from tests.support.blobs import BlobsContract
 from tests.support.duplicates import DuplicatingContract
@@ -70,17 +69,6 @@ class FilesDuplicatesTests(DuplicatingContract, SynchronousTestCase):
             self.assertEqual(len(self.nodes()), 1)
             self.assertEqual(list((self.root / ".pypid/tmp").glob("*.part")), [])
 
-    def test_link_is_young(self) -> None:
-        """A publish that finds the bytes of a promotion under way takes them for young ones."""
-        self.written("a/x", b"x")
-        os.utime(self.root / "a/x", (1, 1))
-        before = self.have(self.both.stat("a/x"))
-        now = before.modified + timedelta(days=1)
-        self.assertFalse(before.is_younger(timedelta(hours=1), now))
-        made = self.have(self.both.duplicate("a/x", "b/x"))
-        self.assertTrue(made.is_younger(timedelta(hours=1), now))
-        self.assertEqual(evolve(made, key="a/x"), before)
-
     def test_overwrite_never_writes_into_a_linked_file(self) -> None:
         """Each kind of write makes a file of its own."""
         self.written("a/x", b"before")
@@ -103,17 +91,6 @@ class FilesDuplicatesTests(DuplicatingContract, SynchronousTestCase):
         self.have(self.both.write_provisional("a/x", BytesBody(b"x")))
         self.assertFalse(self.have(self.both.duplicate("a/x", "b/x")).provisional)
         self.assertEqual(len(self.nodes()), 2)
-
-    def test_symbolic_link_is_copied(self) -> None:
-        """The target has the bytes, not the name of another file."""
-        outside = Path(self.mktemp()).absolute()
-        outside.write_bytes(b"x")
-        (self.root / "a").mkdir()
-        (self.root / "a/x").symlink_to(outside)
-        self.have(self.both.duplicate("a/x", "b/x"))
-        self.assertFalse((self.root / "b/x").is_symlink())
-        outside.write_bytes(b"changed")
-        self.assertEqual(self.bytes_at("b/x"), b"x")
 
 
 class CopiedDuplicatesTests(DuplicatingContract, SynchronousTestCase):
@@ -251,37 +228,6 @@ class FolderTests(FilesCase):
         self.assertEqual(sorted(path.name for path in self.root.iterdir()), [".pypid", "spam"])
         self.assertEqual(self.drafts(), [])
 
-    def test_adopts(self) -> None:
-        """Files and folders that somebody put there, and links to others, are blobs; what is no
-        file or no text is none.
-        """
-        outside = Path(self.mktemp()).absolute()
-        outside.mkdir()
-        (outside / "f").write_bytes(b"outside")
-        (self.root / "deep/er").mkdir(parents=True)
-        (self.root / "deep/er/x").write_bytes(b"x")
-        (self.root / "file").symlink_to(outside / "f")
-        (self.root / "folder").symlink_to(outside)
-        (self.root / "dangling").symlink_to("nowhere")
-        (self.root / "itself").symlink_to("itself")
-        (self.root / "deep/up").symlink_to("..")
-        (self.root / "lost+found").mkdir()
-        (self.root / "lost+found/#1").write_bytes(b"")
-        os.mkfifo(self.root / "fifo")
-        (self.root / os.fsdecode(b"latin-\xff")).write_bytes(b"")
-        self.assertEqual(self.have(contents(self.blobs)), ["deep/er/x", "file", "folder/f"])
-        self.assertEqual(self.have(self.blobs.stat("folder/f")).size, 7)
-        for key in ("fifo", "dangling", "itself", "deep"):
-            self.refused(self.blobs.read(key), Missing)
-            self.refused(self.blobs.stat(key), Missing)
-
-    def test_odd_times(self) -> None:
-        """A file with a time that no calendar has is listed like the others."""
-        (self.root / "x").write_bytes(b"")
-        for seconds in (-1, 0, 2**33):
-            os.utime(self.root / "x", (seconds, seconds))
-            self.assertEqual(self.have(self.blobs.stat("x")).modified.timestamp(), seconds)
-
     def test_drafts_are_no_blobs(self) -> None:
         """What lies where drafts lie is not listed, read, written or deleted through keys."""
         (self.root / ".pypid/tmp/x.part").write_bytes(b"")
@@ -305,35 +251,6 @@ class FolderTests(FilesCase):
                 self.refused(self.blobs.write(key, BytesBody(b"1"), replace=replace), StorageDown)
         self.assertEqual(self.drafts(), [])
         self.assertEqual(self.have(contents(self.blobs)), ["spam"])
-
-    def test_name_too_long(self) -> None:
-        """A name that the file system does not take is storage down with that reason, and nothing
-        is left.
-        """
-        error = self.refused(self.blobs.write("spam/" + "x" * 300, BytesBody(b"1")), StorageDown)
-        self.assertIn("longer", str(error))
-        self.assertEqual(self.drafts(), [])
-
-    def test_lists_by_hand(self) -> None:
-        """A file that vanishes between its folder's listing and its turn is left out;
-        a folder too.
-        """
-        (self.root / "a").mkdir()
-        for number in range(files.LISTED + 2):
-            (self.root / f"a/{number:04d}").write_bytes(b"")
-        self.put("b/x", b"")
-
-        async def listed() -> int:
-            found = 0
-            async for _ in self.blobs.list():
-                found += 1
-                if found == 1:
-                    (self.root / "a" / f"{files.LISTED + 1:04d}").unlink()
-                    (self.root / "b/x").unlink()
-                    (self.root / "b").rmdir()
-            return found
-
-        self.assertEqual(self.have(listed()), files.LISTED + 1)
 
 
 class DraftTests(FilesCase):
@@ -407,30 +324,6 @@ class GoneTests(FilesCase):
         away.rename(self.root)
         self.assertEqual(self.have(contents(self.blobs)), ["spam/x"])
 
-    def test_unmounted(self) -> None:
-        """The bare mount point of a disk that is not there is no empty storage, and stays bare."""
-        self.put("spam/x", b"x")
-        self.root.rename(self.root.with_name("away"))
-        self.root.mkdir()
-        self.check_down()
-        self.assertEqual(list(self.root.iterdir()), [])
-
-    def test_unmounted_while_listing(self) -> None:
-        """A listing that was under way when the disk went raises; it does not end as if that were
-        all.
-        """
-        for number in range(files.LISTED + 2):
-            (self.root / f"p{number:04d}").mkdir()
-            (self.root / f"p{number:04d}/x").write_bytes(b"")
-
-        async def listed() -> None:
-            async for _ in self.blobs.list():
-                with contextlib.suppress(OSError):
-                    self.root.rename(self.root.with_name("away"))
-                    self.root.mkdir()
-
-        self.refused(listed(), StorageDown)
-
     def test_unmounted_while_writing(self) -> None:
         """A write that was under way when the disk went is storage down, and writes nothing to the
         bare mount point.
@@ -473,13 +366,6 @@ class SpoolTests(FilesCase):
         self.assertEqual(self.get("spam/x"), b"spooled")
         self.assertEqual(self.drafts(), [])
 
-    def test_only_if_absent(self) -> None:
-        """A spool does not take a key that is taken."""
-        self.put("spam/x", b"first")
-        self.refused(self.blobs.write("spam/x", self.body(self.spool(b"second"))), Exists)
-        self.assertEqual(self.get("spam/x"), b"first")
-        self.assertEqual(self.drafts(), [])
-
     def test_is_copied(self) -> None:
         """A part of a file, one whose name means another file by now, and one on another file
         system are copied.
@@ -505,14 +391,6 @@ class SpoolTests(FilesCase):
             self.have(self.blobs.write(f"spam/{number}", body))
             self.assertEqual(self.get(f"spam/{number}"), expected)
             self.assertEqual((self.root / f"spam/{number}").stat().st_nlink, 1)
-
-    def test_file_that_shrank(self) -> None:
-        """A file that is shorter than its body says stores nothing."""
-        path = self.spool(b"0123456789")
-        body = self.body(path)
-        os.truncate(path, 5)
-        self.refused(self.blobs.write("spam/x", body), EOFError)
-        self.assertEqual(self.have(contents(self.blobs)), [])
 
 
 class CrashTests(FilesCase):
@@ -590,29 +468,6 @@ class CrashTests(FilesCase):
         (root / "a" / "b").rename(root / "a" / "elsewhere")
         self.have(self.blobs.write("a/b/one", BytesBody(b"x")))
         self.assertEqual(synced, ["a/b", "a"])
-
-    def test_refused_at_each_step(self) -> None:
-        """Whatever step the system refuses, the write says so or is whole, and no draft is left
-        where it could be removed.
-        """
-        for number in REFUSALS:
-            for key, body, replace, script in self.each_step(refuse(number)):
-                outcome: list[object] = []
-                start(self.blobs.write(key, body(), replace=replace)).addBoth(outcome.append)
-                self.plain()
-                found = self.check(key)
-                if isinstance(outcome[0], PypidError) or hasattr(outcome[0], "value"):
-                    error = outcome[0].value
-                    self.assertIsInstance(
-                        error, StorageFull if number == errno.ENOSPC else StorageDown, script.calls
-                    )
-                    self.assertNotIn("/a/path", str(error))
-                else:
-                    self.assertNotIn(found, (None, b"old"), script.calls)
-                if script.failed != "unlink":
-                    self.assertEqual(self.drafts(), [], script.calls)
-                for name in self.drafts():
-                    (self.root / ".pypid/tmp" / name).unlink()
 
     def test_killed_at_each_step(self) -> None:
         """Whatever step the process dies at, the blob is there whole or as it was, and the next
@@ -714,18 +569,3 @@ class CancelTests(FilesCase):
                 self.assertEqual(self.drafts(), [])
                 self.assertIn(self.get(key), (None, b"x" * (1 << 20) + b"y" * (1 << 20) + b"z"))
                 self.assertEqual(open_files(), descriptors)
-
-    def test_small_bodies_take_one_turn(self) -> None:
-        """A small body, and a spool, cost one turn in a thread."""
-        turns = Turns()
-        blobs = FilesBlobs(self.blobs._disk, world(blocking=turns))
-        writing = start(blobs.write("spam/x", BytesBody(b"x")))
-        turns.turn()
-        self.successResultOf(writing)
-        path = Path(self.mktemp()).absolute()
-        path.write_bytes(b"x")
-        writing = start(
-            blobs.write("spam/y", FileBody(path.open("rb"), Span(0, 1), turns, str(path)))
-        )
-        turns.turn()
-        self.successResultOf(writing)

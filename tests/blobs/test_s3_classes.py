@@ -14,7 +14,7 @@ from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
 from pypid.core.model import Blob
 from pypid.flow import BytesBody, start, whole
 from tests.blobs.bucket import Said, error
-from tests.blobs.fake_s3 import does_and_hangs_up, hangs_up, says
+from tests.blobs.fake_s3 import does_and_hangs_up, says
 from tests.blobs.s3_cases import S3Case
 
 KEY = "spam/spam-1.0+x.zip"
@@ -61,17 +61,6 @@ class MoveTests(ClassCase):
         self.assertEqual(headers["x-amz-metadata-directive"], "REPLACE")
         self.assertEqual((await self.blobs.classes.archive_state(KEY)).storage_class, "GLACIER_IR")
         self.assertEqual(await self.read(), b"0123456789")
-
-    async def test_again(self) -> None:
-        """What fails for a moment, also within a 200 or with its answer lost, is tried again."""
-        for script in (says(FAILED), says(error("SlowDown", 503)), hangs_up(), does_and_hangs_up):
-            self.bucket.objects[THERE].headers = dict(self.before)
-            self.fake.script("CopyObject", script)
-            await self.blobs.classes.move(KEY, "STANDARD_IA")
-            self.assertEqual(
-                self.stored(),
-                (b"0123456789", {**self.before, "x-amz-storage-class": "STANDARD_IA"}),
-            )
 
     async def test_refused(self) -> None:
         """What is missing, changed, archived, of an unknown class or forbidden is each refused as
@@ -126,12 +115,6 @@ class CopyTests(ClassCase):
         self.assertEqual(self.copied(), self.stored())
         self.assertEqual(self.copied()[0], b"0123456789")
 
-    async def test_again(self) -> None:
-        """What fails for a moment, or whose answer is lost, is tried again."""
-        self.fake.script("CopyObject", says(FAILED), does_and_hangs_up)
-        await self.blobs.classes.copy(KEY, self.target)
-        self.assertEqual(self.copied(), (b"0123456789", self.before))
-
     async def test_parts(self) -> None:
         """A large object is copied in parts, without reading it here."""
         self.fake.asked.clear()
@@ -140,13 +123,6 @@ class CopyTests(ClassCase):
         self.assertEqual(self.copied(), (b"0123456789", self.before))
         self.assertNotIn("GetObject", self.fake.operations())
         self.assertEqual(self.bucket.uploads, {})
-
-    async def test_missing(self) -> None:
-        """A missing source leaves no target."""
-        await self.assertFailure(
-            start(self.blobs.classes.copy("spam/spam-2.zip", self.target)), Missing
-        )
-        self.assertEqual(list(self.bucket.objects), [THERE])
 
     async def test_archived(self) -> None:
         """An archived object cannot be copied; a restored one returns to an ordinary class."""
@@ -249,22 +225,3 @@ class ArchiveTests(ClassCase):
         )
         self.assertTrue((await self.blobs.classes.archive_state(KEY)).readable)
         self.assertEqual(await self.read(), b"0123456789")
-
-    async def test_restored_by_others(self) -> None:
-        """That somebody else asked a moment before is as good; that nobody may ask is not."""
-        self.fake.script(
-            "RestoreObject",
-            says(error("RestoreAlreadyInProgress", 409)),
-            says(error("AccessDenied", 403)),
-        )
-        await self.blobs.classes.restore(KEY)
-        await self.assertFailure(start(self.blobs.classes.restore(KEY)), StorageDown)
-        self.assertTrue(any("s3:RestoreObject" in line for line in self.logged), self.logged)
-
-    async def test_back(self) -> None:
-        """Out of an archive nothing goes before it is restored."""
-        await self.assertFailure(start(self.blobs.classes.move(KEY, "STANDARD")), Archived)
-        self.bucket.objects[THERE].headers["x-amz-restore"] = 'ongoing-request="false"'
-        await self.blobs.classes.move(KEY, "STANDARD")
-        self.assertEqual(self.stored()[1]["x-amz-storage-class"], "STANDARD")
-        self.assertFalse((await self.blobs.stat(KEY)).archived)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,18 +46,6 @@ class ListingTests(S3Case):
         ]
         return self.fill(*small, *large, *odd)
 
-    async def test_many_pages(self) -> None:
-        """All keys come, in order and once, whatever the size of a page; prefixes too."""
-        expected = self.many()
-        for page in (7, 50, 399, 1000):
-            self.bucket.page = page
-            self.assertEqual(await self.keys(), expected, page)
-        self.bucket.page = 9
-        for prefix in ("p", "p0", "p050/", "p050/large-1", "p11", "z", "nothing", "\u00e4/", "%41"):
-            self.assertEqual(
-                await self.keys(prefix), [key for key in expected if key.startswith(prefix)], prefix
-            )
-
     async def test_is_parallel(self) -> None:
         """Pages are asked for at the same time, and few more of them than one after the other."""
         expected = self.many()
@@ -76,22 +63,6 @@ class ListingTests(S3Case):
         self.assertGreaterEqual(busiest[0], 3)
         pages = len(expected) / 10
         self.assertLess(len(self.fake.asked), 2.2 * pages)
-
-    async def test_one_at_once(self) -> None:
-        """However few listings may be under way, one is: all is listed."""
-        expected = self.many()
-        self.bucket.page = 20
-        self.patch(parallel_listing, "AT_ONCE", 1)
-        self.assertEqual(await self.keys(), expected)
-
-    async def test_markers_only(self) -> None:
-        """Pages that hold no blob at all, only folder markers of other programs, do not end a
-        listing.
-        """
-        self.fill(*(f"p{number}/" for number in range(9)))
-        last = self.fill("q/x")
-        self.bucket.page = 2
-        self.assertEqual(await self.keys(), last)
 
     async def test_failures(self) -> None:
         """A page that cannot be had ends the listing with an error, wherever it is; a burst is
@@ -134,20 +105,6 @@ class ListingTests(S3Case):
             self.assertLess(
                 len(self.fake.asked), 2 * parallel_listing.AT_ONCE * parallel_listing.AHEAD
             )
-
-    async def test_dates(self) -> None:
-        """A listing says the same of an object as a look at it: to the second, without quotes
-        around the ETag.
-        """
-        self.bucket.objects["some/prefix-spam/x"] = Stored(
-            b"xyz", '"e"', NOW - timedelta(days=99), {}
-        )
-        async with aclosing(self.blobs.list()) as listing:
-            found = [blob async for blob in listing]
-        self.assertEqual(found, [await self.blobs.stat("spam/x")])
-        self.assertEqual(
-            (found[0].etag, found[0].size, found[0].modified), ("e", 3, NOW - timedelta(days=99))
-        )
 
     async def test_any_keys(self) -> None:
         """Random keys in random pages: the listing is what sorting gives."""

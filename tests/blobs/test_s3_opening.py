@@ -10,7 +10,7 @@ from pypid.core.configuration.choices import Encryption
 from pypid.core.errors import CannotStart
 from pypid.flow import BytesBody, whole
 from tests.blobs.bucket import Said, error
-from tests.blobs.fake_s3 import hangs_up, says
+from tests.blobs.fake_s3 import says
 from tests.blobs.s3_cases import S3Case
 
 
@@ -37,11 +37,6 @@ class OpeningTests(S3Case):
         empty = Path(self.mktemp())
         empty.write_bytes(b"")
         await self.refuses("ca_certificates", ca_certificates=str(empty))
-
-    async def test_prefixes(self) -> None:
-        """A prefix is any beginning of a key."""
-        for prefix in ("", "a/", "a/b", "a-"):
-            await self.open(prefix=prefix)
 
     async def test_reading_needs_no_other_permission(self) -> None:
         """A bucket that is only read gets no request before the first read, and none that writes."""
@@ -88,13 +83,6 @@ class OpeningTests(S3Case):
                 await self.refuses(permission, "403 AccessDenied")
             self.fake.scripts.clear()
             self.bucket.objects.clear()
-
-    async def test_nobody_there(self) -> None:
-        """A store that refuses connections, or ends them."""
-        self.fake.script("ListObjectsV2", *[hangs_up()] * 20)
-        await self.refuses("closed the connection")
-        self.fake.scripts.clear()
-        await self.refuses("refuses connections", endpoint_url="http://127.0.0.1:1", timeout=5.0)
 
     def test_tells_nothing(self) -> None:
         """Settings show no secret."""

@@ -1,12 +1,11 @@
 """The daemon's own life, on a clock that stands still until the test moves it."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -131,33 +130,6 @@ class StartTests(DaemonCase):
         self.assertEqual((self.said, storage.tries), (["READY=1", "STATUS=3 projects"], 1))
         self.successResultOf(daemon.stopService())
 
-    def test_imports_for_upstream_requests_follow_the_first_pages(self) -> None:
-        """What the first request to an upstream index needs is imported without waiting for it, but
-        not while the first pages are answered.
-        """
-        prepared: list[float] = []
-
-        async def prepare() -> None:
-            prepared.append(self.reactor.seconds())
-
-        daemon = self.running(prepare_upstream=prepare)
-        for _ in range(5):
-            self.reactor.advance(1)
-        self.assertEqual(prepared, [4.0])
-        self.successResultOf(daemon.stopService())
-
-    def test_stop_before_the_imports(self) -> None:
-        """A daemon that stops at once imports nothing more."""
-        prepared: list[str] = []
-
-        async def prepare() -> None:
-            prepared.append("imports")
-
-        daemon = self.running(prepare_upstream=prepare)
-        self.successResultOf(daemon.stopService())
-        self.reactor.advance(10)
-        self.assertEqual(prepared, [])
-
     def test_tries_again(self) -> None:
         """While the storage is away, or a bug bites, comparing is tried again after 1, 2, 4 ... 60
         s, until it works once.
@@ -191,14 +163,6 @@ class StartTests(DaemonCase):
 
 
 class StopTests(DaemonCase):
-    def test_idle(self) -> None:
-        """With nobody under way it stops at once, and lets go of the state."""
-        site = Draining()
-        daemon = self.running(site=site)
-        self.successResultOf(daemon.stopService())
-        self.assertEqual((site.told, self.said[-1]), (["drain", "abort"], "STOPPING=1"))
-        open_state(self.folder).release()
-
     def test_waits(self) -> None:
         """It waits for requests under way, and goes on as soon as they have ended."""
         site = Draining(busy=True)
@@ -301,34 +265,6 @@ class ReloadTests(DaemonCase):
         self.assertEqual(self.said[-1], "READY=1")
         self.successResultOf(daemon.stopService())
 
-    def test_off_the_thread(self) -> None:
-        """The certificate's files are read in a thread, and before the people."""
-        order: list[str] = []
-
-        class Certificate:
-            def reload(self) -> str:
-                order.append("certificate")
-                return "the key is missing"
-
-        def blocking(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
-            order.append("thread")
-            return succeed(call(*args))
-
-        async def people() -> ReloadOutcome:
-            order.append("people")
-            return ReloadOutcome(waiting=("[server]",))
-
-        daemon = self.running(
-            certificate=Certificate(), reload_people=people, world=world(self.reactor, blocking)
-        )
-        outcome: Deferred[ReloadOutcome] = Deferred()
-        daemon.signals.reload_requested.emit(outcome)
-        self.assertEqual(order, ["thread", "certificate", "people"])
-        self.assertEqual(
-            self.successResultOf(outcome), ReloadOutcome(("the key is missing",), ("[server]",))
-        )
-        self.successResultOf(daemon.stopService())
-
 
 class Others:
     """The other workers, as far as the first one's life goes."""
@@ -363,49 +299,6 @@ class Bucket(Keeping):
 
     async def compared(self) -> None:
         """Nothing follows."""
-
-
-class WorkersTests(DaemonCase):
-    def test_begin(self) -> None:
-        """The others are started when the first one answers."""
-        others = Others()
-        daemon = self.daemon(supervisor=others, listening=())
-        daemon.startService()
-        self.assertEqual(others.told, [])
-        self.run_reactor()
-        self.assertEqual(others.told, ["begin"])
-        others.ended.callback(None)
-        self.successResultOf(daemon.stopService())
-
-    def test_begin_later(self) -> None:
-        """On a new machine they are started once what is of record is there: they would not find
-        it.
-        """
-        others, bucket, people = Others(), Bucket(), Keeping()
-        people.access = Access()  # type: ignore[attr-defined]
-        daemon = self.daemon(supervisor=others, listening=(), stateless_node=bucket, people=people)
-        daemon.startService()
-        self.run_reactor()
-        self.assertEqual(others.told, [])
-        bucket.prepared.callback(None)
-        self.assertEqual(others.told, ["begin"])
-        others.ended.callback(None)
-        self.successResultOf(daemon.stopService())
-
-    def test_all_hear(self) -> None:
-        """Reload, stop and hurry reach the others; the state is held until they have ended."""
-        others = Others()
-        daemon = self.running(supervisor=others, listening=())
-        self.successResultOf(daemon.reload())
-        stopped = daemon.stopService()
-        daemon.hurry()
-        self.assertEqual(others.told, ["begin", "reload", "stop", "hurry"])
-        self.reactor.pump([0.05] * 20)
-        self.assertNoResult(stopped)
-        self.assertRaises(CannotStart, open_state, self.folder)
-        others.ended.callback(None)
-        self.successResultOf(stopped)
-        open_state(self.folder).release()
 
 
 class Access:

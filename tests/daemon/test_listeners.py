@@ -7,7 +7,6 @@ from struct import unpack_from
 from types import SimpleNamespace
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import fail
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
@@ -16,55 +15,14 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.configuration.parse import parse
 from pypid.core.errors import CannotStart
-from pypid.daemon.listeners import Listener, base_url, public, url_of
+from pypid.daemon.listeners import Listener, public
 
 SITE: IProtocolFactory = Factory()
 QUEUE_LENGTH = 28
 """Where `tcp_info` of a listening socket (tcp(7)) has the length of its accept queue:
 `tcpi_sacked`.
 """
-
-
-class UrlTests(SynchronousTestCase):
-    def test_base_url(self) -> None:
-        """public_url if there is one, else the first TCP address that is listened on; every address
-        is localhost.
-        """
-        tls = "tls_certificate = a\ntls_key = b"
-        for listen, more, expected in (
-            ("tcp:6543:interface=127.0.0.1", "", "http://127.0.0.1:6543"),
-            ("tcp:6543", "", "http://localhost:6543"),
-            ("tcp:port=80:interface=0.0.0.0", "", "http://localhost:80"),
-            ("tcp6:443:interface=\\:\\:1", tls, "https://[::1]:443"),
-            ("tcp6:443:interface=\\:\\:", tls, "https://localhost:443"),
-            ("unix:/run/x\\:y tcp:1", "", "http://localhost:1"),
-            ("unix:/run/x", "", "http://localhost"),
-            ("ssl:443:privateKey=k", "", "https://localhost:443"),
-            ("tcp:1", "public_url = https://x.example/pypi/", "https://x.example/pypi"),
-        ):
-            self.assertEqual(
-                base_url(parse(f"[server]\nlisten = {listen}\n{more}\n", filename="x")), expected
-            )
-
-    def test_url_of(self) -> None:
-        """What is really listened on: the port that the system chose, IPv6 in brackets, a socket's
-        path.
-        """
-        for address, secure, expected in (
-            (IPv4Address("TCP", "127.0.0.1", 8000), False, "http://127.0.0.1:8000"),
-            (
-                IPv4Address("TCP", "0.0.0.0", 8000),
-                True,
-                "https://localhost:8000 (on every address)",
-            ),
-            (IPv6Address("TCP", "::1", 1), True, "https://[::1]:1"),
-            (UNIXAddress("/run/k\u00e4se"), False, "unix:/run/k\u00e4se"),
-            (UNIXAddress(None), False, "unix:"),
-        ):
-            port: Any = SimpleNamespace(getHost=lambda address=address: address)
-            self.assertEqual(url_of(port, secure=secure), expected)
 
 
 class ListenTests(SynchronousTestCase):

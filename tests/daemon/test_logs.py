@@ -6,12 +6,11 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher
+from twisted.logger import Logger, LogLevel, LogPublisher
 from twisted.python import log as old_log
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid import prefork
 from pypid.daemon import logs
 from pypid.web.http.access_log import AccessLogEntry
 
@@ -36,26 +35,6 @@ def written(form: str, level: str = "info", **event: Any) -> str:
 
 
 class TextTests(SynchronousTestCase):
-    def test_line(self) -> None:
-        """Time in UTC, level, source, text."""
-        self.assertEqual(
-            written("text", text="hello"), "1970-01-01T00:00:00.000Z info     pypid.test: hello\n"
-        )
-
-    def test_worker(self) -> None:
-        """The lines of further workers say whose they are, and go into the first one's log as they
-        are.
-        """
-        self.addCleanup(prefork.set_number, 1)
-        prefork.set_number(2)
-        line = written("text", text="hello")
-        self.assertEqual(line, "1970-01-01T00:00:00.000Z info     pypid.test[w2]: hello\n")
-        self.assertEqual(json.loads(written("json", text="hello"))["worker"], 2)
-        stream = io.StringIO()
-        logs.observer("info", "json", stream)
-        logs.written(line)
-        self.assertEqual(stream.getvalue(), line)
-
     @settings(max_examples=100, deadline=None, database=None)
     @given(st.text())
     def test_nobody_forges_lines(self, text: str) -> None:
@@ -77,40 +56,8 @@ class TextTests(SynchronousTestCase):
         said = written("text", text="a\x1b[31m\rb\x85\u2028\udc80\tk\u00e4se")
         self.assertTrue(said.endswith("a\\x1b[31m\\x0db\\x85\\u2028\\udc80\tk\u00e4se\n"), said)
 
-    def test_traceback(self) -> None:
-        """A failure's traceback follows, indented."""
-        lines = written("text", text="broken", log_failure=_failure()).splitlines()
-        self.assertTrue(lines[0].endswith("broken"))
-        self.assertIn("    builtins.ValueError: no\\x1b", lines)
-
-    def test_nothing(self) -> None:
-        """An event without text is no line."""
-        self.assertEqual(written("text", log_format=""), "")
-
 
 class JsonTests(SynchronousTestCase):
-    def test_line(self) -> None:
-        """An object on a line of ASCII."""
-        line = written("json", text="k\u00e4se\n\u2028")
-        self.assertTrue(line.isascii())
-        self.assertEqual(
-            json.loads(line),
-            {
-                "time": "1970-01-01T00:00:00.000Z",
-                "level": "info",
-                "source": "pypid.test",
-                "worker": 1,
-                "message": "k\u00e4se\n\u2028",
-                "id": None,
-            },
-        )
-
-    def test_traceback(self) -> None:
-        """A failure's traceback is a field, in the same line."""
-        line = written("json", text="broken", log_failure=_failure())
-        self.assertEqual(line.count("\n"), 1)
-        self.assertIn("ValueError: no", json.loads(line)["traceback"])
-
     def test_access(self) -> None:
         """An answer is there with its fields, and no message."""
         document = json.loads(written("json", text="", access=ENTRY))
@@ -146,42 +93,6 @@ class LevelTests(SynchronousTestCase):
             self.assertEqual(
                 [word for word in ("Site starting on 1", "boom") if word in stream.getvalue()], said
             )
-
-    def test_is_an_observer(self) -> None:
-        """What twistd gets is what it takes."""
-        self.assertTrue(ILogObserver.providedBy(logs.observer("info", "text", io.StringIO())))
-
-
-class TwistdTests(SynchronousTestCase):
-    def log(self, **options: Any) -> bool:
-        """Begin as twistd does with these options, and log one line."""
-        if not logs.heed_twistd(options, "info", "json"):
-            return False
-        Logger("pypid.test", observer=logs.configured()).info("here")
-        return True
-
-    def test_file(self) -> None:
-        """--logfile is heeded with our format; `rotate` begins another one."""
-        path = self.mktemp()
-        self.assertTrue(self.log(logfile=path, nodaemon=True))
-        with open(path) as file:
-            self.assertEqual(json.loads(file.read())["message"], "here")
-        logs.rotate()
-        with open(path) as file, open(path + ".1") as older:
-            self.assertEqual((file.read(), older.read().count("here")), ("", 1))
-
-    def test_terminal(self) -> None:
-        """In the foreground it is standard output, as it is when twistd asks."""
-        stream = io.StringIO()
-        self.patch(logs.sys, "stdout", stream)  # type: ignore[attr-defined]
-        self.assertTrue(self.log(nodaemon=True))
-        self.assertTrue(self.log(nodaemon=True, logfile="-"))
-        self.assertEqual(stream.getvalue().count('"here"'), 2)
-
-    def test_leaves_to_twistd(self) -> None:
-        """Another logger, syslog, and a daemon's lost standard output are twistd's business."""
-        for options in {"logger": "x.y"}, {"syslog": True}, {"logfile": "-"}:
-            self.assertFalse(self.log(**options))
 
 
 def _failure(text: str = "no\x1b") -> Failure:
@@ -224,12 +135,6 @@ class OddTests(SynchronousTestCase):
             line["traceback"].rstrip("\n"), r"(?s)^\(\d+ characters left out\) \.\.\.y+ end$"
         )
         self.assertGreater(len(line["message"]), 10_000)
-
-    def test_halves(self) -> None:
-        """Half a character (a lone surrogate), which strict parsers refuse, is replaced."""
-        self.assertEqual(
-            json.loads(written("json", text="a\udc80b\ud83d"))["message"], "a\ufffdb\ufffd"
-        )
 
     def test_unformattable(self) -> None:
         """An event that cannot be formatted, and one without a time, is a line all the same."""
@@ -277,22 +182,3 @@ class ThresholdTests(SynchronousTestCase):
         threshold.configure("error")
         self.assertEqual((threshold.configured, threshold.in_force), ("error", "error"))
         self.assertEqual(self.written(threshold), ["error", "critical"])
-
-    def test_old_world(self) -> None:
-        """At info, Twisted's talk of ports is left out, also after other levels were in force."""
-        threshold = logs.Threshold("debug")
-        stream = io.StringIO()
-        observe = logs.observer(threshold, "text", stream)
-        for level in ("debug", "info", "debug", "info"):
-            threshold.use(level)
-            observe(
-                {
-                    "log_level": LogLevel.info,
-                    "log_namespace": "log_legacy",
-                    "log_format": level,
-                    "log_time": 0.0,
-                }
-            )
-        self.assertEqual(
-            [line.rpartition(" ")[2] for line in stream.getvalue().splitlines()], ["debug", "debug"]
-        )

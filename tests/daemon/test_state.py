@@ -7,17 +7,13 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.configuration.parse import parse
 from pypid.core.errors import CannotStart
 from pypid.daemon.state import (
     LONGEST_SOCKET_PATH,
     control_socket,
     default_state,
-    files_of,
     join_state,
     open_state,
-    owner_of,
-    where,
 )
 
 
@@ -35,37 +31,6 @@ class PlaceTests(SynchronousTestCase):
             ("/etc/pypid/pypid.ini", "/var/lib/private/p:/other", "/var/lib/private/p"),
         ):
             self.assertEqual(default_state(Path(ini), systemd), Path(expected))
-
-    def test_where(self) -> None:
-        """Paths are relative to the file, absolute, and do not depend on the folder that we are in
-        later.
-        """
-        text = (
-            "[server]\nstate = s\ntls_certificate = c.pem\ntls_key = /k.pem\n[storage]\npath = "
-            "../files\n"
-        )
-        places = where(parse(text, filename="/srv/x/pypid.ini"), {})
-        self.assertEqual(places.state, Path("/srv/x/s"))
-        self.assertEqual(places.snapshot.parent, places.state)
-        self.assertEqual(places.storage, Path("/srv/x/../files"))
-        self.assertEqual((places.certificate, places.key), (Path("/srv/x/c.pem"), Path("/k.pem")))
-        self.assertTrue(where(parse("", filename="pypid.ini"), {}).ini.is_absolute())
-        self.assertIsNone(
-            where(parse("[storage]\nbackend = memory\n", filename="/x.ini"), {}).storage
-        )
-
-    def test_files(self) -> None:
-        """The log says where the files lie: in which folder, in which bucket, or
-        nowhere for long.
-        """
-        for text, said in (
-            ("path = /files\n", "/files"),
-            ("backend = memory\n", "in memory"),
-            ("backend = s3\nbucket = bucket\nprefix = p/\n", "s3://bucket/p/"),
-            ("backend = s3\nbucket = bucket\n", "s3://bucket/"),
-        ):
-            config = parse("[storage]\n" + text, filename="/x.ini")
-            self.assertEqual(files_of(config, where(config, {})), said)
 
 
 class LockTests(SynchronousTestCase):
@@ -105,13 +70,6 @@ class LockTests(SynchronousTestCase):
             self.assertTrue(first.control_socket.exists())
         first.release()
 
-    def test_only_sockets(self) -> None:
-        """What is no socket stays: somebody put it there."""
-        self.folder.mkdir()
-        control_socket(self.folder).write_text("mine")
-        open_state(self.folder).release()
-        self.assertEqual(control_socket(self.folder).read_text(), "mine")
-
     def test_too_long(self) -> None:
         """A path that no socket can have is refused with advice, before anything is made; the
         longest one works.
@@ -122,12 +80,6 @@ class LockTests(SynchronousTestCase):
         with self.assertRaisesRegex(CannotStart, r"Set \[server\] state to a shorter one"):
             open_state(too_long)
         self.assertFalse(too_long.exists())
-
-    def test_owner(self) -> None:
-        """The owner of a file has a name, or a number; of what is not there nobody knows."""
-        self.assertIsNone(owner_of(self.folder))
-        self.folder.mkdir()
-        self.assertIsNotNone(owner_of(self.folder))
 
 
 class WorkersTests(SynchronousTestCase):

@@ -5,26 +5,22 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from attrs import evolve
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
-from pypid.core.errors import Busy, StorageDown
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
 from pypid.core.restrictions import ProjectRestrictions, Restrictions
-from pypid.export import tree_state
 from pypid.export.folder import STATE, FolderPlace
 from pypid.export.one_pass import ExportOutcome
 from pypid.export.targets import Stamp
 from pypid.export.visibility import ExportViewer
-from pypid.flow import start
 from tests.core.test_restrictions import VersionRule
 from tests.distributions import wheel_filename
-from tests.export.trees import BASE, IDENTITY, TreeCase, names_in, page_in
+from tests.export.trees import BASE, IDENTITY, TreeCase, page_in
 from tests.index.file_cache_cases import listed
 from tests.web.installers.test_local import HAM
 
@@ -115,20 +111,6 @@ class UnchangedTests(LastExportCase):
         self.assertIn("pypi/spam/1.0/json", self.tree())
         self.again(clears=True)
 
-    def test_block_by_digest(self) -> None:
-        """All projects are read once when a digest is blocked, and once when its block ends."""
-        restrictions = self.pypid.index.policy.restrictions
-        self.patch(restrictions, "current", Restrictions())
-        file = self.have(self.pypid.index.file(SPAM, wheel_filename("spam", "1.0")))
-        assert file.sha256 is not None
-        restrictions.replace("blocks", {}, {file.sha256: VersionRule(frozenset({"1.0"}))})
-        self.again("spam", "eggs", "bacon", clears=True)
-        self.assertNotIn("pypi/spam/1.0/json", self.tree())
-        self.again(clears=True)
-        restrictions.replace("blocks", {})
-        self.again("spam", "eggs", "bacon", clears=True)
-        self.assertIn("pypi/spam/1.0/json", self.tree())
-
     def test_removed_later(self) -> None:
         """What a run without --delete leaves is removed by the next one with it."""
         self.have(self.pypid.index.delete(SPAM, [wheel_filename("spam", "1.0")], "alice"))
@@ -149,27 +131,6 @@ class UnchangedTests(LastExportCase):
         self.hide()
         self.again("eggs", copies=True, clears=True)
 
-    def test_hidden_before_others_are_read(self) -> None:
-        """A hidden project goes also if the storage is away, and nothing can be read."""
-        self.have_wheel("spam", "2.0")
-        self.hide("eggs")
-
-        async def fails(viewer: ExportViewer, name: ProjectName) -> None:
-            raise StorageDown("it is away.")
-
-        self.patch(ExportViewer, "project", fails)
-        self.failureResultOf(start(self.writing(clears=True)), StorageDown)
-        self.assertFalse([path for path in self.tree() if "eggs" in path])
-        self.assertEqual(names_in(self.folder), ["bacon", "spam"])
-
-    def test_left(self) -> None:
-        """Without --delete its files stay, and are counted each time, until they are removed."""
-        self.hide("eggs")
-        for _ in range(2):
-            self.assertEqual(self.write().left, 1)
-        self.assertEqual(self.write(clears=True).left, 0)
-        self.again(clears=True)
-
 
 class InvalidTests(LastExportCase):
     """When everything is looked at."""
@@ -178,11 +139,6 @@ class InvalidTests(LastExportCase):
         """Each project is read, and then none."""
         self.again("bacon", "eggs", "spam", **wishes)
         self.again(**wishes)
-
-    def test_options(self) -> None:
-        """Other options make other pages; going back does so, too."""
-        for wishes in ({"base_url": "https://other.example"}, {"copies": True}, {}):
-            self.all(**wishes, clears=True)
 
     def test_policy(self) -> None:
         """So do other rules."""
@@ -195,12 +151,6 @@ class InvalidTests(LastExportCase):
         """So does it whether the user may have pypid fetch."""
         self.pypid.app.rules = evolve(self.pypid.app.rules, fetch=Rules().write)
         self.all()
-
-    def test_missing_page(self) -> None:
-        """A project that lacks a page of the Simple API is read again."""
-        for page in ("index.html", "index.json"):
-            (self.folder / "simple/spam" / page).unlink()
-            self.again("spam")
 
     def test_verified(self) -> None:
         """With `verifies` each page is compared."""
@@ -226,30 +176,6 @@ class InvalidTests(LastExportCase):
         self.assertTrue(self.have(place.recall()))
         self.have(place.close())
         self.all()
-
-    def test_two_runs(self) -> None:
-        """A second run is refused while the first one writes."""
-        first = FolderPlace(str(self.folder), self.pypid.world)
-        self.have(first.claim(Stamp(IDENTITY, "anonymous"), clears=False))
-        self.failureResultOf(start(self.writing()), Busy)
-        self.have(first.close())
-        self.again()
-
-    def test_repeated_serials(self) -> None:
-        """A catalog in memory whose serials are ahead of the clock may give them again after a
-        restart: then the state is for this process only.
-        """
-        for serial, is_valid in ((0, True), (10**12, False)):
-
-            async def last(serial: int = serial) -> int:
-                return serial
-
-            self.patch(self.pypid.catalog, "serial", last)
-            self.write(verifies=True)
-            self.read.clear()
-            with patch.object(tree_state, "_run", "another process"):
-                self.write()
-            self.assertEqual(self.read == [], is_valid)
 
     def test_pending(self) -> None:
         """A project that the catalog could not be told of is read from the storage."""

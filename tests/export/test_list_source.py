@@ -1,25 +1,18 @@
 """The export of a list of files: its pages, and what another run changes."""
 
 import json
-import os
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.errors import BadRequest, Busy
 from pypid.core.packaging.names import ProjectName
 from pypid.core.simple_api.parse import read_json
 from pypid.core.simple_api.parse_html import read_html
-from pypid.export.folder import FolderPlace
-from pypid.export.targets import Stamp
-from pypid.flow import World, at_once, start
 from tests.export.lists import HASH, POOL, built, names, objects, tree_of
 from tests.export.trees import files_in
 
@@ -85,31 +78,6 @@ class SimpleTests(SynchronousTestCase):
                 (said, ["1.0"], "spam"),
             )
 
-    def test_nothing_known(self) -> None:
-        """Of a mere name nothing is said that nobody knows: null would make uv refuse the page."""
-        page = json.loads(tree_of(names("spam-1.0.tar.gz"))["simple/spam/index.json"])
-        url = POOL + "spam-1.0.tar.gz"
-        self.assertEqual(
-            page["files"],
-            [{"filename": "spam-1.0.tar.gz", "url": url, "hashes": {}, "yanked": False}],
-        )
-
-    def test_empty_texts(self) -> None:
-        """An empty reason is no yank, and empty texts and "false" say nothing,
-        as with dumb-pypi.
-        """
-        entry = {
-            "filename": "spam-1.0.tar.gz",
-            "hash": "",
-            "yanked_reason": "",
-            "requires_python": "",
-            "core_metadata": "false",
-        }
-        self.assertEqual(
-            tree_of(objects(entry))["simple/spam/index.html"],
-            tree_of(names("spam-1.0.tar.gz"))["simple/spam/index.html"],
-        )
-
     def test_hashes(self) -> None:
         """Any algorithm is passed on, in lower case; metadata whose hash is no sha256 is offered
         without it.
@@ -123,15 +91,6 @@ class SimpleTests(SynchronousTestCase):
             page = tree_of(objects(entry))["simple/spam/index.html"].decode()
             self.assertIn(f'spam-1.0.tar.gz{fragment}"', page)
             self.assertIn('data-core-metadata="true"', page)
-
-    def test_places(self) -> None:
-        """Files lie directly below the URL, relative or not; + is no blank there."""
-        for there in ("../../pool/", POOL, "https://x/a b/"):
-            pages = tree_of(names("spam-1.0+a-py3-none-any.whl"), files_url=there)
-            self.assertIn(
-                f'href="{there}spam-1.0%2Ba-py3-none-any.whl"',
-                pages["simple/spam/index.html"].decode(),
-            )
 
     def test_list(self) -> None:
         """The list of projects names each page by its file, for buckets that know no folders; in
@@ -198,49 +157,9 @@ class LegacyTests(SynchronousTestCase):
         info = self.document("pypi/spam/json", *entries)["info"]
         self.assertEqual((info["version"], info["requires_dist"]), ("1.10", ["eggs>1"]))
 
-    def test_requirements_stay_requirements(self) -> None:
-        """A line break in one begins no other field."""
-        entry = {**FULL, "requires_dist": ["eggs>1\nLicense: none", "ham"]}
-        info = self.document("pypi/spam/1.0/json", entry)["info"]
-        self.assertIsNone(info["license"])
-
-    def test_no_version(self) -> None:
-        """A file without a version is on its project's page, and in no release's document."""
-        tree = tree_of(names("spam.tar.gz"))
-        self.assertIn(b"spam.tar.gz", tree["simple/spam/index.html"])
-        self.assertIn(b"(latest version: unknown)", tree["index.html"])
-        self.assertEqual([path for path in tree if path.startswith("pypi/")], ["pypi/spam/json"])
-
-    def test_none(self) -> None:
-        """--no-per-release-json leaves out the documents of releases, and nothing else."""
-        listed = names("spam-1.0.tar.gz", "spam-1.1.tar.gz")
-        without = tree_of(listed, releases=False)
-        self.assertEqual(
-            set(tree_of(listed)) - set(without), {"pypi/spam/1.0/json", "pypi/spam/1.1/json"}
-        )
-
 
 class PeopleTests(SynchronousTestCase):
     """Pages in HTML, and feeds."""
-
-    def test_looks(self) -> None:
-        """Title and logo are escaped, and cannot become anything else."""
-        page = tree_of(
-            names("spam-1.9.tar.gz", "spam-1.10.tar.gz"),
-            title="A & <B>",
-            logo='x.png" onerror="alert(1)',
-            logo_width=120,
-        )["index.html"].decode()
-        self.assertIn("<title>A &amp; &lt;B&gt;</title>", page)
-        self.assertIn('<img src="x.png&quot; onerror=&quot;alert(1)" alt="" width="120">', page)
-        self.assertIn("<strong>spam</strong> (latest version: 1.10)", page)
-
-    def test_generated(self) -> None:
-        """When it was made is said on the first page alone."""
-        listed = names("spam-1.0.tar.gz")
-        plain, dated = tree_of(listed), tree_of(listed, dated=True)
-        self.assertEqual([path for path in plain if plain[path] != dated[path]], ["index.html"])
-        self.assertIn(b"Generated on 2026-08-01 12:30:00 UTC.", dated["index.html"])
 
     def test_newest_first(self) -> None:
         """The changelog and the feed begin with what came last."""
@@ -311,20 +230,3 @@ class AgainTests(SynchronousTestCase):
         self.assertEqual(built(self.folder, listed, clears=True).left, 0)
         pool.unlink()
         self.assertEqual(self.pages(), tree_of(listed))
-
-    def test_other_files(self) -> None:
-        """A folder that pypid did not write is refused."""
-        self.folder.mkdir()
-        (self.folder / "mine").touch()
-        self.assertRaises(BadRequest, built, self.folder, names("spam-1.0.tar.gz"))
-
-    def test_two_runs(self) -> None:
-        """While one run writes, another one is refused."""
-        world = World(
-            Clock(), lambda: datetime(2026, 8, 1, tzinfo=UTC), at_once, os.urandom, at_once
-        )
-        place = FolderPlace(str(self.folder.absolute()), world)
-        self.successResultOf(start(place.claim(Stamp("list", "anonymous"), clears=False)))
-        self.assertRaises(Busy, built, self.folder.absolute(), names("spam-1.0.tar.gz"))
-        self.successResultOf(start(place.close()))
-        built(self.folder, names("spam-1.0.tar.gz"))

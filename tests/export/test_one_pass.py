@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from xml.etree import ElementTree
 
 from attrs import evolve
 
@@ -20,7 +19,7 @@ from pypid.export.folder import FolderPlace
 from pypid.export.tree import WrittenPage
 from pypid.flow import World
 from tests.distributions import metadata, sdist, wheel, wheel_filename
-from tests.export.trees import BASE, TreeCase, linked_in, names_in, page_in
+from tests.export.trees import BASE, TreeCase, names_in, page_in
 from tests.index.uploads import publishing, sent
 from tests.web.full_app import HTML, J
 from tests.web.installers.test_local import HAM
@@ -93,17 +92,6 @@ class ServedTests(ServedCase):
         self.assertFalse([path for path in self.tree() if "secret" in path or "closed" in path])
         self.assertFalse([path for path, body in self.tree().items() if b"secret" in body])
 
-    def test_legacy(self) -> None:
-        """The legacy JSON is there of projects and releases, where its paths are the server's."""
-        self.write()
-        tree = self.tree()
-        self.assertIn("pypi/spam/json", tree)
-        self.assertIn("pypi/spam/1!2.0+local.1/json", tree)
-        self.assertIn("pypi/json/0.1/json", tree)
-        self.assertEqual(
-            json.loads(tree["pypi/spam/1.0/json"])["info"]["summary"], "Lovely & <fresh>"
-        )
-
     def test_somebody(self) -> None:
         """With a user, it is what this user gets; an admin gets all."""
         for user in ("bob", "ada"):
@@ -137,25 +125,6 @@ class ServedTests(ServedCase):
         self.same()
         self.assertEqual([file["filename"] for file in page_in(self.folder, "ham")["files"]], [HAM])
 
-    def test_copies(self) -> None:
-        """With copies each link leads to a file in the tree, with what lies beside it; of theirs
-        only what is kept is named.
-        """
-        self.write(copies=True)
-        for name in names_in(self.folder):
-            linked_in(self.folder, name)
-        tree = self.tree()
-        self.assertEqual(list(linked_in(self.folder, "ham")), [f"../../packages/ham/{HAM}"])
-        self.assertEqual(
-            tree["integrity/sure/1.0/sure-1.0-py3-none-any.whl/provenance"], b'{"version":1}'
-        )
-        wheels = wheel_filename("spam", "1.0")
-        said = self.pypid.get(f"/packages/spam/{wheels}.metadata").body
-        self.assertEqual(tree[f"packages/spam/{wheels}.metadata"], said)
-        for path, body in tree.items():
-            if path.startswith("packages/"):
-                self.assertEqual(self.pypid.get(f"/{path}").body, body)
-
     def test_files_url(self) -> None:
         """Links can be absolute, and lead elsewhere; then what is not stored is not named."""
         self.write(files_url="https://files.example/pool/")
@@ -187,10 +156,6 @@ class ServedTests(ServedCase):
         self.assertTrue(first["url"].endswith("?for=2"), first)
         self.assertNotIn("core-metadata", first)
 
-    def test_no_signatures(self) -> None:
-        """A storage that signs no URLs says so."""
-        self.not_written("signs no URLs", signed=timedelta(days=2))
-
 
 class PeopleTests(ServedCase):
     """What is for people, and for feed readers."""
@@ -206,35 +171,6 @@ class PeopleTests(ServedCase):
         self.assertEqual(page.count("<script"), 1)
         self.assertIn(b"addEventListener", self.tree()["filter.js"])
         self.assertNotIn("Generated", page)
-
-    def test_dated(self) -> None:
-        """It says when it was made if that is wished; nothing else does."""
-        self.write()
-        plain = self.tree()
-        self.write(dated=True)
-        dated = self.tree()
-        self.assertEqual(
-            {path for path in plain if plain[path] != dated[path]}, {"index.html", "index.html.gz"}
-        )
-
-    def test_feeds(self) -> None:
-        """The feeds are RSS: the newest releases, the newest projects, and those
-        of each project.
-        """
-        self.write()
-        tree = self.tree()
-
-        def titles(path: str) -> list[str | None]:
-            root = ElementTree.fromstring(tree[path])
-            self.assertEqual((root.tag, root.get("version")), ("rss", "2.0"))
-            return [item.findtext("title") for item in root.iter("item")]
-
-        self.assertIn("spam 1.1rc1", titles("rss/updates.xml"))
-        self.assertIn("spam added", titles("rss/packages.xml"))
-        self.assertEqual(
-            set(titles("rss/project/spam/releases.xml")), {"1.0", "1.1rc1", "1!2.0+local.1"}
-        )
-        self.assertIn("spam-1.0-py3-none-any.whl", tree["changelog/page1.html"].decode())
 
 
 class Recording(FolderPlace):
@@ -347,15 +283,6 @@ class AgainTests(ServedCase):
 
         self.write(Looking(str(self.folder), self.pypid.world), clears=True, copies=True)
         self.assertEqual(there, [False, False])
-
-    def test_overwritten(self) -> None:
-        """Other bytes under the same name are copied anew."""
-        self.write(copies=True)
-        name = "sure-1.0-py3-none-any.whl"
-        self.pypid.clock.advance(5)
-        self.have(publishing(self.pypid.index, sent(b"ATTESTED", name), overwrite=True))
-        self.assertEqual(self.write(copies=True).counts.copied, 1)
-        self.assertEqual(self.tree()[f"packages/sure/{name}"], b"ATTESTED")
 
     def test_drift(self) -> None:
         """Pages that were changed by hand, and files that are gone, are repaired."""

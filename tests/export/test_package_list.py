@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.export.package_list import (
     LONGEST_LINE,
-    MOST_NOTES,
     BadPackageList,
     PackageListEntry,
     lines_of,
@@ -46,16 +45,6 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual((list(read.projects), read.left_out), (["spam"], 2))
         self.assertIn("line 2: '../../etc/passwd' is not", read.notes[0])
         self.assertTrue(read.notes[0].endswith("It is left out."))
-
-    def test_twice(self) -> None:
-        """A file that is named twice counts once."""
-        read = names("spam-1.0.tar.gz", "spam-1.0.tar.gz")
-        self.assertEqual((len(read.projects["spam"]), read.notes), (1, []))
-
-    def test_many_notes(self) -> None:
-        """Of a list that is nonsense a hundred lines are said, and all are counted."""
-        read = names(*["<>"] * 500)
-        self.assertEqual((read.left_out, len(read.notes)), (500, MOST_NOTES + 1))
 
     def test_no_text(self) -> None:
         """A list in no UTF-8 is refused, with its lines."""
@@ -140,41 +129,6 @@ class JsonTests(SynchronousTestCase):
             with self.subTest(line=line[:30]), self.assertRaises(BadPackageList) as refused:
                 read_json([b'{"filename": "spam-1.0.tar.gz"}\n', line + b"\n"], "x")
             self.assertIn("line 2: ", str(refused.exception))
-
-    def test_bad_values(self) -> None:
-        """A file whose hash, time or metadata cannot be one is left out: nobody could check it."""
-        for bad in (
-            {"hash": "0123"},
-            {"hash": "sha256=xyz"},
-            {"hash": "sha256=ab#x"},
-            {"hash": 'sha256="><script>'},
-            {"core_metadata": "yes"},
-            {"core_metadata": 'true" onclick="x'},
-            {"upload_timestamp": 1e300},
-            {"upload_timestamp": -(10**30)},
-            {"size": -1},
-        ):
-            with self.subTest(bad=bad):
-                try:
-                    read = objects({"filename": "spam-1.0.tar.gz", **bad})
-                except BadPackageList:
-                    continue
-                self.assertEqual((read.projects, read.left_out), ({}, 1))
-
-    def test_later_line(self) -> None:
-        """Of a file that is named twice the later line counts, which is said."""
-        read = objects(
-            {"filename": "spam-1.0.tar.gz"}, {"filename": "spam-1.0.tar.gz", "hash": HASH}
-        )
-        self.assertEqual(read.projects["spam"]["spam-1.0.tar.gz"][1].hash, HASH)
-        self.assertIn("line 2: 'spam-1.0.tar.gz' was named before", read.notes[0])
-
-    def test_line_separators(self) -> None:
-        """Only LF ends a line: a text may have other separators in it."""
-        [files] = objects(
-            {"filename": "spam-1.0.tar.gz", "yanked_reason": "a\u2028b\x85c"}
-        ).projects.values()
-        self.assertEqual(files["spam-1.0.tar.gz"][1].yanked_reason, "a\u2028b\x85c")
 
     @QUICK
     @given(

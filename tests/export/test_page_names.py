@@ -42,48 +42,6 @@ def where(filename: str) -> list[tuple[str, str]]:
 
 
 class PlaceTests(SynchronousTestCase):
-    def test_plain(self) -> None:
-        """Wheels and sdists stand on the page of their project, in its normalised spelling."""
-        self.assertEqual(where("spam-1.0-py3-none-any.whl"), [("spam", "1.0")])
-        self.assertEqual(where("Spam.Egg_s-1.00.tar.gz"), [("spam-egg-s", "1.0")])
-        self.assertEqual(where("spam-1!2.0.tar.gz"), [("spam", "1!2.0")])
-
-    def test_dashes(self) -> None:
-        """The name of an sdist may have dashes: its version begins at the first part, but one, with
-        a dot and a digit.
-        """
-        self.assertEqual(where("python-dateutil-2.8.2.tar.gz"), [("python-dateutil", "2.8.2")])
-        self.assertEqual(where("aspen-0.8-2.tar.gz"), [("aspen", "0.8.post2")])
-        self.assertEqual(where("kafka-python-1.0-alpha.tar.gz"), [("kafka-python", "1.0a0")])
-
-    def test_guess_cannot_be(self) -> None:
-        """Where that is no version, the specification's rule counts: the version is what follows
-        the last dash.
-        """
-        self.assertEqual(where("foo-2.0-bar-1.5.tar.gz"), [("foo-2-0-bar", "1.5")])
-        self.assertEqual(where("spam-1.0-py2.7.egg"), [("spam", "1.0")])
-        self.assertEqual(where("spam-1.0.tar.xz"), [("spam", "1.0")])
-
-    def test_two_places(self) -> None:
-        """An sdist of python-foo with version 1 stands where dumb-pypi has it, and where installers
-        look for it.
-        """
-        self.assertEqual(where("python-foo-1.tar.gz"), [("python-foo-1", ""), ("python-foo", "1")])
-
-    def test_wrong_version(self) -> None:
-        """Of foo-1.0.tgz the version is 1.0, whatever dumb-pypi makes of it (1)."""
-        self.assertEqual(where("foo-1.0.tgz"), [("foo", "1.0")])
-
-    def test_no_version(self) -> None:
-        """A file without a version stands on a page, as with dumb-pypi; no installer takes it."""
-        self.assertEqual(where("spam.tar.gz"), [("spam", "")])
-
-    def test_odd_wheel(self) -> None:
-        """A wheel that the specification refuses for its name alone stands where
-        dumb-pypi has it.
-        """
-        self.assertEqual(where("foo__x-1.0-py3-none-any.whl"), [("foo-x", "1.0")])
-
     def test_refused(self) -> None:
         """What is no file name, or of no project, has no place, and the reason is said."""
         for filename in (

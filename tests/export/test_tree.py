@@ -3,7 +3,6 @@ outside.
 """
 
 import os
-from hashlib import sha256
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -59,19 +58,6 @@ class FolderTests(SynchronousTestCase):
         self.assertEqual((self.root / "a/b/page").read_bytes(), b"two")
         self.assertEqual(self.files(), ["a/b/page"])
 
-    def test_another_second(self) -> None:
-        """What is replaced has another second than before, however often that is: of size and
-        second nginx makes its tags.
-        """
-        seconds = []
-        for number in range(4):
-            self.folder.write("page", b"%d" % number)
-            seconds.append(int((self.root / "page").stat().st_mtime))
-        self.assertEqual(seconds, sorted(set(seconds)))
-        os.utime(self.root / "page", (0, 0))
-        self.folder.write("page", b"5")
-        self.assertGreaterEqual(int((self.root / "page").stat().st_mtime), seconds[0])
-
     def test_whole(self) -> None:
         """Who has opened a page reads it to its end, whole, while it is replaced."""
         self.folder.write("page", b"one" * 100)
@@ -91,14 +77,6 @@ class FolderTests(SynchronousTestCase):
         with self.assertRaises(OSError):
             self.folder.write("page", b"two")
         self.assertEqual(((self.root / "page").read_bytes(), self.files()), (b"one", ["page"]))
-
-    def test_have(self) -> None:
-        """What it has is told by a digest; nothing, folders and symbolic links are nothing."""
-        self.folder.write("a/page", b"x")
-        (self.root / "link").symlink_to("/etc/passwd")
-        self.assertEqual(self.folder.have("a/page"), sha256(b"x").digest())
-        for path in ("b", "b/c", "link", "a/page/more"):
-            self.assertIsNone(self.folder.have(path), path)
 
     def test_link(self) -> None:
         """A symbolic link in the place of a page is replaced, and not written through."""
@@ -151,20 +129,3 @@ class FolderTests(SynchronousTestCase):
         self.folder.remove("a/c/two")
         self.assertEqual(list(self.root.iterdir()), [])
         self.folder.write("a/c/two", b"again")
-
-    def test_list(self) -> None:
-        """It lists what lies below a folder; hidden files are not ours, and half written ones of a
-        dead run go.
-        """
-        for path in ("a/one", "a/b/two", "b/three"):
-            self.folder.write(path, b"")
-        (self.root / "a/.htaccess").touch()
-        (self.root / "a/.one.4711.new").touch()
-        self.assertEqual(sorted(self.folder.list("a")), ["a/b/two", "a/one"])
-        self.assertEqual(self.files(), ["a/.htaccess", "a/b/two", "a/one", "b/three"])
-        self.assertEqual(list(self.folder.list("nothing")), [])
-
-    def test_settle(self) -> None:
-        """Settling is possible on this file system."""
-        self.folder.write("page", b"x")
-        self.folder.settle()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
@@ -38,16 +37,6 @@ class WatchTests(SynchronousTestCase):
         else:
             self.asked[-1].callback(answer)
 
-    def test_first_answer(self) -> None:
-        """A part that is well at its first check is not "available again": it never was away."""
-        for answers, count in ((True,), 0), ((False, True), 1):
-            watch = HealthWatch(self.clock, "storage", self.ask, is_well=False)
-            with capturedLogs() as events:
-                for answer in answers:
-                    watch._record(answer)
-            again = [event for event in events if "available again" in event["log_format"]]
-            self.assertEqual(len(again), count)
-
     def test_one_is_enough(self) -> None:
         """One answer that fails is enough for away, and one that is good for there; it is asked at
         once and every 5 s.
@@ -64,15 +53,6 @@ class WatchTests(SynchronousTestCase):
             self.assertIs(self.watch.is_well, is_well)
             self.clock.advance(EVERY)
         self.assertEqual(len(self.asked), 5)
-
-    def test_unexpected(self) -> None:
-        """Whatever is raised means away, and the next question is asked all the same."""
-        self.watch.startService()
-        self.answer(ZeroDivisionError())
-        self.assertFalse(self.watch.is_well)
-        self.clock.advance(EVERY)
-        self.answer(True)
-        self.assertTrue(self.watch.is_well)
 
     def test_hangs(self) -> None:
         """What does not answer within 3 s is away and is not asked a second time meanwhile; its
@@ -101,16 +81,6 @@ class WatchTests(SynchronousTestCase):
         self.answer(False)
         condition.doubt()
         self.assertEqual((len(self.asked), self.watch.is_well), (2, False))
-
-    def test_stops(self) -> None:
-        """When pypid stops nothing is asked any more, what was asked is broken off and says nothing
-        of the part.
-        """
-        self.watch.startService()
-        self.watch.stopService()
-        self.assertTrue(self.asked[0].called)
-        self.assertTrue(self.watch.is_well)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class AskingTests(SynchronousTestCase):

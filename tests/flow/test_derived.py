@@ -28,7 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.lru import Recent
 from pypid.flow import start
-from pypid.flow.derived import Derived, Memory, SameObjects
+from pypid.flow.derived import Derived, Memory
 from pypid.metrics.families import DERIVED
 from tests.support.worlds import Timed, Turns, WallClock, world
 
@@ -284,12 +284,6 @@ class DerivedTests(Timed, SynchronousTestCase):
         self.assertIsNone(self.have(nothing.compute("a", 1, lambda: None, costly=False)))
         self.assertEqual(self.world.counts.value(DERIVED, ("y", "made")), 2)
 
-    def test_without_an_edition_nothing_is_kept(self) -> None:
-        """The edition None says that nothing identifies the data."""
-        self.assertEqual(self.compute("a", None, "first"), "first")
-        self.assertEqual(self.compute("a", None, "second"), "second")
-        self.assertIsNone(self.derived.latest("a"))
-
     def test_without_an_edition_nothing_is_shared(self) -> None:
         """Two callers at the same time may mean different data, so each gets its own value."""
         first, second = Deferred[str](), Deferred[str]()
@@ -302,14 +296,6 @@ class DerivedTests(Timed, SynchronousTestCase):
         first.callback("first")
         self.assertEqual([self.successResultOf(each) for each in asked], ["first", "second"])
         self.assertEqual((self.counted("made"), self.counted("shared")), (2, 0))
-
-    def test_edition_of_objects(self) -> None:
-        """An edition may be objects, which equal ones do not replace."""
-        first, equal = ["content"], ["content"]
-        self.assertEqual(self.compute("a", SameObjects((first, 1)), "first"), "first")
-        self.assertEqual(self.compute("a", SameObjects((first, 1)), "again"), "first")
-        self.assertEqual(self.compute("a", SameObjects((equal, 1)), "second"), "second")
-        self.assertEqual(hash(SameObjects((first, 1))), hash(SameObjects((first, 1))))
 
     def test_shared_memory_is_one_bound(self) -> None:
         """Caches that share a memory share its bound; equal keys do not collide."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Coroutine
-from errno import EACCES, EBUSY, EIO, EPERM, EROFS, ESTALE
+from errno import EIO, EROFS
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,8 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.model import Checksum, Digests
-from pypid.flow import at_once, whole
-from pypid.flow.hashes import Hashes
+from pypid.flow import at_once
 from pypid.flow.spool import Spool, sweep
 
 T = TypeVar("T")
@@ -239,73 +238,6 @@ class SpoolTests(SynchronousTestCase):
         self.assertEqual(os.pread(descriptor, 200, 100), b"...four")
         os.close(descriptor)
 
-    def test_small_file_stays_in_memory(self) -> None:
-        """Up to one batch of a lazy spool is hashed in one call in a thread, and has no file."""
-        for pieces in ([], [b"one"], [b"one", b"two"], [b"." * 99]):
-            data = b"".join(pieces)
-            slow, heard = Slow(), list[int]()
-            spool = Spool(
-                *(self.folder, slow), batch=100, written=heard.append, also=Checksum, lazy=True
-            )
-            for piece in pieces:
-                self.run_now(spool.write(piece))
-            self.assertEqual((len(slow.calls), spool.is_in_memory), (0, True))
-            done = Deferred.fromCoroutine(spool.finish())
-            slow.run()
-            whole_of_it = Hashes()
-            whole_of_it.update(data)
-            self.assertEqual(self.successResultOf(done), whole_of_it.digests())
-            for _ in range(2):
-                body = self.run_now(spool.body())
-                self.assertEqual(self.run_now(whole(body, 100)), data)
-                with spool.inspected() as file:
-                    self.assertEqual(file.read(), data)
-            self.run_now(spool.discard())
-            self.assertRaises(RuntimeError, spool.open_for_inspection)
-            self.assertEqual((len(slow.calls), heard, self.files), (0, [], []))
-
-    def test_lazy_spool_that_is_made_or_full_is_a_file(self) -> None:
-        """A second batch, or `make`, gives a lazy spool its file."""
-        for makes, pieces in ((True, [b"one", b"two"]), (False, [b"." * 60] * 4)):
-            slow, heard = Slow(), list[int]()
-            spool = Spool(self.folder, slow, batch=100, written=heard.append, lazy=True)
-            if makes:
-                spool.make()
-            for piece in pieces:
-                writing = Deferred.fromCoroutine(spool.write(piece))
-                while slow.calls:
-                    slow.run()
-                self.successResultOf(writing)
-            self.assertFalse(spool.is_in_memory)
-            done = Deferred.fromCoroutine(spool.finish())
-            while slow.calls:
-                slow.run()
-            data = b"".join(pieces)
-            self.assertEqual(self.successResultOf(done).sha256, hashlib.sha256(data).hexdigest())
-            self.assertEqual((len(self.files), heard[-1]), (1, len(data)))
-            removed = Deferred.fromCoroutine(spool.discard())
-            slow.run()
-            self.successResultOf(removed)
-            self.assertEqual(self.files, [])
-
-    def test_made_before(self) -> None:
-        """A file that is made before any bytes come is told of when some lie in it, and is gone if
-        none come.
-        """
-        slow, heard = Slow(), list[int]()
-        spool = Spool(self.folder, slow, written=heard.append)
-        spool.make()
-        self.run_now(spool.write(b"one"))
-        self.run_now(spool.write(b"two"))
-        slow.run()
-        self.assertEqual((len(slow.calls), heard, len(self.files)), (1, [], 1))
-        slow.run()
-        self.assertEqual((len(slow.calls), heard), (0, [6]))
-        removed = Deferred.fromCoroutine(spool.discard())
-        slow.run()
-        self.successResultOf(removed)
-        self.assertEqual(self.files, [])
-
     def test_a_growing_one_fails(self) -> None:
         """A batch that nobody waited for fails the next one, or the end; nothing of it is said to
         be written.
@@ -341,30 +273,6 @@ class SpoolTests(SynchronousTestCase):
         self.failureResultOf(using, CancelledError)
         self.assertEqual(self.files, [])
 
-    def test_a_late_thread(self) -> None:
-        """A batch that its thread comes to after the file was removed does not make it again."""
-        slow = Slow()
-        spool = Spool(self.folder, slow, batch=4)
-        self.run_now(spool.write(b"four"))
-        removed = Deferred.fromCoroutine(spool.discard())
-        slow.calls.reverse()
-        slow.run()
-        slow.run()
-        self.successResultOf(removed)
-        self.assertEqual(self.files, [])
-
-    def test_no_file_without_bytes(self) -> None:
-        """A spool that nobody wrote to costs no file; an empty distribution has one."""
-
-        async def use(finish: bool) -> int:
-            async with Spool(self.folder, at_once) as spool:
-                if finish:
-                    await spool.finish()
-                return len(self.files)
-
-        self.assertEqual((self.run_now(use(False)), self.run_now(use(True))), (0, 1))
-        self.assertEqual(self.files, [])
-
     def test_full(self) -> None:
         """No space left is `StorageFull`, from the batch or from the end, and leaves nothing."""
 
@@ -380,29 +288,6 @@ class SpoolTests(SynchronousTestCase):
         error = self.failureResultOf(Deferred.fromCoroutine(use()), StorageFull).value
         self.assertIn("spool", str(error))
         self.assertEqual(self.files, [])
-
-    def test_failing_to_remove_the_file_fails_nothing(self) -> None:
-        """Whatever keeps the file from being removed, what was received is good, and the descriptor
-        is closed.
-        """
-        for number in (EACCES, EPERM, EROFS, EIO, EBUSY, ESTALE):
-            before = len(list(Path("/proc/self/fd").iterdir()))
-
-            async def use(number: int = number) -> int:
-                async with Spool(self.folder, at_once) as spool:
-                    await spool.write(b"data")
-                    digests = await spool.finish()
-                    self.patch(Path, "unlink", lambda path, missing_ok=False: _fail(number))
-                    return digests.size
-
-            self.assertEqual(self.run_now(use()), 4)
-            self.assertEqual(len(list(Path("/proc/self/fd").iterdir())), before)
-
-    def test_a_failed_batch_is_not_forgotten(self) -> None:
-        """An error of a batch that nobody waited for ends in no log when the spool is discarded."""
-        spool = Spool(self.folder / "missing", at_once, batch=4)
-        self.run_now(spool.write(b"four"))
-        self.run_now(spool.discard())
 
     def test_no_folder(self) -> None:
         """A folder that cannot be written is `StorageDown`, whose text has no path."""

@@ -19,12 +19,12 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
-from pypid.core.errors import StorageDown, UpstreamDown
+from pypid.core.errors import StorageDown
 from pypid.core.model import Blob, File, Listing, Project
 from pypid.core.packaging.names import ProjectName, parse_filename, project_name
 from pypid.core.policy import Policy
 from pypid.core.restrictions import ProjectRestrictions, Restrictions
-from pypid.flow import start, whole
+from pypid.flow import whole
 from pypid.flow.spool import sweep
 from pypid.index import Index
 from pypid.index.upstream.eviction import inventory_of
@@ -224,28 +224,6 @@ class EvictingTests(UpkeepCase):
     async def _read(self, file: File) -> bytes:
         return await whole(await self.index.open(file), 1 << 22)
 
-    def test_too_large(self) -> None:
-        """A file that alone has more than the limit is served, and does not stay; nothing else goes
-        for it.
-        """
-        self.maintenance(max_cache=50 * KIB)
-        self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz")
-        self.keep("whale-1.0.tar.gz", size=51 * KIB)
-        self.assertEqual(self.kept(), ["ant-1.0.tar.gz", "bee-1.0.tar.gz"])
-        self.assertEqual(len(self.want("whale-1.0.tar.gz")), 51 * KIB)
-
-    def test_room(self) -> None:
-        """Where something goes there is room afterwards: all is not listed again for each file that
-        comes.
-        """
-        self.maintenance(max_cache=1000 * KIB)
-        self.keep(*(f"spam-{number}.0.tar.gz" for number in range(100)), size=9 * KIB, every=0.1)
-        self.assertLessEqual(self.size(), 1000 * KIB)
-        self.blobs.listings = 0
-        self.keep(*(f"eggs-{number}.0.tar.gz" for number in range(40)), size=9 * KIB, every=0.1)
-        self.assertLessEqual(self.size(), 1000 * KIB)
-        self.assertLess(self.blobs.listings, 12)
-
     def test_what_was_there(self) -> None:
         """What was kept before the start is looked at within a minute, once; or when the first file
         comes.
@@ -266,27 +244,6 @@ class EvictingTests(UpkeepCase):
         self.keep("dog-1.0.tar.gz", every=1)
         self.assertEqual(self.kept(), ["dog-1.0.tar.gz"])
 
-    def test_metadata(self) -> None:
-        """Metadata that was fetched without its file counts, and goes."""
-        self.maintenance(max_cache=30 * KIB)
-        for number in range(8):
-            file = self.upstream.has(
-                "eggs", f"eggs-{number}.0-py3-none-any.whl", noise(100 + number)
-            )
-            self.upstream.has_beside(
-                file,
-                b"Metadata-Version: 2.1\nName: eggs\nVersion: 1\n\n"
-                + noise(6 * KIB).hex().encode(),
-            )
-        for number in range(8):
-            self.clock.advance(1)
-            file = self.have(
-                self.index.file(project_name("eggs"), f"eggs-{number}.0-py3-none-any.whl")
-            )
-            self.have(self.index.metadata(file))
-        self.assertLessEqual(self.size(), 30 * KIB)
-        self.assertGreater(self.size(), 0)
-
     def test_storage_away(self) -> None:
         """A storage that is away while files should go is logged; they go when it is back."""
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz", "cat-1.0.tar.gz")
@@ -300,28 +257,10 @@ class EvictingTests(UpkeepCase):
         self.assertEqual(len(self.kept()), 2)
         self.stop(maintenance)
 
-    def test_reader(self) -> None:
-        """Whoever reads a file while it goes has it to its end."""
-        self.keep("ant-1.0.tar.gz", size=20 * KIB)
-        body = self.have(self._opened("ant-1.0.tar.gz"))
-        maintenance = self.maintenance(max_cache=1)
-        self.have(maintenance.evict())
-        self.assertEqual(self.kept(), [])
-        self.assertEqual(self.have(whole(body, 1 << 20)), noise(20 * KIB))
-
     async def _opened(self, filename: str) -> object:
         return await self.index.open(
             await self.index.file(parse_filename(filename).project, filename)
         )
-
-    def test_no_limit(self) -> None:
-        """Without a limit nobody looks, and nothing goes."""
-        self.maintenance()
-        self.blobs.listings = 0
-        self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz")
-        self.clock.advance(WRITE_DOWN)
-        self.assertEqual(self.blobs.listings, 0)
-        self.assertEqual(len(self.kept()), 2)
 
 
 class WritingDownTests(UpkeepCase):
@@ -380,17 +319,6 @@ class WritingDownTests(UpkeepCase):
         self.have(CatalogDump(catalog.upstream, folder, "storage", self.world).load())
         self.index = self.another(catalog=catalog)
         self.assertEqual(self.wanted(self.index), {"ant-1.0.tar.gz": 7200, "ant-2.0.tar.gz": 120})
-
-    def test_although(self) -> None:
-        """It is written down although ending connections fails."""
-
-        async def fails() -> None:
-            raise RuntimeError("no")
-
-        self.keep("ant-1.0.tar.gz")
-        maintenance = CacheMaintenance(self.index, fails)
-        self.refused(maintenance.end(), RuntimeError)
-        self.assertEqual(self.touched(), {"ant-1.0.tar.gz": 0})
 
 
 class RefreshingTests(UpkeepCase):
@@ -461,50 +389,6 @@ class RefreshingTests(UpkeepCase):
         )
         self.assertEqual(self.refresh(), ["bee"])
 
-    def test_failures(self) -> None:
-        """A project that fails, however it does, costs the others nothing."""
-        self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz", "cat-1.0.tar.gz")
-        self.has("ant-2.0.tar.gz", "bee-2.0.tar.gz", "cat-2.0.tar.gz")
-        for error in UpstreamDown("too slow."), RuntimeError("a bug"), StorageDown("gone."):
-            self.upstream.held = True
-            maintenance = self.maintenance(refresh=timedelta(hours=1))
-            job = start(maintenance.refresh_pages())
-            self.upstream.waiting.pop("ant").errback(error)
-            for name in ("bee", "cat"):
-                self.upstream.waiting.pop(name).callback(None)
-            self.successResultOf(job)
-            self.assertEqual(
-                (self.files("ant"), len(self.files("bee")), len(self.files("cat"))),
-                (["ant-1.0.tar.gz"], 2, 2),
-            )
-            self.flushLoggedErrors(RuntimeError)
-            self.upstream.held = False
-            self.clock.advance(60)
-        self.assertEqual(self.refresh(), ["ant", "bee", "cat"])
-        self.assertEqual(len(self.files("ant")), 2)
-
-    def test_upstream_away(self) -> None:
-        """While upstream is away it is not asked for each project; what it said stays."""
-        self.keep(*(f"{name}-1.0.tar.gz" for name in ("ant", "bee", "cat", "dog", "elk", "fox")))
-        self.upstream.away = UpstreamDown("nobody answers.", unreachable=True)
-        self.assertEqual(len(self.refresh()), 1)
-        self.assertEqual(self.files("fox"), ["fox-1.0.tar.gz"])
-
-    def test_few_at_once(self) -> None:
-        """No more than so many are asked for at the same time, and all have their turn."""
-        names = [f"name{number}" for number in range(11)]
-        self.keep(*(f"{name}-1.0.tar.gz" for name in names))
-        self.upstream.held = True
-        job = start(self.maintenance(refresh=timedelta(hours=1)).refresh_pages())
-        answered = []
-        while self.upstream.waiting:
-            self.assertLessEqual(len(self.upstream.waiting), REFRESHES)
-            name, waiting = self.upstream.waiting.popitem()
-            answered.append(name)
-            waiting.callback(None)
-        self.successResultOf(job)
-        self.assertEqual(sorted(answered), sorted(names))
-
     def test_stop(self) -> None:
         """A stop waits neither for projects that have not had their turn nor for
         those that have.
@@ -535,23 +419,3 @@ class ComparingTests(UpkeepCase):
             self.clock.advance(COMPARE)
         said = [formatEvent(event) for event in events if event["log_level"].name == "info"]
         self.assertEqual(said, ["compared with the storage: 1 of 1 projects read again"])
-
-
-class StoppingTests(UpkeepCase):
-    def test_evicting(self) -> None:
-        """A stop waits for the file that is just going, and for no other."""
-        self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz", "cat-1.0.tar.gz")
-        maintenance = self.maintenance(max_cache=1)
-        gate: Deferred[None] = Deferred()
-        self.blobs.gate = gate
-        self.clock.advance(LOOK_AT_SIZE)
-
-        async def stopped() -> None:
-            await maintenance.stopService()
-            await maintenance.end()
-
-        stopping = start(stopped())
-        self.assertNoResult(stopping)
-        gate.callback(None)
-        self.successResultOf(stopping)
-        self.assertEqual(self.kept(), ["bee-1.0.tar.gz", "cat-1.0.tar.gz"])

@@ -7,13 +7,12 @@ cooldown_fixes`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from pypid.advisories.database import FILE, AdvisoryDatabase, writing
@@ -24,7 +23,6 @@ from pypid.core.configuration.value_kinds import COOLDOWN
 from pypid.core.errors import PeopleUnknown
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
-from pypid.flow import start
 from pypid.jobs.cooldown_fixes import INTERVAL, CooldownFixes
 from tests.jobs.test_cache_maintenance import UpkeepCase
 from tests.support.logs import MemoryDownloads
@@ -108,27 +106,6 @@ class CooldownFixesTests(FixesCase):
         self.clock.advance(DAY.total_seconds())
         self.assertEqual(self.shown(), [OLD, FIX])
 
-    def test_advisories_change_during_a_search(self) -> None:
-        """A search that began with older advisories is repeated at once."""
-        self.clock.advance(7200)
-        self.download()
-        release = Deferred[None]()
-
-        class Slow(MemoryDownloads):
-            async def recent(self, digests: Iterable[str], since: datetime) -> Sequence[str]:
-                await release
-                return ()
-
-        self.job.downloads = Slow()
-        other = advisory("PYSEC-2", ("bee", "0", "1.0.1"))
-        under_way = start(self.read(other))
-        self.job.downloads = self.downloads
-        later = start(self.read(other, advisory("PYSEC-1", ("bee", "0", "1.1"))))
-        release.callback(None)
-        self.successResultOf(under_way)
-        self.successResultOf(later)
-        self.assertEqual(self.shown(), [OLD, FIX])
-
     def test_no_fix_in_use(self) -> None:
         """Nothing comes earlier for a version that nobody downloaded in 90 days, that is not
         vulnerable, or whose advisory was withdrawn.
@@ -154,28 +131,6 @@ class CooldownFixesTests(FixesCase):
         fixed = advisory("PYSEC-1", ("bee", "0", "1.1"))
         self.advise(fixed, advisory("MAL-2026-1", ("bee", "1.1", "1.2")))
         self.assertEqual(self.shown(), [OLD])
-
-    def test_off(self) -> None:
-        """Without `cooldown_fixes` a fix waits as long as other versions; a date is no age, and
-        stays.
-        """
-        for text, fixes in (("14d", timedelta()), ("2001-01-01 bee==1.0=0", HOUR)):
-            self.index = self.another(policy_with(text, fixes))
-            self.job = CooldownFixes(self.index, self.advisories, self.downloads)
-            self.want(OLD)
-            self.clock.advance(7200)
-            self.download()
-            self.advise(advisory("PYSEC-1", ("bee", "0", "1.1")))
-            self.assertEqual(self.shown(), [OLD], text)
-
-    def test_shorter_wait_stays(self) -> None:
-        """A wait that is shorter than `cooldown_fixes` counts for a fix, too."""
-        self.index = self.another(policy_with("14d bee=30m", DAY))
-        self.job = CooldownFixes(self.index, self.advisories, self.downloads)
-        self.want(OLD)
-        self.download()
-        self.advise(advisory("PYSEC-1", ("bee", "0", "1.1")))
-        self.assertEqual(self.shown(), [OLD, FIX, NEXT])
 
     def test_in_the_background(self) -> None:
         """The search repeats; a download makes a fix visible, and the log names it once."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -69,45 +69,6 @@ class SharedTests(LeasesCase):
         others_end.callback(None)
         self.successResultOf(others)
         self.assertTrue(self.have(one.run("job", self.job)))
-
-    def test_another_job(self) -> None:
-        """Another job is another lease."""
-        self.under_way(self.one)
-        self.assertTrue(self.have(self.other.run("another", self.job)))
-
-    def test_again_at_once(self) -> None:
-        """A job without a rest may be done by anybody as soon as it has ended."""
-        self.assertTrue(self.have(self.one.run("job", self.job)))
-        self.assertTrue(self.have(self.other.run("job", self.job)))
-
-    def test_rest(self) -> None:
-        """What was done counts for its rest, from its begin on, for all nodes but the one that did
-        it.
-        """
-        running, ends = self.under_way(self.one, rest=100)
-        self.clock.pump([10.0] * 6)
-        ends.callback(None)
-        self.assertTrue(self.successResultOf(running))
-        self.clock.advance(39)
-        self.assertFalse(self.have(self.other.run("job", self.job, 100)))
-        self.clock.advance(2)
-        self.assertTrue(self.have(self.other.run("job", self.job, 100)))
-
-    def test_failed(self) -> None:
-        """A job that failed may be done by another node at once."""
-
-        async def fails() -> None:
-            raise ValueError("the disk is away")
-
-        self.refused(self.one.run("job", fails, 100), ValueError)
-        self.assertTrue(self.have(self.other.run("job", self.job)))
-
-    def test_cancelled(self) -> None:
-        """A job that was broken off, as a node stops, leaves no lease."""
-        running, _ = self.under_way(self.one, rest=100)
-        running.cancel()
-        self.failureResultOf(running, CancelledError)
-        self.assertTrue(self.have(self.other.run("job", self.job)))
 
     def test_died(self) -> None:
         """The lease of a node that died in the middle of a job ends by itself."""

@@ -11,14 +11,13 @@ from attrs import evolve
 
 from pypid.blobs.store import Store
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.errors import UpstreamDown
 from pypid.core.packaging.names import parse_filename
 from pypid.core.restrictions import ProjectRestrictions
 from pypid.core.upstream_choice import PUBLIC, UpstreamChoice
 from pypid.flow import whole
 from pypid.index import Index
 from pypid.index.upstream.eviction import inventory_of
-from pypid.jobs.cache_maintenance import LOOK_AT_SIZE, CacheMaintenance
+from pypid.jobs.cache_maintenance import CacheMaintenance
 from tests.core.test_restrictions import VersionRule
 from tests.index.file_cache_cases import noise
 from tests.jobs.test_cache_maintenance import KIB, RECORD, Slow, UpkeepCase
@@ -89,16 +88,6 @@ class NamedCachesTests(UpkeepCase):
         self.assertEqual(self.have(self.named.catalog.upstream.get(TORCH[:5])).kept[0].size, 20480)
         self.stop(maintenance)
 
-    def test_same_file_of_two_upstreams(self) -> None:
-        """Files of the same name are separate, and so is their use."""
-        self.maintenance(max_cache=2 * ROOM + 5 * KIB)
-        self.keep(TORCH)
-        self.want_torch()
-        self.clock.advance(60)
-        self.want(TORCH)
-        self.keep("bee-1.0.tar.gz")
-        self.assertEqual(self.all_kept(), ["bee-1.0.tar.gz", TORCH])
-
     def test_withheld_file_stays(self) -> None:
         """A blocked file of a named upstream stays as evidence."""
         self.want_torch()
@@ -107,21 +96,6 @@ class NamedCachesTests(UpkeepCase):
         self.clock.advance(3600)
         self.have(self.maintenance(max_cache=KIB).evict())
         self.assertEqual(self.all_kept(), [f"cu128/{TORCH}"])
-
-    def test_refresh(self) -> None:
-        """Each project is refreshed at its own upstream; one that fails leaves the others alone."""
-        self.keep("ant-1.0.tar.gz")
-        self.want_torch()
-        maintenance = self.maintenance(refresh=timedelta(minutes=10))
-        del self.upstream.heard[:], self.gpu.heard[:]
-        self.have(maintenance.refresh_pages())
-        self.assertEqual((self.upstream.heard, self.gpu.heard), (["ant"], ["torch"]))
-        self.gpu.away = UpstreamDown("no answer")
-        self.clock.advance(60)
-        self.have(maintenance.refresh_pages())
-        self.assertEqual(self.upstream.heard, ["ant", "ant"])
-        self.assertFalse(self.index.gate.breaker.is_down)
-        self.stop(maintenance)
 
     def test_name_that_is_no_longer_its_own_is_not_refreshed(self) -> None:
         """After a change of `only`, no name leaves to the upstream that no longer has it."""
@@ -147,12 +121,3 @@ class NamedCachesTests(UpkeepCase):
         del self.upstream.heard[:]
         self.have(maintenance.refresh_pages())
         self.assertEqual(self.upstream.heard, ["ant"])
-
-    def test_last_accesses_are_written_down(self) -> None:
-        """The end of the process writes the last accesses of all caches."""
-        maintenance = self.maintenance(max_cache=1 << 30)
-        self.want_torch()
-        self.clock.advance(LOOK_AT_SIZE)
-        self.stop(maintenance)
-        entry = self.have(self.named.catalog.upstream.get(parse_filename(TORCH).project))
-        self.assertEqual(len(entry.touched), 1)

@@ -32,7 +32,6 @@ from pypid.jobs.storage_lease import StorageLease
 from pypid.ports import Body
 from pypid.upstream.nothing import Nothing
 from tests.distributions import wheel
-from tests.index.faulty_blobs import Watched
 from tests.index.named import NamedCase
 from tests.support import world
 from tests.support.worlds import Awaiting, contents
@@ -211,28 +210,6 @@ class JobsTests(ThrowawayCase):
         self.assertEqual(len([line for line in self.logged("warn") if "not restored" in line]), 1)
         self.have(made.end())
 
-    def test_cheap(self) -> None:
-        """Comparing again is one listing of ours and one of what is kept, where nothing has
-        changed.
-        """
-        made = self.running()
-        self.put(HAM, wheel("ham"))
-        for _ in range(3):
-            self.clock.advance(COMPARE)
-        watched = Watched(self.store)
-        index = Index(watched, made.index.catalog, Nothing(), Policy(), self.world)
-        self.have(index.reconcile())
-        self.assertEqual(watched.asked, ["list .pypid/held/", "list .kept/", "list "])
-
-    def test_away(self) -> None:
-        """A bucket that is away while pypid runs is a line in the log, and no traceback."""
-        made = self.running()
-        self.store.list = self.refuses
-        self.clock.advance(COMPARE)
-        self.assertEqual(len(self.logged("error")), 1)
-        self.assertEqual(self.logged("critical"), [])
-        self.assertEqual(made.index.maintenance.comparing, None)
-
     def refuses(self, prefix: str = "") -> Any:
         raise StorageDown("it is away.")
 
@@ -327,39 +304,3 @@ class EndTests(ThrowawayCase):
             (self.closed, self.logged("error")),
             (1, ["{what} could not be written into the bucket in time"]),
         )
-
-    def test_breaks_off(self) -> None:
-        """To stop does not wait for a comparison that is under way, which is no failure."""
-
-        async def never() -> None:
-            await Deferred()
-
-        made = self.running()
-        made.index = evolve(made.index)
-        self.patch(Index, "reconcile", lambda index: never())
-        self.clock.advance(COMPARE)
-        self.successResultOf(made.stopService())
-        self.assertEqual(self.logged("critical"), [])
-        self.have(made.end())
-
-    def test_one_command(self) -> None:
-        """A pypid that answers one command copies nothing, writes no snapshot, and closes what is
-        open.
-        """
-        made = self.made(backup=None, takes_lease=False)
-        (self.state / "admin.json").write_bytes(b"1")
-        self.have(made.prepare())
-        self.have(made.compared())
-        self.have(made.end())
-        self.assertEqual((self.keys(), self.closed), ([], 1))
-
-    def test_stopped_early(self) -> None:
-        """Stopped between ours and theirs it writes what it knows of ours; before that, nothing."""
-        for compares in False, True:
-            made = self.made()
-            made.startService()
-            self.have(made.prepare())
-            if compares:
-                self.have(made.index.reconcile())
-            self.have(made.end())
-            self.assertEqual(SNAPSHOT in self.keys(), compares)

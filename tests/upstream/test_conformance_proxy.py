@@ -72,75 +72,6 @@ class SanitisingTests(ProxyCase):
             if "size" in file:
                 self.assertIs(type(file["size"]), int)
 
-    async def test_null_and_empty(self) -> None:
-        """C34: null and empty optional keys are left out, each alone and all together; the file
-        stays.
-        """
-        keys = (
-            "upload-time",
-            "size",
-            "requires-python",
-            "yanked",
-            "core-metadata",
-            "dist-info-metadata",
-            "gpg-sig",
-            "provenance",
-        )
-        for value in (None, "", [], {}):
-            for key in (*keys, "hashes"):
-                [file] = (await self.said(entry(**{key: value})))["files"]
-                self.assertEqual(file["filename"], FILENAME)
-            [file] = (await self.said(entry(**dict.fromkeys(keys, value))))["files"]
-            self.assertEqual(file["hashes"], {"sha256": DIGEST})
-
-    async def test_odd_values(self) -> None:
-        """C34: values of the wrong kind are left out, and so are times that are none."""
-        for key, values in {
-            "upload-time": (
-                0,
-                "yesterday",
-                "2026-01-01",
-                "2026-01-01T00:00:00",
-                "2026-13-01T00:00:00Z",
-                True,
-            ),
-            "size": ("12", -1, 1.5, 1 << 80, True),
-            "requires-python": (3, [">=3"], {"a": 1}),
-            "yanked": (0, 1, [], {"reason": "x"}),
-            "core-metadata": ("yes", 1, [], {"sha256": 5}, {"sha256": "xyz"}),
-            "hashes": (
-                "x",
-                [],
-                {"sha256": None},
-                {"sha256": "abc"},
-                {"x": "y"},
-                {"blake2b_256": "c" * 64},
-            ),
-            "provenance": ("http://insecure.example/", 5, "javascript:alert(1)"),
-        }.items():
-            for value in values:
-                [file] = (await self.said(entry(**{key: value})))["files"]
-                self.assertEqual(file["filename"], FILENAME)
-
-    async def test_unusable_entries(self) -> None:
-        """C34: an entry that is no file costs that entry, not the page."""
-        odd = (
-            None,
-            5,
-            "x",
-            [],
-            {},
-            {"filename": "spam-2.0.tar.gz"},
-            entry("spam-2.0.tar.gz", url=None),
-            entry("spam-2.0.tar.gz", url="javascript:x"),
-            entry("spam-2.0.tar.gz", url="/files/other-2.0.tar.gz"),
-            entry("eggs-2.0.tar.gz"),
-            entry("spam-2.0.exe"),
-            entry("spam-abc-py3-none-any.whl"),
-        )
-        document = await self.said(*odd, entry(), entry())
-        self.assertEqual([file["filename"] for file in document["files"]], [FILENAME])
-
     async def test_unknown_keys(self) -> None:
         """C34: unknown keys, and those of api 1.5 with its namespaces, of any depth, are not passed
         on.
@@ -161,62 +92,6 @@ class SanitisingTests(ProxyCase):
             {"meta", "name", "versions", "files"} | ({"project-status"} & set(document)),
         )
         self.assertEqual(set(document["meta"]) - {"_last-serial"}, {"api-version"})
-
-    async def test_versions(self) -> None:
-        """C34: any 1.x is read, a missing version is 1.0; another major is 502, and no garbage
-        (C34).
-        """
-        for version in ("1.0", "1.1", "1.5", "1.99", None):
-            meta = {} if version is None else {"api-version": version}
-            self.assertEqual(len((await self.said(entry(), meta=meta))["files"]), 1)
-        for version in ("2.0", "0.9", "10.0", "x", "", 2, 2.0, [], {}):
-            self.script(
-                says(
-                    page(
-                        name="other",
-                        files=[entry("other-1.0.tar.gz")],
-                        meta={"api-version": version},
-                    )
-                ),
-                "/simple/other/",
-            )
-            self.proxy.pass_time()
-            answer = await self.proxy.page("other")
-            self.assertEqual(answer.status, 502, (version, answer.text))
-
-    async def test_wrong_type(self) -> None:
-        """C34: what a page is, is found out by looking, whatever its Content-Type says, or without
-        one.
-        """
-        html = f'<!DOCTYPE html><a href="/files/{FILENAME}#sha256={DIGEST}">{FILENAME}</a>'.encode()
-        for body in (page(files=[entry()]), html):
-            for content_type in (
-                "text/html",
-                "application/json",
-                "text/plain",
-                "application/octet-stream",
-                J,
-                "",
-                "nonsense;;;",
-            ):
-                self.script(says(body, Content_Type=content_type))
-                self.proxy.pass_time()
-                self.assertEqual((await self.proxy.page("spam")).files, [FILENAME], content_type)
-
-    async def test_no_size(self) -> None:
-        """C34: a page on which a size is missing has version 1.0, and all files; the one without
-        can be had all the same, and from then on its size is known.
-        """
-        bare = entry()
-        del bare["size"]
-        document = await self.said(bare, entry("spam-2.0.tar.gz"))
-        self.assertEqual((document["meta"]["api-version"], len(document["files"])), ("1.0", 2))
-        self.script(says(DATA), f"/files/{FILENAME}")
-        answer = await self.proxy.get(f"/packages/spam/{FILENAME}")
-        self.assertEqual((answer.body, answer.announced), (DATA, len(DATA)))
-        await self.proxy.idle()
-        document = await self.said(bare, entry("spam-2.0.tar.gz"))
-        self.assertEqual(document["meta"]["api-version"], "1.4")
 
 
 HTML = """<!DOCTYPE html><html><head><meta name="pypi:repository-version" content="1.0">
@@ -252,23 +127,6 @@ class HtmlOnlyTests(ProxyCase):
         self.assertFalse(any("size" in file for file in document["files"]))
         self.script(says(DATA), "/deep/files/spam-1.0.tar.gz")
         self.assertEqual((await self.proxy.get(f"/packages/spam/{FILENAME}")).body, DATA)
-
-    async def test_both_are_asked_for(self) -> None:
-        """C35: upstream is asked for JSON first, and for HTML if it has none."""
-        self.script(says(b"<!DOCTYPE html><title>Links for spam</title>", Content_Type="text/html"))
-        self.assertEqual((await self.proxy.page("spam")).files, [])
-        accept = self.fake.asked[0].headers["accept"]
-        self.assertTrue(accept.startswith("application/vnd.pypi.simple.v1+json"))
-        self.assertIn("text/html;q=", accept)
-
-
-class ErrorsTests(ProxyCase):
-    """C36: errors of upstream's are not 404."""
-
-    async def test_not_there(self) -> None:
-        """C36: 404 from upstream is 404."""
-        self.assertEqual((await self.proxy.page("spam")).status, 404)
-        self.assertEqual((await self.proxy.get(f"/packages/spam/{FILENAME}")).status, 404)
 
 
 class VariantTests(ProxyCase):

@@ -52,42 +52,6 @@ class FetchTests(UpstreamCase):
         self.assertEqual(await self.all_of(raw(b"HTTP/1.0 200 OK\r\n\r\n" + DATA, None)), DATA)
         self.assertEqual(await self.all_of(says(b"")), b"")
 
-    async def test_url(self) -> None:
-        """A URL is asked as it was listed: what cannot be sent is escaped, a signature is not
-        touched.
-        """
-        for url, asked in (
-            ("/a%2Fb/x%2B1.whl?sig=%2f%3D&x=a+b#sha256=1", "/a%2Fb/x%2B1.whl?sig=%2f%3D&x=a+b"),
-            ("/ä b/x.whl", "/%C3%A4%20b/x.whl"),
-        ):
-            await self.refused(self.asks().fetch(self.fake.url + url, None, ()), NotThere)
-            self.assertEqual(self.fake.asked[-1].path, asked)
-
-    async def test_bad_url(self) -> None:
-        """A URL that cannot be asked is an index that is down, and nobody is asked."""
-        for url in (
-            "ftp://host/x.whl",
-            "file:///x.whl",
-            "http:///x.whl",
-            "http://[/x.whl",
-            "x.whl",
-            "http://ho st/x.whl",
-        ):
-            await self.refused(self.asks().fetch(url, None, ()), UpstreamDown)
-
-    async def test_span(self) -> None:
-        """A part is asked for by Range, and has its own size."""
-        body = await self.fetch(
-            says(DATA[10:20], 206, Content_Range=f"bytes 10-19/{len(DATA)}"), SPAN
-        )
-        self.assertEqual(body.size, 10)
-        self.assertEqual(await whole(body, 100), DATA[10:20])
-        self.assertEqual(self.fake.asked[0].headers["range"], "bytes=10-19")
-        self.assertEqual(
-            await self.all_of(says(DATA[10:20], 206, Content_Range="Bytes 10-19/*"), SPAN),
-            DATA[10:20],
-        )
-
     async def test_span_ignored(self) -> None:
         """An index that knows no Range sends all: what is not wanted is thrown away, and the rest
         is not waited for.
@@ -101,24 +65,6 @@ class FetchTests(UpstreamCase):
             await talk.pour(repeat(bytes(65536)))
 
         self.assertEqual(await self.all_of(endless, SPAN), DATA[10:20])
-
-    async def test_other_span(self) -> None:
-        """Another part than was asked for, or none, is an error."""
-        for said in (
-            "bytes 0-9/1024",
-            "bytes 10-18/1024",
-            "10-19",
-            "",
-            "bytes */1024",
-            "bytes 10-19/1024, bytes 3-4/1024",
-        ):
-            await self.refused(
-                self.fetch(says(DATA[10:20], 206, Content_Range=said), SPAN), UpstreamDown
-            )
-        await self.refused(self.fetch(status(416, Content_Range="bytes */5"), SPAN), UpstreamDown)
-        await self.refused(
-            self.fetch(says(DATA, 206, Content_Range="bytes 0-1023/1024")), UpstreamDown
-        )
 
     async def test_short(self) -> None:
         """A body that ends before its announced end raises, whatever the way."""
@@ -217,12 +163,6 @@ class FetchTests(UpstreamCase):
         self.assertTrue(await self.fake.all_gone())
         self.assertLess(self.fake.talks[0].sent, 90 << 20)
 
-    async def test_silent(self) -> None:
-        """A file that stops in the middle is given up."""
-        body = await self.fetch(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + DATA))
-        error = await self.refused(whole(body, 9999), UpstreamDown)
-        self.assertTrue(error.timed_out)
-
     async def test_closed(self) -> None:
         """A body can be closed before, while and after it is read, more than once, and cancelled
         while somebody waits.
@@ -242,13 +182,3 @@ class FetchTests(UpstreamCase):
         with self.assertRaises(RuntimeError):
             await anext(aiter(body))
         self.assertTrue(await self.fake.all_gone())
-
-    async def test_one_connection(self) -> None:
-        """Parts, files and errors one after the other share a connection."""
-        upstream = self.asks()
-        for _ in range(2):
-            part = says(DATA[10:20], 206, Content_Range="bytes 10-19/1024")
-            await whole(await self.fetch(part, SPAN, upstream=upstream), 99)
-            await whole(await self.fetch(says(DATA), upstream=upstream), 9999)
-            await self.refused(self.fetch(status(404), upstream=upstream), NotThere)
-        self.assertEqual({asked.connection for asked in self.fake.asked}, {0})

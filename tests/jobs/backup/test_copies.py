@@ -14,17 +14,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs import files
 from pypid.blobs.memory import MemoryBlobs
-from pypid.core.errors import CannotStart, StorageDown
-from pypid.core.model import Blob
+from pypid.core.errors import CannotStart
 from pypid.core.records.layout import OF_RECORD as COPIES
-from pypid.flow import BytesBody, World, start, whole
+from pypid.flow import BytesBody, World, whole
 from pypid.jobs.backup import marker as markers
 from pypid.jobs.backup import records
 from pypid.jobs.backup.copies import Backup
-from pypid.jobs.backup.marker import FILE, is_new
+from pypid.jobs.backup.marker import is_new
 from pypid.jobs.backup.records import Record, RecordForm
-from pypid.ports import Blobs, Body
-from tests.failing_calls import REFUSALS, Scripted, die, in_child, refuse
+from pypid.ports import Blobs
+from tests.failing_calls import Scripted, die, in_child
 from tests.index.faulty_blobs import Watched
 from tests.support import world
 from tests.support.worlds import Awaiting, contents
@@ -112,11 +111,6 @@ class RoundTripTests(KeepingCase):
         self.assertTrue(self.have(self.file_cache.copy()))
         self.assertEqual(self.people(self.restored()), ["ann", "bob"])
 
-    def test_nothing(self) -> None:
-        """Where there are no copies a new folder stays empty, and is none any more."""
-        state = self.restored()
-        self.assertEqual([path.name for path in state.iterdir()], [FILE])
-
 
 class ChangesTests(KeepingCase):
     def written(self, file_cache: Backup) -> list[str]:
@@ -150,18 +144,6 @@ class ChangesTests(KeepingCase):
         people.commit()
         self.assertEqual(self.written(self.file_cache), ["write accounts.db"])
 
-    def test_order(self) -> None:
-        """A file is read before the databases and written after them: what it says of them is
-        true of the copies, too, also of a copy that ends in between.
-        """
-        self.database()
-        (self.state / "admin.json").write_bytes(b"1")
-        write = ["write accounts.db", "write admin.json"]
-        self.assertEqual(self.written(self.file_cache), write)
-        self.assertEqual(
-            [record.name for record in records.OF_RECORD][:2], ["admin.json", PEOPLE.name]
-        )
-
     def test_one_unreadable(self) -> None:
         """A database that cannot be read is said, once, and keeps nothing else
         from being copied.
@@ -172,23 +154,6 @@ class ChangesTests(KeepingCase):
         self.assertEqual([self.have(self.file_cache.copy()) for _ in range(2)], [False, False])
         self.assertEqual(self.copies(), [f"{COPIES}admin.json"])
         self.assertEqual(len([event for event in self.events if "could not be copied" in event]), 1)
-
-    def test_restored(self) -> None:
-        """What was restored need not be copied."""
-        (self.state / "admin.json").write_bytes(b"1")
-        self.have(self.file_cache.copy())
-        self.assertEqual(self.written(self.keeps(self.restored())), [])
-
-    def test_other_secret_or_bucket(self) -> None:
-        """With another secret, or in another bucket, everything is copied anew."""
-        (self.state / "admin.json").write_bytes(b"1")
-        self.have(self.file_cache.copy())
-        self.assertEqual(self.written(self.keeps(self.state, SECRET + "x")), ["write admin.json"])
-        self.assertEqual(
-            self.written(self.keeps(self.state, SECRET + "x", "bucket-2")), ["write admin.json"]
-        )
-        (self.state / FILE).write_bytes(b"torn")
-        self.assertEqual(self.written(self.keeps(self.state)), ["write admin.json"])
 
     def test_deleted(self) -> None:
         """What was deleted has no copy after a while; a folder that goes as a whole takes none with
@@ -205,22 +170,6 @@ class ChangesTests(KeepingCase):
         for _ in range(3):
             self.assertEqual(self.written(self.file_cache), [])
         self.assertEqual(self.copies(), [f"{COPIES}accounts.db"])
-
-    def test_away(self) -> None:
-        """A storage that is away is told once, and again when it is back; then all is copied."""
-
-        class Away(MemoryBlobs):
-            async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
-                raise StorageDown("it is away.")
-
-        (self.state / "admin.json").write_bytes(b"1")
-        self.file_cache.blobs = Away(self.world.now)
-        for _ in range(3):
-            self.assertFalse(self.have(self.file_cache.copy()))
-        self.file_cache.blobs = self.store
-        self.assertTrue(self.have(self.file_cache.copy()))
-        self.assertEqual(["could not" in event for event in self.events], [True, False])
-        self.assertEqual(self.copies(), [f"{COPIES}admin.json"])
 
     def test_no_secret(self) -> None:
         """Without a secret nothing is copied."""
@@ -289,29 +238,6 @@ class CrashTests(KeepingCase):
             for record in self.kept:
                 self.assertEqual((state / record.name).read_bytes(), record.name.encode(), nth)
         self.assertGreater(nth, 8)
-
-    def test_refused_while_restoring(self) -> None:
-        """So it is where the disk is full: it says so, and the next try ends it."""
-        for number in REFUSALS:
-            nth = 0
-            while True:
-                nth += 1
-                state = self.folder()
-                scripted = Scripted(nth, refuse(number))
-                patch = self.patch(records, "os", scripted)
-                start(self.keeps(state).restore()).addErrback(lambda failure: failure.trap(OSError))
-                patch.restore()
-                if scripted.failed is None:
-                    break
-                if is_new(state, self.kept):
-                    self.have(self.keeps(state).restore())
-                for record in self.kept:
-                    self.assertEqual(
-                        (state / record.name).read_bytes(),
-                        record.name.encode(),
-                        (nth, scripted.failed),
-                    )
-            self.assertGreater(nth, 8)
 
     def test_killed_while_copying(self) -> None:
         """However far it came, the next look ends it, and a new machine gets all as it is."""
