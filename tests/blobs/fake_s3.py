@@ -1,8 +1,6 @@
 """An S3 on a real port that misbehaves where a test tells it to."""
 
 # trial and Twisted's transports are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections import defaultdict, deque

@@ -1,8 +1,5 @@
 """A store that is opened when it is needed."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred

@@ -1,8 +1,5 @@
 """The part of a store below a prefix."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from contextlib import aclosing

@@ -2,9 +2,6 @@
 stores: tests/live.)
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import contextlib

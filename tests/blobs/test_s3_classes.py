@@ -1,8 +1,5 @@
 """Storage classes in S3, towards a fake that does what a test tells it to."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from contextlib import aclosing

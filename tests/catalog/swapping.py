@@ -5,9 +5,6 @@ Each row counts what each writer has done to it, so that whatever happened to an
 from the row.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 import json
 import os
 import subprocess

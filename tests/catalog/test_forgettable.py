@@ -1,8 +1,5 @@
 """What was heard of projects of which nothing is kept is bounded: `pypid.catalog.forgettable`."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from attrs import evolve

@@ -1,8 +1,5 @@
 """The catalog in memory."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import gc

@@ -1,8 +1,5 @@
 """Dumps of the tables of named indexes and named upstreams."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import json

@@ -1,8 +1,5 @@
 """Upstream lines in bounded memory, and their dump: `pypid.catalog.packed_lines`."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import os

@@ -1,8 +1,5 @@
 """The parts of a catalog: named indexes and named upstreams."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from attrs import evolve

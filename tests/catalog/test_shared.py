@@ -1,8 +1,5 @@
 """The catalog that several nodes share keeps the contract of all catalogs, on each engine."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from pathlib import Path

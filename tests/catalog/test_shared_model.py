@@ -2,9 +2,6 @@
 is too old.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections import defaultdict

@@ -1,8 +1,5 @@
 """Signed URLs that are given again while they are good."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from datetime import timedelta

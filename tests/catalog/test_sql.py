@@ -1,8 +1,5 @@
 """The shared catalog in a file of SQLite."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 import sqlite3
 import time
 from contextlib import closing

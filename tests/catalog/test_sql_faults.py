@@ -1,8 +1,5 @@
 """A shared catalog in a file of SQLite with which something is wrong."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 import contextlib
 import sqlite3
 from pathlib import Path

@@ -1,8 +1,5 @@
 """Changes that wait for each other are one transaction."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,8 +1,5 @@
 """The engine that `[catalog] url` names, as a pypid opens it."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 import os
 import sys
 import threading

@@ -2,9 +2,6 @@
 made anew.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,8 +1,5 @@
 """Which files go into a cheaper storage class."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta

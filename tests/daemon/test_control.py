@@ -1,7 +1,5 @@
 """A running pypid, asked over its socket; an answer that comes in lines."""
 
-import subprocess
-import sys
 import threading
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler
@@ -165,30 +163,3 @@ class ControlTests(SynchronousTestCase):
             "ended before it answered", self.refused(ControlRequest("GET", "/long"), control)
         )
         self.assertIn("does not answer", self.refused(ControlRequest("GET", "/api"), control))
-
-    def test_imports(self) -> None:
-        """A command that asks a running pypid imports neither Twisted nor what a daemon is made of:
-        that took a second.
-        """
-        (self.folder / "pypid.ini").write_text(f"[server]\nstate = {self.folder}\n")
-        code = (
-            "import sys\nfrom pypid.cli import main\ntry: main(['token', 'list'])\nfinally: "
-            "print(*sys.modules)"
-        )
-        (self.folder / "etc").mkdir()
-        (self.folder / "pypid.ini").rename(self.folder / "etc/pypid.ini")
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        self.assertTrue(done.stdout.startswith("0 tokens\n"), done.stdout + done.stderr)
-        names = done.stdout.split()
-        self.assertIn("pypid.daemon.control", names)
-        for never in "twisted", "treq", "zope", "pypid.web", "pypid.index", "pypid.wiring.recipe":
-            self.assertEqual(
-                [name for name in names if name.partition(".")[0] == never or name == never], []
-            )

@@ -13,19 +13,16 @@ from unittest.mock import patch
 
 from attrs import evolve
 from twisted.internet import reactor  # noqa: TID251
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from pypid.access.passwords import hash_password
-from pypid.access.sql import current_accounts
-from pypid.access.sql.place import Server
 from pypid.blobs.memory import MemoryBlobs
 from pypid.core.accounts.acl_dump import Dump
 from pypid.core.accounts.entries import Session
 from pypid.core.accounts.rights import Right, Whom
-from pypid.core.authorization import authorize
 from pypid.core.claims import EVERY_NAME, Claims
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadRequest, CannotStart, PeopleUnknown, StorageDown, StorageFull
@@ -33,8 +30,6 @@ from pypid.core.packaging.globs import project_glob
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import ANONYMOUS, Action, Rules, may
 from pypid.core.records.layout import ACCOUNTS_KNOWN, CLOSED, OWNERS
-from pypid.core.visibility import visibility_of
-from pypid.daemon import identities
 from pypid.daemon.identities import Identities
 from pypid.daemon.other_nodes import OtherNodes
 from pypid.daemon.state import where
@@ -172,68 +167,6 @@ class ReloadTests(TestCase):
 
         return start(work())
 
-    def test_silence(self) -> Deferred[None]:
-        """Nobody is believed from memory once the file of the accounts is gone, or a server was
-        silent for five seconds.
-        """
-
-        async def work() -> None:
-            for server in (False, True):
-                people = await self.made()
-                app, accounts = self.app(), people.stores.accounts
-                place = accounts.current.database.place
-                assert not isinstance(place, Server)
-                clock = people.world.clock
-                try:
-                    if server:
-                        self.patch(current_accounts, "Server", type(place))
-                    follow(people, app)
-                    clock.advance(3)  # type: ignore[attr-defined]
-                    await accounts.poll()
-                    self.assertEqual(
-                        people.generation.until,
-                        clock.seconds() + current_accounts.CONTACT
-                        if server
-                        else current_accounts.FOR_EVER,
-                    )
-                    before = people.generation.until
-                    place.path.unlink()
-                    clock.advance(1)  # type: ignore[attr-defined]
-                    await accounts.poll()
-                    self.assertEqual(people.generation.until, before if server else 0.0)
-                finally:
-                    await people.end()
-
-        return start(work())
-
-    def test_cut_off(self) -> Deferred[None]:
-        """A node that has not heard of the accounts for five seconds answers 503 for projects that
-        have rights, and goes on with the others.
-        """
-
-        async def work() -> None:
-            people = await self.made()
-            app, accounts, clock = self.app(), people.stores.accounts, people.world.clock
-            read = (Action.READ, project_name("closed"))
-            try:
-                self.patch(current_accounts, "Server", type(accounts.current.database.place))
-                self.patch(identities, "Server", type(accounts.current.database.place))
-                follow(people, app)
-                await people.use(people.config)
-                await accounts.grant(Right(project_name("closed"), Whom.EVERYONE))
-                authorize(app.rules, ANONYMOUS, *read)
-                clock.advance(current_accounts.CONTACT + 1)  # type: ignore[attr-defined]
-                await people._look_at_age()
-                self.assertRaises(PeopleUnknown, authorize, app.rules, ANONYMOUS, *read)
-                self.assertFalse(visibility_of(app.rules, ANONYMOUS).sees(read[1]))
-                authorize(app.rules, ANONYMOUS, Action.READ, project_name("open"))
-                await accounts.poll()
-                authorize(app.rules, ANONYMOUS, *read)
-            finally:
-                await people.end()
-
-        return start(work())
-
     def test_server_away(self) -> Deferred[None]:
         """As long as a database server has never answered nobody is let in, any name may be ours,
         nobody is believed long.
@@ -304,25 +237,6 @@ class ReloadTests(TestCase):
                 )
             finally:
                 await people.end()
-
-        return start(work())
-
-    def test_stopped(self) -> Deferred[None]:
-        """They end as well if the file was changed while pypid was stopped; of who has the same
-        password they go on.
-        """
-
-        async def work() -> None:
-            people = await self.made()
-            await people.end()
-            for password, goes_on in (("the first", True), ("another one", False)):
-                written = self.folder / "pypid.ini" if goes_on else ini(self.folder, password)
-                config = load_config(written)
-                people = made_identities(config)
-                await people.open()
-                found = await people.stores.accounts.session("d")
-                await people.end()
-                self.assertEqual(found is not None, goes_on)
 
         return start(work())
 
@@ -456,28 +370,6 @@ class LostAccountsTests(TestCase):
         await self.lived()
         self.assertTrue(await self.opens())
         self.assertTrue(await self.is_noted())
-
-    @asynchronously
-    async def test_several_begin_at_once(self) -> None:
-        """Of several nodes on an empty storage, all with the same database write; one with another
-        database is refused.
-        """
-        nodes = [self.made(), self.made()]
-        self.state = self.folder / "other"
-        (self.folder / "other/state").mkdir(parents=True)
-        here = evolve(world(), random=lambda size: b"\1" * size)
-        config = load_config(ini(self.state, "the first"))
-        other = made_identities(config, here, blobs=self.blobs)
-        for node in (*nodes, other):
-            await node.open()
-        await gatherResults([start(self.close_secret(node)) for node in nodes])
-        with self.assertRaises(PeopleUnknown):
-            await self.close_secret(other)
-        self.assertEqual(
-            await nodes[1].stores.accounts.rights(), await nodes[0].stores.accounts.rights()
-        )
-        for node in (*nodes, other):
-            await node.end()
 
     def test_emptied_while_it_runs(self) -> Deferred[None]:
         """A file that is replaced by an empty one while pypid runs is away: the rights that it held

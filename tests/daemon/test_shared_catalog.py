@@ -2,9 +2,6 @@
 people change elsewhere.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from datetime import timedelta

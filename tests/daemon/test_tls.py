@@ -1,7 +1,6 @@
 """The certificate in force: what is refused, and what a change of its files does."""
 
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,17 +56,6 @@ class CertificateCase(SynchronousTestCase):
 
 
 class LoadTests(CertificateCase):
-    def test_speaks(self) -> None:
-        """A client is shown the certificate, over TLS 1.2 and 1.3 and nothing older; 1.2 can be
-        refused.
-        """
-        self.assertEqual(self.shown(), self.serial)
-        self.assertEqual(self.shown(SSL.TLS1_2_VERSION), self.serial)
-        self.assertIsNone(self.shown(SSL.TLS1_1_VERSION))
-        self.certificate = Certificate(self.chain, self.key, "1.3")
-        self.assertEqual(self.shown(), self.serial)
-        self.assertIsNone(self.shown(SSL.TLS1_2_VERSION))
-
     def test_tls_1_2_has_forward_secrecy_and_authenticated_encryption(self) -> None:
         """Over TLS 1.2 neither RSA key exchange nor CBC is spoken, by `ssl` endpoints of Twisted's
         either.
@@ -110,11 +98,6 @@ class LoadTests(CertificateCase):
         with self.assertRaisesRegex(CannotStart, "is not the key of the certificate"):
             Certificate(self.chain, other)
 
-    def test_swapped(self) -> None:
-        """The two files in each other's place are told by the first that cannot be used."""
-        with self.assertRaisesRegex(CannotStart, r"\[server\] tls_key .*chain.pem is not usable"):
-            Certificate(self.key, self.chain)
-
     def test_wrapped(self) -> None:
         """What is wrapped speaks TLS on the wire: who speaks plain HTTP to it is cut off, and no
         protocol hears of it.
@@ -150,13 +133,6 @@ class ChangeTests(CertificateCase):
         self.certificate.reload_if_changed()
         self.assertEqual(self.shown(), new)
 
-    def test_missing(self) -> None:
-        """While a file is missing the old certificate is in force, and nobody is told."""
-        self.key.unlink()
-        for _ in range(3):
-            self.certificate.reload_if_changed()
-        self.assertEqual(self.shown(), self.serial)
-
     def test_unusable(self) -> None:
         """What cannot be used changes nothing, and is tried once, not at each look; `reload` tries
         it again.
@@ -168,10 +144,3 @@ class ChangeTests(CertificateCase):
         new = self.authority.issue(self.chain, self.key)
         self.certificate.reload()
         self.assertEqual(self.shown(), new)
-
-    def test_touched(self) -> None:
-        """Files with another time are read again, which changes nothing for clients."""
-        os.utime(self.chain, (1, 1))
-        self.certificate.reload_if_changed()
-        self.certificate.reload_if_changed()
-        self.assertEqual(self.shown(), self.serial)

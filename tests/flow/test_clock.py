@@ -1,8 +1,5 @@
 """Timers go by a clock that nobody can set."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,8 +1,5 @@
 """Derived values: never older than their edition, made once, within their bound."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections import Counter

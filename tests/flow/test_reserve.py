@@ -1,8 +1,5 @@
 """Space that is kept for what must work on a full disk."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import os

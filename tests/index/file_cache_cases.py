@@ -2,9 +2,6 @@
 at the pace of the test.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import json

@@ -1,8 +1,5 @@
 """Several nodes: an index each, over one storage and one engine that they share."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -14,7 +14,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid import prefork
 from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import NameTaken, StorageDown
-from pypid.core.records.documents import dump
 from pypid.core.restrictions import RestrictionsInForce
 from pypid.flow import BytesBody, start
 from pypid.index.decisions import (
@@ -127,28 +126,6 @@ class FolderTests(DecisionsCase):
         self.have(node.notes.put("one", Note("b")))
         self.assertEqual(node.texts, {"one": "b"})
 
-    def test_failure_of_one_kind_holds_up_no_other(self) -> None:
-        """If what follows a change of one kind fails, that raises, and the other kinds are in
-        force.
-        """
-        node = Node(self.store, self.clock)
-        more = node.decisions.folder("more", Note)
-
-        def fail() -> None:
-            raise ZeroDivisionError
-
-        node.notes.changed.connect(fail)
-        self.refused(node.notes.put("one", Note("a")), ZeroDivisionError)
-        self.have(node.decisions.refresh())
-        self.have(more.put("two", Note("b")))
-        self.assertEqual(set(more.all), {"two"})
-        other = Node(self.store, self.clock)
-        more = other.decisions.folder("more", Note)
-        other.notes.changed.connect(fail)
-        self.refused(other.decisions.refresh(), ZeroDivisionError)
-        self.assertEqual(set(more.all), {"two"})
-        self.assertFalse(other.restrictions.current.is_known)
-
 
 class StartTests(DecisionsCase):
     """A start with a storage that is away, or slow."""
@@ -211,18 +188,6 @@ class NodesTests(DecisionsCase):
                 self.successResultOf(each)
             self.assertEqual(nodes[0].texts, nodes[1].texts)
             self.assertEqual(len(nodes[0].texts), 2)
-
-    def test_crash_before_the_stamp(self) -> None:
-        """A process that dies between the document and the stamp has acknowledged nothing; the
-        others read the document with their next listing.
-        """
-        other = self.node(others_write=True)
-        self.have(self.store.write(".pypid/notes/one.json", BytesBody(dump(Note("a")))))
-        self.clock.advance(LOOK)
-        self.assertEqual(other.texts, {})
-        self.clock.pump([1.0] * int(LIST))
-        self.assertEqual(other.texts, {"one": "a"})
-        self.assertEqual(self.node().texts, {"one": "a"})
 
     def test_storage_fails_at_each_step(self) -> None:
         """An error at any step of a change raises it; a later attempt succeeds, and all agree."""

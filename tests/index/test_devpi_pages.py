@@ -2,9 +2,6 @@
 whitelists, any projects.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings

@@ -1,8 +1,5 @@
 """What is inside files, wherever they lie: `pypid.index.file_contents`."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,8 +1,5 @@
 """The project lists of named indexes: what their pages serve, and no more."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import contextlib

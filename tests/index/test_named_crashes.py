@@ -2,9 +2,6 @@
 record has its marker, and no upstream hears the name of it.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator

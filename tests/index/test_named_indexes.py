@@ -1,8 +1,5 @@
 """Named indexes: what each of them shows, what it stores where, and what no upstream hears."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import contextlib

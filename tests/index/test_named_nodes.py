@@ -1,8 +1,5 @@
 """Named indexes of several nodes: what one publishes is private to all of them at once."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections.abc import Callable

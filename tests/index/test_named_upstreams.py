@@ -1,8 +1,5 @@
 """What the upstreams of `[upstream:NAME]` answer, and what an index makes of it."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from datetime import timedelta

@@ -2,9 +2,6 @@
 while that is away.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from pypid.core.errors import AlreadyExists, CatalogDown

@@ -1,8 +1,5 @@
 """A node that died in the middle of a publish keeps nobody from publishing; one that lives does."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from attrs import evolve

@@ -1,8 +1,5 @@
 """Signed URLs that several nodes give: the same one, by the engine that they share."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from datetime import timedelta

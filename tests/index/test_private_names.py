@@ -1,8 +1,5 @@
 """The blobs of a named index keep the contract of blobs, and mark names before documents."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase

@@ -2,9 +2,6 @@
 another one writes the records.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

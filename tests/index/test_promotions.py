@@ -1,8 +1,5 @@
 """Promotions between the indexes of one storage."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import os

@@ -1,8 +1,5 @@
 """The names of all projects of the upstreams: kept as hashes, and asked of no upstream one by one."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from pathlib import Path

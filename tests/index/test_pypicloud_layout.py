@@ -2,9 +2,6 @@
 they are overwritten or deleted.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from hashlib import md5, sha256

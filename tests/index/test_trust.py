@@ -3,9 +3,6 @@ them in a process of its own, as the daemon does; the others do it here, since e
 the libraries.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import gc

@@ -1,8 +1,5 @@
 """What is done while nobody asks: kept pages refreshed, use written down, the surplus evicted."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence

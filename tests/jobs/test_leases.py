@@ -1,8 +1,5 @@
 """Jobs that one of several nodes does for all."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred

@@ -1,8 +1,5 @@
 """The jobs for the caches of several upstreams: one limit, one refresh, one end."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from datetime import timedelta

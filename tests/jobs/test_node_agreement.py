@@ -1,8 +1,5 @@
 """Nodes of one index that do not agree are noticed."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from twisted.internet.task import Clock

@@ -3,8 +3,6 @@ pumped by hand.
 """
 
 # Twisted's web client and fake transports are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections.abc import Coroutine

@@ -3,8 +3,6 @@ should do.
 """
 
 # trial and Twisted's transports are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import json

@@ -2,8 +2,6 @@
 knows.
 """
 
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections.abc import Coroutine

@@ -1,8 +1,6 @@
 """Checklist points C34 to C37: what a proxy makes of what upstream says."""
 
 # trial and Twisted's transports are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import json

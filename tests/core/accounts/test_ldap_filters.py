@@ -1,8 +1,5 @@
 """Search filters with places for who is looked for."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from hypothesis import example, given, settings

@@ -1,8 +1,5 @@
 """What lies in archives: `pypid.core.archives.contents`."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import contextlib

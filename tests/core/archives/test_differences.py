@@ -2,9 +2,6 @@
 `pypid.core.archives.metadata_differences`.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import io

@@ -1,8 +1,5 @@
 """METADATA out of parts of a wheel: `pypid.core.archives.partial_wheel`."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import contextlib

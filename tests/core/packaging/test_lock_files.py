@@ -94,15 +94,3 @@ class KeyTests(SynchronousTestCase):
                     self.assertIn(
                         "parts", str(self.assertRaises(BadRequest, parse_pylock, text)), text[:99]
                     )
-
-    def test_dots_in_strings_and_comments_are_no_key(self) -> None:
-        """The tags of a wheel's name have many."""
-        dotted = ".".join(["manylinux1_x86_64"] * 20)
-        for string in (
-            f'"{dotted}"',
-            f"'{dotted}'",
-            f'"""\n{dotted}\\"""D"{dotted}"""',
-            f"'''\n{dotted}''{dotted}'''",
-        ):
-            text = PYLOCK.replace("[[packages]]", f"# {dotted}\n[[packages]]\ntool.x = {string}", 1)
-            self.assertEqual(names(parse_pylock(text)), names(parse_pylock(PYLOCK)))

@@ -1,8 +1,5 @@
 """What pypicloud says of a file beside its bytes."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import json

@@ -2,9 +2,6 @@
 `pypid.core.simple_api.metadata_offer`, `verifying`, `layout`.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import hashlib

@@ -1,8 +1,5 @@
 """Named indexes as of a time, against what they showed at that time."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import contextlib

@@ -2,9 +2,6 @@
 cached files.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from abc import abstractmethod

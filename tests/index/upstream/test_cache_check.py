@@ -1,8 +1,5 @@
 """What `pypid storage check` finds wrong in what is kept of theirs, and what it removes."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections.abc import Coroutine

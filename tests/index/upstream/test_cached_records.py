@@ -2,9 +2,6 @@
 `pypid.index.upstream.cached_records`.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import os

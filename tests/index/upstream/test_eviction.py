@@ -1,8 +1,5 @@
 """What goes when too much is kept: `pypid.index.upstream.eviction`."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -2,9 +2,6 @@
 the storage: `pypid.index.upstream.file_cache`.
 """
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import hashlib

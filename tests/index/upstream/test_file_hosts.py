@@ -1,8 +1,5 @@
 """The servers that upstream files come from: what is retried, and what a failure closes."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from twisted.internet.task import Clock

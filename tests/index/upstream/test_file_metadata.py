@@ -1,8 +1,5 @@
 """Core metadata of files of theirs: `pypid.index.upstream.file_metadata`."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from typing import Any

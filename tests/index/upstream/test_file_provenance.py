@@ -1,8 +1,5 @@
 """Provenance of upstream files: `pypid.index.upstream.file_provenance`."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from msgspec.structs import replace

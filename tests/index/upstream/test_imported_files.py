@@ -1,8 +1,5 @@
 """Moving files without a record to the cache: which names are sent upstream."""
 
-# trial's assertions are not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 from collections.abc import Sequence
