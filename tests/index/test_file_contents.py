@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from attrs import evolve
-from msgspec.structs import replace
 from twisted.internet.defer import DeferredSemaphore
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,7 +17,6 @@ from pypid.core.policy import Policy
 from pypid.flow import BytesBody
 from pypid.flow.spool import sweep
 from pypid.index import Index
-from pypid.index import file_contents as contents_module
 from pypid.index.file_contents import Contents
 from pypid.index.views import DIRECT
 from pypid.ports import Blobs, Body
@@ -55,23 +53,6 @@ class ContentsTests(Awaiting, SynchronousTestCase):
 
     def spooled(self) -> list[str]:
         return [path.name for path in self.folder.iterdir()]
-
-    def test_too_large(self) -> None:
-        """Elsewhere, what is larger than a spool is not fetched, or no longer than that."""
-        self.patch(contents_module, "MOST_SPOOLED", 100)
-        file = self.ours(sdist(), sdist_filename())
-        self.refused(self.contents.listing(file), Opaque)
-        theirs = listed(sdist(), sdist_filename())
-        self.refused(self.contents.listing(theirs), Opaque)
-        self.assertEqual(self.upstream.asked, [])
-        assert theirs.source is not None
-        for size in (None, 5000):
-            body = Fed(*[b"x" * 60] * 3, size=size)
-            self.upstream.feeds(theirs.source, body)
-            self.contents = self.on(MemoryBlobs(world().now), Mode.REDIRECT)
-            self.refused(self.contents.listing(replace(theirs, size=None)), Opaque)
-            self.assertTrue(body.closed)
-        self.assertEqual(self.spooled(), [])
 
     def test_cached_contents_need_the_right_to_fetch(self) -> None:
         """What one client has looked into is shown to no client that may not have the file
