@@ -46,20 +46,6 @@ class NotifyTests(SynchronousTestCase):
         self.assertTrue(answers[0])
         self.assertFalse(answers[-1])
 
-    def test_names(self) -> None:
-        """Each socket without a name is called unknown; given names stay; without sockets nothing
-        is set.
-        """
-        for given, expected in (
-            ({"LISTEN_FDS": "2"}, "unknown:unknown"),
-            ({"LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"}, "web"),
-            ({}, None),
-            ({"LISTEN_FDS": "x"}, None),
-        ):
-            environ = dict(given)
-            sd_notify.name_sockets(environ)
-            self.assertEqual(environ.get("LISTEN_FDNAMES"), expected)
-
 
 class WatchdogTests(SynchronousTestCase):
     def test_interval(self) -> None:

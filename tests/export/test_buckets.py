@@ -9,7 +9,7 @@ from attrs import evolve
 from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import BadRequest, StorageDown
 from pypid.core.model import Blob
-from pypid.export.buckets import BucketPlace, content_type
+from pypid.export.buckets import BucketPlace
 from pypid.export.one_pass import export
 from pypid.export.options import ExportOptions
 from pypid.export.visibility import ExportViewer
@@ -132,20 +132,3 @@ class OnceTests(BucketCase):
 
     async def put(self, key: str) -> None:
         await self.bucket.write(key, BytesBody(b"own"))
-
-    def test_types(self) -> None:
-        """Each page has the type that the server gives it; of files the store knows."""
-        for key, said in {
-            "simple/index.json": J,
-            "simple/spam/index.json": J,
-            "simple/spam/index.html": HTML,
-            "index.html": HTML,
-            "pypi/spam/json": "application/json",
-            "pypi/spam/1.0/json": "application/json",
-            "integrity/spam/1.0/spam-1.0.tar.gz/provenance": "application/json",
-            "rss/updates.xml": "text/xml; charset=utf-8",
-            "filter.js": "text/javascript; charset=utf-8",
-            "packages/spam/index.html": None,
-            "packages/spam/spam-1.0.tar.gz": None,
-        }.items():
-            self.assertEqual(content_type(key), said, key)
