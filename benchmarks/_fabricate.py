@@ -14,7 +14,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from pypid.blobs.disk import blob
+from pypid.blobs.files import blob
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.lines import Loaded, no_shards, shard_of
 from pypid.catalog.memory import MemoryCatalog

@@ -44,8 +44,7 @@ def decisions() -> tuple[float, float, float]:
     from pypid.core.accounts.rights import Right, Whom, grants_of
     from pypid.core.model import Summary
     from pypid.core.packaging.names import project_name
-    from pypid.core.permissions import Action, Identity, Rules, may
-    from pypid.core.visibility import visibility_of
+    from pypid.core.permissions import Action, Identity, Rules, may, visibility_of
     from pypid.web.app.visibility import seen
 
     chance = random.Random(5)

@@ -27,8 +27,7 @@ from twisted.internet import reactor, task
 from twisted.python.failure import Failure
 
 from pypid.advisories.database import FILE, AdvisoryDatabase
-from pypid.advisories.loading import AdvisoryLoader
-from pypid.advisories.refresh import AdvisoryRefresh, AdvisorySources
+from pypid.advisories.refresh import AdvisoryLoader, AdvisoryRefresh, AdvisorySources
 from pypid.advisories.service import Advisories
 from pypid.advisories.sources import LocalSource
 from pypid.core.configuration.choices import BlockedAdvisories

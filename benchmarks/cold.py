@@ -25,14 +25,13 @@ from render import example
 from twisted.internet import reactor as _reactor
 
 from pypid.core.model import Project, StoredFile
-from pypid.core.simple_api.negotiation import Format
+from pypid.core.simple_api.render import Format
 from pypid.flow import start
 from pypid.index.views import DIRECT
 from pypid.web.app.app import App
-from pypid.web.http.negotiation import Encoding
+from pypid.web.http.headers import Encoding
 from pypid.web.root import Routes
-from pypid.wiring.configuration import load_config
-from pypid.wiring.platform import Platform
+from pypid.wiring.platform import Platform, load_config
 from pypid.wiring.recipe import make_daemon
 
 reactor: Any = _reactor

@@ -31,9 +31,8 @@ from pypid.core.records.upstream_entry import (
     load_upstream_entry,
     with_listing,
 )
-from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.parse_pages import read_page
-from pypid.core.simple_api.render import render_forms
+from pypid.core.simple_api.parse_html import read_page
+from pypid.core.simple_api.render import Format, render_forms
 from pypid.web.http.responses import gzipped
 
 T = TypeVar("T")

@@ -16,8 +16,7 @@ from hashlib import sha256
 from pypid.core.model import File, Project, RenderedPage, Summary, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.simple_api.legacy_json import render_legacy
-from pypid.core.simple_api.negotiation import Format, negotiate
-from pypid.core.simple_api.render import render_names, render_project
+from pypid.core.simple_api.render import Format, negotiate, render_names, render_project
 
 PIP = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; "

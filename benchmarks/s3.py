@@ -33,8 +33,7 @@ from tests.live.clients import client
 from tests.live.stores import Store
 from tests.live.stores.radosgw import radosgw
 
-from pypid.blobs.s3.addresses import quoted
-from pypid.blobs.s3.signatures import Keys
+from pypid.blobs.s3.signatures import Keys, quoted
 from pypid.blobs.s3.signatures import signed as sign
 
 MIB = 1 << 20

@@ -60,7 +60,7 @@ def one_at_a_time(distant: Distant, folder: Path) -> float:
     from twisted.internet import reactor
     from twisted.internet.threads import deferToThread
 
-    from pypid.blobs.s3 import parallel_listing
+    from pypid.blobs.s3 import listing
     from pypid.blobs.s3.store import S3Settings
     from pypid.blobs.s3.store import open as open_store
     from pypid.catalog.memory import MemoryCatalog
@@ -70,7 +70,7 @@ def one_at_a_time(distant: Distant, folder: Path) -> float:
     from pypid.index.store import reconcile, records
     from pypid.upstream.nothing import Nothing
 
-    parallel_listing.AT_ONCE = 2  # one, and one that is next
+    listing.AT_ONCE = 2  # one, and one that is next
     reconcile.PROJECTS_AT_ONCE = records.RECORDS_AT_ONCE = 1
     blocking: Any = deferToThread
     world = World(reactor, lambda: datetime.now(UTC), blocking, secrets.token_bytes)

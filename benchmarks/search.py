@@ -28,7 +28,7 @@ from urllib.parse import urlencode
 import _rig as rig
 from _fabricate import BATCH, MOMENT, SIZE
 
-from pypid.blobs.disk import blob
+from pypid.blobs.files import blob
 from pypid.catalog.dump import CatalogDump
 from pypid.catalog.lines import Loaded, no_shards, shard_of
 from pypid.catalog.memory import MemoryCatalog

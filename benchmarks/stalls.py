@@ -40,16 +40,16 @@ from pypid.core.cooldown import Cooldown
 from pypid.core.model import Listing, Presence, Span, as_stored
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, UpstreamState
-from pypid.core.simple_api.negotiation import Format
 from pypid.core.simple_api.parse import ParsedListing
-from pypid.core.simple_api.parse_pages import slices_of_names, slices_of_page
+from pypid.core.simple_api.parse_html import slices_of_names, slices_of_page
+from pypid.core.simple_api.render import Format
 from pypid.daemon.daemon import answer_soon
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.upstream.cached_records import with_kept
+from pypid.index.upstream.cache_store import with_kept
 from pypid.index.views import DIRECT, Views
 from pypid.ports import Body
-from pypid.upstream.pages import PageReader
+from pypid.upstream.indexes import PageReader
 from pypid.web.app.page_cache import ProjectPages
 
 CACHE = Policy(mode=Mode.CACHE)

@@ -17,6 +17,6 @@ if find_spec("pypid") is None:
 
 if os.environ.get("PYPID_SERVER_FAST_PATH") == "no":
     # as with untested versions of all packages: no private name is used to save time
-    from pypid.flow.internals import TESTED
+    from pypid.flow.coroutines import TESTED
 
     TESTED.update(dict.fromkeys(TESTED, ("0", "0")))

@@ -15,20 +15,18 @@ from urllib.parse import parse_qsl
 
 from attrs import field, frozen
 
-from pypid.core.accounts import attestations
+from pypid.core import search, times
+from pypid.core.accounts import provenance
 from pypid.core.archives import inspection
 from pypid.core.archives.inspection import Inside
 from pypid.core.errors import PypidError
-from pypid.core.packaging import core_metadata, dependencies, lock_files, names, requirements
-from pypid.core.packaging.collection_request import JSON, parse_collection, parse_dependencies
+from pypid.core.packaging import core_metadata, names, requirements
 from pypid.core.packaging.names import parse_filename
-from pypid.core.records import as_of_time
-from pypid.core.search import ranking
-from pypid.core.simple_api import parse, parse_html, parse_pages, via
-from pypid.core.simple_api.negotiation import negotiate
-from pypid.web.http import ranges
-from pypid.web.http.credentials import credential_of
-from pypid.web.http.headers import entity_tags, parse_http_date
+from pypid.core.packaging.requirements import JSON, parse_collection, parse_dependencies
+from pypid.core.simple_api import parse, parse_html, via
+from pypid.core.simple_api.render import negotiate
+from pypid.web.http import responses
+from pypid.web.http.headers import credential_of, entity_tags, parse_http_date
 from pypid.web.http.upload_form import MultipartParser, boundary_in, file_name_in
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -286,7 +284,7 @@ JSONS = {
     "many attestations": repeated(ATTESTATION + '"signature":"AA=="}},', "[", "0]"),
     "one long signature": repeated("A", f'[{ATTESTATION}"signature":"', '"}}]'),
 }
-ABOUT = attestations.AttestationSubject("spam-1.0-py3-none-any.whl", "0" * 64)
+ABOUT = provenance.AttestationSubject("spam-1.0-py3-none-any.whl", "0" * 64)
 
 # --- what stands in the heads of requests ---------------------------------------------------------
 
@@ -423,7 +421,7 @@ PARSERS = (
     Parser(
         "requirements", requirements.parse_requirements, requirements.LARGEST // 16, REQUIREMENTS
     ),
-    Parser("pylock.toml", lock_files.parse_pylock, 32 * KIB, LOCKS),
+    Parser("pylock.toml", requirements.parse_pylock, 32 * KIB, LOCKS),
     Parser(
         "collection request",
         lambda text: parse_collection([(JSON, text.encode())], "3.12"),
@@ -449,20 +447,20 @@ PARSERS = (
                 names.is_safe_filename,
             ),
             *(
-                as_of_time.parse_moment,
+                times.parse_moment,
                 lambda text: core_metadata.python_specifier(text, []),
-                dependencies.need_of,
+                core_metadata.need_of,
             ),
-            lambda text: dependencies.needs_of([text], [text]),
+            lambda text: core_metadata.needs_of([text], [text]),
         ),
         64 * KIB,
         NAMES,
     ),
     Parser(
-        "attestations", lambda text: attestations.read_attestations([text], ABOUT), 128 * KIB, JSONS
+        "attestations", lambda text: provenance.read_attestations([text], ABOUT), 128 * KIB, JSONS
     ),
     Parser(
-        "search words", each_of(ranking.words_of, ranking.classifier_of), HEAD, {**NAMES, **HEADERS}
+        "search words", each_of(search.words_of, search.classifier_of), HEAD, {**NAMES, **HEADERS}
     ),
     Parser(
         "headers of requests",
@@ -471,7 +469,7 @@ PARSERS = (
                 negotiate,
                 entity_tags,
                 parse_http_date,
-                lambda text: ranges.wanted(text, 100),
+                lambda text: responses.wanted(text, 100),
                 lambda text: via.read_via([text]),
             ),
             *(lambda text: credential_of(text.encode()), boundary_in, parse_qsl),
@@ -493,5 +491,5 @@ PARSERS = (
         128 * KIB,
         JSON_PAGES,
     ),
-    Parser("project lists", parse_pages.read_names, 128 * KIB, {**JSON_PAGES, **PAGES}),
+    Parser("project lists", parse_html.read_names, 128 * KIB, {**JSON_PAGES, **PAGES}),
 )

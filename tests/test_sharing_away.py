@@ -13,12 +13,12 @@ from twisted.trial.unittest import TestCase
 
 from pypid.access.passwords import hash_password
 from pypid.access.tokens import PREFIX
-from pypid.core.accounts.entries import TOKEN_USER
+from pypid.core.accounts.rights import TOKEN_USER
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential
-from pypid.daemon.other_nodes import NoOtherNodes
+from pypid.daemon.identities import NoOtherNodes
 from pypid.flow import start
-from pypid.wiring.configuration import load_config
+from pypid.wiring.platform import load_config
 from tests.daemon.test_identities import made_identities
 from tests.live.processes import free_port
 from tests.support.worlds import world

@@ -46,7 +46,7 @@ NOT_FOR_A_PAGE = (
     *(
         "pypid.daemon.control",
         "pypid.core.simple_api.parse_html",
-        "pypid.web.installers.legacy",
+        "pypid.web.installers.other",
     ),
     *(
         "readme_renderer",
@@ -67,13 +67,13 @@ NOT_FOR_A_PAGE = (
     *(
         "pypid.core.archives.inspection",
         "pypid.core.archives.zips",
-        "pypid.core.packaging.collection",
+        "pypid.core.packaging.requirements",
         "pypid.index.local.adoption",
         "pypid.index.local.storage_check",
     ),
     *(
         "pypid.web.api.projects",
-        "pypid.web.api.users",
+        "pypid.web.api.accounts",
         "pypid.web.installers.uploads",
     ),  # see pypid.web.app.route_table
 )
@@ -85,7 +85,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
-from pypid.wiring.configuration import load_config
+from pypid.wiring.platform import load_config
 from pypid.wiring.platform import Platform
 from pypid.wiring.recipe import make_daemon
 

@@ -9,8 +9,8 @@ from typing import Any
 from generated import GeneratedText
 from sphinx.application import Sphinx
 
+from pypid.metrics.counts import TABLE
 from pypid.metrics.exposition import OF_PROCESSES, WORKER_COUNT
-from pypid.metrics.families import TABLE
 
 
 def rows() -> list[tuple[str, str, str, str]]:

@@ -10,17 +10,19 @@ from collections.abc import Set as AbstractSet
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from pypid.core.accounts.entries import (
+from pypid.core.accounts.rights import (
     Account,
     AuditAction,
     AuditEntry,
     DownloadEntry,
     Minted,
+    OwnerKey,
+    ProjectOwner,
+    Right,
     Session,
     Token,
+    Whom,
 )
-from pypid.core.accounts.owners import OwnerKey, ProjectOwner
-from pypid.core.accounts.rights import Right, Whom
 from pypid.core.model import (
     ArchiveState,
     Blob,
@@ -32,14 +34,12 @@ from pypid.core.model import (
     Summary,
     UpstreamEntry,
 )
-from pypid.core.packaging.globs import ProjectPattern
-from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.names import ProjectName, ProjectPattern
 from pypid.core.permissions import Credential, Identity
 
 if TYPE_CHECKING:
-    from pypid.core.accounts.acl_dump import Dump
-    from pypid.core.accounts.acl_merge import Merged
-    from pypid.core.packaging.install_targets import InstallTarget
+    from pypid.core.accounts.acl import Dump, Merged
+    from pypid.core.packaging.requirements import InstallTarget
 
 
 class Body(Protocol):
@@ -193,7 +193,7 @@ class Bucket(Protocol):
 
 TableKey = ProjectName
 """The key of an entry of the catalog: the project's name; in `WholeCatalog.named_local` and
-`WholeCatalog.named_upstream` ``<index>/<project>`` (`core.records.table_keys`).
+`WholeCatalog.named_upstream` ``<index>/<project>`` (`core.records.layout`).
 """
 Got_co = TypeVar("Got_co", covariant=True)
 V = TypeVar("V")

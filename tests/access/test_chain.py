@@ -16,12 +16,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access import passwords
 from pypid.access.cached_source import KEPT
-from pypid.access.chain import ENDED, FLOOR, WRONG_TOKEN, AccessChain, Source
+from pypid.access.chain import (
+    BURST,
+    ENDED,
+    FLOOR,
+    FREE,
+    PROVEN,
+    REFUSED,
+    WRONG_TOKEN,
+    AccessChain,
+    Source,
+)
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import WRONG, PasswordVerdict, Verifier, verify
-from pypid.access.throttle import BURST, FREE, PROVEN, REFUSED
 from pypid.access.tokens import new_token
-from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Session, Token
+from pypid.core.accounts.rights import SESSION_USER, TOKEN_USER, Session, Token
 from pypid.core.accounts.sessions import digest_of, new_secret
 from pypid.core.errors import Busy, PeopleUnknown, TooManyAttempts, Unauthenticated
 from pypid.core.packaging.names import project_name
@@ -36,8 +45,8 @@ from pypid.core.permissions import (
     Rules,
     Scope,
     may,
+    visibility_of,
 )
-from pypid.core.visibility import visibility_of
 from pypid.flow import start
 from tests.support.people import GROUPS, USERS
 from tests.support.worlds import Turns, world

@@ -14,17 +14,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
+from pypid.access.chain import BURST
 from pypid.access.passwords import hash_password
-from pypid.access.sql import current_accounts as current_
-from pypid.access.throttle import BURST
+from pypid.access.sql import accounts as current_
 from pypid.access.tokens import new_token
-from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER, Account, Session
+from pypid.core.accounts.rights import SESSION_USER, TOKEN_USER, Account, Session
 from pypid.core.accounts.sessions import digest_of
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Action, Credential, Scope
-from pypid.daemon.other_nodes import NoOtherNodes
+from pypid.daemon.identities import NoOtherNodes
 from pypid.flow import start
-from pypid.wiring.configuration import load_config
+from pypid.wiring.platform import load_config
 from tests.daemon.test_identities import ini, made_identities
 from tests.support.worlds import Turns, world
 

@@ -13,10 +13,9 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.access import first_admin
-from pypid.access.config import ConfigPeople, UsersSettings
+from pypid.access import config
+from pypid.access.config import AdminRecord, ConfigPeople, UsersSettings, read_admin
 from pypid.access.config import open as open_people
-from pypid.access.first_admin import AdminRecord, read_admin
 from pypid.access.passwords import Verifier, hash_password, needs_upgrade
 from pypid.core.errors import Unauthenticated, Unreadable
 from pypid.core.permissions import Credential, Identity
@@ -99,9 +98,7 @@ class ConfigPeopleTests(SynchronousTestCase):
 
     def keep(self, hash: str) -> None:
         (self.state / "admin.json").unlink(missing_ok=True)
-        self.assertTrue(
-            first_admin._create(self.state / "admin.json", AdminRecord(1, "admin", hash))
-        )
+        self.assertTrue(config._create(self.state / "admin.json", AdminRecord(1, "admin", hash)))
 
     def test_configuration_comes_first(self) -> None:
         """A user in the configuration who has the first-run admin's name takes its place, as no

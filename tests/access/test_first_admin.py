@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.first_admin import (
+from pypid.access.config import (
     AdminRecord,
     first_run,
     greeting,
@@ -29,7 +29,7 @@ STARTS = """
 import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from pypid.access.first_admin import first_run
+from pypid.access.config import first_run
 sys.stdin.read()
 print(first_run(Path(sys.argv[1]), (), os.urandom, datetime.now(UTC)) or "")
 """

@@ -14,20 +14,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.ldap.route import START_TLS, accepts_tls, is_encrypted_first
+from pypid.access.ldap.source import START_TLS, accepts_tls, is_encrypted_first
 from pypid.core.accounts.ldap_filters import GROUP_FILTER, filled, user_filter
 from tests.live.clients import in_ci
 
 try:
     import ldap.filter
 
-    from pypid.access.ldap.entries import (
-        DEEPEST,
-        MOST_GROUPS,
-        DirectoryEntry,
-        groups_of,
-        key_of,
-    )
+    from pypid.access.ldap.source import DEEPEST, MOST_GROUPS, DirectoryEntry, groups_of, key_of
 except ImportError:
     if in_ci():
         raise

@@ -24,9 +24,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from pypid.access.oidc import token_exchange
-from pypid.access.oidc.keys import read_keys
-from pypid.access.oidc.token_exchange import (
+from pypid.access import oidc
+from pypid.access.oidc import (
     AFTER_FAILURE,
     AGAIN,
     AT_ONCE,
@@ -36,10 +35,11 @@ from pypid.access.oidc.token_exchange import (
     LIFETIME,
     PATIENCE,
     WAITING,
+    read_keys,
 )
 from pypid.access.tokens import token_digest
-from pypid.core.accounts.entries import AuditEntry, Minted, Token
 from pypid.core.accounts.identity_tokens import LEEWAY
+from pypid.core.accounts.rights import AuditEntry, Minted, Token
 from pypid.core.configuration.keys import IssuerSettings
 from pypid.core.errors import Busy, MintRefused, PeopleUnknown
 from pypid.core.permissions import NOBODY, Action, Identity, Rules, may
@@ -139,7 +139,7 @@ class MintCase(Awaiting, SynchronousTestCase):
         self.wired = Wired(cast(Any, self.site), self.clock)
         self.books = Books()
         accounts, journal = cast(Accounts, self.books), cast(Journal, self.books)
-        self.publishers = token_exchange.open(
+        self.publishers = oidc.open(
             ISSUERS, accounts, journal, self.world, HttpConnections(self.wired, cast(Any, None))
         )
 
@@ -438,7 +438,7 @@ class ReplayTests(MintCase):
         """Ids are each issuer's own."""
         other = Documents("https://other.example")
         issuers = {**ISSUERS, "other": IssuerSettings(url=other.url, allow=("app sub=*o*",))}
-        self.publishers.trust(token_exchange.trusted_by(issuers))
+        self.publishers.trust(oidc.trusted_by(issuers))
         self.mint(self.token(jti="same"))
         self.site.documents = other
         self.mint(other.token(self.world.now(), jti="same"))
@@ -456,7 +456,7 @@ class ReplayTests(MintCase):
         )
         self.assert_refused(token, *words, code="invalid-publisher")
         self.publishers.trust(
-            token_exchange.trusted_by(
+            oidc.trusted_by(
                 {"github": evolve(ISSUERS["github"], allow=("app repository=octo/else",))}
             )
         )

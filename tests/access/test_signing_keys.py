@@ -6,7 +6,7 @@ from threading import Barrier, Thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.signing_keys import RECORD, session_key
+from pypid.access.sessions import RECORD, session_key
 from pypid.core.errors import Unreadable
 
 

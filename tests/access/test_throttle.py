@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.throttle import (
+from pypid.access.chain import (
     BURST,
     EACH,
     FORGOTTEN,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.tokens import new_token, token_digest
-from pypid.core.accounts.entries import Token
+from pypid.core.accounts.rights import Token
 from pypid.core.permissions import Action, Scope
 from tests.support.worlds import BEGINNING
 

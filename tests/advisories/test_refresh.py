@@ -15,9 +15,15 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.advisories.database import FILE, AdvisoryDatabase
-from pypid.advisories.loading import AdvisoryLoader
-from pypid.advisories.refresh import AGAIN, LOOK, AdvisoryRefresh, AdvisoryService, AdvisorySources
-from pypid.advisories.rules import ranks_of
+from pypid.advisories.index import ranks_of
+from pypid.advisories.refresh import (
+    AGAIN,
+    LOOK,
+    AdvisoryLoader,
+    AdvisoryRefresh,
+    AdvisoryService,
+    AdvisorySources,
+)
 from pypid.advisories.service import Advisories
 from pypid.advisories.sources import FetchedAdvisories, LocalSource
 from pypid.core.configuration.choices import BlockedAdvisories as Blocked
@@ -25,7 +31,7 @@ from pypid.core.model import ListedFile, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.restrictions import HoldKind, RestrictionsInForce
 from pypid.flow import start
-from pypid.metrics import families
+from pypid.metrics import counts
 from tests.advisories.archives import archive_of, record
 from tests.support.worlds import world
 
@@ -131,7 +137,7 @@ class RefreshTests(RefreshCase):
             self.assertFalse(self.run_refresh())
             self.assertEqual(self.ids(), ["PYSEC-1"])
             self.assertTrue(self.advisories.failure)
-        self.assertEqual(self.world.counts.value(families.ADVISORY_FAILURES, ()), 3)
+        self.assertEqual(self.world.counts.value(counts.ADVISORY_FAILURES, ()), 3)
         again = self.process()
         again.read_now()
         self.assertEqual((self.ids(again), again.age), (["PYSEC-1"], 180))
@@ -233,7 +239,7 @@ class RefreshTests(RefreshCase):
     def test_skipped_documents_are_counted(self) -> None:
         self.put(record("PYSEC-1"), b"broken", b"{}")
         self.assertTrue(self.run_refresh())
-        self.assertEqual(self.world.counts.value(families.ADVISORIES_SKIPPED, ()), 2)
+        self.assertEqual(self.world.counts.value(counts.ADVISORIES_SKIPPED, ()), 2)
 
     def test_service(self) -> None:
         """It reads the source at once, then after the interval; after a failure sooner."""
@@ -286,7 +292,7 @@ class StopTests(RefreshCase):
         assert stopped is not None
         self.successResultOf(stopped)
         self.assertTrue(endless.cancelled)
-        self.assertEqual(self.world.counts.value(families.ADVISORY_FAILURES, ()), 0)
+        self.assertEqual(self.world.counts.value(counts.ADVISORY_FAILURES, ()), 0)
 
     def test_load_is_ended(self) -> None:
         """The database stays as it is, without a failure."""

@@ -17,14 +17,18 @@ from twisted.internet import reactor  # noqa: TID251  # real connections need th
 from twisted.internet.defer import maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.advisories import http_source
-from pypid.advisories.archive import LONGEST_DOCUMENT, UnusableSource
-from pypid.advisories.http_source import HttpSource, HttpVersion, modified_records
-from pypid.advisories.sources import FetchedAdvisories, LocalSource
+from pypid.advisories import sources
+from pypid.advisories.sources import (
+    LONGEST_DOCUMENT,
+    FetchedAdvisories,
+    HttpSource,
+    HttpVersion,
+    LocalSource,
+    UnusableSource,
+    modified_records,
+)
 from pypid.flow import start
-from pypid.http_client.connections import connections
-from pypid.http_client.faults import Fault
-from pypid.http_client.trust import Trust
+from pypid.http_client.connections import Fault, Trust, connections
 from tests.advisories.archives import archive_of, record
 from tests.support.worlds import BEGINNING, world
 from tests.upstream.fake import Fake, raw, says, status
@@ -189,7 +193,7 @@ class HttpSourceTests(TestCase):
 
     async def test_many_changes(self) -> None:
         """For many modified records the archive is downloaded."""
-        self.patch(http_source, "MOST_CHANGED", 1)
+        self.patch(sources, "MOST_CHANGED", 1)
         self.answer("modified_id.csv", b"2026-05-06T12:00:00Z,X-1\n2026-05-06T12:00:00Z,X-2\n")
         found = await self.source.fetch("")
         assert found is not None
@@ -201,7 +205,7 @@ class HttpSourceTests(TestCase):
 
     async def test_unusable(self) -> None:
         """Errors, endless answers and redirects are refused, and no password is in the texts."""
-        self.patch(http_source, "LARGEST_ARCHIVE", 1000)
+        self.patch(sources, "LARGEST_ARCHIVE", 1000)
         for script in (
             status(500),
             says(b"x" * 2000),
@@ -219,7 +223,7 @@ class HttpSourceTests(TestCase):
 
     async def test_silence(self) -> None:
         """A server that accepts a connection and says nothing, or stops, is given up."""
-        self.patch(http_source, "PATIENCE", 0.2)
+        self.patch(sources, "PATIENCE", 0.2)
         for script in (raw(5.0), raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", 5.0)):
             self.server.scripts["/PyPI/all.zip"] = script
             with self.assertRaises(Fault) as caught:
@@ -230,7 +234,7 @@ class HttpSourceTests(TestCase):
         """A server that is slow, but never silent, is given up after a total time, and is sent no
         further request.
         """
-        self.patch(http_source, "LONGEST", 0.5)
+        self.patch(sources, "LONGEST", 0.5)
         trickle = raw(b"HTTP/1.1 200 OK\r\n\r\n", *[0.1, b"x"] * 100)
         for name in ("modified_id.csv", "all.zip"):
             self.server.scripts[f"/PyPI/{name}"] = trickle
@@ -262,5 +266,5 @@ class HttpSourceTests(TestCase):
         self.assertEqual((list(found.times), found.newest), (["A-1", "B-1", "D"], BEGINNING))
         many = b"".join(b"2026-01-01,A-%d\n" % number for number in range(9999))
         found = modified_records(many, BEGINNING - timedelta(days=1), NOW)
-        self.assertEqual(len(found.times), http_source.MOST_CHANGED + 1)
+        self.assertEqual(len(found.times), sources.MOST_CHANGED + 1)
         self.assertIsNone(modified_records(b"2027-01-01,D\n", NOW, NOW).newest)

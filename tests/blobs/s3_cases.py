@@ -17,9 +17,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from pypid.blobs.s3 import addresses, store
-from pypid.blobs.s3.addresses import Address
-from pypid.blobs.s3.object_writer import Ability
+from pypid.blobs.s3 import signatures, store
+from pypid.blobs.s3.objects import Ability
+from pypid.blobs.s3.signatures import Address
 from pypid.blobs.s3.store import S3Blobs, S3Settings
 from pypid.core.configuration.choices import Addressing
 from pypid.core.model import Span
@@ -87,7 +87,7 @@ class S3Case(TestCase):
         self.opened: list[S3Blobs] = []
         if not self.probes:
             self.patch(store, "probe", self._told)
-            self.patch(addresses, "resolve", resolved)
+            self.patch(signatures, "resolve", resolved)
         self.blobs = await self.open()
         self.fake.asked.clear()
 

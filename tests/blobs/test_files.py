@@ -14,9 +14,8 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs import disk, draft, files, walk
-from pypid.blobs.disk import prepare
-from pypid.blobs.files import FilesBlobs, FilesSettings
+from pypid.blobs import files
+from pypid.blobs.files import FilesBlobs, FilesSettings, prepare
 from pypid.core.errors import CannotStart, Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Span
 from pypid.flow import BytesBody, FileBody, at_once, start
@@ -28,7 +27,7 @@ from tests.support.duplicates import DuplicatingContract
 from tests.support.worlds import Awaiting
 
 T = TypeVar("T")
-MODULES = (disk, draft, files, walk)
+MODULES = (files, files, files, files)
 
 
 def open_files() -> int:
@@ -132,7 +131,7 @@ class CopiedDuplicatesTests(DuplicatingContract, SynchronousTestCase):
             raise OSError(errno.ENOSPC, "full")
 
         self.patch(os, "copy_file_range", full)
-        self.patch(draft.DraftFile, "add", full)
+        self.patch(files.DraftFile, "add", full)
         self.refused(self.both.duplicate("a/x", "b/x"), StorageFull)
         self.assertEqual(self.have(contents(self.both)), ["a/x"])
         self.assertEqual(list((self.root / ".pypid/tmp").glob("*.part")), [])
@@ -266,7 +265,7 @@ class DraftTests(FilesCase):
         self.have(files.open(FilesSettings(str(self.root)), world()))
         self.assertTrue(left.exists())
         with held.open("rb") as file:
-            self.assertTrue(disk.hold(file.fileno()))
+            self.assertTrue(files.hold(file.fileno()))
             self.have(files.open(FilesSettings(str(self.root), exclusive=True), world()))
             self.assertEqual(
                 [path.name for path in (self.root / ".pypid/tmp").iterdir()], ["held.part"]
@@ -448,14 +447,14 @@ class CrashTests(FilesCase):
         was made anew.
         """
         synced: list[str] = []
-        sync = disk.sync_folder
+        sync = files.sync_folder
         root = self.root
 
         def spied(folder: bytes) -> None:
             synced.append(os.path.relpath(os.fsdecode(folder), root))
             sync(folder)
 
-        self.patch(disk, "sync_folder", spied)
+        self.patch(files, "sync_folder", spied)
         for key, expected in (
             ("a/b/one", ["a/b", "a", "."]),
             ("a/b/two", ["a/b"]),

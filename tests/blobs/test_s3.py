@@ -17,8 +17,8 @@ from twisted.internet.interfaces import IHostnameResolver, IHostResolution
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pypid.blobs.s3 import addresses, store
-from pypid.blobs.s3.object_writer import Ability
+from pypid.blobs.s3 import signatures, store
+from pypid.blobs.s3.objects import Ability
 from pypid.blobs.s3.store import S3Blobs
 from pypid.core.configuration.choices import Encryption
 from pypid.core.errors import Exists, Missing, StorageDown
@@ -83,7 +83,7 @@ class Contract(BlobsContract, DuplicatingContract):
         self.fake = FakeS3(reactor, lambda: NOW, self.able)
         self.opened: list[S3Blobs] = []
         self.patch(store, "probe", self._told)
-        self.patch(addresses, "resolve", resolved)
+        self.patch(signatures, "resolve", resolved)
         super().setUp()
 
     def tearDown(self) -> None:

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from unittest.mock import patch
 from xml.etree import ElementTree
 
-from pypid.blobs.s3 import classes
+from pypid.blobs.s3 import store
 from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
 from pypid.core.model import Blob
 from pypid.flow import BytesBody, start, whole
@@ -78,7 +78,7 @@ class MoveTests(ClassCase):
     async def test_parts(self) -> None:
         """What is larger than one copy can be is copied in parts, each tried again by itself."""
         self.fake.script("UploadPartCopy", says(FAILED), does_and_hangs_up)
-        with patch.object(classes, "LARGEST_COPY", 9), patch.object(classes, "COPY_PART", 3):
+        with patch.object(store, "LARGEST_COPY", 9), patch.object(store, "COPY_PART", 3):
             await self.blobs.classes.move(KEY, "GLACIER_IR")
         data, headers = self.stored()
         self.assertEqual(data, b"0123456789")
@@ -90,7 +90,7 @@ class MoveTests(ClassCase):
         is left over.
         """
         self.fake.script("UploadPartCopy", says(error("AccessDenied", 403)))
-        with patch.object(classes, "LARGEST_COPY", 9), patch.object(classes, "COPY_PART", 3):
+        with patch.object(store, "LARGEST_COPY", 9), patch.object(store, "COPY_PART", 3):
             await self.assertFailure(start(self.blobs.classes.move(KEY, "GLACIER_IR")), StorageDown)
         self.assertEqual(self.stored(), (b"0123456789", self.before))
         self.assertEqual(self.bucket.uploads, {})
@@ -115,7 +115,7 @@ class CopyTests(ClassCase):
     async def test_parts(self) -> None:
         """A large object is copied in parts, without reading it here."""
         self.fake.asked.clear()
-        with patch.object(classes, "LARGEST_COPY", 9), patch.object(classes, "COPY_PART", 3):
+        with patch.object(store, "LARGEST_COPY", 9), patch.object(store, "COPY_PART", 3):
             await self.blobs.classes.copy(KEY, self.target)
         self.assertEqual(self.copied(), (b"0123456789", self.before))
         self.assertNotIn("GetObject", self.fake.operations())
@@ -144,7 +144,7 @@ class DuplicateTests(ClassCase):
 
     async def test_large_object_is_copied_in_parts(self) -> None:
         """One copy has at most 5 GB."""
-        with patch.object(classes, "LARGEST_COPY", 9), patch.object(classes, "COPY_PART", 3):
+        with patch.object(store, "LARGEST_COPY", 9), patch.object(store, "COPY_PART", 3):
             await self.blobs.duplicate(KEY, "team/x")
         self.assertEqual(self.bucket.objects["some/prefix-team/x"].data, b"0123456789")
         self.assertEqual(self.bucket.uploads, {})

@@ -17,8 +17,8 @@ from botocore.exceptions import ClientError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs.s3 import credentials
-from pypid.blobs.s3.credentials import EARLY, LATE, PAUSE, BotocoreChain, FixedCredentials
+from pypid.blobs.s3 import client
+from pypid.blobs.s3.client import EARLY, LATE, PAUSE, BotocoreChain, FixedCredentials
 from pypid.blobs.s3.signatures import Keys
 from pypid.core.errors import StorageDown
 from pypid.flow import BytesBody, start
@@ -179,13 +179,13 @@ class ChainTests(SynchronousTestCase):
 
     def test_given(self) -> None:
         """Keys of the configuration are used as they are; half of them is refused."""
-        given = credentials.of("access", "secret", "", world())
+        given = client.of("access", "secret", "", world())
         assert isinstance(given, FixedCredentials)
         self.assertEqual(given.keys.token, None)
-        self.assertIsInstance(credentials.of("", None, None, world()), BotocoreChain)
+        self.assertIsInstance(client.of("", None, None, world()), BotocoreChain)
         for half in (("access", "", ""), ("", "secret", ""), (None, None, "token")):
             with self.assertRaises(ValueError):
-                credentials.of(*half, world())
+                client.of(*half, world())
 
 
 class _Nothing:
@@ -282,7 +282,7 @@ class ExpiryTests(S3Case):
             (lambda: self.get("spam/x"), lambda: self.blobs.stat("spam/x"))
         ):
             self.bucket.token = f"new-{number}"
-            self.patch(credentials, "PAUSE", timedelta())  # a minute later
+            self.patch(client, "PAUSE", timedelta())  # a minute later
             with environment(
                 AWS_ACCESS_KEY_ID=ACCESS,
                 AWS_SECRET_ACCESS_KEY=SECRET,

@@ -10,9 +10,8 @@ from pathlib import Path
 from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.task import deferLater
 
-from pypid.blobs.s3 import client, payloads, store
-from pypid.blobs.s3.client import TRIES
-from pypid.blobs.s3.payloads import MEBI
+from pypid.blobs.s3 import client, store
+from pypid.blobs.s3.client import MEBI, TRIES
 from pypid.core.errors import Exists, StorageDown, StorageFull
 from pypid.core.model import Span
 from pypid.flow import BytesBody, FileBody, at_once, start
@@ -146,9 +145,9 @@ class PartsTests(S3Case):
     async def setUp(self) -> None:
         """Smaller parts are quicker."""
         await super().setUp()
-        self.patch(payloads, "SINGLE", 4 * MEBI)
-        self.patch(payloads, "FILE_PART", MEBI)
-        self.patch(payloads, "HELD_PART", MEBI)
+        self.patch(client, "SINGLE", 4 * MEBI)
+        self.patch(client, "FILE_PART", MEBI)
+        self.patch(client, "HELD_PART", MEBI)
 
     async def test_each_part_is_repeated(self) -> None:
         """A part that fails is sent again, by itself; all arrive in order."""

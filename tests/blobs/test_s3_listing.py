@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import deferLater
 
-from pypid.blobs.s3 import parallel_listing
+from pypid.blobs.s3 import listing as parallel_listing
 from pypid.core.errors import StorageDown
 from tests.blobs.bucket import Said, Stored, error
 from tests.blobs.fake_s3 import as_usual, says

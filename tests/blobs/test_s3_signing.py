@@ -20,9 +20,18 @@ from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
 from pypid.blobs.keys import segments
-from pypid.blobs.s3.addresses import Address, quoted, resolve
-from pypid.blobs.s3.response_headers import content_type, disposition, file_name
-from pypid.blobs.s3.signatures import Keys, cloudfront, presigned, signed
+from pypid.blobs.s3.signatures import (
+    Address,
+    Keys,
+    cloudfront,
+    content_type,
+    disposition,
+    file_name,
+    presigned,
+    quoted,
+    resolve,
+    signed,
+)
 from pypid.core.configuration.choices import Addressing
 from pypid.core.errors import CannotStart
 from pypid.flow import BytesBody

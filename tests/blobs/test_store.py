@@ -14,7 +14,7 @@ from pypid.blobs.store import BlobsWatch, Store
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull, StorageInUse
 from pypid.core.model import Blob
 from pypid.flow import BytesBody, FileBody, start
-from pypid.metrics.families import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
+from pypid.metrics.counts import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
 from pypid.ports import Body
 from tests.support import BlobsContract, Fed, contents, world
 

@@ -31,9 +31,8 @@ from pypid.catalog.engine import (
     Slice,
     check_changes,
 )
-from pypid.catalog.forgettable import MOST_SHARED
-from pypid.catalog.packed_lines import ListingMemory
-from pypid.catalog.replica_follower import ReplicaFollower
+from pypid.catalog.memory import MOST_SHARED, ListingMemory
+from pypid.catalog.replica import ReplicaFollower
 from pypid.catalog.shared import SharedCatalog
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl

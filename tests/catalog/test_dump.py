@@ -13,9 +13,8 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import dump_folder
-from pypid.catalog.dump import CatalogDump, Ignored, read_dump
-from pypid.catalog.dump_folder import DumpFolder
+from pypid.catalog import dump
+from pypid.catalog.dump import CatalogDump, DumpFolder, Ignored, read_dump
 from pypid.catalog.lines import Loaded, shard_of
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.model import Presence, Project, Status
@@ -325,7 +324,7 @@ class CrashTests(SnapshotCase):
                 self.put("bacon", "1")
                 self.remove("ham")
                 script = Scripted(nth, act)
-                self.patch(dump_folder, "os", script)
+                self.patch(dump, "os", script)
                 yield before, script
                 if script.failed is None and script.calls:
                     break
@@ -338,7 +337,7 @@ class CrashTests(SnapshotCase):
         """
         for before, script in self.each_step(die):
             ended = in_child(lambda: self.have(self.snapshot.write()))
-            self.patch(dump_folder, "os", os)
+            self.patch(dump, "os", os)
             after = self.reloaded()
             self.assertIn(after, (before, self.state(self.catalog)))
             if ended:

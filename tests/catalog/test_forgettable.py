@@ -1,4 +1,4 @@
-"""What was heard of projects of which nothing is kept is bounded: `pypid.catalog.forgettable`."""
+"""What was heard of projects of which nothing is kept is bounded: `pypid.catalog.memory`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.forgettable import MOST_GONE, OVERHEAD, Forgettable
-from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.memory import MOST_GONE, OVERHEAD, Forgettable, MemoryCatalog
 from pypid.core.model import Listing, UpstreamEntry, as_stored
 from pypid.core.packaging.names import ProjectName, project_name
 from tests.index.file_cache_cases import listed

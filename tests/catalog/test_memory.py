@@ -16,15 +16,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import memory, packed_lines, table
+from pypid.catalog import lines, memory
 from pypid.catalog.dump import CatalogDump
-from pypid.catalog.lines import PendingLine
-from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.packed_line import PackedLine
-from pypid.catalog.packed_lines import ListingMemory
-from pypid.catalog.spill import SpilledBytes, SpillFile
-from pypid.catalog.states import upstream_weight
-from pypid.core.memory_budget import MemoryBudget
+from pypid.catalog.lines import PackedLine, PendingLine, SpilledBytes, SpillFile, upstream_weight
+from pypid.catalog.memory import ListingMemory, MemoryCatalog
+from pypid.core.caches import MemoryBudget
 from pypid.core.model import Project, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.upstream_entry import (
@@ -32,7 +28,7 @@ from pypid.core.records.upstream_entry import (
     load_upstream_entry,
     with_listing,
 )
-from pypid.core.simple_api.packing import packed
+from pypid.core.simple_api.listed_files import packed
 from pypid.flow import start
 from tests.support import CatalogContract, world
 from tests.support.catalog import SPAM, a_file, a_listing, a_project
@@ -62,7 +58,7 @@ class SpilledTests(CatalogContract, SynchronousTestCase):
     """The contract holds where all listed files are on disk, and nothing stays decoded."""
 
     def setUp(self) -> None:
-        self.patch(packed_lines, "SHORTEST", 1)
+        self.patch(memory, "SHORTEST", 1)
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         super().setUp()
@@ -143,7 +139,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
 
     def setUp(self) -> None:
         for name in ("FEW", "SHORT"):
-            self.patch(table, name, 0)
+            self.patch(lines, name, 0)
         self.turns = Turns()
         self.catalog = MemoryCatalog(thinking=self.turns)
         self.heard = UpstreamEntry(name=SPAM, listing=a_listing(SPAM, "1", "2"), serial=1)

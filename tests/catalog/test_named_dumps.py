@@ -9,17 +9,15 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.dump import CatalogDump
-from pypid.catalog.dump_file import what_is_kept
-from pypid.catalog.dump_folder import PACKED
+from pypid.catalog.dump import PACKED, CatalogDump
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.part_catalog import PartCatalog
-from pypid.catalog.remote_dump import RemoteDump
+from pypid.catalog.remote_dump import RemoteDump, what_is_kept
 from pypid.core.model import Presence, Project
 from pypid.core.packaging.names import project_name
 from pypid.core.records.layout import NAMED_SNAPSHOT, NAMED_THEIR_SNAPSHOT
 from pypid.flow import at_once
-from pypid.jobs.clean_stop import CleanStop
+from pypid.jobs.cache_maintenance import CleanStop
 from tests.support import world
 from tests.support.catalog import SPAM, a_file, a_listing, a_project, becomes
 from tests.support.worlds import Awaiting

@@ -1,4 +1,4 @@
-"""Upstream lines in bounded memory, and their dump: `pypid.catalog.packed_lines`."""
+"""Upstream lines in bounded memory, and their dump: `pypid.catalog.memory`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,11 @@ from hypothesis.stateful import (
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import packed_lines
-from pypid.catalog.dump import CatalogDump, Ignored
-from pypid.catalog.dump_folder import PACKED
-from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.packed_line import PackedLine
-from pypid.catalog.packed_lines import ListingMemory
-from pypid.catalog.spill import Spill, SpilledBytes, SpillFile
-from pypid.core.memory_budget import MemoryBudget
+from pypid.catalog import memory as packed_lines
+from pypid.catalog.dump import PACKED, CatalogDump, Ignored
+from pypid.catalog.lines import PackedLine, Spill, SpilledBytes, SpillFile
+from pypid.catalog.memory import ListingMemory, MemoryCatalog
+from pypid.core.caches import MemoryBudget
 from pypid.core.model import UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start

@@ -16,9 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog import remote_dump
-from pypid.catalog.dump_file import unpack
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.remote_dump import EVERY, RemoteDump
+from pypid.catalog.remote_dump import EVERY, RemoteDump, unpack
 from pypid.core.errors import StorageDown, Unreadable
 from pypid.core.model import File, Presence, Project
 from pypid.core.packaging.names import project_name

@@ -8,12 +8,12 @@ from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import packed_lines
+from pypid.catalog import memory
 from pypid.catalog.engine import Engine
-from pypid.catalog.packed_lines import ListingMemory, PackedLines
+from pypid.catalog.memory import ListingMemory, PackedLines
 from pypid.catalog.shared import SharedCatalog
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.core.memory_budget import MemoryBudget
+from pypid.core.caches import MemoryBudget
 from pypid.core.packaging.names import project_name
 from pypid.databases.places import SqliteFile
 from pypid.flow import at_once
@@ -62,7 +62,7 @@ class SpilledTests(Sharing, SynchronousTestCase):
     """The contract holds where all listed files are on disk, and nothing stays decoded."""
 
     def setUp(self) -> None:
-        self.patch(packed_lines, "SHORTEST", 1)
+        self.patch(memory, "SHORTEST", 1)
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         super().setUp()

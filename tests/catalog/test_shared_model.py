@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.replica_follower import FRESH, PAUSE
+from pypid.catalog.replica import FRESH, PAUSE
 from pypid.core.errors import CatalogDown
 from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name

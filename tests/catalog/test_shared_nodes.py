@@ -11,7 +11,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import Position, RowChange, RowKind, Slice
-from pypid.catalog.replica_follower import FRESH
+from pypid.catalog.replica import FRESH
 from pypid.catalog.shared import SharedCatalog
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.core.model import Presence, Project, Status

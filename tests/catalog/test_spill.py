@@ -1,4 +1,4 @@
-"""Bytes that do not fit into memory: `pypid.catalog.spill`."""
+"""Bytes that do not fit into memory: `pypid.catalog.lines`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.spill import Spill, SpilledBytes, SpillFile
+from pypid.catalog.lines import Spill, SpilledBytes, SpillFile
 from pypid.core.errors import Unreadable
 
 LONGEST_FILE = 1000

@@ -21,11 +21,10 @@ from pypid.catalog.engine import (
     RowChange,
     RowKind,
 )
-from pypid.catalog.feed_events import SILENCE
 from pypid.catalog.sql import place_of, sqlite
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.feed import PollingFeed
-from pypid.catalog.sql.schema import SCHEMA
+from pypid.catalog.sql.sqlite import SILENCE, PollingFeed
+from pypid.catalog.sql.tables import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import project_name

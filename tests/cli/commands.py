@@ -13,10 +13,10 @@ from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import cli
-from pypid.access.operator import Operator
+from pypid.access.config import Operator
 from pypid.cli import request
 from pypid.daemon.control import ControlRefused, ControlRequest
-from pypid.web.app.registry import Configured
+from pypid.web.app.app import Configured
 from pypid.web.http.site import Site
 from tests.distributions import wheel_filename
 from tests.index.uploads import publishing, sent

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
-from pypid.core.accounts.entries import DownloadEntry
+from pypid.core.accounts.rights import DownloadEntry
 from tests.cli.commands import CommandCase
 from tests.distributions import wheel, wheel_filename
 from tests.web.advised import advise, advisory

@@ -86,7 +86,7 @@ class GrammarTests(RecordedCase):
             *modules, has_twisted = ended.stderr.split()
             own = "pypid.cli.status" if words[0] == "status" else "pypid.cli.project"
             shared = {f"pypid.cli.{name}" for name in ("command", "grammar", "output", "request")}
-            self.assertEqual(set(modules) - shared - {"pypid.cli.prompt"}, {own})
+            self.assertEqual(set(modules) - shared - {"pypid.cli.request"}, {own})
             self.assertEqual(has_twisted, "False")
 
     def test_suggestions(self) -> None:

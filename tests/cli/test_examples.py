@@ -38,6 +38,7 @@ NOT_HERE = (
     "sha256:DIGEST",
     "PROJECT",
     "invite",
+    "import",
     "list-invitations",
     "5d1f...",
 )

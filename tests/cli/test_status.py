@@ -10,7 +10,7 @@ from pypid import __version__
 from pypid.cli import request
 from pypid.core.errors import StorageDown
 from pypid.flow.conditions import Condition
-from pypid.flow.signals import ReloadOutcome
+from pypid.flow.derived import ReloadOutcome
 from tests.cli.commands import CommandCase
 
 

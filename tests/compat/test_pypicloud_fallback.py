@@ -19,7 +19,7 @@ from pypid.core.configuration.parse import parse
 from pypid.core.errors import StorageDown
 from pypid.core.permissions import EVERYONE, NOBODY, Principals, Rules
 from pypid.core.policy import Policy
-from pypid.daemon.rules_in_force import rules_of
+from pypid.daemon.identities import rules_of
 from tests.distributions import wheel, wheel_filename
 from tests.web.full_app import Answer, J, Pypid, WholeCase, basic
 from tests.web.memory_upstream import FILES, Elsewhere

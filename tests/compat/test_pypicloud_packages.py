@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import evolve
 
-from pypid.compat.pypicloud import packages
+from pypid.compat import pypicloud
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.parse import parse
 from pypid.core.permissions import (
@@ -25,8 +25,8 @@ from pypid.core.permissions import (
     Rules,
 )
 from pypid.core.policy import Policy
-from pypid.daemon.rules_in_force import rules_of
-from pypid.web.app import stored_projects
+from pypid.daemon.identities import rules_of
+from pypid.web.app import visibility
 from tests.distributions import egg, egg_filename, sdist, sdist_filename, wheel, wheel_filename
 from tests.support.worlds import BEGINNING
 from tests.web.full_app import HOST, Answer, J, Pypid, WholeCase, basic, content, text
@@ -733,8 +733,8 @@ class ManyTests(PackagesCase):
         """What says something of many files, be they of one project, is put together off the
         reactor's thread.
         """
-        self.patch(stored_projects, "FEW", 3)
-        self.patch(packages, "FEW", 3)
+        self.patch(visibility, "FEW_STORED", 3)
+        self.patch(pypicloud, "FEW_STORED", 3)
         apart: list[object] = []
         world = self.pypid.app.world
 
@@ -744,7 +744,7 @@ class ManyTests(PackagesCase):
 
         counting = evolve(world, thinking=thinking)
         self.pypid.app.world = counting
-        self.pypid.app.stored_projects = stored_projects.StoredProjects(self.pypid.index, counting)
+        self.pypid.app.stored_projects = visibility.StoredProjects(self.pypid.index, counting)
         for number in range(4):
             self.published(
                 self.publish(sdist_filename("spam", f"{number}.0"), sdist("spam", f"{number}.0"))

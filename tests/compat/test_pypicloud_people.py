@@ -14,12 +14,11 @@ from urllib.parse import urlencode
 
 from attrs import evolve
 
-from pypid.core.accounts.entries import Account, AccountStatus
-from pypid.core.accounts.registration import AccountSettings
-from pypid.core.accounts.rights import Right, Whom
+from pypid.core.accounts.rights import Account, AccountStatus, Right, Whom
+from pypid.core.accounts.sessions import AccountSettings
 from pypid.core.configuration.choices import Registration
 from pypid.core.packaging.names import project_name
-from pypid.web.app.registry import Configured
+from pypid.web.app.app import Configured
 from tests.support.accounts import an_account
 from tests.web.app_with_accounts import Peopled, have
 from tests.web.full_app import CHEAP, HOST, Answer, WholeCase, basic

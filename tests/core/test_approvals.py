@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.approvals import (
-    WAITING,
-    ApprovalDocument,
-    ApprovalVerdict,
-    matches,
-    parse_spec,
-    rules_of,
-)
 from pypid.core.configuration.choices import Mode, NewProjects
 from pypid.core.errors import BadName, BadRequest
 from pypid.core.model import Presence, Project, as_stored
 from pypid.core.policy import Policy, UpstreamState, hidden, page_of_waiting, view, waits
 from pypid.core.presentation.explanation import explain
-from pypid.core.restrictions import RestrictionsInForce
+from pypid.core.restrictions import (
+    WAITING,
+    ApprovalDocument,
+    ApprovalVerdict,
+    RestrictionsInForce,
+    matches,
+    parse_spec,
+    rules_of,
+)
 from tests.core.test_policy import NOW, OUR_FILE, SPAM, their_file
 from tests.core.test_restrictions import state_of
 

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import COOLDOWN
+from pypid.core.configuration.values import COOLDOWN
 from pypid.core.cooldown import NEVER, Cooldown
 from pypid.core.model import Listing, Presence
 from pypid.core.policy import Policy, UpstreamState, changes_at, view, visible_from
 from pypid.core.presentation.explanation import explain
-from pypid.core.simple_api.packing import packed
+from pypid.core.simple_api.listed_files import packed
 from tests.core.test_policy import COOLDOWNS, FILES, NOW, SPAM, their_file
 
 DAY = timedelta(days=1)

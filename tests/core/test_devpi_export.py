@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.devpi_export import DevpiExport, DevpiFile, DevpiIndex, read_export, safe_path
+from pypid.core.devpi import DevpiExport, DevpiFile, DevpiIndex, read_export, safe_path
 from pypid.core.errors import BadRequest
 
 ARGON2 = "$argon2id$v=19$m=65536,t=3,p=4$EGLMGSOk1LrXujemlLI2Zg$Lqj7FvjZaJweBgOs4LNCY9YUckQHSVEp4"

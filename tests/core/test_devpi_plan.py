@@ -8,11 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.devpi_export import DevpiExport, DevpiFile, DevpiIndex, DevpiUser
-from pypid.core.devpi_plan import (
+from pypid.core.devpi import (
     CLOSED,
     Choices,
+    DevpiExport,
+    DevpiFile,
+    DevpiIndex,
     DevpiPlan,
+    DevpiUser,
     compare_existing,
     differing_keys,
     is_closed,

@@ -12,18 +12,17 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.cooldown import Cooldown
-from pypid.core.indexes import settings_of_values
-from pypid.core.layering import (
+from pypid.core.indexes import (
     absolute,
     blocks_of,
     cooled,
     mixed,
     relative,
+    settings_of_values,
     unblocked,
 )
 from pypid.core.model import File, Project, Status, StoredFile, in_order
-from pypid.core.simple_api.packing import packed
-from pypid.core.simple_api.shown_files import ShownFiles
+from pypid.core.simple_api.listed_files import ShownFiles, packed
 from tests.core.test_policy import COOLDOWNS, FILES, KEPT, NOW, OUR_FILE, SPAM, many
 
 PREFIX = ".pypid/index/team/"

@@ -1,4 +1,4 @@
-"""Bytes that several caches share: `pypid.core.memory_budget`."""
+"""Bytes that several caches share: `pypid.core.caches`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.memory_budget import OVERHEAD, MemoryBudget, Share
+from pypid.core.caches import OVERHEAD, MemoryBudget, Share
 
 MOST = 10 * OVERHEAD
 

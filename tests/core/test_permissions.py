@@ -16,13 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER
-from pypid.core.authorization import authorize
+from pypid.core.accounts.rights import SESSION_USER, TOKEN_USER
 from pypid.core.configuration.choices import Owners
 from pypid.core.errors import Forbidden, Unauthenticated
 from pypid.core.indexes import rules_within
-from pypid.core.packaging.globs import ProjectPattern, matches, project_glob
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import (
+    ProjectName,
+    ProjectPattern,
+    matches,
+    project_glob,
+    project_name,
+)
 from pypid.core.permissions import (
     ADMINS,
     ANONYMOUS,
@@ -39,10 +43,12 @@ from pypid.core.permissions import (
     Rules,
     Scope,
     account_name,
+    authorize,
     may,
     together,
+    visibility_of,
+    without,
 )
-from pypid.core.visibility import visibility_of, without
 
 modest = settings(max_examples=40, deadline=None, database=None)
 

@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown, CooldownException
-from pypid.core.delivery import Keep, PassOn, Serve, delivery
 from pypid.core.errors import UpstreamDown
 from pypid.core.model import (
     ListedFile,
@@ -25,18 +24,22 @@ from pypid.core.model import (
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import (
     Hidden,
+    Keep,
+    PassOn,
     Policy,
+    Serve,
     Silence,
     UpstreamState,
     asks_upstream,
     changes_at,
+    delivery,
     hidden,
     listed,
     silence,
     view,
     visible_from,
 )
-from pypid.core.simple_api.packing import packed
+from pypid.core.simple_api.listed_files import packed
 
 SPAM = project_name("spam")
 NOW = datetime(2026, 1, 20, tzinfo=UTC)

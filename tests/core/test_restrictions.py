@@ -17,13 +17,8 @@ from pypid.core.cooldown import Cooldown
 from pypid.core.model import File, Listing, Presence, Project, as_stored, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy, UpstreamState, files_looked_at, view
-from pypid.core.restrictions import (
-    Hold,
-    HoldKind,
-    ProjectRestrictions,
-    RestrictionsInForce,
-)
-from pypid.core.simple_api.packing import packed
+from pypid.core.restrictions import Hold, HoldKind, ProjectRestrictions, RestrictionsInForce
+from pypid.core.simple_api.listed_files import packed
 from tests.core.test_policy import NOW, OUR_FILE, SPAM, their_file
 
 DIGESTS = ["cd" * 32, "ef" * 32, "12" * 32]

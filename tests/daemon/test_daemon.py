@@ -11,11 +11,11 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import CannotStart, StorageDown
-from pypid.daemon import reconcile
+from pypid.daemon import daemon as reconcile
 from pypid.daemon.daemon import DRAIN, Daemon
 from pypid.daemon.listeners import public
 from pypid.daemon.state import open_state
-from pypid.flow.signals import ReloadOutcome, Signals
+from pypid.flow.derived import ReloadOutcome, Signals
 from pypid.index import Index
 from pypid.index.store.reconcile import Reconciled
 from pypid.web.http.site import Site

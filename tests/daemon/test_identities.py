@@ -20,28 +20,23 @@ from twisted.trial.unittest import TestCase
 
 from pypid.access.passwords import hash_password
 from pypid.blobs.memory import MemoryBlobs
-from pypid.core.accounts.acl_dump import Dump
-from pypid.core.accounts.entries import Session
-from pypid.core.accounts.rights import Right, Whom
-from pypid.core.claims import EVERY_NAME, Claims
+from pypid.core.accounts.acl import Dump
+from pypid.core.accounts.rights import Right, Session, Whom
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadRequest, CannotStart, PeopleUnknown, StorageDown, StorageFull
-from pypid.core.packaging.globs import project_glob
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_glob, project_name
 from pypid.core.permissions import ANONYMOUS, Action, Rules, may
+from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.records.layout import ACCOUNTS_KNOWN, CLOSED, OWNERS
-from pypid.daemon.identities import Identities
-from pypid.daemon.other_nodes import OtherNodes
+from pypid.daemon.identities import Identities, OtherNodes, open_stores
 from pypid.daemon.state import where
-from pypid.daemon.stores import open_stores
 from pypid.flow import BytesBody, World, start
-from pypid.flow.signals import Signal, Signals
+from pypid.flow.derived import Signal, Signals
 from pypid.ports import Blobs
-from pypid.web.app.app import App
-from pypid.web.app.app_settings import AppSettings
-from pypid.web.app.auth_generation import FAR, LEASE
-from pypid.wiring.configuration import load_config
-from pypid.wiring.identities import make_identities
+from pypid.web.app.app import App, AppSettings
+from pypid.web.app.rate_limit import FAR, LEASE
+from pypid.wiring.platform import load_config
+from pypid.wiring.recipe import make_identities
 from tests.support.worlds import world
 
 SECRET, GLOB = project_name("secret"), project_glob("acme-*")

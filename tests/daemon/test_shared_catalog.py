@@ -12,23 +12,22 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from pypid.access.sql.current_accounts import CONTACT
+from pypid.access.sql.accounts import CONTACT
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.replica_follower import FRESH, ReplicaFollower
+from pypid.catalog.replica import FRESH, ReplicaFollower
 from pypid.catalog.shared import SharedCatalog
-from pypid.core.claims import EVERY_NAME, Claims
 from pypid.core.errors import PeopleUnknown
 from pypid.core.permissions import Rules
+from pypid.core.policy import EVERY_NAME, Claims
+from pypid.daemon.identities import open_stores
 from pypid.daemon.shared_catalog import Sharing, name_of_node
 from pypid.daemon.state import where
-from pypid.daemon.stores import open_stores
 from pypid.flow import start
-from pypid.flow.signals import Signal, Signals
+from pypid.flow.derived import Signal, Signals
 from pypid.jobs.leases import Shared
-from pypid.web.app.app import App
-from pypid.web.app.app_settings import AppSettings
-from pypid.wiring.configuration import load_config
-from pypid.wiring.identities import make_identities
+from pypid.web.app.app import App, AppSettings
+from pypid.wiring.platform import load_config
+from pypid.wiring.recipe import make_identities
 from tests.catalog.engines import Place, PlacedEngine
 from tests.daemon.test_identities import ini
 from tests.support.worlds import world

@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import CannotStart
-from pypid.daemon.tls import Certificate, harden
+from pypid.daemon.listeners import Certificate, harden
 from tests.live.certificates import Authority
 
 

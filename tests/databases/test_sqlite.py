@@ -13,9 +13,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.databases.drivers import DatabaseErrorKind, error_kind
-from pypid.databases.sqlite import make_file, sqlite_engine
-from pypid.databases.transactions import transact
+from pypid.databases.places import transact
+from pypid.databases.sqlite import DatabaseErrorKind, error_kind, make_file, sqlite_engine
 
 OTHER = """
 import sqlite3, sys

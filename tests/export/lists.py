@@ -10,10 +10,9 @@ from typing import Any
 import msgspec
 from attrs import evolve
 
-from pypid.export.list_source import export_list
-from pypid.export.one_pass import ExportOutcome
-from pypid.export.options import ExportOptions
-from pypid.export.package_list import PackageList, read_json, read_names
+from pypid.export.exporter import ExportOutcome
+from pypid.export.list_source import PackageList, export_list, read_json, read_names
+from pypid.export.tree import ExportOptions
 from tests.export.trees import files_in
 
 HASH = "sha256=" + "0123456789abcdef" * 4

@@ -10,9 +10,9 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import BadRequest, StorageDown
 from pypid.core.model import Blob
 from pypid.export.buckets import BucketPlace
-from pypid.export.one_pass import export
-from pypid.export.options import ExportOptions
-from pypid.export.visibility import ExportViewer
+from pypid.export.exporter import export
+from pypid.export.source import ExportViewer
+from pypid.export.tree import ExportOptions
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Body
 from tests.export.trees import BASE, TreeCase, authority_of

@@ -14,10 +14,9 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
 from pypid.core.restrictions import ProjectRestrictions, Restrictions
-from pypid.export.folder import STATE, FolderPlace
-from pypid.export.one_pass import ExportOutcome
-from pypid.export.targets import Stamp
-from pypid.export.visibility import ExportViewer
+from pypid.export.exporter import ExportOutcome
+from pypid.export.source import ExportViewer
+from pypid.export.targets import STATE, FolderPlace, Stamp
 from tests.core.test_restrictions import VersionRule
 from tests.distributions import wheel_filename
 from tests.export.trees import BASE, IDENTITY, TreeCase, page_in

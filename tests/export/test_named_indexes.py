@@ -8,11 +8,11 @@ from attrs import evolve
 
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Identity
-from pypid.export.folder import FolderPlace
-from pypid.export.one_pass import ExportOutcome, export
-from pypid.export.options import ExportOptions
-from pypid.export.visibility import Authority, ExportViewer
-from pypid.web.app.index_apps import IndexApps
+from pypid.export.exporter import ExportOutcome, export
+from pypid.export.source import Authority, ExportViewer
+from pypid.export.targets import FolderPlace
+from pypid.export.tree import ExportOptions
+from pypid.web.app.app import IndexApps
 from pypid.wiring.exports import authority_of, identity_of
 from tests.distributions import wheel, wheel_filename
 from tests.export.trees import IDENTITY, files_in, linked_in, names_in, page_in

@@ -15,7 +15,7 @@ from pypid.core.cooldown import Cooldown
 from pypid.core.model import SignedUrl, Status
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.export.folder import FolderPlace
+from pypid.export.targets import FolderPlace
 from pypid.export.tree import WrittenPage
 from pypid.flow import World
 from tests.distributions import metadata, sdist, wheel, wheel_filename

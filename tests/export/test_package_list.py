@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.export.package_list import (
+from pypid.export.list_source import (
     LONGEST_LINE,
     BadPackageList,
     PackageListEntry,

@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadFilename
 from pypid.core.packaging.names import project_and_version
-from pypid.export.options import fits, release_path
-from pypid.export.page_names import places
+from pypid.export.list_source import places
+from pypid.export.tree import fits, release_path
 
 QUICK = settings(max_examples=300, deadline=None, database=None)
 WORDS = st.sampled_from(

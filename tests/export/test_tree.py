@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.export.options import fits
-from pypid.export.tree import TreeFolder, WrittenPage, put_all
+from pypid.export.tree import TreeFolder, WrittenPage, fits, put_all
 
 
 def put(folder: TreeFolder, path: str, body: bytes) -> bool:

@@ -14,11 +14,10 @@ from urllib.parse import unquote
 from pypid.core.errors import BadRequest
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Grants, Identity, Principals, Rules
-from pypid.export.folder import FolderPlace
-from pypid.export.one_pass import ExportOutcome, export
-from pypid.export.options import ExportOptions
-from pypid.export.targets import ExportPlace
-from pypid.export.visibility import Authority, ExportViewer
+from pypid.export.exporter import ExportOutcome, export
+from pypid.export.source import Authority, ExportViewer
+from pypid.export.targets import ExportPlace, FolderPlace
+from pypid.export.tree import ExportOptions
 from pypid.flow import start
 from tests.web.full_app import PASSWORDS, Pypid
 from tests.web.installers.test_local import LocalCase

@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.flow import clock as clock_of_process
-from pypid.flow.clock import _TWISTED, boot_seconds, use_monotonic_clock
+from pypid.flow import world as clock_of_process
+from pypid.flow.world import _TWISTED, boot_seconds, use_monotonic_clock
 from pypid.wiring.platform import the_world
 
 DAY = 86400.0

@@ -23,10 +23,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.lru import Recent
+from pypid.core.caches import Recent
 from pypid.flow import start
 from pypid.flow.derived import Derived, Memory
-from pypid.metrics.families import DERIVED
+from pypid.metrics.counts import DERIVED
 from tests.support.worlds import Timed, Turns, WallClock, world
 
 KEYS, WEIGHTS = st.sampled_from("ab"), st.integers(1, 9)

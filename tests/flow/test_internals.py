@@ -9,28 +9,27 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import pypid
-from pypid.flow import internals
-from pypid.flow.internals import TESTED, name_obstacle, version_obstacle
+from pypid.flow import coroutines
+from pypid.flow.coroutines import TESTED, name_obstacle, version_obstacle
 
 SOURCE = Path(pypid.__file__).parent
 PLACES = {
     "web/fastpath/os/",
-    "web/http/channel/",
+    "web/http/channel.py",
+    "web/http/channel_check.py",
     "web/http/twisted_internals.py",
-    "web/app/werkzeug_internals.py",
-    "prefork/sockets.py",
+    "web/app/route_table.py",
+    "prefork/messages.py",
     # not for speed: each checks that its names exist, or fails in a test of the oldest Twisted
-    "blobs/s3/credentials.py",
+    "blobs/s3/client.py",
     "cli/grammar.py",
     "blobs/s3/refusals.py",
     "blobs/s3/signatures.py",
     "daemon/listeners.py",
-    "daemon/tls.py",
-    "flow/clock.py",
+    "flow/world.py",
     "http_client/connections.py",
     "http_client/request_body.py",
     "http_client/response_body.py",
-    "http_client/trust.py",
     "metrics/exposition.py",
     "wiring/metrics.py",
 }
@@ -83,7 +82,7 @@ class VersionTests(SynchronousTestCase):
         """The installed versions are in the table."""
         self.assertIsNone(version_obstacle(*TESTED))
         for package in TESTED:
-            self.assertEqual(internals.version(package), version(package))
+            self.assertEqual(coroutines.version(package), version(package))
 
     def test_outside(self) -> None:
         """An older and a newer version are refused; a patch release of the newest one is not."""
@@ -96,8 +95,8 @@ class VersionTests(SynchronousTestCase):
             ("26.11.0", False),
             ("27.1.0rc1", False),
         ):
-            self.patch(internals, "version", lambda _, installed=installed: installed)
-            self.patch(internals, "TESTED", {"Twisted": ("24.7", "26.10")})
+            self.patch(coroutines, "version", lambda _, installed=installed: installed)
+            self.patch(coroutines, "TESTED", {"Twisted": ("24.7", "26.10")})
             reason = version_obstacle("Twisted")
             self.assertEqual(reason is None, is_tested, installed)
             if reason is not None:
@@ -105,7 +104,7 @@ class VersionTests(SynchronousTestCase):
 
     def test_unlisted(self) -> None:
         """A package that is not in the table is refused."""
-        self.patch(internals, "TESTED", {})
+        self.patch(coroutines, "TESTED", {})
         self.assertEqual(version_obstacle("Twisted"), f"Twisted {version('Twisted')} is untested")
 
     def test_names(self) -> None:
@@ -114,7 +113,7 @@ class VersionTests(SynchronousTestCase):
         self.assertEqual(
             name_obstacle(self, ["id", "_of_tomorrow"]), "VersionTests has no _of_tomorrow"
         )
-        self.assertEqual(name_obstacle(internals, ["_x"]), "pypid.flow.internals has no _x")
+        self.assertEqual(name_obstacle(coroutines, ["_x"]), "pypid.flow.coroutines has no _x")
 
 
 class PlaceTests(SynchronousTestCase):

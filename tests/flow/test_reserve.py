@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.flow.reserve import SIZE, STEP, Reserve
+from pypid.flow.spool import SIZE, STEP, Reserve
 
 
 class ReserveTests(SynchronousTestCase):

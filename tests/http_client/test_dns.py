@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from pypid.http_client.dns import LASTING, HostResolver, resolving_once
+from pypid.http_client.connections import LASTING, HostResolver, resolving_once
 
 HERE = IPv4Address("TCP", "192.0.2.1", 443)
 

@@ -1,4 +1,4 @@
-"""Connections to public addresses only: `pypid.http_client.public_only`."""
+"""Connections to public addresses only: `pypid.http_client.connections`."""
 
 # trial's assertions and Twisted's reactors are not annotated
 # mypy: allow-untyped-calls
@@ -15,8 +15,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pypid.http_client.faults import fault_of
-from pypid.http_client.public_only import NotPublic, PublicOnly, is_public
+from pypid.http_client.connections import NotPublic, PublicOnly, fault_of, is_public
 
 PUBLIC = ("93.184.216.34", "1.1.1.1", "2606:4700:4700::1111", "::ffff:93.184.216.34")
 NOT_PUBLIC = (

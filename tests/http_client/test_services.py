@@ -20,7 +20,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
 from pypid.flow import start
-from pypid.http_client.faults import Fault
+from pypid.http_client.connections import Fault
 from pypid.http_client.services import ServiceClient, ServiceRequest, UnusableResponse
 
 LIMIT = 1 << 16

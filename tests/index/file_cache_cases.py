@@ -26,11 +26,9 @@ from pypid.core.records.layout import kept_folder
 from pypid.flow import Blocking, BytesBody, at_once, start
 from pypid.flow.spool import sweep
 from pypid.http_client.circuit_breaker import CircuitBreaker
-from pypid.index.upstream.cache_store import CacheStore
-from pypid.index.upstream.cached_records import cached_files
+from pypid.index.upstream.cache_store import CacheStore, cached_files
 from pypid.index.upstream.file_cache import FileCache
-from pypid.index.upstream.file_hosts import FileHostBreakers
-from pypid.index.upstream.gate import UpstreamGate
+from pypid.index.upstream.listings import FileHostBreakers, UpstreamGate
 from pypid.ports import Blobs, Body, Upstream
 from tests.support import Fed, contents, world
 from tests.support.worlds import Awaiting

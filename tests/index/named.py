@@ -15,14 +15,12 @@ from pypid.catalog.signed_urls import Links
 from pypid.core.configuration.choices import Mode
 from pypid.core.indexes import IndexSettings, settings_of_values
 from pypid.core.packaging.names import project_name
-from pypid.core.policy import Policy
+from pypid.core.policy import Policy, UpstreamChoice
 from pypid.core.restrictions import RestrictionsInForce
-from pypid.core.upstream_choice import UpstreamChoice
 from pypid.index import Index
-from pypid.index.all_indexes import AllIndexes, NamedUpstream
 from pypid.index.decisions import Decisions
 from pypid.index.local.publish import PublishOutcome
-from pypid.index.named_indexes import NamedIndexes
+from pypid.index.named_indexes import AllIndexes, NamedIndexes, NamedUpstream
 from pypid.index.promotions import PromotionRecovery
 from pypid.ports import Blobs
 from tests.index.nodes import Told

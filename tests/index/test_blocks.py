@@ -7,8 +7,7 @@ from hashlib import sha256
 from pypid.core.errors import BadRequest, NoSuchBlock, StorageDown, Withheld
 from pypid.core.packaging.block_spec import BlockSpec, parse_block_spec
 from pypid.flow import BytesBody, start
-from pypid.index.blocks import Blocks, StoredBlock
-from pypid.index.decisions import Decisions
+from pypid.index.decisions import Blocks, Decisions, StoredBlock
 from tests.index.faulty_blobs import Died, Storm
 from tests.index.uploads import SPAM, WHEEL, IndexCase, sent
 

@@ -16,14 +16,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import NameTaken, StorageDown
 from pypid.core.restrictions import RestrictionsInForce
 from pypid.flow import BytesBody, start
-from pypid.index.decisions import (
-    FIRST_READ,
-    LARGEST,
-    LIST,
-    LOOK,
-    DecisionFolder,
-    Decisions,
-)
+from pypid.index.decisions import FIRST_READ, LARGEST, LIST, LOOK, DecisionFolder, Decisions
 from pypid.ports import Blobs
 from pypid.prefork.messages import Message, Siblings
 from tests.index.faulty_blobs import Gated, Storm

@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.core.devpi_export import DevpiExport, DevpiFile, DevpiIndex
-from pypid.core.devpi_plan import MIRROR, Choices, plan_import, searched
+from pypid.core.devpi import (
+    MIRROR,
+    Choices,
+    DevpiExport,
+    DevpiFile,
+    DevpiIndex,
+    plan_import,
+    searched,
+)
 from pypid.core.errors import NoSuchProject
 from pypid.core.packaging.names import project_name
 from tests.index.named import NamedCase
@@ -99,15 +106,20 @@ class DevpiPageTests(NamedCase, SynchronousTestCase):
                 content = planned.origin.encode()
                 self.publish(self.index(planned.name), file.filename, content)
         model = DevpiModel(indexes)
+        private = set[str]()
+        for planned in plan.indexes:
+            mixed = {*planned.values.get("allow_mixed", "").split()}
+            if "*" not in mixed:
+                private |= {project_name(file.project) for file in planned.files} - mixed
         for origin in indexes:
             for project in PROJECTS:
                 expected = model.shown(origin, project)
-                if project in plan.private:
+                if project in private:
                     expected -= {PYPI.name}
                 self.assertEqual(
                     self.origins(names[origin], project, expected), expected, (origin, project)
                 )
-        self.assertEqual({*self.upstream.names_told} & {*plan.private}, set())
+        self.assertEqual({*self.upstream.names_told} & {*private}, set())
 
     def origins(self, index: str, project: str, expected: set[str]) -> set[str]:
         """Return the indexes of devpi-server whose files the page lists."""

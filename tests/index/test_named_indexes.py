@@ -26,7 +26,7 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import NOBODY
 from pypid.core.records.documents import dump
 from pypid.flow import BytesBody
-from pypid.index.store.validity import Validity, is_valid, validity_of
+from pypid.index.stored_view import Validity, is_valid, validity_of
 from pypid.index.views import DIRECT, UpstreamPermission
 from tests.distributions import wheel
 from tests.index.named import NamedCase, Only, set_index

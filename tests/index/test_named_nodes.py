@@ -20,8 +20,7 @@ from pypid.core.packaging.names import project_name
 from pypid.core.records.layout import ObjectKind
 from pypid.flow import start
 from pypid.index.local.publish import PublishOutcome
-from pypid.index.named_indexes import NamedIndexes
-from pypid.index.private_names import MarkedBlobs
+from pypid.index.named_indexes import MarkedBlobs, NamedIndexes
 from pypid.ports import Blobs
 from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.faulty_blobs import Gated, Watched

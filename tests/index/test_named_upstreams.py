@@ -9,7 +9,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import COOLDOWN
+from pypid.core.configuration.values import COOLDOWN
 from pypid.core.errors import NotYetKnown, UpstreamDown
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy

@@ -16,8 +16,7 @@ from twisted.internet.defer import Deferred
 from pypid.core.errors import AlreadyExists, Busy
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.local.existing_files import PAUSE
-from pypid.index.local.publish import PublishOutcome
+from pypid.index.local.publish import PAUSE, PublishOutcome
 from pypid.ports import Blobs
 from tests.index.faulty_blobs import Gated
 from tests.index.nodes import NodesCase

@@ -26,8 +26,7 @@ from pypid.core.model import Project, Status
 from pypid.core.records.documents import load_project
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.local.existing_files import PAUSE
-from pypid.index.local.publish import UNDER_WAY, PublishOutcome
+from pypid.index.local.publish import PAUSE, UNDER_WAY, PublishOutcome
 from tests.index.faulty_blobs import Gated
 from tests.index.nodes import NodesCase
 from tests.index.uploads import SPAM, WHEEL, publishing, sent, signed

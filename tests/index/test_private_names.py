@@ -11,7 +11,7 @@ from pypid.core.errors import StorageDown
 from pypid.core.model import Blob
 from pypid.core.packaging.names import project_name
 from pypid.flow import BytesBody
-from pypid.index.private_names import MarkedBlobs, PrivateNames
+from pypid.index.named_indexes import MarkedBlobs, PrivateNames
 from pypid.ports import Blobs, Body
 from tests.support import BlobsContract, contents, world
 from tests.support.worlds import Timed

@@ -12,11 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.model import Status, Summary
-from pypid.core.packaging.globs import matches
-from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.names import ProjectName, matches
 from pypid.core.policy import Policy
 from pypid.flow import Blocking, at_once
-from pypid.index.project_lists import Names
+from pypid.index.views import Names
 from tests.support.worlds import Awaiting, world
 
 

@@ -16,15 +16,14 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import PypidError
 from pypid.core.model import Presence, Project
 from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.records.documents import OPEN_PROMOTIONS, PromotionDocument
 from pypid.core.records.layout import ObjectKind, key
-from pypid.core.records.promotions import OPEN_PROMOTIONS, PromotionDocument
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.named_indexes import NamedIndexes
-from pypid.index.promotion_checks import Wanted
-from pypid.index.promotions import Promotions
+from pypid.index.promotions import Promotions, Wanted
 from pypid.ports import Blobs, Duplicating
-from pypid.wiring.indexes import promotions_between
+from pypid.wiring.recipe import promotions_between
 from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.faulty_blobs import Gated
 from tests.index.named import NamedCase

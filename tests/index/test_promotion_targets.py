@@ -15,17 +15,16 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import NoSuchIndex
 from pypid.core.model import Blob
 from pypid.core.packaging.names import project_name
-from pypid.core.records.documents import dump
-from pypid.core.records.promotions import (
+from pypid.core.records.documents import (
     OPEN_PROMOTIONS,
     PromotionDocument,
+    dump,
     open_promotion_key,
 )
 from pypid.flow import BytesBody, start
-from pypid.index.promotion_checks import Wanted
-from pypid.index.promotions import PromotionRecovery, Promotions
+from pypid.index.promotions import PromotionRecovery, Promotions, Wanted
 from pypid.ports import Body
-from pypid.wiring.indexes import promotions_between
+from pypid.wiring.recipe import promotions_between
 from tests.index.named import NamedCase
 from tests.index.uploads import Sent, publishing, sent
 

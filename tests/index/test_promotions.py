@@ -15,24 +15,22 @@ from pypid.blobs.files import FilesBlobs, FilesSettings
 from pypid.blobs.memory import MemoryBlobs
 from pypid.blobs.store import Store
 from pypid.core.errors import StorageDown, StorageFull
+from pypid.core.indexes import ObstacleKind, PromotionRefused
 from pypid.core.model import Blob, Project, Status, StoredFile
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.promotion_rules import ObstacleKind, PromotionRefused
-from pypid.core.records.layout import ObjectKind, key, sidecar_key
-from pypid.core.records.promotions import (
+from pypid.core.records.documents import (
     OPEN_PROMOTIONS,
     PROMOTIONS,
     PromotionDocument,
     PromotionState,
     load_promotion,
 )
+from pypid.core.records.layout import ObjectKind, key, sidecar_key
 from pypid.core.restrictions import Hold, HoldKind, ProjectRestrictions
 from pypid.flow import BytesBody, start, whole
 from pypid.index import Index
 from pypid.index.local.manage import Manager
-from pypid.index.promotion_checks import IndexPart, Wanted
-from pypid.index.promotion_log import PromotionLog
-from pypid.index.promotions import PromotionRecovery, Promotions
+from pypid.index.promotions import IndexPart, PromotionLog, PromotionRecovery, Promotions, Wanted
 from pypid.ports import Blobs
 from tests.index.faulty_blobs import Died, Gated, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, fetched, index_over, publishing, sent, signed

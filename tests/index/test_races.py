@@ -21,8 +21,7 @@ from pypid.core.errors import (
 from pypid.core.model import File, Status
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.local.existing_files import PAUSE
-from pypid.index.local.publish import PublishOutcome
+from pypid.index.local.publish import PAUSE, PublishOutcome
 from tests.index.faulty_blobs import Gated
 from tests.index.uploads import SPAM, WHEEL, IndexCase, fetched, publishing, sent, signed
 

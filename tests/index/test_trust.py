@@ -24,9 +24,8 @@ from pypid.core.errors import Busy, StorageDown, UpstreamDown, Withheld
 from pypid.core.model import File, Listing, as_listed, in_order
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
-from pypid.core.publisher_rules import Ratchet, RequiredPublisher, TrustRules
-from pypid.core.simple_api.packing import packed
-from pypid.core.trust import PublisherVerdict, TrustDocument
+from pypid.core.simple_api.listed_files import packed
+from pypid.core.trust import PublisherVerdict, Ratchet, RequiredPublisher, TrustDocument, TrustRules
 from pypid.flow import BytesBody, whole
 from pypid.flow.spool import sweep
 from pypid.index import Index

@@ -19,7 +19,7 @@ from pypid.core.model import Digests, File, Project, Upload
 from pypid.core.packaging.names import parse_filename, project_name
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody, whole
-from pypid.flow.hashes import Hashes
+from pypid.flow.spool import Hashes
 from pypid.index import Index
 from pypid.index.local.publish import PublishOutcome
 from pypid.ports import Blobs, Body

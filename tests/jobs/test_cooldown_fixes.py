@@ -14,9 +14,9 @@ from twisted.logger import capturedLogs
 
 from pypid.advisories.database import FILE, AdvisoryDatabase, writing
 from pypid.advisories.service import Advisories
-from pypid.core.accounts.entries import DownloadEntry
+from pypid.core.accounts.rights import DownloadEntry
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import COOLDOWN
+from pypid.core.configuration.values import COOLDOWN
 from pypid.core.errors import PeopleUnknown
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy

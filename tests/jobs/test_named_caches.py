@@ -9,8 +9,8 @@ from attrs import evolve
 from pypid.blobs.store import Store
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.packaging.names import parse_filename
+from pypid.core.policy import PUBLIC, UpstreamChoice
 from pypid.core.restrictions import ProjectRestrictions
-from pypid.core.upstream_choice import PUBLIC, UpstreamChoice
 from pypid.flow import whole
 from pypid.index import Index
 from pypid.index.upstream.eviction import inventory_of

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.closed import ClosedAccess
+from pypid.access.config import ClosedAccess
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.remote_dump import EVERY, RemoteDump

@@ -17,11 +17,9 @@ from twisted.internet import reactor as installed
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.audit import SqlJournal
-from pypid.access.sql.database import Database
-from pypid.access.sql.download_log import SqlDownloads
-from pypid.access.sql.place import place_of
-from pypid.core.accounts.entries import Account
+from pypid.access.sql.database import Database, place_of
+from pypid.access.sql.logs import SqlDownloads, SqlJournal
+from pypid.core.accounts.rights import Account
 from pypid.flow import at_once
 from pypid.ports import Accounts, Downloads, Journal
 from tests.live.postgresql import Postgresql, shared

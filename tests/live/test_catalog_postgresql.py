@@ -31,11 +31,11 @@ from pypid.catalog.engine import (
 )
 from pypid.catalog.sql import place_of
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.schema import SCHEMA
+from pypid.catalog.sql.tables import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.packaging.names import project_name
 from pypid.flow import World, at_once, start
-from pypid.flow.threads import Threads
+from pypid.flow.world import Threads
 from tests.catalog.swapping import engine_at
 from tests.live.postgresql import PASSWORD, Postgresql, postgresql, shared
 from tests.support.engine import IDENTITY, EngineContract

@@ -112,8 +112,8 @@ class Asking(Case):
     async def until_idle(self, people: Any) -> None:
         """No connection is open for it, and no thread at work."""
         from pypid.access.ldap.source import (
-            AT_ONCE,
-        )  # needs python-ldap, without which these tests skip
+            AT_ONCE,  # needs python-ldap, without which these tests skip
+        )
 
         deadline = reactor.seconds() + 3
         while people._turns.tokens < AT_ONCE:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from pypid.jobs.backup.sealing import unseal
+from pypid.jobs.backup.copies import unseal
 from tests.live.asking import ask, basic, bearer, command
 from tests.live.clients import client
 from tests.live.processes import done

@@ -17,7 +17,7 @@ import psycopg
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.pypicloud_people import read_people
+from pypid.access.sql.pypicloud import read_people
 from tests.access.sql.test_pypicloud_people import PEOPLE, RIGHTS, TABLES
 from tests.live.clients import client
 from tests.live.postgresql import shared

@@ -94,7 +94,7 @@ class RunningTests(CommandCase):
             self.ini.chmod(0o644)
             # imported before the change, since the checkout may be for root alone
             program = (
-                "import pypid.cli, pypid.daemon.control, pypid.wiring.configuration, "
+                "import pypid.cli, pypid.daemon.control, pypid.wiring.platform, "
                 "pypid.cli.request, os\npypid.cli.parser()\n"
                 f"os.setgid({NOBODY})\nos.setuid({NOBODY})\n"
                 f"pypid.cli.main(['project', 'yank', '-c', {str(self.ini)!r}, 'spam', '1.0'])"

@@ -13,7 +13,7 @@ import os, socket, subprocess, sys, time
 from pypid.rendering.confinement import compute_for, confine
 confine()
 from pypid.rendering.render import render
-from pypid.rendering.markup import MarkupKind
+from pypid.rendering.readmes import MarkupKind
 """
 
 

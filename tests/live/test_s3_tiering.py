@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs.s3 import classes
+from pypid.blobs.s3 import store
 from pypid.blobs.s3.store import S3Blobs, S3Settings
 from pypid.core.model import Span
 from pypid.flow import FileBody, whole
@@ -232,8 +232,8 @@ class CopyTests(OverSockets, SynchronousTestCase):
         self.have(self.blobs.write(key, FileBody(made, Span(0, len(data)), self.world.blocking)))
         before = self.s3.ask("HEAD", f"/{self.bucket}/{self.settings.prefix}{key}").headers
         with (
-            patch.object(classes, "LARGEST_COPY", 10 * MEBIBYTE),
-            patch.object(classes, "COPY_PART", 5 * MEBIBYTE),
+            patch.object(store, "LARGEST_COPY", 10 * MEBIBYTE),
+            patch.object(store, "COPY_PART", 5 * MEBIBYTE),
         ):
             self.have(self.blobs.classes.move(key, "GLACIER_IR"))
         after = self.s3.ask("HEAD", f"/{self.bucket}/{self.settings.prefix}{key}").headers

@@ -1,4 +1,4 @@
-"""Threads for calls that block: `pypid.flow.threads`."""
+"""Threads for calls that block: `pypid.flow.world`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.flow import threads as threads_module
-from pypid.flow.threads import Threads
+from pypid.flow import world as threads_module
+from pypid.flow.world import Threads
 
 reactor: Any = installed
 request: ContextVar[str] = ContextVar("request", default="")

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.counted_source import CountedPeople
+from pypid.access.cached_source import CountedPeople
 from pypid.core.errors import (
     BadListing,
     Missing,
@@ -19,7 +19,7 @@ from pypid.core.errors import (
 )
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import BytesBody, start
-from pypid.metrics.families import (
+from pypid.metrics.counts import (
     PEOPLE,
     PEOPLE_SECONDS,
     S3,

@@ -11,18 +11,21 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.index.local.publish import PublishOutcome
-from pypid.metrics import families
-from pypid.metrics.counts import Counts, MetricsSample, lasting, summed
-from pypid.metrics.exposition import page
-from pypid.metrics.families import (
+from pypid.metrics import counts as families
+from pypid.metrics.counts import (
     FAST_PATH,
     LOGINS,
     PUBLISHED,
     TABLE,
     Aggregation,
+    Counts,
     Family,
     MetricKind,
+    MetricsSample,
+    lasting,
+    summed,
 )
+from pypid.metrics.exposition import page
 from pypid.metrics.worker_metrics import MetricsFolder, WorkerMetrics, WrittenMetrics
 
 modest = settings(max_examples=30, deadline=None, database=None)

@@ -17,10 +17,9 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.metrics import families
-from pypid.metrics.counts import Counts
+from pypid.metrics import counts as families
+from pypid.metrics.counts import TABLE, Counts, MetricKind
 from pypid.metrics.exposition import OfProcess, page
-from pypid.metrics.families import TABLE, MetricKind
 from pypid.metrics.worker_metrics import WorkerMetrics
 from tests.extensions import extension
 

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.prefork.connection_balance import Scales, make_scales, weighed
+from pypid.prefork.supervisor import Scales, make_scales, weighed
 
 
 class Port:

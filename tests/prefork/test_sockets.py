@@ -15,8 +15,8 @@ from twisted.trial.unittest import TestCase
 
 from pypid.core.errors import CannotStart
 from pypid.daemon.listeners import public
-from pypid.prefork.connection_balance import Scales, make_scales
-from pypid.prefork.sockets import ListeningSocket, endpoint_text
+from pypid.prefork.messages import ListeningSocket, endpoint_text
+from pypid.prefork.supervisor import Scales, make_scales
 
 
 class Named(Factory):

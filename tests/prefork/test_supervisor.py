@@ -12,23 +12,25 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.prefork.connection_balance import make_scales
-from pypid.prefork.messages import Message, MessageParser, Siblings, encode
-from pypid.prefork.outlet import MOST
-from pypid.prefork.sockets import ListeningSocket
-from pypid.prefork.supervisor import LONGEST_PAUSE, PATIENCE, STEADY, Command, Supervisor
-from pypid.prefork.worker_process import (
+from pypid.prefork.messages import MOST, ListeningSocket, Message, MessageParser, Siblings, encode
+from pypid.prefork.supervisor import (
     BROADCAST,
     HEARS,
     HURRY,
+    LONGEST_PAUSE,
     ORDER,
+    PATIENCE,
     READY,
     RELOAD,
     SOCKETS,
     STATE,
+    STEADY,
     STOP,
     TELLS,
+    Command,
+    Supervisor,
     WorkerProcess,
+    make_scales,
 )
 
 

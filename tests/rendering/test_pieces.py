@@ -9,9 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.rendering.frames import LONGEST, Frames, GarbledFrame, framed
-from pypid.rendering.markup import MarkupKind, kind_of
-from pypid.rendering.readmes import beginning, cleaned, preformatted
+from pypid.rendering.readmes import (
+    LONGEST_FRAME,
+    Frames,
+    GarbledFrame,
+    MarkupKind,
+    beginning,
+    cleaned,
+    framed,
+    kind_of,
+    preformatted,
+)
 from tests.rendering.looking import Looked
 
 JSON: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
@@ -82,9 +90,9 @@ class FrameTests(SynchronousTestCase):
     def test_bounded(self) -> None:
         """What is too long is neither sent nor waited for."""
         with self.assertRaises(ValueError):
-            framed({"x": "x" * LONGEST})
+            framed({"x": "x" * LONGEST_FRAME})
         with self.assertRaises(GarbledFrame):
-            Frames().feed((LONGEST + 1).to_bytes(4, "big"))
+            Frames().feed((LONGEST_FRAME + 1).to_bytes(4, "big"))
         with self.assertRaises(GarbledFrame):
             Frames().feed(b"\0\0\0\2[]")
         with self.assertRaises(GarbledFrame):

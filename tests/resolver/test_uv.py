@@ -10,7 +10,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.core.errors import Busy, Unauthenticated, Unresolvable
-from pypid.core.packaging.install_targets import target
+from pypid.core.packaging.requirements import target
 from pypid.core.permissions import Credential, Identity
 from pypid.daemon.loopback import OneTime
 from pypid.flow import start

@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import File, ListedFile, Project, StoredFile, in_order
 from pypid.core.packaging.names import project_name
-from pypid.core.search.ranking import ProjectDescription
-from pypid.search.cards import (
+from pypid.core.search import ProjectDescription
+from pypid.search.fts_index import (
     LONGEST_KEYWORD,
     MOST_KEYWORDS,
     NOTHING,
@@ -21,8 +21,8 @@ from pypid.search.cards import (
     describe,
     filed,
     pythons,
+    words,
 )
-from pypid.search.fts_query import words
 from tests.distributions import metadata
 
 SPAM = project_name("spam")

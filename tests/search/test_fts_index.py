@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
-from pypid.core.search.ranking import Card, FoundProject, SearchQuery, rank, ranked, status_rank
-from pypid.core.visibility import EVERYTHING, Visibility
+from pypid.core.permissions import EVERYTHING, Visibility
+from pypid.core.search import Card, FoundProject, SearchQuery, rank, ranked, status_rank
+from pypid.search import fts_index
 from pypid.search import fts_index as cabinet_module
-from pypid.search import reader
-from pypid.search.cards import Filed
-from pypid.search.fts_index import IndexOutdated, SearchIndex
-from pypid.search.reader import SearchViewer
+from pypid.search.fts_index import Filed, IndexOutdated, SearchIndex, SearchViewer
 from tests.core.search.test_ranking import CARDS, QUERIES, card
 
 ALL = SearchViewer(EVERYTHING)
@@ -68,8 +66,8 @@ class RulesTests(SynchronousTestCase):
             for query in queries:
                 expected = [(rank(query, each), status_rank(each)) for each in ranked(query, seen)]
                 by_name = {each.name: each for each in cards}
-                for few in (reader.FEW, 0):
-                    self.patch(reader, "FEW", few)
+                for few in (fts_index.FEW, 0):
+                    self.patch(fts_index, "FEW", few)
                     said, total = found(cabinet, query, SearchViewer(by))
                     self.assertEqual(
                         [
@@ -90,7 +88,7 @@ class RulesTests(SynchronousTestCase):
         """Two that stand at the same place are both there."""
         cabinet = SearchIndex(None, "")
         cabinet.claim()
-        self.patch(reader, "FEW", 0)
+        self.patch(fts_index, "FEW", 0)
         self.patch(cabinet_module, "status_rank", lambda _: 7)
         cabinet.put([Filed(card("a"), ""), Filed(card("ab"), "")])
         cabinet.put([Filed(card("abc"), ""), Filed(card("a"), "")])

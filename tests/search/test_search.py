@@ -12,17 +12,15 @@ from pypid.core.cooldown import Cooldown
 from pypid.core.errors import Busy, StorageDown
 from pypid.core.model import Span, Status
 from pypid.core.packaging.names import project_name
+from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.core.policy import Policy
 from pypid.core.restrictions import ProjectRestrictions, Restrictions
-from pypid.core.search.ranking import SearchQuery, SearchResults
-from pypid.core.visibility import EVERYTHING, Visibility
+from pypid.core.search import SearchQuery, SearchResults
 from pypid.flow import start
 from pypid.ports import Body
-from pypid.search import reader
-from pypid.search.follower import PAUSE
+from pypid.search import fts_index
 from pypid.search.fts_index import READERS
-from pypid.search.postponed import LATEST, QUIET
-from pypid.search.search import FROM_A_PLACE, Search
+from pypid.search.search import FROM_A_PLACE, LATEST, PAUSE, QUIET, Search
 from tests.core.test_restrictions import ANY, VersionRule
 from tests.distributions import metadata, wheel_filename
 from tests.web.installers.test_local import CACHE, LocalCase
@@ -122,8 +120,8 @@ class FindTests(SearchCase):
         for name in ("lovely-ham", "antiham"):
             self.add(name)
         self.add("toast", summary="With hammered eggs")
-        for few in (reader.FEW, 0):
-            self.patch(reader, "FEW", few)
+        for few in (fts_index.FEW, 0):
+            self.patch(fts_index, "FEW", few)
             self.assertEqual(self.names_of("ha"), ["lovely-ham", "ham"])
             self.assertEqual(self.names_of("hamm"), ["toast"])
             self.assertEqual(self.names_of("ham"), ["ham", "lovely-ham", "antiham", "toast"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pypid.core.search.ranking import SearchQuery
-from pypid.core.visibility import EVERYTHING
+from pypid.core.permissions import EVERYTHING
+from pypid.core.search import SearchQuery
 from pypid.search.search import FILE, Search
 from pypid.search.service import AFTER, LOOK, Searching
 from tests.web.full_app import WholeCase

@@ -9,11 +9,9 @@ from datetime import timedelta
 
 from attrs import evolve
 
-from pypid.core.accounts.entries import Account, AccountStatus
-from pypid.core.accounts.rights import Right, Whom
+from pypid.core.accounts.rights import Account, AccountStatus, Right, Whom
 from pypid.core.errors import BadRequest, NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
-from pypid.core.packaging.globs import project_glob
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import project_glob, project_name
 from tests.support.examples import SPAM, a_session, a_token, an_account
 from tests.support.models import AccountsModel, run_model
 from tests.support.owners import OwnersContract

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from attrs import evolve
 
-from pypid.core.accounts.entries import MOST_SESSIONS
+from pypid.core.accounts.rights import MOST_SESSIONS
 from pypid.core.errors import NoSuchToken
 from pypid.core.permissions import Action, Scope
 from pypid.ports import Accounts

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pypid.core.accounts.entries import Account, AuditEntry, DownloadEntry, Session, Token
+from pypid.core.accounts.rights import Account, AuditEntry, DownloadEntry, Session, Token
 from pypid.core.model import Listing, LocalProject, Project, StoredFile, as_listed
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, Scope

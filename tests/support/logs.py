@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from pypid.core.accounts.entries import AuditEntry, DownloadEntry
+from pypid.core.accounts.rights import AuditEntry, DownloadEntry
 from pypid.ports import Downloads, Journal
 from tests.support.examples import a_deed, a_download
 from tests.support.worlds import BEGINNING, Timed

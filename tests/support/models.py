@@ -21,8 +21,7 @@ from pypid.catalog.engine import (
     RowKind,
     slices,
 )
-from pypid.core.accounts.entries import Account
-from pypid.core.accounts.rights import Right, Whom
+from pypid.core.accounts.rights import Account, Right, Whom
 from pypid.core.errors import Exists, Missing, NameTaken, NoSuchGroup, NoSuchUser
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import BytesBody, start, whole

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from attrs import evolve
 
-from pypid.core.accounts.owners import CLAIM_LASTS
+from pypid.core.accounts.rights import CLAIM_LASTS
 from pypid.core.packaging.names import project_name
 from tests.support.credentials import CredentialsContract
 from tests.support.examples import SPAM, a_session, a_token, an_account

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 from twisted.internet.defer import gatherResults
 
-from pypid.core.accounts.entries import SESSION_USER, TOKEN_USER
+from pypid.core.accounts.rights import SESSION_USER, TOKEN_USER
 from pypid.core.errors import Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import start

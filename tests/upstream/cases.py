@@ -18,7 +18,7 @@ from twisted.trial.unittest import TestCase
 
 from pypid.core.packaging.names import project_name
 from pypid.flow import World, at_once
-from pypid.http_client.trust import Trust
+from pypid.http_client.connections import Trust
 from pypid.ports import Upstream
 from pypid.upstream.indexes import UpstreamSourceSettings, connected, open
 from tests.upstream.fake import Fake, Script

@@ -31,13 +31,11 @@ from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
 from pypid.flow import World
 from pypid.flow.spool import sweep
-from pypid.http_client.connections import HttpConnections
-from pypid.http_client.trust import Trust
+from pypid.http_client.connections import HttpConnections, Trust
 from pypid.index import Index
 from pypid.upstream.indexes import UpstreamSourceSettings, connected, open
-from pypid.web.app.app import App
-from pypid.web.app.app_settings import AppSettings
-from pypid.web.http.proxies import HostPolicy
+from pypid.web.app.app import App, AppSettings
+from pypid.web.http.connections import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.support import contents

@@ -14,12 +14,8 @@ from pypid.core.model import Listing
 from pypid.flow import whole
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.ports import Upstream
-from pypid.upstream.client import UpstreamClient
-from pypid.upstream.hosts import FileHosts
-from pypid.upstream.indexes import Several
-from pypid.upstream.origin import Base
-from pypid.upstream.pages import PageReader
-from pypid.upstream.simple import SimpleUpstream
+from pypid.upstream.client import Base, FileHosts, UpstreamClient
+from pypid.upstream.indexes import PageReader, Several, SimpleUpstream
 from tests.distributions import sdist, wheel, wheel_filename
 from tests.support import UpstreamContract
 from tests.support.upstream import FILENAME, SPAM

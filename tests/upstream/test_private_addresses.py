@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from pypid.core.packaging.names import project_name
 from pypid.core.records.layout import kept_key
-from pypid.http_client import public_only
+from pypid.http_client import connections
 from tests.distributions import metadata, wheel, wheel_filename
 from tests.live.upstreams import sends
 from tests.upstream.fake import J, says, status
@@ -104,7 +104,7 @@ class UnlistedHostTests(ProxyCase):
 
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
-        self.patch(public_only, "is_public", lambda address: True)
+        self.patch(connections, "is_public", lambda address: True)
         self.proxy = self.start(file_hosts=())
         self.files = self.another()
         self.data = wheel()

@@ -14,8 +14,8 @@ from pypid.core.errors import BadListing, Loop, UpstreamDown
 from pypid.core.model import Listing, Status
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
-from pypid.http_client.trust import Trust, certificates
-from pypid.upstream import simple
+from pypid.http_client.connections import Trust, certificates
+from pypid.upstream import indexes
 from pypid.upstream.indexes import connected
 from tests.upstream.cases import OWN, SPAM, UpstreamCase
 from tests.upstream.fake import J, Talk, authority_pem, certificate, page, raw, says, status
@@ -178,7 +178,7 @@ class FailureTests(UpstreamCase):
 
     async def test_trickle(self) -> None:
         """A page that comes a byte at a time for ever is given up as a whole."""
-        self.patch(simple, "PAGE_TIME", 0.5)
+        self.patch(indexes, "PAGE_TIME", 0.5)
         self.patience = 2.0  # a machine that stalls is not a silent upstream
 
         async def script(talk: Talk) -> None:

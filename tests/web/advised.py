@@ -16,7 +16,7 @@ from pypid.advisories.database import (
     writing,
 )
 from pypid.advisories.service import Advisories
-from pypid.core.advisories.osv import record_of, summaries_of
+from pypid.core.advisories import record_of, summaries_of
 from pypid.core.compression import fragment
 from tests.web.app_with_accounts import have
 from tests.web.full_app import Pypid

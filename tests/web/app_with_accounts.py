@@ -15,21 +15,16 @@ from twisted.internet.defer import Deferred
 from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.audit import SqlJournal
-from pypid.access.sql.database import Database
-from pypid.access.sql.download_log import SqlDownloads
-from pypid.access.sql.people import SqlPeople
-from pypid.access.sql.place import SqliteFile
+from pypid.access.sql.accounts import SqlAccounts, SqlPeople
+from pypid.access.sql.database import Database, SqliteFile
+from pypid.access.sql.logs import SqlDownloads, SqlJournal
 from pypid.access.tokens import new_token
-from pypid.core.accounts.entries import AuditEntry
-from pypid.core.accounts.owners import owners_of
-from pypid.core.accounts.rights import grants_of
+from pypid.core.accounts.rights import AuditEntry, grants_of, owners_of
 from pypid.core.errors import BadRequest, PeopleUnknown
 from pypid.core.permissions import Credential, Identity, Rules
 from pypid.flow import at_once, start
 from pypid.ports import People
-from pypid.web.app.registry import Configured, Registry
+from pypid.web.app.app import Configured, Registry
 from tests.web.full_app import Pypid, cheap_hashes
 
 T = TypeVar("T")

@@ -13,14 +13,14 @@ from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
 from pypid.catalog.signed_urls import Links
-from pypid.core.accounts.entries import Session
+from pypid.core.accounts.rights import Session
 from pypid.core.accounts.sessions import COOKIE, digest_of
 from pypid.core.model import SignedUrl
 from pypid.web.app.app import App
-from pypid.web.app.auth_generation import AuthGeneration
-from pypid.web.fastpath.cached_channel import FastPath
+from pypid.web.app.rate_limit import AuthGeneration
+from pypid.web.fastpath.channel import FastPath
 from pypid.web.http.access_log import AccessLog, AccessLogEntry, Many
-from pypid.web.http.proxies import HostPolicy
+from pypid.web.http.connections import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.web.full_app import TOKEN, Connection, Papers, Pypid, cheap_hashes

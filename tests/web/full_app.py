@@ -34,34 +34,31 @@ from pypid.attestations.verification import Attesting
 from pypid.blobs.keys import pieces
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.accounts.entries import Session, Token
+from pypid.core.accounts.rights import Session, Token
 from pypid.core.errors import PypidError, StorageDown
 from pypid.core.indexes import IndexSettings
 from pypid.core.model import Blob, Span
 from pypid.core.permissions import AUTHENTICATED, Action, Principals, Rules, Scope
 from pypid.core.policy import Policy
-from pypid.core.publisher_rules import TrustRules
-from pypid.core.trust import TrustDocument
+from pypid.core.trust import TrustDocument, TrustRules
 from pypid.flow import BytesBody, start
 from pypid.flow.spool import sweep
 from pypid.index import Index
-from pypid.index.all_indexes import AllIndexes
 from pypid.index.decisions import Decisions
-from pypid.index.named_indexes import NamedIndexes
+from pypid.index.named_indexes import AllIndexes, NamedIndexes
 from pypid.index.promotions import PromotionRecovery
 from pypid.index.trust import PublisherTrust
-from pypid.index.upstream.decided import UpstreamDecisions
+from pypid.index.upstream.approvals import UpstreamDecisions
 from pypid.ports import Body, Duplicating, Upstream
 from pypid.upstream.nothing import Nothing
-from pypid.web.app.app import App
-from pypid.web.app.app_settings import AppSettings
-from pypid.web.app.auth_generation import AuthGeneration
-from pypid.web.app.index_access import NoNamedIndexes
+from pypid.web.app.app import App, AppSettings
+from pypid.web.app.rate_limit import AuthGeneration
+from pypid.web.app.visibility import NoNamedIndexes
 from pypid.web.http.access_log import AccessLog
-from pypid.web.http.proxies import HostPolicy
+from pypid.web.http.connections import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
-from pypid.wiring.indexes import promotions_between
+from pypid.wiring.recipe import promotions_between
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.support.worlds import BEGINNING, WallClock, world
 from tests.web.openapi_check import hold

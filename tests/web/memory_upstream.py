@@ -13,8 +13,7 @@ from msgspec.structs import replace
 
 from pypid.core.errors import NotThere, PypidError
 from pypid.core.model import File, ListedFile, Listing, Span, Status, in_order
-from pypid.core.packaging.listed_names import version_of
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, listed_version, project_name
 from pypid.flow import BytesBody
 from pypid.ports import Body, Upstream
 from tests.support.worlds import BEGINNING
@@ -49,7 +48,7 @@ class Elsewhere:
     ) -> File:
         """From now on it has this file; what its page says of it."""
         project = project_name(name)
-        version = version_of(filename, project)
+        version = listed_version(filename, project)
         assert version is not None, filename
         file = ListedFile(
             project=project,

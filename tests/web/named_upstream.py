@@ -7,7 +7,7 @@ from typing import cast
 from attrs import evolve
 
 from pypid.index import Index
-from pypid.index.all_indexes import AllIndexes, NamedUpstream
+from pypid.index.named_indexes import AllIndexes, NamedUpstream
 from pypid.ports import NamedGlance, Upstream
 
 

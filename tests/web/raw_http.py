@@ -23,9 +23,8 @@ from zope.interface import implementer
 from pypid.core.errors import BadRequest, PypidError, TooLarge, Unauthenticated
 from pypid.flow import start
 from pypid.web.http.access_log import AccessLog
-from pypid.web.http.channel.channel import Channel
-from pypid.web.http.connections import ConnectionSettings
-from pypid.web.http.proxies import HostPolicy, TrustedProxies
+from pypid.web.http.channel import Channel
+from pypid.web.http.connections import ConnectionSettings, HostPolicy, TrustedProxies
 from pypid.web.http.request import Request
 from pypid.web.http.site import Site
 from tests.support import BEGINNING

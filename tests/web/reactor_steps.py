@@ -15,7 +15,7 @@ from twisted.internet.tcp import Server
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from pypid.daemon.tls import Certificate
+from pypid.daemon.listeners import Certificate
 from tests.live.certificates import Authority
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)

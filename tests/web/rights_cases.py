@@ -16,20 +16,17 @@ from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
 from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.audit import SqlJournal
-from pypid.access.sql.database import Database
-from pypid.access.sql.download_log import SqlDownloads
-from pypid.access.sql.place import SqliteFile
+from pypid.access.sql.database import Database, SqliteFile
+from pypid.access.sql.logs import SqlDownloads, SqlJournal
 from pypid.access.tokens import new_token
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.accounts.rights import claimed, grants_of, parse_right
-from pypid.core.claims import Claims
 from pypid.core.configuration.choices import Mode
 from pypid.core.indexes import IndexSettings
 from pypid.core.permissions import EVERYONE, Action, Principals, Rules, Scope
-from pypid.core.policy import Policy
+from pypid.core.policy import Claims, Policy
 from pypid.flow import at_once
-from pypid.web.app.registry import Configured, Registry
+from pypid.web.app.app import Configured, Registry
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.support.worlds import BEGINNING
 from tests.web.app_with_registration import now

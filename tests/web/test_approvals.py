@@ -7,19 +7,15 @@ from pathlib import Path
 from attrs import evolve
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.core.approvals import ApprovalVerdict
 from pypid.core.configuration.choices import Mode, NewProjects
 from pypid.core.errors import StorageDown
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.core.restrictions import RestrictionsInForce
+from pypid.core.restrictions import ApprovalVerdict, RestrictionsInForce
 from pypid.flow import BytesBody, start
 from pypid.index.decisions import Decisions
 from pypid.index.upstream import approvals
-from pypid.index.upstream.approvals import (
-    MOST_OF_ONE,
-)
-from pypid.index.upstream.decided import UpstreamDecisions
+from pypid.index.upstream.approvals import MOST_OF_ONE, UpstreamDecisions
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.faulty_blobs import Gated
 from tests.web.app_with_accounts import Peopled

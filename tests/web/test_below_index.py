@@ -11,9 +11,9 @@ from werkzeug.exceptions import HTTPException
 
 from pypid.core.indexes import ROUTES, IndexSettings
 from pypid.core.permissions import Principals, Rules
-from pypid.web.app.registry import AccessState
-from pypid.web.fastpath.cached_channel import FastPath
-from pypid.web.http.proxies import HostPolicy
+from pypid.web.app.app import AccessState
+from pypid.web.fastpath.channel import FastPath
+from pypid.web.http.connections import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.distributions import wheel, wheel_filename

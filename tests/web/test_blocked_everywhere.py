@@ -14,11 +14,10 @@ from pathlib import Path
 from attrs import frozen
 from twisted.internet.error import ConnectionDone
 
-from pypid.core.claims import Claims
 from pypid.core.configuration.choices import Mode
-from pypid.core.policy import Policy
-from pypid.web.fastpath.cached_channel import FastPath
-from pypid.web.http.proxies import HostPolicy
+from pypid.core.policy import Claims, Policy
+from pypid.web.fastpath.channel import FastPath
+from pypid.web.http.connections import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename

@@ -8,14 +8,7 @@ from pathlib import Path
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import StorageDown
-from pypid.core.permissions import (
-    ANONYMOUS,
-    AUTHENTICATED,
-    EVERYONE,
-    Credential,
-    Principals,
-    Rules,
-)
+from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, EVERYONE, Credential, Principals, Rules
 from pypid.core.policy import Policy
 from pypid.daemon.loopback import OneTime, seen_by
 from pypid.flow import start

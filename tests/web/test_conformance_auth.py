@@ -11,14 +11,7 @@ from pathlib import Path
 
 from twisted.logger import LogEvent, eventAsText, globalLogPublisher
 
-from pypid.core.permissions import (
-    ADMINS,
-    AUTHENTICATED,
-    EVERYONE,
-    NOBODY,
-    Principals,
-    Rules,
-)
+from pypid.core.permissions import ADMINS, AUTHENTICATED, EVERYONE, NOBODY, Principals, Rules
 from tests.distributions import wheel, wheel_filename
 from tests.web.full_app import HOST, PASSWORDS, PRIVATE, Pypid, WholeCase, basic, spelled
 from tests.web.route_rights import CLASSES

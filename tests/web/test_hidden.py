@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 from pypid.access.tokens import new_token
 from pypid.catalog.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
 from pypid.core.accounts.rights import grants_of, parse_right
-from pypid.core.claims import EVERY_NAME
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import PeopleUnknown
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import ANONYMOUS, EVERYONE, Action, Identity, Rules, Scope, may
+from pypid.core.policy import EVERY_NAME
 from pypid.ports import Blobs
-from pypid.web.http.credentials import credential_of
+from pypid.web.http.headers import credential_of
 from tests.distributions import sdist, sdist_filename
 from tests.support.worlds import BEGINNING
 from tests.web.full_app import Answer, H, J, Pypid, WholeCase, basic, spelled, text

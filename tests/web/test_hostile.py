@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.web.http.proxies import HostPolicy
+from pypid.web.http.connections import HostPolicy
 from tests.distributions import wheel, wheel_filename
 from tests.web.full_app import Connection, Pypid, form, spelled, text
 from tests.web.route_rights import CLASSES

@@ -13,8 +13,8 @@ from pypid.core.errors import StorageDown
 from pypid.core.indexes import IndexSettings
 from pypid.core.permissions import EVERYONE, Grants, Principals
 from pypid.core.policy import Policy
-from pypid.web.app.index_apps import IndexApps
-from pypid.web.http.proxies import HostPolicy
+from pypid.web.app.app import IndexApps
+from pypid.web.http.connections import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.distributions import wheel, wheel_filename

@@ -11,10 +11,9 @@ from twisted.internet.task import Clock
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.indexes import IndexSettings
-from pypid.core.permissions import Grants, Principals
+from pypid.core.permissions import Grants, Principals, Visibility
 from pypid.core.policy import Policy
-from pypid.core.simple_api.negotiation import Format
-from pypid.core.visibility import Visibility
+from pypid.core.simple_api.render import Format
 from pypid.web.app.page_cache import ProjectPages
 from tests.distributions import metadata, wheel, wheel_filename
 from tests.index.nodes import Told

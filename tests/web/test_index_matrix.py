@@ -20,8 +20,8 @@ from pypid.catalog.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Li
 from pypid.core.permissions import EVERYONE, Identity
 from pypid.daemon.loopback import OneTime, seen_by
 from pypid.ports import Blobs
-from pypid.web.app.index_apps import IndexApps
-from pypid.web.http.proxies import HostPolicy
+from pypid.web.app.app import IndexApps
+from pypid.web.http.connections import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.index.named import set_index

@@ -9,19 +9,11 @@ from typing import Any
 from attrs import evolve
 
 from pypid.access.tokens import new_token
-from pypid.core.accounts.owners import CLAIM_LASTS
-from pypid.core.accounts.rights import Right, Whom
+from pypid.core.accounts.rights import CLAIM_LASTS, Right, Whom
 from pypid.core.configuration.choices import Owners
 from pypid.core.errors import StorageDown
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import (
-    AUTHENTICATED,
-    EVERYONE,
-    Action,
-    ProjectOwners,
-    Rules,
-    Scope,
-)
+from pypid.core.permissions import AUTHENTICATED, EVERYONE, Action, ProjectOwners, Rules, Scope
 from tests.distributions import wheel, wheel_filename
 from tests.web.api.test_users import PeopleCase
 from tests.web.app_with_accounts import have

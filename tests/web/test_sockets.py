@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from pypid.core.errors import Unauthenticated
-from pypid.web.http.proxies import HostPolicy
+from pypid.web.http.connections import HostPolicy
 from pypid.web.http.request import Request
 from pypid.web.http.site import Site
 from tests.web.raw_http import Answering, request

@@ -11,8 +11,8 @@ from pathlib import Path
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.wiring.configuration import find_config, load_config
 from pypid.wiring.invocation import Invocation, invocation, program_name
+from pypid.wiring.platform import find_config, load_config
 
 
 class ProgramTests(SynchronousTestCase):

@@ -11,7 +11,7 @@ from twisted.application.service import MultiService
 
 from pypid.core.errors import UpstreamDown
 from pypid.jobs.backup.records import LAST_BACKUP
-from pypid.metrics import families
+from pypid.metrics import counts
 from pypid.metrics.worker_metrics import MetricsFolder
 from pypid.prefork.messages import ENDED, Siblings
 from pypid.wiring.metrics import EVERY, WINDOW, Measuring, all_metrics
@@ -47,7 +47,7 @@ class MeasuringCase(WholeCase):
         daemon.startService()  # type: ignore[no-untyped-call]
         return daemon
 
-    def value(self, family: families.Family, *labels: str) -> float:
+    def value(self, family: counts.Family, *labels: str) -> float:
         self.counts.taken()
         return self.counts.value(family, labels)
 
@@ -57,10 +57,10 @@ class LookTests(MeasuringCase):
 
     def test_the_last_backup_is_known(self) -> None:
         """The time of the last backup is 0 before the first one, then that of its note."""
-        self.assertEqual(self.value(families.LAST_BACKUP), 0)
+        self.assertEqual(self.value(counts.LAST_BACKUP), 0)
         note = self.state / LAST_BACKUP
         note.write_text("{}")
-        self.assertEqual(self.value(families.LAST_BACKUP), note.stat().st_mtime)
+        self.assertEqual(self.value(counts.LAST_BACKUP), note.stat().st_mtime)
 
     def test_lag(self) -> None:
         """A timer that comes late says by how much; the latest is remembered for one to two
@@ -69,39 +69,39 @@ class LookTests(MeasuringCase):
         clock = self.pypid.clock
         clock.advance(EVERY)
         clock.advance(EVERY + 0.3)
-        self.assertEqual(self.value(families.LAG), 2)
-        self.assertAlmostEqual(self.value(families.LAG_MOST), 0.3)
+        self.assertEqual(self.value(counts.LAG), 2)
+        self.assertAlmostEqual(self.value(counts.LAG_MOST), 0.3)
         for _ in range(WINDOW):
             clock.advance(EVERY)
-        self.assertAlmostEqual(self.value(families.LAG_MOST), 0.3)
+        self.assertAlmostEqual(self.value(counts.LAG_MOST), 0.3)
         for _ in range(WINDOW):
             clock.advance(EVERY)
-        self.assertAlmostEqual(self.value(families.LAG_MOST), 0.0)
+        self.assertAlmostEqual(self.value(counts.LAG_MOST), 0.0)
 
     def test_connections(self) -> None:
         """Connections that are open, and requests whose answer is not complete."""
         connection = self.pypid.connect()
-        self.assertEqual((self.value(families.CONNECTIONS), self.value(families.UNDER_WAY)), (1, 0))
+        self.assertEqual((self.value(counts.CONNECTIONS), self.value(counts.UNDER_WAY)), (1, 0))
         connection.send(b"GET /simple/ HTTP/1.1\r\nHost: x\r\n")
-        self.assertEqual(self.value(families.UNDER_WAY), 1)
+        self.assertEqual(self.value(counts.UNDER_WAY), 1)
         connection.send(b"\r\n")
-        self.assertEqual((self.value(families.CONNECTIONS), self.value(families.UNDER_WAY)), (1, 0))
+        self.assertEqual((self.value(counts.CONNECTIONS), self.value(counts.UNDER_WAY)), (1, 0))
 
     def test_parts(self) -> None:
         """Parts that are away, and an upstream that does not answer."""
-        self.assertEqual(self.value(families.PART_UP, "storage"), 1)
+        self.assertEqual(self.value(counts.PART_UP, "storage"), 1)
         self.pypid.app.condition.storage = lambda: False
-        self.assertEqual(self.value(families.PART_UP, "storage"), 0)
-        self.assertEqual(self.value(families.UPSTREAM_UP), 1)
-        self.assertEqual(self.value(families.THREADS_QUEUE), 0)
+        self.assertEqual(self.value(counts.PART_UP, "storage"), 0)
+        self.assertEqual(self.value(counts.UPSTREAM_UP), 1)
+        self.assertEqual(self.value(counts.THREADS_QUEUE), 0)
 
     def test_named_upstreams(self) -> None:
         """Each named upstream has a value of its own."""
         gpu = with_upstream(self.pypid.index, "gpu", Elsewhere(), "torch*")
-        self.assertEqual(self.value(families.NAMED_UPSTREAM_UP, "gpu"), 1)
+        self.assertEqual(self.value(counts.NAMED_UPSTREAM_UP, "gpu"), 1)
         gpu.gate.breaker.failed(UpstreamDown("no answer", unreachable=True))
-        self.assertEqual(self.value(families.NAMED_UPSTREAM_UP, "gpu"), 0)
-        self.assertEqual(self.value(families.UPSTREAM_UP), 1)
+        self.assertEqual(self.value(counts.NAMED_UPSTREAM_UP, "gpu"), 0)
+        self.assertEqual(self.value(counts.UPSTREAM_UP), 1)
 
     def test_end(self) -> None:
         """It ends with the daemon: nothing is left on the clock."""
@@ -125,7 +125,7 @@ class FolderTests(MeasuringCase):
         self.assertFalse((self.path / "1.json").exists())
         self.pypid.clock.advance(EVERY)
         self.assertTrue((self.path / "1.json").exists())
-        self.counts.add(families.SENT, (), 77)
+        self.counts.add(counts.SENT, (), 77)
         self.daemon.stopService()
         self.assertIn('"pypid_http_sent_bytes":[[[],77', (self.path / "1.json").read_text())
         MetricsFolder(self.path, 2).write(self.counts.taken())
@@ -141,4 +141,4 @@ class FolderTests(MeasuringCase):
         self.path.rename(f"{self.path}-gone")
         for _ in range(4):
             self.pypid.clock.advance(EVERY)
-        self.assertEqual(self.value(families.LAG), 4)
+        self.assertEqual(self.value(counts.LAG), 4)

@@ -18,16 +18,14 @@ from pypid.core.configuration.in_force import describe, written
 from pypid.core.errors import CannotStart, Unauthenticated
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, Action, Credential, may
-from pypid.daemon import process as processes
-from pypid.daemon.daemon import Daemon
-from pypid.daemon.process import Process, ProcessEnded
+from pypid.daemon import daemon as processes
+from pypid.daemon.daemon import Daemon, Process, ProcessEnded
 from pypid.flow import start
-from pypid.flow.signals import ReloadOutcome
+from pypid.flow.derived import ReloadOutcome
 from pypid.wiring import recipe
-from pypid.wiring.apps import Apps
-from pypid.wiring.configuration import load_config
 from pypid.wiring.greeting import visible_output
-from pypid.wiring.platform import Platform, the_world
+from pypid.wiring.platform import Platform, load_config, the_world
+from pypid.wiring.recipe import Apps
 from tests.access.sql.test_pypicloud_people import pypiclouds
 from tests.index.uploads import publishing, sent
 from tests.support.worlds import Awaiting

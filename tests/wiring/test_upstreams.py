@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import UpstreamDown
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
-from pypid.flow.signals import Provider
+from pypid.flow.derived import Provider
 from pypid.upstream.nothing import Nothing
 from pypid.wiring.upstreams import LateUpstream, OpenedUpstream
 

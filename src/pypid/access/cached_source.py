@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
-from pypid.core.lru import Recent
+from pypid.core.accounts.rights import SESSION_USER, TOKEN_USER
+from pypid.core.caches import Recent
+from pypid.core.errors import PeopleUnknown, TooManyAttempts, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Flights
+from pypid.metrics.counts import LOGINS, PEOPLE, PEOPLE_SECONDS, Counts
 from pypid.ports import People
 
 K = TypeVar("K", bound=Hashable)
@@ -144,4 +148,78 @@ class _SharedAnswers(Generic[T]):
         self._answers.forget(user)
 
 
-_: type[People] = CachedPeople
+_cached_people: type[People] = CachedPeople
+
+
+# Metrics of logins, and of sources of users that are asked over a network.
+
+_KINDS = {TOKEN_USER: "token", SESSION_USER: "session"}
+
+
+@frozen
+class CountedPeople:
+    """A `People` in front of another one that counts its answers; `source` is its name in the
+    metrics.
+    """
+
+    behind: People
+    source: str
+    _world: World = field(repr=False)
+
+    async def check(self, credential: Credential) -> Identity | None:
+        return await self._counted(self.behind.check(credential))
+
+    async def find(self, user: str) -> Identity | None:
+        return await self._counted(self.behind.find(user))
+
+    async def groups(self, user: str) -> frozenset[str]:
+        return await self._counted(self.behind.groups(user))
+
+    async def _counted(self, question: Awaitable[T]) -> T:
+        began, outcome = self._world.clock.seconds(), "failed"
+        try:
+            answer = await question
+            outcome = "unknown" if answer is None else "ok"
+            return answer
+        except Unauthenticated:
+            outcome = "refused"
+            raise
+        except PeopleUnknown:
+            outcome = "down"
+            raise
+        except CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            counts = self._world.counts
+            counts.add(PEOPLE, (self.source, outcome))
+            counts.observe(
+                PEOPLE_SECONDS, (self.source,), max(0.0, self._world.clock.seconds() - began)
+            )
+
+
+_counted_people: type[People] = CountedPeople
+
+
+async def login_counted(
+    counts: Counts, credential: Credential, identifying: Awaitable[Identity]
+) -> Identity:
+    """Return the identity, and count the login by its kind and outcome. An outage is not counted as
+    a refused password.
+    """
+    outcome = "failed"
+    try:
+        who = await identifying
+        outcome = "ok"
+    except Unauthenticated:
+        outcome = "refused"
+        raise
+    except TooManyAttempts:
+        outcome = "throttled"
+        raise
+    except PeopleUnknown:
+        outcome = "unknown"
+        raise
+    finally:
+        counts.add(LOGINS, (_KINDS.get(credential.user, "password"), outcome))
+    return who

@@ -21,7 +21,7 @@ from pypid.access.cached_source import AnswerCache
 from pypid.core.errors import BadRequest, Busy
 from pypid.core.installation import install_hint
 from pypid.flow import World
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Flights
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 from hashlib import blake2b
 
-from pypid.core.accounts.entries import Token
+from pypid.core.accounts.rights import Token
 from pypid.core.permissions import Scope
 
 PREFIX = "pypi-"

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 from attrs import define, frozen
 
-from pypid.advisories.archive import LONGEST_DOCUMENT
-from pypid.core.advisories.osv import AdvisorySummary
+from pypid.advisories.sources import LONGEST_DOCUMENT
+from pypid.core.advisories import AdvisorySummary
 from pypid.core.compression import content
 from pypid.core.packaging.names import ProjectName
 

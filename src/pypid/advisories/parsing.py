@@ -18,12 +18,6 @@ from typing import Any, BinaryIO
 import msgspec
 from attrs import define, field
 
-from pypid.advisories.archive import (
-    LONGEST_DOCUMENT,
-    AdvisoryArchive,
-    ArchiveMember,
-    UnusableSource,
-)
 from pypid.advisories.database import (
     WITHDRAWN_RANK,
     ParsedRecord,
@@ -31,13 +25,13 @@ from pypid.advisories.database import (
     rank_of,
     writing,
 )
-from pypid.core.advisories.osv import (
-    InvalidRecord,
-    OsvRecord,
-    parse_record,
-    record_of,
-    summaries_in,
+from pypid.advisories.sources import (
+    LONGEST_DOCUMENT,
+    AdvisoryArchive,
+    ArchiveMember,
+    UnusableSource,
 )
+from pypid.core.advisories import InvalidRecord, OsvRecord, parse_record, record_of, summaries_in
 from pypid.core.compression import fragment
 from pypid.core.installation import install_hint
 from pypid.rendering.confinement import compute_for, confine

@@ -15,13 +15,12 @@ from pypid.core.errors import Busy
 from pypid.core.packaging.names import ProjectName
 from pypid.core.restrictions import RestrictionsInForce
 from pypid.flow import World
-from pypid.flow.signals import Signal
+from pypid.flow.derived import Signal
 
 if TYPE_CHECKING:  # not needed without `[advisories]`
     from pypid.advisories.database import AdvisoryDatabase, Stamp, StoredAdvisory
-    from pypid.advisories.index import AdvisoryIndex
-    from pypid.advisories.rules import AdvisoryRestrictions
-    from pypid.core.advisories.osv import AdvisorySummary
+    from pypid.advisories.index import AdvisoryIndex, AdvisoryRestrictions
+    from pypid.core.advisories import AdvisorySummary
 
 _log = Logger()
 
@@ -151,8 +150,7 @@ class Advisories:
         self._use(facts, content)
 
     def _read_all(self) -> tuple[AdvisoryIndex, AdvisoryRestrictions] | None:
-        from pypid.advisories.index import UNREADABLE, read_index
-        from pypid.advisories.rules import restrictions_of
+        from pypid.advisories.index import UNREADABLE, read_index, restrictions_of
 
         try:
             index = read_index(self.database)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from pypid.core.accounts.attestations import AttestationSubject, attestations_in
+from pypid.core.accounts.provenance import AttestationSubject, attestations_in
 from pypid.core.installation import install_hint
 from pypid.core.trust import PublisherVerdict, publisher_text
 

@@ -17,8 +17,15 @@ from sigstore.errors import CertValidationError, Error
 from sigstore.models import Bundle, TrustedRoot
 from sigstore.verify import Verifier
 
-from pypid.core.accounts.attestations import AttestationSubject, check_statement
-from pypid.core.accounts.provenance import KINDS, CertificateClaim, Publisher, Signed, publisher_of
+from pypid.core.accounts.provenance import (
+    KINDS,
+    AttestationSubject,
+    CertificateClaim,
+    Publisher,
+    Signed,
+    check_statement,
+    publisher_of,
+)
 from pypid.core.errors import shortened
 
 PUBLIC = "https://tuf-repo-cdn.sigstore.dev"

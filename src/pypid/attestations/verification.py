@@ -18,13 +18,12 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.attestations.program import AttestedFile, Question
-from pypid.core.accounts.attestations import AttestationSubject
-from pypid.core.accounts.provenance import provenance_object
+from pypid.core.accounts.provenance import AttestationSubject, provenance_object
 from pypid.core.errors import AttestationsRejected, Busy
 from pypid.core.installation import install_hint
 from pypid.core.model import Upload
 from pypid.core.trust import PublisherVerdict
-from pypid.flow.python_child import child_environ, program_of
+from pypid.flow.coroutines import child_environ, program_of
 
 if TYPE_CHECKING:
     from pypid.attestations.sigstore import Sigstore

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from pypid.core.errors import CannotStart, StorageDown
 from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import World
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Flights
 from pypid.ports import Blobs, Body, Describing, Duplicating
 
 _log = Logger()

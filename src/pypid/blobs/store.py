@@ -19,7 +19,7 @@ from twisted.internet.defer import CancelledError
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import ArchiveState, Blob, SignedUrl, Span
 from pypid.flow import World
-from pypid.metrics.families import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
+from pypid.metrics.counts import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
 from pypid.ports import Blobs, Body, Bucket, Describing, Duplicating, Provisional
 
 T = TypeVar("T")

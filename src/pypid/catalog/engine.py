@@ -34,9 +34,9 @@ from twisted.internet.task import deferLater
 
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
-from pypid.databases.faults import DatabaseAway as DatabaseAway
-from pypid.databases.faults import DatabaseFull as DatabaseFull
-from pypid.databases.faults import DatabaseUnusable as DatabaseUnusable
+from pypid.databases.places import DatabaseAway as DatabaseAway
+from pypid.databases.places import DatabaseFull as DatabaseFull
+from pypid.databases.places import DatabaseUnusable as DatabaseUnusable
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from attrs import Factory, field, frozen
 
 from pypid.core.model import LocalProject, Presence, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.table_keys import named_key, project_of
+from pypid.core.records.layout import named_key, project_of
 from pypid.core.summaries import Section, Summaries, in_runs
 from pypid.ports import (
     Catalog,

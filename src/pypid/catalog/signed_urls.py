@@ -20,10 +20,10 @@ from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Unreadable
 from pypid.core.model import SignedUrl, StoredFile
-from pypid.core.records.ages import AHEAD
 from pypid.core.records.documents import FORMAT, dump, load
+from pypid.core.times import AHEAD
 from pypid.flow import World
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Flights
 from pypid.ports import Blobs
 
 _log = Logger()

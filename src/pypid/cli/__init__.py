@@ -15,8 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from pypid import __version__
-from pypid.cli.command import find_config
-from pypid.cli.grammar import CommandParser
+from pypid.cli.grammar import CommandParser, find_config
 from pypid.core.errors import PypidError
 
 _MODULES = {

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from pypid import __version__
-from pypid.cli.command import add_command, add_group
+from pypid.cli.grammar import add_command, add_group
 from pypid.cli.lock_file import field_of, text_of
 from pypid.cli.output import counted, print_answer, print_json, print_table, printable
 from pypid.cli.request import send_request

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from attrs import define
 
-from pypid.cli.command import add_command
+from pypid.cli.grammar import add_command
 from pypid.cli.output import counted, format_time, print_answer, print_table, printable
 from pypid.cli.request import poll, send_request
 

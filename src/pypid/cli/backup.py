@@ -9,13 +9,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pypid.cli.command import add_command
+from pypid.cli.grammar import add_command
 from pypid.cli.output import format_size, print_answer, printable
 
 if TYPE_CHECKING:
     from pypid.core.configuration.parse import Config
+    from pypid.daemon.identities import Stores
     from pypid.daemon.state import StatePaths
-    from pypid.daemon.stores import Stores
     from pypid.flow import World
 
 DESCRIPTION = (
@@ -52,8 +52,7 @@ def _backup(options: argparse.Namespace) -> None:
 
     from pypid.core.errors import CannotStart
     from pypid.daemon.state import where
-    from pypid.wiring.configuration import load_config
-    from pypid.wiring.platform import the_world
+    from pypid.wiring.platform import load_config, the_world
     from pypid.wiring.single_command import run
 
     config = load_config(options.config)
@@ -86,10 +85,10 @@ async def _work(
     config: Config, paths: StatePaths, world: World, reactor: Any, folder: Path
 ) -> dict[str, Any]:
     """Copy everything, and note it in the audit log."""
-    from pypid.core.accounts.entries import AuditEntry
+    from pypid.core.accounts.rights import AuditEntry
     from pypid.daemon.control import account
+    from pypid.daemon.identities import open_stores
     from pypid.daemon.state import files_of
-    from pypid.daemon.stores import open_stores
     from pypid.databases.places import Server
 
     stores = open_stores(config, paths, world, reactor)
@@ -118,14 +117,14 @@ def _copy(stores: Stores, paths: StatePaths, folder: Path) -> list[str]:
     """Copy everything; return the names. Files before databases: that of the first administrator
     may say that a database has the account.
     """
-    from pypid.access.first_admin import RECORD as ADMIN
-    from pypid.access.outdated_sessions import FILE as PASSWORDS_SEEN
-    from pypid.access.signing_keys import RECORD as SESSION_KEY
+    from pypid.access.config import RECORD as ADMIN
+    from pypid.access.sessions import FILE as PASSWORDS_SEEN
+    from pypid.access.sessions import RECORD as SESSION_KEY
     from pypid.core.configuration.lookup import is_built_in
-    from pypid.daemon.stores import DOWNLOADS
+    from pypid.daemon.identities import DOWNLOADS
     from pypid.databases.places import SqliteFile
     from pypid.jobs.backup.records import ACCOUNTS, JOURNAL, LAST_BACKUP, put
-    from pypid.wiring.configuration import config_text
+    from pypid.wiring.platform import config_text
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.command import add_command, add_group
+from pypid.cli.grammar import add_command, add_group
 from pypid.cli.lock_file import field_of, text_of
 from pypid.cli.output import (
     ProgressBar,
@@ -18,8 +18,7 @@ from pypid.cli.output import (
     print_answer,
     print_table,
 )
-from pypid.cli.prompt import confirm
-from pypid.cli.request import send_request
+from pypid.cli.request import confirm, send_request
 
 LIST = """\
   pypid cache list             projects with cached files: number, size, last request

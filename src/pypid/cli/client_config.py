@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pypid.cli.command import add_command, add_config, add_json
+from pypid.cli.grammar import add_command, add_config, add_json
 from pypid.cli.output import print_json
 from pypid.cli.request import send_request
 from pypid.core.presentation.client_files import CA, FILES, IndexAddress
@@ -89,8 +89,8 @@ def _files(options: argparse.Namespace) -> dict[str, str]:
     """Return the texts of the wanted files, by name."""
     from pypid.daemon import listeners
     from pypid.daemon.state import where
-    from pypid.web.installers.client_files import PUBLIC, roots
-    from pypid.wiring.configuration import load_config
+    from pypid.web.installers.other import PUBLIC, roots
+    from pypid.wiring.platform import load_config
 
     config = load_config(options.config)
     index = "" if options.index == "default" else options.index

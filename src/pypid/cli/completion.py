@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from pypid.cli.command import add_command
-from pypid.cli.grammar import subcommands
+from pypid.cli.grammar import add_command, subcommands
 
 SHELLS = ("bash", "zsh", "fish")
 EXAMPLES = """\

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pypid.cli.command import LOOKUP, add_command, find_config
+from pypid.cli.grammar import LOOKUP, add_command, find_config
 from pypid.cli.output import counted, print_json
 
 if TYPE_CHECKING:  # `--help` need not wait for it
     from pypid.core.errors import ConfigProblem
-    from pypid.wiring.checks.start_check import CheckedConfig
+    from pypid.wiring.start_check import CheckedConfig
 
 CHECK = """\
   pypid check-config /etc/pypid/pypid.ini
@@ -70,8 +70,8 @@ def _check_config(options: argparse.Namespace) -> int:
     from pypid.core.configuration.in_force import describe
     from pypid.core.configuration.lookup import display_name
     from pypid.core.errors import BadConfig
-    from pypid.wiring.checks.start_check import check_file
     from pypid.wiring.platform import Platform
+    from pypid.wiring.start_check import check_file
 
     file = Path(find_config(options.file).file)
     checked = check_file(file, Platform(reactor, dict(os.environ), serves_clients=False))
@@ -129,7 +129,7 @@ def _account_notes(url: str | None, file: Path) -> list[str]:
     """
     if url is None:
         return []
-    from pypid.access.sql.pypicloud_people import read_people
+    from pypid.access.sql.pypicloud import read_people
     from pypid.core.errors import CannotStart
 
     try:
@@ -140,7 +140,7 @@ def _account_notes(url: str | None, file: Path) -> list[str]:
 
 
 def _convert_config(options: argparse.Namespace) -> None:
-    from pypid.wiring.configuration import converted_config
+    from pypid.wiring.platform import converted_config
 
     text, secret_keys = converted_config(Path(options.file))
     print(text)

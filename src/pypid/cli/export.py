@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pypid.cli.command import add_command
+from pypid.cli.grammar import add_command
 from pypid.cli.output import ProgressBar, counted, print_json, printable
 from pypid.cli.request import send_request
 
 if TYPE_CHECKING:  # an export of the index need not import it
-    from pypid.export.package_list import PackageList
+    from pypid.export.list_source import PackageList
 
 EXAMPLES = """\
   pypid export /srv/index
@@ -206,7 +206,7 @@ def _request(options: argparse.Namespace, target: str, bar: ProgressBar) -> Mapp
 def _write_list(options: argparse.Namespace, target: str, bar: ProgressBar) -> Mapping[str, Any]:
     """Write the export of a list in this process."""
     from pypid.export.list_source import export_list
-    from pypid.export.options import ExportOptions
+    from pypid.export.tree import ExportOptions
 
     if not options.files_url or target.startswith("s3:"):
         options.parser.error("a list needs --packages-url, and a folder as TARGET")
@@ -259,7 +259,7 @@ def _write_list(options: argparse.Namespace, target: str, bar: ProgressBar) -> M
 
 
 def _read(options: argparse.Namespace, bar: ProgressBar) -> PackageList:
-    from pypid.export.package_list import lines_of, read_json, read_names
+    from pypid.export.list_source import lines_of, read_json, read_names
 
     names, objects = options.package_list, options.package_list_json
     path, read = (objects, read_json) if names is None else (names, read_names)

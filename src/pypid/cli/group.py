@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.command import add_command, add_group
+from pypid.cli.grammar import add_command, add_group
 from pypid.cli.output import print_answer, table_of
-from pypid.cli.prompt import confirm
-from pypid.cli.request import add_request, send_request
+from pypid.cli.request import add_request, confirm, send_request
 
 GROUPS = """\
   pypid group create devs

@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import asdict, define, field
 
-from pypid.cli.command import add_command
+from pypid.cli.grammar import add_command
 from pypid.cli.output import counted, print_answer, print_progress, printable
 from pypid.cli.request import send_steps
 from pypid.core.errors import BadRequest
 
 if TYPE_CHECKING:  # `--help` need not wait for them
-    from pypid.core.devpi_export import DevpiExport, DevpiFile
-    from pypid.core.devpi_plan import Choices, DevpiPlan, PlannedIndex
+    from pypid.core.devpi import Choices, DevpiExport, DevpiFile, DevpiPlan, PlannedIndex
     from pypid.daemon.control import ControlRequest
 
 EXAMPLES = """\
@@ -88,7 +87,7 @@ def add(verbs: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from pypid.core.devpi_plan import plan_import
+    from pypid.core.devpi import plan_import
 
     names, mirrors = _pairs("--name", options.name), _pairs("--mirror", options.mirror)
     with _opened_folder(options.folder) as folder:
@@ -122,9 +121,9 @@ def _choices(
     options: argparse.Namespace, names: Mapping[str, str], mirrors: Mapping[str, str]
 ) -> Choices:
     """Return the choices of the options, with the upstreams of the configuration."""
-    from pypid.core.devpi_plan import Choices
-    from pypid.core.upstream_choice import PUBLIC
-    from pypid.wiring.configuration import load_config
+    from pypid.core.devpi import Choices
+    from pypid.core.policy import PUBLIC
+    from pypid.wiring.platform import load_config
 
     config = load_config(options.config)
     upstreams = {
@@ -183,7 +182,7 @@ def open_in(folder: int, path: Sequence[str]) -> BinaryIO:
 
 def _read(folder: int) -> DevpiExport:
     """Return the export in the folder. Exits if there is none."""
-    from pypid.core.devpi_export import DOCUMENT, LARGEST, read_export
+    from pypid.core.devpi import DOCUMENT, LARGEST, read_export
 
     try:
         with open_in(folder, (DOCUMENT,)) as file:
@@ -272,7 +271,7 @@ class Importer:
         """Yield the requests, and receive the answers. Raises `ControlRefused` if pypid cannot
         continue.
         """
-        from pypid.core.devpi_plan import compare_existing
+        from pypid.core.devpi import compare_existing
 
         answer = yield _request("GET", "/api/indexes")
         existing = {index["name"]: index["values"] for index in answer["indexes"]}
@@ -299,7 +298,7 @@ class Importer:
         self, index: PlannedIndex, values: Mapping[str, str] | None
     ) -> Generator[ControlRequest, Any, None]:
         """Import an index. `values`: its settings, if it exists."""
-        from pypid.core.devpi_plan import CLOSED, is_closed
+        from pypid.core.devpi import CLOSED, is_closed
 
         is_new, is_dry = values is None, self.report.dry_run
         needs_settings = not is_dry and (values is None or is_closed(values))
@@ -321,7 +320,7 @@ class Importer:
                 )
 
     def _leave(self, subject: str, what: str, advice: str) -> None:
-        from pypid.core.devpi_plan import ImportRemark
+        from pypid.core.devpi import ImportRemark
 
         self.report.left.append(asdict(ImportRemark(subject, what, advice)))
 

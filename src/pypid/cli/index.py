@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.command import add_command, add_group
+from pypid.cli.grammar import add_command, add_group
 from pypid.cli.output import (
     format_time,
     print_answer,

@@ -13,7 +13,7 @@ def field_of(file: str) -> str:
     """Return the field of a request that takes a file of this name. Exits with the command that
     exports it, if it is the lock file of a single tool.
     """
-    from pypid.core.packaging.collection_request import EXPORTS, read_instead
+    from pypid.core.packaging.requirements import EXPORTS, read_instead
 
     name = Path(file).name
     if name in EXPORTS:

@@ -11,10 +11,9 @@ from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.command import add_command, add_group
+from pypid.cli.grammar import add_command, add_group
 from pypid.cli.output import counted, format_size, format_time, print_answer, print_table, printable
-from pypid.cli.prompt import confirm
-from pypid.cli.request import send_below_index
+from pypid.cli.request import confirm, send_below_index
 from pypid.core.model import Status
 
 PROJECTS = """\

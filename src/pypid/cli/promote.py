@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.command import add_command
+from pypid.cli.grammar import add_command
 from pypid.cli.output import (
     counted,
     print_answer,

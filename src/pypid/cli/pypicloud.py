@@ -52,7 +52,7 @@ def make_config() -> None:
             help=f"ignored: there is one configuration (pypicloud had one for {kind})",
         )
     command.add_argument("outfile", metavar="OUTFILE", nargs="?", type=Path)
-    from pypid.wiring.configuration import default_text
+    from pypid.wiring.platform import default_text
 
     options = command.parse_args()
     if options.outfile is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -14,11 +15,11 @@ from urllib.parse import quote
 
 from attrs import evolve
 
-from pypid.cli.command import add_command
+from pypid.cli.grammar import add_command
 from pypid.cli.output import print_answer
 from pypid.core.errors import PypidError
 
-if TYPE_CHECKING:  # `--help` need not wait for it
+if TYPE_CHECKING:
     from pypid.daemon.control import ControlRequest
 
 
@@ -171,7 +172,7 @@ def exchange(file: Path, request: ControlRequest) -> Any:
     from pypid.core.configuration.lookup import display_name, is_built_in
     from pypid.daemon.control import Control, ControlRefused, listens
     from pypid.daemon.state import control_socket, where
-    from pypid.wiring.configuration import load_config
+    from pypid.wiring.platform import load_config
 
     config = load_config(file)
     state = where(config, os.environ).state
@@ -201,3 +202,65 @@ def _note_after(seconds: float, text: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+# Prompts at the terminal: for passwords (never an argument: `ps` and the shell's history show
+# those), and for confirmation.
+
+
+def read_password(*, stdin: bool, undone: str) -> str:
+    """Return a password, typed twice, or one line of standard input.
+
+    Exits if there is none; `undone` says what was not done.
+    """
+    if stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        try:
+            password, repeated = getpass.getpass("Password: "), getpass.getpass("Again: ")
+        except EOFError:
+            sys.exit(f"pypid: no password was typed; {undone}. Use --stdin in scripts.")
+        if password != repeated:
+            sys.exit(f"pypid: the two passwords differ; {undone}")
+    if not password:
+        sys.exit(f"pypid: an empty password cannot be used to log in; {undone}")
+    return password
+
+
+def add_password_options(command: argparse.ArgumentParser, *, may_lack: bool = False) -> None:
+    """Add the options that select the source of a new password. `may_lack`: an account without a
+    password is possible, too.
+    """
+    source = command.add_mutually_exclusive_group()
+    source.add_argument(
+        "--ask",
+        action="store_true",
+        help="ask for the password (default: generate one and print it)",
+    )
+    source.add_argument(
+        "--stdin",
+        action="store_true",
+        help="read the password from standard input (one line)",
+    )
+    if may_lack:
+        source.add_argument(
+            "--no-password", action="store_true", help="an account that logs in with tokens alone"
+        )
+
+
+def chosen_password(options: argparse.Namespace, undone: str) -> str | None:
+    """Return the password by the options of `add_password_options`; None: pypid generates one."""
+    if not (options.ask or options.stdin):
+        return None
+    return read_password(stdin=options.stdin, undone=undone)
+
+
+def confirm(question: str, word: str, undone: str, *, word_name: str | None = None) -> None:
+    """Exit unless `word` is typed; the prompt calls it `word_name`."""
+    print(question)
+    try:
+        typed = input(f"Type {word_name or word} to continue: ").strip()
+    except EOFError:
+        sys.exit(f"pypid: {undone}: stdin is not a terminal. Use --yes in scripts.")
+    if typed != word:
+        sys.exit(f"pypid: {undone}")

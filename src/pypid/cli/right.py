@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.command import add_command, add_group
+from pypid.cli.grammar import add_command, add_group
 from pypid.cli.output import counted, print_answer, print_table, print_warnings
 from pypid.cli.request import send_below_index, send_request
 

@@ -6,9 +6,9 @@ import argparse
 import secrets
 from typing import Any
 
-from pypid.cli.command import add_command, add_json
+from pypid.cli.grammar import add_command, add_json
 from pypid.cli.output import print_answer
-from pypid.cli.prompt import read_password
+from pypid.cli.request import read_password
 
 SECRET_BYTES = 32
 PASSWORD = """\

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pypid.cli.command import add_command, add_config
+from pypid.cli.grammar import add_command, add_config
 from pypid.core.errors import CannotStart
-from pypid.daemon.sd_notify import name_sockets
+from pypid.daemon.daemon import name_sockets
 from pypid.prefork import how_many
 
 INIT = """\
@@ -94,8 +94,8 @@ def write_config(file: Path, text: str, *, force: bool = False) -> None:
 
 
 def _init(options: argparse.Namespace) -> None:
-    from pypid.wiring.configuration import default_text, load_config
     from pypid.wiring.invocation import invocation
+    from pypid.wiring.platform import default_text, load_config
 
     file, text = options.file, default_text()
     if (data := _data_in_use(file)) is not None:
@@ -111,7 +111,7 @@ def _data_in_use(file: Path) -> Path | None:
     configuration `file` would name another one.
     """
     from pypid.daemon.state import default_state
-    from pypid.wiring.configuration import default_data
+    from pypid.wiring.platform import default_data
 
     try:
         data = Path(default_data())

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pypid.cli.command import add_command
+from pypid.cli.grammar import add_command
 from pypid.cli.output import counted, format_time, print_answer
 from pypid.cli.request import NotRunning, send_request
 from pypid.core.configuration.lookup import display_name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pypid.cli import import_devpi
-from pypid.cli.command import add_command, add_group, add_json
+from pypid.cli.grammar import add_command, add_group, add_json
 from pypid.cli.import_choice import ImportChoice, add_options, choose
 from pypid.cli.output import (
     counted,
@@ -280,8 +280,7 @@ def _copy(source: Path, target: Path) -> Copied:
 
     from pypid.daemon.state import where
     from pypid.index.local.copy import Copier
-    from pypid.wiring.configuration import load_config
-    from pypid.wiring.platform import the_world
+    from pypid.wiring.platform import load_config, the_world
     from pypid.wiring.single_command import run
     from pypid.wiring.storage import open_storage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pypid.cli.command import add_group
+from pypid.cli.grammar import add_group
 from pypid.cli.output import printable, table_of, time_of
 from pypid.cli.request import add_request
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from pypid.cli.command import add_command, add_group
+from pypid.cli.grammar import add_command, add_group
 from pypid.cli.output import (
     counted,
     format_time,
@@ -19,8 +19,13 @@ from pypid.cli.output import (
     table_of,
     time_of,
 )
-from pypid.cli.prompt import add_password_options, chosen_password, confirm
-from pypid.cli.request import add_request, send_request
+from pypid.cli.request import (
+    add_password_options,
+    add_request,
+    chosen_password,
+    confirm,
+    send_request,
+)
 
 USERS = """\
   pypid user list                    all users, and which are administrators
@@ -264,7 +269,7 @@ def _print_import(answer: Mapping[str, Any]) -> None:
 
 def _read_dump(name: str | None) -> Any:
     """Return the JSON document in the dump; the daemon checks its content. Raises `BadRequest`."""
-    from pypid.core.accounts.acl_dump import LARGEST, unpacked
+    from pypid.core.accounts.acl import LARGEST, unpacked
     from pypid.core.errors import BadRequest
 
     try:

@@ -6,6 +6,6 @@ They are routes on top of `pypid.web` and the index. Routes that pypid has anywa
 
 ROUTE_MODULES = (
     "pypid.compat.pypicache",
-    *(f"pypid.compat.pypicloud.{name}" for name in ("packages", "accounts", "acl", "listing")),
+    "pypid.compat.pypicloud",
 )
 """The modules with routes, as in `web.app.route_table.MODULES`."""

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from pypid.core.model import File
-from pypid.core.packaging.globs import matches
-from pypid.core.packaging.names import ProjectName, VersionKeys, version_key, version_of
+from pypid.core.packaging.names import ProjectName, VersionKeys, matches, version_key, version_of
 from pypid.core.simple_api.listed_files import ListedFiles
 
 if TYPE_CHECKING:

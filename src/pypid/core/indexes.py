@@ -7,24 +7,31 @@ record that the API has written. Both spell their values alike
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
+from enum import Enum
 
 import attrs
 import msgspec
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
+from msgspec.structs import replace
 
 from pypid.core.configuration.checks import nearest, value_of
 from pypid.core.configuration.choices import Owners
-from pypid.core.configuration.index_kinds import LONGEST_NAME, is_plain_name
 from pypid.core.configuration.keys import INDEX, REMOVED, IndexKeys, keys
-from pypid.core.cooldown import Cooldown
-from pypid.core.errors import IndexExpired, NoSuchIndex, Unreadable, shortened
+from pypid.core.configuration.values import LONGEST_NAME, is_plain_name
+from pypid.core.cooldown import NEVER, Cooldown
+from pypid.core.errors import IndexExpired, NoSuchIndex, PypidError, Unreadable, shortened
+from pypid.core.model import File, LocalProject, Project, StoredFile, in_order
 from pypid.core.packaging.block_spec import BlockSpec
+from pypid.core.packaging.names import ProjectName, matches
 from pypid.core.permissions import Principals, Rules, together
-from pypid.core.records.documents import FORMAT
-from pypid.core.simple_api.entries import utc_text
-from pypid.core.upstream_choice import PUBLIC
+from pypid.core.policy import PUBLIC
+from pypid.core.records.documents import FORMAT, Deleted
+from pypid.core.records.layout import INDEXES, UPSTREAMS
+from pypid.core.restrictions import Restrictions
+from pypid.core.simple_api.listed_files import ListedFiles, ShownFiles, utc_text
 
 DEFAULT = "default"
 """The name of the index at the root, as a base."""
@@ -392,3 +399,237 @@ def bases_of(name: str, indexes: Mapping[str, IndexSettings]) -> frozenset[str]:
 def users_of(name: str, indexes: Iterable[IndexSettings]) -> tuple[str, ...]:
     """Return the names of the indexes that have `name` among their bases, sorted."""
     return tuple(sorted(each.name for each in indexes if name in each.bases))
+
+
+# How an index shows what it inherits from its bases. Pure.
+#
+# The first index that has a project provides all its files. The rules of an index are applied to
+# the views that it inherits; they can only hide more files.
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+def absolute(project: Project, prefix: str) -> Project:
+    """Return the project of the part of a storage below `prefix` with keys of the whole storage."""
+    return evolve(project, files=_absolute_files(project.files, prefix))
+
+
+def _absolute_files(files: Sequence[File], prefix: str) -> Sequence[File]:
+    if isinstance(files, ListedFiles):
+        return files
+    if isinstance(files, ShownFiles):
+        replaced = {place: _absolute(file, prefix) for place, file in files.replaced.items()}
+        return evolve(files, replaced=replaced)
+    return tuple(_absolute(file, prefix) for file in files)
+
+
+def _absolute(file: File, prefix: str) -> File:
+    return absolute_file(file, prefix) if isinstance(file, StoredFile) else file
+
+
+def absolute_file(file: StoredFile, prefix: str) -> StoredFile:
+    """Return the file with its key in the whole storage."""
+    return file if file.key.startswith(prefix) else replace(file, key=prefix + file.key)
+
+
+def relative(file: StoredFile, prefix: str) -> StoredFile:
+    """Return the file as the part of the storage below `prefix` has it."""
+    return replace(file, key=file.key.removeprefix(prefix))
+
+
+def origin_of(key: str) -> str:
+    """Return the name of the index or upstream that has the bytes under a key of the whole storage;
+    empty: the default index.
+    """
+    return key.split("/", 3)[2] if key.startswith((INDEXES, UPSTREAMS)) else ""
+
+
+# --- inherited projects ---------------------------------------------------------------------------
+
+
+def inherits(settings: IndexSettings, name: ProjectName) -> bool:
+    """Return whether the index shows projects of this name that its bases have."""
+    return matches(name, settings.allow) and not matches(name, settings.deny)
+
+
+def mixes(settings: IndexSettings, name: ProjectName) -> bool:
+    """Return whether the page of a project that the index has lists files of its bases, too."""
+    return matches(name, settings.allow_mixed)
+
+
+def merges(settings: IndexSettings, name: ProjectName) -> bool:
+    """Return whether the page of a project lists the local files of the index and of all its
+    bases.
+    """
+    return matches(name, settings.merge)
+
+
+def blocks_of(settings: IndexSettings, name: ProjectName) -> tuple[BlockSpec, ...]:
+    """Return the blocks of the index that are about the project."""
+    return tuple(spec for spec in settings.block if spec.project == name)
+
+
+def unblocked(project: Project, blocks: Sequence[BlockSpec]) -> Project:
+    """Return an inherited project without the files of blocked versions."""
+    blocked = {
+        version for version in project.versions if any(spec.includes(version) for spec in blocks)
+    }
+    if not blocked:
+        return project
+    files = project.files
+    if not isinstance(files, ListedFiles | ShownFiles):
+        return evolve(project, files=tuple(each for each in files if each.version not in blocked))
+    shown = files if isinstance(files, ShownFiles) else ShownFiles(files)
+    hidden, start = set(shown.hidden), 0
+    for version, count in shown.listed.runs:
+        if version in blocked:
+            hidden.update(range(start, start + count))
+        start += count
+    return evolve(project, files=evolve(shown, hidden=frozenset(hidden)))
+
+
+def cooled(project: Project, cooldown: Cooldown, now: datetime) -> tuple[Project, datetime | None]:
+    """Return an inherited project without the upstream files that are too young, and when the next
+    file becomes old enough. The cooldown does not apply to local files.
+    """
+    if not project.files or not cooldown.may_hide(project.name):
+        return project, None
+    rules = cooldown.rules_of(project.name, now)
+    files = project.files
+    if isinstance(files, ListedFiles | ShownFiles):
+        shown = files if isinstance(files, ShownFiles) else ShownFiles(files)
+        times = [
+            (position, time)
+            for position, time in rules.times(shown.listed, now)
+            if now < time and position not in shown.hidden
+        ]
+        hidden = shown.hidden | {position for position, _ in times}
+        changes = [time for _, time in times]
+        found: Sequence[File] = evolve(shown, hidden=hidden) if times else files
+    else:
+        waiting = {
+            file.filename: time
+            for file in files
+            if file.source is not None and now < (time := rules.visible_from(file))
+        }
+        changes = list(waiting.values())
+        found = tuple(file for file in files if file.filename not in waiting)
+    ends = (*changes, rules.until or NEVER)
+    until = min((time for time in ends if now < time < NEVER), default=None)
+    return (evolve(project, files=found) if changes else project), until
+
+
+def mixed(own: Project, inherited: Project, taken: AbstractSet[str]) -> Project:
+    """Return the project with the files of both, without inherited files whose name is in `taken`.
+    A project whose status offers no files inherits none.
+    """
+    if not own.status.offers_files:
+        return own
+    others = (file for file in inherited.files if file.filename not in taken)
+    return evolve(own, files=in_order((*own.files, *others)))
+
+
+# The obstacles to the promotion of a release from one index to another. Pure.
+
+MOST_SHOWN = 20
+"""Largest number of obstacles in the text of a refusal."""
+AGAIN = 30
+"""Seconds after which the leases of a process that crashed have ended."""
+
+
+class ObstacleKind(Enum):
+    """The kinds of obstacles; the values are identifiers for programs."""
+
+    OTHER_BYTES = "other-bytes"
+    USED_UP = "name-used-up"
+    CLOSED = "project-closed"
+    SOURCE_CLOSED = "source-closed"
+    YANKED = "yanked"
+    WITHHELD = "withheld"
+    UNDER_WAY = "under-way"
+    STRAY = "stray-bytes"
+
+
+@frozen
+class PromotionObstacle:
+    """One reason why a promotion is refused. `subject`: a file name, or a project with a
+    version.
+    """
+
+    kind: ObstacleKind
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.text}"
+
+
+@define(slots=False, repr=False)
+class PromotionRefused(PypidError, status=409):
+    """The promotion is refused as a whole; nothing was changed."""
+
+    obstacles: Sequence[PromotionObstacle]
+    was_tried: bool = True
+    """Whether a promotion was requested, and not only a check."""
+
+    @property
+    def retry_after(self) -> int | None:
+        """After how many seconds the same promotion may succeed; None: not without a change."""
+        is_temporary = all(each.kind is ObstacleKind.UNDER_WAY for each in self.obstacles)
+        return AGAIN if is_temporary else None
+
+    def text(self) -> str:
+        what = "Nothing was promoted" if self.was_tried else "The promotion would be refused"
+        lines, count = [str(each) for each in self.obstacles[:MOST_SHOWN]], len(self.obstacles)
+        if count == 1:
+            return f"{what}. {lines[0]}"
+        lines += [f"and {count - len(lines)} more"] * (count > len(lines))
+        return "\n".join([f"{what}, for {count} reasons:", *(f"- {line}" for line in lines)])
+
+
+# --- obstacles ------------------------------------------------------------------------------------
+
+
+def file_obstacles(
+    files: Iterable[StoredFile],
+    target: LocalProject | None,
+    tombstones: Mapping[str, Deleted],
+    restrictions: Sequence[Restrictions],
+) -> Iterator[PromotionObstacle]:
+    """Yield what prevents the files of one project from being listed in the target index.
+    `tombstones`: by file name; `restrictions`: the rules of both indexes.
+    """
+    if target is not None and not target.status.takes_uploads:
+        text = f"the project is {target.status.value} in the target index"
+        yield PromotionObstacle(ObstacleKind.CLOSED, target.name, text)
+    for file in files:
+        found = _obstacle(file, target, tombstones.get(file.filename), restrictions)
+        if found is not None:
+            yield PromotionObstacle(found[0], file.filename, found[1])
+
+
+def _obstacle(
+    file: StoredFile,
+    target: LocalProject | None,
+    tombstone: Deleted | None,
+    restrictions: Sequence[Restrictions],
+) -> tuple[ObstacleKind, str] | None:
+    hold = next((hold for each in restrictions if (hold := each.hold(file)) is not None), None)
+    if hold is not None:
+        return ObstacleKind.WITHHELD, hold.value
+    if file.yanked is not None:
+        return ObstacleKind.YANKED, "it is yanked in the source index"
+    older = None if target is None else target.file(file.filename)
+    if older is not None and older.sha256 != file.sha256:
+        return ObstacleKind.OTHER_BYTES, "the target index has other content under this name"
+    if older is None and tombstone is not None and tombstone.sha256 != file.sha256:
+        text = "the target index had other content under this name, and deleted it"
+        return ObstacleKind.USED_UP, text
+    return None
+
+
+def to_promote(files: Iterable[StoredFile], target: LocalProject | None) -> tuple[StoredFile, ...]:
+    """Return the files that the target index does not list yet."""
+    if target is None:
+        return tuple(files)
+    return tuple(file for file in files if target.file(file.filename) is None)

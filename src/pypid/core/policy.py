@@ -6,20 +6,23 @@ may be, is never sent to another index (`asks_upstream`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from itertools import chain, repeat, starmap
+from types import MappingProxyType
+from typing import assert_never
 
 from attrs import define, evolve, field, frozen
+from msgspec.structs import replace
 
-from pypid.core.approvals import WAITING, is_approved
-from pypid.core.claims import EVERY_NAME, Claims
 from pypid.core.configuration.choices import Mode, NewProjects
 from pypid.core.cooldown import NEVER, Cooldown, CooldownRules
 from pypid.core.errors import PypidError
 from pypid.core.model import (
+    F,
     File,
+    FileHistory,
     ListedFile,
     Listing,
     Presence,
@@ -27,25 +30,98 @@ from pypid.core.model import (
     Status,
     StoredFile,
     Summary,
+    UpstreamEntry,
     as_stored,
     in_order,
 )
-from pypid.core.packaging.expected_digest import claim_of, is_copy
-from pypid.core.packaging.globs import matches
-from pypid.core.packaging.names import ProjectName, VersionKeys, is_prerelease, version_key
-from pypid.core.packaging.releases import release_versions
-from pypid.core.records.file_history import FileHistory
+from pypid.core.packaging.names import (
+    NameSet,
+    ProjectName,
+    VersionKeys,
+    is_prerelease,
+    matches,
+    version_key,
+)
+from pypid.core.packaging.releases import claim_of, is_copy, release_versions
 from pypid.core.restrictions import (
+    WAITING,
     Hold,
     Restrictions,
     RestrictionsInForce,
     StatusOverride,
+    is_approved,
     unrestricted,
     withheld_positions,
 )
-from pypid.core.simple_api.listed_files import ListedFiles
-from pypid.core.simple_api.metadata_offer import offering
-from pypid.core.simple_api.shown_files import ShownFiles
+from pypid.core.simple_api.listed_files import ListedFiles, ShownFiles, packed
+
+# The names that are local by the rules of projects, even if nothing is published yet.
+
+
+class EveryName:
+    """The set of all possible names."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERY_NAME = EveryName()
+"""The claims while the rules are unknown: any name may be local."""
+NO_NAMES = NameSet()
+
+
+@define(eq=False)
+class Claims:
+    """The names that are local by their own rules, even if nothing is published yet
+    (`core.accounts.rights.claimed`).
+
+    The set is replaced as a whole when the rules change.
+    """
+
+    names: NameSet | EveryName = NO_NAMES
+
+    def replace(self, names: NameSet | EveryName) -> None:
+        """Replace the names, after a change of the rules."""
+        self.names = names
+
+
+# Which core metadata of an upstream file a page offers: never more than can be served (PEP 658,
+# 714).
+#
+# An installer that was promised metadata and gets a 404 stops (pip) or starts again (uv).
+
+
+def offering(listed: F, kept: StoredFile | None, *, reachable: bool) -> F:
+    """Return `listed`, with the metadata that can be served now.
+
+    `kept` is the cached copy of the file, if there is one; `reachable`: upstream can be asked. A
+    known hash is included; ``metadata_offered`` alone becomes a mere ``true`` on the page.
+    """
+    if kept is not None and kept.metadata_sha256 is not None:
+        return replace(listed, metadata_sha256=kept.metadata_sha256)
+    if not reachable:
+        return replace(listed, metadata_sha256=None, metadata_offered=False)
+    return listed
+
+
+def with_metadata(entry: UpstreamEntry, filename: str, sha256: str) -> UpstreamEntry:
+    """Return `entry` with the hash of a file's metadata (read from the file, or offered by upstream
+    without a hash).
+
+    It is not remembered for a listed file without SHA-256, whose bytes may change unnoticed.
+    """
+    kept = tuple(
+        replace(file, metadata_sha256=sha256) if file.filename == filename else file
+        for file in entry.kept
+    )
+    listing = entry.listing
+    if listing is not None and listing.files is not None:
+        files = packed(listing.files)
+        file = files.named(filename)
+        if file is not None and file.metadata_sha256 is None and file.sha256 is not None:
+            files = evolve(files, learnt={**files.learnt, filename: sha256})
+            listing = evolve(listing, files=files)
+    return evolve(entry, listing=listing, kept=kept)
 
 
 @frozen(kw_only=True)
@@ -354,7 +430,7 @@ def listed(upstream: UpstreamState) -> Sequence[File]:
     """Return the upstream files: those listed, with the keys of the cached ones; without a listing,
     the cached files.
 
-    The metadata offer of each file is what can be served now (`core.simple_api.metadata_offer`).
+    The metadata offer of each file is what can be served now (`core.policy`).
     """
     if upstream.listing is None or upstream.listing.files is None:
         return upstream.kept if upstream.listing is None else ()
@@ -519,3 +595,94 @@ def is_listed(project: Summary) -> bool:
     public index), nor if upstream has removed it.
     """
     return project.status.offers_files and not project.gone
+
+
+# Which upstreams are asked for a name. Pure.
+#
+# A name that matches `only` of a chosen `[upstream:NAME]` is requested from that upstream only, so
+# that no other upstream can provide the project. All other names go to the public index, if that
+# is chosen.
+
+PUBLIC = "public"
+"""The name of `[upstream] url` in lists of upstreams and of bases."""
+_ANY_NAME = ("*",)
+"""The patterns of an upstream that was removed from the configuration: it may be for any name."""
+NO_PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+
+@frozen
+class UpstreamChoice:
+    """The upstreams of one index, in order: names of sections, and `PUBLIC`."""
+
+    names: tuple[str, ...] = (PUBLIC,)
+    only: Mapping[str, tuple[str, ...]] = NO_PATTERNS
+    """The names and globs of each `[upstream:NAME]`."""
+
+    @classmethod
+    def of(
+        cls, chosen: tuple[str, ...] | None, only: Mapping[str, tuple[str, ...]] = NO_PATTERNS
+    ) -> UpstreamChoice:
+        """Return the choice of an index: `chosen`, or all upstreams for None."""
+        return cls((*only, PUBLIC) if chosen is None else chosen, only)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The chosen upstreams without `PUBLIC`."""
+        return tuple(name for name in self.names if name != PUBLIC)
+
+    def upstreams_of(self, project: ProjectName) -> tuple[str, ...]:
+        """Return the upstreams to ask for the project, in order: those whose patterns match, else
+        the public index; none if that is not chosen. An upstream that was removed from the
+        configuration is returned for each name, so that its private names do not go to the public
+        index.
+        """
+        found = tuple(
+            name for name in self.named if matches(project, self.only.get(name, _ANY_NAME))
+        )
+        if found:
+            return found
+        return (PUBLIC,) if PUBLIC in self.names else ()
+
+
+# How the bytes of a visible file reach the client. Pure.
+
+
+@frozen
+class Serve:
+    """The bytes are served from the storage, under the file's key."""
+
+    file: StoredFile
+
+
+@frozen
+class PassOn:
+    """The client is redirected to the upstream index."""
+
+    url: str
+
+
+@frozen
+class Keep:
+    """The bytes are fetched, streamed to the client as they arrive, and stored."""
+
+    file: File
+    url: str
+
+
+Delivery = Serve | PassOn | Keep
+
+
+def delivery(policy: Policy, file: File) -> Delivery:
+    """Return how the bytes of a visible file reach the client."""
+    if isinstance(file, StoredFile):
+        return Serve(file)
+    assert isinstance(file, ListedFile)  # others are not visible
+    match policy.mode:
+        case Mode.REDIRECT:
+            return PassOn(file.source)
+        case Mode.CACHE | Mode.MIRROR:
+            return Keep(file, file.source)
+        case Mode.OFFLINE:
+            raise AssertionError("offline, a file that is not stored is not visible")
+        case _ as never:
+            assert_never(never)

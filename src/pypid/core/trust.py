@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from datetime import datetime
+from enum import Enum
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -15,10 +16,46 @@ from attrs import field, frozen
 
 from pypid.core.accounts.provenance import CircleCI, GitHub, GitLab, Google, Publisher
 from pypid.core.model import File
-from pypid.core.packaging.names import ProjectName
-from pypid.core.publisher_rules import Ratchet, TrustRules
+from pypid.core.packaging.names import ProjectName, first_match
 from pypid.core.records.documents import FORMAT
 from pypid.core.restrictions import Hold, HoldKind, ProjectRestrictions
+
+# The rules of ``[trust]`` about the publishers of files, as the configuration has them.
+
+SERVICES = ("github", "gitlab", "google", "circleci", "*")
+"""The services of publishers, before the colon; `*` alone is any publisher."""
+
+
+class Ratchet(Enum):
+    """What happens to a file that is not attested by the publishers of its project so far."""
+
+    WARN = "warn"
+    HOLD = "hold"
+    OFF = "off"
+
+
+@frozen
+class RequiredPublisher:
+    """A rule of ``require``: the publishers of projects, each a name or a glob."""
+
+    projects: str
+    publisher: str
+
+
+@frozen
+class TrustRules:
+    """The rules of ``[trust]``."""
+
+    require: tuple[RequiredPublisher, ...] = ()
+    ratchet: Ratchet = Ratchet.OFF
+
+    def required(self, name: ProjectName) -> tuple[str, ...]:
+        """Return the publishers that the project's files need, of which one suffices: those of the
+        first entry that the name matches, and of the others with the same name or glob.
+        """
+        found = first_match(name, dict.fromkeys(rule.projects for rule in self.require))
+        return tuple(rule.publisher for rule in self.require if rule.projects == found)
+
 
 MOST_PUBLISHERS = 50
 """Maximum number of publishers of one project that are remembered."""

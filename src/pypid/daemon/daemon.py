@@ -2,48 +2,275 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import linecache
+import os
+import signal
+import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import define, evolve, field
-from twisted.application.service import Service
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid import __version__, prefork
-from pypid.core.errors import CannotStart
+from pypid.core.errors import CannotStart, StorageDown
 from pypid.daemon.identities import Identities
-from pypid.daemon.listeners import Listener, url_of
-from pypid.daemon.reconcile import Comparing
-from pypid.daemon.sd_notify import READY, STOPPING, WATCHDOG, reloading
+from pypid.daemon.listeners import Certificate, Listener, url_of
 from pypid.daemon.state import StateFolder
-from pypid.daemon.tls import Certificate
 from pypid.flow import World, start
-from pypid.flow.conditions import Condition
-from pypid.flow.periodic import PeriodicJobs
-from pypid.flow.signals import ReloadOutcome, Signals
+from pypid.flow.conditions import Condition, PeriodicJobs
+from pypid.flow.derived import ReloadOutcome, Signals
 from pypid.index import Index
-from pypid.jobs.cache_maintenance import CacheMaintenance
-from pypid.jobs.clean_stop import CleanStop
-from pypid.prefork.sockets import ListeningSocket
+from pypid.index.store.reconcile import Reconciled
+from pypid.jobs.cache_maintenance import CacheMaintenance, CleanStop
+from pypid.jobs.leases import COMPARE, FILL, RECONCILE
+from pypid.prefork.messages import ListeningSocket
 from pypid.web.app.route_table import FILES, HEALTH, UPLOADS, RouteTable
 from pypid.web.http.site import Site
 
 if TYPE_CHECKING:
-    from pypid.daemon.shared_catalog import Sharing  # where it is configured
-    from pypid.jobs.stateless_node import StatelessNode  # for buckets only
-    from pypid.prefork.supervisor import Supervisor  # for several workers only
+    from pypid.daemon.shared_catalog import Sharing
+    from pypid.jobs.stateless_node import StatelessNode
+    from pypid.prefork.supervisor import Supervisor
+
+
+# systemd's notification protocol, as far as a daemon needs it.
+#
+# One datagram of ``NAME=value`` lines to the socket named by ``$NOTIFY_SOCKET``
+# (``sd_notify(3)``). This is all that libsystemd would do, so its binding is not required.
+
+__all__ = [
+    "READY",
+    "STOPPING",
+    "WATCHDOG",
+    "name_sockets",
+    "notify",
+    "reloading",
+    "status",
+    "watchdog",
+]
+
+READY: Final = "READY=1"
+STOPPING: Final = "STOPPING=1"
+WATCHDOG: Final = "WATCHDOG=1"
+"""The sign of life, sent more often than `watchdog` says."""
+
+
+def status(text: str) -> str:
+    """Return one line for ``systemctl status``. Line ends become spaces: a second line would be a
+    second assignment.
+    """
+    return "STATUS=" + " ".join(text.split())
+
+
+def reloading(monotonic: float) -> str:
+    """Return the message that a reload begins, at `monotonic` seconds on CLOCK_MONOTONIC; send
+    `READY` when it is over.
+
+    ``Type=notify-reload`` (systemd 253) needs the time to know which reload is meant; older ones
+    ignore it.
+    """
+    return f"RELOADING=1\nMONOTONIC_USEC={int(monotonic * 1_000_000)}"
+
+
+def watchdog(environ: Mapping[str, str], pid: int) -> float | None:
+    """Return the seconds after which the manager takes the process `pid` for dead, unless it sends
+    `WATCHDOG`.
+
+    As `sd_watchdog_enabled(3)`: None without a watchdog, since the unit has no ``WatchdogSec=`` or
+    another process is meant.
+    """
+    microseconds, meant = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(pid))
+    if not microseconds.isdecimal() or meant != str(pid):
+        return None
+    return int(microseconds) / 1_000_000 or None
+
+
+def notify(environ: Mapping[str, str], text: str) -> bool:
+    """Send `text`; return True when it was delivered, False without a manager or when it cannot be
+    reached.
+
+    Never raises for the system's state and never waits: a daemon started by hand, or with a busy
+    manager, goes on. A leading ``@`` is an abstract socket (Linux). The environment is left as it
+    is.
+    """
+    address = environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(
+            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        ) as channel:
+            return channel.sendto(text.encode(), address) > 0
+    except (OSError, ValueError):  # ValueError: a NUL within a path
+        return False
+
+
+def name_sockets(environ: MutableMapping[str, str]) -> None:
+    """Give inherited sockets the name "unknown" where the manager named none, as
+    `sd_listen_fds_with_names(3)` does.
+
+    Twisted ignores sockets without names, and ``systemd-socket-activate`` gives none unless asked
+    to. Twisted looks when `twisted.internet.endpoints` is imported, so call this before that.
+    """
+    count = environ.get("LISTEN_FDS", "")
+    if count.isdecimal():
+        environ.setdefault("LISTEN_FDNAMES", ":".join(["unknown"] * int(count)))
+
+
+# The reconciliation of the catalog with the storage when pypid starts, and when nodes restart
+# their shared catalog.
 
 _log = Logger()
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds between two attempts to compare with a storage that is unavailable."""
+
+
+@define(eq=False)
+class Comparing:
+    """The reconciliation at start: `begin` it once the reactor runs, `end` it before the end.
+
+    `is_prepared` is called when the records of the state folder are there.
+    """
+
+    index: Index
+    world: World
+    notify: Callable[[str], object]
+    signals: Signals
+    is_prepared: Callable[[], object]
+    stateless_node: StatelessNode | None = None
+    sharing: Sharing | None = None
+    _running: Deferred[None] | None = field(default=None, init=False)
+    _ended: bool = field(default=False, init=False)
+
+    def begin(self) -> None:
+        """Compare with the storage until it has worked once: only then is an absence proven."""
+        self.signals.catalog_reset.connect(self.again)
+        self._running = start(self._begin())
+        self._running.addErrback(_trap_cancelled)
+
+    def again(self) -> None:
+        """Fill the shared catalog again, after it was reset."""
+        if self._running is not None and self._running.called and not self._ended:
+            self._running = start(self._compare())
+            self._running.addErrback(_trap_cancelled)
+
+    def end(self) -> None:
+        """Cancel the comparison."""
+        self._ended = True
+        if self._running is not None:
+            self._running.cancel()
+
+    async def _begin(self) -> None:
+        if self.sharing is not None:
+            try:
+                await self.sharing.begin()
+            except CannotStart as error:
+                self._fail(error)
+                return
+        await self._compare()
+
+    async def _compare(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._ended and not await self._compared(pause):
+            await deferLater(self.world.clock, pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _compared(self, pause: float) -> bool:
+        """Return whether it is done."""
+        try:
+            if self.stateless_node is not None:
+                await self.stateless_node.prepare()
+                self.is_prepared()
+            found = await self._reconciled()
+        except CannotStart as error:
+            self._fail(error)
+            return False
+        except StorageDown as error:
+            _log.error(
+                "{error} Comparing with it is tried again in {pause} s.", error=error, pause=pause
+            )
+            return False
+        except CancelledError:  # pypid stops: not a failure
+            raise
+        except Exception:
+            _log.failure(
+                "comparing with the storage failed; next attempt in {pause} s", pause=pause
+            )
+            return False
+        if found is None and not await self.index.catalog.is_complete():
+            return False
+        self._say(found)
+        _settle()
+        if self.stateless_node is not None:
+            await self.stateless_node.compared()
+        return True
+
+    async def _reconciled(self) -> Reconciled | None:
+        """Return the result; None if another node has compared, or is comparing."""
+        if self.sharing is None:
+            return await self.index.reconcile()
+        found: list[Reconciled] = []
+
+        async def compare() -> None:
+            found.append(await self.index.reconcile())
+
+        # an earlier comparison says nothing of a catalog that was reset since
+        job = (RECONCILE, COMPARE * 0.9) if await self.index.catalog.is_complete() else (FILL, 0.0)
+        if not await self.sharing.leases.run(job[0], compare, job[1]):
+            return None
+        return found[0] if await self.index.catalog.is_complete() else None
+
+    def _say(self, found: Reconciled | None) -> None:
+        if found is None:
+            _log.info("storage not compared: another node compared the shared catalog recently")
+            return
+        self.notify(status(f"{found.projects} projects"))
+        strays = len(found.strays) + sum(map(len, found.named_strays.values()))
+        _log.info(
+            (
+                "compared with the storage: {projects} projects, {read} of them read again, "
+                "{changed} changed{strays}"
+            ),
+            projects=found.projects,
+            read=found.read,
+            changed=found.changed,
+            strays=f"; {strays} files have no record: run `pypid storage rebuild`"
+            if strays
+            else "",
+        )
+
+    def _fail(self, error: CannotStart) -> None:
+        self._ended = True
+        self.signals.cannot_continue.emit(error)
+
+
+def _settle() -> None:
+    """Exclude the known objects, which live long, from garbage collection (it held up the reactor
+    for 20 ms).
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def _trap_cancelled(failure: Failure) -> None:
+    failure.trap(CancelledError)  # type: ignore[no-untyped-call]
+
 
 DRAIN = 10.0
 """Seconds that requests under way get to finish when pypid stops."""
@@ -334,10 +561,99 @@ def _keep() -> None:
     gc.enable()
 
 
-def _trap_cancelled(failure: Failure) -> None:
-    failure.trap(CancelledError)  # type: ignore[no-untyped-call]
-
-
 async def _ended(result: Any) -> None:
     if isinstance(result, Deferred):
         await result
+
+
+# The daemon as a process: the signals that it handles, and how it ends where it cannot start.
+
+
+class ProcessEnded(SystemExit, Exception):
+    """The end of a process that has nothing to run; the text was logged.
+
+    For an `Exception` twistd cleans up (its pid file, the process that waits for a daemon); for a
+    `SystemExit` Python prints no traceback.
+    """
+
+    __module__ = "pypid"  # twistd prints 100 bytes of "module.Class: text": leave room for text
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code = 1
+
+
+class Process(MultiService):
+    """A service that runs one `Daemon`, and handles signals.
+
+    SIGTERM and SIGINT: stop, with status 0, since a stop was requested; a second time: do not wait
+    for requests under way. SIGHUP: reload. SIGUSR1: `rotate` the log file, if there is one, as
+    twistd does.
+    """
+
+    def __init__(
+        self, daemon: Daemon, reactor: Any, rotate: Callable[[], object] | None = None
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+        self._daemon = daemon
+        self._reactor = reactor
+        self._rotate = rotate
+        daemon.setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    def startService(self) -> None:
+        self._reactor.addSystemEventTrigger("after", "shutdown", self._has_ended)
+        # By then the reactor has set its own handlers, which make twistd end itself by the signal.
+        # Before the daemon starts, since a SIGHUP may come as soon as it says READY.
+        self._reactor.callWhenRunning(self._heed)
+        try:
+            super().startService()  # type: ignore[no-untyped-call]
+        except CannotStart as error:
+            _log.critical("{error}", error=error)
+            raise ProcessEnded(str(error)) from None
+
+    def _heed(self) -> None:
+        heeded: list[tuple[signal.Signals, Callable[[], object]]] = [
+            (signal.SIGTERM, self._end),
+            (signal.SIGINT, self._end),
+            (signal.SIGHUP, self._daemon.reload),
+        ]
+        if self._rotate is not None:
+            heeded.append((signal.SIGUSR1, self._rotate))
+        for number, job in heeded:
+            signal.signal(number, lambda *_, job=job: self._reactor.callFromThread(job))
+
+    def _has_ended(self) -> None:
+        """End with status 1 if the daemon failed: neither twistd nor a reactor has another
+        status than 0.
+        """
+        if self._daemon.failed:
+            atexit.register(_end_with_failure)
+
+    def _end(self) -> None:
+        if self._daemon.stopping:
+            self._daemon.hurry()
+        else:
+            self.end()
+
+    def end(self) -> None:
+        """Stop in order."""
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:  # something else has stopped it
+            return
+
+
+class WorkerProgram(Process):
+    """A further worker. SIGTERM, also from systemd, which signals all processes: stop in order.
+    Everything else comes from the first worker.
+    """
+
+    def _heed(self) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self.end))
+
+
+def _end_with_failure() -> None:
+    """End the process, after the pid file was removed and all is written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

@@ -4,58 +4,537 @@ audit log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import Factory, define, evolve, field
+from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from pypid.access import config as config_people
 from pypid.access.chain import AccessChain
-from pypid.access.closed import ClosedAccess
-from pypid.access.first_admin import note_moved, read_admin
-from pypid.access.outdated_sessions import OutdatedSessions
+from pypid.access.config import ClosedAccess, note_moved, read_admin
 from pypid.access.passwords import hash_password
-from pypid.access.sql.current_accounts import POLL
-from pypid.access.sql.people import SqlPeople
-from pypid.access.sql.place import Server
+from pypid.access.sessions import OutdatedSessions
+from pypid.access.sql.accounts import POLL, CurrentAccounts, SqlAccounts, SqlPeople
+from pypid.access.sql.database import Database, Place, Server, place_of
+from pypid.access.sql.logs import AT_ONCE as ENTRIES
+from pypid.access.sql.logs import SqlDownloads, SqlJournal
 from pypid.access.sql.state import AccountsState
 from pypid.access.tokens import new_token
-from pypid.core.accounts.entries import AuditEntry
-from pypid.core.accounts.owners import owners_of
-from pypid.core.accounts.rights import Right
-from pypid.core.claims import EVERY_NAME, NO_NAMES, Claims
-from pypid.core.configuration.parse import Config
-from pypid.core.errors import Busy, PeopleUnknown, PypidError, StorageDown, StorageFull
-from pypid.core.permissions import Rules, cut_off
-from pypid.daemon.known_accounts import KnownAccounts
-from pypid.daemon.other_nodes import NoOtherNodes, OtherNodes
-from pypid.daemon.rules_in_force import (
-    InForce,
-    account_settings,
-    configured_by,
-    in_force,
-    is_administered,
-    people_of,
+from pypid.core.accounts.rights import (
+    Account,
+    AccountStatus,
+    AuditEntry,
+    OwnerKey,
+    ProjectOwner,
+    Right,
+    Whom,
+    claimed,
+    grants_of,
+    owners_of,
+    project_pattern,
 )
+from pypid.core.accounts.sessions import AccountSettings
+from pypid.core.accounts.trusted_publishers import users_of
+from pypid.core.configuration.parse import Config
+from pypid.core.errors import (
+    MOST_NAMED,
+    BadName,
+    Busy,
+    CannotStart,
+    Exists,
+    PeopleUnknown,
+    PypidError,
+    StorageDown,
+    StorageFull,
+    Unreadable,
+)
+from pypid.core.indexes import DEFAULT
+from pypid.core.packaging.names import NameSet, ProjectName, ProjectPattern, project_name
+from pypid.core.permissions import Action, Rules, cut_off
+from pypid.core.policy import EVERY_NAME, NO_NAMES, Claims
+from pypid.core.records.documents import KnownAccountsDocument, NotedOwner, dump
+from pypid.core.records.layout import ACCOUNTS_KNOWN, CLOSED, OWNERS
 from pypid.daemon.state import StatePaths
-from pypid.daemon.stores import Stores
-from pypid.flow import World
-from pypid.flow.periodic import PeriodicJobs
-from pypid.flow.reserve import REFILL
-from pypid.flow.signals import Provider, Signals
-from pypid.web.app.auth_generation import FAR, LEASE, AuthGeneration
-from pypid.web.app.registry import AccessState, Configured, Registry
+from pypid.flow import BytesBody, World
+from pypid.flow.conditions import PeriodicJobs
+from pypid.flow.derived import Provider, Signals
+from pypid.flow.spool import FILE, REFILL, Reserve
+from pypid.flow.world import Threads
+from pypid.index.progress import all_of
+from pypid.index.store.records import read_document
+from pypid.jobs.backup.records import ACCOUNTS, JOURNAL
+from pypid.ports import Blobs, Journal
+from pypid.web.app.app import AccessState, Configured, Registry
+from pypid.web.app.rate_limit import FAR, LEASE, AuthGeneration
 
-if TYPE_CHECKING:  # imported where they are configured
-    from pypid.access.oidc.token_exchange import TrustedPublishing
+if TYPE_CHECKING:
+    from pypid.access.oidc import TrustedPublishing
     from pypid.http_client.connections import HttpConnections
 
+
+# The notes in the storage which accounts belong to it, and which projects they closed: without
+# their rights, these would be open.
+#
+# The accounts database has a random id, and the storage a document that names it. Both are written
+# before the first user, group, right, owner or token, the database first: then a crash between the
+# two leaves nothing that a start would miss.
+#
+# The accounts may be a copy that is older than a right. So ``.pypid/closed/<project or glob>`` is
+# written before the first right on it, and removed before an administrator opens it: what it names
+# and has no right was closed by a right that is lost. ``.pypid/owners/<index>/<project>`` names
+# the owner: it is written after a claim, before the first file, and removed before the owner is. A
+# project that has it and no owner lost the owner.
+
 _log = Logger()
+
+AT_ONCE = 16
+"""Small objects that are written at the same time."""
+
+
+@define(eq=False)
+class KnownAccounts:
+    """The notes in `blobs` on the `accounts`. `place`: where the one on the id is stored, for
+    display.
+    """
+
+    blobs: Blobs
+    accounts: SqlAccounts
+    journal: Journal
+    place: str
+    world: World
+    _rights: Sequence[Right] | None = field(default=None, init=False, repr=False)
+    """The rights that `compare` saw last."""
+    _owners: Mapping[OwnerKey, ProjectOwner] | None = field(default=None, init=False, repr=False)
+    """The owners that `compare` saw last."""
+
+    async def check(self) -> None:
+        """Open the accounts, which have to be those of the storage. A note that is missing is
+        written. Raises `CannotStart`, `StorageDown`.
+        """
+        current, is_noted = self.accounts.current, await self._read()
+        await self.accounts.open()
+        if not is_noted and not current.known.is_empty and await self._try_to_note():
+            _log.info("noted which accounts belong to this storage: {place}", place=self.place)
+
+    async def _try_to_note(
+        self, closed: Collection[ProjectPattern] = (), owned: Collection[OwnerKey] = ()
+    ) -> bool:
+        """Write the notes that are missing; return whether that is done."""
+        try:
+            await self.note(closed)
+            await all_of([partial(self.note_owner, each) for each in owned], AT_ONCE)
+        except (StorageDown, StorageFull, PeopleUnknown) as error:
+            _log.warn(
+                "cannot note which accounts belong to this storage; the next change of them, or "
+                "start, tries again: {error}",
+                error=error,
+            )
+            return False
+        return True
+
+    @property
+    def are_compared(self) -> bool:
+        """Whether no project is open whose right is lost."""
+        return self._rights is not None and self._owners is not None
+
+    async def compare(self) -> None:
+        """Close the projects that the storage knows as closed and that have no right, and give
+        those that have no owner back to the one that it names; note what it does not know. Does
+        nothing unless it is the first time or a project has lost its rights or its owner. Raises
+        `StorageDown`, `StorageFull`, `PeopleUnknown`.
+        """
+        await self._compare_rights()
+        await self._compare_owners()
+
+    async def _compare_rights(self) -> None:
+        rights, before = self.accounts.current.state().rights, self._rights
+        if rights is before:
+            return
+        named, named_before = ({each.project for each in those} for those in (rights, before or ()))
+        if before is None or named_before - named:
+            noted = await self._closed()
+            await self._close(noted - named)
+            if named - noted:
+                await self._try_to_note(named - noted)
+        self._rights = rights
+
+    async def _closed(self) -> set[ProjectPattern]:
+        """Return the projects that the storage knows as closed."""
+        found = set()
+        async with aclosing(self.blobs.list(CLOSED)) as listing:
+            async for blob in listing:
+                with suppress(BadName, ValueError):  # not pypid's
+                    found.add(project_pattern(blob.key.removeprefix(CLOSED)))
+        return found
+
+    async def _close(self, lost: Collection[ProjectPattern]) -> None:
+        """Leave to administrators the projects whose rights are lost."""
+        closed = await self.accounts.close_projects(lost) if lost else ()
+        if not closed:
+            return
+        _log.warn(
+            "Only administrators can use these projects now: their rights are not in the accounts, "
+            "which seem to be an older copy: {names}{more}. Grant the rights again (`pypid right "
+            "grant`), or open a project to all (`pypid right revoke PROJECT admins`).",
+            names=" ".join(closed[:MOST_NAMED]),
+            more=f" and {len(closed) - MOST_NAMED} more" if closed[MOST_NAMED:] else "",
+        )
+        now, details = self.world.now(), {"whom": "admins", "right": "rw"}
+        entries = [
+            AuditEntry(when=now, who="pypid", what="right grant", subject=each, details=details)
+            for each in closed
+        ]
+        await all_of([partial(self.journal.note, each) for each in entries], ENTRIES)
+
+    async def _compare_owners(self) -> None:
+        owners, before = self.accounts.current.state().owners, self._owners
+        if owners is before:
+            return
+        if before is None or before.keys() - owners.keys():
+            noted = await self._owned()
+            await self._give_back(noted - owners.keys())
+            if (missing := owners.keys() - noted) and await self._try_to_note(owned=missing):
+                _log.info(
+                    "noted the owners of {count} projects in the storage; if the accounts are an "
+                    "older copy, owners of before this start may be missing",
+                    count=len(missing),
+                )
+        self._owners = owners
+
+    async def _owned(self) -> set[OwnerKey]:
+        """Return the projects whose owner the storage names."""
+        found = set()
+        async with aclosing(self.blobs.list(OWNERS)) as listing:
+            async for blob in listing:
+                index, _, name = blob.key.removeprefix(OWNERS).partition("/")
+                with suppress(BadName):  # not pypid's
+                    found.add(("" if index == DEFAULT else index, project_name(name)))
+        return found
+
+    async def _give_back(self, lost: Collection[OwnerKey]) -> None:
+        """Make the accounts that the storage names the owners of projects that lost theirs."""
+        owners: dict[OwnerKey, ProjectOwner] = {}
+
+        async def read(key: OwnerKey) -> None:
+            found = await read_document(self.blobs, NotedOwner, _owner_note(key))
+            if found is not None:  # else it was removed meanwhile
+                owners[key] = ProjectOwner(found.account, self.world.now(), found.is_claimed)
+
+        await all_of([partial(read, each) for each in lost], AT_ONCE)
+        if not owners:
+            return
+        await self.accounts.give_back(owners)
+        _log.warn(
+            "Gave these projects back to their owners. The accounts, which seem to be an older "
+            "copy, do not name them: {names}{more}. Set another owner: `pypid project set-owner`.",
+            names=" ".join(sorted(name for _, name in owners)[:MOST_NAMED]),
+            more=f" and {len(owners) - MOST_NAMED} more" if len(owners) > MOST_NAMED else "",
+        )
+        for (index, name), owner in owners.items():
+            details = {"user": owner.user}
+            entry = AuditEntry(
+                when=owner.since,
+                who="pypid",
+                what="project set-owner",
+                subject=name,
+                details=details,
+                index=index,
+            )
+            await self.journal.note(entry)
+
+    async def note(self, closing: Collection[ProjectPattern] = ()) -> None:
+        """Write the note on the id unless it is known to be there, and one on each project of
+        `closing`. Raises `StorageDown`, `StorageFull`, `PeopleUnknown`, also if it names other
+        accounts by now.
+        """
+        if not self.accounts.current.is_required:
+            await self._identify()
+        await all_of([partial(self._mark, each) for each in closing], AT_ONCE)
+
+    async def _mark(self, project: ProjectPattern) -> None:
+        with suppress(Exists):
+            await self.blobs.write(f"{CLOSED}{project}", BytesBody(project.encode()))
+
+    async def forget(self, project: ProjectPattern) -> None:
+        """Remove the note that the project is closed. Raises `StorageDown`."""
+        await self.blobs.delete(f"{CLOSED}{project}")
+
+    async def forget_owners(self, projects: Collection[OwnerKey]) -> None:
+        """Remove the notes who owns the projects. Raises `StorageDown`."""
+        await all_of([partial(self.blobs.delete, _owner_note(each)) for each in projects], AT_ONCE)
+
+    async def note_owner(self, project: OwnerKey) -> None:
+        """Note who owns the project. Raises `StorageDown`, `StorageFull`, `PeopleUnknown`."""
+        owner = self.accounts.current.state().owners.get(project)
+        if owner is not None:
+            body = BytesBody(dump(NotedOwner(owner.account, owner.is_claimed)))
+            await self.blobs.write(_owner_note(project), body, replace=True)
+
+    async def _identify(self) -> None:
+        current = self.accounts.current
+        id = await current.identify(int.from_bytes(self.world.random(8)) >> 1)
+        with suppress(Exists):
+            await self.blobs.write(ACCOUNTS_KNOWN, BytesBody(dump(KnownAccountsDocument(id))))
+        await self._read()  # another node may have been faster, with another database
+        await current.refresh()
+
+    async def _read(self) -> bool:
+        """Require the accounts that the note names; return whether there is one."""
+        try:
+            found = await read_document(self.blobs, KnownAccountsDocument, ACCOUNTS_KNOWN)
+        except Unreadable as error:
+            raise CannotStart(f"{error}. {_way_out(self.place)}") from None
+        if found is not None:
+            self.accounts.current.require(found.accounts, self._advice())
+        return found is not None
+
+    def _advice(self) -> str:
+        place = self.accounts.current.database.place
+        name = "the database of [access] url" if isinstance(place, Server) else str(place.path)
+        return (
+            f"{name} does not have the users, groups, rights and tokens that belong to this "
+            "storage. Without them it is unknown who may use which project. If this is another "
+            "database than before, correct [access] url or [server] state; if they are lost, "
+            "restore them from a backup. "
+            f"{_way_out(self.place)}"
+        )
+
+
+def _owner_note(key: OwnerKey) -> str:
+    return f"{OWNERS}{key[0] or DEFAULT}/{key[1]}"
+
+
+def _way_out(note: str) -> str:
+    return (
+        f"To go on with the accounts that are there now, or with none: remove {note}; projects "
+        "that lost their rights are then left to administrators"
+    )
+
+
+# The databases of users, of the audit log and of downloads.
+
+DOWNLOADS = "downloads.db"
+THREADS = 4
+"""Threads for the accounts database."""
+
+
+@frozen(kw_only=True)
+class Stores:
+    """The databases of users and of their actions."""
+
+    threads: Threads
+    databases: tuple[Database, ...]
+    reserve: Reserve
+    accounts: SqlAccounts
+    journal: SqlJournal
+    downloads: SqlDownloads
+
+
+def accounts_place(config: Config, paths: StatePaths) -> Place:
+    """Return where the accounts database is. Raises `CannotStart` for a URL that cannot be used."""
+    return place_of(config.access.url or "", paths.state / ACCOUNTS)
+
+
+def open_stores(config: Config, paths: StatePaths, world: World, reactor: Any) -> Stores:
+    """Return the stores, not yet opened. Raises `CannotStart` for a URL that cannot be used."""
+    threads = Threads(reactor, "accounts", THREADS)
+    place = accounts_place(config, paths)
+    reserve = Reserve(paths.state / FILE)
+    database = Database(place, threads, world.clock, reserve)
+    logged = passing = database
+    if not isinstance(database.place, Server):  # what grows with each request has its own file
+        logged = Database(
+            place_of("", paths.state / JOURNAL), threads, world.clock, reserve=reserve
+        )
+        passing = Database(
+            place_of("", paths.state / DOWNLOADS, of_record=False), threads, world.clock
+        )
+    return Stores(
+        threads=threads,
+        reserve=reserve,
+        databases=tuple(dict.fromkeys((database, logged, passing))),
+        accounts=SqlAccounts(database, world),
+        journal=SqlJournal(logged, world),
+        downloads=SqlDownloads(passing, world),
+    )
+
+
+# What a configuration says of users: who may log in, the rules in force, and the names it uses.
+
+
+def people_of(config: Config, paths: StatePaths) -> config_people.UsersSettings:
+    """Return the settings of ``[users]`` and ``[groups]``."""
+    groups = {name: frozenset(members) for name, members in config.groups.items()}
+    return config_people.UsersSettings(users=config.users, state=paths.state, groups=groups)
+
+
+def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
+    """Return the rules in force, with the `rights` of the accounts database in addition to
+    ``[projects]``; without owners of projects.
+    """
+    access = config.access
+    return Rules(
+        read=access.read,
+        write=access.write,
+        overwrite=access.overwrite,
+        delete=access.delete,
+        delete_needs=Action[access.delete_needs.name],
+        fetch=access.cache_update,
+        collect=access.collect,
+        metrics=config.server.metrics,
+        projects=grants_of([*config.projects.values(), *rights]),
+        ownership=access.owners,
+    )
+
+
+def account_settings(config: Config) -> AccountSettings:
+    """Return who may create an account, and how long a session lasts."""
+    access = config.access
+    return AccountSettings(
+        registration=access.registration,
+        captcha=access.captcha,
+        session_lifetime=access.session_lifetime,
+    )
+
+
+def configured_by(config: Config, first: Account | None) -> Configured:
+    """Return the users that the configuration names, the admin of the `first` run among them."""
+    access, rights = config.access, tuple(config.projects.values())
+    hashes = {**config.users, **({} if first is None else {first.name: first.hash})}
+    users = frozenset(hashes)
+    lists = (
+        *(
+            access.read,
+            access.write,
+            access.cache_update,
+            access.collect,
+            access.overwrite,
+            access.delete,
+        ),
+        config.server.metrics,
+        *(who for each in config.indexes.values() for who in (each.read, each.write, each.delete)),
+    )
+    mentioned = (
+        set(users)
+        | set(access.admins)
+        | {name for principals in lists if principals is not None for name in principals.users}
+    )
+    mentioned.update(*config.groups.values())
+    mentioned.update(right.name for right in rights if right.whom is Whom.USER)
+    for name, issuer in config.issuers.items():
+        mentioned.update(users_of(name, issuer.url, issuer.allow))
+    return Configured(
+        users=users,
+        groups=frozenset(config.groups),
+        members={name: frozenset(members) for name, members in config.groups.items()},
+        hashes=hashes,
+        admins=frozenset(access.admins) | (users - set(config.users)),
+        first_admin=first,
+        rights=rights,
+        mentioned=frozenset(mentioned),
+    )
+
+
+def is_administered(config: Config, accounts: Iterable[Account]) -> bool:
+    """Return whether a user of the configuration or of these accounts may administer the index."""
+    able = [account for account in accounts if account.status is AccountStatus.ACTIVE]
+    there = {*config.users, *(account.name for account in able)}
+    return any(account.admin for account in able) or not there.isdisjoint(config.access.admins)
+
+
+@frozen
+class InForce:
+    """The rules, and the names that are local by them (`policy.Claims`)."""
+
+    rules: Rules
+    claims: NameSet
+
+
+def in_force(config: Config, rights: Iterable[Right]) -> InForce:
+    """Return the rules and the names. Takes a tenth of a second for ten thousand rights."""
+    rules = rules_of(config, rights)
+    claims = claimed(rules.projects)
+    return InForce(rules, evolve(claims, names=claims.names | _published_by_workflows(config)))
+
+
+def _published_by_workflows(config: Config) -> frozenset[ProjectName]:
+    """Return the projects that an issuer's workflows may publish by name: local before the first
+    upload.
+    """
+    found = set()
+    for issuer in config.issuers.values():
+        for line in issuer.allow:
+            try:
+                found.add(project_name(line.split()[0]))
+            except (BadName, IndexError):  # a glob
+                continue
+    return frozenset(found)
+
+
+# Changes of the accounts that other nodes make: how they are noticed, and read in time.
+
+
+class OtherNodes(Protocol):
+    """The other nodes that use the same accounts (`daemon.shared_catalog`)."""
+
+    def reported_until(self) -> float:
+        """Return until when, on the clock, other nodes would have reported a change."""
+
+    def has_missed(self) -> bool:
+        """Return whether other nodes reported a change that cannot be read yet: a project may be
+        private by now, or a name local. No client is admitted meanwhile, since public access is
+        defined in the accounts, too.
+        """
+
+
+class NoOtherNodes:
+    """The nodes of a pypid that is the only one."""
+
+    def reported_until(self) -> float:
+        """Return that nothing can be missed."""
+        return float("inf")
+
+    def has_missed(self) -> bool:
+        """Return False: there is no other node."""
+        return False
+
+
+def read_changes(
+    current: CurrentAccounts, nodes: OtherNodes, world: World
+) -> Coroutine[Any, Any, None] | None:
+    """Return a reading of the accounts, if other nodes may have changed them since the last one."""
+    if world.clock.seconds() < nodes.reported_until():
+        return None
+
+    async def read() -> None:
+        try:
+            await current.refresh()
+        except PeopleUnknown:  # administrators of the configuration still get in
+            current.distrust()
+
+    return read()
+
+
+def watch(current: CurrentAccounts) -> Callable[[], Awaitable[bool]]:
+    """Return a check whether the accounts have changed since now; False where they cannot be
+    read.
+    """
+    known = current.known
+
+    async def has_changed() -> bool:
+        try:
+            await current.refresh()
+        except PeopleUnknown:
+            return False
+        return current.known is not known
+
+    return has_changed
+
 
 AGE, TEND, RETRY, FLUSH, SWEEP = 0.2, 60.0, 5.0, 1.0, 3600.0
 """Seconds between two looks at the rights and their age, two writes of token uses, of audit entries
@@ -182,7 +661,7 @@ class Identities(PeriodicJobs):
 
     async def _inherit(self, url: str) -> None:
         """Import pypicloud's users, once. Raises `CannotStart`."""
-        from pypid.access.sql.pypicloud_import import inherit
+        from pypid.access.sql.pypicloud import inherit
 
         folders = (self.paths.ini.parent, Path().absolute())
         first = await self.world.blocking(read_admin, self.paths.state)
@@ -246,17 +725,17 @@ class Identities(PeriodicJobs):
         if self.publishers is None:
             if not config.issuers:
                 return
-            from pypid.access.oidc import token_exchange
+            from pypid.access import oidc
 
-            issuers = token_exchange.connected(self.reactor)
+            issuers = oidc.connected(self.reactor)
             self.connections.append(issuers)
-            self.publishers = token_exchange.open(
+            self.publishers = oidc.open(
                 config.issuers, self.stores.accounts, self.stores.journal, self.world, issuers
             )
         else:
-            from pypid.access.oidc import token_exchange
+            from pypid.access import oidc
 
-            self.publishers.trust(token_exchange.trusted_by(config.issuers))
+            self.publishers.trust(oidc.trusted_by(config.issuers))
 
     async def _accounts_changed(self, state: AccountsState) -> None:
         """Apply a change of the accounts database; it is in force once this has ended."""

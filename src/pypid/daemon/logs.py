@@ -24,8 +24,7 @@ from twisted.python.logfile import LogFile
 from zope.interface import provider
 
 from pypid import prefork
-from pypid.web.http.access_log import AccessLogEntry, Many
-from pypid.web.http.request_ids import OF_REQUEST
+from pypid.web.http.access_log import OF_REQUEST, AccessLogEntry, Many
 
 _log = Logger()
 

@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 
 from pypid.core.errors import NeedsExtra, Unauthenticated
 from pypid.core.permissions import Credential, Identity
-from pypid.flow.signals import Provider
+from pypid.flow.derived import Provider
 from pypid.flow.spool import COLLECTING
 from pypid.ports import Access, Resolver
 from pypid.resolver.uv import IN_ALL, ResolverIndex, Uv, find_uv

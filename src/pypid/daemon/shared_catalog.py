@@ -11,19 +11,19 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-from pypid.access.sql.current_accounts import CONTACT
-from pypid.access.sql.place import SqliteFile
+from pypid.access.sql.accounts import CONTACT
+from pypid.access.sql.database import SqliteFile
 from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
-from pypid.catalog.packed_lines import ListingMemory
-from pypid.catalog.replica_follower import ReplicaFollower
+from pypid.catalog.memory import ListingMemory
+from pypid.catalog.replica import ReplicaFollower
 from pypid.catalog.shared import EngineLinks, SharedCatalog
 from pypid.core.configuration.choices import CatalogStore, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.daemon.state import StatePaths
 from pypid.flow import World, start
-from pypid.flow.periodic import PeriodicJobs
-from pypid.flow.signals import Signals
+from pypid.flow.conditions import PeriodicJobs
+from pypid.flow.derived import Signals
 from pypid.jobs.leases import TENDED, Shared
 
 if TYPE_CHECKING:

@@ -5,12 +5,20 @@ secret.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from attrs import field, frozen
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IReactorTime
 
 from pypid.core.errors import CannotStart
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 
 _SERVERS = ("postgresql", "postgres", "postgresql+psycopg")
 
@@ -112,3 +120,70 @@ def _is_sound(rest: str) -> bool:
     except ValueError:
         return False
     return sound and authority.count("@") <= 1 and "@" not in address.path and not address.fragment
+
+
+# Errors of databases.
+
+
+@define
+class DatabaseAway(Exception):
+    """The database is unavailable now. A change that was in progress may be stored or not.
+
+    `reason` is for the log: without a secret, perhaps with a path.
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@define
+class DatabaseFull(DatabaseAway):
+    """The disk of the database is full, and nothing has changed."""
+
+
+@define
+class DatabaseUnusable(Exception):
+    """The database is reachable, but unusable until an administrator repairs something; `reason`
+    is for the log.
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+# Transactions, and a time limit for them.
+
+T = TypeVar("T")
+
+
+def transact(connection: Connection, work: Callable[[Connection], T], writing: bool) -> T:
+    """Return the result of `work`, run in one transaction: it sees one consistent state, or is one
+    atomic change. Blocks.
+    """
+    options: dict[str, Any] = {"writing": writing}
+    if (
+        connection.dialect.name == "postgresql"
+    ):  # a writer waits for its turn, and has to see the changes before it
+        options["isolation_level"] = "READ COMMITTED" if writing else "REPEATABLE READ"
+    connection = connection.execution_options(**options)
+    with connection.begin():
+        return work(connection)
+
+
+@contextmanager
+def no_longer_than(
+    seconds: float, place: Place, clock: IReactorTime, cut: Callable[[], None]
+) -> Iterator[None]:
+    """Call `cut` if the body takes longer than `seconds` and the place is a server. (A file always
+    answers.)
+    """
+    late = clock.callLater(seconds, cut) if isinstance(place, Server) else None
+    try:
+        yield
+    finally:
+        if late is not None and late.active():
+            late.cancel()

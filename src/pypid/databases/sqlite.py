@@ -3,16 +3,87 @@
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
+from enum import Enum, auto
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from pypid.databases.drivers import NO_DATABASE, DatabaseErrorKind, error_kind
+from pypid.core.installation import install_hint
+from pypid.databases.places import DatabaseAway, DatabaseUnusable, Place, Server
+
+# Translation of exceptions of SQLAlchemy, of a driver or of the system into database faults.
+
+NO_DATABASE = "the file is not a database"
+_NO_ROOM = {sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_SHMMAP}
+"""SQLite's extended error codes for the shared-memory index of the write-ahead log, which each
+start creates: a full disk yields these in place of `SQLITE_FULL`.
+"""
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class DatabaseErrorKind(Enum):
+    """The kind of a database error."""
+
+    DAMAGED = auto()
+    FULL = auto()
+    NO_TABLE = auto()
+    OTHER_COLUMNS = auto()
+    AWAY = auto()
+    """The database is unreachable, does not answer, is locked, or raises an unexpected error."""
+
+
+_STATES = {
+    "53100": DatabaseErrorKind.FULL,
+    "42P01": DatabaseErrorKind.NO_TABLE,
+    "no such table": DatabaseErrorKind.NO_TABLE,
+    "42703": DatabaseErrorKind.OTHER_COLUMNS,
+    "no such column": DatabaseErrorKind.OTHER_COLUMNS,
+}
+"""Kinds by the SQLSTATE of PostgreSQL, or by the beginning of SQLite's message."""
+
+
+def error_kind(error: BaseException) -> DatabaseErrorKind:
+    """Return the kind of error that an exception of a database stands for."""
+    cause = _cause(error)
+    state = getattr(cause, "sqlstate", None) or ""
+    if isinstance(cause, sqlite3.Error):
+        text = str(cause).strip()
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code in _DAMAGED or text == NO_DATABASE:
+            return DatabaseErrorKind.DAMAGED
+        if code == sqlite3.SQLITE_FULL or getattr(cause, "sqlite_errorcode", 0) in _NO_ROOM:
+            return DatabaseErrorKind.FULL
+        state = text.partition(":")[0]
+    return _STATES.get(state, DatabaseErrorKind.AWAY)
+
+
+def away(place: Place, error: BaseException) -> DatabaseAway:
+    """Return a `DatabaseAway` with the first line of the driver's message, without secrets."""
+    cause = _cause(error)
+    lines = place.clean(str(cause)).strip().splitlines() or [""]
+    return DatabaseAway(f"{type(cause).__name__}: {lines[0][:300]}")
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """Return the exception classes that a database, its driver or the file system may raise."""
+    found: list[type[Exception]] = [SQLAlchemyError, sqlite3.Error, OSError]
+    with suppress(ImportError):
+        import psycopg
+
+        found.append(psycopg.Error)
+    return tuple(found)
+
 
 CONNECTIONS = 4
 BUSY = 5.0
@@ -162,3 +233,80 @@ def make_file(path: Path) -> None:
     """
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+# Connections to a PostgreSQL server. Everything here blocks, except for cutting connections.
+
+POOL_WITHIN = 5.0
+"""Seconds that a caller waits for a free connection."""
+CONNECTS_WITHIN = 3
+STATEMENT_WITHIN = 5
+"""Seconds that one statement may take on the server."""
+
+
+class PostgresqlConnections:
+    """A pool of a few open connections, all with short timeouts. `setting` names the URL's place in
+    the configuration: ``[access] url``.
+    """
+
+    def __init__(self, place: Server, setting: str) -> None:
+        self._drivers: set[Any] = set()
+        pool = {
+            "pool_size": CONNECTIONS,
+            "max_overflow": 0,
+            "pool_timeout": POOL_WITHIN,
+            "pool_recycle": 1800,
+        }
+        self.engine = server_engine(place, setting, pool_pre_ping=True, **pool)
+        event.listen(self.engine, "connect", self._connected)
+        event.listen(self.engine, "close", self._closed)
+        event.listen(self.engine, "close_detached", self._closed)
+
+    def _connected(self, driver: Any, record: Any) -> None:
+        self._drivers.add(driver)
+        for limited in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+            driver.execute(f"SET {limited} = '{STATEMENT_WITHIN}s'")
+        driver.commit()
+
+    def _closed(self, driver: Any, record: Any = None) -> None:
+        self._drivers.discard(driver)
+
+    def cut(self) -> None:
+        """End all waiting for the server, by cutting every connection, for when it keeps
+        connections open and does not answer. Does not block.
+        """
+        for driver in list(self._drivers):
+            cut(driver)
+
+
+def server_engine(place: Server, setting: str, **pool: Any) -> Engine:
+    """Return SQLAlchemy's engine for a server; nothing is connected yet. Raises `DatabaseUnusable`
+    if the driver is missing, or for a bad URL.
+    """
+    try:
+        return create_engine(
+            place.url,
+            hide_parameters=True,
+            connect_args={
+                "connect_timeout": CONNECTS_WITHIN,
+                "application_name": "pypid",
+                "keepalives_idle": 5,
+                "keepalives_interval": 2,
+                "keepalives_count": 3,
+                "tcp_user_timeout": STATEMENT_WITHIN * 1000,
+                "prepare_threshold": None,  # a pooler may give each transaction another connection
+            },
+            **pool,
+        )
+    except ImportError:
+        raise DatabaseUnusable(
+            "its driver is not installed. " + install_hint("postgresql")
+        ) from None
+    except (ArgumentError, ValueError, TypeError):
+        raise DatabaseUnusable(f"its URL cannot be used: see {setting}.") from None
+
+
+def cut(driver: Any) -> None:
+    """End all waiting on this connection, by shutting down its socket. Does not block."""
+    with suppress(Exception), socket.socket(fileno=os.dup(driver.fileno())) as connection:
+        connection.shutdown(socket.SHUT_RDWR)

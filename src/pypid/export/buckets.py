@@ -17,9 +17,8 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from pypid.core.errors import Missing
 from pypid.core.model import Blob
 from pypid.core.packaging.names import ProjectName
-from pypid.export.options import MANIFEST, owner_of
 from pypid.export.targets import Copy, ExportPlace, Stamp, all_of, check_manifest
-from pypid.export.tree import JSON_PAGE, PAGE, WrittenPage
+from pypid.export.tree import JSON_PAGE, MANIFEST, PAGE, WrittenPage, owner_of
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Blobs, Body
 

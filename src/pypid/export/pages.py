@@ -21,14 +21,19 @@ from pypid.core.presentation.feeds import (
     releases_of,
     updates,
 )
-from pypid.core.simple_api.entries import FILES_URL
 from pypid.core.simple_api.legacy_json import render_legacy
-from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.render import render_names, render_project
-from pypid.export.front import FEED, FILTER, SCRIPT, first_page
-from pypid.export.newest import NewestProjects, ProjectNews, news_of_project
-from pypid.export.options import ExportOptions, release_path, url_below
-from pypid.export.tree import JSON_PAGE, PAGE, WrittenPage
+from pypid.core.simple_api.listed_files import FILES_URL
+from pypid.core.simple_api.render import Format, render_names, render_project
+from pypid.export.tree import JSON_PAGE, PAGE, ExportOptions, WrittenPage, release_path, url_below
+from pypid.export.tree_state import (
+    FEED,
+    FILTER,
+    SCRIPT,
+    NewestProjects,
+    ProjectNews,
+    first_page,
+    news_of_project,
+)
 
 FORMATS = ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML))
 """Page names and formats; the page that most installers read comes last."""

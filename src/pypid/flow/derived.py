@@ -12,19 +12,110 @@ URLs in it. Otherwise a client would get a value that was made for another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 
-from pypid.core.lru import Recent
-from pypid.core.memory_budget import BudgetedCache
-from pypid.flow.single_flight import Flights
+from pypid.core.caches import BudgetedCache, Recent
+from pypid.core.errors import CannotStart
+from pypid.flow.coroutines import start
 from pypid.flow.world import World
-from pypid.metrics.families import DERIVED
+from pypid.metrics.counts import DERIVED
 
+# Jobs and locks by key: callers share a job that is under way, or wait for their turn.
+
+T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
+
+
+class Flights(Generic[K, T]):
+    """Shared jobs by key: while a job is under way, other callers wait for the same result.
+
+    The job runs to its end even if all callers go away.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[K, list[Deferred[T]]] = {}
+
+    def __contains__(self, key: K) -> bool:
+        """Return whether a job for this key is under way."""
+        return key in self._waiting
+
+    async def single(self, key: K, job: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of `job`, or of the job for `key` that is under way."""
+        mine: Deferred[T] = Deferred(canceller=lambda _: None)
+        if key in self._waiting:
+            self._waiting[key].append(mine)
+            return await mine
+        self._waiting[key] = [mine]
+
+        def land(settle: Callable[[Deferred[T]], None]) -> None:
+            for waiter in self._waiting.pop(key):
+                if not waiter.called:
+                    settle(waiter)
+
+        start(job()).addCallbacks(
+            lambda value: land(lambda waiter: waiter.callback(value)),
+            lambda failure: land(lambda waiter: waiter.errback(failure)),
+        )
+        return await mine
+
+
+class JobLimit:
+    """At most so many jobs at a time; the others wait for their turn."""
+
+    def __init__(self, most: int) -> None:
+        self._semaphore = DeferredSemaphore(most)
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Take a turn; callers get it in the order of their calls."""
+        await self._semaphore.acquire()
+        try:
+            yield
+        finally:
+            self._semaphore.release()
+
+
+class Locks(Generic[K]):
+    """A lock for each key, which exists only while it is held or wanted."""
+
+    def __init__(self) -> None:
+        self._locks: dict[K, tuple[DeferredLock, int]] = {}
+
+    def held(self, key: K) -> bool:
+        """Return whether the lock is held or wanted."""
+        return key in self._locks
+
+    async def until_released(self) -> None:
+        """Wait until all locks that are held or requested now are released."""
+        for key in [*self._locks]:
+            async with self.hold(key):
+                pass
+
+    @asynccontextmanager
+    async def hold(self, key: K) -> AsyncIterator[None]:
+        """Hold the key's lock; callers get it in the order of their calls."""
+        lock, wanted = self._locks.get(key, (DeferredLock(), 0))
+        self._locks[key] = (lock, wanted + 1)
+        try:
+            await lock.acquire()
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            lock, wanted = self._locks[key]
+            if wanted == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = (lock, wanted - 1)
+
+
 V = TypeVar("V")
 
 _At = tuple[object, Hashable]
@@ -189,3 +280,74 @@ class Derived(Generic[K, V]):
 
     def _count(self, source: str) -> None:
         self.world.counts.add(DERIVED, (self.name, source))
+
+
+# Values that connect objects which would otherwise refer to each other.
+#
+# The start makes them first, and passes them to both sides.
+
+P = ParamSpec("P")
+
+
+@frozen(eq=False)
+class Signal(Generic[P]):
+    """A list of callbacks. `emit` calls them in the order in which they were connected."""
+
+    _callbacks: list[Callable[P, object]] = field(factory=list, init=False, repr=False)
+
+    def connect(self, callback: Callable[P, object]) -> None:
+        """Call `callback` at each `emit` from now on."""
+        self._callbacks.append(callback)
+
+    def emit(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call all callbacks. Raises what a callback raises."""
+        for callback in self._callbacks:
+            callback(*args, **kwargs)
+
+
+@define(eq=False)
+class Provider(Generic[T]):
+    """A factory that is called once, at the first use; later calls return the same object.
+
+    If the factory raises, the next use calls it again.
+    """
+
+    _make: Callable[[], T]
+    made: T | None = field(default=None, init=False)
+    """The object; None until the first use."""
+
+    def __call__(self) -> T:
+        """Return the object."""
+        if self.made is None:
+            self.made = self._make()
+        return self.made
+
+
+@frozen
+class ReloadOutcome:
+    """The outcome of a reload: what could not be read again, and which sections of the
+    configuration wait for a restart.
+    """
+
+    problems: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
+@frozen
+class Signals:
+    """The events of one daemon that objects of different packages exchange."""
+
+    rights_changed: Signal[[]] = field(factory=Signal)
+    """The rules in force, or other settings of users, have changed in this process."""
+    rights_reported: Signal[[]] = field(factory=Signal)
+    """A node has reported to the shared catalog that users or rights have changed."""
+    catalog_confirmed: Signal[[]] = field(factory=Signal)
+    """The copy of the shared catalog was confirmed to be current."""
+    catalog_reset: Signal[[]] = field(factory=Signal)
+    """The shared catalog was reset, and has to be filled again."""
+    file_cached: Signal[[int]] = field(factory=Signal)
+    """An upstream file was stored; the argument is its size in bytes."""
+    reload_requested: Signal[[Deferred[ReloadOutcome]]] = field(factory=Signal)
+    """A client of the control socket has requested a reload; the argument takes its outcome."""
+    cannot_continue: Signal[[CannotStart]] = field(factory=Signal)
+    """The configured setup turned out not to work after the start."""

@@ -9,23 +9,90 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from errno import EDQUOT, ENOSPC
 from fcntl import LOCK_EX, LOCK_NB, flock
+from hashlib import blake2b, md5, sha256
 from io import BytesIO
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkstemp
 from threading import Lock
 from types import TracebackType
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Final, Protocol, TypeVar
 
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.model import Checksum, Digests, Span
 from pypid.flow.bodies import BytesBody, FileBody
-from pypid.flow.hashes import Checksums, Hashes
 from pypid.flow.world import Blocking
 from pypid.ports import Body
+
+# The hashes of the packaging APIs, computed while bytes pass.
+
+
+class _Hash(Protocol):
+    """A hash that is being computed."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+_CHECKSUMS: dict[Checksum, Callable[[], _Hash]] = {
+    Checksum.MD5: lambda: md5(usedforsecurity=False),
+    Checksum.BLAKE2B_256: lambda: blake2b(digest_size=32),
+}
+
+
+class Checksums:
+    """Some of the hashes other than SHA-256. Each takes longer than SHA-256, which processors have
+    instructions for.
+    """
+
+    def __init__(self, *which: Checksum) -> None:
+        self._hashes = {checksum: _CHECKSUMS[checksum]() for checksum in which}
+
+    @property
+    def which(self) -> frozenset[Checksum]:
+        """The checksums that are computed."""
+        return frozenset(self._hashes)
+
+    def update(self, data: bytes) -> None:
+        """Add more bytes."""
+        for hash_ in self._hashes.values():
+            hash_.update(data)
+
+    def add_to(self, digests: Digests) -> Digests:
+        """Return `digests` together with the checksums of all bytes so far."""
+        texts = {checksum: hash_.hexdigest() for checksum, hash_ in self._hashes.items()}
+        md5, blake2b_256 = (
+            texts.get(Checksum.MD5, digests.md5),
+            texts.get(Checksum.BLAKE2B_256, digests.blake2b_256),
+        )
+        return evolve(digests, md5=md5, blake2b_256=blake2b_256)
+
+
+class Hashes:
+    """The hashes of the packaging APIs, computed in one pass: SHA-256, and `also` these."""
+
+    def __init__(self, also: Iterable[Checksum] = tuple(Checksum)) -> None:
+        self._sha256 = sha256()
+        self._also = Checksums(*also)
+        self._size = 0
+
+    def update(self, data: bytes) -> None:
+        """Add more bytes."""
+        self._sha256.update(data)
+        self._also.update(data)
+        self._size += len(data)
+
+    def digests(self) -> Digests:
+        """Return the hashes of all bytes so far."""
+        return self._also.add_to(
+            Digests(sha256=self._sha256.hexdigest(), md5=None, blake2b_256=None, size=self._size)
+        )
+
 
 T = TypeVar("T")
 _log = Logger()
@@ -372,3 +439,59 @@ def sweep_collections(folder: Path) -> None:
     """Remove the folders of collections that a crash left; blocks."""
     for path in folder.glob(f"{COLLECTING}*"):
         rmtree(path, ignore_errors=True)
+
+
+# Disk space reserved for what must work on a full disk: deleting, yanking, closing a project,
+# reading accounts.
+#
+# There is a file of `SIZE` bytes in the state folder, and one in the storage folder. What writes
+# little and must not fail takes from it. All functions block.
+
+FILE: Final = "reserve"
+SIZE = 4 << 20
+"""Bytes of each reserve: some thousand records."""
+STEP = 256 << 10
+"""Bytes that are released at a time."""
+SMALL = 64 << 10
+"""Bytes of the largest document that may use the reserve."""
+REFILL = 60.0
+"""Seconds between two attempts to fill the reserve again."""
+
+
+@frozen
+class Reserve:
+    """The reserve file at `path`."""
+
+    path: Path
+
+    def fill(self) -> None:
+        """Allocate what is missing, as long as that leaves as much again for others. A disk that
+        refuses is left alone.
+        """
+        with suppress(OSError):
+            descriptor = os.open(
+                self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
+            try:
+                held, room = os.fstat(descriptor).st_size, os.fstatvfs(descriptor)
+                if held < SIZE and room.f_bavail * room.f_frsize >= 2 * SIZE - held:
+                    os.posix_fallocate(descriptor, 0, SIZE)
+            finally:
+                os.close(descriptor)
+
+    def release(self) -> bool:
+        """Free `STEP` bytes of the disk; return whether there were any."""
+        try:
+            held = self.path.stat().st_size
+            if not held:
+                return False
+            left = max(0, held - STEP)
+            os.truncate(self.path, left)
+        except OSError:
+            return False
+        _log.warn(
+            "the disk is full, space was taken from the reserve: path={path} left={left}",
+            path=str(self.path),
+            left=left,
+        )
+        return True

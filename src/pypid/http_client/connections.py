@@ -1,29 +1,403 @@
 """HTTP connections that are reused, and ended if the head of a response is endless."""
 
-# Twisted's web client is not annotated
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, frozen
-from twisted.internet.defer import Deferred, succeed
+from attrs import define, field, frozen
+from OpenSSL import SSL, crypto
+from service_identity import CertificateError, VerificationError
+from twisted.internet import error as network
+from twisted.internet._sslverify import (
+    IOpenSSLTrustRoot,
+)
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IAddress, IProtocol, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostnameResolver,
+    IHostResolution,
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IReactorPluggableNameResolver,
+    IReactorTime,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import (
+    Certificate,
+    optionsForClientTLS,
+    platformTrust,
+    trustRootFromCertificates,
+)
+from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.iweb import IAgent, IAgentEndpointFactory, IResponse
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
-from pypid.flow.transports import read_at_once
-from pypid.http_client.dns import resolving_once
-from pypid.http_client.public_only import PublicOnly
-from pypid.http_client.trust import Trust
+from pypid.core.errors import CannotStart
+from pypid.flow.coroutines import read_at_once
 
 if TYPE_CHECKING:
     from twisted.web.client import URI, HTTPConnectionPool
+
+
+# Addresses of hosts, resolved once for all connections of the same time.
+#
+# An installer causes fifty connections at once. Name servers, those of containers and home routers
+# first of all, drop some of fifty equal queries: those take 5 seconds, or fail, and each keeps a
+# thread waiting.
+
+_log = Logger()
+
+LASTING = 30.0
+"""Seconds that an answer is cached: no longer than name servers mean it to be."""
+
+_Question = tuple[str, int, tuple[type[IAddress], ...] | None, str]
+
+
+@implementer(IHostResolution)
+@frozen
+class _Resolution:
+    name: str
+
+    def cancel(self) -> None:
+        """Not supported: no caller uses it, and others may wait for the same answer."""
+        raise NotImplementedError
+
+
+@implementer(IHostnameResolver)
+@define(eq=False)
+class HostResolver:
+    """A resolver that queries `inner`, once at a time for each host; a failure is passed to all
+    waiting callers, and not cached.
+    """
+
+    inner: IHostnameResolver
+    clock: IReactorTime
+    _known: dict[_Question, tuple[float, list[IAddress]]] = field(
+        factory=dict, init=False, repr=False
+    )
+    """The addresses, and until when they are valid."""
+    _waiting: dict[_Question, list[IResolutionReceiver]] = field(
+        factory=dict, init=False, repr=False
+    )
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        resolution = _Resolution(hostName)
+        resolutionReceiver.resolutionBegan(resolution)
+        question = (
+            hostName,
+            portNumber,
+            None if addressTypes is None else tuple(addressTypes),
+            transportSemantics,
+        )
+        known = self._known.get(question)
+        if known is not None and self.clock.seconds() < known[0]:
+            _deliver(resolutionReceiver, known[1])
+        elif question in self._waiting:
+            self._waiting[question].append(resolutionReceiver)
+        else:
+            self._waiting[question] = [resolutionReceiver]
+            self.inner.resolveHostName(
+                _Answer(self, question), hostName, portNumber, addressTypes, transportSemantics
+            )
+        return resolution
+
+    def answered(self, question: _Question, addresses: list[IAddress]) -> None:
+        """Pass the addresses that `inner` found to the waiting callers."""
+        now = self.clock.seconds()
+        self._known = {other: known for other, known in self._known.items() if now < known[0]}
+        if addresses:
+            self._known[question] = (now + LASTING, addresses)
+        for receiver in self._waiting.pop(question):
+            try:
+                _deliver(receiver, addresses)
+            except Exception:
+                _log.failure(
+                    "a caller that waited for the address of {host} failed", host=question[0]
+                )
+
+
+@implementer(IResolutionReceiver)
+@define(eq=False)
+class _Answer:
+    """The receiver of the result of `HostResolver.inner`."""
+
+    resolver: HostResolver
+    question: _Question
+    _addresses: list[IAddress] = field(factory=list, init=False)
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        pass
+
+    def addressResolved(self, address: IAddress) -> None:
+        self._addresses.append(address)
+
+    def resolutionComplete(self) -> None:
+        self.resolver.answered(self.question, self._addresses)
+
+
+def _deliver(receiver: IResolutionReceiver, addresses: list[IAddress]) -> None:
+    for address in addresses:
+        receiver.addressResolved(address)
+    receiver.resolutionComplete()
+
+
+@implementer(IReactorPluggableNameResolver)
+class _Reactor:
+    """A reactor with another resolver."""
+
+    def __init__(self, reactor: Any, resolver: HostResolver) -> None:
+        self._reactor = reactor
+        self.nameResolver = resolver
+
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+
+def resolving_once(reactor: Any) -> Any:
+    """Return the reactor for `HostnameEndpoint`s, whose hosts are then resolved by a
+    `HostResolver`.
+    """
+    if not IReactorPluggableNameResolver.providedBy(reactor):
+        return reactor
+    clock: Any = reactor
+    return _Reactor(reactor, HostResolver(reactor.nameResolver, clock))
+
+
+# Trusted certificates: those of the system's authorities, and those of the configuration.
+
+# Twisted's web client and TLS are not annotated
+# mypy: allow-untyped-calls
+
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def certificates(pem: bytes, setting: str) -> tuple[Certificate, ...]:
+    """Return the certificates in a PEM file; raises `CannotStart` if there are none, or one is
+    unreadable.
+
+    `setting` is the setting that names the file, for the message.
+    """
+    try:
+        found = tuple(Certificate.loadPEM(block) for block in _PEM.findall(pem))
+    except crypto.Error:
+        found = ()
+    if not found:
+        raise CannotStart(
+            f"{setting} is no PEM file with certificates. Correct it, or leave it empty."
+        )
+    return found
+
+
+@implementer(IOpenSSLTrustRoot)
+@frozen(eq=False)
+class _Both:
+    """The system's authorities and others."""
+
+    others: Any
+
+    def _addCACertsToContext(self, context: SSL.Context) -> None:
+        platformTrust()._addCACertsToContext(context)
+        self.others._addCACertsToContext(context)
+
+
+@implementer(IPolicyForHTTPS)
+@define(eq=False)
+class Trust:
+    """The verification of servers. Reading the system's authorities takes some ten milliseconds, so
+    the result for a host is cached.
+
+    (Twisted checks the host's name in OpenSSL's callback: setting another one, for better messages,
+    would end that.)
+    """
+
+    authorities: Sequence[Certificate] = ()
+    _made: Any = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._made = lru_cache(maxsize=64)(self._make)
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
+        made: IOpenSSLClientConnectionCreator = self._made(hostname)
+        return made
+
+    def _make(self, hostname: bytes) -> IOpenSSLClientConnectionCreator:
+        root = (
+            _Both(trustRootFromCertificates(self.authorities))
+            if self.authorities
+            else platformTrust()
+        )
+        made: IOpenSSLClientConnectionCreator = optionsForClientTLS(
+            hostname.decode("ascii"), trustRoot=root
+        )
+        return made
+
+
+# What can go wrong between this process and another service.
+
+
+class Fault(Exception):
+    """No response, or half of one. `reason` is for display and contains no URL.
+
+    `timed_out`: nothing came in time. `connected`: there was a connection, so the request may have
+    been processed. `lasting`: a retry is useless before an administrator changes something.
+    """
+
+    def __init__(
+        self, reason: str, *, timed_out: bool = False, connected: bool = True, lasting: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.timed_out = timed_out
+        self.connected = connected
+        self.lasting = lasting
+
+
+UNVERIFIED = "its certificate has expired, or is of an authority that is not known here."
+
+_CERTAIN: tuple[tuple[type[BaseException], str], ...] = (
+    (VerificationError, "its certificate is for another host."),
+    (CertificateError, "its certificate names no host that can be checked."),
+)
+_FAULTS: tuple[tuple[type[BaseException], str], ...] = (
+    (SSL.Error, "TLS could not be agreed on."),
+    (network.DNSLookupError, "its host has no address (DNS)."),
+    (network.ConnectionRefusedError, "it refuses connections."),
+    (network.NoRouteError, "no way leads to it."),
+    (network.SSLError, "TLS could not be agreed on."),
+    (network.ConnectError, "no connection can be made to it."),
+)
+_CLOSED = (network.ConnectionLost, network.ConnectionDone, network.ConnectionAborted)
+_LATE = (network.TimeoutError, network.TCPTimedOutError)
+
+
+def fault_of(error: Exception) -> Exception:
+    """Return what to raise for an error of the network, TLS or HTTP: a `Fault`, or the
+    cancellation.
+    """
+    causes = tuple(_causes(error))
+    if any(isinstance(cause, CancelledError) for cause in causes):
+        return CancelledError()
+    known = next((cause for cause in causes if isinstance(cause, Fault)), None)
+    if known is not None:
+        return known
+    if any(
+        isinstance(cause, SSL.Error) and "certificate verify failed" in str(cause)
+        for cause in causes
+    ):
+        return Fault(UNVERIFIED, connected=False, lasting=True)
+    for kind, reason in _CERTAIN:
+        if any(isinstance(cause, kind) for cause in causes):
+            return Fault(reason, connected=False, lasting=True)
+    if any(isinstance(cause, _LATE) for cause in causes):
+        return Fault("no connection could be made in time.", timed_out=True, connected=False)
+    for kind, reason in _FAULTS:
+        if any(isinstance(cause, kind) for cause in causes):
+            return Fault(reason, connected=False)
+    if any(isinstance(cause, _CLOSED) for cause in causes):
+        return Fault("it closed the connection instead of answering.")
+    return Fault(f"its answer is not HTTP that can be understood ({type(causes[-1]).__name__}).")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exception, and all that Twisted has wrapped in it."""
+    yield error
+    for reason in getattr(error, "reasons", None) or ():
+        if isinstance(reason, Failure) and reason.value is not None:
+            yield from _causes(reason.value)
+
+
+# Connections to public addresses only, for URLs that another service chose (server-side request
+# forgery).
+#
+# The check is made where the connection is opened, on the address that was resolved: a name that
+# resolves to something else on the second look (DNS rebinding) gains nothing, and neither does
+# another spelling of an address.
+
+# Twisted's reactors are not annotated
+# mypy: allow-untyped-calls
+
+
+_RESERVED = tuple(
+    ip_network(network)
+    for network in (
+        "0.0.0.0/8",  # "this network": 0.0.0.0 connects to this machine
+        "100.64.0.0/10",  # carrier-grade NAT; some clouds have their metadata service there
+        "192.88.99.0/24",  # 6to4 relays
+        "::/96",  # IPv4-compatible
+        "64:ff9b::/96",  # NAT64: an IPv4 address in disguise
+        "64:ff9b:1::/48",
+        "2001::/32",  # Teredo
+        "2002::/16",  # 6to4
+        "fec0::/10",  # site-local
+    )
+)
+"""Refused whatever this version of `ipaddress` says of them: that differs between releases of
+Python.
+"""
+
+
+class NotPublic(Fault):
+    """The host's address is not public, so no connection was opened."""
+
+    def __init__(self) -> None:
+        super().__init__("its address is not public.", connected=False, lasting=True)
+
+
+def is_public(address: str) -> bool:
+    """Return whether this is the text of an address on the internet, and not of this machine or its
+    network.
+    """
+    try:
+        parsed: IPv4Address | IPv6Address = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    if parsed.is_multicast or not parsed.is_global:
+        return False
+    return not any(parsed in network for network in _RESERVED)
+
+
+@implementer(IReactorPluggableNameResolver)
+class PublicOnly:
+    """A reactor for `HostnameEndpoint`s that connects to public addresses only."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.nameResolver = reactor.nameResolver
+
+    def connectTCP(self, host: str, *args: Any, **more: Any) -> Any:
+        """Connect to an address. Raises `NotPublic`, which the endpoint passes on."""
+        if not is_public(host):
+            raise NotPublic()
+        return self._reactor.connectTCP(host, *args, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+
+# Twisted's web client is not annotated
+# mypy: allow-untyped-calls
+
 
 LONGEST_HEAD = 1 << 18
 """Bytes of headers, and of all the 1xx answers before them: Twisted bounds a line, but not their

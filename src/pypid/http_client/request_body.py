@@ -16,7 +16,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from pypid.http_client.faults import Fault, fault_of
+from pypid.http_client.connections import Fault, fault_of
 
 
 class Payload(Protocol):

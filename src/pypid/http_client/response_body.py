@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
-from pypid.http_client.faults import Fault
+from pypid.http_client.connections import Fault
 
 FULL = 1 << 17
 """Unread bytes at which reading from the connection pauses; one more read of the connection may

@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from pypid import __version__
 from pypid.flow import start, whole
-from pypid.http_client.faults import Fault, fault_of
+from pypid.http_client.connections import Fault, fault_of
 from pypid.http_client.response_body import IncomingBody
 
 if TYPE_CHECKING:

@@ -13,20 +13,20 @@ from pypid.core.errors import CatalogDown, Missing, NoSuchProject, NotYetKnown, 
 from pypid.core.indexes import DEFAULT
 from pypid.core.model import (
     Digests,
+    FileHistory,
     LocalProject,
     Presence,
     Project,
     StoredFile,
+    in_bounds,
     in_order,
 )
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
-from pypid.core.records.file_history import FileHistory, in_bounds
 from pypid.flow import Blocking, World, start
-from pypid.flow.hashes import Hashes
-from pypid.flow.single_flight import Flights, Locks
-from pypid.index.store.record_store import RecordStore, UnfinishedPromotions
-from pypid.index.store.records import LocalRecords
+from pypid.flow.derived import Flights, Locks
+from pypid.flow.spool import Hashes
+from pypid.index.store.records import LocalRecords, RecordStore, UnfinishedPromotions
 from pypid.ports import Blobs, Catalog, Describing, Provisional
 
 _log = Logger()

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from attrs import define, evolve, field, frozen
 
-from pypid.core.approvals import WAITING
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import (
     Forbidden,
@@ -20,13 +19,11 @@ from pypid.core.errors import (
     StorageDown,
     Unauthenticated,
 )
-from pypid.core.indexes import IndexSettings
-from pypid.core.layering import blocks_of, inherits
+from pypid.core.indexes import IndexSettings, blocks_of, inherits
 from pypid.core.model import File, Files, Presence, Project, in_order
-from pypid.core.packaging.file_choice import named
-from pypid.core.packaging.lock_files import Pin
 from pypid.core.packaging.names import ProjectName, same_version, version_key
 from pypid.core.packaging.releases import releases
+from pypid.core.packaging.requirements import Pin, named
 from pypid.core.policy import (
     Policy,
     Silence,
@@ -50,6 +47,7 @@ from pypid.core.presentation.explanation import (
 from pypid.core.presentation.project_view import ReleaseLine, line_of
 from pypid.core.restrictions import (
     DECIDED,
+    WAITING,
     Hold,
     HoldKind,
     ProjectRestrictions,
@@ -57,10 +55,10 @@ from pypid.core.restrictions import (
     RestrictionsInForce,
     withheld_files,
 )
-from pypid.index.blocks import FOLDER, BlockRule
+from pypid.index.decisions import FOLDER, BlockRule
 from pypid.index.index import Index
-from pypid.index.job_group import JobGroup
-from pypid.index.upstream.sources import asked_source, entries_of
+from pypid.index.progress import JobGroup
+from pypid.index.upstream.public_names import asked_source, entries_of
 from pypid.index.views import STORED, UpstreamPermission, ViewSources
 
 AT_ONCE = 8

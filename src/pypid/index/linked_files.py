@@ -16,7 +16,7 @@ from pypid.core.model import Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.layout import INDEXES
 from pypid.flow import World, start
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Flights
 from pypid.index.context import Pace
 from pypid.index.usage import PATIENCE, ProjectUse, Used
 from pypid.ports import Catalog

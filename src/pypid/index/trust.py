@@ -17,14 +17,20 @@ from pypid.attestations.program import AttestedFile
 from pypid.core.errors import BadRequest, PypidError, StorageDown
 from pypid.core.model import File, StoredFile, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
-from pypid.core.publisher_rules import Ratchet, TrustRules
 from pypid.core.restrictions import RestrictionsInForce
-from pypid.core.trust import PublisherVerdict, TrustDocument, TrustedProjects, TrustRule
+from pypid.core.trust import (
+    PublisherVerdict,
+    Ratchet,
+    TrustDocument,
+    TrustedProjects,
+    TrustRule,
+    TrustRules,
+)
 from pypid.flow import World, start
-from pypid.flow.single_flight import Locks
+from pypid.flow.derived import Locks
 from pypid.index.decisions import DecisionFolder
 from pypid.index.upstream.file_cache import FileCache
-from pypid.metrics.families import TRUST
+from pypid.metrics.counts import TRUST
 from pypid.ports import Catalog
 
 _log = Logger()

@@ -16,7 +16,7 @@ from pypid.core.errors import PypidError
 from pypid.core.model import Project, StoredFile, Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.flow import World, start
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Flights
 from pypid.index.context import Pace
 from pypid.ports import Catalog
 

@@ -17,11 +17,11 @@ from pypid.core.model import StoredFile
 from pypid.core.packaging.names import ProjectName, VersionKeys, version_key
 from pypid.core.restrictions import ProjectRestrictions
 from pypid.flow import start
-from pypid.flow.periodic import PeriodicJobs
-from pypid.flow.single_flight import Flights
+from pypid.flow.conditions import PeriodicJobs
+from pypid.flow.derived import Flights
 from pypid.index import Index
 from pypid.index.context import Pace
-from pypid.index.upstream.sources import entries_of
+from pypid.index.upstream.public_names import entries_of
 from pypid.ports import Downloads
 
 _log = Logger()

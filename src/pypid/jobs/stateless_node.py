@@ -17,19 +17,19 @@ from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.access.closed import ClosedAccess
+from pypid.access.config import ClosedAccess
 from pypid.catalog import remote_dump
 from pypid.catalog.remote_dump import RemoteDump
 from pypid.core.errors import PypidError
 from pypid.core.model import Blob
 from pypid.flow import World, start
-from pypid.flow.periodic import PeriodicJobs
+from pypid.flow.conditions import PeriodicJobs
 from pypid.index import Index
 from pypid.index.local.adoption import Result
 from pypid.index.local.publish import UNDER_WAY
 from pypid.jobs.backup import copies
 from pypid.jobs.backup.copies import Backup
-from pypid.jobs.backup.marker import is_new, present
+from pypid.jobs.backup.records import is_new, present
 from pypid.jobs.leases import COMPARE, RECONCILE, Leases, SoleNode
 from pypid.jobs.storage_lease import StorageLease
 

@@ -29,7 +29,7 @@ from pypid.core.model import Blob
 from pypid.core.records.documents import FORMAT, dump
 from pypid.core.records.layout import LEASES, is_cached
 from pypid.flow import BytesBody, World, start
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Flights
 from pypid.index.context import NOTHING_CHANGED
 from pypid.index.store import records
 from pypid.ports import Blobs

@@ -18,8 +18,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from pypid.metrics.counts import Labels
-from pypid.metrics.families import TABLE, Aggregation, Family, MetricKind
+from pypid.metrics.counts import TABLE, Aggregation, Family, Labels, MetricKind
 from pypid.metrics.worker_metrics import WorkerMetrics
 
 WORKER_COUNT = "Worker processes whose numbers are in this response."

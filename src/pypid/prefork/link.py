@@ -12,9 +12,8 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.prefork.messages import GarbledMessage, Message, MessageParser, Siblings
-from pypid.prefork.outlet import Outlet
-from pypid.prefork.worker_process import BROADCAST, HEARS, ORDER, READY, STATE, TELLS
+from pypid.prefork.messages import GarbledMessage, Message, MessageParser, Outlet, Siblings
+from pypid.prefork.supervisor import BROADCAST, HEARS, ORDER, READY, STATE, TELLS
 
 _log = Logger()
 

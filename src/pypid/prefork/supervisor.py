@@ -4,33 +4,247 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from mmap import mmap
+from pathlib import Path
 from signal import Signals
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ProcessTerminated
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.prefork.connection_balance import Scales
-from pypid.prefork.messages import ENDED, Message, Siblings
-from pypid.prefork.sockets import ListeningSocket
-from pypid.prefork.worker_process import (
-    BROADCAST,
-    HEARS,
-    HURRY,
-    ORDER,
-    RELOAD,
-    SCALES,
-    SOCKETS,
-    STOP,
-    TELLS,
-    TEXT,
-    WorkerProcess,
+from pypid.prefork.messages import (
+    ENDED,
+    GarbledMessage,
+    ListeningSocket,
+    Message,
+    MessageParser,
+    Outlet,
+    Siblings,
 )
 
+# A worker as the first one sees it: a process, its messages and log, and the pipes to it.
+
 _log = Logger()
+
+HEARS, TELLS, SCALES, TEXT, SOCKETS = 3, 4, 5, 6, 7
+"""The descriptors in such a process: where it reads messages and writes them, the memory of
+`Scales`, the text of the configuration, and the listening sockets.
+"""
+ORDER, STATE, BROADCAST = "order", "state", "told"
+"""Keys of messages in the pipes: from the first worker, to it, and those of `Siblings`."""
+STOP, HURRY, RELOAD = "stop", "hurry", "reload"
+"""The orders to a worker."""
+READY = "ready"
+"""The state that a worker reports once it answers."""
+_LONGEST = 1 << 20
+"""Bytes after which an incomplete line of its log is written."""
+
+
+class WorkerObserver(Protocol):
+    """The receiver of a worker's events."""
+
+    def is_ready(self, worker: WorkerProcess) -> None:
+        """Handle that the worker answers."""
+
+    def received(self, worker: WorkerProcess, message: Message) -> None:
+        """Handle a message of the worker to all workers."""
+
+    def has_ended(self, worker: WorkerProcess, reason: Failure) -> None:
+        """Handle the end of the process, after all its output was read."""
+
+
+@define(slots=False, eq=False)
+class WorkerProcess(ProcessProtocol):
+    """One process. `write` takes whole lines of its log; its standard error is logged."""
+
+    number: int
+    supervisor: WorkerObserver
+    orders: Message
+    """The first message: all that the worker needs."""
+    write: Callable[[str], object] = field(repr=False)
+    started: float = 0.0
+    ready: bool = field(default=False, init=False)
+    pid: int | None = field(default=None, init=False)
+    _outlet: Outlet | None = field(default=None, init=False, repr=False)
+    _messages: MessageParser = field(factory=MessageParser, init=False, repr=False)
+    _lines: dict[int, bytes] = field(factory=lambda: {1: b"", 2: b""}, init=False, repr=False)
+
+    transport: Any = field(default=None, init=False, repr=False)
+
+    def connectionMade(self) -> None:
+        self.pid = self.transport.pid
+        self._outlet = Outlet(self.transport.pipes[HEARS], self._deaf)
+        self._outlet.send(self.orders)
+
+    def send(self, message: Message) -> None:
+        """Send a message, if the process has started."""
+        if self._outlet is not None:
+            self._outlet.send(message)
+
+    def kill(self) -> None:
+        """Kill the process."""
+        try:
+            self.transport.signalProcess("KILL")
+        except (ProcessExitedAlready, AttributeError):  # AttributeError: not started yet
+            return
+
+    def _deaf(self) -> None:
+        _log.error(
+            "worker {worker} (process {pid}) no longer responds, and is stopped",
+            worker=self.number,
+            pid=self.pid,
+        )
+        self.kill()
+
+    # --- messages and output ----------------------------------------------------------------------
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        if childFD == TELLS:
+            self._hear(data)
+            return
+        lines, end, rest = (self._lines[childFD] + data).rpartition(b"\n")
+        if len(rest) > _LONGEST:
+            lines, end, rest = lines + end + rest, b"\n", b""
+        self._lines[childFD] = rest
+        if end:
+            self._pass_on(childFD, lines + end)
+
+    def _pass_on(self, childFD: int, lines: bytes) -> None:
+        text = lines.decode(errors="backslashreplace")
+        if childFD == 1:
+            self.write(text)
+        elif text.strip():
+            _log.error(
+                "worker {worker} (process {pid}): {text}",
+                worker=self.number,
+                pid=self.pid,
+                text=text.strip(),
+            )
+
+    def _hear(self, data: bytes) -> None:
+        try:
+            messages = self._messages.feed(data)
+        except GarbledMessage as error:
+            _log.error(
+                "worker {worker} (process {pid}) sent an invalid message ({reason}), and is "
+                "stopped",
+                worker=self.number,
+                pid=self.pid,
+                reason=str(error),
+            )
+            self.kill()
+            return
+        for message in messages:
+            if message.get(STATE) == READY and not self.ready:
+                self.ready = True
+                self.supervisor.is_ready(self)
+            elif BROADCAST in message:
+                self.supervisor.received(self, message[BROADCAST])
+
+    def processEnded(self, reason: Failure) -> None:
+        for childFD, rest in self._lines.items():
+            if rest:
+                self._pass_on(childFD, rest + b"\n")
+        if self._outlet is not None:
+            self._outlet.stopProducing()
+        self.supervisor.has_ended(self, reason)
+
+
+# The number of connections of each worker, in shared memory: a worker with more lets others accept
+# the next one.
+
+MOST = 64
+"""The largest number of workers that are balanced."""
+_SIZE = 4 * MOST
+_NOBODY = 0xFFFFFFFF
+_LOOK = 0.002
+"""Seconds until a worker checks whether another one has accepted the connection."""
+_LOOKS = 10
+"""The number of checks: then the others are busy, and the worker with more accepts it, and all that
+come in the next `_FREE`.
+"""
+_FREE = 0.02
+
+
+@define(eq=False)
+class Scales:
+    """The connection counts as one `worker` sees them. `connections` returns its own number;
+    `descriptor` is that of the memory.
+    """
+
+    descriptor: int
+    worker: int
+    connections: Callable[[], int] = field(repr=False)
+    _counts: memoryview = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._counts = memoryview(mmap(self.descriptor, _SIZE)).cast("I")
+
+    def weigh(self) -> None:
+        """Publish this worker's number of connections. Before the first call the others do not wait
+        for this worker.
+        """
+        if self.worker <= MOST:
+            self._counts[self.worker - 1] = self.connections()
+
+    def leave(self, worker: int) -> None:
+        """Remove a worker that has ended."""
+        if worker <= MOST:
+            self._counts[worker - 1] = _NOBODY
+
+    def has_more(self) -> bool:
+        """Return whether this worker has more connections than some other one, by more than
+        chance.
+        """
+        fewest = min(self._counts)  # including this worker
+        return self.connections() > fewest + 1 + fewest // 8
+
+
+def make_scales(folder: Path, connections: Callable[[], int]) -> Scales:
+    """Return the scales of the first worker; the memory is an unnamed file in `folder`. Raises
+    `OSError`.
+    """
+    with TemporaryFile(dir=folder) as file:
+        file.write(b"\xff" * _SIZE)
+        file.flush()
+        return Scales(os.dup(file.fileno()), 1, connections)
+
+
+def weighed(port: Any, scales: Scales) -> None:
+    """Have a port accept one connection at a time, and let workers with fewer connections go first.
+    (Twisted accepts a hundred at a time.)
+    """
+    read: Callable[[], object] = port.doRead
+    looks, free = 0, 0.0
+
+    def fairly() -> object:
+        nonlocal looks, free
+        scales.weigh()
+        if scales.has_more() and (now := port.reactor.seconds()) >= free:
+            looks += 1
+            if looks <= _LOOKS:
+                port.stopReading()
+                port.reactor.callLater(_LOOK, again)
+                return None
+            free = now + _FREE
+        looks = 0
+        port.numberAccepts = 1  # Twisted's port has no setting for it
+        result = read()
+        scales.weigh()
+        return result
+
+    def again() -> None:
+        if port.connected and not port.disconnecting:
+            port.startReading()
+
+    port.doRead = fairly  # the reactor calls it; endpoints offer no class for their ports
+    port.reactor.callWhenRunning(scales.weigh)
+
 
 STEADY = 10.0
 """Seconds of life after which a worker's end does not delay the next one."""

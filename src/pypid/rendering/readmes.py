@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
+from enum import Enum
 from html import escape
 from typing import Any
 
@@ -12,13 +15,241 @@ from attrs import define, field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from pypid.core.lru import Recent
+from pypid.core.caches import Recent
 from pypid.flow import start
-from pypid.flow.single_flight import Flights
-from pypid.rendering.child import PROGRAM, Child, ChildEnded, start_child
-from pypid.rendering.markup import MarkupKind, kind_of
+from pypid.flow.coroutines import child_environ, program_of
+from pypid.flow.derived import Flights
+
+# Frames between pypid and the child: JSON objects, each after its length in four bytes
+# (big-endian).
+
+LONGEST_FRAME = 2 << 20
+"""Bytes of an object: of HTML, four times as much as the longest text that is rendered."""
+HEAD = 4
+
+
+class GarbledFrame(Exception):
+    """The received bytes are not an object, or one that is too long."""
+
+
+def framed(document: Mapping[str, Any]) -> bytes:
+    """Return the object with its length. Raises `ValueError` for one that is too long."""
+    data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "replace"
+    )
+    if len(data) > LONGEST_FRAME:
+        raise ValueError(f"{len(data)} bytes are more than {LONGEST_FRAME}")
+    return len(data).to_bytes(HEAD, "big") + data
+
+
+def length_of(head: bytes) -> int:
+    """Return the length in the first bytes. Raises `GarbledFrame`."""
+    length = int.from_bytes(head, "big")
+    if length > LONGEST_FRAME:
+        raise GarbledFrame(f"{length} bytes are more than {LONGEST_FRAME}")
+    return length
+
+
+def read(data: bytes) -> dict[str, Any]:
+    """Return the object. Raises `GarbledFrame`."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise GarbledFrame("no JSON") from None
+    if not isinstance(document, dict):
+        raise GarbledFrame("no JSON object")
+    return document
+
+
+@define(eq=False)
+class Frames:
+    """A parser of bytes, in whatever pieces, into objects."""
+
+    _rest: bytearray = field(factory=bytearray, init=False, repr=False)
+
+    def feed(self, data: bytes) -> list[dict[str, Any]]:
+        """Return the objects that are complete with this. Raises `GarbledFrame`."""
+        self._rest += data
+        found = []
+        while len(self._rest) >= HEAD:
+            end = HEAD + length_of(bytes(self._rest[:HEAD]))
+            if len(self._rest) < end:
+                break
+            found.append(read(bytes(self._rest[HEAD:end])))
+            del self._rest[:end]
+        return found
+
+
+# The parent's side of a child process: one request at a time; the child is killed when it takes
+# too long or sends an invalid answer.
+
+PROGRAM = program_of("pypid.rendering.program")
+COMPLAINT = 1000
+"""Bytes of its last standard error that are kept for the log."""
+
+
+class ChildEnded(Exception):
+    """The child has ended, or was killed; the text is the reason."""
+
+
+class Child(ProcessProtocol):
+    """A running child. Call `expect` right after the start, and after each `say`."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self._frames = Frames()
+        self._expecting: Deferred[Mapping[str, Any]] | None = None
+        self._stderr = b""
+        self._over: str | None = None
+        self._gone: list[Deferred[None]] = []
+        self.has_gone = False
+        """Whether the process has ended."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the child accepts no more requests."""
+        return self._over is not None
+
+    @property
+    def complaint(self) -> str:
+        """The last line of its standard error."""
+        return self._stderr.decode(errors="backslashreplace").strip().rpartition("\n")[2]
+
+    def say(self, document: Mapping[str, Any]) -> None:
+        """Send a request."""
+        self.transport.write(framed(document))
+
+    async def expect(self, clock: Any, within: float) -> Mapping[str, Any]:
+        """Return the next object that it sends. Raises `ChildEnded`, and then it has ended, or is
+        about to.
+        """
+        if self._over is not None:
+            raise ChildEnded(self._over)
+        expected: Deferred[Mapping[str, Any]] = Deferred()
+        self._expecting = expected
+        expected.addTimeout(within, clock)
+        try:
+            return await expected
+        except TimedOut:
+            self.kill(f"it took longer than {within:g} s")
+            raise ChildEnded(self._over) from None
+        finally:
+            self._expecting = None
+
+    def kill(self, why: str) -> None:
+        """Kill the process."""
+        self._end(why)
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
+
+    async def gone(self) -> None:
+        """Wait until the process has ended."""
+        if not self.has_gone:
+            waiter: Deferred[None] = Deferred()
+            self._gone.append(waiter)
+            await waiter
+
+    def _end(self, why: str) -> None:
+        if self._over is None:
+            self._over = why
+        expecting, self._expecting = self._expecting, None
+        if expecting is not None and not expecting.called:
+            expecting.errback(ChildEnded(self._over))
+
+    # --- what Twisted calls ---
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        if childFD != 1:
+            self._stderr = (self._stderr + data)[-COMPLAINT:]
+            return
+        if self._over is not None:
+            return
+        try:
+            found = self._frames.feed(data)
+        except GarbledFrame as error:
+            self.kill(f"what it said is no answer: {error}")
+            return
+        for document in found:
+            expecting, self._expecting = self._expecting, None
+            if expecting is None or expecting.called:
+                self.kill("it sent data that was not requested")
+                return
+            expecting.callback(document)
+
+    def childConnectionLost(self, childFD: int) -> None:
+        if childFD != 2:
+            self.kill("it closed its input, or its output")
+
+    def processEnded(self, reason: Failure) -> None:
+        self.has_gone = True
+        self._end("it ended by itself")
+        gone, self._gone = self._gone, []
+        for waiter in gone:
+            waiter.callback(None)
+
+
+def start_child(reactor: Any, program: tuple[str, ...]) -> Child:
+    """Start a child; `reactor` is an `IReactorProcess`. Raises `OSError`.
+
+    It gets nothing of this process's environment, and not its folder.
+    """
+    child = Child()
+    reactor.spawnProcess(
+        child,
+        program[0],
+        list(program),
+        env=child_environ(),
+        path="/",
+        childFDs={0: "w", 1: "r", 2: "r"},
+    )
+    return child
+
+
+# The markup of a README, by its metadata (Description-Content-Type of the core metadata
+# specification).
+
+
+class MarkupKind(Enum):
+    """What can be rendered; all else is shown as it is."""
+
+    PLAIN = "plain"
+    RST = "rst"
+    GFM = "GFM"
+    COMMONMARK = "CommonMark"
+
+
+def kind_of(content_type: str | None) -> MarkupKind:
+    """Return the markup of ``text/markdown; charset=UTF-8; variant=GFM`` and the like; text/x-rst
+    by default.
+
+    The charset is ignored: metadata are text by now, and the specification knows UTF-8 only. An
+    unknown variant of Markdown is GFM, which is the default.
+    """
+    essence, *parameters = (content_type or "").split(";")
+    values = dict(_parameter(each) for each in parameters)
+    match essence.strip().lower():
+        case "" | "text/x-rst":
+            return MarkupKind.RST
+        case "text/markdown":
+            return (
+                MarkupKind.COMMONMARK
+                if values.get("variant", "").lower() == "commonmark"
+                else MarkupKind.GFM
+            )
+        case _:
+            return MarkupKind.PLAIN
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name.strip().lower(), value.strip().strip('"')
+
 
 _log = Logger()
 

@@ -23,8 +23,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid.core.errors import BadName, Busy, Unresolvable, shortened
-from pypid.core.packaging.install_targets import InstallTarget
 from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.requirements import InstallTarget
 
 _log = Logger()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
-from pypid.flow.periodic import Periodic
+from pypid.flow.conditions import Periodic
 
 if TYPE_CHECKING:  # not needed by a start
     from pypid.search.search import Search

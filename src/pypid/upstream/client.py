@@ -8,11 +8,25 @@ and any `IAgent` will do.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+import zlib
+from base64 import b64encode
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
+from fnmatch import fnmatchcase
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
@@ -20,15 +34,175 @@ from twisted.web.iweb import IAgent, IResponse
 
 from pypid import __version__
 from pypid.core.errors import AddressRefused, BadListing, Loop, NotThere, UnlistedHost, UpstreamDown
+from pypid.core.model import Span
 from pypid.core.simple_api.via import refuse_loop, write_via
 from pypid.flow import World
-from pypid.http_client.faults import UNVERIFIED, Fault, fault_of
-from pypid.http_client.public_only import NotPublic
-from pypid.http_client.response_body import IncomingBody
-from pypid.metrics.counts import Counts
-from pypid.metrics.families import UPSTREAM, UPSTREAM_BYTES, UPSTREAM_SECONDS
-from pypid.upstream.hosts import FileHosts
-from pypid.upstream.origin import Base, askable, origin, redirected
+from pypid.http_client.connections import UNVERIFIED, Fault, NotPublic, fault_of
+from pypid.http_client.response_body import BROKEN_OFF, IncomingBody
+from pypid.metrics.counts import UPSTREAM, UPSTREAM_BYTES, UPSTREAM_SECONDS, Counts
+from pypid.ports import Body
+
+# URLs of upstream indexes: what can be requested, and which origins may receive the configured
+# user and password.
+
+Origin = tuple[str, str, int]
+"""Scheme, host, port: lower case, with the scheme's default port if the URL has none."""
+
+LONGEST_URL = 8192
+_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[^\s/?#@\\%\"'<>]+\Z").match
+_KEPT = "/%:@!$&'()*+,;=~-._"
+
+
+def origin(url: str) -> Origin:
+    """Return the origin of an http or https URL. Raises `ValueError` for any other."""
+    split = urlsplit(url)
+    if (
+        split.scheme not in _PORTS
+        or not split.hostname
+        or split.port == 0
+        or not _HOST(split.hostname)
+    ):
+        raise ValueError("not an http or https URL")
+    return split.scheme, split.hostname.rstrip("."), split.port or _PORTS[split.scheme]
+
+
+def askable(url: str) -> bytes:
+    """Return the URL as a request can carry it: without user and fragment, in ASCII. Raises
+    `ValueError`.
+    """
+    _, host, _ = origin(url)
+    split = urlsplit(url)
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")  # UnicodeError is a ValueError
+    netloc = f"[{host}]" if ":" in host else host
+    if split.port is not None:
+        netloc = f"{netloc}:{split.port}"
+    path, query = quote(split.path or "/", safe=_KEPT), quote(split.query, safe=_KEPT + "?")
+    made = f"{split.scheme}://{netloc}{path}" + (f"?{query}" if query else "")
+    if len(made) > LONGEST_URL:
+        raise ValueError("too long")
+    return made.encode("ascii")
+
+
+@frozen
+class Base:
+    """The base URL of a Simple API, ending in ``/``, with the credentials for it."""
+
+    url: str
+    """Without user and password."""
+    origin: Origin
+    _authorization: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Base:
+        """Return the base for a configured URL; ``user:password@`` may precede the host."""
+        split = urlsplit(text)
+        userinfo, at, netloc = split.netloc.rpartition("@")
+        authorization = None
+        if at:
+            user, _, password = userinfo.partition(":")
+            pair = f"{unquote(user)}:{unquote(password)}".encode()
+            authorization = "Basic " + b64encode(pair).decode("ascii")
+        url = split._replace(
+            netloc=netloc, path=split.path.rstrip("/") + "/", query="", fragment=""
+        ).geturl()
+        return cls(url, origin(url), authorization)
+
+    def page(self, name: str) -> str:
+        """Return the URL of the project's page; for "" that of the list of projects."""
+        return f"{self.url}{name}/" if name else self.url
+
+    def authorization(self, url: str) -> str | None:
+        """Return the ``Authorization`` for this URL: None unless it is at the very origin that the
+        password is for.
+        """
+        return self._authorization if self.holds(url) else None
+
+    def holds(self, url: str) -> bool:
+        """Return whether the URL is at this very origin."""
+        try:
+            return origin(url) == self.origin
+        except ValueError:
+            return False
+
+
+def redirected(url: str, location: str) -> str:
+    """Return the target of a redirect. Raises `UpstreamDown` for one that must not be followed."""
+    try:
+        there = urljoin(url, location[:LONGEST_URL])
+        askable(there)
+        scheme = origin(there)[0]
+    except ValueError:
+        raise UpstreamDown("it redirects to something that is no http or https URL.") from None
+    if origin(url)[0] == "https" and scheme != "https":
+        raise UpstreamDown(
+            "it redirects from https to http, where any machine in between could answer."
+        )
+    return there
+
+
+# The hosts from which upstream files may come without further conditions (`[upstream]
+# file_hosts`).
+
+Address = tuple[str, int]
+"""Host (lower case, ASCII) and port."""
+
+_STANDARD_PORTS = (80, 443)
+
+
+@frozen
+class FileHosts:
+    """The trusted file hosts. `own` are the hosts and ports of the configured indexes, `listed` the
+    entries of ``file_hosts``.
+
+    Of an index's own host its configured port counts, and the standard ports, where ``http``
+    redirects to ``https``. Another port of the same host may be another service: it has to be
+    listed.
+    """
+
+    own: frozenset[Address] = frozenset()
+    listed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, urls: Iterable[str], listed: Iterable[str] = ()) -> FileHosts:
+        """Return the hosts of the configured indexes' URLs, and of the entries: host or glob, with
+        or without ``:port``.
+        """
+        origins = [Base.parse(url).origin for url in urls]
+        own = {
+            (_ascii(host), each) for _, host, port in origins for each in (port, *_STANDARD_PORTS)
+        }
+        return cls(frozenset(own), tuple(entry.lower() for entry in listed))
+
+    def holds(self, host: str, port: int) -> bool:
+        """Return whether the host is an index's own, or listed."""
+        name = _ascii(host.lower().rstrip("."))
+        if (name, port) in self.own:
+            return True
+        bracketed = f"[{name}]" if ":" in name else name
+        return any(
+            _fits(text, entry)
+            for entry in self.listed
+            for text in (bracketed, f"{bracketed}:{port}")
+        )
+
+    def serves(self, url: str) -> bool:
+        """Return whether the URL is at such a host; False if it is not an http or https URL."""
+        try:
+            _, host, port = origin(url)
+        except ValueError:
+            return False
+        return self.holds(host, port)
+
+
+def _ascii(host: str) -> str:
+    return host if host.isascii() else host.encode("idna").decode("ascii")
+
+
+def _fits(text: str, entry: str) -> bool:
+    return text == entry or ("[" not in entry and fnmatchcase(text, entry))
+
 
 T = TypeVar("T")
 
@@ -262,3 +436,173 @@ def _fault(error: BaseException) -> str:
             return "cancelled"
         case _:
             return "failed"
+
+
+# Bodies of upstream responses: the Content-Encoding is removed in steps of bounded size, so that a
+# small response cannot become a large one in memory; and ranges of files are cut out and checked.
+
+STEP = 1 << 16
+"""Bytes unpacked at a time."""
+_GZIP = 31
+"""zlib's window bits for a gzip header, and the largest window."""
+_MAGIC = b"\x1f\x8b"
+_NONE = ("", "identity")
+_PACKED = ("gzip", "x-gzip")
+
+
+class _Gunzip:
+    """Unpacks one or more concatenated gzip members."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP)
+        self._begun = False
+
+    def steps(self, data: bytes) -> Iterator[bytes]:
+        """Yield the output for some more bytes. Raises `zlib.error`."""
+        while data:
+            if self._member.eof:
+                if not data.startswith(_MAGIC[: len(data)]):
+                    return  # padding
+                self._member = zlib.decompressobj(_GZIP)
+            out = self._member.decompress(data, STEP)
+            self._begun = True
+            data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            while out:
+                yield out
+                # some output may be held back although all input is consumed
+                out = b"" if data or self._member.eof else self._member.decompress(b"", STEP)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the last member has ended, or there was no input at all."""
+        return self._member.eof or not self._begun
+
+
+def unpacked(data: bytearray, encoding: str, limit: int) -> Generator[None, None, bytearray]:
+    """Return a page without its Content-Encoding, as a generator of slices.
+
+    Raises `BadListing` beyond `limit` bytes, `UpstreamDown` if it breaks off.
+    """
+    if encoding in _NONE:
+        return data
+    if encoding not in _PACKED:
+        raise BadListing(
+            f"it uses the Content-Encoding {encoding[:20]!r}, which pypid did not request."
+        )
+    gunzip, out = _Gunzip(), bytearray()
+    try:
+        for start in range(0, len(data), STEP):
+            for piece in gunzip.steps(bytes(data[start : start + STEP])):
+                out += piece
+                if len(out) > limit:
+                    raise BadListing(f"it is larger than {limit >> 20} MiB.")
+                yield
+    except zlib.error:
+        raise BadListing("its gzip is damaged.") from None
+    if not gunzip.whole:
+        raise UpstreamDown("its answer broke off.")
+    return out
+
+
+@define
+class Gunzipped:
+    """A file that came with gzip although identity was requested.
+
+    `is_gzip`: it is a gzip file itself. Then the header may only mean that (old configurations of
+    Apache send it for every ``.tar.gz``), and the output is inspected: if that is not gzip, the
+    input was the file.
+    """
+
+    body: Body
+    is_gzip: bool
+
+    @property
+    def size(self) -> int | None:
+        return None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async with aclosing(self.body):
+            pieces = aiter(self.body)
+            first = b""
+            while len(first) < 64 and (piece := await anext(pieces, b"")):
+                first += piece
+            if not first.startswith(_MAGIC) or (
+                self.is_gzip and not _begins(first).startswith(_MAGIC)
+            ):
+                yield first
+                async for piece in pieces:
+                    yield piece
+                return
+            gunzip, piece = _Gunzip(), first
+            while piece:
+                try:
+                    for out in gunzip.steps(piece):
+                        yield out
+                except zlib.error:
+                    raise UpstreamDown("its gzip is damaged.") from None
+                piece = await anext(pieces, b"")
+            if not gunzip.whole:
+                raise UpstreamDown("its answer broke off.")
+
+    async def aclose(self) -> None:
+        await self.body.aclose()
+
+
+def _begins(data: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(_GZIP).decompress(data, 64)
+    except zlib.error:
+        return b""
+
+
+# --- ranges ---
+
+
+_CONTENT_RANGE = re.compile(
+    r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)\Z", re.IGNORECASE
+)
+
+
+def header(span: Span) -> str:
+    """Return the ``Range`` header for `span`."""
+    return f"bytes={span.start}-{span.stop - 1}"
+
+
+def is_answered(span: Span, content_range: str) -> bool:
+    """Return whether this ``Content-Range`` is exactly the span."""
+    match = _CONTENT_RANGE.match(content_range)
+    return match is not None and (int(match[1]), int(match[2])) == (span.start, span.stop - 1)
+
+
+@define
+class Cut:
+    """The bytes `start` to `stop` of a body; raises `UpstreamDown` if there are fewer. Bytes after
+    them are not read.
+    """
+
+    body: Body
+    span: Span
+
+    @property
+    def size(self) -> int | None:
+        return self.span.stop - self.span.start
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        position = 0
+        async with aclosing(self.body):
+            async for piece in self.body:
+                wanted = piece[
+                    max(0, self.span.start - position) : max(0, self.span.stop - position)
+                ]
+                position += len(piece)
+                if wanted:
+                    yield wanted
+                if position >= self.span.stop and self.body.size != self.span.stop:
+                    # else its end is next, and reading it keeps the connection open for reuse
+                    return
+        if position >= self.span.stop:
+            return
+        raise UpstreamDown(BROKEN_OFF)
+
+    async def aclose(self) -> None:
+        await self.body.aclose()

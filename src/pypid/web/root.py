@@ -26,19 +26,17 @@ from pypid.core.errors import (
 )
 from pypid.core.indexes import is_index_name
 from pypid.core.permissions import ANONYMOUS
-from pypid.web.app.app import App
-from pypid.web.app.download_log import record_refusal
+from pypid.web.app.app import App, IndexApps
+from pypid.web.app.audit import record_refusal
 from pypid.web.app.errors import ErrorResponse, error_format, respond_error, send_refusal
 from pypid.web.app.guard import answer, identity_of
-from pypid.web.app.index_apps import IndexApps
 from pypid.web.app.login_redirect import go_and_log_in
-from pypid.web.http.channel.framing import ONE_HOST
+from pypid.web.http.access_log import OF_REQUEST
+from pypid.web.http.channel import ONE_HOST
 from pypid.web.http.cookies import HARMLESS
-from pypid.web.http.headers import share
-from pypid.web.http.negotiation import ErrorFormat
-from pypid.web.http.redirects import redirect
+from pypid.web.http.headers import ErrorFormat, share
 from pypid.web.http.request import Request
-from pypid.web.http.request_ids import OF_REQUEST
+from pypid.web.http.responses import redirect
 
 _log = Logger()
 

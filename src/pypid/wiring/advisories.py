@@ -14,21 +14,21 @@ from pypid.advisories.service import Advisories
 from pypid.core.configuration.choices import BlockedAdvisories
 from pypid.core.configuration.keys import PUBLIC_ADVISORIES
 from pypid.core.configuration.parse import Config
-from pypid.core.configuration.value_kinds import without_userinfo
+from pypid.core.configuration.values import without_userinfo
 from pypid.core.restrictions import RestrictionsInForce
 from pypid.daemon.state import StatePaths
 from pypid.flow import World
-from pypid.flow.imports import import_late
-from pypid.flow.signals import Provider
+from pypid.flow.coroutines import import_late
+from pypid.flow.derived import Provider
 from pypid.wiring.platform import Platform
 from pypid.wiring.upstreams import authorities_of
 
 if TYPE_CHECKING:  # not needed without a source, nor by a start
     from pypid.advisories.sources import AdvisorySource, FetchedAdvisories
     from pypid.http_client.connections import HttpConnections
-    from pypid.wiring.checks.finding import ConfigFinding
+    from pypid.wiring.findings import ConfigFinding
 
-_HTTP_IMPORTS = "pypid.advisories.http_source", "pypid.http_client.trust", "twisted.web.client"
+_HTTP_IMPORTS = "pypid.advisories.sources", "pypid.http_client.connections", "twisted.web.client"
 _TIMEOUT = 30.0
 """Seconds that a connection to the source may take."""
 
@@ -64,8 +64,12 @@ def advisory_services(
     """
     if not advisories.is_configured or not platform.serves_clients:
         return []
-    from pypid.advisories.loading import AdvisoryLoader
-    from pypid.advisories.refresh import AdvisoryRefresh, AdvisoryService, AdvisorySources
+    from pypid.advisories.refresh import (
+        AdvisoryLoader,
+        AdvisoryRefresh,
+        AdvisoryService,
+        AdvisorySources,
+    )
 
     refresh = None
     if platform.is_first:
@@ -83,8 +87,7 @@ def advisory_services(
 
 def advisory_findings(config: Config, paths: StatePaths) -> Iterator[ConfigFinding]:
     """Yield warnings about `[advisories]`: a source may be away for a while. Blocks."""
-    from pypid.wiring.checks.file_access import exists
-    from pypid.wiring.checks.finding import ConfigFinding
+    from pypid.wiring.findings import ConfigFinding, exists
 
     wanted = config.advisories
     for key, text in (("source", source_of(config)), ("own", wanted.own)):
@@ -115,9 +118,8 @@ def _local(text: str, paths: StatePaths, world: World) -> AdvisorySource:
 
 
 def _over_http(url: str, paths: StatePaths, world: World, reactor: Any) -> AdvisorySource:
-    from pypid.advisories.http_source import HttpSource
-    from pypid.http_client.connections import connections
-    from pypid.http_client.trust import Trust
+    from pypid.advisories.sources import HttpSource
+    from pypid.http_client.connections import Trust, connections
 
     trust = Trust(authorities_of(paths.authorities))
     reached: HttpConnections = connections(reactor, trust, _TIMEOUT, idle=1, idle_time=5)

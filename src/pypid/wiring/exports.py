@@ -10,16 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, evolve, field
 
-from pypid.core.authorization import authorize
 from pypid.core.configuration.choices import StorageBackend
 from pypid.core.configuration.parse import Config
-from pypid.core.errors import (
-    BadRequest,
-    Busy,
-    NoSuchIndex,
-    PypidError,
-    StorageFull,
-)
+from pypid.core.errors import BadRequest, Busy, NoSuchIndex, PypidError, StorageFull
 from pypid.core.export_request import (
     Export,
     ExportedIndex,
@@ -29,16 +22,14 @@ from pypid.core.export_request import (
 )
 from pypid.core.indexes import expiry_of
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action, Identity, authorize
 from pypid.daemon.state import StatePaths
-from pypid.export.folder import FolderPlace
-from pypid.export.options import ExportOptions
-from pypid.export.targets import ExportPlace
-from pypid.export.visibility import Authority, ExportViewer, LayerAuthority
+from pypid.export.source import Authority, ExportViewer, LayerAuthority
+from pypid.export.targets import ExportPlace, FolderPlace
+from pypid.export.tree import ExportOptions
 from pypid.flow import World
 from pypid.index import Index
-from pypid.web.app.app import App
-from pypid.web.app.index_apps import IndexApps
+from pypid.web.app.app import App, IndexApps
 
 if TYPE_CHECKING:
     from pypid.blobs.s3.store import S3Settings
@@ -94,9 +85,9 @@ class Exports:
 
     async def __call__(self, wanted: Export, progress: Callable[[int, int], None]) -> ExportedIndex:
         """Write an export. Raises `BadRequest` for a target that is invalid or not writable,
-        `Busy`, `NoSuchIndex`, `StorageDown`, and as `export.one_pass.export`.
+        `Busy`, `NoSuchIndex`, `StorageDown`, and as `export.exporter.export`.
         """
-        from pypid.export.one_pass import export
+        from pypid.export.exporter import export
 
         if self._busy:
             raise Busy("Another export is being written.", retry_after=10)

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from twisted.logger import Logger, LoggingFile
 
-from pypid.access.first_admin import RECORD, first_run, greeting, read_admin
+from pypid.access.config import RECORD, first_run, greeting, read_admin
 from pypid.core.configuration.choices import AccessStore, StorageBackend
 from pypid.core.configuration.doubts import configured_names, doubts, names_only_itself
 from pypid.core.configuration.lookup import display_name
@@ -23,7 +23,7 @@ from pypid.daemon import listeners
 from pypid.daemon.identities import Identities
 from pypid.daemon.state import StatePaths, files_of
 from pypid.flow import World
-from pypid.jobs.backup.marker import is_new
+from pypid.jobs.backup.records import is_new
 from pypid.wiring.invocation import invocation
 from pypid.wiring.platform import Platform
 

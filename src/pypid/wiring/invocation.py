@@ -17,7 +17,7 @@ from pypid.core.configuration.lookup import VARIABLE, is_built_in
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart
 from pypid.daemon.state import where
-from pypid.wiring.configuration import find_config
+from pypid.wiring.platform import find_config
 
 NAME = "pypid"
 STATE = "STATE_DIRECTORY"

@@ -17,18 +17,17 @@ from twisted.logger import Logger
 
 from pypid.advisories.service import Advisories
 from pypid.catalog.engine import RowKind
-from pypid.catalog.packed_lines import PackedLines
+from pypid.catalog.memory import PackedLines
 from pypid.core.configuration.parse import Config
 from pypid.daemon.state import StateFolder
 from pypid.flow import World, start
 from pypid.flow.conditions import Condition
-from pypid.flow.threads import Threads
-from pypid.flow.world import InTurn
+from pypid.flow.world import InTurn, Threads
 from pypid.index import Index
 from pypid.index.named_indexes import NamedIndexes
 from pypid.jobs.backup.records import LAST_BACKUP
-from pypid.jobs.node_agreement import CLOCK, SETTINGS
-from pypid.metrics import families
+from pypid.jobs.leases import CLOCK, SETTINGS
+from pypid.metrics import counts
 from pypid.metrics.counts import Counts
 from pypid.metrics.worker_metrics import MetricsFolder, WorkerMetrics, own_metrics
 from pypid.prefork import number
@@ -37,7 +36,7 @@ from pypid.web.http.site import Site
 from pypid.wiring.platform import Platform
 
 if TYPE_CHECKING:
-    from pypid.catalog.replica_follower import ReplicaFollower  # for shared catalogs only
+    from pypid.catalog.replica import ReplicaFollower  # for shared catalogs only
 
 _log = Logger()
 
@@ -116,7 +115,7 @@ class Measuring(Service):
 
     def _tick(self) -> None:
         late = max(0.0, self.world.clock.seconds() - self._due)
-        self.counts.observe(families.LAG, (), late)
+        self.counts.observe(counts.LAG, (), late)
         self._latest = max(self._latest, late)
         self._looks += 1
         if self._looks % WINDOW == 0:
@@ -148,12 +147,12 @@ class Measuring(Service):
         self._look_at_process()
         channels = self.site.channels
         put = self.counts.set
-        put(families.CONNECTIONS, (), len(channels))
-        put(families.UNDER_WAY, (), sum(len(channel.requests) for channel in channels))
+        put(counts.CONNECTIONS, (), len(channels))
+        put(counts.UNDER_WAY, (), sum(len(channel.requests) for channel in channels))
         comparing = self.index.maintenance.comparing
-        put(families.COMPARING_OBJECTS, (), 0 if comparing is None else comparing.objects)
-        put(families.COMPARING_PROJECTS, (), 0 if comparing is None else comparing.projects)
-        put(families.COMPARED, (), self.index.catalog.was_complete)
+        put(counts.COMPARING_OBJECTS, (), 0 if comparing is None else comparing.objects)
+        put(counts.COMPARING_PROJECTS, (), 0 if comparing is None else comparing.projects)
+        put(counts.COMPARED, (), self.index.catalog.was_complete)
         self._look_at_upstreams()
         components = (
             ("access", self.condition.access),
@@ -161,54 +160,54 @@ class Measuring(Service):
             ("storage", self.condition.storage),
         )
         for part, is_there in components:
-            put(families.PART_UP, (part,), is_there())
-        put(families.LAST_BACKUP, (), last_backup(self.state))
-        put(families.ADVISORIES, (), self.advisories.count)
+            put(counts.PART_UP, (part,), is_there())
+        put(counts.LAST_BACKUP, (), last_backup(self.state))
+        put(counts.ADVISORIES, (), self.advisories.count)
         loaded = self.advisories.loaded
-        put(families.ADVISORIES_LOADED, (), 0 if loaded is None else loaded.timestamp())
+        put(counts.ADVISORIES_LOADED, (), 0 if loaded is None else loaded.timestamp())
         self._look_at_listings()
         following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
         if following is not None:
             self._look_at_catalog(following)
             differs = self.condition.differs()
             for what in (SETTINGS, CLOCK):
-                put(families.NODES_DIFFER, (what,), what in differs)
+                put(counts.NODES_DIFFER, (what,), what in differs)
 
     def _look_at_upstreams(self) -> None:
         put = self.counts.set
-        put(families.UPSTREAM_UP, (), not self.index.gate.breaker.is_down)
+        put(counts.UPSTREAM_UP, (), not self.index.gate.breaker.is_down)
         for name, upstream in self.index.upstreams.items():
-            put(families.NAMED_UPSTREAM_UP, (name,), not upstream.gate.breaker.is_down)
+            put(counts.NAMED_UPSTREAM_UP, (name,), not upstream.gate.breaker.is_down)
 
     def _look_at_listings(self) -> None:
         put, catalog = self.counts.set, self.index.catalog
-        put(families.LISTINGS_MEMORY, (), self.index.memory.used)
+        put(counts.LISTINGS_MEMORY, (), self.index.memory.used)
         lines = getattr(catalog.upstream, "lines", None)
         if isinstance(lines, PackedLines):
-            put(families.LISTINGS_SPILLED, (), lines.spilled)
-            put(families.LISTINGS_READ_BACK, (), lines.read_back)
+            put(counts.LISTINGS_SPILLED, (), lines.spilled)
+            put(counts.LISTINGS_READ_BACK, (), lines.read_back)
 
     def _look_at_catalog(self, following: ReplicaFollower) -> None:
         put = self.counts.set
-        put(families.CATALOG_UP, (), following.away is None)
-        put(families.CATALOG_AGE, (), following.age)
-        put(families.CATALOG_LAG, (), following.lag)
+        put(counts.CATALOG_UP, (), following.away is None)
+        put(counts.CATALOG_AGE, (), following.age)
+        put(counts.CATALOG_LAG, (), following.lag)
         for kind in RowKind:
-            put(families.CATALOG_ROWS, (kind.value,), following.replica.rows(kind))
+            put(counts.CATALOG_ROWS, (kind.value,), following.replica.rows(kind))
 
     def _look_at_process(self) -> None:
         put = self.counts.set
-        put(families.LAG_MOST, (), max(self._latest, self._latest_before))
+        put(counts.LAG_MOST, (), max(self._latest, self._latest_before))
         for generation, done in enumerate(gc.get_stats()):
-            put(families.GC, (str(generation),), done["collections"])
-            put(families.GC_COLLECTED, (str(generation),), done["collected"])
+            put(counts.GC, (str(generation),), done["collections"])
+            put(counts.GC_COLLECTED, (str(generation),), done["collected"])
         if isinstance(self.world.thinking, InTurn):
-            put(families.THINKING_QUEUE, (), self.world.thinking.waiting)
+            put(counts.THINKING_QUEUE, (), self.world.thinking.waiting)
         threads = self.world.blocking
         if isinstance(threads, Threads):
-            put(families.THREADS, ("busy",), threads.busy)
-            put(families.THREADS, ("idle",), threads.idle)
-            put(families.THREADS_QUEUE, (), threads.waiting)
+            put(counts.THREADS, ("busy",), threads.busy)
+            put(counts.THREADS, ("idle",), threads.idle)
+            put(counts.THREADS_QUEUE, (), threads.waiting)
 
 
 def last_backup(state: Path) -> float:

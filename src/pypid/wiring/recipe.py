@@ -5,67 +5,1025 @@ Only this package may import all others.
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import timedelta
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+from socket import gethostname
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
+from attrs import evolve, frozen
 from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger
 
-from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.packed_lines import ListingMemory
-from pypid.core.claims import EVERY_NAME, Claims
+from pypid import prefork
+from pypid.access import config as config_people
+from pypid.access.cached_source import CountedPeople
+from pypid.access.chain import AccessChain, Source
+from pypid.access.config import ClosedAccess, Operator
+from pypid.access.passwords import Verifier
+from pypid.access.sessions import OutdatedSessions, session_key
+from pypid.access.sql.accounts import GroupsOnly, SqlPeople
+from pypid.advisories.service import Advisories
+from pypid.attestations.verification import Attesting
+from pypid.catalog.dump import PACKED, CatalogDump, Ignored
+from pypid.catalog.lines import Loaded
+from pypid.catalog.memory import ListingMemory, MemoryCatalog
+from pypid.compat import ROUTE_MODULES
+from pypid.core.accounts.rights import AuditEntry
+from pypid.core.caches import MemoryBudget
+from pypid.core.configuration.choices import AccessStore, Mode, StorageBackend
+from pypid.core.configuration.in_force import indexes_wait
+from pypid.core.configuration.keys import INDEX, UPSTREAM
+from pypid.core.configuration.lookup import display_name
 from pypid.core.configuration.parse import Config
-from pypid.core.memory_budget import MemoryBudget
+from pypid.core.errors import BadRequest, CannotStart, CatalogDown, PypidError, StorageDown
+from pypid.core.export_request import Export, ExportedIndex
+from pypid.core.indexes import DEFAULT
+from pypid.core.permissions import Identity
+from pypid.core.policy import EVERY_NAME, Claims, UpstreamChoice
+from pypid.core.records.layout import (
+    ACCOUNTS_KNOWN,
+    NAMED_SNAPSHOT,
+    NAMED_THEIR_SNAPSHOT,
+    SNAPSHOT,
+    STORAGE_IDENTITY,
+    THEIR_SNAPSHOT,
+)
 from pypid.core.simple_api import via
-from pypid.core.upstream_choice import UpstreamChoice
-from pypid.daemon import listeners
+from pypid.daemon import listeners, logs
 from pypid.daemon.daemon import Daemon, use_one_arena
-from pypid.daemon.shared_catalog import open_sharing
-from pypid.daemon.state import where
-from pypid.daemon.stores import open_stores
-from pypid.flow.signals import Signals
+from pypid.daemon.identities import (
+    Identities,
+    KnownAccounts,
+    NoOtherNodes,
+    OtherNodes,
+    Stores,
+    open_stores,
+    people_of,
+    read_changes,
+    watch,
+)
+from pypid.daemon.listeners import Certificate, Listener, public
+from pypid.daemon.shared_catalog import Sharing, name_of_node, open_sharing
+from pypid.daemon.state import StateFolder, StatePaths, files_of, where
+from pypid.flow import World, start
+from pypid.flow.conditions import Condition, HealthWatch, Periodic, check_of_answer, check_of_blob
+from pypid.flow.coroutines import import_late
+from pypid.flow.derived import Provider, ReloadOutcome, Signals
 from pypid.index import Index
-from pypid.index.promotions import PromotionRecovery
-from pypid.index.upstream.decided import UpstreamDecisions
+from pypid.index.decisions import Blocks, Decisions
+from pypid.index.named_indexes import AllIndexes, NamedIndexes, NamedUpstream
+from pypid.index.promotions import IndexPart, PromotionLog, PromotionRecovery, Promotions
+from pypid.index.upstream.approvals import UpstreamDecisions
 from pypid.index.upstream.public_names import PublicNames
-from pypid.jobs.leases import Leases, SoleNode
+from pypid.jobs.cache_maintenance import CleanStop
+from pypid.jobs.leases import Agreement, Leases, SoleNode
+from pypid.ports import Blobs, Catalog, Duplicating, Glance, NamedGlance, People, Resolver
+from pypid.prefork.messages import Message
+from pypid.prefork.supervisor import Command, Scales, Supervisor, make_scales
+from pypid.rendering.readmes import Readmes
+from pypid.search.service import Searching
+from pypid.web.app.app import LOG_LEVEL, App, AppSettings, nobody_else
+from pypid.web.app.rate_limit import NameBudget
+from pypid.web.app.route_table import MODULES, RouteTable
+from pypid.web.fastpath.channel import open_fast_path
+from pypid.web.fastpath.response_cache import LIMIT
+from pypid.web.http.access_log import AccessLog, Ids
+from pypid.web.http.channel_check import check_framing
+from pypid.web.http.connections import ConnectionSettings, HostPolicy, TrustedProxies, machine_names
+from pypid.web.http.site import Site
+from pypid.web.installers import simple
+from pypid.web.root import resource
 from pypid.wiring.advisories import advisory_services, open_advisories
-from pypid.wiring.apps import (
-    agreement_of,
-    certificate_of,
-    condition_of,
-    make_apps,
-    make_sites,
-    responses_limit,
-    search_of,
-)
-from pypid.wiring.bucket import leased, stateless_node
-from pypid.wiring.configuration import load_config as load_config
-from pypid.wiring.dumps import at_once, clean_stop_of, dumps_of, link_dumps, links_of, load
 from pypid.wiring.greeting import greeter, log_start, opening_of, opens_late
-from pypid.wiring.identities import make_identities
-from pypid.wiring.indexes import (
-    all_indexes_of,
-    named_indexes_of,
-    promotions_between,
-    recovery_of,
+from pypid.wiring.metrics import Measuring, all_metrics, metrics_folder
+from pypid.wiring.platform import Options as Options
+from pypid.wiring.platform import (
+    Platform,
+    application_of,
+    config_text,
+    load_config,
+    process_of,
+    run_in_foreground,
 )
-from pypid.wiring.metrics import Measuring, metrics_folder
-from pypid.wiring.platform import Platform
-from pypid.wiring.prefork import listeners_of, scales_of, supervisor_of
-from pypid.wiring.reload import reload
-from pypid.wiring.storage import decisions_of, open_storage
-from pypid.wiring.twistd import Options as Options
-from pypid.wiring.twistd import application_of, process_of, run_in_foreground
+from pypid.wiring.storage import OpenedStorage, bucket_settings, decisions_of, open_storage
 from pypid.wiring.upstreams import (
     cooldown_fixes_of,
     exclusive_names,
+    indexes_of,
     maintenance_of,
     open_named_upstreams,
     open_upstream,
     policy_of,
     trust_of,
+    urls_shown,
 )
+
+if TYPE_CHECKING:
+    from pypid.catalog.remote_dump import RemoteDump
+    from pypid.catalog.signed_urls import Links, WrittenLinks
+    from pypid.core.configuration.in_force import SettingSection
+    from pypid.jobs.stateless_node import StatelessNode
+    from pypid.jobs.storage_lease import StorageLease
+    from pypid.metrics.worker_metrics import MetricsFolder
+    from pypid.search.search import Search
+    from pypid.wiring.exports import Exports
+
+
+# The wiring of named indexes and of promotions between them.
+
+
+def all_indexes_of(
+    config: Config, storage: OpenedStorage, catalog: NamedGlance, *, others_write: bool
+) -> AllIndexes:
+    """Return all indexes by name, before the default one is made. `others_write`: other processes
+    may publish.
+    """
+    only = {name: each.only for name, each in config.upstreams.items()}
+    return AllIndexes(storage.blobs, catalog, only, others_write)
+
+
+def named_indexes_of(
+    config: Config,
+    indexes: AllIndexes,
+    default: Index,
+    upstreams: Mapping[str, NamedUpstream],
+    decisions: Decisions,
+) -> NamedIndexes:
+    """Return the named indexes, which have the default one among their bases, together with the
+    named upstreams.
+    """
+    indexes.join(default, upstreams)
+    return NamedIndexes(indexes, config.indexes, decisions)
+
+
+RECOVER = 30.0
+"""Seconds between two checks for interrupted promotions."""
+
+
+def promotions_between(
+    indexes: NamedIndexes,
+    blobs: Blobs,
+    duplicating: Duplicating,
+    recovery: PromotionRecovery,
+) -> Promotions:
+    """Return the promotions between the indexes of `blobs`, which `recovery` follows."""
+    default = indexes.default
+
+    def part_of(name: str) -> IndexPart | None:
+        if name == DEFAULT:
+            return IndexPart(name, default.context)
+        index = indexes.get(name)
+        if index is None:
+            return None
+        mark = partial(indexes.names.mark, index=name)
+        return IndexPart(name, index.context, index.prefix, make_private=mark)
+
+    log = PromotionLog(blobs, default.world, part_of, default.context.shared)
+    recovery.follow(log, indexes.read)
+    return Promotions(log, duplicating)
+
+
+def recovery_of(promotions: Promotions) -> Periodic:
+    """Return the service that finishes or undoes interrupted promotions."""
+    log = promotions.log
+
+    async def recover() -> None:
+        with suppress(StorageDown):  # the log tells of the storage already
+            await log.recover()
+
+    return Periodic(log.world.clock, RECOVER, recover, "finishing interrupted promotions")
+
+
+# The wiring of users: the sources that the configuration lists, tokens, sessions and rules.
+
+BELIEVED = 60.0
+"""Seconds for which a correct password is not checked with the directory again: a run of pip is
+fifty requests.
+"""
+
+
+def make_identities(
+    config: Config,
+    paths: StatePaths,
+    stores: Stores,
+    world: World,
+    reactor: Any,
+    claims: Claims,
+    signals: Signals,
+    nodes: OtherNodes | None = None,
+    *,
+    blobs: Blobs,
+    greet: Callable[[], object] | None = None,
+    is_first: bool = True,
+    is_open: bool = True,
+) -> Identities:
+    """Return the identities as configured; only certificates are read yet.
+
+    `nodes`: other nodes that change the same accounts. `blobs`: the storage, which has a note on
+    the accounts that belong to it. `greet`, `is_first`: see `Identities`.
+    `is_open`: users are admitted at once. Raises `CannotStart`, `Unreadable`.
+    """
+    verifier = Verifier(world)
+    people = config_people.open(people_of(config, paths), world, verifier)
+    sql_people = SqlPeople(stores.accounts, verifier, world)
+    sources = [
+        Source(people, name="config"),
+        *sources_of(config, paths, world, reactor, sql_people),
+    ]
+    if AccessStore.SQL not in config.access.backend:
+        sources.append(Source(GroupsOnly(stores.accounts)))
+    current = stores.accounts.current
+    key = Provider(partial(session_key, paths.state, config.server.secret, world.random))
+    chain = AccessChain(
+        sources,
+        stores.accounts,
+        world,
+        verifier,
+        admins=config.access.admins,
+        session_key=key,
+        watch=None if nodes is None else partial(watch, current),
+    )
+    noted = f"{files_of(config, paths).rstrip('/')}/{ACCOUNTS_KNOWN}"
+    others = NoOtherNodes() if nodes is None else nodes
+    return Identities(
+        config=config,
+        paths=paths,
+        world=world,
+        stores=stores,
+        chain=chain,
+        people=people,
+        sql_people=sql_people,
+        reactor=reactor,
+        outdated=OutdatedSessions(stores.accounts, paths.state, world),
+        access=ClosedAccess(chain, is_open, partial(read_changes, current, others, world)),
+        claims=claims,
+        signals=signals,
+        session_key=key,
+        known_accounts=KnownAccounts(blobs, stores.accounts, stores.journal, noted, world),
+        nodes=others,
+        greet=greet,
+        is_first=is_first,
+    )
+
+
+def sources_of(
+    config: Config,
+    paths: StatePaths,
+    world: World,
+    reactor: Any,
+    sql_people: People,
+) -> Iterable[Source]:
+    """Yield the sources of ``[access] backend``, except the configuration itself: it is always
+    asked first, so that its users are never locked out.
+    """
+    for backend in config.access.backend:
+        match backend:
+            case AccessStore.CONFIG:
+                pass
+            case AccessStore.SQL:
+                yield Source(sql_people, name="sql")
+            case AccessStore.LDAP:
+                people = CountedPeople(directory_of(config, paths, world, reactor), "ldap", world)
+                yield Source(people, local=False, believed=BELIEVED, name="ldap")
+
+
+def directory_of(config: Config, paths: StatePaths, world: World, reactor: Any) -> People:
+    """Return the LDAP directory, which is not contacted yet. Blocks. Raises `CannotStart`."""
+    from pypid.access import ldap
+    from pypid.access.ldap.settings import LdapSourceSettings
+
+    options = config.ldap
+    authorities = paths.beside_ini(options.ca_certificates)
+    settings = LdapSourceSettings(
+        url=options.url or "",
+        base_dn=options.base_dn or "",
+        bind_dn=options.bind_dn,
+        bind_password=options.bind_password,
+        user_filter=options.user_filter,
+        group_base_dn=options.group_base_dn,
+        group_filter=options.group_filter,
+        admin_group=options.admin_group,
+        ca_certificates=None if authorities is None else Path(authorities),
+    )
+    return ldap.open(settings, world, reactor)
+
+
+# Several workers: how the first one starts the others, and what each of those is given.
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted, for a listener without ``backlog=`` of its own."""
+PROGRAM = "pypid.cli.worker"
+"""The module that Python runs as a further worker, with its number."""
+_OF_THE_SERVICE = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+)
+"""Variables that are meant for the first worker alone."""
+
+
+def scales_of(
+    config: Config, state: StateFolder, connections: Callable[[], int], platform: Platform
+) -> Scales | None:
+    """Return the scales, if there are several workers. `connections` returns how many this one
+    has.
+    """
+    if platform.joining is not None:
+        return Scales(platform.joining.scales, platform.joining.worker, connections)
+    is_one = config.server.workers == 1 or not platform.serves_clients
+    return None if is_one else make_scales(state.folder, connections)
+
+
+def listeners_of(
+    config: Config,
+    site: IProtocolFactory,
+    certificate: Certificate | None,
+    scales: Scales | None,
+    platform: Platform,
+) -> list[Listener]:
+    """Return the listeners for clients: as configured, or on the first worker's sockets. Raises
+    `CannotStart`.
+    """
+    listener = partial(
+        public,
+        platform.reactor,
+        site=site,
+        certificate=certificate,
+        scales=scales,
+        backlog=BACKLOG,
+    )
+    if not platform.serves_clients:
+        return []
+    if platform.joining is None:
+        return [listener(text) for text in config.server.listen]
+    return [listener(socket.text, of=socket) for socket in platform.joining.sockets]
+
+
+def supervisor_of(
+    config: Config, paths: StatePaths, scales: Scales | None, platform: Platform
+) -> Supervisor | None:
+    """Return the supervisor of the other workers, which are not started yet; None if there are
+    none, or the first worker has it.
+
+    A worker that starts gets the text that the configuration file had here: all have the same, even
+    if the file is edited meanwhile.
+    """
+    if scales is None or not platform.is_first:
+        return None
+    control = platform.log_level_control
+
+    def orders() -> Message:
+        is_changed = control is not None and control.in_force != control.configured
+        return {
+            "config": str(paths.ini),
+            "state": str(paths.state),
+            "workers": platform.worker_count,
+            "level": control.in_force if control is not None and is_changed else None,
+            "path": platform.environ.get("PYTHONPATH"),
+        }
+
+    command = Command(
+        arguments=(sys.executable, "-P", "-m", PROGRAM),
+        environ=_environ(platform.environ),
+        folder=str(Path.cwd()),  # relative paths of a pypicloud's config.ini begin here
+        orders=orders,
+        text=_nameless(paths),
+    )
+    return Supervisor(
+        config.server.workers,
+        command,
+        platform.siblings,
+        scales,
+        platform.reactor,
+        logs.written,
+    )
+
+
+def _nameless(paths: StatePaths) -> int:
+    """Return the descriptor of an unnamed file, which no other process can open, with the text of
+    the configuration (which may hold secrets).
+    """
+    with TemporaryFile(dir=paths.state) as file:
+        file.write(config_text(paths.ini))
+        file.flush()
+        return os.dup(file.fileno())
+
+
+def _environ(own: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment, with the import path of this Python, also where it was
+    given explicitly (a zip file, ``-m``, a folder).
+    """
+    import_path = os.pathsep.join(str(Path(each).absolute()) for each in sys.path)
+    return {
+        **{name: text for name, text in own.items() if name not in _OF_THE_SERVICE},
+        "PYTHONPATH": import_path,
+    }
+
+
+# Reloading: what takes effect at once, and what of the configuration waits for a restart.
+
+_log = Logger()
+
+_RESTART = (
+    "pypicloud's people are in its database now (pypi.auth = sql), and a start takes them over: "
+    "the rules of projects stand no longer in the file, and the defaults would hold till then. "
+    "Restart pypid."
+)
+_UNCHANGED = "The users and rules that were in force stay in force."
+_RELOADED = ("users", "groups", "projects", "access", "issuers", "log", "indexes", "upstreams")
+
+
+async def reload(
+    config: Config,
+    paths: StatePaths,
+    identities: Identities,
+    advisories: Advisories,
+    indexes: NamedIndexes,
+    platform: Platform,
+) -> ReloadOutcome:
+    """Apply the users, the rules, the named indexes and the log level of the current file, and read
+    the sources of advisories again. All other keys need a restart.
+
+    `config` was in force at the start. A file that cannot be used changes nothing.
+    """
+    world, control = platform.world, platform.log_level_control
+    advisories.refresh_requested.emit()
+    try:
+        fresh = await world.blocking(load_config, paths.ini, platform.worker_count)
+        if fresh.inherits is not None and config.inherits is None:
+            raise CannotStart(_RESTART)
+        changed = _differing(identities.config, fresh)
+        named = indexes.configured if indexes_wait(config, fresh) else fresh.indexes
+        await indexes.compare_new(named)
+        await identities.use(fresh)
+    except PypidError as error:
+        _log.error("{error}\n" + _UNCHANGED, error=error)
+        return ReloadOutcome((f"{error}\n{_UNCHANGED}",))
+    indexes.configure(named)
+    if control is not None and control.configured != fresh.log.level.value:
+        control.configure(fresh.log.level.value)
+        changed.append("log-level")
+    waiting = _waiting(config, fresh, applies_level=control is not None)
+    waiting += _sections(INDEX, indexes.configured, fresh.indexes)
+    later = f"; what changed in {', '.join(waiting)} takes effect at a restart" if waiting else ""
+    _log.info(
+        "[users], [groups], [projects], [access], [issuer:*] and [index:*] were read again{later}",
+        later=later,
+    )
+    if prefork.number() == 1:  # the first worker writes the audit entry
+        entry = AuditEntry(
+            when=world.now(),
+            who="operator",
+            what="reload",
+            subject=str(paths.ini),
+            details={"changed": " ".join(changed)},
+        )
+        await identities.stores.journal.note(entry)
+    return ReloadOutcome(waiting=tuple(waiting))
+
+
+def _waiting(started: Config, fresh: Config, *, applies_level: bool) -> list[str]:
+    """Return the sections that take effect at a restart only, spelled as in the file."""
+    waiting = [f"[{name}]" for name in _differing(started, fresh) if name not in _RELOADED]
+    waiting += _sections(UPSTREAM, started.upstreams, fresh.upstreams)
+    log = attrs.evolve(fresh.log, level=started.log.level) if applies_level else fresh.log
+    if log != started.log:
+        waiting.append("[log]")
+    if (fresh.access.backend, fresh.access.url) != (started.access.backend, started.access.url):
+        waiting.append("[access] backend and url")
+    return waiting
+
+
+def _sections(kind: str, old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """Return the sections of a kind that differ, spelled as in the file."""
+    return [f"[{kind}{name}]" for name in {**old, **new} if old.get(name) != new.get(name)]
+
+
+def _differing(old: Config, new: Config) -> list[str]:
+    """Return the sections that differ."""
+    before, after = (attrs.asdict(each, recurse=False) for each in (old, new))
+    return [
+        name
+        for name in before
+        if name not in ("source", "origins", "notes") and before[name] != after[name]
+    ]
+
+
+# The wiring of a storage that is a bucket: its lease, the dumps in it, copies of the records.
+
+
+def leased(
+    config: Config,
+    paths: StatePaths,
+    storage: OpenedStorage,
+    sharing: Sharing | None,
+    world: World,
+) -> tuple[OpenedStorage, StorageLease | None]:
+    """Return the storage, which writes to a bucket under a lease only, and that lease. Raises
+    `CannotStart`; blocks.
+    """
+    if config.storage.backend is not StorageBackend.S3:
+        return storage, None
+    from pypid.jobs.storage_lease import StorageLease
+
+    node = None if sharing is not None else name_of_node(paths.state, world)
+    holder = partial(str, f"state {node}") if sharing is None else sharing.lease_holder
+    name = f"host {gethostname()}, process {os.getpid()}"
+    lease = StorageLease(
+        storage.blobs, world, holder, name, is_shared=sharing is not None, is_exact=storage.is_exact
+    )
+    blobs = evolve(storage.blobs, permit=lease.permit_write)
+    return evolve(storage, blobs=blobs, duplicating=blobs), lease
+
+
+def stateless_node(
+    config: Config,
+    paths: StatePaths,
+    storage: OpenedStorage,
+    index: Index,
+    leases: Leases,
+    identities: Identities,
+    lease: StorageLease,
+    platform: Platform,
+    *,
+    fill: bool,
+    open_accounts: Callable[[], Awaitable[object]],
+) -> StatelessNode:
+    """Return the jobs of a pypid on a bucket: dumps there, and copies of the records. A process
+    that is not the first, or that runs one command, leaves records and lease alone.
+    """
+    from pypid.jobs.backup.copies import Backup
+    from pypid.jobs.stateless_node import StatelessNode
+
+    backup = Backup(storage.blobs, paths.state, storage.identity, config.server.secret, index.world)
+    return StatelessNode(
+        index,
+        _dumps_in_bucket(index, storage),
+        fill=fill,
+        access=identities.access,
+        close=storage.close,
+        backup=backup if platform.greets else None,
+        leases=leases,
+        lease=lease,
+        open_accounts=open_accounts,
+        takes_lease=platform.greets,
+    )
+
+
+def _dumps_in_bucket(index: Index, storage: OpenedStorage) -> tuple[RemoteDump, ...]:
+    from pypid.catalog.dump import PACKED
+    from pypid.catalog.remote_dump import RemoteDump, what_is_kept
+
+    catalog = index.catalog
+    if not isinstance(catalog, MemoryCatalog):  # a shared catalog outlives each of its nodes
+        return ()
+    place = storage.identity, index.world, index.spool
+    return (
+        RemoteDump(catalog.local, storage.blobs, SNAPSHOT, *place),
+        RemoteDump(catalog.upstream, storage.blobs, THEIR_SNAPSHOT, *place, what_is_kept, PACKED),
+        RemoteDump(catalog.named_local, storage.blobs, NAMED_SNAPSHOT, *place, optional=True),
+        RemoteDump(
+            catalog.named_upstream, storage.blobs, NAMED_THEIR_SNAPSHOT, *place, what_is_kept,
+            PACKED, optional=True,
+        ),
+    )  # fmt: skip
+
+
+# State restored from the previous run: dumps of the catalog, and signed URLs that are still valid.
+
+T = TypeVar("T")
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine that has nothing to wait for, since the reactor does not run
+    yet.
+    """
+    results: list[T] = []
+    failures: list[BaseException] = []
+    start(coroutine).addCallbacks(results.append, lambda failure: failures.append(failure.value))
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def dumps_of(
+    config: Config, catalog: Catalog, paths: StatePaths, storage: OpenedStorage, world: World
+) -> tuple[CatalogDump, ...]:
+    """Return the dumps of local and upstream projects, and those of named indexes and named
+    upstreams.
+    """
+    if not isinstance(catalog, MemoryCatalog):  # stored elsewhere
+        return ()
+    if config.storage.backend is StorageBackend.MEMORY:  # removed at the next start
+        return ()
+    at, named, named_theirs = storage.identity, paths.named_snapshot, paths.named_their_snapshot
+    return (
+        CatalogDump(catalog.local, str(paths.snapshot), at, world),
+        CatalogDump(catalog.upstream, str(paths.their_snapshot), at, world, PACKED),
+        CatalogDump(catalog.named_local, str(named), at, world, optional=True),
+        CatalogDump(catalog.named_upstream, str(named_theirs), at, world, PACKED, optional=True),
+    )
+
+
+def load(dumps: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
+    """Load the dumps into the catalog; return whether there was one."""
+    if storage.new or not dumps:  # a new storage has none
+        return False
+    loads = [at_once(dump.load()) for dump in dumps]
+    pairs = zip(loads, dumps, strict=True)
+    ignored = [each for each, dump in pairs if isinstance(each, Ignored) and not dump.is_whole]
+    for each in dict.fromkeys(ignored):  # one reason for several dumps is told once
+        say = _log.info if each.usual else _log.warn
+        say(
+            "The catalog dump is ignored: {reason} The storage is read instead.",
+            reason=each.reason,
+        )
+    counts = [len(loaded.roll) if isinstance(loaded, Loaded) else None for loaded in loads]
+    match counts:
+        case [int() as projects, others, *named]:
+            message = "catalog dump read: {projects} local projects, {others} upstream"
+            _log.info(message, projects=projects, others=others or 0, named=named)
+            return True
+        case _:
+            return False
+
+
+def clean_stop_of(
+    config: Config,
+    paths: StatePaths,
+    storage: OpenedStorage,
+    sharing: Sharing | None,
+    dumps: tuple[CatalogDump, ...],
+    index: Index,
+) -> CleanStop | None:
+    """Return the note of clean stops, after using that of the last one: with it the index trusts
+    the `dumps`.
+
+    None where other processes may write to the storage while this one does not run: nodes, a
+    bucket's users, a folder whose files are adopted.
+    """
+    is_own_folder = config.storage.backend is StorageBackend.FILES and not config.storage.adopt
+    if sharing is not None or not is_own_folder:
+        return None
+    folders = (
+        paths.snapshot,
+        paths.their_snapshot,
+        paths.named_snapshot,
+        paths.named_their_snapshot,
+    )
+    clean_stop = CleanStop(storage.blobs, folders, index.world.blocking)
+    if at_once(clean_stop.take()) and all(dump.is_whole for dump in dumps):
+        index.maintenance.trust_dump()
+    return clean_stop
+
+
+def links_of(
+    config: Config, storage: OpenedStorage, sharing: Sharing | None, world: World
+) -> Links | None:
+    """Return the signed URLs, if clients are redirected to them; all nodes give the same."""
+    wanted = config.storage
+    if wanted.backend is not StorageBackend.S3 or not wanted.redirect:
+        return None
+    from pypid.catalog.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
+
+    def made(lifetime: timedelta, buffer: timedelta, restricted: Links | None = None) -> Links:
+        shared = None if sharing is None else sharing.links(_signer(config, storage, str(lifetime)))
+        return Links(
+            storage.blobs,
+            world,
+            lifetime,
+            buffer,
+            shared=shared,
+            signer=storage.signer,
+            restricted=restricted,
+        )
+
+    short = made(
+        min(wanted.expire_after, RESTRICTED_LIFETIME), min(wanted.buffer_time, RESTRICTED_BUFFER)
+    )
+    return made(wanted.expire_after, wanted.buffer_time, short)
+
+
+def _signer(config: Config, storage: OpenedStorage, *more: str) -> str:
+    """Return the identity of the signer of this storage's URLs: another signer makes other URLs."""
+    wanted = config.storage
+    by = (
+        storage.identity,
+        wanted.access_key or "",
+        wanted.cloudfront_domain or "",
+        wanted.cloudfront_key_id or "",
+        *more,
+    )
+    return sha256("\n".join(by).encode()).hexdigest()
+
+
+def link_dumps(
+    config: Config, links: Links | None, paths: StatePaths, storage: OpenedStorage, world: World
+) -> tuple[WrittenLinks, ...]:
+    """Return the dump of signed URLs, after loading those that are still valid."""
+    if links is None:
+        return ()
+    from pypid.catalog.signed_urls import WrittenLinks
+
+    written = WrittenLinks(links, paths.snapshot, _signer(config, storage), world)
+    at_once(written.load())
+    return (written,)
+
+
+# The wiring of HTTP: the apps that the routes use, and the sites and the certificate for clients
+# and for the control socket.
+
+
+@frozen
+class Apps:
+    """The app for clients, and the one for the control socket."""
+
+    public: App
+    operator: App
+
+    def __iter__(self) -> Iterator[App]:
+        return iter((self.public, self.operator))
+
+
+def make_apps(
+    config: Config,
+    paths: StatePaths,
+    state: StateFolder,
+    storage: OpenedStorage,
+    index: Index,
+    identities: Identities,
+    sharing: Sharing | None,
+    condition: Condition,
+    searching: Searching,
+    metrics_folder: MetricsFolder | None,
+    platform: Platform,
+    signals: Signals,
+    decided: UpstreamDecisions,
+    decisions: Decisions,
+    advisories: Advisories,
+    indexes: NamedIndexes,
+    promotions: Promotions | None,
+    public_names: PublicNames,
+) -> Apps:
+    """Return the apps of this index. They follow the rules in force."""
+    routes = RouteTable((*MODULES, *ROUTE_MODULES))
+    routes.add(simple)  # for the first page; the daemon loads the others
+    make = partial(
+        App,
+        index=index,
+        indexes=indexes,
+        promotions=promotions,
+        public_names=public_names,
+        rules=identities.state.rules,
+        world=platform.world,
+        settings=_app_settings(config, paths, state),
+        decisions=decisions,
+        blocks=Blocks(decisions),
+        attesting=Attesting(paths.trust_root),
+        closed=identities.state.closed,
+        auth_generation=identities.generation,
+        resolvers=partial(_resolver, platform.reactor),
+        condition=condition,
+        advisories=advisories,
+        routes=routes,
+        configuration=partial(_configuration, config, identities),
+        decided=decided,
+        catch_up=nobody_else if sharing is None else sharing.catch_up,
+        searching=lambda: searching.search,
+        readmes=Readmes(platform.reactor),
+        log_level_control=platform.log_level_control,
+        siblings=platform.siblings,
+        measured=partial(all_metrics, platform.world, metrics_folder),
+    )
+    public = make(access=identities.access, exports=_refuse_export)
+    exports = _exports(config, paths, index, public, storage, platform.reactor)
+    request_reload = partial(_request_reload, signals)
+    apps = Apps(public, make(access=Operator(), exports=exports, reload=request_reload))
+    for app in apps:
+        signals.rights_changed.connect(partial(_update, app, identities))
+    control = platform.log_level_control
+    if control is not None:
+        platform.siblings.on(LOG_LEVEL, lambda message: control.use(message["level"]))
+    return apps
+
+
+async def _request_reload(signals: Signals) -> ReloadOutcome:
+    outcome: Deferred[ReloadOutcome] = Deferred()
+    signals.reload_requested.emit(outcome)
+    return await outcome
+
+
+def _update(app: App, identities: Identities) -> None:
+    app.use_access(identities.state)
+
+
+def search_of(index: Index, state: StateFolder, storage: OpenedStorage) -> Searching:
+    """Return the search service: the cards of all workers are in one file, which one of them
+    writes.
+    """
+
+    def make() -> Search:
+        from pypid.search.search import Search  # here, since it is not what a start waits for
+
+        return Search(index, state.folder, storage.identity)
+
+    prepare = partial(index.world.blocking, import_late, "pypid.search.search")
+    return Searching(index.world.clock, make, prepare)
+
+
+def _exports(
+    config: Config,
+    paths: StatePaths,
+    index: Index,
+    app: App,
+    storage: OpenedStorage,
+    reactor: Any,
+) -> Callable[[Export, Callable[[int, int], None]], Awaitable[ExportedIndex]]:
+    """Return the writer of exports. `app` has the rules that they go by."""
+
+    def make() -> Exports:
+        from pypid.wiring.exports import Exports  # here, since it is rarely needed
+
+        settings = partial(bucket_settings, config.storage, paths)
+        return Exports(config, paths, index, app, storage.identity, reactor, settings)
+
+    provider = Provider(make)
+
+    async def export(wanted: Export, progress: Callable[[int, int], None]) -> ExportedIndex:
+        await index.world.blocking(import_late, "pypid.wiring.exports", "pypid.export.exporter")
+        return await provider()(wanted, progress)
+
+    return export
+
+
+async def _refuse_export(wanted: Export, progress: Callable[[int, int], None]) -> ExportedIndex:
+    raise BadRequest(
+        "An export is written wherever pypid itself may write, so it cannot be requested over the "
+        "network. Run `pypid export` on pypid's machine."
+    )
+
+
+def _configuration(config: Config, identities: Identities) -> Sequence[SettingSection]:
+    # here, since only an administrator requests it
+    from pypid.core.configuration.in_force import in_force
+
+    return in_force(config, identities.config)
+
+
+def _resolver(reactor: Any, app: App, who: Identity) -> AbstractAsyncContextManager[Resolver]:
+    from pypid.daemon.loopback import Loopback  # here, since only a collection needs it
+
+    return Loopback(reactor)(app, who)
+
+
+def agreement_of(
+    storage: OpenedStorage, sharing: Sharing | None, identities: Identities, world: World
+) -> Agreement | None:
+    """Return the comparison of this node's settings with those of the others, if there are any."""
+    if sharing is None:
+        return None
+    return Agreement(sharing.engine, world, lambda: identities.config, storage.identity)
+
+
+def condition_of(
+    config: Config,
+    storage: OpenedStorage,
+    sharing: Sharing | None,
+    agreement: Agreement | None,
+    identities: Identities,
+    world: World,
+) -> Condition:
+    """Return the condition of the parts. A bucket was not reached yet, and of a shared catalog
+    nothing was read.
+    """
+    is_bucket = config.storage.backend is StorageBackend.S3
+    is_lasting = config.storage.backend is StorageBackend.FILES
+    check = check_of_blob(storage.blobs, STORAGE_IDENTITY, never_empty=is_lasting)
+    if storage.answers is not None:  # a bucket has no such object: asking for it takes two requests
+        check = check_of_answer(storage.answers)
+    files = HealthWatch(world.clock, "storage", check, is_well=not is_bucket)
+    condition = Condition(
+        access=lambda: identities.can_be_asked, storage=lambda: files.is_well, watches=(files,)
+    )
+    if sharing is None:
+        return condition
+    following = sharing.catalog.following
+    return evolve(
+        condition,
+        cache=lambda: following.away is None and following.may_be_shown,
+        shows=lambda: following.may_be_shown,
+        differs=lambda: frozenset() if agreement is None else agreement.differs,
+        watches=(
+            files,
+            HealthWatch(
+                world.clock, "shared catalog", check_of_answer(following.current, CatalogDown)
+            ),
+        ),
+    )
+
+
+def _app_settings(config: Config, paths: StatePaths, state: StateFolder) -> AppSettings:
+    return AppSettings(
+        spool=state.spool,
+        max_upload=config.server.max_upload,
+        public_url=config.server.public_url,
+        storage_folder=paths.storage,
+        max_cache=config.upstream.max_cache,
+        unknown_names=NameBudget(config.upstream.unknown_names),
+        certificate=paths.certificate,
+        configuration_name=display_name(paths.ini),
+        address=listeners.base_url(config),
+        place=files_of(config, paths),
+        indexes=() if config.upstream.mode is Mode.OFFLINE else indexes_of(config),
+        named_upstreams=urls_shown(config),
+        cdn=config.storage.cloudfront_domain,
+    )
+
+
+def make_sites(
+    config: Config, apps: Apps, catalog: Glance, platform: Platform
+) -> tuple[Site, Site]:
+    """Return the public site, and the one behind the control socket. `catalog`: the catalog's state
+    in memory.
+    """
+    server, world = config.server, platform.world
+    ids = Ids.drawn(world.random)
+    access_log = (
+        AccessLog(world.now, platform.reactor.seconds, ids=ids) if config.log.access else None
+    )
+    check_framing()
+    # without the fast path all requests go through the routes
+    fast_path = (
+        open_fast_path(
+            apps.public,
+            catalog,
+            access_log,
+            platform.reactor,
+            wanted=server.fast_path,
+            limit=responses_limit(config),
+        )
+        if platform.serves_clients
+        else None
+    )
+    public = Site(
+        resource(apps.public),
+        reactor=platform.reactor,
+        trusted_proxies=TrustedProxies(server.trusted_proxies),
+        access_log=access_log,
+        fast_path=fast_path,
+        ids=ids,
+        public_url=server.public_url,
+        limits=_limits(config),
+        hosts=_hosts(config),
+        cors=server.cors,
+        hsts=server.hsts,
+        counts=world.counts if platform.serves_clients else None,
+    )
+    return public, Site(resource(apps.operator), reactor=platform.reactor, ids=ids)
+
+
+def responses_limit(config: Config) -> int:
+    """Return how many bytes of `[upstream] memory` are for the responses of the fast path."""
+    return min(LIMIT, config.upstream.memory // 4)
+
+
+def _limits(config: Config) -> ConnectionSettings:
+    server, descriptors = config.server, getrlimit(RLIMIT_NOFILE)[0]
+    return ConnectionSettings(
+        header_timeout=server.header_timeout.total_seconds(),
+        per_client=server.max_connections_per_client,
+        descriptors=0 if descriptors == RLIM_INFINITY else descriptors,
+    )
+
+
+def _hosts(config: Config) -> HostPolicy:
+    server = config.server
+    return HostPolicy(
+        allowed=server.allowed_hosts,
+        public_url=server.public_url,
+        machine_names=machine_names(),
+    )
+
+
+def certificate_of(config: Config, paths: StatePaths) -> Certificate | None:
+    """Return the certificate for clients, if one is configured. Raises `CannotStart`."""
+    if paths.certificate is None or paths.key is None:
+        return None
+    return Certificate(paths.certificate, paths.key, config.server.tls_minimum.value)
 
 
 def make_daemon(config: Config, platform: Platform) -> Daemon:

@@ -37,9 +37,8 @@ def ask(config: Config, question: ControlRequest) -> Any:
 
     # these import all of a daemon, which takes a while; `run` works without one
     from pypid.daemon.control import Control
-    from pypid.wiring.platform import Platform
+    from pypid.wiring.platform import Platform, begin_logging
     from pypid.wiring.recipe import make_daemon
-    from pypid.wiring.twistd import begin_logging
 
     begin_logging("warn", "text", sys.stderr, redirect=False)
     # made before the reactor runs, as in a start: then nothing has to wait

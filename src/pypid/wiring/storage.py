@@ -14,9 +14,9 @@ from twisted.logger import Logger
 
 from pypid.blobs import files, memory
 from pypid.blobs.awaited import Awaited
-from pypid.blobs.disk import sync_folder
+from pypid.blobs.files import sync_folder
 from pypid.blobs.store import BlobsWatch, Store
-from pypid.catalog.dump_folder import DumpFolder, Manifest
+from pypid.catalog.dump import DumpFolder, Manifest
 from pypid.core.configuration.choices import CatalogStore, StorageBackend
 from pypid.core.configuration.keys import StorageSettings
 from pypid.core.configuration.parse import Config
@@ -28,14 +28,17 @@ from pypid.core.records.layout import DESCRIBED, STORAGE_IDENTITY, is_document, 
 from pypid.daemon.shared_catalog import Sharing
 from pypid.daemon.state import StatePaths
 from pypid.flow import World, start
-from pypid.flow.signals import Signals
+from pypid.flow.derived import Signals
 from pypid.index.decisions import Decisions
 from pypid.index.store import records
 from pypid.ports import Blobs, Bucket, Describing, Duplicating, Provisional
 from pypid.wiring.platform import Platform
 
 if TYPE_CHECKING:
-    from pypid.blobs.s3.store import S3Blobs, S3Settings  # not without its extra
+    from pypid.blobs.s3.store import (
+        S3Blobs,
+        S3Settings,  # not without its extra
+    )
 
 _log = Logger()
 

@@ -13,26 +13,23 @@ from twisted.logger import Logger
 
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
-from pypid.core.claims import Claims
 from pypid.core.configuration.choices import Mode, StorageBackend
 from pypid.core.configuration.keys import PUBLIC_INDEX, UPSTREAM, UpstreamSettings
-from pypid.core.configuration.named_upstreams import settings_of
-from pypid.core.configuration.parse import Config
-from pypid.core.configuration.value_kinds import without_userinfo
+from pypid.core.configuration.parse import Config, settings_of
+from pypid.core.configuration.values import without_userinfo
 from pypid.core.errors import CannotStart
 from pypid.core.installation import install_hint
 from pypid.core.model import Listing, Span
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import Policy
-from pypid.core.publisher_rules import Ratchet, TrustRules
-from pypid.core.trust import TrustDocument
+from pypid.core.policy import Claims, Policy
+from pypid.core.trust import Ratchet, TrustDocument, TrustRules
 from pypid.daemon.state import StatePaths
 from pypid.flow import World
-from pypid.flow.imports import import_late
-from pypid.flow.signals import Provider
+from pypid.flow.coroutines import import_late
+from pypid.flow.derived import Provider
 from pypid.index import Index
-from pypid.index.all_indexes import NamedUpstream
 from pypid.index.decisions import Decisions
+from pypid.index.named_indexes import NamedUpstream
 from pypid.index.trust import PublisherTrust
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.leases import Leases
@@ -44,7 +41,7 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-_IMPORTS = ("pypid.upstream.indexes", "pypid.http_client.trust", "twisted.web.client")
+_IMPORTS = ("pypid.upstream.indexes", "pypid.http_client.connections", "twisted.web.client")
 """Modules that the first request to an upstream index needs."""
 
 
@@ -76,7 +73,7 @@ def open_upstream(
     authorities = authorities_of(authorities_path(wanted, paths), section)
 
     def make() -> OpenedUpstream:
-        from pypid.http_client.trust import Trust
+        from pypid.http_client.connections import Trust
         from pypid.upstream import indexes
 
         settings = indexes.UpstreamSourceSettings(
@@ -240,7 +237,7 @@ def authorities_of(file: Path | None, section: str = "upstream") -> Any:
     """Return the certificates of `ca_certificates` in the section. Blocks. Raises `CannotStart`."""
     if file is None:
         return ()
-    from pypid.http_client.trust import certificates
+    from pypid.http_client.connections import certificates
 
     setting = f"[{section}] ca_certificates"
     try:

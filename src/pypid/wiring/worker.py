@@ -12,17 +12,12 @@ from twisted.logger import Logger
 from pypid import prefork
 from pypid.core.errors import PypidError
 from pypid.daemon import logs
-from pypid.daemon.daemon import Daemon
-from pypid.daemon.process import ProcessEnded, WorkerProgram
-from pypid.daemon.sd_notify import READY
+from pypid.daemon.daemon import READY, Daemon, ProcessEnded, WorkerProgram
 from pypid.prefork.link import SupervisorLink, connect
-from pypid.prefork.messages import Message, Siblings
-from pypid.prefork.sockets import ListeningSocket
-from pypid.prefork.worker_process import HURRY, RELOAD, SCALES, SOCKETS, STOP, TEXT
-from pypid.wiring.configuration import load_config
-from pypid.wiring.platform import Joining, Platform
+from pypid.prefork.messages import ListeningSocket, Message, Siblings
+from pypid.prefork.supervisor import HURRY, RELOAD, SCALES, SOCKETS, STOP, TEXT
+from pypid.wiring.platform import Joining, Platform, begin_logging, load_config
 from pypid.wiring.recipe import make_daemon
-from pypid.wiring.twistd import begin_logging
 
 _log = Logger()
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.audit import SqlJournal
+from pypid.access.sql.logs import SqlJournal
 from pypid.ports import Accounts, Downloads, Journal
 from tests.access.sql.sqlite import InFiles
 from tests.support import AccountsContract, DownloadsContract, JournalContract

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.download_log import AGE, SqlDownloads
+from pypid.access.sql.logs import AGE, SqlDownloads
 from tests.access.sql.sqlite import InFiles
 from tests.support.examples import a_download
 from tests.support.logs import MemoryDownloads

@@ -16,10 +16,9 @@ from attrs import evolve
 from sqlalchemy import Connection, text
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql import engine
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.current_accounts import PAUSE
-from pypid.access.sql.place import SqliteFile
+from pypid.access.sql import tables as engine
+from pypid.access.sql.accounts import PAUSE, SqlAccounts
+from pypid.access.sql.database import SqliteFile
 from pypid.access.sql.state import AccountsState
 from pypid.core.errors import CannotStart, NoSuchUser, PeopleUnknown, StorageFull
 from pypid.flow import start

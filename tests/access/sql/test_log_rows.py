@@ -12,11 +12,9 @@ from typing import Any
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql import download_log
-from pypid.access.sql.audit import SqlJournal
-from pypid.access.sql.database import Database
-from pypid.access.sql.download_log import AGE, SqlDownloads
-from pypid.access.sql.place import SqliteFile
+from pypid.access.sql import logs
+from pypid.access.sql.database import Database, SqliteFile
+from pypid.access.sql.logs import AGE, SqlDownloads, SqlJournal
 from pypid.core.errors import PeopleUnknown
 from pypid.flow import start
 from tests.access.sql.sqlite import InFiles
@@ -114,7 +112,7 @@ class DownloadsTests(Logged):
         late = SqlDownloads(
             Database(SqliteFile(self.path, of_record=False), turns, self.clock), self.world
         )
-        for number in range(download_log.AT_ONCE - 1):
+        for number in range(logs.DOWNLOADS_AT_ONCE - 1):
             late.note(a_download(number))
         self.assertEqual(len(turns), 0)
         late.note(a_download(1))
@@ -123,7 +121,7 @@ class DownloadsTests(Logged):
         closing = start(late.close())
         turns.all()
         self.successResultOf(closing)
-        self.assertEqual(len(self.have(self.downloads.of("ab" * 32))), download_log.AT_ONCE + 1)
+        self.assertEqual(len(self.have(self.downloads.of("ab" * 32))), logs.DOWNLOADS_AT_ONCE + 1)
 
     def rows(self) -> int:
         """The number of downloads in the file."""
@@ -138,7 +136,7 @@ class DownloadsTests(Logged):
         self.have(self.downloads.flush())
         for beside in ("", "-wal", "-shm"):
             self.path.with_name(f"{self.path.name}{beside}").unlink(missing_ok=True)
-        self.patch(download_log, "MOST_WAITING", 2)
+        self.patch(logs, "MOST_WAITING_DOWNLOADS", 2)
         for number in range(2, 5):
             self.downloads.note(a_download(number))
         self.have(self.downloads.flush())

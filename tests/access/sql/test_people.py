@@ -10,9 +10,8 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.passwords import Verifier, hash_password, needs_upgrade
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.people import SqlPeople
-from pypid.core.accounts.entries import AccountStatus
+from pypid.access.sql.accounts import SqlAccounts, SqlPeople
+from pypid.core.accounts.rights import AccountStatus
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import start

@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
-from pypid.access.sql.people import SqlPeople
-from pypid.core.accounts.entries import AccountStatus
+from pypid.access.sql.accounts import SqlPeople
+from pypid.core.accounts.rights import AccountStatus
 from pypid.core.errors import Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.ports import People

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.place import place_of
+from pypid.access.sql.database import place_of
 from pypid.core.errors import CannotStart
 
 FILE = Path("/state/accounts.db")

@@ -10,17 +10,12 @@ from pathlib import Path
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql import pypicloud_people
+from pypid.access.sql import pypicloud
 from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.database import Database
-from pypid.access.sql.place import SqliteFile
-from pypid.access.sql.pypicloud_import import inherit
-from pypid.access.sql.pypicloud_people import read_people
-from pypid.core.accounts.acl_dump import Dump, DumpedPerson, ParsedAcl
-from pypid.core.accounts.acl_merge import Merged
-from pypid.core.accounts.acl_rights import KEPT_CLOSED
-from pypid.core.accounts.entries import AccountStatus
-from pypid.core.accounts.rights import Right, Whom
+from pypid.access.sql.database import Database, SqliteFile
+from pypid.access.sql.pypicloud import inherit, read_people
+from pypid.core.accounts.acl import KEPT_CLOSED, Dump, DumpedPerson, Merged, ParsedAcl
+from pypid.core.accounts.rights import AccountStatus, Right, Whom
 from pypid.core.errors import BadRequest, CannotStart
 from pypid.core.packaging.names import project_name
 from pypid.flow import at_once
@@ -168,7 +163,7 @@ class ReadTests(SynchronousTestCase):
         being read.
         """
         pypiclouds(self.path)
-        self.patch(pypicloud_people, "LOCKED", 0.01)
+        self.patch(pypicloud, "LOCKED", 0.01)
         with closing(sqlite3.connect(self.path, isolation_level=None)) as writer:
             writer.execute("BEGIN EXCLUSIVE")
             self.assertIn(

@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.place import SqliteFile
+from pypid.access.sql.database import SqliteFile
 from pypid.blobs.memory import MemoryBlobs
 from pypid.jobs.backup.copies import Backup
 from pypid.jobs.backup.records import ACCOUNTS

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.sql.state import AccountsState, Patch, roll_of
-from pypid.core.accounts.entries import Account, Session, Token
-from pypid.core.accounts.rights import Right, Whom
+from pypid.core.accounts.rights import Account, Right, Session, Token, Whom
 from pypid.core.packaging.names import project_name
 from tests.support.accounts import a_session, a_token, an_account
 

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.accounts import acl_dump
-from pypid.core.accounts.acl_dump import Dump, read_dump
-from pypid.core.accounts.acl_rights import KEPT_CLOSED
+from pypid.core.accounts import acl
+from pypid.core.accounts.acl import KEPT_CLOSED, Dump, read_dump
 from pypid.core.accounts.rights import Right, Whom, grants_of
 from pypid.core.errors import BadRequest
 from pypid.core.packaging.names import project_name
@@ -100,9 +99,9 @@ class ReadTests(SynchronousTestCase):
         """A dump that unpacks to too much, or that names too many, is refused before it fills the
         memory.
         """
-        self.patch(acl_dump, "MOST", 8)
+        self.patch(acl, "MOST", 8)
         self.assertIn("more than 8", str(self.assertRaises(BadRequest, read_dump, dumped())))
-        self.patch(acl_dump, "LARGEST", 5000)
+        self.patch(acl, "LARGEST", 5000)
         for data in (gzip.compress(b" " * 5002), b" " * 5002):
             self.assertIn("larger", str(self.assertRaises(BadRequest, read_dump, data)))
 

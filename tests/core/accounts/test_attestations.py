@@ -1,4 +1,4 @@
-"""Tests of `pypid.core.accounts.attestations`: which attestations are about the file that they came
+"""Tests of `pypid.core.accounts.provenance`: which attestations are about the file that they came
 with.
 """
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.accounts.attestations import (
+from pypid.core.accounts.provenance import (
     Attestations,
     AttestationSubject,
     Predicate,

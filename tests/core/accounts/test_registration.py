@@ -6,7 +6,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.accounts.registration import (
+from pypid.core.accounts.sessions import (
     INVITATION,
     LONGEST_INVITATION,
     RESERVED,

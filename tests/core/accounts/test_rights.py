@@ -9,26 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.accounts.rights import (
-    NAMED,
-    Right,
-    Whom,
-    claimed,
-    grants_of,
-    parse_right,
-)
+from pypid.core.accounts.rights import NAMED, Right, Whom, claimed, grants_of, parse_right
 from pypid.core.errors import BadName
-from pypid.core.packaging.globs import project_glob
-from pypid.core.packaging.names import project_name
-from pypid.core.permissions import (
-    ANONYMOUS,
-    NOBODY,
-    WORDS,
-    Action,
-    Identity,
-    Rules,
-    may,
-)
+from pypid.core.packaging.names import project_glob, project_name
+from pypid.core.permissions import ANONYMOUS, NOBODY, WORDS, Action, Identity, Rules, may
 
 modest = settings(max_examples=30, deadline=None, database=None)
 

@@ -10,17 +10,18 @@ from hypothesis import strategies as st
 from packaging.version import Version
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.advisories.osv import (
+from pypid.core.advisories import (
     MOST_EVENTS,
     MOST_VERSIONS,
+    AdvisorySeverity,
     InvalidRecord,
     affects,
+    base_score,
     canonical,
     parse_record,
     range_text,
     summaries_of,
 )
-from pypid.core.advisories.severity import AdvisorySeverity, base_score
 from pypid.core.packaging.names import ProjectName
 
 FOO = ProjectName("foo")

@@ -5,7 +5,7 @@ import json
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.advisories.osv_api import OsvQuery, OsvTarget, target_of, visible_record
+from pypid.core.advisories import OsvQuery, OsvTarget, target_of, visible_record
 from pypid.core.errors import BadRequest
 from pypid.core.packaging.names import ProjectName, project_name
 

@@ -1,5 +1,5 @@
 """Two releases compared: `pypid.core.archives.differences` and
-`pypid.core.archives.metadata_differences`.
+`pypid.core.archives.differences`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.archives.contents import Inner, list_members
 from pypid.core.archives.differences import (
-    MemberDifferences,
-    choose_pair,
-    member_differences,
-    pairs_of,
-    text_differences,
-)
-from pypid.core.archives.metadata_differences import (
     LONGEST_VALUE,
     Changed,
     FieldDifference,
+    MemberDifferences,
+    choose_pair,
+    member_differences,
     metadata_differences,
+    pairs_of,
+    text_differences,
 )
 from pypid.core.archives.tars import TarKind
 from pypid.core.model import File

@@ -1,4 +1,4 @@
-"""METADATA out of parts of a wheel: `pypid.core.archives.partial_wheel`."""
+"""METADATA out of parts of a wheel: `pypid.core.archives.zips`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.archives.members import UnusableArchive
-from pypid.core.archives.partial_wheel import TAIL, WheelParts, first_part, metadata_of, peek
+from pypid.core.archives.zips import TAIL, WheelParts, first_part, metadata_of, peek
 from pypid.core.model import Span
 from pypid.core.packaging.names import project_name
 from tests.distributions import metadata, wheel, zipped

@@ -190,10 +190,10 @@ class SdistTests(SynchronousTestCase):
         """A stream that unpacks to more than 100 times its size, above the free limit, is given up
         there.
         """
-        from pypid.core.archives import decompression
+        from pypid.core.archives import tars
 
         self.patch(
-            decompression,
+            tars,
             "is_bomb",
             lambda unpacked, packed: unpacked > 4 << 20 and unpacked > 100 * packed,
         )

@@ -325,9 +325,9 @@ class WheelTests(SynchronousTestCase):
         read.
         """
         self.patch(members, "MOST_ENTRIES", 2)
-        from pypid.core.archives import zip_directory
+        from pypid.core.archives import zips
 
-        self.patch(zip_directory, "MOST_ENTRIES", 2)
+        self.patch(zips, "MOST_ENTRIES", 2)
         self.refused(wheel(), "more than the 2 members")
 
     def test_reads_little(self) -> None:

@@ -10,7 +10,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.configuration.endpoints import endpoint_arguments, parse_endpoint
+from pypid.core.configuration.values import endpoint_arguments, parse_endpoint
 
 PIECES = ("tcp", "tcp6", "unix", "80", "0", "99999", "x", "", "interface", "backlog", "mode", "660")
 PIECES += ("port", "address", "/run/p", "::1", r"\:\:1", "127.0.0.1", "[::1]", "*", "localhost")

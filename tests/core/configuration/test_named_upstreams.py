@@ -5,8 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.configuration.named_upstreams import settings_of
-from pypid.core.configuration.parse import parse
+from pypid.core.configuration.parse import parse, settings_of
 
 TEXT = """\
 [upstream]

@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.configuration import value_kinds
-from pypid.core.configuration.index_kinds import INDEX_NAMES, UPSTREAM_NAMES
+from pypid.core.configuration import values
 from pypid.core.configuration.keys import FAMILIES, SECTIONS, keys
+from pypid.core.configuration.values import INDEX_NAMES, UPSTREAM_NAMES
 from pypid.core.permissions import Principals, account_name
 
 quick = settings(max_examples=30, deadline=None, database=None)
@@ -90,13 +90,13 @@ class Sizes(SynchronousTestCase):
             "k",
             "1k\n",
         ):
-            self.assertRaises(ValueError, value_kinds.parse_size, text)
+            self.assertRaises(ValueError, values.parse_size, text)
 
     @quick
     @given(st.integers(0, 10**15 - 1))
     def test_round_trip(self, size: int) -> None:
         """Every size is read again as it was shown."""
-        self.assertEqual(value_kinds.parse_size(value_kinds.size_text(size)), size)
+        self.assertEqual(values.parse_size(values.size_text(size)), size)
 
 
 class Durations(SynchronousTestCase):
@@ -105,11 +105,11 @@ class Durations(SynchronousTestCase):
     def test_refused(self) -> None:
         """Two units, fractions and spans of more than 1000 years are refused."""
         for text in ("", "1h30m", "1.5h", "-1s", "1w", "1D", "1 s", "999999999999999d", "9" * 5000):
-            self.assertRaises(ValueError, value_kinds.parse_duration, text)
+            self.assertRaises(ValueError, values.parse_duration, text)
 
     def test_bounds(self) -> None:
         """A kind's bounds belong to what is allowed."""
-        kind = value_kinds.duration("1s", "7d")
+        kind = values.duration("1s", "7d")
         self.assertEqual([kind.parse("1").total_seconds(), kind.parse("168h").days], [1, 7])
         self.assertRaises(ValueError, kind.parse, "0")
         self.assertRaises(ValueError, kind.parse, "604801")
@@ -119,7 +119,7 @@ class Durations(SynchronousTestCase):
     def test_round_trip(self, seconds: int) -> None:
         """Every span is read again as it was shown."""
         duration = timedelta(seconds=seconds)
-        self.assertEqual(value_kinds.parse_duration(value_kinds.duration_text(duration)), duration)
+        self.assertEqual(values.parse_duration(values.duration_text(duration)), duration)
 
 
 class EveryKind(SynchronousTestCase):
@@ -133,7 +133,7 @@ class EveryKind(SynchronousTestCase):
         """Any text is read, and then shown so that it is read as the same, or refused with
         ValueError: nothing else happens.
         """
-        kind: value_kinds.ValueKind[Any] = KINDS[place]
+        kind: values.ValueKind[Any] = KINDS[place]
         try:
             value = kind.parse(text)
         except ValueError:
@@ -144,7 +144,7 @@ class EveryKind(SynchronousTestCase):
 class Words(SynchronousTestCase):
     """Choices, truth, names of folders, and the network."""
 
-    def assert_only(self, kind: value_kinds.ValueKind[Any], good: str, bad: str) -> None:
+    def assert_only(self, kind: values.ValueKind[Any], good: str, bad: str) -> None:
         for word in good.split("|"):
             kind.parse(word)
         for word in bad.split("|"):
@@ -153,7 +153,7 @@ class Words(SynchronousTestCase):
     def test_endpoints(self) -> None:
         """An endpoint is what Twisted accepts of the known kinds."""
         self.assert_only(
-            value_kinds.ENDPOINT,
+            values.ENDPOINT,
             "tcp:6543:interface=127.0.0.1|ssl:443|unix:/run/p|systemd:domain=INET:index=0|tcp6:1",
             "65536|tcp|tcp:|udp:1|tcp:x|tcp:1:colour=red|tcp:1:backlog=x|::1:80|unix:|unix:/p:mode=rw|"
             "systemd:domain=INET|systemd:domain=X:index=0|tcp:1:port=2|h:80|",
@@ -164,11 +164,11 @@ class Words(SynchronousTestCase):
         end is dropped.
         """
         self.assertEqual(
-            value_kinds.BASE_URL.parse("https://h.example:8443/pypi/"),
+            values.BASE_URL.parse("https://h.example:8443/pypi/"),
             "https://h.example:8443/pypi",
         )
         self.assert_only(
-            value_kinds.BASE_URL,
+            values.BASE_URL,
             "http://h|https://[::1]:80/x",
             "h|//h|ftp://h|https://|https://u:p@h|https://h?q|https://h?|https://h#f|http://h:x|http://[::1|http://h\tx|http://h:0",
         )
@@ -176,7 +176,7 @@ class Words(SynchronousTestCase):
     def test_networks(self) -> None:
         """Networks are those of ipaddress; bits behind the mask are a slip and refused."""
         self.assert_only(
-            value_kinds.NETWORK,
+            values.NETWORK,
             "10.0.0.0/8|127.0.0.1|::1|fd00::/8",
             "10.0.0.1/8|localhost|10.0.0.0/33|",
         )
@@ -189,16 +189,16 @@ class Words(SynchronousTestCase):
             "$6$rounds=5000$a$b",
             "$pbkdf2-sha256$1$a$b",
         ):
-            self.assertEqual(value_kinds.parse_hash(text), text)
+            self.assertEqual(values.parse_hash(text), text)
         for text in ("hunter2", "$hunter2", "", "{SHA}hunter2", "$2b$hunter2\n$", "hunter2$2b$x"):
-            error = self.assertRaises(ValueError, value_kinds.parse_hash, text)
+            error = self.assertRaises(ValueError, values.parse_hash, text)
             self.assertNotIn("hunter2", str(error))
             self.assertIn("pypid gen-password", str(error))
 
     def test_userinfo_is_hidden(self) -> None:
         """A URL is shown without what stands before its @, slashes and all."""
         self.assertEqual(
-            value_kinds.without_userinfo("https://a:b/c@d@host/x http://other/y"),
+            values.without_userinfo("https://a:b/c@d@host/x http://other/y"),
             "https://(set)@host/x http://other/y",
         )
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.packaging.dependencies import LONGEST, MOST, MOST_EXTRAS, needs_of
+from pypid.core.packaging.core_metadata import LONGEST, MOST, MOST_EXTRAS, needs_of
 
 EGGS = "eggs"
 

@@ -9,13 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.packaging.globs import (
-    GlobTable,
-    NameSet,
-    matches,
-    project_glob,
-)
-from pypid.core.packaging.names import project_name
+from pypid.core.packaging.names import GlobTable, NameSet, matches, project_glob, project_name
 
 modest = settings(max_examples=30, deadline=None, database=None)
 NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,12}[A-Za-z0-9])?", fullmatch=True)

@@ -7,15 +7,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest
 from pypid.core.model import File
-from pypid.core.packaging.install_targets import (
-    MOST,
+from pypid.core.packaging.names import project_name
+from pypid.core.packaging.requirements import (
+    MOST_TARGETS,
     PLATFORMS,
     best,
     needs_build,
     target,
     targets,
 )
-from pypid.core.packaging.names import project_name
 
 CHECKED = settings(max_examples=30, deadline=None, database=None)
 WHEELS = st.sampled_from(
@@ -154,6 +154,6 @@ class TargetTests(SynchronousTestCase):
             BadRequest,
             targets,
             ["linux"],
-            [f"3.{minor}" for minor in range(8, 9 + MOST)],
+            [f"3.{minor}" for minor in range(8, 9 + MOST_TARGETS)],
             running="3.12",
         )

@@ -3,14 +3,15 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest
-from pypid.core.packaging.install_targets import target
-from pypid.core.packaging.lock_files import (
+from pypid.core.packaging.requirements import (
+    ELSEWHERE,
     LONGEST_KEY,
     Lock,
     Pin,
+    Remark,
     parse_pylock,
+    target,
 )
-from pypid.core.packaging.requirements import ELSEWHERE, Remark
 
 LINUX, WINDOWS = target("linux", "3.12"), target("windows", "3.12")
 SHA = "ab" * 32

@@ -10,14 +10,7 @@ from hypothesis import given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import Presence, Project, StoredFile
-from pypid.core.policy import (
-    Hidden,
-    Policy,
-    UpstreamState,
-    asks_upstream,
-    may_show_upstream,
-    view,
-)
+from pypid.core.policy import Hidden, Policy, UpstreamState, asks_upstream, may_show_upstream, view
 from pypid.core.presentation.explanation import (
     NameStatus,
     explain,

@@ -6,13 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.presentation.release_facts import (
-    LONGEST,
-    Facts,
-    facts_of,
-    links,
-    safe_url,
-)
+from pypid.core.presentation.project_view import LONGEST, Facts, facts_of, links, safe_url
 from tests.distributions import metadata
 
 HOSTILE = st.text(max_size=60) | st.sampled_from(

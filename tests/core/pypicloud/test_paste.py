@@ -9,10 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.configuration import ini
 from pypid.core.configuration.parse import Config, parse
 from pypid.core.errors import BadConfig
-from pypid.core.pypicloud.ledger import Ledger
+from pypid.core.pypicloud.keys import Ledger
 from pypid.core.pypicloud.paste import Paste
-from pypid.core.pypicloud.translation import translate
-from pypid.core.pypicloud.writing import written
+from pypid.core.pypicloud.translation import translate, written
 
 
 def app(text: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pypid.core.errors import BadConfig
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, may
 from pypid.core.pypicloud.keys import KEYS
-from pypid.daemon.rules_in_force import rules_of
+from pypid.daemon.identities import rules_of
 from tests.core.pypicloud.oracle import HASH, Oracle, normalized
 
 modest = settings(max_examples=25, deadline=None, database=None)

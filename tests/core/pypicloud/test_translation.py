@@ -12,8 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.configuration.parse import Config, parse
 from pypid.core.errors import BadConfig
 from pypid.core.permissions import Principals
-from pypid.core.pypicloud.translation import translate
-from pypid.core.pypicloud.writing import written
+from pypid.core.pypicloud.translation import translate, written
 
 HASH = "$5$rounds=1000$saltsalt$aGFzaGhhc2g"
 S3 = "pypi.storage = s3\nstorage.bucket = bucket\n"

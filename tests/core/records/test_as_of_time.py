@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadMoment
-from pypid.core.records.as_of_time import moment_of, parse_moment, settled
+from pypid.core.times import moment_of, parse_moment, settled
 
 moments = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)).map(
     lambda found: found.replace(microsecond=0, tzinfo=UTC)

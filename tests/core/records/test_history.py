@@ -11,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import File, ListedFile, Listing, UpstreamEntry, as_stored, in_order
+from pypid.core.model import (
+    MOST_EVENTS,
+    File,
+    ListedFile,
+    Listing,
+    UpstreamEntry,
+    as_stored,
+    in_order,
+)
 from pypid.core.packaging.names import project_name
-from pypid.core.records.file_history import MOST_EVENTS
 from pypid.core.records.history import listing_as_of, spans, was_any
 from pypid.core.records.upstream_entry import (
     LONGEST,

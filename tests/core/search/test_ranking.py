@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
-from pypid.core.search.ranking import (
+from pypid.core.search import (
     LONGEST_WORD,
     MOST_WORDS,
     Card,

@@ -11,9 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
-from pypid.core.simple_api.fast_entries import decode_entries
-from pypid.core.simple_api.packing import at_once
-from pypid.core.simple_api.parse import Gathered, ParsedListing
+from pypid.core.simple_api.listed_files import at_once
+from pypid.core.simple_api.parse import Gathered, ParsedListing, decode_entries
 
 DEMO = project_name("demo")
 BASE = "https://index.example/simple/demo/"

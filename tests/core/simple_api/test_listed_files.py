@@ -20,12 +20,9 @@ from pypid.core.records.upstream_entry import (
     load_upstream_entry,
     with_listing,
 )
-from pypid.core.simple_api import listed_files, packing, shown_files
-from pypid.core.simple_api.file_blocks import BLOCK
-from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.packing import packed
-from pypid.core.simple_api.render import render_forms, render_project
-from pypid.core.simple_api.shown_files import ShownFiles
+from pypid.core.simple_api import listed_files
+from pypid.core.simple_api.listed_files import BLOCK, ShownFiles, packed
+from pypid.core.simple_api.render import Format, render_forms, render_project
 
 SPAM = project_name("spam")
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
@@ -180,7 +177,7 @@ class PackedTests(SynchronousTestCase):
         """
         found = []
         for size in (BLOCK, 2):
-            for module in (listed_files, packing, shown_files):
+            for module in (listed_files, listed_files, listed_files):
                 self.patch(module, "BLOCK", size)
             entry = UpstreamEntry(name=SPAM)
             for day, files in enumerate((first, second, second, (*first, *third)[:3], third)):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.simple_api.negotiation import Format, negotiate
+from pypid.core.simple_api.render import Format, negotiate
 
 J = "application/vnd.pypi.simple.v1+json"
 H = "application/vnd.pypi.simple.v1+html"

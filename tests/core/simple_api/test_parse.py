@@ -13,23 +13,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadListing
 from pypid.core.model import File, ListedFile, Project
-from pypid.core.packaging.listed_names import version_of
-from pypid.core.packaging.names import (
-    project_name,
-)
-from pypid.core.simple_api.json_elements import LARGEST_ELEMENT, SLICE, elements
-from pypid.core.simple_api.negotiation import Format
+from pypid.core.packaging.names import listed_version, project_name
 from pypid.core.simple_api.parse import (
+    LARGEST_ELEMENT,
     MOST_FILES,
+    SLICE,
     ParsedListing,
     _joined,
     _url,
+    elements,
     file_of,
     read_json,
     yanked_of,
 )
-from pypid.core.simple_api.parse_pages import read_names, read_page, slices_of_page
-from pypid.core.simple_api.render import render_project
+from pypid.core.simple_api.parse_html import read_names, read_page, slices_of_page
+from pypid.core.simple_api.render import Format, render_project
 from tests.core.simple_api.test_render import Reader, strict
 
 DEMO = project_name("demo")
@@ -227,7 +225,7 @@ class FileTests(SynchronousTestCase):
             ("foo-1", "foo-1-2.tar.gz", "2"),
             ("foo", "foo-1-2.tar.gz", "1.post2"),
         ):
-            self.assertEqual(version_of(filename, project_name(name)), version, filename)
+            self.assertEqual(listed_version(filename, project_name(name)), version, filename)
         for name, filename in (
             ("foo", "foo-bar-1.0.tar.gz"),
             ("foo", "foobar-1.0-1.tar.gz"),
@@ -236,14 +234,14 @@ class FileTests(SynchronousTestCase):
             ("foo", "foo-1.0-1%2f.tar.gz"),
             ("foo", "foo-x-1.0.msi"),
         ):
-            self.assertIsNone(version_of(filename, project_name(name)), filename)
+            self.assertIsNone(listed_version(filename, project_name(name)), filename)
 
     @modest
     @given(st.dictionaries(st.sampled_from([*sorted(entry(size=1, yanked=1)), "core-metadata"]),
            st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(WHEEL),
                         lambda more: st.lists(more, max_size=3) | st.dictionaries(st.text(), more, max_size=3))))  # fmt: skip
     def test_anything(self, said: dict[str, Any]) -> None:
-        """Whatever a page says of a file, it is a file that we can list, or none."""
+        """Whatever a page says of a file, it is a file that we can list, or none (C34)."""
         file = file_of({**entry(), **said}, DEMO, BASE)
         if file is not None:
             rendered(ParsedListing(files=(file,)))
@@ -268,7 +266,7 @@ class PageTests(SynchronousTestCase):
         )
 
     def test_versions(self) -> None:
-        """A page without a version is 1.0; another major is refused (PEP 629)."""
+        """A page without a version is 1.0; another major is refused (PEP 629) (C34)."""
         for meta in (
             {},
             None,
@@ -321,7 +319,7 @@ class PageTests(SynchronousTestCase):
         | st.text(alphabet='{}[]",:1ae\\ <>/"files"', max_size=60).map(str.encode)
     )
     def test_any_bytes(self, data: bytes) -> None:
-        """Any bytes are a listing or `BadListing`, as a page and as a list of names."""
+        """Any bytes are a listing or `BadListing`, as a page and as a list of names (C34)."""
         for question in (
             lambda: read_page(data, "", DEMO, BASE),
             lambda: read_names(data),

@@ -19,8 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import BadListing
 from pypid.core.model import File, Project, Status, in_order
 from pypid.core.packaging.names import project_name
-from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.packing import at_once
+from pypid.core.simple_api.listed_files import at_once
 from pypid.core.simple_api.parse import Gathered, ParsedListing, read_json
 from pypid.core.simple_api.parse_html import (
     _VALUES,
@@ -29,9 +28,10 @@ from pypid.core.simple_api.parse_html import (
     _Page,
     entry_of,
     read_html,
+    read_names,
+    read_page,
 )
-from pypid.core.simple_api.parse_pages import read_names, read_page
-from pypid.core.simple_api.render import render_project
+from pypid.core.simple_api.render import Format, render_project
 
 DEMO = project_name("demo")
 BASE = "https://index.example/simple/demo/"

@@ -16,19 +16,10 @@ from msgspec.structs import replace
 from packaging.version import Version
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import (
-    File,
-    ListedFile,
-    Project,
-    RenderedPage,
-    Status,
-    StoredFile,
-    in_order,
-)
+from pypid.core.model import File, ListedFile, Project, RenderedPage, Status, StoredFile, in_order
 from pypid.core.packaging.names import project_name
-from pypid.core.simple_api.entries import plain
-from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.render import render_project
+from pypid.core.simple_api.listed_files import plain
+from pypid.core.simple_api.render import Format, render_project
 
 NAME = project_name("demo")
 PROVENANCE = "https://host/integrity/"

@@ -8,15 +8,11 @@ from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pypid.core.model import Blob, File, Project
-from pypid.core.records.documents import (
-    StorageIdentity,
-    dump,
-)
-from pypid.core.records.file_history import MOST_DELETED, MOST_EVENTS
+from pypid.core.model import MOST_DELETED, MOST_EVENTS, Blob, File, Project
+from pypid.core.records.documents import StorageIdentity, dump
 from pypid.core.records.history import spans, was_any
 from pypid.index import Index
-from pypid.index.history.as_of import FilePeriods, RecordingStart, project_as_of
+from pypid.index.as_of import FilePeriods, RecordingStart, project_as_of
 from pypid.index.views import DIRECT
 from tests.index.nodes import SqliteNodesCase
 from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent

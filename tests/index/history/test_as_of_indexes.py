@@ -15,15 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import AlreadyExists, NameUsedUp, NoSuchFile, NoSuchProject
-from pypid.core.indexes import DEFAULT
+from pypid.core.indexes import DEFAULT, PromotionRefused
 from pypid.core.model import Listing, Project, StoredFile
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.promotion_rules import PromotionRefused
 from pypid.flow import whole
 from pypid.index import Index
-from pypid.index.promotion_checks import IndexPart
-from pypid.index.promotion_log import PromotionLog
-from pypid.index.promotions import Promotions
+from pypid.index.promotions import IndexPart, PromotionLog, Promotions
 from pypid.index.views import DIRECT, UpstreamPermission, may_read_all
 from tests.index.file_cache_cases import listed
 from tests.index.named import NamedCase

@@ -23,7 +23,7 @@ from pypid.core.records.documents import StorageIdentity, dump
 from pypid.core.records.layout import STORAGE_IDENTITY
 from pypid.flow import BytesBody, start, whole
 from pypid.index import Index
-from pypid.index.history.as_of import RecordingStart
+from pypid.index.as_of import RecordingStart
 from pypid.index.local.copy import Copied, Copier
 from pypid.ports import Body
 from pypid.upstream.nothing import Nothing

@@ -7,19 +7,12 @@ from datetime import timedelta
 
 from twisted.internet.defer import CancelledError
 
-from pypid.core.errors import (
-    AlreadyExists,
-    Busy,
-    NameUsedUp,
-    StorageDown,
-    StorageFull,
-)
+from pypid.core.errors import AlreadyExists, Busy, NameUsedUp, StorageDown, StorageFull
 from pypid.core.records.layout import SET_ASIDE
 from pypid.flow import start
 from pypid.flow.coroutines import is_patient
 from pypid.index import Index
-from pypid.index.local.existing_files import LOOKS, PAUSE
-from pypid.index.local.publish import UNDER_WAY, PublishOutcome
+from pypid.index.local.publish import LOOKS, PAUSE, UNDER_WAY, PublishOutcome
 from tests.index.faulty_blobs import Died, Gated, Storm, Watched
 from tests.index.uploads import WHEEL, IndexCase, Sent, index_over, publishing, sent, signed
 from tests.support import contents

@@ -22,9 +22,8 @@ from pypid.core.model import Blob, Project, StoredFile
 from pypid.core.records.documents import dump_record
 from pypid.core.records.layout import ObjectKind, kept_key, key
 from pypid.flow import BytesBody, start
-from pypid.index.store.record_store import RecordKind, RecordStore
-from pypid.index.store.records import LocalRecords
-from pypid.index.upstream.cached_records import CachedRecords
+from pypid.index.store.records import LocalRecords, RecordKind, RecordStore
+from pypid.index.upstream.cache_store import CachedRecords
 from pypid.ports import Blobs, Catalog
 from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.faulty_blobs import Gated, Watched

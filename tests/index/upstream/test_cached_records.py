@@ -1,5 +1,5 @@
 """Files of theirs in the storage: `pypid.index.upstream.cache_store` and
-`pypid.index.upstream.cached_records`.
+`pypid.index.upstream.cache_store`.
 """
 
 from __future__ import annotations
@@ -10,23 +10,16 @@ from pathlib import Path
 from attrs import evolve
 from msgspec.structs import replace
 
-from pypid.blobs import disk, draft, files, walk
+from pypid.blobs import files
 from pypid.blobs.files import FilesSettings
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.model import (
-    Digests,
-    File,
-    ListedFile,
-    Presence,
-    Span,
-    as_listed,
-)
-from pypid.core.packaging.expected_digest import is_copy
+from pypid.core.model import Digests, File, ListedFile, Presence, Span, as_listed
 from pypid.core.packaging.names import project_name
+from pypid.core.packaging.releases import is_copy
 from pypid.core.records.documents import dump_record
 from pypid.core.records.layout import ObjectKind, cached_overwrite_key, kept_key, place
 from pypid.flow import BytesBody, whole
-from pypid.flow.hashes import Hashes
+from pypid.flow.spool import Hashes
 from pypid.index.store.records import sha256_of
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.ports import Body
@@ -36,7 +29,7 @@ from tests.index.file_cache_cases import KeeperCase, listed, noise, read_kept
 from tests.index.uploads import IndexCase
 from tests.support import world
 
-MODULES = (disk, draft, files, walk)
+MODULES = (files, files, files, files)
 SPAM = project_name("spam")
 
 

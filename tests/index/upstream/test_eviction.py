@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
+from pypid.index.upstream.cache_store import InventoryEntry
 from pypid.index.upstream.eviction import files_to_evict
-from pypid.index.upstream.inventory import InventoryEntry
 
 SPAM = project_name("spam")
 

@@ -28,8 +28,8 @@ from pypid.core.model import Blob, File, Span
 from pypid.core.records.layout import kept_key
 from pypid.flow import at_once, start, whole
 from pypid.flow.spool import sweep
+from pypid.index.upstream import file_cache
 from pypid.index.upstream import file_cache as keeping_module
-from pypid.index.upstream import shared_download
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_cache import FileCache
 from pypid.ports import Body
@@ -112,7 +112,7 @@ class StreamingTests(KeeperCase):
         """A client who stops reading holds up neither the others nor the storage, and may go on
         when all is long over.
         """
-        self.patch(shared_download, "PIECE", 1000)
+        self.patch(file_cache, "PIECE", 1000)
         data = noise(BIG)
         file = listed(data)
         before = open_files()
@@ -135,7 +135,7 @@ class StreamingTests(KeeperCase):
         self.folder = self.enterContext(on_a_disk(self.folder))
         sweep(self.folder)
         self.file_cache = self.another(turns)
-        self.patch(shared_download, "RECENT", 50_000)
+        self.patch(file_cache, "RECENT", 50_000)
         data = noise(BIG)
         file = listed(data)
         body = self.fed(file, data[:10_000], size=BIG)
@@ -452,9 +452,9 @@ class SpanTests(KeeperCase):
         """Whatever comes in whatever pieces, each span that is asked for at whatever time has the
         file's bytes.
         """
-        self.patch(shared_download, "HELD_BACK", 64)
-        self.patch(shared_download, "NEAR", 50)
-        self.patch(shared_download, "PIECE", 17)
+        self.patch(file_cache, "HELD_BACK", 64)
+        self.patch(file_cache, "NEAR", 50)
+        self.patch(file_cache, "PIECE", 17)
         self.upstream.asked.clear()
         data = noise(size)
         file = listed(data, f"spam-{len(self.stored())}.tar.gz")

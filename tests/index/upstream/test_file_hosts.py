@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import NotThere, PypidError, UpstreamDown
 from pypid.flow import BytesBody, start
 from pypid.http_client.circuit_breaker import FIRST_PAUSE, STRIKES
-from pypid.index.upstream.file_hosts import FileHostBreakers
+from pypid.index.upstream.listings import FileHostBreakers
 from pypid.ports import Body
 from tests.support.worlds import Awaiting, world
 

@@ -10,12 +10,11 @@ from twisted.internet.defer import Deferred
 
 from pypid.core.errors import Archived, WrongBytes
 from pypid.core.model import Blob, File, Listing, Span
-from pypid.core.policy import UpstreamState
+from pypid.core.policy import UpstreamState, offering
 from pypid.core.policy import listed as listed_of
 from pypid.core.records.layout import ObjectKind, kept_key
-from pypid.core.simple_api.metadata_offer import offering
 from pypid.index.store.records import LARGEST_METADATA, sha256_of
-from pypid.index.upstream.cached_records import cached_metadata_key
+from pypid.index.upstream.cache_store import cached_metadata_key
 from pypid.ports import Body
 from tests.distributions import metadata, wheel, wheel_filename
 from tests.index.file_cache_cases import KeeperCase, listed, noise

@@ -1,4 +1,4 @@
-"""Provenance of upstream files: `pypid.index.upstream.file_provenance`."""
+"""Provenance of upstream files: `pypid.index.upstream.file_metadata`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pypid.core.errors import NotThere, UpstreamDown
 from pypid.core.model import File
 from pypid.core.records.layout import ObjectKind, kept_key
 from pypid.flow import whole
-from pypid.index.upstream.file_provenance import lacking
+from pypid.index.upstream.file_metadata import lacking
 from tests.index.file_cache_cases import KeeperCase, listed, noise, provenance_of, read_kept
 
 URL = "https://files.example/integrity/spam/1.0/spam-1.0.tar.gz/provenance"

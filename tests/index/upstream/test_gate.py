@@ -20,8 +20,7 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, Silence, UnknownOwner
 from pypid.flow import BytesBody
 from pypid.http_client.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, STRIKES, CircuitBreaker
-from pypid.index.upstream.file_hosts import FileHostBreakers
-from pypid.index.upstream.gate import UpstreamGate
+from pypid.index.upstream.listings import FileHostBreakers, UpstreamGate
 from pypid.ports import Body
 from tests.support.worlds import BEGINNING, Awaiting, WallClock, world
 

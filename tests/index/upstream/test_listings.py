@@ -21,12 +21,16 @@ from pypid.core.model import File, Listing, Presence, Span
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy, UpstreamState
 from pypid.flow import BytesBody, start
-from pypid.flow.hashes import Hashes
+from pypid.flow.spool import Hashes
 from pypid.http_client.circuit_breaker import FIRST_PAUSE, STRIKES, CircuitBreaker
 from pypid.index.upstream.cache_store import CacheStore
-from pypid.index.upstream.file_hosts import FileHostBreakers
-from pypid.index.upstream.gate import UpstreamGate
-from pypid.index.upstream.listings import MOST_LATE, PAUSE, UpstreamListings
+from pypid.index.upstream.listings import (
+    MOST_LATE,
+    PAUSE,
+    FileHostBreakers,
+    UpstreamGate,
+    UpstreamListings,
+)
 from pypid.ports import Body
 from tests.index.file_cache_cases import listed, no_metadata
 from tests.support.worlds import Awaiting, WallClock, world

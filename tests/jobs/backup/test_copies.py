@@ -17,11 +17,10 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import CannotStart
 from pypid.core.records.layout import OF_RECORD as COPIES
 from pypid.flow import BytesBody, World, whole
-from pypid.jobs.backup import marker as markers
 from pypid.jobs.backup import records
+from pypid.jobs.backup import records as markers
 from pypid.jobs.backup.copies import Backup
-from pypid.jobs.backup.marker import is_new
-from pypid.jobs.backup.records import Record, RecordForm
+from pypid.jobs.backup.records import Record, RecordForm, is_new
 from pypid.ports import Blobs
 from tests.failing_calls import Scripted, die, in_child
 from tests.index.faulty_blobs import Watched

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Unreadable
-from pypid.jobs.backup import sealing
-from pypid.jobs.backup.sealing import WrongSecret, name_of, seal, unseal
+from pypid.jobs.backup import copies
+from pypid.jobs.backup.copies import WrongSecret, name_of, seal, unseal
 from tests.support import world
 
 SECRET = "a-secret-that-pypid-gen-secret-could-have-made"
@@ -49,7 +49,7 @@ class SealingTests(SynchronousTestCase):
         """A copy whose head names the secret without a salt, as older versions wrote it, comes
         back.
         """
-        with patch.object(sealing, "name_of", lambda secret, salt=b"": name_of(secret)):
+        with patch.object(copies, "name_of", lambda secret, salt=b"": name_of(secret)):
             sealed = self.sealed(b"data")
         self.assertEqual(json.loads(sealed.partition(b"\n")[0])["key"], name_of(SECRET))
         self.assertEqual(unseal(SECRET, "admin.json", sealed), b"data")

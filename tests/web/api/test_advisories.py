@@ -12,7 +12,7 @@ from attrs import evolve
 from twisted.internet.address import IPv4Address
 
 from pypid.advisories.service import Advisories
-from pypid.core.accounts.entries import DownloadEntry
+from pypid.core.accounts.rights import DownloadEntry
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import UpstreamDown
 from pypid.core.packaging.names import project_name

@@ -17,16 +17,14 @@ from attrs import evolve
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.signed_urls import Links
-from pypid.core.accounts.entries import AuditEntry
-from pypid.core.accounts.registration import AccountSettings
-from pypid.core.accounts.sessions import csrf_token
+from pypid.core.accounts.rights import AuditEntry
+from pypid.core.accounts.sessions import AccountSettings, csrf_token
 from pypid.core.configuration.choices import Mode, Registration
 from pypid.core.errors import StorageDown
 from pypid.core.model import SignedUrl, as_stored
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.core.publisher_rules import Ratchet, TrustRules
-from pypid.core.trust import TrustDocument
+from pypid.core.trust import Ratchet, TrustDocument, TrustRules
 from pypid.daemon.logs import Threshold
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.file_cache_cases import listed as listed_file

@@ -9,7 +9,7 @@ from pathlib import Path
 from pypid.catalog.signed_urls import Links
 from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.permissions import EVERYONE, Principals, Rules
-from pypid.metrics.families import WITHHELD
+from pypid.metrics.counts import WITHHELD
 from tests.distributions import wheel, wheel_filename
 from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import Answer, WholeCase

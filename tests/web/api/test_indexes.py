@@ -11,7 +11,7 @@ from pypid.blobs.store import PartOfBucket
 from pypid.core.errors import PeopleUnknown
 from pypid.core.permissions import Action, Scope
 from pypid.flow import BytesBody
-from pypid.web.app.registry import Configured
+from pypid.web.app.app import Configured
 from tests.distributions import wheel, wheel_filename
 from tests.index.local.test_tiering import Shelves
 from tests.web.app_with_accounts import Peopled

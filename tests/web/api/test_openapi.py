@@ -11,9 +11,8 @@ import schemathesis
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.web.api.openapi import described_routes, document
-from pypid.web.app.descriptions import Described
 from pypid.web.app.request_context import RequestContext
-from pypid.web.app.route import ANYBODY, Route
+from pypid.web.app.route import ANYBODY, Described, Route
 from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import WholeCase
 from tests.web.routes import ALL_ROUTES

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pypid.core.packaging.names import project_name
-from pypid.core.records.promotions import PROMOTIONS as PROMOTED
-from pypid.index.private_names import marker_key
+from pypid.core.records.documents import PROMOTIONS as PROMOTED
+from pypid.index.named_indexes import marker_key
 from tests.distributions import wheel, wheel_filename
 from tests.web.api.test_tokens import TokenCase
 from tests.web.app_with_accounts import Peopled

@@ -13,9 +13,7 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.indexes import IndexSettings
 from pypid.core.policy import Policy
 from pypid.flow import start
-from pypid.index.promotion_checks import IndexPart
-from pypid.index.promotion_log import PromotionLog
-from pypid.index.promotions import Promotions
+from pypid.index.promotions import IndexPart, PromotionLog, Promotions
 from pypid.jobs.leases import Shared
 from pypid.ports import Duplicating
 from tests.catalog.engines import Place, PlacedEngine

@@ -12,16 +12,15 @@ from altcha import v2
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.accounts.entries import AccountStatus
-from pypid.core.accounts.registration import MOST_FROM_A_PLACE, AccountSettings
-from pypid.core.accounts.rights import Right, Whom
+from pypid.core.accounts.rights import AccountStatus, Right, Whom
+from pypid.core.accounts.sessions import MOST_FROM_A_PLACE, AccountSettings
 from pypid.core.configuration.choices import Registration
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Scope
-from pypid.web.api import registration as captcha
-from pypid.web.api.registration import LIFETIME
-from pypid.web.app.registry import Configured
-from pypid.web.http.proxies import TrustedProxies
+from pypid.web.api import accounts as captcha
+from pypid.web.api.accounts import LIFETIME
+from pypid.web.app.app import Configured
+from pypid.web.http.connections import TrustedProxies
 from tests.web.app.test_captcha import Stopped
 from tests.web.app_with_registration import OURS, Registering, now
 from tests.web.full_app import Answer, basic

@@ -7,9 +7,8 @@ from argon2 import PasswordHasher
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.accounts.entries import Account, Session
-from pypid.core.accounts.registration import AccountSettings
-from pypid.core.accounts.sessions import digest_of
+from pypid.core.accounts.rights import Account, Session
+from pypid.core.accounts.sessions import AccountSettings, digest_of
 from pypid.core.permissions import AUTHENTICATED, Principals, Rules
 from tests.distributions import wheel, wheel_filename
 from tests.web.app_with_registration import KEY, OURS, Registering, cookie_of, now

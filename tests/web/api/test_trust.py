@@ -14,9 +14,8 @@ from pypid.core.configuration.choices import Mode
 from pypid.core.model import StoredFile, as_stored
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
-from pypid.core.publisher_rules import Ratchet, RequiredPublisher, TrustRules
 from pypid.core.records.layout import ObjectKind, kept_key
-from pypid.core.trust import TrustDocument
+from pypid.core.trust import Ratchet, RequiredPublisher, TrustDocument, TrustRules
 from pypid.flow import BytesBody
 from tests.distributions import wheel, wheel_filename
 from tests.index.file_cache_cases import listed

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from pypid.core.accounts.rights import Right, Whom
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED, Rules
-from pypid.web.app.registry import Configured
+from pypid.web.app.app import Configured
 from tests.distributions import wheel_filename
 from tests.web.app_with_accounts import Peopled, have
 from tests.web.full_app import Answer, Pypid, WholeCase, basic, spelled

@@ -11,8 +11,7 @@ from pypid.core.cooldown import Cooldown
 from pypid.core.errors import StorageDown, UpstreamDown
 from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
-from pypid.core.policy import Policy
-from pypid.core.upstream_choice import UpstreamChoice
+from pypid.core.policy import Policy, UpstreamChoice
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.support import BEGINNING
 from tests.web.full_app import J, Pypid, WholeCase, basic

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest
-from pypid.web.api import registration as captcha
-from pypid.web.api.registration import LONGEST, riddle, solved
+from pypid.web.api import accounts as captcha
+from pypid.web.api.accounts import LONGEST, riddle, solved
 from tests.support.worlds import BEGINNING
 
 quickly = settings(max_examples=60, deadline=None, database=None)

@@ -21,15 +21,14 @@ from pypid.catalog.memory import MemoryCatalog
 from pypid.core import summaries
 from pypid.core.model import Status
 from pypid.core.packaging.names import ProjectName
+from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.core.policy import Policy
-from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.render import render_names
+from pypid.core.simple_api.render import Format, render_names
 from pypid.core.summaries import in_runs
-from pypid.core.visibility import EVERYTHING, Visibility
 from pypid.index import Index
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.page_cache import ProjectPages, patched
-from pypid.web.http.negotiation import Encoding
+from pypid.web.http.headers import Encoding
 from tests.support import world
 from tests.support.catalog import a_file, a_project
 from tests.support.worlds import Awaiting

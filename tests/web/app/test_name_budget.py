@@ -1,4 +1,4 @@
-"""The budget for names that were never asked upstream: `pypid.web.app.name_budget`."""
+"""The budget for names that were never asked upstream: `pypid.web.app.rate_limit`."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -22,8 +22,8 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.flow import start
 from pypid.index.views import DIRECT
-from pypid.web.app.name_budget import ADDRESSES, NameBudget, UnknownNames
-from pypid.web.http.proxies import TrustedProxies
+from pypid.web.app.rate_limit import ADDRESSES, NameBudget, UnknownNames
+from pypid.web.http.connections import TrustedProxies
 from tests.distributions import sdist, sdist_filename
 from tests.web.full_app import J, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere

@@ -15,22 +15,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
+from pypid.core.caches import MemoryBudget
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
-from pypid.core.memory_budget import MemoryBudget
 from pypid.core.model import Presence, Project, UpstreamEntry
 from pypid.core.policy import Policy, UpstreamState, view
-from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.render import render_project
+from pypid.core.simple_api.render import Format, render_project
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index import views as views_module
 from pypid.index.views import DIRECT, View, Views
-from pypid.metrics.families import PAGES
+from pypid.metrics.counts import PAGES
 from pypid.upstream.nothing import Nothing
 from pypid.web.app import page_cache as pages_module
 from pypid.web.app.page_cache import ProjectPages
-from pypid.web.http.negotiation import Encoding
+from pypid.web.http.headers import Encoding
 from pypid.web.http.responses import FinishedPage
 from tests.support import BEGINNING, world
 from tests.support.catalog import SPAM, a_file, a_listing, a_project

@@ -15,19 +15,24 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import ANONYMOUS, Grants, Identity, Principals, Rules
+from pypid.core.permissions import (
+    ANONYMOUS,
+    EVERYTHING,
+    Grants,
+    Identity,
+    Principals,
+    Rules,
+    Visibility,
+    visibility_of,
+)
 from pypid.core.policy import Policy
-from pypid.core.simple_api.negotiation import Format
-from pypid.core.simple_api.render import render_every_file
-from pypid.core.visibility import EVERYTHING, Visibility, visibility_of
+from pypid.core.simple_api.render import Format, render_every_file
 from pypid.index import Index
 from pypid.upstream.nothing import Nothing
-from pypid.web.app.as_of_pages import ThenPages
-from pypid.web.app.news_cache import NewsCache
-from pypid.web.app.page_cache import ProjectPages
-from pypid.web.app.stored_projects import StoredProjects
-from pypid.web.app.visibility import VisibilityCache
-from pypid.web.http.negotiation import Encoding
+from pypid.web.app.page_cache import NewsCache, ProjectPages
+from pypid.web.app.project_page_cache import ThenPages
+from pypid.web.app.visibility import StoredProjects, VisibilityCache
+from pypid.web.http.headers import Encoding
 from pypid.web.http.responses import FinishedPage
 from tests.support import BEGINNING, world
 from tests.support.catalog import a_project

@@ -14,13 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
-from pypid.core.permissions import (
-    Grants,
-    Identity,
-    Principals,
-    Rules,
-)
-from pypid.core.visibility import Visibility
+from pypid.core.permissions import Grants, Identity, Principals, Rules, Visibility
 from pypid.flow import start
 from pypid.web.app import visibility as sights_module
 from pypid.web.app.visibility import VisibilityCache

@@ -15,11 +15,11 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.protocols.tls import BufferingTLSTransport
 
-from pypid.flow import internals
-from pypid.web.fastpath.cached_channel import FastPath, open_fast_path
+from pypid.flow import coroutines
+from pypid.web.fastpath.channel import FastPath, open_fast_path
 from pypid.web.fastpath.os import reactor_hook, socket_write, tls_wire
 from pypid.web.fastpath.os.availability import obstacle, requirements
-from pypid.web.http.proxies import HostPolicy
+from pypid.web.http.connections import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.flow.test_internals import UNTESTED, names_defined, private_names_used
@@ -84,14 +84,14 @@ class OffTests(AvailabilityCase):
 
     def test_versions(self) -> None:
         """With an untested version of Twisted or pyOpenSSL it is off."""
-        installed = internals.version
+        installed = coroutines.version
         for package in ("Twisted", "pyOpenSSL"):
             self.patch(
-                internals,
+                coroutines,
                 "version",
                 lambda name, package=package: "99.1" if name == package else installed(name),
             )
-            first, last = internals.TESTED[package]
+            first, last = coroutines.TESTED[package]
             self.assertOff(f"{package} 99.1 is untested (tested: {first} to {last})")
 
     def test_each_name(self) -> None:
@@ -104,10 +104,10 @@ class OffTests(AvailabilityCase):
         self.assertEqual(answers, plain)
         needed = [(owner, name) for owner, names in requirements(self.reactor) for name in names]
         self.assertGreater(len(needed), 20)
-        has = internals.has_name
+        has = coroutines.has_name
         for owner, missing in needed:
             self.patch(
-                internals,
+                coroutines,
                 "has_name",
                 lambda each, name, owner=owner, missing=missing: (
                     (name, type(each)) != (missing, type(owner)) and has(each, name)

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.throttle import FREE
+from pypid.access.chain import FREE
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import UpstreamDown
 from pypid.core.policy import Policy
-from pypid.web.fastpath import cached_channel
-from pypid.web.fastpath.cached_channel import FastPath
+from pypid.web.fastpath import channel
+from pypid.web.fastpath.channel import FastPath
 from pypid.web.fastpath.recorder import cut, is_tags, read_block, read_line
 from pypid.web.fastpath.response_cache import KnownClient
-from pypid.web.http.proxies import TrustedProxies
+from pypid.web.http.connections import TrustedProxies
 from tests.distributions import wheel, wheel_filename
 from tests.web.fast_path_pair import Lines
 from tests.web.full_app import PASSWORDS, PRIVATE, J, Pypid, WholeCase, basic, spelled
@@ -183,7 +183,7 @@ class PeopleTests(FastPathCase):
         connection = self.pypid.connect()
         connection.send(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
         known = connection.channel.known
-        self.assertEqual(known is not None, cached_channel.KEYED)
+        self.assertEqual(known is not None, channel.KEYED)
         self.assertTrue(known is None or isinstance(known[0], int))
         gc.collect()
         secrets = (b64encode(f"alice:{PASSWORDS['alice']}".encode()), b"sEcReT")

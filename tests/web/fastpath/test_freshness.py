@@ -24,20 +24,18 @@ from hypothesis.stateful import (
 )
 from twisted.internet.error import ConnectionDone
 
-from pypid.core.accounts.entries import Account, AccountStatus, Session
-from pypid.core.accounts.rights import Right, Whom
+from pypid.core.accounts.rights import Account, AccountStatus, Right, Session, Whom
 from pypid.core.accounts.sessions import COOKIE, digest_of
-from pypid.core.claims import Claims
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown, CooldownException
 from pypid.core.errors import UpstreamDown
 from pypid.core.model import Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Action, Principals, Scope
-from pypid.core.policy import Policy
+from pypid.core.policy import Claims, Policy
 from pypid.core.restrictions import ProjectRestrictions
-from pypid.web.fastpath.cached_channel import FastPath
-from pypid.web.http.proxies import HostPolicy
+from pypid.web.fastpath.channel import FastPath
+from pypid.web.http.connections import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.core.test_restrictions import VersionRule

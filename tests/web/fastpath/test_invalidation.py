@@ -8,7 +8,7 @@ from attrs import evolve
 
 from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Principals, Rules
-from pypid.web.app.auth_generation import FAR
+from pypid.web.app.rate_limit import FAR
 from pypid.web.fastpath.recorder import Recorder
 from pypid.web.fastpath.response_cache import KnownClient
 from pypid.web.http.request import Request

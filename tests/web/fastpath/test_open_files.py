@@ -13,13 +13,13 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from pypid.core.model import Project
-from pypid.web.fastpath import open_files as kept_open
-from pypid.web.fastpath import state
-from pypid.web.fastpath.cached_channel import FastPath
-from pypid.web.http import open_file
+from pypid.web.fastpath import response_cache
+from pypid.web.fastpath import response_cache as kept_open
+from pypid.web.fastpath.channel import FastPath
+from pypid.web.http import response_body
 from pypid.web.http.access_log import AccessLog, AccessLogEntry
-from pypid.web.http.proxies import HostPolicy
-from pypid.web.http.sendfile import WINDOW
+from pypid.web.http.connections import HostPolicy
+from pypid.web.http.response_body import WINDOW
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.support import BEGINNING
@@ -53,7 +53,7 @@ class FastPathCase(test_sendfile.SendingCase):
         """Start it."""
         await super().setUp()
         lines = Lines(self.log)
-        self.patch(state, "LINES", 1)
+        self.patch(response_cache, "LINES", 1)
         self.fast_path = FastPath(self.app, self.catalog, lines)
         self.addCleanup(self.fast_path.close)
         self.site = Site(
@@ -99,7 +99,7 @@ class WholeTests(FastPathCase, test_sendfile.WholeTests):
         """
         await self.have("a.whl", NOISE)
         await self.known()
-        self.patch(open_file, "at_hand", lambda descriptor, position, most: b"")
+        self.patch(response_body, "at_hand", lambda descriptor, position, most: b"")
         status, body = await self.fetched("a.whl")
         self.assertEqual((status, self.fast_path.answered), (200, 0))
         self.assertTrue(body == NOISE)

@@ -14,10 +14,10 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.web.fastpath.cached_channel import CachedChannel, FastPath
+from pypid.web.fastpath.channel import CachedChannel, FastPath
 from pypid.web.fastpath.os import reactor_hook
 from pypid.web.fastpath.os.reactor_hook import ReactorHook, install_hook
-from pypid.web.http.proxies import HostPolicy
+from pypid.web.http.connections import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.distributions import wheel, wheel_filename

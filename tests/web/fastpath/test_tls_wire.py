@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.daemon.tls import Certificate
+from pypid.daemon.listeners import Certificate
 from pypid.web.fastpath.os.tls_wire import TlsWire, quicken
 from tests.web.reactor_steps import VERSIONS, Ends, certificate
 

@@ -15,11 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import Request
 
 from pypid.core.permissions import Identity
-from pypid.web.http.access_log import (
-    AccessLog,
-    escaped,
-    path_of,
-)
+from pypid.web.http.access_log import AccessLog, escaped, path_of
 from pypid.web.http.response_body import write
 from tests.web.memory_site import Talk
 

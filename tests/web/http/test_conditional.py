@@ -12,11 +12,12 @@ from pypid.core.model import Span
 from pypid.web.http.headers import (
     ConditionalVerdict,
     Validators,
+    choose_encoding,
+    choose_error_format,
     http_date,
     judge,
 )
-from pypid.web.http.negotiation import choose_encoding, choose_error_format
-from pypid.web.http.ranges import still_the_same, wanted
+from pypid.web.http.responses import still_the_same, wanted
 
 THEN = datetime(2026, 3, 1, 12, 30, 15, 987654, tzinfo=UTC)
 OURS = Validators('"abc"', THEN)

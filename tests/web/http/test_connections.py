@@ -1,5 +1,5 @@
 """Slow clients, and clients with many
-connections: `pypid.web.http.connections`, `pypid.web.http.channel.framing`.
+connections: `pypid.web.http.connections`, `pypid.web.http.channel`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.web.http.channel.channel import Channel
-from pypid.web.http.connections import RESERVED, ConnectionSettings
-from pypid.web.http.proxies import HostPolicy, TrustedProxies
+from pypid.web.http.channel import Channel
+from pypid.web.http.connections import RESERVED, ConnectionSettings, HostPolicy, TrustedProxies
 from pypid.web.http.request import Request
 from pypid.web.http.site import Site
 from tests.web.http.test_channel import Waiting, echo

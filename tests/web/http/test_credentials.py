@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Unauthenticated
 from pypid.core.permissions import Credential
-from pypid.web.http.credentials import credential_of
+from pypid.web.http.headers import credential_of
 
 modest = settings(max_examples=60, deadline=None, database=None)
 users = st.text(

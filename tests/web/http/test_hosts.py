@@ -1,4 +1,4 @@
-"""Which values of Host are answered: `pypid.web.http.proxies`."""
+"""Which values of Host are answered: `pypid.web.http.connections`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
 
-from pypid.web.http.proxies import (
-    HostPolicy,
-    TrustedProxies,
-    hsts_of,
-)
+from pypid.web.http.connections import HostPolicy, TrustedProxies, hsts_of
 from tests.web.full_app import Connection, WholeCase
 
 PORT = 6543

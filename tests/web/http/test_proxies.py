@@ -1,4 +1,4 @@
-"""What trusted proxies say: `pypid.web.http.proxies`."""
+"""What trusted proxies say: `pypid.web.http.connections`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.web.http.proxies import TrustedProxies, client_of, host_of, read_address, scheme_of
+from pypid.web.http.connections import TrustedProxies, client_of, host_of, read_address, scheme_of
 from pypid.web.http.request import Request
 from tests.web.raw_http import Wire, request
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest
-from pypid.web.http.query import number, parameters
-from pypid.web.http.request import Request
+from pypid.web.http.request import Request, number, parameters
 
 
 def asked(query: bytes) -> Request:

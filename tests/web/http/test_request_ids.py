@@ -10,8 +10,8 @@ from typing import Any, cast
 from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.web.http.proxies import TrustedProxies
-from pypid.web.http.request_ids import Ids, forwarded_id
+from pypid.web.http.access_log import Ids, forwarded_id
+from pypid.web.http.connections import TrustedProxies
 from tests.web.full_app import WholeCase
 from tests.web.raw_http import Socket
 

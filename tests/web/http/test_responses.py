@@ -17,9 +17,7 @@ from pypid.core.model import RenderedPage, Span, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.flow import BytesBody, at_once
 from pypid.flow.bodies import PIECE
-from pypid.web.http.headers import DownloadHead
-from pypid.web.http.negotiation import Encoding
-from pypid.web.http.redirects import redirect
+from pypid.web.http.headers import DownloadHead, Encoding
 from pypid.web.http.response_body import PATIENCE, WrongLength
 from pypid.web.http.responses import (
     AT_ONCE,
@@ -27,6 +25,7 @@ from pypid.web.http.responses import (
     QUICK,
     FinishedPage,
     gzipped,
+    redirect,
     send_file,
     send_page,
     send_text,

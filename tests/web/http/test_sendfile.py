@@ -42,14 +42,13 @@ from pypid.flow import FileBody, at_once, start
 from pypid.flow.bodies import PIECE
 from pypid.index import Index
 from pypid.upstream.nothing import Nothing
-from pypid.web.app.app import App
-from pypid.web.app.app_settings import AppSettings
+from pypid.web.app.app import App, AppSettings
 from pypid.web.http import response_body, twisted_internals
 from pypid.web.http.access_log import AccessLog
+from pypid.web.http.connections import HostPolicy
 from pypid.web.http.headers import DownloadHead
-from pypid.web.http.proxies import HostPolicy
+from pypid.web.http.response_body import WINDOW
 from pypid.web.http.responses import SMALL, send_file
-from pypid.web.http.sendfile import WINDOW
 from pypid.web.http.site import Site
 from pypid.web.http.twisted_internals import CONNECTION, flush
 from pypid.web.root import resource

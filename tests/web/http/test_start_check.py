@@ -6,10 +6,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import HTTPChannel
 
 from pypid.core.errors import CannotStart
-from pypid.flow.internals import TESTED
-from pypid.web.http.channel import start_check
-from pypid.web.http.channel.framing import FramingChannel
-from pypid.web.http.channel.start_check import check_framing
+from pypid.flow.coroutines import TESTED
+from pypid.web.http import channel_check
+from pypid.web.http.channel import FramingChannel
+from pypid.web.http.channel_check import check_framing
 
 
 class StartCheckTests(SynchronousTestCase):
@@ -40,7 +40,7 @@ class StartCheckTests(SynchronousTestCase):
         """It does not start if a name that the channel needs is missing; the error says what to
         install.
         """
-        self.patch(start_check, "PRIVATE_NAMES", ("_of_tomorrow", "_path"))
+        self.patch(channel_check, "PRIVATE_NAMES", ("_of_tomorrow", "_path"))
         first, last = TESTED["Twisted"]
         self.assertEqual(
             self.refused(),

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import BadRequest, PypidError, TooLarge
 from pypid.core.model import Checksum, Digests
 from pypid.core.packaging.upload import UploadFields
-from pypid.flow.hashes import Hashes
+from pypid.flow.spool import Hashes
 from pypid.web.http.upload_form import Limits, file_name_in, read_form
 
 WHEEL = b"PK\x03\x04\r\n--\r\n\r\n---" + bytes(range(256)) * 3 + b"\r\n--bound\r"

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
 from pypid.core.policy import Policy
-from pypid.web.app.as_of_pages import MOST
+from pypid.web.app.project_page_cache import MOST_PAGES
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.full_app import HTML, J, Pypid, WholeCase
 from tests.web.memory_upstream import Elsewhere
@@ -161,10 +161,10 @@ class OursTests(MomentsCase):
         self.later(20)
         self.pypid.page("spam")
         kept = len(self.pypid.app.pages._pages.memory)
-        for number in range(MOST + 100):
+        for number in range(MOST_PAGES + 100):
             path = f"/at/2026-01-0{1 + number % 9}T{number // 60 % 24:02}:{number % 60:02}:{number // 1440:02}Z/simple/"
             self.assertEqual(self.pypid.get(path + ("spam/" if number % 2 else "")).status, 200)
-        self.assertLessEqual(len(self.pypid.app.as_of_pages._pages.memory), MOST)
+        self.assertLessEqual(len(self.pypid.app.as_of_pages._pages.memory), MOST_PAGES)
         self.assertEqual(len(self.pypid.app.pages._pages.memory), kept)
 
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pypid.web.http.proxies import HostPolicy, TrustedProxies
+from pypid.web.http.connections import HostPolicy, TrustedProxies
 from tests.web.full_app import WholeCase
 
 

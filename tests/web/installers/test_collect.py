@@ -17,8 +17,8 @@ from twisted.internet.error import ConnectionDone
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
 from pypid.core.errors import Unresolvable, UpstreamDown
-from pypid.core.packaging.install_targets import InstallTarget
 from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.requirements import InstallTarget
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Identity
 from pypid.core.policy import Policy
 from pypid.ports import Resolver

@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from pypid.access.oidc import token_exchange
-from pypid.access.oidc.token_exchange import DISCOVERY
+from pypid.access import oidc
+from pypid.access.oidc import DISCOVERY
 from pypid.core.configuration.keys import IssuerSettings
 from pypid.core.permissions import NOBODY, Rules
 from pypid.http_client.connections import HttpConnections
@@ -38,7 +38,7 @@ class MintCase(WholeCase):
         accounts, journal = cast(Accounts, self.books), cast(Journal, self.books)
         reached = HttpConnections(Wired(cast(Any, self.site), self.pypid.clock), cast(Any, None))
         issuers = {"github": IssuerSettings(url=URL, allow=("spam repository=octo/app",))}
-        self.publishers = token_exchange.open(issuers, accounts, journal, self.pypid.world, reached)
+        self.publishers = oidc.open(issuers, accounts, journal, self.pypid.world, reached)
         self.pypid.app.publishers = self.publishers
 
     def token(self, **options: Any) -> str:

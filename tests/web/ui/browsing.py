@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 from attrs import define, evolve, field
 
-from pypid.core.accounts.entries import Account, AccountStatus
-from pypid.core.accounts.registration import AccountSettings
-from pypid.web.app.registry import Configured
+from pypid.core.accounts.rights import Account, AccountStatus
+from pypid.core.accounts.sessions import AccountSettings
+from pypid.web.app.app import Configured
 from tests.web.app_with_accounts import Peopled, have
 from tests.web.full_app import CHEAP, HOST, PASSWORDS, Answer, Pypid, WholeCase
 

@@ -1,4 +1,4 @@
-"""The page that compares two releases: `pypid.web.ui.compare`."""
+"""The page that compares two releases: `pypid.web.ui.contents`."""
 
 from __future__ import annotations
 

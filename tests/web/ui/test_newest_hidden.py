@@ -13,7 +13,7 @@ from typing import Any
 from twisted.logger import capturedLogs, formatEvent
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import COOLDOWN
+from pypid.core.configuration.values import COOLDOWN
 from pypid.core.policy import Policy
 from pypid.web.ui import documentation
 from pypid.web.ui.documentation import Documentation

@@ -15,14 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.accounts.registration import AccountSettings
+from pypid.core.accounts.sessions import AccountSettings
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Principals, Rules
 from pypid.flow import BytesBody
 from pypid.web.app.login_redirect import way_back
 from pypid.web.http.form_fields import MOST, Fields, read_fields
 from pypid.web.ui import pages
-from pypid.web.ui.assets import ASSETS, DIGEST
+from pypid.web.ui.documentation import ASSETS, DIGEST
 from tests.web.app_with_registration import OURS, Registering, cookie_of, now
 from tests.web.full_app import PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic
 from tests.web.routes import ALL_ROUTES

@@ -10,7 +10,7 @@ from pypid.core.accounts.rights import Right, Whom
 from pypid.core.configuration.choices import Owners
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import AUTHENTICATED
-from pypid.web.app.registry import Configured
+from pypid.web.app.app import Configured
 from tests.web.app_with_accounts import have
 from tests.web.full_app import RULES, basic
 from tests.web.ui.browsing import HOSTILE, BrowsedCase

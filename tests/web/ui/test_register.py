@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from pypid.core.accounts.registration import AccountSettings
+from pypid.core.accounts.sessions import AccountSettings
 from pypid.core.configuration.choices import Registration
-from pypid.web.api import registration as captcha
+from pypid.web.api import accounts as captcha
 from tests.web.app.test_captcha import Stopped, widget
 from tests.web.ui.browsing import BrowsedCase, Browser
 

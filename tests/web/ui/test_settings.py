@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.accounts.registration import AccountSettings
+from pypid.core.accounts.sessions import AccountSettings
 from pypid.core.model import Project, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Action, Principals, Rules

@@ -11,7 +11,7 @@ from attrs import evolve
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.accounts.registration import AccountSettings
+from pypid.core.accounts.sessions import AccountSettings
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.permissions import AUTHENTICATED, NOBODY, Rules
 from pypid.flow.spool import PREFIX

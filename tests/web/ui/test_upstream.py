@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.parse import parse
-from pypid.core.configuration.value_kinds import COOLDOWN
+from pypid.core.configuration.values import COOLDOWN
 from pypid.core.errors import CatalogDown, UpstreamDown
 from pypid.core.policy import Policy
 from pypid.wiring.upstreams import indexes_of

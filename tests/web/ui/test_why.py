@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.value_kinds import COOLDOWN
+from pypid.core.configuration.values import COOLDOWN
 from pypid.core.errors import UpstreamDown
 from pypid.core.permissions import AUTHENTICATED, Principals, Rules
 from pypid.core.policy import Policy

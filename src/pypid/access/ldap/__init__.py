@@ -13,7 +13,7 @@ from pypid.access.ldap.settings import LdapSourceSettings
 from pypid.core.errors import CannotStart
 from pypid.core.installation import install_hint
 from pypid.flow import World
-from pypid.http_client.trust import Trust, certificates
+from pypid.http_client.connections import Trust, certificates
 
 if TYPE_CHECKING:
     from pypid.access.ldap.source import LdapPeople
@@ -33,8 +33,7 @@ def open(settings: LdapSourceSettings, world: World, reactor: Any) -> LdapPeople
             "On Debian, first: apt install gcc python3-dev libldap2-dev libsasl2-dev. "
             + install_hint("ldap")
         ) from None
-    from pypid.access.ldap.route import DirectoryRoute, is_encrypted_first
-    from pypid.access.ldap.source import LdapPeople
+    from pypid.access.ldap.source import DirectoryRoute, LdapPeople, is_encrypted_first
 
     start_tls = is_encrypted_first(settings.url, settings.ca_certificates is not None)
     return LdapPeople(

@@ -3,27 +3,385 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
 
 import ldap
+import ldap.dn
 import ldap.filter
-from attrs import define, frozen
+from attrs import define, field, frozen
 from ldap.ldapobject import SimpleLDAPObject
-from twisted.internet.defer import DeferredSemaphore, TimeoutError
+from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from pypid.access.ldap.entries import MOST_GROUPS, DirectoryEntry, Key, groups_of, key_of
-from pypid.access.ldap.route import DirectoryRoute, Pipe
 from pypid.access.ldap.settings import LdapSourceSettings
 from pypid.access.passwords import WRONG, is_usable
 from pypid.core.accounts.ldap_filters import filled, name_attribute
+from pypid.core.configuration.values import is_readable_on_the_way
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated, shortened
 from pypid.core.permissions import Credential, Identity, is_account_name
 from pypid.flow import World, shielded, start
-from pypid.http_client.faults import Fault
+from pypid.http_client.connections import Fault, Trust, fault_of, resolving_once
 from pypid.ports import People
+
+# Entries of the directory, their names, and the groups that they are in. No I/O here.
+
+Key = tuple[tuple[tuple[str, str], ...], ...]
+"""A distinguished name in a form in which equivalent names are equal."""
+
+DEEPEST = 8
+"""Levels of nested groups that are followed."""
+GROUPS_AT_ONCE = 50
+"""Groups whose parent groups one search looks up."""
+MOST_GROUPS = 1000
+"""Maximum number of groups of one user; Active Directory returns no more in one answer either."""
+
+
+def key_of(dn: str) -> Key:
+    """Return the normalized name: lower case, and without variations of spelling. Raises
+    `ldap.LDAPError` for an invalid name.
+    """
+    return tuple(
+        tuple(
+            sorted(
+                (attribute.casefold(), " ".join(value.casefold().split()))
+                for attribute, value, _ in rdn
+            )
+        )
+        for rdn in ldap.dn.str2dn(dn)
+    )
+
+
+@frozen
+class DirectoryEntry:
+    """An entry: its name, and the values of its attributes by their names in lower case."""
+
+    dn: str
+    values: Mapping[str, Sequence[bytes]] = field(repr=False)
+
+    @classmethod
+    def of(cls, dn: str, values: Mapping[str, Sequence[bytes]]) -> DirectoryEntry:
+        """Return the entry for a result of python-ldap."""
+        return cls(dn, {attribute.lower(): texts for attribute, texts in values.items()})
+
+    def only(self, attribute: str) -> str | None:
+        """Return the one value of the attribute, as the directory spells it; of several the one in
+        the first part of its distinguished name.
+
+        None if there is no value, or if it is ambiguous.
+        """
+        try:
+            spellings = [value.decode() for value in self.values.get(attribute.lower(), ())]
+        except UnicodeDecodeError:
+            return None
+        if len(spellings) <= 1:
+            return spellings[0] if spellings else None
+        first = [
+            value
+            for name, value, _ in ldap.dn.str2dn(self.dn)[0]
+            if name.lower() == attribute.lower()
+        ]
+        return first[0] if first and first[0] in spellings else None
+
+
+def groups_of(
+    search: Callable[[str], Sequence[DirectoryEntry]], group_filter: str, dn: str, user: str
+) -> Sequence[DirectoryEntry]:
+    """Return the groups that the user is in, directly or through other groups; each once, also in
+    cycles.
+
+    `search` returns the entries for a filter. Raises `ldap.SIZELIMIT_EXCEEDED` beyond
+    `MOST_GROUPS`.
+    """
+    known: dict[Key, DirectoryEntry] = {}
+    members = [dn]
+    for _ in range(DEEPEST):
+        new: dict[Key, DirectoryEntry] = {}
+        for first in range(0, len(members), GROUPS_AT_ONCE):
+            for entry in search(
+                _any_of(group_filter, members[first : first + GROUPS_AT_ONCE], user)
+            ):
+                new.setdefault(key_of(entry.dn), entry)
+        members = [entry.dn for key, entry in new.items() if key not in known]
+        known |= {key: entry for key, entry in new.items() if key not in known}
+        if len(known) > MOST_GROUPS:
+            raise ldap.SIZELIMIT_EXCEEDED(
+                {
+                    "desc": "Size limit exceeded",
+                    "info": f"more than {MOST_GROUPS} groups of one user",
+                }
+            )
+        if not members or "{dn}" not in group_filter:
+            break
+    return list(known.values())
+
+
+def _any_of(group_filter: str, members: Sequence[str], user: str) -> str:
+    filters = [
+        filled(group_filter, ldap.filter.escape_filter_chars, user=user, dn=dn) for dn in members
+    ]
+    return filters[0] if len(filters) == 1 else f"(|{''.join(filters)})"
+
+
+# The connection to the directory: Twisted makes it, and libldap gets one end of a socket pair.
+#
+# libldap could connect by itself, but without time limits: its address lookup is unbounded, and
+# its TLS handshake loops forever with a server that sends nothing (2.5 with GnuTLS, which is
+# Debian's). Which certificates it trusts depends on its build, on ldap.conf and on the
+# environment. And it reconnects without StartTLS. Here the rules are those of every other server
+# that pypid connects to, and ending the connection ends whatever libldap waits for.
+
+# Twisted's endpoints and transports are not annotated
+# mypy: allow-untyped-calls
+
+
+_PORTS = {"ldap": 389, "ldaps": 636}
+_FAREWELL = 1.0
+"""Seconds that the directory has to close the connection."""
+START_TLS = bytes.fromhex("301d02010177188016") + b"1.3.6.1.4.1.1466.20037"
+"""The extended request with the OID of StartTLS (RFC 4511, 4.14), as message 1: it is sent before
+libldap has the connection.
+"""
+
+_LONGEST_ANSWER = 4096
+"""Bytes of an answer."""
+
+
+class _Side(Protocol):
+    """One of two joined connections: it forwards what it receives to the other, no faster than that
+    one can send.
+    """
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.other: _Side | None = None
+        self.closed: Deferred[None] = Deferred()
+        self.lost: Failure | None = None
+
+    def join(self, other: _Side) -> None:
+        """Forward everything to the other side."""
+        self.other = other
+        if other.lost is None:
+            other.transport.registerProducer(self.transport, True)
+        else:
+            self.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.other is not None and self.other.lost is None:
+            self.other.transport.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = reason
+        if (
+            self.other is not None and self.other.lost is None
+        ):  # a lost transport supports none of these calls
+            self.other.transport.unregisterProducer()
+            self.other.transport.loseConnection()
+        self.closed.callback(None)
+
+
+class _Far(_Side):
+    """The connection to the directory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._received = b""
+        self._answered: Deferred[None] | None = None
+
+    async def start_tls(self, creator: Any) -> None:
+        """Begin encryption. Raises `Fault` if the directory refuses."""
+        self._answered = Deferred()
+        self.transport.write(START_TLS)
+        await self._answered
+        self.transport.startTLS(creator)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._answered is None or self._answered.called:
+            super().dataReceived(data)
+            return
+        self._received += data
+        try:
+            if accepts_tls(self._received):
+                self._answered.callback(None)
+        except ValueError as error:
+            self._answered.errback(Fault(str(error), lasting=True))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        if self._answered is not None and not self._answered.called:
+            self._answered.errback(reason)
+
+
+@frozen
+class Pipe:
+    """A connection to the directory, and `descriptor`: libldap's unencrypted end of it, which
+    libldap closes.
+    """
+
+    descriptor: int
+    _clock: Any
+    _far: _Far
+    _near: _Side
+
+    def abort(self) -> None:
+        """End the connection now; the reader at the other end sees the end."""
+        for side in (self._far, self._near):
+            if side.lost is None:
+                side.transport.abortConnection()
+
+    async def closed(self) -> None:
+        """Wait until it is closed, after libldap has closed its end; abort it after `_FAREWELL`
+        seconds.
+        """
+        late = self._clock.callLater(_FAREWELL, self.abort)
+        await self._near.closed
+        await self._far.closed
+        if late.active():
+            late.cancel()
+
+    def fault(self) -> Exception | None:
+        """Return why the directory's end was lost, or None if it was closed in order."""
+        lost = self._far.lost
+        if lost is None or not isinstance(lost.value, Exception):
+            return None
+        return fault_of(lost.value)
+
+
+class DirectoryRoute:
+    """Opens connections to the directory. `url` is that of the configuration."""
+
+    def __init__(
+        self, url: str, trust: Trust, step: float, reactor: Any, *, start_tls: bool
+    ) -> None:
+        address = urlsplit(url)
+        host = (address.hostname or "").encode("ascii")
+        port = address.port or _PORTS[address.scheme]
+        self._reactor = reactor
+        self._start_tls = start_tls
+        self._creator = trust.creatorForNetloc(host, port)
+        self._endpoint: Any = HostnameEndpoint(
+            resolving_once(reactor), host.decode("ascii"), port, timeout=step
+        )
+        if address.scheme == "ldaps":
+            self._endpoint = wrapClientTLS(self._creator, self._endpoint)
+
+    async def open(self, within: float) -> Pipe:
+        """Return a new connection. Raises `Fault`, and Twisted's `TimeoutError` when it takes
+        longer than `within` seconds.
+        """
+        far: _Far = await start(self._connected()).addTimeout(within, self._reactor)
+        try:
+            reactor_end, library_end = socket.socketpair()
+        except OSError as error:
+            far.transport.abortConnection()
+            raise Fault(f"{error.strerror} here.", connected=False) from None
+        near = _Side()
+        try:
+            self._reactor.adoptStreamConnection(reactor_end.fileno(), socket.AF_UNIX, _once(near))
+        except BaseException:
+            library_end.close()
+            far.transport.abortConnection()
+            raise
+        finally:
+            reactor_end.close()  # the reactor has adopted a duplicate
+        near.join(far)
+        far.join(near)
+        return Pipe(library_end.detach(), self._reactor, far, near)
+
+    async def _connected(self) -> _Far:
+        try:
+            far: _Far = await self._endpoint.connect(_Quiet.forProtocol(_Far))
+        except Exception as error:
+            raise fault_of(error) from None
+        if self._start_tls:
+            try:
+                await far.start_tls(self._creator)
+            except BaseException as error:
+                far.transport.abortConnection()
+                if isinstance(error, Fault) or not isinstance(error, Exception):
+                    raise
+                raise fault_of(error) from None
+        return far
+
+
+class _Quiet(Factory):
+    """A factory that makes one connection and logs neither its start nor its end, since each lookup
+    has one.
+    """
+
+    noisy = False
+
+
+def _once(protocol: Protocol) -> Factory:
+    return _Quiet.forProtocol(lambda: protocol)
+
+
+def is_encrypted_first(url: str, certificates_are_named: bool) -> bool:
+    """Return whether StartTLS has to succeed before anything is sent: with ``ldap://``, unless it
+    stays on this machine.
+
+    Also on this machine, if certificates are configured to check it by.
+    """
+    return urlsplit(url).scheme == "ldap" and (
+        certificates_are_named or is_readable_on_the_way(url)
+    )
+
+
+# --- StartTLS -------------------------------------------------------------------------------------
+
+
+def accepts_tls(received: bytes) -> bool:
+    """Return whether `received` is the complete positive answer to `START_TLS`; False: there is
+    more to come.
+
+    Raises `ValueError` with the reason for a refusal, for an invalid answer, and for any bytes
+    after it: they would be taken for encrypted content.
+    """
+    whole = _element(received, 0x30)
+    if whole is None:
+        return False
+    content, rest = whole
+    if rest:
+        raise ValueError("it sent more than the answer before encryption (StartTLS).")
+    number = _element(content, 0x02)
+    reply = number and _element(number[1], 0x78)
+    code = reply and _element(reply[0], 0x0A)
+    if not number or not code:
+        raise ValueError("its answer to StartTLS is no LDAP.")
+    if number[0] != b"\1" or code[0] != b"\0":
+        raise ValueError(
+            f"it does not want to encrypt (StartTLS, result {code[0].hex() or '?'}); ldaps:// may "
+            "be what it has."
+        )
+    return True
+
+
+def _element(data: bytes, tag: int) -> tuple[bytes, bytes] | None:
+    """Return the content of the element that `data` begins with, and the bytes after it; None if it
+    is incomplete.
+    """
+    if data[:1] != bytes([tag])[: len(data)]:
+        raise ValueError("its answer to StartTLS is no LDAP.")
+    if len(data) < 2:
+        return None
+    size, start = data[1], 2
+    if size & 0x80:
+        start += size & 0x7F
+        size = int.from_bytes(data[2:start])
+    if start > 6 or size > _LONGEST_ANSWER:
+        raise ValueError("its answer to StartTLS is no LDAP.")
+    if len(data) < start + size:
+        return None
+    return data[start : start + size], data[start + size :]
+
 
 _NOWHERE = "ldapi://%2Fdev%2Fnull%2Fnowhere"
 """An address that fails, which libldap would connect to if it lost the connection that it is given.
@@ -412,4 +770,4 @@ def _message(error: ldap.LDAPError) -> str:
     )
 
 
-_: type[People] = LdapPeople
+_ldap_people: type[People] = LdapPeople

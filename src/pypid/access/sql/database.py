@@ -6,30 +6,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
+from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pypid.core.errors import StorageFull
-from pypid.databases.faults import DatabaseAway
-from pypid.databases.places import Place, SqliteFile
-from pypid.databases.transactions import no_longer_than, transact
+from pypid.databases.places import (
+    DatabaseAway,
+    Named,
+    Place,
+    Server,
+    SqliteFile,
+    no_longer_than,
+    transact,
+)
 from pypid.flow import Blocking, shielded
-from pypid.flow.imports import import_late
-from pypid.flow.reserve import Reserve
+from pypid.flow.coroutines import import_late
+from pypid.flow.spool import Reserve
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pypid.access.sql.engine import Engines
-    from pypid.access.sql.schema import SchemaPart
+    from pypid.access.sql.tables import Engines, SchemaPart
+
 
 T = TypeVar("T")
 
 """The part with the users."""
-_IMPORTS = ("pypid.access.sql.engine", "pypid.access.sql.tables", "pypid.access.sql.schema")
+_IMPORTS = ("pypid.access.sql.tables", "pypid.access.sql.tables", "pypid.access.sql.tables")
 """Modules with SQLAlchemy: their import takes 0.1 s, and twice as long with garbage collections."""
 LONGEST = 8.0
 """Seconds after which the connections of a server that does not answer are cut."""
@@ -129,9 +137,8 @@ class Database:
 
     def _performed(self, name: str, work: Callable[[Connection], T], writing: bool) -> T:
         import_late(*_IMPORTS)
-        from pypid.access.sql.engine import fault
-        from pypid.access.sql.tables import SCHEMA_PARTS
-        from pypid.databases.drivers import errors
+        from pypid.access.sql.tables import SCHEMA_PARTS, fault
+        from pypid.databases.sqlite import errors
 
         try:
             engines = self._open(SCHEMA_PARTS[name])
@@ -149,8 +156,7 @@ class Database:
         return done
 
     def _open(self, part: SchemaPart) -> Engines:
-        from pypid.access.sql.engine import Engines
-        from pypid.access.sql.schema import is_ready, prepare
+        from pypid.access.sql.tables import Engines, is_ready, prepare
 
         with self._opening:
             if isinstance(self.place, SqliteFile):
@@ -201,3 +207,22 @@ def _identity(place: SqliteFile) -> tuple[int, int]:
             f"accounts cannot be changed."
         ) from None
     return found.st_dev, found.st_ino
+
+
+# The location of the accounts, the audit log and the downloads.
+
+__all__ = ["Place", "Server", "SqliteFile", "place_of"]
+
+_ACCOUNTS = Named(
+    "the accounts database",
+    "[access] url is to be empty (sqlite below [server] state), sqlite:////folder/accounts.db, or "
+    "postgresql://user:password@host/database.",
+)
+
+
+def place_of(url: str, file: Path, *, of_record: bool = True) -> Place:
+    """Return the place that `[access] url` names, else `file`. Raises `CannotStart`, whose message
+    contains no part of the URL.
+    """
+    place = _ACCOUNTS.place(url) if url else SqliteFile(file)
+    return evolve(place, of_record=of_record) if isinstance(place, SqliteFile) else place

@@ -12,13 +12,20 @@ from attrs import frozen
 from sqlalchemy import Column, Connection, Row, Table, select
 
 from pypid.access.sql import tables
-from pypid.access.sql.schema import id_of, read_serial
 from pypid.access.sql.state import AccountsState, Patch, roll_of
-from pypid.core.accounts.entries import Account, AccountStatus, Session, Token
-from pypid.core.accounts.owners import OwnerKey, ProjectOwner
-from pypid.core.accounts.rights import Right, RightKey, Whom
-from pypid.core.packaging.globs import ProjectGlob, ProjectPattern, is_glob
-from pypid.core.packaging.names import ProjectName
+from pypid.access.sql.tables import id_of, read_serial
+from pypid.core.accounts.rights import (
+    Account,
+    AccountStatus,
+    OwnerKey,
+    ProjectOwner,
+    Right,
+    RightKey,
+    Session,
+    Token,
+    Whom,
+)
+from pypid.core.packaging.names import ProjectGlob, ProjectName, ProjectPattern, is_glob
 from pypid.core.permissions import Action, Scope
 
 AT_ONCE = 500

@@ -11,9 +11,18 @@ from typing import TypeVar
 
 from attrs import field, frozen
 
-from pypid.core.accounts.entries import Account, Session, Token
-from pypid.core.accounts.owners import OwnerKey, ProjectOwner
-from pypid.core.accounts.rights import Right, RightKey, sorted_rights
+from pypid.core.accounts.rights import (
+    Account,
+    OwnerKey,
+    ProjectOwner,
+    Right,
+    RightKey,
+    Session,
+    Token,
+    sorted_rights,
+)
+from pypid.core.errors import BadRequest
+from pypid.core.permissions import account_name, is_account_name
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -180,3 +189,32 @@ def _by_name(accounts: Iterable[Account]) -> Sequence[Account]:
 
 def _by_age(tokens: Iterable[Token]) -> Sequence[Token]:
     return tuple(sorted(tokens, key=lambda token: (token.created, token.id)))
+
+
+# Texts that a database can store: PostgreSQL accepts no NUL, and no database accepts half a
+# character.
+
+LONGEST_NAME = 200
+"""Characters of a user's or group's name."""
+LONGEST = 1000
+"""Characters of any other text; longer ones are cut."""
+
+
+def storable(text: str, most: int = LONGEST) -> str:
+    """Return the text, cut, and with U+FFFD in place of what cannot be stored."""
+    return text[:most].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def is_name(name: str) -> bool:
+    """Return whether a user or a group can have this name."""
+    return is_account_name(name, LONGEST_NAME)
+
+
+def new_name(name: str) -> str:
+    """Return the name, if a new user or group can have it. Raises `BadRequest` with the reason."""
+    if len(name) > LONGEST_NAME:
+        raise BadRequest(f"a name of a user or group has at most {LONGEST_NAME} characters")
+    try:
+        return account_name(name)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None

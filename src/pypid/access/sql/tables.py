@@ -4,24 +4,158 @@ tables of other applications as well.
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from attrs import frozen
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
+    Engine,
     ForeignKey,
     Index,
     Integer,
     MetaData,
+    NullPool,
     Table,
     Text,
+    bindparam,
+    create_engine,
+    delete,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
 )
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import TypeDecorator
 
-from pypid.access.sql.schema import SchemaPart
+from pypid.core.configuration.doubts import AccountNames
+from pypid.core.errors import StorageFull
+from pypid.databases.places import DatabaseUnusable, Place, Server, SqliteFile
+from pypid.databases.sqlite import (
+    BUSY,
+    DatabaseErrorKind,
+    NoRoom,
+    PostgresqlConnections,
+    away,
+    error_kind,
+    server_engine,
+    sqlite_engine,
+)
+
+# Versions of a database's tables: they are created in one transaction, or left alone.
+#
+# There is a row for each part (accounts, journal, downloads). Its `serial` counts the changes;
+# each transaction that changes the part takes that row first, so that changes follow one another
+# on all nodes.
+
+_LOCK = 0x70797069_64
+"""PostgreSQL's number for the lock on creating pypid's tables."""
+
+_ID = "accounts-id"
+"""The row that is no part: its serial is the random id of the accounts, committed and copied with
+them.
+"""
+
+_metadata = MetaData()
+schema_versions = Table(
+    "pypid_schema",
+    _metadata,
+    Column("part", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("serial", BigInteger, nullable=False),
+)
+_READ_STATE = select(schema_versions.c.version, schema_versions.c.serial).where(
+    schema_versions.c.part == bindparam("of")
+)
+_TAKE = (
+    update(schema_versions)
+    .where(schema_versions.c.part == bindparam("of"))
+    .values(serial=schema_versions.c.serial + bindparam("taken"))
+)
+"""Built once: building them each time took as long as the disk, and each upload waits for an entry
+of the audit log.
+"""
+
+
+@frozen
+class SchemaPart:
+    """Tables that belong together."""
+
+    name: str
+    version: int
+    tables: MetaData
+
+
+def read_serial(connection: Connection, part: SchemaPart) -> int | None:
+    """Return the serial of the part; None if it has no tables. Raises `DatabaseUnusable` if another
+    version of pypid made them.
+    """
+    row = connection.execute(_READ_STATE, {"of": part.name}).one_or_none()
+    if row is None:
+        return None
+    if row.version != part.version:
+        advice = (
+            "Run the newer pypid that wrote them, or go back to a copy of the database from before."
+            if row.version > part.version
+            else "An older checkout wrote them: move the database away. Users and rights come "
+            "along with `pypid acl export` of that checkout and `pypid user import` here."
+        )
+        raise DatabaseUnusable(
+            f"its {part.name} are of version {row.version}, and this pypid knows version "
+            f"{part.version}. {advice}"
+        )
+    serial: int = row.serial
+    return serial
+
+
+def id_of(connection: Connection) -> int:
+    """Return the random id of the accounts, 0 if they have none yet."""
+    row = connection.execute(_READ_STATE, {"of": _ID}).one_or_none()
+    return 0 if row is None else row.serial
+
+
+def set_id(connection: Connection, id: int) -> None:
+    """Write the id that `id_of` reads; 0 removes it."""
+    connection.execute(delete(schema_versions).where(schema_versions.c.part == _ID))
+    if id:
+        connection.execute(insert(schema_versions).values(part=_ID, version=1, serial=id))
+
+
+def is_ready(connection: Connection, part: SchemaPart) -> bool:
+    """Return whether the tables exist. Raises as `read_serial`."""
+    if not inspect(connection).has_table(schema_versions.name):
+        return False
+    return read_serial(connection, part) is not None
+
+
+def prepare(connection: Connection, part: SchemaPart) -> None:
+    """Create the tables, in the current transaction. Raises as `read_serial`."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    _metadata.create_all(connection)
+    if read_serial(connection, part) is None:
+        part.tables.create_all(connection)
+        connection.execute(
+            insert(schema_versions).values(part=part.name, version=part.version, serial=0)
+        )
+
+
+def take(connection: Connection, part: SchemaPart, count: int = 1) -> int:
+    """Take the next `count` serials for this transaction, so that others wait for its end; return
+    the last of them. Raises as `read_serial`.
+    """
+    connection.execute(_TAKE, {"of": part.name, "taken": count})
+    return read_serial(connection, part) or 0
+
 
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -177,3 +311,94 @@ SCHEMA_PARTS = {
         SchemaPart("downloads", 2, _downloads),
     )
 }
+
+
+# SQLAlchemy's engine for an accounts database, and translation of its exceptions. Everything here
+# blocks.
+
+SETTING = "[access] url"
+
+
+class Engines:
+    """The engine of a place, and its open connections."""
+
+    def __init__(self, place: Place, no_room: NoRoom | None = None) -> None:
+        self._connections: PostgresqlConnections | None = None
+        match place:
+            case SqliteFile():
+                self.engine = _sqlite(place, no_room)
+            case Server():
+                self._connections = PostgresqlConnections(place, SETTING)
+                self.engine = self._connections.engine
+
+    def cut(self) -> None:
+        """End all waiting for the server, by cutting every connection, for when it keeps
+        connections open and does not answer. Does not block.
+        """
+        if self._connections is not None:
+            self._connections.cut()
+
+
+def _sqlite(place: SqliteFile, no_room: NoRoom | None) -> Engine:
+    pragmas = {"synchronous": "FULL" if place.of_record else "NORMAL", "foreign_keys": "ON"}
+    return sqlite_engine(place.path, BUSY, pragmas, no_room if place.of_record else None)
+
+
+def fault(place: Place, error: BaseException) -> Exception:
+    """Return pypid's error for an exception of SQLAlchemy, of a driver or of the system."""
+    match error_kind(error):
+        case DatabaseErrorKind.DAMAGED:
+            return DatabaseUnusable(
+                "it is damaged. Put a copy of it from a backup in its place. If there is none, "
+                "move it away: pypid begins a new one, or says how to go on without these accounts."
+            )
+        case DatabaseErrorKind.FULL:
+            return StorageFull(
+                "state folder" if isinstance(place, SqliteFile) else "accounts database"
+            )
+        case _:
+            return away(place, error)
+
+
+# Read the names of users and groups from the accounts database, beside a running pypid or without
+# one. Nothing is written.
+
+_LOCKED = 5.0
+"""Seconds to wait for a writer."""
+
+
+def read_names(place: Place) -> AccountNames:
+    """Return the names; none if no pypid has used the database yet. Blocks.
+
+    Raises `DatabaseAway` and `DatabaseUnusable`.
+    """
+    if not place.is_there():
+        return AccountNames(frozenset(), frozenset())
+    with _connected(place) as connection:
+        if not inspect(connection).has_table(users.name):  # no pypid has used the database yet
+            return AccountNames(frozenset(), frozenset())
+        return AccountNames(
+            frozenset(connection.scalars(select(users.c.name))),
+            frozenset(connection.scalars(select(groups.c.name))),
+        )
+
+
+@contextmanager
+def _connected(place: Place) -> Iterator[Connection]:
+    if isinstance(place, Server):
+        engine = server_engine(place, "[access] url", poolclass=NullPool)
+    else:
+        address = f"{place.path.resolve().as_uri()}?mode=ro"
+        engine = create_engine(
+            "sqlite://",
+            creator=lambda: sqlite3.connect(address, uri=True, timeout=_LOCKED),
+            poolclass=NullPool,
+            hide_parameters=True,
+        )
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise away(place, error) from None
+    finally:
+        engine.dispose()

@@ -4,12 +4,16 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from hashlib import sha256
+from typing import Any, Protocol
 
+import botocore.session
 from attrs import field, frozen
+from botocore.exceptions import BotoCoreError, ClientError
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -17,18 +21,185 @@ from twisted.logger import Logger
 from twisted.web.iweb import IAgent, IResponse
 
 from pypid import __version__
+from pypid.blobs.keys import pieces
 from pypid.blobs.s3 import refusals
-from pypid.blobs.s3.addresses import Address, Query
-from pypid.blobs.s3.credentials import Credentials
-from pypid.blobs.s3.refusals import Remedy, S3Refusal, down, refusal
-from pypid.blobs.s3.signatures import Keys, signed
-from pypid.core.errors import StorageDown, StorageFull
-from pypid.flow import World
+from pypid.blobs.s3.refusals import Remedy, S3Refusal, down, http_date, refusal
+from pypid.blobs.s3.signatures import Address, Keys, Query, signed
+from pypid.core.errors import Missing, StorageDown, StorageFull
+from pypid.core.model import Blob
+from pypid.core.tiering_rules import ARCHIVES
+from pypid.flow import Blocking, BytesBody, FileBody, World, start
+from pypid.flow.bodies import at_hand
 from pypid.flow.coroutines import is_patient
-from pypid.http_client.faults import Fault
+from pypid.flow.derived import Flights
+from pypid.http_client.connections import Fault
 from pypid.http_client.request_body import Payload, exchange
 from pypid.http_client.response_body import IncomingBody
-from pypid.metrics.families import S3, S3_SECONDS
+from pypid.metrics.counts import S3, S3_SECONDS
+from pypid.ports import Body
+
+# The credentials for signing: from the configuration, or from botocore's chain.
+#
+# The chain (environment, shared files, web identity, container, instance) blocks: it reads files
+# and sends requests to AWS's services by itself. So it runs in threads, at the start, and again in
+# time before keys expire.
+
+# botocore is not annotated
+# mypy: allow-untyped-calls
+
+
+EARLY = timedelta(minutes=15)
+"""How long before their expiry new keys are fetched, while the old ones are still used. botocore's
+chain does likewise.
+"""
+LATE = timedelta(minutes=2)
+"""How long before their expiry keys are no longer used."""
+PAUSE = timedelta(seconds=20)
+"""How long to wait before trying again to fetch new keys, while the old ones are valid or the chain
+has no others.
+"""
+_log = Logger()
+
+
+class Credentials(Protocol):
+    """The keys for signing."""
+
+    @property
+    def known(self) -> Keys | None:
+        """The current keys, as far as they are known without waiting."""
+
+    async def current(self) -> Keys:
+        """Return keys that stay valid for some time. Raises `StorageDown` if there are none."""
+
+    async def renewed(self, refused: Keys) -> Keys:
+        """Return keys other than those, which the store refused; the same if there are no
+        others.
+        """
+
+
+@frozen
+class FixedCredentials:
+    """Keys from the configuration."""
+
+    keys: Keys
+
+    @property
+    def known(self) -> Keys | None:
+        return self.keys
+
+    async def current(self) -> Keys:
+        return self.keys
+
+    async def renewed(self, refused: Keys) -> Keys:
+        return self.keys
+
+
+class BotocoreChain:
+    """Keys from botocore's standard chain, fetched when they are needed."""
+
+    def __init__(self, world: World, session: Any = botocore.session.Session) -> None:
+        self._world = world
+        self._session = session
+        self._source: Any = None
+        self._keys: Keys | None = None
+        self._fetched: float | None = None
+        self._in_vain: float | None = None
+        """When other keys than refused ones were last looked for in vain (seconds of the clock)."""
+        self._flights: Flights[None, Keys] = Flights()
+
+    @property
+    def known(self) -> Keys | None:
+        return self._keys
+
+    async def current(self) -> Keys:
+        keys = self._keys
+        if keys is None:
+            return await self._fetch(fresh=False)
+        now = self._world.now()
+        if keys.expires is None or keys.expires - now > EARLY:
+            return keys
+        if keys.expires - now <= LATE:
+            return await self._fetch(fresh=False)
+        if not self._tried_lately():
+            self._fetched = self._world.clock.seconds()
+            start(self._fetch(fresh=False)).addErrback(
+                lambda _: None
+            )  # already logged; the old ones are valid for a while
+        return keys
+
+    async def renewed(self, refused: Keys) -> Keys:
+        if self._keys is not None and self._keys != refused:
+            return self._keys
+        now, vain = self._world.clock.seconds(), self._in_vain
+        if self._keys is not None and vain is not None and now - vain < PAUSE.total_seconds():
+            return self._keys
+        found = refused
+        try:
+            found = await self._fetch(fresh=True)
+        finally:
+            self._in_vain = now if found == refused else None
+        return found
+
+    def _tried_lately(self) -> bool:
+        return (
+            self._fetched is not None
+            and self._world.clock.seconds() - self._fetched < PAUSE.total_seconds()
+        )
+
+    async def _fetch(self, *, fresh: bool) -> Keys:
+        return await self._flights.single(None, lambda: self._flight(fresh))
+
+    async def _flight(self, fresh: bool) -> Keys:
+        try:
+            self._keys = await self._world.blocking(self._resolve, fresh)
+        finally:
+            self._fetched = self._world.clock.seconds()
+        return self._keys
+
+    def _resolve(self, fresh: bool) -> Keys:
+        """Return the chain's keys. Blocks. botocore renews keys that are about to expire; `fresh`:
+        run the whole chain again.
+        """
+        try:
+            if self._source is None or fresh:
+                self._source = self._session().get_credentials()
+            if self._source is None:
+                raise LookupError(
+                    "the AWS chain has none: set access_key and secret_key, or see that it finds "
+                    "some"
+                )
+            found = self._source.get_frozen_credentials()
+            expires = getattr(self._source, "_expiry_time", None)
+        except (
+            BotoCoreError,
+            ClientError,
+            LookupError,
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:
+            _log.error("No credentials for S3: {error}", error=error)
+            raise StorageDown("its credentials cannot be had.") from error
+        return Keys(found.access_key, found.secret_key, found.token, expires)
+
+
+def of(access: str | None, secret: str | None, token: str | None, world: World) -> Credentials:
+    """Return the given credentials, else the chain's. Raises `ValueError` if only half of them is
+    given.
+    """
+    if not access and not secret:
+        if token:
+            raise ValueError(
+                "session_token belongs to access_key and secret_key, which are not set"
+            )
+        return BotocoreChain(world)
+    if not access or not secret:
+        raise ValueError(
+            "access_key and secret_key belong together: set both, or none for the standard AWS "
+            "chain"
+        )
+    return FixedCredentials(Keys(access, secret, token or None))
+
 
 TRIES = 6
 """Maximum number of tries of a request for which no client waits patiently (`flow.is_patient`)."""
@@ -44,7 +215,6 @@ SKEW = timedelta(minutes=4)
 minutes off.
 """
 EMPTY = sha256(b"").hexdigest()
-_log = Logger()
 
 
 @frozen
@@ -325,3 +495,264 @@ async def _taken(body: IncomingBody, most: int) -> bytes:
     if body.may_be_cut:
         raise Fault("its answer does not say where it ends.")
     return b"".join(pieces)
+
+
+# Payloads of requests to S3: bytes that can be sent twice, since a request may have to be
+# repeated.
+#
+# A body can be read once. The bytes of a file are read from there again; everything else is
+# collected into parts of some megabytes.
+
+MEBI = 1 << 20
+SINGLE = 64 * MEBI
+"""Maximum size of a payload sent in one request, if it can be read again."""
+FILE_PART = 16 * MEBI
+HELD_PART = 8 * MEBI
+"""Size of parts collected in memory: of one body, at most four are held at a time."""
+MOST_PARTS = 10_000
+SENT = 1 << 18
+"""Bytes handed to the connection at a time. It must accept them within the time-out for silence."""
+AT_ONCE = 1 << 16
+"""Maximum size hashed on the reactor thread: the round trip to a thread takes longer."""
+
+
+@frozen
+class BytesPayload:
+    """A payload of bytes in memory."""
+
+    data: Sequence[bytes] = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.data))
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        for data in self.data:
+            for first in range(0, len(data), SENT):
+                yield data[first : first + SENT] if len(data) > SENT else data
+
+
+@frozen
+class FilePayload:
+    """The bytes `start` up to `stop` of an open file. Raises `EOFError` if the file is shorter."""
+
+    file: Any = field(repr=False)
+    start: int
+    stop: int
+    blocking: Blocking = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        position = self.start
+        while position < self.stop:
+            piece = self._at_hand(position) or await self.blocking(self.at, position)
+            position += len(piece)
+            yield piece
+
+    def _at_hand(self, position: int) -> bytes:
+        return at_hand(self.file.fileno(), position, min(SENT, self.stop - position))
+
+    def at(self, position: int) -> bytes:
+        """Return the next bytes from there. Blocks. (Unlike seek and read, it is safe in several
+        threads at once.)
+        """
+        piece = os.pread(self.file.fileno(), min(SENT, self.stop - position), position)
+        if not piece:
+            raise EOFError("the file is shorter than it was")
+        return piece
+
+
+NOTHING = BytesPayload(())
+
+
+async def digest(payload: Payload, blocking: Blocking) -> bytes:
+    """Return the SHA-256 of a payload."""
+    match payload:
+        case BytesPayload() if payload.size <= AT_ONCE:
+            return _held_digest(payload)
+        case BytesPayload():
+            return await blocking(_held_digest, payload)
+        case FilePayload():
+            return await blocking(_stretch_digest, payload)
+    raise TypeError(f"{type(payload).__name__} is no payload of pypid")
+
+
+def _held_digest(held: BytesPayload) -> bytes:
+    hashing = sha256()
+    for data in held.data:
+        hashing.update(data)
+    return hashing.digest()
+
+
+def _stretch_digest(stretch: FilePayload) -> bytes:
+    hashing = sha256()
+    position = stretch.start
+    while position < stretch.stop:
+        piece = stretch.at(position)
+        hashing.update(piece)
+        position += len(piece)
+    return hashing.digest()
+
+
+async def parts_of(body: Body, blocking: Blocking) -> AsyncGenerator[Payload]:
+    """Yield the body as parts for separate requests, at least one, which may be empty. All but the
+    last have the same size.
+
+    Raises `EOFError` if the body is not as long as announced, before the last part is yielded.
+    Close it by hand.
+    """
+    match body:
+        case BytesBody(data=data) if len(data) <= SINGLE:
+            yield BytesPayload((data,))
+        case FileBody(file=file, span=span) if _has_descriptor(file):
+            size = span.stop - span.start
+            for start, stop in _cuts(size, FILE_PART):
+                yield FilePayload(file, span.start + start, span.start + stop, blocking)
+        case BytesBody(data=data):
+            for start, stop in _cuts(len(data), FILE_PART):
+                yield BytesPayload((data[start:stop],))
+        case _:
+            async with aclosing(_collected(body)) as collected:
+                async for part in collected:
+                    yield part
+
+
+def _has_descriptor(file: Any) -> bool:
+    try:
+        return isinstance(file.fileno(), int)
+    except (OSError, AttributeError):
+        return False
+
+
+def _cuts(size: int, part: int) -> list[tuple[int, int]]:
+    if size <= SINGLE:
+        return [(0, size)]
+    length = _part_size(size, part)
+    return [(start, min(start + length, size)) for start in range(0, size, length)]
+
+
+def _part_size(size: int | None, part: int) -> int:
+    """Return the size of parts: larger if there would be too many; a whole number of mebibytes."""
+    needed = -(-(size or 0) // MOST_PARTS)
+    return max(part, -(-needed // MEBI) * MEBI)
+
+
+async def _collected(body: Body) -> AsyncGenerator[BytesPayload]:
+    length = _part_size(body.size, HELD_PART)
+    held: list[bytes] = []
+    missing = length
+    async with aclosing(pieces(body)) as source:
+        async for piece in source:
+            rest = piece
+            while len(rest) > missing:
+                yield BytesPayload((*held, rest[:missing]))
+                held, rest, missing = [], rest[missing:], length
+            if not missing:  # only now is it certain that this part is not the last
+                yield BytesPayload(tuple(held))
+                held, missing = [], length
+            held.append(rest)
+            missing -= len(rest)
+    yield BytesPayload(tuple(held))
+
+
+# Whether an object exists, and its properties.
+
+CLASS = "x-amz-storage-class"
+"""Not sent for objects of the standard class."""
+MARK = "x-amz-meta-pypid-write"
+"""Metadata of each object: which write of pypid's created it. So a write that was repeated because
+its response was lost is recognized.
+"""
+
+
+META = "x-amz-meta-"
+
+
+@frozen
+class ObjectHead:
+    """The properties of an object. `mark` is "" if the store, or another program, set none.
+    `metadata` is its user metadata without the mark.
+    """
+
+    blob: Blob
+    mark: str
+    metadata: Mapping[str, str] = field(factory=dict)
+
+
+def seen(key: str, headers: Mapping[str, str]) -> ObjectHead:
+    """Return the object's properties from the headers of a response. Raises `Fault` if one is
+    missing that every S3 sends.
+    """
+    length = headers.get("content-length", "")
+    modified = http_date(headers.get("last-modified", ""))
+    etag = plain_etag(headers.get("etag", ""))
+    if not length.isdigit() or modified is None or not etag:
+        raise Fault("its answer lacks an object's length, date or ETag: this is no S3.")
+    archived = headers.get(CLASS) in ARCHIVES
+    metadata = {
+        name.removeprefix(META): text
+        for name, text in headers.items()
+        if name.startswith(META) and name != MARK
+    }
+    return ObjectHead(
+        Blob(key, int(length), modified, etag, archived), headers.get(MARK, ""), metadata
+    )
+
+
+def plain_etag(text: str) -> str:
+    """Return the ETag without its quotes, which some stores omit in listings."""
+    return text.strip().strip('"')
+
+
+async def look(asker: S3Client, prefix: str, key: str) -> ObjectHead | None:
+    """Return the object, or None if it certainly does not exist. Raises `StorageDown`."""
+    found = await head(asker, prefix, key)
+    if found is None:
+        await must_be_there(asker)
+    return found
+
+
+async def head(asker: S3Client, prefix: str, key: str) -> ObjectHead | None:
+    """Return the object; None if it does not exist, or its bucket does not, which a HEAD cannot
+    tell: for callers whose next request does. Raises `StorageDown`.
+    """
+    question = S3Request("HeadObject", "HEAD", prefix + key)
+    try:
+        return seen(key, (await asker.tell(question)).headers)
+    except S3Refusal as problem:
+        if problem.status != 404:
+            raise asker.failed(problem, question) from problem
+    except Fault as problem:
+        raise asker.failed(problem, question) from problem
+    return None
+
+
+async def must_be_there(asker: S3Client) -> None:
+    """Raise `StorageDown` unless the bucket exists: without it every object seems to be missing."""
+    question = S3Request("HeadBucket", "HEAD")
+    try:
+        await asker.tell(question)
+    except S3Refusal as problem:
+        cause = problem.but(code="NoSuchBucket") if problem.status == 404 else problem
+        raise asker.failed(cause, question) from cause
+    except Fault as problem:
+        raise asker.failed(problem, question) from problem
+
+
+async def absent(
+    asker: S3Client, problem: S3Refusal | Fault, question: S3Request, key: str
+) -> Missing | StorageDown:
+    """Return the error to raise for a refused read: `Missing` if the object certainly does not
+    exist.
+    """
+    if isinstance(problem, S3Refusal) and problem.status == 404:
+        if problem.code in ("NoSuchKey", "NoSuchVersion"):
+            return Missing(key)
+        if problem.code != "NoSuchBucket":
+            await must_be_there(asker)
+            return Missing(key)
+    found = asker.failed(problem, question)
+    return found if isinstance(found, StorageDown) else StorageDown("it refuses the request.")

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
 from pypid.core.errors import Archived, StorageDown, StorageFull
-from pypid.http_client.faults import Fault
+from pypid.http_client.connections import Fault
 
 _AGAIN = frozenset(
     {

@@ -2,26 +2,126 @@
 botocore's.
 """
 
-# botocore is not annotated
-# mypy: allow-untyped-calls, disable-error-code="misc"
-
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 from attrs import field, frozen
 from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
+from botocore.endpoint_provider import EndpointProvider
+from botocore.exceptions import BotoCoreError
+from botocore.loaders import Loader
 from botocore.signers import CloudFrontSigner
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from pypid.blobs.s3.addresses import host, queried, quoted
+from pypid.core.configuration.choices import Addressing, is_bucket_name, is_region_name
 from pypid.core.errors import CannotStart
+
+# The URLs of keys: endpoints by region, and the two ways to address a bucket. The rules are
+# botocore's.
+
+# botocore is not annotated
+# mypy: allow-untyped-calls
+
+
+Query = Sequence[tuple[str, str]]
+
+
+@frozen
+class Address:
+    """The address of the bucket. `base` has no trailing slash; `region` is the one that signatures
+    name.
+    """
+
+    base: str
+    region: str
+
+    @property
+    def host(self) -> str:
+        """The value of the ``Host`` header: without the scheme's default port."""
+        return host(self.base)
+
+    def url(self, key: str = "", query: Query = ()) -> str:
+        """Return the URL of the key, or of the bucket itself. Everything but letters, digits and
+        ``-._~/`` is percent-encoded.
+        """
+        query_string = queried(sorted(query))
+        return f"{self.base}/{quoted(key)}" + (f"?{query_string}" if query_string else "")
+
+
+def host(url: str) -> str:
+    """Return the value of the ``Host`` header, as it is signed."""
+    split = urlsplit(url)
+    own = {"http": ":80", "https": ":443"}[split.scheme]
+    return split.netloc.rpartition("@")[2].lower().removesuffix(own)
+
+
+def queried(query: Iterable[tuple[str, str]]) -> str:
+    """Return the query string as it is signed."""
+    return "&".join(
+        [f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in query]
+    )
+
+
+def quoted(key: str) -> str:
+    """Return the key as a URL path, exactly as it is signed."""
+    return quote(key, safe="/~")
+
+
+def check(bucket: str, region: str) -> None:
+    """Raise `CannotStart` for invalid names of buckets or regions."""
+    if not is_bucket_name(bucket):
+        raise CannotStart(f"[storage] bucket: {bucket!r} cannot be a bucket's name.")
+    if not is_region_name(region):
+        raise CannotStart(f"[storage] region: {region!r} cannot be a region.")
+    if bucket.endswith("--x-s3"):
+        raise CannotStart(
+            "[storage] bucket: directory buckets (S3 Express) do not list in order, which pypid "
+            "needs."
+        )
+
+
+def resolve(bucket: str, region: str, endpoint_url: str | None, addressing: Addressing) -> Address:
+    """Return the address of the bucket. Raises `CannotStart` if there can be none; blocks."""
+    check(bucket, region)
+    path = addressing is Addressing.PATH or (
+        addressing is Addressing.AUTO and endpoint_url is not None
+    )
+    loader = Loader(include_default_search_paths=True)
+    provider = EndpointProvider(
+        loader.load_service_model("s3", "endpoint-rule-set-1"), loader.load_data("partitions")
+    )
+    wanted = {"Bucket": bucket, "Region": region, "ForcePathStyle": path}
+    known = {
+        "UseFIPS": False,
+        "UseDualStack": False,
+        "Accelerate": False,
+        "UseGlobalEndpoint": False,
+    }
+    if endpoint_url is not None:
+        wanted["Endpoint"] = endpoint_url.rstrip("/")
+    try:
+        found = provider.resolve_endpoint(**wanted, **known)
+    except BotoCoreError as error:
+        raise CannotStart(
+            f"[storage] bucket, region and endpoint_url lead nowhere: {error}"
+        ) from None
+    schemes: Sequence[Any] = (found.properties or {}).get("authSchemes") or ({},)
+    return Address(found.url.rstrip("/"), schemes[0].get("signingRegion", region))
+
+
+# botocore is not annotated
+# mypy: allow-untyped-calls, disable-error-code="misc"
+
 
 SERVICE = "s3"
 HASH = "X-Amz-Content-SHA256"
@@ -167,3 +267,41 @@ def cloudfront(domain: str, key_id: str, key_file: str) -> CloudFront:
     return CloudFront(
         domain.removeprefix("https://").rstrip("/"), key_name, CloudFrontSigner(key_id, sign)
     )
+
+
+# The type and file name that the store sends to clients that download a key directly.
+
+BYTES = "application/octet-stream"
+"""For wheels, zips and tarballs alike: no client may unpack what it is going to hash (see
+`web.http.headers`).
+"""
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+_NOT_PLAIN = re.compile(r"[^ -~]|[\"\\%]")
+_TEXTS = (".metadata", ".asc")
+_OVERWRITE = re.compile(r"\.at-[0-9a-f]{16}(?=\Z|\.)")
+"""The suffix that `core.records.layout` appends to the name of an overwritten file: internal,
+unknown to clients.
+"""
+
+
+def content_type(key: str) -> str:
+    """Return the Content-Type, the same that pypid itself sends."""
+    if key.endswith(".json"):
+        return JSON
+    return TEXT if key.endswith(_TEXTS) else BYTES
+
+
+def file_name(key: str) -> str:
+    """Return the name under which a client saves the file."""
+    return _OVERWRITE.sub("", key.rpartition("/")[2])
+
+
+def disposition(name: str) -> str:
+    """Return the ``Content-Disposition`` (RFC 6266) to save the file under this name. pip takes a
+    file's name from it, if it is there.
+    """
+    plain = _NOT_PLAIN.sub("_", name)
+    if plain == name:
+        return f'attachment; filename="{name}"'
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

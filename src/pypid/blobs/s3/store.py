@@ -7,7 +7,7 @@ modules.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -15,32 +15,379 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.python.failure import Failure
 
 from pypid.blobs.keys import must_be_key, segments
-from pypid.blobs.s3 import addresses, credentials
-from pypid.blobs.s3.capabilities import probe
-from pypid.blobs.s3.classes import Classes
-from pypid.blobs.s3.client import S3Client, S3Request
-from pypid.blobs.s3.credentials import Credentials
-from pypid.blobs.s3.listing import SCRATCH, Lister
-from pypid.blobs.s3.object_head import ObjectHead, look, must_be_there
-from pypid.blobs.s3.object_reader import read
-from pypid.blobs.s3.object_writer import Ability, Writer
-from pypid.blobs.s3.parallel_listing import listed
-from pypid.blobs.s3.refusals import S3Refusal
-from pypid.blobs.s3.response_headers import content_type, disposition, file_name
-from pypid.blobs.s3.signatures import CloudFront, cloudfront, presigned
+from pypid.blobs.s3 import client, objects, signatures
+from pypid.blobs.s3.client import (
+    CLASS,
+    BytesPayload,
+    Credentials,
+    ObjectHead,
+    S3Client,
+    S3Request,
+    absent,
+    digest,
+    look,
+    must_be_there,
+    plain_etag,
+)
+from pypid.blobs.s3.listing import SCRATCH, Lister, listed
+from pypid.blobs.s3.objects import (
+    ALGORITHM,
+    CHECKSUM,
+    ONLY_IF_ABSENT,
+    Ability,
+    MultipartUpload,
+    UploadPart,
+    Writer,
+    checksum,
+    read,
+)
+from pypid.blobs.s3.refusals import S3Refusal, parsed, texts
+from pypid.blobs.s3.signatures import (
+    CloudFront,
+    cloudfront,
+    content_type,
+    disposition,
+    file_name,
+    presigned,
+    quoted,
+)
 from pypid.core.configuration.choices import Addressing, Encryption
-from pypid.core.errors import CannotStart, Missing, PypidError, StorageDown, StorageFull
-from pypid.core.model import Blob, SignedUrl, Span
-from pypid.core.tiering_rules import ARCHIVES
-from pypid.flow import BytesBody, World, shielded, start
-from pypid.http_client.connections import HttpConnections, connections
-from pypid.http_client.faults import Fault
-from pypid.http_client.trust import Trust, certificates
-from pypid.ports import Blobs, Body, Describing, Duplicating
+from pypid.core.errors import (
+    Archived,
+    BadRequest,
+    CannotStart,
+    Missing,
+    PypidError,
+    StorageDown,
+    StorageFull,
+)
+from pypid.core.model import ArchiveState, Blob, SignedUrl, Span
+from pypid.core.tiering_rules import ARCHIVES, STANDARD
+from pypid.flow import Blocking, BytesBody, World, shielded, start
+from pypid.http_client.connections import Fault, HttpConnections, Trust, certificates, connections
+from pypid.ports import Blobs, Body, Bucket, Describing, Duplicating
+
+# Probing the abilities of the store, at the start, with a scratch object that is invisible to
+# clients.
+
+TEXT = BytesPayload((b"pypid tries here what this store can do; this may be deleted.\n",))
+RACERS = 4
+"""Concurrent writers, of which exactly one must win."""
+OPENSTACK = "x-openstack-request-id"
+"""Swift sends this header. It may report success to several concurrent writers, which a probe would
+only find by luck.
+"""
+
+
+async def probe(
+    asker: S3Client, key: str, object_headers: Mapping[str, str], world: World
+) -> Ability:
+    """Probe the store with the full key, which no other process uses. Raises `S3Refusal` and
+    `Fault`.
+    """
+    probing = _Probing(asker, key, object_headers, world)
+    gone = S3Request("DeleteObject", "DELETE", key)
+    try:
+        once, checksums = await probing.whole()
+        once_in_parts, checksums_of_parts = await probing.in_parts()
+        deleted = await asker.tell(gone)  # also proves the permission to delete
+        exact = once and OPENSTACK not in deleted.headers and await probing.races(checksums, gone)
+    except (S3Refusal, Fault):
+        with suppress(S3Refusal, Fault):
+            await asker.tell(gone)
+        raise
+    await asker.tell(gone)
+    return Ability(once, once_in_parts, exact, checksums, checksums_of_parts)
+
+
+@frozen
+class _Probing:
+    asker: S3Client
+    key: str
+    object_headers: Mapping[str, str]
+    world: World
+
+    async def whole(self) -> tuple[bool, bool]:
+        """Return whether an object can be written only if absent, and with a checksum."""
+        for once, checksums in ((True, True), (True, False), (False, True)):
+            try:
+                await self._put(once, checksums)
+            except S3Refusal as problem:
+                if not problem.is_unsupported:
+                    raise
+            else:
+                return once and not await self._wins(checksums), checksums
+        await self._put(False, False)
+        return False, False
+
+    async def races(self, checksums: bool, gone: S3Request) -> bool:
+        """Return whether at most one of several concurrent writers wins; tried twice, since the
+        first time connecting delays them.
+        """
+        first = await self._race(checksums)
+        await self.asker.tell(gone)
+        return first and await self._race(checksums)
+
+    async def _race(self, checksums: bool) -> bool:
+        racers = [start(self._wins(checksums)) for _ in range(RACERS)]
+        results = await DeferredList(racers, consumeErrors=True)
+        return sum(1 for succeeded, won in results if succeeded and won) <= 1
+
+    async def _wins(self, checksums: bool) -> bool:
+        """Return whether the store reports success to a write-if-absent."""
+        try:
+            await self._put(True, checksums)
+        except S3Refusal as problem:
+            if problem.status in (304, 409, 412):
+                return False
+            raise
+        return True
+
+    async def _put(self, once: bool, checksums: bool) -> None:
+        hashed = await digest(TEXT, self.world.blocking)
+        headers = dict(self.object_headers)
+        if checksums:
+            headers[CHECKSUM] = checksum(hashed)
+        if once:
+            headers.update(ONLY_IF_ABSENT)
+        await self.asker.tell(S3Request("PutObject", "PUT", self.key, (), headers, TEXT, hashed))
+
+    async def in_parts(self) -> tuple[bool, bool]:
+        """Return what `whole` does, for multipart uploads. The object exists already."""
+        try:
+            upload = await objects.create(
+                self.asker, self.key, {**self.object_headers, ALGORITHM: "SHA256"}
+            )
+        except S3Refusal as problem:
+            if not problem.is_unsupported:
+                raise
+            upload = await objects.create(self.asker, self.key, self.object_headers)
+        try:
+            part = await objects.send_part(self.asker, self.world.blocking, upload, 1, TEXT)
+            await objects.complete(self.asker, self.world.blocking, upload, (part,), ONLY_IF_ABSENT)
+        except S3Refusal as problem:
+            await objects.abort(self.asker, upload)
+            if problem.status in (304, 412) or problem.is_unsupported:
+                return not problem.is_unsupported, upload.checked
+            raise
+        return False, upload.checked
+
+
+# Storage classes: reading and changing an object's class, and restoring it from an archive.
+
+LARGEST_COPY = 5 << 30
+"""Maximum size in bytes of a copy in one request (S3: CopyObject); larger objects are copied in
+parts.
+"""
+COPY_PART = 512 << 20
+AT_ONCE = 4
+"""Parts copied at the same time."""
+COPYING = 20.0
+"""Factor of the usual time-out for a copy: nothing is transferred here, and there is no response
+until it is done.
+"""
+RESTORED_DAYS = 7
+"""How long a restored copy stays."""
+INTELLIGENT_TIERING = "INTELLIGENT_TIERING"
+"""A class that may archive objects by itself, and restores them permanently."""
+_COPIED_HEADERS = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-server-side-encryption-bucket-key-enabled",
+)
+_META = "x-amz-meta-"
+_UNKNOWN_CLASS = ("InvalidStorageClass", "InvalidArgument", "NotImplemented")
+
+
+@frozen
+class Classes:
+    """The storage classes of the objects below `prefix` in the bucket of that name."""
+
+    asker: S3Client
+    bucket: str
+    prefix: str
+    blocking: Blocking
+
+    async def archive_state(self, key: str) -> ArchiveState:
+        """Return the object's storage class and state. See `ports.Bucket`, as for all methods
+        here.
+        """
+        head = await self._head(key)
+        storage_class = head.get(CLASS, STANDARD)
+        is_archived = storage_class in ARCHIVES or "x-amz-archive-status" in head
+        is_back = 'ongoing-request="false"' in head.get("x-amz-restore", "")
+        return ArchiveState(
+            storage_class=storage_class,
+            size=int(head.get("content-length", "0")),
+            readable=is_back or not is_archived,
+        )
+
+    async def move(self, key: str, storage_class: str) -> None:
+        """Change the object's storage class by copying it onto itself."""
+        await self._copy(key, key, storage_class)
+
+    async def copy(self, key: str, target: str) -> None:
+        """Copy the object inside the bucket, with its class unless that is an archive's."""
+        await self._copy(key, target, None)
+
+    async def is_versioned(self) -> bool | None:
+        """Return whether the bucket keeps former versions; None if the store does not say."""
+        question = S3Request("GetBucketVersioning", "GET", query=(("versioning", ""),))
+        try:
+            root = parsed((await self.asker.tell(question)).data)
+        except (S3Refusal, Fault):
+            return None
+        return None if root is None else "Status" in texts(root)
+
+    async def _copy(self, key: str, target: str, storage_class: str | None) -> None:
+        head = await self._head(key)
+        source, wanted = self._copy_headers(key, head, storage_class)
+        size = int(head.get("content-length", "0"))
+        headers = {**source, **wanted, "x-amz-metadata-directive": "REPLACE"}
+        question = S3Request(
+            "CopyObject", "PUT", self.prefix + target, (), headers, patience=COPYING
+        )
+        try:
+            if size > LARGEST_COPY:
+                await self._copy_in_parts(self.prefix + target, size, source, wanted)
+            else:
+                await self.asker.tell(question)
+        except S3Refusal as problem:
+            if (
+                problem.doubtful
+                and problem.status == 412
+                and key == target
+                and (await self.archive_state(key)).storage_class == storage_class
+            ):
+                return  # an earlier try did it, and its response was lost
+            if problem.status in (400, 501) and problem.code in _UNKNOWN_CLASS:
+                raise BadRequest(
+                    f"The storage refuses the storage class {storage_class} ({problem.code})."
+                ) from None
+            raise await self._failed(problem, question, key) from problem
+        except Fault as problem:
+            raise await self._failed(problem, question, key) from problem
+
+    def _copy_headers(
+        self, key: str, head: Mapping[str, str], storage_class: str | None
+    ) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Return the headers that name the source, and those that the copy is written with."""
+        kept = {
+            name: text
+            for name, text in head.items()
+            if name in _COPIED_HEADERS or name.startswith(_META)
+        }
+        if storage_class is None and head.get(CLASS) not in ARCHIVES:
+            storage_class = head.get(CLASS)
+        if storage_class is not None:
+            kept[CLASS] = storage_class
+        source = {
+            "x-amz-copy-source": f"/{self.bucket}/{quoted(self.prefix + key)}",
+            "x-amz-copy-source-if-match": f'"{plain_etag(head.get("etag", ""))}"',
+        }
+        return source, kept
+
+    async def restore(self, key: str) -> None:
+        """Request a restore, unless one was requested already."""
+        head = await self._head(key)
+        if "x-amz-restore" in head:
+            return
+        days = "" if head.get(CLASS) == INTELLIGENT_TIERING else f"<Days>{RESTORED_DAYS}</Days>"
+        tier = "<GlacierJobParameters><Tier>Standard</Tier></GlacierJobParameters>"
+        text = f'<RestoreRequest xmlns="{objects.NAMESPACE}">{days}{tier}</RestoreRequest>'
+        body = BytesPayload((text.encode(),))
+        hashed = await digest(body, self.blocking)
+        headers = {"Content-Type": "application/xml"}
+        question = S3Request(
+            "RestoreObject", "POST", self.prefix + key, (("restore", ""),), headers, body, hashed
+        )
+        try:
+            await self.asker.tell(question)
+        except S3Refusal as problem:
+            if problem.code not in (
+                "RestoreAlreadyInProgress",
+                "InvalidObjectState",
+            ):  # the latter: there is nothing to restore
+                raise await self._failed(problem, question, key) from problem
+        except Fault as problem:
+            raise await self._failed(problem, question, key) from problem
+
+    # --- requests ---
+
+    async def _head(self, key: str) -> Mapping[str, str]:
+        question = S3Request("HeadObject", "HEAD", self.prefix + key)
+        try:
+            return (await self.asker.tell(question)).headers
+        except (S3Refusal, Fault) as problem:
+            raise await absent(self.asker, problem, question, key) from problem
+
+    async def _failed(self, problem: S3Refusal | Fault, question: S3Request, key: str) -> Exception:
+        """Return the error to raise; an archived object is not logged."""
+        if isinstance(problem, S3Refusal) and problem.code in (
+            "InvalidObjectState",
+            "ObjectNotInActiveTierError",
+        ):
+            return Archived()
+        if isinstance(problem, S3Refusal) and problem.status == 412:
+            return StorageDown("other bytes replaced these meanwhile.")
+        return await absent(self.asker, problem, question, key)
+
+    # --- large objects ---
+
+    async def _copy_in_parts(
+        self, key: str, size: int, source: Mapping[str, str], wanted: Mapping[str, str]
+    ) -> None:
+        upload = await objects.create(self.asker, key, wanted)
+        spans = [(first, min(first + COPY_PART, size) - 1) for first in range(0, size, COPY_PART)]
+        copied: list[UploadPart] = []
+        try:
+            for begin in range(0, len(spans), AT_ONCE):
+                together: list[Deferred[UploadPart | Failure]] = [
+                    start(self._copy_part(upload, number, source, *span))
+                    for number, span in enumerate(spans[begin : begin + AT_ONCE], begin + 1)
+                ]
+                copied += _all(await DeferredList(together, consumeErrors=True))
+            await objects.complete(self.asker, self.blocking, upload, copied, {})
+        except BaseException:
+            await objects.abort(self.asker, upload)
+            raise
+
+    async def _copy_part(
+        self, upload: MultipartUpload, number: int, source: Mapping[str, str], first: int, last: int
+    ) -> UploadPart:
+        query = (("partNumber", str(number)), ("uploadId", upload.upload_id))
+        headers = {**source, "x-amz-copy-source-range": f"bytes={first}-{last}"}
+        result = await self.asker.tell(
+            S3Request("UploadPartCopy", "PUT", upload.key, query, headers, patience=COPYING)
+        )
+        root = parsed(result.data)
+        fields = {} if root is None else texts(root)
+        if not fields.get("ETag"):
+            raise Fault("it copied a part and gives no ETag for it.")
+        return UploadPart(number, plain_etag(fields["ETag"]), fields.get("ChecksumSHA256", ""))
+
+
+def _all(results: Sequence[tuple[bool, UploadPart | Failure]]) -> list[UploadPart]:
+    """Return the parts, once all have ended; raise the first failure."""
+    for _, result in results:
+        if isinstance(result, Failure):
+            result.raiseException()
+    return [result for _, result in results if isinstance(result, UploadPart)]
+
+
+_classes: type[Bucket] = Classes
+
 
 CONNECTING = 10.0
 """Maximum seconds to make a connection."""
@@ -344,23 +691,21 @@ def check(settings: S3Settings) -> None:
     files. Blocks.
     """
     settings.object_headers()
-    addresses.check(settings.bucket, settings.region)
+    signatures.check(settings.bucket, settings.region)
     _trust(settings.ca_certificates)
     _front(settings)
 
 
 def _credentials(settings: S3Settings, world: World) -> Credentials:
     try:
-        return credentials.of(
-            settings.access_key, settings.secret_key, settings.session_token, world
-        )
+        return client.of(settings.access_key, settings.secret_key, settings.session_token, world)
     except ValueError as error:
         raise CannotStart(f"[storage] {error}.") from None
 
 
-def _prepared(settings: S3Settings) -> tuple[addresses.Address, Trust, CloudFront | None]:
+def _prepared(settings: S3Settings) -> tuple[signatures.Address, Trust, CloudFront | None]:
     """Return the address, the trust and the CloudFront signer. Blocks."""
-    address = addresses.resolve(
+    address = signatures.resolve(
         settings.bucket, settings.region, settings.endpoint_url, settings.addressing
     )
     return address, _trust(settings.ca_certificates), _front(settings)
@@ -392,6 +737,6 @@ def _front(settings: S3Settings) -> CloudFront | None:
     return cloudfront(domain, key_id, key_file)
 
 
-_: type[Blobs] = S3Blobs
+_s3_blobs: type[Blobs] = S3Blobs
 _also: type[Describing] = S3Blobs
 _duplicating: type[Duplicating] = S3Blobs

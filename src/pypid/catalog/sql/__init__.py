@@ -16,7 +16,7 @@ from pypid.core.errors import CannotStart
 from pypid.core.installation import install_hint
 from pypid.databases.places import Named, Place, Server, SqliteFile
 from pypid.flow import World
-from pypid.flow.threads import Threads
+from pypid.flow.world import Threads
 
 FILE = "catalog.db"
 _CATALOG = Named(

@@ -34,14 +34,12 @@ from pypid.catalog.engine import (
 )
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
-from pypid.databases.places import Place, Server, SqliteFile
-from pypid.databases.transactions import no_longer_than, transact
+from pypid.databases.places import Place, Server, SqliteFile, no_longer_than, transact
 from pypid.flow import Blocking, World, shielded
 
 if TYPE_CHECKING:
-    from pypid.catalog.sql.postgresql import Postgresql
-    from pypid.catalog.sql.rows import CatalogTransaction
-    from pypid.catalog.sql.sqlite import Sqlite
+    from pypid.catalog.sql.sqlite import Postgresql, Sqlite
+    from pypid.catalog.sql.tables import CatalogTransaction
 
 
 from collections import deque
@@ -200,7 +198,7 @@ class SqlEngine:
         self._batches = ChangeBatches(self._swap, world.clock, LONGEST)
 
     async def open(self, identity: str, serial: int = 0) -> EngineState:
-        from pypid.catalog.sql.schema import SCHEMA, prepare
+        from pypid.catalog.sql.tables import SCHEMA, prepare
 
         generation = self._new_generation()
         state, schema = await self._write(
@@ -271,7 +269,7 @@ class SqlEngine:
         )
 
     def follow(self, on_beat: Callable[[Beat], None]) -> Feed:
-        from pypid.catalog.sql.feed import PollingFeed
+        from pypid.catalog.sql.sqlite import PollingFeed
 
         reader = self._opened().state_reader(self._world.clock)
         return PollingFeed(reader, self._feeding, self._world.clock, on_beat)
@@ -331,9 +329,9 @@ class SqlEngine:
     # --- in a thread ---
 
     def _perform(self, work: Callable[[CatalogTransaction], T], writing: bool, making: bool) -> T:
-        from pypid.catalog.sql.faults import fault
-        from pypid.catalog.sql.rows import CatalogTransaction
-        from pypid.databases.drivers import errors
+        from pypid.catalog.sql.sqlite import fault
+        from pypid.catalog.sql.tables import CatalogTransaction
+        from pypid.databases.sqlite import errors
 
         try:
             driver = self._opened()
@@ -385,7 +383,7 @@ def _driver(place: Place) -> Sqlite | Postgresql:
 
             return Sqlite(place)
         case Server():
-            from pypid.catalog.sql.postgresql import Postgresql
+            from pypid.catalog.sql.sqlite import Postgresql
 
             return Postgresql(place)
 

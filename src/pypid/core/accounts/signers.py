@@ -12,8 +12,8 @@ from urllib.parse import quote
 import msgspec
 from attrs import frozen
 
-from pypid.core.accounts.attestations import ClaimedPublisher, Provenance
-from pypid.core.presentation.release_facts import line
+from pypid.core.accounts.provenance import ClaimedPublisher, Provenance
+from pypid.core.presentation.project_view import line
 
 MOST = 4
 """Maximum number of publishers of one file that are shown."""

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from pypid.core.configuration.ini import printable
-from pypid.core.configuration.value_kinds import GLOB
+from pypid.core.configuration.values import GLOB
 from pypid.core.errors import shortened
 from pypid.core.permissions import account_name
 

@@ -21,9 +21,8 @@ from zlib import crc32
 import msgspec
 from attrs import define, field, frozen
 
-from pypid.core.archives.decompression import Unpacked
 from pypid.core.archives.members import MemberProblems, UnusableArchive
-from pypid.core.archives.tars import TarKind, TarMember, read_tar
+from pypid.core.archives.tars import TarKind, TarMember, Unpacked, read_tar
 from pypid.core.archives.zips import ZipEntry, begin_entry, zip_entries
 
 MOST_HELD = 20_000

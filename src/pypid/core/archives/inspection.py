@@ -15,14 +15,13 @@ from typing import BinaryIO, assert_never
 
 from attrs import define, field, frozen
 
-from pypid.core.archives.decompression import Unpacked
 from pypid.core.archives.members import (
     MemberProblems,
     UnusableArchive,
     path_components,
     path_problem,
 )
-from pypid.core.archives.tars import TarKind, TarMember, read_tar
+from pypid.core.archives.tars import TarKind, TarMember, Unpacked, read_tar
 from pypid.core.archives.zips import ZipEntry, read_entry, read_zip
 from pypid.core.errors import BadName, shortened
 from pypid.core.packaging.core_metadata import LONGEST_METADATA

@@ -16,20 +16,128 @@ import os
 import stat
 import struct
 import zlib
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import BinaryIO, TypeVar, cast
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from pypid.core.archives.members import (
     BOMB,
+    LARGEST_PART,
     MOST_ENTRIES,
     MemberProblems,
     UnusableArchive,
     is_bomb,
     path_problem,
 )
-from pypid.core.archives.zip_directory import Directory, zip_end
-from pypid.core.errors import shortened
+from pypid.core.errors import BadName, shortened
+from pypid.core.model import Span
+from pypid.core.packaging.core_metadata import LONGEST_METADATA
+from pypid.core.packaging.names import ProjectName, project_name
+
+# The end of a zip archive: locating its central directory (APPNOTE.TXT 4.3.14 to 4.3.16).
+
+_END = struct.Struct("<4sHHHHLLH")
+_END64 = struct.Struct("<4sQHHLLQQQQ")
+_LOCATOR = struct.Struct("<4sLQL")
+_LARGEST_COMMENT = 0xFFFF
+_LARGEST_DIRECTORY = 64 << 20
+"""Maximum size in bytes of a central directory read into memory: 200,000 members with names of 280
+characters.
+"""
+
+
+@frozen
+class Directory:
+    """The position of the central directory. All in bytes, except `entries`."""
+
+    entries: int
+    size: int
+    start: int
+    size_of_file: int
+
+
+def zip_end(file: BinaryIO, findings: MemberProblems) -> Directory:
+    """Find the central directory; it must be directly before the end records, and these directly at
+    the end of the file.
+
+    Raises `UnusableArchive` if this is not a zip archive, a part of one, cut off, or has data
+    before or after it.
+    """
+    size = file.seek(0, os.SEEK_END)
+    tail_start = max(0, size - _END.size - _LARGEST_COMMENT)
+    file.seek(tail_start)
+    tail = file.read(size - tail_start)
+    where = tail.rfind(b"PK\x05\x06")
+    if where < 0 or where + _END.size > len(tail):
+        raise UnusableArchive(
+            "it is not a zip archive, or it was cut off: build it again and upload it."
+        )
+    _, disk, first_disk, here, entries, directory_size, start, comment_size = _END.unpack_from(
+        tail, where
+    )
+    if where + _END.size + comment_size != len(tail):
+        raise UnusableArchive(
+            "the zip archive has data after its end; build it again with a current build tool."
+        )
+    position = tail_start + where
+    if disk not in (0, 0xFFFF) or first_disk not in (0, 0xFFFF) or here != entries:
+        raise UnusableArchive("the zip archive is one part of several; publish it in one piece.")
+    position, entries, directory_size, start = _widened(
+        file, position, entries, directory_size, start
+    )
+    if entries > MOST_ENTRIES:
+        raise UnusableArchive(
+            f"the zip archive has more than the {MOST_ENTRIES} members that are allowed."
+        )
+    if directory_size > _LARGEST_DIRECTORY:
+        raise UnusableArchive(
+            f"the directory of the zip archive is larger than the {_LARGEST_DIRECTORY >> 20} MiB "
+            "that are allowed."
+        )
+    if start + directory_size < position:
+        raise UnusableArchive(
+            "the zip archive has data before its first member, or between its directory and its "
+            "end; build the file again."
+        )
+    if start + directory_size > position:
+        raise UnusableArchive(
+            "the zip archive was cut off, or its end is damaged: build it again and upload it."
+        )
+    return Directory(entries, directory_size, start, size)
+
+
+def _widened(
+    file: BinaryIO, end: int, entries: int, size: int, start: int
+) -> tuple[int, int, int, int]:
+    """Return the numbers of the zip64 end record, if there is one, and its position; else those
+    given.
+    """
+    narrow = (end, entries, size, start)
+    needed = entries == 0xFFFF or size == 0xFFFFFFFF or start == 0xFFFFFFFF
+    locator_at = end - _LOCATOR.size
+    file.seek(max(0, locator_at))
+    locator = file.read(_LOCATOR.size) if locator_at >= 0 else b""
+    if len(locator) < _LOCATOR.size or locator[:4] != b"PK\x06\x07":
+        if needed and entries != 0xFFFF:
+            raise UnusableArchive("the zip archive lacks its zip64 end record.")
+        return narrow
+    _, _, end64_at, _ = _LOCATOR.unpack(locator)
+    if end64_at + _END64.size != locator_at:
+        raise UnusableArchive("the zip64 end record of the zip archive is not where it belongs.")
+    file.seek(end64_at)
+    record = file.read(_END64.size)
+    if len(record) < _END64.size or record[:4] != b"PK\x06\x06":
+        raise UnusableArchive("the zip64 end record of the zip archive is damaged.")
+    _, length, _, _, disk, first_disk, here64, entries64, size64, start64 = _END64.unpack(record)
+    if length != _END64.size - 12 or here64 != entries64 or disk or first_disk:
+        raise UnusableArchive("the zip64 end record of the zip archive is damaged.")
+    pairs = ((entries, entries64, 0xFFFF), (size, size64, 0xFFFFFFFF), (start, start64, 0xFFFFFFFF))
+    if any(short not in (long, ones) for short, long, ones in pairs):
+        # a reader that knows zip64 would see another directory than one that does not
+        raise UnusableArchive("the zip archive has two ends that contradict each other.")
+    return end64_at, entries64, size64, start64
+
 
 _CENTRAL = struct.Struct("<4s4xHH4xLLLHHHH2xLL")  # 4.3.12
 _LOCAL = struct.Struct("<4s2xHH4xLLLHH")  # 4.3.7
@@ -377,3 +485,122 @@ def _after_descriptor(
 def _record_at(file: BinaryIO, position: int) -> bool:
     file.seek(position)
     return file.read(4) == b"PK\x03\x04"
+
+
+# Reading METADATA from a wheel of which only some ranges are available; reports which range it
+# needs next.
+#
+# The central directory of a zip is at its end, and build tools put ``.dist-info`` last: the first
+# range is usually enough. The wheel is not validated here (see `inspection`): it is an upstream
+# file, and the installer checks its hash.
+
+T = TypeVar("T")
+
+TAIL = 22 + 0xFFFF
+"""Maximum distance in bytes of the end record from the end of a zip archive (APPNOTE.TXT
+4.3.16).
+"""
+AHEAD = 1 << 14
+"""Minimum number of bytes requested: most METADATA is smaller when packed."""
+MOST_RANGES = 8
+
+
+@define
+class WheelParts:
+    """The known ranges of a file of `size` bytes."""
+
+    size: int
+    _ranges: list[tuple[int, bytes]] = field(factory=list, repr=False)
+
+    def add(self, span: Span, data: bytes) -> None:
+        """Add a requested range. Raises `UnusableArchive` if it has another length, or if there are
+        too many.
+        """
+        if len(data) != span.stop - span.start:
+            raise UnusableArchive("the file has another length than was reported.")
+        if len(self._ranges) >= MOST_RANGES:
+            raise UnusableArchive("its parts are too far apart.")
+        self._ranges.append((span.start, data))
+
+    def find(self, start: int, size: int) -> bytes | None:
+        """Return these bytes, if one range has them all, else None."""
+        for begin, data in self._ranges:
+            if begin <= start and start + size <= begin + len(data):
+                return data[start - begin : start - begin + size]
+        return None
+
+
+def first_part(size: int) -> Span:
+    """Return the range to begin with."""
+    return Span(max(0, size - TAIL), size)
+
+
+def peek(wheel: WheelParts, project: ProjectName) -> bytes | Span:
+    """Return the METADATA, or the range that is needed for it. Raises `UnusableArchive`."""
+    return look(wheel, lambda file: metadata_of(file, project))
+
+
+def look(wheel: WheelParts, reading: Callable[[BinaryIO], T]) -> T | Span:
+    """Return the result of `reading` for the file (not a `Span`), or the range that it needs before
+    the next call. Raises `UnusableArchive`.
+    """
+    try:
+        return reading(cast(BinaryIO, _Sparse(wheel)))
+    except _Needed as needed:
+        if needed.span.stop - needed.span.start > LARGEST_PART:
+            raise UnusableArchive(
+                "its directory or its metadata is too large to be read by itself."
+            ) from None
+        return needed.span
+
+
+def metadata_of(file: BinaryIO, project: ProjectName) -> bytes:
+    """Return the METADATA of a wheel, read through its central directory; blocks. Raises
+    `UnusableArchive`.
+    """
+    members = list_zip(file, MemberProblems())
+    found = [entry for name, entry in members.items() if _is_metadata(name)]
+    if len(found) != 1 or not _is_named_for(found[0], project):
+        raise UnusableArchive(
+            "the wheel does not have exactly one .dist-info/METADATA, of its own project."
+        )
+    return read_entry(file, found[0], LONGEST_METADATA)
+
+
+def _is_metadata(name: str) -> bool:
+    folder, _, rest = name.partition("/")
+    return folder.endswith(".dist-info") and rest == "METADATA"
+
+
+def _is_named_for(entry: ZipEntry, project: ProjectName) -> bool:
+    try:
+        return project_name(entry.name.partition(".dist-info")[0].rpartition("-")[0]) == project
+    except BadName:
+        return False
+
+
+class _Needed(Exception):
+    def __init__(self, span: Span) -> None:
+        super().__init__(span)
+        self.span = span
+
+
+class _Sparse:
+    """The part of a file's interface that `zips` uses; raises `_Needed` for a missing range."""
+
+    def __init__(self, wheel: WheelParts) -> None:
+        self._wheel = wheel
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._position = self._wheel.size + offset if whence == os.SEEK_END else offset
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        start = self._position
+        stop = max(start, min(start + size, self._wheel.size))
+        data = b"" if start == stop else self._wheel.find(start, stop - start)
+        if data is None:
+            raise _Needed(Span(start, max(stop, min(start + AHEAD, self._wheel.size))))
+        self._position = stop
+        return data

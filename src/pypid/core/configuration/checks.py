@@ -19,7 +19,7 @@ from pypid.core.configuration.keys import (
     ServerSettings,
     StorageSettings,
 )
-from pypid.core.configuration.value_kinds import ValueKind
+from pypid.core.configuration.values import ValueKind
 from pypid.core.errors import shortened
 
 T = TypeVar("T")

@@ -15,11 +15,10 @@ from pypid.core.accounts.rights import NAMED, Whom
 from pypid.core.accounts.trusted_publishers import users_of
 from pypid.core.configuration.checks import nearest
 from pypid.core.configuration.choices import AccessStore, Mode
-from pypid.core.configuration.endpoints import endpoint_arguments
 from pypid.core.configuration.ini import printable
 from pypid.core.configuration.keys import INDEX, ISSUER, SECTIONS, IndexKeys, keys
-from pypid.core.configuration.named_upstreams import never_asked, overlaps
-from pypid.core.configuration.parse import Config
+from pypid.core.configuration.parse import Config, never_asked, overlaps
+from pypid.core.configuration.values import endpoint_arguments
 from pypid.core.errors import ConfigProblem
 from pypid.core.permissions import Principals
 

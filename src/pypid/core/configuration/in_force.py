@@ -22,7 +22,7 @@ from pypid.core.configuration.keys import (
     keys,
 )
 from pypid.core.configuration.parse import Config
-from pypid.core.configuration.value_kinds import without_userinfo
+from pypid.core.configuration.values import without_userinfo
 from pypid.core.indexes import IndexSettings
 
 SET = "(set)"
@@ -155,7 +155,7 @@ def _texts(section: SettingSection) -> Iterator[str]:
 
 
 def _by_reload(section: str, key: str) -> bool:
-    """Return whether a reload (`wiring.reload.reload`) applies the key."""
+    """Return whether a reload (`wiring.recipe.reload`) applies the key."""
     if (section, key) in _LASTING:
         return False
     by_prefix = section.startswith((ISSUER, INDEX))

@@ -17,7 +17,7 @@ import attrs
 from attrs import field, frozen
 
 from pypid.core.accounts.ldap_filters import GROUP_FILTER, USER_FILTER
-from pypid.core.configuration import value_kinds
+from pypid.core.configuration import values
 from pypid.core.configuration.choices import (
     AccessStore,
     Addressing,
@@ -34,13 +34,11 @@ from pypid.core.configuration.choices import (
     StorageBackend,
     Tls,
 )
-from pypid.core.configuration.index_kinds import (
+from pypid.core.configuration.values import (
     BLOCKS,
     INDEX_NAMES,
     MOMENT,
     UPSTREAM_NAMES,
-)
-from pypid.core.configuration.value_kinds import (
     ValueKind,
     choice,
     count,
@@ -52,7 +50,7 @@ from pypid.core.configuration.value_kinds import (
 from pypid.core.cooldown import Cooldown
 from pypid.core.packaging.block_spec import BlockSpec
 from pypid.core.permissions import Principals
-from pypid.core.publisher_rules import Ratchet, RequiredPublisher
+from pypid.core.trust import Ratchet, RequiredPublisher
 
 PUBLIC_INDEX = "https://pypi.org/simple/"
 """The public Python Package Index: the upstream index if `[upstream] url` is empty."""
@@ -89,9 +87,7 @@ def key(
         shown: Any = False
     else:
         shown = (
-            (lambda value: repr(value_kinds.without_userinfo(kind.show(value))))
-            if kind.url
-            else True
+            (lambda value: repr(values.without_userinfo(kind.show(value)))) if kind.url else True
         )
     declared = Key(kind, default, doc, secret)
     return field(default=kind.parse(default), repr=shown, metadata={_DECLARED: declared})
@@ -102,9 +98,9 @@ def keys(section: type[Any]) -> dict[str, Key]:
     return {attribute.name: attribute.metadata[_DECLARED] for attribute in attrs.fields(section)}
 
 
-_GLOBS = several(value_kinds.GLOB)
-_TEXT = optional(value_kinds.TEXT)
-_PATH = optional(value_kinds.PATH)
+_GLOBS = several(values.GLOB)
+_TEXT = optional(values.TEXT)
+_PATH = optional(values.PATH)
 
 
 @frozen(kw_only=True)
@@ -112,7 +108,7 @@ class ServerSettings:
     """Listeners, TLS, limits and the state folder."""
 
     listen: tuple[str, ...] = key(
-        several(value_kinds.ENDPOINT),
+        several(values.ENDPOINT),
         "tcp:6543:interface=127.0.0.1",
         (
             "The addresses that pypid listens on: ``port``, ``host:port`` or Twisted endpoint "
@@ -151,7 +147,7 @@ class ServerSettings:
         ),
     )
     public_url: str | None = key(
-        optional(value_kinds.BASE_URL),
+        optional(values.BASE_URL),
         "",
         (
             "The address of the index as clients know it, for absolute URLs in responses. Empty: "
@@ -159,7 +155,7 @@ class ServerSettings:
         ),
     )
     allowed_hosts: tuple[str, ...] = key(
-        several(value_kinds.HOST),
+        several(values.HOST),
         "",
         (
             "Additional host names that clients may use; ``*`` accepts all. IP addresses, "
@@ -168,7 +164,7 @@ class ServerSettings:
         ),
     )
     cors: tuple[str, ...] = key(
-        value_kinds.ORIGINS,
+        values.ORIGINS,
         "off",
         (
             "Origins of web pages whose scripts may read public projects. micropip in a browser "
@@ -176,7 +172,7 @@ class ServerSettings:
         ),
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = key(
-        several(value_kinds.NETWORK),
+        several(values.NETWORK),
         "",
         (
             "Networks of reverse proxies. pypid trusts X-Forwarded-For and X-Forwarded-Proto from "
@@ -207,7 +203,7 @@ class ServerSettings:
         ),
     )
     fast_path: bool = key(
-        value_kinds.BOOLEAN,
+        values.BOOLEAN,
         "yes",
         (
             "Answer repeated requests from memory, before routing. ``no`` sends all requests "
@@ -233,7 +229,7 @@ class ServerSettings:
         secret=True,
     )
     metrics: Principals = key(
-        value_kinds.PRINCIPALS,
+        values.PRINCIPALS,
         "admins",
         "Users who may read ``/metrics``; the values are those of ``[access] read``.",
     )
@@ -256,9 +252,9 @@ class StorageSettings:
     )
     bucket: str | None = key(_TEXT, "", "``s3``: the bucket.")
     prefix: str | None = key(_TEXT, "", "``s3``: a prefix for all keys in the bucket.")
-    region: str = key(value_kinds.TEXT, "us-east-1", "``s3``: the region of the bucket.")
+    region: str = key(values.TEXT, "us-east-1", "``s3``: the region of the bucket.")
     endpoint_url: str | None = key(
-        optional(value_kinds.BASE_URL),
+        optional(values.BASE_URL),
         "",
         (
             "``s3``: the address of another S3 implementation. pypid then puts the bucket's name "
@@ -294,7 +290,7 @@ class StorageSettings:
         _TEXT, "", "``s3``: the session token of temporary credentials.", secret=True
     )
     redirect: bool = key(
-        value_kinds.BOOLEAN,
+        values.BOOLEAN,
         "yes",
         (
             "``s3``: redirect downloads to signed URLs of the bucket (302). ``no`` streams files "
@@ -315,7 +311,7 @@ class StorageSettings:
     kms_key_id: str | None = key(_TEXT, "", "``s3``: the KMS key for ``aws:kms``.")
     storage_class: str | None = key(_TEXT, "", "``s3``: the storage class of new objects.")
     adopt: bool = key(
-        value_kinds.BOOLEAN,
+        values.BOOLEAN,
         "no",
         (
             "Publish the files in the storage that have no record at the start, where they are, as "
@@ -373,7 +369,7 @@ class UpstreamSettings:
         ),
     )
     url: tuple[str, ...] = key(
-        several(value_kinds.INDEX_URL),
+        several(values.INDEX_URL),
         "",
         (
             "Simple API addresses of the upstream indexes; the first that has a project wins. "
@@ -381,7 +377,7 @@ class UpstreamSettings:
         ),
     )
     upstreams: tuple[str, ...] = key(
-        several(value_kinds.UPSTREAM_NAME),
+        several(values.UPSTREAM_NAME),
         "",
         (
             "The upstreams of the index, in order: names of ``[upstream:<name>]`` sections, and "
@@ -389,7 +385,7 @@ class UpstreamSettings:
         ),
     )
     file_hosts: tuple[str, ...] = key(
-        several(value_kinds.HOST),
+        several(values.HOST),
         PUBLIC_FILES,
         (
             "Hosts that serve upstream files, in addition to the hosts of ``url``: ``host``, "
@@ -435,7 +431,7 @@ class UpstreamSettings:
         _GLOBS, "", "Names and globs of local projects whose pages may also list upstream files."
     )
     cooldown: Cooldown = key(
-        value_kinds.COOLDOWN,
+        values.COOLDOWN,
         "0",
         (
             "The minimum age of upstream files, or the last day of their upload (UTC); other files "
@@ -453,7 +449,7 @@ class UpstreamSettings:
         ),
     )
     require_hashes: bool = key(
-        value_kinds.BOOLEAN,
+        values.BOOLEAN,
         "no",
         (
             "Hide upstream files that are listed without a hash. With ``no`` pypid serves them, "
@@ -477,7 +473,7 @@ class UpstreamSettings:
         ),
     )
     restored: tuple[str, ...] = key(
-        several(value_kinds.FILENAME),
+        several(values.FILENAME),
         "",
         (
             "Files that as-of views list although the upstream removed them within "
@@ -514,7 +510,7 @@ class NamedUpstreamSettings:
     """
 
     url: tuple[str, ...] = key(
-        several(value_kinds.INDEX_URL),
+        several(values.INDEX_URL),
         "",
         "Simple API addresses of the upstream; the first that has a project wins. Required.",
     )
@@ -528,7 +524,7 @@ class NamedUpstreamSettings:
         ),
     )
     exclusive: bool = key(
-        value_kinds.BOOLEAN,
+        values.BOOLEAN,
         "no",
         (
             "Never request the names in ``only`` from the public index, also for indexes that do "
@@ -536,18 +532,18 @@ class NamedUpstreamSettings:
         ),
     )
     credentials: str | None = key(
-        optional(value_kinds.CREDENTIALS),
+        optional(values.CREDENTIALS),
         "",
         "``user:password`` for ``url``. pypid sends it to the origin of ``url`` only.",
         secret=True,
     )
     cooldown: Cooldown | None = key(
-        optional(value_kinds.COOLDOWN),
+        optional(values.COOLDOWN),
         "",
         "The minimum age of its files, or the last day of their upload, with exceptions.",
     )
     file_hosts: tuple[str, ...] = key(
-        several(value_kinds.HOST),
+        several(values.HOST),
         "",
         (
             "Hosts that serve its files, in addition to the hosts of ``url``: ``host``, "
@@ -564,7 +560,7 @@ class NamedUpstreamSettings:
         optional(duration()), "", "How long a page is fresh. Then pypid revalidates it."
     )
     require_hashes: bool | None = key(
-        optional(value_kinds.BOOLEAN), "", "Hide files that are listed without a hash."
+        optional(values.BOOLEAN), "", "Hide files that are listed without a hash."
     )
 
 
@@ -590,16 +586,16 @@ class AccessSettings:
         secret=True,
     )
     read: Principals = key(
-        value_kinds.PRINCIPALS, "everyone", "Users who may see and download projects."
+        values.PRINCIPALS, "everyone", "Users who may see and download projects."
     )
     write: Principals = key(
-        value_kinds.PRINCIPALS, "authenticated", "Users who may publish, yank and unyank."
+        values.PRINCIPALS, "authenticated", "Users who may publish, yank and unyank."
     )
     cache_update: Principals = key(
-        value_kinds.PRINCIPALS, "everyone", "Users who may make pypid contact the upstream."
+        values.PRINCIPALS, "everyone", "Users who may make pypid contact the upstream."
     )
     collect: Principals = key(
-        value_kinds.PRINCIPALS,
+        values.PRINCIPALS,
         "authenticated",
         (
             "Users who may fetch all files of a requirements or lock file (``POST "
@@ -607,7 +603,7 @@ class AccessSettings:
         ),
     )
     overwrite: Principals = key(
-        value_kinds.PRINCIPALS,
+        values.PRINCIPALS,
         "nobody",
         (
             "Users who may replace a published file by other content. Administrators need this "
@@ -615,7 +611,7 @@ class AccessSettings:
         ),
     )
     delete: Principals = key(
-        value_kinds.PRINCIPALS, "admins", "Users who may delete files, releases and projects."
+        values.PRINCIPALS, "admins", "Users who may delete files, releases and projects."
     )
     delete_needs: Needed = key(
         choice(Needed),
@@ -634,7 +630,7 @@ class AccessSettings:
             "others. ``none``: the users in ``write`` may change all projects without rights."
         ),
     )
-    admins: tuple[str, ...] = key(several(value_kinds.USER), "", "Users who administer the index.")
+    admins: tuple[str, ...] = key(several(values.USER), "", "Users who administer the index.")
     registration: Registration = key(
         choice(Registration),
         "closed",
@@ -644,7 +640,7 @@ class AccessSettings:
         ),
     )
     captcha: bool = key(
-        value_kinds.BOOLEAN,
+        values.BOOLEAN,
         "no",
         (
             "Registration requires a proof of work (ALTCHA), which a browser computes in a few "
@@ -661,7 +657,7 @@ class LdapSettings:
     """Users and groups from a directory (LDAP)."""
 
     url: str | None = key(
-        optional(value_kinds.LDAP_URL),
+        optional(values.LDAP_URL),
         "",
         (
             "The server. pypid uses StartTLS with ``ldap:`` URLs, except for a server on this "
@@ -675,20 +671,20 @@ class LdapSettings:
     )
     bind_password: str | None = key(_TEXT, "", "The password of ``bind_dn``.", secret=True)
     base_dn: str | None = key(
-        optional(value_kinds.DN), "", "The entry below which pypid searches users."
+        optional(values.DN), "", "The entry below which pypid searches users."
     )
     user_filter: str | None = key(
-        optional(value_kinds.USER_FILTER),
+        optional(values.USER_FILTER),
         "",
         f"The filter that finds a user's entry. Empty: ``{USER_FILTER}``.",
     )
     group_base_dn: str | None = key(
-        optional(value_kinds.DN),
+        optional(values.DN),
         "",
         "The entry below which pypid searches groups. Empty: ``base_dn``.",
     )
     group_filter: str | None = key(
-        optional(value_kinds.GROUP_FILTER),
+        optional(values.GROUP_FILTER),
         "",
         f"The filter that finds a user's groups. Empty: ``{GROUP_FILTER}``.",
     )
@@ -707,11 +703,11 @@ class IssuerSettings:
     """Trusted publishing: one section for each OIDC issuer, with any name after the colon."""
 
     url: str | None = key(
-        optional(value_kinds.BASE_URL), "", "The OIDC issuer. pypid finds its keys by discovery."
+        optional(values.BASE_URL), "", "The OIDC issuer. pypid finds its keys by discovery."
     )
-    audience: str = key(value_kinds.TEXT, "pypid", "The audience that tokens must name.")
+    audience: str = key(values.TEXT, "pypid", "The audience that tokens must name.")
     allow: tuple[str, ...] = key(
-        value_kinds.LINES,
+        values.LINES,
         "",
         (
             "Rules, one per line: ``<project glob> <claim>=<value glob> ... [as_user=<user>]``. "
@@ -736,18 +732,18 @@ class IndexKeys:
         ),
     )
     read: Principals | None = key(
-        optional(value_kinds.PRINCIPALS),
+        optional(values.PRINCIPALS),
         "",
         "Users who may see the index and download from it. Empty: as in ``[access]``.",
     )
     write: Principals | None = key(
-        optional(value_kinds.PRINCIPALS),
+        optional(values.PRINCIPALS),
         "",
         "The only users who may publish, yank and unyank there, also if rights on a project or its "
         "ownership say otherwise. Empty: as in ``[access]``.",
     )
     delete: Principals | None = key(
-        optional(value_kinds.PRINCIPALS),
+        optional(values.PRINCIPALS),
         "",
         "Users who may delete files, releases and projects there. Empty: as in ``[access]``.",
     )
@@ -757,7 +753,7 @@ class IndexKeys:
         "The owners of a new project of the index. Empty: as in ``[access]``.",
     )
     volatile: bool = key(
-        value_kinds.BOOLEAN,
+        values.BOOLEAN,
         "no",
         "Users who may publish to the index may also overwrite and delete its files.",
     )
@@ -792,7 +788,7 @@ class IndexKeys:
         ),
     )
     cooldown: Cooldown | None = key(
-        optional(value_kinds.COOLDOWN),
+        optional(values.COOLDOWN),
         "",
         (
             "The minimum age of upstream files in the index, in addition to ``[upstream] "
@@ -819,7 +815,7 @@ class AdvisorySettings:
     """Security advisories: vulnerabilities and malware in projects."""
 
     source: str | None = key(
-        optional(value_kinds.ADVISORY_SOURCE),
+        optional(values.ADVISORY_SOURCE),
         "",
         "Advisories in the OSV format: ``osv`` (the public archive of PyPI), a path or URL of "
         "``all.zip``, or a folder with JSON or YAML files. Empty: none.",
@@ -847,7 +843,7 @@ class TrustSettings:
     """
 
     require: tuple[RequiredPublisher, ...] = key(
-        several(value_kinds.REQUIRED_PUBLISHER),
+        several(values.REQUIRED_PUBLISHER),
         "",
         (
             "The publishers of projects: ``acme-*=github:acme/* requests=github:psf/requests``. "
@@ -882,7 +878,7 @@ class LogSettings:
     format: LogFormat = key(
         choice(LogFormat), "text", "``text`` for people, ``json`` for log collectors."
     )
-    access: bool = key(value_kinds.BOOLEAN, "yes", "Log one line for each request.")
+    access: bool = key(values.BOOLEAN, "yes", "Log one line for each request.")
 
 
 SECTIONS: Mapping[str, type[Any]] = MappingProxyType(

@@ -7,18 +7,18 @@ pypid configuration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from attrs import define, evolve, field, frozen
 
 from pypid.core.accounts.rights import Right, parse_right, repeated
 from pypid.core.accounts.trusted_publishers import issuer_problems
 from pypid.core.configuration import environment, ini
-from pypid.core.configuration.bucket_names import BUCKET_RULE, is_bucket_name, is_region_name
 from pypid.core.configuration.checks import (
     misfits_of_ldap,
     misfits_of_registration,
@@ -27,7 +27,13 @@ from pypid.core.configuration.checks import (
     value_of,
     value_of_kind,
 )
-from pypid.core.configuration.choices import AccessStore, StorageBackend
+from pypid.core.configuration.choices import (
+    BUCKET_RULE,
+    AccessStore,
+    StorageBackend,
+    is_bucket_name,
+    is_region_name,
+)
 from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.configuration.keys import (
     FAMILIES,
@@ -52,17 +58,164 @@ from pypid.core.configuration.keys import (
     UpstreamSettings,
     keys,
 )
-from pypid.core.configuration.named_upstreams import misfits_of_upstreams, name_problem
-from pypid.core.configuration.value_kinds import USER, parse_hash, several
+from pypid.core.configuration.values import UPSTREAM_NAME, USER, parse_hash, several
 from pypid.core.errors import BadConfig, ConfigProblem
 from pypid.core.indexes import (
     IndexSettings,
+    index_name,
     is_index_name,
     misfits_of_indexes,
     settings_of_section,
 )
+from pypid.core.packaging.names import ProjectName, matches
 from pypid.core.permissions import account_name
+from pypid.core.policy import PUBLIC
 from pypid.core.pypicloud import is_pypicloud
+
+# Checks of the sections `[upstream:NAME]`, which are further upstream indexes for some names.
+
+RESERVED_NAMES = (PUBLIC, "default")
+"""Names that no section can have."""
+
+_INHERITED = ("file_hosts", "ca_certificates", "cooldown", "require_hashes", "timeout", "ttl")
+"""Keys whose value in `[upstream]` is the default for all named upstreams."""
+
+Misfit = tuple[str, str, str]
+"""Section, key and advice."""
+
+
+def name_problem(prefix: str, name: str) -> str | None:
+    """Return why a section cannot have this name after the `prefix`; None if it can."""
+    if prefix == ISSUER:
+        if len(name.split(maxsplit=1)) == 1 and name == name.lstrip() and name.isprintable():
+            return None
+        return "a name without white space follows the colon, as in [issuer:github]"
+    if prefix == INDEX:
+        try:
+            index_name(name)
+        except ValueError as error:
+            return str(error)
+        return None
+    if name in RESERVED_NAMES:
+        return f"the name {name} is reserved; choose another one"
+    try:
+        UPSTREAM_NAME.parse(name)
+    except ValueError:
+        return (
+            "a name of lower-case letters, digits and - (40 at most) follows the colon, as in "
+            "[upstream:cu128]"
+        )
+    return None
+
+
+def misfits_of_upstreams(
+    default: UpstreamSettings, named: Mapping[str, NamedUpstreamSettings]
+) -> Iterator[Misfit]:
+    """Yield the problems of all named upstreams together with `[upstream]`."""
+    for name in unknown_upstreams(default.upstreams, named):
+        advice = nearest(name, [*named, PUBLIC]) or f"; known: {' '.join([*named, PUBLIC])}"
+        yield "upstream", "upstreams", f"there is no [{UPSTREAM}{name}]{advice}"
+    for name, settings in named.items():
+        section = UPSTREAM + name
+        if not settings.url:
+            yield section, "url", "it is required: the Simple API address of the upstream"
+        if not settings.only:
+            yield section, "only", "it is required: the names that come from this upstream"
+        if settings.credentials is not None:
+            yield from ((section, "credentials", advice) for advice in _of_credentials(settings))
+
+
+def settings_of(default: UpstreamSettings, named: NamedUpstreamSettings) -> UpstreamSettings:
+    """Return the settings of a named upstream: a key that it does not set has the value of
+    `[upstream]`.
+    """
+    own = {key: getattr(named, key) for key in _INHERITED}
+    return evolve(
+        default,
+        url=tuple(_with_credentials(url, named.credentials) for url in named.url),
+        upstreams=(),
+        **{key: value for key, value in own.items() if value not in (None, ())},
+    )
+
+
+def _with_credentials(url: str, credentials: str | None) -> str:
+    if credentials is None:
+        return url
+    user, _, password = credentials.partition(":")
+    split = urlsplit(url)
+    userinfo = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    return split._replace(netloc=f"{userinfo}@{split.netloc}").geturl()
+
+
+def unknown_upstreams(
+    chosen: Sequence[str], named: Mapping[str, NamedUpstreamSettings]
+) -> Sequence[str]:
+    """Return those of the `chosen` names that no section defines."""
+    return [name for name in chosen if name not in named and name != PUBLIC]
+
+
+def _of_credentials(settings: NamedUpstreamSettings) -> Iterator[str]:
+    urls = [urlsplit(url) for url in settings.url]
+    if any("@" in url.netloc for url in urls):
+        yield "url has a user already; set only one of the two"
+    elif len({(url.scheme, url.netloc.lower()) for url in urls}) > 1:
+        yield "url names several hosts; put the user and password of each into its URL"
+
+
+def never_asked(
+    default: UpstreamSettings,
+    named: Mapping[str, NamedUpstreamSettings],
+    published: Collection[str] = (),
+) -> Iterator[Misfit]:
+    """Yield the patterns in `only` that have no effect, because another rule keeps the names from
+    all upstreams. `published`: the names and globs that users have the right to publish
+    (`[projects]`).
+    """
+    rules = {
+        "[upstream] reserved": default.reserved,
+        "[upstream] deny": default.deny,
+        "[projects]": published,
+    }
+    for name, settings in named.items():
+        for pattern in settings.only:
+            for rule, names in rules.items():
+                if matches(_as_name(pattern), names):
+                    advice = f"{pattern} has no effect: {rule} has the same names"
+                    yield UPSTREAM + name, "only", advice
+
+
+def overlaps(
+    default: UpstreamSettings, named: Mapping[str, NamedUpstreamSettings]
+) -> Iterator[Misfit]:
+    """Yield the patterns of an upstream that match names of another pattern of an earlier one: such
+    names are requested from both.
+    """
+    chosen = [name for name in default.upstreams or named if name in named]
+    for position, name in enumerate(chosen):
+        for earlier in chosen[:position]:
+            for pattern in named[name].only:
+                for other in named[earlier].only:
+                    if _overlap(pattern, other):
+                        advice = (
+                            f"{pattern} overlaps with {other} of [{UPSTREAM}{earlier}]: names that "
+                            f"match both are requested from {earlier}, then from {name}"
+                        )
+                        yield UPSTREAM + name, "only", advice
+
+
+def _overlap(pattern: str, other: str) -> bool:
+    """Return whether two different patterns match the same names, as far as one contains the
+    other.
+    """
+    return pattern != other and (
+        matches(_as_name(pattern), [other]) or matches(_as_name(other), [pattern])
+    )
+
+
+def _as_name(pattern: str) -> ProjectName:
+    """Return the pattern as a name that matches another pattern if all its names do."""
+    return ProjectName(pattern.lower())
+
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 

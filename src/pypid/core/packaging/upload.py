@@ -15,7 +15,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from pypid.core.accounts.attestations import Attestations, AttestationSubject, read_attestations
+from pypid.core.accounts.provenance import Attestations, AttestationSubject, read_attestations
 from pypid.core.archives.inspection import Inside
 from pypid.core.errors import (
     INVALID_ATTESTATIONS,

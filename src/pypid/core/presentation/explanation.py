@@ -11,14 +11,11 @@ from shlex import quote
 
 from attrs import evolve, field, frozen
 
-from pypid.core.approvals import WAITING
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import NEVER
-from pypid.core.indexes import IndexSettings
-from pypid.core.layering import blocks_of, inherits
+from pypid.core.indexes import IndexSettings, blocks_of, inherits
 from pypid.core.model import File, Presence, Project, StoredFile
-from pypid.core.packaging.globs import matches
-from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.names import ProjectName, matches
 from pypid.core.policy import (
     Hidden,
     Policy,
@@ -30,7 +27,7 @@ from pypid.core.policy import (
     visible_from,
     waits,
 )
-from pypid.core.restrictions import Hold, Restrictions
+from pypid.core.restrictions import WAITING, Hold, Restrictions
 
 
 class NameStatus(Enum):

@@ -19,7 +19,7 @@ from attrs import frozen
 from pypid.core.model import Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import releases
-from pypid.core.simple_api.entries import plain
+from pypid.core.simple_api.listed_files import plain
 
 CONTENT_TYPE = "text/xml; charset=utf-8"
 UPDATES, PROJECTS, OF_PROJECT = 100, 40, 100

@@ -5,14 +5,27 @@ It is computed once for each change of the project: a project may have ten thous
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import string
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from email.utils import getaddresses
 from enum import Enum
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pypid.core.model import File, Project, StoredFile
-from pypid.core.packaging.names import ProjectName, is_prerelease, version_key
+from pypid.core.packaging.core_metadata import Needs, needs_of, read_metadata
+from pypid.core.packaging.names import (
+    ALL_SDIST_SUFFIXES,
+    ProjectName,
+    is_prerelease,
+    version_key,
+    wheel_tags,
+)
 from pypid.core.packaging.releases import (
     Release,
     choose_release,
@@ -20,8 +33,153 @@ from pypid.core.packaging.releases import (
     releases,
     requested_key,
 )
-from pypid.core.packaging.tags import Fit, fit_of
 from pypid.core.restrictions import Hold
+
+# Where a file runs, according to its name, in words: Python, ABI and platform.
+#
+# Source: "Platform compatibility tags" (packaging.python.org). Unknown tags are shown as they are.
+
+MOST = 8
+"""Maximum number of tags of each kind put into words; a universal wheel has six platforms."""
+_INTERPRETERS = {
+    "cp": "CPython",
+    "pp": "PyPy",
+    "ip": "IronPython",
+    "jy": "Jython",
+    "graalpy": "GraalPy",
+}
+_MACHINES = {
+    "x86_64": "x86-64",
+    "amd64": "x86-64",
+    "i686": "x86 (32 bit)",
+    "i386": "x86 (32 bit)",
+    "aarch64": "ARM64",
+    "arm64": "ARM64",
+    "arm64_v8a": "ARM64",
+    "armv7l": "ARMv7",
+    "armeabi_v7a": "ARMv7",
+    "ppc64le": "POWER (ppc64le)",
+    "s390x": "IBM Z (s390x)",
+    "riscv64": "RISC-V (64 bit)",
+    "universal2": "ARM64 and x86-64",
+    "intel": "x86",
+}
+_PYTHON = re.compile(r"(py|cp|pp|ip|jy|graalpy)(\d)(\d*)\Z")
+_ABI = re.compile(r"cp(\d)(\d+)(t?)(d?)m?u?\Z")
+_OLD_GLIBC = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
+_LINUX = re.compile(r"(manylinux|musllinux)_(\d{1,3})_(\d{1,3})_(\w+)\Z")
+_OLD_LINUX = re.compile(r"(manylinux(?:1|2010|2014))_(\w+)\Z")
+_MAC = re.compile(r"macosx_(\d{1,3})_(\d{1,3})_(\w+)\Z")
+_PHONE = re.compile(r"(ios|android)_(\d{1,3})_(?:(\d{1,3})_)?(\w+?)(_iphoneos|_iphonesimulator)?\Z")
+_WINDOWS = {"win32": "x86 (32 bit)", "win_amd64": "x86-64", "win_arm64": "ARM64"}
+
+
+@frozen
+class Fit:
+    """What a file is, and where it runs, in words; `python` and `platform` are empty if the name
+    does not restrict them.
+    """
+
+    kind: str
+    """``wheel``, ``sdist`` or ``egg``."""
+    python: str = ""
+    abi: str = ""
+    """Empty if it adds nothing to `python`."""
+    platform: str = ""
+
+
+@lru_cache(maxsize=4096)
+def _of_tags(tags: str) -> Fit:
+    pythons, abis, platforms = tags.split("-")
+    stable = "abi3" in abis.split(".")
+    python = _joined(pythons, lambda tag: python_words(tag, or_newer=stable))
+    return Fit("wheel", python, _joined(abis, abi_words), _joined(platforms, platform_words))
+
+
+def fit_of(filename: str) -> Fit:
+    """Return the description of a distribution's file name; never raises."""
+    if filename.endswith(".whl"):
+        found = wheel_tags(filename)
+        if found is None:
+            return Fit("wheel")
+        return _of_tags("-".join(found))
+    if filename.endswith(ALL_SDIST_SUFFIXES):
+        return Fit("sdist")
+    match = re.search(r"-py(\d)\.?(\d*)(?:-|\.egg\Z)", filename)
+    return Fit("egg", "" if match is None else f"Python {match[1]}.{match[2]}".rstrip("."))
+
+
+def python_words(tag: str, *, or_newer: bool = False) -> str:
+    """Return a Python tag in words: ``cp311`` is CPython 3.11, ``py3`` Python 3; with a stable ABI
+    also later versions.
+    """
+    match = _PYTHON.match(tag)
+    if match is None:
+        return tag
+    name, number = _INTERPRETERS.get(match[1], "Python"), f"{match[2]}.{match[3]}".rstrip(".")
+    return f"{name} {number} or newer" if or_newer and match[3] else f"{name} {number}"
+
+
+def abi_words(tag: str) -> str:
+    """Return an ABI tag in words; empty for none, and for the default one of that CPython
+    version.
+    """
+    if tag == "abi3":
+        return "stable ABI"
+    if tag == "abi3t":
+        return "stable ABI, free-threaded"
+    match = _ABI.match(tag)
+    if match is not None:
+        return ", ".join(
+            word for word, is_so in (("free-threaded", match[3]), ("debug", match[4])) if is_so
+        )
+    return "" if tag == "none" else tag
+
+
+def platform_words(tag: str) -> str:
+    """Return a platform tag in words: ``manylinux_2_17_x86_64`` is Linux (glibc 2.17 or newer),
+    x86-64; empty for any.
+    """
+    if tag == "any":
+        return ""
+    if tag in _WINDOWS:
+        return f"Windows, {_WINDOWS[tag]}"
+    return _of_linux(tag) or _of_apple(tag) or tag
+
+
+def _of_linux(tag: str) -> str:
+    new, old = _LINUX.match(tag), _OLD_LINUX.match(tag)
+    if new is not None:
+        libc = "glibc" if new[1] == "manylinux" else "musl"
+        return f"Linux ({libc} {new[2]}.{new[3]} or newer), {_machine(new[4])}"
+    if old is not None:
+        major, minor = _OLD_GLIBC[old[1]]
+        return f"Linux (glibc {major}.{minor} or newer), {_machine(old[2])}"
+    return f"Linux, {_machine(tag[6:])}" if tag.startswith("linux_") else ""
+
+
+def _of_apple(tag: str) -> str:
+    mac, phone = _MAC.match(tag), _PHONE.match(tag)
+    if mac is not None:
+        return f"macOS {mac[1]}.{mac[2]} or newer, {_machine(mac[3])}"
+    if phone is None:
+        return ""
+    name, number = (
+        ("iOS", f"{phone[2]}.{phone[3] or 0}") if phone[1] == "ios" else ("Android, API", phone[2])
+    )
+    simulated = ", simulator" if phone[5] == "_iphonesimulator" else ""
+    return f"{name} {number} or newer, {_machine(phone[4])}{simulated}"
+
+
+def _machine(name: str) -> str:
+    return _MACHINES.get(name, name)
+
+
+def _joined(tags: str, words: Callable[[str], str]) -> str:
+    """Return the distinct words of the tags; tags without restriction add none."""
+    each: Iterable[str] = dict.fromkeys(words(tag) for tag in tags.split(".")[:MOST])
+    return "; ".join(text for text in each if text)
+
 
 MOST_FILES = 200
 """Maximum files of a release on its page; the Simple API has all of them."""
@@ -238,3 +396,252 @@ def is_pkg_info(path: str) -> bool:
         if name != "METADATA"
         else folder.endswith(".dist-info")
     )
+
+
+# The core metadata of a release for display: its authors, licence, links and requirements.
+#
+# All of it is untrusted text: it is bounded here, links lead only to web pages or mail addresses,
+# and the page escapes it. Sources: "Core metadata specifications", PEP 639 (licences), PEP 753
+# (well-known project URLs).
+
+LONGEST_DESCRIPTION = 120_000
+"""Maximum characters of a README on a page; the largest ones have more than 400 kB, too long to
+read.
+"""
+LONGEST = 300
+"""Maximum characters of any other text."""
+MOST_PEOPLE, MOST_KEYWORDS, MOST_CLASSIFIERS, MOST_LINKS = 20, 40, 150, 40
+
+_UNKNOWN = "UNKNOWN"
+_DROPPED = str.maketrans("", "", string.punctuation + string.whitespace)
+_ADDRESS = re.compile(
+    r"[A-Za-z0-9.!#$&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+\Z"
+)
+_WELL_KNOWN = (
+    ("Homepage", ("homepage",)),
+    ("Documentation", ("documentation", "docs")),
+    ("Source", ("source", "repository", "sourcecode", "github")),
+    ("Changelog", ("changelog", "changes", "whatsnew", "history")),
+    ("Release notes", ("releasenotes",)),
+    ("Issues", ("issues", "bugs", "issue", "tracker", "issuetracker", "bugtracker")),
+    ("Download", ("download",)),
+    ("Funding", ("funding", "sponsor", "donate", "donation")),
+)
+"""PEP 753's labels as displayed, with their aliases in its normal form, in display order."""
+_RANKS = {alias: rank for rank, (_, aliases) in enumerate(_WELL_KNOWN) for alias in aliases}
+_LICENCE = "License"
+
+
+@frozen
+class Contact:
+    """An author or maintainer. `mailto` is the target of a link; None without a valid address."""
+
+    name: str
+    address: str | None = None
+
+    @property
+    def mailto(self) -> str | None:
+        """The ``mailto:`` link, if there is an address."""
+        return None if self.address is None else f"mailto:{quote(self.address, safe='@')}"
+
+
+@frozen
+class ProjectLink:
+    """A project's link: its label, its URL (None if that is not safe), and the text to show."""
+
+    label: str
+    url: str | None
+    shown: str
+
+
+@frozen
+class ClassifierKind:
+    """Classifiers of one kind (``Programming Language``): each without the kind, and in full."""
+
+    name: str
+    each: tuple[tuple[str, str], ...]
+
+
+@frozen(kw_only=True)
+class Facts:
+    """The metadata for display. Texts are plain, on one line (except the description)."""
+
+    name: str | None = None
+    """The name as its authors spell it."""
+    summary: str | None = None
+    description: str = field(default="", repr=False)
+    is_cut: bool = False
+    """Whether the description is truncated."""
+    content_type: str | None = None
+    authors: tuple[Contact, ...] = ()
+    maintainers: tuple[Contact, ...] = ()
+    licence: str | None = None
+    """The License-Expression."""
+    licence_text: str | None = None
+    """The first line of the older License field."""
+    licences: tuple[tuple[str, str], ...] = ()
+    """Classifiers of licences, as `ClassifierKind.each`."""
+    requires_python: str | None = None
+    keywords: tuple[str, ...] = ()
+    kinds: tuple[ClassifierKind, ...] = ()
+    links: tuple[ProjectLink, ...] = ()
+    platforms: tuple[str, ...] = ()
+    needs: Needs = Needs()
+    weight: int = 0
+    """Approximate memory use."""
+
+
+NOTHING = Facts()
+"""The facts of a release without available metadata."""
+
+
+def facts_of(data: bytes) -> Facts:
+    """Return the facts in this METADATA. Never raises. May take some 50 ms (many requirements), so
+    do not call it in the reactor's thread.
+    """
+    metadata = read_metadata(data)
+    fields = metadata.fields
+    description, is_cut = _description(fields.get("description"))
+    classifiers = list(_each(fields, "classifiers"))[:MOST_CLASSIFIERS]
+    licences = [each for each in classifiers if each.split("::")[0].strip() == _LICENCE]
+    return Facts(
+        name=metadata.name if metadata.project else None,
+        summary=metadata.summary,
+        description=description,
+        is_cut=is_cut,
+        content_type=line(fields.get("description_content_type")),
+        authors=people(fields.get("author"), fields.get("author_email")),
+        maintainers=people(fields.get("maintainer"), fields.get("maintainer_email")),
+        licence=line(fields.get("license_expression")),
+        licence_text=_first_line(fields.get("license")),
+        licences=tuple((each.rpartition("::")[2].strip(), each) for each in licences),
+        requires_python=metadata.requires_python,
+        keywords=keywords(fields.get("keywords") or ()),
+        kinds=_kinds(each for each in classifiers if each not in licences),
+        links=links(fields),
+        platforms=tuple(dict.fromkeys(_each(fields, "platforms")))[:MOST_KEYWORDS],
+        needs=needs_of(
+            tuple(_each(fields, "requires_dist", 2000)), tuple(_each(fields, "provides_extra"))
+        ),
+        weight=len(data) + 2000,
+    )
+
+
+def line(value: object, most: int = LONGEST) -> str | None:
+    """Return a field's text on one line, printable and of at most `most` characters; None if it is
+    empty.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    if text in ("", _UNKNOWN):
+        return None
+    text = "".join(letter for letter in " ".join(text[: most * 4].split()) if letter.isprintable())
+    return (text if len(text) <= most else text[: most - 1] + "…") or None
+
+
+def people(names: object, addresses: object) -> tuple[Contact, ...]:
+    """Return the people of ``Author`` and ``Author-email`` (or of a maintainer's fields), each one
+    once.
+    """
+    named, mailed = line(names), line(addresses, 2000)
+    found: list[Contact] = []
+    try:
+        pairs = getaddresses([mailed]) if mailed else []
+    except RecursionError:  # nested comments, which RFC 5322 allows
+        pairs = [(str(line(mailed)), "")]
+    for name, address in pairs:
+        shown, good = line(name), address if _ADDRESS.match(address) else None
+        if shown or good or address:
+            found.append(Contact(shown or address[:LONGEST], good))
+    if named and len(found) == 1 and found[0].name == found[0].address:
+        return (Contact(named, found[0].address),)
+    if named and named not in {person.name for person in found}:
+        found.insert(0, Contact(named))
+    return tuple(dict.fromkeys(found))[:MOST_PEOPLE]
+
+
+def keywords(fields: Iterable[str]) -> tuple[str, ...]:
+    """Return each keyword once: separated by commas, or, if there are none, by blanks."""
+    each = [text for text in fields if isinstance(text, str)]
+    if len(each) == 1:
+        each = each[0].split(",") if "," in each[0] else each[0].split()
+    lines = (line(text, 60) for text in each[: MOST_KEYWORDS * 4])
+    return tuple(dict.fromkeys(text for text in lines if text))[:MOST_KEYWORDS]
+
+
+def links(fields: Mapping[str, Any]) -> tuple[ProjectLink, ...]:
+    """Return the project's links, well-known ones first, each address once."""
+    urls = fields.get("project_urls")
+    pairs = [
+        (str(label), str(url)) for label, url in (urls.items() if isinstance(urls, Mapping) else ())
+    ]
+    for label, word in (("Homepage", "home_page"), ("Download", "download_url")):
+        if line(fields.get(word)):
+            pairs.append((label, str(fields[word])))
+    found: dict[str, tuple[int, ProjectLink]] = {}
+    for label, url in pairs[: MOST_LINKS * 2]:
+        rank = _RANKS.get(label.translate(_DROPPED).lower(), len(_WELL_KNOWN))
+        text = line(url, 2000)
+        if text is not None and text not in found:
+            found[text] = rank, _link(line(label, 80) or "Link", text)
+    return tuple(link for _, link in sorted(found.values(), key=lambda each: each[0]))[:MOST_LINKS]
+
+
+def safe_url(text: str) -> str | None:
+    """Return the address if it is that of a web page: http or https, with a host, and without user
+    information (which could imitate a host).
+    """
+    if (
+        len(text) > 2000
+        or not text.isprintable()
+        or any(letter.isspace() or letter in '\\"<>' for letter in text)
+    ):
+        return None
+    try:
+        url = urlsplit(text)
+        fits = url.scheme in ("http", "https") and url.hostname and "@" not in url.netloc
+        return text if fits and url.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _link(label: str, text: str) -> ProjectLink:
+    url = safe_url(text)
+    return ProjectLink(label, url, shorter(urlsplit(url).netloc if url else text, 80))
+
+
+def shorter(text: str, most: int) -> str:
+    """Return `text`, truncated to `most` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _description(value: object) -> tuple[str, bool]:
+    """Return the README, cut between two paragraphs if it is too long, and whether it was cut."""
+    text = value if isinstance(value, str) and value.strip() not in ("", _UNKNOWN) else ""
+    if len(text) <= LONGEST_DESCRIPTION:
+        return text, False
+    end = text.rfind("\n\n", LONGEST_DESCRIPTION // 2, LONGEST_DESCRIPTION)
+    return text[: end if end > 0 else LONGEST_DESCRIPTION], True
+
+
+def _first_line(value: object) -> str | None:
+    """Return the first line of a licence, which may be a full text."""
+    text = value.strip() if isinstance(value, str) else ""
+    first, _, more = text.partition("\n")
+    shown = line(first, 120)
+    return f"{shown} …" if shown and more.strip() and not shown.endswith("…") else shown
+
+
+def _each(fields: Mapping[str, Any], word: str, most: int = LONGEST) -> Iterator[str]:
+    values: Sequence[object] = fields.get(word) or ()
+    for value in values:
+        text = line(value, most)
+        if text:
+            yield text
+
+
+def _kinds(classifiers: Iterable[str]) -> tuple[ClassifierKind, ...]:
+    grouped: dict[str, list[tuple[str, str]]] = {}
+    for whole in dict.fromkeys(classifiers):
+        kind, _, rest = whole.partition("::")
+        grouped.setdefault(kind.strip(), []).append((rest.strip() or kind.strip(), whole))
+    return tuple(ClassifierKind(name, tuple(each)) for name, each in grouped.items())

@@ -10,14 +10,7 @@ from attrs import frozen
 
 from pypid.core.configuration.choices import Owners
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import (
-    ANONYMOUS,
-    Action,
-    Identity,
-    Principals,
-    Rules,
-    may,
-)
+from pypid.core.permissions import ANONYMOUS, Action, Identity, Principals, Rules, may
 
 EXPLAINED = (
     Action.READ,

@@ -21,6 +21,7 @@ from pypid.core.cooldown import BEGINNING
 from pypid.core.model import (
     F,
     File,
+    FileHistory,
     ListedFile,
     Listing,
     Presence,
@@ -30,10 +31,10 @@ from pypid.core.model import (
     UpstreamEntry,
     as_listed,
     in_order,
+    of_file,
 )
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy, UpstreamState, is_listed, may_show_upstream, view
-from pypid.core.records.file_history import FileHistory, of_file
 
 Spans = tuple[tuple[datetime, datetime | None], ...]
 """Time spans: from, and up to."""

@@ -49,8 +49,13 @@ from attrs import frozen
 
 from pypid.core.errors import BadFilename, BadName
 from pypid.core.model import StoredFile
-from pypid.core.packaging.listed_names import version_of
-from pypid.core.packaging.names import ProjectName, parse_filename, project_name, same_version
+from pypid.core.packaging.names import (
+    ProjectName,
+    listed_version,
+    parse_filename,
+    project_name,
+    same_version,
+)
 
 OURS_AS_A_WHOLE = ".pypid/"
 STORAGE_IDENTITY = f"{OURS_AS_A_WHOLE}storage.json"
@@ -70,16 +75,16 @@ NAMED_THEIR_SNAPSHOT = f"{CATALOG_DUMPS}named-theirs.jsonl.gz"
 OF_RECORD = f"{OURS_AS_A_WHOLE}of-record/"
 """Encrypted copies of the documents of record below `state` (`jobs.backup`)."""
 ACCOUNTS_KNOWN = f"{OURS_AS_A_WHOLE}accounts-known"
-"""Names the accounts database whose rights belong to this storage (`daemon.known_accounts`)."""
+"""Names the accounts database whose rights belong to this storage (`daemon.identities`)."""
 CLOSED = f"{OURS_AS_A_WHOLE}closed/"
-"""``<project or glob>``: what had rights and was not opened since (`daemon.known_accounts`)."""
+"""``<project or glob>``: what had rights and was not opened since (`daemon.identities`)."""
 OWNERS = f"{OURS_AS_A_WHOLE}owners/"
-"""``<index>/<project>``: a document that names its owner (`daemon.known_accounts`)."""
+"""``<index>/<project>``: a document that names its owner (`daemon.identities`)."""
 CLEAN_STOP = f"{OURS_AS_A_WHOLE}clean-stop.json"
-"""Says which catalog dump is as new as the storage (`pypid.jobs.clean_stop`)."""
+"""Says which catalog dump is as new as the storage (`pypid.jobs.cache_maintenance`)."""
 LEFT = f"{OURS_AS_A_WHOLE}left.json"
 """The files in the storage that were not adopted, so that each is reported once
-(`index.local.pypicloud_takeover`).
+(`index.local.adoption`).
 """
 RECORDING = f"{OURS_AS_A_WHOLE}recording.json"
 """Since when changes are recorded with their times, in a storage older than this feature."""
@@ -280,7 +285,7 @@ def _is_of(filename: str, project: ProjectName) -> bool:
 
 def _is_listed_as(filename: str, project: ProjectName) -> bool:
     """Return whether an upstream page of the project may list the file."""
-    return version_of(filename, project) is not None
+    return listed_version(filename, project) is not None
 
 
 @lru_cache(maxsize=64)
@@ -383,3 +388,22 @@ def is_only_ours(where: str) -> bool:
         or _OVERWRITE.match(name) is not None
         or (name == ObjectKind.PROJECT.value and where.count("/") == 1)
     )
+
+
+# The keys of the catalog's tables: the name of a project, and ``<index>/<project>`` in the tables
+# of all named indexes and of all named upstreams.
+
+
+def named_key(index: str, project: ProjectName) -> ProjectName:
+    """Return the key of a project of a named index, or of a named upstream."""
+    return ProjectName(f"{index}/{project}")
+
+
+def project_of(key: str) -> ProjectName:
+    """Return the name of the project that the key is for."""
+    return ProjectName(key.rpartition("/")[2])
+
+
+def index_of(key: str) -> str:
+    """Return the name of the index or upstream in the key; empty for the default index."""
+    return key.rpartition("/")[0]

@@ -17,7 +17,20 @@ from attrs import evolve
 from msgspec.structs import replace
 
 from pypid.core.errors import BadName, Unreadable
-from pypid.core.model import File, ListedFile, Listing, Status, UpstreamEntry, as_listed, in_order
+from pypid.core.model import (
+    MOST_DELETED,
+    Event,
+    File,
+    FileHistory,
+    ListedFile,
+    Listing,
+    Status,
+    UpstreamEntry,
+    as_listed,
+    in_bounds,
+    in_order,
+    with_event,
+)
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import (
     FILES,
@@ -27,11 +40,8 @@ from pypid.core.records.documents import (
     stored,
     stored_file,
 )
-from pypid.core.records.file_history import MOST_DELETED, Event, FileHistory, in_bounds, with_event
-from pypid.core.records.table_keys import project_of
-from pypid.core.simple_api.file_blocks import FileBlock
-from pypid.core.simple_api.listed_files import ListedFiles, ListingFacts, runs_of
-from pypid.core.simple_api.packing import packed
+from pypid.core.records.layout import project_of
+from pypid.core.simple_api.listed_files import FileBlock, ListedFiles, ListingFacts, packed, runs_of
 
 BLOCK = 256
 """Files written or read in one call: a quarter of a millisecond."""

@@ -14,18 +14,13 @@ import msgspec
 from pypid.core.errors import BadFilename
 from pypid.core.model import File, Project, RenderedPage
 from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
-from pypid.core.packaging.names import (
-    ALL_SDIST_SUFFIXES,
-    Packagetype,
-    parse_filename,
-    wheel_tags,
-)
+from pypid.core.packaging.names import ALL_SDIST_SUFFIXES, Packagetype, parse_filename, wheel_tags
 from pypid.core.packaging.releases import Release, choose_release, release_of, releases
-from pypid.core.simple_api.entries import quoted, utc_text
+from pypid.core.simple_api.listed_files import quoted, utc_text
 from pypid.core.simple_api.render import finished
 
 if TYPE_CHECKING:
-    from pypid.core.advisories.osv import AdvisorySummary
+    from pypid.core.advisories import AdvisorySummary
 
 CONTENT_TYPE = "application/json"
 

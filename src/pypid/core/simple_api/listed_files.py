@@ -11,26 +11,147 @@ of metadata. So the same listing gives the same blocks, and is compared as bytes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from datetime import datetime
+import re
+from collections import defaultdict
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+)
+from datetime import UTC, datetime
 from itertools import chain, groupby, islice, repeat
-from typing import TypeVar, overload
+from operator import itemgetter, lt
+from typing import Any, TypeVar, overload
+from urllib.parse import quote
 
 import msgspec
 from attrs import evolve, field, frozen
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from pypid.core.model import Files, ListedFile
-from pypid.core.packaging.listed_names import version_of
-from pypid.core.packaging.names import ProjectName, version_key
-from pypid.core.records.documents import listed_file
-from pypid.core.simple_api.file_blocks import (
-    BLOCK,
-    WHOLE_URL,
-    FileBlock,
-    HiddenColumns,
-    ReadEntry,
-)
+from pypid.core.compression import content, fragment
+from pypid.core.errors import Unreadable
+from pypid.core.model import File, Files, ListedFile
+from pypid.core.packaging.names import ProjectName, listed_version, version_key
+from pypid.core.records.documents import RecordedFile, decoded, listed_file, stored
+
+# Some consecutive files of a listing, as compressed JSON (`core.simple_api.listed_files`).
+
+BLOCK = 256
+"""Files of a block: its entries are read in half a millisecond."""
+LARGEST_BLOCK = 64 << 20
+"""Maximum size of a block in bytes, uncompressed: some texts have 4,096 characters."""
+WHAT = "a listing"
+BEGINNING = b'{"filename":'
+SEPARATOR = b"}," + BEGINNING
+"""The end of an entry and the beginning of the next one. No JSON string contains this: a quote in
+one is preceded by a backslash.
+"""
+WHOLE_URL = "!"
+"""Precedes a URL that does not end with the file name."""
+
+
+class ReadEntry(msgspec.Struct, rename="kebab", frozen=True, gc=False):
+    """An entry of a page, as far as it tells of a file."""
+
+    filename: str
+    hashes: dict[str, str]
+    size: int | None = None
+    upload_time: datetime | None = None
+    requires_python: str | None = None
+    core_metadata: dict[str, str] | bool = False
+    yanked: bool | str = False
+
+
+class _Name(msgspec.Struct, frozen=True, gc=False):
+    filename: str
+
+
+class _Time(msgspec.Struct, rename="kebab", frozen=True, gc=False):
+    upload_time: datetime | None = None
+
+
+class HiddenColumns(msgspec.Struct, omit_defaults=True, rename="kebab", gc=False):
+    """What pages do not show of the files of a block; an empty list stands for many None."""
+
+    folders: list[str]
+    """The URLs without the file names, or `WHOLE_URL` and a URL."""
+    provenance: list[str | None] = []
+    digests: list[str | None] = []
+    md5: list[str | None] = []
+    blake2b_256: list[str | None] = []
+    odd: dict[int, RecordedFile] = {}
+    """Files with more than all this, by number."""
+
+
+class FileBlock(msgspec.Struct, frozen=True, gc=False):
+    """Some consecutive files. `entries` and `rest` are compressed JSON."""
+
+    count: int
+    entries: bytes
+    rest: bytes
+
+    def text(self) -> bytes:
+        """Return the entries for a page, joined by commas. Raises `Unreadable`."""
+        return _content(self.entries)
+
+    def columns(self) -> HiddenColumns:
+        """Return what pages do not show. Raises `Unreadable`."""
+        return decoded(_columns, _content(self.rest), WHAT)
+
+    def read(self) -> list[ReadEntry]:
+        """Return all entries. Raises `Unreadable`."""
+        return decoded(_entries, b"[" + self.text() + b"]", WHAT)
+
+    def names(self) -> list[str]:
+        """Return the names of the files. Raises `Unreadable`."""
+        names = decoded(_names, b"[" + self.text() + b"]", WHAT)
+        return [entry.filename for entry in names]
+
+    def upload_times(self) -> list[datetime | None]:
+        """Return the upload times of the files. Raises `Unreadable`."""
+        times = decoded(_times, b"[" + self.text() + b"]", WHAT)
+        return [entry.upload_time for entry in times]
+
+    def search(self, filenames: Iterable[str]) -> list[tuple[int, ReadEntry]]:
+        """Return the entries with these names, each with its number, without reading the others.
+        Raises `Unreadable`.
+        """
+        text, found = self.text(), []
+        for filename in filenames:
+            start = text.find(BEGINNING + _encoder.encode(filename) + b",")
+            if start >= 0:
+                end = text.find(SEPARATOR, start)
+                entry = decoded(_entry, text[start : len(text) if end < 0 else end + 1], WHAT)
+                found.append((text.count(BEGINNING, 0, start), entry))
+        return found
+
+    def lists_same(self, other: FileBlock) -> bool:
+        """Return whether both have the same content, even if compressed by different programs."""
+        return self == other or (
+            self.text() == other.text() and _content(self.rest) == _content(other.rest)
+        )
+
+
+def _content(data: bytes) -> bytes:
+    try:
+        return content(data, LARGEST_BLOCK)
+    except ValueError as error:
+        raise Unreadable(WHAT, str(error)) from None
+
+
+_encoder = msgspec.json.Encoder()
+_entries = msgspec.json.Decoder(list[ReadEntry])
+_names = msgspec.json.Decoder(list[_Name])
+_times = msgspec.json.Decoder(list[_Time])
+_entry = msgspec.json.Decoder(ReadEntry)
+_columns = msgspec.json.Decoder(HiddenColumns)
+
 
 MANY = 16
 """Number of files from which on decoding a whole block is faster than searching it for each."""
@@ -148,7 +269,7 @@ class ListedFiles(Files[ListedFile]):
 
     def _blocks_of(self, filenames: Iterable[str]) -> dict[int, list[str]]:
         """Return the blocks that may have files of these names, each with the names."""
-        versions = {filename: version_of(filename, self.project) for filename in filenames}
+        versions = {filename: listed_version(filename, self.project) for filename in filenames}
         numbers = self._blocks_of_versions({each for each in versions.values() if each is not None})
         wanted: dict[int, list[str]] = {}
         for filename, version in versions.items():
@@ -328,3 +449,429 @@ def runs_of(values: Sequence[T | None]) -> Runs[T | None]:
     if all(value is None for value in values):
         return ()
     return tuple((value, len(tuple(some))) for value, some in groupby(values))
+
+
+# The entry of one file on a project page of the Simple API, as JSON has it; HTML is rendered from
+# it, too.
+
+FILES_URL = "../../packages/"
+"""From ``/simple/<project>/`` to where files are served. bandersnatch demands that their paths
+begin with ``/packages``.
+"""
+
+
+class Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False):
+    """A page's entry of one file. Unknown values are omitted: uv refuses the whole page for
+    a null.
+    """
+
+    filename: str
+    url: str
+    hashes: dict[str, str]
+    size: int | UnsetType = UNSET
+    upload_time: datetime | UnsetType = UNSET
+    requires_python: str | UnsetType = UNSET
+    core_metadata: dict[str, str] | bool | UnsetType = UNSET
+    # not dist-info-metadata, its older name: pip 22.3 to 23.1, Debian 12's among them, crash on an
+    # object there (PEP 714)
+    provenance: str | UnsetType = UNSET
+    yanked: bool | str = False
+
+
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+is_unreserved = re.compile(r"[A-Za-z0-9._~-]*\Z").match
+"""Returns a match for texts that need no quotes in URLs."""
+
+
+def plain(text: str) -> str:
+    """Return `text` as every representation can carry it, stripped."""
+    return encodable(text.strip())
+
+
+def encodable(text: str) -> str:
+    """Return `text` as every representation can carry it.
+
+    Line ends become LF; control characters, halves of surrogate pairs and noncharacters, which HTML
+    cannot express or UTF-8 cannot encode, become U+FFFD.
+    """
+    if text.isprintable():
+        return text
+    return _ODD.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def utc_text(moment: datetime) -> str:
+    """Return `moment` (aware) as ``yyyy-mm-ddThh:mm:ss[.ffffff]Z``, the one form that PEP 700
+    allows.
+    """
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    text: str = msgspec.to_builtins(moment)  # ten times as fast as isoformat
+    return text
+
+
+def quoted(part: str) -> str:
+    """Return `part` as one segment of a URL's path, fully quoted."""
+    if is_unreserved(part):
+        return part
+    return quote(part, safe="", errors="replace")
+
+
+def entry_of(
+    file: File,
+    files_url: str,
+    provenance_url: str | None,
+    url_of: Callable[[File], str] | None = None,
+) -> Entry:
+    """Return the entry of a file; the arguments are those of `render.render_project`."""
+    filename = name = file.filename
+    if not is_unreserved(filename):  # nearly all are plain, and need no quotes
+        filename = plain(filename)
+        name = quoted(filename)
+    metadata: dict[str, str] | bool | UnsetType = UNSET
+    if file.metadata_sha256:
+        metadata = {"sha256": file.metadata_sha256}
+    elif file.metadata_offered:  # PEP 714 allows this if the hash is unknown
+        metadata = True
+    provenance: str | UnsetType = UNSET
+    if provenance_url is not None and file.attested:
+        provenance = f"{provenance_url}{file.project}/{quoted(file.version)}/{name}/provenance"
+    uploaded = file.uploaded
+    if uploaded is not None and uploaded.tzinfo is not UTC:
+        uploaded = uploaded.astimezone(UTC)
+    return Entry(
+        filename=filename,
+        url=files_url + name if url_of is None else url_of(file),
+        hashes=hashes_of(file),
+        size=UNSET if file.size is None else file.size,
+        upload_time=UNSET if uploaded is None else uploaded,
+        requires_python=(plain(file.requires_python) or UNSET) if file.requires_python else UNSET,
+        core_metadata=metadata,
+        provenance=provenance,
+        # uv takes "" for yanked, pip does not: without a reason it is True.
+        yanked=file.yanked is not None
+        and (encodable(file.yanked) if file.yanked.strip() else True),
+    )
+
+
+def hashes_of(file: File) -> dict[str, str]:
+    """Return the one hash that clients are to check: HTML has room for one, and uv refuses unknown
+    algorithms.
+    """
+    if file.sha256:
+        return {"sha256": file.sha256}
+    if (
+        file.digest and file.source is None
+    ):  # of an exported list, whose readers were given this one before
+        algorithm, _, value = file.digest.partition("=")
+        return {algorithm: value}
+    return {"md5": file.md5} if file.md5 else {}
+
+
+# Packing listed files as compact bytes (`core.simple_api.listed_files`).
+
+_NAME = itemgetter(0)
+
+
+class RareParts(msgspec.Struct, gc=False):
+    """What few files have: hashes other than SHA-256, or texts that pages cannot show as they
+    are.
+    """
+
+    digest: str | None = None
+    md5: str | None = None
+    blake2b_256: str | None = None
+    odd: RecordedFile | None = None
+
+
+Row = tuple[str, Any, str, str | None, RareParts | None]
+"""A file to be packed, as upstream listed it: its name, its entry on a page (which is encoded as it
+is), the folder as in `HiddenColumns`, the URL of its provenance, and the rest.
+"""
+
+
+RowsByVersion = defaultdict[str, list[Row]]
+
+
+class Packer:
+    """Packs the files of a page, in any order; of files with the same name the first counts."""
+
+    def __init__(self, project: ProjectName) -> None:
+        self._project = project
+        self.versions: RowsByVersion = defaultdict(list)
+        """The files so far, by version."""
+        self.duplicates = 0
+        """The number of files that had the name of another one; known when all are packed."""
+
+    def pack(self) -> Generator[None, None, ListedFiles]:
+        """Return all files in order, as slices: pauses after each block."""
+        runs: list[tuple[str, int]] = []
+        rows: list[Row] = []
+        spellings: dict[tuple[int, Any], list[str]] = {}
+        for version in self.versions:
+            spellings.setdefault(version_key(version), []).append(version)
+        yield
+        for key in sorted(spellings):
+            several = spellings[key]
+            some = self._in_order(several)
+            if len(several) == 1:
+                runs.append((several[0], len(some)))
+            else:
+                versions = {row[0]: each for each in several for row in self.versions[each]}
+                runs += [(versions[row[0]], 1) for row in some]
+            rows += some
+        yield
+        return (yield from pack(self._project, rows, runs))
+
+    def _in_order(self, versions: list[str]) -> list[Row]:
+        """Return the files of these versions by name, each once."""
+        rows = list(chain.from_iterable(self.versions[version] for version in versions))
+        listed = list(map(_NAME, rows))
+        if all(map(lt, listed, listed[1:])):  # as most indexes list them
+            return rows
+        rows.sort(key=_NAME)
+        names = set(map(_NAME, rows))
+        if len(names) == len(rows):
+            return rows
+        self.duplicates += len(rows) - len(names)
+        return [next(some) for _, some in groupby(rows, _NAME)]
+
+
+def packed(files: Sequence[ListedFile]) -> ListedFiles:
+    """Return listed files that are in order, as compact bytes."""
+    if isinstance(files, ListedFiles):
+        return files
+    project = files[0].project if files else ProjectName("")
+    slices = pack(project, [row_of(file) for file in files], [(file.version, 1) for file in files])
+    return evolve(
+        at_once(slices),
+        seen=runs_of([file.seen for file in files]),
+        learnt={
+            file.filename: file.metadata_sha256
+            for file in files
+            if file.metadata_sha256 is not None and not file.metadata_offered
+        },
+    )
+
+
+def at_once(slices: Generator[None, None, T]) -> T:
+    """Return the result of the slices, without pausing between them."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as ended:
+            result: T = ended.value
+            return result
+
+
+def pack(
+    project: ProjectName, rows: Sequence[Row], versions: Iterable[tuple[str, int]]
+) -> Generator[None, None, ListedFiles]:
+    """Return the files of these rows, which are in order, as slices; `versions` are theirs."""
+    blocks = []
+    facts = ListingFacts()
+    for start in range(0, len(rows), BLOCK):
+        some = rows[start : start + BLOCK]
+        blocks.append(_block(some))
+        facts = _facts_with(facts, some)
+        yield
+    return ListedFiles(project, tuple(blocks), joined_runs(versions), facts)
+
+
+def _facts_with(facts: ListingFacts, rows: Sequence[Row]) -> ListingFacts:
+    entries = [row[1] for row in rows]
+    times = [time for entry in entries if (time := entry.upload_time) is not UNSET]
+    latest = times if facts.latest is None else [*times, facts.latest]
+    unhashed = [row[4] for row in rows if not row[1].hashes]
+    return ListingFacts(
+        latest=max(latest, default=None),
+        dated=facts.dated and len(times) == len(rows),
+        sized=facts.sized and UNSET not in [entry.size for entry in entries],
+        hashed=facts.hashed
+        and all(rare and (rare.digest or rare.blake2b_256) for rare in unhashed),
+    )
+
+
+def _block(rows: Sequence[Row]) -> FileBlock:
+    _, entries, folders, provenance, rares = zip(*rows, strict=True)
+    rest = HiddenColumns(folders=list(folders), provenance=_column(provenance))
+    if any(rares):
+        known = [rare or RareParts() for rare in rares]
+        rest = replace(
+            rest,
+            digests=_column([rare.digest for rare in known]),
+            md5=_column([rare.md5 for rare in known]),
+            blake2b_256=_column([rare.blake2b_256 for rare in known]),
+            odd={number: rare.odd for number, rare in enumerate(known) if rare.odd is not None},
+        )
+    text = _encoder.encode(entries)[1:-1]
+    return FileBlock(len(rows), fragment(text), fragment(_encoder.encode(rest)))
+
+
+def _column(values: Iterable[str | None]) -> list[str | None]:
+    column = list(values)
+    return column if column.count(None) < len(column) else []
+
+
+def folder_of(url: str, filename: str) -> str:
+    """Return the URL as it is packed: without the file name."""
+    folder = url.removesuffix(filename)
+    return folder if folder.endswith("/") and folder + filename == url else WHOLE_URL + url
+
+
+def row_of(file: ListedFile) -> Row:
+    """Return the file as upstream listed it."""
+    learnt = file.metadata_sha256 is not None and not file.metadata_offered
+    if file.seen is not None or learnt:
+        file = replace(file, seen=None, metadata_sha256=None if learnt else file.metadata_sha256)
+    entry = entry_of(file, f"{FILES_URL}{file.project}/", None)
+    rare = RareParts(file.digest, file.md5, file.blake2b_256)
+    if (entry.filename, entry.requires_python or None, entry.yanked or None) != (
+        file.filename,
+        file.requires_python,
+        True if file.yanked == "" else file.yanked,
+    ):
+        rare = replace(rare, odd=stored(file))
+    folder = folder_of(file.source, file.filename)
+    return file.filename, entry, folder, file.provenance_url, rare
+
+
+# Listed files as a client may see them: without hidden files, and with what is known of cached
+# ones.
+
+FILE_WEIGHT = 1000
+"""Bytes that a `File` takes in memory."""
+HIDDEN_WEIGHT = 100
+"""Bytes that the position of a hidden file takes in memory."""
+
+
+@frozen(eq=False)
+class ShownFiles(Files[File]):
+    """The files of `listed`, with some `replaced` and others `hidden`, both by position."""
+
+    listed: ListedFiles
+    replaced: Mapping[int, File] = field(factory=dict)
+    hidden: frozenset[int] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.listed) - len(self.hidden)
+
+    @property
+    def attested(self) -> bool:
+        """Whether the provenance of any file is stored here."""
+        return any(file.attested for file in self.replaced.values())
+
+    @property
+    def runs(self) -> Runs[str]:
+        """The versions, with the numbers of consecutive files that have them."""
+        if not self.hidden:
+            return self.listed.runs
+        found, start = [], 0
+        for version, count in self.listed.runs:
+            hidden = sum(position in self.hidden for position in range(start, start + count))
+            start += count
+            if hidden < count:
+                found.append((version, count - hidden))
+        return joined_runs(found)
+
+    def __iter__(self) -> Iterator[File]:
+        for position, file in enumerate(self.listed):
+            if position not in self.hidden:
+                yield self.replaced.get(position, file)
+
+    @overload
+    def __getitem__(self, index: int) -> File: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[File]: ...
+
+    def __getitem__(self, index: int | slice) -> File | Sequence[File]:
+        every: Sequence[int] = range(len(self.listed))
+        if self.hidden:
+            every = [position for position in every if position not in self.hidden]
+        positions = every[index]
+        if isinstance(positions, int):
+            return self.replaced.get(positions) or self.listed[positions]
+        if not positions:
+            return ()
+        first = min(positions)
+        files = self.listed[first : max(positions) + 1]
+        return tuple(self.replaced.get(each, files[each - first]) for each in positions)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash((self.listed, self.hidden))
+
+    def named(self, filename: str) -> File | None:
+        """Return the file of this name, or None."""
+        for position, file in self.replaced.items():
+            if file.filename == filename:
+                return None if position in self.hidden else file
+        for position, listed in self.listed.find((filename,)).values():
+            if position not in self.hidden:
+                return listed
+        return None
+
+
+def weight_of(files: Sequence[File]) -> int:
+    """Return how many bytes the files take in memory, roughly."""
+    if isinstance(files, ShownFiles):
+        own = FILE_WEIGHT * len(files.replaced) + HIDDEN_WEIGHT * len(files.hidden)
+        return files.listed.weight + own
+    return files.weight if isinstance(files, ListedFiles) else FILE_WEIGHT * len(files)
+
+
+def texts_of(files: Files, provenance_url: str | None = None) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the entries of some consecutive files each time, for a page with the URLs of
+    `FILES_URL`, joined by commas; and the same, compressed (`compression.fragment`).
+    `provenance_url` as for `render.render_project`.
+    """
+    listed, replaced, hidden = _sources(files)
+    touched: dict[int, list[int]] = {}
+    for position in sorted({*replaced, *hidden}):
+        touched.setdefault(position // BLOCK, []).append(position % BLOCK)
+    for number, (text, compressed) in enumerate(listed.texts()):
+        if number not in touched:
+            yield text, compressed
+            continue
+        changed = _changed(text, number * BLOCK, touched[number], replaced, hidden, provenance_url)
+        if changed == text:  # most cached files have the entry that upstream listed
+            yield text, compressed
+        elif changed:
+            yield changed, fragment(changed)
+
+
+def _sources(files: Files) -> tuple[ListedFiles, Mapping[int, File], Collection[int]]:
+    """Return the listed files, the replaced and the hidden ones."""
+    shown = files if isinstance(files, ShownFiles) else None
+    listed = files if shown is None else shown.listed
+    assert isinstance(listed, ListedFiles)  # there are no others
+    known = dict(listed.find(listed.learnt).values())
+    if shown is None:
+        return listed, known, ()
+    return listed, {**known, **shown.replaced}, shown.hidden
+
+
+def _changed(
+    text: bytes,
+    start: int,
+    numbers: Sequence[int],
+    replaced: Mapping[int, File],
+    hidden: Collection[int],
+    provenance_url: str | None,
+) -> bytes:
+    """Return the text of a block, which begins at position `start`, with the files of these numbers
+    replaced or hidden.
+    """
+    entries = text[len(BEGINNING) : -1].split(SEPARATOR)
+    for number in reversed(numbers):
+        if start + number in hidden:
+            del entries[number]
+        else:
+            file = replaced[start + number]
+            entry = _encoder.encode(entry_of(file, f"{FILES_URL}{file.project}/", provenance_url))
+            entries[number] = entry[len(BEGINNING) : -1]
+    return b"".join((BEGINNING, SEPARATOR.join(entries), b"}")) if entries else b""

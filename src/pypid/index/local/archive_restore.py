@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from pypid.core.errors import PypidError
 from pypid.flow import shielded
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Flights
 from pypid.ports import Bucket
 
 _log = Logger()

@@ -41,9 +41,8 @@ from pypid.core.records.layout import (
     place,
 )
 from pypid.flow import BytesBody, World
-from pypid.flow.single_flight import Locks
-from pypid.index.job_group import JobGroup
-from pypid.index.progress import Progress, Tell
+from pypid.flow.derived import Locks
+from pypid.index.progress import JobGroup, Progress, Tell
 from pypid.index.store import records
 from pypid.ports import Blobs, Body, Describing, Duplicating
 

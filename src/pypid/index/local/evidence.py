@@ -24,8 +24,7 @@ from pypid.core.packaging.names import Distribution
 from pypid.core.records.layout import DESCRIBED
 from pypid.core.records.pypicloud_descriptions import PypicloudDescription, of_json, of_texts
 from pypid.flow import FileBody, whole
-from pypid.flow.hashes import Hashes
-from pypid.flow.spool import BATCH
+from pypid.flow.spool import BATCH, Hashes
 from pypid.index.context import IndexContext, digests_of
 from pypid.index.store import records
 from pypid.index.upstream.file_metadata import read_metadata

@@ -14,16 +14,15 @@ from attrs import evolve, frozen
 from msgspec.structs import replace
 
 from pypid.core.errors import BadRequest, NoSuchFile, StorageDown, StorageFull, Unreadable
-from pypid.core.model import LocalProject, Project, Status, StoredFile
+from pypid.core.model import Event, FileHistory, LocalProject, Project, Status, StoredFile
 from pypid.core.packaging.names import ProjectName, version_key
 from pypid.core.records.documents import Deleted, ProjectStatus, Yanked
-from pypid.core.records.file_history import Event, FileHistory
 from pypid.core.records.layout import ObjectKind, folder, key, place, sidecar_key
 from pypid.flow import shielded
 from pypid.index.context import IndexContext, with_files, with_pasts, without_files
-from pypid.index.local.sidecars import descriptions_of
+from pypid.index.local.publish import descriptions_of
 from pypid.index.store import records
-from pypid.metrics.families import CHANGES
+from pypid.metrics.counts import CHANGES
 
 T = TypeVar("T")
 

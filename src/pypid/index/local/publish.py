@@ -7,13 +7,14 @@ clients.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Set
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import datetime, timedelta
 from enum import Enum
 
 from attrs import frozen
 from msgspec import structs
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pypid.core.errors import (
@@ -29,26 +30,273 @@ from pypid.core.errors import (
     PypidError,
     StorageDown,
     StorageFull,
+    Unreadable,
 )
-from pypid.core.model import Blob, Presence, Project, StoredFile, Upload
-from pypid.core.records.layout import ObjectKind, key, metadata_key, overwrite_key, set_aside_key
+from pypid.core.model import (
+    Blob,
+    Event,
+    FileHistory,
+    LocalProject,
+    Presence,
+    Project,
+    StoredFile,
+    Upload,
+)
+from pypid.core.records.documents import dump_record
+from pypid.core.records.layout import (
+    DESCRIBED,
+    ObjectKind,
+    key,
+    keys_in_layouts,
+    metadata_key,
+    overwrite_key,
+    place,
+    set_aside_key,
+    sidecar_key,
+)
 from pypid.flow import BytesBody, shielded
 from pypid.flow.coroutines import is_patient
-from pypid.index.context import NOTHING_CHANGED, IndexContext, Own, digests_of
-from pypid.index.local.commit import commit
-from pypid.index.local.existing_files import ExistingFile, ExistingFiles
-from pypid.index.local.sidecars import (
-    BodyFactory,
-    documents_of,
-    file_of,
-    left_by,
-    write_bytes,
+from pypid.index.context import (
+    NOTHING_CHANGED,
+    IndexContext,
+    Own,
+    digests_of,
+    with_files,
+    with_pasts,
 )
 from pypid.index.store import records
-from pypid.index.store.record_store import CHANGE_SAVED
-from pypid.metrics.families import PUBLISHED, PUBLISHED_BYTES
+from pypid.index.store.records import CHANGE_SAVED
+from pypid.metrics.counts import PUBLISHED, PUBLISHED_BYTES
+from pypid.ports import Body
+
+# Find a file that already exists under the name of an upload: in the catalog, in the storage, or
+# being published by another node.
 
 _log = Logger()
+
+LOOKS, PAUSE = 10, 0.5
+"""How often, and after how many seconds each, to check whether another node's publish has finished.
+"""
+
+
+@frozen
+class ExistingFile:
+    """A file that is already published under the name; `is_whole`: its bytes are there;
+    `is_listed`: the catalog has it.
+    """
+
+    file: StoredFile
+    is_whole: bool
+    is_listed: bool = True
+
+
+@frozen
+class ExistingFiles:
+    """Finds existing files. Everything raises `StorageDown`."""
+
+    context: IndexContext
+
+    async def find(self, ours: LocalProject | Presence, upload: Upload) -> ExistingFile | None:
+        """Return the file of this name from the catalog, or from its record (another node's, a
+        moment ago), which takes precedence.
+        """
+        name, filename = upload.distribution.project, upload.distribution.filename
+        held = ours.file(filename) if isinstance(ours, Project) else None
+        is_same = held is not None and held.sha256 == upload.digests.sha256
+        if (
+            held is not None
+            and not self.context.shared
+            and (not is_same or await self.is_whole(held))
+        ):
+            return ExistingFile(held, is_whole=True)
+        recorded = await self.recorded(upload)
+        if recorded is None:
+            if held is not None:
+                await self.context.resync(name)  # the catalog lags behind
+            return None
+        if (
+            self.context.shared
+            and held is not None
+            and (held.key, held.sha256) == (recorded.key, recorded.sha256)
+        ):
+            return ExistingFile(recorded, await self.is_whole(recorded))
+        return await self._listed(recorded)
+
+    async def awaited(self, upload: Upload) -> ExistingFile | None:
+        """Wait for the file that another node is publishing under the name; None if that takes
+        longer than `LOOKS` checks.
+        """
+        for look in range(LOOKS + 1 if self.context.shared else 1):
+            if look:
+                await deferLater(self.context.world.clock, PAUSE)
+            recorded = await self.recorded(upload)
+            if recorded is not None:
+                return await self._listed(recorded)
+        return None
+
+    async def _listed(self, recorded: StoredFile) -> ExistingFile:
+        """Return the recorded file after a refresh of the catalog, which lags behind."""
+        await self.context.resync(recorded.project)
+        is_listed = recorded.project not in self.context.records.pending_updates
+        return ExistingFile(recorded, await self.is_whole(recorded), is_listed)
+
+    async def recorded(self, upload: Upload) -> StoredFile | None:
+        """Return the file of this name according to its record."""
+        name, filename = upload.distribution.project, upload.distribution.filename
+        try:
+            return await records.read_record(self.context.blobs, name, filename)
+        except Unreadable as error:
+            _log.error("{error}; `pypid storage check` explains what to do.", error=error)
+            raise StorageDown(f"the record of {filename!r} is damaged.") from None
+
+    async def is_whole(self, file: StoredFile) -> bool:
+        """Return whether the bytes of a published file are still there."""
+        try:
+            found = await self.context.blobs.stat(file.key)
+            return found.size == file.size
+        except Missing:
+            return False
+
+    async def may_be_there(self, ours: LocalProject | Presence, upload: Upload) -> bool:
+        """Return whether a pypicloud may have left a file of this name that is not adopted yet."""
+        name, filename = upload.distribution.project, upload.distribution.filename
+        if not isinstance(ours, Project):
+            return True
+        if ours.file(filename) is not None:
+            return False
+        for where in keys_in_layouts(name, upload.version, filename):
+            with suppress(Missing):
+                await self.context.blobs.stat(where)
+                return True
+        return False
+
+
+# Committing a file: writing its record, which makes its stored bytes a published file, and listing
+# it in the catalog.
+
+
+async def commit(
+    context: IndexContext,
+    file: StoredFile,
+    *,
+    replace: bool = False,
+    older: StoredFile | None = None,
+    is_new: bool = False,
+) -> None:
+    """Write the record and list the file. `is_new`: the name was never local; `older`: the file
+    that it replaces.
+
+    Raises `AlreadyExists` if another process's record was first; what
+    `IndexContext.refuse_if_closed` raises, perhaps after the file was listed; `CatalogDown` if
+    the record is saved and the file is listed later.
+    """
+    where = key(file.project, file.filename, ObjectKind.RECORD)
+    async with context.records.locks.hold(file.project):
+        context.refuse_if_closed()
+        # an overwrite keeps the yank: only an un-yank removes it
+        yanked = (
+            None if is_new else await records.yanked(context.blobs, file.project, file.filename)
+        )
+        pasts: list[FileHistory] = []
+        if older is not None and older.sha256 != file.sha256:
+            went = Event(
+                file.uploaded or context.world.now(),
+                yanked,
+                yanked,
+                gone=True,
+                sha256=older.sha256,
+                begun=older.uploaded,
+            )
+            pasts.append(await records.note(context.blobs, older, went))
+        try:
+            await context.blobs.write(where, BytesBody(dump_record(file)), replace=replace)
+        except Exists:
+            raise await _already_exists(context, file) from None
+        listed = structs.replace(file, yanked=yanked)
+        await context.amend(
+            file.project, lambda project: with_pasts(with_files(project, listed), pasts)
+        )
+        await context.refuse_if_closed_elsewhere(file.project)
+
+
+async def _already_exists(context: IndexContext, file: StoredFile) -> AlreadyExists:
+    try:
+        first = await records.read_record(context.blobs, file.project, file.filename)
+    except Unreadable:
+        first = None
+    return AlreadyExists(file.filename, first.blake2b_256 if first else None)
+
+
+# The file that an upload becomes in the storage: its bytes and its sidecar documents.
+
+BodyFactory = Callable[[], Awaitable[Body]]
+"""Returns the bytes of an upload, from their beginning with each call."""
+
+
+def file_of(upload: Upload, by: str, now: datetime, *, overwrites: bool) -> StoredFile:
+    """Return the file that the upload becomes."""
+    distribution, digests = upload.distribution, upload.digests
+    project, filename = distribution.project, distribution.filename
+    return StoredFile(
+        project=project,
+        filename=filename,
+        version=upload.version,
+        sha256=digests.sha256,
+        md5=digests.md5,
+        blake2b_256=digests.blake2b_256,
+        size=digests.size,
+        uploaded=now,
+        requires_python=upload.requires_python,
+        metadata_sha256=records.sha256_of(upload.metadata),
+        key=overwrite_key(project, filename, digests.sha256)
+        if overwrites
+        else key(project, filename),
+        uploader=by,
+        summary=upload.summary,
+        attested=upload.provenance is not None,
+    )
+
+
+def documents_of(file: StoredFile, upload: Upload) -> list[tuple[str, bytes]]:
+    """Return the documents to store beside the bytes, by key."""
+    documents = (
+        (ObjectKind.METADATA, upload.metadata),
+        (ObjectKind.PROVENANCE, upload.provenance),
+    )
+    return [(sidecar_key(file, kind), data) for kind, data in documents if data is not None]
+
+
+def left_by(older: StoredFile, keep: Set[str]) -> list[str]:
+    """Return the keys that an overwritten file leaves behind: the new bytes and their documents
+    have keys of their own.
+    """
+    keys = [older.key, *descriptions_of(older)]
+    keys += [
+        sidecar_key(older, kind)
+        for kind in (ObjectKind.METADATA, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)
+    ]
+    return [where for where in keys if where not in keep]
+
+
+def descriptions_of(file: StoredFile) -> tuple[str, ...]:
+    """Return the key of the description that a pypicloud wrote beside the file, if it may have."""
+    return (file.key + DESCRIBED,) if place(file.key) is None else ()
+
+
+async def write_bytes(
+    context: IndexContext,
+    file: StoredFile,
+    body: BodyFactory,
+    *,
+    replace: bool = False,
+    is_provisional: bool = False,
+) -> Blob:
+    """Write the bytes to the file's key, perhaps marked as not committed yet."""
+    where, data = file.key, await body()
+    if is_provisional and context.provisional is not None:
+        return await context.provisional.write_provisional(where, data, replace=replace)
+    return await context.blobs.write(where, data, replace=replace)
+
 
 UNDER_WAY = timedelta(minutes=15)
 """Age below which an artifact without a record, on storage with other writers, is taken to belong

@@ -16,8 +16,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.tiering_rules import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule, due
 from pypid.flow import shielded
 from pypid.index.context import IndexContext, Pace, with_files
-from pypid.index.job_group import all_of
-from pypid.index.progress import Progress, Tell
+from pypid.index.progress import Progress, Tell, all_of
 from pypid.index.store.reconcile import Reconciler
 from pypid.ports import Bucket
 

@@ -31,8 +31,7 @@ from pypid.core.records.layout import (
     place,
 )
 from pypid.index.context import IndexContext, Pace
-from pypid.index.job_group import JobGroup
-from pypid.index.progress import Progress, Tell
+from pypid.index.progress import JobGroup, Progress, Tell
 from pypid.index.store import records
 
 _log = Logger()

@@ -12,31 +12,33 @@ import msgspec
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
-from pypid.core.accounts.client_networks import place_of
-from pypid.core.approvals import (
+from pypid.core.accounts.sessions import place_of
+from pypid.core.configuration.choices import NewProjects
+from pypid.core.errors import NoSuchApproval, StorageDown, StorageFull
+from pypid.core.indexes import absolute
+from pypid.core.model import File, Presence, Project, Status
+from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.releases import choose_release, release_of, releases
+from pypid.core.policy import Policy, view
+from pypid.core.records.documents import FORMAT
+from pypid.core.restrictions import (
     ApprovalDocument,
     ApprovalVerdict,
+    ProjectRestrictions,
+    RestrictionsInForce,
+    StatusOverride,
     approval_id,
     is_approved,
     matches,
     parse_specifier,
     rules_of,
 )
-from pypid.core.configuration.choices import NewProjects
-from pypid.core.errors import NoSuchApproval, StorageDown, StorageFull
-from pypid.core.layering import absolute
-from pypid.core.model import File, Presence, Project
-from pypid.core.packaging.names import ProjectName
-from pypid.core.packaging.releases import choose_release, release_of, releases
-from pypid.core.policy import Policy, view
-from pypid.core.records.documents import FORMAT
-from pypid.core.restrictions import RestrictionsInForce
 from pypid.flow import World
-from pypid.flow.single_flight import Locks
-from pypid.index.decisions import DecisionFolder
+from pypid.flow.derived import Locks
+from pypid.index.decisions import DecisionFolder, Decisions
 from pypid.index.index import Index
 from pypid.index.local.manage import check_reason
-from pypid.index.upstream.sources import source_of
+from pypid.index.upstream.public_names import source_of
 
 _log = Logger()
 
@@ -289,3 +291,81 @@ def _facts_of(project: Project) -> ListedFacts:
         min((file.uploaded for file in project.files if file.uploaded), default=None),
         None if newest is None else newest.files[0],
     )
+
+
+# The decisions of administrators about upstream projects, and the status that they set:
+# quarantine, deprecation, archive, or a note (PEP 792). The status of a project is a document of
+# record below ``.pypid/upstream-status/``.
+
+STATUSES = "upstream-status"
+"""The folder of the documents."""
+STATUS_SOURCE = "status"
+"""The name of these rules in `RestrictionsInForce.replace`."""
+
+
+_UNREADABLE = StatusOverride(Status.QUARANTINED, "the document of its status cannot be read")
+
+
+class OverrideDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The status of an upstream project, as it is stored under the project's name."""
+
+    status: Status
+    reason: str
+    by: str
+    changed: datetime
+    format: int = FORMAT
+
+
+@define(eq=False)
+class StatusOverrides:
+    """Sets and removes the status of upstream projects."""
+
+    folder: DecisionFolder[OverrideDocument]
+    policy: Policy
+    world: World
+
+    def __attrs_post_init__(self) -> None:
+        self.folder.changed.connect(self.apply)
+        self.apply()
+
+    def apply(self) -> None:
+        """Put the documents in force. An unreadable one counts as a quarantine, since it may be
+        one.
+        """
+        found = dict.fromkeys(self.folder.unreadable, _UNREADABLE)
+        for name, document in self.folder.all.items():
+            found[name] = StatusOverride(document.status, document.reason)
+        projects = {
+            ProjectName(name): ProjectRestrictions(status=override)
+            for name, override in found.items()
+        }
+        quarantined = {name for name in projects if not found[name].status.offers_files}
+        self.policy.restrictions.replace(STATUS_SOURCE, projects, unlisted=quarantined)
+
+    async def set(self, name: ProjectName, status: Status, reason: str, by: str) -> None:
+        """Set the status; ``active`` without a reason removes it. Raises `BadRequest`,
+        `StorageDown`.
+        """
+        check_reason(reason)
+        reason = " ".join(reason.split())
+        if status is Status.ACTIVE and not reason:
+            await self.folder.delete(name)
+            return
+        document = OverrideDocument(status=status, reason=reason, by=by, changed=self.world.now())
+        await self.folder.put(name, document)
+
+
+@frozen
+class UpstreamDecisions:
+    """The status of upstream projects, and their approvals."""
+
+    overrides: StatusOverrides
+    approvals: Approvals
+
+    @classmethod
+    def of(cls, decisions: Decisions, policy: Policy, world: World) -> UpstreamDecisions:
+        """Return those in a storage; before `Decisions.begin`."""
+        overrides = StatusOverrides(decisions.folder(STATUSES, OverrideDocument), policy, world)
+        decided = decisions.folder(DECIDED, ApprovalDocument)
+        requests = decisions.folder(REQUESTS, RequestDocument)
+        return cls(overrides, Approvals(decided, requests, policy, world))

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pypid.core.packaging.names import ProjectName
 from pypid.index.index import Index
 from pypid.index.progress import Progress
-from pypid.index.upstream.inventory import CacheInventory, InventoryEntry
+from pypid.index.upstream.cache_store import CacheInventory, InventoryEntry
 
 
 def inventory_of(index: Index, upstream: str = "") -> CacheInventory:

@@ -14,19 +14,17 @@ from attrs import frozen
 
 from pypid.core.errors import Archived, Missing
 from pypid.core.model import Blob, Digests, File, ListedFile, Listing, Presence, Project
-from pypid.core.packaging.expected_digest import claim_of, computed
-from pypid.core.packaging.globs import matches
-from pypid.core.packaging.names import ProjectName, parse_filename
+from pypid.core.packaging.names import ProjectName, matches, parse_filename
+from pypid.core.packaging.releases import claim_of, computed
 from pypid.core.policy import asks_upstream, silence
 from pypid.core.records.pypicloud_descriptions import PypicloudDescription
 from pypid.flow import shielded
 from pypid.index.context import IndexContext, digests_of
-from pypid.index.job_group import all_of
 from pypid.index.local.adoption import Adopted, Result, project_of
 from pypid.index.local.evidence import look
-from pypid.index.progress import Progress, Tell
+from pypid.index.progress import Progress, Tell, all_of
 from pypid.index.upstream.cache_store import CacheStore
-from pypid.index.upstream.gate import UpstreamGate
+from pypid.index.upstream.listings import UpstreamGate
 
 AT_ONCE = 8
 """Projects that are compared at the same time."""

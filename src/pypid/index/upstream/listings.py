@@ -8,25 +8,219 @@ pick an older release. For a short while after a failure, no client waits for up
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 
 from attrs import define, evolve, field
 from twisted.internet.defer import TimeoutError
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from pypid.core.errors import BadListing, CatalogDown, NotYetKnown, PypidError, UpstreamDown
-from pypid.core.model import Listing, UpstreamEntry
+from pypid.core.errors import (
+    BadListing,
+    CatalogDown,
+    NotThere,
+    NotYetKnown,
+    PypidError,
+    UpstreamDown,
+)
+from pypid.core.model import Listing, Presence, Project, Span, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
-from pypid.core.policy import UpstreamState
-from pypid.core.records.ages import is_recent
+from pypid.core.policy import Policy, UnknownOwner, UpstreamState, silence
 from pypid.core.records.upstream_entry import is_compared_quickly, with_cached, with_listing
+from pypid.core.simple_api.via import refuse_loop
+from pypid.core.times import is_recent
 from pypid.flow import World, start
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Flights
+from pypid.http_client.circuit_breaker import STRIKES, CircuitBreaker
 from pypid.index.upstream.cache_store import CacheStore
-from pypid.index.upstream.gate import UpstreamGate
-from pypid.metrics.families import STALE
-from pypid.ports import Catalog
+from pypid.metrics.counts import STALE
+from pypid.ports import Body, Catalog, Upstream
+
+# The servers that upstream files come from: retries, and circuit breakers.
+#
+# A file that fails says nothing about the index that lists it, nor about other files. So its
+# failures count for its URL, and failures to connect for the origin of the URL (scheme, host and
+# port).
+
+RETRIES = (0.2, 0.6)
+"""Seconds before the second and the third try; up to as much again is added at random."""
+LONGEST_WAIT = 2
+"""Longest ``Retry-After`` in seconds that is waited for; after a longer one the client gets the
+failure at once.
+"""
+MOST_BREAKERS = 1024
+"""Maximum number of remembered origins and failed URLs; the least recently used are forgotten
+first.
+"""
+
+
+@define(eq=False)
+class FileHostBreakers:
+    """Fetches files by URL; a host or a URL that failed three times in a row is only probed for a
+    while.
+    """
+
+    world: World
+    _breakers: OrderedDict[str, CircuitBreaker] = field(factory=OrderedDict, init=False, repr=False)
+
+    async def fetch(self, url: str, ask: Callable[[], Awaitable[Body]]) -> Body:
+        """Return what `ask` returns for the URL. Statuses 500, 502, 503 and 504 are retried.
+
+        Raises what `ask` raises; and, without asking, the last `UpstreamDown` of a URL or host
+        whose breaker is open.
+        """
+        host = self._host(url)
+        host.refuse_unless_probe()
+        if url in self._breakers:
+            self._breakers[url].refuse_unless_probe()
+        try:
+            body = await self._retried(ask)
+        except UpstreamDown as error:
+            self._file(url).failed(error)
+            if error.unreachable:
+                host.failed(error)
+            else:
+                host.answered()
+            raise
+        except NotThere:
+            host.answered()
+            raise
+        host.answered()
+        self._breakers.pop(url, None)
+        return body
+
+    async def _retried(self, ask: Callable[[], Awaitable[Body]]) -> Body:
+        for seconds in RETRIES:
+            try:
+                return await ask()
+            except UpstreamDown as error:
+                if not error.is_transient or (error.retry_after or 0) > LONGEST_WAIT:
+                    raise
+                jitter = seconds * self.world.random(1)[0] / 255
+                await deferLater(self.world.clock, max(seconds, error.retry_after or 0) + jitter)
+        return await ask()
+
+    def _host(self, url: str) -> CircuitBreaker:
+        address = urlsplit(url)
+        origin = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"
+        return self._breaker(origin, f"the file host {origin}")
+
+    def _file(self, url: str) -> CircuitBreaker:
+        return self._breaker(
+            url, f"the upstream file {unquote(urlsplit(url).path.rpartition('/')[2])[:250]!r}"
+        )
+
+    def _breaker(self, key: str, what: str) -> CircuitBreaker:
+        breaker = self._breakers.get(key)
+        if breaker is None:
+            breaker = self._breakers[key] = CircuitBreaker(self.world, what, refusals=STRIKES)
+            if len(self._breakers) > MOST_BREAKERS:
+                self._breakers.popitem(last=False)
+        self._breakers.move_to_end(key)
+        return breaker
+
+
+# The only module that sends requests to upstream: checks each time that the name may be disclosed,
+# and tracks whether upstream responds.
+
+T = TypeVar("T")
+
+Ours = Callable[[ProjectName], Awaitable[Project | Presence]]
+"""Returns the local project of a name, according to the storage now (`IndexContext.ours_now`)."""
+
+
+async def _never() -> bool:
+    return False
+
+
+@define(eq=False)
+class UpstreamGate:
+    """An `Upstream` that is only asked for names that may be disclosed.
+
+    Just before each request the storage is asked whether the name is local: what another process
+    published a moment ago is not in this catalog yet (unknown is not absent). While a shared
+    catalog is `away`, no name is disclosed that was not before (`NotYetKnown`). Everything raises
+    `UnknownOwner` for a name that must not go upstream, `StorageDown` if that cannot be determined,
+    `Loop` for a request that has passed through here before, and what `Upstream` raises.
+
+    Only requests to the index itself count for its circuit breaker (`breaker`). Failures of files
+    count for their host and their URL (`hosts`).
+    """
+
+    upstream: Upstream
+    policy: Policy
+    identity: str
+    ours: Ours
+    breaker: CircuitBreaker
+    hosts: FileHostBreakers
+    away: Callable[[], Awaitable[bool]] = _never
+
+    async def project(
+        self, name: ProjectName, known: Listing | None, via: Sequence[str]
+    ) -> Listing:
+        """Return the current upstream listing of the project."""
+        await self.check(name, via)
+        if known is None and await self.away():
+            raise NotYetKnown(name)
+        return await self._noted(self.upstream.project(name, known, via))
+
+    async def fetch(
+        self,
+        name: ProjectName,
+        url: str,
+        span: Span | None,
+        via: Sequence[str],
+        *,
+        verified: bool = True,
+    ) -> Body:
+        """Return the bytes of a file of the project, or of a sidecar (`Upstream.fetch`)."""
+        await self.check(name, via)
+        return await self.hosts.fetch(
+            url, lambda: self.upstream.fetch(url, span, via, verified=verified)
+        )
+
+    async def listed_project(self, name: ProjectName) -> Listing:
+        """Return the current listing of a project that is in upstream's own list of projects, for a
+        comparison with files in the storage. The caller has checked the policy.
+
+        Files without a record make `project` refuse the name: it may be private.
+        """
+        return await self._noted(self.upstream.project(name, None, ()))
+
+    async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
+        """Return all upstream projects."""
+        refuse_loop(via, self.identity)
+        return await self._noted(self.upstream.names(via))
+
+    def refuse_loop(self, via: Sequence[str]) -> None:
+        """Raise `Loop` if the request has passed through here before. Call this before waiting for
+        a fetch that the request itself may be the cause of.
+        """
+        refuse_loop(via, self.identity)
+
+    async def check(self, name: ProjectName, via: Sequence[str]) -> None:
+        """Raise unless the name may be disclosed now."""
+        refuse_loop(via, self.identity)
+        why = silence(self.policy, name, await self.ours(name))
+        if why is not None:
+            raise UnknownOwner(name, why)
+
+    async def _noted(self, question: Awaitable[T]) -> T:
+        try:
+            answer = await question
+        except UpstreamDown as error:
+            self.breaker.failed(error)
+            raise
+        except (BadListing, NotThere):
+            self.breaker.answered()
+            raise
+        self.breaker.answered()
+        return answer
+
 
 _log = Logger()
 

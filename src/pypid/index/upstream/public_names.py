@@ -9,7 +9,7 @@ there, and where an upstream has no list, a list of much-used names that comes w
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import timedelta
 from functools import cache
 from hashlib import blake2b
@@ -23,9 +23,10 @@ from twisted.logger import Logger
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import PypidError
+from pypid.core.model import UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.flow import World, start
-from pypid.flow.periodic import Periodic
+from pypid.flow.conditions import Periodic
 from pypid.index.index import Index
 
 DAY, HOUR = timedelta(days=1).total_seconds(), timedelta(hours=1).total_seconds()
@@ -160,3 +161,36 @@ def _write(file: Path, names: Sequence[ProjectName], now: float) -> None:
         os.fsync(written.fileno())
     os.utime(new, (now, now))  # when it was fetched
     new.replace(file)
+
+
+# The upstream that knows a project, for pages and commands about one project.
+
+
+async def asked_source(index: Index, project: ProjectName) -> Index | None:
+    """Return the first upstream with a listing or cached files of the project, of those that the
+    index asks; if none has any, the first one; None if it asks none. Raises `StorageDown`.
+    """
+    chosen = index.upstreams_of(project)
+    return await _knowing(chosen, project) or next(iter(chosen), None)
+
+
+async def source_of(index: Index, project: ProjectName) -> Index:
+    """Return the first upstream with a listing or cached files of the project: of those that the
+    index asks, then of all. Raises `StorageDown`.
+    """
+    candidates = (*index.upstreams_of(project), *index.caches.values())
+    return await _knowing(candidates, project) or candidates[0]
+
+
+async def _knowing(sources: Iterable[Index], project: ProjectName) -> Index | None:
+    for source in sources:
+        entry = await source.listings.kept.entry(project)
+        if entry.kept or (entry.listing is not None and entry.listing.files is not None):
+            return source
+    return None
+
+
+async def entries_of(index: Index, project: ProjectName) -> AsyncIterator[UpstreamEntry]:
+    """Yield the entry of the project in each upstream of this pypid. Raises `StorageDown`."""
+    for cached in index.caches.values():
+        yield await cached.listings.kept.entry(project)

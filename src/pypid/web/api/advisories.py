@@ -5,42 +5,65 @@ All users who may read a project see its advisories; only administrators see who
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import TypedDict
 
 import msgspec
+from attrs import evolve
 from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.advisories.service import Advisories
-from pypid.core.accounts.client_networks import place_of
-from pypid.core.advisories.osv import AdvisorySummary
-from pypid.core.advisories.severity import AdvisorySeverity
+from pypid.core.accounts.sessions import place_of
+from pypid.core.advisories import AdvisorySeverity, AdvisorySummary
 from pypid.core.errors import (
     BadName,
     BadRequest,
     Busy,
+    NoSuchBlock,
     NotAvailable,
+    NotYetKnown,
     PeopleUnknown,
+    StorageFull,
     TooLarge,
     TooSlow,
 )
-from pypid.core.packaging.collection_request import JSON, LARGEST, Texts, parse_dependencies
-from pypid.core.packaging.lock_files import DependencyList
-from pypid.core.packaging.names import project_name
-from pypid.core.permissions import Action
-from pypid.core.visibility import Visibility
+from pypid.core.model import Project, Status
+from pypid.core.packaging.block_spec import parse_block_spec
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.requirements import (
+    JSON,
+    LARGEST_REQUEST,
+    DependencyList,
+    Texts,
+    parse_dependencies,
+)
+from pypid.core.permissions import Action, Visibility
+from pypid.core.policy import PUBLIC
+from pypid.core.presentation.block_limits import BlockLimit, block_limits
+from pypid.core.presentation.explanation import FileWhy, NameStatus, Why
+from pypid.core.restrictions import Hold
+from pypid.core.simple_api.listed_files import utc_text
 from pypid.flow import start
+from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.context import Pace
-from pypid.index.explain import DependencyCheck, ReleaseState
-from pypid.web.app.advisory_view import UNREAD, hits_for, without_hidden_names
-from pypid.web.app.app import App
-from pypid.web.app.descriptions import Described
-from pypid.web.app.hosted_advisories import FileDownloads, HostedAdvisory
+from pypid.index.decisions import StoredBlock
+from pypid.index.explain import DependencyCheck, ReleaseState, why, why_in
+from pypid.web.app.advisory_view import (
+    UNREAD,
+    FileDownloads,
+    HostedAdvisory,
+    hits_for,
+    without_hidden_names,
+)
+from pypid.web.app.app import App, user_of
+from pypid.web.app.audit import Details, recorded
 from pypid.web.app.request_context import RequestContext
-from pypid.web.app.route import route
-from pypid.web.http.query import Parameter, names, number, parameters
+from pypid.web.app.route import Described, Moment, Removed, route
+from pypid.web.http.request import Parameter, names, number, parameters
 from pypid.web.http.request_body import read_small, refuse_early
-from pypid.web.http.small_responses import send_json
+from pypid.web.http.small_responses import read_json, send, send_json
 
 MOST = 10_000
 """Most advisories in one answer."""
@@ -315,9 +338,9 @@ async def _looked_up(ctx: RequestContext) -> tuple[DependencyList, Sequence[Rele
 
 async def _body(ctx: RequestContext) -> bytes:
     """Return the body. Raises `TooSlow`, `Busy`, `TooLarge`."""
-    refuse_early(ctx.request.body.size, LARGEST)
+    refuse_early(ctx.request.body.size, LARGEST_REQUEST)
     with ctx.app.check_bodies.counted(ctx.request.body) as body:
-        reading = start(read_small(body, LARGEST))
+        reading = start(read_small(body, LARGEST_REQUEST))
         reading.addTimeout(READING, ctx.app.world.clock)
         try:
             return await reading
@@ -350,3 +373,350 @@ async def _checked(advisories: Advisories, state: ReleaseState, by: Visibility) 
 def _is_clean(release: CheckedRelease) -> bool:
     problems = (release["blocked"], release["gone"], release["vulnerable"], release["unknown"])
     return release["yanked"] is None and not any(problems)
+
+
+# Blocks, created, listed and deleted: ``/api/blocks``.
+
+
+class NewBlock(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request to create a block. `spec`: ``acme``, ``acme==1.2``, ``acme>=1,<2`` or
+    ``sha256:<digest>``.
+    """
+
+    spec: str
+    reason: str
+    advisory: str = ""
+
+
+class BlockShape(TypedDict):
+    """A block. `advisory` is "" without one; `created` is null if its document is unreadable."""
+
+    id: str
+    spec: str
+    reason: str
+    advisory: str
+    created: Moment | None
+    by: str
+
+
+class CreatedBlock(BlockShape):
+    """A new block, and its reach.
+
+    `links_until`: until when signed URLs work that clients got before; null without such URLs.
+    `not_revoked`: what else this index cannot revoke.
+    """
+
+    links_until: Moment | None
+    not_revoked: list[str]
+
+
+class BlockList(TypedDict):
+    """All blocks, by id."""
+
+    blocks: list[BlockShape]
+
+
+@route("GET", "/api/blocks", action=Action.ADMIN, describe=Described(BlockList))
+async def blocks(ctx: RequestContext) -> None:
+    """List the blocks."""
+    found = sorted(ctx.app.blocks.all.values(), key=lambda block: block.id)
+    document: BlockList = {"blocks": [_shape(each) for each in found]}
+    send_json(ctx.request, document)
+
+
+@route(
+    "GET",
+    "/api/blocks/<block>",
+    action=Action.ADMIN,
+    describe=Described(BlockShape, refuses=(NoSuchBlock,)),
+)
+async def block(ctx: RequestContext, block: str) -> None:
+    """Show a block."""
+    send_json(ctx.request, _shape(ctx.app.blocks.find(block)))
+
+
+@route(
+    "POST",
+    "/api/blocks",
+    action=Action.ADMIN,
+    describe=Described(CreatedBlock, takes=NewBlock, refuses=(BadRequest, StorageFull)),
+)
+async def create(ctx: RequestContext) -> None:
+    """Withhold files from all clients. The block is in force on this machine when this is
+    answered, and on other nodes within a second. What is blocked already keeps its block.
+    """
+    wish = await read_json(ctx.request, NewBlock)
+    send_json(ctx.request, await created(ctx, wish))
+
+
+async def created(ctx: RequestContext, wish: NewBlock) -> CreatedBlock:
+    """Create the block; return it once it is in force."""
+    spec = parse_block_spec(wish.spec)
+    before = set(ctx.app.blocks.all)
+    creating = ctx.app.blocks.create(spec, wish.reason, wish.advisory, user_of(ctx.identity))
+    made = await recorded(
+        ctx,
+        "block create",
+        spec.text,
+        creating,
+        lambda made: None if made.id in before else _details(made),
+    )
+    links, document = ctx.app.index.links, made.document
+    return {
+        **_shape(made),
+        "links_until": None
+        if links is None or document is None
+        else utc_text(document.created + links.lifetime),
+        "not_revoked": [str(limit) for limit in await _limits(ctx)],
+    }
+
+
+async def _limits(ctx: RequestContext) -> Sequence[BlockLimit]:
+    bucket = ctx.app.index.bucket
+    versioned = None if bucket is None else await (await bucket()).is_versioned()
+    cdn = ctx.app.settings.cdn
+    return block_limits(is_bucket=bucket is not None, is_versioned=versioned, cdn=cdn)
+
+
+@route(
+    "DELETE",
+    "/api/blocks/<block>",
+    action=Action.ADMIN,
+    describe=Described(Removed, refuses=(NoSuchBlock, StorageFull)),
+)
+async def delete(ctx: RequestContext, block: str) -> None:
+    """Delete a block: what it withheld is served again, unless another rule withholds it."""
+    await deleted_block(ctx, block)
+    document: Removed = {"name": block, "removed": True}
+    send_json(ctx.request, document)
+
+
+async def deleted_block(ctx: RequestContext, id: str) -> None:
+    """Delete the block."""
+    found = ctx.app.blocks.find(id)
+    await recorded(ctx, "block delete", found.spec.text, ctx.app.blocks.delete(id), _details)
+
+
+def _details(block: StoredBlock) -> Details:
+    advisory = "" if block.document is None else block.document.advisory
+    more = {"advisory": advisory} if advisory else {}
+    return {"block": block.id, "reason": block.reason, **more}
+
+
+def _shape(block: StoredBlock) -> BlockShape:
+    document = block.document
+    return {
+        "id": block.id,
+        "spec": block.spec.text,
+        "reason": block.reason,
+        "advisory": "" if document is None else document.advisory,
+        "created": None if document is None else utc_text(document.created),
+        "by": "" if document is None else document.by,
+    }
+
+
+# Why something is hidden or missing: ``/api/why/``, for users who may publish and read.
+#
+# Users who may only read have the page, which omits what upstream failed with, and its address.
+
+
+class OursWhy(TypedDict):
+    """The local part of the project."""
+
+    status: Status
+    files: int
+
+
+class UpstreamWhy(TypedDict):
+    """The upstream listing. `status` and `files` are null if upstream has no such project."""
+
+    asked: Moment
+    index: str | None
+    status: Status | None
+    files: int | None
+
+
+class OutageWhy(TypedDict):
+    """An outage of the upstream index."""
+
+    since: Moment
+    error: str
+
+
+class VisibleWhy(TypedDict):
+    """The number of visible files, by their source."""
+
+    ours: int
+    kept: int
+    upstream: int
+
+
+class FileOfWhy(TypedDict):
+    """A file. `rule` hides it (`because`, for people), until it becomes visible by itself, if it
+    does.
+    """
+
+    filename: str
+    ours: bool
+    kept: bool
+    visible: bool
+    rule: str | None
+    because: str | None
+    until: Moment | None
+
+
+class ProjectWhyCommon(TypedDict):
+    """The state of a name. `status` is for programs, and `says` is its text for people.
+    `requested_from`: the name of an ``[upstream:<name>]``, or ``public``; null if the name is not
+    requested. `taken_from`: below a named index, the indexes whose files it shows, and upstreams
+    (``public``, or the name of an ``[upstream:<name>]``), in order of precedence. `local_in`: the
+    named indexes with a local project of this name, as far as the client may read it there.
+    """
+
+    name: str
+    status: str
+    says: str
+    requested_from: str | None
+    taken_from: list[str]
+    local_in: list[str]
+    not_asked: str | None
+    not_shown: str | None
+    ours: OursWhy | None
+    upstream: UpstreamWhy | None
+    failure: str | None
+    outage: OutageWhy | None
+    visible: VisibleWhy
+
+
+class ProjectWhy(ProjectWhyCommon):
+    """The state of a name, and its hidden files."""
+
+    hidden: list[FileOfWhy]
+
+
+class OneFileWhy(ProjectWhyCommon):
+    """The state of a name, and why one file of it is visible or not."""
+
+    file: FileOfWhy
+
+
+@route(
+    "GET",
+    "/api/why/<project>",
+    action=Action.WRITE,
+    describe=Described(ProjectWhy, refuses=(NotYetKnown,)),
+    below_index=True,
+)
+async def of_project(ctx: RequestContext, project: ProjectName) -> None:
+    """Return the state of a project name, its upstream listing, and each hidden file."""
+    found = await found_of(ctx, project)
+    # off the reactor thread: ten thousand files may be hidden, while upstream is unreachable
+    body = await ctx.app.world.thinking(_encoded, found, breaker_of(ctx.app, found))
+    send(ctx.request, 200, "application/json", body)
+
+
+@route(
+    "GET",
+    "/api/why/<project>/<filename>",
+    action=Action.WRITE,
+    describe=Described(OneFileWhy, refuses=(NotYetKnown,)),
+    below_index=True,
+)
+async def of_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
+    """Return the state of a project name, and why a file is visible or hidden, whether the file
+    exists or not.
+    """
+    found = await found_of(ctx, project)
+    document: OneFileWhy = {
+        **_document(found, breaker_of(ctx.app, found)),
+        "file": _file(found, found.file(filename)),
+    }
+    send_json(ctx.request, document)
+
+
+async def found_of(ctx: RequestContext, project: ProjectName) -> Why:
+    """Return all that is known of the name. Raises `Forbidden` for a user who may not read it."""
+    # the answer names files: a token to publish is not enough
+    ctx.authorize(Action.READ, project)
+    reveals, local_in = ctx.is_admin, await _local_in(ctx, project)
+    if ctx.app.original is None:
+        found = await why(ctx.app.index, project, reveals=reveals or bool(local_in))
+    else:
+        may_read = ctx.stored_permission.may_read
+        found = await why_in(ctx.app.index, project, may_read, reveals=reveals)
+    return evolve(found, local_in=local_in)
+
+
+async def _local_in(ctx: RequestContext, project: ProjectName) -> tuple[str, ...]:
+    indexes, now = (ctx.app.original or ctx.app).indexes, ctx.app.world.now()
+    names = sorted(await indexes.indexes_with(project) & indexes.settings.keys())
+    open_ones = (name for name in names if not indexes.settings[name].has_expired(now))
+    return tuple(name for name in open_ones if ctx.may(Action.READ, project, name))
+
+
+def breaker_of(app: App, found: Why) -> CircuitBreaker:
+    """Return the circuit breaker of the upstream that is explained."""
+    return app.index.member(found.upstream_name).gate.breaker
+
+
+def _encoded(found: Why, breaker: CircuitBreaker) -> bytes:
+    hidden = [_file(found, file) for file in found.files if not file.visible]
+    document: ProjectWhy = {**_document(found, breaker), "hidden": hidden}
+    return msgspec.json.encode(document)
+
+
+def _document(found: Why, breaker: CircuitBreaker) -> ProjectWhyCommon:
+    listing = found.upstream.listing
+    visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
+    return {
+        "name": found.name,
+        "status": _word(found.status),
+        "says": found.text(found.status),
+        "requested_from": (found.upstream_name or PUBLIC) if found.not_requested is None else None,
+        "taken_from": list(found.taken_from),
+        "local_in": list(found.local_in),
+        "not_asked": None if found.not_requested is None else found.text(found.not_requested),
+        "not_shown": None if found.not_shown is None else found.text(found.not_shown),
+        "ours": {"status": found.ours.status, "files": len(found.ours.files)}
+        if isinstance(found.ours, Project)
+        else None,
+        "upstream": None
+        if listing is None
+        else {
+            "asked": utc_text(listing.confirmed),
+            "index": listing.index,
+            "status": None if listing.files is None else listing.status,
+            "files": None if listing.files is None else len(listing.files),
+        },
+        "failure": None if found.upstream.failure is None else str(found.upstream.failure),
+        "outage": None
+        if breaker.since is None
+        else {"since": utc_text(breaker.since), "error": str(breaker.error)},
+        "visible": {
+            "ours": visible[True, False],
+            "kept": visible[False, True],
+            "upstream": visible[False, False],
+        },
+    }
+
+
+def _file(found: Why, file: FileWhy) -> FileOfWhy:
+    return {
+        "filename": file.filename,
+        "ours": file.ours,
+        "kept": file.kept,
+        "visible": file.visible,
+        "rule": None if file.because is None else _word(file.because),
+        "because": None if file.because is None else found.text(file.because),
+        "until": None if file.until is None else utc_text(file.until),
+    }
+
+
+def _word(of: Enum | Hold) -> str:
+    """Return the name for programs: ``not-listed``."""
+    of = of.kind if isinstance(of, Hold) else of
+    return _FORMER_WORDS.get(of) or of.name.lower().replace("_", "-")
+
+
+_FORMER_WORDS: Mapping[Enum, str] = {NameStatus.MIXED: "blended", NameStatus.UPSTREAM: "theirs"}
+"""Words of the JSON API that differ from the names here: clients compare them."""

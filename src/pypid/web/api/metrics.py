@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pypid import __version__
 from pypid.core.errors import CatalogDown, StorageDown
 from pypid.core.permissions import Action
-from pypid.metrics.families import (
+from pypid.metrics.counts import (
     BUILD,
     INDEX_BYTES,
     INDEX_FILES,

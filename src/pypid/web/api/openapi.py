@@ -1,7 +1,7 @@
 """The JSON API below ``/api/`` as an OpenAPI 3.1 document: ``GET /api/openapi.json``.
 
 Built from the routes themselves: their paths and actions (`web.app.route`), their
-descriptions (`web.app.descriptions`), the types that bodies are decoded with, and the table of
+descriptions (`web.app.route`), the types that bodies are decoded with, and the table of
 errors. There is no second list that could become outdated.
 """
 
@@ -20,16 +20,14 @@ from pypid.core import errors
 from pypid.core.accounts.rights import NAMED, Whom
 from pypid.core.accounts.sessions import cookie_name
 from pypid.core.errors import PypidError
-from pypid.core.packaging.globs import LONGEST_GLOB
-from pypid.core.packaging.names import LONGEST_NAME
+from pypid.core.packaging.names import LONGEST_GLOB, LONGEST_NAME
 from pypid.core.permissions import Action
-from pypid.web.app.descriptions import FILE_BYTES, Described
 from pypid.web.app.errors import Refused, status_of
 from pypid.web.app.request_context import RequestContext
-from pypid.web.app.route import ANYBODY, SOMEBODY, Route, route
+from pypid.web.app.route import ANYBODY, FILE_BYTES, SOMEBODY, Described, Route, route
 from pypid.web.http.cookies import HARMLESS
 from pypid.web.http.event_stream import EVENTS, LINES
-from pypid.web.http.negotiation import ErrorFormat
+from pypid.web.http.headers import ErrorFormat
 from pypid.web.http.small_responses import send_json
 
 PREFIX = "/api/"

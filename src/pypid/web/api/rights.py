@@ -12,17 +12,31 @@ from typing import Literal, NotRequired, TypedDict
 import msgspec
 from attrs import frozen
 
-from pypid.core.accounts.rights import NAMED, Right, Whom, grants_of
+from pypid.core.accounts.rights import NAMED, ProjectOwner, Right, Whom, grants_of
 from pypid.core.errors import BadRequest, ChangedElsewhere, NotAvailable, shortened
-from pypid.core.packaging.globs import ProjectGlob, ProjectPattern, is_glob, project_glob
-from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import NOBODY, Action, Principals, account_name, together
-from pypid.web.app.account_names import unknown_names
+from pypid.core.packaging.names import (
+    ProjectGlob,
+    ProjectName,
+    ProjectPattern,
+    is_glob,
+    project_glob,
+)
+from pypid.core.permissions import (
+    ANONYMOUS,
+    NOBODY,
+    Action,
+    Identity,
+    Principals,
+    account_name,
+    together,
+)
+from pypid.core.simple_api.listed_files import utc_text
+from pypid.web.app.accounts import unknown_names
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
-from pypid.web.app.descriptions import Described
+from pypid.web.app.ownership import explain_access
 from pypid.web.app.request_context import RequestContext
-from pypid.web.app.route import route
+from pypid.web.app.route import Described, Moment, route
 from pypid.web.http.small_responses import read_json, send_json
 
 RIGHTS = "/api/projects/<project>/rights"
@@ -135,7 +149,7 @@ async def rights_now(app: App) -> AllRights:
 )
 async def rights(ctx: RequestContext) -> None:
     """List the defaults, and all rights on single projects."""
-    send_json(ctx.request, await listed(ctx.app))
+    send_json(ctx.request, await listed_rights(ctx.app))
 
 
 @route(
@@ -165,7 +179,7 @@ def glob_of(text: str) -> ProjectGlob:
         raise BadRequest(f"{shortened(text)!r} cannot be used: {error}.") from None
 
 
-async def listed(app: App) -> Rights:
+async def listed_rights(app: App) -> Rights:
     """Return the defaults, and all rights on single projects, sorted by project."""
     found = await rights_now(app)
     rights: list[RightOfProject] = [
@@ -313,7 +327,7 @@ async def withdraw(ctx: RequestContext, project: ProjectName, kind: str, name: s
     """Remove a right. Removing one that does not exist is no error."""
     send_json(
         ctx.request,
-        await withdrawn(ctx, (project, whom_of(kind, name), name)),
+        await withdrawn_right(ctx, (project, whom_of(kind, name), name)),
     )
 
 
@@ -321,10 +335,12 @@ async def withdraw(ctx: RequestContext, project: ProjectName, kind: str, name: s
 @route("DELETE", ONE_OF_GLOB, action=Action.ADMIN, describe=WITHDRAW_DESCRIPTION)
 async def withdraw_on_glob(ctx: RequestContext, glob: str, kind: str, name: str = "") -> None:
     """Remove a right on a glob of projects. Removing one that does not exist is no error."""
-    send_json(ctx.request, await withdrawn(ctx, (glob_of(glob), whom_of(kind, name), name)))
+    send_json(ctx.request, await withdrawn_right(ctx, (glob_of(glob), whom_of(kind, name), name)))
 
 
-async def withdrawn(ctx: RequestContext, key: tuple[ProjectPattern, Whom, str]) -> ProjectRights:
+async def withdrawn_right(
+    ctx: RequestContext, key: tuple[ProjectPattern, Whom, str]
+) -> ProjectRights:
     """Remove the right; return the rights of its project after that, with warnings. Raises
     `ChangedElsewhere`, and `BadRequest` for what only administrators may remove.
     """
@@ -471,3 +487,184 @@ def _of_the_last(app: App, name: ProjectPattern, before: AllRights, after: AllRi
         return [f"That was the last right of {name}: less specific rules, or the defaults, apply."]
     rules = _rules_before(app, name, after)
     return [f"That was the last right of {name}. {rules} apply to it from now on."]
+
+
+# The JSON API of the owner of a project, ``/api/projects/<project>/owner``, and of the rules that
+# decide what a user may do with it, ``/api/projects/<project>/access/<user>``.
+
+OWNER = "/api/projects/<project>/owner"
+NO_USER = "anonymous"
+"""The user name that stands for a client that has not logged in."""
+
+
+class OwnerOfProject(TypedDict):
+    """The user who owns a project, and the source of that account."""
+
+    user: str
+    source: str
+    since: Moment
+
+
+class OwnerDocument(TypedDict):
+    """The owner of a project; null if it has none. `index` is empty for the default index;
+    `in_force` is false while ``[access] owners`` of the index is ``none``.
+    """
+
+    project: str
+    index: str
+    owner: OwnerOfProject | None
+    in_force: bool
+
+
+class NewOwner(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a change of the owner: the name of a user."""
+
+    user: str
+
+
+class ActionExplained(TypedDict):
+    """Whether the user may do the action, and the rule that decides it, as text."""
+
+    action: str
+    allowed: bool
+    because: str
+
+
+class AccessExplained(TypedDict):
+    """What a user may do with a project. `groups` are the groups of the user; `rule` is the name or
+    the glob whose rights apply to the project, null if only the defaults do. `owner_in_force`:
+    whether owners have an effect in the index (`owners`).
+    """
+
+    project: str
+    index: str
+    user: str
+    admin: bool
+    groups: list[str]
+    rule: str | None
+    owner: str | None
+    owner_in_force: bool
+    actions: list[ActionExplained]
+
+
+# --- the owner ------------------------------------------------------------------------------------
+
+
+@route(
+    "GET",
+    OWNER,
+    action=Action.MANAGE,
+    below_index=True,
+    describe=Described(OwnerDocument, refuses=(NotAvailable,)),
+)
+async def owner(ctx: RequestContext, project: ProjectName) -> None:
+    """Return the owner of a project, to the owner and to administrators."""
+    send_json(ctx.request, await owner_document(ctx.app, project))
+
+
+@route(
+    "PUT",
+    OWNER,
+    action=Action.ADMIN,
+    below_index=True,
+    describe=Described(OwnerDocument, takes=NewOwner, refuses=(BadRequest, NotAvailable)),
+)
+async def set_owner(ctx: RequestContext, project: ProjectName) -> None:
+    """Make a user the owner of a project, which may not exist yet."""
+    wanted = await read_json(ctx.request, NewOwner)
+    await give(ctx, project, wanted.user)
+    send_json(ctx.request, await owner_document(ctx.app, project))
+
+
+@route(
+    "DELETE",
+    OWNER,
+    action=Action.ADMIN,
+    below_index=True,
+    describe=Described(OwnerDocument, refuses=(NotAvailable,)),
+)
+async def remove_owner(ctx: RequestContext, project: ProjectName) -> None:
+    """Remove the owner of a project: users with the default right to publish may change it then."""
+    await give(ctx, project, None)
+    send_json(ctx.request, await owner_document(ctx.app, project))
+
+
+async def owner_document(app: App, name: ProjectName) -> OwnerDocument:
+    """Return the owner of a project as the API sends it."""
+    found = (await app.accounts.owners()).get((app.index.name, name))
+    return {
+        "project": name,
+        "index": app.index.name,
+        "owner": None if found is None else _owner_document(found),
+        "in_force": app.has_owners,
+    }
+
+
+def _owner_document(owner: ProjectOwner) -> OwnerOfProject:
+    source = owner.account.partition(":")[0]
+    return {"user": owner.user, "source": source, "since": utc_text(owner.since)}
+
+
+async def give(ctx: RequestContext, name: ProjectName, user: str | None) -> None:
+    """Make the user the owner of the project; None: remove its owner. Raises `BadRequest`."""
+    key, account = (ctx.app.index.name, name), None
+    if user is not None:
+        account = (await known_user(ctx.app, user)).account
+        if not account:
+            raise BadRequest(f"The user {user!r} has no account that can own a project.")
+    before = (await ctx.app.accounts.owners()).get(key)
+
+    def details_of(_: None) -> dict[str, str] | None:
+        if account == (None if before is None else before.account):
+            return None
+        was = "" if before is None else before.user
+        return {"user": user or "", "was": was}
+
+    setting = ctx.app.accounts.set_owner(key, account)
+    await recorded(ctx, "project set-owner", name, setting, details_of)
+
+
+async def known_user(app: App, user: str) -> Identity:
+    """Return the user as whom a client can log in. Raises `BadRequest`."""
+    found = await app.known.find(user)
+    if found is None:
+        raise BadRequest(f"No user can log in as {shortened(user)!r}: is it spelled right?")
+    return found
+
+
+# --- which rule decides ---------------------------------------------------------------------------
+
+
+@route(
+    "GET",
+    "/api/projects/<project>/access/<user>",
+    action=Action.ADMIN,
+    below_index=True,
+    describe=Described(AccessExplained, refuses=(BadRequest, NotAvailable)),
+)
+async def access(ctx: RequestContext, project: ProjectName, user: str) -> None:
+    """Explain which rule decides what a user may do with a project; ``anonymous`` stands for a
+    client that has not logged in.
+    """
+    send_json(ctx.request, await access_document(ctx.app, project, user))
+
+
+async def access_document(app: App, name: ProjectName, user: str) -> AccessExplained:
+    """Return what the user may do with the project, and why. Raises `BadRequest`."""
+    who = ANONYMOUS if user == NO_USER else await known_user(app, user)
+    rule, has_owners, actions = await explain_access(app, name, who)
+    found = (await app.accounts.owners()).get((app.index.name, name))
+    return {
+        "project": name,
+        "index": app.index.name,
+        "user": user,
+        "admin": who.admin,
+        "groups": sorted(who.groups),
+        "rule": rule,
+        "owner": None if found is None else found.user,
+        "owner_in_force": has_owners,
+        "actions": [
+            {"action": each.action.name.lower(), "allowed": each.allowed, "because": each.because}
+            for each in actions
+        ],
+    }

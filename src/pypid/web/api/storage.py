@@ -4,23 +4,54 @@ problems.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Literal, NotRequired, TypedDict, TypeVar
 
 import msgspec
+from attrs import frozen
+from msgspec import Meta
 
-from pypid.core.errors import BadRequest, Busy, UpstreamDown
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.archives.inspection import inspect
+from pypid.core.configuration.values import parse_duration
+from pypid.core.errors import (
+    AlreadyExists,
+    BadFilename,
+    BadRequest,
+    Busy,
+    NameUsedUp,
+    NoSuchIndex,
+    NotAvailable,
+    NotYetKnown,
+    PypidError,
+    UploadRejected,
+    UpstreamDown,
+)
+from pypid.core.export_request import Export, ExportedIndex
+from pypid.core.model import Presence, Project, Upload
+from pypid.core.packaging.names import ProjectName, parse_filename, project_name
+from pypid.core.packaging.upload import (
+    ImportedFile,
+    UploadFields,
+    imported_file,
+    imported_upload,
+)
 from pypid.core.permissions import Action
+from pypid.core.tiering_rules import Moved, Tiered, TieringOutcome, TieringRule
+from pypid.flow import shielded
+from pypid.flow.spool import Spool
 from pypid.index.local.adoption import Adopted, Result
+from pypid.index.local.publish import PublishOutcome
 from pypid.index.local.storage_check import CheckReport
+from pypid.index.local.tiering import Tierer, ignored, tierer
 from pypid.index.progress import Tell
+from pypid.index.store import records
 from pypid.index.store.reconcile import Reconciled
 from pypid.index.upstream.imported_files import UpstreamMatch
-from pypid.web.api.project_documents import (
+from pypid.web.api.projects import (
     CheckedStorage,
     FindingDocument,
     ImportSurvey,
@@ -29,11 +60,12 @@ from pypid.web.api.project_documents import (
 )
 from pypid.web.app.app import App, user_of
 from pypid.web.app.audit import Details, attempted, listed
-from pypid.web.app.descriptions import Described
 from pypid.web.app.request_context import RequestContext
-from pypid.web.app.route import route
-from pypid.web.http.event_stream import run_streamed
-from pypid.web.http.small_responses import read_json
+from pypid.web.app.route import Described, Duration, Moment, route
+from pypid.web.http.event_stream import EventStream, run_streamed, stream_of
+from pypid.web.http.responses import header_of
+from pypid.web.http.small_responses import read_json, send_json
+from pypid.web.http.upload_form import Limits, read_form
 
 T = TypeVar("T")
 
@@ -256,3 +288,388 @@ def _rebuilt(came: NamedCame) -> Rebuilt:
         ],
         "also_upstream": sorted(also_upstream),
     }
+
+
+# ``POST /api/tier``: moving old files into a cheaper storage class.
+
+
+class Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a tiering request. ``older_than`` is a duration (180d)."""
+
+    older_than: Duration
+    keep: int
+    storage_class: str = msgspec.field(name="class")
+    dry_run: bool = False
+
+
+FileMoved = TypedDict(
+    "FileMoved",
+    {
+        "project": str,
+        "filename": str,
+        "size": int,
+        "class": str,
+        "outcome": TieringOutcome,
+        "reason": str | None,
+    },
+)
+"""The outcome for a file. `class`: its storage class before."""
+
+
+class TieredFiles(TypedDict):
+    """The outcome for all files. `outcomes` counts them; `size`: bytes that are moved, in total."""
+
+    projects: int
+    seen: int
+    due: int
+    outcomes: dict[str, int]
+    size: int
+    files: list[FileMoved]
+
+
+@route(
+    "POST",
+    "/api/tier",
+    action=Action.ADMIN,
+    below_index=True,
+    describe=Described(TieredFiles, takes=Wanted, refuses=(Busy, NotAvailable), streams=True),
+)
+async def tier(ctx: RequestContext) -> None:
+    """Move old local files into a cheaper storage class, and report the outcome of each.
+
+    The files are those of the default index, or of the named one below which the request is sent.
+    """
+    wanted = await read_json(ctx.request, Wanted)
+    rule = _rule(wanted)
+    kind = stream_of(ctx.request)
+    if kind is None:
+        return send_json(
+            ctx.request, _document(await _tiered(ctx, wanted, rule, await _tierer(ctx.app)))
+        )
+    stream = EventStream(ctx.request, kind)
+    run = await _tierer(
+        ctx.app,
+        lambda line: stream.say("progress", {"said": line}),
+        lambda moved: stream.say("file", _file(moved)),
+    )
+    stream.begin()
+    try:
+        found = await _tiered(ctx, wanted, rule, run)
+    except PypidError as error:
+        return stream.say("error", {"error": True, "message": str(error)})
+    return stream.say("result", _document(found))
+
+
+async def _tiered(ctx: RequestContext, wanted: Wanted, rule: TieringRule, run: Tierer) -> Tiered:
+    moving = run.tier(rule, dry=wanted.dry_run)
+    if wanted.dry_run:
+        return await moving
+    return await attempted(ctx, "storage tier", rule.storage_class, moving, _moved)
+
+
+def _moved(found: Tiered) -> Details:
+    return {
+        "files": listed(
+            {
+                f"{moved.project}/{moved.filename}"
+                for moved in found.moved
+                if moved.outcome is TieringOutcome.MOVED
+            }
+        )
+    }
+
+
+async def _tierer(
+    app: App,
+    tell: Callable[[str], None] | None = None,
+    of_file: Callable[[Moved], object] = ignored,
+) -> Tierer:
+    return await tierer(app.index.context, app.index.bucket, tell, of_file)
+
+
+def _rule(wanted: Wanted) -> TieringRule:
+    try:
+        age = parse_duration(wanted.older_than)
+    except ValueError:
+        raise BadRequest(
+            "older_than is a whole number of s, m, h or d (one unit): 180d, for example."
+        ) from None
+    return TieringRule(age, wanted.keep, wanted.storage_class)
+
+
+def _document(found: Tiered) -> TieredFiles:
+    counts = Counter(moved.outcome for moved in found.moved)
+    size = sum(
+        moved.size
+        for moved in found.moved
+        if moved.outcome in (TieringOutcome.MOVED, TieringOutcome.WOULD_MOVE)
+    )
+    return {
+        "projects": found.projects,
+        "seen": found.files,
+        "due": len(found.moved),
+        "outcomes": {outcome.value: counts[outcome] for outcome in TieringOutcome},
+        "size": size,
+        "files": [
+            _file(moved)
+            for moved in sorted(found.moved, key=lambda moved: (moved.project, moved.filename))
+        ],
+    }
+
+
+def _file(moved: Moved) -> FileMoved:
+    return {
+        "project": moved.project,
+        "filename": moved.filename,
+        "size": moved.size,
+        "class": moved.before,
+        "outcome": moved.outcome,
+        "reason": moved.reason,
+    }
+
+
+# The JSON API that imports a file of another index, with its upload time and its uploader.
+
+MOST_FILES = 1000
+LARGEST_SURVEY = 1 << 20
+"""Maximum bytes of a survey: names have at most 255 bytes."""
+_State = Literal["missing", "same", "different", "deleted", "invalid"]
+LIMITS = Limits(content=1 << 40, total=64 << 10, fields=20)
+"""`[server] max_upload` does not apply, since an administrator imports all files of the other
+index.
+"""
+
+
+class ImportForm(TypedDict):
+    """The form. The hashes are compared with the file, the name and version with the file's name.
+
+    `uploaded` is the upload time; without it, the time of the import. `uploader` is the user who
+    published the file; `yanked` the reason of its yank, which may be empty.
+    """
+
+    content: Annotated[str, Meta(extra_json_schema={"format": "binary"})]
+    name: NotRequired[str]
+    sha256_digest: NotRequired[str]
+    md5_digest: NotRequired[str]
+    uploaded: NotRequired[Moment]
+    uploader: NotRequired[str]
+    yanked: NotRequired[str]
+
+
+class Imported(TypedDict):
+    """An imported file. `outcome` is ``published``, or ``unchanged`` if the index has this very
+    file already; `problems` are the defects of the file.
+    """
+
+    project: str
+    filename: str
+    outcome: str
+    problems: list[str]
+
+
+class FileToImport(msgspec.Struct, forbid_unknown_fields=True):
+    """A file of the other index."""
+
+    filename: str
+    sha256: str | None = None
+
+
+class FilesToImport(msgspec.Struct, forbid_unknown_fields=True):
+    """Files of the other index, at most 1000."""
+
+    files: list[FileToImport] = []
+
+
+class ImportStates(TypedDict):
+    """The state of each file, in the order of the request: ``missing``; ``same`` or ``different``
+    if the index has a file of this name; ``deleted`` if it had one; ``invalid``: no distribution
+    has such a name.
+    """
+
+    states: list[_State]
+
+
+@frozen
+class _Done:
+    upload: Upload
+    outcome: PublishOutcome
+    problems: tuple[str, ...]
+
+
+@route(
+    "POST",
+    "/api/import",
+    action=Action.ADMIN,
+    below_index=True,
+    describe=Described(
+        Imported, form=ImportForm, refuses=(UploadRejected, AlreadyExists, NameUsedUp)
+    ),
+)
+async def import_file(ctx: RequestContext) -> None:
+    """Publish a file of another index, with its upload time and uploader. An existing file is never
+    replaced.
+    """
+    done = await shielded(_imported(ctx))
+    distribution = done.upload.distribution
+    document: Imported = {
+        "project": distribution.project,
+        "filename": distribution.filename,
+        "outcome": done.outcome.value,
+        "problems": list(done.problems),
+    }
+    send_json(ctx.request, document)
+
+
+@route(
+    "POST",
+    "/api/import/survey",
+    action=Action.ADMIN,
+    below_index=True,
+    describe=Described(ImportStates, takes=FilesToImport, refuses=(BadRequest,)),
+)
+async def survey_import(ctx: RequestContext) -> None:
+    """Return which files of another index this index has already. Changes nothing."""
+    wanted = await read_json(ctx.request, FilesToImport, largest=LARGEST_SURVEY)
+    if len(wanted.files) > MOST_FILES:
+        raise BadRequest(f"Send at most {MOST_FILES} files at once.")
+    document: ImportStates = {"states": [await _state(ctx.app, file) for file in wanted.files]}
+    send_json(ctx.request, document)
+
+
+async def _state(app: App, wanted: FileToImport) -> _State:
+    try:
+        name = parse_filename(wanted.filename).project
+    except BadFilename:
+        return "invalid"
+    ours = await app.index.context.local_project(name)
+    if ours is Presence.UNKNOWN:
+        raise NotYetKnown(name)
+    stored = ours.file(wanted.filename) if isinstance(ours, Project) else None
+    if stored is not None:
+        return "same" if stored.sha256 == wanted.sha256 else "different"
+    tombstone = await records.tombstone(app.index.context.blobs, name, wanted.filename)
+    return "missing" if tombstone is None else "deleted"
+
+
+async def _imported(ctx: RequestContext) -> _Done:
+    app = ctx.app
+    async with Spool(app.settings.spool, app.world.blocking) as spool:
+        kind = header_of(ctx.request, "content-type") or ""
+        form = await read_form(ctx.request.body, kind, limits=LIMITS, spool=spool)
+        file = imported_file(form, app.world.now())
+        upload, problems = await app.inspections.run(
+            app.world.blocking, _inspected, form, file, spool
+        )
+        subject = f"{file.distribution.project}/{file.distribution.filename}"
+        publishing = _published(app, upload, spool, file, file.uploader or user_of(ctx.identity))
+
+        def details_of(outcome: PublishOutcome) -> Details | None:
+            is_new = outcome is not PublishOutcome.UNCHANGED
+            return {"sha256": upload.digests.sha256} if is_new else None
+
+        outcome = await attempted(ctx, "project import", subject, publishing, details_of)
+    return _Done(upload, outcome, problems)
+
+
+def _inspected(
+    form: UploadFields, file: ImportedFile, spool: Spool
+) -> tuple[Upload, tuple[str, ...]]:
+    """Inspect the archive. Blocks."""
+    with spool.inspected() as content:
+        return imported_upload(form, file.distribution, inspect(content, file.distribution))
+
+
+async def _published(
+    app: App, upload: Upload, spool: Spool, file: ImportedFile, by: str
+) -> PublishOutcome:
+    outcome = await app.index.publish(upload, spool.body, by, uploaded=file.uploaded)
+    if file.yanked is not None:
+        name, filename = file.distribution.project, file.distribution.filename
+        stored = (await app.index.context.known(name)).file(filename)
+        if stored is not None and stored.yanked is None:
+            await app.index.yank(name, (filename,), file.yanked)
+    return outcome
+
+
+# The JSON API for exports: the index as files, in a folder or a bucket that the server can write
+# to.
+
+EVERY = 0.2
+"""Seconds between two progress lines."""
+
+
+Progress = Callable[[int, int], None]
+
+
+@route(
+    "POST",
+    "/api/export",
+    action=Action.ADMIN,
+    describe=Described(
+        ExportedIndex,
+        takes=Export,
+        refuses=(BadRequest, Busy, NoSuchIndex, NotAvailable),
+        streams=True,
+    ),
+)
+async def export(ctx: RequestContext) -> None:
+    """Write what a user may see to static files."""
+    wanted = await read_json(ctx.request, Export)
+    _check(wanted)
+    exports = ctx.app.exports
+    if exports is None:
+        raise NotAvailable("exports")
+    kind = stream_of(ctx.request)
+    if kind is None:
+        made = await _exported(ctx, exports(wanted, _ignore_progress), wanted)
+        return send_json(ctx.request, made)
+    stream = EventStream(ctx.request, kind)
+    stream.begin()
+    reported = float("-inf")
+
+    def report_progress(done: int, of: int) -> None:
+        nonlocal reported
+        now = ctx.app.world.clock.seconds()
+        if now - reported >= EVERY or done == of:
+            reported = now
+            stream.say(
+                "progress", {"said": f"{done} of {of} projects written", "done": done, "of": of}
+            )
+
+    try:
+        came = await _exported(ctx, exports(wanted, report_progress), wanted)
+    except PypidError as error:
+        return stream.say("error", {"error": True, "message": str(error)})
+    return stream.say("result", msgspec.to_builtins(came))
+
+
+async def _exported(
+    ctx: RequestContext, job: Awaitable[ExportedIndex], wanted: Export
+) -> ExportedIndex:
+    def details_of(came: ExportedIndex) -> dict[str, str]:
+        return {
+            "as-user": wanted.as_user or "anonymous",
+            "projects": str(came.projects),
+            "delete": str(wanted.delete).lower(),
+        }
+
+    return await attempted(
+        ctx, "export", wanted.target, _coroutine(job), details_of, index=wanted.index
+    )
+
+
+async def _coroutine(job: Awaitable[ExportedIndex]) -> ExportedIndex:
+    return await job
+
+
+def _check(wanted: Export) -> None:
+    if wanted.files_url is not None and wanted.signed_links:
+        raise BadRequest("Links lead to files_url, or they are signed: give one of the two.")
+    if wanted.files_url is not None and not wanted.files_url.startswith(("http://", "https://")):
+        raise BadRequest(
+            "files_url is an absolute http or https URL, like https://files.example.org/packages/."
+        )
+
+
+def _ignore_progress(done: int, of: int) -> None:
+    """Ignore the progress, for a client that wants no stream."""

@@ -10,8 +10,8 @@ from typing import Annotated, Literal, TypedDict
 
 import msgspec
 
-from pypid.core.accounts.entries import Token
-from pypid.core.configuration.value_kinds import GLOB, parse_duration
+from pypid.core.accounts.rights import Token
+from pypid.core.configuration.values import GLOB, parse_duration
 from pypid.core.errors import (
     BadRequest,
     Forbidden,
@@ -20,15 +20,14 @@ from pypid.core.errors import (
     NotByToken,
     shortened,
 )
-from pypid.core.packaging.globs import WILD
+from pypid.core.packaging.names import WILD
 from pypid.core.permissions import Action, Identity, Scope
-from pypid.core.simple_api.entries import utc_text
+from pypid.core.simple_api.listed_files import utc_text
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
-from pypid.web.app.descriptions import Described, Moment
 from pypid.web.app.request_context import RequestContext
-from pypid.web.app.route import SOMEBODY, route
-from pypid.web.http.query import Parameter, flag, names, parameters
+from pypid.web.app.route import SOMEBODY, Described, Moment, route
+from pypid.web.http.request import Parameter, flag, names, parameters
 from pypid.web.http.small_responses import read_json, send_json
 
 ACTIONS = {

@@ -6,60 +6,209 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
 
-from attrs import Factory, define, evolve, field
-from twisted.internet.defer import DeferredSemaphore
+from attrs import Factory, define, evolve, field, frozen
+from twisted.internet.defer import DeferredLock, DeferredSemaphore
 
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
+from pypid.core.accounts.rights import Account, Right, Token
+from pypid.core.accounts.sessions import AccountSettings
 from pypid.core.configuration.choices import Owners
-from pypid.core.errors import NotAvailable, PypidError
+from pypid.core.errors import IndexesUnknown, NotAvailable, PypidError
 from pypid.core.export_request import Export, ExportedIndex
+from pypid.core.indexes import is_index_name
 from pypid.core.model import Summary
-from pypid.core.packaging.globs import ProjectGlob
-from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import EVERYONE, NOBODY, Action, Identity, Principals, Rules, may
-from pypid.core.visibility import Visibility
+from pypid.core.packaging.names import ProjectGlob, ProjectName
+from pypid.core.permissions import (
+    EVERYONE,
+    NOBODY,
+    Action,
+    Identity,
+    Principals,
+    Rules,
+    Scope,
+    Visibility,
+    may,
+)
 from pypid.flow import World
 from pypid.flow.conditions import Condition
-from pypid.flow.signals import ReloadOutcome, Signal
-from pypid.flow.single_flight import Locks
+from pypid.flow.derived import Locks, ReloadOutcome, Signal
 from pypid.index import Index
-from pypid.index.blocks import Blocks
-from pypid.index.decisions import Decisions
+from pypid.index.decisions import Blocks, Decisions
 from pypid.index.named_indexes import NamedIndexes
 from pypid.metrics.worker_metrics import WorkerMetrics, own_metrics
 from pypid.ports import Access, Accounts, Catalog, Downloads, Journal, Publishers, Resolver
 from pypid.prefork.messages import Siblings
 from pypid.rendering.readmes import Readmes
-from pypid.web.app.app_settings import AppSettings, LogLevelControl
-from pypid.web.app.auth_generation import AuthGeneration
-from pypid.web.app.index_access import IndexAccess, NoNamedIndexes
-from pypid.web.app.name_budget import UnknownNames
-from pypid.web.app.news_cache import NewsCache
-from pypid.web.app.page_cache import ProjectPages
-from pypid.web.app.rate_limit import RateLimit, RefusalLimit
-from pypid.web.app.registry import AccessState, Registry
+from pypid.web.app.page_cache import NewsCache, ProjectPages
+from pypid.web.app.rate_limit import (
+    AuthGeneration,
+    NameBudget,
+    RateLimit,
+    RefusalLimit,
+    UnknownNames,
+)
 from pypid.web.app.route_table import RouteTable
-from pypid.web.app.stored_projects import StoredProjects
-from pypid.web.app.visibility import LayerVisibility, Lists, VisibilityCache
+from pypid.web.app.visibility import (
+    IndexAccess,
+    LayerVisibility,
+    Lists,
+    NoNamedIndexes,
+    StoredProjects,
+    VisibilityCache,
+)
 from pypid.web.http.request import Request
 from pypid.web.http.request_body import BodyBudget
-from pypid.web.http.running_downloads import RunningDownloads
+from pypid.web.http.site import RunningDownloads
 
 if TYPE_CHECKING:
     from pypid.core.configuration.in_force import SettingSection
     from pypid.index.file_contents import Contents
     from pypid.index.promotions import Promotions
-    from pypid.index.upstream.approvals import Approvals
-    from pypid.index.upstream.decided import UpstreamDecisions
+    from pypid.index.upstream.approvals import Approvals, UpstreamDecisions
     from pypid.index.upstream.public_names import PublicNames
     from pypid.search.search import IndexSearches, Search
-    from pypid.web.app.as_of_pages import ThenPages
-    from pypid.web.app.hosted_advisories import HostedAdvisories
+    from pypid.web.app.advisory_view import HostedAdvisories
     from pypid.web.app.measures import Measures
-    from pypid.web.app.project_page_cache import ProjectPageCache
+    from pypid.web.app.project_page_cache import ProjectPageCache, ThenPages
+
+
+# The part of the configuration that routes need, and the control of the log level.
+
+LOG_LEVEL = "log-level"
+"""The kind of the message that tells all workers the log level: ``level``, None for the configured
+one.
+"""
+
+
+class LogLevelControl(Protocol):
+    """The log level: the `configured` one and the one `in_force`."""
+
+    configured: str
+    in_force: str
+
+    def use(self, level: str | None) -> None:
+        """Set the log level; None restores the configured one."""
+
+
+@frozen(kw_only=True)
+class AppSettings:
+    """The part of the configuration that routes need. `max_upload` is in bytes; `spool` is the
+    folder of uploads in progress.
+    """
+
+    spool: Path
+    max_upload: int
+    public_url: str | None = None
+    storage_folder: Path | None = None
+    """The storage folder, if the storage is a folder; files that can be adopted are in it."""
+    max_cache: int | None = None
+    """Maximum size of the cache of upstream files, in bytes."""
+    people: AccountSettings = AccountSettings()
+    """Who may create an account, and how long a session lasts."""
+    certificate: Path | None = None
+    """The TLS certificate chain."""
+    configuration_name: str = ""
+    """The configuration file that was read at the start, or ``built-in defaults``."""
+    address: str = ""
+    """The configured URL, or the first address that pypid listens on."""
+    place: str = "in memory"
+    """Where the files are stored, for display: a folder or ``s3://bucket/prefix``; no secret."""
+    unknown_names: NameBudget = NameBudget()
+    """How many names that were never asked upstream an address may ask for without a login."""
+    redirects_upstream: bool = True
+    """Whether clients may be redirected to upstream URLs (`[upstream] mode = redirect`), unless a
+    client runs on this machine.
+    """
+    indexes: tuple[str, ...] = ()
+    """The URLs of the other indexes, without user names and passwords."""
+    named_upstreams: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    """The URLs of each `[upstream:NAME]`, likewise."""
+    cdn: str | None = None
+    """The domain of the content delivery network in front of the bucket."""
+
+
+# The registry: accounts, audit log and download log, for the routes that manage users.
+
+
+class TokenFactory(Protocol):
+    """Makes a token without storing it: returns its secret, to be shown once, and the token to
+    store.
+    """
+
+    def __call__(
+        self,
+        *,
+        name: str,
+        user: str,
+        scope: Scope,
+        now: datetime,
+        expires: datetime | None = None,
+        publisher: bool = False,
+    ) -> tuple[str, Token]: ...
+
+
+@frozen(kw_only=True)
+class Registry:
+    """Everything that the routes for users need in addition to `Access`."""
+
+    accounts: Accounts
+    journal: Journal
+    downloads: Downloads
+    find: Callable[[str], Awaitable[Identity | None]]
+    """Returns the identity of a user from any source. Raises `PeopleUnknown`."""
+    hash_password: Callable[[str], Awaitable[str]]
+    """Hashes a password off the reactor thread. Raises `BadRequest` for an invalid password,
+    `Busy`.
+    """
+    new_token: TokenFactory
+    configured: Callable[[], Configured]
+    """Returns what the configuration currently says of users."""
+    session_key: bytes = field(repr=False)
+    """32 bytes, for digests of cookies, CSRF tokens and captchas."""
+    turns: DeferredLock = field(factory=DeferredLock, eq=False, repr=False)
+    """Held while a user may lose administrator rights: one change at a time, so that one
+    administrator remains.
+    """
+
+
+@frozen(kw_only=True)
+class AccessState:
+    """The users and rules of the accounts and the configuration. Replaced as a whole."""
+
+    rules: Rules
+    account_settings: AccountSettings
+    closed: PypidError | None
+    registry: Registry | None
+    publishers: Publishers | None
+
+
+@frozen(kw_only=True)
+class Configured:
+    """Users whom the configuration names: they are changed there, and their names are reserved."""
+
+    users: frozenset[str] = frozenset()
+    """Of ``[users]``, and the first-run administrator."""
+    first_admin: Account | None = None
+    """The first-run administrator, as the accounts database gets it at the first change."""
+    groups: frozenset[str] = frozenset()
+    admins: frozenset[str] = frozenset()
+    rights: tuple[Right, ...] = ()
+    mentioned: frozenset[str] = frozenset()
+    """All user names that occur anywhere: in users, groups, admins, rules and rights."""
+    members: Mapping[str, frozenset[str]] = field(factory=dict)
+    """The members of each of the `groups`."""
+    hashes: Mapping[str, str] = field(factory=dict, repr=False)
+    """The password hashes of `users`."""
+    accounts_log_in: bool = True
+    """Whether ``sql`` is listed in ``[access] backend``: else the users of the accounts database
+    cannot log in.
+    """
+
 
 INSPECTIONS = 2
 """Maximum number of archives inspected at once: each may take a thread for minutes, and 256 MiB
@@ -336,7 +485,7 @@ class App:
     @cached_property
     def as_of_pages(self) -> ThenPages:
         """The pages of the as-of views."""
-        from pypid.web.app.as_of_pages import ThenPages  # not needed at startup
+        from pypid.web.app.project_page_cache import ThenPages  # not needed at startup
 
         return ThenPages(self.index, self.world)
 
@@ -388,7 +537,7 @@ class App:
     @cached_property
     def hosted_advisories(self) -> HostedAdvisories:
         """The advisories that hit stored files."""
-        from pypid.web.app.hosted_advisories import HostedAdvisories  # not needed at startup
+        from pypid.web.app.advisory_view import HostedAdvisories  # not needed at startup
 
         return HostedAdvisories(self.index, lambda: self.advisories, lambda: self.downloads)
 
@@ -461,3 +610,104 @@ class App:
 def user_of(who: Identity) -> str:
     """Return the name under which actions of this identity are recorded."""
     return who.user or "anonymous"
+
+
+# The App of each named index. It shares everything with the App of the default index, except what
+# depends on the index itself.
+#
+# It is made when the index is requested for the first time, so that unused indexes take no memory.
+
+MOST_APPS = 16
+"""Maximum number of Apps that are kept: the caches of one may take 200 MB, and a client can request
+pages of all indexes.
+"""
+
+
+@define(eq=False)
+class IndexApps:
+    """The Apps of the named indexes that were requested. `original` is the App of the default
+    index, whose rules they follow.
+    """
+
+    original: App
+    _made: dict[str, App] = field(factory=dict, init=False, repr=False)
+    """Those that are kept, the one that was used last at the end."""
+    _pages: dict[str, tuple[Index, ProjectPages]] = field(factory=dict, init=False, repr=False)
+    """The simple pages of all indexes that were requested: they share one limit."""
+    _released: WeakSet[App] = field(factory=WeakSet, init=False, repr=False)
+    """Those that requests under way use still."""
+
+    def __attrs_post_init__(self) -> None:
+        self.original.access_changed.connect(self.follow)
+        self.original.indexes.changed.connect(self.follow)
+
+    async def wait(self, request: Request) -> None:
+        """Wait until the named indexes are known, if the path may begin with the name of one.
+        Raises `IndexesUnknown`.
+        """
+        [first, *_] = request.postpath or [b""]
+        name = first.decode()
+        if not is_index_name(name) or name in self.original.indexes.settings:
+            return
+        decisions = self.original.decisions
+        await decisions.ready()
+        if not decisions.is_read:
+            raise IndexesUnknown(name)
+
+    def enter(self, request: Request) -> App | None:
+        """Return the App of the index whose name the path of the request begins with, and remove
+        the name from the path; None, without effect, if it does not begin with such a name.
+        """
+        [first, *_] = request.postpath or [b""]
+        name = first.decode()
+        app = self.of(name)
+        if app is not None:
+            self._use(name)
+            request.enter_index(name)
+        return app
+
+    def _use(self, name: str) -> None:
+        """Release the App of the index that was not used for the longest time, with its caches, if
+        there are too many.
+        """
+        self._made[name] = self._made.pop(name)
+        if len(self._made) > MOST_APPS:
+            self._release(next(iter(self._made)))
+
+    def _release(self, name: str) -> None:
+        app = self._made.pop(name, None)
+        if app is not None:
+            self._released.add(app)
+
+    def of(self, name: str) -> App | None:
+        """Return the App of the index, with the rules in force; None if there is none of this
+        name.
+        """
+        original, made = self.original, self._made.get(name)
+        indexes = original.indexes
+        index = indexes.get(name) if name in indexes.settings else None
+        if index is None:
+            self._release(name)
+            self._pages.pop(name, None)
+            return None
+        if made is None or made.index is not index:
+            self._release(name)
+            made = self._made[name] = original.for_index(index, self._pages_of(name, index))
+        made.follow_index(original)
+        return made
+
+    def _pages_of(self, name: str, index: Index) -> ProjectPages:
+        found = self._pages.get(name)
+        if found is None or found[0] is not index:
+            found = self._pages[name] = index, ProjectPages(index, self.original.world)
+        return found[1]
+
+    def follow(self) -> None:
+        """Apply the rules and the settings that are in force now; they also apply to requests that
+        have begun.
+        """
+        for name in [*self._made]:
+            self.of(name)
+        for app in [*self._released]:
+            if app.index.name in self.original.indexes.settings:
+                app.follow_index(self.original)

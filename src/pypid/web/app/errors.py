@@ -24,11 +24,9 @@ from werkzeug.routing import RequestRedirect
 
 from pypid.core import errors
 from pypid.core.errors import INTERNAL, PypidError
-from pypid.web.http.headers import Head
-from pypid.web.http.negotiation import ErrorFormat, choose_error_format
-from pypid.web.http.redirects import redirect
+from pypid.web.http.headers import ErrorFormat, Head, choose_error_format
 from pypid.web.http.response_body import abort, gone, write
-from pypid.web.http.responses import header_of, set_head
+from pypid.web.http.responses import header_of, redirect, set_head
 
 _log = Logger()
 

@@ -21,8 +21,8 @@ from pypid.web.app.ownership import authorize_write
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, SOMEBODY, OpenAction, Route
 from pypid.web.http.cookies import FIELD, HARMLESS, credential_of_cookie, demand_csrf_token
-from pypid.web.http.credentials import credential_of
 from pypid.web.http.form_fields import NO_FORM, is_form, read_fields
+from pypid.web.http.headers import credential_of
 from pypid.web.http.request import UNIX, Request
 from pypid.web.http.responses import preflight
 

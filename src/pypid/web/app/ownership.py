@@ -7,17 +7,17 @@ from functools import partial
 
 from attrs import evolve
 
-from pypid.core.accounts.owners import CLAIM_LASTS, OwnerKey, user_of_account
-from pypid.core.authorization import account_of, authorize
+from pypid.core.accounts.rights import CLAIM_LASTS, OwnerKey, user_of_account
 from pypid.core.configuration.choices import Owners
 from pypid.core.indexes import DEFAULT
-from pypid.core.packaging.globs import ProjectPattern
-from pypid.core.packaging.names import ProjectName
+from pypid.core.packaging.names import ProjectName, ProjectPattern
 from pypid.core.permissions import (
     Action,
     Identity,
     ProjectOwners,
     Rules,
+    account_of,
+    authorize,
     may,
     may_take,
 )

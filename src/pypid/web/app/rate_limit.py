@@ -4,15 +4,16 @@ many refused downloads are recorded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil
 
 from attrs import define, field, frozen
 from twisted.internet.defer import DeferredLock
+from twisted.internet.interfaces import IReactorTime
 
-from pypid.core.accounts.client_networks import place_of
-from pypid.core.accounts.registration import MOST_FROM_A_PLACE, WHILE
-from pypid.core.errors import TooManyAttempts, TooManyRegistrations
-from pypid.core.lru import Recent
+from pypid.core.accounts.sessions import MOST_FROM_A_PLACE, WHILE, place_of
+from pypid.core.caches import Recent
+from pypid.core.errors import Busy, TooManyAttempts, TooManyRegistrations
 
 PLACES = 16384
 """Maximum number of stored addresses and users; the least recently seen is forgotten first."""
@@ -97,3 +98,104 @@ def _count(of_all: Recent[str, _Seen], whose: str, most: int, now: float) -> int
         return max(1, ceil(times[0] + WHILE - now))
     of_all.put(whose, _Seen((*times, now)))
     return 0
+
+
+# A budget for names that were never asked upstream, for each address of clients that have not
+# logged in.
+#
+# Each such name causes a request to the upstream index, and an entry that is stored: without a
+# limit one client could cause both without end. An ordinary client asks for names that others have
+# asked for before, or for the few hundred of a new lock file.
+
+ADDRESSES = 16384
+"""Maximum number of stored addresses, least recently used first out: a forgotten one has its whole
+budget again.
+"""
+SHORTEST_WAIT = 5
+"""Minimum ``Retry-After`` in seconds, so that many clients behind one address get their turns: pip
+comes back five times.
+"""
+
+
+@frozen
+class NameBudget:
+    """`burst` names at once, 0 for no limit; then `per_minute`."""
+
+    burst: int = 2000
+    per_minute: int = 100
+
+
+@define
+class _Bucket:
+    left: float
+    at: float
+    """When `left` was right (seconds of the clock)."""
+
+
+@define(eq=False)
+class UnknownNames:
+    """The budgets of all addresses; an IPv6 address counts as its /64 (`place_of`)."""
+
+    budget: NameBudget
+    clock: IReactorTime
+    _buckets: Recent[str, _Bucket] = field(
+        factory=lambda: Recent(ADDRESSES, ADDRESSES), init=False, repr=False
+    )
+
+    def spend(self, address: str) -> None:
+        """Take one name out of the budget of the address. Raises `Busy` if nothing is left (503:
+        pip does not retry 429).
+        """
+        if not self.budget.burst:
+            return
+        place, now, rate = place_of(address), self.clock.seconds(), self.budget.per_minute / 60
+        bucket = self._buckets.get(place) or _Bucket(self.budget.burst, now)
+        left = min(self.budget.burst, bucket.left + max(0.0, now - bucket.at) * rate)
+        if left < 1:
+            raise Busy(
+                (
+                    "Your address has asked for too many projects that were never asked for "
+                    "before. Log in, or use a token."
+                ),
+                max(SHORTEST_WAIT, ceil((1 - left) / rate)),
+            )
+        self._buckets.put(place, _Bucket(left - 1, now))
+
+
+# Invalidation of cached identities: a cache of access decisions checks here before it answers
+# again.
+
+LEASE = 290.0
+"""Seconds for which a verified identity is trusted; a verified password is cached for 300."""
+FAR = 5.0
+"""Seconds for which an identity from a source that reports no changes is trusted: a directory, a
+service, a database server.
+"""
+
+
+@define(eq=False)
+class AuthGeneration:
+    """Generation of cached identities, increased when users may change: by a password, a token, a
+    session, a group.
+    """
+
+    must_wait: Callable[[str], bool] = lambda address: False
+    """Return whether an address has to wait after wrong passwords: then nothing from there is
+    answered from a cache, which would tell a right password from a wrong one.
+    """
+    changes: int = 0
+    lease: float = LEASE
+    until: float = float("inf")
+    """When cached identities expire, on the reactor's clock: the database with newer data has been
+    silent too long.
+    """
+
+    def bump(self) -> None:
+        """Invalidate all identities cached until now."""
+        self.changes += 1
+
+    def renew(self, until: float, *, lease: float | None = None) -> None:
+        """Set when cached identities expire, and for how long they are trusted if that changes."""
+        self.until = until
+        if lease is not None:
+            self.lease = lease

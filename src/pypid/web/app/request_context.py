@@ -9,13 +9,11 @@ from urllib.parse import urljoin
 
 from attrs import define
 
-from pypid.core.authorization import authorize
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import ANONYMOUS, Action, Identity
-from pypid.core.simple_api.negotiation import Format
+from pypid.core.permissions import ANONYMOUS, Action, Identity, Visibility, authorize
+from pypid.core.simple_api.render import Format
 from pypid.core.simple_api.via import read_via
-from pypid.core.visibility import Visibility
 from pypid.index.views import UpstreamPermission
 from pypid.web.app.app import App
 from pypid.web.http.request import UNIX, Request

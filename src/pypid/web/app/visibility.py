@@ -4,23 +4,120 @@ each request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from functools import partial
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
-from pypid.core.lru import Recent
-from pypid.core.model import Summary
+from pypid.core.caches import Recent
+from pypid.core.errors import NotYetKnown
+from pypid.core.indexes import DEFAULT, IndexSettings, bases_of, rules_of
+from pypid.core.model import Project, RenderedPage, Summary
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Identity, Rules
+from pypid.core.permissions import (
+    EVERYONE,
+    EVERYTHING,
+    Identity,
+    Rules,
+    Visibility,
+    visibility_of,
+    without,
+)
 from pypid.core.summaries import Run, Sieve, Summaries
-from pypid.core.visibility import EVERYTHING, Visibility, visibility_of, without
 from pypid.flow import World
-from pypid.flow.derived import Derived, SameObjects
+from pypid.flow.derived import Derived, SameObjects, Signal
 from pypid.index import Index
-from pypid.index.layered_lists import LayerProjects, as_readable
-from pypid.index.project_lists import FEW
-from pypid.web.app.index_access import IndexAccess
+from pypid.index.context import Pace
+from pypid.index.layers import LayerProjects, as_readable
+from pypid.index.named_indexes import NamedIndexes
+from pypid.index.stored_view import stored_project
+from pypid.index.views import FEW_NAMES
+from pypid.web.http.responses import FinishedPage
+
+# The access rules of the named indexes. They are computed from those of the default index once for
+# each change.
+
+
+class NoNamedIndexes:
+    """The named indexes of an app that has none."""
+
+    settings: Mapping[str, IndexSettings] = {}
+    changed: Signal[[]] = Signal()
+
+    def get(self, name: str) -> Index | None:
+        """Return None."""
+        return None
+
+    async def indexes_with(self, name: ProjectName) -> AbstractSet[str]:
+        """Return no index."""
+        return frozenset()
+
+
+@frozen(eq=False)
+class IndexRules:
+    """The rules of one index, and the values from which they were computed."""
+
+    settings: IndexSettings
+    default: Rules
+    rules: Rules
+
+
+@define(eq=False)
+class IndexAccess:
+    """The access rules of each index. The argument `default` is always the rules of the default
+    index.
+    """
+
+    indexes: NamedIndexes | NoNamedIndexes
+    _made: dict[str, IndexRules] = field(factory=dict, init=False, repr=False)
+    _settings: Mapping[str, IndexSettings] = field(factory=dict, init=False, repr=False)
+    _mixed: dict[str, Collection[str]] = field(factory=dict, init=False, repr=False)
+    """The results of `mixed_bases` for these settings."""
+
+    def rules(self, name: str, default: Rules) -> Rules:
+        """Return the rules of the index; those of the default index for any other name (`default`,
+        `public`).
+        """
+        settings = self.indexes.settings.get(name)
+        if settings is None:
+            self._made.pop(name, None)
+            return default
+        made = self._made.get(name)
+        if made is None or made.settings is not settings or made.default is not default:
+            rules = rules_of(default, settings)
+            made = self._made[name] = IndexRules(settings, default, rules)
+        return made.rules
+
+    def mixed_bases(self, name: str) -> Collection[str]:
+        """Return the bases of the index (empty: the default index) whose files may be on one page
+        with those of another index.
+        """
+        settings = self.indexes.settings
+        if settings is not self._settings:
+            self._settings, self._mixed = settings, {}
+        if name not in self._mixed:
+            bases = self.bases(name)
+            together = [settings[each] for each in (name, *bases) if each in settings]
+            is_mixed = any(each.merge or each.allow_mixed for each in together)
+            self._mixed[name] = bases if is_mixed else ()
+        return self._mixed[name]
+
+    def bases(self, name: str) -> tuple[str, ...]:
+        """Return the bases of the index, and their bases, as far as they have local projects (empty
+        name: the default index).
+        """
+        settings = self.indexes.settings
+        found = bases_of(name, settings).intersection((*settings, DEFAULT))
+        return tuple("" if each == DEFAULT else each for each in sorted(found))
+
+    def may_all_read_bases(self, name: str) -> bool:
+        """Return whether no base of the index sets `read` to less than everyone."""
+        settings = self.indexes.settings
+        bases = bases_of(name, settings).intersection(settings)
+        return all(settings[base].read in (None, EVERYONE) for base in bases)
+
 
 MANY = 2000
 """Number of projects with their own rules that are processed in the reactor thread: in a
@@ -132,7 +229,7 @@ class LayerVisibility:
             (by, *viewers),
             SameObjects(layer.names for layer in layers),
             lambda: without(by, _hidden(by, layers, viewers)),
-            costly=sum(len(layer.names) for layer in layers) > FEW,
+            costly=sum(len(layer.names) for layer in layers) > FEW_NAMES,
         )
 
     async def without_other_indexes(self, by: Visibility) -> Visibility:
@@ -146,7 +243,7 @@ class LayerVisibility:
             ("without", by),
             SameObjects((names,)),
             lambda: without(by, names),
-            costly=len(names) > FEW,
+            costly=len(names) > FEW_NAMES,
         )
 
     async def _viewer(self, guard: str | None, who: Identity, default: Rules) -> Visibility:
@@ -198,7 +295,7 @@ class Lists:
         if not by.sees_all:
             through = self.sieve(by, names)
             # a token of many globs has each of them tried on each name
-            at_once = not by.has_patterns and len(names) <= FEW
+            at_once = not by.has_patterns and len(names) <= FEW_NAMES
             names = through(names) if at_once else await world.thinking(through, names)
         return as_readable(names, layers, by)
 
@@ -229,3 +326,68 @@ def seen(names: Sequence[Summary], by: Visibility) -> Sequence[Summary]:
     if not by.has_patterns:
         return tuple([summary for summary in names if (summary.name in by.others) != by.usual])
     return tuple([summary for summary in names if by.sees(summary.name)])
+
+
+# All stored projects that a viewer sees, with their files, gathered once for each change.
+#
+# For the answers about every file (``/packages/``, a search), so that such a request costs no more
+# than others.
+
+FEW_STORED = 256
+"""Most projects and files that are rendered in the reactor thread: in some milliseconds."""
+SEERS = 16
+"""Most viewers who see different things and whose projects are cached; the least recently used are
+evicted first.
+"""
+LIMIT = 64 << 20
+"""Most bytes of cached pages, in total."""
+
+Render = Callable[[Sequence[Project]], RenderedPage]
+
+
+class StoredProjects:
+    """The stored projects of one index."""
+
+    def __init__(self, index: Index, world: World) -> None:
+        self._index = index
+        self._world = world
+        self._projects: Derived[Visibility, tuple[Project, ...]] = Derived(
+            "stored_projects", world, Recent(SEERS, SEERS)
+        )
+        self._pages: Derived[Hashable, FinishedPage] = Derived(
+            "stored_projects_pages",
+            world,
+            Recent(SEERS, LIMIT),
+            weigh=lambda finished: finished.weight,
+        )
+
+    async def projects(self, by: Visibility) -> tuple[Project, ...]:
+        """Return the projects that `by` sees, by name, each with its visible stored files; none
+        without any.
+
+        Upstream is not asked. Raises `StorageDown`.
+        """
+        edition = await self._index.edition()
+        return await self._projects.get(by, edition, lambda: self._gathered(by))
+
+    async def page(self, what: Hashable, by: Visibility, render: Render) -> FinishedPage:
+        """Return the page that `render` makes of the projects, cached under `what`."""
+
+        async def make() -> FinishedPage:
+            projects = await self.projects(by)
+            many = len(projects) + sum(len(project.files) for project in projects) > FEW_STORED
+            page = await self._world.thinking(render, projects) if many else render(projects)
+            return FinishedPage(page, self._world.blocking)
+
+        return await self._pages.get((what, by), await self._index.edition(), make)
+
+    async def _gathered(self, by: Visibility) -> tuple[Project, ...]:
+        names = seen(await self._index.stored_names(), by)
+        pace, found = Pace(self._world), []
+        for summary in names:
+            await pace.keep()
+            with suppress(NotYetKnown):
+                project = await stored_project(self._index, summary.name, by)
+                if project is not None and project.files:
+                    found.append(project)
+        return tuple(found)

@@ -14,23 +14,23 @@ from datetime import timedelta
 from attrs import field, frozen
 
 from pypid.core.permissions import ANONYMOUS
-from pypid.index.store.validity import Validity, validity_of
-from pypid.web.fastpath.dependencies import ResponseDependencies
+from pypid.index.stored_view import Validity, validity_of
 from pypid.web.fastpath.response_cache import (
     COST,
     FOR_EVER,
     CachedResponse,
+    FastPathState,
     KnownClient,
     KnownClients,
+    ResponseDependencies,
     SentResponse,
     seconds_until,
     split_at_date,
 )
-from pypid.web.fastpath.state import FastPathState
 from pypid.web.http.access_log import AccessLog, LogClient, SharedLogFields
-from pypid.web.http.proxies import HOST
+from pypid.web.http.connections import HOST
 from pypid.web.http.request import Request
-from pypid.web.http.response_counts import kind_of
+from pypid.web.http.site import kind_of
 
 LONGEST = 8192
 """Maximum bytes of a request; twisted.web reads twice as many."""

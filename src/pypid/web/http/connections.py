@@ -8,13 +8,23 @@ anything else is 503.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import socket
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from attrs import define, field, frozen
+from twisted.logger import Logger
 
-from pypid.core.accounts.client_networks import place_of
+from pypid.core.accounts.sessions import place_of
 
 RESERVED = 16
 """Descriptors in reserve for requests about the health of the service."""
@@ -169,3 +179,258 @@ def _move_to_end(
 ) -> None:
     for each in some:
         among[each] = among.pop(each)  # type: ignore[assignment]  # the value that it had
+
+
+# How a request reached pypid: the accepted values of Host, and the headers of trusted proxies.
+#
+# Pure.
+#
+# ``X-Forwarded-For``, ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` are trusted only if the peer
+# of the connection is: any client can send them.
+#
+# Host is checked against DNS rebinding: a web page may have its own host name resolve to an
+# address of the visitor's network. The browser then sends requests to pypid that look as if pypid
+# had that name, and lets the page read the responses. Only the Host header distinguishes such a
+# request from an ordinary one.
+
+_log = Logger()
+
+ANY = "*"
+MOST_REMEMBERED = 1024
+"""Number of values of Host whose verdict is cached; others are judged each time."""
+MOST_WARNINGS = 20
+"""Maximum number of unknown hosts that a process logs."""
+LONGEST_LOGGED = 100
+ETC_HOSTS = Path("/etc/hosts")
+RESOLV_CONF = Path("/etc/resolv.conf")
+
+
+@define(eq=False)
+class HostPolicy:
+    """Judges Host headers. `allowed` holds names and globs as configured; "*" accepts all."""
+
+    allowed: tuple[str, ...] = ()
+    public_url: str | None = None
+    machine_names: frozenset[str] = frozenset()
+    _verdicts: dict[str, bool] = field(factory=dict, init=False, repr=False)
+    _logged: set[str] = field(factory=set, init=False, repr=False)
+
+    def accepts(self, host: str) -> bool:
+        """Return whether the host is a literal address, a name of this machine, or configured."""
+        verdict = self._verdicts.get(host)
+        if verdict is None:
+            verdict = self._judge(host)
+            if len(self._verdicts) < MOST_REMEMBERED:
+                self._verdicts[host] = verdict
+        return verdict
+
+    def is_configured(self, host: str) -> bool:
+        """Return whether the configuration names this host."""
+        full, name = host.lower(), host_name(host)
+        configured = {host_name((self.public_url or "").partition("://")[2].partition("/")[0])}
+        patterns = [pattern.lower() for pattern in self.allowed]
+        matches = (fnmatchcase(each, pattern) for pattern in patterns for each in (full, name))
+        return name in configured - {""} or any(matches)
+
+    def may_name_urls(self, host: str) -> bool:
+        """Return whether generated URLs may begin with this host, which the client named."""
+        return not self.allowed or self.accepts(host)
+
+    def _judge(self, host: str) -> bool:
+        name = host_name(host)
+        is_own = name == "localhost" or name.endswith(".localhost") or name in self.machine_names
+        return not name or is_own or _is_address(name) or self.is_configured(host)
+
+    def admits(self, host: str) -> bool:
+        """Return whether a request for this host is answered. A refused host is logged once."""
+        if self.accepts(host):
+            return True
+        if len(self._logged) < MOST_WARNINGS and host not in self._logged:
+            self._logged.add(host)
+            _log.warn(
+                "refused a request for an unknown Host (421); if clients use this name, add it to "
+                "[server] allowed_hosts, host={host!r}",
+                host=host[:LONGEST_LOGGED],
+            )
+        return False
+
+
+def host_name(host: str) -> str:
+    """Return the host without port and final dot, in lower case; an IPv6 address without
+    brackets.
+    """
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].removesuffix(".").lower()
+
+
+def hsts_of(public_url: str | None, lasts: timedelta) -> tuple[str, bytes] | None:
+    """Return the host to be reached only by https, and the value of Strict-Transport-Security; None
+    for none.
+
+    The header holds for all ports of a host, so it is not sent for a `public_url` with a port of
+    its own, since other ports may serve plain http. Subdomains are never included.
+    """
+    url = urlsplit(public_url or "")
+    if url.scheme != "https" or url.port not in (None, 443) or not lasts:
+        return None
+    return host_name(url.netloc), b"max-age=%d" % lasts.total_seconds()
+
+
+def machine_names(file: Path = ETC_HOSTS, resolver: Path = RESOLV_CONF) -> frozenset[str]:
+    """Return the names of this machine: its host name, also in `.local` and in the domains that
+    the resolver searches, and its names in the hosts file.
+
+    DNS is not queried (`socket.getfqdn`), since the start would wait for it. Blocks for as long as
+    reading two files takes.
+    """
+    own = socket.gethostname().lower()
+    short = own.partition(".")[0]
+    domains = ["local"]
+    with suppress(OSError, ValueError):
+        for line in resolver.read_text(errors="replace").splitlines():
+            keyword, *values = line.lower().split() or [""]
+            domains += values if keyword in ("domain", "search") else ()
+    names = (
+        {own, short, *(f"{short}.{domain.strip('.')}" for domain in domains)} if short else set()
+    )
+    with suppress(OSError, ValueError):
+        for line in file.read_text(errors="replace").splitlines():
+            address, *others = line.partition("#")[0].lower().split() or [""]
+            if _is_loopback(address) or not names.isdisjoint(others):
+                names.update(others)
+    return frozenset(names)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+"""Syntax of a Host header (RFC 9110, 7.2: uri-host [":" port]; RFC 3986, 3.2.2)."""
+
+
+_PLAIN = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+
+
+def is_plain(host: str) -> bool:
+    """Return whether URLs can be made of the host: a name or an address, and perhaps a port.
+
+    A Host header may hold other characters, which no real host name has.
+    """
+    match = _PLAIN.fullmatch(host)
+    return match is not None and (match["address"] is None or _is_six(match["address"]))
+
+
+def plain_host(host: str, scheme: str) -> str:
+    """Return the host in lower case, without the default port of the scheme (as browsers write it
+    in ``Origin``).
+    """
+    return host.lower().removesuffix({"http": ":80", "https": ":443"}.get(scheme.lower(), " "))
+
+
+def _is_six(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+@frozen
+class TrustedProxies:
+    """The proxies whose forwarding headers are trusted.
+
+    `unix`: peers on a unix socket too. They have no address, so they are trusted only if this is
+    configured by name.
+    """
+
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    unix: bool = False
+
+    def trust(self, peer: str | None) -> bool:
+        """Return whether a peer of this address is one of them; None is a peer on a unix socket."""
+        if peer is None:
+            return self.unix
+        if not self.networks:
+            return False
+        address = read_address(peer)
+        return address is not None and any(address in network for network in self.networks)
+
+
+@lru_cache(maxsize=1024)
+def read_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address in one entry of ``X-Forwarded-For``, with or without a port, or None.
+
+    An IPv4 address inside IPv6 (as dual-stack sockets report it) becomes an IPv4 address.
+    """
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def client_of(
+    peer: str | None, forwarded_for: Sequence[str], trusted: TrustedProxies
+) -> str | None:
+    """Return the client's address: the right-most one that is no trusted proxy, or the peer's if
+    the peer is not trusted.
+
+    `forwarded_for` are the values of the header as they came. Entries left of an untrusted or
+    unreadable one are ignored, since any client can write them. None: a peer on a unix socket that
+    forwarded no address.
+    """
+    nearest = peer
+    if not trusted.trust(peer):
+        return nearest
+    for entry in reversed(",".join(forwarded_for).split(",")):
+        address = read_address(entry)
+        if address is None:
+            break
+        nearest = str(address)
+        if not trusted.trust(nearest):
+            break
+    return nearest
+
+
+def scheme_of(
+    peer: str | None, secure: bool, forwarded_proto: Sequence[str], trusted: TrustedProxies
+) -> str:
+    """Return ``http`` or ``https``: how the client came. The last entry counts: the nearest proxy
+    wrote it.
+    """
+    if trusted.trust(peer) and forwarded_proto:
+        scheme = forwarded_proto[-1].rpartition(",")[2].strip().lower()
+        if scheme in ("http", "https"):
+            return scheme
+    return "https" if secure else "http"
+
+
+def host_of(
+    peer: str | None, host: str, forwarded_host: Sequence[str], trusted: TrustedProxies
+) -> str:
+    """Return the host (and port) that the client requested; `host` is the Host header."""
+    if trusted.trust(peer) and forwarded_host:
+        forwarded = forwarded_host[-1].rpartition(",")[2].strip()
+        if forwarded and HOST.fullmatch(forwarded):
+            return forwarded
+    return host

@@ -7,7 +7,7 @@ Both are needed: the cookie comes with any request that a page of the same site 
 
 from __future__ import annotations
 
-from pypid.core.accounts.entries import SESSION_USER
+from pypid.core.accounts.rights import SESSION_USER
 from pypid.core.accounts.sessions import is_csrf_token, secret_in, set_cookie
 from pypid.core.errors import NoCsrfToken
 from pypid.core.permissions import Credential

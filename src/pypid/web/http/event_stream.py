@@ -9,7 +9,7 @@ import msgspec
 from attrs import frozen
 
 from pypid.core.errors import PypidError
-from pypid.web.http.negotiation import qualities
+from pypid.web.http.headers import qualities
 from pypid.web.http.request import Request
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import header_of, set_head

@@ -11,6 +11,8 @@ the company's index.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
+from binascii import Error
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
@@ -20,9 +22,111 @@ from functools import lru_cache
 from attrs import frozen
 from twisted.web.http import Request
 
+from pypid.core.accounts.rights import SESSION_USER
+from pypid.core.errors import Unauthenticated
 from pypid.core.model import File, RenderedPage
-from pypid.core.packaging.listed_names import is_mutable
-from pypid.web.http.negotiation import Encoding
+from pypid.core.packaging.names import is_mutable
+from pypid.core.permissions import Credential
+
+# Content negotiation: Accept and Accept-Encoding with quality values. Pure; no header that a
+# client sends makes it raise.
+#
+# Source: RFC 9110, sections 12.4.2 (quality values), 12.5.1 (Accept) and 12.5.3 (Accept-Encoding).
+
+_LONGEST_CACHED = 400
+_QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\Z")
+
+
+class Encoding(Enum):
+    """The encoding of a page in transit; the values are those of Content-Encoding."""
+
+    IDENTITY = "identity"
+    GZIP = "gzip"
+
+
+class ErrorFormat(Enum):
+    """The format of an error; the values are exact Content-Types.
+
+    uv reads the JSON only if its type is exactly ``application/json``, without a charset.
+    """
+
+    PLAIN = "text/plain; charset=utf-8"
+    JSON = "application/json"
+    HTML = "text/html; charset=utf-8"
+
+
+def qualities(header: str) -> dict[str, float]:
+    """Return the preferences in a header of the Accept family: lower-case name to quality (0 to 1).
+
+    Parameters other than ``q`` are ignored; an invalid quality counts as 0, as if the name was not
+    given.
+    """
+    found: dict[str, float] = {}
+    for element in header.split(","):
+        name, *parameters = (part.strip() for part in element.split(";"))
+        if not name:
+            continue
+        quality = 1.0
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            if key.strip().lower() == "q":
+                value = value.strip()
+                quality = float(value) if _QUALITY.match(value) else 0.0
+        found[name.lower()] = max(quality, found.get(name.lower(), 0.0))
+    return found
+
+
+def choose_encoding(accept_encoding: str | None) -> Encoding:
+    """Return gzip if the client accepts it and does not prefer identity; else identity.
+
+    Identity is sent even to a client that refuses it (``identity;q=0``) and gzip too: RFC 9110
+    allows this in place of 406, and no client of a package index is helped by a 406.
+    """
+    if accept_encoding is None:
+        return Encoding.IDENTITY
+    # The cache must stay small, whatever headers clients make up.
+    return (
+        _cached_choice(accept_encoding)
+        if len(accept_encoding) <= _LONGEST_CACHED
+        else _chosen(accept_encoding)
+    )
+
+
+def _chosen(accept_encoding: str) -> Encoding:
+    preferences = qualities(accept_encoding)
+    anything = preferences.get("*", 0.0)
+    gzip = max(
+        (preferences[name] for name in ("gzip", "x-gzip") if name in preferences), default=anything
+    )
+    identity = preferences.get("identity", 0.0)
+    return Encoding.GZIP if gzip > 0 and gzip >= identity else Encoding.IDENTITY
+
+
+_cached_choice = lru_cache(maxsize=256)(_chosen)
+
+
+def choose_error_format(accept: str | None) -> ErrorFormat:
+    """Return the client's preferred format for an error; plain text if it states no preference, or
+    accepts none of them.
+
+    Between equals the named type wins over the wildcard; of several named ones JSON, then HTML.
+    """
+    if accept is None:
+        return ErrorFormat.PLAIN
+    preferences = qualities(accept)
+    best, best_rank = ErrorFormat.PLAIN, (0.0, 0, 0)
+    for position, candidate in enumerate((ErrorFormat.PLAIN, ErrorFormat.HTML, ErrorFormat.JSON)):
+        media = candidate.value.partition(";")[0]
+        if media in preferences:
+            rank = (preferences[media], 2, position)
+        elif f"{media.partition('/')[0]}/*" in preferences:
+            rank = (preferences[f"{media.partition('/')[0]}/*"], 1, -position)
+        else:
+            rank = (preferences.get("*/*", 0.0), 0, -position)
+        if rank[0] > 0 and rank > best_rank:
+            best, best_rank = candidate, rank
+    return best
+
 
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _GAP = re.compile(r"[ \t,]*")
@@ -291,3 +395,74 @@ def share_preflight(request: Request, *, restricted: bool) -> Head:
 def _varying(head: Head) -> Head:
     vary = b", ".join([*(value for name, value in head if name == b"Vary"), b"Origin"])
     return (*(field for field in head if field[0] != b"Vary"), (b"Vary", vary))
+
+
+# Parsing of the ``Authorization`` header. Pure. Sources: RFC 7617 (Basic), RFC 6750 (Bearer).
+
+LONGEST_HEADER = 8192
+"""Maximum length in bytes; a user name and a password of maximum length fit."""
+LONGEST_USER = 200
+TOKEN_USER = "__token__"
+"""The user name that stands for a token (as on the public index)."""
+
+_TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*\Z")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def credential_of(authorization: bytes | None) -> Credential | None:
+    """Return the credential in the header's value; None without a header.
+
+    Basic is read as UTF-8 (RFC 7617), and as Latin-1 if it is not UTF-8: requests, and so pip and
+    twine, send that. Bearer gives the token to the user ``__token__``. Raises `Unauthenticated` for
+    anything else; its text quotes nothing of it.
+    """
+    if authorization is None:
+        return None
+    if len(authorization) > LONGEST_HEADER:
+        raise Unauthenticated(f"The Authorization header is longer than {LONGEST_HEADER} bytes.")
+    scheme, _, rest = authorization.strip(b" \t").partition(b" ")
+    match scheme.lower():
+        case b"basic":
+            return _basic(rest.strip(b" \t"))
+        case b"bearer":
+            return _bearer(rest.strip(b" \t"))
+        case _:
+            raise Unauthenticated(
+                "The Authorization header is of a kind that pypid does not know: send Basic or "
+                "Bearer."
+            )
+
+
+def _basic(encoded: bytes) -> Credential:
+    try:
+        pair = b64decode(encoded, validate=True)
+    except (Error, ValueError):
+        raise Unauthenticated(
+            "The Authorization header is damaged: after 'Basic' comes 'user:password' in base64."
+        ) from None
+    try:
+        text = pair.decode()
+    except UnicodeDecodeError:
+        text = pair.decode("latin-1")
+    user, colon, password = text.partition(":")
+    if not colon:
+        raise Unauthenticated(
+            "The Authorization header has no ':' between the user name and the password."
+        )
+    if len(user) > LONGEST_USER:
+        raise Unauthenticated(f"The user name is longer than {LONGEST_USER} characters.")
+    if user == SESSION_USER:
+        raise Unauthenticated(
+            f"{SESSION_USER} cannot be used to log in: it stands for the cookie of a session."
+        )
+    if _UNPRINTABLE.search(user):
+        raise Unauthenticated("The user name holds characters that cannot be printed.")
+    return Credential(user, password)
+
+
+def _bearer(token: bytes) -> Credential:
+    if not _TOKEN.match(token):
+        raise Unauthenticated(
+            "The Authorization header is damaged: after 'Bearer' comes one token."
+        )
+    return Credential(TOKEN_USER, token.decode("ascii"))

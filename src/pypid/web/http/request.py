@@ -6,22 +6,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
+from pypid.core.errors import BadRequest, shortened
 from pypid.core.permissions import ANONYMOUS, Identity
 from pypid.flow import BytesBody
 from pypid.ports import Body
-from pypid.web.http.access_log import path_of
-from pypid.web.http.form_fields import Fields
-from pypid.web.http.open_file import OpenFile
-from pypid.web.http.proxies import (
+from pypid.web.http.access_log import HEADER, Ids, forwarded_id, path_of
+from pypid.web.http.connections import (
     HostPolicy,
     TrustedProxies,
     client_of,
@@ -30,8 +29,9 @@ from pypid.web.http.proxies import (
     plain_host,
     scheme_of,
 )
+from pypid.web.http.form_fields import Fields
 from pypid.web.http.request_body import BodyFeed, ClientGone, RequestBody, read_small
-from pypid.web.http.request_ids import HEADER, Ids, forwarded_id
+from pypid.web.http.response_body import OpenFile
 
 UNIX = "unix"
 """The address of clients of a unix socket for which no trusted proxy names another; rate limits
@@ -115,7 +115,7 @@ class Request(server.Request):
     recorder: ResponseRecorder | None = None
     """Records the response for the fast path, which may cache it."""
     dependencies: object | None = None
-    """The response's dependencies (`web.fastpath.dependencies`), if the route declares them;
+    """The response's dependencies (`web.fastpath.response_cache`), if the route declares them;
     without them the response is not cached.
     """
     whole: bytes = b""
@@ -274,8 +274,8 @@ class Request(server.Request):
     # --- for handlers ---
 
     def depends_on(self, dependencies: object | None) -> None:
-        """Declare the dependencies of the response (`web.fastpath.dependencies`), so that the fast
-        path may cache it; None: it may not.
+        """Declare the dependencies of the response (`web.fastpath.response_cache`), so that the
+        fast path may cache it; None: it may not.
         """
         self.dependencies = dependencies
 
@@ -387,3 +387,82 @@ def host_at(address: IAddress) -> str | None:
     """Return the IP address in a Twisted address; None for a unix socket."""
     host = getattr(address, "host", None)
     return host if isinstance(host, str) else None
+
+
+# Strict decoding of query parameters: an unknown one is an error, not ignored.
+
+LARGEST_SERIAL = (1 << 63) - 1
+"""The largest serial of a log entry that a database can hold."""
+LONGEST_VALUE = 300
+"""Maximum length of a value in characters."""
+
+
+@frozen
+class Parameter:
+    """A query parameter of a route: its name, what it does, and the JSON Schema of its text
+    (`web.api.openapi`).
+    """
+
+    name: str
+    says: str
+    schema: Mapping[str, Any] = field(
+        factory=lambda: {"type": "string", "maxLength": LONGEST_VALUE}
+    )
+    required: bool = False
+
+
+def parameters(request: Request, *known: str) -> dict[str, str]:
+    """Return the query's values by name; a name alone (``?all``) has an empty one.
+
+    Raises `BadRequest` for other names, for a name that comes twice, and for values that are not
+    printable text in UTF-8. (Twisted's ``args`` leave out a name alone.)
+    """
+    try:
+        query = request.uri.partition(b"?")[2].decode("ascii")
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=50)
+    except ValueError:
+        raise BadRequest(
+            "The query string cannot be read: it has to be UTF-8 text, %-encoded."
+        ) from None
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            raise BadRequest(
+                f"The parameter {shortened(name)!r} is not known here; there are: "
+                f"{', '.join(known)}."
+            )
+        if name in found:
+            raise BadRequest(f"The parameter {name} was given more than once.")
+        if len(value) > LONGEST_VALUE or not value.isprintable():
+            raise BadRequest(
+                f"The parameter {name} has more than {LONGEST_VALUE} characters, or some that "
+                "cannot be printed."
+            )
+        found[name] = value
+    return found
+
+
+def names(declared: Iterable[Parameter]) -> tuple[str, ...]:
+    """Return the names of the parameters, for `parameters`."""
+    return tuple(parameter.name for parameter in declared)
+
+
+def flag(texts: Mapping[str, str], name: str) -> bool:
+    """Return whether the name was given: alone, or with ``yes``. Raises `BadRequest` for anything
+    but ``yes`` and ``no``.
+    """
+    if texts.get(name, "no") not in ("", "yes", "no"):
+        raise BadRequest(f"{name} is given alone, or with yes or no.")
+    return texts.get(name, "no") != "no"
+
+
+def number(texts: Mapping[str, str], name: str, least: int, most: int) -> int | None:
+    """Return the whole number that was given under this name, if any. Raises `BadRequest` for any
+    other text.
+    """
+    text = texts.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+        raise BadRequest(f"{name} is a whole number from {least} to {most}.")
+    return int(text)

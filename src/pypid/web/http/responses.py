@@ -5,10 +5,12 @@ Nothing here finishes the request: its renderer (Klein) does, once the coroutine
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from attrs import Factory, define, evolve, field
+from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import CancelledError
 from twisted.web.http import Request
 
@@ -17,26 +19,102 @@ from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import RenderedPage, Span
 from pypid.flow import Blocking, BytesBody, FileBody
 from pypid.flow.bodies import PIECE
-from pypid.flow.single_flight import Flights
+from pypid.flow.derived import Flights
 from pypid.ports import Body
 from pypid.web.http.headers import (
     ConditionalVerdict,
     DownloadHead,
+    Encoding,
     Head,
     Validators,
     body_head,
+    choose_encoding,
     download_head,
     judge,
+    names,
     page_head,
+    parse_http_date,
     share,
     share_preflight,
 )
-from pypid.web.http.negotiation import Encoding, choose_encoding
-from pypid.web.http.ranges import Unsatisfiable, still_the_same, wanted
 from pypid.web.http.request import Request as OurRequest
-from pypid.web.http.response_body import stream_body, write
-from pypid.web.http.sendfile import send, socket_of, warm
+from pypid.web.http.response_body import send, socket_of, stream_body, warm, write
 from pypid.web.http.twisted_internals import set_fields
+
+# Range and If-Range: the requested part of a file. Pure; no header that a client sends makes it
+# raise.
+#
+# Source: RFC 9110, sections 13.1.5 and 14. Clients: pip resumes (``N-`` with If-Range), uv and
+# pip's fast-deps read the end of a wheel (``a-b``), poetry requests a suffix that is longer than
+# many files (``-10000``). No client requests several ranges.
+
+_RANGE = re.compile(r"[ \t]*bytes[ \t]*=[ \t]*([0-9]*)-([0-9]*)[ \t]*\Z", re.IGNORECASE)
+_LONGEST_NUMBER = 20
+"""Maximum number of digits, more than any size has. (Python refuses to read more than 4,300.)"""
+
+
+@frozen
+class Unsatisfiable:
+    """A range that begins after the end: HTTP 416."""
+
+
+Wanted = Span | Unsatisfiable | None
+"""None: the whole, with 200."""
+
+
+def wanted(header: str | None, size: int) -> Wanted:
+    """Return the part of `size` bytes that a Range header requests.
+
+    A header that is malformed, of another unit or of several ranges is ignored (RFC 9110, 14.2
+    allows it): the whole.
+    """
+    match = _RANGE.match(header) if header is not None else None
+    if match is None:
+        return None
+    first, last = match.groups()
+    if not first:
+        return _suffix(last, size) if last else None
+    start = _number(first)
+    stop = _number(last) + 1 if last else size
+    if last and stop <= start:
+        return None
+    if start >= size:
+        return Unsatisfiable()
+    return Span(start, min(stop, size))
+
+
+def _suffix(digits: str, size: int) -> Wanted:
+    length = _number(digits)
+    if length == 0:
+        return Unsatisfiable()
+    if size == 0:
+        return None
+    return Span(max(0, size - length), size)
+
+
+def _number(digits: str) -> int:
+    significant = digits.lstrip("0")
+    return int(significant[: _LONGEST_NUMBER + 1] or "0")
+
+
+def still_the_same(if_range: str | None, validators: Validators) -> bool:
+    """Return whether a range may be sent: there is no If-Range, or it names the current file.
+
+    Tags are compared strongly (a weak one never matches), a date must be that of Last-Modified
+    exactly.
+    """
+    if if_range is None:
+        return True
+    text = if_range.strip()
+    if text.startswith(('"', "W/")):
+        return names(text, validators.etag, weakly=False)
+    date = parse_http_date(text)
+    return (
+        date is not None
+        and validators.modified is not None
+        and date == validators.modified.replace(microsecond=0)
+    )
+
 
 SMALLEST = 1024
 """Bytes; a smaller page fits in one packet either way, so it is not gzipped."""
@@ -412,3 +490,81 @@ async def _close(pieces: AsyncIterator[bytes]) -> None:
     close = getattr(pieces, "aclose", None)
     if close is not None:
         await close()
+
+
+# Redirects whose Location is valid behind any proxy.
+
+PERMANENT_FOR = 3600
+"""Seconds; stated explicitly, because pip's cache keeps a permanent redirect for ever otherwise."""
+
+_SAFE = "/?#[]@!$&'()*+,;=:~%-._"
+
+
+def redirect(
+    request: Request,
+    location: str,
+    *,
+    permanent: bool,
+    keep_query: bool = True,
+    restricted: bool = False,
+    storable: bool = True,
+) -> None:
+    """Answer 301 (308 for methods other than GET and HEAD) or 302 (307).
+
+    `location` is a path of the request's index (``/simple/foo/``), sent relative to the request's,
+    so that the name of the index and a prefix that a proxy removed stay; or an absolute URL, from
+    which user name and password are removed. The request's query is kept if `location` has none.
+    (uv follows a redirect of a POST only to an absolute URL.) If it is not `storable`, no cache may
+    store the response: it holds a signed URL.
+    """
+    plain = request.method in (b"GET", b"HEAD")
+    target = (
+        _absolute(location)
+        if "://" in location.partition("?")[0]
+        else relative(_path_of(request), location)
+    )
+    query = request.uri.partition(b"?")[2].decode("latin-1")
+    if keep_query and query and "?" not in target:
+        target += "?" + query
+    status = (301 if plain else 308) if permanent else (302 if plain else 307)
+    scope = "private, " if restricted else ""
+    caching = f"{scope}max-age={PERMANENT_FOR}" if permanent else f"{scope}no-cache"
+    if not storable:
+        caching = "private, no-store"
+    head = (
+        (b"Location", quote(target, safe=_SAFE).encode("ascii")),
+        (b"Cache-Control", caching.encode("ascii")),
+        (b"Content-Type", b"text/plain; charset=utf-8"),
+        (b"Content-Length", b"0"),
+    )
+    # a browser follows a redirect only if its script may read it (micropip)
+    set_head(request, status, share(request, head, restricted=restricted))
+    write(request, b"")
+
+
+def relative(path: str, target: str) -> str:
+    """Return the relative reference that leads from the URL path `path` to `target` (RFC 3986,
+    4.2); both begin with a slash.
+
+    It never begins with a slash or anything like a scheme, so that ``//elsewhere/`` stays on this
+    host.
+    """
+    here = path.split("/")[1:-1]
+    there, query = target.partition("?")[0].split("/")[1:], target.partition("?")[1:]
+    same = 0
+    while same < min(len(here), len(there) - 1) and here[same] == there[same]:
+        same += 1
+    reference = "../" * (len(here) - same) + "/".join(there[same:])
+    if not reference.startswith("../"):
+        reference = "./" + reference
+    return reference + "".join(query)
+
+
+def _path_of(request: Request) -> str:
+    path = bytes(request.path).decode("latin-1")
+    return path if path.startswith("/") else urlsplit(path).path or "/"
+
+
+def _absolute(location: str) -> str:
+    url = urlsplit(location)
+    return urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2]))

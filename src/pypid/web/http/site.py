@@ -2,20 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
+from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.web import server
 from twisted.web.resource import IResource
 
-from pypid.metrics.counts import Counts
-from pypid.web.http.channel.channel import Channel, FastPathSite
-from pypid.web.http.connections import ConnectionLimits, ConnectionSettings
-from pypid.web.http.proxies import HostPolicy, TrustedProxies, hsts_of
+from pypid.core.model import File
+from pypid.core.restrictions import RestrictionsInForce
+from pypid.metrics.counts import (
+    BROKEN_OFF,
+    FAST_PATH,
+    RECEIVED,
+    REQUEST_SECONDS,
+    REQUESTS,
+    SENT,
+    Counts,
+)
+from pypid.web.http.access_log import Ids, SharedLogFields
+from pypid.web.http.channel import Channel, FastPathSite
+from pypid.web.http.connections import (
+    ConnectionLimits,
+    ConnectionSettings,
+    HostPolicy,
+    TrustedProxies,
+    hsts_of,
+)
 from pypid.web.http.request import Request
-from pypid.web.http.request_ids import Ids
-from pypid.web.http.response_counts import count_answer, count_received, count_refused
+
+# Counting of responses for the metrics: those of routes one by one, those of the fast path in
+# batches.
+
+NONE, OTHER = "none", "other"
+_METHODS = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+}
+
+
+def kind_of(request: Request) -> tuple[str, str, str]:
+    """Return the route (`NONE` if there is none), the method (`OTHER` for one that has no route
+    anyway) and the status.
+    """
+    return request.rule or NONE, _METHODS.get(request.method, OTHER), str(request.code)
+
+
+def count_answer(counts: Counts, request: Request, now: float) -> None:
+    """Count a route's response that is complete or was broken off."""
+    kind = route, method, _ = kind_of(request)
+    counts.add(REQUESTS, kind)
+    counts.observe(REQUEST_SECONDS, (route, method), max(0.0, now - request.begun_at))
+    if request.sentLength:
+        counts.add(SENT, (), request.sentLength)
+    if not request.over:
+        counts.add(BROKEN_OFF, (route,))
+
+
+def count_received(counts: Counts, size: int) -> None:
+    """Count the bytes of a piece of a request's body."""
+    counts.add(RECEIVED, (), size)
+
+
+def count_refused(counts: Counts, size: int, status: str = "400") -> None:
+    """Count a request that was refused by the connection, and answered with a body of `size`
+    bytes.
+    """
+    counts.add(REQUESTS, (NONE, OTHER, status))
+    counts.add(SENT, (), size)
+
+
+def count_short(counts: Counts, answers: Iterable[SharedLogFields]) -> None:
+    """Count responses that the fast path sent at once."""
+    kinds: dict[tuple[str, str, str], int] = {}
+    size = 0
+    for log_fields, times in Counter(answers).items():
+        kinds[log_fields.kind] = kinds.get(log_fields.kind, 0) + times
+        size += log_fields.size * times
+    for kind, times in kinds.items():
+        counts.add(REQUESTS, kind, times)
+        counts.add(FAST_PATH, (), times)
+        counts.observe(REQUEST_SECONDS, kind[:2], 0.0, times)
+    counts.add(SENT, (), size)
+
+
+def count_long(counts: Counts, log_fields: SharedLogFields, size: int, seconds: float) -> None:
+    """Count a response that the fast path sent at the client's pace, or `size` bytes of it."""
+    counts.add(REQUESTS, log_fields.kind)
+    counts.add(FAST_PATH)
+    counts.observe(REQUEST_SECONDS, log_fields.kind[:2], max(0.0, seconds))
+    counts.add(SENT, (), size)
+    if size < log_fields.size:
+        counts.add(BROKEN_OFF, log_fields.kind[:1])
 
 
 class Site(server.Site):
@@ -133,3 +213,44 @@ class Site(server.Site):
         installed.
         """
         return [b"http/1.1"]
+
+
+# Downloads that are being sent: those of files that a new rule withholds are cut.
+
+Cut = Callable[[], object]
+
+
+@define(eq=False)
+class RunningDownloads:
+    """The downloads that run in this process."""
+
+    restrictions: RestrictionsInForce
+    _running: dict[object, tuple[File, Cut]] = field(factory=dict, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.restrictions.on_change.append(self._cut_withheld)
+
+    def add(self, file: File, cut: Cut) -> Callable[[], None]:
+        """Add a download, whose connection `cut` closes; return the function that removes it."""
+        key = object()
+        self._running[key] = file, cut
+
+        def remove() -> None:
+            self._running.pop(key, None)
+
+        return remove
+
+    @contextmanager
+    def during(self, file: File, cut: Cut) -> Iterator[None]:
+        """Add a download for as long as the block of code runs."""
+        remove = self.add(file, cut)
+        try:
+            yield
+        finally:
+            remove()
+
+    def _cut_withheld(self) -> None:
+        hold = self.restrictions.current.hold
+        for file, cut in [*self._running.values()]:
+            if hold(file) is not None:
+                cut()

@@ -12,7 +12,7 @@ from functools import lru_cache
 from twisted.internet.tcp import Connection
 from twisted.web.http_headers import Headers
 
-from pypid.flow.internals import name_obstacle, version_obstacle
+from pypid.flow.coroutines import name_obstacle, version_obstacle
 
 HEADERS = ("_rawHeaders",)
 CONNECTION = ("_tempDataBuffer", "_tempDataLen", "dataBuffer", "socket")

@@ -12,15 +12,13 @@ from functools import partial
 from attrs import frozen
 
 from pypid.core.packaging.names import ProjectName
-from pypid.core.permissions import Action
-from pypid.core.records.as_of_time import AsOfTime, parse_moment, settled
-from pypid.core.visibility import Visibility
+from pypid.core.permissions import Action, Visibility
+from pypid.core.times import AsOfTime, parse_moment, settled
 from pypid.web.app.app import App
-from pypid.web.app.as_of_pages import as_of
+from pypid.web.app.project_page_cache import as_of
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.redirects import redirect
-from pypid.web.http.responses import FinishedPage, send_page
+from pypid.web.http.responses import FinishedPage, redirect, send_page
 from pypid.web.installers.files import send_named
 from pypid.web.installers.simple import format_of
 

@@ -17,27 +17,25 @@ from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError, TooSlow
 from pypid.core.model import Checksum, Digests
-from pypid.core.packaging.collection import (
+from pypid.core.packaging.requirements import (
+    EXPORTS,
+    FIELDS,
+    JSON,
+    LARGEST_REQUEST,
+    MOST_TEXTS,
     Collected,
     CollectOptions,
     CollectOutcome,
     Event,
     FileDone,
     FileReport,
+    InstallTarget,
     Problem,
+    RequestFields,
     Resolved,
     Resolving,
-)
-from pypid.core.packaging.collection_request import (
-    EXPORTS,
-    FIELDS,
-    JSON,
-    LARGEST,
-    MOST_TEXTS,
-    RequestFields,
     parse_collection,
 )
-from pypid.core.packaging.install_targets import InstallTarget
 from pypid.core.permissions import Action
 from pypid.flow import shielded, start
 from pypid.index.collect import Collector
@@ -52,7 +50,9 @@ from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import Limits, read_form
 
-LIMITS = Limits(content=LARGEST, text=LARGEST, total=LARGEST, fields=MOST_TEXTS)
+LIMITS = Limits(
+    content=LARGEST_REQUEST, text=LARGEST_REQUEST, total=LARGEST_REQUEST, fields=MOST_TEXTS
+)
 """Limits of the form. No field is a file; `content` is what the refusal of a body that is too large
 names.
 """
@@ -119,9 +119,9 @@ async def _read_in_time(ctx: RequestContext) -> RequestFields:
 
 async def _read(body: Body, content_type: str) -> RequestFields:
     """Return the fields of the form, or the JSON document, as received."""
-    refuse_early(body.size, LARGEST)
+    refuse_early(body.size, LARGEST_REQUEST)
     if content_type.partition(";")[0].strip().lower() == "application/json":
-        return [(JSON, await read_small(body, LARGEST))]
+        return [(JSON, await read_small(body, LARGEST_REQUEST))]
     form = await read_form(body, content_type, limits=LIMITS, spool=_NoFile())
     return [
         (name, text.encode())

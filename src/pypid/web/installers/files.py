@@ -15,15 +15,20 @@ from pypid.core.permissions import Action
 from pypid.core.simple_api.render import finished
 from pypid.index.views import UpstreamPermission
 from pypid.ports import Body
-from pypid.web.app.download_log import record_download
+from pypid.web.app.audit import record_download
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.fastpath.dependencies import ResponseDependencies
-from pypid.web.http.headers import TEXT, DownloadHead
-from pypid.web.http.negotiation import qualities
-from pypid.web.http.redirects import redirect
+from pypid.web.fastpath.response_cache import ResponseDependencies
+from pypid.web.http.headers import TEXT, DownloadHead, qualities
 from pypid.web.http.response_body import abort
-from pypid.web.http.responses import FinishedPage, header_of, send_file, send_page, send_text
+from pypid.web.http.responses import (
+    FinishedPage,
+    header_of,
+    redirect,
+    send_file,
+    send_page,
+    send_text,
+)
 
 METADATA = ".metadata"
 PROVENANCE_TYPES = ("application/vnd.pypi.integrity.v1+json", "application/json")

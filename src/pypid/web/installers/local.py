@@ -14,9 +14,8 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.fastpath.dependencies import OF_LISTS, ResponseDependencies
-from pypid.web.http.redirects import redirect
-from pypid.web.http.responses import send_page
+from pypid.web.fastpath.response_cache import OF_LISTS, ResponseDependencies
+from pypid.web.http.responses import redirect, send_page
 from pypid.web.installers.files import send_named
 from pypid.web.installers.simple import format_of
 

@@ -8,14 +8,13 @@ from pypid.core.configuration.choices import NewProjects
 from pypid.core.errors import NotAcceptable
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
-from pypid.core.simple_api.negotiation import Format, negotiate
+from pypid.core.simple_api.render import Format, negotiate
 from pypid.index.views import UpstreamPermission
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.fastpath.dependencies import OF_LISTS, ResponseDependencies
-from pypid.web.http.redirects import redirect
+from pypid.web.fastpath.response_cache import OF_LISTS, ResponseDependencies
 from pypid.web.http.request import Request
-from pypid.web.http.responses import header_of, send_page
+from pypid.web.http.responses import header_of, redirect, send_page
 
 
 @route("GET", "/simple/", action=Action.READ, below_index=True, cross_site=True)
@@ -42,7 +41,7 @@ async def project_page(ctx: RequestContext, project: ProjectName) -> None:
 @route("GET", "/simple/<project>/json", action=Action.READ, below_index=True)
 async def project_json(ctx: RequestContext, project: ProjectName) -> None:
     """Send the legacy JSON of the project, which pypicloud also had at this address."""
-    from pypid.web.installers.legacy import describe  # here: not needed at startup
+    from pypid.web.installers.other import describe  # here: not needed at startup
 
     if ctx.spelling != project:
         return redirect(

@@ -15,7 +15,7 @@ from pypid.core.errors import MintRefused, PypidError
 from pypid.web.app.errors import refusal_of
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, route
-from pypid.web.http.negotiation import qualities
+from pypid.web.http.headers import qualities
 from pypid.web.http.request import Request
 from pypid.web.http.request_body import read_small
 from pypid.web.http.responses import header_of

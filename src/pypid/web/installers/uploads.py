@@ -7,15 +7,10 @@ from contextlib import asynccontextmanager, suppress
 
 from attrs import evolve, frozen
 
-from pypid.core.accounts.entries import ACCOUNTS, AccountStatus
+from pypid.core.accounts.rights import ACCOUNTS, AccountStatus
 from pypid.core.accounts.signers import claimed_publishers
 from pypid.core.archives.inspection import inspect
-from pypid.core.errors import (
-    BadRequest,
-    NoSuchUser,
-    Unauthenticated,
-    UntrustedPublisher,
-)
+from pypid.core.errors import BadRequest, NoSuchUser, Unauthenticated, UntrustedPublisher
 from pypid.core.model import Upload
 from pypid.core.packaging.names import Distribution
 from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
@@ -24,7 +19,7 @@ from pypid.core.trust import publisher_fits
 from pypid.flow import shielded
 from pypid.flow.spool import Spool
 from pypid.index.local.publish import PublishOutcome
-from pypid.metrics.families import UPLOADS
+from pypid.metrics.counts import UPLOADS
 from pypid.web.app.app import App, user_of
 from pypid.web.app.audit import Details, attempted
 from pypid.web.app.errors import ErrorResponse, send_refusal

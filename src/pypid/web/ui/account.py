@@ -4,14 +4,38 @@ registration form, as ``[access] registration`` allows it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from urllib.parse import urlsplit
 
-from pypid.core.accounts.entries import AccountStatus, Token
-from pypid.core.accounts.registration import LONGEST_NAME, SHORTEST_PASSWORD, proper_password
+import msgspec
+from attrs import frozen
+
+from pypid.core.accounts.rights import TOKEN_USER, AccountStatus, Token
+from pypid.core.accounts.sessions import LONGEST_NAME, SHORTEST_PASSWORD, proper_password
 from pypid.core.configuration.choices import Registration
-from pypid.core.errors import BadRequest, ChangedElsewhere, Forbidden, NoSuchUser
-from pypid.web.api.registration import Applicant, enrolled, invitation_of, mode_of
-from pypid.web.api.tokens import ACTIONS, demand_no_token, made, revoked
+from pypid.core.errors import (
+    BadRequest,
+    ChangedElsewhere,
+    Forbidden,
+    LoginRefused,
+    NoSuchUser,
+    TooManyAttempts,
+)
+from pypid.core.permissions import ANONYMOUS, Action
+from pypid.web.api.accounts import Applicant, Login, begin, end, enrolled, invitation_of, mode_of
+from pypid.web.api.tokens import (
+    ACTIONS,
+    ALL,
+    NewToken,
+    State,
+    demand_no_token,
+    made,
+    revoked,
+    state_of,
+    words_of,
+)
 from pypid.web.app.accounts import (
     NOT_CURRENT,
     NewPassword,
@@ -21,16 +45,141 @@ from pypid.web.app.accounts import (
     password_set,
 )
 from pypid.web.app.app import App
-from pypid.web.app.login_redirect import LOGIN
+from pypid.web.app.login_redirect import LOGIN, way_back
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, SOMEBODY, route
-from pypid.web.http.cookies import end_session
+from pypid.web.http.cookies import credential_of_cookie, end_session
 from pypid.web.http.form_fields import Fields, query_fields
-from pypid.web.ui.flash import say
-from pypid.web.ui.form_helpers import MISTAKES, has_no_accounts, refused, sent
-from pypid.web.ui.pages import go, show
-from pypid.web.ui.pagination import leaf_of
-from pypid.web.ui.token_forms import EXPIRES, MEANS, lines_of, uses_of, wanted_token
+from pypid.web.ui.pages import MISTAKES, go, has_no_accounts, leaf_of, refused, say, sent, show
+
+# Tokens on pages: the form for a new one, how to use it, and the lines of a list.
+
+MEANS = {
+    "read": "install from here",
+    "publish": "upload files",
+    "overwrite": "replace published files",
+    "delete": "delete files and releases",
+    "fetch": "fetch packages from upstream",
+    "admin": "administer this index",
+    "metrics": "read the metrics",
+}
+"""The meaning of a token's actions."""
+EXPIRES = {
+    "30d": "in 30 days",
+    "90d": "in 90 days",
+    "365d": "in a year",
+    "never": "never",
+    "own": "on a custom date",
+}
+"""When a new token expires, by the value of the form."""
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
+_NOWHERE = "https://INDEX"
+
+
+@frozen
+class TokenLine:
+    """A token as a list shows it."""
+
+    id: str
+    name: str
+    user: str
+    actions: list[str]
+    projects: tuple[str, ...]
+    publisher: bool
+    state: State
+    created: datetime
+    expires: datetime | None
+    used: datetime | None
+    used_from: str
+
+
+@frozen
+class TokenUse:
+    """How to configure a program with the token."""
+
+    program: str
+    words: str
+    text: str
+
+
+def lines_of(tokens: Iterable[Token], now: datetime) -> list[TokenLine]:
+    """Return the tokens as a list shows them."""
+    return [
+        TokenLine(
+            id=token.id,
+            name=token.name,
+            user=token.user,
+            actions=words_of(token.scope.actions),
+            projects=token.scope.projects,
+            publisher=token.publisher,
+            state=state_of(token, now),
+            created=token.created,
+            expires=token.expires,
+            used=token.used,
+            used_from=token.used_from,
+        )
+        for token in tokens
+    ]
+
+
+def wanted_token(form: Fields) -> NewToken:
+    """Return the token that the form requests. Raises `BadRequest`."""
+    if not form.text("name").strip():
+        raise BadRequest("Give the token a name: what it is for or where it is used.")
+    if not form.all("actions"):
+        raise BadRequest("Tick at least one permission for the token.")
+    document = {
+        "name": form.text("name").strip(),
+        "actions": list(form.all("actions")),
+        "projects": form.text("projects").replace(",", " ").split() or list(ALL),
+        "expires": _expiry(form),
+    }
+    try:
+        return msgspec.convert(document, NewToken)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"The token is not valid: {error}.") from None
+
+
+def _expiry(form: Fields) -> str | None:
+    chosen = form.text("expires")
+    if chosen not in EXPIRES:
+        raise BadRequest("Choose when the token expires.")
+    if chosen != "own":
+        return None if chosen == "never" else chosen
+    day = form.text("until").strip()
+    if not day:
+        raise BadRequest("The token needs an expiry date: choose a date.")
+    return f"{day}T23:59:59Z" if _DAY.match(day) else day
+
+
+def uses_of(base: str | None, secret: str, actions: Collection[Action]) -> list[TokenUse]:
+    """Return how to use the token with twine, uv and pip, as far as its actions allow. `base`: the
+    index's URL.
+    """
+    index = base or _NOWHERE
+    machine = urlsplit(index).hostname or index
+    found = []
+    if Action.WRITE in actions:
+        pypirc = f"[distutils]\nindex-servers = pypid\n\n[pypid]\nrepository = {index}/legacy/\n"
+        pypirc += f"username = {TOKEN_USER}\npassword = {secret}"
+        found.append(
+            TokenUse(
+                "twine", "In ~/.pypirc (chmod 600); then: twine upload -r pypid dist/*", pypirc
+            )
+        )
+        uv = f"export UV_PUBLISH_URL={index}/legacy/\nexport UV_PUBLISH_TOKEN={secret}\nuv publish"
+        found.append(
+            TokenUse("uv publish", "In the environment; in CI, use a secret variable.", uv)
+        )
+    if Action.READ in actions:
+        netrc = f"machine {machine}\nlogin {TOKEN_USER}\npassword {secret}"
+        words = (
+            f"In ~/.netrc (chmod 600), which both use; then: pip install --index-url "
+            f"{index}/simple/ PROJECT"
+        )
+        found.append(TokenUse("pip and uv", words, netrc))
+    return found
+
 
 SESSIONS_END = "You were logged out everywhere."
 NOT_YOURS = "The current password is wrong; nothing was changed."
@@ -221,3 +370,91 @@ async def _form(
         "longest_name": LONGEST_NAME,
     }
     await show(ctx, "register.html", status=status, **values)
+
+
+# The forms to log in and out.
+
+
+@route("GET", "/account/login", action=ANYBODY, page=True)
+async def login_page(ctx: RequestContext) -> None:
+    """Show the login form; a logged-in user is redirected."""
+    back = way_back(query_fields(ctx.request).text("next"))
+    if ctx.identity.user is not None:
+        return go(ctx.request, back)
+    if await has_no_accounts(ctx):
+        return None
+    return await _login_form(ctx, back)
+
+
+@route("POST", "/account/login", action=ANYBODY, page=True, form=True, entrance=True)
+async def log_in(ctx: RequestContext) -> None:
+    """Begin a session, and redirect to the page that the user came from."""
+    form = sent(ctx.request)
+    user, back = form.text("user").strip(), way_back(form.text("next"))
+    try:
+        await begin(ctx, Login(user=user, password=form.text("password")))
+    except (LoginRefused, TooManyAttempts) as error:
+        status, problems = refused(ctx.request, error)
+        return await _login_form(ctx, back, user=user, status=status, problems=problems)
+    return go(ctx.request, back)
+
+
+@route("POST", "/account/logout", action=ANYBODY, page=True, form=True)
+async def log_out(ctx: RequestContext) -> None:
+    """End the session, at once and for good."""
+    await end(ctx)
+    if credential_of_cookie(ctx.request) is not None:
+        end_session(ctx.request)
+    is_open = ctx.app.closed is None and ctx.app.may(ANONYMOUS, Action.READ, None)
+    go(ctx.request, "" if is_open else LOGIN, done="logged-out")
+
+
+async def _login_form(
+    ctx: RequestContext,
+    back: str,
+    *,
+    user: str = "",
+    status: int = 200,
+    problems: Sequence[str] = (),
+) -> None:
+    values = {
+        "back": back,
+        "user": user,
+        "problems": problems,
+        "registration": ctx.app.settings.people.registration.value,
+    }
+    await show(ctx, "login.html", status=status, **values)
+
+
+# The page of all tokens, for administrators.
+
+STATES = ("usable", "expired", "revoked", "all")
+"""The states to filter by; the first is the default."""
+
+
+@route("GET", "/manage/tokens", action=Action.ADMIN, page=True)
+async def tokens(ctx: RequestContext) -> None:
+    """Show the tokens of all users, the newest first."""
+    if await has_no_accounts(ctx):
+        return
+    query = query_fields(ctx.request)
+    wanted, state = query.text("q").strip(), query.text("state", STATES[0])
+    found = lines_of(await ctx.app.accounts.tokens(), ctx.app.world.now())[::-1]
+    folded = wanted.casefold()
+    matching = [
+        token
+        for token in found
+        if state in ("all", token.state)
+        and (
+            folded in token.user.casefold() or folded in token.name.casefold() or folded == token.id
+        )
+    ]
+    leaf = leaf_of(matching, ctx.request, "q", "state")
+    await show(ctx, "tokens.html", tokens=leaf, wanted=wanted, state=state, states=STATES)
+
+
+@route("POST", "/manage/tokens/revoke", action=Action.ADMIN, page=True, form=True)
+async def revoke(ctx: RequestContext) -> None:
+    """Revoke the token of any user."""
+    await revoked(ctx, sent(ctx.request).text("id"))
+    go(ctx.request, "manage/tokens", done="token-revoked")

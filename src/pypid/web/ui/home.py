@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from pypid.core.errors import ListIncomplete
 from pypid.core.permissions import Action
-from pypid.core.presentation.client_files import FILES
-from pypid.core.presentation.snippets import to_install, to_publish
+from pypid.core.presentation.client_files import FILES, to_install, to_publish
+from pypid.core.search import SearchQuery
+from pypid.search.search import FARTHEST
 from pypid.web.api.indexes import readable_bases
-from pypid.web.api.news import latest, projects
+from pypid.web.api.projects import FEW, Results, latest, newest_projects, results
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.installers.client_files import place_of
+from pypid.web.http.form_fields import query_fields
+from pypid.web.installers.other import place_of
 from pypid.web.ui.pages import show
 
 RELEASES, PROJECTS = 10, 6
@@ -27,7 +31,7 @@ async def home(ctx: RequestContext) -> None:
         count, releases, new = (
             len(await ctx.app.names(ctx.identity)),
             await latest(ctx, RELEASES),
-            await projects(ctx, PROJECTS),
+            await newest_projects(ctx, PROJECTS),
         )
     except ListIncomplete:
         count, releases, new = None, (), ()
@@ -45,4 +49,44 @@ async def home(ctx: RequestContext) -> None:
         publishing=() if place is None else to_publish(place, ctx.identity.user),
         files=tuple(FILES),
         has_ca=place is not None and place.ca,
+    )
+
+
+# The search page: words, filters and results; its script searches while the user types.
+
+FILTERS = ("source", "python", "license", "classifier")
+PYTHONS = tuple(f"3.{minor}" for minor in range(15, 7, -1))
+"""The versions that are offered; others may be typed."""
+NONE = Results((), 0, 1, 1, 0)
+
+
+@route("GET", "/search", action=Action.READ, page=True, below_index=True)
+async def search(ctx: RequestContext) -> None:
+    """Show the search form and its results."""
+    fields = query_fields(ctx.request)
+    typed = {name: fields.text(name).strip() for name in ("q", *FILTERS, "advisories")}
+    only = typed["advisories"] == "yes"
+    text = fields.text("page")
+    page = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
+    page, problems = min(max(page, 1), FARTHEST // FEW), list[str]()
+    try:
+        query = SearchQuery.read(typed["q"], **{name: typed[name] for name in FILTERS})
+    except ValueError as error:
+        problems.append(str(error))
+        found = NONE
+    else:
+        found = await results(ctx, query, page, with_advisories=only)
+        if page > found.pages:
+            found = await results(ctx, query, found.pages, with_advisories=only)
+    link = urlencode({name: value for name, value in typed.items() if value})
+    await show(
+        ctx,
+        "search.html",
+        status=400 if problems else 200,
+        problems=problems,
+        typed=typed,
+        found=found,
+        filtered=only or any(typed[name] for name in FILTERS),
+        pythons=PYTHONS,
+        link=f"?{link}&" if link else "?",
     )

@@ -2,25 +2,218 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from datetime import datetime, timedelta
+from typing import get_args
+from urllib.parse import quote
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pypid.advisories.service import Advisories
-from pypid.core.accounts.entries import AccountStatus, AuditEntry
-from pypid.core.configuration.choices import Mode
-from pypid.core.errors import BadName, PypidError
-from pypid.core.packaging.names import project_name
+from pypid.core.accounts.rights import AUDIT_ACTIONS, AccountStatus, AuditEntry
+from pypid.core.configuration.choices import Mode, NewProjects
+from pypid.core.configuration.in_force import SettingLine, SettingSection
+from pypid.core.configuration.keys import IndexKeys, keys
+from pypid.core.configuration.values import duration_text, exception_text, parse_duration, wait_text
+from pypid.core.errors import (
+    BadName,
+    BadRequest,
+    CatalogDown,
+    NotAvailable,
+    PypidError,
+    StorageDown,
+)
+from pypid.core.indexes import values_of
+from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action
 from pypid.index import Index
+from pypid.index.local.adoption import Adopted, Result
+from pypid.index.local.storage_check import Finding
+from pypid.index.progress import Tell
+from pypid.index.usage import ProjectUse, Used
 from pypid.web.api.health import condition_of
+from pypid.web.api.indexes import (
+    ChangedIndex,
+    NewIndex,
+    changed_index,
+    created,
+    deleted,
+    hidden_project,
+    newest_promotions,
+    settings_of,
+    site_of,
+    warnings_of,
+)
+from pypid.web.api.server import Level, NamedUpstreamDocument, changed, setting_sections
+from pypid.web.api.storage import Checkup, checked, rebuilt
+from pypid.web.api.upstream import Purge, named_upstreams, purged
 from pypid.web.app.app import App
+from pypid.web.app.audit import audit_action
 from pypid.web.app.measures import Disk
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.form_fields import query_fields
-from pypid.web.ui.pages import go, part, show, size
-from pypid.web.ui.storage import used_of
+from pypid.web.http.form_fields import Fields, query_fields
+from pypid.web.http.request import LARGEST_SERIAL
+from pypid.web.ui.pages import (
+    INDEX_MISTAKES,
+    ListSlice,
+    demand_typed,
+    go,
+    has_no_accounts,
+    leaf_of,
+    part,
+    refused,
+    say,
+    sent,
+    show,
+    show_meanwhile,
+    size,
+)
+from pypid.web.ui.pages import say as say_done
+
+# The storage page: its use by project, and the jobs reconcile, adopt and check.
+
+MOST_TOLD = 500
+"""Number of files, or findings, that a page shows; of more only the number."""
+SWEEP = "sweep"
+"""The word that has to be typed before anything is removed."""
+
+
+@route("GET", "/manage/storage", action=Action.ADMIN, page=True)
+async def storage(ctx: RequestContext) -> None:
+    """Show what is used, and by which projects."""
+    await _page(ctx)
+
+
+@route("POST", "/manage/rebuild", action=Action.ADMIN, page=True, form=True)
+async def rebuild(ctx: RequestContext) -> None:
+    """Reconcile with the storage, and show the progress."""
+    typed = (ctx.request.form or Fields()).text("project").strip()
+    try:
+        name = project_name(typed) if typed else None
+    except PypidError as error:
+        return await _page(ctx, problems=[str(error)], project=typed)
+
+    async def run(tell: Tell) -> RebuildOutcome:
+        found, adopted = await rebuilt(ctx, name, tell)
+        return RebuildOutcome(
+            found.projects, found.changed, *await ctx.app.world.thinking(_sorted, adopted)
+        )
+
+    return await show_meanwhile(ctx, "rebuild.html", run, project=name, most=MOST_TOLD)
+
+
+@route("POST", "/manage/check", action=Action.ADMIN, page=True, form=True)
+async def check(ctx: RequestContext) -> None:
+    """Check the storage, and show the progress."""
+    form = ctx.request.form or Fields()
+    wanted = Checkup(sweep=form.flag("sweep"), hashes=form.flag("hashes"))
+    if wanted.sweep and form.text("confirm").strip() != SWEEP:
+        problem = (
+            f"To delete orphaned files, type {SWEEP} into the confirmation field. Nothing was "
+            f"checked."
+        )
+        return await _page(ctx, problems=[problem], sweep=True, hashes=wanted.hashes)
+
+    async def run(tell: Tell) -> CheckOutcome:
+        found = await checked(ctx, wanted, tell)
+        counts = Counter(finding.wrong.value for finding in found.findings)
+        return CheckOutcome(found.objects, found.files, found.kept, counts, found.findings)
+
+    return await show_meanwhile(ctx, "check.html", run, wanted=wanted, most=MOST_TOLD)
+
+
+@frozen
+class RebuildOutcome:
+    """The result of a reconciliation, for the page: adopted files, with those that need attention
+    first.
+    """
+
+    projects: int
+    changed: int
+    odd: Sequence[Adopted]
+    """Refused, left, or adopted with something odd about it."""
+    adopted: Sequence[Adopted]
+    counts: Counter[str]
+
+
+@frozen
+class CheckOutcome:
+    """The result of a check, for the page."""
+
+    objects: int
+    files: int
+    kept: int
+    counts: Counter[str]
+    findings: Sequence[Finding] = field(repr=False)
+
+
+def _sorted(adopted: Sequence[Adopted]) -> tuple[list[Adopted], list[Adopted], Counter[str]]:
+    odd = [one for one in adopted if one.outcome is not Result.ADOPTED or one.problems]
+    odd.sort(key=lambda one: one.outcome is not Result.REFUSED)
+    good = [one for one in adopted if one.outcome is Result.ADOPTED and not one.problems]
+    return odd, good, Counter(one.outcome.value for one in adopted)
+
+
+async def _page(
+    ctx: RequestContext,
+    *,
+    problems: Sequence[str] = (),
+    project: str = "",
+    sweep: bool = False,
+    hashes: bool = False,
+) -> None:
+    used, failure = await used_of(ctx.app)
+    leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_size, ctx.request)
+    usage, measures = ctx.app.measures.usage, ctx.app.measures
+    await show(
+        ctx,
+        "storage.html",
+        status=400 if problems else 200,
+        problems=problems,
+        used=used,
+        failure=failure,
+        counting=(usage.done, usage.of) if usage.is_counting else None,
+        leaf=leaf,
+        homes=await _homes(ctx.app, leaf.lines),
+        place=ctx.app.settings.place,
+        disk=await measures.disk("storage"),
+        state_disk=await measures.disk("state"),
+        project=project,
+        sweep=sweep,
+        hashes=hashes,
+        word=SWEEP,
+        comparing=ctx.app.index.maintenance.comparing,
+    )
+
+
+async def _homes(app: App, uses: Sequence[ProjectUse]) -> Mapping[ProjectName, str]:
+    """Return the index of each project that is in a named index, and not in the default one."""
+    if not app.indexes.settings or not uses:
+        return {}
+    default, by_index = await app.measures.usage.current(), await app.measures.used_by_index()
+    names = {use.name for use in uses}
+    return await app.world.thinking(_homes_of, names, default or Used(), by_index)
+
+
+def _homes_of(
+    names: Set[ProjectName], default: Used, by_index: Mapping[str, Used]
+) -> Mapping[ProjectName, str]:
+    left = names - {use.name for use in default.by_size}
+    found = ((use.name, index) for index, used in by_index.items() for use in used.by_size)
+    return {name: index for name, index in found if name in left}
+
+
+async def used_of(app: App) -> tuple[Used | None, str]:
+    """Return the usage of all projects, and why it is unknown: administrators can open the page
+    also while the catalog is unreachable.
+    """
+    try:
+        return await app.measures.used(), ""
+    except CatalogDown as error:
+        return None, str(error)
+
 
 LAST = 10
 """Number of audit entries that are shown."""
@@ -288,3 +481,422 @@ async def _recent_entries(app: App) -> Sequence[AuditEntry] | None:
         return await app.journal.entries(most=LAST)
     except PypidError:
         return None
+
+
+# The audit log page: who changed what, when, from where.
+
+MOST = 100
+"""Number of lines on a page."""
+FILTERS = ("who", "action", "subject", "index")
+
+
+@route("GET", "/manage/audit", action=Action.ADMIN, page=True)
+async def audit(ctx: RequestContext) -> None:
+    """Show the matching entries, the newest first, before a given serial if there is one."""
+    if await has_no_accounts(ctx):
+        return
+    query = query_fields(ctx.request)
+    wanted = {name: query.text(name).strip() for name in FILTERS}
+    text = query.text("before")
+    before = (
+        int(text)
+        if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_SERIAL
+        else None
+    )
+    narrowed = {name: value for name, value in wanted.items() if value}
+    found = await ctx.app.journal.entries(
+        before=before,
+        most=MOST + 1,
+        who=narrowed.get("who"),
+        what=audit_action(narrowed.get("action")),
+        subject=narrowed.get("subject"),
+        index=narrowed.get("index"),
+    )
+    entries = found[:MOST]
+    link = "?" + "".join(f"{name}={quote(value, safe='')}&" for name, value in narrowed.items())
+    older = f"{link}before={entries[-1].serial}" if len(found) > MOST else None
+    await show(
+        ctx,
+        "audit.html",
+        actions=AUDIT_ACTIONS,
+        deeds=entries,
+        wanted=wanted,
+        older=older,
+        newest=link if before else None,
+    )
+
+
+# The page of the effective configuration and the log level.
+
+MOST_LINES = 300
+"""Number of lines of a section that are shown: there may be a rule for each project."""
+LEVELS: tuple[str, ...] = get_args(Level)
+
+say_done(
+    log_level_set=(
+        "The log level was changed. It applies until pypid stops or the configuration file sets "
+        "another one."
+    )
+)
+
+
+@frozen
+class ShownSection:
+    """A section, as far as it is shown; `more` lines are not."""
+
+    name: str
+    lines: Sequence[SettingLine]
+    more: int
+
+
+@route("GET", "/manage/configuration", action=Action.ADMIN, page=True)
+async def configuration(ctx: RequestContext) -> None:
+    """Show the effective configuration and its sources."""
+    await _configuration_page(ctx)
+
+
+@route("POST", "/manage/log-level", action=Action.ADMIN, page=True, form=True)
+async def set_log_level(ctx: RequestContext) -> None:
+    """Set the log level."""
+    wanted = (ctx.request.form or Fields()).text("level")
+    for level in get_args(Level):
+        if level == wanted:
+            await changed(ctx, level)
+            return go(ctx.request, "manage/configuration", done="log-level-set")
+    return await _configuration_page(ctx, problems=[f"Choose a level: {', '.join(LEVELS)}."])
+
+
+async def _configuration_page(ctx: RequestContext, problems: Sequence[str] = ()) -> None:
+    sections = await setting_sections(ctx.app)
+    waiting = [
+        f"[{section.section}] {line.key}"
+        for section in sections
+        for line in section.lines
+        if line.waits
+    ]
+    log_level_control = ctx.app.log_level_control
+    await show(
+        ctx,
+        "configuration.html",
+        status=400 if problems else 200,
+        problems=problems,
+        sections=[_shown(section) for section in sections],
+        waiting=waiting[:MOST_LINES],
+        levels=LEVELS,
+        level=None if log_level_control is None else log_level_control.in_force,
+        configured=None if log_level_control is None else log_level_control.configured,
+    )
+
+
+def _shown(section: SettingSection) -> ShownSection:
+    return ShownSection(
+        section.section, section.lines[:MOST_LINES], max(0, len(section.lines) - MOST_LINES)
+    )
+
+
+# The upstream page: the settings in force, whether upstream answers, and the cached files, which
+# can be purged.
+
+ALL = "everything"
+"""The word that has to be typed before all cached files are removed."""
+MODES = {
+    Mode.CACHE: (
+        "Requested files are fetched from upstream, verified, cached and served from here (cache)."
+    ),
+    Mode.REDIRECT: (
+        "Clients see the upstream listings and are redirected to upstream for its files; nothing "
+        "is cached (redirect)."
+    ),
+    Mode.MIRROR: (
+        "Requested files are fetched from upstream, verified and cached, and cached projects are "
+        "kept up to date (mirror)."
+    ),
+    Mode.OFFLINE: "No upstream is contacted; stored files are served (offline).",
+}
+MOST_GLOBS = 200
+"""Number of names of a rule that are shown."""
+
+
+@frozen
+class UpstreamRule:
+    """A rule of ``[upstream]``: its key, its meaning, and its names and globs (the first ones)."""
+
+    key: str
+    says: str
+    globs: Sequence[str]
+    more: int
+
+
+@frozen
+class Gone:
+    """The result of a purge, for the page."""
+
+    projects: int
+    files: int
+    size: int
+
+
+@route("GET", "/manage/upstream", action=Action.ADMIN, page=True)
+async def upstream(ctx: RequestContext) -> None:
+    """Show the state of upstream, its settings, and the cached files."""
+    await _upstream_page(ctx)
+
+
+@route("POST", "/manage/upstream/purge", action=Action.ADMIN, page=True, form=True)
+async def purge(ctx: RequestContext) -> None:
+    """Purge cached files: of a project, those unused for long, or all."""
+    fields = ctx.request.form or Fields()
+    try:
+        wanted = _wanted(fields)
+    except PypidError as error:
+        return await _upstream_page(ctx, problems=[str(error)], fields=fields)
+
+    async def run(tell: Tell) -> Gone:
+        gone = await purged(ctx, wanted)
+        return Gone(
+            len({file.project for file in gone}),
+            sum(file.recorded for file in gone),
+            sum(file.size for file in gone),
+        )
+
+    return await show_meanwhile(ctx, "purge.html", run, wanted=wanted, age=_age(wanted.unwanted))
+
+
+def _wanted(fields: Fields) -> Purge:
+    """Return the purge that the form requests. Raises `BadRequest`, `BadName`."""
+    project, age = fields.text("project").strip(), fields.text("older_than").strip()
+    unwanted: timedelta | None = None
+    if age:
+        try:
+            unwanted = parse_duration(age)
+        except ValueError:
+            raise BadRequest(
+                "An age is a whole number with one unit (s, m, h or d), e.g. 30d."
+            ) from None
+    match fields.text("what"):
+        case "project" if project:
+            return Purge(project_name(project), unwanted=unwanted)
+        case "project":
+            raise BadRequest("Enter the project name.")
+        case "older" if unwanted is not None:
+            return Purge(unwanted=unwanted)
+        case "older":
+            raise BadRequest("Enter for how long files must be unused, e.g. 30d.")
+        case "all" if fields.text("confirm").strip() == ALL:
+            return Purge()
+        case "all":
+            raise BadRequest(f"To clear the entire cache, type {ALL}. Nothing was deleted.")
+        case _:
+            raise BadRequest("The form does not say what to delete.")
+
+
+def _age(unwanted: timedelta | None) -> str:
+    return "" if unwanted is None else duration_text(unwanted)
+
+
+async def _upstream_page(
+    ctx: RequestContext,
+    *,
+    problems: Sequence[str] = (),
+    fields: Fields | None = None,
+) -> None:
+    policy, used = ctx.app.index.policy, (await used_of(ctx.app))[0]
+    leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_kept, ctx.request)
+    await show(
+        ctx,
+        "upstream.html",
+        status=400 if problems else 200,
+        problems=problems,
+        fields=fields or Fields(),
+        mode=MODES[policy.mode],
+        offline=policy.mode is Mode.OFFLINE,
+        indexes=ctx.app.settings.indexes,
+        outage=ctx.app.index.gate.breaker,
+        named=await _named(ctx.app),
+        order=ctx.app.index.choice.names,
+        most=MOST_GLOBS,
+        ttl=duration_text(ctx.app.index.ttl),
+        cooldown=wait_text(policy.cooldown.wait),
+        cools=bool(policy.cooldown.wait or policy.cooldown.exceptions),
+        dated=isinstance(policy.cooldown.wait, datetime),
+        exceptions=[exception_text(each) for each in policy.cooldown.exceptions[:MOST_GLOBS]],
+        asks=policy.new_projects is NewProjects.ASK,
+        rules=_rules(ctx.app),
+        used=used,
+        counting=ctx.app.measures.usage.is_counting,
+        limit=ctx.app.settings.max_cache,
+        leaf=leaf,
+        word=ALL,
+    )
+
+
+async def _named(app: App) -> Sequence[NamedUpstreamDocument]:
+    """Return the further upstreams; none while the catalog cannot be read."""
+    try:
+        return await named_upstreams(app)
+    except CatalogDown:
+        return ()
+
+
+def _rules(app: App) -> list[UpstreamRule]:
+    policy = app.index.policy
+    rules = (
+        ("reserved", "Never requested from upstream:", policy.reserved),
+        (
+            "allow",
+            "Only these can come from upstream:",
+            () if policy.allow == ("*",) else policy.allow,
+        ),
+        ("deny", "Cannot come from upstream:", policy.deny),
+        (
+            "allow_mixed",
+            "Local, with upstream files allowed beside local ones:",
+            policy.allow_mixed,
+        ),
+    )
+    return [
+        UpstreamRule(key, says, globs[:MOST_GLOBS], max(0, len(globs) - MOST_GLOBS))
+        for key, says, globs in rules
+        if globs
+    ]
+
+
+# The pages of named indexes: the list, and one page for each, to change and delete it.
+
+INDEXES = "/manage/indexes"
+MOST_PROMOTIONS = 10
+"""Largest number of promotions on a page."""
+FIRST_KEYS = ("bases", "read", "write", "volatile", "expires")
+"""The keys whose fields are shown first."""
+
+say(
+    index_created="The index was created.",
+    index_hides="The index was created. Its first page takes the short URL of the local project of "
+    "the same name, whose other URLs stay as they are.",
+    index_changed="The index was changed.",
+    index_deleted="The index was deleted.",
+)
+
+
+@route("GET", INDEXES, action=Action.ADMIN, page=True)
+async def indexes(ctx: RequestContext) -> None:
+    """Show the named indexes."""
+    await _list(ctx)
+
+
+@route("POST", INDEXES, action=Action.ADMIN, page=True, form=True)
+async def create(ctx: RequestContext) -> None:
+    """Create a named index."""
+    form = sent(ctx.request)
+    wish = NewIndex(form.text("name").strip(), _values(form))
+    try:
+        settings = await created(ctx, wish)
+    except INDEX_MISTAKES as error:
+        return await _list(ctx, error=error, wish=wish)
+    if warnings := await warnings_of(ctx, settings, wish.values):
+        return await _one(
+            ctx, wish.name, warnings=[f"The index {wish.name} was created.", *warnings]
+        )
+    done = "index-hides" if await hidden_project(ctx.app, wish.name) else "index-created"
+    return go(ctx.request, f"manage/indexes/{wish.name}", done=done)
+
+
+@route("GET", INDEXES + "/<name>", action=Action.ADMIN, page=True)
+async def index(ctx: RequestContext, name: str) -> None:
+    """Show an index with its settings."""
+    await _one(ctx, name)
+
+
+@route("POST", INDEXES + "/change", action=Action.ADMIN, page=True, form=True)
+async def change(ctx: RequestContext) -> None:
+    """Change a named index. An empty field restores the default."""
+    form = sent(ctx.request)
+    name, typed = form.text("name"), _values(form)
+    values = {**dict.fromkeys(keys(IndexKeys)), **typed}
+    try:
+        settings = await changed_index(ctx, name, ChangedIndex(values))
+    except INDEX_MISTAKES as error:
+        return await _one(ctx, name, error=error, values=typed)
+    if warnings := await warnings_of(ctx, settings, values):
+        return await _one(ctx, name, warnings=[f"The index {name} was changed.", *warnings])
+    return go(ctx.request, f"manage/indexes/{name}", done="index-changed")
+
+
+@route("POST", INDEXES + "/delete", action=Action.ADMIN, page=True, form=True)
+async def delete(ctx: RequestContext) -> None:
+    """Delete a named index, whose name was typed."""
+    form = sent(ctx.request)
+    name = form.text("name")
+    try:
+        demand_typed(form, name)
+        await deleted(ctx, name, force=form.flag("files"))
+    except INDEX_MISTAKES as error:
+        return await _one(ctx, name, error=error)
+    return go(ctx.request, "manage/indexes", done="index-deleted")
+
+
+def _values(form: Fields) -> dict[str, str]:
+    """Return the settings in the fields of the form that are not empty."""
+    texts = {key: form.text(key).strip() for key in keys(IndexKeys)}
+    return {key: text for key, text in texts.items() if text}
+
+
+def _docs() -> dict[str, str]:
+    """Return the description of each key."""
+    return {key: declared.doc.replace("``", "") for key, declared in keys(IndexKeys).items()}
+
+
+async def _list(
+    ctx: RequestContext, *, error: PypidError | None = None, wish: NewIndex | None = None
+) -> None:
+    status, problems = refused(ctx.request, error)
+    settings = ctx.app.indexes.settings
+    await show(
+        ctx,
+        "indexes.html",
+        status=status,
+        promotions=await _newest_promotions(ctx, None),
+        problems=problems,
+        leaf=leaf_of([settings[name] for name in sorted(settings)], ctx.request),
+        wish=wish or NewIndex(""),
+        keys=_docs(),
+        first=FIRST_KEYS,
+    )
+
+
+async def _one(
+    ctx: RequestContext,
+    name: str,
+    *,
+    error: PypidError | None = None,
+    warnings: Sequence[str] = (),
+    values: Mapping[str, str] | None = None,
+) -> None:
+    settings = settings_of(ctx.app, name)
+    status, problems = refused(ctx.request, error)
+    await show(
+        ctx,
+        "index.html",
+        status=status,
+        promotions=await _newest_promotions(ctx, name),
+        problems=problems,
+        warnings=warnings,
+        shown=settings,
+        values=values_of(settings) if values is None else values,
+        keys=_docs(),
+        first=FIRST_KEYS,
+        base=f"{site_of(ctx)}/{name}",
+    )
+
+
+async def _newest_promotions(
+    ctx: RequestContext, index: str | None
+) -> list[dict[str, object]] | None:
+    """Return the newest promotions into the index (None: into any index); None if they cannot be
+    read.
+    """
+    try:
+        found = await newest_promotions(ctx, index, MOST_PROMOTIONS)
+    except (NotAvailable, StorageDown):
+        return None
+    return [{**each, "when": datetime.fromisoformat(each["when"])} for each in found]

@@ -7,33 +7,73 @@ a README (`marked_up`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from gzip import compress
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
+from attrs import frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.meta import find_referenced_templates
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pypid import __version__
 from pypid.core.accounts.sessions import csrf_token
+from pypid.core.errors import (
+    BadName,
+    BadRequest,
+    ChangedElsewhere,
+    Forbidden,
+    IndexExpired,
+    IndexInUse,
+    IndexNotEmpty,
+    LastAdmin,
+    LoginRefused,
+    NameTaken,
+    NoSuchGroup,
+    NoSuchIndex,
+    NoSuchUser,
+    NotAvailable,
+    PypidError,
+    RegistrationClosed,
+    StorageDown,
+    TooManyAttempts,
+)
+from pypid.core.indexes import PromotionRefused
 from pypid.core.permissions import Action
-from pypid.core.simple_api.entries import utc_text
-from pypid.web.app.errors import POLICY
+from pypid.core.simple_api.listed_files import utc_text
+from pypid.index.progress import Repeated, Tell
+from pypid.web.app.errors import POLICY, refusal_of
 from pypid.web.app.login_redirect import root_of, see_other, site_root_of
 from pypid.web.app.request_context import RequestContext
-from pypid.web.http.form_fields import query_fields
-from pypid.web.http.headers import Head
-from pypid.web.http.negotiation import Encoding, choose_encoding
+from pypid.web.http.form_fields import Fields, query_fields
+from pypid.web.http.headers import Encoding, Head, choose_encoding
 from pypid.web.http.request import Request
 from pypid.web.http.response_body import write
 from pypid.web.http.responses import header_of, set_head
 from pypid.web.ui import documentation
-from pypid.web.ui.assets import DIGEST
-from pypid.web.ui.flash import DONE
+from pypid.web.ui.documentation import DIGEST
+
+# Flash messages after a form was carried out: ``?done=`` and one of these words.
+#
+# No other text of an address is ever shown there.
+
+DONE = {
+    "logged-in": "You are logged in.",
+    "logged-out": "You are logged out.",
+}
+"""The message of each word in the address. Other modules add messages when imported (`say`)."""
+
+
+def say(**words: str) -> None:
+    """Add messages; underscores become dashes in the address (``status_set="..."`` is
+    ``?done=status-set``).
+    """
+    for word, text in words.items():
+        DONE[word.replace("_", "-")] = text
+
 
 HTML = b"text/html; charset=utf-8"
 SMALL = 1024
@@ -234,3 +274,158 @@ def _zips(request: Request) -> bool:
     if request.session is not None and b"?" in request.uri:
         return False
     return choose_encoding(header_of(request, "accept-encoding")) is Encoding.GZIP
+
+
+# Helpers of pages with forms: the fields sent, the errors, and words typed for confirmation.
+
+MISTAKES = (
+    BadRequest,
+    BadName,
+    NameTaken,
+    NoSuchUser,
+    NoSuchGroup,
+    LastAdmin,
+    ChangedElsewhere,
+    LoginRefused,
+    RegistrationClosed,
+    TooManyAttempts,
+)
+"""Errors for which the form is shown again, with the reason above it."""
+INDEX_MISTAKES = (
+    BadRequest,
+    ChangedElsewhere,
+    Forbidden,
+    IndexExpired,
+    IndexInUse,
+    IndexNotEmpty,
+    NameTaken,
+    NoSuchIndex,
+    NotAvailable,
+    PromotionRefused,
+)
+"""The same for the forms of indexes."""
+
+
+def sent(request: Request) -> Fields:
+    """Return the form that the guard has read."""
+    return request.form or Fields()
+
+
+def refused(request: Request, error: PypidError | None) -> tuple[int, list[str]]:
+    """Return the status and the messages for the page that shows the form again; sets the headers
+    of the error response. Without an error: 200, and no message.
+    """
+    if error is None:
+        return 200, []
+    refusal = refusal_of(error, b"POST")
+    if refusal is None:
+        raise error
+    for name, value in refusal.head:
+        request.responseHeaders.setRawHeaders(name, [value])
+    return refusal.status, [line for line in refusal.text.splitlines() if line.strip()]
+
+
+def demand_typed(form: Fields, word: str) -> None:
+    """Raise `BadRequest` unless the word was typed that confirms an irreversible change."""
+    if form.text("confirm").strip() != word:
+        raise BadRequest(f"Nothing was changed. To confirm, type {word} into the field.")
+
+
+async def has_no_accounts(ctx: RequestContext) -> bool:
+    """Return whether this pypid has no accounts database; if so, a page that says it was sent."""
+    if ctx.app.registry is not None:
+        return False
+    await show(ctx, "no_accounts.html")
+    return True
+
+
+# Pagination of long lists: ``?page=2``.
+
+T = TypeVar("T")
+
+LINES = 100
+"""Number of lines of a list on one page."""
+
+
+@frozen
+class ListSlice(Generic[T]):
+    """The lines of one page of a list; `link` is the list's address without the page number."""
+
+    lines: Sequence[T]
+    total: int
+    page: int
+    pages: int
+    link: str
+
+
+def leaf_of(lines: Sequence[T], request: Request, *filters: str, most: int = LINES) -> ListSlice[T]:
+    """Return the requested page of the list, by ``page=``; `filters` are the other parameters that
+    narrow the list.
+    """
+    query = query_fields(request)
+    pages = max(1, -(-len(lines) // most))
+    text = query.text("page")
+    page = min(
+        max(1, int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1), pages
+    )
+    kept = "".join(
+        f"{name}={quote(query.text(name), safe='')}&" for name in filters if query.text(name)
+    )
+    return ListSlice(lines[(page - 1) * most : page * most], len(lines), page, pages, f"?{kept}")
+
+
+# A page that is streamed while a job runs: its head, a line for each progress message, and the
+# result.
+#
+# It needs no script: a browser shows what has arrived, and the page is complete when the job ends.
+
+HERE = "<!-- it goes on -->"
+"""Marks in the template where the lines go; it cannot be in any text, which is escaped."""
+LEAST = 4096
+"""Bytes after which every browser begins to show a page."""
+STILL = 10.0
+"""Seconds between two keep-alive bytes, so that no proxy times out."""
+
+
+async def show_meanwhile(
+    ctx: RequestContext,
+    template: str,
+    run: Callable[[Tell], Awaitable[Any]],
+    **values: Any,
+) -> None:
+    """Send the page: the part before `HERE` at once, and the rest when `run` has ended.
+
+    The template is given `came`, what `run` returned (None: not yet, or it failed), and `problems`,
+    why it failed. If the client disconnects, `run` is cancelled, as everywhere.
+    """
+
+    def page(came: Any, problems: list[str]) -> tuple[str, str]:
+        variables = {**common(ctx), **values}
+        text = (
+            environment().get_template(template).render(**variables, came=came, problems=problems)
+        )
+        before, _, after = text.partition(HERE)
+        return before, after
+
+    before, _ = page(None, [])
+    head = (
+        *page_head(ctx.request),
+        (b"X-Accel-Buffering", b"no"),
+    )  # nginx would hold it back until the end
+    set_head(ctx.request, 200, head)
+    _say(ctx.request, before + " " * max(0, LEAST - len(before)) + "\n")
+    came, problems = None, []
+    try:
+        with Repeated(ctx.app.world.clock, STILL, lambda: _say(ctx.request, "\n")):
+            came = await run(lambda message: _say(ctx.request, f"<li>{escape(message)}</li>\n"))
+    except PypidError as error:
+        if isinstance(error, StorageDown):
+            ctx.app.condition.doubt()
+        problems = [line for line in str(error).splitlines() if line.strip()]
+    _say(ctx.request, page(came, problems)[1])
+
+
+def _say(request: Request, text: str) -> None:
+    """Send some of the page, unless the client has disconnected."""
+    if request.channel is not None:
+        write(request, text.encode("utf-8", "replace"))

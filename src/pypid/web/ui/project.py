@@ -1,45 +1,73 @@
 """The pages of a project: one release with its description and files, and the list of all releases.
 
-Only text of uploaded metadata is shown (`core.presentation.release_facts`), and a README that was
+Only text of uploaded metadata is shown (`core.presentation.project_view`), and a README that was
 made safe (`pypid.rendering`). The list has a hundred releases a page; two can be compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import parse_qs
 
-from pypid.core.accounts.owners import user_of_account
-from pypid.core.advisories.osv import AdvisorySummary
-from pypid.core.errors import NoSuchFile
-from pypid.core.indexes import DEFAULT
-from pypid.core.model import Project, Status
+from attrs import evolve, frozen
+
+from pypid.core.accounts.rights import user_of_account
+from pypid.core.advisories import AdvisorySummary
+from pypid.core.errors import (
+    BadRequest,
+    NoSuchFile,
+    PeopleUnknown,
+    PypidError,
+    Unauthenticated,
+    shortened,
+)
+from pypid.core.indexes import DEFAULT, PromotionRefused
+from pypid.core.model import File, Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.releases import Release, release_of, releases
+from pypid.core.packaging.upload import UploadFields
 from pypid.core.permissions import Action
-from pypid.core.presentation.client_files import IndexAddress
+from pypid.core.presentation.client_files import IndexAddress, Snippet, to_install, to_publish
 from pypid.core.presentation.project_view import (
     MOST_RELEASES,
+    NOTHING,
     Age,
+    Facts,
     ReleaseLine,
     ReleaseLines,
     ShownRelease,
 )
-from pypid.core.presentation.release_facts import NOTHING, Facts
-from pypid.core.presentation.snippets import Snippet, to_install
+from pypid.flow import shielded
 from pypid.index.context import Pace
-from pypid.index.explain import is_known_upstream
+from pypid.index.explain import is_known_upstream, known_project
+from pypid.index.local.manage import LONGEST_REASON
 from pypid.index.views import ViewSources
+from pypid.web.api.indexes import NewPromotion, promoted, targets_of, wanted_of
+from pypid.web.api.rights import OwnerDocument, give, owner_document
+from pypid.web.app import changes
 from pypid.web.app.advisory_view import hits_for, without_hidden_names
 from pypid.web.app.app import App
+from pypid.web.app.errors import error_format, refusal_of
 from pypid.web.app.login_redirect import root_of
+from pypid.web.app.ownership import publishable
+from pypid.web.app.page_cache import FEW_FILES
 from pypid.web.app.project_page_cache import DAYS
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.redirects import redirect
-from pypid.web.http.request import Request
-from pypid.web.ui.pages import environment, marked_up, part, show
+from pypid.web.http.cookies import FIELD, credential_of_cookie, demand_csrf_token
+from pypid.web.http.form_fields import Fields
+from pypid.web.http.headers import ErrorFormat
+from pypid.web.http.request import Request, parameters
+from pypid.web.http.responses import redirect
+from pypid.web.http.small_responses import send_json
+from pypid.web.http.upload_form import Limits, refuse_early_form
+from pypid.web.installers.other import place_of
+from pypid.web.installers.uploads import Published, publish, receive, upload_spool
+from pypid.web.ui.pages import environment, go, marked_up, part, refused, say, sent, show
 
 STATUS_WORDS = {
     Status.ARCHIVED: "This project is archived: no more releases are expected.",
@@ -325,3 +353,458 @@ def page_asked(request: Request, pages: int) -> int:
     return (
         min(max(int(text), 1), pages) if text.isascii() and text.isdigit() and len(text) < 10 else 1
     )
+
+
+# The settings page of a project: its releases and files, to yank and delete them; its status; its
+# name.
+
+ADDRESS = "/project/<project>/-/"
+
+MEANINGS = {
+    Status.ACTIVE: "In use: files can be installed and published.",
+    Status.DEPRECATED: (
+        "Obsolete, possibly replaced by a project that the reason names: files can be installed "
+        "and published, and installers may show a warning."
+    ),
+    Status.ARCHIVED: (
+        "No longer maintained: nothing can be published; files can be installed, and installers "
+        "may show a warning."
+    ),
+    Status.QUARANTINED: (
+        "Possibly unsafe: no file can be installed, downloaded or published until the status "
+        "changes."
+    ),
+}
+"""What each status means for installers and publishers (PEP 792)."""
+
+
+@frozen(kw_only=True)
+class ReleaseSettings:
+    """A release, with the state of all its files together."""
+
+    version: str
+    count: int
+    yanked: int
+    """Number of yanked files."""
+    reason: str
+    """The reason, if all files are yanked."""
+    uploaded: datetime | None
+    """When the last file was uploaded."""
+
+    @property
+    def is_yanked(self) -> bool:
+        """Whether all files of the release are yanked."""
+        return self.yanked == self.count
+
+
+@frozen(kw_only=True)
+class ProjectSettings:
+    """The part of a project that is on the page."""
+
+    project: Project
+    release: ReleaseSettings | None
+    """The release whose files are shown; None: the releases are."""
+    releases: Sequence[ReleaseSettings]
+    files: Sequence[File]
+    page: int
+    pages: int
+
+
+@route("GET", ADDRESS + "settings", action=Action.WRITE, page=True, below_index=True)
+async def settings(ctx: RequestContext, project: ProjectName) -> None:
+    """Show what the user can change of a local project, or the status of an upstream project."""
+    if ctx.spelling != project or ctx.request.path.endswith(b"/"):
+        redirect(
+            ctx.request,
+            f"/project/{project}/-/settings",
+            permanent=True,
+            restricted=ctx.app.restricted,
+        )
+        return
+    query = parameters(ctx.request, "version", "page", "done")
+    await show_settings(ctx, project, query.get("version"), query.get("page", ""))
+
+
+async def show_settings(
+    ctx: RequestContext,
+    name: ProjectName,
+    version: str | None = None,
+    page: str = "",
+    *,
+    error: PypidError | None = None,
+    sent: Fields | None = None,
+) -> None:
+    """Show a page of the releases, or of the files of the release that has this `version` in any
+    spelling.
+
+    `error`: what is wrong with a form that was `sent`, whose fields are kept. Raises
+    `NoSuchProject`, `NotYetKnown`, `NoSuchFile`, and for a client that may publish the project
+    but not read it (a token) `Forbidden`.
+    """
+    ctx.authorize(Action.READ, name)
+    refusal = None if error is None else refusal_of(error, ctx.request.method)
+    values: dict[str, Any] = {
+        "status": 200 if refusal is None else refusal.status,
+        "problems": [] if refusal is None else [refusal.text],
+        "sent": sent or Fields(),
+        "statuses": [(status, MEANINGS[status]) for status in Status],
+        "longest": LONGEST_REASON,
+    }
+    if ctx.identity.admin and await is_known_upstream(ctx.app.index, name):
+        project = await known_project(ctx.app.index, name)
+        await show(ctx, "settings_upstream.html", **values, project=project)
+        return
+    known = await ctx.app.index.context.known(name)
+    is_long = len(known.files) > FEW_FILES
+    listed = (
+        await ctx.app.world.thinking(listing, known, version, page)
+        if is_long
+        else listing(known, version, page)
+    )
+    await show(
+        ctx,
+        "settings.html",
+        **values,
+        project=known,
+        listed=listed,
+        hold_of=ctx.app.index.policy.restrictions.current.hold,
+        targets=targets_of(ctx, name),
+        may_delete=ctx.may(Action.DELETE, name),
+        may_manage=may_manage(ctx, name),
+        owner=await _owner(ctx.app, name),
+    )
+
+
+async def _owner(app: App, name: ProjectName) -> OwnerDocument | None:
+    """Return the owner of the project in a named index; None in the default index, whose page of
+    rights has its owner, and while owners are not known.
+    """
+    if app.original is None or app.registry is None:
+        return None
+    with suppress(PeopleUnknown):
+        return await owner_document(app, name)
+    return None
+
+
+def listing(project: Project, version: str | None, page: str) -> ProjectSettings:
+    """Return the lines of a page, the newest first; a page number out of range is the first or the
+    last. Raises `NoSuchFile`.
+    """
+    release = None if version is None else release_of(project, version)
+    if version is not None and release is None:
+        raise NoSuchFile(f"{project.name} {version}")
+    lines: Sequence[Release] | Sequence[File] = (
+        releases(project)[::-1] if release is None else release.files
+    )
+    pages = max(1, -(-len(lines) // LINES))
+    number = (
+        min(max(1, int(page)), pages) if page.isascii() and page.isdigit() and len(page) < 10 else 1
+    )
+    part = lines[(number - 1) * LINES : number * LINES]
+    return ProjectSettings(
+        project=project,
+        release=None if release is None else _line(release),
+        releases=[_line(line) for line in part if isinstance(line, Release)],
+        files=[line for line in part if isinstance(line, File)],
+        page=number,
+        pages=pages,
+    )
+
+
+def _line(release: Release) -> ReleaseSettings:
+    return ReleaseSettings(
+        version=release.version,
+        count=len(release.files),
+        yanked=sum(file.yanked is not None for file in release.files),
+        reason=release.yanked_reason or "",
+        uploaded=max(
+            (file.uploaded for file in release.files if file.uploaded is not None), default=None
+        ),
+    )
+
+
+# The forms of a project's settings, by `web.app.changes`: yank, unyank, delete, set the status,
+# release the name.
+
+FILE, RELEASE, PROJECT = "filename", "version", "project"
+"""The fields of which one names the subject of the form."""
+CONFIRM = "confirm"
+"""The field in which the name is typed before deletion."""
+Done = tuple[Project | None, str]
+"""The project after the change, None if it is removed; and the word of its message in `ui.flash`.
+"""
+BACK, PAGE = "back", "page"
+"""Fields with the page that contained the form: which release's, and its number."""
+
+say(
+    yanked="Yanked: installers skip it unless exactly this version is requested.",
+    unyanked="The yank was undone.",
+    promoted="The release was promoted.",
+    file_deleted="The file was deleted.",
+    release_deleted="The release was deleted.",
+    project_deleted="All files of the project were deleted. Its name stays local.",
+    status_set="The status was set.",
+    name_released="The name was released.",
+    owner_changed="The owner was changed.",
+)
+
+
+@route("POST", ADDRESS + "yank", action=Action.WRITE, page=True, form=True, below_index=True)
+async def yank(ctx: RequestContext, project: ProjectName) -> None:
+    """Yank a release or a file."""
+    fields = sent(ctx.request)
+
+    async def yanked() -> Done:
+        subject, filenames = await _chosen(ctx.app, project, fields)
+        return await changes.yank(
+            ctx, project, subject, filenames, fields.text("reason").strip()
+        ), "yanked"
+
+    await _answer(ctx, project, yanked())
+
+
+@route("POST", ADDRESS + "unyank", action=Action.WRITE, page=True, form=True, below_index=True)
+async def unyank(ctx: RequestContext, project: ProjectName) -> None:
+    """Unyank a release or a file."""
+    fields = sent(ctx.request)
+
+    async def unyanked() -> Done:
+        subject, filenames = await _chosen(ctx.app, project, fields)
+        return await changes.unyank(ctx, project, subject, filenames), "unyanked"
+
+    await _answer(ctx, project, unyanked())
+
+
+@route("POST", ADDRESS + "promote", action=Action.WRITE, page=True, form=True, below_index=True)
+async def promote(ctx: RequestContext, project: ProjectName) -> None:
+    """Promote a release to another index."""
+    fields = sent(ctx.request)
+
+    async def done() -> Done:
+        _, version = _meant(fields, RELEASE)
+        source, target = ctx.app.index.name or DEFAULT, fields.text("target")
+        wish = NewPromotion(source, [f"{project}=={version}"], move=bool(fields.text("move")))
+        await promoted(ctx, wish, *await wanted_of(ctx, wish, target))
+        return await ctx.app.index.context.known(project), "promoted"
+
+    await _answer(ctx, project, done())
+
+
+@route("POST", ADDRESS + "delete", action=Action.DELETE, page=True, form=True, below_index=True)
+async def delete(ctx: RequestContext, project: ProjectName) -> None:
+    """Delete a file, a release, or all files of the project, whose name was typed."""
+    fields = sent(ctx.request)
+
+    async def deleted() -> Done:
+        kind, subject = _meant(fields, FILE, RELEASE, PROJECT)
+        _confirm(fields, project if kind == PROJECT else subject, subject)
+        if kind == PROJECT:
+            return (await changes.delete_all(ctx, project))[0], "project-deleted"
+        done = "file-deleted" if kind == FILE else "release-deleted"
+        return await changes.delete(ctx, project, *await _chosen(ctx.app, project, fields)), done
+
+    await _answer(ctx, project, deleted())
+
+
+@route("POST", ADDRESS + "status", action=Action.ADMIN, page=True, form=True, below_index=True)
+async def set_status(ctx: RequestContext, project: ProjectName) -> None:
+    """Set the status of the project."""
+    fields = sent(ctx.request)
+
+    async def changed() -> Done:
+        try:
+            status = Status(fields.text("status"))
+        except ValueError:
+            raise BadRequest(
+                f"Choose one of the statuses: {', '.join(status.value for status in Status)}."
+            ) from None
+        return await changes.set_status(
+            ctx, project, status, fields.text("reason").strip()
+        ), "status-set"
+
+    await _answer(ctx, project, changed())
+
+
+@route(
+    "POST", ADDRESS + "release-name", action=Action.ADMIN, page=True, form=True, below_index=True
+)
+async def release_name(ctx: RequestContext, project: ProjectName) -> None:
+    """Release the name of an empty project."""
+    fields = sent(ctx.request)
+
+    async def given_back() -> Done:
+        _confirm(fields, project, project)
+        await changes.give_back(ctx, project)
+        return None, "name-released"
+
+    await _answer(ctx, project, given_back())
+
+
+@route("POST", ADDRESS + "owner", action=Action.ADMIN, page=True, form=True, below_index=True)
+async def set_owner(ctx: RequestContext, project: ProjectName) -> None:
+    """Make a user the owner of the project in this index; without a name, remove its owner."""
+    fields = sent(ctx.request)
+
+    async def changed() -> Done:
+        known = await ctx.app.index.context.known(project)
+        await give(ctx, project, fields.text("user").strip() or None)
+        return known, "owner-changed"
+
+    await _answer(ctx, project, changed())
+
+
+def _meant(fields: Fields, *kinds: str) -> tuple[str, str]:
+    """Return the one of these fields that is set, and its value. Raises `BadRequest` unless exactly
+    one is set, once.
+    """
+    named = [(kind, text) for kind in kinds for text in fields.all(kind) if text]
+    if len(named) != 1:
+        raise BadRequest(
+            f"The form must name exactly one thing, in one of these fields: {', '.join(kinds)}."
+        )
+    return named[0]
+
+
+async def _chosen(app: App, name: ProjectName, fields: Fields) -> tuple[str, frozenset[str]]:
+    """Return the file or release of the form, and the names of its files. Raises `NoSuchProject`,
+    `NoSuchFile`.
+    """
+    kind, subject = _meant(fields, FILE, RELEASE)
+    return subject, frozenset({subject}) if kind == FILE else await app.index.release(name, subject)
+
+
+def _confirm(fields: Fields, *words: str) -> None:
+    """Raise `BadRequest` unless the typed text is each of these words (which are the same in a
+    correct form).
+    """
+    typed = fields.text(CONFIRM).strip()
+    if any(typed != word for word in words):
+        typed_text = f"{shortened(typed)!r} was typed" if typed else "nothing was typed"
+        raise BadRequest(
+            f"Nothing was changed: type {shortened(words[0])!r} to confirm; {typed_text}."
+        )
+
+
+async def _answer(ctx: RequestContext, name: ProjectName, doing: Awaitable[Done]) -> None:
+    """Carry out the change and redirect to the page of the form, or show the form again with the
+    error.
+    """
+    fields = sent(ctx.request)
+    back, page = fields.text(BACK) or None, fields.text(PAGE)
+    sees_settings = all(ctx.may(right, name) for right in (Action.WRITE, Action.READ))
+    try:
+        project, done = await doing
+    except (BadRequest, PromotionRefused) as error:
+        if not sees_settings:
+            raise
+        return await show_settings(ctx, name, back, page, error=error, sent=fields)
+    if project is None:
+        return go(ctx.request, "", done=done)
+    if not sees_settings:
+        return go(ctx.request, f"project/{part(name)}/" if project.files else "", done=done)
+    parameters = {"page": page} if page.isascii() and page.isdigit() and page != "1" else {}
+    if back is not None and any(file.version == back for file in project.files):
+        parameters["version"] = back
+    elif back is not None:  # the release was removed
+        parameters = {}
+    return go(ctx.request, f"project/{part(name)}/-/settings", done=done, **parameters)
+
+
+# Upload in the browser: a form for one file. The page's script sends several, each by itself.
+
+MOST_NAMES = 20
+"""Number of projects that are listed for a user who may publish only these."""
+UPLOADED_FILE, OVERWRITE = "file", "overwrite"
+"""The fields of the form after the CSRF token, which comes first: the file, and a checkbox."""
+
+
+class FileTaken(TypedDict):
+    """The published file. `outcome`: ``published``, ``overwritten`` or ``unchanged``."""
+
+    filename: str
+    outcome: str
+    words: str
+    project: str
+    version: str
+
+
+@route("GET", "/upload", action=Action.WRITE, page=True, below_index=True)
+async def form(ctx: RequestContext) -> None:
+    """Show the upload form."""
+    await _show_upload(ctx)
+
+
+@route("POST", "/upload", action=Action.WRITE, page=True, multipart=True, below_index=True)
+async def upload(ctx: RequestContext) -> None:
+    """Publish the file of the form; answers with the page, or with JSON for clients that accept
+    it.
+    """
+    limits = Limits(content=ctx.app.settings.max_upload, text=1 << 10, total=16 << 10, fields=10)
+    try:
+        refuse_early_form(ctx.request.body.size, limits)
+        published = await shielded(_published(ctx, limits))
+    except PypidError as error:
+        if isinstance(error, Unauthenticated) or error_format(ctx.request) is ErrorFormat.JSON:
+            raise
+        status, problems = refused(ctx.request, error)
+        await _show_upload(ctx, status=status, problems=problems)
+        return
+    if error_format(ctx.request) is ErrorFormat.JSON:
+        send_json(ctx.request, _document(published))
+    else:
+        await _show_upload(ctx, published=_document(published))
+
+
+async def _published(ctx: RequestContext, limits: Limits) -> Published:
+    """Publish the file of the form. Raises `NoCsrfToken` before anything is stored."""
+
+    def demand_token(fields: Mapping[str, Sequence[str]]) -> None:
+        if ctx.request.session is not None:
+            demand_csrf_token(
+                ctx.request, ctx.request.session, next(iter(fields.get(FIELD, ())), None)
+            )
+
+    async with upload_spool(ctx) as spool:
+        form = await receive(ctx, spool, limits, UPLOADED_FILE, demand_token)
+        demand_token(form.fields)  # no file came, or a token after it
+        if not form.filename:
+            raise BadRequest("No file was chosen. Choose the wheel or sdist to publish.")
+        cookie = None if ctx.request.session is None else credential_of_cookie(ctx.request)
+        if cookie is not None:  # the session may have ended while the file came
+            ctx = evolve(ctx, identity=await ctx.app.access.identify(cookie))
+        file = UploadFields(fields={}, filename=form.filename, content_digests=form.content_digests)
+        return await publish(ctx, file, spool, overwriting=OVERWRITE in form.fields)
+
+
+async def _show_upload(
+    ctx: RequestContext,
+    *,
+    status: int = 200,
+    problems: Sequence[str] = (),
+    published: FileTaken | None = None,
+) -> None:
+    names, place = await publishable(ctx), await place_of(ctx)
+    await show(
+        ctx,
+        "upload.html",
+        status=status,
+        published=published,
+        problems=problems,
+        only=None if names is None else names[:MOST_NAMES],
+        more=0 if names is None else len(names[MOST_NAMES:]),
+        may_overwrite=ctx.may_some(Action.OVERWRITE),
+        max_upload=ctx.app.settings.max_upload,
+        fields={"file": UPLOADED_FILE, "overwrite": OVERWRITE},
+        commands=() if place is None else to_publish(place, ctx.identity.user)[:2],
+    )
+
+
+def _document(published: Published) -> FileTaken:
+    distribution = published.upload.distribution
+    return {
+        "filename": distribution.filename,
+        "outcome": published.outcome.value,
+        "words": published.words[:1].upper() + published.words[1:] + ".",
+        "project": distribution.project,
+        "version": published.upload.version,
+    }

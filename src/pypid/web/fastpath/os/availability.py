@@ -13,7 +13,7 @@ from twisted.internet.tcp import Connection
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from zope.interface import implementer
 
-from pypid.flow.internals import name_obstacle, version_obstacle
+from pypid.flow.coroutines import name_obstacle, version_obstacle
 from pypid.web.fastpath.os import reactor_hook, socket_write, tls_wire
 
 Requirement = tuple[object, tuple[str, ...]]

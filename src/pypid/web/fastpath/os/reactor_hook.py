@@ -19,7 +19,7 @@ from twisted.internet.tcp import Connection
 from twisted.python.log import callWithLogger, err
 
 from pypid.web.fastpath.recorder import LONGEST
-from pypid.web.http.channel.channel import Channel
+from pypid.web.http.channel import Channel
 
 try:
     from select import EPOLLIN

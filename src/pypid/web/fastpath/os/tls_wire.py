@@ -72,7 +72,7 @@ def quicken(factory: object) -> None:
 
 
 if _lib is not None and _ffi is not None and all(hasattr(_lib, name) for name in LIBRARY_NAMES):
-    _read, _write, _error, _WANT_READ = (
+    _read, _write_tls, _error, _WANT_READ = (
         _lib.SSL_read,
         _lib.SSL_write,
         _lib.SSL_get_error,
@@ -176,7 +176,7 @@ class TlsWire(_Layer):  # type: ignore[misc]
         done, filled, size = 0, 0, len(data)
         start: Any = data if size <= _RECORD and type(data) is bytes else _ffi.from_buffer(data)
         while done < size:
-            taken = _write(ssl, start + done if done else start, min(_RECORD, size - done))
+            taken = _write_tls(ssl, start + done if done else start, min(_RECORD, size - done))
             if taken <= 0:
                 break
             done += taken

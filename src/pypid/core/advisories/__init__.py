@@ -1,1 +1,0 @@
-"""Security advisories in the OSV format, as pure values and rules."""

@@ -1,1 +1,0 @@
-"""The rules of search: queries, ranking, and the legacy search of PyPI."""

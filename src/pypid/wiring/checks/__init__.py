@@ -1,1 +1,0 @@
-"""Checks of a configuration on this machine: what would stop a start, and what would fail later."""
