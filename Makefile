@@ -11,7 +11,7 @@ CONTAINER ?= $(shell command -v podman || echo docker)
 PYPICLOUD := packages/pypid-pypicloud
 NEEDS := setup.py pyproject.toml constraints.txt src/pypid/__init__.py $(PYPICLOUD)/setup.py
 PATHS := src tests benchmarks setup.py $(PYPICLOUD)/setup.py packages/binary pypid.tac
-UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/% tests/nightly/%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py))
+UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/% tests/nightly/% tests/support/%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py))
 # Where the unit tests write, if TMPDIR is not set: in memory, if there is room. They sync so often that on a disk they waited
 # a third of their time. The live tests write to the disk, as pypid does.
 MEMORY = $(shell [ "$$(df --output=avail -m /dev/shm 2>/dev/null | tail -n 1)" -ge 2048 ] 2>/dev/null && [ -w /dev/shm ] && echo /dev/shm)
