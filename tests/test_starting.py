@@ -46,7 +46,7 @@ NOT_FOR_A_PAGE = (
     *(
         "pypid.daemon.control",
         "pypid.core.simple_api.parse_html",
-        "pypid.web.installers.other",
+        "pypid.web.installers.services",
     ),
     *(
         "readme_renderer",

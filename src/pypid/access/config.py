@@ -1,4 +1,8 @@
-"""Users from the configuration's ``[users]``, and the first-run admin."""
+"""Users that need no database: those of the configuration, the first administrator, the operator on
+the control socket.
+
+Users from the configuration's ``[users]``, and the first-run admin.
+"""
 
 from __future__ import annotations
 

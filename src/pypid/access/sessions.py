@@ -1,4 +1,7 @@
-"""The key with which pypid signs and digests its own values: sessions, invitations, captchas.
+"""What is kept for sessions in the state folder: the key that signs them, and those that a new
+password ended.
+
+The key with which pypid signs and digests its own values: sessions, invitations, captchas.
 Everything here blocks.
 
 It is derived from ``[server] secret`` if that is set, so that several pypids share it and nothing

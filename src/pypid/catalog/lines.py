@@ -1,4 +1,7 @@
-"""The storage of the catalog in memory: lines of JSON by project, in versioned shards.
+"""Lines of the catalog: JSON in shards, packed lines, those that were spilled to disk, and their
+decoded values.
+
+The storage of the catalog in memory: lines of JSON by project, in versioned shards.
 
 A project is held as the bytes that a dump writes: a million files fit in memory, and writing a dump
 only joins the lines.

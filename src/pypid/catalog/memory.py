@@ -1,4 +1,6 @@
-"""The catalog in memory: lines of JSON (`catalog.lines`), one for each local project, and one for
+"""The catalog in memory, with the compressed lines of upstream projects.
+
+The catalog in memory: lines of JSON (`catalog.lines`), one for each local project, and one for
 each upstream project.
 
 A million files take some hundred megabytes this way, where objects would take several times that; a

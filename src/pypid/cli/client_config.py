@@ -89,7 +89,7 @@ def _files(options: argparse.Namespace) -> dict[str, str]:
     """Return the texts of the wanted files, by name."""
     from pypid.daemon import listeners
     from pypid.daemon.state import where
-    from pypid.web.installers.other import PUBLIC, roots
+    from pypid.web.installers.services import PUBLIC, roots
     from pypid.wiring.platform import load_config
 
     config = load_config(options.config)

@@ -1,4 +1,7 @@
-"""Requests of the commands to the daemon."""
+"""Requests of the commands to the daemon, and what they ask at the terminal.
+
+Requests of the commands to the daemon.
+"""
 
 from __future__ import annotations
 

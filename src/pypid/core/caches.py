@@ -1,4 +1,7 @@
-"""A cache of the most recently used values, bounded by number and by total weight."""
+"""Caches that are bounded: by their own weight, or by a budget that several share.
+
+A cache of the most recently used values, bounded by number and by total weight.
+"""
 
 from __future__ import annotations
 

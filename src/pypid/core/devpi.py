@@ -1,4 +1,6 @@
-"""Read the document of a ``devpi-export`` folder, ``dataindex.json``. Pure.
+"""Import from devpi-server: its export is read, and becomes a plan.
+
+Read the document of a ``devpi-export`` folder, ``dataindex.json``. Pure.
 
 Source: ``Exporter``, ``IndexDump`` and ``Migrator`` in devpi-server 6.20's ``importexport.py``. The
 document is untrusted input: every path is checked before it is used, and no error quotes a password

@@ -1,4 +1,7 @@
-"""Access decisions. Pure: from an identity, the rules in force and an action, to yes or no."""
+"""Who may do what, which projects a viewer may read, and what a refusal advises.
+
+Access decisions. Pure: from an identity, the rules in force and an action, to yes or no.
+"""
 
 from __future__ import annotations
 

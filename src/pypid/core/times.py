@@ -1,4 +1,6 @@
-"""The time in an as-of address: ``/at/2026-08-01/simple/``. Pure.
+"""Times: those of as-of addresses, and ages by a wall clock that may have been set.
+
+The time in an as-of address: ``/at/2026-08-01/simple/``. Pure.
 
 Written like uv's ``exclude-newer``: a date means that whole day (uv takes it in the zone of the
 machine, pypid in UTC, so that it is the same everywhere), and a time with or without a zone

@@ -1,4 +1,7 @@
-"""The lifecycle of a running pypid: start, reload, drain, stop."""
+"""The daemon: its process, its life, what systemd hears, and the first comparison with the storage.
+
+The lifecycle of a running pypid: start, reload, drain, stop.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Listening sockets: endpoint strings, the protocols on them, and the URLs that people see."""
+"""Listening sockets and their TLS.
+
+Listening sockets: endpoint strings, the protocols on them, and the URLs that people see.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Locations of databases: a file of SQLite, or a PostgreSQL server. The parts of a URL are
+"""Where databases are, what can go wrong with them, and their transactions.
+
+Locations of databases: a file of SQLite, or a PostgreSQL server. The parts of a URL are
 secret.
 """
 

@@ -1,4 +1,7 @@
-"""SQLite database files in WAL mode. Everything here blocks."""
+"""Databases in SQLite and PostgreSQL, and what their drivers raise.
+
+SQLite database files in WAL mode. Everything here blocks.
+"""
 
 from __future__ import annotations
 

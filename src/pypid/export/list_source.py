@@ -1,4 +1,7 @@
-"""A list of files as the source of an export."""
+"""Exports of a list of files: its lines, and what a name alone says.
+
+A list of files as the source of an export.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What an export remembers of the tree that it wrote, so that the next one need only look at the
+"""What an export remembers, and the newest files that its pages and feeds show.
+
+What an export remembers of the tree that it wrote, so that the next one need only look at the
 projects that have changed since.
 
 The document is JSON: a line with a `_Head`, then lines with lists of `ProjectState`. A project's

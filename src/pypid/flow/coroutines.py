@@ -1,4 +1,8 @@
-"""Coroutines at the boundary to Twisted: start them, and run them to their end."""
+"""The edge to Twisted and Python: coroutines, late imports, child processes, settings of
+transports, private names.
+
+Coroutines at the boundary to Twisted: start them, and run them to their end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A cache of values that are derived from changing data: pages, lists, views, visibility.
+"""Values derived from changing data, the signals that change them, and work that callers share.
+
+A cache of values that are derived from changing data: pages, lists, views, visibility.
 
 A value is made for a key and an *edition*. An edition identifies the state of all data that the
 value is made from; another edition means another value. There is one rule of freshness: **read the

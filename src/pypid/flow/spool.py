@@ -1,4 +1,6 @@
-"""Incoming files: written to a temporary file, hashed as they come, and removed when the request
+"""Files that come in: spooled, hashed, with some disk space kept for what must always work.
+
+Incoming files: written to a temporary file, hashed as they come, and removed when the request
 ends.
 """
 

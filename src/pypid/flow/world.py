@@ -1,4 +1,7 @@
-"""The outside world as factories receive it: clock, threads, randomness, counters."""
+"""The outside world: clock, threads, randomness and counters, as everything else receives them.
+
+The outside world as factories receive it: clock, threads, randomness, counters.
+"""
 
 from __future__ import annotations
 

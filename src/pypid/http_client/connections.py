@@ -1,4 +1,7 @@
-"""HTTP connections that are reused, and ended if the head of a response is endless."""
+"""Connections to other servers: reused, resolved once, trusted, and public only where asked.
+
+HTTP connections that are reused, and ended if the head of a response is endless.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Browse the contents of files: list their members and open one, from the storage or from upstream.
+"""Contents of files: browsed, and compared between releases.
+
+Browse the contents of files: list their members and open one, from the storage or from upstream.
 
 Of a zip (wheels, eggs) only the directory and the wanted member are read, by ranges; upstream bytes
 read so are not cached, and their hash is not verified. A tar has to be read from its beginning:

@@ -1,4 +1,7 @@
-"""The entry point of the core: the operations that the web app and the commands use."""
+"""An index: what is stored, seen through the policy, with its layers; and the bytes of its files.
+
+The entry point of the core: the operations that the web app and the commands use.
+"""
 
 from __future__ import annotations
 

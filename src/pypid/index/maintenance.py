@@ -1,4 +1,6 @@
-"""Keeping the index in step with its storage: reconcile the catalog, adopt files without a record,
+"""Keeping the index in step with its storage, and what changed since they were last compared.
+
+Keeping the index in step with its storage: reconcile the catalog, adopt files without a record,
 check for damage.
 """
 

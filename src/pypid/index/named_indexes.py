@@ -1,4 +1,6 @@
-"""The named indexes of one pypid: those of the configuration, and those that users created.
+"""All indexes of one pypid: the default one, the named ones, and the names that are private in any.
+
+The named indexes of one pypid: those of the configuration, and those that users created.
 
 Each is an `Index` over its part of the storage and of the catalog. It is made at its first use, and
 takes little memory: an index without projects of its own shares all views of its bases.

@@ -1,4 +1,6 @@
-"""Progress of a long job: a line every few seconds, for the log and for the client that started the
+"""Long jobs: their progress, and many small ones at a time.
+
+Progress of a long job: a line every few seconds, for the log and for the client that started the
 job.
 """
 

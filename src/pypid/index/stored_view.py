@@ -1,4 +1,6 @@
-"""The view of a project, made of the catalog and the storage alone and not cached, for callers that
+"""Views for callers that read a project once, and until when a response is valid.
+
+The view of a project, made of the catalog and the storage alone and not cached, for callers that
 read all projects in turn (search, exports, ``/packages/``).
 """
 

@@ -1,4 +1,6 @@
-"""Leases in the shared catalog: they decide which of several nodes does a job, and expire by
+"""What several nodes agree on: who does a job, and whether their settings are the same.
+
+Leases in the shared catalog: they decide which of several nodes does a job, and expire by
 themselves.
 
 The node that does a job keeps its lease while it goes on, and then as long as the job need not be

@@ -1,4 +1,6 @@
-"""Messages between workers: JSON objects, a line each, over the pipes between the first one and
+"""What passes between the first worker and the others: messages, in bounded queues, and sockets.
+
+Messages between workers: JSON objects, a line each, over the pipes between the first one and
 each of the others.
 
 The others reach each other through the first one only. All of it stays within one machine and one

@@ -1,4 +1,7 @@
-"""The supervisor in the first worker: starts, notifies, replaces and stops the other workers."""
+"""The other workers, as the first one starts, sees, balances and replaces them.
+
+The supervisor in the first worker: starts, notifies, replaces and stops the other workers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""READMEs as safe HTML: rendered by a child process at the first request, and cached."""
+"""READMEs as safe HTML: their markup, the child process that renders them, and its frames.
+
+READMEs as safe HTML: rendered by a child process at the first request, and cached.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The cards in an SQLite file with FTS5: derived, and rebuilt when outdated or damaged.
+"""The index of search: cards of projects in SQLite's FTS5, written, asked, and read as a viewer.
+
+The cards in an SQLite file with FTS5: derived, and rebuilt when outdated or damaged.
 
 Everything here blocks. Several processes may read a file; the one with its lock writes.
 """

@@ -1,4 +1,6 @@
-"""Search queries: what fits, what was uploaded last, and what is new; each only of what the viewer
+"""Search: its queries, and the follower that keeps its cards in step with the index.
+
+Search queries: what fits, what was uploaded last, and what is new; each only of what the viewer
 may see now.
 """
 

@@ -1,4 +1,6 @@
-"""One HTTP request to an upstream index: redirects, credentials, the chain of pypids, and a
+"""Requests to upstream indexes: where they may go, one request, and the body of its response.
+
+One HTTP request to an upstream index: redirects, credentials, the chain of pypids, and a
 time-out for every wait.
 
 Not treq: it keeps cookies, requests gzip even where that would change a file, unpacks it without a

@@ -1,4 +1,8 @@
-"""The process that a daemon runs in: its reactor, environment, clock and threads, and its role."""
+"""The process of a daemon: its reactor and environment, its configuration, twistd and the
+foreground.
+
+The process that a daemon runs in: its reactor, environment, clock and threads, and its role.
+"""
 
 from __future__ import annotations
 

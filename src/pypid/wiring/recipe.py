@@ -1,4 +1,7 @@
-"""The start: how a daemon is put together, and the entry points that do so.
+"""The start: `make_daemon` puts a daemon together, top to bottom; the rest of this module makes its
+parts.
+
+The start: how a daemon is put together, and the entry points that do so.
 
 Only this package may import all others.
 """

@@ -1,4 +1,7 @@
-"""Check what pypid needs to listen: the endpoints of `[server] listen`, and the files of TLS."""
+"""Checks of a configuration on this machine, before a start.
+
+Check what pypid needs to listen: the endpoints of `[server] listen`, and the files of TLS.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pypid.advisories.database import FILE
 from pypid.advisories.service import Advisories
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Grants, Principals
-from pypid.web.installers import other
+from pypid.web.installers import services
 from tests.web.advised import advise, advisory
 from tests.web.full_app import RULES, Answer, WholeCase
 
@@ -51,7 +51,7 @@ class OsvTests(WholeCase):
     def test_pages(self) -> None:
         """Token by token a client gets all that a limit held back, each once."""
         for limit in ("MOST_FOUND", "LARGEST_ANSWER"):
-            self.patch(other, limit, 1)
+            self.patch(services, limit, 1)
             found, token = [], ""
             for _ in range(9):
                 document = {**asking("spam", "1.2"), "page_token": token}
@@ -70,7 +70,7 @@ class OsvTests(WholeCase):
 
     def test_work_of_a_batch_is_bounded(self) -> None:
         """Beyond the limit, queries get a token with which they can be asked again."""
-        self.patch(other, "MOST_COMPARED", 1)
+        self.patch(services, "MOST_COMPARED", 1)
         queries = [asking("spam", "1.2"), asking("ham", "1")]
         results = self.post("querybatch", {"queries": queries}).json["results"]
         self.assertEqual([*map(len, results)], [1, 1])
@@ -81,7 +81,7 @@ class OsvTests(WholeCase):
 
     def test_work_of_a_batch_does_not_show_private_advisories(self) -> None:
         """What a batch leaves for later depends on the advisories that the client may see alone."""
-        self.patch(other, "MOST_COMPARED", 2)
+        self.patch(services, "MOST_COMPARED", 2)
         batch = {"queries": [asking("acme-secret", "1"), asking("ham", "1")]}
         for user, key in ((None, "vulns"), ("alice", "vulns"), ("bob", "next_page_token")):
             _, last = self.post("querybatch", batch, user).json["results"]

@@ -1,4 +1,7 @@
-"""`SqlAccounts`: users, groups, rights, tokens and sessions, written to the database and read from
+"""Accounts in a database: their state in memory, their changes, and the source of users made of
+them.
+
+`SqlAccounts`: users, groups, rights, tokens and sessions, written to the database and read from
 memory.
 """
 

@@ -1,4 +1,7 @@
-"""Changes of the accounts' tables, within a transaction. Everything here blocks."""
+"""Changes of accounts, owners and whole imports, each in one transaction.
+
+Changes of the accounts' tables, within a transaction. Everything here blocks.
+"""
 
 from __future__ import annotations
 

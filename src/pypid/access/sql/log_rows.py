@@ -1,4 +1,6 @@
-"""The rows of the audit log and of the downloads: only ever added, and read newest first.
+"""The rows of both logs, and the numbers of downloads.
+
+The rows of the audit log and of the downloads: only ever added, and read newest first.
 Everything here blocks.
 """
 

@@ -1,4 +1,7 @@
-"""The audit log in a database. Entries that cannot be written wait, in order, until they can be."""
+"""The audit log and the download log in a database, both written through one queue.
+
+The audit log in a database. Entries that cannot be written wait, in order, until they can be.
+"""
 
 from __future__ import annotations
 

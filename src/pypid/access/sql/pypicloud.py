@@ -1,4 +1,6 @@
-"""Import at the first start in place of a pypicloud: its users are added to the accounts database,
+"""Users of a pypicloud: read from its database, and imported at the first start in its place.
+
+Import at the first start in place of a pypicloud: its users are added to the accounts database,
 which is empty till then.
 """
 

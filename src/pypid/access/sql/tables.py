@@ -1,4 +1,6 @@
-"""The tables, as SQLAlchemy Core has them. Their names begin with ``pypid_``: a PostgreSQL may hold
+"""The tables of the accounts database, their version, its engine, and its names.
+
+The tables, as SQLAlchemy Core has them. Their names begin with ``pypid_``: a PostgreSQL may hold
 tables of other applications as well.
 """
 

@@ -1,4 +1,6 @@
-"""One request to S3: signed again for each try, and retried where that helps, for a bounded
+"""Requests to S3: credentials, bodies, retries, and the heads of objects.
+
+One request to S3: signed again for each try, and retried where that helps, for a bounded
 time.
 """
 

@@ -1,4 +1,7 @@
-"""Pages of listings of objects (ListObjectsV2)."""
+"""Listings of a bucket, one page after another and many at a time.
+
+Pages of listings of objects (ListObjectsV2).
+"""
 
 from __future__ import annotations
 

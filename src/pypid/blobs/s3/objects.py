@@ -1,4 +1,6 @@
-"""Bodies read from S3: exactly the requested bytes, of one version, even if the connection
+"""Objects of S3, read and written whole, in parts, and in ranges.
+
+Bodies read from S3: exactly the requested bytes, of one version, even if the connection
 breaks.
 """
 

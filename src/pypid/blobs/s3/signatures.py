@@ -1,4 +1,6 @@
-"""Signatures: AWS's version 4 in headers and in URLs, and CloudFront's. Pure; the algorithms are
+"""Signatures, the URLs that are signed, and the header fields that signed links ask for.
+
+Signatures: AWS's version 4 in headers and in URLs, and CloudFront's. Pure; the algorithms are
 botocore's.
 """
 

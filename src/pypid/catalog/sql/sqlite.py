@@ -1,4 +1,6 @@
-"""The shared catalog in a SQLite file in WAL mode, for the processes of one machine. Everything
+"""The shared catalog in SQLite and in PostgreSQL: connections, changes that others made, faults.
+
+The shared catalog in a SQLite file in WAL mode, for the processes of one machine. Everything
 here blocks.
 """
 

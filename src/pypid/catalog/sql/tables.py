@@ -1,4 +1,7 @@
-"""The operations on the tables of the shared catalog."""
+"""The tables of the shared catalog, and all operations on them.
+
+The operations on the tables of the shared catalog.
+"""
 
 from __future__ import annotations
 

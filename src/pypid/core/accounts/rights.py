@@ -1,4 +1,6 @@
-"""Rights on single projects, as the configuration and the accounts database store them, and the
+"""Rights, owners and the records of accounts, as all sources of them have them.
+
+Rights on single projects, as the configuration and the accounts database store them, and the
 rules that follow from them.
 """
 

@@ -1,4 +1,6 @@
-"""The parts of a browser session: a secret in a cookie, the digest that is stored, and a CSRF
+"""Sessions of browsers, self-registration, and the places that clients connect from.
+
+The parts of a browser session: a secret in a cookie, the digest that is stored, and a CSRF
 token. Pure.
 
 Rationale: docs/project/decisions.

@@ -1,4 +1,6 @@
-"""Parsing ``requirements.txt``, line by line. Pure.
+"""Requirement lines, ``pylock.toml`` and collections: what clients ask for, and the files that fit.
+
+Parsing ``requirements.txt``, line by line. Pure.
 
 Source: pip's "Requirements File Format" (comments, continued lines, options), PEP 508 (the
 requirements themselves). A line that cannot be collected is not an error: it is reported with the

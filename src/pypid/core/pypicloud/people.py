@@ -1,4 +1,6 @@
-"""Translate ``user.*``, ``group.*`` and ``auth.admins`` into ``[users]``, ``[groups]`` and
+"""pypicloud's users, groups and access rules, translated.
+
+Translate ``user.*``, ``group.*`` and ``auth.admins`` into ``[users]``, ``[groups]`` and
 ``[access] admins``; ``auth.ldap.*`` into ``[ldap]``, as far as their meanings agree.
 """
 

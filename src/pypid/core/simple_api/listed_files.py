@@ -1,4 +1,7 @@
-"""The files that an upstream index lists for a project, as compact bytes.
+"""Listings of upstream projects in little memory: packed, in blocks, as JSON entries, and as they
+are shown.
+
+The files that an upstream index lists for a project, as compact bytes.
 
 A project may have ten thousand files, of which installers want two. So a listing is kept as blocks
 of finished page entries, compressed so that a page is made by joining them (`core.compression`),

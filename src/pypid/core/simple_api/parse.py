@@ -1,4 +1,6 @@
-"""Parsing an upstream project page in JSON or HTML, without values that pip or uv would choke on.
+"""Upstream pages in JSON: the usual form fast, any other form strictly, long ones in steps.
+
+Parsing an upstream project page in JSON or HTML, without values that pip or uv would choke on.
 
 Sources: "Simple repository API" (packaging.python.org), and what indexes really send: null and
 empty optional keys (bandersnatch's mirrors), missing sizes, unknown keys, api 1.5 with namespaces,

@@ -1,4 +1,6 @@
-"""Parsing a project page in HTML: links with their attributes, `<base>` and `<meta>` (PEP 503, 592,
+"""Upstream pages in HTML, and the choice between HTML and JSON.
+
+Parsing a project page in HTML: links with their attributes, `<base>` and `<meta>` (PEP 503, 592,
 629, 658, 792).
 
 A page has ten thousand links, and nearly all indexes write them in one form: the URL is clean, the

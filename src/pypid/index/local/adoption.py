@@ -1,4 +1,6 @@
-"""Adoption: publish files that are already in the storage, in place, by writing their records.
+"""Adoption of files that are in the storage already, also those of a pypicloud.
+
+Adoption: publish files that are already in the storage, in place, by writing their records.
 
 For folders made by ``pip download`` or kept for another index, for what a pypicloud left, and for
 files that were copied into the storage by hand. The administrator vouches for them: a file that is

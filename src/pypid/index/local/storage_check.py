@@ -1,4 +1,6 @@
-"""Checking the storage for damage by crashes, disk errors or manual edits, with advice for each
+"""The check of the storage: published files, cached ones, and what can be put back.
+
+Checking the storage for damage by crashes, disk errors or manual edits, with advice for each
 finding.
 
 Nothing is changed unless a sweep is requested: then blobs that no record names and that are

@@ -1,4 +1,6 @@
-"""Core metadata of upstream files: cached, fetched, or read from the wheel, of which only some
+"""Core metadata and provenance of upstream files.
+
+Core metadata of upstream files: cached, fetched, or read from the wheel, of which only some
 ranges are fetched.
 """
 

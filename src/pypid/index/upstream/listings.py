@@ -1,4 +1,7 @@
-"""Upstream listings of projects: fetched once for concurrent requests, remembered, and used while
+"""Listings of upstream projects: the gate that lets a request out, the servers, and what is
+remembered.
+
+Upstream listings of projects: fetched once for concurrent requests, remembered, and used while
 upstream is down.
 
 A listing is fresh for `ttl`, then revalidated. A 404 is remembered as well. While upstream is down

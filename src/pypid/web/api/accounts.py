@@ -1,4 +1,7 @@
-"""Accounts, below ``/api/users``; and ``/api/me``, which returns the identity of the client."""
+"""The JSON API of accounts: users, groups, invitations, registration and sessions.
+
+Accounts, below ``/api/users``; and ``/api/me``, which returns the identity of the client.
+"""
 
 from __future__ import annotations
 

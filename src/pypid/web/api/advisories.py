@@ -1,4 +1,6 @@
-"""Advisories that hit stored files, and the check of lock files: ``/api/advisories``.
+"""The JSON API of what hides files: advisories, blocks, and why something is hidden.
+
+Advisories that hit stored files, and the check of lock files: ``/api/advisories``.
 
 All users who may read a project see its advisories; only administrators see who downloaded a file.
 """

@@ -1,4 +1,6 @@
-"""The JSON API for managing published projects and files, below ``/api/``; described in
+"""The JSON API of projects: files, contents, comparisons, downloads, news, search.
+
+The JSON API for managing published projects and files, below ``/api/``; described in
 docs/reference/http-api.
 """
 
@@ -71,7 +73,7 @@ from pypid.web.app.route import Described, Moment, route
 from pypid.web.http.request import LARGEST_SERIAL, Parameter, flag, names, number, parameters
 from pypid.web.http.responses import FinishedPage, redirect, send_page
 from pypid.web.http.small_responses import read_json, send_json
-from pypid.web.installers.other import NO_HOST
+from pypid.web.installers.services import NO_HOST
 
 # Documents of the JSON API about projects and their files.
 

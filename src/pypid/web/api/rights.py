@@ -1,4 +1,6 @@
-"""The JSON API of rights: on single projects, below ``/api/projects/<project>/rights``; on globs of
+"""The JSON API of rights and owners.
+
+The JSON API of rights: on single projects, below ``/api/projects/<project>/rights``; on globs of
 projects, below ``/api/rights/<glob>``; and a list of all rights, ``/api/rights``.
 """
 

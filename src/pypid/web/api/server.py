@@ -1,4 +1,7 @@
-"""The running server: ``/api/status`` and ``/api/reload``."""
+"""The JSON API of the server: status, reload, configuration, log level, audit log.
+
+The running server: ``/api/status`` and ``/api/reload``.
+"""
 
 from __future__ import annotations
 

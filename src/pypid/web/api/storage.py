@@ -1,4 +1,6 @@
-"""The JSON API for the storage as a whole: reconcile with it, adopt files in it, check it for
+"""The JSON API of the storage: comparison, check, storage classes, imports, exports.
+
+The JSON API for the storage as a whole: reconcile with it, adopt files in it, check it for
 problems.
 """
 

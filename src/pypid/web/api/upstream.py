@@ -1,4 +1,7 @@
-"""The settings in force for upstream projects, and whether upstream answers: ``/api/upstream``."""
+"""The JSON API of upstream projects: settings, cache, publishers, approvals.
+
+The settings in force for upstream projects, and whether upstream answers: ``/api/upstream``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The `App`: everything that the routes of an index share."""
+"""The `App` of each index, and the settings and records that the Apps share.
+
+The `App`: everything that the routes of an index share.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The audit log: what a route changes is recorded before it is answered, even if the client has
+"""The audit log and the download log, as routes write them.
+
+The audit log: what a route changes is recorded before it is answered, even if the client has
 disconnected by then.
 """
 

@@ -1,4 +1,6 @@
-"""Rate limits: how many accounts are registered from one address, how often a user logs in, and how
+"""What clients may do how often: registrations, logins, names that were never asked upstream.
+
+Rate limits: how many accounts are registered from one address, how often a user logs in, and how
 many refused downloads are recorded.
 """
 

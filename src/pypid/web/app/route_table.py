@@ -67,7 +67,7 @@ MODULES = (
         for name in (
             "collect",
             "local",
-            "other",
+            "services",
             "trusted_publishing",
             "as_of",
         )

@@ -1,4 +1,6 @@
-"""The cache of the fast path: clients by their header blocks, and for each kind of client the
+"""Responses in memory: the cache, what they depend on, and files that are kept open.
+
+The cache of the fast path: clients by their header blocks, and for each kind of client the
 responses by request line.
 """
 

@@ -1,4 +1,6 @@
-"""Limits on open connections: how many one client may hold, and how many the descriptors of the
+"""Connections: how many there may be, and how a request reached pypid through proxies.
+
+Limits on open connections: how many one client may hold, and how many the descriptors of the
 process allow.
 
 Reopening an idle connection costs its client nothing, so the oldest of those is closed for a new

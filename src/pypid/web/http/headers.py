@@ -1,4 +1,6 @@
-"""The header fields of responses, as pairs: one list for the routes and for the fast path.
+"""Header fields: those of responses, and those of requests that negotiate and authenticate.
+
+The header fields of responses, as pairs: one list for the routes and for the fast path.
 
 Conditional requests (RFC 9110, sections 8.8 and 13): entity tags, dates, and whether the client
 already has the response; no request header makes them raise.

@@ -1,4 +1,7 @@
-"""Streaming of a body into a response at the pace of the client."""
+"""Bodies of responses: streams, and files sent by the kernel.
+
+Streaming of a body into a response at the pace of the client.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The web site: limits, hosts, counters and logs of its connections."""
+"""The site: limits, hosts and logs of its connections, its downloads under way, its counts.
+
+The web site: limits, hosts, counters and logs of its connections.
+"""
 
 from __future__ import annotations
 

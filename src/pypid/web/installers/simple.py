@@ -41,7 +41,7 @@ async def project_page(ctx: RequestContext, project: ProjectName) -> None:
 @route("GET", "/simple/<project>/json", action=Action.READ, below_index=True)
 async def project_json(ctx: RequestContext, project: ProjectName) -> None:
     """Send the legacy JSON of the project, which pypicloud also had at this address."""
-    from pypid.web.installers.other import describe  # here: not needed at startup
+    from pypid.web.installers.services import describe  # here: not needed at startup
 
     if ctx.spelling != project:
         return redirect(

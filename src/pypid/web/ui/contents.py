@@ -1,4 +1,6 @@
-"""The contents of a file: the list of its members, and a member as text with line numbers.
+"""Pages of the contents of a file, and of two releases compared.
+
+The contents of a file: the list of its members, and a member as text with line numbers.
 
 Only text of an archive comes into a page, and no characters that change its direction or are
 invisible (`core.archives.contents.visible`).

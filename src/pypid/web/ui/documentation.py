@@ -1,4 +1,6 @@
-"""``/docs/``: the documentation of this version, as HTML files that Sphinx built.
+"""The documentation, and the style sheet, script and icon of all pages.
+
+``/docs/``: the documentation of this version, as HTML files that Sphinx built.
 
 The files come with the package (`PACKAGED`), or from ``build/docs`` of a checkout, where
 ``make docs`` writes them. They contain nothing of the index, so everyone may read them, whatever

@@ -1,4 +1,7 @@
-"""The home page: new releases and projects, and how to configure clients for this index."""
+"""The home page and the search page.
+
+The home page: new releases and projects, and how to configure clients for this index.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from pypid.web.api.projects import FEW, Results, latest, newest_projects, result
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import query_fields
-from pypid.web.installers.other import place_of
+from pypid.web.installers.services import place_of
 from pypid.web.ui.pages import show
 
 RELEASES, PROJECTS = 10, 6

@@ -1,4 +1,7 @@
-"""The administration's start page: status, usage, and recent activity."""
+"""Pages of administration: start, indexes, upstream, storage, configuration, audit log.
+
+The administration's start page: status, usage, and recent activity.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Rendering of HTML pages: templates, the values that every page has, and headers that allow only
+"""Rendering of pages: templates, forms, long lists, streamed progress.
+
+Rendering of HTML pages: templates, the values that every page has, and headers that allow only
 local files.
 
 Stored data is text here: Jinja2 escapes it. The only exception is HTML that was made safe, such as

@@ -1,4 +1,6 @@
-"""The pages of a project: one release with its description and files, and the list of all releases.
+"""Pages of a project: what everybody sees, its settings, and uploads.
+
+The pages of a project: one release with its description and files, and the list of all releases.
 
 Only text of uploaded metadata is shown (`core.presentation.project_view`), and a README that was
 made safe (`pypid.rendering`). The list has a hundred releases a page; two can be compared.
@@ -65,7 +67,7 @@ from pypid.web.http.request import Request, parameters
 from pypid.web.http.responses import redirect
 from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import Limits, refuse_early_form
-from pypid.web.installers.other import place_of
+from pypid.web.installers.services import place_of
 from pypid.web.installers.uploads import Published, publish, receive, upload_spool
 from pypid.web.ui.pages import environment, go, marked_up, part, refused, say, sent, show
 

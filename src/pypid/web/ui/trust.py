@@ -1,4 +1,7 @@
-"""The page of doubted publishers: upstream files without the expected attestation."""
+"""Pages of what hides files: publishers, approvals, blocks, advisories, and why.
+
+The page of doubted publishers: upstream files without the expected attestation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The administration of users: the list, pending registrations, changes to an account, and
+"""Pages of users, groups and rights.
+
+The administration of users: the list, pending registrations, changes to an account, and
 invitations, whose link is shown once.
 """
 

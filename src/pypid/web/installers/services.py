@@ -1,4 +1,7 @@
-"""Older APIs that clients still use: legacy JSON and classifiers."""
+"""Services for clients beside the Simple API: legacy JSON, classifiers, OSV, configuration files.
+
+Older APIs that clients still use: legacy JSON and classifiers.
+"""
 
 from __future__ import annotations
 
