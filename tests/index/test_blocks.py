@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from pypid.core.errors import BadRequest, NoSuchBlock, StorageDown, Withheld
+from pypid.core.errors import BadRequest, NoSuchResource, StorageDown, Withheld
 from pypid.core.packaging.block_spec import BlockSpec, parse_block_spec
 from pypid.flow import BytesBody, start
 from pypid.index.decisions import Blocks, Decisions, StoredBlock
@@ -49,7 +49,7 @@ class BlocksTests(BlocksCase):
         made = self.block("spam==1.0")
         again = self.blocks.create(parse_block_spec("spam == 1.0"), "again", "", "ada")
         self.assertEqual(self.have(again).id, made.id)
-        self.refused(self.blocks.delete("spam-00000000"), NoSuchBlock)
+        self.refused(self.blocks.delete("spam-00000000"), NoSuchResource)
 
     def test_unreadable_document_withholds_what_its_id_names(self) -> None:
         """A block whose document is damaged withholds its whole project, or its digest."""

@@ -20,7 +20,7 @@ from pypid.core.errors import (
     NoSuchFile,
     NoSuchProject,
     NotYetKnown,
-    ProjectClosed,
+    UploadForbidden,
 )
 from pypid.core.model import Project, Status
 from pypid.core.records.documents import load_project
@@ -54,7 +54,7 @@ _refusals = (
     NoSuchFile,
     NoSuchProject,
     NotYetKnown,
-    ProjectClosed,
+    UploadForbidden,
 )
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.errors import ListIncomplete, NameUsedUp, NoSuchProject, ProjectClosed, StorageDown
+from pypid.core.errors import (
+    ListIncomplete,
+    NameUsedUp,
+    NoSuchProject,
+    StorageDown,
+    UploadForbidden,
+)
 from pypid.core.model import Project, Status
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
@@ -104,7 +110,7 @@ class OldDumpTests(OldDumpCase):
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
         self.refused(publishing(self.crashed(), sent(b"other")), NameUsedUp)
         self.have(self.index.set_status(SPAM, Status.ARCHIVED, ""))
-        self.refused(publishing(self.crashed(), sent(b"new", SDIST)), ProjectClosed)
+        self.refused(publishing(self.crashed(), sent(b"new", SDIST)), UploadForbidden)
 
     def test_changes_keep_what_was_acknowledged_before_a_crash(self) -> None:
         """A change as the first request after the start is made to the present project, not to that

@@ -15,8 +15,8 @@ from pypid.core.errors import (
     NameUsedUp,
     NoSuchFile,
     NoSuchProject,
-    ProjectClosed,
     StorageDown,
+    UploadForbidden,
 )
 from pypid.core.model import File, Status
 from pypid.flow import start
@@ -61,7 +61,7 @@ _jobs: dict[str, Callable[[Index], Coroutine[Any, Any, object]]] = {
     "install": lambda index: installed(index),
     "sweep": lambda index: index.check(sweep=True),
 }
-_refusals = (AlreadyExists, Busy, NameUsedUp, NoSuchFile, NoSuchProject, ProjectClosed)
+_refusals = (AlreadyExists, Busy, NameUsedUp, NoSuchFile, NoSuchProject, UploadForbidden)
 
 
 class RaceTests(IndexCase):

@@ -276,7 +276,11 @@ class Throttle:
 
 
 def _too_many(seconds: float) -> TooManyAttempts:
-    return TooManyAttempts(max(1, ceil(seconds - 0.001)))  # 2.7 - 1.7 is a little more than 1
+    wait = max(1, ceil(seconds - 0.001))  # 2.7 - 1.7 is a little more than 1
+    return TooManyAttempts(
+        f"Too many attempts with a wrong password or token. Wait {wait} s before you try again.",
+        wait,
+    )
 
 
 WRONG_TOKEN = "The token is wrong, has expired or was revoked. Make a new one."

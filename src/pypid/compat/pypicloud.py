@@ -34,12 +34,11 @@ from pypid.core.errors import (
     NoSuchUser,
     NotAvailable,
     NotByToken,
+    NotConfigured,
     NotYetKnown,
-    PeopleFixed,
-    ProjectClosed,
     RegistrationClosed,
-    TooManyRegistrations,
     Unauthenticated,
+    UploadForbidden,
     UploadRejected,
     UpstreamDown,
     WrongBytes,
@@ -191,7 +190,7 @@ class LoggedIn(TypedDict):
 
 
 REGISTER_DESCRIPTION = Described(
-    Welcome, takes=NewAccount, refuses=(RegistrationClosed, TooManyRegistrations, NotAvailable)
+    Welcome, takes=NewAccount, refuses=(RegistrationClosed, NotAvailable)
 )
 
 
@@ -248,7 +247,14 @@ async def _enrol(ctx: RequestContext, wanted: Applicant, invitation: Invitation 
     describe=Described(
         NewSecret,
         takes=OwnPassword,
-        refuses=(LoginRefused, NotByToken, NoSuchUser, ChangedElsewhere, PeopleFixed, NotAvailable),
+        refuses=(
+            LoginRefused,
+            NotByToken,
+            NoSuchUser,
+            ChangedElsewhere,
+            NotConfigured,
+            NotAvailable,
+        ),
     ),
 )
 async def set_password(ctx: RequestContext) -> None:
@@ -273,9 +279,13 @@ async def set_password(ctx: RequestContext) -> None:
 
 
 def demand_changing(app: App) -> None:
-    """Raise `PeopleFixed` if users are in the configuration alone, where pypicloud failed (500)."""
+    """Raise `NotConfigured` if users are in the configuration only, where pypicloud failed."""
     if not app.known.configured().accounts_log_in:
-        raise PeopleFixed()
+        raise NotConfigured(
+            "Users and rights of this index are defined in its configuration: change [users], "
+            "[groups] and [projects] there, and reload pypid (SIGHUP). To change them here, set "
+            "[access] backend = config sql and restart pypid."
+        )
 
 
 # --- login and logout -----------------------------------------------------------------------------
@@ -361,7 +371,7 @@ class Import(TypedDict):
     "/api/acl",
     action=Action.ADMIN,
     describe=Described(
-        Import, takes=acl.AclDocument, refuses=(NotByToken, PeopleFixed, NotAvailable)
+        Import, takes=acl.AclDocument, refuses=(NotByToken, NotConfigured, NotAvailable)
     ),
 )
 async def take_in(ctx: RequestContext) -> None:
@@ -757,7 +767,7 @@ async def download(ctx: RequestContext, project: ProjectName, filename: str) -> 
     describe=Described(
         Uploaded,
         form=UploadForm,
-        refuses=(UploadRejected, AlreadyThere, NameUsedUp, ProjectClosed, Busy, NotYetKnown),
+        refuses=(UploadRejected, AlreadyThere, NameUsedUp, UploadForbidden, Busy, NotYetKnown),
     ),
 )
 async def upload(ctx: RequestContext, project: ProjectName, filename: str) -> None:

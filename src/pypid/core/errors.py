@@ -256,29 +256,6 @@ class NameUsedUpstream(PypidError, status=403):
 
 
 @define(slots=False, repr=False)
-class NotInIndexes(PypidError, status=404):
-    """The address exists at the root of the site only, not below the name of an index. `project`:
-    the name that it has in place of ``simple``, ``packages`` or another part of an index.
-    """
-
-    index: str
-    path: str
-    project: str = ""
-
-    def text(self) -> str:
-        if self.project:
-            url = f"/{self.index}/simple/"
-            return (
-                f"There is nothing at /{self.index}{shortened(self.path)}. The URL of the index "
-                f"is {url}, and that of the project {url}{shortened(self.project)}/."
-            )
-        return (
-            f"{shortened(self.path)} does not belong to the index {self.index!r}, but to the whole "
-            f"server. Request it without /{self.index}."
-        )
-
-
-@define(slots=False, repr=False)
 class NoSuchFile(PypidError, status=404):
     """No file (or release) of this name is visible here. `index`: as in `NoSuchProject`."""
 
@@ -381,29 +358,8 @@ class NoSuchAdvisory(PypidError, status=404):
 
 
 @define(slots=False, repr=False)
-class NoSuchBlock(PypidError, status=404):
-    """No block has this id, or the client may not read the project."""
-
-    id: str
-
-    def text(self) -> str:
-        return (
-            f"There is no block {shortened(self.id)!r}. `pypid block list` and /api/blocks list "
-            "the existing ones."
-        )
-
-
-@define(slots=False, repr=False)
-class NoSuchApproval(PypidError, status=404):
-    """There is no decision or request of this id."""
-
-    id: str
-
-    def text(self) -> str:
-        return (
-            f"There is no decision or request {shortened(self.id)!r}. `pypid approval list` shows "
-            "all."
-        )
+class NoSuchResource(ErrorWithReason, status=404):
+    """What the address names does not exist, or the client may not read it."""
 
 
 @define(slots=False, repr=False)
@@ -516,21 +472,6 @@ class Withheld(PypidError, status=403):
 
 
 @define(slots=False, repr=False)
-class UntrustedPublisher(PypidError, status=403):
-    """The upload is not attested by a publisher that ``[trust] require`` names for its project."""
-
-    filename: str
-    reason: str
-    wanted: str
-
-    def text(self) -> str:
-        return (
-            f"{shortened(self.filename)} is refused: {self.reason}. This index accepts files of "
-            f"the project that are attested by {shortened(self.wanted, 300)}."
-        )
-
-
-@define(slots=False, repr=False)
 class RestrictionsUnknown(PypidError, status=503):
     """The blocks and approvals could not be read from the storage yet."""
 
@@ -544,15 +485,10 @@ class RestrictionsUnknown(PypidError, status=503):
 
 
 @define(slots=False, repr=False)
-class ProjectClosed(PypidError, status=403):
-    """The project's status refuses uploads (project status markers, PEP 792)."""
-
-    name: str
-    status: str
-
-    def text(self) -> str:
-        advice = "Ask an administrator to set its status to active."
-        return f"The project {self.name!r} is {self.status} and does not accept uploads. {advice}"
+class UploadForbidden(ErrorWithReason, status=403):
+    """The project takes no such upload: because of its status (project status markers, PEP 792), or
+    of the publishers that ``[trust] require`` names.
+    """
 
 
 @define(slots=False, repr=False)
@@ -563,16 +499,12 @@ class Unauthenticated(ErrorWithReason, status=401):
 
 
 @define(slots=False, repr=False)
-class TooManyAttempts(PypidError, status=429):
-    """Too many wrong passwords for this user from this address."""
+class TooManyAttempts(ErrorWithReason, status=429):
+    """Too many wrong passwords or registrations from one address, or logins of one user.
+    `retry_after` in seconds.
+    """
 
     retry_after: int
-
-    def text(self) -> str:
-        return (
-            f"Too many attempts with a wrong password or token. Wait {self.retry_after} s before "
-            "you try again."
-        )
 
 
 @define(slots=False, repr=False)
@@ -601,25 +533,6 @@ class RegistrationClosed(ErrorWithReason, status=403):
     """Self-registration is closed, or not available in this way."""
 
     reason: str = "Only administrators of this index can create accounts: ask one of them."
-
-
-@define(slots=False, repr=False)
-class NoRiddles(PypidError, status=404):
-    """Registration needs no captcha here."""
-
-    def text(self) -> str:
-        return "This index does not use a captcha: register without one."
-
-
-@define(slots=False, repr=False)
-class TooManyRegistrations(TooManyAttempts):
-    """Too many registrations from one address."""
-
-    def text(self) -> str:
-        return (
-            f"Too many registrations from your address. Try again in {self.retry_after} s, or ask "
-            "an administrator."
-        )
 
 
 @define(slots=False, repr=False)
@@ -661,17 +574,8 @@ class ChangedElsewhere(PypidError, status=409):
 
 
 @define(slots=False, repr=False)
-class PeopleFixed(PypidError, status=501):
-    """Users and rights are defined in the configuration only, so pypicloud's API cannot change
-    them.
-    """
-
-    def text(self) -> str:
-        return (
-            "Users and rights of this index are defined in its configuration: change [users], "
-            "[groups] and [projects] there, and reload pypid (SIGHUP). To change them here, set "
-            "[access] backend = config sql and restart pypid."
-        )
+class NotConfigured(ErrorWithReason, status=501):
+    """The way in which this server was configured or started excludes the action."""
 
 
 @define(slots=False, repr=False)
@@ -1085,18 +989,6 @@ class NeedsExtra(PypidError, status=501):
         return (
             f"{self.what} needs an optional part of pypid that is not installed on this server. "
             f"{install_hint(self.extra)}"
-        )
-
-
-@define(slots=False, repr=False)
-class LogElsewhere(PypidError, status=501):
-    """The log level cannot be changed because twistd writes the log."""
-
-    def text(self) -> str:
-        return (
-            "twistd writes the log of this pypid (--syslog or --logger), so its level cannot be "
-            "changed here. Start pypid without these options, and collect its standard output or "
-            "its --logfile."
         )
 
 

@@ -29,9 +29,10 @@ from pypid.core.errors import (
     Exists,
     Missing,
     NameTaken,
-    NoSuchBlock,
+    NoSuchResource,
     StorageDown,
     Unreadable,
+    shortened,
 )
 from pypid.core.model import Blob, File
 from pypid.core.packaging.block_spec import BlockSpec, parse_block_spec
@@ -425,10 +426,13 @@ class Blocks:
         self._folder.changed.connect(self._apply)
 
     def find(self, id: str) -> StoredBlock:
-        """Return the block. Raises `NoSuchBlock`."""
+        """Return the block. Raises `NoSuchResource`."""
         found = self.all.get(id)
         if found is None:
-            raise NoSuchBlock(id)
+            raise NoSuchResource(
+                f"There is no block {shortened(id)!r}. `pypid block list` and /api/blocks list the "
+                "existing ones."
+            )
         return found
 
     async def create(self, spec: BlockSpec, reason: str, advisory: str, by: str) -> StoredBlock:
@@ -454,7 +458,7 @@ class Blocks:
         return StoredBlock(id, spec, reason, document)
 
     async def delete(self, id: str) -> StoredBlock:
-        """Delete the block and return it; otherwise as `create`. Raises `NoSuchBlock`."""
+        """Delete the block and return it; otherwise as `create`. Raises `NoSuchResource`."""
         found = self.find(id)
         await self._folder.delete(id)
         return found

@@ -18,11 +18,12 @@ from werkzeug.routing import Map
 
 from pypid.core.errors import (
     NoSuchIndex,
-    NotInIndexes,
+    NoSuchResource,
     PypidError,
     StorageDown,
     Unauthenticated,
     Withheld,
+    shortened,
 )
 from pypid.core.indexes import is_index_name
 from pypid.core.permissions import ANONYMOUS
@@ -166,9 +167,25 @@ class Routes(Resource):
             await _refuse_unknown_index(app, request)
             raise
         if request.index and not route.below_index:
-            alias = str(values.get("project", "")) if route.path.startswith(ALIAS) else ""
-            raise NotInIndexes(request.index, f"/{path.decode()}", alias)
+            project = str(values.get("project", "")) if route.path.startswith(ALIAS) else ""
+            raise _not_below_index(request.index, f"/{path.decode()}", project)
         await answer(app, request, route, values)
+
+
+def _not_below_index(index: str, path: str, project: str) -> NoSuchResource:
+    """Return the error for an address that exists at the root of the site only. `project`: the name
+    that it has in place of ``simple``, ``packages`` or another part of an index.
+    """
+    if project:
+        url = f"/{index}/simple/"
+        return NoSuchResource(
+            f"There is nothing at /{index}{shortened(path)}. The URL of the index is {url}, and "
+            f"that of the project {url}{shortened(project)}/."
+        )
+    return NoSuchResource(
+        f"{shortened(path)} does not belong to the index {index!r}, but to the whole server. "
+        f"Request it without /{index}."
+    )
 
 
 async def _refuse_unknown_index(app: App, request: Request) -> None:

@@ -26,11 +26,11 @@ from pypid.core.errors import (
     NameUsedUp,
     NoSuchIndex,
     NotYetKnown,
-    ProjectClosed,
     PypidError,
     StorageDown,
     StorageFull,
     Unreadable,
+    UploadForbidden,
 )
 from pypid.core.model import (
     Blob,
@@ -316,9 +316,12 @@ class PublishOutcome(Enum):
 
 
 def check_open(ours: Project | Presence) -> None:
-    """Raise `ProjectClosed` if the project's status refuses uploads (PEP 792)."""
+    """Raise `UploadForbidden` if the project's status refuses uploads (PEP 792)."""
     if isinstance(ours, Project) and not ours.status.takes_uploads:
-        raise ProjectClosed(ours.name, ours.status.value)
+        raise UploadForbidden(
+            f"The project {ours.name!r} is {ours.status.value} and does not accept uploads. Ask an "
+            "administrator to set its status to active."
+        )
 
 
 @frozen
@@ -342,7 +345,7 @@ class Publisher:
         each call.
 
         Once begun it runs to its end even if the client disconnects. Raises `AlreadyExists`,
-        `NameUsedUp`, `ProjectClosed`, `Busy`, `NotYetKnown` (it may be among pypicloud files that
+        `NameUsedUp`, `UploadForbidden`, `Busy`, `NotYetKnown` (it may be among pypicloud files that
         are being adopted), what `IndexContext.refuse_if_closed_elsewhere` raises, `StorageFull`,
         `StorageDown`; then nothing of it is visible (after `StorageDown` it may become visible
         later, whole). Of several nodes that publish one name, the first record in the storage wins,

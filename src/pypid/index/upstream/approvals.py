@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from pypid.core.accounts.sessions import place_of
 from pypid.core.configuration.choices import NewProjects
-from pypid.core.errors import NoSuchApproval, StorageDown, StorageFull
+from pypid.core.errors import NoSuchResource, StorageDown, StorageFull, shortened
 from pypid.core.indexes import absolute
 from pypid.core.model import File, Presence, Project, Status
 from pypid.core.packaging.names import ProjectName
@@ -239,14 +239,17 @@ class Approvals:
 
     async def delete(self, id: str) -> ApprovalDocument | None:
         """Delete a decision, or a request that waits; return the decision, if it was one that can
-        be read. Raises `NoSuchApproval`, `StorageDown`.
+        be read. Raises `NoSuchResource`, `StorageDown`.
         """
         document = self.decisions.all.get(id)
         if document is not None or id in self.decisions.unreadable:
             await self.decisions.delete(id)
             return document
         if id not in self.requests.all:
-            raise NoSuchApproval(id)
+            raise NoSuchResource(
+                f"There is no decision or request {shortened(id)!r}. `pypid approval list` shows "
+                "all."
+            )
         await self._forget_request(ProjectName(id))
         return None
 

@@ -49,13 +49,12 @@ from pypid.core.errors import (
     LastAdmin,
     LoginRefused,
     NameTaken,
-    NoRiddles,
     NoSuchGroup,
+    NoSuchResource,
     NoSuchUser,
     NotAvailable,
     NotByToken,
     RegistrationClosed,
-    TooManyRegistrations,
     Unauthenticated,
 )
 from pypid.core.permissions import Action, Credential, Identity, Principals, account_name
@@ -86,7 +85,6 @@ from pypid.web.app.accounts import (
 )
 from pypid.web.app.app import App
 from pypid.web.app.audit import note, recorded
-from pypid.web.app.rate_limit import TooManyLogins
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, SOMEBODY, Described, Duration, Moment, Removed, route
 from pypid.web.http.cookies import begin_session, credential_of_cookie, end_session
@@ -716,12 +714,12 @@ class Welcome(TypedDict):
     "GET",
     "/api/captcha",
     action=ANYBODY,
-    describe=Described(Captcha, refuses=(NoRiddles, NotAvailable)),
+    describe=Described(Captcha, refuses=(NoSuchResource, NotAvailable)),
 )
 async def captcha(ctx: RequestContext) -> None:
     """Return a captcha for ALTCHA's widget."""
     if not ctx.app.settings.people.captcha:
-        raise NoRiddles()
+        raise NoSuchResource("This index does not use a captcha: register without one.")
     send_json(
         ctx.request, riddle(ctx.app.known.session_key, ctx.app.world.now(), ctx.app.world.random)
     )
@@ -736,7 +734,7 @@ async def captcha(ctx: RequestContext) -> None:
         Welcome,
         status=201,
         takes=Applicant,
-        refuses=(RegistrationClosed, NameTaken, TooManyRegistrations, NotAvailable),
+        refuses=(RegistrationClosed, NameTaken, NotAvailable),
     ),
 )
 async def register(ctx: RequestContext) -> None:
@@ -886,9 +884,7 @@ async def session(ctx: RequestContext) -> None:
     "/api/session",
     action=ANYBODY,
     entrance=True,
-    describe=Described(
-        SessionDocument, takes=Login, refuses=(LoginRefused, TooManyLogins, NotAvailable)
-    ),
+    describe=Described(SessionDocument, takes=Login, refuses=(LoginRefused, NotAvailable)),
 )
 async def log_in(ctx: RequestContext) -> None:
     """Begin a session. It is always a new one, whatever cookie the client sent, so that no user is
@@ -902,7 +898,7 @@ async def begin(ctx: RequestContext, login: Login) -> tuple[Identity, str, Sessi
     """Log in, and set the cookie of a new session; return the user, the cookie's secret, and the
     session.
 
-    Raises `LoginRefused`, `TooManyLogins`, and what `Access.identify` raises.
+    Raises `LoginRefused`, `TooManyAttempts`, and what `Access.identify` raises.
     """
     key, lifetime = ctx.app.known.session_key, ctx.app.settings.people.session_lifetime
     user = await _proven(ctx, login)

@@ -23,7 +23,7 @@ from pypid.core.errors import (
     BadName,
     BadRequest,
     Busy,
-    NoSuchBlock,
+    NoSuchResource,
     NotAvailable,
     NotYetKnown,
     PeopleUnknown,
@@ -430,7 +430,7 @@ async def blocks(ctx: RequestContext) -> None:
     "GET",
     "/api/blocks/<block>",
     action=Action.ADMIN,
-    describe=Described(BlockShape, refuses=(NoSuchBlock,)),
+    describe=Described(BlockShape, refuses=(NoSuchResource,)),
 )
 async def block(ctx: RequestContext, block: str) -> None:
     """Show a block."""
@@ -484,7 +484,7 @@ async def _limits(ctx: RequestContext) -> Sequence[BlockLimit]:
     "DELETE",
     "/api/blocks/<block>",
     action=Action.ADMIN,
-    describe=Described(Removed, refuses=(NoSuchBlock, StorageFull)),
+    describe=Described(Removed, refuses=(NoSuchResource, StorageFull)),
 )
 async def delete(ctx: RequestContext, block: str) -> None:
     """Delete a block: what it withheld is served again, unless another rule withholds it."""

@@ -15,7 +15,7 @@ from pypid import __version__
 from pypid.core.accounts.rights import AuditEntry
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.in_force import SettingSection, written
-from pypid.core.errors import BadRequest, LogElsewhere, NotAvailable
+from pypid.core.errors import BadRequest, NotAvailable, NotConfigured
 from pypid.core.permissions import Action
 from pypid.core.simple_api.listed_files import utc_text
 from pypid.web.api.health import condition_of
@@ -257,7 +257,7 @@ class WantedLevel(msgspec.Struct, forbid_unknown_fields=True):
     "GET",
     "/api/log-level",
     action=Action.ADMIN,
-    describe=Described(LogLevel, refuses=(LogElsewhere,)),
+    describe=Described(LogLevel, refuses=(NotConfigured,)),
 )
 async def log_level(ctx: RequestContext) -> None:
     """Return the log level in force and the configured one."""
@@ -268,7 +268,7 @@ async def log_level(ctx: RequestContext) -> None:
     "PUT",
     "/api/log-level",
     action=Action.ADMIN,
-    describe=Described(LogLevel, takes=WantedLevel, refuses=(LogElsewhere,)),
+    describe=Described(LogLevel, takes=WantedLevel, refuses=(NotConfigured,)),
 )
 async def set_log_level(ctx: RequestContext) -> None:
     """Set the log level of all workers, until pypid stops or the configuration file says another
@@ -291,7 +291,11 @@ async def changed(ctx: RequestContext, level: Level) -> LogLevel:
 
 def _control_of(app: App) -> LogLevelControl:
     if app.log_level_control is None:
-        raise LogElsewhere()
+        raise NotConfigured(
+            "twistd writes the log of this pypid (--syslog or --logger), so its level cannot be "
+            "changed here. Start pypid without these options, and collect its standard output or "
+            "its --logfile."
+        )
     return app.log_level_control
 
 

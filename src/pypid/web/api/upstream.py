@@ -22,9 +22,9 @@ from pypid.core.errors import (
     BadName,
     BadRequest,
     CatalogDown,
-    NoSuchApproval,
     NoSuchFile,
     NoSuchProject,
+    NoSuchResource,
     NotAvailable,
     StorageFull,
     Withheld,
@@ -689,7 +689,7 @@ async def decided(ctx: RequestContext, wish: NewDecision) -> ApprovalDocument:
     "DELETE",
     "/api/approvals/<approval>",
     action=Action.ADMIN,
-    describe=Described(DeletedDecision, refuses=(NoSuchApproval, NotAvailable)),
+    describe=Described(DeletedDecision, refuses=(NoSuchResource, NotAvailable)),
 )
 async def delete(ctx: RequestContext, approval: str) -> None:
     """Delete a decision by its id, or a request by the name of its project."""

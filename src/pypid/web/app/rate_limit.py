@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from pypid.core.accounts.sessions import MOST_FROM_A_PLACE, WHILE, place_of
 from pypid.core.caches import Recent
-from pypid.core.errors import Busy, TooManyAttempts, TooManyRegistrations
+from pypid.core.errors import Busy, TooManyAttempts
 
 PLACES = 16384
 """Maximum number of stored addresses and users; the least recently seen is forgotten first."""
@@ -25,17 +25,6 @@ the accounts that others wait for.
 """
 MOST_REFUSALS = 1000
 """Maximum number of refused downloads in `WHILE` that are recorded in the audit log."""
-
-
-@define
-class TooManyLogins(TooManyAttempts):
-    """A user begins one session after the other: HTTP 429."""
-
-    def text(self) -> str:
-        return (
-            f"You have logged in {MOST_LOGINS} times within an hour. Use a session or a token that "
-            f"you have (/api/tokens); or wait {self.retry_after} s."
-        )
 
 
 @frozen
@@ -58,20 +47,28 @@ class RateLimit:
     )
 
     def let_in(self, address: str, now: float) -> None:
-        """Count a registration at `now` (seconds of any clock). Raises `TooManyRegistrations`, and
+        """Count a registration at `now` (seconds of any clock). Raises `TooManyAttempts`, and
         then it does not count.
         """
         wait = _count(self._seen, place_of(address), MOST_FROM_A_PLACE, now)
         if wait:
-            raise TooManyRegistrations(wait)
+            raise TooManyAttempts(
+                f"Too many registrations from your address. Try again in {wait} s, or ask an "
+                "administrator.",
+                wait,
+            )
 
     def log_in(self, user: str, now: float) -> None:
-        """Count a login of a user who has sent the right password. Raises `TooManyLogins`, and then
-        it does not count.
+        """Count a login of a user who has sent the right password. Raises `TooManyAttempts`, and
+        then it does not count.
         """
         wait = _count(self._logins, user, MOST_LOGINS, now)
         if wait:
-            raise TooManyLogins(wait)
+            raise TooManyAttempts(
+                f"You have logged in {MOST_LOGINS} times within an hour. Use a session or a token "
+                f"that you have (/api/tokens); or wait {wait} s.",
+                wait,
+            )
 
 
 @define(eq=False)

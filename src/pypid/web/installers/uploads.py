@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from pypid.core.accounts.rights import ACCOUNTS, AccountStatus
 from pypid.core.accounts.signers import claimed_publishers
 from pypid.core.archives.inspection import inspect
-from pypid.core.errors import BadRequest, NoSuchUser, Unauthenticated, UntrustedPublisher
+from pypid.core.errors import BadRequest, NoSuchUser, Unauthenticated, UploadForbidden, shortened
 from pypid.core.model import Upload
 from pypid.core.packaging.names import Distribution
 from pypid.core.packaging.upload import FormAction, UploadFields, action_of, check, distribution_of
@@ -214,7 +214,7 @@ def _checked(app: App, form: UploadFields, distribution: Distribution, spool: Sp
 
 
 def _check_publisher(app: App, distribution: Distribution, provenance: bytes | None) -> None:
-    """Raise `UntrustedPublisher` unless the upload has a publisher that ``[trust] require`` asks
+    """Raise `UploadForbidden` unless the upload has a publisher that ``[trust] require`` asks
     for. `provenance` was made from verified attestations.
     """
     index = app.index
@@ -229,7 +229,11 @@ def _check_publisher(app: App, distribution: Distribution, provenance: bytes | N
             if found
             else "it has no verified attestation"
         )
-        raise UntrustedPublisher(distribution.filename, reason, " or ".join(required))
+        wanted = shortened(" or ".join(required), 300)
+        raise UploadForbidden(
+            f"{shortened(distribution.filename)} is refused: {reason}. This index accepts files of "
+            f"the project that are attested by {wanted}."
+        )
 
 
 def _query_action(request: Request) -> str | None:

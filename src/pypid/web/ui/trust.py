@@ -17,8 +17,7 @@ from pypid.core.errors import (
     BadName,
     BadRequest,
     NoSuchAdvisory,
-    NoSuchApproval,
-    NoSuchBlock,
+    NoSuchResource,
     shortened,
 )
 from pypid.core.model import Project
@@ -140,7 +139,7 @@ async def delete(ctx: RequestContext) -> None:
     fields = ctx.request.form or Fields()
     try:
         await deleted(ctx, fields.text("id"))
-    except NoSuchApproval as error:
+    except NoSuchResource as error:
         return await _approvals_page(ctx, problems=[str(error)])
     return go(ctx.request, "manage/approvals", done="approval-deleted")
 
@@ -205,7 +204,7 @@ async def delete_block(ctx: RequestContext) -> None:
         return await _blocks_page(ctx, problems=[problem])
     try:
         await deleted_block(ctx, id)
-    except NoSuchBlock as error:
+    except NoSuchResource as error:
         return await _blocks_page(ctx, problems=[str(error)])
     return go(ctx.request, "manage/blocks", done="block-deleted")
 
