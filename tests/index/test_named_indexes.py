@@ -14,7 +14,7 @@ from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.signed_urls import Links
 from pypid.core.errors import (
     Forbidden,
-    IndexNotEmpty,
+    IndexInUse,
     NameUsedUpstream,
     NoSuchFile,
     NoSuchIndex,
@@ -330,7 +330,7 @@ class ChangingTests(NamedCase, SynchronousTestCase):
         """Then all that it stored is gone, and its names are no longer private."""
         team = self.create("team")
         self.publish(team, WHEEL)
-        error = self.refused(self.indexes.delete("team"), IndexNotEmpty)
+        error = self.refused(self.indexes.delete("team"), IndexInUse)
         self.assertIn("--force", str(error))
         self.assertEqual(list(self.files(team, "spam")), [WHEEL])
         removed = self.have(self.indexes.delete("team", force=True))
@@ -354,7 +354,7 @@ class ChangingTests(NamedCase, SynchronousTestCase):
             await delete(its_folder, name)
 
         self.patch(type(folder), "delete", published_meanwhile)
-        self.refused(self.indexes.delete("team"), IndexNotEmpty)
+        self.refused(self.indexes.delete("team"), IndexInUse)
         self.assertEqual(list(self.files(self.index("team"), "spam")), [WHEEL])
         self.assertEqual(list(self.files(self.index("team", self.started()), "spam")), [WHEEL])
 
@@ -375,7 +375,7 @@ class ChangingTests(NamedCase, SynchronousTestCase):
         """Another node may have created the index, and a file is published to it now."""
         self.have(self.indexes.names.mark(SPAM, "team"))
         creating = self.indexes.create(IndexSettings(name="team"))
-        self.assertIn("delete team --force", str(self.refused(creating, IndexNotEmpty)))
+        self.assertIn("delete team --force", str(self.refused(creating, IndexInUse)))
         self.assertEqual(self.have(self.indexes.names.names()), {SPAM})
         self.have(self.indexes.delete("team", force=True))
         self.create("team")
@@ -412,7 +412,7 @@ class ChangingTests(NamedCase, SynchronousTestCase):
         self.publish(self.create("team"), WHEEL)
         self.have(self.store.delete(".pypid/indexes/team.json"))
         self.indexes = self.started()
-        self.refused(self.indexes.create(settings_of_values("team", {})), IndexNotEmpty)
+        self.refused(self.indexes.create(settings_of_values("team", {})), IndexInUse)
         self.refused(self.indexes.delete("team"), NoSuchIndex)
         self.refused(self.index("").project(SPAM), NoSuchProject)
         self.have(self.indexes.delete("team", force=True))

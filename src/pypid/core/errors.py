@@ -212,28 +212,8 @@ class IndexExpired(PypidError, status=410):
 
 
 @define(slots=False, repr=False)
-class IndexInUse(PypidError, status=409):
-    """Other indexes have this one as a base."""
-
-    name: str
-    users: Sequence[str]
-
-    def text(self) -> str:
-        return (
-            f"The index {shortened(self.name)!r} is a base of {', '.join(self.users)}. Change "
-            "`bases` there, or delete these indexes first."
-        )
-
-
-@define(slots=False, repr=False)
-class IndexNotEmpty(PypidError, status=409):
-    """The storage has files or private names of the index. `advice` says what to do."""
-
-    name: str
-    advice: str
-
-    def text(self) -> str:
-        return f"The storage has files of the index {shortened(self.name)!r}. {self.advice}"
+class IndexInUse(ErrorWithReason, status=409):
+    """Other indexes have this one as a base, or the storage has files or private names of it."""
 
 
 @define(slots=False, repr=False)

@@ -36,12 +36,12 @@ from pypid.core.errors import (
     Busy,
     ChangedElsewhere,
     IndexInUse,
-    IndexNotEmpty,
     ListIncomplete,
     NameTaken,
     NoSuchIndex,
     StorageDown,
     Unreadable,
+    shortened,
 )
 from pypid.core.indexes import (
     DEFAULT,
@@ -614,6 +614,10 @@ CHANGES = 5
 NOT_EMPTY = "To delete it with all its files, use --force."
 
 
+def _not_empty(name: str, advice: str) -> IndexInUse:
+    return IndexInUse(f"The storage has files of the index {shortened(name)!r}. {advice}")
+
+
 def closed_index(name: str) -> IndexSettings:
     """Return the settings of an index whose document cannot be read: only administrators may use
     it, and can set it again. Without these settings, its projects would be taken from other
@@ -726,7 +730,7 @@ class NamedIndexes:
                 raise NameTaken(name, "there is an index of this name")
             part = self.all.make(name).maintenance
             if await part.has_files() or await self.names.names_of(name):
-                raise IndexNotEmpty(
+                raise _not_empty(
                     name,
                     "They belong to a former index of this name. Remove them first: pypid index "
                     f"delete {name} --force",
@@ -770,7 +774,7 @@ class NamedIndexes:
         return the number of removed objects. `force`: also an index with files, and the files that
         an interrupted deletion has left. `tell` is notified of the progress.
 
-        Raises `NoSuchIndex`, `IndexInUse`, `IndexNotEmpty`, `ChangedElsewhere`, `StorageDown`.
+        Raises `NoSuchIndex`, `IndexInUse`, `ChangedElsewhere`, `StorageDown`.
         """
         if not is_index_name(name):
             raise NoSuchIndex(name)
@@ -787,9 +791,12 @@ class NamedIndexes:
                 raise NoSuchIndex(name)
         users = users_of(name, self.settings.values())
         if users:
-            raise IndexInUse(name, users)
+            raise IndexInUse(
+                f"The index {shortened(name)!r} is a base of {', '.join(users)}. Change `bases` "
+                "there, or delete these indexes first."
+            )
         if has_stored and not force:
-            raise IndexNotEmpty(name, NOT_EMPTY)
+            raise _not_empty(name, NOT_EMPTY)
         removed = 0
         if force:
             removed = await self._delete_all(index, tell)
@@ -819,7 +826,7 @@ class NamedIndexes:
         await self._folder.delete(index.name)
         if settings is not None and await index.maintenance.has_files():
             await self._folder.put(index.name, document_of(settings))
-            raise IndexNotEmpty(index.name, NOT_EMPTY)
+            raise _not_empty(index.name, NOT_EMPTY)
 
     def _refuse(self, name: str) -> IndexSettings | None:
         """Return the index to change, or None. Raises `ChangedElsewhere` for one that the

@@ -19,7 +19,6 @@ from pypid.core.errors import (
     ChangedElsewhere,
     IndexExpired,
     IndexInUse,
-    IndexNotEmpty,
     NameTaken,
     NameUsedUpstream,
     NoSuchFile,
@@ -152,7 +151,7 @@ async def index(ctx: RequestContext, index: str) -> None:
         CreatedIndex,
         status=201,
         takes=NewIndex,
-        refuses=(BadRequest, ChangedElsewhere, IndexNotEmpty, NameTaken, NotAvailable),
+        refuses=(BadRequest, ChangedElsewhere, IndexInUse, NameTaken, NotAvailable),
     ),
 )
 async def create(ctx: RequestContext) -> None:
@@ -191,7 +190,7 @@ async def change(ctx: RequestContext, index: str) -> None:
     describe=Described(
         Removed,
         asks=FORCE,
-        refuses=(ChangedElsewhere, IndexInUse, IndexNotEmpty, NoSuchIndex, NotAvailable),
+        refuses=(ChangedElsewhere, IndexInUse, NoSuchIndex, NotAvailable),
     ),
 )
 async def delete(ctx: RequestContext, index: str) -> None:
