@@ -11,10 +11,11 @@ from typing import BinaryIO
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.advisories.archive import UnusableSource
 from pypid.advisories.database import FILE, AdvisoryDatabase
 from pypid.advisories.index import AdvisoryIndex, read_index
 from pypid.advisories.refresh import AdvisoryLoader
-from pypid.advisories.sources import UnusableSource, temporary_archive
+from pypid.advisories.sources import temporary_archive
 from pypid.core.packaging.names import ProjectName
 from tests.advisories.archives import archive, archive_of, record
 

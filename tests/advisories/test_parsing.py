@@ -11,11 +11,11 @@ from unittest import mock
 from attrs import define
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.advisories import archive as archive_module
 from pypid.advisories import parsing as parsing_module
-from pypid.advisories import sources as archive_module
+from pypid.advisories.archive import LONGEST_DOCUMENT, UnusableSource
 from pypid.advisories.database import ParsedRecord, decoded_summaries, joined
 from pypid.advisories.parsing import AdvisoryParser, read_yaml
-from pypid.advisories.sources import LONGEST_DOCUMENT, UnusableSource
 from pypid.core.advisories import InvalidRecord
 from pypid.core.compression import content
 from tests.advisories.archives import archive, archive_of, record

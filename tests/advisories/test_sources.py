@@ -18,13 +18,12 @@ from twisted.internet.defer import maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.advisories import sources
+from pypid.advisories.archive import LONGEST_DOCUMENT, UnusableSource
 from pypid.advisories.sources import (
-    LONGEST_DOCUMENT,
     FetchedAdvisories,
     HttpSource,
     HttpVersion,
     LocalSource,
-    UnusableSource,
     modified_records,
 )
 from pypid.flow import start

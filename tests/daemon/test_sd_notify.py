@@ -4,7 +4,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.daemon import daemon
+from pypid.daemon import sd_notify
 
 
 class NotifyTests(SynchronousTestCase):
@@ -29,7 +29,9 @@ class NotifyTests(SynchronousTestCase):
         path = self.folder() / "notify"
         channel = self.listen(path)
         environ = {"NOTIFY_SOCKET": str(path)}
-        self.assertTrue(daemon.notify(environ, f"{daemon.READY}\n{daemon.status('10 projects')}"))
+        self.assertTrue(
+            sd_notify.notify(environ, f"{sd_notify.READY}\n{sd_notify.status('10 projects')}")
+        )
         self.assertEqual(channel.recv(1000), b"READY=1\nSTATUS=10 projects")
 
     def test_never_waits(self) -> None:
@@ -38,7 +40,9 @@ class NotifyTests(SynchronousTestCase):
         """
         path = self.folder() / "notify"
         self.listen(path)
-        answers = [daemon.notify({"NOTIFY_SOCKET": str(path)}, daemon.READY) for _ in range(3000)]
+        answers = [
+            sd_notify.notify({"NOTIFY_SOCKET": str(path)}, sd_notify.READY) for _ in range(3000)
+        ]
         self.assertTrue(answers[0])
         self.assertFalse(answers[-1])
 
@@ -48,6 +52,8 @@ class WatchdogTests(SynchronousTestCase):
         """The seconds come from WATCHDOG_USEC, and hold for the process that WATCHDOG_PID names, if
         it names one.
         """
-        self.assertEqual(daemon.watchdog({"WATCHDOG_USEC": "30000000"}, 7), 30.0)
-        self.assertEqual(daemon.watchdog({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "7"}, 7), 0.5)
-        self.assertIsNone(daemon.watchdog({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "8"}, 7))
+        self.assertEqual(sd_notify.watchdog({"WATCHDOG_USEC": "30000000"}, 7), 30.0)
+        self.assertEqual(
+            sd_notify.watchdog({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "7"}, 7), 0.5
+        )
+        self.assertIsNone(sd_notify.watchdog({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "8"}, 7))

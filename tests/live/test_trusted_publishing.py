@@ -66,6 +66,18 @@ class TrustedPublishingCase(IndexTestCase):
         where = ["--publish-url", self.index.url("/legacy/")]
         return [client("uv"), "publish", "--trusted-publishing", check, *where, *files]
 
+    def document(self, path: str) -> object:
+        """The JSON document at a path of the index."""
+        context = ssl.create_default_context(cafile=str(self.trusted))
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.index.port, timeout=30, context=context
+        )
+        try:
+            connection.request("GET", path, headers={"Accept": "application/json"})
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
 
 class ClientTests(TrustedPublishingCase):
     """Real clients."""
@@ -78,9 +90,7 @@ class ClientTests(TrustedPublishingCase):
             path = wheel("tp-uv", version).into(self.folder / "dist")
             works(self.uv(path), self.folder, **self.job())
             self.answered("POST", "/legacy/", agent="uv/")
-            self.assertIn(
-                path.name, json.dumps(self.asked("GET", self.index.port, "/api/projects/tp-uv")[1])
-            )
+            self.assertIn(path.name, json.dumps(self.document("/api/projects/tp-uv")))
         self.answered("POST", "/_/oidc/mint-token", agent="uv/", times=2)
 
     def test_uv_in_gitlab(self) -> None:

@@ -9,17 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.rendering.readmes import (
-    LONGEST_FRAME,
-    Frames,
-    GarbledFrame,
-    MarkupKind,
-    beginning,
-    cleaned,
-    framed,
-    kind_of,
-    preformatted,
-)
+from pypid.rendering.frames import LONGEST_FRAME, Frames, GarbledFrame, framed
+from pypid.rendering.markup import MarkupKind, kind_of
+from pypid.rendering.readmes import beginning, cleaned, preformatted
 from tests.rendering.looking import Looked
 
 JSON: st.SearchStrategy[dict[str, Any]] = st.dictionaries(

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.rendering.readmes import MarkupKind, cleaned, preformatted
+from pypid.rendering.markup import MarkupKind
+from pypid.rendering.readmes import cleaned, preformatted
 from pypid.rendering.render import RenderOutcome, render
 from tests.rendering.hostile import HTML, MARKDOWN, PLAIN, RST
 from tests.rendering.looking import Looked

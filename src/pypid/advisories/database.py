@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from attrs import define, frozen
 
-from pypid.advisories.sources import LONGEST_DOCUMENT
+from pypid.advisories.archive import LONGEST_DOCUMENT
 from pypid.core.advisories import AdvisorySummary
 from pypid.core.compression import content
 from pypid.core.packaging.names import ProjectName

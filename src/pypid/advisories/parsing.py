@@ -18,18 +18,18 @@ from typing import Any, BinaryIO
 import msgspec
 from attrs import define, field
 
+from pypid.advisories.archive import (
+    LONGEST_DOCUMENT,
+    AdvisoryArchive,
+    ArchiveMember,
+    UnusableSource,
+)
 from pypid.advisories.database import (
     WITHDRAWN_RANK,
     ParsedRecord,
     encoded_summary,
     rank_of,
     writing,
-)
-from pypid.advisories.sources import (
-    LONGEST_DOCUMENT,
-    AdvisoryArchive,
-    ArchiveMember,
-    UnusableSource,
 )
 from pypid.core.advisories import InvalidRecord, OsvRecord, parse_record, record_of, summaries_in
 from pypid.core.compression import fragment

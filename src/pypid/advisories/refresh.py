@@ -22,10 +22,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from pypid.advisories.archive import UnusableSource
 from pypid.advisories.database import AdvisoryDatabase, writing
 from pypid.advisories.parsing import LoadResult
 from pypid.advisories.service import Advisories
-from pypid.advisories.sources import AdvisorySource, FetchedAdvisories, UnusableSource
+from pypid.advisories.sources import AdvisorySource, FetchedAdvisories
 from pypid.core.errors import PypidError
 from pypid.flow import start
 from pypid.flow.conditions import Periodic

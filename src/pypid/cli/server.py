@@ -12,7 +12,7 @@ from typing import Any
 
 from pypid.cli.grammar import add_command, add_config
 from pypid.core.errors import CannotStart
-from pypid.daemon.daemon import name_sockets
+from pypid.daemon.sd_notify import name_sockets
 from pypid.prefork import how_many
 
 INIT = """\

@@ -14,7 +14,8 @@ import sys
 from typing import TYPE_CHECKING, BinaryIO
 
 from pypid.rendering.confinement import CPU, compute_for, confine
-from pypid.rendering.readmes import HEAD, MarkupKind, framed, length_of, read
+from pypid.rendering.frames import HEAD, framed, length_of, read
+from pypid.rendering.markup import MarkupKind
 
 if TYPE_CHECKING:
     from pypid.rendering.render import RenderOutcome

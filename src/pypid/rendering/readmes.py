@@ -5,12 +5,10 @@ READMEs as safe HTML: rendered by a child process at the first request, and cach
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from enum import Enum
 from html import escape
 from typing import Any
 
@@ -27,66 +25,8 @@ from pypid.core.caches import Recent
 from pypid.flow import start
 from pypid.flow.coroutines import child_environ, program_of
 from pypid.flow.derived import Flights
-
-# Frames between pypid and the child: JSON objects, each after its length in four bytes
-# (big-endian).
-
-LONGEST_FRAME = 2 << 20
-"""Bytes of an object: of HTML, four times as much as the longest text that is rendered."""
-HEAD = 4
-
-
-class GarbledFrame(Exception):
-    """The received bytes are not an object, or one that is too long."""
-
-
-def framed(document: Mapping[str, Any]) -> bytes:
-    """Return the object with its length. Raises `ValueError` for one that is too long."""
-    data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(
-        "utf-8", "replace"
-    )
-    if len(data) > LONGEST_FRAME:
-        raise ValueError(f"{len(data)} bytes are more than {LONGEST_FRAME}")
-    return len(data).to_bytes(HEAD, "big") + data
-
-
-def length_of(head: bytes) -> int:
-    """Return the length in the first bytes. Raises `GarbledFrame`."""
-    length = int.from_bytes(head, "big")
-    if length > LONGEST_FRAME:
-        raise GarbledFrame(f"{length} bytes are more than {LONGEST_FRAME}")
-    return length
-
-
-def read(data: bytes) -> dict[str, Any]:
-    """Return the object. Raises `GarbledFrame`."""
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        raise GarbledFrame("no JSON") from None
-    if not isinstance(document, dict):
-        raise GarbledFrame("no JSON object")
-    return document
-
-
-@define(eq=False)
-class Frames:
-    """A parser of bytes, in whatever pieces, into objects."""
-
-    _rest: bytearray = field(factory=bytearray, init=False, repr=False)
-
-    def feed(self, data: bytes) -> list[dict[str, Any]]:
-        """Return the objects that are complete with this. Raises `GarbledFrame`."""
-        self._rest += data
-        found = []
-        while len(self._rest) >= HEAD:
-            end = HEAD + length_of(bytes(self._rest[:HEAD]))
-            if len(self._rest) < end:
-                break
-            found.append(read(bytes(self._rest[HEAD:end])))
-            del self._rest[:end]
-        return found
-
+from pypid.rendering.frames import Frames, GarbledFrame, framed
+from pypid.rendering.markup import MarkupKind, kind_of
 
 # The parent's side of a child process: one request at a time; the child is killed when it takes
 # too long or sends an invalid answer.
@@ -212,46 +152,6 @@ def start_child(reactor: Any, program: tuple[str, ...]) -> Child:
         childFDs={0: "w", 1: "r", 2: "r"},
     )
     return child
-
-
-# The markup of a README, by its metadata (Description-Content-Type of the core metadata
-# specification).
-
-
-class MarkupKind(Enum):
-    """What can be rendered; all else is shown as it is."""
-
-    PLAIN = "plain"
-    RST = "rst"
-    GFM = "GFM"
-    COMMONMARK = "CommonMark"
-
-
-def kind_of(content_type: str | None) -> MarkupKind:
-    """Return the markup of ``text/markdown; charset=UTF-8; variant=GFM`` and the like; text/x-rst
-    by default.
-
-    The charset is ignored: metadata are text by now, and the specification knows UTF-8 only. An
-    unknown variant of Markdown is GFM, which is the default.
-    """
-    essence, *parameters = (content_type or "").split(";")
-    values = dict(_parameter(each) for each in parameters)
-    match essence.strip().lower():
-        case "" | "text/x-rst":
-            return MarkupKind.RST
-        case "text/markdown":
-            return (
-                MarkupKind.COMMONMARK
-                if values.get("variant", "").lower() == "commonmark"
-                else MarkupKind.GFM
-            )
-        case _:
-            return MarkupKind.PLAIN
-
-
-def _parameter(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    return name.strip().lower(), value.strip().strip('"')
 
 
 _log = Logger()

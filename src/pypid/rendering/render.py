@@ -17,7 +17,7 @@ from attrs import frozen
 from pygments.token import STANDARD_TYPES
 from readme_renderer import markdown, rst
 
-from pypid.rendering.readmes import MarkupKind
+from pypid.rendering.markup import MarkupKind
 
 PREFIX = "readme-"
 """The prefix of each id and each class that is not Pygments': none of them is one of the page's

@@ -31,7 +31,8 @@ from pypid.core.configuration.lookup import Caller, FoundConfig, display_name
 from pypid.core.configuration.parse import Config, parse_with_problems
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
 from pypid.daemon import logs
-from pypid.daemon.daemon import Daemon, Process, notify, watchdog
+from pypid.daemon.daemon import Daemon, Process
+from pypid.daemon.sd_notify import notify, watchdog
 from pypid.daemon.state import StateFolder, join_state, open_state, where
 from pypid.flow import World
 from pypid.flow.spool import sweep, sweep_collections

@@ -12,7 +12,8 @@ from twisted.logger import Logger
 from pypid import prefork
 from pypid.core.errors import PypidError
 from pypid.daemon import logs
-from pypid.daemon.daemon import READY, Daemon, ProcessEnded, WorkerProgram
+from pypid.daemon.daemon import Daemon, ProcessEnded, WorkerProgram
+from pypid.daemon.sd_notify import READY
 from pypid.prefork.link import SupervisorLink, connect
 from pypid.prefork.messages import ListeningSocket, Message, Siblings
 from pypid.prefork.supervisor import HURRY, RELOAD, SCALES, SOCKETS, STOP, TEXT

@@ -2,7 +2,7 @@ import os
 
 from twisted.application.service import ServiceMaker
 
-from pypid.daemon.daemon import name_sockets
+from pypid.daemon.sd_notify import name_sockets
 
 name_sockets(os.environ)
 
