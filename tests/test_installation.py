@@ -10,7 +10,7 @@ from unittest.mock import patch
 from twisted.trial.unittest import SynchronousTestCase
 
 import pypid
-from pypid.core import errors
+from pypid.core import installation
 from pypid.core.installation import DISTRIBUTION, PYPICLOUD_DISTRIBUTION, install_hint
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +50,7 @@ class TextTests(SynchronousTestCase):
         """While the distribution is not registered, no text names its installation from an index:
         anyone could register the name and be installed instead.
         """
-        if errors.REGISTERED:
+        if installation.REGISTERED:
             return
         found = [
             f"{path.relative_to(ROOT)}: {match[0]}"
@@ -94,7 +94,7 @@ class HintTests(SynchronousTestCase):
             f"Install it from the wheel: pip install './pypid_server-{pypid.__version__}-py3-none-"
             "any.whl[s3]', or in a checkout: make run EXTRAS=s3.",
         )
-        with patch.object(errors, "REGISTERED", True):
+        with patch.object(installation, "REGISTERED", True):
             self.assertEqual(install_hint("s3"), "Install it: pip install 'pypid-server[s3]'.")
 
 
