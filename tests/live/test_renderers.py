@@ -25,7 +25,7 @@ MD = "text/markdown"
 
 SAYS = """
 import os, sys, time
-from pypid.rendering.readmes import HEAD, framed, length_of, read
+from pypid.rendering.frames import HEAD, framed, length_of, read
 out = sys.stdout.buffer
 def say(document):
     out.write(framed(document)); out.flush()
