@@ -32,7 +32,7 @@ from pypid.flow import BytesBody, FileBody, World
 from pypid.flow.spool import BATCH, FILE, SMALL, Reserve
 from pypid.ports import Blobs, Body, Duplicating, Provisional
 
-# The storage folder of `blobs.files` at the level of the operating system. All here blocks: call
+# The storage folder at the level of the operating system. All here blocks: call
 # it in a thread.
 #
 # Below the root are the blobs, each at its key, and ``.pypid/tmp``: the drafts of writes under

@@ -73,7 +73,7 @@ class StoredShard(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The manifest of a dump: see `catalog.dump`. Shards are numbered in two hex digits; an empty
+    """The manifest of a dump. Shards are numbered in two hex digits; an empty
     one is left out.
     """
 

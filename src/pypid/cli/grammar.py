@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from difflib import get_close_matches
@@ -148,14 +147,6 @@ def find_config(option: Path | None) -> FoundConfig:
     for line in found.passed_over:
         print(f"pypid: {line}", file=sys.stderr)
     return found
-
-
-def config_words(options: argparse.Namespace) -> str:
-    """Return the `--config` option of this command, to append to a command that it prints; "" if it
-    has none.
-    """
-    file: Path | None = options.named_config
-    return "" if file is None else f" --config {shlex.quote(str(file))}"
 
 
 def add_config(command: argparse.ArgumentParser) -> None:

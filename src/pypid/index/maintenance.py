@@ -136,10 +136,8 @@ class Maintenance:
 
     async def mark_changed(self) -> int:
         """Mark the projects that changed since the last comparison, in all indexes; return how many
-        were marked (`marks.mark_changed`). Raises `StorageDown`.
+        were marked. Raises `StorageDown`.
         """
-        # MERGED
-
         marked = await mark_changed(self.context)
         for part in self.parts_made():
             marked += await part.mark_changed()

@@ -257,7 +257,7 @@ def changed(file: StoredFile) -> PromotionObstacle:
 
 # The documents of promotions in the storage: deciding on one, finishing it, and giving it up.
 #
-# See `index.promotions` for the order of the steps. Each of them can be repeated by any process.
+# The order of the steps is above. Each of them can be repeated by any process.
 
 FORGOTTEN = timedelta(days=1)
 """Age after which an open promotion into an index that does not exist is forgotten."""

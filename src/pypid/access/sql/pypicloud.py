@@ -68,7 +68,7 @@ async def inherit(
             if not await accounts.has_inherited():
                 await _refuse_without_rules(accounts, url, folders, world)
             return None
-        found = await world.blocking(_read_acl, url, folders)
+        found = await world.blocking(read_people, url, *folders)
         if found is None:
             _log.info(
                 "pypicloud's database of users (auth.db.url) was in memory: there are no users "
@@ -116,7 +116,7 @@ async def _refuse_without_rules(
     database.
     """
     try:
-        found = await world.blocking(_read_acl, url, folders)
+        found = await world.blocking(read_people, url, *folders)
     except CannotStart as error:
         _log.warn(
             (
@@ -142,12 +142,6 @@ async def _refuse_without_rules(
             f"{named}. Start with a new [server] state; or with what `pypid convert-config` makes "
             "of this file, bring them by `ppc-export` and `pypid user import`, and go on with it."
         )
-
-
-def _read_acl(url: str, folders: tuple[Path, ...]) -> ParsedAcl | None:
-    # MERGED
-
-    return read_people(url, *folders)
 
 
 # Reader for the users of a pypicloud in its own database (its ``auth.db.url``), which is never

@@ -574,7 +574,7 @@ def needs_build(file: File) -> bool:
 # The pins of lock files: ``pylock.toml`` (PEP 751). Pure.
 #
 # A lock file names releases, their files and the hashes of these; the releases that a target needs
-# are selected here, the files in `core.packaging.requirements`. All extras and all groups of a
+# are selected here, the files further below. All extras and all groups of a
 # lock file are included: a collection may be more than one installation needs.
 
 LARGEST_LOCK = 4 << 20

@@ -43,7 +43,7 @@ from pypid.core.model import File, Files, ListedFile
 from pypid.core.packaging.names import ProjectName, listed_version, version_key
 from pypid.core.records.documents import RecordedFile, decoded, listed_file, stored
 
-# Some consecutive files of a listing, as compressed JSON (`core.simple_api.listed_files`).
+# Some consecutive files of a listing, as compressed JSON.
 
 BLOCK = 256
 """Files of a block: its entries are read in half a millisecond."""
@@ -570,7 +570,7 @@ def hashes_of(file: File) -> dict[str, str]:
     return {"md5": file.md5} if file.md5 else {}
 
 
-# Packing listed files as compact bytes (`core.simple_api.listed_files`).
+# Packing listed files as compact bytes.
 
 _NAME = itemgetter(0)
 

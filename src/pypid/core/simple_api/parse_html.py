@@ -429,8 +429,6 @@ def slices_of_page(
     if _looks_like_json(data):
         return slices_of_json(data, name, url, serves)
     if _looks_like_html(data):
-        # MERGED
-
         return slices_of_html(data, name, url, content_type, must_end=must_end, serves=serves)
     raise BadListing("it is neither JSON nor HTML." if data else "it is empty.")
 

@@ -214,13 +214,6 @@ ABSOLUTE = re.compile(rb"https?://(?P<host>[^/?#]*)", re.IGNORECASE)
 """The beginning of a request target in absolute form, as clients send it to proxies."""
 
 
-class RefusalCounter(Protocol):
-    """The site of a connection, as far as refusals of requests are concerned."""
-
-    def note_refused(self, size: int, status: str) -> None:
-        """Count a response that does not come from a route, with a body of `size` bytes."""
-
-
 class FramingChannel(TimedChannel):
     """A `TimedChannel` that refuses requests with ambiguous framing.
 
