@@ -5,24 +5,11 @@ A backend is one file in the folder of its port, and passes the contract suite f
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
 
-from pypid.core.accounts.rights import (
-    Account,
-    AuditAction,
-    AuditEntry,
-    DownloadEntry,
-    Minted,
-    OwnerKey,
-    ProjectOwner,
-    Right,
-    Session,
-    Token,
-    Whom,
-)
 from pypid.core.model import (
     ArchiveState,
     Blob,
@@ -34,12 +21,8 @@ from pypid.core.model import (
     Summary,
     UpstreamEntry,
 )
-from pypid.core.packaging.names import ProjectName, ProjectPattern
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Credential, Identity
-
-if TYPE_CHECKING:
-    from pypid.core.accounts.acl import Dump, Merged
-    from pypid.core.packaging.requirements import InstallTarget
 
 
 class Body(Protocol):
@@ -356,205 +339,6 @@ class People(Protocol):
         """
 
 
-class Accounts(Protocol):
-    """Users, groups, rights, tokens and sessions that can be changed while pypid runs. An awaited
-    change is durable.
-
-    Everything that reads or writes raises `PeopleUnknown` where the database is unavailable, and
-    then nothing has changed.
-    """
-
-    async def users(self) -> Sequence[Account]:
-        """Return all users, by name."""
-
-    async def user(self, name: str) -> Account:
-        """Return one user. Raises `NoSuchUser`."""
-
-    async def add_user(self, account: Account) -> None:
-        """Add a user. Tokens and sessions that the name still has end: they are another person's.
-        Raises `NameTaken`.
-        """
-
-    async def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
-        """Replace the account by the result of `change`, as one step; return the new account.
-        Raises `NoSuchUser`.
-
-        With another hash, or a status other than active, the user's sessions end; the tokens end
-        with a status other than active.
-        """
-
-    async def take_over(self, account: Account) -> None:
-        """Store the account of a user whom the configuration had: its tokens and sessions go on,
-        and it stays the owner of its projects. It replaces another account of the name.
-        """
-
-    async def remove_user(self, name: str) -> None:
-        """Remove the user, with its tokens, sessions, rights, memberships and ownerships. Raises
-        `NoSuchUser`.
-        """
-
-    async def memberships(self) -> Mapping[str, frozenset[str]]:
-        """Return the members of each group, by the group's name."""
-
-    async def add_group(self, name: str) -> None:
-        """Add an empty group. Raises `NameTaken`."""
-
-    async def remove_group(self, name: str) -> None:
-        """Remove the group, with its rights. Raises `NoSuchGroup`."""
-
-    async def join(self, group: str, user: str) -> None:
-        """Add the user to the group; do nothing for a member. The user may be known elsewhere only.
-        Raises `NoSuchGroup`.
-        """
-
-    async def leave(self, group: str, user: str) -> None:
-        """Remove the user from the group. Raises `NoSuchGroup`."""
-
-    async def rights(self) -> Sequence[Right]:
-        """Return all rights, by project."""
-
-    async def grant(self, right: Right) -> None:
-        """Grant the right, in place of another one of the same project, kind and name."""
-
-    async def withdraw(self, project: ProjectPattern, whom: Whom, name: str) -> None:
-        """Remove the right; do nothing if it does not exist."""
-
-    async def owners(self) -> Mapping[OwnerKey, ProjectOwner]:
-        """Return the owners of projects."""
-
-    async def claim(self, key: OwnerKey, account: str) -> str:
-        """Make the account the owner of a project of which nothing is published; return the account
-        that owns it then. An earlier claim of another account is valid for `CLAIM_LASTS`, an owner
-        set by `set_owner` always. An empty account cannot own a project; it only ends an earlier
-        claim that is no longer valid.
-        """
-
-    async def set_owner(self, key: OwnerKey, account: str | None) -> None:
-        """Store the owner of a project in place of another one; None: it has no owner."""
-
-    async def refresh(self) -> None:
-        """Put in force what other processes have changed before this call."""
-
-    async def remove_owners(self, index: str) -> None:
-        """Remove the owners of all projects of an index."""
-
-    async def merge(self, dump: Dump) -> Merged:
-        """Add the users of the dump who have no account yet, its groups, members and rights, as one
-        step.
-
-        Existing users stay as they are, and no right becomes smaller. Raises `BadRequest`.
-        """
-
-    async def tokens(self, user: str | None = None) -> Sequence[Token]:
-        """Return the tokens of a user, or all; revoked and expired ones too, for a month. In the
-        order of creation.
-        """
-
-    async def token(self, digest: str) -> Token | None:
-        """Return the token of this digest, if it is usable now. Fast: from memory."""
-
-    def token_used(self, id: str, address: str) -> None:
-        """Record that the token was used just now; written to the database within a minute."""
-
-    async def add_token(self, token: Token) -> None:
-        """Add a token."""
-
-    async def revoke_token(self, id: str) -> Token:
-        """Revoke the token, effective at once. Raises `NoSuchToken`."""
-
-    async def session(self, digest: str) -> Session | None:
-        """Return the session of this digest, if it has not ended. Fast: from memory."""
-
-    async def add_session(self, session: Session) -> None:
-        """Add a session. Where its user has `MOST_SESSIONS` already, the oldest of them ends."""
-
-    async def end_session(self, digest: str) -> None:
-        """End the session; do nothing if it has ended already."""
-
-    async def once(self, kind: str, value: str, until: datetime) -> bool:
-        """Return whether this `value` is new: True for exactly one caller, before the time `until`
-        (a JWT's ``jti``).
-        """
-
-
-class Publishers(Protocol):
-    """Trusted publishing: workflows of a forge get short-lived tokens in exchange for identity
-    tokens that the forge signs.
-    """
-
-    @property
-    def audience(self) -> str | None:
-        """The audience that an identity token must name; None where no issuer is configured."""
-
-    async def mint(self, jwt: str, address: str) -> Minted:
-        """Return a token to publish with, for the identity token `jwt` that came from `address`.
-
-        Raises `MintRefused`, `PeopleUnknown` where its issuer cannot be asked for its keys, and
-        `Busy`.
-        """
-
-
-class Journal(Protocol):
-    """The audit log: who changed what, when, from where. Entries are only ever added."""
-
-    async def note(self, entry: AuditEntry) -> None:
-        """Write the entry durably. Never fails: an entry that cannot be written is logged and tried
-        again.
-        """
-
-    async def entries(
-        self,
-        *,
-        before: int | None = None,
-        most: int = 100,
-        who: str | None = None,
-        what: AuditAction | None = None,
-        subject: str | None = None,
-        index: str | None = None,
-    ) -> Sequence[AuditEntry]:
-        """Return the newest entries first, of those with a serial below `before`; only those with
-        exactly these values. Raises `PeopleUnknown`.
-        """
-
-
-class Downloads(Protocol):
-    """The download log: which client received which file."""
-
-    def note(self, download: DownloadEntry) -> None:
-        """Record the download; it is written within a second or so."""
-
-    async def of(
-        self, *digests: str, most: int = 1000, before: int | None = None
-    ) -> Sequence[DownloadEntry]:
-        """Return the downloads of the files with these SHA-256 digests, newest first, each with its
-        serial.
-
-        `before`: only those with a lower serial, to page through more than `most`.
-        Raises `PeopleUnknown`.
-        """
-
-    async def by_day(self, project: str, since: date) -> Sequence[tuple[date, int]]:
-        """Return the days (in UTC, from `since` on, the oldest first) on which files of the project
-        were downloaded, and how often.
-
-        Days without downloads are left out. The cost does not depend on their number. Raises
-        `PeopleUnknown`.
-        """
-
-    async def by_user(
-        self, digests: Sequence[str], since: datetime
-    ) -> Sequence[tuple[str, str, int]]:
-        """Return how often each user has downloaded each of the files with these SHA-256 digests
-        since then: digest, user, number. Raises `PeopleUnknown`.
-        """
-
-    async def recent(self, digests: Iterable[str], since: datetime) -> Sequence[str]:
-        """Return the SHA-256 digests of those files whose last download was at `since` or later.
-
-        The cost does not depend on the number of downloads. Raises `PeopleUnknown`.
-        """
-
-
 class Upstream(Protocol):
     """Other indexes, seen through the Simple API, in the order of the configuration: the first that
     knows a name wins.
@@ -632,20 +416,4 @@ class NamedGlance(WholeCatalog, Glance, Protocol):
     def named_listing_time(self, key: TableKey) -> datetime | None:
         """Return when the named upstream was last asked for the project, see
         `Glance.listing_time`.
-        """
-
-
-class Resolver(Protocol):
-    """A dependency resolver: finds the releases that requirements need, dependencies included. For
-    one user, until it is closed.
-    """
-
-    async def resolve(
-        self, requirements: Sequence[str], target: InstallTarget, *, prereleases: bool
-    ) -> Sequence[tuple[ProjectName, str]]:
-        """Return the project and version of each release that the target needs. `requirements` are
-        in their normal form (PEP 508).
-
-        Reads metadata only: no file is downloaded whole or built. Raises `Unresolvable`, and `Busy`
-        where it took too long.
         """

@@ -37,6 +37,8 @@ from pypid.access.oidc import (
     WAITING,
     read_keys,
 )
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.logs import SqlJournal
 from pypid.access.tokens import token_digest
 from pypid.core.accounts.identity_tokens import LEEWAY
 from pypid.core.accounts.rights import AuditEntry, Minted, Token
@@ -45,7 +47,6 @@ from pypid.core.errors import Busy, MintRefused, PeopleUnknown
 from pypid.core.permissions import NOBODY, Action, Identity, Rules, may
 from pypid.flow import at_once, start
 from pypid.http_client.connections import HttpConnections
-from pypid.ports import Accounts, Journal
 from tests.access.wired_agent import Wired
 from tests.issuers import (
     Documents,
@@ -138,7 +139,7 @@ class MintCase(Awaiting, SynchronousTestCase):
         self.site = Published(self.documents)
         self.wired = Wired(cast(Any, self.site), self.clock)
         self.books = Books()
-        accounts, journal = cast(Accounts, self.books), cast(Journal, self.books)
+        accounts, journal = cast(SqlAccounts, self.books), cast(SqlJournal, self.books)
         self.publishers = oidc.open(
             ISSUERS, accounts, journal, self.world, HttpConnections(self.wired, cast(Any, None))
         )

@@ -21,7 +21,6 @@ from pypid.access.sql.database import Database, place_of
 from pypid.access.sql.logs import SqlDownloads, SqlJournal
 from pypid.core.accounts.rights import Account
 from pypid.flow import at_once
-from pypid.ports import Accounts, Downloads, Journal
 from tests.live.postgresql import Postgresql, shared
 from tests.support import AccountsContract, DownloadsContract, JournalContract
 from tests.support.accounts import an_account
@@ -72,13 +71,13 @@ class InPostgresql(Timed):
 class AccountsTests(InPostgresql, AccountsContract, SynchronousTestCase):
     """The contract."""
 
-    async def make(self) -> Accounts:
+    async def make(self) -> SqlAccounts:
         return self.new_accounts()
 
-    async def again(self) -> Accounts:
+    async def again(self) -> SqlAccounts:
         return self.some_accounts()
 
-    async def after_a_while(self, accounts: Accounts) -> None:
+    async def after_a_while(self, accounts: SqlAccounts) -> None:
         assert isinstance(accounts, SqlAccounts)
         await accounts.poll()
 
@@ -86,18 +85,18 @@ class AccountsTests(InPostgresql, AccountsContract, SynchronousTestCase):
 class JournalTests(InPostgresql, JournalContract, SynchronousTestCase):
     """The contract."""
 
-    async def make(self) -> Journal:
+    async def make(self) -> SqlJournal:
         self.url = self.server().database()
         return await self.again()
 
-    async def again(self) -> Journal:
+    async def again(self) -> SqlJournal:
         return SqlJournal(self.a_database(), self.world)
 
 
 class DownloadsTests(InPostgresql, DownloadsContract, SynchronousTestCase):
     """The contract."""
 
-    async def make(self) -> Downloads:
+    async def make(self) -> SqlDownloads:
         self.url = self.server().database()
         return SqlDownloads(self.a_database(), self.world)
 

@@ -1,4 +1,4 @@
-"""The part of the contract of `Accounts` that is about tokens, sessions and values used once."""
+"""The part of the contract of the accounts that is about tokens, sessions and values used once."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -9,10 +9,10 @@ from datetime import timedelta
 
 from attrs import evolve
 
+from pypid.access.sql.accounts import SqlAccounts
 from pypid.core.accounts.rights import MOST_SESSIONS
 from pypid.core.errors import NoSuchToken
 from pypid.core.permissions import Action, Scope
-from pypid.ports import Accounts
 from tests.support.examples import HOUR, a_session, a_token
 from tests.support.worlds import BEGINNING, Timed
 
@@ -20,17 +20,17 @@ from tests.support.worlds import BEGINNING, Timed
 class CredentialsContract(Timed):
     """Tests of tokens and sessions, and what all tests of accounts need."""
 
-    async def make(self) -> Accounts:
+    async def make(self) -> SqlAccounts:
         """Return new, empty accounts."""
         raise NotImplementedError
 
-    async def again(self) -> Accounts:
+    async def again(self) -> SqlAccounts:
         """Return other accounts on the data of the last ones that were made: as after a restart, or
         on another node.
         """
         raise NotImplementedError
 
-    async def after_a_while(self, accounts: Accounts) -> None:
+    async def after_a_while(self, accounts: SqlAccounts) -> None:
         """Do the periodic work of the accounts."""
 
     def setUp(self) -> None:
@@ -42,7 +42,7 @@ class CredentialsContract(Timed):
         self.clock.advance(seconds)
         self.have(self.after_a_while(self.accounts))
 
-    def both(self) -> tuple[Accounts, Accounts]:
+    def both(self) -> tuple[SqlAccounts, SqlAccounts]:
         """Return the accounts under test, and others on the same data."""
         return self.accounts, self.have(self.again())
 

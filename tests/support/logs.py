@@ -1,4 +1,4 @@
-"""The contracts of the audit log (`Journal`) and of the download log (`Downloads`), as tests; and a
+"""The contracts of the audit log and of the download log, as tests; and a
 download log in memory.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 
 from attrs import define, evolve, field
 
+from pypid.access.sql.logs import SqlDownloads, SqlJournal
 from pypid.core.accounts.rights import AuditEntry, DownloadEntry
-from pypid.ports import Downloads, Journal
 from tests.support.examples import a_deed, a_download
 from tests.support.worlds import BEGINNING, Timed
 
@@ -24,11 +24,11 @@ from tests.support.worlds import BEGINNING, Timed
 class JournalContract(Timed):
     """Mix into a `SynchronousTestCase` whose `make` gives a new, empty journal in `self.world`."""
 
-    async def make(self) -> Journal:
+    async def make(self) -> SqlJournal:
         """Return a new, empty journal."""
         raise NotImplementedError
 
-    async def again(self) -> Journal:
+    async def again(self) -> SqlJournal:
         """Return another journal on the data of the last one that was made."""
         raise NotImplementedError
 
@@ -123,7 +123,7 @@ class JournalContract(Timed):
 
 @define
 class MemoryDownloads:
-    """A `Downloads` in memory."""
+    """A download log in memory."""
 
     _noted: list[DownloadEntry] = field(factory=list, init=False, repr=False)
 
@@ -156,13 +156,10 @@ class MemoryDownloads:
         return [digest for digest in digests if digest in found]
 
 
-_: type[Downloads] = MemoryDownloads
-
-
 class DownloadsContract(Timed):
     """Mix into a `SynchronousTestCase` whose `make` gives new, empty downloads in `self.world`."""
 
-    async def make(self) -> Downloads:
+    async def make(self) -> SqlDownloads:
         """Return a new, empty download log."""
         raise NotImplementedError
 

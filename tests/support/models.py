@@ -12,6 +12,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, settings, stateful
 from hypothesis import strategies as st
 
+from pypid.access.sql.accounts import SqlAccounts
 from pypid.catalog.engine import (
     CatalogRow,
     Conflict,
@@ -25,7 +26,7 @@ from pypid.core.accounts.rights import Account, Right, Whom
 from pypid.core.errors import Exists, Missing, NameTaken, NoSuchGroup, NoSuchUser
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import BytesBody, start, whole
-from pypid.ports import Accounts, Blobs
+from pypid.ports import Blobs
 from tests.support.examples import a_session, an_account
 from tests.support.worlds import Awaiting, Fed, contents
 
@@ -244,7 +245,9 @@ _kinds = st.sampled_from([Whom.USER, Whom.GROUP])
 class AccountsModel(stateful.RuleBasedStateMachine):
     """Accounts compared with dicts."""
 
-    def __init__(self, case: Awaiting, make: Opening[Accounts], reopen: Opening[Accounts]) -> None:
+    def __init__(
+        self, case: Awaiting, make: Opening[SqlAccounts], reopen: Opening[SqlAccounts]
+    ) -> None:
         super().__init__()
         self.case = case
         self.reopen = reopen

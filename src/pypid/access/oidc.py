@@ -19,6 +19,8 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.web.iweb import IResponse
 
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.logs import SqlJournal
 from pypid.access.tokens import new_token
 from pypid.core.accounts.identity_tokens import (
     ALGORITHMS,
@@ -49,7 +51,6 @@ from pypid.flow import World, shielded
 from pypid.flow.derived import Flights
 from pypid.http_client.connections import Fault, HttpConnections, Trust, connections
 from pypid.http_client.services import ServiceClient, ServiceRequest, UnusableResponse
-from pypid.ports import Accounts, Journal, Publishers
 
 # The keys of an issuer (JWKS, RFC 7517), and the check of a signature with them. Blocks: not for
 # the reactor thread.
@@ -323,17 +324,19 @@ AT_ONCE = 4
 WAITING = 64
 """Further requests that may wait for their turn."""
 USED = "jti"
-"""The kind of value for `Accounts.once`."""
+"""The kind of value for `SqlAccounts.once`."""
 
 _SCOPE = frozenset({Action.READ, Action.WRITE})
 
 
 @define(eq=False)
 class TrustedPublishing:
-    """`Publishers` for the issuers that the configuration trusts."""
+    """Trusted publishing: workflows of a forge get short-lived tokens in exchange for identity
+    tokens, which the issuers sign that the configuration trusts.
+    """
 
-    accounts: Accounts
-    journal: Journal
+    accounts: SqlAccounts
+    journal: SqlJournal
     world: World
     client: ServiceClient = field(repr=False)
     _trusted: tuple[Trusted, ...] = field(default=(), init=False)
@@ -488,8 +491,8 @@ def trusted_by(issuers: Mapping[str, IssuerSettings]) -> tuple[Trusted, ...]:
 
 def open(
     issuers: Mapping[str, IssuerSettings],
-    accounts: Accounts,
-    journal: Journal,
+    accounts: SqlAccounts,
+    journal: SqlJournal,
     world: World,
     reached: HttpConnections,
 ) -> TrustedPublishing:
@@ -504,6 +507,3 @@ def open(
     )
     publishing.trust(trusted_by(issuers))
     return publishing
-
-
-_trusted_publishing: type[Publishers] = TrustedPublishing

@@ -953,7 +953,7 @@ class Loop(PypidError, status=508):
 
 @define(slots=False, repr=False)
 class Unresolvable(ErrorWithReason, status=INTERNAL):
-    """No releases meet these requirements together (raised by a `Resolver`). `reason` is the
+    """No releases meet these requirements together (raised by the resolver). `reason` is the
     resolver's.
     """
 

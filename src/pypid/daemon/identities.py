@@ -68,7 +68,7 @@ from pypid.flow.world import Threads
 from pypid.index.progress import all_of
 from pypid.index.store.records import read_document
 from pypid.jobs.backup.records import ACCOUNTS, JOURNAL
-from pypid.ports import Blobs, Journal
+from pypid.ports import Blobs
 from pypid.web.app.app import AccessState, Configured, Registry
 from pypid.web.app.rate_limit import FAR, LEASE, AuthGeneration
 
@@ -104,7 +104,7 @@ class KnownAccounts:
 
     blobs: Blobs
     accounts: SqlAccounts
-    journal: Journal
+    journal: SqlJournal
     place: str
     world: World
     _rights: Sequence[Right] | None = field(default=None, init=False, repr=False)

@@ -23,7 +23,7 @@ from pypid.core.errors import NeedsExtra, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow.derived import Provider
 from pypid.flow.spool import COLLECTING
-from pypid.ports import Access, Resolver
+from pypid.ports import Access
 from pypid.resolver.uv import IN_ALL, ResolverIndex, Uv, find_uv
 from pypid.web.app.app import App
 from pypid.web.http.site import Site
@@ -75,7 +75,7 @@ class Loopback:
     reactor: Any
 
     @asynccontextmanager
-    async def __call__(self, app: App, who: Identity) -> AsyncIterator[Resolver]:
+    async def __call__(self, app: App, who: Identity) -> AsyncIterator[Uv]:
         """Yield a resolver that sees the index of `app` as `who` does. Raises `NeedsExtra` where
         uv is not installed.
         """

@@ -83,6 +83,8 @@ class FileBody:
     span: Span
     blocking: Blocking
     path: str | None = None
+    in_memory: bool = False
+    """Whether the file never needs a disk (``memfd_create(2)``)."""
 
     @property
     def size(self) -> int | None:
@@ -105,7 +107,7 @@ class FileBody:
         Looks at the first and the last of them: the kernel reads ahead, and evicts, in longer
         stretches than a window of `sendfile`.
         """
-        if self._at_hand(position, 1) and self._at_hand(position + size - 1, 1):
+        if self.in_memory or (self._at_hand(position, 1) and self._at_hand(position + size - 1, 1)):
             return
         await self.blocking(self._fetch, position, size)
 

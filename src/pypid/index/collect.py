@@ -45,7 +45,7 @@ from pypid.index.explain import Reasons
 from pypid.index.index import Index
 from pypid.index.progress import Repeated
 from pypid.index.views import UpstreamPermission
-from pypid.ports import Resolver
+from pypid.resolver.uv import Uv
 
 # Resolution of requirements together when some may be impossible: those are found, and the rest is
 # resolved.
@@ -62,7 +62,7 @@ NOT_TRIED = (
 class LineResolution:
     """The resolution of many lines for one target."""
 
-    resolver: Resolver
+    resolver: Uv
     target: InstallTarget
     prereleases: bool
     pins: tuple[Pin, ...] = field(default=(), init=False)
@@ -127,7 +127,7 @@ class Collector:
     """
 
     index: Index
-    resolver: Resolver | None
+    resolver: Uv | None
     """None if there is nothing to resolve."""
     permission_for: Callable[[ProjectName], UpstreamPermission]
     tell: Callable[[Event], None]

@@ -10,6 +10,7 @@ from datetime import timedelta
 from attrs import define, evolve, field
 from twisted.logger import Logger
 
+from pypid.access.sql.logs import SqlDownloads
 from pypid.advisories.index import AdvisoryIndex
 from pypid.advisories.service import Advisories
 from pypid.core.errors import PypidError
@@ -22,7 +23,6 @@ from pypid.flow.derived import Flights
 from pypid.index import Index
 from pypid.index.context import Pace
 from pypid.index.upstream.public_names import entries_of
-from pypid.ports import Downloads
 
 _log = Logger()
 
@@ -42,7 +42,7 @@ class CooldownFixes(PeriodicJobs):
 
     index: Index
     advisories: Advisories
-    downloads: Downloads
+    downloads: SqlDownloads
     _known: Mapping[ProjectName, VersionKeys] = field(factory=dict, init=False, repr=False)
     _searches: Flights[None, None] = field(factory=Flights, init=False, repr=False)
     _is_wanted: bool = field(default=False, init=False)

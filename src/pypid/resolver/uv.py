@@ -64,8 +64,8 @@ class ResolverIndex:
 
 @frozen(kw_only=True)
 class Uv:
-    """A `Resolver` for one collection, valid `until` that time of the reactor's clock; `folder` is
-    its home and its cache.
+    """Finds the releases that the requirements of one collection need, `until` that time of the
+    reactor's clock; `folder` is its home and its cache.
     """
 
     reactor: Any
@@ -77,7 +77,12 @@ class Uv:
     async def resolve(
         self, requirements: Sequence[str], target: InstallTarget, *, prereleases: bool
     ) -> Sequence[tuple[ProjectName, str]]:
-        """Resolve the requirements with uv; see `ports.Resolver`."""
+        """Return the project and version of each release that the target needs, dependencies
+        included. `requirements` are in their normal form (PEP 508).
+
+        Reads metadata only: no file is downloaded whole or built. Raises `Unresolvable`, and `Busy`
+        where it took too long.
+        """
         left = self.until - self.reactor.seconds()
         if left <= 0:
             raise Busy(

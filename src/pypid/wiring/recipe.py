@@ -91,7 +91,7 @@ from pypid.index.upstream.approvals import UpstreamDecisions
 from pypid.index.upstream.public_names import PublicNames
 from pypid.jobs.cache_maintenance import CleanStop
 from pypid.jobs.leases import Agreement, Leases, SoleNode
-from pypid.ports import Blobs, Catalog, Duplicating, Glance, NamedGlance, People, Resolver
+from pypid.ports import Blobs, Catalog, Duplicating, Glance, NamedGlance, People
 from pypid.prefork.messages import Message
 from pypid.prefork.supervisor import Command, Scales, Supervisor, make_scales
 from pypid.rendering.readmes import Readmes
@@ -139,6 +139,7 @@ if TYPE_CHECKING:
     from pypid.jobs.stateless_node import StatelessNode
     from pypid.jobs.storage_lease import StorageLease
     from pypid.metrics.worker_metrics import MetricsFolder
+    from pypid.resolver.uv import Uv
     from pypid.search.search import Search
     from pypid.wiring.exports import Exports
 
@@ -887,7 +888,7 @@ def _configuration(config: Config, identities: Identities) -> Sequence[SettingSe
     return in_force(config, identities.config)
 
 
-def _resolver(reactor: Any, app: App, who: Identity) -> AbstractAsyncContextManager[Resolver]:
+def _resolver(reactor: Any, app: App, who: Identity) -> AbstractAsyncContextManager[Uv]:
     from pypid.daemon.loopback import Loopback  # here, since only a collection needs it
 
     return Loopback(reactor)(app, who)

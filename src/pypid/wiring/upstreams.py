@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
+from pypid.access.sql.logs import SqlDownloads
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
 from pypid.core.configuration.choices import Mode, StorageBackend
@@ -33,7 +34,7 @@ from pypid.index.named_indexes import NamedUpstream
 from pypid.index.trust import PublisherTrust
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from pypid.jobs.leases import Leases
-from pypid.ports import Body, Downloads, Upstream
+from pypid.ports import Body, Upstream
 from pypid.upstream.nothing import Nothing
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def maintenance_of(
 
 
 def cooldown_fixes_of(
-    config: Config, index: Index, advisories: Advisories, downloads: Downloads
+    config: Config, index: Index, advisories: Advisories, downloads: SqlDownloads
 ) -> tuple[CooldownFixes, ...]:
     """Return the search for versions that fix vulnerabilities, if the configuration wants it."""
     if not (config.upstream.cooldown_fixes and advisories.is_configured):

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.logs import SqlJournal
-from pypid.ports import Accounts, Downloads, Journal
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.logs import SqlDownloads, SqlJournal
 from tests.access.sql.sqlite import InFiles
 from tests.support import AccountsContract, DownloadsContract, JournalContract
 from tests.support.logs import MemoryDownloads
@@ -16,32 +16,32 @@ from tests.support.logs import MemoryDownloads
 class AccountsTests(InFiles, AccountsContract, SynchronousTestCase):
     """Accounts."""
 
-    async def make(self) -> Accounts:
+    async def make(self) -> SqlAccounts:
         return self.new_accounts()
 
-    async def again(self) -> Accounts:
+    async def again(self) -> SqlAccounts:
         return self.accounts_again()
 
 
 class JournalTests(InFiles, JournalContract, SynchronousTestCase):
     """The audit log."""
 
-    async def make(self) -> Journal:
+    async def make(self) -> SqlJournal:
         return self.new_journal()
 
-    async def again(self) -> Journal:
+    async def again(self) -> SqlJournal:
         return SqlJournal(self.database(), self.world)
 
 
 class DownloadsTests(InFiles, DownloadsContract, SynchronousTestCase):
     """Downloads."""
 
-    async def make(self) -> Downloads:
+    async def make(self) -> SqlDownloads:
         return self.new_downloads()
 
 
 class MemoryDownloadsTests(DownloadsContract, SynchronousTestCase):
     """Those for tests."""
 
-    async def make(self) -> Downloads:
+    async def make(self) -> SqlDownloads:
         return MemoryDownloads()

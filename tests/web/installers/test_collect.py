@@ -21,7 +21,7 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.packaging.requirements import InstallTarget
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Identity
 from pypid.core.policy import Policy
-from pypid.ports import Resolver
+from pypid.resolver.uv import Uv
 from pypid.web.app.app import App
 from pypid.web.installers.collect import READING
 from tests.distributions import wheel
@@ -45,7 +45,7 @@ class Scripted:
     waiting: list[Deferred[None]] = field(factory=list)
 
     @asynccontextmanager
-    async def __call__(self, app: App, who: Identity) -> AsyncIterator[Resolver]:
+    async def __call__(self, app: App, who: Identity) -> AsyncIterator[Uv]:
         self.people.append(who)
         try:
             yield self

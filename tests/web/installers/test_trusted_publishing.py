@@ -9,10 +9,11 @@ from typing import Any, cast
 
 from pypid.access import oidc
 from pypid.access.oidc import DISCOVERY
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.logs import SqlJournal
 from pypid.core.configuration.keys import IssuerSettings
 from pypid.core.permissions import NOBODY, Rules
 from pypid.http_client.connections import HttpConnections
-from pypid.ports import Accounts, Journal
 from tests.access.test_oidc import Books, Published
 from tests.access.wired_agent import Wired
 from tests.distributions import wheel, wheel_filename
@@ -35,7 +36,7 @@ class MintCase(WholeCase):
         self.documents = Documents(URL)
         self.site = Published(self.documents)
         self.books = Books()
-        accounts, journal = cast(Accounts, self.books), cast(Journal, self.books)
+        accounts, journal = cast(SqlAccounts, self.books), cast(SqlJournal, self.books)
         reached = HttpConnections(Wired(cast(Any, self.site), self.pypid.clock), cast(Any, None))
         issuers = {"github": IssuerSettings(url=URL, allow=("spam repository=octo/app",))}
         self.publishers = oidc.open(issuers, accounts, journal, self.pypid.world, reached)

@@ -56,7 +56,7 @@ from pypid.core.permissions import Credential, Identity
 from pypid.databases.places import DatabaseAway, DatabaseUnusable, Server
 from pypid.flow import World, shielded, start
 from pypid.flow.derived import Flights
-from pypid.ports import Accounts, People
+from pypid.ports import People
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -421,8 +421,11 @@ def _read(before: AccountsState | None, connection: Connection) -> Any:
 
 
 class SqlAccounts:
-    """`Accounts` in a database. Besides the errors of that protocol it raises `BadRequest` for a
-    bad name, and `StorageFull` for a full disk.
+    """Users, groups, rights, tokens and sessions in a database. An awaited change is durable.
+
+    Everything that reads or writes raises `PeopleUnknown` where the database is unavailable, and
+    then nothing has changed. Changes raise `BadRequest` for a bad name, and `StorageFull` for a
+    full disk.
     """
 
     def __init__(self, database: Database, world: World) -> None:
@@ -472,29 +475,46 @@ class SqlAccounts:
     # --- users ---
 
     async def users(self) -> Sequence[Account]:
+        """Return all users, by name."""
         return self.current.state().users
 
     async def user(self, name: str) -> Account:
+        """Return one user. Raises `NoSuchUser`."""
         found = self.current.state().accounts.get(name)
         if found is None:
             raise NoSuchUser(name)
         return found
 
     async def add_user(self, account: Account) -> None:
+        """Add a user. Tokens and sessions that the name still has end: they are another person's.
+        Raises `NameTaken`.
+        """
         new_name(account.name)
         cleaned = evolve(account, hash=storable(account.hash))
         await self._change(lambda writing: writing.add_user(cleaned))
 
     async def take_over(self, account: Account) -> None:
+        """Store the account of a user whom the configuration had: its tokens and sessions go on,
+        and it stays the owner of its projects. It replaces another account of the name.
+        """
         cleaned = evolve(account, hash=storable(account.hash))
         await self._change(lambda writing: writing.take_over(cleaned))
 
     async def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
+        """Replace the account by the result of `change`, as one step; return the new account.
+        Raises `NoSuchUser`.
+
+        With another hash, or a status other than active, the user's sessions end; the tokens end
+        with a status other than active.
+        """
         if not is_name(name):
             raise NoSuchUser(name)
         return await self._change(lambda writing: writing.edit_user(name, change))
 
     async def remove_user(self, name: str) -> None:
+        """Remove the user, with its tokens, sessions, rights, memberships and ownerships. Raises
+        `NoSuchUser`.
+        """
         if not is_name(name):
             raise NoSuchUser(name)
         await self._change(lambda writing: writing.remove_user(name))
@@ -508,33 +528,42 @@ class SqlAccounts:
     # --- groups and rights ---
 
     async def memberships(self) -> Mapping[str, frozenset[str]]:
+        """Return the members of each group, by the group's name."""
         return self.current.state().members
 
     async def add_group(self, name: str) -> None:
+        """Add an empty group. Raises `NameTaken`."""
         new_name(name)
         await self._change(lambda writing: writing.add_group(name))
 
     async def remove_group(self, name: str) -> None:
+        """Remove the group, with its rights. Raises `NoSuchGroup`."""
         if not is_name(name):
             raise NoSuchGroup(name)
         await self._change(lambda writing: writing.remove_group(name))
 
     async def join(self, group: str, user: str) -> None:
+        """Add the user to the group; do nothing for a member. The user may be known elsewhere only.
+        Raises `NoSuchGroup`.
+        """
         if not is_name(group):
             raise NoSuchGroup(group)
         new_name(user)
         await self._change(lambda writing: writing.join(group, user))
 
     async def leave(self, group: str, user: str) -> None:
+        """Remove the user from the group. Raises `NoSuchGroup`."""
         if not is_name(group) or (not is_name(user) and group not in self.current.state().members):
             raise NoSuchGroup(group)
         if is_name(user):
             await self._change(lambda writing: writing.leave(group, user))
 
     async def rights(self) -> Sequence[Right]:
+        """Return all rights, by project."""
         return self.current.state().rights
 
     async def grant(self, right: Right) -> None:
+        """Grant the right, in place of another one of the same project, kind and name."""
         if right.whom in NAMED:
             new_name(right.name)
         elif right.name:
@@ -542,6 +571,7 @@ class SqlAccounts:
         await self._change(lambda writing: writing.grant(right), (right.project,))
 
     async def withdraw(self, project: ProjectPattern, whom: Whom, name: str) -> None:
+        """Remove the right; do nothing if it does not exist."""
         if not (is_name(name) if whom in NAMED else not name):
             return
         if whom is Whom.ADMINS:
@@ -557,9 +587,15 @@ class SqlAccounts:
         return await self._change(lambda writing: writing.close_projects(projects))
 
     async def owners(self) -> Mapping[OwnerKey, ProjectOwner]:
+        """Return the owners of projects."""
         return self.current.state().owners
 
     async def claim(self, key: OwnerKey, account: str) -> str:
+        """Make the account the owner of a project of which nothing is published; return the account
+        that owns it then. An earlier claim of another account is valid for `CLAIM_LASTS`, an owner
+        set by `set_owner` always. An empty account cannot own a project; it only ends an earlier
+        claim that is no longer valid.
+        """
         if not account:
             await self._forget_owners((key,))
         owner = await self._change(lambda writing: writing.owners.claim(key, account))
@@ -568,6 +604,7 @@ class SqlAccounts:
         return owner
 
     async def set_owner(self, key: OwnerKey, account: str | None) -> None:
+        """Store the owner of a project in place of another one; None: it has no owner."""
         if account is None:
             await self._forget_owners((key,))
         if account is not None or key in self.current.state().owners:
@@ -580,6 +617,7 @@ class SqlAccounts:
         await self._change(lambda writing: writing.owners.give_back(lost))
 
     async def remove_owners(self, index: str) -> None:
+        """Remove the owners of all projects of an index."""
         if owned := [key for key in self.current.state().owners if key[0] == index]:
             await self._forget_owners(owned)
             await self._change(lambda writing: writing.owners.remove_all(index))
@@ -587,6 +625,11 @@ class SqlAccounts:
     # --- users of other systems ---
 
     async def merge(self, dump: Dump) -> Merged:
+        """Add the users of the dump who have no account yet, its groups, members and rights, as one
+        step.
+
+        Existing users stay as they are, and no right becomes smaller. Raises `BadRequest`.
+        """
         return await self._change(lambda writing: writing.merge(dump), _closed_by(dump))
 
     async def inherit(self, dump: Dump) -> Merged | None:
@@ -618,6 +661,9 @@ class SqlAccounts:
     # --- tokens ---
 
     async def tokens(self, user: str | None = None) -> Sequence[Token]:
+        """Return the tokens of a user, or all; revoked and expired ones too, for a month. In the
+        order of creation.
+        """
         held = self.current.state().tokens
         return [self._with_use(token) for token in held if user is None or token.user == user]
 
@@ -626,6 +672,7 @@ class SqlAccounts:
         return token if used is None else evolve(token, used=used[0], used_from=used[1])
 
     async def token(self, digest: str) -> Token | None:
+        """Return the token of this digest, if it is usable now. Fast: from memory."""
         found = self.current.state().by_digest.get(digest)
         if (
             found is None
@@ -636,10 +683,12 @@ class SqlAccounts:
         return found
 
     def token_used(self, id: str, address: str) -> None:
+        """Record that the token was used just now; written to the database within a minute."""
         if id in self.current.known.by_id:
             self._uses[id] = self._world.now(), storable(address, LONGEST_NAME)
 
     async def add_token(self, token: Token) -> None:
+        """Add a token."""
         cleaned = evolve(
             token,
             name=storable(token.name),
@@ -649,6 +698,7 @@ class SqlAccounts:
         await self._change(lambda writing: writing.add_token(cleaned))
 
     async def revoke_token(self, id: str) -> Token:
+        """Revoke the token, effective at once. Raises `NoSuchToken`."""
         if not is_name(id):
             raise NoSuchToken(id)
         return self._with_use(await self._change(lambda writing: writing.revoke_token(id)))
@@ -656,18 +706,24 @@ class SqlAccounts:
     # --- sessions ---
 
     async def session(self, digest: str) -> Session | None:
+        """Return the session of this digest, if it has not ended. Fast: from memory."""
         found = self.current.state().sessions.get(digest)
         return None if found is None or found.expires <= self._world.now() else found
 
     async def add_session(self, session: Session) -> None:
+        """Add a session. Where its user has `MOST_SESSIONS` already, the oldest of them ends."""
         cleaned = evolve(session, address=storable(session.address, LONGEST_NAME))
         await self.current.change(lambda writing: writing.add_session(cleaned))
 
     async def end_session(self, digest: str) -> None:
+        """End the session; do nothing if it has ended already."""
         if is_name(digest):
             await self.current.change(lambda writing: writing.end_session(digest))
 
     async def once(self, kind: str, value: str, until: datetime) -> bool:
+        """Return whether this `value` is new: True for exactly one caller, before the time `until`
+        (a JWT's ``jti``).
+        """
         return await self.current.use_once(_digest(kind, value), until)
 
     # --- from time to time ---
@@ -679,6 +735,7 @@ class SqlAccounts:
         await self.current.open()
 
     async def refresh(self) -> None:
+        """Put in force what other processes have changed before this call."""
         await self.current.refresh()
 
     async def poll(self) -> None:
@@ -753,9 +810,6 @@ def _has_ended(state: AccountsState, now: datetime) -> bool:
         end for token in state.tokens for end in (token.expires, token.revoked) if end is not None
     )
     return any(end <= now - KEPT for end in ends)
-
-
-_sql_accounts: type[Accounts] = SqlAccounts
 
 
 # The users of the accounts database as a source of users, and its groups for users of others.

@@ -21,7 +21,6 @@ from pypid.core.errors import PeopleUnknown, PypidError
 from pypid.databases.places import DatabaseAway, DatabaseUnusable
 from pypid.flow import World, shielded, start
 from pypid.flow.derived import Flights
-from pypid.ports import Downloads, Journal
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -80,8 +79,9 @@ _MOST_DETAILS = 50
 
 
 class SqlJournal:
-    """`Journal` in a database, which may be that of the accounts. Call `retry` every few
-    seconds.
+    """The audit log: who changed what, when, from where. Entries are only ever added.
+
+    It is in a database, which may be that of the accounts. Call `retry` every few seconds.
     """
 
     _log = Logger()
@@ -94,6 +94,9 @@ class SqlJournal:
         )
 
     async def note(self, entry: AuditEntry) -> None:
+        """Write the entry durably. Never fails: an entry that cannot be written is logged and tried
+        again.
+        """
         if len(self._queue.waiting) >= MOST_WAITING:
             self._log_entry(entry)
             return
@@ -150,6 +153,9 @@ class SqlJournal:
         subject: str | None = None,
         index: str | None = None,
     ) -> Sequence[AuditEntry]:
+        """Return the newest entries first, of those with a serial below `before`; only those with
+        exactly these values. Raises `PeopleUnknown`.
+        """
         if not self._database.is_there():
             return ()
         filters = {"who": who, "what": what, "subject": subject, "index": index}
@@ -196,9 +202,6 @@ def _select(
     return find_entries(connection, before, most, wanted)
 
 
-_sql_journal: type[Journal] = SqlJournal
-
-
 # The download log: entries are noted in memory, written in batches, and removed after a while.
 
 T = TypeVar("T")
@@ -218,7 +221,9 @@ MOST_DOWNLOADS = 10_000
 
 
 class SqlDownloads:
-    """`Downloads` in a database. Call `flush_when_quiet` each second, and `sweep` each hour."""
+    """The download log: which client received which file. Call `flush_when_quiet` each second, and
+    `sweep` each hour.
+    """
 
     _log = Logger()
 
@@ -235,6 +240,7 @@ class SqlDownloads:
         self._postponed = 0
 
     def note(self, download: DownloadEntry) -> None:
+        """Record the download; it is written within a second or so."""
         waiting = self._queue.waiting
         if len(waiting) >= MOST_WAITING_DOWNLOADS:
             self._missed += 1
@@ -275,18 +281,37 @@ class SqlDownloads:
     async def of(
         self, *digests: str, most: int = 1000, before: int | None = None
     ) -> Sequence[DownloadEntry]:
+        """Return the downloads of the files with these SHA-256 digests, newest first, each with its
+        serial.
+
+        `before`: only those with a lower serial, to page through more than `most`.
+        Raises `PeopleUnknown`.
+        """
         some, most = [storable(each) for each in digests], max(0, min(most, MOST_DOWNLOADS))
         return await self._read(partial(_select_downloads, some, most, before))
 
     async def by_day(self, project: str, since: date) -> Sequence[tuple[date, int]]:
+        """Return the days (in UTC, from `since` on, the oldest first) on which files of the project
+        were downloaded, and how often.
+
+        Days without downloads are left out. The cost does not depend on their number. Raises
+        `PeopleUnknown`.
+        """
         return await self._read(partial(_select_days, storable(project), since))
 
     async def by_user(
         self, digests: Sequence[str], since: datetime
     ) -> Sequence[tuple[str, str, int]]:
+        """Return how often each user has downloaded each of the files with these SHA-256 digests
+        since then: digest, user, number. Raises `PeopleUnknown`.
+        """
         return await self._read(partial(_count_by_user, [*map(storable, digests)], since))
 
     async def recent(self, digests: Iterable[str], since: datetime) -> Sequence[str]:
+        """Return the SHA-256 digests of those files whose last download was at `since` or later.
+
+        The cost does not depend on the number of downloads. Raises `PeopleUnknown`.
+        """
         return await self._read(partial(_select_recent, [*map(storable, digests)], since))
 
     async def _read(self, read: Callable[[Connection], Sequence[T]]) -> Sequence[T]:
@@ -376,6 +401,3 @@ def _storable_download(download: DownloadEntry) -> DownloadEntry:
         where=storable(download.where),
         token=None if download.token is None else storable(download.token),
     )
-
-
-_sql_downloads: type[Downloads] = SqlDownloads

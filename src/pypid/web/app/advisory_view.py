@@ -11,6 +11,7 @@ from datetime import timedelta
 import msgspec
 from attrs import define, field, frozen
 
+from pypid.access.sql.logs import SqlDownloads
 from pypid.advisories.database import StoredAdvisory
 from pypid.advisories.service import Advisories
 from pypid.core.advisories import AdvisorySummary, visible_record
@@ -26,7 +27,6 @@ from pypid.index.context import Pace
 from pypid.index.stored_view import stored_permission
 from pypid.index.upstream.public_names import entries_of
 from pypid.index.views import ViewSources
-from pypid.ports import Downloads
 
 UNREAD = "The source of advisories has not been read yet."
 
@@ -137,7 +137,7 @@ class HostedAdvisories:
 
     index: Index
     advisories: Callable[[], Advisories]
-    downloads: Callable[[], Downloads]
+    downloads: Callable[[], SqlDownloads]
     _found: Derived[str, _Gathered] = field(init=False, repr=False)
     _of_viewers: Derived[Visibility, _Gathered] = field(init=False, repr=False)
     """The advisories of mixed projects, for viewers who may not read all bases of the index."""

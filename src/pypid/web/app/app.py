@@ -16,6 +16,8 @@ from weakref import WeakSet
 from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import DeferredLock, DeferredSemaphore
 
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.logs import SqlDownloads, SqlJournal
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
 from pypid.core.accounts.rights import Account, Right, Token
@@ -44,7 +46,7 @@ from pypid.index import Index
 from pypid.index.decisions import Blocks, Decisions
 from pypid.index.named_indexes import NamedIndexes
 from pypid.metrics.worker_metrics import WorkerMetrics, own_metrics
-from pypid.ports import Access, Accounts, Catalog, Downloads, Journal, Publishers, Resolver
+from pypid.ports import Access, Catalog
 from pypid.prefork.messages import Siblings
 from pypid.rendering.readmes import Readmes
 from pypid.web.app.page_cache import NewsCache, ProjectPages
@@ -69,11 +71,13 @@ from pypid.web.http.request_body import BodyBudget
 from pypid.web.http.site import RunningDownloads
 
 if TYPE_CHECKING:
+    from pypid.access.oidc import TrustedPublishing
     from pypid.core.configuration.in_force import SettingSection
     from pypid.index.file_contents import Contents
     from pypid.index.promotions import Promotions
     from pypid.index.upstream.approvals import Approvals, UpstreamDecisions
     from pypid.index.upstream.public_names import PublicNames
+    from pypid.resolver.uv import Uv
     from pypid.search.search import IndexSearches, Search
     from pypid.web.app.advisory_view import HostedAdvisories
     from pypid.web.app.measures import Measures
@@ -159,9 +163,9 @@ class TokenFactory(Protocol):
 class Registry:
     """Everything that the routes for users need in addition to `Access`."""
 
-    accounts: Accounts
-    journal: Journal
-    downloads: Downloads
+    accounts: SqlAccounts
+    journal: SqlJournal
+    downloads: SqlDownloads
     find: Callable[[str], Awaitable[Identity | None]]
     """Returns the identity of a user from any source. Raises `PeopleUnknown`."""
     hash_password: Callable[[str], Awaitable[str]]
@@ -187,7 +191,7 @@ class AccessState:
     account_settings: AccountSettings
     closed: PypidError | None
     registry: Registry | None
-    publishers: Publishers | None
+    publishers: TrustedPublishing | None
 
 
 @frozen(kw_only=True)
@@ -234,7 +238,7 @@ class Resolvers(Protocol):
     `NeedsExtra`.
     """
 
-    def __call__(self, app: App, who: Identity) -> AbstractAsyncContextManager[Resolver]: ...
+    def __call__(self, app: App, who: Identity) -> AbstractAsyncContextManager[Uv]: ...
 
 
 async def nobody_else() -> None:
@@ -278,7 +282,7 @@ class App:
     """What administrators decided about upstream projects; None: nothing can be decided."""
     public_names: PublicNames | None = None
     """The names that the upstreams have; None: only those that are known here."""
-    publishers: Publishers | None = None
+    publishers: TrustedPublishing | None = None
     """Trusted publishing; None is equivalent to publishers without an issuer."""
     closed: PypidError | None = None
     """Why only administrators are let in: the access rules are not known yet."""
@@ -566,17 +570,17 @@ class App:
         return self.registry
 
     @property
-    def accounts(self) -> Accounts:
+    def accounts(self) -> SqlAccounts:
         """Accounts, groups, rights, tokens and sessions."""
         return self.known.accounts
 
     @property
-    def journal(self) -> Journal:
+    def journal(self) -> SqlJournal:
         """The audit log."""
         return self.known.journal
 
     @property
-    def downloads(self) -> Downloads:
+    def downloads(self) -> SqlDownloads:
         """The download log."""
         return self.known.downloads
 

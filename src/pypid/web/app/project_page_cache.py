@@ -14,6 +14,7 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
+from pypid.access.sql.logs import SqlDownloads
 from pypid.core.accounts.rights import counted_name
 from pypid.core.accounts.signers import Signer, signers_in
 from pypid.core.caches import Recent
@@ -53,7 +54,6 @@ from pypid.index.explain import count_files, held_releases
 from pypid.index.file_contents import Contents
 from pypid.index.progress import JobGroup
 from pypid.index.views import UpstreamPermission, View, ViewSources
-from pypid.ports import Downloads
 from pypid.web.app.page_cache import FEW_FILES, CachedPage
 from pypid.web.app.visibility import seen
 from pypid.web.http.responses import FinishedPage
@@ -220,7 +220,7 @@ class ProjectPageCache:
         except (NoSuchFile, Withheld):  # it was just deleted, or is held
             return ()
 
-    async def downloads(self, name: ProjectName, log: Downloads, index: str = "") -> int | None:
+    async def downloads(self, name: ProjectName, log: SqlDownloads, index: str = "") -> int | None:
         """Return the downloads of the last `DAYS` in the index (empty: the default one); None if
         unavailable, or not in time.
         """
@@ -240,7 +240,7 @@ def _weight_of(found: ShownRelease | None) -> int:
     return 0 if found is None else 1 + len(found.files)
 
 
-async def _count(name: ProjectName, log: Downloads, index: str, until: date) -> int:
+async def _count(name: ProjectName, log: SqlDownloads, index: str, until: date) -> int:
     counted = await log.by_day(counted_name(index, name), until - timedelta(days=DAYS - 1))
     return sum(count for _, count in counted)
 

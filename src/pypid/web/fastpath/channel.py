@@ -8,176 +8,34 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define
 from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from pypid.flow import Blocking
-from pypid.flow.bodies import PIECE
 from pypid.ports import Glance
 from pypid.web.fastpath.os.availability import obstacle
 from pypid.web.fastpath.os.reactor_hook import ReactorHook, install_hook
-from pypid.web.fastpath.os.socket_write import (
-    LARGE,
-    goes_direct,
-    is_clear,
-    send_direct,
-    send_function,
-    send_with_file,
-)
+from pypid.web.fastpath.os.socket_write import goes_direct, send_function
 from pypid.web.fastpath.recorder import LONGEST, Recorder, cut, is_tags, read_line
 from pypid.web.fastpath.response_cache import (
     LIMIT,
     LINES,
-    CachedApp,
     CachedResponse,
     FastPathState,
-    FileSending,
     KnownClient,
     KnownClients,
     SentResponse,
+    send_body,
     send_file,
 )
 from pypid.web.http.access_log import AccessLog
 from pypid.web.http.channel import Channel, FastPathConnection
 from pypid.web.http.headers import names
-from pypid.web.http.response_body import (
-    WINDOW,
-    Producer,
-    abort,
-    let_pieces_through,
-    pause_until_writable,
-)
 
-# Large responses at the pace of the client: bytes that the kernel does not take at once stay in
-# the cache, shared by all clients.
-
-
-def send_at_once(channel: Channel, sent: SentResponse) -> int | None:
-    """Send head and body as far as possible without waiting; return the position in the body from
-    which `send_rest` has to go on, None if all is sent.
-    """
-    transport: Any = channel.transport
-    head, body = sent.head, sent.body
-    if channel.direct:
-        pages = sent.copy_to_memory_file() if len(body) >= LARGE else None
-        position = (
-            send_direct(transport, head, body)
-            if pages is None
-            else send_with_file(transport, head, pages.descriptor, pages.size)
-        )
-        return None if position == len(body) else position
-    at_once: Callable[[Any, bytes, bytes, int], int] | None = getattr(
-        type(transport), "send_both", None
-    )
-    if at_once is None:
-        transport.write(head)
-        return 0
-    position = at_once(transport, head, body, PIECE)
-    return None if position == len(body) and not channel.is_blocked else position
-
-
-def send_rest(
-    channel: Channel,
-    body: bytes,
-    position: int,
-    blocking: Blocking,
-    on_sent: Callable[[int], None],
-) -> None:
-    """Send the body from this position. `on_sent` is called once, with the bytes of it that were
-    sent.
-    """
-    rest = BytesSending(channel, None, on_sent, position, body)
-    channel.occupy(rest)
-    rest.send_rest(blocking)
-
-
-@define(eq=False)
-class BytesSending(FileSending):
-    """The rest of a response that is being sent."""
-
-    body: bytes = field(repr=False)
-    _producer: _Rest | None = field(default=None, init=False, repr=False)
-
-    def send_rest(self, blocking: Blocking) -> None:
-        assert self.channel is not None
-        self._producer = producer = _Rest(cast("Any", self), self.sentLength)
-        self.registerProducer(producer, True)
-        producer.watch()
-        if self.channel.direct:
-            self._wait()
-            return
-        let_pieces_through(cast("Any", self))
-        if self.channel.is_blocked:
-            producer.pauseProducing()
-        else:
-            producer.resumeProducing()
-
-    def send_more(self, producer: _Rest) -> None:
-        """Send what can be sent now; the last of it may still be in the transport when the channel
-        goes on, as with any response.
-        """
-        channel = self.channel
-        if channel is None:
-            return
-        if channel.direct:
-            self._send_directly(channel)
-        else:
-            while not producer.paused and not producer.stopped and self.sentLength < len(self.body):
-                self.write(self.body[self.sentLength : self.sentLength + PIECE])
-        producer.count_to(self.sentLength)
-        if self.sentLength == len(self.body) and not producer.paused and self.channel is not None:
-            producer.close()
-            self._report()
-            self.channel = None
-            channel.requestDone(cast("Any", self))
-
-    def _send_directly(self, channel: Channel) -> None:
-        transport: Any = channel.transport
-        if is_clear(transport):
-            try:
-                self.sentLength += transport.socket.send(
-                    memoryview(self.body)[self.sentLength : self.sentLength + WINDOW]
-                )
-            except BlockingIOError:
-                pass
-            except OSError:  # the transport finds out when it reads; do not wait for that
-                abort(cast("Any", self))
-                return
-        if self.sentLength < len(self.body):
-            self._wait()
-
-    def _wait(self) -> None:
-        """Wait until the kernel has space."""
-        assert self.channel is not None
-        pause_until_writable(self.channel.transport, self.channel)
-
-    def connectionLost(self, reason: Failure) -> None:
-        super().connectionLost(reason)
-        if self._producer is not None:
-            self._producer.close()
-
-
-@define(eq=False)
-class _Rest(Producer):
-    """The producer that the channel pauses and resumes for it."""
-
-    @property
-    def paused(self) -> bool:
-        return self._paused
-
-    def count_to(self, position: int) -> None:
-        """Record how many bytes of the body were sent, for `watch`."""
-        self.sent = position
-
-    def resumeProducing(self) -> None:
-        self._paused = False
-        if not self.stopped:
-            cast("BytesSending", self.request).send_more(self)
-
+if TYPE_CHECKING:
+    from pypid.web.app.app import App
 
 _VERSION = b" HTTP/1.1"
 KEYED = (
@@ -310,26 +168,23 @@ class CachedChannel(KnownClients):
         not be called.
         """
         self.state.interrupt()
+        file = sent.file_for(channel)
+        if file is None:
+            return send_body(channel, sent, on_sent)
         blocking = self.state.app.world.blocking
-        if sent.file is not None:
-            if response.file is None:
-                return send_file(channel, sent.head, sent.file, blocking, on_sent)
-            # a block cuts it
-            remove = self.state.app.running.add(response.file, channel.transport.abortConnection)
+        if response.file is None:
+            return send_file(channel, sent.head, file, blocking, on_sent)
+        # a block cuts it
+        remove = self.state.app.running.add(response.file, channel.transport.abortConnection)
 
-            def finished(size: int) -> None:
-                remove()
-                on_sent(size)
+        def finished(size: int) -> None:
+            remove()
+            on_sent(size)
 
-            is_sent = send_file(channel, sent.head, sent.file, blocking, finished)
-            if is_sent:
-                remove()
-            return is_sent
-        position = send_at_once(channel, sent)
-        if position is None:
-            return True
-        send_rest(channel, sent.body, position, blocking, on_sent)
-        return False
+        is_sent = send_file(channel, sent.head, file, blocking, finished)
+        if is_sent:
+            remove()
+        return is_sent
 
     def _recognize(self, channel: Channel, block: bytes) -> tuple[KnownClient | None, bytes | None]:
         """Return the client of a header block and the value of its If-None-Match; the connection
@@ -382,7 +237,7 @@ class FastPath(FastPathState):
 
     def __init__(
         self,
-        app: CachedApp,
+        app: App,
         glance: Glance,
         access_log: AccessLog | None = None,
         *,
@@ -428,7 +283,7 @@ class FastPath(FastPathState):
 
 
 def open_fast_path(
-    app: CachedApp,
+    app: App,
     glance: Glance,
     access_log: AccessLog | None,
     reactor: Any,

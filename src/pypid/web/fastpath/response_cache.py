@@ -6,11 +6,12 @@ responses by request line.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from datetime import datetime
 from hashlib import blake2b
 from operator import itemgetter
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 from attrs import define, field, frozen
@@ -21,22 +22,30 @@ from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 
 from pypid.core.accounts.rights import DownloadEntry
-from pypid.core.errors import PypidError
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Identity
-from pypid.flow import Blocking, World, start
-from pypid.flow.derived import Signal
-from pypid.index.index import Index
+from pypid.flow import Blocking, FileBody, start
+from pypid.flow.bodies import PIECE
 from pypid.index.stored_view import Validity, is_valid
 from pypid.index.views import DIRECT, UpstreamPermission
-from pypid.ports import Accounts, Downloads, Glance
-from pypid.web.fastpath.os.socket_write import MemoryFile, pages_of, send_with_file
+from pypid.ports import Glance
+from pypid.web.fastpath.os.socket_write import (
+    LARGE,
+    MemoryFile,
+    memory_file,
+    send_direct,
+    send_with_file,
+)
 from pypid.web.http.access_log import AccessLog, LogClient, SharedLogFields, entry_of
 from pypid.web.http.channel import Channel
 from pypid.web.http.request import UNIX, SentHead
-from pypid.web.http.response_body import WINDOW, OpenFile, proceed
-from pypid.web.http.site import RunningDownloads, count_long, count_short
+from pypid.web.http.response_body import WINDOW, OpenFile, proceed, stream_body
+from pypid.web.http.responses import pieces_of
+from pypid.web.http.site import count_long, count_short
+
+if TYPE_CHECKING:
+    from pypid.web.app.app import App
 
 SMALL = 1 << 15
 """Maximum bytes of a body that is copied behind its head; a larger one stays separate."""
@@ -68,11 +77,15 @@ class SentResponse:
         """Rebuild the head with another date."""
         self.date, self.head = date, self.before + date + self.after
 
-    def copy_to_memory_file(self) -> MemoryFile | None:
-        """Return the body as a memory file, made at the first call; None if that is impossible."""
-        if self.pages is None:
-            self.pages = pages_of(self.body)
-        return self.pages
+    def file_for(self, channel: Channel) -> OpenFile | None:
+        """Return the file to send after `head`: of a long body a memory file, made at the first
+        call; None if there is none, or the kernel cannot send files on this connection.
+        """
+        if self.file is None and channel.direct and len(self.body) >= LARGE:
+            if self.pages is None:
+                self.pages = memory_file(self.body)
+            return self.pages
+        return self.file
 
 
 def split_at_date(
@@ -356,9 +369,28 @@ def send_file(
     sent = send_with_file(channel.transport, head, file.descriptor, min(WINDOW, file.size))
     if sent == file.size:
         return True
-    rest = FileSending(channel, file, on_sent, sent)
-    channel.occupy(rest)
-    rest.send_rest(blocking)
+    RestSending(channel, on_sent, sent).begin(file.body(sent, blocking), file.size)
+    return False
+
+
+def send_body(channel: Channel, sent: SentResponse, on_sent: Callable[[int], None]) -> bool:
+    """Send head and body, like `send_file`. What is not sent at once stays in the cache, shared by
+    all clients.
+    """
+    transport: Any = channel.transport
+    body, position = sent.body, 0
+    at_once: Callable[[Any, bytes, bytes, int], int] | None = getattr(
+        type(transport), "send_both", None
+    )
+    if channel.direct:
+        position = send_direct(transport, sent.head, body)
+    elif at_once is not None:
+        position = at_once(transport, sent.head, body, PIECE)
+    else:
+        transport.write(sent.head)
+    if position == len(body) and (channel.direct or not channel.is_blocked):
+        return True
+    RestSending(channel, on_sent, position).begin(pieces_of(body, position), len(body))
     return False
 
 
@@ -410,35 +442,35 @@ class OpenFiles:
 
 
 @define(eq=False)
-class FileSending:
-    """A file that is being sent; to the channel, and to `web.http.response_body`, it is a request
-    whose response has begun.
+class RestSending:
+    """The rest of a response that is being sent; to the channel, and to `web.http.response_body`,
+    it is a request whose response has begun.
     """
 
     channel: Channel | None
-    file: OpenFile | None = field(repr=False)
     _on_sent: Callable[[int], None] = field(repr=False)
     sentLength: int  # named as in twisted.web's requests
     _has_reported: bool = field(default=False, init=False)
     recorder: None = field(default=None, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
 
-    def send_rest(self, blocking: Blocking) -> None:
-        """Send the rest, at the client's pace."""
-        start(self._rest(blocking)).addErrback(self._failed)
+    def begin(self, rest: FileBody | AsyncGenerator[bytes], size: int) -> None:
+        """Send the rest of a body of `size` bytes, at the client's pace."""
+        assert self.channel is not None
+        self.channel.occupy(self)
+        start(self._send(rest, size)).addErrback(self._failed)
 
-    async def _rest(self, blocking: Blocking) -> None:
-        channel = self.channel
-        assert channel is not None and self.file is not None
-        body = self.file.body(self.sentLength, blocking)
-        self.file = None
-        try:
-            await proceed(cast("Any", self), body, channel.transport)
-        finally:
-            await body.aclose()
+    async def _send(self, rest: FileBody | AsyncGenerator[bytes], size: int) -> None:
+        channel, request = self.channel, cast("Any", self)
+        assert channel is not None
+        async with aclosing(rest):
+            if isinstance(rest, FileBody):
+                await proceed(request, rest, channel.transport)
+            else:
+                await stream_body(request, b"", rest, size - self.sentLength)
         self._report()
         self.channel = None
-        channel.requestDone(cast("Any", self))
+        channel.requestDone(request)
 
     def _report(self) -> None:
         """Report the bytes sent, once: the connection may still be lost after that, while the
@@ -453,7 +485,7 @@ class FileSending:
         so what was sent cannot be taken for the whole.
         """
         if not isinstance(failure.value, CancelledError):
-            _log.failure("sending a file failed", failure=failure)
+            _log.failure("sending a response failed", failure=failure)
 
     # --- interface of a request ---
 
@@ -506,67 +538,6 @@ Line = tuple[str, str | None, LogClient, SharedLogFields]
 _LOG_FIELDS = itemgetter(3)
 
 
-class IdentityGeneration(Protocol):
-    """The generation of identities: those verified in an earlier one are not trusted."""
-
-    @property
-    def must_wait(self) -> Callable[[str], bool]: ...
-
-    @property
-    def changes(self) -> int: ...
-
-    @property
-    def lease(self) -> float: ...
-
-    @property
-    def until(self) -> float: ...
-
-
-class IndexSettingsSignal(Protocol):
-    """The part of the named indexes that the fast path uses."""
-
-    @property
-    def changed(self) -> Signal[[]]:
-        """Emitted after the settings of an index have changed."""
-
-
-class CachedApp(Protocol):
-    """The app whose responses are cached, as the fast path uses it."""
-
-    @property
-    def world(self) -> World: ...
-
-    @property
-    def index(self) -> Index: ...
-
-    @property
-    def rules(self) -> object:
-        """Another object after each change of rights."""
-
-    @property
-    def running(self) -> RunningDownloads: ...
-
-    @property
-    def indexes(self) -> IndexSettingsSignal: ...
-
-    @property
-    def closed(self) -> PypidError | None:
-        """Why only administrators are let in, if so."""
-
-    @property
-    def auth_generation(self) -> IdentityGeneration: ...
-
-    @property
-    def registry(self) -> object | None:
-        """The registry of accounts; without one, `accounts` and `downloads` cannot be used."""
-
-    @property
-    def accounts(self) -> Accounts: ...
-
-    @property
-    def downloads(self) -> Downloads: ...
-
-
 class FastPathState:
     """The state of the fast path of one app. `access_log` as the site's; None: nothing is logged.
 
@@ -593,7 +564,7 @@ class FastPathState:
 
     def __init__(
         self,
-        app: CachedApp,
+        app: App,
         glance: Glance,
         access_log: AccessLog | None = None,
         *,

@@ -314,6 +314,8 @@ class OpenFile:
     """
 
     __slots__ = ("descriptor", "size")
+    in_memory = False
+    """Whether it never needs a disk."""
 
     def __init__(self, descriptor: int, size: int) -> None:
         """Duplicate `descriptor`, which the caller keeps."""
@@ -332,7 +334,12 @@ class OpenFile:
 
     def body(self, position: int, blocking: Blocking) -> FileBody:
         """Return a body from this position to the end."""
-        return FileBody(cast("BinaryIO", _Reading(self)), Span(position, self.size), blocking)
+        return FileBody(
+            cast("BinaryIO", _Reading(self)),
+            Span(position, self.size),
+            blocking,
+            in_memory=self.in_memory,
+        )
 
 
 class _Reading:

@@ -325,7 +325,7 @@ async def send_body(request: Request, body: bytes, head: Head) -> None:
     if len(body) <= SMALL or request.method == b"HEAD":
         write(request, body)
         return
-    async with aclosing(_rest_of(body)) as rest:
+    async with aclosing(pieces_of(body, PIECE)) as rest:
         await stream_body(request, body[:PIECE], rest, len(body))
 
 
@@ -334,8 +334,9 @@ def _record_body(request: Request, body: bytes) -> None:
         request.record_body(body)
 
 
-async def _rest_of(body: bytes) -> AsyncGenerator[bytes]:
-    for start in range(PIECE, len(body), PIECE):
+async def pieces_of(body: bytes, position: int) -> AsyncGenerator[bytes]:
+    """Yield the body from this position on, in pieces of `PIECE` bytes."""
+    for start in range(position, len(body), PIECE):
         yield body[start : start + PIECE]
 
 

@@ -19,6 +19,7 @@ from twisted.internet.tcp import Connection
 from twisted.python.log import callWithLogger, err
 
 from pypid.web.fastpath.recorder import LONGEST
+from pypid.web.fastpath.response_cache import FastPathState
 from pypid.web.http.channel import Channel
 
 try:
@@ -33,24 +34,14 @@ NAMES = ("_disconnectSelectable", "_doReadOrWrite", "_poller", "_selectables", "
 _UNKNOWN: tuple[Any, None, Any] = (None, None, None)
 
 
-class RecheckedState(Protocol):
-    """The state of a fast path, which is refreshed before it answers."""
-
-    quiet: bool
-    """Whether only short responses were sent since `refresh`."""
-
-    def refresh(self) -> None:
-        """Update the time and check for changes."""
-
-
 class IdleLookup(Protocol):
     """The cached responses for one kind of connections."""
 
     @property
-    def state(self) -> RecheckedState: ...
+    def state(self) -> FastPathState: ...
 
     def answer_now(self, channel: Channel, data: bytes) -> bool:
-        """Answer the data if its response is cached, after `RecheckedState.refresh`."""
+        """Answer the data if its response is cached, after `FastPathState.refresh`."""
 
 
 class ReactorHook:

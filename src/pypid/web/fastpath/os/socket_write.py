@@ -15,6 +15,8 @@ from weakref import WeakSet
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection
 
+from pypid.web.http.response_body import OpenFile
+
 NAMES = ("_tempDataBuffer", "dataBuffer", "socket")
 """The names of a `tcp.Connection` that this module needs."""
 
@@ -27,20 +29,19 @@ into the kernel.
 MOST_PAGES = 64
 
 
-class MemoryFile:
+class MemoryFile(OpenFile):
     """A body as a file that exists only in memory."""
 
+    __slots__ = ("__weakref__",)
+    in_memory = True
     existing: ClassVar[WeakSet[MemoryFile]] = WeakSet()
 
     def __init__(self, descriptor: int, size: int) -> None:
-        self.descriptor, self.size = descriptor, size
+        super().__init__(descriptor, size)
         self.existing.add(self)
 
-    def __del__(self) -> None:
-        os.close(self.descriptor)
 
-
-def pages_of(body: bytes) -> MemoryFile | None:
+def memory_file(body: bytes) -> MemoryFile | None:
     """Return the body as a file; None if such files are unavailable, or there are too many
     already.
     """
@@ -51,8 +52,9 @@ def pages_of(body: bytes) -> MemoryFile | None:
     ):
         return None
     try:
-        pages = MemoryFile(os.memfd_create("page"), len(body))
-        return pages if os.pwrite(pages.descriptor, body, 0) == len(body) else None
+        with open(os.memfd_create("page"), "wb", buffering=0) as memory:
+            is_whole = memory.write(body) == len(body)
+            return MemoryFile(memory.fileno(), len(body)) if is_whole else None
     except OSError:
         return None
 
