@@ -132,13 +132,10 @@ _ROUTES = {
         - GET POST /api/approvals
         - DELETE /api/approvals/<approval>
         - GET POST /manage/approvals
-        - POST /manage/approvals/delete
         - POST /api/indexes
         - PATCH DELETE /api/indexes/<index>
         - GET POST /manage/indexes
-        - GET /manage/indexes/<name>
-        - POST /manage/indexes/change
-        - POST /manage/indexes/delete
+        - GET POST /manage/indexes/<name>
         - POST /api/check
         - POST /api/export
         + POST /api/tier
@@ -170,26 +167,16 @@ _ROUTES = {
         - POST /manage/rebuild
         - POST /manage/check
         - GET POST /manage/blocks
-        - POST /manage/blocks/delete
         - GET POST /manage/trust
-        - POST /manage/trust/reset
         - GET /manage/configuration
         - POST /manage/log-level
         - GET POST /manage/users
-        - GET /manage/users/<name>
-        - POST /manage/users/<name>/change
-        - POST /manage/users/<name>/password
-        - POST /manage/users/<name>/remove
+        - GET POST /manage/users/<name>
         - POST /manage/invitations
-        - POST /manage/invitations/withdraw
         - GET POST /manage/groups
-        - GET /manage/groups/<name>
-        - POST /manage/groups/<name>/join
-        - POST /manage/groups/<name>/leave
-        - POST /manage/groups/<name>/remove
+        - GET POST /manage/groups/<name>
         - GET /manage/rights
         - GET POST /manage/rights/<glob>
-        - POST /project/<project>/-/rights/owner
         - GET /manage/tokens
         - POST /manage/tokens/revoke
         - GET /manage/audit
@@ -231,7 +218,6 @@ _ROUTES = {
         - GET /account/
         - POST /account/password
         - POST /account/tokens
-        - POST /account/tokens/revoke
         - POST /api/user/password
         - GET POST /api/tokens
         - DELETE /api/tokens/<id>

@@ -346,7 +346,7 @@ class EveryChangeTests(WholeCase):
         self.api("trust approve", "POST", approvals, wish, project="doubted")
         fields = {"project": "doubted", "filename": files[1].filename}
         self.by_form("trust approve", "/manage/trust", fields)
-        self.by_form("trust reset", "/manage/trust/reset", {"project": "doubted"})
+        self.by_form("trust reset", "/manage/trust", {"do": "reset", "project": "doubted"})
         self.have(folder.put("doubted", known))
         self.api("trust reset", "DELETE", "/api/trust/<project>", None, project="doubted")
 
@@ -437,14 +437,14 @@ class EveryChangeTests(WholeCase):
         block = {"spec": "evil", "reason": "bad", "confirm": "evil"}
         self.by_form("block create", "/manage/blocks", block)
         (id,) = (each for each in self.pypid.app.blocks.all if each.startswith("evil-"))
-        self.by_form("block delete", "/manage/blocks/delete", {"id": id, "confirm": id})
+        self.by_form("block delete", "/manage/blocks", {"id": id, "confirm": id})
         self.by_form("approval deny", "/manage/approvals", {"spec": "evil", "verdict": "denied"})
         (id,) = self.pypid.app.approvals.decisions.all
-        self.by_form("approval delete", "/manage/approvals/delete", {"id": id})
+        self.by_form("approval delete", "/manage/approvals", {"id": id})
         self.by_form("index create", "/manage/indexes", {"name": "team"})
-        self.by_form("index set", "/manage/indexes/change", {"name": "team", "read": "alice"})
-        team = {"name": "team", "confirm": "team"}
-        self.by_form("index delete", "/manage/indexes/delete", team)
+        index = "/manage/indexes/<name>"
+        self.by_form("index set", index, {"read": "alice"}, name="team")
+        self.by_form("index delete", index, {"do": "delete", "confirm": "team"}, name="team")
         self.fetch(4)
         self.in_pieces(
             "cache purge", "/manage/upstream/purge", {"what": "project", "project": "theirs"}
@@ -475,12 +475,13 @@ class EveryChangeTests(WholeCase):
         )
         nina = "nina's long one"
         self.by_form("user create", "/manage/users", {"name": "nina", "password": nina})
-        self.by_form("user set-admin", f"{user}/change", {"admin": "yes"}, name="nina")
-        self.by_form("user set-password", f"{user}/password", {"password": nina}, name="nina")
+        self.by_form("user set-admin", user, {"admin": "yes"}, name="nina")
+        fields = {"do": "set-password", "password": nina}
+        self.by_form("user set-password", user, fields, name="nina")
         self.by_form("group create", "/manage/groups", {"name": "crew"})
-        self.by_form("group add-user", f"{group}/join", {"user": "nina"}, name="crew")
-        self.by_form("group remove-user", f"{group}/leave", {"user": "nina"}, name="crew")
-        self.by_form("group delete", f"{group}/remove", {"confirm": "crew"}, name="crew")
+        self.by_form("group add-user", group, {"user": "nina"}, name="crew")
+        self.by_form("group remove-user", group, {"do": "leave", "user": "nina"}, name="crew")
+        self.by_form("group delete", group, {"do": "remove", "confirm": "crew"}, name="crew")
         self.by_form(
             "right grant", rights, {"kind": "user", "name": "bob", "right": "r"}, project="ham"
         )
@@ -490,15 +491,17 @@ class EveryChangeTests(WholeCase):
             {"kind": "user", "name": "bob", "do": "withdraw", "last": "yes"},
             project="ham",
         )
-        self.by_form("project set-owner", f"{rights}/owner", {"user": "nina"}, project="ham")
-        for path, by in (("/account/tokens/revoke", "alice"), ("/manage/tokens/revoke", "ada")):
+        self.by_form(
+            "project set-owner", "/project/<project>/-/owner", {"user": "nina"}, project="ham"
+        )
+        for path, by in (("/account/tokens", "alice"), ("/manage/tokens/revoke", "ada")):
             said = {"name": "x", "actions": "read", "expires": "30d"}
             self.by_form("token create", "/account/tokens", said, by="alice")
             token = self.deeds()[-1].subject
             self.by_form("token delete", path, {"id": token}, by=by)
         self.by_form("invitation create", "/manage/invitations", {})
         made = self.deeds()[-1].subject
-        self.by_form("invitation delete", "/manage/invitations/withdraw", {"id": made})
+        self.by_form("invitation delete", "/manage/invitations", {"id": made})
         invitation = self.api("invitation create", "POST", "/api/invitations", {})["secret"]
         olga = {
             "user": "olga",
@@ -525,7 +528,7 @@ class EveryChangeTests(WholeCase):
             "again": "another one",
         }
         self.by_form("user set-password", "/account/password", said, cookie, by="")
-        self.by_form("user delete", f"{user}/remove", {"confirm": "nina"}, name="nina")
+        self.by_form("user delete", user, {"do": "remove", "confirm": "nina"}, name="nina")
 
     def session_of(self, answer: Answer) -> tuple[tuple[str, str], str]:
         """The cookie that came with it, as a header, and its secret."""

@@ -357,8 +357,8 @@ class PageTests(IndexesCase):
         """An index with files is deleted only with the box ticked."""
         self.have_index("team", write="alice")
         self.published(self.upload("team"))
-        self.refused(self.send("/delete", name="team", confirm="team"), 409, "files")
-        answer = self.send("/delete", name="team", confirm="team", files="yes")
+        self.refused(self.send("/team", do="delete", confirm="team"), 409, "files")
+        answer = self.send("/team", do="delete", confirm="team", files="yes")
         self.assertEqual(answer.status, 303)
         self.assertEqual(self.listed("ada"), [])
 
@@ -367,10 +367,10 @@ class PageTests(IndexesCase):
         answer = self.send(name="simple", write="alice")
         self.refused(answer, 400, "reserved", 'value="simple"', 'value="alice"')
         self.assertNotIn("aria-invalid", answer.text)
-        self.refused(self.send("/change", name="none", write="alice"), 404, "no index")
+        self.refused(self.send("/none", write="alice"), 404, "no index")
         self.have_index("team", write="alice")
         for values in ({"cooldown": "soon"}, {"bases": "missing"}):
-            answer = self.send("/change", name="team", write="bob", **values)
+            answer = self.send("/team", write="bob", **values)
             [(key, text)] = values.items()
             marked = f'name="{key}" value="{text}" maxlength="4000" autocomplete="off" '
             marked += 'autocapitalize="off" spellcheck="false" aria-invalid="true"'

@@ -64,13 +64,13 @@ class UserTests(AdminCase):
     def test_password(self) -> None:
         """A new password, made or typed; the sessions end."""
         zoe = self.as_user("zoe", "zoe's")
-        answer = self.browser.post("/manage/users/zoe/password", password="")
+        answer = self.browser.post("/manage/users/zoe", do="set-password", password="")
         [password] = MADE.findall(answer.text)
         self.assertEqual(answer["cache-control"], "private, no-store")
         self.assertEqual(zoe.get("/account/").status, 303)
         self.as_user("zoe", password)
-        typed = self.browser.post("/manage/users/zoe/password", password="typed-one")
-        self.went(typed, "../../../manage/users/zoe?done=password-set")
+        typed = self.browser.post("/manage/users/zoe", do="set-password", password="typed-one")
+        self.went(typed, "../../manage/users/zoe?done=password-set")
         self.as_user("zoe", "typed-one")
         self.never_told(password, "typed-one")
 
@@ -78,12 +78,14 @@ class UserTests(AdminCase):
         """Whoever removes an account has to type its name."""
         for confirm in ("", "Zoe", "bob"):
             self.said_wrong(
-                self.browser.post("/manage/users/zoe/remove", confirm=confirm), 400, "type zoe"
+                self.browser.post("/manage/users/zoe", do="remove", confirm=confirm),
+                400,
+                "type zoe",
             )
-        self.said_wrong(self.browser.post("/manage/users/zoe/remove", waiting="yes"), 400)
+        self.said_wrong(self.browser.post("/manage/users/zoe", do="remove", waiting="yes"), 400)
         self.went(
-            self.browser.post("/manage/users/zoe/remove", confirm="zoe"),
-            "../../../manage/users?done=user-removed",
+            self.browser.post("/manage/users/zoe", do="remove", confirm="zoe"),
+            "../../manage/users?done=user-removed",
         )
         self.assertIsNone(self.standing("zoe"))
 

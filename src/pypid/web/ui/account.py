@@ -23,6 +23,7 @@ from pypid.core.errors import (
     Forbidden,
     LoginRefused,
     NoSuchUser,
+    PypidError,
     TooManyAttempts,
 )
 from pypid.core.permissions import ANONYMOUS, Action
@@ -52,7 +53,7 @@ from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, SOMEBODY, route
 from pypid.web.http.cookies import credential_of_cookie, end_session
 from pypid.web.http.form_fields import Fields, query_fields
-from pypid.web.ui.pages import MISTAKES, go, has_no_accounts, leaf_of, refused, say, sent, show
+from pypid.web.ui.pages import MISTAKES, go, has_no_accounts, leaf_of, say, sent, show
 
 # Tokens on pages: the form for a new one, how to use it, and the lines of a list.
 
@@ -193,27 +194,16 @@ say(
 
 
 @route("GET", "/account/", action=SOMEBODY, page=True)
-async def account(ctx: RequestContext) -> None:
+async def account(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show the user's identity, permissions and tokens."""
-    if not await has_no_accounts(ctx):
-        await _page(ctx)
-
-
-async def _page(
-    ctx: RequestContext,
-    *,
-    status: int = 200,
-    problems: Sequence[str] = (),
-    form: Fields | None = None,
-) -> None:
+    if await has_no_accounts(ctx):
+        return
     now = ctx.app.world.now()
     tokens = leaf_of(lines_of(await _tokens(ctx), now), ctx.request)
     await show(
         ctx,
         "account.html",
-        status=status,
-        problems=problems,
-        said_before=form or Fields(),
+        error=error,
         powers=[
             (word, MEANS[word], ctx.app.may_somewhere(ctx.identity, action))
             for word, action in ACTIONS.items()
@@ -267,33 +257,29 @@ async def set_password(ctx: RequestContext) -> None:
         wanted = NewPassword(password=form.text("password"), current=form.text("current"))
         await password_set(ctx, name, wanted)
     except MISTAKES as error:
-        status, problems = refused(ctx.request, error)
-        problems = [NOT_YOURS if line == NOT_CURRENT else line for line in problems]
-        return await _page(ctx, status=status, problems=problems)
+        wrong = BadRequest(NOT_YOURS) if str(error) == NOT_CURRENT else error
+        return await account(ctx, error=wrong)
     end_session(ctx.request)
     return go(ctx.request, LOGIN, done="password-changed")
 
 
 @route("POST", "/account/tokens", action=SOMEBODY, page=True, form=True)
 async def make_token(ctx: RequestContext) -> None:
-    """Create a token, and show its secret in this response only."""
-    demand_no_token(ctx.identity)
+    """Create a token, and show its secret in this response only; or revoke the own one with the
+    ``id``.
+    """
     form = sent(ctx.request)
+    if form.flag("id"):
+        await revoked(ctx, form.text("id"))
+        return go(ctx.request, "account/", done="token-revoked")
+    demand_no_token(ctx.identity)
     try:
         secret, token = await made(ctx, wanted_token(form))
     except (*MISTAKES, Forbidden) as error:
-        status, problems = refused(ctx.request, error)
-        return await _page(ctx, status=status, problems=problems, form=form)
+        return await account(ctx, error=error)
     uses = uses_of(ctx.base_url, secret, token.scope.actions)
     [line] = lines_of([token], ctx.app.world.now())
     return await show(ctx, "token_made.html", status=201, token=line, secret=secret, uses=uses)
-
-
-@route("POST", "/account/tokens/revoke", action=SOMEBODY, page=True, form=True)
-async def revoke_token(ctx: RequestContext) -> None:
-    """Revoke one of the user's own tokens."""
-    await revoked(ctx, sent(ctx.request).text("id"))
-    go(ctx.request, "account/", done="token-revoked")
 
 
 UNREAD = (
@@ -315,10 +301,22 @@ say(
 
 
 @route("GET", "/account/register", action=ANYBODY, page=True)
-async def register_page(ctx: RequestContext) -> None:
+async def register_page(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show the form, or why there is none."""
-    if not await has_no_accounts(ctx):
-        await _form(ctx, Fields({"token": query_fields(ctx.request).all("token")}))
+    if await has_no_accounts(ctx):
+        return
+    people = ctx.app.settings.people
+    await show(
+        ctx,
+        "register.html",
+        error=error,
+        mode=people.registration.value,
+        is_open=people.registration is not Registration.CLOSED,
+        captcha=people.captcha,
+        token=query_fields(ctx.request).text("token"),
+        shortest=SHORTEST_PASSWORD,
+        longest_name=LONGEST_NAME,
+    )
 
 
 @route("POST", "/account/register", action=ANYBODY, page=True, form=True, entrance=True)
@@ -330,9 +328,8 @@ async def register(ctx: RequestContext) -> None:
         wanted = _wanted(ctx.app, form)
         account = await enrolled(ctx, wanted, invitation_of(ctx.app, wanted.token))
     except MISTAKES as error:
-        status, problems = refused(ctx.request, error)
-        problems = [UNREAD if "/api/captcha" in line else line for line in problems]
-        return await _form(ctx, form, status=status, problems=problems)
+        wrong = BadRequest(UNREAD) if "/api/captcha" in str(error) else error
+        return await register_page(ctx, error=wrong)
     return go(
         ctx.request,
         LOGIN,
@@ -351,27 +348,6 @@ def _wanted(app: App, form: Fields) -> Applicant:
         captcha=form.text("captcha") or None,
         token=form.text("token").strip() or None,
     )
-
-
-async def _form(
-    ctx: RequestContext,
-    form: Fields,
-    *,
-    status: int = 200,
-    problems: Sequence[str] = (),
-) -> None:
-    people = ctx.app.settings.people
-    values = {
-        "mode": people.registration.value,
-        "is_open": people.registration is not Registration.CLOSED,
-        "captcha": people.captcha,
-        "user": form.text("user"),
-        "token": form.text("token"),
-        "problems": problems,
-        "shortest": SHORTEST_PASSWORD,
-        "longest_name": LONGEST_NAME,
-    }
-    await show(ctx, "register.html", status=status, **values)
 
 
 # The forms to log in and out.
@@ -396,8 +372,7 @@ async def log_in(ctx: RequestContext) -> None:
     try:
         await begin(ctx, Login(user=user, password=form.text("password")))
     except (LoginRefused, TooManyAttempts) as error:
-        status, problems = refused(ctx.request, error)
-        return await _login_form(ctx, back, user=user, status=status, problems=problems)
+        return await _login_form(ctx, back, error=error)
     return go(ctx.request, back)
 
 
@@ -411,21 +386,9 @@ async def log_out(ctx: RequestContext) -> None:
     go(ctx.request, "" if is_open else LOGIN, done="logged-out")
 
 
-async def _login_form(
-    ctx: RequestContext,
-    back: str,
-    *,
-    user: str = "",
-    status: int = 200,
-    problems: Sequence[str] = (),
-) -> None:
-    values = {
-        "back": back,
-        "user": user,
-        "problems": problems,
-        "registration": ctx.app.settings.people.registration.value,
-    }
-    await show(ctx, "login.html", status=status, **values)
+async def _login_form(ctx: RequestContext, back: str, *, error: PypidError | None = None) -> None:
+    registration = ctx.app.settings.people.registration.value
+    await show(ctx, "login.html", error=error, back=back, registration=registration)
 
 
 # The page of all tokens, for administrators.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from pypid.core.errors import ListIncomplete
+from pypid.core.errors import BadRequest, ListIncomplete
 from pypid.core.permissions import Action
 from pypid.core.presentation.client_files import FILES, to_install, to_publish
 from pypid.core.search import SearchQuery
@@ -71,11 +71,11 @@ async def search(ctx: RequestContext) -> None:
     only = typed["advisories"] == "yes"
     text = fields.text("page")
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
-    page, problems = min(max(page, 1), FARTHEST // FEW), list[str]()
+    page, wrong = min(max(page, 1), FARTHEST // FEW), None
     try:
         query = SearchQuery.read(typed["q"], **{name: typed[name] for name in FILTERS})
     except ValueError as error:
-        problems.append(str(error))
+        wrong = BadRequest(str(error))
         found = NONE
     else:
         found = await results(ctx, query, page, with_advisories=only)
@@ -85,8 +85,7 @@ async def search(ctx: RequestContext) -> None:
     await show(
         ctx,
         "search.html",
-        status=400 if problems else 200,
-        problems=problems,
+        error=wrong,
         typed=typed,
         found=found,
         filtered=only or any(typed[name] for name in FILTERS),

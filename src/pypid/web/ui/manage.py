@@ -66,7 +66,6 @@ from pypid.web.ui.pages import (
     has_no_accounts,
     leaf_of,
     part,
-    refused,
     say,
     sent,
     show,
@@ -84,19 +83,36 @@ SWEEP = "sweep"
 
 
 @route("GET", "/manage/storage", action=Action.ADMIN, page=True)
-async def storage(ctx: RequestContext) -> None:
+async def storage(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show what is used, and by which projects."""
-    await _page(ctx)
+    used, failure = await used_of(ctx.app)
+    leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_size, ctx.request)
+    usage, measures = ctx.app.measures.usage, ctx.app.measures
+    await show(
+        ctx,
+        "storage.html",
+        error=error,
+        used=used,
+        failure=failure,
+        counting=(usage.done, usage.of) if usage.is_counting else None,
+        leaf=leaf,
+        homes=await _homes(ctx.app, leaf.lines),
+        place=ctx.app.settings.place,
+        disk=await measures.disk("storage"),
+        state_disk=await measures.disk("state"),
+        word=SWEEP,
+        comparing=ctx.app.index.maintenance.comparing,
+    )
 
 
 @route("POST", "/manage/rebuild", action=Action.ADMIN, page=True, form=True)
 async def rebuild(ctx: RequestContext) -> None:
     """Reconcile with the storage, and show the progress."""
-    typed = (ctx.request.form or Fields()).text("project").strip()
+    typed = sent(ctx.request).text("project").strip()
     try:
         name = project_name(typed) if typed else None
     except PypidError as error:
-        return await _page(ctx, problems=[str(error)], project=typed)
+        return await storage(ctx, error=error)
 
     async def run(tell: Tell) -> RebuildOutcome:
         found, adopted = await rebuilt(ctx, name, tell)
@@ -110,14 +126,14 @@ async def rebuild(ctx: RequestContext) -> None:
 @route("POST", "/manage/check", action=Action.ADMIN, page=True, form=True)
 async def check(ctx: RequestContext) -> None:
     """Check the storage, and show the progress."""
-    form = ctx.request.form or Fields()
+    form = sent(ctx.request)
     wanted = Checkup(sweep=form.flag("sweep"), hashes=form.flag("hashes"))
     if wanted.sweep and form.text("confirm").strip() != SWEEP:
         problem = (
             f"To delete orphaned files, type {SWEEP} into the confirmation field. Nothing was "
             f"checked."
         )
-        return await _page(ctx, problems=[problem], sweep=True, hashes=wanted.hashes)
+        return await storage(ctx, error=BadRequest(problem))
 
     async def run(tell: Tell) -> CheckOutcome:
         found = await checked(ctx, wanted, tell)
@@ -157,38 +173,6 @@ def _sorted(adopted: Sequence[Adopted]) -> tuple[list[Adopted], list[Adopted], C
     odd.sort(key=lambda one: one.outcome is not Result.REFUSED)
     good = [one for one in adopted if one.outcome is Result.ADOPTED and not one.problems]
     return odd, good, Counter(one.outcome.value for one in adopted)
-
-
-async def _page(
-    ctx: RequestContext,
-    *,
-    problems: Sequence[str] = (),
-    project: str = "",
-    sweep: bool = False,
-    hashes: bool = False,
-) -> None:
-    used, failure = await used_of(ctx.app)
-    leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_size, ctx.request)
-    usage, measures = ctx.app.measures.usage, ctx.app.measures
-    await show(
-        ctx,
-        "storage.html",
-        status=400 if problems else 200,
-        problems=problems,
-        used=used,
-        failure=failure,
-        counting=(usage.done, usage.of) if usage.is_counting else None,
-        leaf=leaf,
-        homes=await _homes(ctx.app, leaf.lines),
-        place=ctx.app.settings.place,
-        disk=await measures.disk("storage"),
-        state_disk=await measures.disk("state"),
-        project=project,
-        sweep=sweep,
-        hashes=hashes,
-        word=SWEEP,
-        comparing=ctx.app.index.maintenance.comparing,
-    )
 
 
 async def _homes(app: App, uses: Sequence[ProjectUse]) -> Mapping[ProjectName, str]:
@@ -259,18 +243,12 @@ async def manage(ctx: RequestContext) -> None:
 @route("GET", "/manage/why", action=Action.ADMIN, page=True)
 async def ask_why(ctx: RequestContext) -> None:
     """Redirect to the page that explains why a name is as it is here."""
-    typed, problems = query_fields(ctx.request).text("name").strip(), []
+    typed = query_fields(ctx.request).text("name").strip()
     try:
         return go(ctx.request, f"project/{part(project_name(typed))}/-/why")
     except BadName as error:
-        problems = [str(error)] if typed else []
-    return await show(
-        ctx,
-        "why_ask.html",
-        status=400 if problems else 200,
-        problems=problems,
-        name=typed,
-    )
+        wrong = error if typed else None
+    return await show(ctx, "why_ask.html", error=wrong, name=typed)
 
 
 # --- status ---------------------------------------------------------------------------------------
@@ -553,23 +531,8 @@ class ShownSection:
 
 
 @route("GET", "/manage/configuration", action=Action.ADMIN, page=True)
-async def configuration(ctx: RequestContext) -> None:
+async def configuration(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show the effective configuration and its sources."""
-    await _configuration_page(ctx)
-
-
-@route("POST", "/manage/log-level", action=Action.ADMIN, page=True, form=True)
-async def set_log_level(ctx: RequestContext) -> None:
-    """Set the log level."""
-    wanted = (ctx.request.form or Fields()).text("level")
-    for level in get_args(Level):
-        if level == wanted:
-            await changed(ctx, level)
-            return go(ctx.request, "manage/configuration", done="log-level-set")
-    return await _configuration_page(ctx, problems=[f"Choose a level: {', '.join(LEVELS)}."])
-
-
-async def _configuration_page(ctx: RequestContext, problems: Sequence[str] = ()) -> None:
     sections = await setting_sections(ctx.app)
     waiting = [
         f"[{section.section}] {line.key}"
@@ -581,14 +544,24 @@ async def _configuration_page(ctx: RequestContext, problems: Sequence[str] = ())
     await show(
         ctx,
         "configuration.html",
-        status=400 if problems else 200,
-        problems=problems,
+        error=error,
         sections=[_shown(section) for section in sections],
         waiting=waiting[:MOST_LINES],
         levels=LEVELS,
         level=None if log_level_control is None else log_level_control.in_force,
         configured=None if log_level_control is None else log_level_control.configured,
     )
+
+
+@route("POST", "/manage/log-level", action=Action.ADMIN, page=True, form=True)
+async def set_log_level(ctx: RequestContext) -> None:
+    """Set the log level."""
+    wanted = sent(ctx.request).text("level")
+    for level in get_args(Level):
+        if level == wanted:
+            await changed(ctx, level)
+            return go(ctx.request, "manage/configuration", done="log-level-set")
+    return await configuration(ctx, error=BadRequest(f"Choose a level: {', '.join(LEVELS)}."))
 
 
 def _shown(section: SettingSection) -> ShownSection:
@@ -640,19 +613,43 @@ class Gone:
 
 
 @route("GET", "/manage/upstream", action=Action.ADMIN, page=True)
-async def upstream(ctx: RequestContext) -> None:
+async def upstream(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show the state of upstream, its settings, and the cached files."""
-    await _upstream_page(ctx)
+    policy, used = ctx.app.index.policy, (await used_of(ctx.app))[0]
+    leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_kept, ctx.request)
+    await show(
+        ctx,
+        "upstream.html",
+        error=error,
+        mode=MODES[policy.mode],
+        offline=policy.mode is Mode.OFFLINE,
+        indexes=ctx.app.settings.indexes,
+        outage=ctx.app.index.gate.breaker,
+        named=await _named(ctx.app),
+        order=ctx.app.index.choice.names,
+        most=MOST_GLOBS,
+        ttl=duration_text(ctx.app.index.ttl),
+        cooldown=wait_text(policy.cooldown.wait),
+        cools=bool(policy.cooldown.wait or policy.cooldown.exceptions),
+        dated=isinstance(policy.cooldown.wait, datetime),
+        exceptions=[exception_text(each) for each in policy.cooldown.exceptions[:MOST_GLOBS]],
+        asks=policy.new_projects is NewProjects.ASK,
+        rules=_rules(ctx.app),
+        used=used,
+        counting=ctx.app.measures.usage.is_counting,
+        limit=ctx.app.settings.max_cache,
+        leaf=leaf,
+        word=ALL,
+    )
 
 
 @route("POST", "/manage/upstream/purge", action=Action.ADMIN, page=True, form=True)
 async def purge(ctx: RequestContext) -> None:
     """Purge cached files: of a project, those unused for long, or all."""
-    fields = ctx.request.form or Fields()
     try:
-        wanted = _wanted(fields)
+        wanted = _wanted(sent(ctx.request))
     except PypidError as error:
-        return await _upstream_page(ctx, problems=[str(error)], fields=fields)
+        return await upstream(ctx, error=error)
 
     async def run(tell: Tell) -> Gone:
         gone = await purged(ctx, wanted)
@@ -695,42 +692,6 @@ def _wanted(fields: Fields) -> Purge:
 
 def _age(unwanted: timedelta | None) -> str:
     return "" if unwanted is None else duration_text(unwanted)
-
-
-async def _upstream_page(
-    ctx: RequestContext,
-    *,
-    problems: Sequence[str] = (),
-    fields: Fields | None = None,
-) -> None:
-    policy, used = ctx.app.index.policy, (await used_of(ctx.app))[0]
-    leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_kept, ctx.request)
-    await show(
-        ctx,
-        "upstream.html",
-        status=400 if problems else 200,
-        problems=problems,
-        fields=fields or Fields(),
-        mode=MODES[policy.mode],
-        offline=policy.mode is Mode.OFFLINE,
-        indexes=ctx.app.settings.indexes,
-        outage=ctx.app.index.gate.breaker,
-        named=await _named(ctx.app),
-        order=ctx.app.index.choice.names,
-        most=MOST_GLOBS,
-        ttl=duration_text(ctx.app.index.ttl),
-        cooldown=wait_text(policy.cooldown.wait),
-        cools=bool(policy.cooldown.wait or policy.cooldown.exceptions),
-        dated=isinstance(policy.cooldown.wait, datetime),
-        exceptions=[exception_text(each) for each in policy.cooldown.exceptions[:MOST_GLOBS]],
-        asks=policy.new_projects is NewProjects.ASK,
-        rules=_rules(ctx.app),
-        used=used,
-        counting=ctx.app.measures.usage.is_counting,
-        limit=ctx.app.settings.max_cache,
-        leaf=leaf,
-        word=ALL,
-    )
 
 
 async def _named(app: App) -> Sequence[NamedUpstreamDocument]:
@@ -782,9 +743,19 @@ say(
 
 
 @route("GET", INDEXES, action=Action.ADMIN, page=True)
-async def indexes(ctx: RequestContext) -> None:
+async def indexes(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show the named indexes."""
-    await _list(ctx)
+    settings = ctx.app.indexes.settings
+    await show(
+        ctx,
+        "indexes.html",
+        error=error,
+        promotions=await _newest_promotions(ctx, None),
+        leaf=leaf_of([settings[name] for name in sorted(settings)], ctx.request),
+        values={} if error is None else _values(sent(ctx.request)),
+        keys=_docs(),
+        first=FIRST_KEYS,
+    )
 
 
 @route("POST", INDEXES, action=Action.ADMIN, page=True, form=True)
@@ -795,9 +766,9 @@ async def create(ctx: RequestContext) -> None:
     try:
         settings = await created(ctx, wish)
     except INDEX_MISTAKES as error:
-        return await _list(ctx, error=error, wish=wish)
+        return await indexes(ctx, error=error)
     if warnings := await warnings_of(ctx, settings, wish.values):
-        return await _one(
+        return await index(
             ctx, wish.name, warnings=[f"The index {wish.name} was created.", *warnings]
         )
     done = "index-hides" if await hidden_project(ctx.app, wish.name) else "index-created"
@@ -805,37 +776,47 @@ async def create(ctx: RequestContext) -> None:
 
 
 @route("GET", INDEXES + "/<name>", action=Action.ADMIN, page=True)
-async def index(ctx: RequestContext, name: str) -> None:
+async def index(
+    ctx: RequestContext,
+    name: str,
+    *,
+    error: PypidError | None = None,
+    warnings: Sequence[str] = (),
+) -> None:
     """Show an index with its settings."""
-    await _one(ctx, name)
+    settings, form = settings_of(ctx.app, name), sent(ctx.request)
+    await show(
+        ctx,
+        "index.html",
+        error=error,
+        promotions=await _newest_promotions(ctx, name),
+        warnings=warnings,
+        shown=settings,
+        values=_values(form) if error is not None and not form.flag("do") else values_of(settings),
+        keys=_docs(),
+        first=FIRST_KEYS,
+        base=f"{site_of(ctx)}/{name}",
+    )
 
 
-@route("POST", INDEXES + "/change", action=Action.ADMIN, page=True, form=True)
-async def change(ctx: RequestContext) -> None:
-    """Change a named index. An empty field restores the default."""
+@route("POST", INDEXES + "/<name>", action=Action.ADMIN, page=True, form=True)
+async def change(ctx: RequestContext, name: str) -> None:
+    """Change a named index; an empty field restores the default. Or delete it (``do=delete``): its
+    name was typed.
+    """
     form = sent(ctx.request)
-    name, typed = form.text("name"), _values(form)
-    values = {**dict.fromkeys(keys(IndexKeys)), **typed}
     try:
+        if form.text("do") == "delete":
+            demand_typed(form, name)
+            await deleted(ctx, name, force=form.flag("files"))
+            return go(ctx.request, "manage/indexes", done="index-deleted")
+        values = {**dict.fromkeys(keys(IndexKeys)), **_values(form)}
         settings = await changed_index(ctx, name, ChangedIndex(values))
     except INDEX_MISTAKES as error:
-        return await _one(ctx, name, error=error, values=typed)
+        return await index(ctx, name, error=error)
     if warnings := await warnings_of(ctx, settings, values):
-        return await _one(ctx, name, warnings=[f"The index {name} was changed.", *warnings])
+        return await index(ctx, name, warnings=[f"The index {name} was changed.", *warnings])
     return go(ctx.request, f"manage/indexes/{name}", done="index-changed")
-
-
-@route("POST", INDEXES + "/delete", action=Action.ADMIN, page=True, form=True)
-async def delete(ctx: RequestContext) -> None:
-    """Delete a named index, whose name was typed."""
-    form = sent(ctx.request)
-    name = form.text("name")
-    try:
-        demand_typed(form, name)
-        await deleted(ctx, name, force=form.flag("files"))
-    except INDEX_MISTAKES as error:
-        return await _one(ctx, name, error=error)
-    return go(ctx.request, "manage/indexes", done="index-deleted")
 
 
 def _values(form: Fields) -> dict[str, str]:
@@ -847,49 +828,6 @@ def _values(form: Fields) -> dict[str, str]:
 def _docs() -> dict[str, str]:
     """Return the description of each key."""
     return {key: declared.doc.replace("``", "") for key, declared in keys(IndexKeys).items()}
-
-
-async def _list(
-    ctx: RequestContext, *, error: PypidError | None = None, wish: NewIndex | None = None
-) -> None:
-    status, problems = refused(ctx.request, error)
-    settings = ctx.app.indexes.settings
-    await show(
-        ctx,
-        "indexes.html",
-        status=status,
-        promotions=await _newest_promotions(ctx, None),
-        problems=problems,
-        leaf=leaf_of([settings[name] for name in sorted(settings)], ctx.request),
-        wish=wish or NewIndex(""),
-        keys=_docs(),
-        first=FIRST_KEYS,
-    )
-
-
-async def _one(
-    ctx: RequestContext,
-    name: str,
-    *,
-    error: PypidError | None = None,
-    warnings: Sequence[str] = (),
-    values: Mapping[str, str] | None = None,
-) -> None:
-    settings = settings_of(ctx.app, name)
-    status, problems = refused(ctx.request, error)
-    await show(
-        ctx,
-        "index.html",
-        status=status,
-        promotions=await _newest_promotions(ctx, name),
-        problems=problems,
-        warnings=warnings,
-        shown=settings,
-        values=values_of(settings) if values is None else values,
-        keys=_docs(),
-        first=FIRST_KEYS,
-        base=f"{site_of(ctx)}/{name}",
-    )
 
 
 async def _newest_promotions(

@@ -35,6 +35,7 @@ from pypid.core.errors import (
     NameTaken,
     NoSuchGroup,
     NoSuchIndex,
+    NoSuchResource,
     NoSuchUser,
     NotAvailable,
     PypidError,
@@ -105,11 +106,27 @@ _compiled: set[str] = set()
 """Names of the templates that are compiled, with all that they include."""
 
 
-async def show(ctx: RequestContext, template: str, *, status: int = 200, **values: Any) -> None:
-    """Send the page: the template, rendered with `values` and those of every page (`common`)."""
+async def show(
+    ctx: RequestContext,
+    template: str,
+    *,
+    status: int = 200,
+    error: PypidError | None = None,
+    **values: Any,
+) -> None:
+    """Send the page: the template, rendered with `values` and those of every page (`common`).
+
+    `error`: why the form that the client sent is shown again. The template has its messages as
+    `problems`, and the form as `said_before`, which is empty without an error.
+    """
+    problems, said_before = list[str](), Fields()
+    if error is not None:
+        status, problems = refused(ctx.request, error)
+        said_before = sent(ctx.request)
     if template not in _compiled:  # takes a tenth of a second, the first time
         await ctx.app.world.blocking(_compile, template)
-    text = environment().get_template(template).render(**common(ctx), **values)
+    page = environment().get_template(template)
+    text = page.render(**common(ctx), problems=problems, said_before=said_before, **values)
     await send_html(ctx, text, status=status)
 
 
@@ -197,7 +214,7 @@ def _readable_indexes(ctx: RequestContext) -> tuple[str, ...]:
 def go(request: Request, where: str, *, done: str | None = None, **parameters: str) -> None:
     """Redirect to a local page, by its path from the root (``project/spam/``), after a form (303).
 
-    `done`: a word of `ui.flash.DONE`, whose message that page shows; `parameters`: other query
+    `done`: a word of `DONE`, whose message that page shows; `parameters`: other query
     parameters.
     """
     pairs = {**parameters, **({} if done is None else {"done": done})}
@@ -285,6 +302,7 @@ MISTAKES = (
     NameTaken,
     NoSuchUser,
     NoSuchGroup,
+    NoSuchResource,
     LastAdmin,
     ChangedElsewhere,
     LoginRefused,
@@ -311,12 +329,10 @@ def sent(request: Request) -> Fields:
     return request.form or Fields()
 
 
-def refused(request: Request, error: PypidError | None) -> tuple[int, list[str]]:
+def refused(request: Request, error: PypidError) -> tuple[int, list[str]]:
     """Return the status and the messages for the page that shows the form again; sets the headers
-    of the error response. Without an error: 200, and no message.
+    of the error response.
     """
-    if error is None:
-        return 200, []
     refusal = refusal_of(error, b"POST")
     if refusal is None:
         raise error

@@ -8,10 +8,10 @@ made safe (`pypid.rendering`). The list has a hundred releases a page; two can b
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
+from functools import partial, wraps
 from typing import Any, TypedDict
 from urllib.parse import parse_qs
 
@@ -49,11 +49,11 @@ from pypid.index.explain import is_known_upstream, known_project
 from pypid.index.local.manage import LONGEST_REASON
 from pypid.index.views import ViewSources
 from pypid.web.api.indexes import NewPromotion, promoted, targets_of, wanted_of
-from pypid.web.api.rights import OwnerDocument, give, owner_document
+from pypid.web.api.rights import OwnerDocument, owner_document
 from pypid.web.app import changes
 from pypid.web.app.advisory_view import hits_for, without_hidden_names
 from pypid.web.app.app import App
-from pypid.web.app.errors import error_format, refusal_of
+from pypid.web.app.errors import error_format
 from pypid.web.app.login_redirect import root_of
 from pypid.web.app.ownership import publishable
 from pypid.web.app.page_cache import FEW_FILES
@@ -69,7 +69,7 @@ from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import Limits, refuse_early_form
 from pypid.web.installers.services import place_of
 from pypid.web.installers.uploads import Published, publish, receive, upload_spool
-from pypid.web.ui.pages import environment, go, marked_up, part, refused, say, sent, show
+from pypid.web.ui.pages import environment, go, marked_up, part, say, sent, show
 
 STATUS_WORDS = {
     Status.ARCHIVED: "This project is archived: no more releases are expected.",
@@ -434,21 +434,17 @@ async def show_settings(
     page: str = "",
     *,
     error: PypidError | None = None,
-    sent: Fields | None = None,
 ) -> None:
     """Show a page of the releases, or of the files of the release that has this `version` in any
     spelling.
 
-    `error`: what is wrong with a form that was `sent`, whose fields are kept. Raises
+    `error`: what is wrong with the form that was sent. Raises
     `NoSuchProject`, `NotYetKnown`, `NoSuchFile`, and for a client that may publish the project
     but not read it (a token) `Forbidden`.
     """
     ctx.authorize(Action.READ, name)
-    refusal = None if error is None else refusal_of(error, ctx.request.method)
     values: dict[str, Any] = {
-        "status": 200 if refusal is None else refusal.status,
-        "problems": [] if refusal is None else [refusal.text],
-        "sent": sent or Fields(),
+        "error": error,
         "statuses": [(status, MEANINGS[status]) for status in Status],
         "longest": LONGEST_REASON,
     }
@@ -533,7 +529,7 @@ FILE, RELEASE, PROJECT = "filename", "version", "project"
 CONFIRM = "confirm"
 """The field in which the name is typed before deletion."""
 Done = tuple[Project | None, str]
-"""The project after the change, None if it is removed; and the word of its message in `ui.flash`.
+"""The project after the change, None if it is removed; and the word of its message in `DONE`.
 """
 BACK, PAGE = "back", "page"
 """Fields with the page that contained the form: which release's, and its number."""
@@ -547,112 +543,104 @@ say(
     project_deleted="All files of the project were deleted. Its name stays local.",
     status_set="The status was set.",
     name_released="The name was released.",
-    owner_changed="The owner was changed.",
 )
 
 
+def answered(
+    change: Callable[[RequestContext, ProjectName, Fields], Awaitable[Done]],
+) -> Callable[[RequestContext, ProjectName], Awaitable[None]]:
+    """Return the handler that carries out the change and redirects to the page of the form, or
+    shows the form again with the error.
+    """
+
+    @wraps(change)
+    async def answer(ctx: RequestContext, project: ProjectName) -> None:
+        fields = sent(ctx.request)
+        back, page = fields.text(BACK) or None, fields.text(PAGE)
+        sees_settings = all(ctx.may(right, project) for right in (Action.WRITE, Action.READ))
+        try:
+            left, done = await change(ctx, project, fields)
+        except (BadRequest, PromotionRefused) as error:
+            if not sees_settings:
+                raise
+            return await show_settings(ctx, project, back, page, error=error)
+        if left is None:
+            return go(ctx.request, "", done=done)
+        if not sees_settings:
+            return go(ctx.request, f"project/{part(project)}/" if left.files else "", done=done)
+        parameters = {"page": page} if page.isascii() and page.isdigit() and page != "1" else {}
+        if back is not None and any(file.version == back for file in left.files):
+            parameters["version"] = back
+        elif back is not None:  # the release was removed
+            parameters = {}
+        return go(ctx.request, f"project/{part(project)}/-/settings", done=done, **parameters)
+
+    return answer
+
+
 @route("POST", ADDRESS + "yank", action=Action.WRITE, page=True, form=True, below_index=True)
-async def yank(ctx: RequestContext, project: ProjectName) -> None:
+@answered
+async def yank(ctx: RequestContext, project: ProjectName, fields: Fields) -> Done:
     """Yank a release or a file."""
-    fields = sent(ctx.request)
-
-    async def yanked() -> Done:
-        subject, filenames = await _chosen(ctx.app, project, fields)
-        return await changes.yank(
-            ctx, project, subject, filenames, fields.text("reason").strip()
-        ), "yanked"
-
-    await _answer(ctx, project, yanked())
+    subject, filenames = await _chosen(ctx.app, project, fields)
+    reason = fields.text("reason").strip()
+    return await changes.yank(ctx, project, subject, filenames, reason), "yanked"
 
 
 @route("POST", ADDRESS + "unyank", action=Action.WRITE, page=True, form=True, below_index=True)
-async def unyank(ctx: RequestContext, project: ProjectName) -> None:
+@answered
+async def unyank(ctx: RequestContext, project: ProjectName, fields: Fields) -> Done:
     """Unyank a release or a file."""
-    fields = sent(ctx.request)
-
-    async def unyanked() -> Done:
-        subject, filenames = await _chosen(ctx.app, project, fields)
-        return await changes.unyank(ctx, project, subject, filenames), "unyanked"
-
-    await _answer(ctx, project, unyanked())
+    chosen = await _chosen(ctx.app, project, fields)
+    return await changes.unyank(ctx, project, *chosen), "unyanked"
 
 
 @route("POST", ADDRESS + "promote", action=Action.WRITE, page=True, form=True, below_index=True)
-async def promote(ctx: RequestContext, project: ProjectName) -> None:
+@answered
+async def promote(ctx: RequestContext, project: ProjectName, fields: Fields) -> Done:
     """Promote a release to another index."""
-    fields = sent(ctx.request)
-
-    async def done() -> Done:
-        _, version = _meant(fields, RELEASE)
-        source, target = ctx.app.index.name or DEFAULT, fields.text("target")
-        wish = NewPromotion(source, [f"{project}=={version}"], move=bool(fields.text("move")))
-        await promoted(ctx, wish, *await wanted_of(ctx, wish, target))
-        return await ctx.app.index.context.known(project), "promoted"
-
-    await _answer(ctx, project, done())
+    _, version = _meant(fields, RELEASE)
+    source, target = ctx.app.index.name or DEFAULT, fields.text("target")
+    wish = NewPromotion(source, [f"{project}=={version}"], move=bool(fields.text("move")))
+    await promoted(ctx, wish, *await wanted_of(ctx, wish, target))
+    return await ctx.app.index.context.known(project), "promoted"
 
 
 @route("POST", ADDRESS + "delete", action=Action.DELETE, page=True, form=True, below_index=True)
-async def delete(ctx: RequestContext, project: ProjectName) -> None:
+@answered
+async def delete(ctx: RequestContext, project: ProjectName, fields: Fields) -> Done:
     """Delete a file, a release, or all files of the project, whose name was typed."""
-    fields = sent(ctx.request)
-
-    async def deleted() -> Done:
-        kind, subject = _meant(fields, FILE, RELEASE, PROJECT)
-        _confirm(fields, project if kind == PROJECT else subject, subject)
-        if kind == PROJECT:
-            return (await changes.delete_all(ctx, project))[0], "project-deleted"
-        done = "file-deleted" if kind == FILE else "release-deleted"
-        return await changes.delete(ctx, project, *await _chosen(ctx.app, project, fields)), done
-
-    await _answer(ctx, project, deleted())
+    kind, subject = _meant(fields, FILE, RELEASE, PROJECT)
+    _confirm(fields, project if kind == PROJECT else subject, subject)
+    if kind == PROJECT:
+        return (await changes.delete_all(ctx, project))[0], "project-deleted"
+    done = "file-deleted" if kind == FILE else "release-deleted"
+    return await changes.delete(ctx, project, *await _chosen(ctx.app, project, fields)), done
 
 
 @route("POST", ADDRESS + "status", action=Action.ADMIN, page=True, form=True, below_index=True)
-async def set_status(ctx: RequestContext, project: ProjectName) -> None:
+@answered
+async def set_status(ctx: RequestContext, project: ProjectName, fields: Fields) -> Done:
     """Set the status of the project."""
-    fields = sent(ctx.request)
-
-    async def changed() -> Done:
-        try:
-            status = Status(fields.text("status"))
-        except ValueError:
-            raise BadRequest(
-                f"Choose one of the statuses: {', '.join(status.value for status in Status)}."
-            ) from None
-        return await changes.set_status(
-            ctx, project, status, fields.text("reason").strip()
-        ), "status-set"
-
-    await _answer(ctx, project, changed())
+    try:
+        status = Status(fields.text("status"))
+    except ValueError:
+        raise BadRequest(
+            f"Choose one of the statuses: {', '.join(status.value for status in Status)}."
+        ) from None
+    reason = fields.text("reason").strip()
+    return await changes.set_status(ctx, project, status, reason), "status-set"
 
 
 @route(
     "POST", ADDRESS + "release-name", action=Action.ADMIN, page=True, form=True, below_index=True
 )
-async def release_name(ctx: RequestContext, project: ProjectName) -> None:
+@answered
+async def release_name(ctx: RequestContext, project: ProjectName, fields: Fields) -> Done:
     """Release the name of an empty project."""
-    fields = sent(ctx.request)
-
-    async def given_back() -> Done:
-        _confirm(fields, project, project)
-        await changes.give_back(ctx, project)
-        return None, "name-released"
-
-    await _answer(ctx, project, given_back())
-
-
-@route("POST", ADDRESS + "owner", action=Action.ADMIN, page=True, form=True, below_index=True)
-async def set_owner(ctx: RequestContext, project: ProjectName) -> None:
-    """Make a user the owner of the project in this index; without a name, remove its owner."""
-    fields = sent(ctx.request)
-
-    async def changed() -> Done:
-        known = await ctx.app.index.context.known(project)
-        await give(ctx, project, fields.text("user").strip() or None)
-        return known, "owner-changed"
-
-    await _answer(ctx, project, changed())
+    _confirm(fields, project, project)
+    await changes.give_back(ctx, project)
+    return None, "name-released"
 
 
 def _meant(fields: Fields, *kinds: str) -> tuple[str, str]:
@@ -685,31 +673,6 @@ def _confirm(fields: Fields, *words: str) -> None:
         raise BadRequest(
             f"Nothing was changed: type {shortened(words[0])!r} to confirm; {typed_text}."
         )
-
-
-async def _answer(ctx: RequestContext, name: ProjectName, doing: Awaitable[Done]) -> None:
-    """Carry out the change and redirect to the page of the form, or show the form again with the
-    error.
-    """
-    fields = sent(ctx.request)
-    back, page = fields.text(BACK) or None, fields.text(PAGE)
-    sees_settings = all(ctx.may(right, name) for right in (Action.WRITE, Action.READ))
-    try:
-        project, done = await doing
-    except (BadRequest, PromotionRefused) as error:
-        if not sees_settings:
-            raise
-        return await show_settings(ctx, name, back, page, error=error, sent=fields)
-    if project is None:
-        return go(ctx.request, "", done=done)
-    if not sees_settings:
-        return go(ctx.request, f"project/{part(name)}/" if project.files else "", done=done)
-    parameters = {"page": page} if page.isascii() and page.isdigit() and page != "1" else {}
-    if back is not None and any(file.version == back for file in project.files):
-        parameters["version"] = back
-    elif back is not None:  # the release was removed
-        parameters = {}
-    return go(ctx.request, f"project/{part(name)}/-/settings", done=done, **parameters)
 
 
 # Upload in the browser: a form for one file. The page's script sends several, each by itself.
@@ -748,8 +711,7 @@ async def upload(ctx: RequestContext) -> None:
     except PypidError as error:
         if isinstance(error, Unauthenticated) or error_format(ctx.request) is ErrorFormat.JSON:
             raise
-        status, problems = refused(ctx.request, error)
-        await _show_upload(ctx, status=status, problems=problems)
+        await _show_upload(ctx, error=error)
         return
     if error_format(ctx.request) is ErrorFormat.JSON:
         send_json(ctx.request, _document(published))
@@ -781,17 +743,15 @@ async def _published(ctx: RequestContext, limits: Limits) -> Published:
 async def _show_upload(
     ctx: RequestContext,
     *,
-    status: int = 200,
-    problems: Sequence[str] = (),
+    error: PypidError | None = None,
     published: FileTaken | None = None,
 ) -> None:
     names, place = await publishable(ctx), await place_of(ctx)
     await show(
         ctx,
         "upload.html",
-        status=status,
+        error=error,
         published=published,
-        problems=problems,
         only=None if names is None else names[:MOST_NAMES],
         more=0 if names is None else len(names[MOST_NAMES:]),
         may_overwrite=ctx.may_some(Action.OVERWRITE),

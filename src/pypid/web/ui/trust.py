@@ -6,7 +6,6 @@ The page of doubted publishers: upstream files without the expected attestation.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -14,10 +13,9 @@ import msgspec
 
 from pypid.core.advisories import OsvRecord, OsvReferences, parse_record, range_text, summaries_of
 from pypid.core.errors import (
-    BadName,
     BadRequest,
     NoSuchAdvisory,
-    NoSuchResource,
+    PypidError,
     shortened,
 )
 from pypid.core.model import Project
@@ -52,9 +50,9 @@ from pypid.web.api.upstream import (
 from pypid.web.app.advisory_view import DAYS, record_for
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.form_fields import Fields, query_fields
+from pypid.web.http.form_fields import query_fields
 from pypid.web.http.responses import redirect
-from pypid.web.ui.pages import ListSlice, go, leaf_of, marked_up, say, show
+from pypid.web.ui.pages import MISTAKES, ListSlice, go, leaf_of, marked_up, say, sent, show
 
 say(
     publisher_approved="The file was approved.",
@@ -63,43 +61,27 @@ say(
 
 
 @route("GET", "/manage/trust", action=Action.ADMIN, page=True)
-async def trust(ctx: RequestContext) -> None:
+async def trust(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show the doubted files."""
-    await _page(ctx)
+    leaf: ListSlice[DoubtedFile] = leaf_of(await doubted_files(ctx), ctx.request)
+    await show(ctx, "trust.html", error=error, leaf=leaf, rules=trust_of(ctx).rules)
 
 
 @route("POST", "/manage/trust", action=Action.ADMIN, page=True, form=True)
-async def approve(ctx: RequestContext) -> None:
-    """Approve a file."""
-    fields = ctx.request.form or Fields()
+async def change_trust(ctx: RequestContext) -> None:
+    """Approve a file, or forget the publishers of a project (``do=reset``)."""
+    form = sent(ctx.request)
     try:
-        await approved(ctx, project_name(fields.text("project")), [fields.text("filename")])
-    except (BadName, BadRequest) as error:
-        return await _page(ctx, problems=[str(error)])
-    return go(ctx.request, "manage/trust", done="publisher-approved")
-
-
-@route("POST", "/manage/trust/reset", action=Action.ADMIN, page=True, form=True)
-async def reset(ctx: RequestContext) -> None:
-    """Forget the publishers of a project."""
-    fields = ctx.request.form or Fields()
-    try:
-        await forgotten(ctx, project_name(fields.text("project")))
-    except (BadName, BadRequest) as error:
-        return await _page(ctx, problems=[str(error)])
-    return go(ctx.request, "manage/trust", done="publishers-reset")
-
-
-async def _page(ctx: RequestContext, *, problems: Sequence[str] = ()) -> None:
-    leaf: ListSlice[DoubtedFile] = leaf_of(await doubted_files(ctx), ctx.request)
-    await show(
-        ctx,
-        "trust.html",
-        status=400 if problems else 200,
-        problems=problems,
-        leaf=leaf,
-        rules=trust_of(ctx).rules,
-    )
+        project = project_name(form.text("project"))
+        if form.text("do") == "reset":
+            await forgotten(ctx, project)
+            done = "publishers-reset"
+        else:
+            await approved(ctx, project, [form.text("filename")])
+            done = "publisher-approved"
+    except MISTAKES as error:
+        return await trust(ctx, error=error)
+    return go(ctx.request, "manage/trust", done=done)
 
 
 # The page of approvals: the projects that wait, and the decisions.
@@ -112,58 +94,39 @@ say(
 
 
 @route("GET", "/manage/approvals", action=Action.ADMIN, page=True)
-async def approvals(ctx: RequestContext) -> None:
+async def approvals(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show the projects that wait, and the decisions."""
-    await _approvals_page(ctx)
-
-
-@route("POST", "/manage/approvals", action=Action.ADMIN, page=True, form=True)
-async def decide(ctx: RequestContext) -> None:
-    """Approve or deny what the form names."""
-    fields = ctx.request.form or Fields()
-    try:
-        verdict = ApprovalVerdict(fields.text("verdict"))
-    except ValueError:
-        return await _approvals_page(ctx, problems=["Choose to approve or to deny."])
-    wish = NewDecision(fields.text("spec").strip(), verdict, fields.text("reason").strip())
-    try:
-        await decided(ctx, wish)
-    except (BadName, BadRequest) as error:
-        return await _approvals_page(ctx, problems=[str(error)], wish=wish)
-    return go(ctx.request, "manage/approvals", done=verdict.value)
-
-
-@route("POST", "/manage/approvals/delete", action=Action.ADMIN, page=True, form=True)
-async def delete(ctx: RequestContext) -> None:
-    """Delete a decision or a request."""
-    fields = ctx.request.form or Fields()
-    try:
-        await deleted(ctx, fields.text("id"))
-    except NoSuchResource as error:
-        return await _approvals_page(ctx, problems=[str(error)])
-    return go(ctx.request, "manage/approvals", done="approval-deleted")
-
-
-async def _approvals_page(
-    ctx: RequestContext,
-    *,
-    problems: Sequence[str] = (),
-    wish: NewDecision | None = None,
-) -> None:
     found = ctx.app.approvals
     leaf: ListSlice[WaitingProject] = leaf_of(found.waiting(), ctx.request)
     decisions: list[tuple[str, ApprovalDocument]] = sorted(found.decisions.all.items())
     await show(
         ctx,
         "approvals.html",
-        status=400 if problems else 200,
-        problems=problems,
+        error=error,
         asks=found.asks,
         leaf=leaf,
         facts={each.name: await upstream_facts(ctx.app.index, each.name) for each in leaf.lines},
         decisions=decisions,
-        wish=wish or NewDecision(""),
     )
+
+
+@route("POST", "/manage/approvals", action=Action.ADMIN, page=True, form=True)
+async def decide(ctx: RequestContext) -> None:
+    """Approve or deny what the form names, or delete the decision or request with the ``id``."""
+    form = sent(ctx.request)
+    try:
+        if form.flag("id"):
+            await deleted(ctx, form.text("id"))
+            done = "approval-deleted"
+        else:
+            done = form.text("verdict")
+            if done not in {verdict.value for verdict in ApprovalVerdict}:
+                raise BadRequest("Choose to approve or to deny.")
+            spec, reason = form.text("spec").strip(), form.text("reason").strip()
+            await decided(ctx, NewDecision(spec, ApprovalVerdict(done), reason))
+    except MISTAKES as error:
+        return await approvals(ctx, error=error)
+    return go(ctx.request, "manage/approvals", done=done)
 
 
 # The page of blocks: create, list and delete them.
@@ -172,61 +135,37 @@ say(block_deleted="The block was deleted. Its files are served again.")
 
 
 @route("GET", "/manage/blocks", action=Action.ADMIN, page=True)
-async def blocks(ctx: RequestContext) -> None:
+async def blocks(
+    ctx: RequestContext, *, error: PypidError | None = None, made: CreatedBlock | None = None
+) -> None:
     """Show the blocks."""
-    await _blocks_page(ctx)
+    found = sorted(ctx.app.blocks.all.values(), key=lambda block: block.id)
+    leaf: ListSlice[StoredBlock] = leaf_of(found, ctx.request)
+    await show(ctx, "blocks.html", status=201 if made else 200, error=error, leaf=leaf, made=made)
 
 
 @route("POST", "/manage/blocks", action=Action.ADMIN, page=True, form=True)
-async def create(ctx: RequestContext) -> None:
-    """Create a block whose name was typed twice, and show its reach."""
-    fields = ctx.request.form or Fields()
-    wish = NewBlock(
-        fields.text("spec").strip(), fields.text("reason").strip(), fields.text("advisory").strip()
-    )
-    if fields.text("confirm").strip() != wish.spec:
-        problem = f"To block {shortened(wish.spec)}, type it twice. Nothing was blocked."
-        return await _blocks_page(ctx, problems=[problem], wish=wish)
+async def change_blocks(ctx: RequestContext) -> None:
+    """Create a block whose name was typed twice, and show its reach; or delete the one with the
+    ``id``, which was typed.
+    """
+    form = sent(ctx.request)
+    spec, id = form.text("spec").strip(), form.text("id")
+    typed = form.text("confirm").strip()
     try:
-        made = await created(ctx, wish)
-    except BadRequest as error:
-        return await _blocks_page(ctx, problems=[str(error)], wish=wish)
-    return await _blocks_page(ctx, made=made)
-
-
-@route("POST", "/manage/blocks/delete", action=Action.ADMIN, page=True, form=True)
-async def delete_block(ctx: RequestContext) -> None:
-    """Delete a block, whose id was typed."""
-    fields = ctx.request.form or Fields()
-    id = fields.text("id")
-    if fields.text("confirm").strip() != id:
-        problem = f"To delete the block {shortened(id)}, type its id. Nothing was deleted."
-        return await _blocks_page(ctx, problems=[problem])
-    try:
-        await deleted_block(ctx, id)
-    except NoSuchResource as error:
-        return await _blocks_page(ctx, problems=[str(error)])
-    return go(ctx.request, "manage/blocks", done="block-deleted")
-
-
-async def _blocks_page(
-    ctx: RequestContext,
-    *,
-    problems: Sequence[str] = (),
-    wish: NewBlock | None = None,
-    made: CreatedBlock | None = None,
-) -> None:
-    found = sorted(ctx.app.blocks.all.values(), key=lambda block: block.id)
-    leaf: ListSlice[StoredBlock] = leaf_of(found, ctx.request)
-    await show(
-        ctx,
-        "blocks.html",
-        status=400 if problems else 201 if made else 200,
-        problems=problems,
-        leaf=leaf,
-        wish=wish or NewBlock("", ""),
-        made=made,
-    )
+        if id:
+            if typed != id:
+                problem = f"To delete the block {shortened(id)}, type its id. Nothing was deleted."
+                raise BadRequest(problem)
+            await deleted_block(ctx, id)
+            return go(ctx.request, "manage/blocks", done="block-deleted")
+        if typed != spec:
+            raise BadRequest(f"To block {shortened(spec)}, type it twice. Nothing was blocked.")
+        reason, advisory = form.text("reason").strip(), form.text("advisory").strip()
+        made = await created(ctx, NewBlock(spec, reason, advisory))
+    except MISTAKES as error:
+        return await blocks(ctx, error=error)
+    return await blocks(ctx, made=made)
 
 
 # The pages of advisories: the list of those that affect stored files, and one advisory.
@@ -241,19 +180,18 @@ async def advisories(ctx: RequestContext) -> None:
     """Show the advisories that affect stored files, as far as the user may read their projects."""
     fields, by = query_fields(ctx.request), await ctx.advisory_visibility()
     typed = {name: fields.text(name).strip() for name in ("project", "severity")}
-    hosted, problems = ctx.app.hosted_advisories, list[str]()
+    hosted, wrong = ctx.app.hosted_advisories, None
     found = await hosted.visible(by)
     try:
         leaf = leaf_of(selected(found, **typed), ctx.request, *typed)
     except BadRequest as error:
-        problems.append(str(error))
+        wrong = error
         leaf = leaf_of((), ctx.request)
     lines = await hosted.shown(leaf.lines, by)
     await show(
         ctx,
         "advisories.html",
-        status=400 if problems else 200,
-        problems=problems,
+        error=wrong,
         typed=typed,
         severities=SEVERITIES,
         leaf=leaf,

@@ -67,11 +67,11 @@ from pypid.web.ui.pages import (
     has_no_accounts,
     leaf_of,
     part,
-    refused,
     say,
     sent,
     show,
 )
+from pypid.web.ui.project import show_settings
 
 USERS, USER = "/manage/users", "/manage/users/<name>"
 MOST = 200
@@ -88,19 +88,10 @@ say(
 
 
 @route("GET", USERS, action=Action.ADMIN, page=True)
-async def users(ctx: RequestContext) -> None:
+async def users(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show all users that can be listed, and above them those that wait for approval."""
-    if not await has_no_accounts(ctx):
-        await _list(ctx)
-
-
-async def _list(
-    ctx: RequestContext,
-    *,
-    status: int = 200,
-    problems: Sequence[str] = (),
-    form: Fields | None = None,
-) -> None:
+    if await has_no_accounts(ctx):
+        return
     found, wanted = await listed(ctx.app), query_fields(ctx.request).text("q").strip()
     pending = [user for user in found["users"] if user["status"] is AccountStatus.PENDING]
     matching = [user for user in found["users"] if wanted.casefold() in user["name"].casefold()]
@@ -108,9 +99,7 @@ async def _list(
     await show(
         ctx,
         "users.html",
-        status=status,
-        problems=problems,
-        said_before=form or Fields(),
+        error=error,
         warnings=found["warnings"],
         pending=pending[:MOST],
         waiting=len(pending),
@@ -136,27 +125,17 @@ async def add(ctx: RequestContext) -> None:
     try:
         password = await added(ctx, wanted)
     except MISTAKES as error:
-        status, problems = refused(ctx.request, error)
-        return await _list(ctx, status=status, problems=problems, form=form)
+        return await users(ctx, error=error)
     if password is not None:
         return await show(ctx, "password_made.html", status=201, name=name, password=password)
     return go(ctx.request, f"manage/users/{part(name)}", done="user-added")
 
 
 @route("GET", USER, action=Action.ADMIN, page=True)
-async def user(ctx: RequestContext, name: str) -> None:
+async def user(ctx: RequestContext, name: str, *, error: PypidError | None = None) -> None:
     """Show one user, and the forms to change the account."""
-    if not await has_no_accounts(ctx):
-        await _one(ctx, name)
-
-
-async def _one(
-    ctx: RequestContext,
-    name: str,
-    *,
-    status: int = 200,
-    problems: Sequence[str] = (),
-) -> None:
+    if await has_no_accounts(ctx):
+        return
     them = await user_document(ctx.app, name)
     tokens = lines_of(await ctx.app.accounts.tokens(name), ctx.app.world.now())[::-1]
     usable = [token for token in tokens if token.state == "usable"]
@@ -165,8 +144,7 @@ async def _one(
     await show(
         ctx,
         "user.html",
-        status=status,
-        problems=problems,
+        error=error,
         them=them,
         changed_where=_where(ctx.app, them),
         configured_admin=name in configured.admins and not is_first,
@@ -205,66 +183,58 @@ async def _rights(app: App, them: WholeUser) -> Sequence[Any]:
     return [right for right in found if is_theirs(right["kind"], right["name"])][:MOST]
 
 
-@route("POST", USER + "/change", action=Action.ADMIN, page=True, form=True)
+@route("POST", USER, action=Action.ADMIN, page=True, form=True)
 async def change(ctx: RequestContext, name: str) -> None:
-    """Disable or enable the account; grant or revoke administration."""
+    """Change the account, or remove it (``do=remove``), or set its password (``do=set-password``):
+    the one that was typed, or a generated one, shown in this response only.
+    """
     form = sent(ctx.request)
+    try:
+        match form.text("do"):
+            case "remove":
+                return go(ctx.request, "manage/users", done=await _removed(ctx, name, form))
+            case "set-password":
+                wanted = NewPassword(password=form.text("password") or None)
+                password = await password_set(ctx, name, wanted)
+                if password is not None:
+                    return await show(ctx, "password_made.html", name=name, password=password)
+                done = "password-set"
+            case _:
+                await changed(ctx, name, _wanted(form))
+                done = "user-changed"
+    except MISTAKES as error:
+        if isinstance(error, NoSuchUser):
+            raise
+        return await user(ctx, name, error=error)
+    if form.flag("waiting"):
+        return go(ctx.request, "manage/users", done="user-approved")
+    return go(ctx.request, f"manage/users/{part(name)}", done=done)
+
+
+def _wanted(form: Fields) -> Change:
+    """Return the change of status, or of administration, that the form requests."""
     status = form.text("status")
-    wanted = Change(
+    if form.flag("status") and status not in ("active", "disabled"):
+        raise BadRequest("The status must be active or disabled.")
+    return Change(
         admin=form.text("admin") == "yes" if form.flag("admin") else msgspec.UNSET,
         status=cast(Literal["active", "disabled"], status)
         if form.flag("status")
         else msgspec.UNSET,
     )
-    try:
-        if form.flag("status") and status not in ("active", "disabled"):
-            raise BadRequest("The status must be active or disabled.")
-        await changed(ctx, name, wanted)
-    except MISTAKES as error:
-        return await _again(ctx, name, error)
-    if form.flag("waiting"):
-        return go(ctx.request, "manage/users", done="user-approved")
-    return go(ctx.request, f"manage/users/{part(name)}", done="user-changed")
 
 
-@route("POST", USER + "/password", action=Action.ADMIN, page=True, form=True)
-async def set_password(ctx: RequestContext, name: str) -> None:
-    """Set a user's password: the one that was typed, or a generated one, shown in this response
-    only.
+async def _removed(ctx: RequestContext, name: str, form: Fields) -> str:
+    """Remove the account, whose name was typed; refusing a pending registration takes no
+    confirmation. Return the word of the message.
     """
-    wanted = NewPassword(password=sent(ctx.request).text("password") or None)
-    try:
-        password = await password_set(ctx, name, wanted)
-    except MISTAKES as error:
-        return await _again(ctx, name, error)
-    if password is not None:
-        return await show(ctx, "password_made.html", name=name, password=password)
-    return go(ctx.request, f"manage/users/{part(name)}", done="password-set")
-
-
-@route("POST", USER + "/remove", action=Action.ADMIN, page=True, form=True)
-async def remove(ctx: RequestContext, name: str) -> None:
-    """Remove the account; refusing a pending registration takes no confirmation."""
-    form = sent(ctx.request)
-    try:
-        waits = (
-            form.flag("waiting")
-            and (await ctx.app.accounts.user(name)).status is AccountStatus.PENDING
-        )
-        if not waits:
-            demand_typed(form, name)
-        await removed(ctx, name)
-    except MISTAKES as error:
-        return await _again(ctx, name, error)
-    return go(ctx.request, "manage/users", done="user-refused" if waits else "user-removed")
-
-
-async def _again(ctx: RequestContext, name: str, error: Any) -> None:
-    """Show the user's page again, with the error. Raises the error if there is no such user."""
-    if isinstance(error, NoSuchUser):
-        raise error
-    status, problems = refused(ctx.request, error)
-    await _one(ctx, name, status=status, problems=problems)
+    waits = (
+        form.flag("waiting") and (await ctx.app.accounts.user(name)).status is AccountStatus.PENDING
+    )
+    if not waits:
+        demand_typed(form, name)
+    await removed(ctx, name)
+    return "user-refused" if waits else "user-removed"
 
 
 EXPIRES = {"1d": "a day", "7d": "a week", "30d": "30 days"}
@@ -280,22 +250,20 @@ say(
 
 @route("POST", "/manage/invitations", action=Action.ADMIN, page=True, form=True)
 async def invite(ctx: RequestContext) -> None:
-    """Create an invitation, shown in this response only."""
-    expires = sent(ctx.request).text("expires", "7d")
+    """Create an invitation, shown in this response only; or withdraw the one with the ``id``."""
+    form = sent(ctx.request)
+    if form.flag("id"):
+        done = await withdrawn_invitation(ctx, form.text("id").strip())
+        word = "invitation-withdrawn" if done else "invitation-used"
+        return go(ctx.request, "manage/users", done=word)
+    expires = form.text("expires", "7d")
     if expires not in EXPIRES:
         raise BadRequest(f"The lifetime must be one of: {', '.join(EXPIRES)}.")
     new = await made(ctx, expires)
     base = ctx.base_url
     # in the fragment, which no browser sends: so it is in no log, here or on the way
     link = None if base is None else f"{base}/account/register#invitation={new.secret}"
-    await show(ctx, "invitation_made.html", status=201, invitation=new, link=link)
-
-
-@route("POST", "/manage/invitations/withdraw", action=Action.ADMIN, page=True, form=True)
-async def withdraw(ctx: RequestContext) -> None:
-    """Withdraw an invitation."""
-    done = await withdrawn_invitation(ctx, sent(ctx.request).text("id").strip())
-    go(ctx.request, "manage/users", done="invitation-withdrawn" if done else "invitation-used")
+    return await show(ctx, "invitation_made.html", status=201, invitation=new, link=link)
 
 
 # The pages of groups: their members and rights.
@@ -311,19 +279,10 @@ say(
 
 
 @route("GET", GROUPS, action=Action.ADMIN, page=True)
-async def groups(ctx: RequestContext) -> None:
+async def groups(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show all groups but those of a directory, which cannot be listed."""
-    if not await has_no_accounts(ctx):
-        await _group_list(ctx)
-
-
-async def _group_list(
-    ctx: RequestContext,
-    *,
-    status: int = 200,
-    problems: Sequence[str] = (),
-    name: str = "",
-) -> None:
+    if await has_no_accounts(ctx):
+        return
     configured, kept = ctx.app.known.configured(), await ctx.app.accounts.memberships()
     found = [(group, len(members), "database") for group, members in kept.items()]
     found += [
@@ -332,42 +291,25 @@ async def _group_list(
     ]
     wanted = query_fields(ctx.request).text("q").strip()
     found = sorted(group for group in found if wanted.casefold() in group[0].casefold())
-    values = {
-        "groups": leaf_of(found, ctx.request, "q"),
-        "wanted": wanted,
-        "name": name,
-        "problems": problems,
-    }
-    await show(ctx, "groups.html", status=status, **values)
+    leaf = leaf_of(found, ctx.request, "q")
+    await show(ctx, "groups.html", error=error, groups=leaf, wanted=wanted)
 
 
 @route("POST", GROUPS, action=Action.ADMIN, page=True, form=True)
 async def add_group(ctx: RequestContext) -> None:
     """Create a group."""
-    text = sent(ctx.request).text("name").strip()
     try:
-        name = await added_group(ctx, text)
+        name = await added_group(ctx, sent(ctx.request).text("name").strip())
     except MISTAKES as error:
-        status, problems = refused(ctx.request, error)
-        return await _group_list(ctx, status=status, problems=problems, name=text)
+        return await groups(ctx, error=error)
     return go(ctx.request, f"manage/groups/{part(name)}", done="group-added")
 
 
 @route("GET", GROUP, action=Action.ADMIN, page=True)
-async def group(ctx: RequestContext, name: str) -> None:
+async def group(ctx: RequestContext, name: str, *, error: PypidError | None = None) -> None:
     """Show a group with its members and rights."""
-    if not await has_no_accounts(ctx):
-        await _group_page(ctx, name)
-
-
-async def _group_page(
-    ctx: RequestContext,
-    name: str,
-    *,
-    status: int = 200,
-    problems: Sequence[str] = (),
-    form: Fields | None = None,
-) -> None:
+    if await has_no_accounts(ctx):
+        return
     configured, kept = ctx.app.known.configured(), await ctx.app.accounts.memberships()
     if name not in kept and name not in configured.groups:
         raise NoSuchGroup(name)
@@ -376,10 +318,8 @@ async def _group_page(
     await show(
         ctx,
         "group.html",
-        status=status,
-        problems=problems,
+        error=error,
         name=name,
-        user=(form or Fields()).text("user"),
         members=leaf_of(sorted(members), ctx.request),
         changed_where=f"It is changed elsewhere: {IN_THE_FILE}."
         if name in configured.groups
@@ -390,50 +330,30 @@ async def _group_page(
     )
 
 
-@route("POST", GROUP + "/join", action=Action.ADMIN, page=True, form=True)
-async def join(ctx: RequestContext, name: str) -> None:
-    """Add a user to the group."""
+@route("POST", GROUP, action=Action.ADMIN, page=True, form=True)
+async def change_group(ctx: RequestContext, name: str) -> None:
+    """Add a user to the group, or remove one (``do=leave``), or remove the group
+    (``do=remove``).
+    """
     form = sent(ctx.request)
+    member = form.text("user").strip()
     try:
-        new_name = form.text("do") == "add-new"
-        await joined(ctx, name, form.text("user").strip(), new_name=new_name)
+        match form.text("do"):
+            case "remove":
+                demand_typed(form, name)
+                await removed_group(ctx, name)
+                return go(ctx.request, "manage/groups", done="group-removed")
+            case "leave":
+                await left(ctx, name, member)
+                done = "left"
+            case how:
+                await joined(ctx, name, member, new_name=how == "add-new")
+                done = "joined"
     except MISTAKES as error:
-        return await _group_again(ctx, name, error, form)
-    return go(ctx.request, f"manage/groups/{part(name)}", done="joined")
-
-
-@route("POST", GROUP + "/leave", action=Action.ADMIN, page=True, form=True)
-async def leave(ctx: RequestContext, name: str) -> None:
-    """Remove a user from the group."""
-    try:
-        await left(ctx, name, sent(ctx.request).text("user"))
-    except MISTAKES as error:
-        return await _group_again(ctx, name, error)
-    return go(ctx.request, f"manage/groups/{part(name)}", done="left")
-
-
-@route("POST", GROUP + "/remove", action=Action.ADMIN, page=True, form=True)
-async def remove_group(ctx: RequestContext, name: str) -> None:
-    """Remove the group."""
-    try:
-        demand_typed(sent(ctx.request), name)
-        await removed_group(ctx, name)
-    except MISTAKES as error:
-        return await _group_again(ctx, name, error)
-    return go(ctx.request, "manage/groups", done="group-removed")
-
-
-async def _group_again(
-    ctx: RequestContext,
-    name: str,
-    error: PypidError,
-    form: Fields | None = None,
-) -> None:
-    """Show the group's page again, with the error. Raises the error if there is no such group."""
-    if isinstance(error, NoSuchGroup):
-        raise error
-    status, problems = refused(ctx.request, error)
-    await _group_page(ctx, name, status=status, problems=problems, form=form)
+        if isinstance(error, NoSuchGroup):
+            raise
+        return await group(ctx, name, error=error)
+    return go(ctx.request, f"manage/groups/{part(name)}", done=done)
 
 
 # The pages of rights: those of one project, in words, and all of them.
@@ -466,13 +386,13 @@ async def rights(ctx: RequestContext) -> None:
     if await has_no_accounts(ctx):
         return
     form = query_fields(ctx.request)
-    named, problems = form.text("project").strip(), []
+    named, wrong = form.text("project").strip(), None
     if named:
         try:
             go(ctx.request, _page_of(project_pattern(named)))
             return
         except (BadName, ValueError) as error:
-            problems = [f"This is neither a project nor a glob: {error}"]
+            wrong = BadRequest(f"This is neither a project nor a glob: {error}")
     found, wanted = await listed_rights(ctx.app), form.text("q").strip()
     folded = wanted.casefold()
     matching = [
@@ -484,8 +404,7 @@ async def rights(ctx: RequestContext) -> None:
     await show(
         ctx,
         "rights.html",
-        status=400 if problems else 200,
-        problems=problems,
+        error=wrong,
         named=named,
         defaults=[(words, key, in_words(defaults[key])) for key, words in DEFAULTS.items()],
         rights=leaf_of(matching, ctx.request, "q", most=LINES),
@@ -515,10 +434,8 @@ async def _rights_page(
     ctx: RequestContext,
     name: ProjectPattern,
     *,
-    status: int = 200,
-    problems: Sequence[str] = (),
+    error: PypidError | None = None,
     warnings: Sequence[str] = (),
-    form: Fields | None = None,
 ) -> None:
     found = await rights_now(ctx.app)
     read, write = await effective(ctx.app, name, found)
@@ -526,8 +443,7 @@ async def _rights_page(
     await show(
         ctx,
         "project_rights.html",
-        status=status,
-        problems=problems,
+        error=error,
         warnings=warnings,
         project=name,
         page=_page_of(name),
@@ -538,7 +454,6 @@ async def _rights_page(
         writers=in_words(write),
         default_readers=in_words(together((defaults["read"], defaults["write"]))),
         default_writers=in_words(defaults["write"]),
-        said_before=form or Fields(),
         known=list(islice(await _names(ctx.app), MOST_SUGGESTED)) if ctx.identity.admin else [],
         owner=None if is_glob(name) else await owner_document(ctx.app, ProjectName(name)),
     )
@@ -588,24 +503,34 @@ async def _change(ctx: RequestContext, project: ProjectPattern) -> None:
             right = Right(project, whom, named, form.text("right") == "rw")
             after = await granted(ctx, right, form.text("do") == "grant-new")
     except MISTAKES as error:
-        status, problems = refused(ctx.request, error)
-        return await _rights_page(ctx, project, status=status, problems=problems, form=form)
+        return await _rights_page(ctx, project, error=error)
     if after.get("warnings"):
         return await _rights_page(ctx, project, warnings=after["warnings"])
     done = "right-taken" if withdraws else "right-given"
     return go(ctx.request, _page_of(project), done=done)
 
 
-@route("POST", PROJECT + "/owner", action=Action.ADMIN, page=True, form=True)
+@route(
+    "POST",
+    "/project/<project>/-/owner",
+    action=Action.ADMIN,
+    page=True,
+    form=True,
+    below_index=True,
+)
 async def set_owner(ctx: RequestContext, project: ProjectName) -> None:
-    """Make a user the owner of the project; without a name, remove its owner."""
-    form = sent(ctx.request)
+    """Make a user the owner of the project; without a name, remove its owner. The form of the
+    default index is on the page of rights, that of a named index on the settings.
+    """
+    is_named = bool(ctx.app.index.name)
     try:
-        await give(ctx, project, form.text("user").strip() or None)
+        await give(ctx, project, sent(ctx.request).text("user").strip() or None)
     except MISTAKES as error:
-        status, problems = refused(ctx.request, error)
-        return await _rights_page(ctx, project, status=status, problems=problems, form=form)
-    return go(ctx.request, f"project/{project}/-/rights", done="owner-set")
+        if is_named:
+            return await show_settings(ctx, project, error=error)
+        return await _rights_page(ctx, project, error=error)
+    page = "settings" if is_named else "rights"
+    return go(ctx.request, f"project/{project}/-/{page}", done="owner-set")
 
 
 async def _demand_confirmed(
