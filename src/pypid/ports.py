@@ -173,6 +173,11 @@ class Bucket(Protocol):
         Raises `Missing`.
         """
 
+    def below(self, prefix: str) -> Bucket:
+        """Return the bucket of the blobs below `prefix`, which ends with a slash; keys are relative
+        to it.
+        """
+
 
 TableKey = ProjectName
 """The key of an entry of the catalog: the project's name; in `WholeCatalog.named_local` and

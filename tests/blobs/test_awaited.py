@@ -6,8 +6,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs.awaited import PAUSE, Awaited
 from pypid.blobs.memory import MemoryBlobs
+from pypid.blobs.store import PAUSE, Awaited, Store
 from pypid.core.errors import CannotStart, StorageDown
 from pypid.flow import BytesBody, start
 from pypid.ports import Blobs
@@ -24,7 +24,7 @@ class ContractTests(BlobsContract, SynchronousTestCase):
             return MemoryBlobs(standing.now)
 
         standing = world()
-        return Awaited(opened, standing)
+        return Store(Awaited(opened, standing))
 
 
 class AwaitedTests(Awaiting, SynchronousTestCase):
@@ -36,7 +36,8 @@ class AwaitedTests(Awaiting, SynchronousTestCase):
         self.tries = 0
         self.away = True
         self.waits: Deferred[None] | None = None
-        self.blobs: Awaited[MemoryBlobs] = Awaited(self.open, world(self.clock))
+        self.opening: Awaited[MemoryBlobs] = Awaited(self.open, world(self.clock))
+        self.blobs = Store(self.opening)
 
     async def open(self) -> MemoryBlobs:
         self.tries += 1
@@ -75,7 +76,7 @@ class AwaitedTests(Awaiting, SynchronousTestCase):
         self.clock.advance(PAUSE.total_seconds())
         self.have(self.blobs.write("a/b", BytesBody(b"x")))
         self.assertEqual(self.have(contents(self.blobs)), ["a/b"])
-        self.assertEqual((self.tries, self.blobs.opened is not None), (2, True))
+        self.assertEqual((self.tries, self.opening.opened is not None), (2, True))
 
     def test_one_flight(self) -> None:
         """All who ask meanwhile wait for the same opening, which goes on if one of
@@ -96,7 +97,7 @@ class AwaitedTests(Awaiting, SynchronousTestCase):
             self.tries += 1
             raise ZeroDivisionError
 
-        blobs: Awaited[MemoryBlobs] = Awaited(broken, world(self.clock))
+        blobs = Store(Awaited(broken, world(self.clock)))
         for _ in range(2):
             self.refused(blobs.stat("a/b"), ZeroDivisionError)
         self.assertEqual(self.tries, 2)

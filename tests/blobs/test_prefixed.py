@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs import files, memory
 from pypid.blobs.files import FilesSettings
 from pypid.blobs.memory import MemoryBlobs, MemoryBlobsSettings
-from pypid.blobs.store import PartOfBucket, Store, part
+from pypid.blobs.store import Store, part
 from pypid.core.errors import Exists, Missing
 from pypid.core.model import Blob
 from pypid.flow import BytesBody, start, whole
@@ -75,8 +75,7 @@ class PrefixedTests(Awaiting, SynchronousTestCase):
     def test_prefix_is_a_folder(self) -> None:
         """A prefix that does not end a segment is refused: it would mix two indexes."""
         for prefix in ("team", "/", "team//", "/team/"):
-            for kind in (Store, PartOfBucket):
-                self.assertRaises(ValueError, kind, self.whole, prefix)
+            self.assertRaises(ValueError, Store, self.whole, prefix)
 
     def test_part_of_a_part(self) -> None:
         """A part of a part is one layer over the whole store."""
@@ -120,7 +119,7 @@ class BucketTests(S3Case):
     async def setUp(self) -> None:
         await super().setUp()
         self.part = Store(self.blobs, TEAM)
-        self.of_bucket = PartOfBucket(self.blobs.classes, TEAM)
+        self.of_bucket = self.blobs.classes.below(TEAM)
         await self.part.write("spam/x", BytesBody(b"0123456789"))
 
     async def listed(self) -> list[Blob]:

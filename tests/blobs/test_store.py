@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobsSettings, open
-from pypid.blobs.store import BlobsWatch, Store
+from pypid.blobs.store import Store
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull, StorageInUse
 from pypid.core.model import Blob
 from pypid.flow import BytesBody, FileBody, start
@@ -24,7 +24,7 @@ class CountedContractTests(BlobsContract, SynchronousTestCase):
 
     async def make(self) -> Store:
         own = world()
-        return Store(await open(MemoryBlobsSettings(), own), watch=BlobsWatch(own))
+        return Store(await open(MemoryBlobsSettings(), own), watch=own)
 
 
 class CountedTests(SynchronousTestCase):
@@ -34,7 +34,7 @@ class CountedTests(SynchronousTestCase):
         """A small one."""
         self.world = world()
         self.behind = self.have(open(MemoryBlobsSettings(capacity=10), self.world))
-        self.blobs = Store(self.behind, watch=BlobsWatch(self.world))
+        self.blobs = Store(self.behind, watch=self.world)
 
     def have(self, doing: Coroutine[Any, Any, Any]) -> Any:
         return self.successResultOf(start(doing))
@@ -68,7 +68,7 @@ class CountedTests(SynchronousTestCase):
 
     def test_duplicates_are_counted(self) -> None:
         """A duplicate is an operation of its own."""
-        duplicates = Store(self.behind, watch=BlobsWatch(self.world))
+        duplicates = Store(self.behind, watch=self.world)
         self.have(self.blobs.write("a", BytesBody(b"1")))
         self.have(duplicates.duplicate("a", "b"))
         self.refused(duplicates.duplicate("a", "b"), Exists)

@@ -20,7 +20,7 @@ from pypid.core.packaging.names import project_name
 from pypid.core.records.layout import ObjectKind
 from pypid.flow import start
 from pypid.index.local.publish import PublishOutcome
-from pypid.index.named_indexes import MarkedBlobs, NamedIndexes
+from pypid.index.named_indexes import NamedIndexes, marked
 from pypid.ports import Blobs
 from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.faulty_blobs import Gated, Watched
@@ -236,10 +236,10 @@ class DeletionTests(NodesCase):
         what = sent(b"other", "spam-0.9.tar.gz" if overwrite else WHEEL)
         return start(publishing(index, what, overwrite=overwrite))
 
-    def marked(self, blobs: Blobs) -> MarkedBlobs:
+    def marked(self, blobs: Blobs) -> Store:
         """Return the part of the storage of the index team."""
         part = Store(blobs, ".pypid/index/team/")
-        return MarkedBlobs(part, self.there.names, "team")
+        return marked(part, self.there.names, "team")
 
     def left(self) -> list[str]:
         """Return what the storage and the catalog have of the index, except for the history of an

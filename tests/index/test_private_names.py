@@ -11,7 +11,8 @@ from pypid.core.errors import StorageDown
 from pypid.core.model import Blob
 from pypid.core.packaging.names import project_name
 from pypid.flow import BytesBody
-from pypid.index.named_indexes import MarkedBlobs, PrivateNames
+from pypid.index.named_indexes import PrivateNames
+from pypid.index.named_indexes import marked as marked_part
 from pypid.ports import Blobs, Body
 from tests.support import BlobsContract, contents, world
 from tests.support.worlds import Timed
@@ -20,10 +21,10 @@ RECORD = "spam/spam-1.0.tar.gz.record.json"
 MARKER = ".pypid/index-names/spam/team"
 
 
-def marked(whole: Blobs) -> MarkedBlobs:
+def marked(whole: Blobs) -> Store:
     """Return the blobs of the index ``team`` in the store."""
     names = PrivateNames(whole, MemoryCatalog(), dict)
-    return MarkedBlobs(Store(whole, ".pypid/index/team/"), names, "team")
+    return marked_part(Store(whole, ".pypid/index/team/"), names, "team")
 
 
 class Full(MemoryBlobs):

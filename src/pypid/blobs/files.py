@@ -30,7 +30,7 @@ from pypid.core.errors import CannotStart, Exists, Missing, StorageDown, Storage
 from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import BytesBody, FileBody, World
 from pypid.flow.spool import BATCH, FILE, SMALL, Reserve
-from pypid.ports import Blobs, Body, Duplicating, Provisional
+from pypid.ports import Body
 
 # The storage folder at the level of the operating system. All here blocks: call
 # it in a thread.
@@ -849,8 +849,3 @@ async def open(settings: FilesSettings, world: World) -> FilesBlobs:
         reserve = Reserve(Path(os.fsdecode(disk.path((*DRAFTS, FILE.encode())))))
         await world.blocking(reserve.fill)
     return FilesBlobs(disk, world, reserve)
-
-
-_files_blobs: type[Blobs] = FilesBlobs
-_provisional: type[Provisional] = FilesBlobs
-_duplicating: type[Duplicating] = FilesBlobs

@@ -15,7 +15,7 @@ from pypid.blobs.keys import must_be_key, pieces
 from pypid.core.errors import Exists, Missing, StorageFull
 from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import BytesBody, World
-from pypid.ports import Blobs, Body, Duplicating
+from pypid.ports import Body
 
 
 @frozen
@@ -127,7 +127,3 @@ class MemoryBlobs:
 async def open(settings: MemoryBlobsSettings, world: World) -> MemoryBlobs:
     """Return a new, empty store."""
     return MemoryBlobs(world.now, settings.capacity)
-
-
-_: type[Blobs] = MemoryBlobs
-_duplicating: type[Duplicating] = MemoryBlobs

@@ -10,26 +10,72 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 from attrs.validators import matches_re
 from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
 
-from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
-from pypid.core.model import ArchiveState, Blob, SignedUrl, Span
+from pypid.core.errors import CannotStart, Exists, Missing, StorageDown, StorageFull
+from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import World
+from pypid.flow.derived import Flights
 from pypid.metrics.counts import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
-from pypid.ports import Blobs, Body, Bucket, Describing, Duplicating, Provisional
+from pypid.ports import Blobs, Body, Provisional
 
-T = TypeVar("T")
+_log = Logger()
+
+PAUSE = timedelta(seconds=5)
+"""How long opening is not retried after a failure: clients do not each wait for the same time-out.
+"""
+
+B = TypeVar("B")
 
 
-def outcome_of(error: BaseException | None) -> str:
+@define(eq=False)
+class Awaited(Generic[B]):
+    """A backend that `open` opens on first use, so that pypid can start without it: what a catalog
+    dump knows of a bucket is served while the bucket, or the network, is down.
+
+    While `open` raises `CannotStart`, `there` raises `StorageDown`, and the cause is logged.
+    """
+
+    open: Callable[[], Awaitable[B]]
+    world: World
+    opened: B | None = field(default=None, init=False)
+    """The backend, once it is open."""
+    _flights: Flights[None, B] = field(factory=Flights, init=False, repr=False)
+    _failed: float | None = field(default=None, init=False)
+
+    async def there(self) -> B:
+        """Return the opened backend. Raises `StorageDown`."""
+        if self.opened is not None:
+            return self.opened
+        if (
+            self._failed is not None
+            and self.world.clock.seconds() < self._failed + PAUSE.total_seconds()
+        ):
+            raise _away()
+        return await self._flights.single(None, self._open)
+
+    async def _open(self) -> B:
+        try:
+            self.opened = await self.open()
+        except CannotStart as error:
+            _log.error("The storage cannot be opened; pypid tries again: {error}", error=error)
+            self._failed = self.world.clock.seconds()
+            raise _away() from None
+        return self.opened
+
+
+def _away() -> StorageDown:
+    return StorageDown("it could not be opened yet.", retry_after=10)
+
+
+def outcome_of(error: BaseException) -> str:
     """Return the outcome label of an operation. Missing and exists are not faults of the store."""
     match error:
-        case None:
-            return "ok"
         case Missing():
             return "missing"
         case Exists():
@@ -45,104 +91,65 @@ def outcome_of(error: BaseException | None) -> str:
 
 
 @frozen
-class BlobsWatch:
-    """Records metrics of the operations on one store."""
-
-    world: World
-
-    async def over(self, operation: str, call: Awaitable[T]) -> T:
-        """Await the operation and record its outcome."""
-        began, error = self.world.clock.seconds(), None
-        try:
-            return await call
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            self.note(operation, began, error)
-
-    def note(self, operation: str, began: float, error: BaseException | None) -> None:
-        """Record the end of an operation."""
-        counts = self.world.counts
-        counts.add(STORAGE, (operation, outcome_of(error)))
-        counts.observe(STORAGE_SECONDS, (operation,), max(0.0, self.world.clock.seconds() - began))
-
-    def wrote(self, blob: Blob) -> None:
-        """Record a written blob."""
-        self.world.counts.add(STORAGE_WRITTEN, (), blob.size)
-
-
-@contextmanager
-def _errors_of(prefix: str, key: str) -> Iterator[None]:
-    """Let errors that the block raises name the relative key instead of the whole one."""
-    try:
-        yield
-    except (Missing, Exists) as error:
-        if not prefix or error.key != prefix + key:  # raised by a body that another store sends
-            raise
-        raise type(error)(key) from None
-
-
-@frozen
 class Store:
     """The `Blobs` of `backend` whose keys begin with `prefix`, which ends with a slash. It has the
     optional abilities that the backend has.
 
-    `permit` is awaited with the whole key before anything is written there. `watch` records metrics
-    of the backend. Bodies are passed on as they are: files are sent by the kernel.
+    `permit` is awaited with the whole key before anything is written there, and `announce` with the
+    relative one before a body is. `watch` receives metrics of the backend. Bodies are passed on as
+    they are: files are sent by the kernel.
     """
 
-    backend: Blobs
+    backend: Blobs | Awaited[Any]
     prefix: str = field(default="", validator=matches_re(r"([^/]+/)*"))
     permit: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
-    watch: BlobsWatch | None = field(default=None, repr=False)
+    announce: Callable[[str], Awaitable[None]] | None = field(default=None, repr=False)
+    watch: World | None = field(default=None, repr=False)
 
     async def read(self, key: str, span: Span | None = None) -> Body:
-        with _errors_of(self.prefix, key):
-            return await self._over("read", self.backend.read(self.prefix + key, span))
+        with self._watched("read", key):
+            body: Body = await (await self._there()).read(self.prefix + key, span)
+            return body
 
     async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
-        return await self._written(self.backend.write, key, body, replace)
+        return await self._written("write", key, body, replace)
 
     async def delete(self, key: str) -> None:
         await self._permitted(key)
-        await self._over("delete", self.backend.delete(self.prefix + key))
+        with self._watched("delete"):
+            await (await self._there()).delete(self.prefix + key)
 
     async def stat(self, key: str) -> Blob:
-        with _errors_of(self.prefix, key):
-            return self._relative(await self._over("stat", self.backend.stat(self.prefix + key)))
+        with self._watched("stat", key):
+            return self._relative(await (await self._there()).stat(self.prefix + key))
 
     async def list(self, prefix: str = "") -> AsyncGenerator[Blob]:
-        began, error = 0.0 if self.watch is None else self.watch.world.clock.seconds(), None
-        try:
-            async with aclosing(self.backend.list(self.prefix + prefix)) as listing:
+        with self._watched("list"):
+            async with aclosing((await self._there()).list(self.prefix + prefix)) as listing:
                 async for blob in listing:
                     yield self._relative(blob)
-        except GeneratorExit:  # the reader stopped early
-            raise
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            if self.watch is not None:
-                self.watch.note("list", began, error)
 
     async def link(
         self, key: str, lifetime: timedelta, filename: str | None = None
     ) -> SignedUrl | None:
-        return await self._over("link", self.backend.link(self.prefix + key, lifetime, filename))
+        with self._watched("link"):
+            there = await self._there()
+            link: SignedUrl | None = await there.link(self.prefix + key, lifetime, filename)
+            return link
 
     # --- optional abilities ---
 
     async def description(self, key: str) -> Mapping[str, str]:
-        with _errors_of(self.prefix, key):
-            return await self._over("stat", self._able.description(self.prefix + key))
+        with self._watched("stat", key):
+            there = await self._there()
+            found: Mapping[str, str] = await there.description(self.prefix + key)
+            return found
 
     async def write_provisional(self, key: str, body: Body, *, replace: bool = False) -> Blob:
-        return await self._written(self._able.write_provisional, key, body, replace)
+        return await self._written("write_provisional", key, body, replace)
 
     async def confirm(self, key: str) -> None:
-        await self._able.confirm(self.prefix + key)
+        await (await self._there()).confirm(self.prefix + key)
 
     async def duplicate(
         self,
@@ -153,36 +160,51 @@ class Store:
         tell: Callable[[int], object] | None = None,
     ) -> Blob:
         await self._permitted(target)
-        duplicating = self._able.duplicate(
-            self.prefix + source, self.prefix + target, replace=replace, tell=tell
-        )
-        with _errors_of(self.prefix, source), _errors_of(self.prefix, target):
-            return self._relative(await self._over("duplicate", duplicating))
+        with self._watched("duplicate", source, target):
+            there, keys = await self._there(), (self.prefix + source, self.prefix + target)
+            return self._relative(await there.duplicate(*keys, replace=replace, tell=tell))
 
-    @property
-    def _able(self) -> Any:
-        """The backend, with the optional abilities that it may have."""
-        return self.backend
+    async def _there(self) -> Any:
+        """Return the backend, with the optional abilities that it may have."""
+        return await self.backend.there() if isinstance(self.backend, Awaited) else self.backend
 
-    async def _written(
-        self, write: Callable[..., Awaitable[Blob]], key: str, body: Body, replace: bool
-    ) -> Blob:
+    async def _written(self, ability: str, key: str, body: Body, replace: bool) -> Blob:
         async with aclosing(body):
+            if self.announce is not None:
+                await self.announce(key)
             await self._permitted(key)
-            with _errors_of(self.prefix, key):
-                blob = await self._over("write", write(self.prefix + key, body, replace=replace))
+            with self._watched("write", key):
+                write = getattr(await self._there(), ability)
+                blob: Blob = await write(self.prefix + key, body, replace=replace)
         if self.watch is not None:
-            self.watch.wrote(blob)
+            self.watch.counts.add(STORAGE_WRITTEN, (), blob.size)
         return self._relative(blob)
 
     async def _permitted(self, key: str) -> None:
         if self.permit is not None:
             await self.permit(self.prefix + key)
 
-    async def _over(self, operation: str, call: Awaitable[T]) -> T:
-        if self.watch is None:
-            return await call
-        return await self.watch.over(operation, call)
+    @contextmanager
+    def _watched(self, operation: str, *keys: str) -> Iterator[None]:
+        """Record metrics of the block; its errors name these keys as relative ones."""
+        began = 0.0 if self.watch is None else self.watch.clock.seconds()
+        outcome = "ok"
+        try:
+            yield
+        except GeneratorExit:  # the reader of a listing stopped early
+            raise
+        except BaseException as error:
+            outcome = outcome_of(error)
+            if isinstance(error, (Missing, Exists)) and self.prefix:
+                for key in keys:
+                    if error.key == self.prefix + key:  # else: of a body that another store sends
+                        raise type(error)(key) from None
+            raise
+        finally:
+            if self.watch is not None:
+                spent = max(0.0, self.watch.clock.seconds() - began)
+                self.watch.counts.add(STORAGE, (operation, outcome))
+                self.watch.counts.observe(STORAGE_SECONDS, (operation,), spent)
 
     def _relative(self, blob: Blob) -> Blob:
         return evolve(blob, key=blob.key.removeprefix(self.prefix)) if self.prefix else blob
@@ -193,37 +215,3 @@ def part(whole: Blobs | Provisional, prefix: str) -> Store:
     if isinstance(whole, Store):
         return evolve(whole, prefix=whole.prefix + prefix)
     return Store(cast(Blobs, whole), prefix)
-
-
-@frozen
-class PartOfBucket:
-    """The `Bucket` of the blobs below `prefix`."""
-
-    whole: Bucket
-    prefix: str = field(validator=matches_re(r"([^/]+/)+"))
-
-    async def archive_state(self, key: str) -> ArchiveState:
-        with _errors_of(self.prefix, key):
-            return await self.whole.archive_state(self.prefix + key)
-
-    async def move(self, key: str, storage_class: str) -> None:
-        with _errors_of(self.prefix, key):
-            await self.whole.move(self.prefix + key, storage_class)
-
-    async def copy(self, key: str, target: str) -> None:
-        with _errors_of(self.prefix, key):
-            await self.whole.copy(self.prefix + key, self.prefix + target)
-
-    async def is_versioned(self) -> bool | None:
-        return await self.whole.is_versioned()
-
-    async def restore(self, key: str) -> None:
-        with _errors_of(self.prefix, key):
-            await self.whole.restore(self.prefix + key)
-
-
-_: type[Blobs] = Store
-_descriptions: type[Describing] = Store
-_provisional: type[Provisional] = Store
-_duplicates: type[Duplicating] = Store
-_bucket: type[Bucket] = PartOfBucket

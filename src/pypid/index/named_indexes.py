@@ -9,7 +9,6 @@ takes little memory: an index without projects of its own shares all views of it
 from __future__ import annotations
 
 from collections.abc import (
-    AsyncGenerator,
     Awaitable,
     Callable,
     Collection,
@@ -27,7 +26,7 @@ from types import MappingProxyType
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
-from pypid.blobs.store import PartOfBucket, part
+from pypid.blobs.store import Store, part
 from pypid.catalog.part_catalog import PartCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
@@ -58,7 +57,7 @@ from pypid.core.indexes import (
     settings_of_document,
     users_of,
 )
-from pypid.core.model import Blob, Presence, Project, SignedUrl, Span
+from pypid.core.model import Presence, Project
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import NOBODY
 from pypid.core.policy import PUBLIC, Policy, UpstreamChoice
@@ -81,7 +80,7 @@ from pypid.index.decisions import DecisionFolder, Decisions
 from pypid.index.index import Index, OtherIndexes
 from pypid.index.progress import Tell
 from pypid.index.store.records import read_document
-from pypid.ports import Blobs, Body, Bucket, NamedGlance, Upstream, WholeCatalog
+from pypid.ports import Blobs, Bucket, NamedGlance, Upstream, WholeCatalog
 from pypid.upstream.nothing import Nothing
 
 # The names that are local in named indexes. They are private everywhere: no index of this pypid
@@ -334,45 +333,17 @@ _private_names: type[NamesElsewhere] = PrivateNames
 __: type[NamesElsewhere] = LocalNames
 
 
-@frozen
-class MarkedBlobs:
-    """The `Blobs` of a named index, which marks a name as local before the first document that
-    makes it so.
+def marked(part: Store, names: PrivateNames, index: str) -> Store:
+    """Return the part of the storage of a named index, which marks a name as local before the first
+    document that makes it so.
     """
 
-    part: Blobs
-    names: PrivateNames
-    index: str
-
-    async def read(self, key: str, span: Span | None = None) -> Body:
-        return await self.part.read(key, span)
-
-    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+    async def announce(key: str) -> None:
         placed = place(key) if is_document(key) or key.endswith(_PROJECT) else None
         if placed is not None:
-            try:
-                await self.names.mark(placed.project, self.index)
-            except BaseException:
-                await body.aclose()
-                raise
-        return await self.part.write(key, body, replace=replace)
+            await names.mark(placed.project, index)
 
-    async def delete(self, key: str) -> None:
-        await self.part.delete(key)
-
-    async def stat(self, key: str) -> Blob:
-        return await self.part.stat(key)
-
-    def list(self, prefix: str = "") -> AsyncGenerator[Blob]:
-        return self.part.list(prefix)
-
-    async def link(
-        self, key: str, lifetime: timedelta, filename: str | None = None
-    ) -> SignedUrl | None:
-        return await self.part.link(key, lifetime, filename)
-
-
-___: type[Blobs] = MarkedBlobs
+    return evolve(part, announce=announce)
 
 
 # All indexes and upstreams of one pypid by name. Each is an `Index` over its part of the storage
@@ -550,7 +521,7 @@ def _named_index(indexes: AllIndexes, name: str) -> Index:
         default,
         name=name,
         prefix=prefix,
-        blobs=MarkedBlobs(part(default.blobs, prefix), indexes.names, name),
+        blobs=marked(part(default.blobs, prefix), indexes.names, name),
         catalog=PartCatalog(indexes.catalog, index=name),
         upstream=Nothing(),
         policy=evolve(default.policy, mode=Mode.OFFLINE, cooldown=Cooldown(), only=()),
@@ -601,7 +572,7 @@ def _part_of_bucket(default: Index, prefix: str) -> Callable[[], Awaitable[Bucke
         return None
 
     async def opened() -> Bucket:
-        return PartOfBucket(await bucket(), prefix)
+        return (await bucket()).below(prefix)
 
     return opened
 

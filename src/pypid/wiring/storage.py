@@ -13,9 +13,8 @@ from attrs import Factory, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.blobs import files, memory
-from pypid.blobs.awaited import Awaited
 from pypid.blobs.files import sync_folder
-from pypid.blobs.store import BlobsWatch, Store
+from pypid.blobs.store import Awaited, Store
 from pypid.catalog.dump import DumpFolder, Manifest
 from pypid.core.configuration.choices import CatalogStore, StorageBackend
 from pypid.core.configuration.keys import StorageSettings
@@ -169,7 +168,7 @@ def _bucket(
     settings = settings_of_bucket(wanted, paths)
     late = LateBucket(settings, world, reactor)
     place = "\n".join((wanted.endpoint_url or "", wanted.region, settings.bucket, settings.prefix))
-    blobs = Store(late.blobs, watch=BlobsWatch(world))
+    blobs = Store(late.blobs, watch=world)
     return OpenedStorage(
         blobs,
         blobs,
@@ -268,7 +267,7 @@ async def _identified(blobs: files.FilesBlobs | memory.MemoryBlobs, world: World
             f"{error}. Restore the file from a backup, or delete it if nothing else shares this "
             "storage."
         ) from None
-    store = Store(blobs, watch=BlobsWatch(world))
+    store = Store(blobs, watch=world)
     if document is not None:
         return OpenedStorage(store, store, document.identity, new=False)
     identity = world.random(16).hex()

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from datetime import timedelta
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
 from pypid.blobs.memory import MemoryBlobs
@@ -87,6 +87,20 @@ class Shelves(MemoryBlobs):
         self.asked.append(key)
         if self.failure is not None:
             raise self.failure
+
+    def below(self, prefix: str) -> Any:
+        return _Part(self, prefix)
+
+
+@frozen
+class _Part:
+    """The part of such a store below a prefix."""
+
+    whole: Shelves
+    prefix: str
+
+    def __getattr__(self, ability: str) -> Any:
+        return lambda key, *more: getattr(self.whole, ability)(self.prefix + key, *more)
 
 
 class TierCase(IndexCase):

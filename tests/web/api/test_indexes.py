@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from pypid.access.tokens import new_token
-from pypid.blobs.store import PartOfBucket
 from pypid.core.errors import PeopleUnknown
 from pypid.core.permissions import Action, Scope
 from pypid.flow import BytesBody
@@ -99,8 +98,8 @@ class StorageTests(IndexesCase):
         async def bucket() -> Shelves:
             return self.shelves
 
-        async def part() -> PartOfBucket:
-            return PartOfBucket(self.shelves, self.PART)
+        async def part() -> Any:
+            return self.shelves.below(self.PART)
 
         index = self.pypid.app.indexes.get("team")
         assert index is not None

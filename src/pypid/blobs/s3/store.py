@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.python.failure import Failure
@@ -70,7 +70,7 @@ from pypid.core.model import ArchiveState, Blob, SignedUrl, Span
 from pypid.core.tiering_rules import ARCHIVES, STANDARD
 from pypid.flow import Blocking, BytesBody, World, shielded, start
 from pypid.http_client.connections import Fault, HttpConnections, Trust, certificates, connections
-from pypid.ports import Blobs, Body, Bucket, Describing, Duplicating
+from pypid.ports import Body
 
 # Probing the abilities of the store, at the start, with a scratch object that is invisible to
 # clients.
@@ -323,6 +323,10 @@ class Classes:
         except Fault as problem:
             raise await self._failed(problem, question, key) from problem
 
+    def below(self, prefix: str) -> Classes:
+        """Return the classes of the objects below `prefix`, as all keys there."""
+        return evolve(self, prefix=self.prefix + prefix)
+
     # --- requests ---
 
     async def _head(self, key: str) -> Mapping[str, str]:
@@ -384,9 +388,6 @@ def _all(results: Sequence[tuple[bool, UploadPart | Failure]]) -> list[UploadPar
         if isinstance(result, Failure):
             result.raiseException()
     return [result for _, result in results if isinstance(result, UploadPart)]
-
-
-_classes: type[Bucket] = Classes
 
 
 CONNECTING = 10.0
@@ -735,8 +736,3 @@ def _front(settings: S3Settings) -> CloudFront | None:
             "together."
         )
     return cloudfront(domain, key_id, key_file)
-
-
-_s3_blobs: type[Blobs] = S3Blobs
-_also: type[Describing] = S3Blobs
-_duplicating: type[Duplicating] = S3Blobs
