@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.live.clients import client
 from tests.live.daemon import IndexTestCase, for_each
 from tests.live.isolation import fails, pip, uv, works
-from tests.live.projects import Artifact, listed, manage, page, publish, sdist, wheel
+from tests.live.projects import Artifact, manage, page, publish, sdist, wheel
 
 PIPS = (
     "pip-9-on-2.7",
@@ -123,19 +123,6 @@ class InstallTests(IndexTestCase):
             wanted,
         )
         self.assertIn("Hash mismatch", fails(command, self.folder))
-
-    @for_each("raw", "quoted")
-    def plus(self, spelling: str) -> None:
-        """A file of a local version is had by its URL with a raw plus and with %2B (C46)."""
-        publish(self.index, wheel("it-plus", "1.0+cu118"))
-        url = self.index.url(
-            f"/packages/it-plus/it_plus-1.0{'+' if spelling == 'raw' else '%2B'}cu118-py2.py3-none-any.whl"
-        )
-        works(
-            [*pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t"), url],
-            self.folder,
-        )
-        self.assertEqual(installed(self.folder / "t"), {"it_plus-1.0+cu118"})
 
 
 class YankTests(IndexTestCase):
@@ -369,24 +356,6 @@ class OtherReadersTests(IndexTestCase):
         works([executable, "lock"], self.folder, cwd=project)
         self.answered("GET", "/pypi/pd-json/1.0/json")
         self.assertIn('name = "pd-base"', (project / "pdm.lock").read_text())
-
-    def test_pip_download(self) -> None:
-        """`pip download` of an sdist and a wheel gives the very bytes that were published (C40)."""
-        publish(self.index, wheel("dl-wheel"), sdist("dl-source"))
-        command = pip(
-            NEWEST,
-            "download",
-            self.index.url(),
-            "--no-deps",
-            "--dest",
-            self.folder / "d",
-            "dl-wheel",
-            "dl-source",
-        )
-        works(command, self.folder)
-        for artifact in wheel("dl-wheel"), sdist("dl-source"):
-            self.assertEqual((self.folder / "d" / artifact.filename).read_bytes(), artifact.data)
-        self.assertEqual(listed(self.index, "dl-source"), ["dl_source-1.0.tar.gz"])
 
     def test_hatch_environment(self) -> None:
         """hatch makes an environment whose dependency pypid has, through the uv that hatch brings

@@ -88,17 +88,6 @@ class TruthTests(OverSockets, SynchronousTestCase):
                 403,
             )
 
-    def test_ended_links(self) -> None:
-        """A link ends when it says so."""
-        self.have(self.blobs.write("spam/x", BytesBody(b"x")))
-        earlier = evolve(self.world, now=lambda: self.world.now() - timedelta(seconds=63))
-        self.blobs._world = earlier
-        link = self.have(self.blobs.link("spam/x", timedelta(minutes=1)))
-        assert link is not None
-        self.assertLess(link.expires, self.world.now())
-        parts = urlsplit(link.url)
-        self.assertEqual(self.s3.send("GET", f"{parts.path}?{parts.query}").status, 403)
-
     # --- large ones ---
 
     def test_large(self) -> None:
@@ -186,10 +175,6 @@ class TruthTests(OverSockets, SynchronousTestCase):
             said = self.cannot_open(**changed)
             self.assertNotIn(wrong, said)
             self.assertIn(changed.get("bucket", self.bucket), said)
-
-    def test_region(self) -> None:
-        """A store that does not look at the region is opened with another one."""
-        self.have(self.opened(evolve(self.told(self.s3, self.bucket), region="eu-west-9")))
 
     def test_bucket_deleted(self) -> None:
         """A bucket that is gone is a store that is down: what was in it is not missing, for that

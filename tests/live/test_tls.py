@@ -15,8 +15,8 @@ from tests.live.certificates import Authority
 from tests.live.clients import client
 from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid
 from tests.live.isolation import fails, pip, uv, works
-from tests.live.projects import Artifact, sdist, wheel
-from tests.live.test_install import NEWEST, installed
+from tests.live.projects import Artifact, wheel
+from tests.live.test_install import NEWEST
 from tests.live.test_ranges import MEBIBYTE, large
 
 
@@ -117,21 +117,6 @@ class ClientTests(TlsCase):
         command = pip("pip-9-on-2.7", "install", url, "--target", self.folder / "t", "tls-old")
         works([*command, "--cert", self.trusted], self.folder)
         self.answered("GET", "/packages/tls-old/tls_old-1.0-py2.py3-none-any.whl", agent="pip/9")
-
-    def test_fresh(self) -> None:
-        """The newest pip keeps its cache over TLS; it sees a new release at once, and revalidates
-        by the ETag (C74, C101).
-        """
-        self.publish(wheel("tls-fresh"))
-        command = pip(
-            NEWEST, "install", self.index.url(), "--cert", self.trusted, "--upgrade", cache=True
-        )
-        works([*command, "--target", self.folder / "t", "tls-fresh"], self.folder)
-        works([*command, "--target", self.folder / "t", "tls-fresh"], self.folder)
-        self.answered("GET", "/simple/tls-fresh/", status=304, agent="pip/")
-        self.publish(wheel("tls-fresh", "2.0"), sdist("tls-fresh", "2.0"))
-        works([*command, "--target", self.folder / "second", "tls-fresh"], self.folder)
-        self.assertEqual(installed(self.folder / "second"), {"tls_fresh-2.0"})
 
 
 class ChangeTests(TlsCase):

@@ -14,9 +14,7 @@ from tests.live.projects import (
     Artifact,
     call,
     listed,
-    manage,
     page,
-    publish,
     sdist,
     source_tree,
     wheel,
@@ -330,15 +328,6 @@ class RefusedTests(UploadCase):
         self.assertNotIn(attempt.name, names(self.index))
         self.answered("POST", "/legacy/", status=403)
 
-    @for_each("twine", "uv", "poetry", "flit")
-    def archived(self, name: str) -> None:
-        """An archived project takes no new release, and this client shows why (C28, C70)."""
-        attempt = self.attempt("archived", name, "2.0")
-        publish(self.index, wheel(attempt.name))
-        manage(self.index, "PUT", f"{attempt.name}/status", status="archived", reason="retired")
-        self.badly(CLIENTS[name](attempt), "archived")
-        self.assertEqual(len(listed(self.index, attempt.name)), 1)
-
 
 def names(index: LiveIndex) -> str:
     """All the names that the index has."""
@@ -369,41 +358,3 @@ class SetupTests(UploadCase):
             self.answered("POST", path)
         files = listed(self.index, name)
         self.assertEqual(files, [f"{name}-{number}.0.tar.gz" for number in range(4)])
-
-    @for_each("2.7", "3.6", "3.11")
-    def register(self, version: str) -> None:
-        """`setup.py register` of this Python's distutils logs in, and is told that nothing has to
-        be registered.
-        """
-        python = client(f"setup.py-on-{version}")
-        (self.folder / "setup.py").write_text(
-            SETUP.format(name="distutils-register", version="1.0", module="spam")
-        )
-        (self.folder / "spam.py").write_text("eggs = 1\n")
-        (self.folder / ".pypirc").write_text(
-            f"[distutils]\nindex-servers =\n    ours\n[ours]\nrepository: "
-            f"{self.index.url('/legacy/')}\n"
-            f"username: alice\npassword: {PASSWORDS['alice']}\n"
-        )
-        command = [python, "setup.py", "register", "-r", "ours"]
-        ended = run(command, self.folder, cwd=self.folder, SETUPTOOLS_USE_DISTUTILS="stdlib")
-        self.assertIn("Server response (200)", ended.said)
-        self.assertNotIn("distutils-register", names(self.index))
-
-    @for_each("2.7", "3.11")
-    def wrong_password(self, version: str) -> None:
-        """`setup.py sdist upload` with a wrong password says so (C90)."""
-        python = client(f"setup.py-on-{version}")
-        (self.folder / "setup.py").write_text(
-            SETUP.format(name="distutils-wrong", version="1.0", module="spam")
-        )
-        (self.folder / "spam.py").write_text("eggs = 1\n")
-        (self.folder / ".pypirc").write_text(
-            f"[distutils]\nindex-servers =\n    ours\n[ours]\nrepository: "
-            f"{self.index.url('/legacy/')}\n"
-            f"username: nobody-{version}\npassword: wrong\n"
-        )
-        command = [python, "setup.py", "sdist", "upload", "-r", "ours"]
-        ended = run(command, self.folder, cwd=self.folder, SETUPTOOLS_USE_DISTUTILS="stdlib")
-        self.assertNotEqual(ended.status, 0)
-        self.assertIn("401", ended.said)
