@@ -1,7 +1,7 @@
 """The `pypid` command. Commands that change something work on a running pypid (through its control
 socket) and on a stopped one.
 
-One module for each noun; each has `add`, which declares its commands.
+One module for each noun; each has `COMMANDS`, their declarations.
 """
 
 from __future__ import annotations
@@ -93,5 +93,6 @@ def parser(modules: Iterable[str] = tuple(_MODULES)) -> CommandParser:
     top.set_defaults(run=None, parser=top)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
     for module in modules:
-        import_module(f"{__name__}.{module}").add(commands)
+        for declare in import_module(f"{__name__}.{module}").COMMANDS:
+            declare(commands)
     return top

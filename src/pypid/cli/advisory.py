@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
-from urllib.parse import urlencode
 
 from pypid import __version__
-from pypid.cli.grammar import add_command, add_group
+from pypid.cli.grammar import argument, command, command_group, flag, one_of
 from pypid.cli.lock_file import field_of, text_of
-from pypid.cli.output import counted, print_answer, print_json, print_table, printable
-from pypid.cli.request import send_request
+from pypid.cli.output import Column, counted, print_answer, print_json, print_rows, printable
+from pypid.cli.request import query, request_command, send_request
 
 ADVISORIES = """\
   pypid advisory list
@@ -62,74 +60,36 @@ LONGEST = 60
 """Characters of a summary in the table."""
 
 
-def add(commands: Any) -> None:
-    """Declare the `advisory` command."""
-    verbs = add_group(
-        commands,
-        "advisory",
-        "list advisories of stored files, and check lock files",
-        examples=ADVISORIES,
-    )
-    about = "list the advisories that affect stored files"
-    listing = add_command(verbs, "list", _list, about, config=True, examples=LIST)
-    listing.add_argument("--project", metavar="PROJECT", help="only advisories of this project")
-    listing.add_argument(
-        "--severity",
-        choices=("low", "medium", "high", "critical"),
-        help="only advisories of this severity or above; malware is always listed",
-    )
-    formats = listing.add_mutually_exclusive_group()
-    formats.add_argument("--sarif", action="store_true", help="print SARIF 2.1.0")
-    formats.add_argument("--csv", action="store_true", help="print CSV")
-    about = "check the releases that a lock file or requirements pin"
-    checking = add_command(verbs, "check", _check, about, config=True, examples=CHECK)
-    checking.add_argument(
-        "file",
-        metavar="FILE",
-        help=(
-            "requirements.txt or pylock.toml, recognised by its name; - reads "
-            "requirements from standard input"
-        ),
-    )
-
-
 # --- list -----------------------------------------------------------------------------------------
 
 
 def _list(options: argparse.Namespace) -> None:
-    filters = {"project": options.project, "severity": options.severity}
-    query = urlencode({name: value for name, value in filters.items() if value is not None})
-    answer = send_request(options, "GET", f"/api/advisories?{query}")
-    if options.sarif or options.csv:
-        _print_report(options, answer["advisories"])
+    answer = send_request(
+        options, "GET", f"/api/advisories?{query(options, 'project', 'severity')}"
+    )
+    if options.sarif:
+        print_json(as_sarif(answer["advisories"], __version__))
+    elif options.csv:
+        print(as_csv(answer["advisories"]), end="")
     else:
         print_answer(options, answer, _print_advisories)
 
 
-def _print_report(options: argparse.Namespace, found: Sequence[Hosted]) -> None:
-    if options.sarif:
-        print_json(as_sarif(found, __version__))
-    else:
-        print(as_csv(found), end="")
+_TABLE: dict[str, Column] = {
+    "ADVISORY": "id",
+    "SEVERITY": lambda each: "malware" if each["malware"] else each["severity"],
+    "PROJECT": "project",
+    "VERSIONS": lambda each: _versions(each["versions"]),
+    "FIXED IN": lambda each: ", ".join(each["fixed"]) or "none",
+    "FILES": lambda each: str(len(each["files"])),
+    "DOWNLOADS": lambda each: "unknown" if each["downloads"] is None else str(each["downloads"]),
+    "BY": lambda each: ", ".join(user["user"] for user in each["users"] or ()),
+    "SUMMARY": lambda each: _short(each["summary"]),
+}
 
 
 def _print_advisories(answer: Mapping[str, Any]) -> None:
-    rows = [
-        (
-            each["id"],
-            "malware" if each["malware"] else each["severity"],
-            each["project"],
-            _versions(each["versions"]),
-            ", ".join(each["fixed"]) or "none",
-            str(len(each["files"])),
-            "unknown" if each["downloads"] is None else str(each["downloads"]),
-            ", ".join(user["user"] for user in each["users"] or ()),
-            _short(each["summary"]),
-        )
-        for each in answer["advisories"]
-    ]
-    head = ("ADVISORY", "SEVERITY", "PROJECT", "VERSIONS", "FIXED IN", "FILES", "DOWNLOADS")
-    print_table((*head, "BY", "SUMMARY"), rows)
+    print_rows(answer["advisories"], _TABLE)
     total = counted(answer["total"], "advisory", "advisories")
     if answer["age"] is None:
         print(f"{total}. No advisories were read: see [advisories] source.")
@@ -231,14 +191,6 @@ def _result(each: Hosted, rule: int) -> dict[str, Any]:
 # --- check ----------------------------------------------------------------------------------------
 
 
-def _check(options: argparse.Namespace) -> None:
-    document = {field_of(options.file): text_of(options.file)}
-    answer = send_request(options, "POST", "/api/advisories/check", document)
-    print_answer(options, answer, _print_check)
-    if not answer["clean"]:
-        sys.exit(1)
-
-
 def _print_check(answer: Mapping[str, Any]) -> None:
     releases = answer["releases"]
     for release in releases:
@@ -274,3 +226,45 @@ def _findings(release: Mapping[str, Any]) -> list[str]:
 
 def _reference(hold: Mapping[str, Any]) -> str:
     return f" ({hold['reference']})" if hold["reference"] else ""
+
+
+COMMANDS = (
+    command_group(
+        "advisory",
+        "list advisories of stored files, and check lock files",
+        ADVISORIES,
+        command(
+            "list",
+            _list,
+            "list the advisories that affect stored files",
+            argument("--project", metavar="PROJECT", help="only advisories of this project"),
+            argument(
+                "--severity",
+                choices=("low", "medium", "high", "critical"),
+                help="only advisories of this severity or above; malware is always listed",
+            ),
+            one_of(
+                flag("--sarif", help="print SARIF 2.1.0"),
+                flag("--csv", help="print CSV"),
+            ),
+            examples=LIST,
+        ),
+        request_command(
+            "check",
+            "check the releases that a lock file or requirements pin",
+            "POST /api/advisories/check",
+            _print_check,
+            argument(
+                "file",
+                metavar="FILE",
+                help=(
+                    "requirements.txt or pylock.toml, recognised by its name; - reads "
+                    "requirements from standard input"
+                ),
+            ),
+            examples=CHECK,
+            body=lambda options: {field_of(options.file): text_of(options.file)},
+            exit_status=lambda answer: not answer["clean"],
+        ),
+    ),
+)

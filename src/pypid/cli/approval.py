@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
-from pypid.cli.grammar import add_command, add_group
-from pypid.cli.output import counted, format_time, print_answer, print_table, printable
-from pypid.cli.request import send_request
+from pypid.cli.grammar import Declaration, argument, command_group
+from pypid.cli.output import Column, counted, print_done, print_rows, time_of
+from pypid.cli.request import fields, request_command
 
 APPROVALS = """\
   pypid approval list
@@ -45,87 +43,74 @@ ID is the id of a decision, or the name of a project that waits (`pypid approval
 """
 
 
-def add(commands: Any) -> None:
-    """Declare the `approval` command."""
-    about = "approve or deny upstream projects that are new here"
-    verbs = add_group(commands, "approval", about, examples=APPROVALS)
-    about = "list the projects that wait, and the decisions"
-    add_command(verbs, "list", _list, about, config=True, examples=LIST)
-    about = "approve a project, or some of its versions"
-    approving = add_command(verbs, "approve", _approve, about, config=True, examples=APPROVE)
-    about = "deny a project, or some of its versions"
-    denying = add_command(verbs, "deny", _deny, about, config=True, examples=DENY)
-    for command in approving, denying:
-        command.add_argument(
-            "spec", metavar="SPEC", help="name, 'name==1.2' or 'name>=1,<2' (PEP 440)"
-        )
-        command.add_argument("--reason", metavar="TEXT", default="", help="why")
-    about = "delete a decision or a request"
-    deleting = add_command(verbs, "delete", _delete, about, config=True, examples=DELETE)
-    deleting.add_argument("id", metavar="ID")
-
-
-def _list(options: argparse.Namespace) -> None:
-    print_answer(options, send_request(options, "GET", "/api/approvals"), _print_approvals)
+_WAITING: dict[str, Column] = {
+    "PROJECT": "project",
+    "RELEASES": "releases",
+    "FIRST UPLOAD": time_of("uploaded", "unknown"),
+    "SINCE (UTC)": time_of("first"),
+    "REQUESTS": "count",
+    "BY": lambda each: ", ".join(each["by"]),
+}
+_DECISIONS: dict[str, Column] = {
+    "ID": "id",
+    "DECISION": "verdict",
+    "PROJECT": lambda each: f"{each['project']}{each['specifier']}",
+    "WHEN (UTC)": time_of("decided"),
+    "BY": "by",
+    "REASON": "reason",
+}
 
 
 def _print_approvals(answer: Mapping[str, Any]) -> None:
     waiting, decisions = answer["waiting"], answer["decisions"]
-    rows = [
-        (
-            each["project"],
-            str(each["releases"]),
-            format_time(each["uploaded"], "unknown"),
-            format_time(each["first"]),
-            str(each["count"]),
-            printable(", ".join(each["by"])),
-        )
-        for each in waiting
-    ]
-    if rows:
-        print_table(("PROJECT", "RELEASES", "FIRST UPLOAD", "SINCE (UTC)", "REQUESTS", "BY"), rows)
+    print_rows(waiting, _WAITING)
     print(f"{counted(len(waiting), 'project')} waiting for approval")
     if decisions:
         print()
-        _print_decisions(decisions)
+        print_rows(decisions, _DECISIONS)
     print(counted(len(decisions), "decision"))
     if not answer["asks"]:
         print("No project needs an approval: [upstream] new_projects is open.")
-
-
-def _print_decisions(decisions: list[Mapping[str, Any]]) -> None:
-    rows = [
-        (
-            each["id"],
-            each["verdict"],
-            f"{each['project']}{each['specifier']}",
-            format_time(each["decided"]),
-            printable(each["by"]),
-            printable(each["reason"]),
-        )
-        for each in decisions
-    ]
-    print_table(("ID", "DECISION", "PROJECT", "WHEN (UTC)", "BY", "REASON"), rows)
-
-
-def _approve(options: argparse.Namespace) -> None:
-    _decide(options, "approved")
-
-
-def _deny(options: argparse.Namespace) -> None:
-    _decide(options, "denied")
-
-
-def _decide(options: argparse.Namespace, verdict: str) -> None:
-    document = {"spec": options.spec, "verdict": verdict, "reason": options.reason}
-    answer = send_request(options, "POST", "/api/approvals", document)
-    print_answer(options, answer, _print_decision)
 
 
 def _print_decision(answer: Mapping[str, Any]) -> None:
     print(f"{answer['project']}{answer['specifier']}: {answer['verdict']} (id {answer['id']})")
 
 
-def _delete(options: argparse.Namespace) -> None:
-    answer = send_request(options, "DELETE", f"/api/approvals/{quote(options.id, safe='')}")
-    print_answer(options, answer, lambda answer: print(f"{printable(answer['id'])}: deleted"))
+def _deciding(name: str, verdict: str, examples: str) -> Declaration:
+    return request_command(
+        name,
+        f"{name} a project, or some of its versions",
+        "POST /api/approvals",
+        _print_decision,
+        argument("spec", metavar="SPEC", help="name, 'name==1.2' or 'name>=1,<2' (PEP 440)"),
+        argument("--reason", metavar="TEXT", default="", help="why"),
+        examples=examples,
+        body=lambda options: {**fields(options, "spec", "reason"), "verdict": verdict},
+    )
+
+
+COMMANDS = (
+    command_group(
+        "approval",
+        "approve or deny upstream projects that are new here",
+        APPROVALS,
+        request_command(
+            "list",
+            "list the projects that wait, and the decisions",
+            "GET /api/approvals",
+            _print_approvals,
+            examples=LIST,
+        ),
+        _deciding("approve", "approved", APPROVE),
+        _deciding("deny", "denied", DENY),
+        request_command(
+            "delete",
+            "delete a decision or a request",
+            "DELETE /api/approvals/{id}",
+            print_done("id", "deleted"),
+            argument("id", metavar="ID"),
+            examples=DELETE,
+        ),
+    ),
+)

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 from attrs import define
 
-from pypid.cli.grammar import add_command
+from pypid.cli.grammar import argument, command, flag
 from pypid.cli.output import counted, format_time, print_answer, print_table, printable
-from pypid.cli.request import poll, send_request
+from pypid.cli.request import poll, query, send_request
 
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}\Z")
 AUDIT = """\
@@ -40,67 +40,15 @@ DOWNLOADS = """\
 --blocked shows who downloaded files that are blocked now, and who was refused one since.
 A file that was deleted can be looked up by its SHA-256 digest, which the audit log has.
 """
-
-
-def add(commands: Any) -> None:
-    """Declare the `audit` and `downloads` commands."""
-    about = "show who changed what, when, and from where"
-    audit = add_command(commands, "audit", _audit, about, config=True, examples=AUDIT)
-    audit.add_argument("--who", metavar="USER", help="only actions of this user")
-    audit.add_argument(
-        "--action",
-        metavar="ACTION",
-        help="only this action, named like its command: 'project delete', 'right grant' ...",
-    )
-    audit.add_argument(
-        "--subject",
-        metavar="WHAT",
-        help="only actions on this subject: a project, PROJECT/FILE, a user ...",
-    )
-    audit.add_argument("--index", metavar="NAME", help="only changes of this named index")
-    audit.add_argument("--before", metavar="NUMBER", type=int, help="only entries before this one")
-    audit.add_argument(
-        "--most",
-        metavar="N",
-        type=int,
-        default=100,
-        help="number of entries (default: 100; at most 1000)",
-    )
-    audit.add_argument("--follow", action="store_true", help="print new entries until Ctrl-C")
-    about = "show who downloaded the files of a project or a release, or a single file"
-    downloads = add_command(
-        commands, "downloads", _downloads, about, config=True, examples=DOWNLOADS
-    )
-    downloads.add_argument("project", metavar="PROJECT|SHA256", nargs="?")
-    downloads.add_argument(
-        "what", metavar="VERSION|FILE", nargs="?", help="(default: all files of the project)"
-    )
-    downloads.add_argument(
-        "--blocked", action="store_true", help="only files that are blocked (of one project)"
-    )
-    downloads.add_argument(
-        "--before", metavar="NUMBER", type=int, help="only downloads before this one"
-    )
-    downloads.add_argument(
-        "--most",
-        metavar="N",
-        type=int,
-        default=1000,
-        help="number of downloads (default and maximum: 1000)",
-    )
-
-
-def _query(options: argparse.Namespace, *names: str) -> str:
-    """Return the URL query of these options, without those that are not set."""
-    values = {name: getattr(options, name) for name in names}
-    return urlencode({name: value for name, value in values.items() if value is not None})
+AUDITED = ("who", "action", "subject", "index", "before", "most")
+"""The arguments of the audit log's query."""
 
 
 # --- audit ----------------------------------------------------------------------------------------
 
 
 def _audit(options: argparse.Namespace) -> None:
-    url = f"/api/audit?{_query(options, 'who', 'action', 'subject', 'index', 'before', 'most')}"
+    url = f"/api/audit?{query(options, *AUDITED)}"
     if options.follow:
         poll(options, url, _NewEntries(options.json).show)
     else:
@@ -162,7 +110,7 @@ def _origin(entry: Mapping[str, Any]) -> str:
 
 
 def _downloads(options: argparse.Namespace) -> None:
-    page = _query(options, "before", "most")
+    page = query(options, "before", "most")
     url = f"/api/downloads?{urlencode(_downloaded(options))}&{page}"
 
     def print_downloads(answer: Mapping[str, Any]) -> None:
@@ -214,3 +162,53 @@ def _downloaded(options: argparse.Namespace) -> dict[str, str]:
     except BadFilename:
         return {"project": options.project, "version": options.what}
     return {"project": options.project, "filename": options.what}
+
+
+COMMANDS = (
+    command(
+        "audit",
+        _audit,
+        "show who changed what, when, and from where",
+        argument("--who", metavar="USER", help="only actions of this user"),
+        argument(
+            "--action",
+            metavar="ACTION",
+            help="only this action, named like its command: 'project delete', 'right grant' ...",
+        ),
+        argument(
+            "--subject",
+            metavar="WHAT",
+            help="only actions on this subject: a project, PROJECT/FILE, a user ...",
+        ),
+        argument("--index", metavar="NAME", help="only changes of this named index"),
+        argument("--before", metavar="NUMBER", type=int, help="only entries before this one"),
+        argument(
+            "--most",
+            metavar="N",
+            type=int,
+            default=100,
+            help="number of entries (default: 100; at most 1000)",
+        ),
+        flag("--follow", help="print new entries until Ctrl-C"),
+        examples=AUDIT,
+    ),
+    command(
+        "downloads",
+        _downloads,
+        "show who downloaded the files of a project or a release, or a single file",
+        argument("project", metavar="PROJECT|SHA256", nargs="?"),
+        argument(
+            "what", metavar="VERSION|FILE", nargs="?", help="(default: all files of the project)"
+        ),
+        flag("--blocked", help="only files that are blocked (of one project)"),
+        argument("--before", metavar="NUMBER", type=int, help="only downloads before this one"),
+        argument(
+            "--most",
+            metavar="N",
+            type=int,
+            default=1000,
+            help="number of downloads (default and maximum: 1000)",
+        ),
+        examples=DOWNLOADS,
+    ),
+)

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pypid.cli.grammar import add_command
+from pypid.cli.grammar import argument, command
 from pypid.cli.output import format_size, print_answer, printable
 
 if TYPE_CHECKING:
@@ -30,21 +30,6 @@ EXAMPLES = """\
 
 To restore, stop pypid, put the folder in the place of the state folder, and start pypid.
 """
-
-
-def add(commands: Any) -> None:
-    """Declare the `backup` command."""
-    about = "copy accounts, logs and keys to a folder"
-    command = add_command(
-        commands,
-        "backup",
-        _backup,
-        about,
-        config=True,
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-    )
-    command.add_argument("folder", metavar="FOLDER", type=Path, help="created if it does not exist")
 
 
 def _backup(options: argparse.Namespace) -> None:
@@ -165,3 +150,15 @@ def _copy_database(source: Path, target: Path) -> None:
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(target)
+
+
+COMMANDS = (
+    command(
+        "backup",
+        _backup,
+        "copy accounts, logs and keys to a folder",
+        argument("folder", metavar="FOLDER", type=Path, help="created if it does not exist"),
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+    ),
+)

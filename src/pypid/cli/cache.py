@@ -6,19 +6,19 @@ import argparse
 import sys
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
-from pypid.cli.grammar import add_command, add_group
+from pypid.cli.grammar import YES, argument, command, command_group
 from pypid.cli.lock_file import field_of, text_of
 from pypid.cli.output import (
+    Column,
     ProgressBar,
     counted,
     format_size,
-    format_time,
     print_answer,
-    print_table,
+    print_rows,
+    time_of,
 )
-from pypid.cli.request import confirm, send_request
+from pypid.cli.request import confirm, query, quoted, request_command, send_request
 
 LIST = """\
   pypid cache list             projects with cached files: number, size, last request
@@ -62,98 +62,43 @@ CACHE = """\
 """
 
 
-def add(commands: Any) -> None:
-    """Declare the `cache` command."""
-    verbs = add_group(
-        commands, "cache", "list, purge or fetch cached upstream files", examples=CACHE
-    )
-    about = "show the cached files, their size, and when they were last requested"
-    listing = add_command(verbs, "list", _list, about, config=True, examples=LIST)
-    listing.add_argument(
-        "project", metavar="PROJECT", nargs="?", help="the files of this project (default: a sum)"
-    )
-    about = "delete cached files from the storage"
-    purging = add_command(verbs, "purge", _purge, about, config=True, examples=PURGE)
-    purging.add_argument("project", metavar="PROJECT", nargs="?", help="only this project")
-    purging.add_argument("file", metavar="FILE", nargs="?", help="only this file")
-    purging.add_argument(
-        "--older-than", metavar="TIME", help="only files not requested for this time: 30d, 12h"
-    )
-    purging.add_argument(
-        "--upstream", metavar="NAME", help="only files of [upstream:NAME], such as cu128"
-    )
-    purging.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    about = "download and cache all files that requirements or a lock need"
-    fetching = add_command(verbs, "fetch", _fetch, about, config=True, examples=FETCH)
-    fetching.add_argument(
-        "-r",
-        "--requirement",
-        metavar="FILE",
-        action="append",
-        required=True,
-        dest="files",
-        help=(
-            "requirements.txt or pylock.toml, recognised by its name; - reads "
-            "requirements from standard input (repeatable)"
-        ),
-    )
-    fetching.add_argument(
-        "--platform",
-        action="append",
-        default=[],
-        help="(repeatable; default: linux, which is x86_64 with glibc 2.28)",
-    )
-    fetching.add_argument(
-        "--python",
-        metavar="VERSION",
-        action="append",
-        default=[],
-        help="(repeatable; default: the version that pypid runs on)",
-    )
-
-
 def _url(*words: str | None) -> str:
-    return "/".join(["/api/cache", *(quote(word, safe="") for word in words if word)])
+    return "/".join(("/api/cache", *map(quoted, filter(None, words))))
 
 
 # --- list -----------------------------------------------------------------------------------------
 
 
-def _list(options: argparse.Namespace) -> None:
-    answer = send_request(options, "GET", _url(options.project))
-    print_answer(options, answer, _print_files if options.project else _print_projects)
+_SIZE_AND_AGE: dict[str, Column] = {
+    "SIZE": lambda each: format_size(each["size"]),
+    "LAST REQUEST (UTC)": time_of("last_access"),
+}
+
+
+def _print_cached(answer: Mapping[str, Any]) -> None:
+    if "projects" in answer:
+        _print_projects(answer)
+    else:
+        _print_files(answer)
 
 
 def _print_projects(answer: Mapping[str, Any]) -> None:
-    rows = [
-        (
-            _named(project, "name"),
-            str(project["files"]),
-            format_size(project["size"]),
-            format_time(project["last_access"]),
-        )
-        for project in answer["projects"]
-    ]
-    print_table(("PROJECT", "FILES", "SIZE", "LAST REQUEST (UTC)"), rows, align_right=True)
+    columns = {"PROJECT": lambda each: _named(each, "name"), "FILES": "files", **_SIZE_AND_AGE}
+    print_rows(answer["projects"], columns, align_right=True)
     print(
-        f"{counted(len(rows), 'project')}, {counted(answer['files'], 'file')}, "
-        f"{format_size(answer['size'])} "
-        f"{_limit(answer)}"
+        f"{counted(len(answer['projects']), 'project')}, {counted(answer['files'], 'file')}, "
+        f"{format_size(answer['size'])} {_limit(answer)}"
     )
 
 
 def _print_files(answer: Mapping[str, Any]) -> None:
-    rows = [
-        (
-            _named(file, "filename") + ("" if file["complete"] else " (incomplete)"),
-            format_size(file["size"]),
-            format_time(file["last_access"]),
-        )
-        for file in answer["files"]
-    ]
-    print_table(("FILE", "SIZE", "LAST REQUEST (UTC)"), rows, align_right=True)
+    print_rows(answer["files"], {"FILE": _file, **_SIZE_AND_AGE}, align_right=True)
     files = sum(file["complete"] for file in answer["files"])
     print(f"{counted(files, 'file')} of {answer['name']}, {format_size(answer['size'])}")
+
+
+def _file(file: Mapping[str, Any]) -> str:
+    return _named(file, "filename") + ("" if file["complete"] else " (incomplete)")
 
 
 def _named(found: Mapping[str, Any], key: str) -> str:
@@ -172,20 +117,13 @@ def _limit(answer: Mapping[str, Any]) -> str:
 
 
 def _purge(options: argparse.Namespace) -> None:
-    if "" in (
-        options.project,
-        options.file,
-        options.older_than,
-        options.upstream,
-    ):  # "$PROJECT" of a script, not set: that does not mean all
+    if "" in (options.project, options.file, options.older_than, options.upstream):
+        # "$PROJECT" of a script, not set: that does not mean all
         sys.exit("pypid: an argument is empty; nothing was deleted")
     if not options.yes:
         _confirm(options)
-    conditions = [f"older_than={quote(options.older_than, safe='')}"] if options.older_than else []
-    if options.upstream:
-        conditions.append(f"upstream={quote(options.upstream, safe='')}")
-    query = f"?{'&'.join(conditions)}" if conditions else ""
-    answer = send_request(options, "DELETE", f"{_url(options.project, options.file)}{query}")
+    url = f"{_url(options.project, options.file)}?{query(options, 'older_than', 'upstream')}"
+    answer = send_request(options, "DELETE", url.rstrip("?"))
     print_answer(options, answer, _print_removed)
 
 
@@ -272,3 +210,73 @@ def _step(event: Mapping[str, Any]) -> str:
         return f"{where}: needs {counted(event['releases'], 'release')}"
     waited = f" ({event['seconds']:.0f} s)" if event["seconds"] >= 1 else ""
     return f"{where}: resolving{waited}"
+
+
+COMMANDS = (
+    command_group(
+        "cache",
+        "list, purge or fetch cached upstream files",
+        CACHE,
+        request_command(
+            "list",
+            "show the cached files, their size, and when they were last requested",
+            lambda options: f"GET {_url(options.project)}",
+            _print_cached,
+            argument(
+                "project",
+                metavar="PROJECT",
+                nargs="?",
+                help="the files of this project (default: a sum)",
+            ),
+            examples=LIST,
+        ),
+        command(
+            "purge",
+            _purge,
+            "delete cached files from the storage",
+            argument("project", metavar="PROJECT", nargs="?", help="only this project"),
+            argument("file", metavar="FILE", nargs="?", help="only this file"),
+            argument(
+                "--older-than",
+                metavar="TIME",
+                help="only files not requested for this time: 30d, 12h",
+            ),
+            argument(
+                "--upstream", metavar="NAME", help="only files of [upstream:NAME], such as cu128"
+            ),
+            YES,
+            examples=PURGE,
+        ),
+        command(
+            "fetch",
+            _fetch,
+            "download and cache all files that requirements or a lock need",
+            argument(
+                "-r",
+                "--requirement",
+                metavar="FILE",
+                action="append",
+                required=True,
+                dest="files",
+                help=(
+                    "requirements.txt or pylock.toml, recognised by its name; - reads "
+                    "requirements from standard input (repeatable)"
+                ),
+            ),
+            argument(
+                "--platform",
+                action="append",
+                default=[],
+                help="(repeatable; default: linux, which is x86_64 with glibc 2.28)",
+            ),
+            argument(
+                "--python",
+                metavar="VERSION",
+                action="append",
+                default=[],
+                help="(repeatable; default: the version that pypid runs on)",
+            ),
+            examples=FETCH,
+        ),
+    ),
+)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
-from pypid.cli.grammar import add_command, add_config, add_json
+from pypid.cli.grammar import argument, command
 from pypid.cli.output import print_json
-from pypid.cli.request import send_request
+from pypid.cli.request import quoted, send_request
 from pypid.core.presentation.client_files import CA, FILES, IndexAddress
 
 if TYPE_CHECKING:  # `--help` need not wait for it
@@ -26,37 +25,6 @@ EXAMPLES = """\
 The running index serves the same files, with the host name of the request:
   curl https://index.example.org/config/pip.conf
 """
-
-
-def add(commands: Any) -> None:
-    """Declare the `client-config` command."""
-    command = add_command(
-        commands,
-        "client-config",
-        _client_config,
-        "print configuration files for pip, twine and uv",
-        examples=EXAMPLES,
-    )
-    command.add_argument(
-        "file",
-        metavar="FILE",
-        nargs="?",
-        choices=[*FILES, CA],
-        help=f"{', '.join(FILES)} or {CA} (default: all)",
-    )
-    command.add_argument(
-        "--url",
-        metavar="URL",
-        help="the address of the index (default: that of the configuration)",
-    )
-    command.add_argument(
-        "--index",
-        metavar="INDEX",
-        default="",
-        help="the name of an index (default: the default index)",
-    )
-    add_config(command)
-    add_json(command)
 
 
 def _client_config(options: argparse.Namespace) -> None:
@@ -80,7 +48,7 @@ def _readers(options: argparse.Namespace, config: Config, index: str) -> Princip
     read = None if settings is None else settings.read
     is_elsewhere = options.url and is_built_in(options.config)
     if index and settings is None and not is_elsewhere:
-        values = send_request(options, "GET", f"/api/indexes/{quote(index, safe='')}")["values"]
+        values = send_request(options, "GET", f"/api/indexes/{quoted(index)}")["values"]
         read = Principals.parse(values["read"]) if "read" in values else None
     return config.access.read if read is None else read
 
@@ -108,3 +76,31 @@ def _files(options: argparse.Namespace) -> dict[str, str]:
         index=index,
     )
     return {name: write(address) for name, write in FILES.items() if options.file in (None, name)}
+
+
+COMMANDS = (
+    command(
+        "client-config",
+        _client_config,
+        "print configuration files for pip, twine and uv",
+        argument(
+            "file",
+            metavar="FILE",
+            nargs="?",
+            choices=[*FILES, CA],
+            help=f"{', '.join(FILES)} or {CA} (default: all)",
+        ),
+        argument(
+            "--url",
+            metavar="URL",
+            help="the address of the index (default: that of the configuration)",
+        ),
+        argument(
+            "--index",
+            metavar="INDEX",
+            default="",
+            help="the name of an index (default: the default index)",
+        ),
+        examples=EXAMPLES,
+    ),
+)

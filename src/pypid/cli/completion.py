@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import Any
 
-from pypid.cli.grammar import add_command, subcommands
+from pypid.cli.grammar import argument, command, subcommands
 
 SHELLS = ("bash", "zsh", "fish")
 EXAMPLES = """\
@@ -19,13 +18,6 @@ Start a new shell afterwards. For zsh, add this line to ~/.zshrc before compinit
 """
 FILES = ("FILE", "FILE|FOLDER", "FROM", "TO")
 FOLDERS = ("FOLDER", "DIR")
-
-
-def add(commands: Any) -> None:
-    """Declare the `completion` command."""
-    about = "print a script that completes commands and options in a shell"
-    command = add_command(commands, "completion", _completion, about, examples=EXAMPLES)
-    command.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
 
 
 def _completion(options: argparse.Namespace) -> None:
@@ -48,5 +40,17 @@ def completion_script(shell: str) -> str:
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     yield from parser._actions
-    for command in subcommands(parser).values():
-        yield from _actions(command)
+    for below in subcommands(parser).values():
+        yield from _actions(below)
+
+
+COMMANDS = (
+    command(
+        "completion",
+        _completion,
+        "print a script that completes commands and options in a shell",
+        argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS)),
+        config=False,
+        examples=EXAMPLES,
+    ),
+)

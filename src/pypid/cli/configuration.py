@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pypid.cli.grammar import LOOKUP, add_command, find_config
+from pypid.cli.grammar import LOOKUP, argument, command, find_config, flag
 from pypid.cli.output import counted, print_json
 
 if TYPE_CHECKING:  # `--help` need not wait for it
@@ -26,42 +26,6 @@ exit status:
 CONVERT = """\
   pypid convert-config config.ini > pypid.ini
 """
-
-
-def add(commands: Any) -> None:
-    """Declare check-config and convert-config."""
-    check = add_command(
-        commands,
-        "check-config",
-        _check_config,
-        "check a configuration and print what is in force, without secrets",
-        description=(
-            "Check the file, the environment variables, and what they name on this machine: "
-            "endpoints, TLS files, folders, extras, users and groups. Report all problems at "
-            "once, then print each value with its origin. It starts nothing."
-        ),
-        examples=CHECK,
-    )
-    check.add_argument(
-        "file", metavar="FILE", nargs="?", type=Path, help=f"default: the first of {LOOKUP}"
-    )
-    check.add_argument(
-        "--quiet", "-q", action="store_true", help="print problems and warnings only"
-    )
-    check.add_argument("--json", action="store_true", help="print the result as JSON")
-    convert = add_command(
-        commands,
-        "convert-config",
-        _convert_config,
-        "print pypicloud's config.ini as a pypid.ini, with comments",
-        description=(
-            "Print pypicloud's config.ini as a pypid.ini. A comment above each key names its "
-            "origin; the end lists what has no equivalent. The output contains the secrets and "
-            "password hashes of the file. pypid also starts with the old file."
-        ),
-        examples=CONVERT,
-    )
-    convert.add_argument("file", metavar="FILE", help="pypicloud's config.ini")
 
 
 def _check_config(options: argparse.Namespace) -> int:
@@ -149,3 +113,37 @@ def _convert_config(options: argparse.Namespace) -> None:
             "this is a configuration, so it holds what the old one did: keep it as safe (chmod 600)"
         )
         print(f"pypid: {advice}: {', '.join(secret_keys)}", file=sys.stderr)
+
+
+COMMANDS = (
+    command(
+        "check-config",
+        _check_config,
+        "check a configuration and print what is in force, without secrets",
+        argument(
+            "file", metavar="FILE", nargs="?", type=Path, help=f"default: the first of {LOOKUP}"
+        ),
+        flag("--quiet", "-q", help="print problems and warnings only"),
+        flag("--json", help="print the result as JSON"),
+        config=False,
+        description=(
+            "Check the file, the environment variables, and what they name on this machine: "
+            "endpoints, TLS files, folders, extras, users and groups. Report all problems at "
+            "once, then print each value with its origin. It starts nothing."
+        ),
+        examples=CHECK,
+    ),
+    command(
+        "convert-config",
+        _convert_config,
+        "print pypicloud's config.ini as a pypid.ini, with comments",
+        argument("file", metavar="FILE", help="pypicloud's config.ini"),
+        config=False,
+        description=(
+            "Print pypicloud's config.ini as a pypid.ini. A comment above each key names its "
+            "origin; the end lists what has no equivalent. The output contains the secrets and "
+            "password hashes of the file. pypid also starts with the old file."
+        ),
+        examples=CONVERT,
+    ),
+)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pypid.cli.grammar import add_command
+from pypid.cli.grammar import argument, command, flag, one_of
 from pypid.cli.output import ProgressBar, counted, print_json, printable
 from pypid.cli.request import send_request
 
@@ -61,96 +61,6 @@ refused, and nothing is written.
 OF_INDEX = ("named_config", "copy_files", "index", "signed_links", "as_user")
 OF_LIST = ("title", "logo", "logo_width", "site_url", "strict")
 """Options that make sense for one source only."""
-
-
-def add(commands: Any) -> None:
-    """Declare the `export` command."""
-    about = "export the index, or a list of files, as static files"
-    command = add_command(commands, "export", _export, about, config=True, examples=EXAMPLES)
-    _add_target(command)
-    command.add_argument("--copy-files", action="store_true", help="copy the files as well")
-    command.add_argument(
-        "--index", metavar="NAME", default="", help="a named index (default: the one at the root)"
-    )
-    command.add_argument(
-        "--as-user",
-        metavar="NAME",
-        help="write what this user can see (default: what anonymous clients can see)",
-    )
-    command.add_argument(
-        "--delete",
-        action="store_true",
-        help="delete pages and files of projects that are no longer visible",
-    )
-    command.add_argument(
-        "--no-timestamp",
-        "--no-generate-timestamp",
-        action="store_true",
-        help="omit the time of the export, so that the same index produces the same bytes",
-    )
-    command.add_argument(
-        "--no-per-release-json", action="store_true", help="omit pypi/PROJECT/VERSION/json"
-    )
-    command.add_argument(
-        "--verify",
-        action="store_true",
-        help="also compare, and repair, the pages of projects that have not changed since the last "
-        "export",
-    )
-    _add_list_options(command)
-
-
-def _add_target(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "target", metavar="TARGET", nargs="?", help="a folder, or s3://bucket/prefix"
-    )
-    command.add_argument(
-        "--output-dir", "--output", metavar="DIR", help="TARGET, as dumb-pypi names it"
-    )
-    links = command.add_mutually_exclusive_group()
-    links.add_argument(
-        "--files-url",
-        "--packages-url",
-        metavar="URL",
-        help="the URL that links to files begin with; for a list also relative to simple/PROJECT/",
-    )
-    links.add_argument(
-        "--signed-links", action="store_true", help="link to files by signed URLs of the bucket"
-    )
-
-
-def _add_list_options(command: argparse.ArgumentParser) -> None:
-    lists = command.add_mutually_exclusive_group()
-    lists.add_argument(
-        "--package-list",
-        metavar="FILE",
-        help="export these files: their names, one in each line (-: standard input)",
-    )
-    lists.add_argument(
-        "--package-list-json",
-        metavar="FILE",
-        help="export these files: JSON objects, one in each line (-: standard input)",
-    )
-    command.add_argument("--title", help="of a list: the title of the HTML pages")
-    command.add_argument(
-        "--logo", metavar="URL", help="of a list: the URL of an image beside the title"
-    )
-    command.add_argument(
-        "--logo-width",
-        metavar="PIXELS",
-        type=int,
-        help="of a list: width of the logo (default: its own)",
-    )
-    command.add_argument(
-        "--site-url",
-        metavar="URL",
-        help="of a list: the URL of TARGET, for links in feeds and JSON",
-    )
-    command.add_argument(
-        "--strict",
-        action="store_true",
-        help="of a list: write nothing if a name is not that of a distribution",
-    )
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -303,3 +213,78 @@ def _report(options: argparse.Namespace, answer: Mapping[str, Any]) -> None:
     if answer["left"]:
         left = counted(answer["left"], "project")
         print(f"{left} no longer there; their pages stay (to delete them: --delete).")
+
+
+COMMANDS = (
+    command(
+        "export",
+        _export,
+        "export the index, or a list of files, as static files",
+        argument("target", metavar="TARGET", nargs="?", help="a folder, or s3://bucket/prefix"),
+        argument("--output-dir", "--output", metavar="DIR", help="TARGET, as dumb-pypi names it"),
+        one_of(
+            argument(
+                "--files-url",
+                "--packages-url",
+                metavar="URL",
+                help="the URL that links to files begin with; for a list also relative to "
+                "simple/PROJECT/",
+            ),
+            flag("--signed-links", help="link to files by signed URLs of the bucket"),
+        ),
+        flag("--copy-files", help="copy the files as well"),
+        argument(
+            "--index",
+            metavar="NAME",
+            default="",
+            help="a named index (default: the one at the root)",
+        ),
+        argument(
+            "--as-user",
+            metavar="NAME",
+            help="write what this user can see (default: what anonymous clients can see)",
+        ),
+        flag("--delete", help="delete pages and files of projects that are no longer visible"),
+        flag(
+            "--no-timestamp",
+            "--no-generate-timestamp",
+            help="omit the time of the export, so that the same index produces the same bytes",
+        ),
+        flag("--no-per-release-json", help="omit pypi/PROJECT/VERSION/json"),
+        flag(
+            "--verify",
+            help="also compare, and repair, the pages of projects that have not changed since the "
+            "last export",
+        ),
+        one_of(
+            argument(
+                "--package-list",
+                metavar="FILE",
+                help="export these files: their names, one in each line (-: standard input)",
+            ),
+            argument(
+                "--package-list-json",
+                metavar="FILE",
+                help="export these files: JSON objects, one in each line (-: standard input)",
+            ),
+        ),
+        argument("--title", help="of a list: the title of the HTML pages"),
+        argument("--logo", metavar="URL", help="of a list: the URL of an image beside the title"),
+        argument(
+            "--logo-width",
+            metavar="PIXELS",
+            type=int,
+            help="of a list: width of the logo (default: its own)",
+        ),
+        argument(
+            "--site-url",
+            metavar="URL",
+            help="of a list: the URL of TARGET, for links in feeds and JSON",
+        ),
+        flag(
+            "--strict",
+            help="of a list: write nothing if a name is not that of a distribution",
+        ),
+        examples=EXAMPLES,
+    ),
+)

@@ -40,7 +40,14 @@ class HelpText(argparse.HelpFormatter):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose error messages suggest similar commands, options and values."""
+    """A parser whose error messages suggest similar commands, options and values. `examples`: see
+    `command`.
+    """
+
+    def __init__(self, *, examples: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        if examples is not None:
+            self.epilog = f"examples:\n{examples or f'  {self.prog}'}"
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
@@ -85,56 +92,94 @@ LOOKUP = "$PYPID_CONFIG, ./pypid.ini, ./etc/pypid.ini, /etc/pypid/pypid.ini, or 
 """The configuration that a command uses if none is named."""
 
 
-def add_command(
-    commands: Any,
+Argument = Callable[[argparse._ActionsContainer], object]
+"""The declaration of an argument: adds it to a parser."""
+
+
+def argument(*names: str, **options: Any) -> Argument:
+    """Declare an argument; `names` and `options` as for `argparse.ArgumentParser.add_argument`."""
+    return lambda parser: parser.add_argument(*names, **options)
+
+
+def flag(*names: str, help: str) -> Argument:
+    """Declare an option without a value."""
+    return argument(*names, action="store_true", help=help)
+
+
+def one_of(*arguments: Argument, required: bool = False) -> Argument:
+    """Declare arguments of which at most one can be given; exactly one, if `required`."""
+
+    def add(parser: argparse._ActionsContainer) -> None:
+        group = parser.add_mutually_exclusive_group(required=required)
+        for each in arguments:
+            each(group)
+
+    return add
+
+
+JSON = flag("--json", help="print JSON")
+CONFIG = argument(
+    "--config",
+    "-c",
+    metavar="FILE",
+    type=Path,
+    help=f"the configuration file (default: the first of {LOOKUP})",
+)
+YES = flag("--yes", help="do not ask for confirmation")
+
+
+Declaration = Callable[[Any], None]
+"""The declaration of a command: adds it to the subparsers of its noun, or of `pypid`."""
+
+
+def command(
     name: str,
     run: Callable[[argparse.Namespace], object],
     help: str,
-    *,
-    config: bool = False,
+    *arguments: Argument,
+    config: bool = True,
     description: str | None = None,
-    examples: str | None = None,
-) -> argparse.ArgumentParser:
-    """Add a command that calls `run`, and return its parser.
+    examples: str = "",
+) -> Declaration:
+    """Declare a command that calls `run`.
 
     With `config` it has the options of commands that send requests to the daemon. `examples` are
-    shown below its help, unchanged.
+    shown below its help, unchanged; without any, the command alone is its example.
     """
-    command = _add_parser(commands, name, help, description, examples)
-    command.set_defaults(run=run)
-    if config:
-        add_config(command)
-        add_json(command)
-    return command
+
+    def add(commands: Any) -> None:
+        parser = _add_parser(commands, name, help, description, examples)
+        parser.set_defaults(run=run)
+        for each in (*((CONFIG, JSON) if config else ()), *arguments):
+            each(parser)
+
+    return add
 
 
-def add_group(commands: Any, name: str, help: str, *, examples: str | None = None) -> Any:
-    """Add a noun, such as `user` of `pypid user list`, and return the subparsers for its verbs."""
-    command = _add_parser(commands, name, help, None, examples)
-    return command.add_subparsers(title="commands", metavar="COMMAND")
+def command_group(name: str, help: str, examples: str, *verbs: Declaration) -> Declaration:
+    """Declare a noun, such as `user` of `pypid user list`, with its verbs."""
+
+    def add(commands: Any) -> None:
+        parser = _add_parser(commands, name, help, None, examples)
+        below = parser.add_subparsers(title="commands", metavar="COMMAND")
+        for each in verbs:
+            each(below)
+
+    return add
 
 
 def _add_parser(
-    commands: Any,
-    name: str,
-    help: str,
-    description: str | None,
-    examples: str | None,
+    commands: Any, name: str, help: str, description: str | None, examples: str
 ) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help,
         description=description or f"{help[0].upper()}{help[1:]}.",
-        epilog=examples and f"examples:\n{examples}",
+        examples=examples,
         formatter_class=HelpText,
     )
     command.set_defaults(parser=command)
     return command
-
-
-def add_json(command: argparse.ArgumentParser) -> None:
-    """Add the `--json` option."""
-    command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def find_config(option: Path | None) -> FoundConfig:
@@ -147,14 +192,3 @@ def find_config(option: Path | None) -> FoundConfig:
     for line in found.passed_over:
         print(f"pypid: {line}", file=sys.stderr)
     return found
-
-
-def add_config(command: argparse.ArgumentParser) -> None:
-    """Add the `--config` option."""
-    command.add_argument(
-        "--config",
-        "-c",
-        metavar="FILE",
-        type=Path,
-        help=f"the configuration file (default: the first of {LOOKUP})",
-    )

@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
+from pypid.cli.grammar import argument
 from pypid.cli.output import counted, printable
 
 ALL = "all"
@@ -53,23 +54,24 @@ class ImportChoice:
         return False if ALL in self.local else None
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    """Add the options that make the choice."""
-    command.add_argument(
+OPTIONS = (
+    argument(
         "--local",
         metavar="NAME",
         action="append",
         default=[],
         help="import this project as local although it also exists upstream; all: every project",
-    )
-    command.add_argument(
+    ),
+    argument(
         "--cached",
         metavar="NAME",
         action="append",
         default=[],
         help="move the files of this project that upstream lists with the same hash to the cache; "
         "all: every project with such files",
-    )
+    ),
+)
+"""The options that make the choice."""
 
 
 def choose(

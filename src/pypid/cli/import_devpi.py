@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import asdict, define, field
 
-from pypid.cli.grammar import add_command
+from pypid.cli.grammar import argument, command, flag
 from pypid.cli.output import counted, print_answer, print_progress, printable
 from pypid.cli.request import send_steps
 from pypid.core.errors import BadRequest
@@ -59,31 +59,6 @@ NO_FILE = (
     "[upstream] reserved"
 )
 _SYMLINK = "it is a symbolic link, or below one"
-
-
-def add(verbs: Any) -> None:
-    """Declare the command, below `storage`."""
-    about = "import users, indexes and files of a devpi-server"
-    command = add_command(verbs, "import-devpi", _run, about, config=True, examples=EXAMPLES)
-    command.add_argument(
-        "folder", metavar="EXPORTFOLDER", type=Path, help="the folder that devpi-export has written"
-    )
-    command.add_argument("--dry-run", action="store_true", help="only report what would be done")
-    command.add_argument(
-        "--name",
-        metavar="USER/INDEX=NAME",
-        action="append",
-        default=[],
-        help="the name of an index here; can be repeated",
-    )
-    command.add_argument(
-        "--mirror",
-        metavar="USER/INDEX=UPSTREAM",
-        action="append",
-        default=[],
-        help="the upstream that a mirror index shows: public, or the NAME of an "
-        "[upstream:NAME] section; can be repeated",
-    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -423,3 +398,30 @@ def _request(
     from pypid.daemon.control import ControlRequest
 
     return ControlRequest(method, url, document, **more)
+
+
+COMMAND = command(
+    "import-devpi",
+    _run,
+    "import users, indexes and files of a devpi-server",
+    argument(
+        "folder", metavar="EXPORTFOLDER", type=Path, help="the folder that devpi-export has written"
+    ),
+    flag("--dry-run", help="only report what would be done"),
+    argument(
+        "--name",
+        metavar="USER/INDEX=NAME",
+        action="append",
+        default=[],
+        help="the name of an index here; can be repeated",
+    ),
+    argument(
+        "--mirror",
+        metavar="USER/INDEX=UPSTREAM",
+        action="append",
+        default=[],
+        help="the upstream that a mirror index shows: public, or the NAME of an "
+        "[upstream:NAME] section; can be repeated",
+    ),
+    examples=EXAMPLES,
+)

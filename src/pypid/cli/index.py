@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote
 
-from pypid.cli.grammar import add_command, add_group
+from pypid.cli.grammar import Argument, argument, command_group, flag
 from pypid.cli.output import (
     format_time,
-    print_answer,
+    print_done,
     print_warnings,
     printable,
     table_of,
     with_token,
 )
-from pypid.cli.request import add_request, send_request
+from pypid.cli.request import request_command
 
 INDEXES = """\
   pypid index create team-a write=group:team-a
@@ -52,9 +51,6 @@ LIST = """\
 An empty READ or WRITE means: as in [access] of the configuration. Each index also shows the
 projects of its BASES.
 """
-SHOW = """\
-  pypid index show team-a
-"""
 SET = """\
   pypid index set team-a read='group:team-a ci' volatile=yes
   pypid index set team-a read=
@@ -71,37 +67,8 @@ is deleted with its section [index:NAME]; --force then deletes the files that it
 """
 
 
-def add(commands: Any) -> None:
-    """Declare the `index` command."""
-    verbs = add_group(commands, "index", "manage named indexes", examples=INDEXES)
-    about = "create a named index"
-    creating = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
-    creating.add_argument(
-        "name", metavar="NAME", help="lowercase letters, digits and hyphens; at most 40 characters"
-    )
-    _add_values(creating, "*")
-    about = "list the named indexes"
-    add_request(verbs, "list", about, "GET /api/indexes", _PRINT_INDEXES, examples=LIST)
-    about = "show the URLs and the settings of an index"
-    path = "/api/indexes/{name}"
-    showing = add_request(verbs, "show", about, f"GET {path}", _print_index, examples=SHOW)
-    _add_name(showing)
-    about = "change settings of an index"
-    setting = add_command(verbs, "set", _set, about, config=True, examples=SET)
-    _add_name(setting)
-    _add_values(setting, "+")
-    about = "delete an index"
-    deleting = add_command(verbs, "delete", _delete, about, config=True, examples=DELETE)
-    _add_name(deleting)
-    deleting.add_argument("--force", action="store_true", help="also delete its files")
-
-
-def _add_name(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", metavar="NAME", help="the name of the index")
-
-
-def _add_values(command: argparse.ArgumentParser, count: str) -> None:
-    command.add_argument(
+def _values(count: str) -> Argument:
+    return argument(
         "values",
         metavar="KEY=VALUE",
         nargs=count,
@@ -115,12 +82,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not key:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as write=group:team-a")
     return key.strip(), value.strip()
-
-
-def _create(options: argparse.Namespace) -> None:
-    values = {key: value for key, value in options.values if value}
-    document = {"name": options.name, "values": values}
-    print_answer(options, send_request(options, "POST", "/api/indexes", document), _print_created)
 
 
 def _print_created(answer: Mapping[str, Any]) -> None:
@@ -175,17 +136,58 @@ def _print_index(answer: Mapping[str, Any]) -> None:
     print_warnings(answer)
 
 
-def _set(options: argparse.Namespace) -> None:
-    document = {"values": {key: value or None for key, value in options.values}}
-    answer = send_request(options, "PATCH", _path_of(options), document)
-    print_answer(options, answer, _print_index)
-
-
-def _delete(options: argparse.Namespace) -> None:
-    force = "?force" if options.force else ""
-    answer = send_request(options, "DELETE", _path_of(options) + force)
-    print_answer(options, answer, lambda answer: print(f"{printable(answer['name'])}: deleted"))
-
-
-def _path_of(options: argparse.Namespace) -> str:
-    return f"/api/indexes/{quote(options.name, safe='')}"
+_NAME = argument("name", metavar="NAME", help="the name of the index")
+COMMANDS = (
+    command_group(
+        "index",
+        "manage named indexes",
+        INDEXES,
+        request_command(
+            "create",
+            "create a named index",
+            "POST /api/indexes",
+            _print_created,
+            argument(
+                "name",
+                metavar="NAME",
+                help="lowercase letters, digits and hyphens; at most 40 characters",
+            ),
+            _values("*"),
+            examples=CREATE,
+            body=lambda options: {
+                "name": options.name,
+                "values": {key: value for key, value in options.values if value},
+            },
+        ),
+        request_command(
+            "list", "list the named indexes", "GET /api/indexes", _PRINT_INDEXES, examples=LIST
+        ),
+        request_command(
+            "show",
+            "show the URLs and the settings of an index",
+            "GET /api/indexes/{name}",
+            _print_index,
+            _NAME,
+            examples="  pypid index show team-a",
+        ),
+        request_command(
+            "set",
+            "change settings of an index",
+            "PATCH /api/indexes/{name}",
+            _print_index,
+            _NAME,
+            _values("+"),
+            examples=SET,
+            body=lambda options: {"values": {key: value or None for key, value in options.values}},
+        ),
+        request_command(
+            "delete",
+            "delete an index",
+            lambda options: f"DELETE /api/indexes/{{name}}{'?force' if options.force else ''}",
+            print_done("name", "deleted"),
+            _NAME,
+            flag("--force", help="also delete its files"),
+            examples=DELETE,
+        ),
+    ),
+)

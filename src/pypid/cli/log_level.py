@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from pypid.cli.grammar import add_command
+from pypid.cli.grammar import argument, command
 from pypid.cli.output import print_answer
 from pypid.cli.request import send_request
 
@@ -19,25 +19,6 @@ EXAMPLES = """\
 The level applies to all workers until pypid stops. Passwords, tokens and signed URLs are
 not logged at any level. The audit log records who changed the level.
 """
-
-
-def add(commands: Any) -> None:
-    """Declare the `log-level` command."""
-    command = add_command(
-        commands,
-        "log-level",
-        _log_level,
-        "print or change the log level of the running pypid",
-        config=True,
-        examples=EXAMPLES,
-    )
-    command.add_argument(
-        "level",
-        metavar="LEVEL",
-        nargs="?",
-        choices=LEVELS,
-        help=" or ".join((", ".join(LEVELS[:-1]), LEVELS[-1])),
-    )
 
 
 def _log_level(options: argparse.Namespace) -> None:
@@ -53,3 +34,20 @@ def _print_level(answer: Mapping[str, Any]) -> None:
         print(answer["level"])
     else:
         print(f"{answer['level']} (configured: {answer['configured']})")
+
+
+COMMANDS = (
+    command(
+        "log-level",
+        _log_level,
+        "print or change the log level of the running pypid",
+        argument(
+            "level",
+            metavar="LEVEL",
+            nargs="?",
+            choices=LEVELS,
+            help=" or ".join((", ".join(LEVELS[:-1]), LEVELS[-1])),
+        ),
+        examples=EXAMPLES,
+    ),
+)

@@ -50,7 +50,27 @@ def print_table(
 
 
 Column = str | Callable[[Mapping[str, Any]], str]
-"""What a column shows of an item: the value of a key, or a text that is made of the item."""
+"""What a column shows of an item: the value of a key (a list: its words), or a text that is made of
+the item.
+"""
+
+
+def print_rows(
+    items: Iterable[Mapping[str, Any]],
+    columns: Mapping[str, Column],
+    *,
+    align_right: bool = False,
+) -> None:
+    """Print a table of the items; `columns` by their heads. See `print_table`."""
+    rows = [[_cell(item, column) for column in columns.values()] for item in items]
+    print_table(tuple(columns), rows, align_right=align_right)
+
+
+def _cell(item: Mapping[str, Any], column: Column) -> str:
+    value = item[column] if isinstance(column, str) else column(item)
+    if isinstance(value, list):
+        return " ".join(value)
+    return "" if value is None else str(value)
 
 
 def table_of(
@@ -61,15 +81,16 @@ def table_of(
     """
 
     def print_list(answer: Mapping[str, Any]) -> None:
-        rows = [
-            [item[each] if isinstance(each, str) else each(item) for each in columns.values()]
-            for item in answer[key]
-        ]
-        print_table(tuple(columns), rows)
-        print(counted(len(rows), noun, many))
+        print_rows(answer[key], columns)
+        print(counted(len(answer[key]), noun, many))
         print_warnings(answer)
 
     return print_list
+
+
+def print_done(key: str, done: str) -> Callable[[Mapping[str, Any]], None]:
+    """Return a function that prints that something was done to what `key` of an answer names."""
+    return lambda answer: print(f"{printable(answer[key])}: {done}")
 
 
 def time_of(key: str, never: str = "never") -> Callable[[Mapping[str, Any]], str]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
-from urllib.parse import quote
 
-from pypid.cli.grammar import add_command, add_group
+from pypid.cli.grammar import YES, argument, command, command_group, flag, one_of
 from pypid.cli.output import counted, format_size, format_time, print_answer, print_table, printable
-from pypid.cli.request import confirm, send_below_index
+from pypid.cli.request import confirm, fields, quoted, request_command, send_below_index
 from pypid.core.model import Status
 
 PROJECTS = """\
@@ -58,9 +56,6 @@ YANK = """\
 Installers ignore yanked files unless a requirement pins exactly this version.
 `pypid project unyank` undoes it. To remove a file, use `pypid project delete`.
 """
-UNYANK = """\
-  pypid project unyank acme-billing 1.0
-"""
 SET_STATUS = """\
   pypid project set-status acme-billing deprecated --reason "use acme-invoices"
   pypid project set-status acme-billing active
@@ -102,74 +97,8 @@ MOST_HIDDEN = 5
 """Hidden files that are listed of each reason."""
 
 
-def add(commands: Any) -> None:
-    """Declare the `project` command."""
-    verbs = add_group(commands, "project", "manage projects, releases and files", examples=PROJECTS)
-    about = "list the projects that are published here"
-    listing = add_command(verbs, "list", _list, about, config=True, examples=LIST)
-    listing.add_argument(
-        "pattern", metavar="PATTERN", nargs="?", help="only names that match, such as 'acme-*'"
-    )
-    about = "show the status and the files of a project"
-    showing = add_command(verbs, "show", _show, about, config=True, examples=SHOW)
-    showing.add_argument("project", metavar="PROJECT")
-    about = "explain why a project or a file is not visible"
-    explaining = add_command(verbs, "why", _why, about, config=True, examples=WHY)
-    explaining.add_argument("project", metavar="PROJECT")
-    explaining.add_argument(
-        "file", metavar="FILE", nargs="?", help="only this file (default: all hidden files)"
-    )
-    explaining.add_argument("--all", action="store_true", help="list each hidden file")
-    for command in listing, showing, explaining:
-        _add_index(command)
-    _add_changes(verbs)
-
-
-def _add_index(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--index", metavar="NAME", help="in this named index")
-
-
-def _add_changes(verbs: Any) -> None:
-    about = "hide a release or a file from installers (PEP 592)"
-    yank = add_command(verbs, "yank", _yank, about, config=True, examples=YANK)
-    about = "undo a yank"
-    unyank = add_command(verbs, "unyank", _unyank, about, config=True, examples=UNYANK)
-    about = "delete a file, a release or a project permanently"
-    delete = add_command(verbs, "delete", _delete, about, config=True, examples=DELETE)
-    about = "release the name of a deleted project"
-    unreserve = add_command(verbs, "unreserve", _unreserve, about, config=True, examples=UNRESERVE)
-    about = "set the status of a project (PEP 792)"
-    status = add_command(verbs, "set-status", _set_status, about, config=True, examples=SET_STATUS)
-    for command in yank, unyank, delete, unreserve, status:
-        command.add_argument("project", metavar="PROJECT")
-        _add_index(command)
-    for command in yank, unyank:
-        command.add_argument("what", metavar="VERSION|FILE")
-    yank.add_argument("--reason", metavar="TEXT", default="", help="shown by installers")
-    delete.add_argument(
-        "what", metavar="VERSION|FILE", nargs="?", help="(default: all files of the project)"
-    )
-    delete.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    choices = [status.value for status in Status]
-    status.add_argument("status", metavar="STATUS", choices=choices, help=", ".join(choices))
-    status.add_argument("--reason", metavar="TEXT", default="", help="shown with the status")
-    _add_set_owner(verbs)
-
-
-def _add_set_owner(verbs: Any) -> None:
-    about = "make a user the owner of a project"
-    owner = add_command(verbs, "set-owner", _set_owner, about, config=True, examples=SET_OWNER)
-    owner.add_argument(
-        "project", metavar="PROJECT", help="the project; it does not have to exist yet"
-    )
-    chosen = owner.add_mutually_exclusive_group(required=True)
-    chosen.add_argument("user", metavar="USER", nargs="?", help="the new owner")
-    chosen.add_argument("--none", action="store_true", help="the project has no owner")
-    _add_index(owner)
-
-
 def _project(options: argparse.Namespace) -> str:
-    return f"/api/projects/{quote(options.project, safe='')}"
+    return f"/api/projects/{quoted(options.project)}"
 
 
 # --- list, show -----------------------------------------------------------------------------------
@@ -187,10 +116,6 @@ def _list(options: argparse.Namespace) -> None:
 def _print_names(answer: Mapping[str, Any]) -> None:
     for name in answer["projects"]:
         print(name)
-
-
-def _show(options: argparse.Namespace) -> None:
-    print_answer(options, send_below_index(options, "GET", _project(options)), _print_project)
 
 
 def _print_project(answer: Mapping[str, Any]) -> None:
@@ -222,19 +147,6 @@ def _file_rows(releases: Iterable[tuple[str, list[Mapping[str, Any]]]]) -> Itera
 # --- changes --------------------------------------------------------------------------------------
 
 
-def _yank(options: argparse.Namespace) -> None:
-    _manage(options, "PUT", _selected(options) + "/yank", {"reason": options.reason}, "yanked")
-
-
-def _unyank(options: argparse.Namespace) -> None:
-    _manage(options, "DELETE", _selected(options) + "/yank", None, "no longer yanked")
-
-
-def _set_status(options: argparse.Namespace) -> None:
-    document = {"status": options.status, "reason": options.reason}
-    _manage(options, "PUT", f"{_project(options)}/status", document, f"now {options.status}")
-
-
 def _delete(options: argparse.Namespace) -> None:
     where = f" in the index {options.index}" if options.index else ""
     what = f"{options.what or 'ALL files'} of {options.project}{where}"
@@ -245,18 +157,7 @@ def _delete(options: argparse.Namespace) -> None:
         )
         confirm(question, options.project, "nothing was deleted", word_name="the project's name")
     url = _selected(options) if options.what else _project(options)
-    _manage(options, "DELETE", url, None, "deleted")
-
-
-def _unreserve(options: argparse.Namespace) -> None:
-    _manage(options, "DELETE", f"/api/names/{quote(options.project, safe='')}", None, "released")
-
-
-def _set_owner(options: argparse.Namespace) -> None:
-    url = f"{_project(options)}/owner"
-    method, document = ("DELETE", None) if options.none else ("PUT", {"user": options.user})
-    answer = send_below_index(options, method, url, document)
-    print_answer(options, answer, _print_owner)
+    _manage(options, "DELETE", url, "deleted")
 
 
 def _print_owner(answer: Mapping[str, Any]) -> None:
@@ -276,11 +177,13 @@ def _selected(options: argparse.Namespace) -> str:
     try:
         parse_filename(options.what)
     except BadFilename:
-        return f"{_project(options)}/releases/{quote(options.what, safe='')}"
-    return f"{_project(options)}/files/{quote(options.what, safe='')}"
+        return f"{_project(options)}/releases/{quoted(options.what)}"
+    return f"{_project(options)}/files/{quoted(options.what)}"
 
 
-def _manage(options: argparse.Namespace, method: str, url: str, document: Any, done: str) -> None:
+def _manage(
+    options: argparse.Namespace, method: str, url: str, done: str, document: Any = None
+) -> None:
     def print_changes(answer: Any) -> None:
         files = answer.get("changed", []) if isinstance(answer, dict) else []
         for name in files or [options.project]:
@@ -293,15 +196,11 @@ def _manage(options: argparse.Namespace, method: str, url: str, document: Any, d
 
 
 def _why(options: argparse.Namespace) -> None:
-    path = "/".join(quote(name, safe="") for name in (options.project, options.file) if name)
+    path = quoted(*filter(None, (options.project, options.file)))
     answer = send_below_index(options, "GET", f"/api/why/{path}")
     most = None if options.all else MOST_HIDDEN
-    print_answer(options, answer, partial(_print_explanation, most=most))
-
-
-def _print_explanation(answer: Mapping[str, Any], most: int | None) -> None:
-    for line in (*_name_lines(answer), *_file_lines(answer, most)):
-        print(line)
+    lines = (*_name_lines(answer), *_file_lines(answer, most))
+    print_answer(options, answer, lambda _: print("\n".join(lines)))
 
 
 def _name_lines(answer: Mapping[str, Any]) -> Iterator[str]:
@@ -371,3 +270,131 @@ def _until(file: Mapping[str, Any]) -> str:
 
 def _time(text: str) -> str:
     return f"{format_time(text, seconds=True)} UTC"
+
+
+_PROJECT = argument("project", metavar="PROJECT")
+_WHAT = argument("what", metavar="VERSION|FILE")
+_INDEX = argument("--index", metavar="NAME", help="in this named index")
+_STATUSES = [status.value for status in Status]
+COMMANDS = (
+    command_group(
+        "project",
+        "manage projects, releases and files",
+        PROJECTS,
+        command(
+            "list",
+            _list,
+            "list the projects that are published here",
+            argument(
+                "pattern",
+                metavar="PATTERN",
+                nargs="?",
+                help="only names that match, such as 'acme-*'",
+            ),
+            _INDEX,
+            examples=LIST,
+        ),
+        request_command(
+            "show",
+            "show the status and the files of a project",
+            "GET /api/projects/{project}",
+            _print_project,
+            _PROJECT,
+            _INDEX,
+            examples=SHOW,
+        ),
+        command(
+            "why",
+            _why,
+            "explain why a project or a file is not visible",
+            _PROJECT,
+            argument(
+                "file", metavar="FILE", nargs="?", help="only this file (default: all hidden files)"
+            ),
+            flag("--all", help="list each hidden file"),
+            _INDEX,
+            examples=WHY,
+        ),
+        command(
+            "yank",
+            lambda options: _manage(
+                options, "PUT", f"{_selected(options)}/yank", "yanked", fields(options, "reason")
+            ),
+            "hide a release or a file from installers (PEP 592)",
+            _PROJECT,
+            _INDEX,
+            _WHAT,
+            argument("--reason", metavar="TEXT", default="", help="shown by installers"),
+            examples=YANK,
+        ),
+        command(
+            "unyank",
+            lambda options: _manage(
+                options, "DELETE", f"{_selected(options)}/yank", "no longer yanked"
+            ),
+            "undo a yank",
+            _PROJECT,
+            _INDEX,
+            _WHAT,
+            examples="  pypid project unyank acme-billing 1.0",
+        ),
+        command(
+            "delete",
+            _delete,
+            "delete a file, a release or a project permanently",
+            _PROJECT,
+            _INDEX,
+            argument(
+                "what",
+                metavar="VERSION|FILE",
+                nargs="?",
+                help="(default: all files of the project)",
+            ),
+            YES,
+            examples=DELETE,
+        ),
+        command(
+            "unreserve",
+            lambda options: _manage(
+                options, "DELETE", f"/api/names/{quoted(options.project)}", "released"
+            ),
+            "release the name of a deleted project",
+            _PROJECT,
+            _INDEX,
+            examples=UNRESERVE,
+        ),
+        command(
+            "set-status",
+            lambda options: _manage(
+                options,
+                "PUT",
+                f"{_project(options)}/status",
+                f"now {options.status}",
+                fields(options, "status", "reason"),
+            ),
+            "set the status of a project (PEP 792)",
+            _PROJECT,
+            _INDEX,
+            argument("status", metavar="STATUS", choices=_STATUSES, help=", ".join(_STATUSES)),
+            argument("--reason", metavar="TEXT", default="", help="shown with the status"),
+            examples=SET_STATUS,
+        ),
+        request_command(
+            "set-owner",
+            "make a user the owner of a project",
+            lambda options: f"{'DELETE' if options.none else 'PUT'} {_project(options)}/owner",
+            _print_owner,
+            argument(
+                "project", metavar="PROJECT", help="the project; it does not have to exist yet"
+            ),
+            one_of(
+                argument("user", metavar="USER", nargs="?", help="the new owner"),
+                flag("--none", help="the project has no owner"),
+                required=True,
+            ),
+            _INDEX,
+            examples=SET_OWNER,
+            body=lambda options: None if options.none else fields(options, "user"),
+        ),
+    ),
+)

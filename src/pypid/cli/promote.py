@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
-from pypid.cli.grammar import add_command
+from pypid.cli.grammar import argument, command, flag, one_of
 from pypid.cli.output import (
     counted,
     print_answer,
@@ -16,7 +15,7 @@ from pypid.cli.output import (
     table_of,
     time_of,
 )
-from pypid.cli.request import send_request
+from pypid.cli.request import fields, quoted, send_request
 
 EXAMPLES = """\
   pypid promote acme-billing==1.4 --from staging
@@ -31,32 +30,8 @@ command can be repeated. --dry-run shows what prevents a promotion.
 """
 
 
-def add(commands: Any) -> None:
-    """Declare the `promote` command."""
-    about = "publish releases of one index in another index"
-    command = add_command(commands, "promote", _run, about, config=True, examples=EXAMPLES)
-    command.add_argument(
-        "releases", metavar="NAME==VERSION", nargs="*", help="a release of the index"
-    )
-    command.add_argument(
-        "--from", dest="source", metavar="INDEX", help="the index that has the releases"
-    )
-    command.add_argument(
-        "--to",
-        dest="target",
-        metavar="INDEX",
-        help="the index that gets them (default: the one at the root; with --list: any index)",
-    )
-    what = command.add_mutually_exclusive_group()
-    what.add_argument(
-        "--move", action="store_true", help="delete the files in the index of --from afterwards"
-    )
-    what.add_argument("--dry-run", action="store_true", help="only print what would be promoted")
-    what.add_argument("--list", action="store_true", help="list the newest promotions")
-
-
 def _run(options: argparse.Namespace) -> None:
-    url = f"/api/indexes/{quote(options.target or 'default', safe='')}"
+    url = f"/api/indexes/{quoted(options.target or 'default')}"
     if options.list:
         if options.source is not None or options.releases:
             options.parser.error("--list takes only --to")
@@ -65,11 +40,9 @@ def _run(options: argparse.Namespace) -> None:
         return
     if not options.releases or options.source is None:
         options.parser.error("name the releases and the index that has them: --from INDEX")
-    document = {"source": options.source, "releases": options.releases}
-    document |= {"dry_run": options.dry_run, "move": options.move}
+    document = fields(options, "source", "releases", "dry_run", "move")
     progress = None if options.json else print_progress
-    url = f"{url}/promotions"
-    answer = send_request(options, "POST", url, document, on_progress=progress)
+    answer = send_request(options, "POST", f"{url}/promotions", document, on_progress=progress)
     print_answer(options, answer, lambda answer: _print_result(options, answer))
 
 
@@ -108,3 +81,26 @@ def _print_result(options: argparse.Namespace, answer: Mapping[str, Any]) -> Non
         print(f"{target} lists all files of these releases already")
     if options.move:
         print(f"The files were deleted in {answer['source']}.")
+
+
+COMMANDS = (
+    command(
+        "promote",
+        _run,
+        "publish releases of one index in another index",
+        argument("releases", metavar="NAME==VERSION", nargs="*", help="a release of the index"),
+        argument("--from", dest="source", metavar="INDEX", help="the index that has the releases"),
+        argument(
+            "--to",
+            dest="target",
+            metavar="INDEX",
+            help="the index that gets them (default: the one at the root; with --list: any index)",
+        ),
+        one_of(
+            flag("--move", help="delete the files in the index of --from afterwards"),
+            flag("--dry-run", help="only print what would be promoted"),
+            flag("--list", help="list the newest promotions"),
+        ),
+        examples=EXAMPLES,
+    ),
+)

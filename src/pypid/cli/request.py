@@ -1,7 +1,4 @@
-"""Requests of the commands to the daemon, and what they ask at the terminal.
-
-Requests of the commands to the daemon.
-"""
+"""Requests of the commands to the daemon, and what they ask at the terminal."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from attrs import evolve
 
-from pypid.cli.grammar import add_command
+from pypid.cli.grammar import YES, Argument, Declaration, command, flag
 from pypid.cli.output import print_answer
 from pypid.core.errors import PypidError
 
@@ -64,30 +61,58 @@ def send_request(
     )
 
 
-def add_request(
-    commands: Any,
+def request_command(
     name: str,
     help: str,
-    request: str,
+    request: str | Callable[[argparse.Namespace], str],
     print_text: Callable[[Any], object],
-    *,
-    examples: str,
-    body: Sequence[str] = (),
-) -> argparse.ArgumentParser:
-    """Add a command that sends one request and prints its answer, and return its parser.
+    *arguments: Argument,
+    examples: str = "",
+    body: Sequence[str] | Callable[[argparse.Namespace], Any] = (),
+    confirms: Callable[[argparse.Namespace], None] | None = None,
+    on_progress: Callable[[Mapping[str, Any]], None] | None = None,
+    exit_status: Callable[[Any], bool] | None = None,
+) -> Declaration:
+    """Declare a command that sends one request and prints its answer.
 
-    `request` is a method and a path; names of arguments in braces stand for their values. `body`:
-    the names of the arguments that the document consists of.
+    `request`: a method and a path, in which names of arguments in braces stand for their values;
+    or a function that returns these. `body`: the names of the arguments that the document consists
+    of; or a function that returns it. `confirms` asks whether to go on, unless there is ``--yes``.
+    With an argument ``--index`` the request is about that index. `exit_status` returns whether the
+    command exits with 1 for the answer.
     """
-    method, path = request.split()
 
-    def run(options: argparse.Namespace) -> None:
-        words = {key: quote(str(value), safe="") for key, value in vars(options).items()}
-        document = {key: getattr(options, key) for key in body} if body else None
-        answer = send_request(options, method, path.format_map(words), document)
+    def run(options: argparse.Namespace) -> int | None:
+        if confirms is not None and not options.yes:
+            confirms(options)
+        method, path = (request if isinstance(request, str) else request(options)).split()
+        words = {key: quoted(str(value)) for key, value in vars(options).items()}
+        document = body(options) if callable(body) else fields(options, *body) or None
+        send = send_below_index if "index" in options else send_request
+        answer = send(options, method, path.format_map(words), document, on_progress=on_progress)
         print_answer(options, answer, print_text)
+        return 1 if exit_status is not None and exit_status(answer) else None
 
-    return add_command(commands, name, run, help, config=True, examples=examples)
+    if confirms is not None:
+        arguments = (*arguments, YES)
+    return command(name, run, help, *arguments, examples=examples)
+
+
+def fields(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the values of these arguments by name."""
+    return {name: getattr(options, name) for name in names}
+
+
+def query(options: argparse.Namespace, *names: str) -> str:
+    """Return the query of a URL with these arguments, without those that are not given."""
+    return urlencode(
+        {key: each for key, each in fields(options, *names).items() if each is not None}
+    )
+
+
+def quoted(*words: str) -> str:
+    """Return words as segments of a path."""
+    return "/".join(quote(word, safe="") for word in words)
 
 
 def send_below_index(
@@ -108,7 +133,7 @@ def send_below_index(
         return send_request(options, method, url, document, on_progress=on_progress)
     except ControlRefused as error:
         if error.status == 404 and url != path:  # raises a better error if there is no such index
-            send_request(options, "GET", f"/api/indexes/{quote(options.index, safe='')}")
+            send_request(options, "GET", f"/api/indexes/{quoted(options.index)}")
         raise
 
 
@@ -121,14 +146,7 @@ def index_url(options: argparse.Namespace, path: str) -> str:
     """Return the URL of the path below the index of `--index`; without it, and for `default`, at
     the root.
     """
-    return f"/{quote(options.index, safe='')}{path}" if is_named_index(options) else path
-
-
-def send_series(options: argparse.Namespace, request: ControlRequest) -> Any:
-    """Send the request and those that follow it (`ControlRequest.then`) to the running daemon, or
-    to one that is started for them; return the last answer. Raises `ControlRefused`.
-    """
-    return exchange(options.config, request)
+    return f"/{quoted(options.index)}{path}" if is_named_index(options) else path
 
 
 def send_steps(options: argparse.Namespace, steps: Generator[ControlRequest, Any, T]) -> T:
@@ -230,29 +248,15 @@ def read_password(*, stdin: bool, undone: str) -> str:
     return password
 
 
-def add_password_options(command: argparse.ArgumentParser, *, may_lack: bool = False) -> None:
-    """Add the options that select the source of a new password. `may_lack`: an account without a
-    password is possible, too.
-    """
-    source = command.add_mutually_exclusive_group()
-    source.add_argument(
-        "--ask",
-        action="store_true",
-        help="ask for the password (default: generate one and print it)",
-    )
-    source.add_argument(
-        "--stdin",
-        action="store_true",
-        help="read the password from standard input (one line)",
-    )
-    if may_lack:
-        source.add_argument(
-            "--no-password", action="store_true", help="an account that logs in with tokens alone"
-        )
+PASSWORD_SOURCES = (
+    flag("--ask", help="ask for the password (default: generate one and print it)"),
+    flag("--stdin", help="read the password from standard input (one line)"),
+)
+"""The options that select the source of a new password."""
 
 
 def chosen_password(options: argparse.Namespace, undone: str) -> str | None:
-    """Return the password by the options of `add_password_options`; None: pypid generates one."""
+    """Return the password by the options of `PASSWORD_SOURCES`; None: pypid generates one."""
     if not (options.ask or options.stdin):
         return None
     return read_password(stdin=options.stdin, undone=undone)

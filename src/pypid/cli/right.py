@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
-from pypid.cli.grammar import add_command, add_group
-from pypid.cli.output import counted, print_answer, print_table, print_warnings
-from pypid.cli.request import send_below_index, send_request
+from pypid.cli.grammar import argument, command_group, flag
+from pypid.cli.output import Column, counted, print_rows, print_warnings
+from pypid.cli.request import quoted, request_command
 
 RIGHTS = """\
   pypid right list                             defaults and rights of all projects
@@ -58,37 +56,6 @@ and fetch to make pypid request it from the upstream.
 """
 
 
-def add(commands: Any) -> None:
-    """Declare the `right` command."""
-    verbs = add_group(commands, "right", "manage rights on projects", examples=RIGHTS)
-    about = "list the rights"
-    listing = add_command(verbs, "list", _list, about, config=True, examples=LIST)
-    listing.add_argument(
-        "project",
-        metavar="PROJECT",
-        nargs="?",
-        help="only this project or glob, with the combined effect of its rights",
-    )
-    about = "explain what a user may do with a project: the rule that decides each action"
-    explaining = add_command(verbs, "explain", _explain, about, config=True, examples=EXPLAIN)
-    explaining.add_argument("user", metavar="USER", help="a user, or anonymous")
-    explaining.add_argument(
-        "project", metavar="PROJECT", help="a project; it does not have to exist"
-    )
-    explaining.add_argument("--index", metavar="NAME", help="in this named index")
-    about = "grant a right on a project; it replaces an earlier one of the same user or group"
-    granting = add_command(verbs, "grant", _grant, about, config=True, examples=GRANT)
-    about = "revoke a right on a project"
-    revoking = add_command(verbs, "revoke", _revoke, about, config=True, examples=REVOKE)
-    for command in granting, revoking:
-        command.add_argument("project", metavar="PROJECT", help="a project, or a glob in quotes")
-        command.add_argument("whom", metavar="WHOM", help=WHOM)
-    help = "r: see and download; rw: also publish and yank"
-    granting.add_argument("right", metavar="r|rw", choices=["r", "rw"], help=help)
-    help = "grant it also if no user or group has this name yet"
-    granting.add_argument("--new-name", action="store_true", help=help)
-
-
 def right_url(project: str, whom: str) -> str:
     """Return the API's URL of the right of `whom`, spelled as the configuration spells principals:
     a bare name is a user.
@@ -98,49 +65,26 @@ def right_url(project: str, whom: str) -> str:
     else:
         kind, colon, name = whom.partition(":")
         words = [kind, name] if colon else ["user", whom]
-    return "/".join([rights_url(project), *(quote(word, safe="") for word in words)])
+    return f"{rights_url(project)}/{quoted(*words)}"
 
 
 def rights_url(project: str) -> str:
     """Return the API's URL of the rights on a project or glob."""
-    quoted = quote(project, safe="")
     is_glob = not {"*", "?", "["}.isdisjoint(project)
-    return f"/api/rights/{quoted}" if is_glob else f"/api/projects/{quoted}/rights"
-
-
-def _list(options: argparse.Namespace) -> None:
-    if options.project:
-        url, print_text = rights_url(options.project), _print_project
-    else:
-        url, print_text = "/api/rights", _print_all
-    print_answer(options, send_request(options, "GET", url), print_text)
+    name = quoted(project)
+    return f"/api/rights/{name}" if is_glob else f"/api/projects/{name}/rights"
 
 
 def _print_all(answer: Mapping[str, Any]) -> None:
     print("Defaults for projects without rights ([access]):")
     for name, principals in answer["defaults"].items():
         print(f"  {name} = {principals}")
-    print_table(
-        ("PROJECT", "WHOM", "RIGHT", "SOURCE"),
-        [(right["project"], *_row(right)) for right in answer["rights"]],
-    )
+    print_rows(answer["rights"], {"PROJECT": "project", **_COLUMNS})
     print(counted(len(answer["rights"]), "right"))
 
 
-def _grant(options: argparse.Namespace) -> None:
-    url = right_url(options.project, options.whom)
-    wanted = {"right": options.right, "new_name": options.new_name}
-    answer = send_request(options, "PUT", url, wanted)
-    print_answer(options, answer, _print_project)
-
-
-def _revoke(options: argparse.Namespace) -> None:
-    answer = send_request(options, "DELETE", right_url(options.project, options.whom))
-    print_answer(options, answer, _print_project)
-
-
 def _print_project(answer: Mapping[str, Any]) -> None:
-    print_table(("WHOM", "RIGHT", "SOURCE"), map(_row, answer["rights"]))
+    print_rows(answer["rights"], _COLUMNS)
     rule = answer["rule"]
     source = "the rights above" if rule == answer["project"] else f"the rights on {rule}"
     source = "defaults of [access]" if answer["takes_defaults"] else source
@@ -152,13 +96,6 @@ def _print_project(answer: Mapping[str, Any]) -> None:
     print_warnings(answer)
 
 
-def _explain(options: argparse.Namespace) -> None:
-    words = (options.project, "access", options.user)
-    path = "/".join(quote(word, safe="") for word in words)
-    answer = send_below_index(options, "GET", f"/api/projects/{path}")
-    print_answer(options, answer, _print_access)
-
-
 def _print_access(answer: Mapping[str, Any]) -> None:
     groups = f" (groups: {' '.join(answer['groups'])})" if answer["groups"] else ""
     index = f" in the index {answer['index']}" if answer["index"] else ""
@@ -167,15 +104,80 @@ def _print_access(answer: Mapping[str, Any]) -> None:
     is_without_effect = answer["owner"] and not answer["owner_in_force"]
     effect = " (no effect: owners = none)" if is_without_effect else ""
     print(f"Owner: {answer['owner'] or 'none'}{effect}")
-    print_table(
-        ("ACTION", "ALLOWED", "BECAUSE"),
-        [
-            (each["action"], "yes" if each["allowed"] else "no", each["because"])
-            for each in answer["actions"]
-        ],
+    print_rows(
+        answer["actions"],
+        {
+            "ACTION": "action",
+            "ALLOWED": lambda each: "yes" if each["allowed"] else "no",
+            "BECAUSE": "because",
+        },
     )
 
 
-def _row(right: Mapping[str, Any]) -> tuple[str, str, str]:
-    whom = f"{right['kind']}:{right['name']}" if right["name"] else right["kind"]
-    return whom, right["right"], right["source"]
+_COLUMNS: dict[str, Column] = {
+    "WHOM": lambda right: ":".join(filter(None, (right["kind"], right["name"]))),
+    "RIGHT": "right",
+    "SOURCE": "source",
+}
+
+
+_PROJECT = argument("project", metavar="PROJECT", help="a project, or a glob in quotes")
+_WHOM = argument("whom", metavar="WHOM", help=WHOM)
+COMMANDS = (
+    command_group(
+        "right",
+        "manage rights on projects",
+        RIGHTS,
+        request_command(
+            "list",
+            "list the rights",
+            lambda options: (
+                "GET " + (rights_url(options.project) if options.project else "/api/rights")
+            ),
+            lambda answer: (_print_project if "effective" in answer else _print_all)(answer),
+            argument(
+                "project",
+                metavar="PROJECT",
+                nargs="?",
+                help="only this project or glob, with the combined effect of its rights",
+            ),
+            examples=LIST,
+        ),
+        request_command(
+            "explain",
+            "explain what a user may do with a project: the rule that decides each action",
+            "GET /api/projects/{project}/access/{user}",
+            _print_access,
+            argument("user", metavar="USER", help="a user, or anonymous"),
+            argument("project", metavar="PROJECT", help="a project; it does not have to exist"),
+            argument("--index", metavar="NAME", help="in this named index"),
+            examples=EXPLAIN,
+        ),
+        request_command(
+            "grant",
+            "grant a right on a project; it replaces an earlier one of the same user or group",
+            lambda options: f"PUT {right_url(options.project, options.whom)}",
+            _print_project,
+            _PROJECT,
+            _WHOM,
+            argument(
+                "right",
+                metavar="r|rw",
+                choices=["r", "rw"],
+                help="r: see and download; rw: also publish and yank",
+            ),
+            flag("--new-name", help="grant it also if no user or group has this name yet"),
+            examples=GRANT,
+            body=("right", "new_name"),
+        ),
+        request_command(
+            "revoke",
+            "revoke a right on a project",
+            lambda options: f"DELETE {right_url(options.project, options.whom)}",
+            _print_project,
+            _PROJECT,
+            _WHOM,
+            examples=REVOKE,
+        ),
+    ),
+)

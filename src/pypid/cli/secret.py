@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import secrets
-from typing import Any
 
-from pypid.cli.grammar import add_command, add_json
+from pypid.cli.grammar import JSON, argument, command, flag
 from pypid.cli.output import print_answer
 from pypid.cli.request import read_password
 
@@ -27,24 +26,6 @@ PYPID_SERVER_SECRET can hold it instead of the configuration.
 """
 
 
-def add(commands: Any) -> None:
-    """Declare gen-password and gen-secret."""
-    about = "ask for a password and print its hash for [users]"
-    password = add_command(commands, "gen-password", _gen_password, about, examples=PASSWORD)
-    password.add_argument(
-        "user", metavar="USER", nargs="?", help="print a whole line of [users]: `USER = hash`"
-    )
-    password.add_argument(
-        "--stdin",
-        action="store_true",
-        help="read the password from standard input (one line)",
-    )
-    about = "generate a secret for [server] secret and print it"
-    secret = add_command(commands, "gen-secret", _gen_secret, about, examples=SECRET)
-    for command in password, secret:
-        add_json(command)
-
-
 def _gen_password(options: argparse.Namespace) -> None:
     from pypid.access.passwords import hash_password
 
@@ -57,3 +38,27 @@ def _gen_password(options: argparse.Namespace) -> None:
 def _gen_secret(options: argparse.Namespace) -> None:
     secret = secrets.token_urlsafe(SECRET_BYTES)
     print_answer(options, {"secret": secret}, lambda _: print(secret))
+
+
+COMMANDS = (
+    command(
+        "gen-password",
+        _gen_password,
+        "ask for a password and print its hash for [users]",
+        argument(
+            "user", metavar="USER", nargs="?", help="print a whole line of [users]: `USER = hash`"
+        ),
+        flag("--stdin", help="read the password from standard input (one line)"),
+        JSON,
+        config=False,
+        examples=PASSWORD,
+    ),
+    command(
+        "gen-secret",
+        _gen_secret,
+        "generate a secret for [server] secret and print it",
+        JSON,
+        config=False,
+        examples=SECRET,
+    ),
+)

@@ -8,9 +8,8 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
-from pypid.cli.grammar import add_command, add_config
+from pypid.cli.grammar import CONFIG, argument, command, flag
 from pypid.core.errors import CannotStart
 from pypid.daemon.sd_notify import name_sockets
 from pypid.prefork import how_many
@@ -27,34 +26,6 @@ SERVE = """\
   pypid serve
   pypid serve --config /etc/pypid/pypid.ini --workers 4
 """
-
-
-def add(commands: Any) -> None:
-    """Declare `serve` and `init`."""
-    serve = add_command(
-        commands,
-        "serve",
-        _serve,
-        "start the index and stay in the foreground (the same as `twistd -n pypid`)",
-        examples=SERVE,
-    )
-    add_config(serve)
-    serve.add_argument(
-        "--workers",
-        "-w",
-        metavar="N",
-        type=_worker_count,
-        help="number of processes (default: [server] workers; more than one needs a shared "
-        "catalog, [catalog] backend = sql)",
-    )
-    init = add_command(
-        commands, "init", _init, "write a configuration file with comments", examples=INIT
-    )
-    init.add_argument(
-        "file", metavar="FILE", nargs="?", type=Path, default=Path("pypid.ini"),
-        help="the file to write (default: pypid.ini)",
-    )  # fmt: skip
-    init.add_argument("--force", action="store_true", help="replace the file if it exists")
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -119,3 +90,39 @@ def _data_in_use(file: Path) -> Path | None:
         return None
     is_another = default_state(file, None).resolve() != data.resolve()
     return data if is_another and (data / "lock").exists() else None
+
+
+COMMANDS = (
+    command(
+        "serve",
+        _serve,
+        "start the index and stay in the foreground (the same as `twistd -n pypid`)",
+        CONFIG,
+        argument(
+            "--workers",
+            "-w",
+            metavar="N",
+            type=_worker_count,
+            help="number of processes (default: [server] workers; more than one needs a shared "
+            "catalog, [catalog] backend = sql)",
+        ),
+        config=False,
+        examples=SERVE,
+    ),
+    command(
+        "init",
+        _init,
+        "write a configuration file with comments",
+        argument(
+            "file",
+            metavar="FILE",
+            nargs="?",
+            type=Path,
+            default=Path("pypid.ini"),
+            help="the file to write (default: pypid.ini)",
+        ),
+        flag("--force", help="replace the file if it exists"),
+        config=False,
+        examples=INIT,
+    ),
+)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pypid.cli.grammar import add_command
+from pypid.cli.grammar import command
 from pypid.cli.output import counted, format_time, print_answer
 from pypid.cli.request import NotRunning, send_request
 from pypid.core.configuration.lookup import display_name
@@ -36,26 +36,6 @@ NAMES = {"access": "accounts", "cache": "catalog", "storage": "storage"}
 """The names of the parts in answers and in the output."""
 NOT_RUNNING = 3
 """Exit status of `pypid status`, as of `systemctl status` for a unit that is not active."""
-
-
-def add(commands: Any) -> None:
-    """Declare the `status` and `reload` commands."""
-    add_command(
-        commands,
-        "status",
-        _status,
-        "show whether pypid runs, with its version, its address and its parts",
-        config=True,
-        examples=STATUS,
-    )
-    add_command(
-        commands,
-        "reload",
-        _reload,
-        "have the running pypid read its certificate, users and access rules again",
-        config=True,
-        examples=RELOAD,
-    )
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -139,3 +119,19 @@ def _print_reload(answer: Mapping[str, Any]) -> None:
         print("The certificates, users, access rules and indexes were read again.")
     if answer["waiting"]:
         print(f"Changes that take effect at a restart: {', '.join(answer['waiting'])}")
+
+
+COMMANDS = (
+    command(
+        "status",
+        _status,
+        "show whether pypid runs, with its version, its address and its parts",
+        examples=STATUS,
+    ),
+    command(
+        "reload",
+        _reload,
+        "have the running pypid read its certificate, users and access rules again",
+        examples=RELOAD,
+    ),
+)

@@ -8,11 +8,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from pypid.cli import import_devpi
-from pypid.cli.grammar import add_command, add_group, add_json
-from pypid.cli.import_choice import ImportChoice, add_options, choose
+from pypid.cli import import_devpi, request
+from pypid.cli.grammar import JSON, Argument, argument, command, command_group, flag
+from pypid.cli.import_choice import OPTIONS, ImportChoice, choose
 from pypid.cli.output import (
     counted,
     format_size,
@@ -21,7 +20,13 @@ from pypid.cli.output import (
     print_progress,
     printable,
 )
-from pypid.cli.request import index_url, is_named_index, send_below_index, send_request, send_series
+from pypid.cli.request import (
+    index_url,
+    is_named_index,
+    quoted,
+    request_command,
+    send_request,
+)
 
 if TYPE_CHECKING:
     from pypid.index.local.copy import Copied
@@ -100,77 +105,10 @@ folder too.
 """
 
 
-def add(commands: Any) -> None:
-    """Declare the `storage` command."""
-    verbs = add_group(
-        commands, "storage", "check, import and move the stored files", examples=STORAGE
-    )
-    about = "check the storage for damage"
-    check = add_command(verbs, "check", _check, about, config=True, examples=CHECK)
-    check.add_argument(
-        "--sweep", action="store_true", help="delete orphaned files that no client can see"
-    )
-    check.add_argument(
-        "--hashes", action="store_true", help="read all files and verify their digests"
-    )
-    about = "reconcile the catalog with the storage, and publish files without a record"
-    rebuild = add_command(verbs, "rebuild", _rebuild, about, config=True, examples=REBUILD)
-    rebuild.add_argument("project", metavar="PROJECT", nargs="?", help="only this project")
-    _add_index(rebuild, "of this named index (default: all, or of the default index)")
-    about = "publish an existing folder of wheels and sdists, in place"
-    adopt = add_command(verbs, "import", _adopt, about, config=True, examples=IMPORT)
-    adopt.add_argument(
-        "folder", metavar="FOLDER", type=Path, nargs="?", help="(default: the whole storage)"
-    )
-    add_options(adopt)
-    _add_index(adopt, "into this named index")
-    about = "copy all packages from one storage into another"
-    copy = add_command(verbs, "copy", _copy_storage, about, examples=COPY)
-    copy.add_argument("source", metavar="FROM", type=Path, help="a configuration file")
-    copy.add_argument("target", metavar="TO", type=Path, help="another configuration file")
-    add_json(copy)
-    import_devpi.add(verbs)
-    _add_tier(verbs)
-
-
-def _add_tier(verbs: Any) -> None:
-    about = "move old files into a cheaper storage class (S3)"
-    tier = add_command(verbs, "tier", _tier, about, config=True, examples=TIER)
-    tier.add_argument(
-        "--older-than", metavar="TIME", required=True, help="minimum age of a file: 180d"
-    )
-    tier.add_argument(
-        "--keep",
-        metavar="N",
-        type=int,
-        required=True,
-        help="number of newest versions of each project that stay",
-    )
-    tier.add_argument(
-        "--class",
-        metavar="CLASS",
-        dest="storage_class",
-        required=True,
-        help="the storage class: GLACIER_IR ...",
-    )
-    tier.add_argument("--dry-run", action="store_true", help="only list the files")
-    _add_index(tier, "files of this named index (default: of the default index)")
-
-
-def _add_index(command: argparse.ArgumentParser, about: str) -> None:
-    command.add_argument("--index", metavar="NAME", help=about)
-
-
 # --- rebuild, adopt -------------------------------------------------------------------------------
 
 
-def _rebuild(options: argparse.Namespace) -> None:
-    path = "/api/rebuild" + (f"/{quote(options.project, safe='')}" if options.project else "")
-    answer = send_below_index(options, "POST", path, on_progress=print_progress)
-    _report_adoption(options, answer)
-
-
-def _adopt(options: argparse.Namespace) -> None:
+def _adopt(options: argparse.Namespace) -> int | None:
     choice = ImportChoice.of(options)
     folder = None if options.folder is None else str(options.folder.resolve())
     asks = sys.stdin.isatty() and not options.json
@@ -183,20 +121,22 @@ def _adopt(options: argparse.Namespace) -> None:
     from pypid.daemon.control import ControlRequest
 
     if choice.needs_no_survey or is_named_index(options):
-        request = request_import({"also_upstream": []})
+        first = request_import({"also_upstream": []})
     else:
         document = {"folder": folder}
-        request = ControlRequest(
+        first = ControlRequest(
             "POST", "/api/adopt/survey", document, print_progress, then=request_import
         )
-    _report_adoption(options, send_series(options, request))
-
-
-def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
+    answer = request.exchange(options.config, first)
     print_answer(options, answer, _print_adoption)
-    if any(file["outcome"] == "refused" for file in answer["adopted"]):
+    return 1 if _has_refused(answer) else None
+
+
+def _has_refused(answer: Any) -> bool:
+    has_refused = any(file["outcome"] == "refused" for file in answer["adopted"])
+    if has_refused:
         print(REFUSED_FILES, file=sys.stderr)
-        sys.exit(1)
+    return has_refused
 
 
 def _print_adoption(answer: Any) -> None:
@@ -219,14 +159,6 @@ def _print_adoption(answer: Any) -> None:
 
 
 # --- check ----------------------------------------------------------------------------------------
-
-
-def _check(options: argparse.Namespace) -> None:
-    document = {"sweep": options.sweep, "hashes": options.hashes}
-    answer = send_request(options, "POST", "/api/check", document, on_progress=print_progress)
-    print_answer(options, answer, _print_findings)
-    if not all(map(_remedy, answer["findings"])):
-        sys.exit(1)
 
 
 def _remedy(finding: Any) -> str | None:
@@ -363,3 +295,92 @@ def _print_tiering(answer: Mapping[str, Any], storage_class: str) -> None:
         f"{answer['due']} due for {storage_class}:"
     )
     print(f"{moved} ({format_size(answer['size'])}), {rest}.")
+
+
+def _index(about: str) -> Argument:
+    return argument("--index", metavar="NAME", help=about)
+
+
+COMMANDS = (
+    command_group(
+        "storage",
+        "check, import and move the stored files",
+        STORAGE,
+        request_command(
+            "check",
+            "check the storage for damage",
+            "POST /api/check",
+            _print_findings,
+            flag("--sweep", help="delete orphaned files that no client can see"),
+            flag("--hashes", help="read all files and verify their digests"),
+            examples=CHECK,
+            body=("sweep", "hashes"),
+            on_progress=print_progress,
+            exit_status=lambda answer: not all(map(_remedy, answer["findings"])),
+        ),
+        request_command(
+            "rebuild",
+            "reconcile the catalog with the storage, and publish files without a record",
+            lambda options: (
+                "POST /api/rebuild" + (f"/{quoted(options.project)}" if options.project else "")
+            ),
+            _print_adoption,
+            argument("project", metavar="PROJECT", nargs="?", help="only this project"),
+            _index("of this named index (default: all, or of the default index)"),
+            examples=REBUILD,
+            on_progress=print_progress,
+            exit_status=_has_refused,
+        ),
+        command(
+            "import",
+            _adopt,
+            "publish an existing folder of wheels and sdists, in place",
+            argument(
+                "folder",
+                metavar="FOLDER",
+                type=Path,
+                nargs="?",
+                help="(default: the whole storage)",
+            ),
+            *OPTIONS,
+            _index("into this named index"),
+            examples=IMPORT,
+        ),
+        command(
+            "copy",
+            _copy_storage,
+            "copy all packages from one storage into another",
+            argument("source", metavar="FROM", type=Path, help="a configuration file"),
+            argument("target", metavar="TO", type=Path, help="another configuration file"),
+            JSON,
+            config=False,
+            examples=COPY,
+        ),
+        import_devpi.COMMAND,
+        command(
+            "tier",
+            _tier,
+            "move old files into a cheaper storage class (S3)",
+            argument(
+                "--older-than", metavar="TIME", required=True, help="minimum age of a file: 180d"
+            ),
+            argument(
+                "--keep",
+                metavar="N",
+                type=int,
+                required=True,
+                help="number of newest versions of each project that stay",
+            ),
+            argument(
+                "--class",
+                metavar="CLASS",
+                dest="storage_class",
+                required=True,
+                help="the storage class: GLACIER_IR ...",
+            ),
+            flag("--dry-run", help="only list the files"),
+            _index("files of this named index (default: of the default index)"),
+            examples=TIER,
+        ),
+    ),
+)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
-from pypid.cli.grammar import add_command, add_group
+from pypid.cli.grammar import argument, command, command_group, flag
 from pypid.cli.output import format_time, print_answer, table_of, time_of
-from pypid.cli.request import add_request, send_request
+from pypid.cli.request import fields, query, request_command, send_request
 
 TOKENS = """\
   pypid token list                         all tokens, with their last use
@@ -43,49 +42,6 @@ LIST = """\
   pypid token list
   pypid token list --user carol
 """
-DELETE = """\
-  pypid token delete k3x9...
-"""
-
-
-def add(commands: Any) -> None:
-    """Declare the `token` command."""
-    verbs = add_group(commands, "token", "manage tokens for programs", examples=TOKENS)
-    about = "list the tokens, without their secrets"
-    listing = add_command(verbs, "list", _list, about, config=True, examples=LIST)
-    listing.add_argument("--user", metavar="USER", help="only the tokens of this user")
-    about = "create a token and print its secret"
-    creating = add_command(verbs, "create", _create, about, config=True, examples=CREATE)
-    creating.add_argument("name", metavar="NAME", help="any text that describes its use")
-    creating.add_argument("--user", metavar="USER", required=True, help="a user who can log in")
-    creating.add_argument(
-        "--can",
-        metavar="ACTION",
-        action="append",
-        required=True,
-        choices=ACTIONS,
-        help=f"a permitted action: {', '.join(ACTIONS)} (repeatable)",
-    )
-    creating.add_argument(
-        "--project",
-        metavar="GLOB",
-        action="append",
-        help="projects that it is valid for, such as 'acme-*' (repeatable; default: all)",
-    )
-    creating.add_argument(
-        "--expires", metavar="TIME", help="90d, or 2027-01-31T12:00:00Z (default: never)"
-    )
-    creating.add_argument("--quiet", "-q", action="store_true", help="print only the secret")
-    about = "delete a token, which can then no longer be used"
-    deleting = add_request(
-        verbs, "delete", about, "DELETE /api/tokens/{id}", _print_token, examples=DELETE
-    )
-    deleting.add_argument("id", metavar="ID", help="its id in `pypid token list`")
-
-
-def _list(options: argparse.Namespace) -> None:
-    query = "all" if options.user is None else f"user={quote(options.user, safe='')}"
-    print_answer(options, send_request(options, "GET", f"/api/tokens?{query}"), _PRINT_TOKENS)
 
 
 _PRINT_TOKENS = table_of(
@@ -95,23 +51,18 @@ _PRINT_TOKENS = table_of(
         "ID": "id",
         "USER": "user",
         "NAME": "name",
-        "CAN": lambda token: " ".join(token["actions"]),
-        "PROJECTS": lambda token: " ".join(token["projects"]),
+        "CAN": "actions",
+        "PROJECTS": "projects",
         "STATE": "state",
         "EXPIRES (UTC)": time_of("expires"),
         "LAST USED": time_of("used"),
-        "FROM": lambda token: token["used_from"] or "",
+        "FROM": "used_from",
     },
 )
 
 
 def _create(options: argparse.Namespace) -> None:
-    document = {
-        "name": options.name,
-        "user": options.user,
-        "actions": options.can,
-        "expires": options.expires,
-    }
+    document = {**fields(options, "name", "user", "expires"), "actions": options.can}
     if options.project:
         document["projects"] = options.project
     answer = send_request(options, "POST", "/api/tokens", document)
@@ -133,3 +84,54 @@ def _print_token(token: Mapping[str, Any]) -> None:
         f"{token['id']}: {token['state']}, {token['name']}, of {token['user']}, {scope}, expires "
         f"{format_time(token['expires'])}"
     )
+
+
+COMMANDS = (
+    command_group(
+        "token",
+        "manage tokens for programs",
+        TOKENS,
+        request_command(
+            "list",
+            "list the tokens, without their secrets",
+            lambda options: f"GET /api/tokens?{query(options, 'user') or 'all'}",
+            _PRINT_TOKENS,
+            argument("--user", metavar="USER", help="only the tokens of this user"),
+            examples=LIST,
+        ),
+        command(
+            "create",
+            _create,
+            "create a token and print its secret",
+            argument("name", metavar="NAME", help="any text that describes its use"),
+            argument("--user", metavar="USER", required=True, help="a user who can log in"),
+            argument(
+                "--can",
+                metavar="ACTION",
+                action="append",
+                required=True,
+                choices=ACTIONS,
+                help=f"a permitted action: {', '.join(ACTIONS)} (repeatable)",
+            ),
+            argument(
+                "--project",
+                metavar="GLOB",
+                action="append",
+                help="projects that it is valid for, such as 'acme-*' (repeatable; default: all)",
+            ),
+            argument(
+                "--expires", metavar="TIME", help="90d, or 2027-01-31T12:00:00Z (default: never)"
+            ),
+            flag("--quiet", "-q", help="print only the secret"),
+            examples=CREATE,
+        ),
+        request_command(
+            "delete",
+            "delete a token, which can then no longer be used",
+            "DELETE /api/tokens/{id}",
+            _print_token,
+            argument("id", metavar="ID", help="its id in `pypid token list`"),
+            examples="  pypid token delete k3x9...",
+        ),
+    ),
+)

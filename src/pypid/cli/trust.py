@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pypid.cli.grammar import add_group
-from pypid.cli.output import printable, table_of, time_of
-from pypid.cli.request import add_request
+from pypid.cli.grammar import argument, command_group
+from pypid.cli.output import print_done, printable, table_of, time_of
+from pypid.cli.request import request_command
 
 TRUST = """\
   pypid trust list
@@ -42,34 +42,6 @@ The next attested file of the project determines its publisher. Approvals are fo
 """
 
 
-def add(commands: Any) -> None:
-    """Declare the `trust` command."""
-    verbs = add_group(commands, "trust", "list and approve publishers of files", examples=TRUST)
-    about = "list upstream files without the expected publisher"
-    add_request(verbs, "list", about, "GET /api/trust", _PRINT_FILES, examples=LIST)
-    about = "verify the attestations of a file"
-    path = "/api/trust/{project}/files/{filename}"
-    showing = add_request(verbs, "show", about, f"GET {path}", _print_state, examples=SHOW)
-    about = "approve files without the expected publisher"
-    approving = add_request(
-        verbs,
-        "approve",
-        about,
-        "POST /api/trust/{project}/approvals",
-        _print_approved,
-        examples=APPROVE,
-        body=("files",),
-    )
-    about = "forget the publishers and approvals of a project"
-    resetting = add_request(
-        verbs, "reset", about, "DELETE /api/trust/{project}", _print_forgotten, examples=RESET
-    )
-    for command in showing, approving, resetting:
-        command.add_argument("project", metavar="PROJECT")
-    showing.add_argument("filename", metavar="FILENAME")
-    approving.add_argument("files", metavar="FILE", nargs="+", help="a filename or a version")
-
-
 def _print_state(answer: Mapping[str, Any]) -> None:
     words = {
         "none": "it has no attestation",
@@ -85,18 +57,55 @@ def _print_approved(answer: Mapping[str, Any]) -> None:
         print(f"{printable(filename)}: approved")
 
 
-def _print_forgotten(answer: Mapping[str, Any]) -> None:
-    print(f"{printable(answer['name'])}: forgotten")
-
-
-_PRINT_FILES = table_of(
-    "files",
-    "file",
-    {
-        "PROJECT": "project",
-        "FILE": "filename",
-        "STATE": lambda file: "held" if file["held"] else "served",
-        "UPLOADED (UTC)": time_of("uploaded", ""),
-        "REASON": "reason",
-    },
+_PROJECT = argument("project", metavar="PROJECT")
+COMMANDS = (
+    command_group(
+        "trust",
+        "list and approve publishers of files",
+        TRUST,
+        request_command(
+            "list",
+            "list upstream files without the expected publisher",
+            "GET /api/trust",
+            table_of(
+                "files",
+                "file",
+                {
+                    "PROJECT": "project",
+                    "FILE": "filename",
+                    "STATE": lambda file: "held" if file["held"] else "served",
+                    "UPLOADED (UTC)": time_of("uploaded", ""),
+                    "REASON": "reason",
+                },
+            ),
+            examples=LIST,
+        ),
+        request_command(
+            "show",
+            "verify the attestations of a file",
+            "GET /api/trust/{project}/files/{filename}",
+            _print_state,
+            _PROJECT,
+            argument("filename", metavar="FILENAME"),
+            examples=SHOW,
+        ),
+        request_command(
+            "approve",
+            "approve files without the expected publisher",
+            "POST /api/trust/{project}/approvals",
+            _print_approved,
+            _PROJECT,
+            argument("files", metavar="FILE", nargs="+", help="a filename or a version"),
+            examples=APPROVE,
+            body=("files",),
+        ),
+        request_command(
+            "reset",
+            "forget the publishers and approvals of a project",
+            "DELETE /api/trust/{project}",
+            print_done("name", "forgotten"),
+            _PROJECT,
+            examples=RESET,
+        ),
+    ),
 )

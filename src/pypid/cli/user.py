@@ -7,23 +7,24 @@ import json
 import sys
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
-from pypid.cli.grammar import add_command, add_group
+from pypid.cli.grammar import argument, command, command_group, flag, one_of
 from pypid.cli.output import (
     counted,
     format_time,
     print_answer,
+    print_done,
     print_warnings,
     printable,
     table_of,
     time_of,
 )
 from pypid.cli.request import (
-    add_password_options,
-    add_request,
+    PASSWORD_SOURCES,
     chosen_password,
     confirm,
+    fields,
+    request_command,
     send_request,
 )
 
@@ -60,16 +61,6 @@ PASSWORD = """\
 This ends the browser sessions of the user. Tokens keep working; to see them:
 pypid token list --user carol
 """
-LIST = """\
-  pypid user list
-  pypid user list --json
-"""
-SHOW = """\
-  pypid user show carol
-"""
-ENABLE = """\
-  pypid user enable carol
-"""
 DISABLE = """\
   pypid user disable carol
 
@@ -104,139 +95,29 @@ that person, who registers with it, once, on the page /account/register or by th
 
 The invitation is printed once and not stored; the audit log has its id.
 """
-LIST_INVITATIONS = """\
-  pypid user list-invitations
-"""
-DELETE_INVITATION = """\
-  pypid user delete-invitation 5d1f...
-"""
 
 
-def add(commands: Any) -> None:
-    """Declare the `user` command."""
-    verbs = add_group(commands, "user", "manage user accounts", examples=USERS)
-    about = "list the users"
-    add_request(verbs, "list", about, "GET /api/users", _PRINT_USERS, examples=LIST)
-    about = "show a user with its groups"
-    showing = add_request(verbs, "show", about, "GET /api/users/{name}", _print_user, examples=SHOW)
-    showing.add_argument("name", metavar="NAME")
-    creating = _add_verb(verbs, "create", _create, "create a user account", CREATE)
-    creating.add_argument("--admin", action="store_true", help="make the user an administrator")
-    creating.add_argument(
-        "--inherit", action="store_true", help="keep rights that the name already has"
+_NAME = argument("name", metavar="NAME")
+CHANGE = "PATCH /api/users/{name}"
+
+
+def _new_account(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("name", "admin", "inherit", "no_password")
+    document = {**fields(options, *names), "must_log_in": True}
+    return document | _password(options, "no account was made")
+
+
+def _password(options: argparse.Namespace, undone: str) -> dict[str, str]:
+    password = chosen_password(options, undone)
+    return {"password": password} if password else {}
+
+
+def _confirm(options: argparse.Namespace) -> None:
+    question = (
+        f"This deletes the account {options.name} with its tokens, rights and group memberships. "
+        "(`pypid user disable` keeps them.)"
     )
-    add_password_options(creating, may_lack=True)
-    about = "set a new password for a user"
-    add_password_options(_add_verb(verbs, "set-password", _set_password, about, PASSWORD))
-    about = "make a user an administrator, or remove that role"
-    admin = _add_verb(verbs, "set-admin", _set_admin, about, ADMIN)
-    admin.add_argument("--remove", action="store_true", help="remove the administrator role")
-    about = "enable a disabled account, or approve a registration"
-    _add_verb(verbs, "enable", _enable, about, ENABLE)
-    about = "disable an account, which ends its sessions and tokens"
-    _add_verb(verbs, "disable", _disable, about, DISABLE)
-    about = "delete an account with its tokens, rights and group memberships"
-    deleting = _add_verb(verbs, "delete", _delete, about, DELETE)
-    deleting.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    _add_invitations(verbs)
-    about = "import users, groups and rights from a dump of pypicloud"
-    importing = add_command(verbs, "import", _import, about, config=True, examples=IMPORT)
-    importing.add_argument(
-        "-i", metavar="FILE", dest="file", help="the file to read (default: standard input)"
-    )
-
-
-def _add_invitations(verbs: Any) -> None:
-    about = "create an invitation to register and print it"
-    inviting = add_request(
-        verbs,
-        "invite",
-        about,
-        "POST /api/invitations",
-        _print_invitation,
-        examples=INVITE,
-        body=("expires",),
-    )
-    inviting.add_argument(
-        "--expires", metavar="TIME", help="how long it is valid: 12h, at most 30d (default: 7d)"
-    )
-    add_request(
-        verbs,
-        "list-invitations",
-        "list the invitations that can still be used",
-        "GET /api/invitations",
-        _PRINT_INVITATIONS,
-        examples=LIST_INVITATIONS,
-    )
-    deleting = add_request(
-        verbs,
-        "delete-invitation",
-        "delete an invitation, which can then no longer be used",
-        "DELETE /api/invitations/{id}",
-        _print_deleted_invitation,
-        examples=DELETE_INVITATION,
-    )
-    deleting.add_argument("id", metavar="ID", help="its id in `pypid user list-invitations`")
-
-
-def _add_verb(
-    verbs: Any, name: str, run: Any, about: str, examples: str | None = None
-) -> argparse.ArgumentParser:
-    command = add_command(verbs, name, run, about, config=True, examples=examples)
-    command.add_argument("name", metavar="NAME")
-    return command
-
-
-def _url(options: argparse.Namespace) -> str:
-    return f"/api/users/{quote(options.name, safe='')}"
-
-
-def _create(options: argparse.Namespace) -> None:
-    document = {
-        "name": options.name,
-        "admin": options.admin,
-        "inherit": options.inherit,
-        "no_password": options.no_password,
-        "must_log_in": True,
-    }
-    password = chosen_password(options, "no account was made")
-    if password:
-        document["password"] = password
-    print_answer(options, send_request(options, "POST", "/api/users", document), _print_user)
-
-
-def _set_password(options: argparse.Namespace) -> None:
-    password = chosen_password(options, "the password stays as it was")
-    document = {"password": password} if password else {}
-    answer = send_request(options, "PUT", f"{_url(options)}/password", document)
-    print_answer(options, answer, _print_new_password)
-
-
-def _set_admin(options: argparse.Namespace) -> None:
-    _change(options, {"admin": not options.remove})
-
-
-def _enable(options: argparse.Namespace) -> None:
-    _change(options, {"status": "active"})
-
-
-def _disable(options: argparse.Namespace) -> None:
-    _change(options, {"status": "disabled"})
-
-
-def _change(options: argparse.Namespace, document: Mapping[str, Any]) -> None:
-    print_answer(options, send_request(options, "PATCH", _url(options), document), _print_user)
-
-
-def _delete(options: argparse.Namespace) -> None:
-    if not options.yes:
-        question = (
-            f"This deletes the account {options.name} with its tokens, rights and group "
-            "memberships. (`pypid user disable` keeps them.)"
-        )
-        confirm(question, options.name, "nothing was deleted")
-    answer = send_request(options, "DELETE", _url(options))
-    print_answer(options, answer, lambda answer: print(f"{answer['name']}: deleted"))
+    confirm(question, options.name, "nothing was deleted")
 
 
 def _import(options: argparse.Namespace) -> int | None:
@@ -346,4 +227,120 @@ _PRINT_INVITATIONS = table_of(
         "CREATED (UTC)": time_of("created"),
         "EXPIRES (UTC)": time_of("expires"),
     },
+)
+
+
+COMMANDS = (
+    command_group(
+        "user",
+        "manage user accounts",
+        USERS,
+        request_command("list", "list the users", "GET /api/users", _PRINT_USERS),
+        request_command(
+            "show",
+            "show a user with its groups",
+            "GET /api/users/{name}",
+            _print_user,
+            _NAME,
+            examples="  pypid user show carol",
+        ),
+        request_command(
+            "create",
+            "create a user account",
+            "POST /api/users",
+            _print_user,
+            flag("--admin", help="make the user an administrator"),
+            flag("--inherit", help="keep rights that the name already has"),
+            one_of(
+                *PASSWORD_SOURCES,
+                flag("--no-password", help="an account that logs in with tokens alone"),
+            ),
+            _NAME,
+            examples=CREATE,
+            body=_new_account,
+        ),
+        request_command(
+            "set-password",
+            "set a new password for a user",
+            "PUT /api/users/{name}/password",
+            _print_new_password,
+            one_of(*PASSWORD_SOURCES),
+            _NAME,
+            examples=PASSWORD,
+            body=lambda options: _password(options, "the password stays as it was"),
+        ),
+        request_command(
+            "set-admin",
+            "make a user an administrator, or remove that role",
+            CHANGE,
+            _print_user,
+            flag("--remove", help="remove the administrator role"),
+            _NAME,
+            examples=ADMIN,
+            body=lambda options: {"admin": not options.remove},
+        ),
+        request_command(
+            "enable",
+            "enable a disabled account, or approve a registration",
+            CHANGE,
+            _print_user,
+            _NAME,
+            examples="  pypid user enable carol",
+            body=lambda options: {"status": "active"},
+        ),
+        request_command(
+            "disable",
+            "disable an account, which ends its sessions and tokens",
+            CHANGE,
+            _print_user,
+            _NAME,
+            examples=DISABLE,
+            body=lambda options: {"status": "disabled"},
+        ),
+        request_command(
+            "delete",
+            "delete an account with its tokens, rights and group memberships",
+            "DELETE /api/users/{name}",
+            print_done("name", "deleted"),
+            _NAME,
+            examples=DELETE,
+            confirms=_confirm,
+        ),
+        request_command(
+            "invite",
+            "create an invitation to register and print it",
+            "POST /api/invitations",
+            _print_invitation,
+            argument(
+                "--expires",
+                metavar="TIME",
+                help="how long it is valid: 12h, at most 30d (default: 7d)",
+            ),
+            examples=INVITE,
+            body=("expires",),
+        ),
+        request_command(
+            "list-invitations",
+            "list the invitations that can still be used",
+            "GET /api/invitations",
+            _PRINT_INVITATIONS,
+        ),
+        request_command(
+            "delete-invitation",
+            "delete an invitation, which can then no longer be used",
+            "DELETE /api/invitations/{id}",
+            _print_deleted_invitation,
+            argument("id", metavar="ID", help="its id in `pypid user list-invitations`"),
+            examples="  pypid user delete-invitation 5d1f...",
+        ),
+        command(
+            "import",
+            _import,
+            "import users, groups and rights from a dump of pypicloud",
+            argument(
+                "-i", metavar="FILE", dest="file", help="the file to read (default: standard input)"
+            ),
+            examples=IMPORT,
+        ),
+    ),
 )
