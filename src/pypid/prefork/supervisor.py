@@ -1,7 +1,4 @@
-"""The other workers, as the first one starts, sees, balances and replaces them.
-
-The supervisor in the first worker: starts, notifies, replaces and stops the other workers.
-"""
+"""The supervisor in the first worker: starts, notifies, balances, replaces and stops the others."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from mmap import mmap
 from pathlib import Path
 from signal import Signals
 from tempfile import TemporaryFile
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
@@ -48,25 +45,12 @@ _LONGEST = 1 << 20
 """Bytes after which an incomplete line of its log is written."""
 
 
-class WorkerObserver(Protocol):
-    """The receiver of a worker's events."""
-
-    def is_ready(self, worker: WorkerProcess) -> None:
-        """Handle that the worker answers."""
-
-    def received(self, worker: WorkerProcess, message: Message) -> None:
-        """Handle a message of the worker to all workers."""
-
-    def has_ended(self, worker: WorkerProcess, reason: Failure) -> None:
-        """Handle the end of the process, after all its output was read."""
-
-
 @define(slots=False, eq=False)
 class WorkerProcess(ProcessProtocol):
     """One process. `write` takes whole lines of its log; its standard error is logged."""
 
     number: int
-    supervisor: WorkerObserver
+    supervisor: Supervisor
     orders: Message
     """The first message: all that the worker needs."""
     write: Callable[[str], object] = field(repr=False)
@@ -411,7 +395,7 @@ class Supervisor:
     # --- ends -------------------------------------------------------------------------------------
 
     def has_ended(self, worker: WorkerProcess, reason: Failure) -> None:
-        """Replace an ended worker, unless all are to end."""
+        """Replace a worker that has ended and whose output was read, unless all are to end."""
         slot = self._slots[worker.number - 2]
         slot.clear()
         self.scales.leave(worker.number)

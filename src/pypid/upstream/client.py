@@ -1,7 +1,5 @@
-"""Requests to upstream indexes: where they may go, one request, and the body of its response.
-
-One HTTP request to an upstream index: redirects, credentials, the chain of pypids, and a
-time-out for every wait.
+"""Requests to upstream indexes: where they may go, and the bodies of their responses. Redirects,
+credentials, the chain of pypids, and a time-out for every wait.
 
 Not treq: it keeps cookies, requests gzip even where that would change a file, unpacks it without a
 bound, and rewrites URLs, signed ones too. Without these, only `twisted.web.client.Agent` is left,
@@ -25,7 +23,7 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from attrs import define, field, frozen
@@ -350,25 +348,11 @@ async def within(
     clock: IReactorTime, seconds: float, result: Deferred[T], too_late: Exception
 ) -> T:
     """Return the result, or cancel it and raise `too_late` after so many seconds."""
-    expired: list[bool] = []
 
-    def expire() -> None:
-        expired.append(True)
-        result.cancel()
+    def expired(_: object, seconds: float) -> NoReturn:
+        raise too_late
 
-    alarm = clock.callLater(seconds, expire)
-    try:
-        return await result
-    except Exception:
-        if expired:
-            raise too_late from None
-        raise
-    finally:
-        if alarm.active():
-            alarm.cancel()
-
-
-# --- failures -------------------------------------------------------------------------------------
+    return await result.addTimeout(seconds, clock, expired)
 
 
 class CountedBody(IncomingBody):
@@ -395,9 +379,6 @@ def down(fault: Fault, section: str = "upstream") -> UpstreamDown:
     return UpstreamDown(reason, timed_out=fault.timed_out, unreachable=not fault.connected)
 
 
-# --- metrics ---
-
-
 async def counted(
     world: World,
     operation: str,
@@ -422,22 +403,19 @@ async def counted(
     return answer
 
 
+_FAULTS: Mapping[type[BaseException], str] = {
+    NotThere: "missing",
+    UpstreamDown: "down",
+    BadListing: "bad_page",
+    Loop: "loop",
+    CancelledError: "cancelled",
+}
+
+
 def _fault(error: BaseException) -> str:
-    match error:
-        case NotThere():
-            return "missing"
-        case UpstreamDown(timed_out=True):
-            return "timeout"
-        case UpstreamDown():
-            return "down"
-        case BadListing():
-            return "bad_page"
-        case Loop():
-            return "loop"
-        case CancelledError():
-            return "cancelled"
-        case _:
-            return "failed"
+    if isinstance(error, UpstreamDown) and error.timed_out:
+        return "timeout"
+    return next((name for kind, name in _FAULTS.items() if isinstance(error, kind)), "failed")
 
 
 # Bodies of upstream responses: the Content-Encoding is removed in steps of bounded size, so that a

@@ -165,12 +165,6 @@ class SimpleUpstream:
         )
         return await counted(self._world, "file", asking)
 
-    def is_at(self, url: str) -> bool:
-        """Return whether the URL is at this index's origin: only there the configured credentials
-        are used.
-        """
-        return self.base.holds(url)
-
     # --- pages ---
 
     async def _project(
@@ -278,9 +272,6 @@ class SimpleUpstream:
             raise
 
 
-_simple_upstream: type[Upstream] = SimpleUpstream
-
-
 def _outcome(listing: Listing, known: Listing | None) -> str:
     """Return the outcome label for the metrics."""
     if listing.files is None:
@@ -314,34 +305,26 @@ def _body(answer: UpstreamResponse, filename: str, span: Span | None, section: s
 
 def refuse(answer: UpstreamResponse, section: str) -> NoReturn:
     """Raise the error for an unsuccessful response."""
-    error: PypidError
-    match answer.status:
-        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            error = UpstreamDown(
-                (
-                    f"it refuses us (HTTP {answer.status}): the user and password in [{section}] "
-                    "must be right."
-                ),
-                status=answer.status,
-            )
-        case HTTPStatus.LOOP_DETECTED:
-            error = Loop()
-        case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
-            error = UpstreamDown(
-                (
-                    f"it has no list of projects (HTTP {answer.status}): [{section}] url must be a "
-                    f"Simple API."
-                ),
-                status=answer.status,
-            )
-        case HTTPStatus.GATEWAY_TIMEOUT:
-            error = UpstreamDown("it answers HTTP 504.", timed_out=True, status=answer.status)
-        case _:
-            retry_after = _seconds(answer.header("Retry-After"))
-            error = UpstreamDown(
-                f"it answers HTTP {answer.status}.", retry_after=retry_after, status=answer.status
-            )
-    raise error
+    status, retry_after = answer.status, None
+    reason = f"it answers HTTP {status}."
+    if status == HTTPStatus.LOOP_DETECTED:
+        raise Loop()
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        reason = (
+            f"it refuses us (HTTP {status}): the user and password in [{section}] must be right."
+        )
+    elif status in _NOT_THERE:
+        reason = (
+            f"it has no list of projects (HTTP {status}): [{section}] url must be a Simple API."
+        )
+    elif status != HTTPStatus.GATEWAY_TIMEOUT:
+        retry_after = _seconds(answer.header("Retry-After"))
+    raise UpstreamDown(
+        reason,
+        timed_out=status == HTTPStatus.GATEWAY_TIMEOUT,
+        retry_after=retry_after,
+        status=status,
+    )
 
 
 def _seconds(text: str) -> int | None:
@@ -476,12 +459,9 @@ class Several:
         """Return the file, requested with the configured user of the URL's origin, if there is
         one.
         """
-        here = [index for index in self.indexes if index.is_at(url)]
+        here = [index for index in self.indexes if index.base.holds(url)]
         nearest = max(here, key=lambda index: _common(index.base.url, url), default=self.indexes[0])
         return await nearest.fetch(url, span, via, verified=verified)
-
-
-_several: type[Upstream] = Several
 
 
 async def _ask_secondary(

@@ -10,7 +10,6 @@ from attrs import frozen
 from pypid.core.errors import UpstreamDown
 from pypid.core.model import Listing, Span
 from pypid.core.packaging.names import ProjectName
-from pypid.ports import Upstream
 
 OFFLINE = "this index is offline ([upstream] mode), and contacts no upstream."
 
@@ -36,6 +35,3 @@ class Nothing:
     ) -> NoReturn:
         """Always raises `UpstreamDown`."""
         raise UpstreamDown(OFFLINE)
-
-
-_: type[Upstream] = Nothing
