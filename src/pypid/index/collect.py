@@ -12,7 +12,7 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any, TypeVar
 
-from attrs import define, evolve, field
+from attrs import Factory, define, evolve, field
 from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
 
 from pypid.core.errors import Missing, PypidError, Unresolvable
@@ -131,7 +131,9 @@ class Collector:
     """None if there is nothing to resolve."""
     permission_for: Callable[[ProjectName], UpstreamPermission]
     tell: Callable[[Event], None]
-    _reasons: Reasons = field(init=False)
+    _reasons: Reasons = field(
+        default=Factory(lambda self: Reasons(self.index), takes_self=True), init=False
+    )
     _problems: list[Problem] = field(factory=list, init=False)
     _resolved: list[Resolved] = field(factory=list, init=False)
     _files: dict[tuple[ProjectName, str], tuple[File, FileReport]] = field(factory=dict, init=False)
@@ -139,11 +141,9 @@ class Collector:
     _projects: dict[ProjectName, Project | PypidError] = field(factory=dict, init=False)
     _releases: dict[ProjectName, dict[object, list[File]]] = field(factory=dict, init=False)
     """The files of each project by release."""
-    _began: datetime = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._reasons = Reasons(self.index)
-        self._began = self.index.world.now()
+    _began: datetime = field(
+        default=Factory(lambda self: self.index.world.now(), takes_self=True), init=False
+    )
 
     async def collect(self, options: CollectOptions) -> Collected:
         """Run the collection. Files that are not available are reported in the result; raises only

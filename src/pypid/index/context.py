@@ -334,22 +334,16 @@ class Pace:
     """Yields the reactor thread regularly during a long job."""
 
     world: World
-    _since: float = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._since = self.world.clock.seconds()
+    _since: float = field(
+        default=Factory(lambda self: self.world.clock.seconds(), takes_self=True), init=False
+    )
 
     async def keep(self) -> None:
         """Call this often: it costs nothing, and yields once `LONGEST_TURN` has passed."""
         if self.world.clock.seconds() - self._since > LONGEST_TURN:
-            await self.world.blocking(
-                _nothing
-            )  # a round trip to a thread lets waiting events run first
+            # a round trip to a thread lets waiting events run first
+            await self.world.blocking(lambda: None)
             self._since = self.world.clock.seconds()
-
-
-def _nothing() -> None:
-    """Do nothing, in a thread, for `Pace.keep`."""
 
 
 def with_files(project: LocalProject, *files: StoredFile) -> LocalProject:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
@@ -419,10 +419,13 @@ class Blocks:
     decisions: Decisions
     all: Mapping[str, StoredBlock] = field(factory=dict, init=False, repr=False)
     """The blocks by id. Replaced as a whole."""
-    _folder: DecisionFolder[BlockDocument] = field(init=False, repr=False)
+    _folder: DecisionFolder[BlockDocument] = field(
+        default=Factory(lambda self: self.decisions.folder(FOLDER, BlockDocument), takes_self=True),
+        init=False,
+        repr=False,
+    )
 
     def __attrs_post_init__(self) -> None:
-        self._folder = self.decisions.folder(FOLDER, BlockDocument)
         self._folder.changed.connect(self._apply)
 
     def find(self, id: str) -> StoredBlock:

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from pypid.core.caches import Recent
 from pypid.core.cooldown import Cooldown
@@ -136,20 +136,21 @@ class Layers:
 
     index: LayeredIndex
     indexes: IndexesByName[LayeredIndex]
-    _views: Derived[ProjectName, _Changed] = field(init=False, repr=False)
+    _views: Derived[ProjectName, _Changed] = field(
+        default=Factory(
+            lambda self: Derived(
+                "layered_views",
+                self.index.world,
+                Recent(MOST_VIEWS, HEAVIEST),
+                weigh=lambda changed: weight_of(changed.view.project.files),
+                until=lambda changed: changed.until,
+            ),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
     """Views without the files that the cooldown and the blocks of the index hide."""
-
-    def __attrs_post_init__(self) -> None:
-        self._views = self._derived("layered_views")
-
-    def _derived(self, name: str) -> Derived[ProjectName, _Changed]:
-        return Derived(
-            name,
-            self.index.world,
-            Recent(MOST_VIEWS, HEAVIEST),
-            weigh=lambda changed: weight_of(changed.view.project.files),
-            until=lambda changed: changed.until,
-        )
 
     def of(self, name: ProjectName, choice: UpstreamChoice | None = None) -> Iterator[Layer]:
         """Yield the layers where a project is looked up, after the index itself. `choice`: the
@@ -427,24 +428,32 @@ class ListedIndex(LayeredIndex, Protocol):
     lists: LayeredLists
 
 
+def _derived(name: str, most: int) -> Any:
+    """Return the default of a field: at most so many lists of one index."""
+    return Factory(
+        lambda self: Derived(name, self.index.world, Recent(most, most)), takes_self=True
+    )
+
+
 @define(eq=False)
 class LayeredLists:
     """The lists of one index."""
 
     index: ListedIndex
     indexes: IndexesByName[ListedIndex]
-    _held: Derived[Hashable, HeldProjects] = field(init=False, repr=False)
-    _names_elsewhere: Derived[str, frozenset[ProjectName]] = field(init=False, repr=False)
-    _sieved: Derived[Hashable, Summaries] = field(init=False, repr=False)
+    _held: Derived[Hashable, HeldProjects] = field(
+        default=_derived("held_projects", LISTS), init=False, repr=False
+    )
+    _names_elsewhere: Derived[str, frozenset[ProjectName]] = field(
+        default=_derived("names_elsewhere", 1), init=False, repr=False
+    )
+    _sieved: Derived[Hashable, Summaries] = field(
+        default=_derived("layered_lists", LISTS), init=False, repr=False
+    )
     _steps: Recent[Hashable, Any] = field(
         factory=lambda: Recent(STEPS, STEPS), init=False, repr=False
     )
     """The steps that make the parts of lists, each with its last result."""
-
-    def __attrs_post_init__(self) -> None:
-        self._held = Derived("held_projects", self.index.world, Recent(LISTS, LISTS))
-        self._names_elsewhere = Derived("names_elsewhere", self.index.world, Recent(1, 1))
-        self._sieved = Derived("layered_lists", self.index.world, Recent(LISTS, LISTS))
 
     async def local(self) -> Summaries:
         """Return the listed local projects of the index and of its bases."""
@@ -555,8 +564,9 @@ class LayeredLists:
             for place, layer in enumerate(layers):
                 step, names = (what, number, place), layer.names
                 if settings is not None and settings.is_filtered:
-                    stays = partial(_is_inherited, settings)
-                    names = self._sieve((step, settings), stays).of(names)
+                    names = self._sieve(
+                        (step, settings), lambda summary: inherits(settings, summary.name)
+                    ).of(names)
                 if before and names:
                     is_new = partial(_new, settings if layer.is_local else None, own.names)
                     names = self._merger((step, settings, "new"), is_new).of(before, names)
@@ -607,10 +617,6 @@ def _joined(one: Run, other: Run) -> Run:
     if not one:
         return other
     return tuple(sorted((*one, *new), key=name_of)) if new else one
-
-
-def _is_inherited(settings: IndexSettings, summary: Summary) -> bool:
-    return inherits(settings, summary.name)
 
 
 def _is_chosen(choice: UpstreamChoice, upstream: str, summary: Summary) -> bool:

@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.blobs.store import Store, part
@@ -75,7 +75,7 @@ from pypid.core.records.layout import (
 from pypid.core.summaries import Run, Summaries, in_runs, name_of
 from pypid.flow import BytesBody
 from pypid.flow.derived import Flights, Locks, SameObjects, Signal
-from pypid.index.context import NamesElsewhere, UnderWay, is_stored
+from pypid.index.context import UnderWay, is_stored
 from pypid.index.decisions import DecisionFolder, Decisions
 from pypid.index.index import Index, OtherIndexes
 from pypid.index.progress import Tell
@@ -329,10 +329,6 @@ def _elsewhere(found: Project | Presence) -> Presence:
     return Presence.ELSEWHERE if isinstance(found, Project) else found
 
 
-_private_names: type[NamesElsewhere] = PrivateNames
-__: type[NamesElsewhere] = LocalNames
-
-
 def marked(part: Store, names: PrivateNames, index: str) -> Store:
     """Return the part of the storage of a named index, which marks a name as local before the first
     document that makes it so.
@@ -374,7 +370,16 @@ class AllIndexes:
     only: Mapping[str, tuple[str, ...]] = field(factory=dict)
     """The names and globs of each `[upstream:NAME]`."""
     others_write: bool = False
-    names: PrivateNames = field(init=False, repr=False)
+    names: PrivateNames = field(
+        default=Factory(
+            lambda self: PrivateNames(
+                self.blobs, self.catalog, lambda: self.settings, self.others_write
+            ),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
     """The names that are local in named indexes."""
     upstreams: dict[str, Index] = field(factory=dict, init=False, repr=False)
     """The indexes of all `[upstream:NAME]`, which `join` adds."""
@@ -385,11 +390,6 @@ class AllIndexes:
     _default: Index | None = field(default=None, init=False, repr=False)
     _made: dict[str, Index] = field(factory=dict, init=False, repr=False)
     _ready: Callable[[], Awaitable[object]] | None = field(default=None, init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.names = PrivateNames(
-            self.blobs, self.catalog, lambda: self.settings, self.others_write
-        )
 
     def join(self, default: Index, upstreams: Mapping[str, NamedUpstream]) -> None:
         """Add the default index and the named upstreams."""
@@ -621,7 +621,11 @@ class NamedIndexes:
     """Stores the indexes that users create."""
     changed: Signal[[]] = field(factory=Signal, init=False, repr=False)
     """Emitted after `settings` were replaced."""
-    _folder: DecisionFolder[IndexDocument] = field(init=False, repr=False)
+    _folder: DecisionFolder[IndexDocument] = field(
+        default=Factory(lambda self: self.decisions.folder(FOLDER, IndexDocument), takes_self=True),
+        init=False,
+        repr=False,
+    )
     _parsed: dict[str, tuple[IndexDocument, IndexSettings]] = field(
         factory=dict, init=False, repr=False
     )
@@ -631,7 +635,6 @@ class NamedIndexes:
     """Held while an index of this name is created, changed or deleted."""
 
     def __attrs_post_init__(self) -> None:
-        self._folder = self.decisions.folder(FOLDER, IndexDocument)
         self._folder.changed.connect(self._apply)
         self.all.wait_for(self.read)
         self._apply()

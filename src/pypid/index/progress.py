@@ -1,7 +1,5 @@
-"""Long jobs: their progress, and many small ones at a time.
-
-Progress of a long job: a line every few seconds, for the log and for the client that started the
-job.
+"""Long jobs: their progress, in a line every few seconds for the log and for the client that started
+the job; and many small ones at a time.
 """
 
 from __future__ import annotations
@@ -9,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from attrs import define, field
+from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -35,10 +33,9 @@ class Progress:
 
     clock: IReactorTime
     tell: Tell | None = None
-    _last: float = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._last = self.clock.seconds()
+    _last: float = field(
+        default=Factory(lambda self: self.clock.seconds(), takes_self=True), init=False
+    )
 
     def at(self, line: Callable[[], str]) -> None:
         """Report `line()` if it is time. Call this often; `line` is only called when needed."""

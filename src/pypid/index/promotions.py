@@ -88,7 +88,7 @@ from pypid.index.local.manage import Manager
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.progress import Progress, Tell, all_of
 from pypid.index.store import records
-from pypid.index.store.records import CHANGE_SAVED, READINGS, ConcurrentChange, UnfinishedPromotions
+from pypid.index.store.records import CHANGE_SAVED, READINGS, ConcurrentChange
 from pypid.metrics.counts import PROMOTIONS as OUTCOMES
 from pypid.ports import Blobs, Duplicating
 
@@ -902,10 +902,8 @@ class PromotionRecovery:
         log = self._log
         if log is None or not (new and (log.shared or log.unlisted)):
             return frozenset()
-        async with aclosing(log.blobs.list(OPEN_PROMOTIONS)) as listing:
-            ids = [id async for blob in listing if (id := id_of_key(blob.key)) is not None]
         committed = {}
-        for id in ids:
+        for id in await log.begun_ids():
             committed[id] = self._committed.get(id) or await _committed_files(log, id)
         self._committed = committed
         found = frozenset[_Promoted]().union(*committed.values())
@@ -943,6 +941,3 @@ async def _committed_files(log: PromotionLog, id: str) -> frozenset[_Promoted]:
         _log.debug("{error}", error=error)
         return frozenset()
     return frozenset((decided.target, file.key, file.sha256) for file in files)
-
-
-_promotion_recovery: type[UnfinishedPromotions] = PromotionRecovery

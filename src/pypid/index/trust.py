@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid.attestations.program import AttestedFile
+from pypid.core.caches import Recent
 from pypid.core.errors import BadRequest, PypidError, StorageDown
 from pypid.core.model import File, StoredFile, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
@@ -86,8 +87,8 @@ class PublisherTrust:
     _gathering: IDelayedCall | None = field(default=None, init=False, repr=False)
     _learning: Deferred[None] | None = field(default=None, init=False, repr=False)
     _in_force: TrustedProjects | None = field(default=None, init=False, repr=False)
-    _reported: OrderedDict[tuple[str, str, str], None] = field(
-        factory=OrderedDict, init=False, repr=False
+    _reported: Recent[tuple[str, str, str], bool] = field(
+        factory=lambda: Recent(MOST_REPORTED, MOST_REPORTED), init=False, repr=False
     )
     _serials: dict[ProjectName, int] = field(factory=dict, init=False, repr=False)
     """The serials of the entries that `look` has seen."""
@@ -233,19 +234,17 @@ class PublisherTrust:
 
     async def _learn_from(self, file: StoredFile, verdict: Deferred[PublisherVerdict]) -> None:
         try:
-            await self._learn_publisher(file, await verdict)
+            found = await verdict
+            if self.rules.ratchet is not Ratchet.OFF:
+                uploaded = file.uploaded or file.seen or self.world.now()
+                await self._change(file.project, lambda known: known.with_verdict(found, uploaded))
+            self._report_if_doubted(file)
         except PypidError as error:
             _log.warn(
                 "the publisher of {filename} is not remembered: {error}",
                 filename=file.filename,
                 error=error,
             )
-
-    async def _learn_publisher(self, file: StoredFile, verdict: PublisherVerdict) -> None:
-        if self.rules.ratchet is not Ratchet.OFF:
-            uploaded = file.uploaded or file.seen or self.world.now()
-            await self._change(file.project, lambda known: known.with_verdict(verdict, uploaded))
-        self._report_if_doubted(file)
 
     async def _change(
         self, name: ProjectName, change: Callable[[TrustDocument], TrustDocument]
@@ -281,7 +280,8 @@ class PublisherTrust:
             return ()
         cached = {file.filename: file for file in entry.kept}
         listed = (entry.listing.files if entry.listing is not None else entry.kept) or ()
-        files = (_with_cached(file, cached.get(file.filename)) for file in listed)
+        known = ((file, cached.get(file.filename)) for file in listed)
+        files = (kept if kept and kept.sha256 == file.sha256 else file for file, kept in known)
         return [doubt for file in files if (doubt := _doubt(rule, file)) is not None]
 
     async def look(self, catalog: Catalog) -> None:
@@ -310,11 +310,9 @@ class PublisherTrust:
     def _report(self, doubt: DoubtedFile) -> None:
         file = doubt.file
         key = (file.project, file.filename, doubt.reason)
-        if key in self._reported:
+        if self._reported.get(key):
             return
-        self._reported[key] = None
-        if len(self._reported) > MOST_REPORTED:
-            self._reported.popitem(last=False)
+        self._reported.put(key, True)
         self.world.counts.add(TRUST, ("held" if doubt.held else "doubted",))
         _log.warn(
             "{filename} of {project} is {state}: {reason}. To accept it: pypid trust approve "
@@ -342,10 +340,6 @@ class PublisherTrust:
             if name not in self.folder.all and name not in self.folder.unreadable:
                 raise BadRequest(f"No publisher or approval of {name} is remembered.")
             await self.folder.delete(name)
-
-
-def _with_cached(file: File, cached: StoredFile | None) -> File:
-    return cached if cached is not None and cached.sha256 == file.sha256 else file
 
 
 def _doubt(rule: TrustRule, file: File) -> DoubtedFile | None:

@@ -11,7 +11,7 @@ from functools import partial
 from operator import is_
 from typing import Any
 
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from pypid.core.caches import BudgetedCache, MemoryBudget, Recent
 from pypid.core.errors import PypidError
@@ -313,12 +313,15 @@ class Names:
     world: World = field(repr=False)
     names_elsewhere: NamesElsewhere | None = field(default=None, repr=False)
     """The local names of the other indexes: upstream projects with these names are not listed."""
-    _lists: Derived[str, Summaries] = field(init=False, repr=False)
+    _lists: Derived[str, Summaries] = field(
+        default=Factory(
+            lambda self: Derived("project_lists", self.world, Recent(3, 3)), takes_self=True
+        ),
+        init=False,
+        repr=False,
+    )
     _listed: Sieve = field(factory=lambda: Sieve(_listed), init=False, repr=False)
     _rules: _Rules | None = field(default=None, init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._lists = Derived("project_lists", self.world, Recent(3, 3))
 
     async def listed(self) -> Summaries:
         """Return the listed local projects, by name."""

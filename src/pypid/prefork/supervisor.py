@@ -10,7 +10,7 @@ from signal import Signals
 from tempfile import TemporaryFile
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
@@ -167,10 +167,13 @@ class Scales:
     descriptor: int
     worker: int
     connections: Callable[[], int] = field(repr=False)
-    _counts: memoryview = field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._counts = memoryview(mmap(self.descriptor, _SIZE)).cast("I")
+    _counts: memoryview = field(
+        default=Factory(
+            lambda self: memoryview(mmap(self.descriptor, _SIZE)).cast("I"), takes_self=True
+        ),
+        init=False,
+        repr=False,
+    )
 
     def weigh(self) -> None:
         """Publish this worker's number of connections. Before the first call the others do not wait

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from attrs import define, field
 from twisted.logger import Logger
 
+from pypid.core.caches import Recent
 from pypid.core.errors import PypidError
 from pypid.flow import shielded
 from pypid.flow.derived import Flights
@@ -31,7 +31,9 @@ class ArchiveRestores:
     bucket: Callable[[], Awaitable[Bucket]] | None
     seconds: Callable[[], float]
     """Returns the monotonic clock."""
-    _requested: OrderedDict[str, float] = field(factory=OrderedDict, init=False, repr=False)
+    _requested: Recent[str, float] = field(
+        factory=lambda: Recent(MOST, MOST), init=False, repr=False
+    )
     _flights: Flights[str, None] = field(factory=Flights, init=False, repr=False)
 
     async def request(self, key: str) -> None:
@@ -57,7 +59,4 @@ class ArchiveRestores:
             )
             return
         _log.info("{key} is archived; a restore was requested", key=key)
-        self._requested[key] = self.seconds()
-        self._requested.move_to_end(key)
-        if len(self._requested) > MOST:
-            self._requested.popitem(last=False)
+        self._requested.put(key, self.seconds())

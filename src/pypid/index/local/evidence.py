@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from tempfile import TemporaryFile
 from typing import IO, BinaryIO, cast
 
@@ -17,13 +18,13 @@ from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from pypid.core.archives.inspection import Inside, inspect
-from pypid.core.archives.members import LARGEST_PART, UnusableArchive
+from pypid.core.archives.members import UnusableArchive
 from pypid.core.errors import Archived, Missing, StorageDown, Unreadable
-from pypid.core.model import Blob, Digests, Span
+from pypid.core.model import Blob, Digests
 from pypid.core.packaging.names import Distribution
 from pypid.core.records.layout import DESCRIBED
 from pypid.core.records.pypicloud_descriptions import PypicloudDescription, of_json, of_texts
-from pypid.flow import FileBody, whole
+from pypid.flow import FileBody
 from pypid.flow.spool import BATCH, Hashes
 from pypid.index.context import IndexContext, digests_of
 from pypid.index.store import records
@@ -79,7 +80,10 @@ async def look(
     if not distribution.filename.endswith(".whl"):
         return Evidence(blob, digests, Inside(None), is_read=False)
     try:
-        metadata = await _peeked(context, blob, distribution)
+        read = partial(context.blobs.read, blob.key)  # only its end
+        metadata = await read_metadata(
+            read, blob.size, distribution.project, context.world.blocking
+        )
     except Archived:
         return Evidence(blob, digests, Inside(None), is_read=False)
     except (UnusableArchive, EOFError, OSError):  # reading the whole file tells why
@@ -98,15 +102,6 @@ async def digest(context: IndexContext, blob: Blob) -> str | None:
         return (await digests_of(context, blob.key)).sha256
     except (Missing, Archived, StorageDown):
         return None
-
-
-async def _peeked(context: IndexContext, blob: Blob, distribution: Distribution) -> bytes:
-    """Return the METADATA of a wheel, reading only its end."""
-
-    async def read(span: Span) -> bytes:
-        return await whole(await context.blobs.read(blob.key, span), LARGEST_PART)
-
-    return await read_metadata(read, blob.size, distribution.project, context.world.blocking)
 
 
 async def _compared(

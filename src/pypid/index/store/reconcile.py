@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadFilename, BadName, CatalogDown, StorageDown
@@ -91,7 +91,7 @@ class _Walk:
     progress: Progress
     counted: ReconcileProgress
     reconcile_project: Callable[[ProjectName], Awaitable[Reconciled]]
-    pace: Pace = field(init=False)
+    pace: Pace = field(default=Factory(lambda self: Pace(self.context.world), takes_self=True))
     reading: JobGroup = field(factory=lambda: JobGroup(PROJECTS_AT_ONCE))
     seen: set[ProjectName] = field(factory=set)
     loose: dict[str, Blob] = field(factory=dict)
@@ -104,9 +104,6 @@ class _Walk:
     some_foreign: list[Blob] = field(factory=list)
     failure: StorageDown | None = None
     """Why a project could not be read; all others are still compared."""
-
-    def __attrs_post_init__(self) -> None:
-        self.pace = Pace(self.context.world)
 
     async def run(self) -> Reconciled:
         """Compare all of the storage; see `Reconciler.reconcile`."""

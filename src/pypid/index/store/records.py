@@ -809,6 +809,3 @@ class LocalRecords:
         if held is None or found is None:
             return held is found
         return evolve(found, serial=held.serial) == held
-
-
-_local_records: type[RecordKind[LocalProject | None]] = LocalRecords

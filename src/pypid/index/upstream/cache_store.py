@@ -37,7 +37,7 @@ from pypid.flow import Blocking, BytesBody, World
 from pypid.flow.derived import JobLimit, Locks, Signal
 from pypid.index.context import Pace, stored_digests
 from pypid.index.store import records
-from pypid.index.store.records import RecordKind, RecordStore, StorageState
+from pypid.index.store.records import RecordStore, StorageState
 from pypid.ports import Blobs, Body, Catalog
 
 # Reading cached files from their records in the storage.
@@ -235,9 +235,6 @@ def agrees(entry: UpstreamEntry, present: dict[str, Blob]) -> bool:
         if (cached_provenance_key(file) in present) != file.attested:
             return False
     return True
-
-
-_cached_records: type[RecordKind[UpstreamEntry]] = CachedRecords
 
 
 MOST_LOOKED = 10_000

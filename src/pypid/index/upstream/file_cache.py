@@ -5,16 +5,17 @@ of clients.
 from __future__ import annotations
 
 import os
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from attrs import define, field
+from attrs import Factory, define, field
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from pypid.core.caches import Recent
 from pypid.core.errors import (
     Busy,
     Missing,
@@ -295,18 +296,33 @@ class FileCache:
     largest: int = LARGEST
     stored_file: Signal[[StoredFile]] = field(factory=Signal, repr=False)
     """Emitted after a file was cached."""
-    last_access: LastAccess = field(init=False, repr=False)
-    provenance: ProvenanceCache = field(init=False, repr=False)
+    last_access: LastAccess = field(
+        default=Factory(lambda self: LastAccess(self.world.now), takes_self=True),
+        init=False,
+        repr=False,
+    )
+    provenance: ProvenanceCache = field(
+        default=Factory(
+            lambda self: ProvenanceCache(self.kept, self.gate, self.world.blocking),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
     _downloads: dict[_Flight, SharedDownload] = field(factory=dict, init=False, repr=False)
     _under_way: set[Deferred[None]] = field(factory=set, init=False, repr=False)
-    _describer: Describer = field(init=False, repr=False)
-    _broken_off: OrderedDict[_Flight, None] = field(factory=OrderedDict, init=False, repr=False)
+    _describer: Describer = field(
+        default=Factory(
+            lambda self: Describer(self.kept, self.gate, self.world.blocking, self.store),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
+    _broken_off: Recent[_Flight, bool] = field(
+        factory=lambda: Recent(_MOST_FAILED, _MOST_FAILED), init=False, repr=False
+    )
     """Files whose whole fetch failed: a client that resumes with the rest starts it again."""
-
-    def __attrs_post_init__(self) -> None:
-        self.last_access = LastAccess(self.world.now)
-        self.provenance = ProvenanceCache(self.kept, self.gate, self.world.blocking)
-        self._describer = Describer(self.kept, self.gate, self.world.blocking, self.store)
 
     # --- serving files ---
 
@@ -343,7 +359,7 @@ class FileCache:
             return await (
                 download.join(0, None) if download is not None else self._begin(file, via)
             )
-        if download is None and _flight(file) in self._broken_off:
+        if download is None and self._broken_off.get(_flight(file)):
             download = self._start(file, via, SharedDownload(self.world.blocking, file.size))
         if download is not None and download.error is None and download.is_near(span):
             return await download.join(span.start, span.stop)
@@ -475,9 +491,7 @@ class FileCache:
         elif not isinstance(error, CancelledError):
             _log.failure("fetching {filename} failed", filename=file.filename)
         if not isinstance(error, WrongBytes) and not download.proven:
-            self._broken_off[_flight(file)] = None
-            if len(self._broken_off) > _MOST_FAILED:
-                self._broken_off.popitem(last=False)
+            self._broken_off.put(_flight(file), True)
         download.fail(
             Busy("This index is being stopped.") if isinstance(error, CancelledError) else error
         )
@@ -569,7 +583,7 @@ class FileCache:
             kept = await self.kept.keep(file, digests, spool.body, metadata)
             self.touched(kept)
             self.provenance.want(file, kept)
-            self._broken_off.pop(_flight(file), None)
+            self._broken_off.forget(_flight(file))
             self.stored_file.emit(kept)
         except CancelledError:
             raise

@@ -1,7 +1,5 @@
-"""Core metadata and provenance of upstream files.
-
-Core metadata of upstream files: cached, fetched, or read from the wheel, of which only some
-ranges are fetched.
+"""Core metadata and provenance of upstream files: cached, fetched, or read from the wheel, of which
+only some ranges are fetched.
 """
 
 from __future__ import annotations
@@ -10,6 +8,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from twisted.logger import Logger
 
 from pypid.core.accounts.provenance import LARGEST, AttestationSubject, attestations_in
 from pypid.core.archives.members import LARGEST_PART, UnusableArchive
+from pypid.core.caches import Recent
 from pypid.core.errors import (
     Archived,
     Missing,
@@ -41,12 +41,9 @@ from pypid.flow.spool import Spool
 from pypid.index.store import records
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.listings import UpstreamGate
+from pypid.ports import Body
 
 _log = Logger()
-
-Read = Callable[[Span], Awaitable[bytes]]
-"""Returns exactly these bytes of a file."""
-
 
 STORING = 16 << 20
 """Bytes of documents that are stored while their clients have them already. Beyond it, if the
@@ -171,11 +168,7 @@ class Describer:
         kept = await self.kept.find(file) if file.filename.endswith(".whl") else None
         if kept is None:
             return None
-        where = kept.key
-
-        async def read(span: Span) -> bytes:
-            return await whole(await self.kept.blobs.read(where, span), LARGEST_PART)
-
+        read = partial(self.kept.blobs.read, kept.key)
         try:
             data = await read_metadata(read, kept.size, file.project, self.blocking)
         except (
@@ -194,8 +187,8 @@ class Describer:
         if source is None or not file.filename.endswith(".whl"):
             raise NoSuchFile(f"{file.filename}.metadata")
 
-        async def read(span: Span) -> bytes:
-            return await whole(await self.gate.fetch(file.project, source, span, via), LARGEST_PART)
+        def read(span: Span) -> Awaitable[Body]:
+            return self.gate.fetch(file.project, source, span, via)
 
         try:
             size = (
@@ -228,7 +221,9 @@ class Describer:
             return body.size
 
 
-async def read_metadata(read: Read, size: int, project: ProjectName, blocking: Blocking) -> bytes:
+async def read_metadata(
+    read: Callable[[Span], Awaitable[Body]], size: int, project: ProjectName, blocking: Blocking
+) -> bytes:
     """Return the METADATA of a wheel of `size` bytes, of which `read` returns ranges: usually one,
     at most 8. Raises `UnusableArchive`.
     """
@@ -238,7 +233,7 @@ async def read_metadata(read: Read, size: int, project: ProjectName, blocking: B
     wheel = WheelParts(size)
     needed: bytes | Span = first_part(size)
     while isinstance(needed, Span):
-        wheel.add(needed, await read(needed))
+        wheel.add(needed, await whole(await read(needed), LARGEST_PART))
         needed = await blocking(peek, wheel, project)
     return needed
 
@@ -291,7 +286,9 @@ class ProvenanceCache:
     """Emitted after a provenance object was stored beside its cached file."""
     _flights: Flights[_Flight, bytes] = field(factory=Flights, init=False, repr=False)
     _waiting: OrderedDict[_Flight, File] = field(factory=OrderedDict, init=False, repr=False)
-    _refused: OrderedDict[_Flight, None] = field(factory=OrderedDict, init=False, repr=False)
+    _refused: Recent[_Flight, bool] = field(
+        factory=lambda: Recent(MOST_REFUSED, MOST_REFUSED), init=False, repr=False
+    )
     _fetches: set[Deferred[None]] = field(factory=set, init=False, repr=False)
     _is_closed: bool = field(default=False, init=False)
 
@@ -316,7 +313,7 @@ class ProvenanceCache:
             return
         file = replace(kept, provenance_url=file.provenance_url)
         flight = _flight(file)
-        if flight in self._refused or len(self._waiting) >= MOST_WAITING:
+        if self._refused.get(flight) or len(self._waiting) >= MOST_WAITING:
             return
         self._waiting[flight] = file
         if len(self._fetches) < FETCHES:
@@ -343,7 +340,7 @@ class ProvenanceCache:
             if self._is_closed or most <= 0:
                 return after
             for file in lacking(await self.kept.catalog.upstream.get(name)):
-                if _flight(file) not in self._refused:
+                if not self._refused.get(_flight(file)):
                     most -= 1
                     await self._fetch_quietly(file)
             after = name
@@ -383,9 +380,7 @@ class ProvenanceCache:
         try:
             data = await self._checked(url, file, AttestationSubject(file.filename, sha256), via)
         except (NoSuchFile, WrongBytes):
-            self._refused[_flight(file)] = None
-            if len(self._refused) > MOST_REFUSED:
-                self._refused.popitem(last=False)
+            self._refused.put(_flight(file), True)
             raise
         kept = await self.kept.keep_provenance(file, data)
         if kept is not None:

@@ -1,8 +1,5 @@
 """Listings of upstream projects: the gate that lets a request out, the servers, and what is
-remembered.
-
-Upstream listings of projects: fetched once for concurrent requests, remembered, and used while
-upstream is down.
+remembered, which is used while upstream is down.
 
 A listing is fresh for `ttl`, then revalidated. A 404 is remembered as well. While upstream is down
 its last listing is served whole: leaving out the files that are not cached would make installers
@@ -11,7 +8,6 @@ pick an older release. For a short while after a failure, no client waits for up
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
@@ -22,6 +18,7 @@ from twisted.internet.defer import TimeoutError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from pypid.core.caches import Recent
 from pypid.core.errors import (
     BadListing,
     CatalogDown,
@@ -68,7 +65,9 @@ class FileHostBreakers:
     """
 
     world: World
-    _breakers: OrderedDict[str, CircuitBreaker] = field(factory=OrderedDict, init=False, repr=False)
+    _breakers: Recent[str, CircuitBreaker] = field(
+        factory=lambda: Recent(MOST_BREAKERS, MOST_BREAKERS), init=False, repr=False
+    )
 
     async def fetch(self, url: str, ask: Callable[[], Awaitable[Body]]) -> Body:
         """Return what `ask` returns for the URL. Statuses 500, 502, 503 and 504 are retried.
@@ -78,8 +77,8 @@ class FileHostBreakers:
         """
         host = self._host(url)
         host.refuse_unless_probe()
-        if url in self._breakers:
-            self._breakers[url].refuse_unless_probe()
+        if (file := self._breakers.get(url)) is not None:
+            file.refuse_unless_probe()
         try:
             body = await self._retried(ask)
         except UpstreamDown as error:
@@ -93,7 +92,7 @@ class FileHostBreakers:
             host.answered()
             raise
         host.answered()
-        self._breakers.pop(url, None)
+        self._breakers.forget(url)
         return body
 
     async def _retried(self, ask: Callable[[], Awaitable[Body]]) -> Body:
@@ -120,10 +119,8 @@ class FileHostBreakers:
     def _breaker(self, key: str, what: str) -> CircuitBreaker:
         breaker = self._breakers.get(key)
         if breaker is None:
-            breaker = self._breakers[key] = CircuitBreaker(self.world, what, refusals=STRIKES)
-            if len(self._breakers) > MOST_BREAKERS:
-                self._breakers.popitem(last=False)
-        self._breakers.move_to_end(key)
+            breaker = CircuitBreaker(self.world, what, refusals=STRIKES)
+            self._breakers.put(key, breaker)
         return breaker
 
 
