@@ -1,5 +1,5 @@
-"""Long jobs: their progress, in a line every few seconds for the log and for the client that started
-the job; and many small ones at a time.
+"""Long jobs: their progress, in a line every few seconds for the log and for the client that
+started the job; and many small ones at a time.
 """
 
 from __future__ import annotations
