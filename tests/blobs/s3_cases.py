@@ -101,10 +101,10 @@ class S3Case(TestCase):
     async def _told(self, *_: object) -> Ability:
         return abilities(self.bucket.able)
 
-    async def open(self, *, reads_only: bool = False, **more: Any) -> S3Blobs:
+    async def open(self, **more: Any) -> S3Blobs:
         """A store in the fake's bucket."""
         given = settings(self.fake, **more)
-        blobs = await store.open(given, self.world, self.reactor, reads_only=reads_only)
+        blobs = await store.open(given, self.world, self.reactor)
         self.opened.append(blobs)
         return blobs
 

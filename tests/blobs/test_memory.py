@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs.memory import MemoryBlobs, MemoryBlobsSettings, open
+from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import StorageFull
 from tests.support import BEGINNING, BlobsContract, Fed, contents, world
 from tests.support.duplicates import DuplicatingContract
@@ -14,18 +14,18 @@ class MemoryContractTests(BlobsContract, SynchronousTestCase):
     """Memory keeps the contract."""
 
     async def make(self) -> MemoryBlobs:
-        return await open(MemoryBlobsSettings(), world())
+        return MemoryBlobs(world().now)
 
 
 class MemoryDuplicatesTests(DuplicatingContract, SynchronousTestCase):
     """Memory keeps the contract of duplicates."""
 
     async def make_duplicating(self) -> MemoryBlobs:
-        return await open(MemoryBlobsSettings(), world())
+        return MemoryBlobs(world().now)
 
     def test_full(self) -> None:
         """A duplicate counts as bytes of its own, since it may outlive its source."""
-        self.both = self.have(open(MemoryBlobsSettings(capacity=10), world()))
+        self.both = MemoryBlobs(world().now, 10)
         self.written("a/x", b"123456")
         self.refused(self.both.duplicate("a/x", "b/x"), StorageFull)
 
@@ -36,13 +36,13 @@ class MemoryTests(BlobsContract, SynchronousTestCase):
     """
 
     async def make(self) -> MemoryBlobs:
-        return await open(MemoryBlobsSettings(capacity=32 << 20), world())
+        return MemoryBlobs(world().now, 32 << 20)
 
     def test_full(self) -> None:
         """A body over the capacity is refused as it comes, and what is deleted or replaced makes
         room.
         """
-        self.blobs = self.have(open(MemoryBlobsSettings(capacity=10), world()))
+        self.blobs = MemoryBlobs(world().now, 10)
         self.put("a", b"12345678")
         endless = Fed(b"abc")
         self.refused(self.blobs.write("b", endless), StorageFull)

@@ -8,9 +8,9 @@ from datetime import timedelta
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs import files, memory
+from pypid.blobs import files
 from pypid.blobs.files import FilesSettings
-from pypid.blobs.memory import MemoryBlobs, MemoryBlobsSettings
+from pypid.blobs.memory import MemoryBlobs
 from pypid.blobs.store import Store, part
 from pypid.core.errors import Exists, Missing
 from pypid.core.model import Blob
@@ -54,7 +54,7 @@ class MemoryPartContractTests(Beside, SynchronousTestCase):
     """A part of a store in memory keeps the contract."""
 
     async def opened(self) -> Blobs:
-        return await memory.open(MemoryBlobsSettings(), world())
+        return MemoryBlobs(world().now)
 
 
 class FilesPartContractTests(Beside, SynchronousTestCase):
@@ -69,7 +69,7 @@ class PrefixedTests(Awaiting, SynchronousTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.whole: MemoryBlobs = self.have(memory.open(MemoryBlobsSettings(), world()))
+        self.whole: MemoryBlobs = MemoryBlobs(world().now)
         self.part = Store(self.whole, TEAM)
 
     def test_prefix_is_a_folder(self) -> None:

@@ -146,7 +146,7 @@ class ProbeTests(S3Case):
         ):
             self.bucket.able = able
             blobs = await self.open()
-            found = blobs.exclusive, blobs.exclusive_puts
+            found = blobs.ability.exclusive, blobs.ability.exclusive_puts
             self.assertEqual(found, (exclusive, exclusive_puts), able)
             self.assertEqual((self.bucket.objects, self.bucket.uploads), ({}, {}))
 
@@ -167,15 +167,15 @@ class ProbeTests(S3Case):
         """A store that refuses what it does not know is asked for less."""
         no = says(error("NotImplemented", 501))
         self.fake.script("PutObject", no)
-        self.assertTrue((await self.open()).exclusive)
+        self.assertTrue((await self.open()).ability.exclusive)
         self.fake.script("PutObject", no, no)
-        self.assertFalse((await self.open()).exclusive)
+        self.assertFalse((await self.open()).ability.exclusive)
         self.fake.script("PutObject", no, no, no)
-        self.assertFalse((await self.open()).exclusive)
+        self.assertFalse((await self.open()).ability.exclusive)
         self.fake.script("CreateMultipartUpload", no)
-        self.assertTrue((await self.open()).exclusive)
+        self.assertTrue((await self.open()).ability.exclusive)
         self.fake.script("CompleteMultipartUpload", no)
-        self.assertFalse((await self.open()).exclusive)
+        self.assertFalse((await self.open()).ability.exclusive)
 
     async def test_several_winners(self) -> None:
         """A store that tells several who write at once that they won is not exclusive, even if it
@@ -185,16 +185,16 @@ class ProbeTests(S3Case):
         taken = says(error("PreconditionFailed", 412))
         first = says(Said(200, b"", {"ETag": '"x"'}))
         self.fake.script("PutObject", first, taken, won, won, taken, taken)
-        self.assertFalse((await self.open()).exclusive)
+        self.assertFalse((await self.open()).ability.exclusive)
         self.fake.script(
             "PutObject", first, taken, won, taken, taken, taken, won, taken, won, taken
         )
-        self.assertFalse((await self.open()).exclusive_puts)
+        self.assertFalse((await self.open()).ability.exclusive_puts)
 
     async def test_swift(self) -> None:
         """OpenStack's says who it is, and is known to let several win."""
         self.fake.script("DeleteObject", says(Said(204, b"", {"x-openstack-request-id": "tx1"})))
-        self.assertFalse((await self.open()).exclusive_puts)
+        self.assertFalse((await self.open()).ability.exclusive_puts)
 
     async def test_scratch_is_no_blob(self) -> None:
         """What is tried lies where no blob can be."""

@@ -18,9 +18,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.s3 import client
-from pypid.blobs.s3.client import EARLY, LATE, PAUSE, BotocoreChain, FixedCredentials
+from pypid.blobs.s3.client import EARLY, LATE, PAUSE, Credentials
 from pypid.blobs.s3.signatures import Keys
-from pypid.core.errors import StorageDown
+from pypid.core.errors import CannotStart, StorageDown
 from pypid.flow import BytesBody, start
 from tests.blobs.bucket import ACCESS, SECRET, error
 from tests.blobs.fake_s3 import says
@@ -62,7 +62,7 @@ class ChainTests(SynchronousTestCase):
         self.clock = Clock()
         self.turns = Turns()
         self.source = Source(self.clock, timedelta(hours=1))
-        self.chain = BotocoreChain(world(self.clock, self.turns), lambda: self.source)
+        self.chain = Credentials(world(self.clock, self.turns), lambda: self.source)
 
     def keys(self) -> str:
         """Which keys sign now, without waiting."""
@@ -162,7 +162,7 @@ class ChainTests(SynchronousTestCase):
 
     def test_none(self) -> None:
         """Where the chain finds nothing, the log says what to do, and nothing is signed."""
-        chain = BotocoreChain(world(self.clock), lambda: _Nothing())
+        chain = Credentials(world(self.clock), lambda: _Nothing())
         self.failureResultOf(start(chain.current()), StorageDown)
 
     def test_refused(self) -> None:
@@ -179,13 +179,12 @@ class ChainTests(SynchronousTestCase):
 
     def test_given(self) -> None:
         """Keys of the configuration are used as they are; half of them is refused."""
-        given = client.of("access", "secret", "", world())
-        assert isinstance(given, FixedCredentials)
-        self.assertEqual(given.keys.token, None)
-        self.assertIsInstance(client.of("", None, None, world()), BotocoreChain)
+        given = client.credentials("access", "secret", "", world())
+        self.assertEqual(given.known, Keys("access", "secret"))
+        self.assertIsNone(client.credentials("", None, None, world()).known)
         for half in (("access", "", ""), ("", "secret", ""), (None, None, "token")):
-            with self.assertRaises(ValueError):
-                client.of(*half, world())
+            with self.assertRaises(CannotStart):
+                client.credentials(*half, world())
 
 
 class _Nothing:
@@ -212,7 +211,7 @@ class RealChainTests(SynchronousTestCase):
     def found(self, **values: str) -> Any:
         """The keys in that environment."""
         with environment(**values):
-            return self.successResultOf(start(BotocoreChain(world()).current()))
+            return self.successResultOf(start(Credentials(world()).current()))
 
     def test_environment(self) -> None:
         """Keys, token and their end come from the environment."""
@@ -254,14 +253,14 @@ class RealChainTests(SynchronousTestCase):
     def test_nothing(self) -> None:
         """Without any of that there are none."""
         with environment():
-            self.failureResultOf(start(BotocoreChain(world()).current()), StorageDown)
+            self.failureResultOf(start(Credentials(world()).current()), StorageDown)
 
     def test_broken_files(self) -> None:
         """A file that cannot be read is an error of ours, not of botocore's."""
         file = Path(self.mktemp()).absolute()
         file.write_text("[work\nnonsense")
         with environment(AWS_SHARED_CREDENTIALS_FILE=str(file), AWS_PROFILE="work"):
-            self.failureResultOf(start(BotocoreChain(world()).current()), StorageDown)
+            self.failureResultOf(start(Credentials(world()).current()), StorageDown)
 
 
 class ExpiryTests(S3Case):

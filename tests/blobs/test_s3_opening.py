@@ -8,7 +8,6 @@ from typing import Any
 from pypid.blobs.s3.store import S3Settings
 from pypid.core.configuration.choices import Encryption
 from pypid.core.errors import CannotStart
-from pypid.flow import BytesBody, whole
 from tests.blobs.bucket import Said, error
 from tests.blobs.fake_s3 import says
 from tests.blobs.s3_cases import S3Case
@@ -37,16 +36,6 @@ class OpeningTests(S3Case):
         empty = Path(self.mktemp())
         empty.write_bytes(b"")
         await self.refuses("ca_certificates", ca_certificates=str(empty))
-
-    async def test_reading_needs_no_other_permission(self) -> None:
-        """A bucket that is only read gets no request before the first read, and none that writes."""
-        await self.blobs.write("osv/all.zip", BytesBody(b"records"))
-        self.fake.asked.clear()
-        blobs = await self.open(reads_only=True)
-        self.assertEqual(self.fake.operations(), [])
-        self.assertEqual((await blobs.stat("osv/all.zip")).size, 7)
-        self.assertEqual(await whole(await blobs.read("osv/all.zip"), 100), b"records")
-        self.assertEqual(self.fake.operations(), ["HeadObject", "GetObject"])
 
     async def test_no_bucket(self) -> None:
         """A bucket that is not there."""

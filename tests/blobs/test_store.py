@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs.memory import MemoryBlobsSettings, open
+from pypid.blobs.memory import MemoryBlobs
 from pypid.blobs.store import Store
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull, StorageInUse
 from pypid.core.model import Blob
@@ -24,7 +24,7 @@ class CountedContractTests(BlobsContract, SynchronousTestCase):
 
     async def make(self) -> Store:
         own = world()
-        return Store(await open(MemoryBlobsSettings(), own), watch=own)
+        return Store(MemoryBlobs(own.now), watch=own)
 
 
 class CountedTests(SynchronousTestCase):
@@ -33,7 +33,7 @@ class CountedTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A small one."""
         self.world = world()
-        self.behind = self.have(open(MemoryBlobsSettings(capacity=10), self.world))
+        self.behind = MemoryBlobs(self.world.now, 10)
         self.blobs = Store(self.behind, watch=self.world)
 
     def have(self, doing: Coroutine[Any, Any, Any]) -> Any:

@@ -9,26 +9,17 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
-from attrs import frozen
-
 from pypid.blobs.keys import must_be_key, pieces
 from pypid.core.errors import Exists, Missing, StorageFull
 from pypid.core.model import Blob, SignedUrl, Span
-from pypid.flow import BytesBody, World
+from pypid.flow import BytesBody
 from pypid.ports import Body
 
 
-@frozen
-class MemoryBlobsSettings:
-    """Settings of the memory store. `capacity`: maximum number of bytes in total; more is
-    `StorageFull`. None: unlimited.
-    """
-
-    capacity: int | None = None
-
-
 class MemoryBlobs:
-    """A `Blobs` in a dict."""
+    """A `Blobs` in a dict. `capacity`: maximum number of bytes in total; more is `StorageFull`.
+    None: unlimited.
+    """
 
     def __init__(self, now: Callable[[], datetime], capacity: int | None = None) -> None:
         self._now = now
@@ -122,8 +113,3 @@ class MemoryBlobs:
         self._held[key] = (blob, data)
         self._size += len(data)
         return blob
-
-
-async def open(settings: MemoryBlobsSettings, world: World) -> MemoryBlobs:
-    """Return a new, empty store."""
-    return MemoryBlobs(world.now, settings.capacity)

@@ -72,7 +72,7 @@ async def open_storage(
     if config.storage.backend is StorageBackend.S3:
         return _bucket(config.storage, paths, world, reactor)
     if paths.storage is None:
-        in_memory = await memory.open(memory.MemoryBlobsSettings(), world)
+        in_memory = memory.MemoryBlobs(world.now)
         return await _identified(in_memory, world)
     await world.blocking(rename_documents, paths.storage)
     create = await world.blocking(may_create_folder, paths)
@@ -199,7 +199,7 @@ class LateBucket:
         from pypid.blobs.s3 import store
 
         opened = await store.open(self.settings, self.world, self.reactor)
-        if not opened.exclusive:
+        if not opened.ability.exclusive:
             _log.info(
                 "This store has no conditional writes: if several pypids share this bucket "
                 "and receive the same file name at the same time, more than one may report "
@@ -228,7 +228,7 @@ class LateBucket:
         """Return whether exactly one of several processes wins a write-if-absent of a small
         object.
         """
-        return self.blobs.opened is not None and self.blobs.opened.exclusive_puts
+        return self.blobs.opened is not None and self.blobs.opened.ability.exclusive_puts
 
 
 def bucket_settings(wanted: StorageSettings, paths: StatePaths) -> S3Settings:

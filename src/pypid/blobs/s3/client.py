@@ -7,14 +7,14 @@ time.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from datetime import timedelta
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 import botocore.session
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from botocore.exceptions import BotoCoreError, ClientError
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -27,7 +27,7 @@ from pypid.blobs.keys import pieces
 from pypid.blobs.s3 import refusals
 from pypid.blobs.s3.refusals import Remedy, S3Refusal, down, http_date, refusal
 from pypid.blobs.s3.signatures import Address, Keys, Query, signed
-from pypid.core.errors import Missing, StorageDown, StorageFull
+from pypid.core.errors import CannotStart, Missing, StorageDown, StorageFull
 from pypid.core.model import Blob
 from pypid.core.tiering_rules import ARCHIVES
 from pypid.flow import Blocking, BytesBody, FileBody, World, start
@@ -63,58 +63,28 @@ has no others.
 _log = Logger()
 
 
-class Credentials(Protocol):
-    """The keys for signing."""
+class Credentials:
+    """The keys for signing: the `given` ones, or those of botocore's standard chain, fetched when
+    they are needed.
+    """
 
-    @property
-    def known(self) -> Keys | None:
-        """The current keys, as far as they are known without waiting."""
-
-    async def current(self) -> Keys:
-        """Return keys that stay valid for some time. Raises `StorageDown` if there are none."""
-
-    async def renewed(self, refused: Keys) -> Keys:
-        """Return keys other than those, which the store refused; the same if there are no
-        others.
-        """
-
-
-@frozen
-class FixedCredentials:
-    """Keys from the configuration."""
-
-    keys: Keys
-
-    @property
-    def known(self) -> Keys | None:
-        return self.keys
-
-    async def current(self) -> Keys:
-        return self.keys
-
-    async def renewed(self, refused: Keys) -> Keys:
-        return self.keys
-
-
-class BotocoreChain:
-    """Keys from botocore's standard chain, fetched when they are needed."""
-
-    def __init__(self, world: World, session: Any = botocore.session.Session) -> None:
+    def __init__(
+        self, world: World, session: Any = botocore.session.Session, *, given: Keys | None = None
+    ) -> None:
         self._world = world
         self._session = session
         self._source: Any = None
-        self._keys: Keys | None = None
+        self._is_given = given is not None
+        self.known = given
+        """The current keys, as far as they are known without waiting."""
         self._fetched: float | None = None
         self._in_vain: float | None = None
         """When other keys than refused ones were last looked for in vain (seconds of the clock)."""
         self._flights: Flights[None, Keys] = Flights()
 
-    @property
-    def known(self) -> Keys | None:
-        return self._keys
-
     async def current(self) -> Keys:
-        keys = self._keys
+        """Return keys that stay valid for some time. Raises `StorageDown` if there are none."""
+        keys = self.known
         if keys is None:
             return await self._fetch(fresh=False)
         now = self._world.now()
@@ -130,11 +100,16 @@ class BotocoreChain:
         return keys
 
     async def renewed(self, refused: Keys) -> Keys:
-        if self._keys is not None and self._keys != refused:
-            return self._keys
+        """Return keys other than those, which the store refused; the same if there are no
+        others.
+        """
+        if self._is_given:
+            return refused
+        if self.known is not None and self.known != refused:
+            return self.known
         now, vain = self._world.clock.seconds(), self._in_vain
-        if self._keys is not None and vain is not None and now - vain < PAUSE.total_seconds():
-            return self._keys
+        if self.known is not None and vain is not None and now - vain < PAUSE.total_seconds():
+            return self.known
         found = refused
         try:
             found = await self._fetch(fresh=True)
@@ -153,10 +128,10 @@ class BotocoreChain:
 
     async def _flight(self, fresh: bool) -> Keys:
         try:
-            self._keys = await self._world.blocking(self._resolve, fresh)
+            self.known = await self._world.blocking(self._resolve, fresh)
         finally:
             self._fetched = self._world.clock.seconds()
-        return self._keys
+        return self.known
 
     def _resolve(self, fresh: bool) -> Keys:
         """Return the chain's keys. Blocks. botocore renews keys that are about to expire; `fresh`:
@@ -185,22 +160,24 @@ class BotocoreChain:
         return Keys(found.access_key, found.secret_key, found.token, expires)
 
 
-def of(access: str | None, secret: str | None, token: str | None, world: World) -> Credentials:
-    """Return the given credentials, else the chain's. Raises `ValueError` if only half of them is
+def credentials(
+    access: str | None, secret: str | None, token: str | None, world: World
+) -> Credentials:
+    """Return the given credentials, else the chain's. Raises `CannotStart` if only half of them is
     given.
     """
-    if not access and not secret:
-        if token:
-            raise ValueError(
-                "session_token belongs to access_key and secret_key, which are not set"
-            )
-        return BotocoreChain(world)
-    if not access or not secret:
-        raise ValueError(
-            "access_key and secret_key belong together: set both, or none for the standard AWS "
-            "chain"
+    if access and secret:
+        return Credentials(world, given=Keys(access, secret, token or None))
+    if access or secret:
+        raise CannotStart(
+            "[storage] access_key and secret_key belong together: set both, or none for the "
+            "standard AWS chain."
         )
-    return FixedCredentials(Keys(access, secret, token or None))
+    if token:
+        raise CannotStart(
+            "[storage] session_token belongs to access_key and secret_key, which are not set."
+        )
+    return Credentials(world)
 
 
 TRIES = 6
@@ -254,14 +231,10 @@ class S3Response:
 
 @frozen
 class S3Result:
-    """A success with its whole body. `doubtful`: an earlier try may have been carried out as
-    well.
-    """
+    """A success with its whole body. `headers` by lower-case name."""
 
-    status: int
     headers: Mapping[str, str] = field(repr=False)
     data: bytes = field(repr=False)
-    doubtful: bool = False
 
 
 class S3Client:
@@ -319,7 +292,7 @@ class S3Client:
                     data = await _taken(body, most)
                 if answer.status >= 300 or _is_error(data):
                     raise refusal(question.operation, answer.status, answer.headers, data)
-                return S3Result(answer.status, answer.headers, data, tries.doubtful)
+                return S3Result(answer.headers, data)
             except (S3Refusal, Fault) as problem:
                 await tries.again(problem, keys, ahead)
 
@@ -383,7 +356,7 @@ class S3Client:
         except (Fault, StorageDown):
             return problem
         if answer.status >= 300 and other.remedy in (Remedy.OTHER_KEYS, Remedy.OTHER_TIME):
-            return problem.but(code=other.code)
+            return evolve(problem, code=other.code)
         return problem
 
     def failed(self, problem: S3Refusal | Fault, question: S3Request) -> StorageDown | StorageFull:
@@ -392,6 +365,14 @@ class S3Client:
             "{operation} in S3 failed: {problem}", operation=question.operation, problem=problem
         )
         return down(problem)
+
+    @contextmanager
+    def failing(self, question: S3Request) -> Iterator[None]:
+        """Raise the error of `failed` for a refusal or fault in the block."""
+        try:
+            yield
+        except (S3Refusal, Fault) as problem:
+            raise self.failed(problem, question) from problem
 
 
 class _Tries:
@@ -412,7 +393,7 @@ class _Tries:
         """Return when it is time to try again; raise the problem if that is useless."""
         self._count += 1
         if isinstance(problem, S3Refusal):
-            problem = problem.but(doubtful=self.doubtful)
+            problem = evolve(problem, doubtful=self.doubtful)
         helps = await self._helps(problem, keys, ahead)
         if not helps and isinstance(problem, S3Refusal) and problem.is_mute:
             problem = await self._asker.explained(problem)
@@ -533,6 +514,13 @@ class BytesPayload:
             for first in range(0, len(data), SENT):
                 yield data[first : first + SENT] if len(data) > SENT else data
 
+    def digest(self) -> bytes:
+        """Return the SHA-256."""
+        hashing = sha256()
+        for data in self.data:
+            hashing.update(data)
+        return hashing.digest()
+
 
 @frozen
 class FilePayload:
@@ -566,37 +554,26 @@ class FilePayload:
             raise EOFError("the file is shorter than it was")
         return piece
 
+    def digest(self) -> bytes:
+        """Return the SHA-256. Blocks."""
+        hashing = sha256()
+        position = self.start
+        while position < self.stop:
+            piece = self.at(position)
+            hashing.update(piece)
+            position += len(piece)
+        return hashing.digest()
+
 
 NOTHING = BytesPayload(())
 
 
 async def digest(payload: Payload, blocking: Blocking) -> bytes:
     """Return the SHA-256 of a payload."""
-    match payload:
-        case BytesPayload() if payload.size <= AT_ONCE:
-            return _held_digest(payload)
-        case BytesPayload():
-            return await blocking(_held_digest, payload)
-        case FilePayload():
-            return await blocking(_stretch_digest, payload)
-    raise TypeError(f"{type(payload).__name__} is no payload of pypid")
-
-
-def _held_digest(held: BytesPayload) -> bytes:
-    hashing = sha256()
-    for data in held.data:
-        hashing.update(data)
-    return hashing.digest()
-
-
-def _stretch_digest(stretch: FilePayload) -> bytes:
-    hashing = sha256()
-    position = stretch.start
-    while position < stretch.stop:
-        piece = stretch.at(position)
-        hashing.update(piece)
-        position += len(piece)
-    return hashing.digest()
+    if isinstance(payload, BytesPayload) and payload.size <= AT_ONCE:
+        return payload.digest()
+    assert isinstance(payload, BytesPayload | FilePayload)
+    return await blocking(payload.digest)
 
 
 async def parts_of(body: Body, blocking: Blocking) -> AsyncGenerator[Payload]:
@@ -722,26 +699,25 @@ async def head(asker: S3Client, prefix: str, key: str) -> ObjectHead | None:
     tell: for callers whose next request does. Raises `StorageDown`.
     """
     question = S3Request("HeadObject", "HEAD", prefix + key)
-    try:
-        return seen(key, (await asker.tell(question)).headers)
-    except S3Refusal as problem:
-        if problem.status != 404:
-            raise asker.failed(problem, question) from problem
-    except Fault as problem:
-        raise asker.failed(problem, question) from problem
+    with asker.failing(question):
+        try:
+            return seen(key, (await asker.tell(question)).headers)
+        except S3Refusal as problem:
+            if problem.status != 404:
+                raise
     return None
 
 
 async def must_be_there(asker: S3Client) -> None:
     """Raise `StorageDown` unless the bucket exists: without it every object seems to be missing."""
     question = S3Request("HeadBucket", "HEAD")
-    try:
-        await asker.tell(question)
-    except S3Refusal as problem:
-        cause = problem.but(code="NoSuchBucket") if problem.status == 404 else problem
-        raise asker.failed(cause, question) from cause
-    except Fault as problem:
-        raise asker.failed(problem, question) from problem
+    with asker.failing(question):
+        try:
+            await asker.tell(question)
+        except S3Refusal as problem:
+            if problem.status != 404:
+                raise
+            raise evolve(problem, code="NoSuchBucket") from None
 
 
 async def absent(

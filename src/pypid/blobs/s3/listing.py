@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 
 from pypid.blobs.keys import segments
 from pypid.blobs.s3.client import S3Client, S3Request, plain_etag
-from pypid.blobs.s3.refusals import S3Refusal, local, parsed, texts
+from pypid.blobs.s3.refusals import local, parsed, texts
 from pypid.core.errors import StorageDown
 from pypid.core.model import Blob
 from pypid.core.tiering_rules import ARCHIVES
@@ -77,16 +77,16 @@ class Lister:
         if delimiter:
             query["delimiter"] = delimiter
         question = S3Request("ListObjectsV2", "GET", query=tuple(query.items()))
-        try:
+        with self._asker.failing(question):
             result = await self._asker.tell(question, LONGEST_PAGE)
             return await self._world.thinking(_page, result.data, self._prefix)
-        except (S3Refusal, Fault) as problem:
-            raise self._asker.failed(problem, question) from problem
 
 
 def _page(data: bytes, prefix: str) -> ListPage:
     """Parse a page; takes some milliseconds. Raises `Fault` if it is not a listing."""
-    root = _root(data, "ListBucketResult")
+    root = parsed(data)
+    if root is None or local(root) != "ListBucketResult":
+        raise Fault("its listing cannot be read.")
     fields = texts(root)
     is_encoded = fields.get("EncodingType", "").lower() == "url"
     found = (_blob(child, prefix, is_encoded) for child in root if local(child) == "Contents")
@@ -104,13 +104,6 @@ def _page(data: bytes, prefix: str) -> ListPage:
     return ListPage(
         tuple(blob for blob in found if blob is not None), tuple(filter(None, folders)), token
     )
-
-
-def _root(data: bytes, name: str) -> ElementTree.Element:
-    root = parsed(data)
-    if root is None or local(root) != name:
-        raise Fault("its listing cannot be read.")
-    return root
 
 
 def _blob(entry: ElementTree.Element, prefix: str, is_encoded: bool) -> Blob | None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import aclosing, asynccontextmanager, suppress
 from xml.sax.saxutils import escape
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -33,7 +33,7 @@ from pypid.blobs.s3.client import (
     parts_of,
     plain_etag,
 )
-from pypid.blobs.s3.refusals import S3Refusal, http_date, local, parsed
+from pypid.blobs.s3.refusals import S3Refusal, fields, http_date
 from pypid.blobs.s3.signatures import content_type, disposition, file_name
 from pypid.core.errors import Exists, Missing, PypidError, StorageDown
 from pypid.core.model import Blob, Span
@@ -60,11 +60,9 @@ async def read(asker: S3Client, prefix: str, key: str, span: Span | None) -> Bod
     question = _question(prefix + key, span)
     try:
         answer = await asker.ask(question)
-    except S3Refusal as problem:
-        if problem.status == 416:  # the span begins after the end
+    except (S3Refusal, Fault) as problem:
+        if isinstance(problem, S3Refusal) and problem.status == 416:  # it begins after the end
             raise Missing(key) from None
-        raise await absent(asker, problem, question, key) from problem
-    except Fault as problem:
         raise await absent(asker, problem, question, key) from problem
     try:
         return _opened(asker, prefix, key, answer, span)
@@ -154,14 +152,13 @@ class ObjectReader:
             raise self._asker.failed(problem, question) from problem
         _log.info("A download from S3 was interrupted ({problem}) and is resumed", problem=problem)
         await self._answer.body.aclose()
-        try:
-            answer = await self._asker.ask(question)
-        except S3Refusal as refused:
-            if refused.status in (404, 416) and refused.code != "NoSuchBucket":
-                raise StorageDown(CHANGED) from refused
-            raise self._asker.failed(refused, question) from refused
-        except Fault as fault:
-            raise self._asker.failed(fault, question) from fault
+        with self._asker.failing(question):
+            try:
+                answer = await self._asker.ask(question)
+            except S3Refusal as refused:
+                if refused.status in (404, 416) and refused.code != "NoSuchBucket":
+                    raise StorageDown(CHANGED) from refused
+                raise
         self._answer = answer
         if self._closed:
             reason = "its reader has closed it."
@@ -202,11 +199,14 @@ class MultipartUpload:
 
 @frozen
 class UploadPart:
-    """A part that was sent: its number, from 1, and the store's ETag and checksum."""
+    """A part that was sent: its number, from 1, the store's ETag and checksum, and its size in
+    bytes.
+    """
 
     number: int
     etag: str
     checksum: str
+    size: int
 
 
 def checksum(digest_: bytes) -> str:
@@ -219,51 +219,39 @@ async def create(asker: S3Client, key: str, headers: Mapping[str, str]) -> Multi
     result = await asker.tell(
         S3Request("CreateMultipartUpload", "POST", key, (("uploads", ""),), headers)
     )
-    root = parsed(result.data)
-    upload_id = (
-        ""
-        if root is None
-        else next((child.text or "" for child in root if local(child) == "UploadId"), "")
-    )
+    upload_id = fields(result.data).get("UploadId", "")
     if not upload_id:
         raise Fault("it began a multipart upload and does not say how to go on.")
     return MultipartUpload(key, upload_id, result.headers.get(ALGORITHM, "").upper() == "SHA256")
 
 
-async def send(
-    asker: S3Client,
-    blocking: Blocking,
-    upload: MultipartUpload,
-    payloads: AsyncIterator[Payload],
-    at_once: int,
-    bound: DeferredSemaphore,
-) -> Sequence[UploadPart]:
-    """Send all parts, `at_once` of them at a time, and as many of all uploads as `bound` has room
-    for. Also raises what `payloads` raises; then no request is under way any more.
-    """
-    slots = DeferredSemaphore(at_once)
-    return await _PartRequests(asker, blocking, upload, slots, bound).all(payloads)
-
-
 @define(eq=False)
-class _PartRequests:
-    """The requests that send the parts of one upload. The first one that fails ends the others."""
+class PartRequests:
+    """The requests that send the parts of one upload, `at_once` of them at a time, and as many of
+    all uploads as `bound` has room for. The first one that fails ends the others.
+    """
 
     asker: S3Client
     blocking: Blocking
     upload: MultipartUpload
-    slots: DeferredSemaphore
+    at_once: int
     bound: DeferredSemaphore
+    _slots: DeferredSemaphore = field(
+        default=Factory(lambda requests: DeferredSemaphore(requests.at_once), takes_self=True),
+        init=False,
+    )
     _sent: list[UploadPart] = field(factory=list, init=False)
     _under_way: set[Deferred[None]] = field(factory=set, init=False)
     _failure: Failure | None = field(default=None, init=False)
 
     async def all(self, payloads: AsyncIterator[Payload]) -> Sequence[UploadPart]:
-        """Send all parts and return them in order."""
+        """Send all parts and return them in order. Also raises what `payloads` raises; then no
+        request is under way any more.
+        """
         number = 0
         try:
             async for payload in payloads:
-                await self.slots.acquire()
+                await self._slots.acquire()
                 if self._failure is not None:
                     break
                 number += 1
@@ -294,7 +282,7 @@ class _PartRequests:
         if isinstance(result, Failure):
             self._failure = self._failure or result
             self._cancel()
-        self.slots.release()
+        self._slots.release()
 
     def _cancel(self) -> None:
         for request in list(self._under_way):
@@ -314,7 +302,7 @@ async def send_part(
     etag = plain_etag(result.headers.get("etag", ""))
     if not etag:
         raise Fault("it took a part and gives no ETag for it.")
-    return UploadPart(number, etag, result.headers.get(CHECKSUM, ""))
+    return UploadPart(number, etag, result.headers.get(CHECKSUM, ""), payload.size)
 
 
 async def complete(
@@ -336,13 +324,7 @@ async def complete(
             "CompleteMultipartUpload", "POST", upload.key, query, sent, body, hashed, ASSEMBLY
         )
     )
-    root = parsed(result.data)
-    etag = (
-        ""
-        if root is None
-        else next((child.text or "" for child in root if local(child) == "ETag"), "")
-    )
-    return result, plain_etag(etag)
+    return result, plain_etag(fields(result.data).get("ETag", ""))
 
 
 def _manifest(sent_parts: Sequence[UploadPart]) -> bytes:
@@ -447,7 +429,7 @@ class Writer:
         async with aclosing(parts_of(body, self._world.blocking)) as payloads:
             first = await anext(payloads, NOTHING)
             second = await anext(payloads, None)
-            try:
+            with self._asker.failing(S3Request("PutObject", "PUT", key)):
                 if second is None:
                     return await self._put(key, first, replace)
                 at_once = AT_ONCE_HELD if isinstance(first, BytesPayload) else AT_ONCE_FROM_FILE
@@ -455,8 +437,6 @@ class Writer:
                 del first, second
                 async with aclosing(chained):
                     return await self._in_parts(key, chained, replace, at_once)
-            except (S3Refusal, Fault) as problem:
-                raise self._asker.failed(problem, S3Request("PutObject", "PUT", key)) from problem
 
     async def settled(self) -> None:
         """Wait until all abandoned uploads are aborted."""
@@ -501,9 +481,9 @@ class Writer:
             headers[ALGORITHM] = "SHA256"
         blocking = self._world.blocking
         upload = await create(self._asker, self._prefix + key, headers)
-        counted = _Counted(payloads)
+        requests = PartRequests(self._asker, blocking, upload, at_once, self._parts_bound)
         try:
-            sent = await send(self._asker, blocking, upload, counted, at_once, self._parts_bound)
+            sent = await requests.all(payloads)
             async with self._exclusively(key, replace):
                 once = ONLY_IF_ABSENT if self.ability.once_in_parts and not replace else {}
                 try:
@@ -513,7 +493,8 @@ class Writer:
         except Exception:
             self._abort(upload)
             raise
-        return await self._looked_after(key, mark, counted.size, result, etag)
+        size = sum(part.size for part in sent)
+        return await self._looked_after(key, mark, size, result, etag)
 
     def _abort(self, upload: MultipartUpload) -> None:
         """Abort the upload in the background: the caller gets the failure at once."""
@@ -533,11 +514,8 @@ class Writer:
             "Content-Type": content_type(key),
             "Content-Disposition": disposition(file_name(key)),
         }
-        usual = {**(said_of_it if page is None else {"Content-Type": page}), MARK: mark}
-        return {
-            **usual,
-            **self._object_headers,
-        }
+        usual = said_of_it if page is None else {"Content-Type": page}
+        return {**usual, MARK: mark, **self._object_headers}
 
     @asynccontextmanager
     async def _exclusively(self, key: str, replace: bool) -> AsyncIterator[None]:
@@ -607,22 +585,6 @@ class Writer:
 def _log_failure(failure: Failure) -> None:
     if not isinstance(failure.value, CancelledError):  # raised when pypid stops
         _log.failure("aborting an upload failed", failure=failure)
-
-
-class _Counted:
-    """Counts the bytes of the parts that pass through."""
-
-    def __init__(self, payloads: AsyncIterator[Payload]) -> None:
-        self._payloads = payloads
-        self.size = 0
-
-    def __aiter__(self) -> AsyncIterator[Payload]:
-        return self
-
-    async def __anext__(self) -> Payload:
-        part = await anext(self._payloads)
-        self.size += part.size
-        return part
 
 
 async def _chained(first: list[Payload], rest: AsyncIterator[Payload]) -> AsyncGenerator[Payload]:

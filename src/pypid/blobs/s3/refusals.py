@@ -13,6 +13,7 @@ from enum import Enum
 from types import MappingProxyType
 from xml.etree import ElementTree
 
+from attrs import define
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
 from pypid.core.errors import Archived, StorageDown, StorageFull
@@ -70,41 +71,20 @@ class Remedy(Enum):
     OTHER_TIME = "another time"
 
 
+@define(eq=False)
 class S3Refusal(Exception):
     """An error response. Its text is for the log: no secret, no signature.
 
-    `code` is S3's error code, "" if it sent none (as to HEAD). `doubtful`: an earlier try may have
-    been carried out.
+    `code` is S3's error code, "" if it sent none (as to HEAD). `headers` by lower-case name.
+    `doubtful`: an earlier try may have been carried out.
     """
 
-    def __init__(
-        self,
-        operation: str,
-        status: int,
-        code: str = "",
-        message: str = "",
-        headers: Mapping[str, str] = MappingProxyType({}),
-        *,
-        doubtful: bool = False,
-    ) -> None:
-        super().__init__(operation, status, code)
-        self.operation = operation
-        self.status = status
-        self.code = code
-        self.message = message
-        self.headers = headers
-        self.doubtful = doubtful
-
-    def but(self, *, code: str | None = None, doubtful: bool | None = None) -> S3Refusal:
-        """Return a copy with another code, or another `doubtful`."""
-        return S3Refusal(
-            self.operation,
-            self.status,
-            self.code if code is None else code,
-            self.message,
-            self.headers,
-            doubtful=self.doubtful if doubtful is None else doubtful,
-        )
+    operation: str
+    status: int
+    code: str = ""
+    message: str = ""
+    headers: Mapping[str, str] = MappingProxyType({})
+    doubtful: bool = False
 
     def __str__(self) -> str:
         text = f"{self.operation} was answered {self.status} {self.code}".rstrip()
@@ -223,14 +203,8 @@ def refusal(operation: str, status: int, headers: Mapping[str, str], data: bytes
     are kept.
     """
     root = parsed(data)
-    code = message = region = ""
-    if root is not None and local(root) == "Error":
-        fields = {local(child): (child.text or "").strip() for child in root}
-        code, message, region = (
-            fields.get("Code", ""),
-            fields.get("Message", ""),
-            fields.get("Region", ""),
-        )
+    found = {} if root is None or local(root) != "Error" else texts(root)
+    code, region = found.get("Code", "").strip(), found.get("Region", "").strip()
     kept = {
         name: headers[name]
         for name in ("date", "retry-after", "x-amz-bucket-region")
@@ -238,9 +212,8 @@ def refusal(operation: str, status: int, headers: Mapping[str, str], data: bytes
     }
     if region and _CODE.match(region):
         kept.setdefault("x-amz-bucket-region", region)
-    return S3Refusal(
-        operation, status, code if _CODE.match(code) else "", _printable(message), kept
-    )
+    message = _printable(found.get("Message", "").strip())
+    return S3Refusal(operation, status, code if _CODE.match(code) else "", message, kept)
 
 
 def down(problem: S3Refusal | Fault) -> StorageDown | StorageFull:
@@ -272,6 +245,12 @@ def local(element: ElementTree.Element) -> str:
 def texts(element: ElementTree.Element) -> Mapping[str, str]:
     """Return the texts of the element's children, by name."""
     return {local(child): child.text or "" for child in element}
+
+
+def fields(data: bytes) -> Mapping[str, str]:
+    """Return the texts of the children of an XML document's root, by name; {} if it is not XML."""
+    root = parsed(data)
+    return {} if root is None else texts(root)
 
 
 def http_date(text: str) -> datetime | None:

@@ -126,7 +126,6 @@ def resolve(bucket: str, region: str, endpoint_url: str | None, addressing: Addr
 
 
 SERVICE = "s3"
-HASH = "X-Amz-Content-SHA256"
 
 
 @frozen
@@ -181,13 +180,10 @@ def presigned(keys: Keys, region: str, at: datetime, url: str, seconds: int) -> 
     return str(request.url)
 
 
-class _InHeaders(S3SigV4Auth):
-    def __init__(self, keys: Keys, region: str, at: datetime, content_sha256: str) -> None:
-        super().__init__(keys.botocore_credentials(), SERVICE, region)
-        self._at = at
-        self._content_sha256 = content_sha256
+class _AtTime:
+    _at: datetime
 
-    def add_auth(self, request: AWSRequest) -> None:
+    def add_auth(self: Any, request: AWSRequest) -> None:
         """Sign the request like botocore, but at the given time, and without logging what is
         signed.
         """
@@ -196,20 +192,21 @@ class _InHeaders(S3SigV4Auth):
         text = self.string_to_sign(request, self.canonical_request(request))
         self._inject_signature_to_request(request, self.signature(text, request))
 
+
+class _InHeaders(_AtTime, S3SigV4Auth):
+    def __init__(self, keys: Keys, region: str, at: datetime, content_sha256: str) -> None:
+        super().__init__(keys.botocore_credentials(), SERVICE, region)
+        self._at = at
+        self._content_sha256 = content_sha256
+
     def payload(self, request: AWSRequest) -> str:
         return self._content_sha256
 
 
-class _InQuery(S3SigV4QueryAuth):
+class _InQuery(_AtTime, S3SigV4QueryAuth):
     def __init__(self, keys: Keys, region: str, at: datetime, seconds: int) -> None:
         super().__init__(keys.botocore_credentials(), SERVICE, region, expires=seconds)
         self._at = at
-
-    def add_auth(self, request: AWSRequest) -> None:
-        request.context["timestamp"] = self._at.strftime(SIGV4_TIMESTAMP)
-        self._modify_request_before_signing(request)
-        text = self.string_to_sign(request, self.canonical_request(request))
-        self._inject_signature_to_request(request, self.signature(text, request))
 
     def _modify_request_before_signing(self, request: AWSRequest) -> None:
         """Set the signing parameters like botocore, which also parses and rebuilds the whole query:

@@ -24,7 +24,6 @@ from pypid.blobs.s3 import client, objects, signatures
 from pypid.blobs.s3.client import (
     CLASS,
     BytesPayload,
-    Credentials,
     ObjectHead,
     S3Client,
     S3Request,
@@ -46,7 +45,7 @@ from pypid.blobs.s3.objects import (
     checksum,
     read,
 )
-from pypid.blobs.s3.refusals import S3Refusal, parsed, texts
+from pypid.blobs.s3.refusals import S3Refusal, fields, parsed, texts
 from pypid.blobs.s3.signatures import (
     CloudFront,
     cloudfront,
@@ -207,6 +206,7 @@ _COPIED_HEADERS = (
     "x-amz-server-side-encryption-bucket-key-enabled",
 )
 _META = "x-amz-meta-"
+_NOTHING_TO_RESTORE = ("RestoreAlreadyInProgress", "InvalidObjectState")
 _UNKNOWN_CLASS = ("InvalidStorageClass", "InvalidArgument", "NotImplemented")
 
 
@@ -314,14 +314,9 @@ class Classes:
         )
         try:
             await self.asker.tell(question)
-        except S3Refusal as problem:
-            if problem.code not in (
-                "RestoreAlreadyInProgress",
-                "InvalidObjectState",
-            ):  # the latter: there is nothing to restore
+        except (S3Refusal, Fault) as problem:
+            if not isinstance(problem, S3Refusal) or problem.code not in _NOTHING_TO_RESTORE:
                 raise await self._failed(problem, question, key) from problem
-        except Fault as problem:
-            raise await self._failed(problem, question, key) from problem
 
     def below(self, prefix: str) -> Classes:
         """Return the classes of the objects below `prefix`, as all keys there."""
@@ -375,11 +370,11 @@ class Classes:
         result = await self.asker.tell(
             S3Request("UploadPartCopy", "PUT", upload.key, query, headers, patience=COPYING)
         )
-        root = parsed(result.data)
-        fields = {} if root is None else texts(root)
-        if not fields.get("ETag"):
+        found = fields(result.data)
+        if not found.get("ETag"):
             raise Fault("it copied a part and gives no ETag for it.")
-        return UploadPart(number, plain_etag(fields["ETag"]), fields.get("ChecksumSHA256", ""))
+        etag, size = plain_etag(found["ETag"]), last + 1 - first
+        return UploadPart(number, etag, found.get("ChecksumSHA256", ""), size)
 
 
 def _all(results: Sequence[tuple[bool, UploadPart | Failure]]) -> list[UploadPart]:
@@ -402,9 +397,6 @@ LONGEST_KEY = 1024
 """Bytes of UTF-8 (S3, "Object key naming guidelines")."""
 LONGEST_LINK = timedelta(days=7)
 """The maximum of SigV4."""
-_NONE = Ability(
-    once=False, once_in_parts=False, exact=False, checksums=False, checksums_of_parts=False
-)
 KEPT_BY_CLIENTS = f"private, max-age={int(LONGEST_LINK.total_seconds())}, immutable"
 """The bytes under a key are never replaced; without this header pip revalidates before it uses its
 cache.
@@ -473,6 +465,7 @@ class S3Blobs:
         front: CloudFront | None,
     ) -> None:
         self.classes = classes
+        self.ability = writer.ability
         self._asker = asker
         self._prefix = prefix
         self._writer = writer
@@ -480,18 +473,6 @@ class S3Blobs:
         self._reached = reached
         self._front = front
         self._lister = Lister(asker, prefix, world)
-
-    @property
-    def exclusive(self) -> bool:
-        """Whether exactly one of several writers of a key wins, wherever they are; else only if
-        they are in this process.
-        """
-        return self._writer.ability.exclusive
-
-    @property
-    def exclusive_puts(self) -> bool:
-        """Whether exactly one of several writers of a small object wins, wherever they are."""
-        return self._writer.ability.exclusive_puts
 
     async def read(self, key: str, span: Span | None = None) -> Body:
         if span is not None and not 0 <= span.start <= span.stop:
@@ -537,13 +518,12 @@ class S3Blobs:
         if not self._is_possible(key):
             return
         question = S3Request("DeleteObject", "DELETE", self._prefix + key)
-        try:
-            await self._asker.tell(question)
-        except S3Refusal as problem:
-            if problem.status != 404 or problem.code == "NoSuchBucket":
-                raise self._asker.failed(problem, question) from problem
-        except Fault as problem:
-            raise self._asker.failed(problem, question) from problem
+        with self._asker.failing(question):
+            try:
+                await self._asker.tell(question)
+            except S3Refusal as problem:
+                if problem.status != 404 or problem.code == "NoSuchBucket":
+                    raise
 
     async def stat(self, key: str) -> Blob:
         return (await self._seen(key)).blob
@@ -640,11 +620,9 @@ def _is_text(text: str) -> bool:
     return True
 
 
-async def open(
-    settings: S3Settings, world: World, reactor: Any, *, reads_only: bool = False
-) -> S3Blobs:
+async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
     """Return the store in the bucket, after checking access and probing its abilities; `reactor` is
-    the network. With `reads_only` nothing is checked, since that needs further permissions.
+    the network.
 
     Raises `CannotStart`, which says what is missing: a bucket, a permission, credentials, a
     response.
@@ -655,7 +633,9 @@ async def open(
             f"[storage] prefix: {settings.prefix!r} cannot be what keys begin with (no '/' before "
             "it, no '//')."
         )
-    own_credentials = _credentials(settings, world)
+    own_credentials = client.credentials(
+        settings.access_key, settings.secret_key, settings.session_token, world
+    )
     address, trust, front = await world.blocking(_prepared, settings)
     reached = connections(
         reactor, trust, min(CONNECTING, settings.timeout), idle=IDLE, idle_time=IDLE_TIME
@@ -663,11 +643,9 @@ async def open(
     asker = S3Client(reached.agent, address, own_credentials, world, settings.timeout)
     where = f"The bucket {settings.bucket!r} at {urlsplit(address.base).netloc}"
     try:
-        ability = _NONE
-        if not reads_only:
-            await Lister(asker, settings.prefix, world).page("", most=1)
-            scratch = f"{settings.prefix}{SCRATCH}{world.random(16).hex()}"
-            ability = await probe(asker, scratch, object_headers, world)
+        await Lister(asker, settings.prefix, world).page("", most=1)
+        scratch = f"{settings.prefix}{SCRATCH}{world.random(16).hex()}"
+        ability = await probe(asker, scratch, object_headers, world)
     except (S3Refusal, Fault, StorageDown, StorageFull) as problem:
         await reached.close()
         raise CannotStart(f"{where} cannot be used: {problem.__cause__ or problem}") from problem
@@ -695,13 +673,6 @@ def check(settings: S3Settings) -> None:
     signatures.check(settings.bucket, settings.region)
     _trust(settings.ca_certificates)
     _front(settings)
-
-
-def _credentials(settings: S3Settings, world: World) -> Credentials:
-    try:
-        return client.of(settings.access_key, settings.secret_key, settings.session_token, world)
-    except ValueError as error:
-        raise CannotStart(f"[storage] {error}.") from None
 
 
 def _prepared(settings: S3Settings) -> tuple[signatures.Address, Trust, CloudFront | None]:
