@@ -64,18 +64,18 @@ _log = Logger()
 
 
 class Credentials:
-    """The keys for signing: the `given` ones, or those of botocore's standard chain, fetched when
+    """The keys for signing: the `fixed` ones, or those of botocore's standard chain, fetched when
     they are needed.
     """
 
     def __init__(
-        self, world: World, session: Any = botocore.session.Session, *, given: Keys | None = None
+        self, world: World, session: Any = botocore.session.Session, *, fixed: Keys | None = None
     ) -> None:
         self._world = world
         self._session = session
         self._source: Any = None
-        self._is_given = given is not None
-        self.known = given
+        self._is_fixed = fixed is not None
+        self.known = fixed
         """The current keys, as far as they are known without waiting."""
         self._fetched: float | None = None
         self._in_vain: float | None = None
@@ -103,7 +103,7 @@ class Credentials:
         """Return keys other than those, which the store refused; the same if there are no
         others.
         """
-        if self._is_given:
+        if self._is_fixed:
             return refused
         if self.known is not None and self.known != refused:
             return self.known
@@ -167,7 +167,7 @@ def credentials(
     given.
     """
     if access and secret:
-        return Credentials(world, given=Keys(access, secret, token or None))
+        return Credentials(world, fixed=Keys(access, secret, token or None))
     if access or secret:
         raise CannotStart(
             "[storage] access_key and secret_key belong together: set both, or none for the "
