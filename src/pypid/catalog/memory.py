@@ -183,8 +183,6 @@ class PackedLines(CatalogLines):
         """Bytes of a dump that may still be loaded into memory."""
         self._is_working = False
         self._is_disk_full = False
-        self.read_back = 0
-        """How often listed files were read from the disk."""
 
     @property
     def spilled(self) -> int:
@@ -210,8 +208,6 @@ class PackedLines(CatalogLines):
 
     def note_use(self, name: ProjectName) -> None:
         self._share.touch(name)
-        line = self.get(name)
-        self.read_back += isinstance(line, PackedLine) and line.is_spilled
 
     def adopt(self, line: DumpedLine) -> Line:
         """Return the form in which the line of a dump is held; for the thread that reads the dump.

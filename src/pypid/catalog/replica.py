@@ -83,11 +83,6 @@ class ReplicaTable(Generic[V]):
         self._versions: dict[ProjectName, int] = {}
         """Versions of all rows, including those that are damaged and have no line here."""
 
-    @property
-    def rows(self) -> int:
-        """The number of rows."""
-        return len(self._versions)
-
     def version(self, name: ProjectName) -> int:
         """Return the version of the row, which may be damaged; 0: there is no row."""
         return self._versions.get(name, 0)
@@ -247,10 +242,6 @@ class Replica:
     def upstream_table(self, kind: RowKind) -> ReplicaTable[UpstreamEntry]:
         """Return the table of upstream projects with rows of this kind."""
         return self.upstream if kind is RowKind.UPSTREAM else self.named_upstream
-
-    def rows(self, kind: RowKind) -> int:
-        """Return the number of rows of this kind."""
-        return self._table(kind).rows
 
     def _table(self, kind: RowKind) -> ReplicaTable[LocalProject] | ReplicaTable[UpstreamEntry]:
         return self.local_table(kind) if kind in LOCAL_KINDS else self.upstream_table(kind)

@@ -44,7 +44,7 @@ from pypid.core.errors import (
     WrongBytes,
     shortened,
 )
-from pypid.core.model import Checksum, Digests, File, Project, RenderedPage, Upload
+from pypid.core.model import File, Project, RenderedPage, Upload
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.upload import distribution_of
 from pypid.core.permissions import Action, Credential
@@ -95,26 +95,13 @@ LIMITS = Limits(content=0, text=LARGEST, total=LARGEST, fields=50, urlencoded=LA
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
 
-class _Nowhere:
-    """The spool for a form's file: none of these forms has one."""
-
-    def want(self, checksums: Iterable[Checksum]) -> None:
-        """Do nothing: no file comes."""
-
-    async def write(self, data: bytes) -> None:
-        raise BadRequest("This form has a part without a name.")
-
-    async def finish(self) -> Digests:
-        return Digests("", None, None, 0)
-
-
 async def arguments(request: Request, kind: type[S]) -> S:
     """Return the arguments. Raises `TooLarge`, and `BadRequest` with the name of a missing or
     unknown one.
     """
     content_type = header_of(request, "content-type") or ""
     if content_type.partition(";")[0].strip().lower() in _FORMS:
-        form = await read_form(request.body, content_type, limits=LIMITS, spool=_Nowhere(), part="")
+        form = await read_form(request.body, content_type, limits=LIMITS, spool=None)
         received: Any = {name: values[-1] for name, values in form.fields.items()}
     else:
         received = _object(await read_small(request.body, LARGEST))

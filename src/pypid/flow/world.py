@@ -57,11 +57,6 @@ class InTurn:
         finally:
             self._turn.release()
 
-    @property
-    def waiting(self) -> int:
-        """The number of calls that wait for their turn."""
-        return len(self._turn.waiting)
-
 
 @frozen
 class World:

@@ -371,19 +371,6 @@ LISTINGS_MEMORY = _gauge(
     "pypid_upstream_memory_bytes",
     "Memory for upstream listings, views and finished pages: at most [upstream] memory.",
 )
-LISTINGS_SPILLED = _gauge(
-    "pypid_upstream_spilled_bytes",
-    "Upstream listings that did not fit into memory and are in temporary files.",
-)
-LISTINGS_READ_BACK = _counter(
-    "pypid_upstream_spill_reads", "Reads of upstream listings from temporary files."
-)
-CATALOG_ROWS = _gauge(
-    "pypid_catalog_rows",
-    "Rows of the catalog in a worker.",
-    "kind",
-    together=Aggregation.HERE,
-)
 
 # --- advisories -----------------------------------------------------------------------------------
 
@@ -425,13 +412,6 @@ LAG_MOST = _gauge(
 )
 THREADS = _gauge("pypid_threads", "Threads for blocking calls, by state.", "state")
 THREADS_QUEUE = _gauge("pypid_threads_queue", "Calls that wait for a thread.")
-THINKING_QUEUE = _gauge(
-    "pypid_thinking_queue", "Long computations that wait for their turn; one runs at a time."
-)
-GC = _counter("pypid_gc_collections", "Runs of Python's garbage collector.", "generation")
-GC_COLLECTED = _counter(
-    "pypid_gc_collected_objects", "Objects that the garbage collector removed.", "generation"
-)
 BUILD = _gauge(
     "pypid_build_info",
     "Always 1; the labels have the versions.",

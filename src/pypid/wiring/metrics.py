@@ -4,7 +4,6 @@ by the workers.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +15,11 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from pypid.advisories.service import Advisories
-from pypid.catalog.engine import RowKind
-from pypid.catalog.memory import PackedLines
 from pypid.core.configuration.parse import Config
 from pypid.daemon.state import StateFolder
 from pypid.flow import World, start
 from pypid.flow.conditions import Condition
-from pypid.flow.world import InTurn, Threads
+from pypid.flow.world import Threads
 from pypid.index import Index
 from pypid.index.named_indexes import NamedIndexes
 from pypid.jobs.backup.records import LAST_BACKUP
@@ -165,7 +162,7 @@ class Measuring(Service):
         put(counts.ADVISORIES, (), self.advisories.count)
         loaded = self.advisories.loaded
         put(counts.ADVISORIES_LOADED, (), 0 if loaded is None else loaded.timestamp())
-        self._look_at_listings()
+        put(counts.LISTINGS_MEMORY, (), self.index.memory.used)
         following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
         if following is not None:
             self._look_at_catalog(following)
@@ -179,30 +176,15 @@ class Measuring(Service):
         for name, upstream in self.index.upstreams.items():
             put(counts.NAMED_UPSTREAM_UP, (name,), not upstream.gate.breaker.is_down)
 
-    def _look_at_listings(self) -> None:
-        put, catalog = self.counts.set, self.index.catalog
-        put(counts.LISTINGS_MEMORY, (), self.index.memory.used)
-        lines = getattr(catalog.upstream, "lines", None)
-        if isinstance(lines, PackedLines):
-            put(counts.LISTINGS_SPILLED, (), lines.spilled)
-            put(counts.LISTINGS_READ_BACK, (), lines.read_back)
-
     def _look_at_catalog(self, following: ReplicaFollower) -> None:
         put = self.counts.set
         put(counts.CATALOG_UP, (), following.away is None)
         put(counts.CATALOG_AGE, (), following.age)
         put(counts.CATALOG_LAG, (), following.lag)
-        for kind in RowKind:
-            put(counts.CATALOG_ROWS, (kind.value,), following.replica.rows(kind))
 
     def _look_at_process(self) -> None:
         put = self.counts.set
         put(counts.LAG_MOST, (), max(self._latest, self._latest_before))
-        for generation, done in enumerate(gc.get_stats()):
-            put(counts.GC, (str(generation),), done["collections"])
-            put(counts.GC_COLLECTED, (str(generation),), done["collected"])
-        if isinstance(self.world.thinking, InTurn):
-            put(counts.THINKING_QUEUE, (), self.world.thinking.waiting)
         threads = self.world.blocking
         if isinstance(threads, Threads):
             put(counts.THREADS, ("busy",), threads.busy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
 
@@ -23,7 +22,7 @@ NOW = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
 
 
 class AccessLogTests(SynchronousTestCase):
-    def logged(self, request: bytes, *, as_json: bool = False, user: str | None = "alice") -> str:
+    def logged(self, request: bytes, *, user: str | None = "alice") -> str:
         """The line that is logged for the request."""
         lines: list[str] = []
 
@@ -42,7 +41,7 @@ class AccessLogTests(SynchronousTestCase):
         talk = Talk(respond)
         talk.transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.7", 4711))
         talk.channel.makeConnection(talk.transport)
-        talk.site.log = AccessLog(lambda: NOW, talk.clock.seconds, json=as_json)
+        talk.site.log = AccessLog(lambda: NOW, talk.clock.seconds)
         globalLogPublisher.addObserver(observe)
         try:
             talk.channel.dataReceived(request)
@@ -51,24 +50,13 @@ class AccessLogTests(SynchronousTestCase):
         self.assertEqual(len(lines), 1)
         return lines[0]
 
-    def test_json(self) -> None:
-        """As JSON, the same is one object on one line."""
-        line = self.logged(
-            b'HEAD /f HTTP/1.1\r\nHost: x\r\nUser-Agent: a"b\\\xe9\r\n\r\n', as_json=True, user=None
-        )
-        expected = {"time": "2026-03-01T12:30:15+00:00", "client": "192.0.2.7", "user": None, "method": "HEAD", "path": "/f",
-                    "protocol": "HTTP/1.1", "status": 200, "size": 0, "milliseconds": 12.3, "agent": 'a"b\\\u00e9',
-                    "id": "k3x5qa00002f"}  # fmt: skip
-        self.assertEqual(json.loads(line), expected)
-
     def test_no_secrets(self) -> None:
         """Queries, passwords in URLs, Authorization and Referer are not logged (C95)."""
         request = (
             b"GET http://bob:hunter2@host/f?token=hunter2#hunter2 HTTP/1.1\r\nHost: x\r\n"
             b"Authorization: Basic hunter2\r\nReferer: http://x/?hunter2\r\nCookie: hunter2\r\n\r\n"
         )
-        for as_json in (False, True):
-            self.assertNotIn("hunter2", self.logged(request, as_json=as_json))
+        self.assertNotIn("hunter2", self.logged(request))
 
     def test_no_forged_lines(self) -> None:
         """What a client sends makes no line's end, no quote and no terminal code."""

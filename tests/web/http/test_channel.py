@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest, Unauthenticated
-from pypid.web.http.connections import ConnectionSettings
+from pypid.web.http import channel
 from pypid.web.http.request import Request
 from pypid.web.http.request_body import FULL, ClientGone, read_small
 from tests.web.raw_http import Wire, chunked, request
@@ -168,7 +168,8 @@ class PressureTests(SynchronousTestCase):
 
     def test_a_silent_client(self) -> None:
         """A body that stops coming is timed out, and its reader told."""
-        wire = Wire(echo, timeout=60, limits=ConnectionSettings(min_body_rate=0))
+        self.patch(channel, "MIN_BODY_RATE", 0)
+        wire = Wire(echo, timeout=60)
         wire.send(request("POST", "/", "Content-Length: 10") + b"12345")
         wire.pass_time(59)
         wire.send(b"6")

@@ -8,7 +8,7 @@ from twisted.web.http import HTTPChannel
 from pypid.core.errors import CannotStart
 from pypid.flow.coroutines import TESTED
 from pypid.web.http import channel_check
-from pypid.web.http.channel import FramingChannel
+from pypid.web.http.channel import Channel
 from pypid.web.http.channel_check import check_framing
 
 
@@ -30,11 +30,11 @@ class StartCheckTests(SynchronousTestCase):
             ("lineReceived", "a folded header field"),
             ("_respondToBadRequestAndDisconnect", "two Content-Lengths"),
         ):
-            own = getattr(FramingChannel, hook)
-            self.patch(FramingChannel, hook, getattr(HTTPChannel, hook))
+            own = getattr(Channel, hook)
+            self.patch(Channel, hook, getattr(HTTPChannel, hook))
             if hook != "_respondToBadRequestAndDisconnect":
                 self.assertIn(f"a request with {what} is not refused", self.refused())
-            self.patch(FramingChannel, hook, own)
+            self.patch(Channel, hook, own)
 
     def test_missing_name(self) -> None:
         """It does not start if a name that the channel needs is missing; the error says what to

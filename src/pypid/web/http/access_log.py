@@ -11,7 +11,6 @@ from base64 import b32encode
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from json import dumps
 from typing import Any
 
 from attrs import asdict, field, frozen
@@ -142,10 +141,6 @@ class AccessLogEntry:
         """Return the fields for logs in JSON, where each line already has its time."""
         return {name: value for name, value in asdict(self).items() if name != "time"}
 
-    def json(self) -> str:
-        """Return the entry as one line of JSON in ASCII."""
-        return dumps(asdict(self), separators=(",", ":"))
-
 
 @frozen(eq=False)
 class LogClient:
@@ -246,14 +241,12 @@ class AccessLog:
         now: Callable[[], datetime],
         seconds: Callable[[], float],
         *,
-        json: bool = False,
         ids: Ids | None = None,
     ) -> None:
         self.ids = Ids() if ids is None else ids
         """The source of the ids of responses without a `Request`."""
         self._now = now
         self._seconds = seconds
-        self._json = json
         self._second: datetime | None = None
         self._time = ""
         """The formatted time of the last line."""
@@ -264,30 +257,19 @@ class AccessLog:
     def write(self, entry: AccessLogEntry) -> None:
         """Write this entry; a successful health check is written at level debug."""
         write = self._log.debug if entry.status == OK and entry.path in PROBES else self._log.info
-        write("{line}", line=entry.json() if self._json else entry.text(), access=entry)
+        write("{line}", line=entry.text(), access=entry)
 
     def many(self, answers: Sequence[tuple[str, str | None, LogClient, SharedLogFields]]) -> None:
         """Write an entry for each of these responses; the event's field ``answers`` is `Many`."""
         many = Many(answers, self.ids.prefix, self.ids.take(len(answers)))
-        if self._json:
-            for entry in many.entries():
-                self._log.info("{line}", line=entry.json(), access=entry)
-        else:
-            self._log.info("{answers}", answers=many)
+        self._log.info("{answers}", answers=many)
 
     def time(self) -> str:
         """Return the current time, formatted as in `AccessLogEntry.time`."""
         moment = self._now()
         if (second := moment.replace(microsecond=0)) != self._second:
-            self._second, self._time = second, self._written(moment)
+            self._second, self._time = second, moment.strftime("%d/%b/%Y:%H:%M:%S %z")
         return self._time
-
-    def _written(self, moment: datetime) -> str:
-        return (
-            moment.isoformat(timespec="seconds")
-            if self._json
-            else moment.strftime("%d/%b/%Y:%H:%M:%S %z")
-        )
 
     def entry(self, request: Request) -> AccessLogEntry:
         """Return the log entry of the request, whose response is complete (or was broken off)."""

@@ -1,8 +1,6 @@
 """HTTP/1.1 connections on top of twisted.web's `HTTPChannel`, whose private names are used here.
 
-`framing` refuses ambiguous requests and bounds the time of clients, `limits` streams request bodies
-and closes connections for others, and `channel` is the connection itself.
-`start_check` proves that Twisted calls what they override.
+`channel_check` proves that Twisted calls what is overridden.
 """
 
 from __future__ import annotations
@@ -26,21 +24,10 @@ from pypid.web.http.access_log import HEADER
 from pypid.web.http.connections import (
     HOST,
     ConnectionLimits,
-    ConnectionSettings,
     HostPolicy,
     host_name,
 )
 from pypid.web.http.request import Request, RequestSite, ResponseRecorder, SentHead, host_at
-
-# Strict framing of requests, and deadlines for slow clients.
-#
-# Requests that twisted.web's parser accepts and a proxy may read differently are refused (RFC
-# 9112).
-#
-# A timeout of silence alone is renewed by each byte, so a client that sends a byte a minute would
-# hold a connection for ever. Unread data makes the kernel send a RST when the socket is closed,
-# and a RST destroys what the client has not read yet (RFC 9112, 9.6). So the channel closes for
-# writing, and goes on reading for a while.
 
 if TYPE_CHECKING:
     from typing import Any as HTTPChannel  # Twisted's is hardly annotated
@@ -51,36 +38,347 @@ LINGER = 30.0
 """Seconds that a client gets for the rest of a body that is discarded."""
 LINGER_IDLE = 5.0
 """Seconds of silence after which such a client has had enough time to read its response."""
+MIN_BODY_RATE = 500
+"""Bytes a second that a client has to send of a body at least."""
 WINDOW = 30.0
 """Seconds over which the rate of a body is measured."""
 
+NOT_HTTP = "This is not a request that HTTP/1.1 knows (RFC 9112), or its headers are too long."
+ONE_HOST = (
+    "A request needs exactly one Host header, with a host and perhaps a port (RFC 9112, 3.2)."
+)
 
-class LingeringChannel(HTTPChannel):  # type: ignore[misc]
-    """An `HTTPChannel` that can linger; subclasses discard what comes while `_lingering`."""
+ABSOLUTE = re.compile(rb"https?://(?P<host>[^/?#]*)", re.IGNORECASE)
+"""The beginning of a request target in absolute form, as clients send it to proxies."""
+
+
+READ = 1 << 20
+"""Bytes requested from the kernel at once while a body comes (Twisted requests 64 KiB)."""
+
+BROKEN_CHUNKS = (
+    "The body is not what Transfer-Encoding: chunked says. Send the request again, or with a "
+    "Content-Length."
+)
+
+
+TOO_MANY = "Too many connections are open. Try again soon."
+RETRY_AFTER = 5
+"""Seconds after which a client that was refused because of the connection limit may try again."""
+RESERVE_TIMEOUT = 5.0
+"""Seconds that a reserved connection has for its request."""
+HEALTH_PATHS = (b"/health", b"/ready")
+"""Paths that a reserved connection may request."""
+
+
+GOOD_BYE = 1.0
+"""Seconds that an idle TLS client gets to answer the close_notify when pypid stops."""
+
+TOO_SLOW = "The head of the request took longer than [server] header_timeout allows. Send it again."
+
+
+class FastPathLookup(Protocol):
+    """The cached responses for one kind of connections."""
+
+    def answer(self, channel: Channel, data: bytes) -> bool:
+        """Answer the data if it is exactly one request whose response is cached; else return False
+        without effect.
+        """
+
+    def recorder_for(self, data: bytes) -> ResponseRecorder | None:
+        """Return a recorder if the data is one request whose response may be cached."""
+
+
+@frozen(eq=False)
+class FastPathConnection:
+    """What a connection needs for the fast path."""
+
+    lookup: FastPathLookup
+    send: Callable[[Any, bytes], None]
+    """Sends a short response by a transport."""
+    direct: bool
+    """Whether data may bypass the transport and go straight to the socket."""
+    detach: Callable[[], object] | None
+    """Called when the connection is lost, if the reactor hook reads for it."""
+
+
+class FastPathSite(Protocol):
+    """The fast path of a site (`web.fastpath.fast_path`)."""
+
+    def attach(self, channel: Channel) -> FastPathConnection:
+        """Return what a new connection needs for the fast path."""
+
+    def start(self, reactor: Any) -> None:
+        """Start, with the site."""
+
+    def stop(self) -> None:
+        """Stop, with the site."""
+
+    def flush(self) -> None:
+        """Write the lines of the access log that wait."""
+
+    def close(self) -> None:
+        """Write the lines that wait, and close the files."""
+
+
+class ChannelSite(RequestSite, Protocol):
+    """The site of a connection, as the connection uses it."""
+
+    channels: set[Channel]
+    limits: ConnectionLimits
+    sends_ids: bool
+
+    @property
+    def hosts(self) -> HostPolicy: ...
+
+    @property
+    def hsts(self) -> tuple[str, bytes] | None: ...
+
+    @property
+    def fast_path(self) -> FastPathSite | None: ...
+
+    def note_refused(self, size: int, status: str) -> None:
+        """Count a response that does not come from a route, with a body of `size` bytes."""
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """One connection: its life, its limits, its responses, and the fast path's interface to it.
+
+    Requests that twisted.web's parser accepts and a proxy may read differently are refused (RFC
+    9112).
+
+    The parser never runs a handler of a request with a body: `dataReceived` lets it finish with all
+    that came, and then delivers. So no handler ends a request while the parser is working on it,
+    and a response to a small request, whose body came along with its headers, leaves the connection
+    open.
+
+    The current request is in one of three states; the rest is `http.HTTPChannel`:
+
+    - its body is coming (`_receiving` is set); its handler runs, its response may have begun;
+    - its body is in, its response is not finished: twisted.web's own state (`_handlingRequest`);
+    - its response is finished, its body is not in: the channel lingers, so that the response is not
+      lost.
+
+    To linger is to close for writing, and to go on reading for a while: unread data makes the
+    kernel send a RST when the socket is closed, and a RST destroys what the client has not read yet
+    (RFC 9112, 9.6).
+
+    A timeout of silence alone is renewed by each byte, so a client that sends a byte a minute would
+    hold a connection for ever: heads have a deadline, and bodies a least rate. A connection may be
+    closed to make room for another one, or only be used for requests about the health of the
+    service (`web.http.connections`).
+    """
 
     _lingering = False
     _patience: float | None = None
     """Seconds until a silent client is disconnected, or None."""
     _total: IDelayedCall | None = None
     _silence: IDelayedCall | None = None
+    _head_deadline: IDelayedCall | None = None
+    _body_check: IDelayedCall | None = None
+    _body_bytes = 0
+    """Bytes of the body that came since the last check of its rate."""
+    _body_excused = False
+    """Whether the server held up the body since then."""
+    _path: bytes
+    """Twisted's: the target of the request whose head is read."""
+    reserved = False
+    """Whether the connection exceeds the limits, so that it may only request the health of the
+    service.
+    """
+    _receiving: Request | None = None
+    """The request whose body is coming."""
+    _due: Request | None = None
+    """The request that has something new for its handler."""
+    _delivering = False
+    _continue_due = False
+    """The client waits for 100 Continue before it sends the body."""
+    _kept = 0
+    """Bytes of further requests that wait for the response to this one."""
+    _paused = False
+    """Reading is paused, because too much of a body waits unread."""
+    client: str | None = None
+    """The address of the peer; None on a unix socket."""
+    proxied = False
+    """Whether the peer is a trusted proxy."""
+    last_active = 0.0
+    """When the last response was complete, or the connection was opened, on the reactor's clock.
+    The fast path sets only this: `resetTimeout` for each request would cost a tenth of it.
+    """
+    _claimed = False
+    """Whether it counts for the client that a trusted proxy names, while its request is
+    answered.
+    """
+    requests: list[Request]
+    site: ChannelSite
+    timeOut: float | None
+    _answered: Request | None = None
+    """The request whose response is finished but still being sent; the next one waits."""
+    _draining = False
+    """The connection is to be closed after the current response."""
+    lookup: FastPathLookup | None = None
+    """The cache that answers repeated requests; None: all requests are parsed."""
+    idle = False
+    """With a `lookup`: no byte of the next request has come, and nothing has to be done before it
+    is answered.
+    """
+    _parsing = False
+    _recorder: ResponseRecorder | None = None
+    """Records the response to the request that is about to be parsed, if it may be cached."""
+    known: tuple[int, Any, bytes | None] | None = None
+    """The fast path's: the client of the last request on this connection, if its credentials had to
+    be checked. (Never the credentials.)
+    """
+    _detach: Callable[[], object] | None = None
+    """Called when the connection is lost, if the fast path needs that."""
+    any_host = False
+    """Whether each Host is answered: a trusted proxy, or a client on a unix socket, names it."""
+    direct = False
+    """Whether data may bypass the transport and go straight to the socket."""
+    send: Callable[[Any, bytes], None]
+    """How the fast path sends short responses."""
 
     def connectionMade(self) -> None:
+        self.site.channels.add(self)
+        self.last_active = self.site.seconds()
+        self.client = host_at(self.transport.getPeer())
+        self.proxied = self.site.trusted_proxies.trust(self.client)
+        self.any_host = self.proxied or self.client is None
         self._patience = self.timeOut
         super().connectionMade()
+        self.reserved = not self.site.limits.admit(self, None if self.proxied else self.client)
+        if self.reserved:
+            self._head_begins(RESERVE_TIMEOUT)
+        elif self.site.fast_path is not None:
+            attached = self.site.fast_path.attach(self)
+            self.lookup, self.send, self.direct = attached.lookup, attached.send, attached.direct
+            self._detach = attached.detach
+            self.idle = True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.site.channels.discard(self)
+        self.site.limits.discard(self)
+        if self._detach is not None:
+            self._detach()
+        self._paused = self._continue_due = self.idle = False
+        self._head_is_in()
+        self._body_is_in()
         self._stop_clocks()
         super().connectionLost(reason)
 
+    def drain(self) -> None:
+        """Close the connection now, or, if a request is in progress, after its response."""
+        self._draining, self.idle = True, False
+        if self.requests:
+            self.persistent = False
+        elif not self._lingering:
+            self.loseConnection()
+            if not self._is_socket and not self._waitingForTransport:
+                # TLS waits for the peer's close_notify, and a client that only keeps the connection
+                # for later reads nothing
+                self._abortingCall = self.callLater(GOOD_BYE, self.forceAbortClient)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the transport has more to send than its buffer takes."""
+        return bool(self._waitingForTransport)
+
+    # --- input ---
+
     def dataReceived(self, data: bytes) -> None:
+        if self.idle and self.lookup is not None and self.lookup.answer(self, data):
+            return
+        self.read_on(data)
+
+    def read_on(self, data: bytes) -> None:
+        """Parse data that the fast path does not answer."""
+        if self.lookup is None:
+            self._read(data)
+        else:
+            self._read_and_record(self.lookup, data)
+
+    def _read_and_record(self, lookup: FastPathLookup, data: bytes) -> None:
+        """Parse data that the fast path does not answer, and become idle again if the request is
+        answered already.
+        """
+        if self.idle:
+            self.idle = False
+            self._recorder = lookup.recorder_for(data)
+        outermost, self._parsing = not self._parsing, True
+        self._read(data)
+        if outermost:
+            self._parsing, self._recorder = False, None
+            self.idle = self._is_idle()
+
+    def _is_idle(self) -> bool:
+        """Return whether the next byte is the first one of a request that the fast path may
+        answer.
+        """
+        return not (
+            self.requests
+            or self._handlingRequest
+            or self._buffer
+            or self._waitingForTransport
+            or self._lingering
+            or self._draining
+            or self._paused
+            or self._answered is not None
+            or not self.line_mode
+            or not self.persistent
+            or self.transport is None
+            or self.transport.disconnecting
+            or self._HTTPChannel__first_line != 1
+        )
+
+    def _read(self, data: bytes) -> None:
         if self._silence is not None:
             self._silence.reset(LINGER_IDLE)
         super().dataReceived(data)
+        if self._delivering:
+            return
+        self._watch_head()
+        self._delivering = True
+        try:
+            while (request := self._due) is not None:
+                self._due = None
+                request.deliver()
+                if request is self._receiving and request.bodyFull:
+                    self._pause()
+        finally:
+            self._delivering = False
 
-    def resumeProducing(self) -> None:
-        super().resumeProducing()
-        if self._lingering:
-            self._half_close()
+    def timeoutConnection(self) -> None:
+        patience = self.timeOut
+        rest = self.last_active + (patience or 0) - self.site.seconds()
+        if patience is None or not self.idle or rest <= 0:
+            self.idle = False
+            super().timeoutConnection()
+        else:
+            self.setTimeout(rest)
+            self.timeOut = patience
+
+    def allHeadersReceived(self) -> None:
+        self._head_is_in()
+        request = self.requests[-1]
+        if not self._host_is_good(request) or not self._take_absolute_form(request):
+            self._refuse(ONE_HOST)
+            return
+        if self._is_crowded_out(request):
+            self._refuse_for_limits()
+            return
+        request.parseCookies()  # type: ignore[no-untyped-call]
+        self.persistent = (
+            self.checkPersistence(request, self._version)
+            and not self._draining
+            and not self.reserved
+        )
+        request.gotLength(self.length)
+        if self.length == 0:
+            request.record_with(self._recorder)
+            self._recorder = None
+            return
+        self._receive_body(request)
+
+    # --- lingering ---
 
     def _linger(self) -> None:
         """Close for writing when the response has been sent, and fully when the client had time to
@@ -131,29 +429,12 @@ class LingeringChannel(HTTPChannel):  # type: ignore[misc]
                 clock.cancel()
         self._total = self._silence = None
 
-
-class TimedChannel(LingeringChannel):
-    """A `LingeringChannel` that closes connections of clients that send too slowly."""
-
-    deadlines: ConnectionSettings
-    _head_deadline: IDelayedCall | None = None
-    _body_check: IDelayedCall | None = None
-    _body_bytes = 0
-    """Bytes of the body that came since the last check of its rate."""
-    _body_excused = False
-    """Whether the server held up the body since then."""
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._head_is_in()
-        self._body_is_in()
-        super().connectionLost(reason)
-
-    # --- the head ---
+    # --- deadlines of slow clients ---
 
     def _head_begins(self, seconds: float | None = None) -> None:
         """Start the deadline of a head whose first bytes have come."""
         if self._head_deadline is None:
-            patience = self.deadlines.header_timeout if seconds is None else seconds
+            patience = self.site.limits.settings.header_timeout if seconds is None else seconds
             self._head_deadline = self.callLater(patience, self._head_is_late)
 
     def _head_is_in(self) -> None:
@@ -164,19 +445,17 @@ class TimedChannel(LingeringChannel):
                 deadline.cancel()
 
     def _head_is_late(self) -> None:
-        """Close the connection."""
         self._head_deadline = None
-        self.timeoutConnection()
-
-    # --- the body ---
+        self.idle = False
+        self._refuse(TOO_SLOW, b"408 Request Timeout")
+        self._give_up()
 
     def _body_begins(self, *, excused: bool) -> None:
         """Start the rate checks of a body. `excused`: the client waits for the server before it
         sends the body.
         """
-        if self.deadlines.min_body_rate:
-            self._body_bytes, self._body_excused = 0, excused
-            self._body_check = self.callLater(WINDOW, self._check_body)
+        self._body_bytes, self._body_excused = 0, excused
+        self._body_check = self.callLater(WINDOW, self._check_body)
 
     def _excuse_body(self) -> None:
         """Skip the next rate check, since reading is paused."""
@@ -191,42 +470,13 @@ class TimedChannel(LingeringChannel):
 
     def _check_body(self) -> None:
         self._body_check = None
-        if self._body_bytes < self.deadlines.min_body_rate * WINDOW and not self._body_excused:
+        if self._body_bytes < MIN_BODY_RATE * WINDOW and not self._body_excused:
             self.setTimeout(None)
             self.timeoutConnection()
         else:
             self._body_begins(excused=self._body_stands)
 
-    @property
-    def _body_stands(self) -> bool:
-        """Whether the server holds up the body: reading is paused, or the client waits for 100
-        Continue.
-        """
-        raise NotImplementedError
-
-
-NOT_HTTP = "This is not a request that HTTP/1.1 knows (RFC 9112), or its headers are too long."
-ONE_HOST = (
-    "A request needs exactly one Host header, with a host and perhaps a port (RFC 9112, 3.2)."
-)
-
-ABSOLUTE = re.compile(rb"https?://(?P<host>[^/?#]*)", re.IGNORECASE)
-"""The beginning of a request target in absolute form, as clients send it to proxies."""
-
-
-class FramingChannel(TimedChannel):
-    """A `TimedChannel` that refuses requests with ambiguous framing.
-
-    Some of its checks are overridden private hooks of Twisted's: `start_check` proves that Twisted
-    calls them.
-    """
-
-    _path: bytes
-    """Twisted's: the target of the request whose head is read."""
-    reserved = False
-    """Whether the connection exceeds the limits, so that it may only request the health of the
-    service.
-    """
+    # --- strict framing ---
 
     def _watch_head(self) -> None:
         """Set the deadline for the head of a request that has begun."""
@@ -300,41 +550,7 @@ class FramingChannel(TimedChannel):
         self.site.note_refused(len(text), status[:3].decode("ascii"))
         self._linger()
 
-
-# Streaming of request bodies, and the limits on open connections for one connection.
-#
-# The parser never runs a handler of a request with a body: `dataReceived` lets it finish with all
-# that came, and then delivers. So no handler ends a request while the parser is working on it, and
-# a response to a small request, whose body came along with its headers, leaves the connection
-# open.
-#
-# A connection may be closed to make room for another one, or only be used for requests about the
-# health of the service (`web.http.connections`).
-
-READ = 1 << 20
-"""Bytes requested from the kernel at once while a body comes (Twisted requests 64 KiB)."""
-
-BROKEN_CHUNKS = (
-    "The body is not what Transfer-Encoding: chunked says. Send the request again, or with a "
-    "Content-Length."
-)
-
-
-class BodyChannel(FramingChannel):
-    """A `FramingChannel` that streams the bodies of requests to their handlers."""
-
-    timeOut: float | None
-    _receiving: Request | None = None
-    """The request whose body is coming."""
-    _due: Request | None = None
-    """The request that has something new for its handler."""
-    _delivering = False
-    _continue_due = False
-    """The client waits for 100 Continue before it sends the body."""
-    _kept = 0
-    """Bytes of further requests that wait for the response to this one."""
-    _paused = False
-    """Reading is paused, because too much of a body waits unread."""
+    # --- streamed bodies ---
 
     def _receive_body(self, request: Request) -> None:
         """Begin to receive the body of a request whose headers are in."""
@@ -349,21 +565,6 @@ class BodyChannel(FramingChannel):
             self._continue_due = True
             self._excuse_body()
             self.setTimeout(None)  # the client waits for the server, not the server for the client
-
-    def _read(self, data: bytes) -> None:
-        super().dataReceived(data)
-        if self._delivering:
-            return
-        self._watch_head()
-        self._delivering = True
-        try:
-            while (request := self._due) is not None:
-                self._due = None
-                request.deliver()
-                if request is self._receiving and request.bodyFull:
-                    self._pause()
-        finally:
-            self._delivering = False
 
     @property
     def _body_stands(self) -> bool:
@@ -459,40 +660,12 @@ class BodyChannel(FramingChannel):
         self._networkProducer.pauseProducing()
         self.setTimeout(None)  # nothing comes, because reading is paused
 
-
-TOO_MANY = "Too many connections are open. Try again soon."
-RETRY_AFTER = 5
-"""Seconds after which a client that was refused because of the connection limit may try again."""
-RESERVE_TIMEOUT = 5.0
-"""Seconds that a reserved connection has for its request."""
-HEALTH_PATHS = (b"/health", b"/ready")
-"""Paths that a reserved connection may request."""
-
-
-class LimitedChannel(BodyChannel):
-    """A `BodyChannel` that counts against the limits of its site."""
-
-    client: str | None = None
-    """The address of the peer; None on a unix socket."""
-    proxied = False
-    """Whether the peer is a trusted proxy."""
-    last_active = 0.0
-    """When the last response was complete, or the connection was opened, on the reactor's clock.
-    The fast path sets only this: `resetTimeout` for each request would cost a tenth of it.
-    """
-    _claimed = False
-    """Whether it counts for the client that a trusted proxy names, while its request is
-    answered.
-    """
+    # --- limits on connections ---
 
     @property
     def busy(self) -> bool:
         """Whether a request is being answered, or its body is coming."""
         return bool(self._handlingRequest or self._receiving is not None)
-
-    def drain(self) -> None:
-        """Close the connection now, or, if a request is in progress, after its response."""
-        raise NotImplementedError
 
     def evict(self) -> None:
         """Close the connection now, to make room for another one.
@@ -537,245 +710,6 @@ class LimitedChannel(BodyChannel):
             self._claimed = False
             self.site.limits.release(self)
 
-
-# A connection: its life, its limits, its responses, and the fast path's interface to it.
-#
-# The current request is in one of three states; the rest is `http.HTTPChannel`:
-#
-# - its body is coming (`_receiving` is set); its handler runs, its response may have begun;
-# - its body is in, its response is not finished: twisted.web's own state (`_handlingRequest`);
-# - its response is finished, its body is not in: the channel lingers, so that the response is not
-#   lost.
-
-GOOD_BYE = 1.0
-"""Seconds that an idle TLS client gets to answer the close_notify when pypid stops."""
-
-TOO_SLOW = "The head of the request took longer than [server] header_timeout allows. Send it again."
-
-
-class FastPathLookup(Protocol):
-    """The cached responses for one kind of connections."""
-
-    def answer(self, channel: Channel, data: bytes) -> bool:
-        """Answer the data if it is exactly one request whose response is cached; else return False
-        without effect.
-        """
-
-    def recorder_for(self, data: bytes) -> ResponseRecorder | None:
-        """Return a recorder if the data is one request whose response may be cached."""
-
-
-@frozen(eq=False)
-class FastPathConnection:
-    """What a connection needs for the fast path."""
-
-    lookup: FastPathLookup
-    send: Callable[[Any, bytes], None]
-    """Sends a short response by a transport."""
-    direct: bool
-    """Whether data may bypass the transport and go straight to the socket."""
-    detach: Callable[[], object] | None
-    """Called when the connection is lost, if the reactor hook reads for it."""
-
-
-class FastPathSite(Protocol):
-    """The fast path of a site (`web.fastpath.fast_path`)."""
-
-    def attach(self, channel: Channel) -> FastPathConnection:
-        """Return what a new connection needs for the fast path."""
-
-    def start(self, reactor: Any) -> None:
-        """Start, with the site."""
-
-    def stop(self) -> None:
-        """Stop, with the site."""
-
-    def flush(self) -> None:
-        """Write the lines of the access log that wait."""
-
-    def close(self) -> None:
-        """Write the lines that wait, and close the files."""
-
-
-class ChannelSite(RequestSite, Protocol):
-    """The site of a connection, as the connection uses it."""
-
-    channels: set[Channel]
-    limits: ConnectionLimits
-    sends_ids: bool
-
-    @property
-    def hosts(self) -> HostPolicy: ...
-
-    @property
-    def hsts(self) -> tuple[str, bytes] | None: ...
-
-    @property
-    def fast_path(self) -> FastPathSite | None: ...
-
-    def note_refused(self, size: int, status: str) -> None:
-        """Count a response that does not come from a route, with a body of `size` bytes."""
-
-
-class Channel(LimitedChannel):
-    """One connection."""
-
-    requests: list[Request]
-    site: ChannelSite
-    timeOut: float | None
-    _answered: Request | None = None
-    """The request whose response is finished but still being sent; the next one waits."""
-    _draining = False
-    """The connection is to be closed after the current response."""
-    lookup: FastPathLookup | None = None
-    """The cache that answers repeated requests; None: all requests are parsed."""
-    idle = False
-    """With a `lookup`: no byte of the next request has come, and nothing has to be done before it
-    is answered.
-    """
-    _parsing = False
-    _recorder: ResponseRecorder | None = None
-    """Records the response to the request that is about to be parsed, if it may be cached."""
-    known: tuple[int, Any, bytes | None] | None = None
-    """The fast path's: the client of the last request on this connection, if its credentials had to
-    be checked. (Never the credentials.)
-    """
-    _detach: Callable[[], object] | None = None
-    """Called when the connection is lost, if the fast path needs that."""
-    any_host = False
-    """Whether each Host is answered: a trusted proxy, or a client on a unix socket, names it."""
-    direct = False
-    """Whether data may bypass the transport and go straight to the socket."""
-    send: Callable[[Any, bytes], None]
-    """How the fast path sends short responses."""
-
-    def connectionMade(self) -> None:
-        self.site.channels.add(self)
-        self.deadlines = self.site.limits.settings
-        self.last_active = self.site.seconds()
-        self.client = host_at(self.transport.getPeer())
-        self.proxied = self.site.trusted_proxies.trust(self.client)
-        self.any_host = self.proxied or self.client is None
-        super().connectionMade()
-        self.reserved = not self.site.limits.admit(self, None if self.proxied else self.client)
-        if self.reserved:
-            self._head_begins(RESERVE_TIMEOUT)
-        elif self.site.fast_path is not None:
-            attached = self.site.fast_path.attach(self)
-            self.lookup, self.send, self.direct = attached.lookup, attached.send, attached.direct
-            self._detach = attached.detach
-            self.idle = True
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.site.channels.discard(self)
-        self.site.limits.discard(self)
-        if self._detach is not None:
-            self._detach()
-        self._paused = self._continue_due = self.idle = False
-        super().connectionLost(reason)
-
-    def drain(self) -> None:
-        """Close the connection now, or, if a request is in progress, after its response."""
-        self._draining, self.idle = True, False
-        if self.requests:
-            self.persistent = False
-        elif not self._lingering:
-            self.loseConnection()
-            if not self._is_socket and not self._waitingForTransport:
-                # TLS waits for the peer's close_notify, and a client that only keeps the connection
-                # for later reads nothing
-                self._abortingCall = self.callLater(GOOD_BYE, self.forceAbortClient)
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether the transport has more to send than its buffer takes."""
-        return bool(self._waitingForTransport)
-
-    # --- input ---
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.idle and self.lookup is not None and self.lookup.answer(self, data):
-            return
-        self.read_on(data)
-
-    def read_on(self, data: bytes) -> None:
-        """Parse data that the fast path does not answer."""
-        if self.lookup is None:
-            self._read(data)
-        else:
-            self._read_and_record(self.lookup, data)
-
-    def _read_and_record(self, lookup: FastPathLookup, data: bytes) -> None:
-        """Parse data that the fast path does not answer, and become idle again if the request is
-        answered already.
-        """
-        if self.idle:
-            self.idle = False
-            self._recorder = lookup.recorder_for(data)
-        outermost, self._parsing = not self._parsing, True
-        self._read(data)
-        if outermost:
-            self._parsing, self._recorder = False, None
-            self.idle = self._is_idle()
-
-    def _is_idle(self) -> bool:
-        """Return whether the next byte is the first one of a request that the fast path may
-        answer.
-        """
-        return not (
-            self.requests
-            or self._handlingRequest
-            or self._buffer
-            or self._waitingForTransport
-            or self._lingering
-            or self._draining
-            or self._paused
-            or self._answered is not None
-            or not self.line_mode
-            or not self.persistent
-            or self.transport is None
-            or self.transport.disconnecting
-            or self._HTTPChannel__first_line != 1
-        )
-
-    def timeoutConnection(self) -> None:
-        patience = self.timeOut
-        rest = self.last_active + (patience or 0) - self.site.seconds()
-        if patience is None or not self.idle or rest <= 0:
-            self.idle = False
-            super().timeoutConnection()
-        else:
-            self.setTimeout(rest)
-            self.timeOut = patience
-
-    def _head_is_late(self) -> None:
-        self._head_deadline = None
-        self.idle = False
-        self._refuse(TOO_SLOW, b"408 Request Timeout")
-        self._give_up()
-
-    def allHeadersReceived(self) -> None:
-        self._head_is_in()
-        request = self.requests[-1]
-        if not self._host_is_good(request) or not self._take_absolute_form(request):
-            self._refuse(ONE_HOST)
-            return
-        if self._is_crowded_out(request):
-            self._refuse_for_limits()
-            return
-        request.parseCookies()  # type: ignore[no-untyped-call]
-        self.persistent = (
-            self.checkPersistence(request, self._version)
-            and not self._draining
-            and not self.reserved
-        )
-        request.gotLength(self.length)
-        if self.length == 0:
-            request.record_with(self._recorder)
-            self._recorder = None
-            return
-        self._receive_body(request)
-
     # --- output ---
 
     def pauseProducing(self) -> None:
@@ -793,6 +727,8 @@ class Channel(LimitedChannel):
         # first, since a download that ends while it is resumed is a finished response as well
         answered, self._answered = self._answered, None
         super().resumeProducing()
+        if self._lingering:
+            self._half_close()
         if answered is not None:
             super().requestDone(answered)
         if self._paused:

@@ -42,13 +42,11 @@ need.
 
 @frozen(kw_only=True)
 class ConnectionSettings:
-    """Limits on clients. `header_timeout` in seconds, `min_body_rate` in bytes a second (0: none).
-
-    `descriptors` is how many the process may open; 0 means no limit.
+    """Limits on clients. `header_timeout` in seconds. `descriptors` is how many the process may
+    open; 0 means no limit.
     """
 
     header_timeout: float = 20.0
-    min_body_rate: int = 500
     per_client: int = 1000
     descriptors: int = 0
 

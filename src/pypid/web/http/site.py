@@ -64,19 +64,6 @@ def count_answer(counts: Counts, request: Request, now: float) -> None:
         counts.add(BROKEN_OFF, (route,))
 
 
-def count_received(counts: Counts, size: int) -> None:
-    """Count the bytes of a piece of a request's body."""
-    counts.add(RECEIVED, (), size)
-
-
-def count_refused(counts: Counts, size: int, status: str = "400") -> None:
-    """Count a request that was refused by the connection, and answered with a body of `size`
-    bytes.
-    """
-    counts.add(REQUESTS, (NONE, OTHER, status))
-    counts.add(SENT, (), size)
-
-
 def count_short(counts: Counts, answers: Iterable[SharedLogFields]) -> None:
     """Count responses that the fast path sent at once."""
     kinds: dict[tuple[str, str, str], int] = {}
@@ -183,14 +170,15 @@ class Site(server.Site):
     def note_received(self, size: int) -> None:
         """Count the bytes of a piece of a request's body."""
         if self.counts is not None:
-            count_received(self.counts, size)
+            self.counts.add(RECEIVED, (), size)
 
     def note_refused(self, size: int, status: str) -> None:
         """Count a response that does not come from a route; `size` is the number of bytes of its
         body.
         """
         if self.counts is not None:
-            count_refused(self.counts, size, status)
+            self.counts.add(REQUESTS, (NONE, OTHER, status))
+            self.counts.add(SENT, (), size)
 
     @property
     def busy(self) -> bool:

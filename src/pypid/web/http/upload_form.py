@@ -12,10 +12,10 @@ The forms that clients really send are listed in the tests, one body for each cl
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.message import Message
 from email.utils import collapse_rfc2231_value
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 from urllib.parse import parse_qsl
 
 from attrs import define, field, frozen
@@ -28,8 +28,9 @@ from multipart import (
 )
 
 from pypid.core.errors import BadRequest, TooLarge
-from pypid.core.model import Checksum, Digests
+from pypid.core.model import Digests
 from pypid.core.packaging.upload import UploadFields, checksums_in
+from pypid.flow.spool import Spool
 from pypid.ports import Body
 from pypid.web.http.request_body import refuse_early
 
@@ -109,16 +110,6 @@ _BOUNDARY = re.compile(
 )
 
 
-class Sink(Protocol):
-    """The destination of the distribution (`pypid.flow.spool.Spool`)."""
-
-    def want(self, checksums: Iterable[Checksum]) -> None: ...
-
-    async def write(self, data: bytes) -> None: ...
-
-    async def finish(self) -> Digests: ...
-
-
 @frozen(kw_only=True)
 class Limits:
     """Limits on the parts of a form, in bytes.
@@ -165,11 +156,12 @@ async def read_form(
     content_type: str,
     *,
     limits: Limits,
-    spool: Sink,
+    spool: Spool | None,
     part: str = "content",
     check: Check = lambda fields: None,
 ) -> UploadFields:
-    """Return the form in `body`; the file in its `part` goes to `spool`, which is finished then.
+    """Return the form in `body`; the file in its `part` goes to `spool`, which is finished then
+    (None: all parts are text fields).
     Reads the body to its end. `check` is called before the first byte of the file.
 
     Raises `BadRequest` for a body that is not a form, `TooLarge` beyond `limits`, and what body and
@@ -316,7 +308,7 @@ class _Reading:
     def __init__(
         self,
         limits: Limits,
-        spool: Sink,
+        spool: Spool | None,
         part: str,
         check: Check,
     ) -> None:
@@ -327,15 +319,15 @@ class _Reading:
         self._fields = _Fields(limits)
         self._name = ""
         self._text = bytearray()
-        self._in_content = False
+        self._content: Spool | None = None
         self._has_content = False
         self._content_size = 0
         self._filename: str | None = None
 
     def begin(self, segment: MultipartSegment) -> None:
         self._name = text_of((segment.name or "").encode("latin-1"))
-        self._in_content = self._name == self._part
-        if not self._in_content:
+        self._content = self._spool if self._name == self._part else None
+        if self._content is None:
             return
         if self._has_content:
             raise BadRequest(
@@ -346,28 +338,28 @@ class _Reading:
         self._has_content = True
         # the library would strip what looks like a Windows path
         self._filename = file_name_in(segment.header("Content-Disposition", ""))
-        self._spool.want(checksums_in(self._fields.texts))
+        self._content.want(checksums_in(self._fields.texts))
         self._check(self._fields.texts)
 
     async def more(self, data: bytes) -> None:
-        if self._in_content:
+        if self._content is not None:
             self._content_size += len(data)
             if self._content_size > self._limits.content:
                 raise TooLarge(self._limits.content, MAX_UPLOAD)
-            await self._spool.write(data)
+            await self._content.write(data)
         else:
             self._fields.room(self._name, len(self._text), len(data))
             self._text += data
 
     def end(self) -> None:
-        if not self._in_content:
+        if self._content is None:
             self._fields.add(self._name, bytes(self._text))
         self._text = bytearray()
-        self._in_content = False
+        self._content = None
 
     async def form(self) -> UploadFields:
         digests = None
-        if self._has_content:
+        if self._spool is not None and self._has_content:
             self._spool.want(
                 checksums_in(self._fields.texts)
             )  # old distutils sends its MD5 after the file

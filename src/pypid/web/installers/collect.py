@@ -9,14 +9,13 @@ event stream or newline JSON receives the progress.
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
 from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError, TooSlow
-from pypid.core.model import Checksum, Digests
 from pypid.core.packaging.requirements import (
     EXPORTS,
     FIELDS,
@@ -122,26 +121,15 @@ async def _read(body: Body, content_type: str) -> RequestFields:
     refuse_early(body.size, LARGEST_REQUEST)
     if content_type.partition(";")[0].strip().lower() == "application/json":
         return [(JSON, await read_small(body, LARGEST_REQUEST))]
-    form = await read_form(body, content_type, limits=LIMITS, spool=_NoFile())
+    form = await read_form(body, content_type, limits=LIMITS, spool=None)
+    if any(form.fields.get("content", ())):
+        raise BadRequest("Send the text of the file in the field 'requirements' or 'pylock.toml'.")
     return [
         (name, text.encode())
         for name, texts in form.fields.items()
         if name in FIELDS or name in EXPORTS
         for text in texts
     ]
-
-
-class _NoFile:
-    """The spool for the part ``content``, which has no meaning here."""
-
-    def want(self, checksums: Iterable[Checksum]) -> None:
-        return None
-
-    async def write(self, data: bytes) -> None:
-        raise BadRequest("Send the text of the file in the field 'requirements' or 'pylock.toml'.")
-
-    async def finish(self) -> Digests:
-        return Digests("", None, None, 0)
 
 
 # --- collection -----------------------------------------------------------------------------------
