@@ -31,7 +31,8 @@ from pypid.core.records.upstream_entry import (
     load_upstream_entry,
     with_listing,
 )
-from pypid.core.simple_api.parse_html import read_page
+from pypid.core.simple_api.listed_files import at_once
+from pypid.core.simple_api.parse_html import slices_of_page
 from pypid.core.simple_api.render import Format, render_forms
 from pypid.web.http.responses import gzipped
 
@@ -103,7 +104,7 @@ class Stopwatch:
 def made(watch: Stopwatch, form: str, data: bytes) -> bytes:
     """Make the page once, with all steps; return the line of the catalog."""
     content_type = "application/vnd.pypi.simple.v1+json" if form == "json" else "text/html"
-    parsed = watch.time("parse", lambda: read_page(data, content_type, NAME, URL))
+    parsed = watch.time("parse", lambda: at_once(slices_of_page(data, content_type, NAME, URL)))
     listing = Listing(name=NAME, files=parsed.files, confirmed=NOW, index=URL, etag='"1"')
     known = UpstreamEntry(name=NAME)
     known = watch.time("remember", lambda: with_listing(known, listing))

@@ -24,6 +24,7 @@ from pypid.core.packaging import core_metadata, names, requirements
 from pypid.core.packaging.names import parse_filename
 from pypid.core.packaging.requirements import JSON, parse_collection, parse_dependencies
 from pypid.core.simple_api import parse, parse_html, via
+from pypid.core.simple_api.listed_files import at_once
 from pypid.core.simple_api.render import negotiate
 from pypid.web.http import responses
 from pypid.web.http.headers import credential_of, entity_tags, parse_http_date
@@ -481,15 +482,20 @@ PARSERS = (
     Parser("multipart forms", parts_of(b"x"), 256 * KIB, BODIES),
     Parser(
         "project pages in HTML",
-        lambda data: parse_html.read_html(data, SPAM, PAGE),
+        lambda data: at_once(parse_html.slices_of_html(data, SPAM, PAGE)),
         32 * KIB,
         PAGES,
     ),
     Parser(
         "project pages in JSON",
-        lambda data: parse.read_json(data, SPAM, PAGE),
+        lambda data: at_once(parse.slices_of_json(data, SPAM, PAGE)),
         128 * KIB,
         JSON_PAGES,
     ),
-    Parser("project lists", parse_html.read_names, 128 * KIB, {**JSON_PAGES, **PAGES}),
+    Parser(
+        "project lists",
+        lambda data: at_once(parse_html.slices_of_names(data)),
+        128 * KIB,
+        {**JSON_PAGES, **PAGES},
+    ),
 )

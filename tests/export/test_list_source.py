@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import ProjectName
-from pypid.core.simple_api.parse import read_json
-from pypid.core.simple_api.parse_html import read_html
+from pypid.core.simple_api.listed_files import at_once
+from pypid.core.simple_api.parse import slices_of_json
+from pypid.core.simple_api.parse_html import slices_of_html
 from tests.export.lists import HASH, POOL, built, names, objects, tree_of
 from tests.export.trees import files_in
 
@@ -54,8 +55,8 @@ class SimpleTests(SynchronousTestCase):
         """
         more = {"yanked_reason": reason, "uploaded_by": by, "requires_python": requires}
         pages = tree_of(objects({**FULL, **more}), title=title)
-        html = read_html(pages["simple/spam/index.html"], SPAM, POOL)
-        listed = read_json(pages["simple/spam/index.json"], SPAM, POOL)
+        html = at_once(slices_of_html(pages["simple/spam/index.html"], SPAM, POOL))
+        listed = at_once(slices_of_json(pages["simple/spam/index.json"], SPAM, POOL))
         self.assertEqual([file.filename for file in html.files], [FULL["filename"]])
         self.assertEqual(html, listed)
         for path in ("changelog/page1.html", "index.html"):

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from shlex import quote
-from typing import ClassVar
+from string import Formatter
+from typing import Any, ClassVar
 
 from attrs import define, field, fields
 
@@ -33,21 +34,32 @@ MOST_NAMED = 20
 """Maximum number of names in a list in an error."""
 
 
+class _ShorteningFormatter(Formatter):
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        return super().convert_field(shortened(value) if conversion == "r" else value, conversion)
+
+
+_formatter = _ShorteningFormatter()
+
+
 @define(slots=False, repr=False)
 class PypidError(Exception):
     """The base class of everything that pypid refuses or cannot do. ``str()`` is one readable line
     or paragraph.
 
-    `status`, a keyword of the class statement, is the HTTP status of responses with this error; a
-    class without it has that of its base class.
+    Keywords of the class statement, inherited by subclasses: `status`, the HTTP status of responses
+    with this error; `template`, its text as a format of its fields, where ``{name!r}`` is shortened.
     """
 
     http_status: ClassVar[int] = INTERNAL
+    template: ClassVar[str] = ""
 
-    def __init_subclass__(cls, *, status: int | None = None) -> None:
+    def __init_subclass__(cls, *, status: int | None = None, template: str = "") -> None:
         super().__init_subclass__()
         if status is not None:
             cls.http_status = status
+        if template:
+            cls.template = template
 
     def __str__(self) -> str:
         return self.text()
@@ -60,41 +72,38 @@ class PypidError(Exception):
 
     def text(self) -> str:
         """Return what happened and what to do about it."""
-        return type(self).__name__
+        return _formatter.vformat(self.template, (), vars(self)) or type(self).__name__
 
 
 @define(slots=False, repr=False)
-class ErrorWithReason(PypidError, status=INTERNAL):
+class ErrorWithReason(PypidError, status=INTERNAL, template="{reason}"):
     """An error whose whole text is its `reason`."""
 
     reason: str
 
-    def text(self) -> str:
-        return self.reason
-
 
 @define(slots=False, repr=False)
-class BadName(PypidError, status=400):
+class BadName(
+    PypidError,
+    status=400,
+    template=(
+        "{name!r} is not a valid project name: use at most 200 letters, digits, '.', '_' and "
+        "'-', beginning and ending with a letter or a digit."
+    ),
+):
     """The text is not a project name (packaging specification "Names and normalization")."""
 
     name: str
 
-    def text(self) -> str:
-        return (
-            f"{shortened(self.name)!r} is not a valid project name: use at most 200 letters, "
-            "digits, '.', '_' and '-', beginning and ending with a letter or a digit."
-        )
-
 
 @define(slots=False, repr=False)
-class BadFilename(PypidError, status=400):
+class BadFilename(
+    PypidError, status=400, template="{filename!r} is not a valid distribution file name: {reason}"
+):
     """The file name is not valid for any distribution."""
 
     filename: str
     reason: str
-
-    def text(self) -> str:
-        return f"{shortened(self.filename)!r} is not a valid distribution file name: {self.reason}"
 
 
 @define
@@ -186,29 +195,29 @@ class NoSuchIndex(PypidError, status=404):
 
 
 @define(slots=False, repr=False)
-class IndexesUnknown(PypidError, status=503):
+class IndexesUnknown(
+    PypidError,
+    status=503,
+    template=(
+        "It is not known yet whether there is an index {name!r}: the named indexes are not "
+        "read from the storage yet. Try again soon."
+    ),
+):
     """The named indexes could not be read from the storage yet, so an index may have this name."""
 
     name: str
     retry_after: int = 5
 
-    def text(self) -> str:
-        return (
-            f"It is not known yet whether there is an index {shortened(self.name)!r}: the named "
-            "indexes are not read from the storage yet. Try again soon."
-        )
-
 
 @define(slots=False, repr=False)
-class IndexExpired(PypidError, status=410):
+class IndexExpired(
+    PypidError, status=410, template="The index {name!r} expired at {expires}. {advice}"
+):
     """The index has expired. `advice` says what to do."""
 
     name: str
     expires: str
     advice: str = "Use another one."
-
-    def text(self) -> str:
-        return f"The index {shortened(self.name)!r} expired at {self.expires}. {self.advice}"
 
 
 @define(slots=False, repr=False)
@@ -247,28 +256,23 @@ class NoSuchFile(PypidError, status=404):
 
 
 @define(slots=False, repr=False)
-class NoSuchMember(PypidError, status=404):
+class NoSuchMember(
+    PypidError,
+    status=404,
+    template="{filename!r} has no member {path!r}. See its list of contents.",
+):
     """The archive has no member of this path."""
 
     filename: str
     path: str
 
-    def text(self) -> str:
-        return (
-            f"{shortened(self.filename)!r} has no member {shortened(self.path)!r}. See its list of "
-            "contents."
-        )
-
 
 @define(slots=False, repr=False)
-class Opaque(PypidError, status=422):
+class Opaque(PypidError, status=422, template="{filename!r} cannot be inspected: {reason}"):
     """The contents of a file cannot be read. The file can still be downloaded."""
 
     filename: str
     reason: str
-
-    def text(self) -> str:
-        return f"{shortened(self.filename)!r} cannot be inspected: {self.reason}"
 
 
 @define(slots=False, repr=False)
@@ -294,18 +298,19 @@ class NotYetKnown(PypidError, status=503):
 
 
 @define(slots=False, repr=False)
-class ListIncomplete(PypidError, status=503):
+class ListIncomplete(
+    PypidError,
+    status=503,
+    template=(
+        "This list is not complete yet: the index is being compared with its storage. Try "
+        "again soon."
+    ),
+):
     """Not every project is known yet. Mirrors would take the partial list for the whole
     and delete what is missing.
     """
 
     retry_after: int = 5
-
-    def text(self) -> str:
-        return (
-            "This list is not complete yet: the index is being compared with its storage. Try "
-            "again soon."
-        )
 
 
 @define(slots=False, repr=False)
@@ -314,27 +319,22 @@ class BadRequest(ErrorWithReason, status=400):
 
 
 @define(slots=False, repr=False)
-class BadMoment(PypidError, status=400):
+class BadMoment(
+    PypidError,
+    status=400,
+    template="{moment!r} is not a valid date or time for a view of the index: {reason}.",
+):
     """A text in an address is not a valid time for an as-of view."""
 
     moment: str
     reason: str
 
-    def text(self) -> str:
-        return (
-            f"{shortened(self.moment)!r} is not a valid date or time for a view of the index: "
-            f"{self.reason}."
-        )
-
 
 @define(slots=False, repr=False)
-class NoSuchAdvisory(PypidError, status=404):
+class NoSuchAdvisory(PypidError, status=404, template="There is no advisory {id!r} on this index."):
     """No advisory of this id is visible here."""
 
     id: str
-
-    def text(self) -> str:
-        return f"There is no advisory {shortened(self.id)!r} on this index."
 
 
 @define(slots=False, repr=False)
@@ -405,18 +405,19 @@ class AlreadyThere(AlreadyExists, status=409):
 
 
 @define(slots=False, repr=False)
-class NameUsedUp(PypidError, status=400):
+class NameUsedUp(
+    PypidError,
+    status=400,
+    template=(
+        "A file named '{filename}' was published here and deleted; its name cannot be used "
+        "for different content. Raise the version and publish again."
+    ),
+):
     """A file of this name was published and deleted; its tombstone reserves the name for the same
     content.
     """
 
     filename: str
-
-    def text(self) -> str:
-        return (
-            f"A file named {self.filename!r} was published here and deleted; its name cannot be "
-            "used for different content. Raise the version and publish again."
-        )
 
 
 @define(slots=False, repr=False)
@@ -452,16 +453,17 @@ class Withheld(PypidError, status=403):
 
 
 @define(slots=False, repr=False)
-class RestrictionsUnknown(PypidError, status=503):
+class RestrictionsUnknown(
+    PypidError,
+    status=503,
+    template=(
+        "No file is served until the blocks and approvals of this index are read from the "
+        "storage. Try again soon."
+    ),
+):
     """The blocks and approvals could not be read from the storage yet."""
 
     retry_after: int = 5
-
-    def text(self) -> str:
-        return (
-            "No file is served until the blocks and approvals of this index are read from the "
-            "storage. Try again soon."
-        )
 
 
 @define(slots=False, repr=False)
@@ -497,15 +499,16 @@ class LoginRefused(ErrorWithReason, status=403):
 
 
 @define(slots=False, repr=False)
-class NoCsrfToken(PypidError, status=403):
+class NoCsrfToken(
+    PypidError,
+    status=403,
+    template=(
+        "A change made with a session cookie needs the session's CSRF token in the "
+        "X-CSRF-Token header (see GET /api/session). Scripts should send a token or a password in "
+        "the Authorization header instead."
+    ),
+):
     """A session's request to change something lacks the CSRF token that only local pages know."""
-
-    def text(self) -> str:
-        return (
-            "A change made with a session cookie needs the session's CSRF token in the "
-            "X-CSRF-Token header (see GET /api/session). Scripts should send a token or a password "
-            "in the Authorization header instead."
-        )
 
 
 @define(slots=False, repr=False)
@@ -516,16 +519,17 @@ class RegistrationClosed(ErrorWithReason, status=403):
 
 
 @define(slots=False, repr=False)
-class PeopleUnknown(PypidError, status=503):
+class PeopleUnknown(
+    PypidError,
+    status=503,
+    template="Cannot verify your identity: {source} is unavailable. Try again soon.",
+):
     """The source of identities (a database, a directory, a service) is unavailable, and
     nothing is granted.
     """
 
     source: str
     retry_after: int = 10
-
-    def text(self) -> str:
-        return f"Cannot verify your identity: {self.source} is unavailable. Try again soon."
 
 
 @define(slots=False, repr=False)
@@ -559,73 +563,71 @@ class NotConfigured(ErrorWithReason, status=501):
 
 
 @define(slots=False, repr=False)
-class LastAdmin(PypidError, status=409):
+class LastAdmin(
+    PypidError,
+    status=409,
+    template=(
+        "{name!r} is the last administrator who can log in. Make another user an "
+        "administrator first."
+    ),
+):
     """The change would leave no administrator of this index."""
 
     name: str
 
-    def text(self) -> str:
-        return (
-            f"{shortened(self.name)!r} is the last administrator who can log in. Make another user "
-            "an administrator first."
-        )
-
 
 @define(slots=False, repr=False)
-class NotByToken(PypidError, status=403):
+class NotByToken(
+    PypidError,
+    status=403,
+    template="A token cannot be used for this. Log in with a user name and a password.",
+):
     """The action is not allowed with any token."""
 
-    def text(self) -> str:
-        return "A token cannot be used for this. Log in with a user name and a password."
-
 
 @define(slots=False, repr=False)
-class NoSuchUser(PypidError, status=404):
+class NoSuchUser(
+    PypidError,
+    status=404,
+    template=(
+        "There is no account {name!r} in the accounts database. (Users of the configuration "
+        "or a directory are changed there.)"
+    ),
+):
     """No account of this name is in the accounts database."""
 
     name: str
 
-    def text(self) -> str:
-        return (
-            f"There is no account {shortened(self.name)!r} in the accounts database. (Users of the "
-            "configuration or a directory are changed there.)"
-        )
-
 
 @define(slots=False, repr=False)
-class NoSuchGroup(PypidError, status=404):
+class NoSuchGroup(
+    PypidError,
+    status=404,
+    template=(
+        "There is no group {name!r} in the accounts database. (Groups of the configuration or "
+        "a directory are changed there.)"
+    ),
+):
     """No group of this name is in the accounts database."""
 
     name: str
 
-    def text(self) -> str:
-        return (
-            f"There is no group {shortened(self.name)!r} in the accounts database. (Groups of the "
-            "configuration or a directory are changed there.)"
-        )
-
 
 @define(slots=False, repr=False)
-class NoSuchToken(PypidError, status=404):
+class NoSuchToken(PypidError, status=404, template="There is no token {id!r}."):
     """No token has this id."""
 
     id: str
 
-    def text(self) -> str:
-        return f"There is no token {shortened(self.id)!r}."
-
 
 @define(slots=False, repr=False)
-class MintRefused(PypidError, status=422):
+class MintRefused(PypidError, status=422, template="{description}"):
     """Trusted publishing issues no token. `code` is the public index's machine-readable
     reason.
     """
 
     code: str
     description: str
-
-    def text(self) -> str:
-        return self.description
 
 
 @define(slots=False, repr=False)
@@ -699,45 +701,50 @@ class TooLarge(PypidError, status=413):
 
 
 @define(slots=False, repr=False)
-class TooSlow(PypidError, status=408):
+class TooSlow(
+    PypidError,
+    status=408,
+    template=(
+        "The request did not arrive within {seconds:g} s. Use a faster connection, or send "
+        "less at once."
+    ),
+):
     """The body of a request did not arrive in time."""
 
     seconds: float
 
-    def text(self) -> str:
-        return (
-            f"The request did not arrive within {self.seconds:g} s. Use a faster connection, or "
-            "send less at once."
-        )
-
 
 @define(slots=False, repr=False)
-class Busy(PypidError, status=503):
+class Busy(PypidError, status=503, template="{reason} Try again in {retry_after} seconds."):
     """Too many requests at once, or another process is doing the same. `retry_after` in seconds."""
 
     reason: str
     retry_after: int = 5
 
-    def text(self) -> str:
-        return f"{self.reason} Try again in {self.retry_after} seconds."
-
 
 @define(slots=False, repr=False)
-class StorageDown(PypidError, status=503):
+class StorageDown(
+    PypidError,
+    status=503,
+    template=(
+        "The storage of this index is unavailable: {reason} An administrator finds the cause "
+        "in the log."
+    ),
+):
     """The storage is unavailable. `reason` is for clients: no path, no secret."""
 
     reason: str
     retry_after: int = 30
 
-    def text(self) -> str:
-        return (
-            f"The storage of this index is unavailable: {self.reason} An administrator finds "
-            "the cause in the log."
-        )
-
 
 @define(slots=False, repr=False)
-class Archived(StorageDown):
+class Archived(
+    StorageDown,
+    template=(
+        "This file is archived. A restore was requested and takes several hours (GLACIER: 3 "
+        "to 5, DEEP_ARCHIVE: 12). Try again later."
+    ),
+):
     """The file is in an archive storage class and has to be restored, which takes hours.
 
     `retry_after` is short because pip waits that long, five times over, before it shows the text.
@@ -746,29 +753,29 @@ class Archived(StorageDown):
     reason: str = "it has to be restored first."
     retry_after: int = 60
 
-    def text(self) -> str:
-        return (
-            "This file is archived. A restore was requested and takes several hours (GLACIER: 3 to "
-            "5, DEEP_ARCHIVE: 12). Try again later."
-        )
-
 
 @define(slots=False, repr=False)
-class StorageInUse(StorageDown):
+class StorageInUse(
+    StorageDown,
+    template=(
+        "Another pypid ({reason}) writes to the storage of this index, so nothing was "
+        "published or changed. Try again when that one has stopped; an administrator can stop"
+        " it, or have both share a catalog."
+    ),
+):
     """Another pypid holds the lease of the storage. `reason` is that pypid's name."""
 
     retry_after: int = 10
 
-    def text(self) -> str:
-        return (
-            f"Another pypid ({self.reason}) writes to the storage of this index, so nothing was "
-            "published or changed. Try again when that one has stopped; an administrator can stop "
-            "it, or have both share a catalog."
-        )
-
 
 @define(slots=False, repr=False)
-class CatalogDown(StorageDown):
+class CatalogDown(
+    StorageDown,
+    template=(
+        "The catalog of this index is unavailable: {reason} An administrator finds the cause "
+        "in the log."
+    ),
+):
     """The catalog that several nodes share is unavailable. `reason` is for clients: no
     path, no secret.
     """
@@ -776,49 +783,38 @@ class CatalogDown(StorageDown):
     reason: str = "nothing is certain until it is available."
     retry_after: int = 10
 
-    def text(self) -> str:
-        return (
-            f"The catalog of this index is unavailable: {self.reason} An administrator finds the "
-            "cause in the log."
-        )
-
 
 @define(slots=False, repr=False)
-class StorageFull(PypidError, status=507):
+class StorageFull(
+    PypidError,
+    status=507,
+    template=(
+        "There is no space left in the {where} of this index. Nothing was stored. Delete "
+        "files or purge the cache, then try again."
+    ),
+):
     """No space is left. Nothing was stored."""
 
     where: str
     retry_after: int = 60
 
-    def text(self) -> str:
-        return (
-            f"There is no space left in the {self.where} of this index. Nothing was stored. Delete "
-            "files or purge the cache, then try again."
-        )
-
 
 @define(slots=False, repr=False)
-class Missing(PypidError, status=INTERNAL):
+class Missing(PypidError, status=INTERNAL, template="Nothing is stored under '{key}'."):
     """No blob has this key (raised by `Blobs`)."""
 
     key: str
 
-    def text(self) -> str:
-        return f"Nothing is stored under {self.key!r}."
-
 
 @define(slots=False, repr=False)
-class Exists(PypidError, status=INTERNAL):
+class Exists(PypidError, status=INTERNAL, template="Something is already stored under '{key}'."):
     """A blob has this key already (raised by `Blobs` unless `replace` is requested)."""
 
     key: str
 
-    def text(self) -> str:
-        return f"Something is already stored under {self.key!r}."
-
 
 @define(slots=False, repr=False)
-class Unreadable(PypidError, status=INTERNAL):
+class Unreadable(PypidError, status=INTERNAL, template="{what} cannot be read: {reason}"):
     """A stored record, snapshot or other document cannot be read: it is torn, or of another
     version.
     """
@@ -826,12 +822,11 @@ class Unreadable(PypidError, status=INTERNAL):
     what: str
     reason: str
 
-    def text(self) -> str:
-        return f"{self.what} cannot be read: {self.reason}"
-
 
 @define(slots=False, repr=False)
-class UpstreamDown(PypidError, status=503):
+class UpstreamDown(
+    PypidError, status=503, template="The upstream index cannot be reached: {reason}"
+):
     """The upstream index is unavailable. `reason` is for clients: no URL, no
     secret.
 
@@ -864,22 +859,24 @@ class UpstreamDown(PypidError, status=503):
             and self.status not in (401, 407, 429)
         )
 
-    def text(self) -> str:
-        return f"The upstream index cannot be reached: {self.reason}"
-
 
 @define(slots=False, repr=False)
-class BadListing(PypidError, status=502):
+class BadListing(
+    PypidError, status=502, template="The upstream index sent an invalid response: {reason}"
+):
     """The upstream index answered with a listing that cannot be used."""
 
     reason: str
 
-    def text(self) -> str:
-        return f"The upstream index sent an invalid response: {self.reason}"
-
 
 @define(slots=False, repr=False)
-class AddressRefused(BadListing):
+class AddressRefused(
+    BadListing,
+    template=(
+        "The upstream index refers to {reason!r}, which has no public address. If its files "
+        "are meant to come from there, add the host to [{section}] file_hosts."
+    ),
+):
     """The upstream index refers to a host that is not configured and has no public address.
 
     `reason` is the host and port, `section` that of the configuration.
@@ -887,37 +884,29 @@ class AddressRefused(BadListing):
 
     section: str = "upstream"
 
-    def text(self) -> str:
-        return (
-            f"The upstream index refers to {shortened(self.reason)!r}, which has no public "
-            f"address. If its files are meant to come from there, add the host to [{self.section}] "
-            "file_hosts."
-        )
-
 
 @define(slots=False, repr=False)
-class UnlistedHost(BadListing):
+class UnlistedHost(
+    BadListing,
+    template=(
+        "The upstream index keeps this at {reason!r}, and it cannot be verified by a hash. If"
+        " the host is trusted, add it to [{section}] file_hosts."
+    ),
+):
     """The upstream index refers to a host that is not configured for data that cannot be verified.
     `reason` is the host and port, `section` that of the configuration.
     """
 
     section: str = "upstream"
 
-    def text(self) -> str:
-        return (
-            f"The upstream index keeps this at {shortened(self.reason)!r}, and it cannot be "
-            f"verified by a hash. If the host is trusted, add it to [{self.section}] file_hosts."
-        )
-
 
 @define(slots=False, repr=False)
-class NotThere(PypidError, status=404):
+class NotThere(
+    PypidError, status=404, template="The upstream index does not have {filename!r} any more."
+):
     """The upstream index does not have the file (any more)."""
 
     filename: str
-
-    def text(self) -> str:
-        return f"The upstream index does not have {shortened(self.filename)!r} any more."
 
 
 @define(slots=False, repr=False)
@@ -941,14 +930,15 @@ class WrongBytes(PypidError, status=502):
 
 
 @define(slots=False, repr=False)
-class Loop(PypidError, status=508):
+class Loop(
+    PypidError,
+    status=508,
+    template=(
+        "Proxy loop: [upstream] url leads back to this index, perhaps through another pypid. "
+        "Correct the url."
+    ),
+):
     """The request has come through this pypid before."""
-
-    def text(self) -> str:
-        return (
-            "Proxy loop: [upstream] url leads back to this index, perhaps through another pypid. "
-            "Correct the url."
-        )
 
 
 @define(slots=False, repr=False)
@@ -973,13 +963,10 @@ class NeedsExtra(PypidError, status=501):
 
 
 @define(slots=False, repr=False)
-class NotAvailable(PypidError, status=501):
+class NotAvailable(PypidError, status=501, template="{what} is not part of this version of pypid."):
     """This version of pypid does not have the capability."""
 
     what: str
-
-    def text(self) -> str:
-        return f"{self.what} is not part of this version of pypid."
 
 
 def shortened(text: str, most: int = 120) -> str:

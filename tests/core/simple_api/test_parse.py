@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import BadListing
 from pypid.core.model import File, ListedFile, Project
 from pypid.core.packaging.names import listed_version, project_name
+from pypid.core.simple_api.listed_files import at_once
 from pypid.core.simple_api.parse import (
     LARGEST_ELEMENT,
     MOST_FILES,
@@ -23,10 +24,10 @@ from pypid.core.simple_api.parse import (
     _url,
     elements,
     file_of,
-    read_json,
+    slices_of_json,
     yanked_of,
 )
-from pypid.core.simple_api.parse_html import read_names, read_page, slices_of_page
+from pypid.core.simple_api.parse_html import slices_of_names, slices_of_page
 from pypid.core.simple_api.render import Format, render_project
 from tests.core.simple_api.test_render import Reader, strict
 
@@ -60,7 +61,7 @@ def document(*files: Any, **more: Any) -> bytes:
 
 def read(*files: Any, **more: Any) -> ParsedListing:
     """The listing of a page with these files."""
-    return read_json(document(*files, **more), DEMO, BASE)
+    return at_once(slices_of_json(document(*files, **more), DEMO, BASE))
 
 
 def one(**said: Any) -> File:
@@ -259,10 +260,14 @@ class PageTests(SynchronousTestCase):
             ({"name": "demo"}, False),
             ({"meta": {"api-version": "1.0"}}, False),
         ):
-            listing = read_json(json.dumps({"files": [], **said}).encode(), DEMO, BASE)
+            listing = at_once(
+                slices_of_json(json.dumps({"files": [], **said}).encode(), DEMO, BASE)
+            )
             self.assertEqual((listing.files, listing.is_doubtful), ((), doubtful))
         self.assertFalse(
-            read_json(json.dumps({"files": [entry()]}).encode(), DEMO, BASE).is_doubtful
+            at_once(
+                slices_of_json(json.dumps({"files": [entry()]}).encode(), DEMO, BASE)
+            ).is_doubtful
         )
 
     def test_versions(self) -> None:
@@ -294,16 +299,18 @@ class PageTests(SynchronousTestCase):
     def test_too_many(self) -> None:
         """A page with too many entries is refused before they fill the memory."""
         page = b'{"files":[%s]}'
-        self.assertEqual(read_json(page % b",".join([b"{}"] * 9), DEMO, BASE).left_out, 9)
+        self.assertEqual(
+            at_once(slices_of_json(page % b",".join([b"{}"] * 9), DEMO, BASE)).left_out, 9
+        )
         with self.assertRaises(BadListing):
-            read_json(page % b",".join([b"{}"] * (MOST_FILES + 1)), DEMO, BASE)
+            at_once(slices_of_json(page % b",".join([b"{}"] * (MOST_FILES + 1)), DEMO, BASE))
 
     def test_damaged(self) -> None:
         """What is no page of a project raises `BadListing`, wherever it is cut."""
         whole = document(entry(), entry(filename="x"), **{"project-status": "active"})
         for stop in range(len(whole)):
             with self.assertRaises(BadListing):
-                read_json(whole[:stop], DEMO, BASE)
+                at_once(slices_of_json(whole[:stop], DEMO, BASE))
         for bad in (
             b"", b"[]", b"{}", b"5", b'{"files":5}', b'{"files":{}}', whole + b"x", whole + whole, b"\xff" + whole,
             b"[" * 200_000,
@@ -311,7 +318,7 @@ class PageTests(SynchronousTestCase):
             b'{"x":' + b"9" * 9999 + b',"files":[]}',
         ):  # fmt: skip
             with self.assertRaises(BadListing):
-                read_json(bad, DEMO, BASE)
+                at_once(slices_of_json(bad, DEMO, BASE))
 
     @modest
     @given(
@@ -321,9 +328,9 @@ class PageTests(SynchronousTestCase):
     def test_any_bytes(self, data: bytes) -> None:
         """Any bytes are a listing or `BadListing`, as a page and as a list of names (C34)."""
         for question in (
-            lambda: read_page(data, "", DEMO, BASE),
-            lambda: read_names(data),
-            lambda: read_json(b'{"files":[' + data, DEMO, BASE),
+            lambda: at_once(slices_of_page(data, "", DEMO, BASE)),
+            lambda: at_once(slices_of_names(data)),
+            lambda: at_once(slices_of_json(b'{"files":[' + data, DEMO, BASE)),
         ):
             try:
                 question()
@@ -342,7 +349,7 @@ class PageTests(SynchronousTestCase):
             )
         slices = slices_of_page(document(*files), "", DEMO, BASE)
         self.assertGreater(sum(1 for _ in slices), 15)
-        listing = read_page(document(*files), "", DEMO, BASE)
+        listing = at_once(slices_of_page(document(*files), "", DEMO, BASE))
         self.assertEqual([file.size for file in listing.files], list(range(2000)))
         rendered(evolve(listing, files=listing.files[:50]))
 

@@ -20,16 +20,16 @@ from pypid.core.errors import BadListing
 from pypid.core.model import File, Project, Status, in_order
 from pypid.core.packaging.names import project_name
 from pypid.core.simple_api.listed_files import at_once
-from pypid.core.simple_api.parse import Gathered, ParsedListing, read_json
+from pypid.core.simple_api.parse import Gathered, ParsedListing, slices_of_json
 from pypid.core.simple_api.parse_html import (
     _VALUES,
     LONGEST_TAG,
     Usual,
     _Page,
     entry_of,
-    read_html,
-    read_names,
-    read_page,
+    slices_of_html,
+    slices_of_names,
+    slices_of_page,
 )
 from pypid.core.simple_api.render import Format, render_project
 
@@ -138,7 +138,7 @@ OTHER_PAGES = {
 
 def read(html: str, content_type: str = "") -> ParsedListing:
     """The listing of a page."""
-    return read_html(html.encode(), DEMO, BASE, content_type)
+    return at_once(slices_of_html(html.encode(), DEMO, BASE, content_type))
 
 
 def one(attributes: str, around: str = "{}") -> File:
@@ -231,8 +231,10 @@ class PageTests(SynchronousTestCase):
                 read(html)
         gateway = project_name("gateway")
         with self.assertRaises(BadListing):
-            read_html(OTHER_PAGES["nginx 502"].encode(), gateway, BASE)
-        self.assertEqual(read_html(b"<h1>Links for gateway</h1>", gateway, BASE).files, ())
+            at_once(slices_of_html(OTHER_PAGES["nginx 502"].encode(), gateway, BASE))
+        self.assertEqual(
+            at_once(slices_of_html(b"<h1>Links for gateway</h1>", gateway, BASE)).files, ()
+        )
 
     def test_hostile_headings(self) -> None:
         """A heading without an end, and very many of them, take linear time."""
@@ -256,9 +258,11 @@ class PageTests(SynchronousTestCase):
             ("utf-8", "text/html; charset=nonsense"),
             ("latin-1", "text/html;charset=ISO-8859-1"),
         ):
-            [file] = read_html(html.encode(encoding), DEMO, BASE, content_type).files
+            [file] = at_once(slices_of_html(html.encode(encoding), DEMO, BASE, content_type)).files
             self.assertEqual(file.yanked, "ä")
-        [file] = read_html(html.encode("latin-1"), DEMO, BASE, "text/html; charset=utf-7").files
+        [file] = at_once(
+            slices_of_html(html.encode("latin-1"), DEMO, BASE, "text/html; charset=utf-7")
+        ).files
         self.assertEqual(file.yanked, "\ufffd")
 
     def test_hostile(self) -> None:
@@ -289,8 +293,8 @@ class PageTests(SynchronousTestCase):
         """
         for question in (
             lambda: read(text),
-            lambda: read_names(text.encode()),
-            lambda: read_page(b"<" + text.encode("utf-16"), "", DEMO, BASE),
+            lambda: at_once(slices_of_names(text.encode())),
+            lambda: at_once(slices_of_page(b"<" + text.encode("utf-16"), "", DEMO, BASE)),
         ):
             try:
                 question()
@@ -371,7 +375,7 @@ class PageTests(SynchronousTestCase):
             lines.append(f'<a href="{name}#sha256={SHA}"{attributes}>{name}</a>')
         page = json.dumps({"name": "demo", "files": entries}).encode()
         from_json, from_html = (
-            read_json(page, DEMO, BASE),
+            at_once(slices_of_json(page, DEMO, BASE)),
             read("".join([*lines, "</body></html>"])),
         )
         self.assertEqual(
@@ -379,7 +383,7 @@ class PageTests(SynchronousTestCase):
         )
         project = Project(name=DEMO, files=in_order(from_json.files))
         again = [
-            read_page(render_project(project, format).body, "", DEMO, BASE)
+            at_once(slices_of_page(render_project(project, format).body, "", DEMO, BASE))
             for format in (Format.JSON, Format.TEXT_HTML)
         ]
         self.assertEqual(

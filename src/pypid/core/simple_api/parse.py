@@ -40,7 +40,6 @@ from pypid.core.simple_api.listed_files import (
     Packer,
     Row,
     RowsByVersion,
-    at_once,
     is_unreserved,
     row_of,
 )
@@ -511,11 +510,6 @@ def slices_of_json(
     listing = yield from gathered.listing(*status_of(rest.get("project-status")))
     says_nothing = not listing.files and not isinstance(meta, dict) and rest.get("name") is None
     return evolve(listing, is_doubtful=True) if says_nothing else listing
-
-
-def read_json(data: bytes | bytearray, name: ProjectName, url: str) -> ParsedListing:
-    """Return the listing in a JSON page from `url`, without pauses. Raises `BadListing`."""
-    return at_once(slices_of_json(data, name, url))
 
 
 class Gathered:

@@ -25,7 +25,6 @@ from msgspec import UNSET
 from pypid.core.errors import BadListing, BadName
 from pypid.core.packaging.name_sets import ManyNames, in_order, lines
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.simple_api.listed_files import at_once
 from pypid.core.simple_api.parse import (
     FEW,
     LARGEST_SIZE,
@@ -33,7 +32,6 @@ from pypid.core.simple_api.parse import (
     MOST_FILES,
     Gathered,
     GivenEntry,
-    ParsedListing,
     Serves,
     Sha256,
     Slices,
@@ -327,11 +325,6 @@ def _listing_of(page: _Page, gathered: Gathered, name: ProjectName) -> Slices:
     return evolve(listing, is_doubtful=not page.status)
 
 
-def read_html(data: bytes, name: ProjectName, url: str, content_type: str = "") -> ParsedListing:
-    """Return the listing in an HTML page from `url`, without pauses. Raises `BadListing`."""
-    return at_once(slices_of_html(data, name, url, content_type))
-
-
 def _names(heading: str, name: ProjectName) -> bool:
     """Return whether the heading is an index's heading of this project's page: "demo", "root/dev:
     links for demo", "Index of /simple/demo/", but not "502 Bad Gateway" for the project gateway.
@@ -433,13 +426,6 @@ def slices_of_page(
     raise BadListing("it is neither JSON nor HTML." if data else "it is empty.")
 
 
-def read_page(
-    data: bytes | bytearray, content_type: str, name: ProjectName, url: str
-) -> ParsedListing:
-    """Return the listing in a project's page from `url`, without pauses. Raises `BadListing`."""
-    return at_once(slices_of_page(data, content_type, name, url))
-
-
 def slices_of_names(
     data: bytes | bytearray, *, must_end: bool = False
 ) -> Generator[None, None, ManyNames]:
@@ -454,11 +440,6 @@ def slices_of_names(
             raise BadListing("its HTML breaks off.")
         return _names_of_html(data)
     raise BadListing("it is neither JSON nor HTML." if data else "it is empty.")
-
-
-def read_names(data: bytes | bytearray) -> ManyNames:
-    """Return all names on the list of projects, without pauses. Raises `BadListing`."""
-    return at_once(slices_of_names(data))
 
 
 def _without_mark(data: bytes | bytearray) -> bytes | bytearray:
