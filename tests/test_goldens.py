@@ -25,7 +25,7 @@ from pypid.core.records.documents import dump_project
 from pypid.core.records.upstream_entry import dump_upstream_entry
 from pypid.flow import whole
 from pypid.web.api.openapi import document
-from tests.core.records.test_upstream_entry import WHEN, a_file
+from tests.core.records.test_upstream_entry import WHEN
 from tests.index.file_cache_cases import KeeperCase, listed, noise, provenance_of
 from tests.index.uploads import SPAM, WHEEL, IndexCase, sent, signed
 from tests.web.routes import ALL_ROUTES
@@ -123,12 +123,8 @@ class Cached(KeeperCase):
         """The line of the catalog dump for it, and for what its index listed."""
         self.objects()
         heard = self.have(self.catalog.upstream.get(SPAM))
-        files = tuple(
-            a_file(number, source=None, yanked="bad" if number else None, requires_python=">=3")
-            for number in range(2)
-        )
         listing = Listing(
-            name=SPAM, files=files, confirmed=WHEN, index="https://x.example/simple/", etag='"1"'
+            name=SPAM, files=None, confirmed=WHEN, index="https://x.example/simple/", etag='"1"'
         )
         return dump_upstream_entry(evolve(heard, listing=listing)).decode()
 

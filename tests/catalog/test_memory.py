@@ -142,7 +142,9 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
             self.patch(lines, name, 0)
         self.turns = Turns()
         self.catalog = MemoryCatalog(thinking=self.turns)
-        self.heard = UpstreamEntry(name=SPAM, listing=a_listing(SPAM, "1", "2"), serial=1)
+        self.heard = UpstreamEntry(
+            name=SPAM, listing=a_listing(SPAM, *map(str, range(99))), serial=1
+        )
 
     def hear(self, heard: UpstreamEntry) -> Deferred[UpstreamEntry]:
         """Begin an edit that makes it this."""

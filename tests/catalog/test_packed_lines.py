@@ -271,7 +271,7 @@ class InTurnsTests(Awaiting, SynchronousTestCase):
         found = [self.have(self.catalog.upstream.get(name)).listing for name in names]
         times = [self.catalog.listing_time(name) for name in names]
         self.assertEqual([each is None for each in found], [each is None for each in times])
-        self.assertEqual([each is None for each in found], [True] * 23 + [False] * 7)
+        self.assertEqual([each is None for each in found], [True] * 24 + [False] * 6)
 
     def test_edit_of_a_lost_one(self) -> None:
         """If the files of a lost listing are still decoded, an edit keeps them."""

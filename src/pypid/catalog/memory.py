@@ -441,13 +441,11 @@ def _sizes(line: Line) -> tuple[int, int, int]:
 
 def with_files_of(line: Line, entry: UpstreamEntry, key: TableKey) -> Line:
     """Return the line of an entry that has the same listed files as `line`, which has this key."""
-    if isinstance(line, PackedLine):
-        if not line.part or listed_files(entry) is None:  # there are no files, or they are lost
-            return dump_upstream_entry(entry, key=key)
+    if isinstance(line, PackedLine) and line.part and listed_files(entry) is not None:
         return line.with_beginning(dump_beginning(entry, line.beginning, key))
     if isinstance(line, PendingLine):
         return PendingLine(entry, partial(dump_upstream_entry, key=key))
-    return dump_upstream_entry(entry, written(line), key=key)
+    return dump_upstream_entry(entry, key=key)
 
 
 def listing_time_of(table: LineTable[UpstreamEntry], name: ProjectName) -> datetime | None:

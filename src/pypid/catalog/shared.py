@@ -40,7 +40,6 @@ from pypid.catalog.lines import (
     CatalogLines,
     changed,
     count_for_writing,
-    listed_files,
     same,
     visible_state,
 )
@@ -298,16 +297,14 @@ def _local_draft(
 
 
 def upstream_draft(
-    name: TableKey, held: ReplicaEntry[UpstreamEntry], old: UpstreamEntry, new: UpstreamEntry
+    name: TableKey, old: UpstreamEntry, new: UpstreamEntry
 ) -> RowDraft[UpstreamEntry]:
     """Return the draft of the change of an upstream project from `old` to `new`."""
     is_seen = visible_state(new) != visible_state(old)
     if new.listing is None and not new.kept:
         return RowDraft(new, seen=is_seen, line=None)
-    earlier = held.line if listed_files(new) is listed_files(old) else None
-    written = partial(dump_upstream_entry, evolve(new, serial=0), earlier, key=name)
-    is_short = earlier is not None or count_for_writing(new) <= FEW
-    return RowDraft(new, seen=is_seen, line=written, short=is_short)
+    written = partial(dump_upstream_entry, evolve(new, serial=0), key=name)
+    return RowDraft(new, seen=is_seen, line=written, short=count_for_writing(new) <= FEW)
 
 
 T = TypeVar("T")
@@ -434,11 +431,7 @@ class SharedUpstreamTable:
             new = change(old)
             if new.name != old.name:
                 raise ValueError(f"an edit of {name} made {new.name} of it")
-            return (
-                None
-                if new == old and held.value is not None
-                else upstream_draft(name, held, old, new)
-            )
+            return None if new == old and held.value is not None else upstream_draft(name, old, new)
 
         done = await swap_row(self._following, self._kind, name, self._half, draft)
         if done.draft is None:

@@ -48,7 +48,7 @@ class PypidError(Exception):
     or paragraph.
 
     Keywords of the class statement, inherited by subclasses: `status`, the HTTP status of responses
-    with this error; `template`, its text as a format of its fields, where ``{name!r}`` is shortened.
+    with this error; `template`, its text as a format of its fields: ``{name!r}`` is shortened.
     """
 
     http_status: ClassVar[int] = INTERNAL

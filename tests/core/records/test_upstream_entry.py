@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,7 +13,8 @@ from pypid.core.errors import Unreadable
 from pypid.core.model import File, ListedFile, Listing, Status, StoredFile, UpstreamEntry
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import load_head
-from pypid.core.records.upstream_entry import BLOCK, dump_upstream_entry, load_upstream_entry
+from pypid.core.records.upstream_entry import dump_upstream_entry, load_upstream_entry
+from pypid.core.simple_api.listed_files import BLOCK
 
 SPAM = project_name("spam")
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
@@ -90,23 +90,13 @@ class LineTests(SynchronousTestCase):
             (SPAM, heard.serial, status, bool(heard.kept)),
         )
 
-    @settings(max_examples=40, deadline=None, database=None)
-    @given(heards, heards)
-    def test_files_taken_over(self, one: UpstreamEntry, other: UpstreamEntry) -> None:
-        """A line made from an earlier one with the same files is the line that is made anew."""
-        if one.listing is not None and other.listing is not None:
-            other = evolve(other, listing=evolve(other.listing, files=one.listing.files))
-            self.assertEqual(
-                dump_upstream_entry(other, dump_upstream_entry(one)), dump_upstream_entry(other)
-            )
-
     def test_damaged(self) -> None:
         """A line that was cut, or whose blocks are not where it says, is refused."""
         line = dump_upstream_entry(UpstreamEntry(name=SPAM, listing=said(3)))
         for damaged in (
             line[:-40],
             line[: line.index(b',"files"')] + b"}",
-            line.replace(b'"blocks":[', b'"blocks":[1'),
+            line.replace(b'"counts":[', b'"counts":[1,'),
             b"[]",
             b"",
         ):

@@ -2,13 +2,12 @@
 of the catalog; and how a new listing is merged with what is known from earlier ones.
 
 The line ends with the listed files, which are many and seldom change, and begins with all else. So
-a revalidation, or a newly cached file, costs a new beginning only. The files are in blocks, whose
-lengths are in the beginning: the writer or reader of a line yields to other threads after each.
+a revalidation, or a newly cached file, costs a new beginning only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain, islice
 
@@ -36,15 +35,12 @@ from pypid.core.records.documents import (
     FILES,
     RecordedFile,
     decoded,
-    listed_file,
     stored,
     stored_file,
 )
 from pypid.core.records.layout import project_of
 from pypid.core.simple_api.listed_files import FileBlock, ListedFiles, ListingFacts, packed, runs_of
 
-BLOCK = 256
-"""Files written or read in one call: a quarter of a millisecond."""
 _WHAT = "a line of an upstream project"
 
 
@@ -57,9 +53,7 @@ class _StoredListing(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=
 
 
 class _Packed(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
-    """What is known of `ListedFiles` beside their blocks. It is an object where older versions of
-    pypid expect an array, so that they refuse the line.
-    """
+    """What is known of `ListedFiles` beside their blocks."""
 
     counts: tuple[int, ...]
     versions: tuple[tuple[str, int], ...]
@@ -79,53 +73,27 @@ class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
     touched: tuple[tuple[str, int], ...] = ()
     history: tuple[FileHistory, ...] = ()
     since: datetime | None = None
-    blocks: tuple[int, ...] | _Packed | None = None
-    """What follows as files: the compressed blocks of `ListedFiles`, or (of older versions) blocks
-    of `StoredFile`, of these lengths in bytes. None: there is no list of files, which differs from
-    an empty one.
+    blocks: _Packed | None = None
+    """What the compressed blocks that follow as files are. None: there is no list of files, which
+    differs from an empty one.
     """
 
 
 _encoder = msgspec.json.Encoder()
 _beginning = msgspec.json.Decoder(_Beginning)
-_block = msgspec.json.Decoder(list[RecordedFile])
 _columns = msgspec.json.Decoder(list[bytes])
 
 
-def dump_upstream_entry(
-    entry: UpstreamEntry, earlier: bytes | None = None, *, key: str = ""
-) -> bytes:
+def dump_upstream_entry(entry: UpstreamEntry, *, key: str = "") -> bytes:
     """Return the known state of an upstream project as one line of JSON, whose beginning
-    `documents.load_head` reads.
-
-    `earlier` is a line with the same listed files: they are copied from it, which takes no time.
-    `key` is that of the catalog's table (`table_keys`), where that is not the project's name.
+    `documents.load_head` reads. `key` is that of the catalog's table (`table_keys`), where that is
+    not the project's name.
     """
     listing = entry.listing
     if listing is None or listing.files is None:
         return _dumped_beginning(entry, None, key) + b"}"
-    if isinstance(listing.files, ListedFiles):
-        return b"".join(
-            (
-                _dumped_beginning(entry, _packed(listing.files), key),
-                FILES,
-                _dumped(listing.files),
-                b"}",
-            )
-        )
-    if earlier is None:
-        blocks = list(_dumped_blocks(listing.files))
-        beginning = _dumped_beginning(entry, tuple(map(len, blocks)), key)
-        return b"".join(
-            (beginning, FILES, b"[", *_between(blocks), b"]}")
-        )  # joined once: they are megabytes
-    end = earlier.index(FILES)
-    return b"".join(
-        (
-            _dumped_beginning(entry, _read_beginning(earlier, end).blocks, key),
-            memoryview(earlier)[end:],
-        )
-    )
+    files = packed(listing.files)
+    return b"".join((_dumped_beginning(entry, _packed(files), key), FILES, _dumped(files), b"}"))
 
 
 def dump_beginning(entry: UpstreamEntry, earlier: bytes, key: str = "") -> bytes:
@@ -163,9 +131,7 @@ def listing_time(line: bytes) -> datetime | None:
     return None if listing is None else listing.confirmed
 
 
-def _dumped_beginning(
-    entry: UpstreamEntry, blocks: tuple[int, ...] | _Packed | None, key: str
-) -> bytes:
+def _dumped_beginning(entry: UpstreamEntry, blocks: _Packed | None, key: str) -> bytes:
     """Return all before the files, without the last brace."""
     listing = entry.listing
     beginning = _Beginning(
@@ -207,8 +173,8 @@ def _dumped(files: ListedFiles) -> bytes:
 
 
 def compressed_blocks(rest: bytes) -> list[bytes] | None:
-    """Return the compressed blocks in the end of a line, which begins with `FILES`; None for a line
-    of an older version.
+    """Return the compressed blocks in the end of a line, which begins with `FILES`; None if there
+    is anything else.
     """
     try:
         return _columns.decode(memoryview(rest)[len(FILES) : -1])
@@ -219,18 +185,6 @@ def compressed_blocks(rest: bytes) -> list[bytes] | None:
 def text_of_blocks(blocks: list[bytes]) -> bytes:
     """Return the end of the line with these compressed blocks."""
     return b"".join((FILES, _encoder.encode(blocks), b"}"))
-
-
-def _dumped_blocks(files: Sequence[File]) -> Iterator[bytes]:
-    for start in range(0, len(files), BLOCK):
-        yield _encoder.encode([stored(file) for file in files[start : start + BLOCK]])
-
-
-def _between(blocks: list[bytes]) -> Iterator[bytes]:
-    for number, block in enumerate(blocks):
-        if number:
-            yield b","
-        yield block
 
 
 def load_upstream_entry(line: bytes) -> UpstreamEntry:
@@ -269,31 +223,19 @@ def _read_beginning(line: bytes, end: int) -> _Beginning:
     return decoded(_beginning, line if end < 0 else line[:end] + b"}", _WHAT)
 
 
-def _read_blocks(
-    name: ProjectName, line: bytes, end: int, blocks: tuple[int, ...] | _Packed
-) -> ListedFiles:
-    if isinstance(blocks, _Packed):
-        columns = decoded(_columns, line[end + len(FILES) : -1], _WHAT)
-        versions = sum(count for _, count in blocks.versions)
-        if (len(columns), versions) != (2 * len(blocks.counts), sum(blocks.counts)):
-            raise Unreadable(_WHAT, "it has another number of blocks or files than it says")
-        return ListedFiles(
-            name,
-            tuple(map(FileBlock, blocks.counts, columns[::2], columns[1::2])),
-            blocks.versions,
-            blocks.facts,
-            blocks.seen,
-            blocks.metadata,
-        )
-    position = end + len(FILES) + 1
-    files: list[ListedFile] = []
-    for length in blocks:
-        block = decoded(_block, line[position : position + length], _WHAT)
-        files.extend([listed_file(name, file) for file in block])
-        position += length + 1
-    if end < 0 or position > len(line):
-        raise Unreadable(_WHAT, "it is shorter than it says")
-    return packed(files)
+def _read_blocks(name: ProjectName, line: bytes, end: int, blocks: _Packed) -> ListedFiles:
+    columns = decoded(_columns, line[end + len(FILES) : -1], _WHAT)
+    versions = sum(count for _, count in blocks.versions)
+    if (len(columns), versions) != (2 * len(blocks.counts), sum(blocks.counts)):
+        raise Unreadable(_WHAT, "it has another number of blocks or files than it says")
+    return ListedFiles(
+        name,
+        tuple(map(FileBlock, blocks.counts, columns[::2], columns[1::2])),
+        blocks.versions,
+        blocks.facts,
+        blocks.seen,
+        blocks.metadata,
+    )
 
 
 MOST = 2000
