@@ -21,7 +21,6 @@ from zlib import crc32
 import msgspec
 from attrs import define, field, frozen
 
-from pypid.core.archives.members import MemberProblems, UnusableArchive
 from pypid.core.archives.tars import TarKind, TarMember, Unpacked, read_tar
 from pypid.core.archives.zips import ZipEntry, begin_entry, zip_entries
 
@@ -230,34 +229,16 @@ def open_tarred(file: BinaryIO, filename: str, path: str) -> OpenedMember | None
     """
     stream = Unpacked(file, filename, MOST_UNPACKED)
     listed = _Listed()
-
-    def stops(member: TarMember) -> bool:
+    for member in read_tar(stream):
         inner = listed.take_tarred(member)
         if inner is not None and inner.path == path:
-            raise _Found(OpenedMember(inner, stream.read(min(member.size, MOST_SHOWN))))
-        return False
-
-    try:
-        for member, _ in read_tar(stream, stops):
-            inner = None if member.kind is TarKind.FILE else listed.take_tarred(member)
-            if inner is not None and inner.path == path:
-                return OpenedMember(inner, b"")
-    except _Found as found:
-        if len(found.opened.data) < min(found.opened.member.size, MOST_SHOWN):
-            raise UnusableArchive("the tar archive was cut off.") from None
-        return found.opened
+            return OpenedMember(inner, stream.exactly(min(member.size, MOST_SHOWN)))
     return None
 
 
 def is_zip(filename: str) -> bool:
     """Return whether the distribution with this name is a zip archive; else it is a tar."""
     return filename.endswith((".whl", ".zip", ".egg"))
-
-
-class _Found(Exception):
-    def __init__(self, opened: OpenedMember) -> None:
-        super().__init__(opened)
-        self.opened = opened
 
 
 @define
@@ -300,7 +281,7 @@ class _Listed:
 
 def _of_zip(file: BinaryIO) -> MemberListing:
     listed = _Listed()
-    for entry in zip_entries(file, MemberProblems()):
+    for entry in zip_entries(file):
         path = None if entry.is_folder else listed.path(entry.name)
         if path is not None:
             kind = _kind(entry.mode)
@@ -321,19 +302,13 @@ def _kind(mode: int) -> TarKind:
 
 
 def _of_tar(file: BinaryIO, filename: str) -> MemberListing:
+    stream = Unpacked(file, filename, MOST_UNPACKED)
     listed = _Listed()
-    taken: Inner | None = None
-
-    def sums(member: TarMember) -> bool:
-        nonlocal taken
-        taken = listed.take_tarred(member)
-        return taken is not None and member.size <= _SUMMED
-
-    for member, data in read_tar(Unpacked(file, filename, MOST_UNPACKED), sums):
-        if member.kind is not TarKind.FILE:
-            taken = listed.take_tarred(member)
-        elif taken is not None and len(data) == member.size:
-            taken = msgspec.structs.replace(taken, crc=crc32(data))
-        if taken is not None:
-            listed.members.append(taken)
+    for member in read_tar(stream):
+        inner = listed.take_tarred(member)
+        if inner is None:
+            continue
+        if member.kind is TarKind.FILE and member.size <= _SUMMED:
+            inner = msgspec.structs.replace(inner, crc=crc32(stream.exactly(member.size)))
+        listed.members.append(inner)
     return listed.listing()

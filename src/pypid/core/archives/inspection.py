@@ -68,9 +68,9 @@ def _from_zip(file: BinaryIO, findings: MemberProblems) -> bytes | None:
 
 def _from_tar(file: BinaryIO, filename: str, findings: MemberProblems) -> bytes | None:
     stream = Unpacked(file, filename)
-    reading = _Reading(findings)
-    for member, data in read_tar(stream, reading.keeps):
-        reading.take(member, data)
+    reading = _Reading(stream, findings)
+    for member in read_tar(stream):
+        reading.take(member)
     stream.finish()
     return reading.result()
 
@@ -83,22 +83,13 @@ def _is_pkg_info(split: tuple[str, ...]) -> bool:
 class _Reading:
     """The state of reading a tar."""
 
+    stream: Unpacked
     findings: MemberProblems
     tops: set[str] = field(factory=set)
     links: set[tuple[str, ...]] = field(factory=set)
     found: list[bytes] = field(factory=list)
 
-    def keeps(self, member: TarMember) -> bool:
-        """Return whether it is the PKG-INFO. Raises `UnusableArchive` for one that is too large."""
-        if not _is_pkg_info(path_components(member.name)) or self.found:
-            return False
-        if member.size > LONGEST_METADATA:
-            raise UnusableArchive(
-                f"the PKG-INFO is larger than the {LONGEST_METADATA >> 20} MiB that are allowed."
-            )
-        return True
-
-    def take(self, member: TarMember, data: bytes) -> None:
+    def take(self, member: TarMember) -> None:
         """Check one member."""
         split = path_components(member.name)
         problem = path_problem(member.name, backslash=True)
@@ -113,7 +104,7 @@ class _Reading:
                 "there."
             )
         if _is_pkg_info(split):
-            self._take_pkg_info(member, data)
+            self._take_pkg_info(member)
         if member.kind is TarKind.OTHER:
             self.findings.add(
                 f"{shortened(member.name)!r} in the sdist is a {member.kind.value}; only files, "
@@ -122,15 +113,19 @@ class _Reading:
         elif member.kind in (TarKind.SYMLINK, TarKind.HARDLINK):
             self._take_link(member, split)
 
-    def _take_pkg_info(self, member: TarMember, data: bytes) -> None:
+    def _take_pkg_info(self, member: TarMember) -> None:
         if member.kind is not TarKind.FILE:
             self.findings.add(
                 f"the PKG-INFO of the sdist is a {member.kind.value}; put the file itself there."
             )
         elif self.found:
             self.findings.add("the sdist has several PKG-INFO files in its top folder.")
+        elif member.size > LONGEST_METADATA:
+            raise UnusableArchive(
+                f"the PKG-INFO is larger than the {LONGEST_METADATA >> 20} MiB that are allowed."
+            )
         else:
-            self.found.append(data)
+            self.found.append(self.stream.exactly(member.size))
 
     def _take_link(self, member: TarMember, split: tuple[str, ...]) -> None:
         if member.kind is TarKind.SYMLINK:

@@ -12,9 +12,9 @@ import bz2
 import lzma
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import Enum
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from attrs import frozen
 
@@ -28,20 +28,9 @@ from pypid.core.errors import shortened
 
 _BATCH = 1 << 18
 _PIECE = 1 << 20
+_CUT_OFF = "the tar archive was cut off: build the file again and upload it."
 _XZ_MEMORY = 256 << 20
 """Maximum size in bytes of an xz stream's dictionary; ``xz -9`` uses 64 MiB."""
-
-
-class _Decoder(Protocol):
-    """The common interface of the decompressors of bz2 and lzma."""
-
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
 
 
 class _Gzip:
@@ -66,6 +55,9 @@ class _Gzip:
         return self._inflating.unused_data
 
 
+_Decoder = bz2.BZ2Decompressor | lzma.LZMADecompressor | _Gzip
+
+
 def _decoder(filename: str) -> _Decoder:
     if filename.endswith((".bz2", ".tbz")):
         return bz2.BZ2Decompressor()
@@ -78,7 +70,7 @@ class Unpacked:
     """The bytes of one compressed file, read forwards once.
 
     `filename` determines the compression (``.gz`` and ``.tgz``, ``.bz2`` and ``.tbz``, ``.xz`` and
-    ``.txz``). `read` and `skip` raise `UnusableArchive` if the stream is damaged, cut off, a bomb,
+    ``.txz``). All methods raise `UnusableArchive` if the stream is damaged, cut off, a bomb,
     or has more than `most` bytes.
     """
 
@@ -103,15 +95,23 @@ class Unpacked:
             size -= len(piece)
         return b"".join(pieces)
 
-    def skip(self, size: int) -> int:
-        """Skip `size` bytes; return how many there were."""
-        left = size
-        while left > 0:
-            taken = self._take_count(left)
-            if not taken:
-                break
-            left -= taken
-        return size - left
+    def exactly(self, size: int) -> bytes:
+        """Return the next `size` bytes. Raises `UnusableArchive` if there are fewer."""
+        data = self.read(size)
+        if len(data) < size:
+            raise UnusableArchive(_CUT_OFF)
+        return data
+
+    def skip_to(self, position: int) -> None:
+        """Skip the bytes before this position. Raises `UnusableArchive` if the stream ends there."""
+        while self.position < position:
+            if not self._take(position - self.position):
+                raise UnusableArchive(_CUT_OFF)
+
+    @property
+    def position(self) -> int:
+        """The number of bytes read or skipped."""
+        return self._unpacked - len(self._buffer) + self._position
 
     def pieces(self) -> bytes:
         """Return the next bytes, at most 1 MiB; empty at the end."""
@@ -136,13 +136,6 @@ class Unpacked:
         piece = self._buffer[self._position : self._position + most]
         self._position += len(piece)
         return piece
-
-    def _take_count(self, most: int) -> int:
-        if self._position == len(self._buffer):
-            self._fill()
-        taken = min(most, len(self._buffer) - self._position)
-        self._position += taken
-        return taken
 
     def _fill(self) -> None:
         self._buffer, self._position = b"", 0
@@ -170,9 +163,6 @@ _LONGEST_HEADER = 1 << 20
 """Maximum size in bytes of an extended header or long name."""
 _MOST_HEADERS = 64 << 20
 """Maximum size in bytes of all of them together: an hour of work would pack into a small file."""
-
-
-_CUT_OFF = "the tar archive was cut off: build the file again and upload it."
 
 
 class TarKind(Enum):
@@ -207,14 +197,12 @@ class TarMember:
     link: str
 
 
-def read_tar(
-    stream: Unpacked, keep: Callable[[TarMember], bool]
-) -> Iterator[tuple[TarMember, bytes]]:
-    """Yield the members in order, each with its contents if `keep` requests them, else with none.
+def read_tar(stream: Unpacked) -> Iterator[TarMember]:
+    """Yield the members in order. The contents of each, of its `size`, are what `stream` reads next;
+    what is not read of them is skipped.
 
-    `keep` limits what it requests by the member's `size`. After the last member the stream is at
-    its end. Raises `UnusableArchive` for anything that is not a tar, is cut off, has bytes after
-    its end, or is ambiguous.
+    After the last member the stream is at its end. Raises `UnusableArchive` for anything that is
+    not a tar, is cut off, has bytes after its end, or is ambiguous.
     """
     pending: dict[str, str] = {}
     count = headers = 0
@@ -232,13 +220,9 @@ def read_tar(
             continue
         member = _member(header, pending, size)
         pending = {}
-        padded = member.size + (-member.size % BLOCK)
-        if member.kind is TarKind.FILE and keep(member):
-            yield member, _block(stream, member.size, member.size)
-            continue
-        if stream.skip(padded) < padded:
-            raise UnusableArchive(_CUT_OFF)
-        yield member, b""
+        end = stream.position + _padded(member.size)
+        yield member
+        stream.skip_to(end)
 
 
 def _end(stream: Unpacked, header: bytes, count: int, pending: dict[str, str]) -> None:
@@ -296,25 +280,21 @@ def _number(text: bytes) -> int:
     return int(digits or b"0", 8)
 
 
-def _block(stream: Unpacked, size: int, most: int) -> bytes:
-    """Return the next `size` bytes, and consume their padding."""
-    if size > most:
-        raise UnusableArchive(f"the tar archive has a header of {size} bytes; {most} are allowed.")
-    padded = size + (-size % BLOCK)
-    data = stream.read(padded)
-    if len(data) < padded:
-        raise UnusableArchive(_CUT_OFF)
-    return data[:size]
+def _padded(size: int) -> int:
+    return size + (-size % BLOCK)
 
 
 def _extended_header(stream: Unpacked, size: int, total: int) -> bytes:
     """Read an extended header of `size` bytes; `total` is the size of all so far."""
-    data = _block(stream, size, _LONGEST_HEADER)
+    if size > _LONGEST_HEADER:
+        raise UnusableArchive(
+            f"the tar archive has a header of {size} bytes; {_LONGEST_HEADER} are allowed."
+        )
     if total > _MOST_HEADERS:
         raise UnusableArchive(
             f"the tar archive has more than {_MOST_HEADERS >> 20} MiB of extended headers."
         )
-    return data
+    return stream.exactly(_padded(size))[:size]
 
 
 def _extend(kind: bytes, data: bytes, pending: dict[str, str]) -> None:

@@ -59,7 +59,7 @@ class Directory:
     size_of_file: int
 
 
-def zip_end(file: BinaryIO, findings: MemberProblems) -> Directory:
+def zip_end(file: BinaryIO) -> Directory:
     """Find the central directory; it must be directly before the end records, and these directly at
     the end of the file.
 
@@ -184,7 +184,7 @@ def read_zip(
     Reads the end, the central directory and each local header. Raises `UnusableArchive` if the
     structure cannot be followed.
     """
-    directory = zip_end(file, findings)
+    directory = zip_end(file)
     entries = _read_directory(file, directory)
     by_name: dict[str, ZipEntry] = {}
     for entry in entries:
@@ -198,20 +198,12 @@ def read_zip(
     return by_name
 
 
-def list_zip(file: BinaryIO, findings: MemberProblems) -> dict[str, ZipEntry]:
-    """Return the members by name from the central directory alone, as pip reads it; for an upstream
-    archive, which is not validated.
-
-    Raises `UnusableArchive` if the structure cannot be followed.
+def zip_entries(file: BinaryIO) -> list[ZipEntry]:
+    """Return the members in the order of the directory, including duplicate names, from the central
+    directory alone, as pip reads it: for an archive that is not validated. Raises
+    `UnusableArchive` if the structure cannot be followed.
     """
-    return {entry.name: entry for entry in zip_entries(file, findings)}
-
-
-def zip_entries(file: BinaryIO, findings: MemberProblems) -> list[ZipEntry]:
-    """Return the members in the order of the directory, including duplicate names. Raises
-    `UnusableArchive`.
-    """
-    return _read_directory(file, zip_end(file, findings))
+    return _read_directory(file, zip_end(file))
 
 
 def _size_text(limit: int) -> str:
@@ -560,7 +552,7 @@ def metadata_of(file: BinaryIO, project: ProjectName) -> bytes:
     """Return the METADATA of a wheel, read through its central directory; blocks. Raises
     `UnusableArchive`.
     """
-    members = list_zip(file, MemberProblems())
+    members = {entry.name: entry for entry in zip_entries(file)}
     found = [entry for name, entry in members.items() if _is_metadata(name)]
     if len(found) != 1 or not _is_named_for(found[0], project):
         raise UnusableArchive(
