@@ -1,4 +1,4 @@
-"""Checklist points C34 to C37: what a proxy makes of what upstream says."""
+"""Checklist points C34 to C36: what a proxy makes of what upstream says."""
 
 # trial and Twisted's transports are not annotated
 from __future__ import annotations
@@ -7,9 +7,8 @@ import json
 from hashlib import sha256
 from typing import Any
 
-from tests.distributions import metadata, wheel
 from tests.index.file_cache_cases import noise
-from tests.upstream.fake import J, page, says, status
+from tests.upstream.fake import J, page, says
 from tests.upstream.proxy import ProxyCase
 
 DATA = noise(1000)
@@ -125,73 +124,3 @@ class HtmlOnlyTests(ProxyCase):
         self.assertFalse(any("size" in file for file in document["files"]))
         self.script(says(DATA), "/deep/files/spam-1.0.tar.gz")
         self.assertEqual((await self.proxy.get(f"/packages/spam/{FILENAME}")).body, DATA)
-
-
-class VariantTests(ProxyCase):
-    """C37: wheels of variants, and the lists of them (PEP 825, a draft)."""
-
-    WHEEL = "spam-1.0-py3-none-any-x86_64_v3.whl"
-    LIST = "spam-1.0-variants.json"
-
-    async def listed(self, *entries: dict[str, object]) -> None:
-        self.script(says(page(files=entries), Content_Type=J))
-        self.proxy.pass_time()
-
-    async def test_pass_through(self) -> None:
-        """C37: both are on the page, can be had, and are kept; the wheel has its metadata."""
-        data = wheel("spam", "1.0")
-        told = {"hashes": {"sha256": sha256(data).hexdigest()}, "size": len(data)}
-        await self.listed(entry(self.WHEEL, **told, **{"core-metadata": True}), entry(self.LIST))
-        self.assertEqual(set((await self.proxy.page("spam")).files), {self.WHEEL, self.LIST})
-        self.assertEqual(json.loads((await self.proxy.page("spam")).body)["versions"], ["1.0"])
-        self.script(says(data), f"/files/{self.WHEEL}")
-        self.script(says(DATA), f"/files/{self.LIST}")
-        for _ in range(2):
-            self.assertEqual((await self.proxy.get(f"/packages/spam/{self.WHEEL}")).body, data)
-            self.assertEqual((await self.proxy.get(f"/packages/spam/{self.LIST}")).body, DATA)
-            await self.proxy.idle()
-        self.assertEqual(
-            (await self.proxy.get(f"/packages/spam/{self.WHEEL}.metadata")).body,
-            metadata("spam", "1.0"),
-        )
-        self.assertEqual(sum(asked.path.startswith("/files/") for asked in self.fake.asked), 2)
-        self.script(status(500))
-        self.proxy.pass_time()
-        self.assertEqual(set((await self.proxy.page("spam")).files), {self.WHEEL, self.LIST})
-
-    async def test_a_list_may_change(self) -> None:
-        """C37: the list is not immutable to caches, as the wheel is; once upstream lists another
-        one that is what comes.
-        """
-        await self.listed(entry(self.WHEEL), entry(self.LIST))
-        for filename in (self.WHEEL, self.LIST):
-            self.script(says(DATA), f"/files/{filename}")
-            for _ in range(2):
-                answer = await self.proxy.get(f"/packages/spam/{filename}")
-                self.assertEqual(
-                    "immutable" in answer.head["cache-control"], filename == self.WHEEL, answer.head
-                )
-                await self.proxy.idle()
-        other = noise(1001)
-        await self.listed(
-            entry(self.LIST, hashes={"sha256": sha256(other).hexdigest()}, size=len(other))
-        )
-        self.script(says(other), f"/files/{self.LIST}")
-        self.assertEqual((await self.proxy.get(f"/packages/spam/{self.LIST}")).body, other)
-
-    async def test_a_list_without_hashes(self) -> None:
-        """C37: one that upstream gives no hash of is passed on as it is now, and not kept."""
-        bare: dict[str, object] = {
-            "filename": self.LIST,
-            "url": f"/files/{self.LIST}",
-            "hashes": {},
-        }
-        await self.listed(bare)
-        for data in (b'{"one": 1}', b'{"two": 22}'):
-            self.script(says(data), f"/files/{self.LIST}")
-            self.proxy.pass_time()
-            answer = await self.proxy.get(f"/packages/spam/{self.LIST}")
-            self.assertEqual(
-                (answer.body, "immutable" in answer.head["cache-control"]), (data, False)
-            )
-        self.assertEqual(await self.proxy.stored(), [])

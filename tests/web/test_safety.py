@@ -50,7 +50,6 @@ FILENAMES = (
     wheel_filename("acme-secret", "1.0"),  # of ours
     wheel_filename("acme-secret", "99.0"),  # of theirs
     sdist_filename("acme-secret", "99.0"),
-    "acme_secret-99.0-variants.json",
     "nothing",
 )
 ONLINE = (Mode.CACHE, Mode.REDIRECT, Mode.MIRROR)

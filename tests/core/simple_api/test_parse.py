@@ -1,4 +1,4 @@
-"""Pages of other indexes: what is understood, what is left out, what is cleaned (C34, C35, C37)."""
+"""Pages of other indexes: what is understood, what is left out, what is cleaned (C34, C35)."""
 
 from __future__ import annotations
 

@@ -192,7 +192,6 @@ def files(draw: st.DrawFn) -> File:
                 "-1-cp311-cp311-linux_x86_64.whl",
                 ".tar.gz",
                 ".zip",
-                "-variants.json",
             ]
         )
     )

@@ -103,7 +103,7 @@ class Unpacked:
         return data
 
     def skip_to(self, position: int) -> None:
-        """Skip the bytes before this position. Raises `UnusableArchive` if the stream ends there."""
+        """Skip the bytes before this position. Raises `UnusableArchive` if they are not there."""
         while self.position < position:
             if not self._take(position - self.position):
                 raise UnusableArchive(_CUT_OFF)
@@ -198,7 +198,7 @@ class TarMember:
 
 
 def read_tar(stream: Unpacked) -> Iterator[TarMember]:
-    """Yield the members in order. The contents of each, of its `size`, are what `stream` reads next;
+    """Yield the members in order. The contents of each are the next `size` bytes of the stream;
     what is not read of them is skipped.
 
     After the last member the stream is at its end. Raises `UnusableArchive` for anything that is

@@ -276,6 +276,7 @@ MOST_EXTRAS = 100
 LONGEST = 300
 """Maximum length in characters of a name, a version (or an address) and a marker as shown."""
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]{1,100})['"]|['"]([^'"]{1,100})['"]\s*==\s*extra""")
+_IN_PARENTHESES = re.compile(r"\([^()]*\)")
 _RUNS = re.compile(r"[-_.]+")
 
 
@@ -369,32 +370,10 @@ def _plain(extra: str) -> str:
 
 
 def _without_extra(marker: str) -> str:
-    """Return the marker without its ``extra == "..."``, if that is clearly one of several
-    conditions joined by ``and``.
+    """Return the marker without its ``extra == "..."``, if that is the last of several conditions
+    joined by ``and``, as build tools write it.
     """
-    conditions = _conditions(marker)
-    if conditions is None:
-        return marker
-    rest = [part for part in conditions if not _EXTRA.fullmatch(part.strip())]
-    return (
-        " and ".join(part.strip() for part in rest) if len(rest) == len(conditions) - 1 else marker
-    )
-
-
-def _conditions(marker: str) -> list[str] | None:
-    """Return the operands of the outermost ``and``s; None if there is an outermost ``or``."""
-    operands, depth, begun = [], 0, 0
-    for token in re.finditer(r"'[^']*'|\"[^\"]*\"|[()]|\band\b|\bor\b", marker):
-        match token[0]:
-            case "(":
-                depth += 1
-            case ")":
-                depth -= 1
-            case "or" if depth == 0:
-                return None
-            case "and" if depth == 0:
-                operands.append(marker[begun : token.start()])
-                begun = token.end()
-            case _:
-                pass
-    return [*operands, marker[begun:]]
+    rest, _, last = marker.rpartition(" and ")
+    if _EXTRA.fullmatch(last) and " or " not in _IN_PARENTHESES.sub("", rest):
+        return rest
+    return marker

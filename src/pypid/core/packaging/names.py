@@ -534,14 +534,6 @@ class NameSet:
 #   hyphens,
 # as in ``cffi-1.2.0-1.tar.gz``.
 
-_WHEEL_WITH_LABEL = re.compile(
-    r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+"
-    r"-(?P<label>[a-z0-9_.]+)\.whl\Z"
-)
-"""A wheel of a variant (PEP 825, draft): with a label after the tags."""
-_LIST_OF_LABELS = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)-variants\.json\Z")
-
-
 _OLD_VERSION = re.compile(r"[0-9][^/]*\Z|[^-/]+\Z").match
 """A version that is not valid by PEP 440, and that pip accepted until 24.0; ``bar-1.0`` is rather
 the end of another project's name.
@@ -559,18 +551,8 @@ def listed_version(filename: str, name: ProjectName) -> str | None:
     try:
         project, version = project_and_version(filename)
     except BadFilename:
-        return _version_of_variant(filename, name) or _version_of_sdist(filename, name)
+        return _version_of_sdist(filename, name)
     return version if project == name else _version_of_sdist(filename, name)
-
-
-def _version_of_variant(filename: str, name: ProjectName) -> str | None:
-    match = _LIST_OF_LABELS.match(filename) or _WHEEL_WITH_LABEL.match(filename)
-    try:
-        if match is None or project_name(match["name"]) != name:
-            return None
-        return str(Version(match["version"]))
-    except (BadName, InvalidVersion):
-        return None
 
 
 def _version_of_sdist(filename: str, name: ProjectName) -> str | None:
@@ -593,10 +575,3 @@ def _prefix(name: ProjectName) -> re.Pattern[str]:
     return re.compile(
         "[-_.]+".join(map(re.escape, name.split("-"))) + "-", re.IGNORECASE | re.ASCII
     )
-
-
-def is_mutable(filename: str) -> bool:
-    """Return whether the contents of the file may change: the list of a release's variants (PEP
-    825, draft; C37).
-    """
-    return _LIST_OF_LABELS.match(filename) is not None

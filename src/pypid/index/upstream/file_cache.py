@@ -27,7 +27,7 @@ from pypid.core.errors import (
     WrongBytes,
 )
 from pypid.core.model import Checksum, Digests, File, Span, StoredFile
-from pypid.core.packaging.names import ProjectName, is_mutable
+from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import claim_of, computed, hash_of
 from pypid.flow import Blocking, World, start
 from pypid.flow.bodies import PIECE, at_hand
@@ -345,10 +345,6 @@ class FileCache:
         self.gate.refuse_loop(
             via
         )  # before waiting for a fetch that this request may be the cause of
-        if (
-            is_mutable(file.filename) and claim_of(file) is None
-        ):  # without an announced hash, the current bytes are the right ones
-            return await self.gate.fetch(file.project, _source(file), span, via)
         download = self._fetch_of(file)
         if download is None:
             stored = await self.stored(file, span)

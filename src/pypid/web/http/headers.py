@@ -27,7 +27,6 @@ from twisted.web.http import Request
 from pypid.core.accounts.rights import SESSION_USER
 from pypid.core.errors import Unauthenticated
 from pypid.core.model import File, RenderedPage
-from pypid.core.packaging.names import is_mutable
 from pypid.core.permissions import Credential
 
 # Content negotiation: Accept and Accept-Encoding with quality values. Pure; no header that a
@@ -283,16 +282,11 @@ class DownloadHead:
 
     @classmethod
     def of(cls, file: File, *, lasting: bool = True) -> DownloadHead:
-        """Return the head of a file. The list of a release's variants may change under its name
-        (C37).
-
-        Raises `ValueError` if the file's `size` is unknown.
-        """
+        """Return the head of a file. Raises `ValueError` if the file's `size` is unknown."""
         if file.size is None:
             raise ValueError(f"the size of {file.filename} is not known")
         etag = None if file.sha256 is None else f'"{file.sha256}"'
-        lasts = lasting and not is_mutable(file.filename)
-        return cls(size=file.size, etag=etag, modified=file.uploaded, lasting=lasts)
+        return cls(size=file.size, etag=etag, modified=file.uploaded, lasting=lasting)
 
 
 def download_head(what: DownloadHead, *, restricted: bool) -> Head:
