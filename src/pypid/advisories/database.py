@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -225,6 +226,17 @@ class AdvisoryWriter:
         """Remove the private records."""
         for table in ("record", "summary"):
             self._db.execute(f"DELETE FROM {table} WHERE private")
+
+
+def time_of(text: str | None) -> datetime | None:
+    """Return the time in UTC that the text says, without a zone as one of UTC; None if it says
+    none.
+    """
+    try:
+        time = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def rank_of(summary: AdvisorySummary) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
 
 from attrs import field, frozen
@@ -17,16 +16,13 @@ from pypid.advisories.database import (
     rank_of,
 )
 from pypid.core.advisories import AdvisorySummary, Candidate
-from pypid.core.caches import Recent
 from pypid.core.configuration.choices import BlockedAdvisories
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName
 from pypid.core.restrictions import FileRule, Hold, HoldKind, ProjectRestrictions
 
-DECODED = 2000
+DECODED = 256
 """Projects whose decoded advisories are cached."""
-HEAVIEST = 4 << 20
-"""Bytes of their encoded forms."""
 
 UNREADABLE = (sqlite3.Error, ValueError)
 """What reading a damaged database raises."""
@@ -43,20 +39,11 @@ class AdvisoryIndex:
     """The number of records."""
     generation: str = ""
     """Changes with each change of the records."""
-    _decoded: Recent[ProjectName, tuple[AdvisorySummary, ...]] = field(
-        factory=lambda: Recent(DECODED, HEAVIEST), init=False, repr=False
-    )
 
     def of(self, name: ProjectName) -> tuple[AdvisorySummary, ...]:
         """Return all advisories of a project, also those withdrawn; nearly always ()."""
         encoded = self.encoded.get(name)
-        if encoded is None:
-            return ()
-        found = self._decoded.get(name)
-        if found is None:
-            found = decoded_summaries(encoded)
-            self._decoded.put(name, found, len(encoded))
-        return found
+        return () if encoded is None else _decoded(encoded)
 
     def hits(
         self, name: ProjectName, version: str, *, private: bool = True
@@ -103,14 +90,6 @@ def read_index(database: AdvisoryDatabase) -> AdvisoryIndex:
     if of_name:
         encoded[name] = joined(of_name)
     return AdvisoryIndex(encoded, ranks, database.count(), facts.get("generation", ""))
-
-
-def time_of(text: str | None) -> datetime | None:
-    """Return the time that the database states, or None."""
-    try:
-        return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
-        return None
 
 
 # The rules by which advisories hide upstream files (`[advisories] block`).
@@ -161,7 +140,7 @@ def _blocking(rule: AdvisoryRule, version: str) -> AdvisorySummary | None:
     return max(blocking, key=rank_of, default=None)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=DECODED)
 def _decoded(encoded: bytes) -> tuple[AdvisorySummary, ...]:
     return decoded_summaries(encoded)
 

@@ -12,6 +12,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -168,21 +169,17 @@ def _check_events(yaml: Any, data: bytes) -> None:
             raise InvalidRecord(f"it is nested more than {DEEPEST} levels deep")
 
 
+@cache
 def _loader(yaml: Any) -> Any:
     """Return PyYAML's safe loader, by libyaml if it is there, without types but null and
     booleans.
     """
-    if not _loaders:
-        base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        resolvers = {
-            first: [(tag, pattern) for tag, pattern in each if tag in _SCALARS]
-            for first, each in base.yaml_implicit_resolvers.items()
-        }
-        _loaders.append(type("TextLoader", (base,), {"yaml_implicit_resolvers": resolvers}))
-    return _loaders[0]
-
-
-_loaders: list[Any] = []
+    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in each if tag in _SCALARS]
+        for first, each in base.yaml_implicit_resolvers.items()
+    }
+    return type("TextLoader", (base,), {"yaml_implicit_resolvers": resolvers})
 
 
 def load(path: Path, archive: BinaryIO, *, private: bool) -> LoadResult:

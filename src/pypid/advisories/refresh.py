@@ -9,14 +9,14 @@ import os
 import sqlite3
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import BinaryIO
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -172,7 +172,7 @@ class AdvisorySources:
     """A hash of both settings: another one means that everything is loaded again."""
 
 
-@define
+@frozen
 class _Round:
     """What one refresh found."""
 
@@ -181,17 +181,11 @@ class _Round:
     is_same: bool
     """Whether the database is of these sources."""
     found: FetchedAdvisories | None = None
+    """What the source has."""
     own: FetchedAdvisories | None = None
+    """The company's own advisories."""
     failures: dict[str, str] = field(factory=dict)
     """Why a key of `[advisories]`, or the database, could not be read."""
-
-    def take(self, found: FetchedAdvisories | None) -> None:
-        """Take what the source has."""
-        self.found = found
-
-    def take_own(self, own: FetchedAdvisories | None) -> None:
-        """Take the company's own advisories."""
-        self.own = own
 
     @property
     def failure(self) -> str:
@@ -224,12 +218,6 @@ class _Round:
             new["own_version"] = self.own.version
         return new
 
-    def close(self) -> None:
-        """Close the archives."""
-        for fetched in (self.found, self.own):
-            if fetched is not None:
-                fetched.archive.close()
-
 
 @define(eq=False)
 class AdvisoryRefresh:
@@ -249,28 +237,36 @@ class AdvisoryRefresh:
         world, database = self.advisories.world, self.loader.database
         facts = {} if self._is_damaged else await world.blocking(database.meta)
         found = _Round(facts, facts.get("names") == self.sources.names)
-        try:
-            version = found.known("version")
-            found.take(await self._fetch(found, "source", self.sources.source, version))
+        with ExitStack() as archives:
+            fetch = partial(self._fetch, found.failures, archives)
+            fetched = await fetch("source", self.sources.source, found.known("version"))
+            found = evolve(found, found=fetched)
             # a new database needs the company's advisories, too
             known = "" if found.is_whole else found.known("own_version")
-            found.take_own(await self._fetch(found, "own", self.sources.own, known))
+            found = evolve(found, own=await fetch("own", self.sources.own, known))
             lacks_own = found.is_whole and facts and "own" in found.failures
             await (self._note(found) if lacks_own else self._load(found))
-        finally:
-            found.close()
         await self.advisories.read()
         self._failing = frozenset(found.failures)
         return not found.failures
 
     async def _fetch(
-        self, found: _Round, key: str, source: AdvisorySource | None, known: str
+        self,
+        failures: dict[str, str],
+        archives: ExitStack,
+        key: str,
+        source: AdvisorySource | None,
+        known: str,
     ) -> FetchedAdvisories | None:
+        """Return what the source has, with its archive open as long as `archives`."""
         try:
-            return None if source is None else await source.fetch(known)
+            found = None if source is None else await source.fetch(known)
         except _FAILURES as error:
-            self._failed(found, key, error)
+            self._failed(failures, key, error)
             return None
+        if found is not None:
+            archives.enter_context(found.archive)
+        return found
 
     async def _load(self, found: _Round) -> None:
         world = self.advisories.world
@@ -287,7 +283,7 @@ class AdvisoryRefresh:
             self._is_damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(
                 error, sqlite3.OperationalError
             )
-            self._failed(found, "database", error)
+            self._failed(found.failures, "database", error)
             await self._note(found)
         else:
             self._is_damaged = False
@@ -301,9 +297,9 @@ class AdvisoryRefresh:
             with suppress(sqlite3.Error):
                 await self.advisories.world.blocking(self.loader.database.note, facts)
 
-    def _failed(self, found: _Round, key: str, error: Exception) -> None:
+    def _failed(self, failures: dict[str, str], key: str, error: Exception) -> None:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        found.failures[key] = reason
+        failures[key] = reason
         self.advisories.world.counts.add(counts.ADVISORY_FAILURES)
         log = _log.debug if key in self._failing else _log.warn
         log(

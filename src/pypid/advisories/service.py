@@ -162,7 +162,7 @@ class Advisories:
     def _use(
         self, facts: Mapping[str, str], content: tuple[AdvisoryIndex, AdvisoryRestrictions] | None
     ) -> None:
-        from pypid.advisories.index import time_of
+        from pypid.advisories.database import time_of
 
         self.loaded, self.failure = time_of(facts.get("loaded")), facts.get("failure", "")
         if content is not None:

@@ -28,6 +28,7 @@ from twisted.web.iweb import IAgent
 
 from pypid import __version__
 from pypid.advisories.archive import LONGEST_DOCUMENT, SUFFIXES, UnusableSource
+from pypid.advisories.database import time_of
 from pypid.flow import World, start
 from pypid.http_client.connections import Fault, fault_of
 from pypid.http_client.response_body import IncomingBody
@@ -224,7 +225,7 @@ class HttpSource:
     async def _fetch(self, known: str) -> FetchedAdvisories | None:
         before = _version(known)
         now = self.world.now()
-        whole, newest = _time(before.whole), _time(before.newest)
+        whole, newest = time_of(before.whole), time_of(before.newest)
         if whole is not None and newest is not None and timedelta() <= now - whole < WHOLE_AFTER:
             listed = await self._listed(newest - OVERLAP)
             if listed is not None and len(listed.times) <= MOST_CHANGED:
@@ -364,7 +365,7 @@ def modified_records(data: bytes, since: datetime, now: datetime) -> ModifiedRec
     times: dict[str, datetime] = {}
     for line in BytesIO(data):
         text, _, written = line.decode("utf-8", "replace").partition(",")
-        time, id = _time(text.strip()), written.strip().rpartition("/")[2]
+        time, id = time_of(text.strip()), written.strip().rpartition("/")[2]
         if time is None or not id:
             continue
         if time <= now:
@@ -384,14 +385,6 @@ def _version(text: str) -> HttpVersion:
         return msgspec.json.decode(text, type=HttpVersion)
     except msgspec.MsgspecError:
         return HttpVersion()
-
-
-def _time(text: str) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _header(headers: Headers, name: bytes) -> str:

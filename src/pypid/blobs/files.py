@@ -317,7 +317,14 @@ def _sweep(disk: DiskFolder, now: datetime, abandoned: timedelta) -> None:
 # ruff: noqa: PTH108, PTH112
 
 
-_NOT_LINKABLE = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP)
+_NOT_LINKABLE = (
+    errno.EXDEV,
+    errno.EPERM,
+    errno.EACCES,
+    errno.EMLINK,
+    errno.ENOTSUP,
+    errno.ENOENT,
+)
 _NOT_CLONEABLE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
 
 
@@ -363,7 +370,6 @@ class DraftFile:
             os.fsync(descriptor)
             found = os.fstat(descriptor)
             self._install()
-            self._let_go()
             return found
 
     def adopt(self, file: BinaryIO, path: str, size: int) -> os.stat_result | None:
@@ -379,25 +385,12 @@ class DraftFile:
                 return None
             self._must_be_free()
             hold(descriptor)
-            try:
-                os.link(path, self._path)
-            except OSError as error:
-                if error.errno in (
-                    errno.EXDEV,
-                    errno.EPERM,
-                    errno.EACCES,
-                    errno.EMLINK,
-                    errno.ENOENT,
-                ):
-                    self._disk.must_be_there()
-                    return None
-                raise
-            self._made = True
+            if not self._has_linked(os.fsencode(path)):
+                return None
             self._set_mode(descriptor)
             os.fsync(descriptor)
             found = os.fstat(descriptor)
             self._install()
-            self._let_go()
             return found
 
     def link(self, source: bytes, key: str) -> os.stat_result | None:
@@ -413,16 +406,10 @@ class DraftFile:
             if self._discarded or not self._disk.links or not is_linkable:
                 return None
             self._must_be_free()
-            try:
-                os.link(source, self._path)
-            except OSError as error:
-                if error.errno in _NOT_LINKABLE:
-                    return None
-                raise
-            self._made = True
+            if not self._has_linked(source):
+                return None
             linked = os.lstat(self._path)
             self._install()
-            self._let_go()
             return linked
 
     def clone(self, source: int, position: int, size: int) -> int | None:
@@ -489,11 +476,24 @@ class DraftFile:
             return False
         return (named.st_dev, named.st_ino) == (found.st_dev, found.st_ino)
 
+    def _has_linked(self, source: bytes) -> bool:
+        """Make the draft a second name of the file; return whether that is possible."""
+        try:
+            os.link(source, self._path)
+        except OSError as error:
+            if error.errno not in _NOT_LINKABLE:
+                raise
+            self._disk.must_be_there()
+            return False
+        self._made = True
+        return True
+
     def _install(self) -> None:
         try:
             self._disk.install(self._path, self._segments, self._replace)
         except FileExistsError:
             raise Exists(self._key) from None
+        self._let_go()
 
     def _let_go(self) -> None:
         """Close and remove the draft; if that fails, the sweep at the next start finds it."""
@@ -632,6 +632,10 @@ class FilesSettings:
     exclusive: bool = False
 
 
+def _ignore(position: int) -> None:
+    """Do nothing with the progress of a copy."""
+
+
 class FilesBlobs:
     """A `Blobs` in a folder. Made by `open`.
 
@@ -750,7 +754,7 @@ class FilesBlobs:
         return await self._append(body, draft)
 
     async def _append(
-        self, body: Body, draft: DraftFile, tell: Callable[[int], object] | None = None
+        self, body: Body, draft: DraftFile, tell: Callable[[int], object] = _ignore
     ) -> os.stat_result:
         """Append all of `body` to the draft and install it."""
         held: list[bytes] = []
@@ -763,8 +767,7 @@ class FilesBlobs:
                     await self._blocking(draft.add, held)
                     position += size
                     held, size = [], 0
-                    if tell is not None:
-                        tell(position)
+                    tell(position)
         return await self._blocking(draft.commit, held)
 
     def _path(self, key: str) -> bytes:
@@ -825,10 +828,6 @@ class FilesBlobs:
                 self._disk.absent(error, key)
             except Missing:
                 return
-
-
-def _ignore(position: int) -> None:
-    """Do nothing with the progress of a copy."""
 
 
 def _next(walking: Iterator[Blob]) -> list[Blob]:

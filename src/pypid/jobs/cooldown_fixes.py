@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
-from attrs import define, evolve, field
+from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.access.sql.logs import SqlDownloads
@@ -93,8 +93,7 @@ class CooldownFixes(PeriodicJobs):
         `PeopleUnknown`.
         """
         index = self.index
-        # a copy has its own cache of decoded advisories: another thread uses it
-        advisories = evolve(self.advisories.index or AdvisoryIndex())
+        advisories = self.advisories.index or AdvisoryIndex()
         since = index.world.now() - IN_USE
         names = {
             each.name

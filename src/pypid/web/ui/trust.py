@@ -235,7 +235,7 @@ async def one_advisory(ctx: RequestContext, advisory: str) -> None:
 
 def _parsed(document: bytes) -> dict[str, Any]:
     """Return what the page shows of an OSV record."""
-    from pypid.advisories.index import time_of  # imported here: not needed at start-up
+    from pypid.advisories.database import time_of  # imported here: not needed at start-up
 
     record = parse_record(document)
     try:
