@@ -71,7 +71,7 @@ class SharedTests(TestCase):
                     (await ours.access.identify(Credential(SESSION_USER, secret_of))).user, "carol"
                 )
                 await theirs.stores.accounts.revoke_token(token.id)
-                await ours.stores.accounts.poll()
+                await ours.stores.accounts.current.poll()
                 never_given, _ = new_token(
                     here.random, name="ci", user="carol", scope=reading, now=here.now()
                 )

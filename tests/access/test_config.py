@@ -15,7 +15,6 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.access import config
 from pypid.access.config import AdminRecord, ConfigPeople, UsersSettings, read_admin
-from pypid.access.config import open as open_people
 from pypid.access.passwords import Verifier, hash_password, needs_upgrade
 from pypid.core.errors import Unauthenticated, Unreadable
 from pypid.core.permissions import Credential, Identity
@@ -48,11 +47,8 @@ class ConfigContractTests(PeopleContract, TestCase):
     ) -> People:
         hashes = {name: CHEAP.hash(password) for name, password in users.items()}
         outside = world()
-        return open_people(
-            UsersSettings(users=hashes, groups=groups, state=Path(self.mktemp())),
-            outside,
-            Verifier(outside),
-        )
+        settings = UsersSettings(users=hashes, groups=groups, state=Path(self.mktemp()))
+        return ConfigPeople(settings, outside, Verifier(outside))
 
 
 class FirstRunContractTests(PeopleContract, TestCase):
@@ -78,9 +74,8 @@ class ConfigPeopleTests(SynchronousTestCase):
 
     def open(self, users: Mapping[str, str] | None = None) -> ConfigPeople:
         outside = world()
-        return open_people(
-            UsersSettings(users=users or {}, state=self.state), outside, Verifier(outside)
-        )
+        settings = UsersSettings(users=users or {}, state=self.state)
+        return ConfigPeople(settings, outside, Verifier(outside), read_admin(self.state))
 
     def check(self, people: People, user: str, password: str) -> Identity | None:
         return self.successResultOf(start(people.check(Credential(user, password))))

@@ -439,7 +439,7 @@ class ReplayTests(MintCase):
         """Ids are each issuer's own."""
         other = Documents("https://other.example")
         issuers = {**ISSUERS, "other": IssuerSettings(url=other.url, allow=("app sub=*o*",))}
-        self.publishers.trust(oidc.trusted_by(issuers))
+        self.publishers.trust(issuers)
         self.mint(self.token(jti="same"))
         self.site.documents = other
         self.mint(other.token(self.world.now(), jti="same"))
@@ -456,11 +456,8 @@ class ReplayTests(MintCase):
             "ref=refs/heads/main",
         )
         self.assert_refused(token, *words, code="invalid-publisher")
-        self.publishers.trust(
-            oidc.trusted_by(
-                {"github": evolve(ISSUERS["github"], allow=("app repository=octo/else",))}
-            )
-        )
+        allow = ("app repository=octo/else",)
+        self.publishers.trust({"github": evolve(ISSUERS["github"], allow=allow)})
         self.mint(token)
         self.assertEqual(self.site.asked, [DISCOVERY, JWKS])
 

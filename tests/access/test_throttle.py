@@ -112,8 +112,8 @@ class PairTests(ThrottleCase):
             self.throttle.begin(credential)
             self.throttle.wrong_token(credential.address)
         throttle = self.throttle
-        for held in (throttle._pairs, throttle._levels, throttle._proven, throttle._known):
-            self.assertLessEqual(len(held), 50)  # type: ignore[arg-type]
+        for held in (throttle._pairs, throttle._levels, throttle._proven._answers, throttle._known):
+            self.assertLessEqual(len(held), 50)
 
 
 class AddressTests(ThrottleCase):

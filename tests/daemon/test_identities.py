@@ -378,7 +378,7 @@ class LostAccountsTests(TestCase):
             try:
                 self.lose(empty=True)
                 for _ in range(3):
-                    await people.stores.accounts.poll()
+                    await people.stores.accounts.current.poll()
                     self.assertFalse(people.can_be_asked)
                     self.assertEqual(
                         [right.project for right in people.stores.accounts.current.known.rights],

@@ -59,7 +59,7 @@ class InPostgresql(Timed):
     def some_accounts(self) -> SqlAccounts:
         """Where the last ones lie, opened."""
         accounts = SqlAccounts(self.a_database(), self.world)
-        self.have(accounts.open())
+        self.have(accounts.current.open())
         return accounts
 
     def new_accounts(self) -> SqlAccounts:
@@ -79,7 +79,7 @@ class AccountsTests(InPostgresql, AccountsContract, SynchronousTestCase):
 
     async def after_a_while(self, accounts: SqlAccounts) -> None:
         assert isinstance(accounts, SqlAccounts)
-        await accounts.poll()
+        await accounts.current.poll()
 
 
 class JournalTests(InPostgresql, JournalContract, SynchronousTestCase):
@@ -90,7 +90,7 @@ class JournalTests(InPostgresql, JournalContract, SynchronousTestCase):
         return await self.again()
 
     async def again(self) -> SqlJournal:
-        return SqlJournal(self.a_database(), self.world)
+        return SqlJournal(self.a_database())
 
 
 class DownloadsTests(InPostgresql, DownloadsContract, SynchronousTestCase):
@@ -148,7 +148,7 @@ class NodesTests(InPostgresql, SynchronousTestCase):
 
         def node() -> None:
             accounts = SqlAccounts(self.a_database(), self.world)
-            self.have(accounts.open())
+            self.have(accounts.current.open())
 
             def longer(account: Account) -> Account:
                 return evolve(account, hash=account.hash + "x")
@@ -157,7 +157,7 @@ class NodesTests(InPostgresql, SynchronousTestCase):
                 self.have(accounts.edit_user("alice", longer))
 
         at_the_same_time(*[node] * 4)
-        self.have(self.there.poll())
+        self.have(self.there.current.poll())
         self.assertEqual(self.have(self.there.user("alice")).hash, "x" * 100)
 
     def test_once(self) -> None:
@@ -179,7 +179,7 @@ class NodesTests(InPostgresql, SynchronousTestCase):
 
         def node() -> int:
             accounts = SqlAccounts(self.a_database(), self.world)
-            self.have(accounts.open())
+            self.have(accounts.current.open())
             return len(self.have(accounts.users()))
 
         self.assertEqual(at_the_same_time(*[node] * 6), [0] * 6)
@@ -188,7 +188,7 @@ class NodesTests(InPostgresql, SynchronousTestCase):
         """Nodes that write the audit log at the same time get serials without gaps, in the order of
         each one.
         """
-        journals = [SqlJournal(self.a_database(), self.world) for _ in range(4)]
+        journals = [SqlJournal(self.a_database()) for _ in range(4)]
 
         def node(journal: SqlJournal, who: str) -> None:
             for number in range(20):

@@ -24,7 +24,7 @@ from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import TestCase
 
 from pypid.access.ldap import open
-from pypid.access.ldap.settings import LdapSourceSettings
+from pypid.core.configuration.keys import LdapSettings
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, start
@@ -105,7 +105,9 @@ class Asking(Case):
             "bind_dn": MANAGER,
             "bind_password": MANAGER_PASSWORD,
         }
-        people = open(LdapSourceSettings(**{**told, **more}), self.world, reactor)
+        limits = {name: more.pop(name) for name in ("step", "patience") if name in more}
+        file = more.pop("ca_certificates", None)
+        people = open(LdapSettings(**{**told, **more}), file, self.world, reactor, **limits)
         self.addCleanup(self.until_idle, people)
         return people
 

@@ -80,11 +80,11 @@ class Peopled:
         world, clock = pypid.world, pypid.clock
         self._file = SqliteFile(folder / "accounts.db", of_record=durable)
         database = Database(self._file, at_once, clock)
-        self.accounts, self.journal = SqlAccounts(database, world), SqlJournal(database, world)
+        self.accounts, self.journal = SqlAccounts(database, world), SqlJournal(database)
         self.downloads = SqlDownloads(
             Database(SqliteFile(folder / "downloads.db", of_record=False), at_once, clock), world
         )
-        have(self.accounts.open())
+        have(self.accounts.current.open())
         names = frozenset(cheap_hashes())
         self.configured = configured or Configured()
         self.configured = evolve(

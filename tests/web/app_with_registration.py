@@ -52,8 +52,8 @@ class Registering(Pypid):
         self.path = spool / "accounts.db"
         self.database = Database(SqliteFile(self.path), at_once, self.clock)
         self.accounts = SqlAccounts(self.database, self.world)
-        self.journal = SqlJournal(self.database, self.world)
-        now(self.accounts.open())
+        self.journal = SqlJournal(self.database)
+        now(self.accounts.current.open())
         users = ConfigPeople(UsersSettings(users=cheap_hashes(), state=spool), self.world, verifier)
         sources = [Source(users), Source(SqlPeople(self.accounts, verifier, self.world))]
         chain = AccessChain(

@@ -171,14 +171,14 @@ def register(pypid: Pypid, folder: Path) -> None:
     """Give it an accounts database, so that the routes for people answer, too."""
     database = Database(SqliteFile(folder / "accounts.db"), at_once, pypid.clock)
     accounts = SqlAccounts(database, pypid.world)
-    now(accounts.open())
+    now(accounts.current.open())
 
     async def hash_password(password: str) -> str:
         return next(iter(_hashes().values()))
 
     pypid.app.registry = Registry(
         accounts=accounts,
-        journal=SqlJournal(database, pypid.world),
+        journal=SqlJournal(database),
         downloads=SqlDownloads(database, pypid.world),
         find=pypid.access.find,
         hash_password=hash_password,

@@ -102,7 +102,7 @@ class FirstUploadTests(OwnersCase):
         self.published(self.upload("dave"))
         have(self.people.accounts.set_owner(("", SPAM), None))
         other = self.people.other_node()
-        have(other.open())
+        have(other.current.open())
         have(other.set_owner(("", SPAM), "ldap:dora"))
         have(other.close())
         before = self.keys()
@@ -414,12 +414,12 @@ class UnknownOwnersTests(OwnersCase):
         before = self.keys()
         path = self.people.accounts.current.database.place.path  # type: ignore[union-attr]
         path.rename(path.with_suffix(".away"))
-        have(self.people.accounts.poll())
+        have(self.people.accounts.current.poll())
         for name, version in (("spam", "1.0"), ("ham", "2.0")):
             answer = self.publish(wheel_filename(name, version), wheel(name, version))
             self.refused(answer, 503)
         self.assertEqual(self.keys(), before)
         path.with_suffix(".away").rename(path)
-        have(self.people.accounts.poll())
+        have(self.people.accounts.current.poll())
         self.published(self.publish(wheel_filename(), wheel()))
         self.assertEqual(self.owner()["user"], "alice")

@@ -112,7 +112,7 @@ class PromotedOwnersTests(IndexOwnersCase):
         """
         self.published(self.upload_to("staging", "carol"))
         other = self.people.other_node()
-        have(other.open())
+        have(other.current.open())
         have(other.claim(("", SPAM), "ldap:dora"))
         self.assertEqual(self.promote("carol").status, 403)
         self.assertEqual(self.pypid.get("/simple/spam/", user="alice").status, 404)

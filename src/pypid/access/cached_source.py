@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -67,9 +67,6 @@ class AnswerCache(Generic[K, T]):
         """Drop the answer, if there is one."""
         self._answers.forget(key)
 
-    def __len__(self) -> int:
-        return len(self._answers)
-
 
 class CachedPeople:
     """A `People` that caches the answers of `people`. Wrong passwords are not cached."""
@@ -86,11 +83,12 @@ class CachedPeople:
             world.clock, believed, MOST
         )
         """Fingerprints of passwords that were right."""
+        self._found: AnswerCache[str, Identity | None] = AnswerCache(world.clock, KEPT, MOST)
+        self._groups: AnswerCache[str, frozenset[str]] = AnswerCache(world.clock, KEPT, MOST)
+        self._flights: Flights[Hashable, Any] = Flights()
         self._generation = object()
         """Replaced at each `forget`: an answer to a request sent before it is not cached after it.
         """
-        self._found: _SharedAnswers[Identity | None] = _SharedAnswers(world)
-        self._groups: _SharedAnswers[frozenset[str]] = _SharedAnswers(world)
 
     async def check(self, credential: Credential) -> Identity | None:
         """Return the identity that the credential proves, from the cache if the password was right
@@ -109,11 +107,30 @@ class CachedPeople:
 
     async def find(self, user: str) -> Identity | None:
         """Return the user's identity, cached for `KEPT` seconds (see `People.find`)."""
-        return await self._found.get(user, self._people.find)
+        return await self._shared(user, self._found, self._people.find)
 
     async def groups(self, user: str) -> frozenset[str]:
         """Return the user's groups, cached for `KEPT` seconds (see `People.groups`)."""
-        return await self._groups.get(user, self._people.groups)
+        return await self._shared(user, self._groups, self._people.groups)
+
+    async def _shared(
+        self,
+        user: str,
+        answers: AnswerCache[str, T],
+        request: Callable[[str], Coroutine[Any, Any, T]],
+    ) -> T:
+        """Return the answer about the user, from the cache or by `request`, which simultaneous
+        callers share.
+        """
+        cached = answers.get(user)
+        if cached is not None:
+            return cached.answer
+        generation = self._generation
+        flight = (user, answers, generation)
+        answer: T = await self._flights.single(flight, partial(request, user))
+        if generation is self._generation:
+            answers.put(user, answer)
+        return answer
 
     def forget(self, user: str) -> None:
         """Drop the cached answers about the user."""
@@ -123,36 +140,14 @@ class CachedPeople:
         self._groups.forget(user)
 
 
-class _SharedAnswers(Generic[T]):
-    """A cache of answers about users; simultaneous questions about one user share one answer."""
-
-    def __init__(self, world: World) -> None:
-        self._answers: AnswerCache[str, T] = AnswerCache(world.clock, KEPT, MOST)
-        self._flights: Flights[tuple[str, object], T] = Flights()
-        self._generation = object()
-
-    async def get(self, user: str, request: Callable[[str], Coroutine[Any, Any, T]]) -> T:
-        """Return the answer about the user, from the cache or by `request`."""
-        cached = self._answers.get(user)
-        if cached is not None:
-            return cached.answer
-        generation = self._generation
-        answer = await self._flights.single((user, generation), partial(request, user))
-        if generation is self._generation:
-            self._answers.put(user, answer)
-        return answer
-
-    def forget(self, user: str) -> None:
-        """Drop the cached answer about the user."""
-        self._generation = object()
-        self._answers.forget(user)
-
-
-_cached_people: type[People] = CachedPeople
-
-
 # Metrics of logins, and of sources of users that are asked over a network.
 
+_SOURCE_OUTCOMES = {Unauthenticated: "refused", PeopleUnknown: "down", CancelledError: "cancelled"}
+_LOGIN_OUTCOMES = {
+    Unauthenticated: "refused",
+    TooManyAttempts: "throttled",
+    PeopleUnknown: "unknown",
+}
 _KINDS = {TOKEN_USER: "token", SESSION_USER: "session"}
 
 
@@ -176,19 +171,14 @@ class CountedPeople:
         return await self._counted(self.behind.groups(user))
 
     async def _counted(self, question: Awaitable[T]) -> T:
-        began, outcome = self._world.clock.seconds(), "failed"
+        began, outcome = self._world.clock.seconds(), "ok"
         try:
             answer = await question
-            outcome = "unknown" if answer is None else "ok"
+            if answer is None:
+                outcome = "unknown"
             return answer
-        except Unauthenticated:
-            outcome = "refused"
-            raise
-        except PeopleUnknown:
-            outcome = "down"
-            raise
-        except CancelledError:
-            outcome = "cancelled"
+        except BaseException as error:
+            outcome = _outcome(error, _SOURCE_OUTCOMES)
             raise
         finally:
             counts = self._world.counts
@@ -198,7 +188,8 @@ class CountedPeople:
             )
 
 
-_counted_people: type[People] = CountedPeople
+def _outcome(error: BaseException, outcomes: Mapping[type[Exception], str]) -> str:
+    return next((word for kind, word in outcomes.items() if isinstance(error, kind)), "failed")
 
 
 async def login_counted(
@@ -207,19 +198,11 @@ async def login_counted(
     """Return the identity, and count the login by its kind and outcome. An outage is not counted as
     a refused password.
     """
-    outcome = "failed"
+    outcome = "ok"
     try:
-        who = await identifying
-        outcome = "ok"
-    except Unauthenticated:
-        outcome = "refused"
-        raise
-    except TooManyAttempts:
-        outcome = "throttled"
-        raise
-    except PeopleUnknown:
-        outcome = "unknown"
+        return await identifying
+    except BaseException as error:
+        outcome = _outcome(error, _LOGIN_OUTCOMES)
         raise
     finally:
         counts.add(LOGINS, (_KINDS.get(credential.user, "password"), outcome))
-    return who

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from math import ceil
-from typing import Protocol
 
 from attrs import define, evolve, field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -16,15 +15,16 @@ from twisted.logger import Logger
 
 from pypid.access.cached_source import AnswerCache, CachedPeople, login_counted
 from pypid.access.passwords import WRONG, Verifier, is_usable, keyed_hash
+from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.tokens import token_digest
-from pypid.core.accounts.rights import SESSION_USER, TOKEN_USER, Session, Token, account_id
+from pypid.core.accounts.rights import SESSION_USER, TOKEN_USER, account_id
 from pypid.core.accounts.sessions import digest_of, place_of
 from pypid.core.caches import Recent
 from pypid.core.errors import PeopleUnknown, TooManyAttempts, Unauthenticated
 from pypid.core.permissions import Credential, Identity, is_account_name
 from pypid.flow import World
 from pypid.flow.derived import Flights, Provider
-from pypid.ports import Access, People
+from pypid.ports import People
 
 # A throttle for wrong passwords: a client that goes on guessing has to wait, longer each time,
 # without affecting other clients.
@@ -299,19 +299,6 @@ LONGEST_NAME = 200
 LONGEST_SECRET = 200
 
 
-class CredentialStore(Protocol):
-    """The part of `Accounts` that looks up tokens and sessions."""
-
-    async def token(self, digest: str) -> Token | None:
-        """Return the token of this digest, or None (see `Accounts.token`)."""
-
-    def token_used(self, id: str, address: str) -> None:
-        """Record a use of the token (see `Accounts.token_used`)."""
-
-    async def session(self, digest: str) -> Session | None:
-        """Return the session of this digest, or None (see `Accounts.session`)."""
-
-
 @frozen(eq=False)
 class Source:
     """A source of users. `local`: it verifies hashes in memory itself; else it queries a
@@ -339,7 +326,7 @@ class AccessChain:
     def __init__(
         self,
         sources: Sequence[Source],
-        accounts: CredentialStore | None,
+        accounts: SqlAccounts,
         world: World,
         verifier: Verifier,
         *,
@@ -348,7 +335,7 @@ class AccessChain:
         throttle: Throttle | None = None,
         watch: Callable[[], Callable[[], Awaitable[bool]]] | None = None,
     ) -> None:
-        """`accounts` hold the tokens and sessions (None: there are none). `session_key` returns the
+        """`accounts` hold the tokens and sessions. `session_key` returns the
         key for `core.accounts.sessions.digest_of`.
 
         `watch` is called before each lookup; it returns a check that is awaited before a refusal is
@@ -501,26 +488,17 @@ class AccessChain:
         who = await self._bearer(credential.password)
         if who is None and await has_changed():
             who = await self._bearer(credential.password)
-        if who is None or self.accounts is None:
+        if who is None:
             self._throttle.wrong_token(credential.address)
             raise Unauthenticated(WRONG_TOKEN)
         self.accounts.token_used(who.token or "", credential.address)
         return who
 
     async def _bearer(self, secret: str) -> Identity | None:
-        found = await self._token(secret)
-        return None if found is None else await self._bearer_of(found)
-
-    async def _token(self, secret: str) -> Token | None:
         digest = token_digest(secret)
-        if digest is None or self.accounts is None:
+        token = None if digest is None else await self.accounts.token(digest)
+        if token is None:
             return None
-        token = await self.accounts.token(digest)
-        if token is None or token.revoked is not None:
-            return None
-        return token if token.expires is None or self._world.now() < token.expires else None
-
-    async def _bearer_of(self, token: Token) -> Identity | None:
         if token.publisher:
             owner = None if token.as_user is None else await self.find(token.as_user)
             return Identity(
@@ -541,22 +519,20 @@ class AccessChain:
         )
 
     async def _by_session(self, secret: str) -> Identity:
-        if self.accounts is None or len(secret) > LONGEST_SECRET or not secret.isascii():
+        if len(secret) > LONGEST_SECRET or not secret.isascii():
             raise Unauthenticated(ENDED)
         has_changed, digest = self.watch(), digest_of(secret, self.session_key())
-        who = await self._logged_in(self.accounts, digest)
+        who = await self._logged_in(digest)
         if who is None and await has_changed():
-            who = await self._logged_in(self.accounts, digest)
+            who = await self._logged_in(digest)
         if who is None:
             raise Unauthenticated(ENDED)
         return who
 
-    async def _logged_in(self, accounts: CredentialStore, digest: str) -> Identity | None:
-        session = await accounts.session(digest)
-        if session is None or self._world.now() >= session.expires:
-            return None
-        user = await self.find(session.user)
-        return None if user is None else evolve(user, until=session.expires)
+    async def _logged_in(self, digest: str) -> Identity | None:
+        session = await self.accounts.session(digest)
+        user = None if session is None else await self.find(session.user)
+        return None if user is None or session is None else evolve(user, until=session.expires)
 
     # --- several sources --------------------------------------------------------------------------
 
@@ -602,6 +578,3 @@ def _only(user: str, found: Identity | None) -> Identity | None:
     sources before it.
     """
     return found if found is not None and found.user == user else None
-
-
-_access_chain: type[Access] = AccessChain

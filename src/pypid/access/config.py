@@ -25,7 +25,7 @@ from pypid.core.accounts.rights import Account
 from pypid.core.errors import StorageDown, Unauthenticated, Unreadable
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, shielded
-from pypid.ports import Access, People
+from pypid.ports import Access
 
 # The first run: an index without any user creates its own `admin`, and prints once how to use it.
 #
@@ -466,18 +466,6 @@ def _rehash(state: Path, first: AdminRecord, password: str) -> AdminRecord | Non
     return replace_admin(state, first, evolve(first, hash=hash, used=True))
 
 
-def open(settings: UsersSettings, world: World, verifier: Verifier) -> ConfigPeople:
-    """Return the source, with the first-run admin if there is one. Reads a file: call it before the
-    reactor runs.
-
-    Raises `Unreadable` for a damaged ``admin.json``.
-    """
-    return ConfigPeople(settings, world, verifier, read_admin(settings.state))
-
-
-_config_people: type[People] = ConfigPeople
-
-
 # Access that stays closed until the accounts are available: a new machine fetches them from the
 # bucket.
 
@@ -511,9 +499,6 @@ class ClosedAccess:
         return await self.access.identify(credential)
 
 
-_closed_access: type[Access] = ClosedAccess
-
-
 # Authentication on the control socket.
 
 
@@ -530,6 +515,3 @@ class Operator:
         if not credential.user:
             raise Unauthenticated()
         return Identity(credential.user, admin=True)
-
-
-_operator: type[Access] = Operator

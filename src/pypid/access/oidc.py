@@ -345,10 +345,23 @@ class TrustedPublishing:
         factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False
     )
 
-    def trust(self, trusted: Sequence[Trusted]) -> None:
-        """Trust these issuers from now on; the cached keys of those that stay remain valid."""
-        self._trusted = tuple(trusted)
-        new = ((each.url, Keyring(each.url, self.world, self.client)) for each in trusted)
+    def trust(self, issuers: Mapping[str, IssuerSettings]) -> None:
+        """Trust these issuers of a checked configuration from now on; those without a url are left
+        out. The cached keys of those that stay remain valid.
+        """
+        self._trusted = tuple(
+            Trusted(
+                name=name,
+                url=settings.url,
+                audience=settings.audience,
+                allowances=tuple(
+                    parse_allowance(line, forge_of(name, settings.url)) for line in settings.allow
+                ),
+            )
+            for name, settings in issuers.items()
+            if settings.url is not None
+        )
+        new = ((each.url, Keyring(each.url, self.world, self.client)) for each in self._trusted)
         self._keyrings = {url: self._keyrings.get(url, keyring) for url, keyring in new}
 
     @property
@@ -471,24 +484,6 @@ def connected(reactor: Any) -> HttpConnections:
     return connections(reactor, Trust(), 10.0, idle=2, idle_time=30)
 
 
-def trusted_by(issuers: Mapping[str, IssuerSettings]) -> tuple[Trusted, ...]:
-    """Return the issuers of a checked configuration (`Config.issuers`); those without a url are
-    left out.
-    """
-    return tuple(
-        Trusted(
-            name=name,
-            url=settings.url,
-            audience=settings.audience,
-            allowances=tuple(
-                parse_allowance(line, forge_of(name, settings.url)) for line in settings.allow
-            ),
-        )
-        for name, settings in issuers.items()
-        if settings.url is not None
-    )
-
-
 def open(
     issuers: Mapping[str, IssuerSettings],
     accounts: SqlAccounts,
@@ -499,11 +494,11 @@ def open(
     """Return the app's `publishers`; `reached` is `connected(reactor)`, and the caller closes it at
     the end.
 
-    On a reload call ``publishers.trust(trusted_by(config.issuers))``. Without any issuer it answers
+    On a reload call ``publishers.trust(config.issuers)``. Without any issuer it answers
     ``not-enabled``, so that it can always be in place.
     """
     publishing = TrustedPublishing(
         accounts, journal, world, ServiceClient(reached.agent, world.clock)
     )
-    publishing.trust(trusted_by(issuers))
+    publishing.trust(issuers)
     return publishing

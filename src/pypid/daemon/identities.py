@@ -14,9 +14,14 @@ from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
-from pypid.access import config as config_people
 from pypid.access.chain import AccessChain
-from pypid.access.config import ClosedAccess, note_moved, read_admin
+from pypid.access.config import (
+    ClosedAccess,
+    ConfigPeople,
+    UsersSettings,
+    note_moved,
+    read_admin,
+)
 from pypid.access.passwords import hash_password
 from pypid.access.sessions import OutdatedSessions
 from pypid.access.sql.accounts import POLL, CurrentAccounts, SqlAccounts, SqlPeople
@@ -117,7 +122,7 @@ class KnownAccounts:
         written. Raises `CannotStart`, `StorageDown`.
         """
         current, is_noted = self.accounts.current, await self._read()
-        await self.accounts.open()
+        await self.accounts.current.open()
         if not is_noted and not current.known.is_empty and await self._try_to_note():
             _log.info("noted which accounts belong to this storage: {place}", place=self.place)
 
@@ -359,7 +364,7 @@ def open_stores(config: Config, paths: StatePaths, world: World, reactor: Any) -
         reserve=reserve,
         databases=tuple(dict.fromkeys((database, logged, passing))),
         accounts=SqlAccounts(database, world),
-        journal=SqlJournal(logged, world),
+        journal=SqlJournal(logged),
         downloads=SqlDownloads(passing, world),
     )
 
@@ -367,10 +372,10 @@ def open_stores(config: Config, paths: StatePaths, world: World, reactor: Any) -
 # What a configuration says of users: who may log in, the rules in force, and the names it uses.
 
 
-def people_of(config: Config, paths: StatePaths) -> config_people.UsersSettings:
+def people_of(config: Config, paths: StatePaths) -> UsersSettings:
     """Return the settings of ``[users]`` and ``[groups]``."""
     groups = {name: frozenset(members) for name, members in config.groups.items()}
-    return config_people.UsersSettings(users=config.users, state=paths.state, groups=groups)
+    return UsersSettings(users=config.users, state=paths.state, groups=groups)
 
 
 def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
@@ -568,7 +573,7 @@ class Identities(PeriodicJobs):
     world: World
     stores: Stores
     chain: AccessChain
-    people: config_people.ConfigPeople
+    people: ConfigPeople
     sql_people: SqlPeople
     reactor: Any = field(repr=False)
     outdated: OutdatedSessions
@@ -611,11 +616,11 @@ class Identities(PeriodicJobs):
         accounts.current.on_change.append(self._accounts_changed)
         accounts.current.on_contact.append(self._renew)
         self.signals.catalog_confirmed.connect(self._renew)
-        self.add_job(POLL, accounts.poll, "looking at the accounts database")
+        self.add_job(POLL, accounts.current.poll, "looking at the accounts database")
         self.add_job(AGE, self._look_at_age, "checking how old the rights are")
         self.add_job(AGE, self._compare, "comparing the rights with the storage")
         self.add_job(TEND, accounts.tend, "tending the accounts")
-        self.add_job(RETRY, self.stores.journal.retry, "writing the audit log")
+        self.add_job(RETRY, self.stores.journal.flush, "writing the audit log")
         self.add_job(
             RETRY, self.outdated.end, "ending sessions of who has a new password in the file"
         )
@@ -733,9 +738,7 @@ class Identities(PeriodicJobs):
                 config.issuers, self.stores.accounts, self.stores.journal, self.world, issuers
             )
         else:
-            from pypid.access import oidc
-
-            self.publishers.trust(oidc.trusted_by(config.issuers))
+            self.publishers.trust(config.issuers)
 
     async def _accounts_changed(self, state: AccountsState) -> None:
         """Apply a change of the accounts database; it is in force once this has ended."""

@@ -104,7 +104,7 @@ class Sharing(PeriodicJobs):
         """Read all changes of other nodes until now, if that takes at most `SOON`: failures are
         reported elsewhere.
         """
-        readings = self.catalog.following.catch_up(), self.accounts.poll()
+        readings = self.catalog.following.catch_up(), self.accounts.current.poll()
         await DeferredList(
             [start(reading).addTimeout(SOON, self.world.clock) for reading in readings],
             consumeErrors=True,
@@ -119,7 +119,7 @@ class Sharing(PeriodicJobs):
         """Read the accounts, which a node has reported to have changed."""
         self._rights_changed = self.world.clock.seconds()
         self._unseen = min(self._unseen, self._rights_changed)
-        start(self.accounts.poll())
+        start(self.accounts.current.poll())
 
     def _has_seen(self) -> bool:
         has_seen = self.accounts.current.last_contact >= self._rights_changed

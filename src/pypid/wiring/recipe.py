@@ -29,10 +29,9 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
 from pypid import prefork
-from pypid.access import config as config_people
 from pypid.access.cached_source import CountedPeople
 from pypid.access.chain import AccessChain, Source
-from pypid.access.config import ClosedAccess, Operator
+from pypid.access.config import ClosedAccess, ConfigPeople, Operator, read_admin
 from pypid.access.passwords import Verifier
 from pypid.access.sessions import OutdatedSessions, session_key
 from pypid.access.sql.accounts import GroupsOnly, SqlPeople
@@ -239,7 +238,7 @@ def make_identities(
     `is_open`: users are admitted at once. Raises `CannotStart`, `Unreadable`.
     """
     verifier = Verifier(world)
-    people = config_people.open(people_of(config, paths), world, verifier)
+    people = ConfigPeople(people_of(config, paths), world, verifier, read_admin(paths.state))
     sql_people = SqlPeople(stores.accounts, verifier, world)
     sources = [
         Source(people, name="config"),
@@ -305,22 +304,10 @@ def sources_of(
 def directory_of(config: Config, paths: StatePaths, world: World, reactor: Any) -> People:
     """Return the LDAP directory, which is not contacted yet. Blocks. Raises `CannotStart`."""
     from pypid.access import ldap
-    from pypid.access.ldap.settings import LdapSourceSettings
 
-    options = config.ldap
-    authorities = paths.beside_ini(options.ca_certificates)
-    settings = LdapSourceSettings(
-        url=options.url or "",
-        base_dn=options.base_dn or "",
-        bind_dn=options.bind_dn,
-        bind_password=options.bind_password,
-        user_filter=options.user_filter,
-        group_base_dn=options.group_base_dn,
-        group_filter=options.group_filter,
-        admin_group=options.admin_group,
-        ca_certificates=None if authorities is None else Path(authorities),
-    )
-    return ldap.open(settings, world, reactor)
+    authorities = paths.beside_ini(config.ldap.ca_certificates)
+    file = None if authorities is None else Path(authorities)
+    return ldap.open(config.ldap, file, world, reactor)
 
 
 # Several workers: how the first one starts the others, and what each of those is given.

@@ -41,13 +41,13 @@ class InFiles(Timed):
     def accounts_again(self) -> SqlAccounts:
         """Other ones in the same file, opened."""
         accounts = SqlAccounts(self.database(), self.world)
-        self.have(accounts.open())
+        self.have(accounts.current.open())
         return accounts
 
     def new_journal(self) -> SqlJournal:
         """In a file that is not there yet."""
         self._made += 1
-        return SqlJournal(self.database(), self.world)
+        return SqlJournal(self.database())
 
     def new_downloads(self) -> SqlDownloads:
         """In a file that is not there yet."""

@@ -30,7 +30,7 @@ class JournalTests(InFiles, JournalContract, SynchronousTestCase):
         return self.new_journal()
 
     async def again(self) -> SqlJournal:
-        return SqlJournal(self.database(), self.world)
+        return SqlJournal(self.database())
 
 
 class DownloadsTests(InFiles, DownloadsContract, SynchronousTestCase):

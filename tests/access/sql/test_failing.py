@@ -63,12 +63,12 @@ class GoneTests(FileCase):
         ):
             self.refused(asked, PeopleUnknown)
         self.refused(self.accounts.once("jti", "x", self.world.now()), PeopleUnknown)
-        self.have(self.accounts.poll())
+        self.have(self.accounts.current.poll())
         self.have(self.accounts.tend())
         self.assertFalse(self.path.exists())
         away.rename(self.path)
         self.clock.advance(PAUSE)
-        self.have(self.accounts.poll())
+        self.have(self.accounts.current.poll())
         self.assertEqual([account.name for account in self.have(self.accounts.users())], ["alice"])
         self.have(self.accounts.add_user(an_account("bob")))
         self.assertEqual(len(self.have(self.accounts_again().users())), 2)
@@ -79,7 +79,7 @@ class GoneTests(FileCase):
         """
         before = self.accounts.current.known
         self.path.unlink()
-        self.have(self.accounts.poll())
+        self.have(self.accounts.current.poll())
         self.refused(self.accounts.users(), PeopleUnknown)
         self.assertIs(self.accounts.current.known, before)
         with self.assertRaises(PeopleUnknown):
@@ -108,9 +108,9 @@ class GoneTests(FileCase):
         for beside in ("-wal", "-shm"):
             self.path.with_name(f"{self.path.name}{beside}").unlink(missing_ok=True)
         place.path.replace(self.path)
-        self.have(self.accounts.poll())
+        self.have(self.accounts.current.poll())
         self.refused(self.accounts.users(), PeopleUnknown)
-        self.have(self.accounts.poll())
+        self.have(self.accounts.current.poll())
         self.assertEqual(
             [account.name for account in self.have(self.accounts.users())], ["bob", "carol"]
         )
@@ -121,15 +121,15 @@ class GoneTests(FileCase):
         """
         place = SqliteFile(self.folder / "later.db")
         later = SqlAccounts(self.database(place), self.world)
-        self.have(later.open())
+        self.have(later.current.open())
         self.assertEqual(list(self.have(later.users())), [])
-        self.have(later.poll())
+        self.have(later.current.poll())
         self.have(later.tend())
         self.have(later.close())
         self.assertFalse(place.path.exists())
         self.have(self.accounts.current.database.close())
         self.path.rename(place.path)
-        self.have(later.poll())
+        self.have(later.current.poll())
         self.assertEqual([account.name for account in self.have(later.users())], ["alice"])
 
 
@@ -183,7 +183,7 @@ class DamagedTests(FileCase):
         """What is said at the start."""
         self.have(self.accounts.current.database.close())
         fresh = SqlAccounts(self.database(SqliteFile(self.path)), self.world)
-        error = self.refused(fresh.open(), CannotStart)
+        error = self.refused(fresh.current.open(), CannotStart)
         self.refused(fresh.users(), PeopleUnknown)
         return str(error)
 
@@ -250,7 +250,7 @@ class ChangeTests(FileCase):
         self.have(self.accounts.add_user(an_account("bob")))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.refused(self.accounts.remove_user("carol"), NoSuchUser)
-        self.have(self.accounts.poll())
+        self.have(self.accounts.current.poll())
         self.have(self.accounts.end_session("none"))
         self.assertEqual([[*state.accounts] for state in heard], [["alice", "bob"]])
         self.assertIs(heard[-1], self.accounts.current.state())
@@ -263,7 +263,7 @@ class ChangeTests(FileCase):
         self.have(other.add_session(a_session("s")))
         self.have(other.add_group("team"))
         self.assertIsNone(self.have(self.accounts.session("s")))
-        self.have(self.accounts.poll())
+        self.have(self.accounts.current.poll())
         self.assertIsNotNone(self.have(self.accounts.session("s")))
         self.assertEqual(len(heard), 1)
         self.assertIs(heard[0].users, heard[0].users)

@@ -54,13 +54,13 @@ class JournalTests(Logged):
         self.path.rename(self.away)
         for number in range(1, 4):
             self.have(self.journal.note(a_deed(number)))
-            self.have(self.journal.retry())
+            self.have(self.journal.flush())
         self.refused(self.journal.entries(), PeopleUnknown)
         self.assertEqual(
             len([line for line in self.said if "audit log cannot be written" in line]), 1
         )
         self.away.rename(self.path)
-        self.have(self.journal.retry())
+        self.have(self.journal.flush())
         found = self.have(self.journal.entries())
         self.assertEqual(
             [(deed.serial, deed.when) for deed in found],
@@ -74,7 +74,7 @@ class JournalTests(Logged):
         it is durable.
         """
         turns = Turns()
-        late = SqlJournal(Database(self.place(), turns, self.clock), self.world)
+        late = SqlJournal(Database(self.place(), turns, self.clock))
         noting = [start(late.note(a_deed(number))) for number in range(1, 5)]
         for done in noting:
             self.assertNoResult(done)
@@ -88,7 +88,7 @@ class JournalTests(Logged):
     def test_client_goes_away(self) -> None:
         """A note whose client goes away meanwhile is written all the same."""
         turns = Turns()
-        late = SqlJournal(Database(self.place(), turns, self.clock), self.world)
+        late = SqlJournal(Database(self.place(), turns, self.clock))
         noting = start(late.note(a_deed(1)))
         noting.addErrback(lambda failure: None)
         noting.cancel()

@@ -188,7 +188,7 @@ class AccountsCase(SynchronousTestCase):
             SqliteFile(self.folder / "accounts.db", of_record=False), at_once, self.clock
         )
         accounts = SqlAccounts(database, self.world)
-        have(accounts.open())
+        have(accounts.current.open())
         return accounts
 
     def names(self, accounts: SqlAccounts | None = None) -> Sequence[str]:

@@ -25,12 +25,12 @@ class RecordTests(InFiles, SynchronousTestCase):
         blobs = MemoryBlobs(self.world.now)
         here = SqlAccounts(self.database(SqliteFile(self.folder / ACCOUNTS)), self.world)
         file_cache = Backup(blobs, self.folder, "bucket", "s" * 40, self.world)
-        self.have(here.open())
+        self.have(here.current.open())
         for number in range(3):
             self.have(here.add_user(an_account(f"user{number}")))
             self.assertTrue(self.have(file_cache.copy()))
             etag = self.have(blobs.stat(f".pypid/of-record/{ACCOUNTS}")).etag
-            self.have(here.poll())
+            self.have(here.current.poll())
             self.have(here.tend())
             self.have(here.end_session("none"))
             self.assertTrue(self.have(file_cache.copy()))
@@ -39,6 +39,6 @@ class RecordTests(InFiles, SynchronousTestCase):
             new.mkdir()
             self.have(Backup(blobs, new, "bucket", "s" * 40, self.world).restore())
             there = SqlAccounts(self.database(SqliteFile(new / ACCOUNTS)), self.world)
-            self.have(there.open())
+            self.have(there.current.open())
             self.assertEqual(self.have(there.users()), self.have(here.users()))
             self.assertEqual((new / ACCOUNTS).stat().st_mode & 0o777, 0o600)

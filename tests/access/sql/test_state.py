@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.state import AccountsState, Patch, roll_of
+from pypid.access.sql.state import AccountsState, Patch
 from pypid.core.accounts.rights import Account, Right, Session, Token, Whom
 from pypid.core.packaging.names import project_name
 from tests.support.accounts import a_session, a_token, an_account
@@ -93,8 +93,14 @@ class RollTests(SynchronousTestCase):
                 )
                 if not getattr(patch, touched):
                     self.assertIs(getattr(roll, field), getattr(before, field))
-        whole = roll_of(
-            1, accounts.values(), members, rights.values(), tokens.values(), sessions.values()
+        everything = Patch(
+            serial=1,
+            accounts=accounts,
+            members=members,
+            rights=rights,  # type: ignore[arg-type]
+            tokens=tokens,
+            sessions=sessions,
         )
+        whole = AccountsState().patched(everything)
         self.assertEqual({**asdict(roll, recurse=False), "serial": 1}, asdict(whole, recurse=False))
         self.assertEqual(dict(roll.by_right), {right.key: right for right in rights.values()})

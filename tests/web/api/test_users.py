@@ -514,12 +514,12 @@ class LostTests(PeopleCase):
         self.add("carol")
         path = self.people.accounts.current.database.place.path  # type: ignore[union-attr]
         path.rename(path.with_suffix(".away"))
-        have(self.people.accounts.poll())
+        have(self.people.accounts.current.poll())
         self.assertEqual(self.pypid.api("GET", "/api/users").status, 503)
         self.assertEqual(self.me("carol").status, 503)
         self.assertEqual(self.pypid.api("GET", "/api/me").status, 200)
         path.with_suffix(".away").rename(path)
-        have(self.people.accounts.poll())
+        have(self.people.accounts.current.poll())
         self.assertEqual(self.me("carol").status, 200)
 
     def test_client_gone(self) -> None:

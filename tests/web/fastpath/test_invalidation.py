@@ -103,6 +103,7 @@ class ProvenTests(FastPathCase):
         self.pypid.clock.advance(59)
         self.assertTrue(self.is_known(mine))
         self.pypid.clock.advance(1)
+        self.pypid.papers.tokens.clear()  # the accounts know it no longer
         self.assertFalse(self.is_known(mine))
         [known] = [
             each for each in self.fast_path.store._entries if isinstance(each, KnownClient)

@@ -190,7 +190,7 @@ class NotEnabledTests(MintCase):
         404 for the discovery.
         """
         for publishers in (None, self.publishers):
-            self.publishers.trust(())
+            self.publishers.trust({})
             self.pypid.app.publishers = publishers
             answer = self.pypid.get("/_/oidc/audience")
             self.assertEqual(

@@ -7,9 +7,10 @@ when the directory restarts, or when a firewall has dropped an idle connection.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pypid.access.ldap.settings import LdapSourceSettings
+from pypid.core.configuration.keys import LdapSettings
 from pypid.core.errors import CannotStart
 from pypid.core.installation import install_hint
 from pypid.flow import World
@@ -19,9 +20,25 @@ if TYPE_CHECKING:
     from pypid.access.ldap.source import LdapPeople
 
 
-def open(settings: LdapSourceSettings, world: World, reactor: Any) -> LdapPeople:
+STEP = 5.0
+"""Seconds for one answer of the directory."""
+PATIENCE = 10.0
+"""Seconds for all questions and waiting to look up one user."""
+
+
+def open(
+    settings: LdapSettings,
+    authorities: Path | None,
+    world: World,
+    reactor: Any,
+    step: float = STEP,
+    patience: float = PATIENCE,
+) -> LdapPeople:
     """Return the source; the directory itself is not contacted yet. Reads a file: call it in a
     thread, or before the reactor runs.
+
+    `settings` have a `url` and a `base_dn`; `authorities`: a PEM file, trusted in addition to the
+    system's.
 
     Raises `CannotStart` if python-ldap is missing, and for certificates that cannot be read.
     """
@@ -35,16 +52,13 @@ def open(settings: LdapSourceSettings, world: World, reactor: Any) -> LdapPeople
         ) from None
     from pypid.access.ldap.source import DirectoryRoute, LdapPeople, is_encrypted_first
 
-    start_tls = is_encrypted_first(settings.url, settings.ca_certificates is not None)
-    return LdapPeople(
-        settings,
-        world,
-        DirectoryRoute(settings.url, _trust(settings), settings.step, reactor, start_tls=start_tls),
-    )
+    url = settings.url or ""
+    start_tls = is_encrypted_first(url, authorities is not None)
+    route = DirectoryRoute(url, _trust(authorities), step, reactor, start_tls=start_tls)
+    return LdapPeople(settings, world, route, step, patience)
 
 
-def _trust(settings: LdapSourceSettings) -> Trust:
-    file = settings.ca_certificates
+def _trust(file: Path | None) -> Trust:
     if file is None:
         return Trust()
     setting = f"[ldap] ca_certificates ({file})"

@@ -21,15 +21,14 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.access.ldap.settings import LdapSourceSettings
 from pypid.access.passwords import WRONG, is_usable
-from pypid.core.accounts.ldap_filters import filled, name_attribute
+from pypid.core.accounts.ldap_filters import GROUP_FILTER, USER_FILTER, filled, name_attribute
+from pypid.core.configuration.keys import LdapSettings
 from pypid.core.configuration.values import is_readable_on_the_way
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated, shortened
 from pypid.core.permissions import Credential, Identity, is_account_name
 from pypid.flow import World, shielded, start
 from pypid.http_client.connections import Fault, Trust, fault_of, resolving_once
-from pypid.ports import People
 
 # Entries of the directory, their names, and the groups that they are in. No I/O here.
 
@@ -464,7 +463,7 @@ class DirectoryConnection:
 
 @contextmanager
 def connected(
-    descriptor: int, settings: LdapSourceSettings, left: Callable[[], float]
+    descriptor: int, settings: LdapSettings, step: float, left: Callable[[], float]
 ) -> Iterator[DirectoryConnection]:
     """Yield the connection on `descriptor`, bound as `bind_dn` if there is one; `left` returns the
     seconds that remain. Closes it.
@@ -478,7 +477,7 @@ def connected(
         link.set_option(ldap.OPT_REFERRALS, 0)  # never send the password to another server
         link.set_option(ldap.OPT_DEREF, ldap.DEREF_NEVER)
         link.set_option(ldap.OPT_RESTART, 1)  # a signal is no reason to give up
-        connection = DirectoryConnection(link, settings.step, left)
+        connection = DirectoryConnection(link, step, left)
         if settings.bind_dn:
             try:
                 connection.log_in(settings.bind_dn, settings.bind_password or "")
@@ -527,13 +526,20 @@ class LdapPeople:
 
     _log = Logger()
 
-    def __init__(self, settings: LdapSourceSettings, world: World, route: DirectoryRoute) -> None:
-        """Raises `CannotStart` for an `admin_group` that looks like a distinguished name and is not
-        valid.
+    def __init__(
+        self,
+        settings: LdapSettings,
+        world: World,
+        route: DirectoryRoute,
+        step: float,
+        patience: float,
+    ) -> None:
+        """`step` and `patience` are seconds, for one answer and for a whole lookup. Raises
+        `CannotStart` for an `admin_group` that looks like a distinguished name and is not valid.
         """
         self._world = world
-        self._patience = settings.patience
-        self._lookup = _Lookup(settings, _admins(settings.admin_group))
+        self._patience = patience
+        self._lookup = _Lookup(settings, _admins(settings.admin_group), step)
         self._route = route
         self._turns = DeferredSemaphore(AT_ONCE)
         self._logged: set[str] = set()
@@ -671,8 +677,9 @@ class LdapPeople:
 class _Lookup:
     """The searches in the directory that identify one user. Blocks."""
 
-    settings: LdapSourceSettings
+    settings: LdapSettings
     admins: Key | str | None
+    step: float
 
     def run(
         self, user: str, password: str | None, left: Callable[[], float], descriptor: int
@@ -682,7 +689,7 @@ class _Lookup:
 
         `descriptor` is the connection, which gets closed.
         """
-        with connected(descriptor, self.settings, left) as connection:
+        with connected(descriptor, self.settings, self.step, left) as connection:
             entry = self._entry(connection, user)
             if not isinstance(entry, DirectoryEntry):
                 return entry
@@ -697,10 +704,11 @@ class _Lookup:
         self, connection: DirectoryConnection, user: str
     ) -> DirectoryEntry | _Refused | None:
         settings = self.settings
-        attribute = name_attribute(settings.user_filter)
-        filter = filled(settings.user_filter, ldap.filter.escape_filter_chars, user=user)
+        user_filter = settings.user_filter or USER_FILTER
+        attribute = name_attribute(user_filter)
+        filter = filled(user_filter, ldap.filter.escape_filter_chars, user=user)
         try:
-            found = connection.search(settings.base_dn, filter, attribute, 2)
+            found = connection.search(settings.base_dn or "", filter, attribute, 2)
         except ldap.SIZELIMIT_EXCEEDED:
             return _Refused(f"{user!r} is the name of several entries")
         if len(found) != 1:
@@ -718,11 +726,11 @@ class _Lookup:
         self, connection: DirectoryConnection, entry: DirectoryEntry, user: str
     ) -> tuple[DirectoryEntry, ...]:
         settings = self.settings
-        base = settings.group_base_dn or settings.base_dn
+        base = settings.group_base_dn or settings.base_dn or ""
         return tuple(
             groups_of(
                 lambda filter: connection.search(base, filter, "cn", MOST_GROUPS),
-                settings.group_filter,
+                settings.group_filter or GROUP_FILTER,
                 entry.dn,
                 user,
             )
@@ -768,6 +776,3 @@ def _message(error: ldap.LDAPError) -> str:
         " / ".join("".join(c if c.isprintable() else " " for c in text).strip() for text in texts),
         300,
     )
-
-
-_ldap_people: type[People] = LdapPeople

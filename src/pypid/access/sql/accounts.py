@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, gatherResults
@@ -56,7 +56,6 @@ from pypid.core.permissions import Credential, Identity
 from pypid.databases.places import DatabaseAway, DatabaseUnusable, Server
 from pypid.flow import World, shielded, start
 from pypid.flow.derived import Flights
-from pypid.ports import People
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -120,7 +119,8 @@ class CurrentAccounts:
         self._world = world
         self._state: AccountsState | None = None
         self._is_empty = False
-        self._last_contact = 0.0
+        self.last_contact = 0.0
+        """When the last completed look at it began, on the clock."""
         self._failed: _Since | None = None
         self._required: tuple[int, str] | None = None
         self._last_sweep: float | None = None
@@ -139,11 +139,6 @@ class CurrentAccounts:
         """Whether anything was ever read from it."""
         return self._state is not None
 
-    @property
-    def last_contact(self) -> float:
-        """When the last completed look at it began, on the clock."""
-        return self._last_contact
-
     def is_there(self) -> bool:
         """Return whether there is a database; for a server always True."""
         return self.database.is_there()
@@ -158,12 +153,12 @@ class CurrentAccounts:
     def until(self) -> float:
         """Until when, on the clock, the last known state is certain without another answer."""
         if isinstance(self.database.place, Server):
-            return self._last_contact + CONTACT
+            return self.last_contact + CONTACT
         return 0.0 if self._failed is not None else FOR_EVER
 
     def _is_unknown(self) -> bool:
         if isinstance(self.database.place, Server):  # it may have been changed by another node
-            return self._state is None or self._world.clock.seconds() - self._last_contact > CONTACT
+            return self._state is None or self._world.clock.seconds() - self.last_contact > CONTACT
         if self._state is None:
             return not self._is_empty
         return self._failed is not None
@@ -197,13 +192,12 @@ class CurrentAccounts:
         `change`.
         """
 
-        def job(trusted: AccountsState | None, connection: Connection) -> tuple[int, AccountsState]:
+        def work(connection: Connection) -> int:
             from pypid.access.sql.changes import identify
-            from pypid.access.sql.rows import load
 
-            return identify(connection, id), load(connection)
+            return identify(connection, id)
 
-        return await shielded(self._in_turn(job))
+        return await shielded(self._in_turn(partial(_followed, work)))
 
     async def refresh(self) -> None:
         """Read the current state now. Raises `PeopleUnknown` if that fails, for a server within
@@ -224,7 +218,7 @@ class CurrentAccounts:
     async def _refresh(self, since: float) -> bool:
         is_read = await shielded(self._reads.single(None, self._try_read))
         if (
-            is_read and self._last_contact < since
+            is_read and self.last_contact < since
         ):  # an earlier caller's look, which may have missed the latest change
             return await shielded(self._reads.single(None, self._try_read))
         return is_read
@@ -241,7 +235,7 @@ class CurrentAccounts:
         at the database has failed.
         """
         if isinstance(self.database.place, Server):
-            self._last_contact = float("-inf")
+            self.last_contact = float("-inf")
             self._notify_contact()
 
     async def poll(self) -> None:
@@ -261,14 +255,13 @@ class CurrentAccounts:
 
     async def _read_now(self, *, starts: bool = False) -> None:
         began = self._world.clock.seconds()
-        before = self._trusted
         try:
             if self._state is None and not self.database.is_there():
                 self._check(_NOBODY)
-                self._is_empty, self._last_contact = True, began
+                self._is_empty, self.last_contact = True, began
                 self._notify_contact()
                 return
-            state = await self.database.read(PART, partial(_read, before))
+            state = await self.database.read(PART, partial(_read, self._trusted))
             self._check(state)
         except (DatabaseAway, DatabaseUnusable) as error:
             away = isinstance(error, DatabaseAway) and isinstance(self.database.place, Server)
@@ -291,7 +284,7 @@ class CurrentAccounts:
         return None if self._failed else self._state
 
     async def _accept(self, state: AccountsState, began: float) -> None:
-        self._last_contact = began
+        self.last_contact = began
         if self._failed is not None:
             self._log.info("The accounts database can be used again.")
         self._failed = None
@@ -346,15 +339,12 @@ class CurrentAccounts:
         """Return whether the digest was not used before, and store it. Raises as `change`."""
         now = self._world.now()
 
-        def job(
-            trusted: AccountsState | None, connection: Connection
-        ) -> tuple[bool, AccountsState]:
+        def work(connection: Connection) -> bool:
             from pypid.access.sql.changes import use_once
-            from pypid.access.sql.rows import load
 
-            return use_once(connection, digest, until, now), trusted or load(connection)
+            return use_once(connection, digest, until, now)
 
-        return await shielded(self._in_turn(job, accepts=False))
+        return await shielded(self._in_turn(partial(_followed, work)))
 
     async def forget(self) -> None:
         """Remove obsolete entries, at most every ten minutes. A failure is logged."""
@@ -364,25 +354,19 @@ class CurrentAccounts:
         ):
             return
 
-        def job(
-            trusted: AccountsState | None, connection: Connection
-        ) -> tuple[None, AccountsState]:
+        def work(connection: Connection) -> None:
             from pypid.access.sql.changes import forget
-            from pypid.access.sql.rows import load
 
             forget(connection, now)
-            return None, trusted or load(connection)
 
         self._last_sweep = seconds
         with suppress(PypidError):
-            await shielded(self._in_turn(job, accepts=False))
+            await shielded(self._in_turn(partial(_followed, work)))
 
     async def _in_turn(
-        self,
-        job: Callable[[AccountsState | None, Connection], tuple[T, AccountsState]],
-        *,
-        accepts: bool = True,
+        self, job: Callable[[AccountsState | None, Connection], tuple[T, AccountsState]]
     ) -> T:
+        """Return the result of `job`, which also returns the state after it."""
         if len(self._turn.waiting) >= MOST_WAITING:
             raise Busy("Too many changes of the accounts wait for each other.")
         await self._turn.acquire()
@@ -390,11 +374,9 @@ class CurrentAccounts:
             began = self._world.clock.seconds()
             if self._failed is not None and began - self._failed.when < PAUSE:
                 raise PeopleUnknown(NAME)
-            trusted = self._trusted
-            done, state = await self.database.write(PART, partial(job, trusted))
-            if accepts or trusted is None:
-                self._check(state)
-                await self._accept(state, began)
+            done, state = await self.database.write(PART, partial(job, self._trusted))
+            self._check(state)
+            await self._accept(state, began)
             return done
         except (DatabaseAway, DatabaseUnusable) as error:
             await self._failed_to_change(error)
@@ -414,10 +396,16 @@ class CurrentAccounts:
                 return
 
 
-def _read(before: AccountsState | None, connection: Connection) -> Any:
-    from pypid.access.sql.rows import follow, load
+def _read(before: AccountsState | None, connection: Connection) -> AccountsState:
+    from pypid.access.sql.rows import follow
 
-    return load(connection) if before is None else follow(connection, before)
+    return follow(connection, before)
+
+
+def _followed(
+    work: Callable[[Connection], T], before: AccountsState | None, connection: Connection
+) -> tuple[T, AccountsState]:
+    return work(connection), _read(before, connection)
 
 
 class SqlAccounts:
@@ -642,19 +630,18 @@ class SqlAccounts:
 
     async def may_inherit(self) -> bool:
         """Return whether `inherit` would merge. Raises `PeopleUnknown`."""
-        if not self.current.is_there():
-            return True
-        try:
-            return await self.current.database.read("accounts", _may_inherit)
-        except (DatabaseAway, DatabaseUnusable):
-            raise PeopleUnknown(NAME) from None
+        return not (await self.has_inherited() or await self._look(_has_any))
 
     async def has_inherited(self) -> bool:
         """Return whether `inherit` has merged a dump at some time. Raises `PeopleUnknown`."""
-        if not self.current.is_there():
-            return False
+        return await self._look(_has_inherited)
+
+    async def _look(self, work: Callable[[Connection], bool]) -> bool:
+        """Return what `work` finds in the database, which may be of another time than the state;
+        False without one. Raises `PeopleUnknown`.
+        """
         try:
-            return await self.current.database.read("accounts", _has_inherited)
+            return self.current.is_there() and await self.current.database.read(PART, work)
         except (DatabaseAway, DatabaseUnusable):
             raise PeopleUnknown(NAME) from None
 
@@ -728,19 +715,9 @@ class SqlAccounts:
 
     # --- from time to time ---
 
-    async def open(self) -> None:
-        """Read the database, if there is one: call it at every start. Raises `CannotStart` (see
-        `Current.open`).
-        """
-        await self.current.open()
-
     async def refresh(self) -> None:
         """Put in force what other processes have changed before this call."""
         await self.current.refresh()
-
-    async def poll(self) -> None:
-        """Look for changes by other nodes: call it every `current.POLL` seconds. Never fails."""
-        await self.current.poll()
 
     async def tend(self) -> None:
         """Store which tokens were used, and remove what has ended long enough ago. Call it each
@@ -790,10 +767,10 @@ _INHERITED = _digest("inherited", "pypicloud")
 """The mark in the database, which stays with the database when it is moved."""
 
 
-def _may_inherit(connection: Connection) -> bool:
-    from pypid.access.sql.changes import is_empty, is_marked
+def _has_any(connection: Connection) -> bool:
+    from pypid.access.sql.changes import is_empty
 
-    return is_empty(connection) and not is_marked(connection, _INHERITED)
+    return not is_empty(connection)
 
 
 def _has_inherited(connection: Connection) -> bool:
@@ -939,6 +916,3 @@ class GroupsOnly:
     async def groups(self, user: str) -> frozenset[str]:
         """Return the groups that have the user as a member. Raises `PeopleUnknown`."""
         return self.accounts.current.state().groups.get(user, NO_GROUPS)
-
-
-_sql_people: tuple[type[People], ...] = (SqlPeople, GroupsOnly)

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Table,
-    and_,
     bindparam,
     delete,
     insert,
@@ -25,15 +24,12 @@ from sqlalchemy import (
 
 from pypid.access.sql.rows import (
     AT_ONCE,
-    MOST_TOUCHED,
     PART,
     Touch,
     account_of,
     account_row,
     follow,
-    load,
-    patch,
-    session_row,
+    right_row,
     token_of,
     token_row,
 )
@@ -312,22 +308,9 @@ def _rights(
         elif held[key] and not right.write:
             stronger.append(right)
     for right in greater:
-        this = and_(
-            rights.c.project == right.project,
-            rights.c.whom == right.whom.value,
-            rights.c.name == right.name,
-        )
+        this = _right(right.project, right.whom, right.name)
         connection.execute(update(rights).where(this).values(write=True))
-    rows = [
-        {
-            "project": right.project,
-            "whom": right.whom.value,
-            "name": right.name,
-            "write": right.write,
-        }
-        for right in fresh
-    ]
-    _insert(connection, rights, rows)
+    _insert(connection, rights, [right_row(right) for right in fresh])
     for right in (*fresh, *greater):
         touch(Touch("right", right.project, right.whom.value, right.name))
     return len(fresh) + len(greater), stronger
@@ -517,13 +500,7 @@ class AccountsWriter:
         if self._has(key & (rights.c.write == right.write)):
             return
         self._connection.execute(delete(rights).where(key))
-        row = {
-            "project": right.project,
-            "whom": right.whom.value,
-            "name": right.name,
-            "write": right.write,
-        }
-        self._connection.execute(insert(rights).values(row))
+        self._connection.execute(insert(rights).values(right_row(right)))
         self._touch("right", right.project, right.whom.value, right.name)
         if right.whom is not Whom.ADMINS:
             self._remove_rights(_right(right.project, Whom.ADMINS, ""))
@@ -603,7 +580,7 @@ class AccountsWriter:
         newest = digests.order_by(sessions.c.created.desc(), sessions.c.digest)
         for digest in self._connection.scalars(newest.offset(MOST_SESSIONS - 1)).all():
             self.end_session(digest)
-        self._connection.execute(insert(sessions).values(session_row(session)))
+        self._connection.execute(insert(sessions).values(asdict(session)))
         self._touch("session", session.digest)
 
     def end_session(self, digest: str) -> None:
@@ -649,30 +626,13 @@ def change(
     done = work(writing)
     if not writing.touched:
         take(connection, PART, -1)
-        now_there = load(connection) if state is None else follow(connection, state)
+        now_there = follow(connection, state)
         if (transaction := connection.get_transaction()) is not None:
             # the file stays the same to the byte, so that no backup copies it
             transaction.rollback()
         return done, now_there
-    rows = [
-        {
-            "serial": serial,
-            "kind": touch.kind,
-            "key": touch.key,
-            "whom": touch.whom,
-            "name": touch.name,
-        }
-        for touch in sorted(
-            writing.touched, key=lambda touch: (touch.kind, touch.key, touch.whom, touch.name)
-        )
-    ]
-    for begin in range(0, len(rows), AT_ONCE):
-        connection.execute(insert(changes), rows[begin : begin + AT_ONCE])
-    if state is None:
-        return done, load(connection)
-    if state.serial != serial - 1 or len(rows) > MOST_TOUCHED:
-        return done, follow(connection, state)
-    return done, state.patched(patch(connection, serial, writing.touched))
+    _insert(connection, changes, [asdict(touch) | {"serial": serial} for touch in writing.touched])
+    return done, follow(connection, state)
 
 
 def identify(connection: Connection, id: int) -> int:

@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-"""The part with the users."""
-_IMPORTS = ("pypid.access.sql.tables", "pypid.access.sql.tables", "pypid.access.sql.tables")
-"""Modules with SQLAlchemy: their import takes 0.1 s, and twice as long with garbage collections."""
 LONGEST = 8.0
 """Seconds after which the connections of a server that does not answer are cut."""
 
@@ -70,7 +67,6 @@ class Database:
         self._identity: tuple[int, int] | None = None
         """Device and inode of the file that is open."""
         self._ready: set[str] = set()
-        self._running = 0
 
     def is_there(self) -> bool:
         """Return whether the file exists; for a server always True."""
@@ -136,7 +132,8 @@ class Database:
         self._is_read_only = self._is_logged = True
 
     def _performed(self, name: str, work: Callable[[Connection], T], writing: bool) -> T:
-        import_late(*_IMPORTS)
+        # SQLAlchemy's import takes 0.1 s, and twice as long with garbage collections
+        import_late("pypid.access.sql.tables")
         from pypid.access.sql.tables import SCHEMA_PARTS, fault
         from pypid.databases.sqlite import errors
 

@@ -1,17 +1,17 @@
-"""The audit log and the download log in a database, both written through one queue.
-
-The audit log in a database. Entries that cannot be written wait, in order, until they can be.
+"""The audit log and the download log in a database. Entries that cannot be written wait, in order,
+until they can be.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from attrs import define, evolve, field
+from attrs import asdict, evolve
 from twisted.logger import Logger
 
 from pypid.access.sql.database import Database
@@ -25,106 +25,142 @@ from pypid.flow.derived import Flights
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from pypid.access.sql.log_rows import LogRows
 
-# Entries that wait for a database: written in order, in batches, and again after a failure.
+E = TypeVar("E", AuditEntry, DownloadEntry)
+T = TypeVar("T")
 
-E = TypeVar("E")
-
-
-@define(eq=False)
-class WriteQueue(Generic[E]):
-    """The queue. `write` stores a batch of at most `at_once` entries; `on_failure` is called with
-    each new reason why it fails, and `on_recovery` once it works again.
-    """
-
-    write: Callable[[Sequence[E]], Awaitable[None]]
-    at_once: int
-    on_failure: Callable[[str], None]
-    on_recovery: Callable[[], None]
-    waiting: deque[E] = field(factory=deque, init=False)
-    reason: str | None = field(default=None, init=False)
-    """Why the last attempt failed, if it did."""
-    _flights: Flights[None, None] = field(factory=Flights, init=False, repr=False)
-
-    async def flush(self) -> None:
-        """Write the entries that wait, unless that fails."""
-        if self.waiting:
-            await self._flights.single(None, self._flush)
-
-    async def _flush(self) -> None:
-        while self.waiting:
-            batch = [self.waiting[at] for at in range(min(self.at_once, len(self.waiting)))]
-            try:
-                await self.write(batch)
-            except (DatabaseAway, DatabaseUnusable, PypidError) as error:
-                if self.reason != str(error):
-                    self.on_failure(str(error))
-                self.reason = str(error)
-                return
-            for _ in batch:
-                self.waiting.popleft()
-        if self.reason is not None:
-            self.reason = None
-            self.on_recovery()
-
-
-PART = "journal"
-NAME = "the audit log's database"
+AT_ONCE = 200
+"""Audit entries that are written together."""
 MOST_WAITING = 10_000
 """Entries that wait for the database; further ones are written to the daemon's log only."""
-AT_ONCE = 200
 MOST = 1000
 """Entries in one answer."""
 _MOST_DETAILS = 50
 
+DOWNLOADS_AT_ONCE = 500
+"""Downloads that are written together; when so many wait, they are written without `flush`."""
+MOST_POSTPONED = 10
+MOST_WAITING_DOWNLOADS = 50_000
+"""Downloads that wait for the database; of further ones only the number is kept."""
+AGE = timedelta(days=400)
+ROWS = 10_000_000
+"""How long, and how many, are stored; the same limits hold for the counts of a project's days."""
+MOST_DOWNLOADS = 10_000
+"""Downloads in one answer."""
 
-class SqlJournal:
-    """The audit log: who changed what, when, from where. Entries are only ever added.
 
-    It is in a database, which may be that of the accounts. Call `retry` every few seconds.
-    """
+class _DatabaseLog(Generic[E]):
+    """Entries that wait for a database: written in order, in batches, and again after a failure."""
 
     _log = Logger()
+    _part: ClassVar[str]
+    _name: ClassVar[str]
+    _at_once: ClassVar[int]
 
-    def __init__(self, database: Database, world: World) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._world = world
-        self._queue: WriteQueue[AuditEntry] = WriteQueue(
-            self._write, AT_ONCE, self._log_failure, self._log_recovery
-        )
+        self._waiting: deque[E] = deque()
+        self._reason: str | None = None
+        """Why the last attempt failed, if it did."""
+        self._flights: Flights[None, None] = Flights()
+
+    def _insert(self, batch: Sequence[E], rows: LogRows) -> None:
+        raise NotImplementedError
+
+    def _recovered(self) -> None:
+        """Log that entries can be written again."""
+        raise NotImplementedError
+
+    async def flush(self) -> None:
+        """Write the entries that wait. Failures are logged, each reason once."""
+        if self._waiting:
+            await self._flights.single(None, self._flush)
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            batch = list(islice(self._waiting, self._at_once))
+            try:
+                await self._write(partial(self._insert, batch))
+            except (DatabaseAway, DatabaseUnusable, PypidError) as error:
+                if self._reason != str(error):
+                    self._log.error(
+                        "The {name} cannot be written, which is tried again (entries that wait: "
+                        "{count}): {error}",
+                        name=self._name,
+                        count=len(self._waiting),
+                        error=str(error),
+                    )
+                self._reason = str(error)
+                return
+            for _ in batch:
+                self._waiting.popleft()
+        if self._reason is not None:
+            self._reason = None
+            self._recovered()
+
+    async def _write(self, work: Callable[[LogRows], T]) -> T:
+        return await self._database.write(self._part, partial(_on_rows, work))
+
+    async def _read(self, find: Callable[[LogRows], Sequence[T]]) -> Sequence[T]:
+        """Return what `find` finds; nothing without a database. Raises `PeopleUnknown`."""
+        if not self._database.is_there():
+            return ()
+        try:
+            return await self._database.read(self._part, partial(_on_rows, find))
+        except (DatabaseAway, DatabaseUnusable) as error:
+            self._log.error("The {name} cannot be read: {error}", name=self._name, error=str(error))
+            raise PeopleUnknown(f"the database of the {self._name}") from None
+
+
+def _on_rows(work: Callable[[LogRows], T], connection: Connection) -> T:
+    from pypid.access.sql.log_rows import LogRows
+
+    return work(LogRows(connection))
+
+
+def _storable(entry: E) -> E:
+    """Return the entry with all its texts as a database can store them."""
+    texts: dict[str, Any] = {
+        name: storable(value)
+        for name, value in asdict(entry, recurse=False).items()
+        if isinstance(value, str)
+    }
+    return evolve(entry, **texts)
+
+
+class SqlJournal(_DatabaseLog[AuditEntry]):
+    """`Journal` in a database, which may be that of the accounts. Call `flush` every few
+    seconds.
+    """
+
+    _part = "journal"
+    _name = "audit log"
+    _at_once = AT_ONCE
 
     async def note(self, entry: AuditEntry) -> None:
         """Write the entry durably. Never fails: an entry that cannot be written is logged and tried
         again.
         """
-        if len(self._queue.waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MOST_WAITING:
             self._log_entry(entry)
             return
-        self._queue.waiting.append(_storable(entry))
-        if self._queue.reason is None:
+        details = list(entry.details.items())[:_MOST_DETAILS]
+        cleaned = {storable(key): storable(value) for key, value in details}
+        self._waiting.append(evolve(_storable(entry), details=cleaned))
+        if self._reason is None:
             await shielded(self._written())
 
     async def _written(self) -> None:
         """Wait until all entries that wait now are written, or writing fails."""
-        last = self._queue.waiting[-1]
-        while self._queue.reason is None and last in self._queue.waiting:
-            await self.retry()
+        last = self._waiting[-1]
+        while self._reason is None and last in self._waiting:
+            await self.flush()
 
-    async def retry(self) -> None:
-        """Write the entries that wait. Failures are logged, each reason once."""
-        await self._queue.flush()
+    def _insert(self, batch: Sequence[AuditEntry], rows: LogRows) -> None:
+        rows.add_entries(batch)
 
-    async def _write(self, batch: Sequence[AuditEntry]) -> None:
-        await self._database.write(PART, partial(_insert, batch))
-
-    def _log_failure(self, reason: str) -> None:
-        message = (
-            "The audit log cannot be written, which is tried again (lines that wait: {count}): "
-            "{error}"
-        )
-        self._log.error(message, count=len(self._queue.waiting), error=reason)
-
-    def _log_recovery(self) -> None:
+    def _recovered(self) -> None:
         self._log.info("The audit log can be written again; all pending entries were written.")
 
     def _log_entry(self, entry: AuditEntry) -> None:
@@ -156,84 +192,30 @@ class SqlJournal:
         """Return the newest entries first, of those with a serial below `before`; only those with
         exactly these values. Raises `PeopleUnknown`.
         """
-        if not self._database.is_there():
-            return ()
         filters = {"who": who, "what": what, "subject": subject, "index": index}
         wanted = {name: storable(text) for name, text in filters.items() if text is not None}
-        try:
-            return await self._database.read(
-                PART, partial(_select, before, max(0, min(most, MOST)), wanted)
-            )
-        except (DatabaseAway, DatabaseUnusable) as error:
-            self._log.error("The audit log cannot be read: {error}", error=str(error))
-            raise PeopleUnknown(NAME) from None
+        return await self._read(
+            lambda rows: rows.find_entries(before, max(0, min(most, MOST)), wanted)
+        )
 
     async def close(self) -> None:
         """Try a last time to write the entries that wait; the rest goes to the daemon's log."""
-        await self.retry()
-        while self._queue.waiting:
-            self._log_entry(self._queue.waiting.popleft())
+        await self.flush()
+        while self._waiting:
+            self._log_entry(self._waiting.popleft())
 
 
-def _storable(entry: AuditEntry) -> AuditEntry:
-    details = list(entry.details.items())[:_MOST_DETAILS]
-    return evolve(
-        entry,
-        who=storable(entry.who),
-        subject=storable(entry.subject),
-        where=storable(entry.where),
-        index=storable(entry.index),
-        token=None if entry.token is None else storable(entry.token),
-        details={storable(key): storable(value) for key, value in details},
-    )
+class SqlDownloads(_DatabaseLog[DownloadEntry]):
+    """`Downloads` in a database. Call `flush_when_quiet` each second, and `sweep` each hour."""
 
-
-def _insert(batch: Sequence[AuditEntry], connection: Connection) -> None:
-    from pypid.access.sql.log_rows import add_entries
-
-    add_entries(connection, batch)
-
-
-def _select(
-    before: int | None, most: int, wanted: dict[str, str], connection: Connection
-) -> Sequence[AuditEntry]:
-    from pypid.access.sql.log_rows import find_entries
-
-    return find_entries(connection, before, most, wanted)
-
-
-# The download log: entries are noted in memory, written in batches, and removed after a while.
-
-T = TypeVar("T")
-
-DOWNLOADS_PART = "downloads"
-DOWNLOADS_NAME = "the database of downloads"
-DOWNLOADS_AT_ONCE = 500
-"""Downloads that are written together; when so many wait, they are written without `flush`."""
-MOST_POSTPONED = 10
-MOST_WAITING_DOWNLOADS = 50_000
-"""Downloads that wait for the database; of further ones only the number is kept."""
-AGE = timedelta(days=400)
-ROWS = 10_000_000
-"""How long, and how many, are stored; the same limits hold for the counts of a project's days."""
-MOST_DOWNLOADS = 10_000
-"""Downloads in one answer."""
-
-
-class SqlDownloads:
-    """The download log: which client received which file. Call `flush_when_quiet` each second, and
-    `sweep` each hour.
-    """
-
-    _log = Logger()
+    _part = "downloads"
+    _name = "download log"
+    _at_once = DOWNLOADS_AT_ONCE
 
     def __init__(self, database: Database, world: World, *, rows: int = ROWS) -> None:
-        self._database = database
+        super().__init__(database)
         self._world = world
         self._rows = rows
-        self._queue: WriteQueue[DownloadEntry] = WriteQueue(
-            self._write, DOWNLOADS_AT_ONCE, self._log_failure, self._log_recovery
-        )
         self._missed = 0
         self._waited_before = 0
         """How many downloads waited at the last `flush_when_quiet`."""
@@ -241,40 +223,29 @@ class SqlDownloads:
 
     def note(self, download: DownloadEntry) -> None:
         """Record the download; it is written within a second or so."""
-        waiting = self._queue.waiting
-        if len(waiting) >= MOST_WAITING_DOWNLOADS:
+        if len(self._waiting) >= MOST_WAITING_DOWNLOADS:
             self._missed += 1
             return
-        waiting.append(download)
-        if len(waiting) % DOWNLOADS_AT_ONCE == 0 and self._queue.reason is None:
+        self._waiting.append(download)
+        if len(self._waiting) % DOWNLOADS_AT_ONCE == 0 and self._reason is None:
             start(self.flush())
-
-    async def flush(self) -> None:
-        """Write the downloads that wait. A failure is logged, once, and the next call tries
-        again.
-        """
-        await self._queue.flush()
 
     async def flush_when_quiet(self) -> None:
         """Do what `flush` does, but open the database only when no download came since the last
         call, or at the latest after `MOST_POSTPONED` calls: the imports take processor time, which
         the installation that downloads now needs.
         """
-        waiting = len(self._queue.waiting)
+        waiting = len(self._waiting)
         before, self._waited_before = self._waited_before, waiting
         if waiting > before and not self._database.is_open and self._postponed < MOST_POSTPONED:
             self._postponed += 1
         else:
             await self.flush()
 
-    async def _write(self, batch: Sequence[DownloadEntry]) -> None:
-        await self._database.write(DOWNLOADS_PART, partial(_insert_downloads, batch))
+    def _insert(self, batch: Sequence[DownloadEntry], rows: LogRows) -> None:
+        rows.add_downloads([_storable(download) for download in batch])
 
-    def _log_failure(self, reason: str) -> None:
-        message = "The downloads cannot be written down, which is tried again: {error}"
-        self._log.error(message, error=reason)
-
-    def _log_recovery(self) -> None:
+    def _recovered(self) -> None:
         self._log.info("Downloads are recorded again; {count} were lost.", count=self._missed)
         self._missed = 0
 
@@ -288,7 +259,7 @@ class SqlDownloads:
         Raises `PeopleUnknown`.
         """
         some, most = [storable(each) for each in digests], max(0, min(most, MOST_DOWNLOADS))
-        return await self._read(partial(_select_downloads, some, most, before))
+        return await self._find(lambda rows: rows.find_downloads(some, most, before))
 
     async def by_day(self, project: str, since: date) -> Sequence[tuple[date, int]]:
         """Return the days (in UTC, from `since` on, the oldest first) on which files of the project
@@ -297,7 +268,7 @@ class SqlDownloads:
         Days without downloads are left out. The cost does not depend on their number. Raises
         `PeopleUnknown`.
         """
-        return await self._read(partial(_select_days, storable(project), since))
+        return await self._find(lambda rows: rows.find_days(storable(project), since))
 
     async def by_user(
         self, digests: Sequence[str], since: datetime
@@ -305,25 +276,21 @@ class SqlDownloads:
         """Return how often each user has downloaded each of the files with these SHA-256 digests
         since then: digest, user, number. Raises `PeopleUnknown`.
         """
-        return await self._read(partial(_count_by_user, [*map(storable, digests)], since))
+        some = [storable(each) for each in digests]
+        return await self._find(lambda rows: rows.count_by_user(some, since))
 
     async def recent(self, digests: Iterable[str], since: datetime) -> Sequence[str]:
         """Return the SHA-256 digests of those files whose last download was at `since` or later.
 
         The cost does not depend on the number of downloads. Raises `PeopleUnknown`.
         """
-        return await self._read(partial(_select_recent, [*map(storable, digests)], since))
+        some = [storable(each) for each in digests]
+        return await self._find(lambda rows: rows.find_recent(some, since))
 
-    async def _read(self, read: Callable[[Connection], Sequence[T]]) -> Sequence[T]:
-        """Return what `read` finds, among all downloads until now; nothing without a database."""
+    async def _find(self, find: Callable[[LogRows], Sequence[T]]) -> Sequence[T]:
+        """Return what `find` finds among all downloads until now. Raises `PeopleUnknown`."""
         await self.flush()
-        if not self._database.is_there():
-            return ()
-        try:
-            return await self._database.read(DOWNLOADS_PART, read)
-        except (DatabaseAway, DatabaseUnusable) as error:
-            self._log.error("The downloads cannot be read: {error}", error=str(error))
-            raise PeopleUnknown(DOWNLOADS_NAME) from None
+        return await self._read(find)
 
     async def sweep(self) -> None:
         """Remove downloads that are too old or too many. A failure is logged."""
@@ -331,7 +298,7 @@ class SqlDownloads:
             return
         begin = self._world.now() - AGE
         try:
-            while await self._database.write(DOWNLOADS_PART, partial(_forget, begin, self._rows)):
+            while await self._write(lambda rows: rows.forget(begin, self._rows)):
                 pass  # a piece at a time, so that other callers do not wait long
         except (DatabaseAway, DatabaseUnusable, PypidError) as error:
             self._log.error(
@@ -343,61 +310,6 @@ class SqlDownloads:
         how many.
         """
         await self.flush()
-        if self._queue.waiting:
-            count = len(self._queue.waiting) + self._missed
+        if self._waiting:
+            count = len(self._waiting) + self._missed
             self._log.error("{count} downloads could not be recorded.", count=count)
-
-
-def _insert_downloads(batch: Sequence[DownloadEntry], connection: Connection) -> None:
-    from pypid.access.sql.log_rows import add_downloads
-
-    add_downloads(connection, [_storable_download(download) for download in batch])
-
-
-def _select_downloads(
-    digests: Sequence[str], most: int, before: int | None, connection: Connection
-) -> Sequence[DownloadEntry]:
-    from pypid.access.sql.log_rows import find_downloads
-
-    return find_downloads(connection, digests, most, before)
-
-
-def _select_days(project: str, since: date, connection: Connection) -> Sequence[tuple[date, int]]:
-    from pypid.access.sql.log_rows import find_days
-
-    return find_days(connection, project, since)
-
-
-def _count_by_user(
-    digests: Sequence[str], since: datetime, connection: Connection
-) -> Sequence[tuple[str, str, int]]:
-    from pypid.access.sql.log_rows import count_by_user
-
-    return count_by_user(connection, digests, since)
-
-
-def _select_recent(
-    digests: Sequence[str], since: datetime, connection: Connection
-) -> Sequence[str]:
-    from pypid.access.sql.log_rows import find_recent
-
-    return find_recent(connection, digests, since)
-
-
-def _forget(begin: datetime, rows: int, connection: Connection) -> bool:
-    from pypid.access.sql.log_rows import forget_days, forget_downloads
-
-    more = forget_downloads(connection, begin, rows)
-    return forget_days(connection, begin, rows) or more
-
-
-def _storable_download(download: DownloadEntry) -> DownloadEntry:
-    return evolve(
-        download,
-        sha256=storable(download.sha256),
-        project=storable(download.project),
-        filename=storable(download.filename),
-        who=storable(download.who),
-        where=storable(download.where),
-        token=None if download.token is None else storable(download.token),
-    )

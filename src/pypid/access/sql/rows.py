@@ -5,14 +5,14 @@ changes have touched.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from typing import Any, TypeVar
 
-from attrs import frozen
-from sqlalchemy import Column, Connection, Row, Table, select
+from attrs import asdict, frozen
+from sqlalchemy import Column, Connection, Row, select
 
 from pypid.access.sql import tables
-from pypid.access.sql.state import AccountsState, Patch, roll_of
+from pypid.access.sql.state import AccountsState, Patch
 from pypid.access.sql.tables import id_of, read_serial
 from pypid.core.accounts.rights import (
     Account,
@@ -27,6 +27,9 @@ from pypid.core.accounts.rights import (
 )
 from pypid.core.packaging.names import ProjectGlob, ProjectName, ProjectPattern, is_glob
 from pypid.core.permissions import Action, Scope
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 AT_ONCE = 500
 """Keys in one query: databases limit their number."""
@@ -114,34 +117,18 @@ def token_of(row: Row[Any]) -> Token:
     )
 
 
-def session_row(session: Session) -> dict[str, Any]:
-    """Return the row of `tables.sessions` for a session."""
-    return {
-        "digest": session.digest,
-        "user": session.user,
-        "created": session.created,
-        "expires": session.expires,
-        "address": session.address,
-    }
-
-
-def _session_of(row: Row[Any]) -> Session:
-    return Session(
-        digest=row.digest,
-        user=row.user,
-        created=row.created,
-        expires=row.expires,
-        address=row.address,
-    )
-
-
 def _pattern(text: str) -> ProjectPattern:
     return ProjectGlob(text) if is_glob(text) else ProjectName(text)
 
 
-def right_of(row: Row[Any]) -> Right:
-    """Return the right for a row of `tables.rights`."""
-    return Right(_pattern(row.project), Whom(row.whom), row.name, row.write)
+def _right_of(row: Row[Any]) -> tuple[RightKey, Right]:
+    right = Right(_pattern(row.project), Whom(row.whom), row.name, row.write)
+    return right.key, right
+
+
+def right_row(right: Right) -> dict[str, Any]:
+    """Return the row of `tables.rights` for a right."""
+    return {**asdict(right, recurse=False), "whom": right.whom.value}
 
 
 def _owner_of(row: Row[Any]) -> tuple[OwnerKey, ProjectOwner]:
@@ -149,36 +136,25 @@ def _owner_of(row: Row[Any]) -> tuple[OwnerKey, ProjectOwner]:
     return (index, ProjectName(project)), ProjectOwner(account, since, is_claimed)
 
 
-# --- all ---
+# --- all of them, or those that were touched ---
 
 
 def load(connection: Connection) -> AccountsState:
     """Return the whole state of the accounts. Raises `DatabaseUnusable`."""
-    members: dict[str, set[str]] = {
-        name: set() for name in connection.scalars(select(tables.groups.c.name))
-    }
-    for group, user in connection.execute(select(tables.members.c.group, tables.members.c.user)):
-        members.setdefault(group, set()).add(user)
-    return roll_of(
-        _serial(connection),
-        map(account_of, connection.execute(select(tables.users))),
-        {group: frozenset(users) for group, users in members.items()},
-        map(right_of, connection.execute(select(tables.rights))),
-        map(token_of, connection.execute(select(tables.tokens))),
-        map(_session_of, connection.execute(select(tables.sessions))),
-        dict(map(_owner_of, connection.execute(select(tables.owners)))),
-        id=id_of(connection),
-    )
+    state = AccountsState(id=id_of(connection))
+    return state.patched(_patch(connection, _serial(connection), None))
 
 
 def _serial(connection: Connection) -> int:
     return read_serial(connection, PART) or 0
 
 
-def follow(connection: Connection, state: AccountsState) -> AccountsState:
+def follow(connection: Connection, state: AccountsState | None) -> AccountsState:
     """Return the current state, read from the changes since `state`: the same object if nothing has
-    changed. Raises `DatabaseUnusable`.
+    changed; None: read everything. Raises `DatabaseUnusable`.
     """
+    if state is None:
+        return load(connection)
     serial = _serial(connection)
     if serial == state.serial:
         return state
@@ -193,84 +169,77 @@ def follow(connection: Connection, state: AccountsState) -> AccountsState:
         range(state.serial + 1, serial + 1)
     ):
         return load(connection)
-    return state.patched(patch(connection, serial, touched))
+    return state.patched(_patch(connection, serial, touched))
 
 
-def patch(connection: Connection, serial: int, touched: Collection[Touch]) -> Patch:
-    """Return the current values of what was touched."""
-    kinds = ("user", "group", "right", "owner", "token", "session")
-    keys: dict[str, list[str]] = {kind: [] for kind in kinds}
-    for touch in touched:
-        keys[touch.kind].append(touch.key)
-    accounts: dict[str, Account | None] = dict.fromkeys(keys["user"])
-    accounts.update(
-        (row.name, account_of(row))
-        for row in _those(connection, tables.users, "name", keys["user"])
-    )
-    tokens: dict[str, Token | None] = dict.fromkeys(keys["token"])
-    tokens.update(
-        (row.id, token_of(row)) for row in _those(connection, tables.tokens, "id", keys["token"])
-    )
-    sessions: dict[str, Session | None] = dict.fromkeys(keys["session"])
-    sessions.update(
-        (row.digest, _session_of(row))
-        for row in _those(connection, tables.sessions, "digest", keys["session"])
-    )
+def _patch(connection: Connection, serial: int, touched: Collection[Touch] | None) -> Patch:
+    """Return the current values of what was touched; None: of everything."""
+
+    def keys(kind: str, key: Callable[[Touch], Any] = _key) -> Mapping[Any, str] | None:
+        if touched is None:
+            return None
+        return {key(touch): touch.key for touch in touched if touch.kind == kind}
+
+    def values(
+        column: Column[Any], of: Callable[[Row[Any]], V], keys: Any
+    ) -> Mapping[str, V | None]:
+        return _values(connection, column, lambda row: (row._mapping[column], of(row)), keys)
+
+    rights = keys("right", lambda touch: (_pattern(touch.key), Whom(touch.whom), touch.name))
+    owners = keys("owner", lambda touch: (touch.name, ProjectName(touch.key)))
     return Patch(
         serial=serial,
-        accounts=accounts,
-        members=_members(connection, keys["group"]),
-        rights=_rights(connection, touched),
-        owners=_owners(connection, touched),
-        tokens=tokens,
-        sessions=sessions,
+        accounts=values(tables.users.c.name, account_of, keys("user")),
+        members=_members(connection, keys("group")),
+        rights=_values(connection, tables.rights.c.project, _right_of, rights),
+        owners=_values(connection, tables.owners.c.project, _owner_of, owners),
+        tokens=values(tables.tokens.c.id, token_of, keys("token")),
+        sessions=values(tables.sessions.c.digest, _session_of, keys("session")),
     )
 
 
-def _those(
-    connection: Connection, table: Table, column: str, keys: Iterable[str]
+def _key(touch: Touch) -> str:
+    return touch.key
+
+
+def _session_of(row: Row[Any]) -> Session:
+    return Session(**row._mapping)
+
+
+def _values(
+    connection: Connection,
+    column: Column[Any],
+    of: Callable[[Row[Any]], tuple[K, V]],
+    touched: Mapping[K, str] | None,
+) -> Mapping[K, V | None]:
+    """Return the values by key, None for removed ones: of the touched keys, each with its text in
+    the column, or of all.
+    """
+    found: dict[K, V | None] = dict.fromkeys(touched or ())
+    found.update(map(of, _rows(connection, column, touched)))
+    return found
+
+
+def _rows(
+    connection: Connection, column: Column[Any], touched: Mapping[Any, str] | None
 ) -> Iterator[Row[Any]]:
-    wanted = sorted(set(keys))
-    key: Column[Any] = table.c[column]
+    if touched is None:
+        yield from connection.execute(select(column.table))
+        return
+    wanted = sorted(set(touched.values()))
     for begin in range(0, len(wanted), AT_ONCE):
-        yield from connection.execute(select(table).where(key.in_(wanted[begin : begin + AT_ONCE])))
+        some = column.in_(wanted[begin : begin + AT_ONCE])
+        yield from connection.execute(select(column.table).where(some))
 
 
 def _members(
-    connection: Connection, groups: Collection[str]
+    connection: Connection, touched: Mapping[str, str] | None
 ) -> Mapping[str, frozenset[str] | None]:
-    found: dict[str, frozenset[str] | None] = dict.fromkeys(groups)
     users: dict[str, set[str]] = {
-        row.name: set() for row in _those(connection, tables.groups, "name", groups)
+        row.name: set() for row in _rows(connection, tables.groups.c.name, touched)
     }
-    for row in _those(connection, tables.members, "group", groups):
+    for row in _rows(connection, tables.members.c.group, touched):
         users[row.group].add(row.user)
+    found: dict[str, frozenset[str] | None] = dict.fromkeys(touched or ())
     found.update((group, frozenset(names)) for group, names in users.items())
-    return found
-
-
-def _rights(connection: Connection, touched: Iterable[Touch]) -> Mapping[RightKey, Right | None]:
-    keys = [
-        (_pattern(touch.key), Whom(touch.whom), touch.name)
-        for touch in touched
-        if touch.kind == "right"
-    ]
-    found: dict[RightKey, Right | None] = dict.fromkeys(keys)
-    for row in _those(connection, tables.rights, "project", (project for project, _, _ in keys)):
-        right = right_of(row)
-        key = (right.project, right.whom, right.name)
-        if key in found:
-            found[key] = right
-    return found
-
-
-def _owners(
-    connection: Connection, touched: Iterable[Touch]
-) -> Mapping[OwnerKey, ProjectOwner | None]:
-    keys = [(touch.name, ProjectName(touch.key)) for touch in touched if touch.kind == "owner"]
-    found: dict[OwnerKey, ProjectOwner | None] = dict.fromkeys(keys)
-    for row in _those(connection, tables.owners, "project", (project for _, project in keys)):
-        key, owner = _owner_of(row)
-        if key in found:
-            found[key] = owner
     return found

@@ -95,80 +95,32 @@ class AccountsState:
         """
         by_id = _with(self.by_id, patch.tokens)
         accounts = _with(self.accounts, patch.accounts)
+        members = _with(self.members, patch.members)
         by_right = _with(self.by_right, patch.rights)
         return AccountsState(
             serial=patch.serial,
             id=self.id,
             accounts=accounts,
-            members=_with(self.members, patch.members),
-            groups=self._groups(patch.members),
+            members=members,
+            groups=self.groups if members is self.members else _by_user(members),
             by_right=by_right,
             owners=_with(self.owners, patch.owners),
             by_id=by_id,
-            by_digest=self._by_digest(patch.tokens),
+            by_digest=self.by_digest if by_id is self.by_id else _by_digest(by_id.values()),
             sessions=_with(self.sessions, patch.sessions),
             users=self.users if accounts is self.accounts else _by_name(accounts.values()),
             rights=self.rights if by_right is self.by_right else sorted_rights(by_right.values()),
             tokens=self.tokens if by_id is self.by_id else _by_age(by_id.values()),
         )
 
-    def _groups(self, changed: Mapping[str, frozenset[str] | None]) -> Mapping[str, frozenset[str]]:
-        if not changed:
-            return self.groups
-        found = dict(self.groups)
-        for group, now in changed.items():
-            for user in self.members.get(group, NO_GROUPS) ^ (now or NO_GROUPS):
-                left = found.pop(user, NO_GROUPS) ^ {group}
-                if left:
-                    found[user] = left
-        return found
 
-    def _by_digest(self, changed: Mapping[str, Token | None]) -> Mapping[str, Token]:
-        if not changed:
-            return self.by_digest
-        found = dict(self.by_digest)
-        for id, token in changed.items():
-            if id in self.by_id:
-                del found[self.by_id[id].digest]
-            if token is not None:
-                found[token.digest] = token
-        return found
-
-
-def roll_of(
-    serial: int,
-    accounts: Iterable[Account],
-    members: Mapping[str, frozenset[str]],
-    rights: Iterable[Right],
-    tokens: Iterable[Token],
-    sessions: Iterable[Session],
-    owners: Mapping[OwnerKey, ProjectOwner] | None = None,
-    *,
-    id: int = 0,
-) -> AccountsState:
-    """Return the state with all of these."""
+def _by_user(members: Mapping[str, frozenset[str]]) -> Mapping[str, frozenset[str]]:
+    """Return the groups of each user who is in any."""
     groups: dict[str, set[str]] = {}
     for group, users in members.items():
         for user in users:
             groups.setdefault(user, set()).add(group)
-    by_name = _by_name(accounts)
-    by_right = {right.key: right for right in rights}
-    by_id = {token.id: token for token in tokens}
-    return AccountsState(
-        serial=serial,
-        id=id,
-        accounts={account.name: account for account in by_name},
-        members=members,
-        groups={user: frozenset(names) for user, names in groups.items()},
-        by_right=by_right,
-        owners=owners or {},
-        by_id=by_id,
-        by_digest={token.digest: token for token in by_id.values()},
-        sessions={session.digest: session for session in sessions},
-        users=by_name,
-        rights=sorted_rights(by_right.values()),
-        tokens=_by_age(by_id.values()),
-    )
+    return {user: frozenset(names) for user, names in groups.items()}
 
 
 def _with(held: Mapping[K, V], changed: Mapping[K, V | None]) -> Mapping[K, V]:
@@ -185,6 +137,10 @@ def _with(held: Mapping[K, V], changed: Mapping[K, V | None]) -> Mapping[K, V]:
 
 def _by_name(accounts: Iterable[Account]) -> Sequence[Account]:
     return tuple(sorted(accounts, key=lambda account: account.name))
+
+
+def _by_digest(tokens: Iterable[Token]) -> Mapping[str, Token]:
+    return {token.digest: token for token in tokens}
 
 
 def _by_age(tokens: Iterable[Token]) -> Sequence[Token]:
