@@ -20,7 +20,7 @@ from pypid.core.restrictions import RestrictionsInForce
 from pypid.index import Index
 from pypid.index.decisions import Decisions
 from pypid.index.local.publish import PublishOutcome
-from pypid.index.named_indexes import AllIndexes, NamedIndexes, NamedUpstream
+from pypid.index.named_indexes import Indexes, NamedUpstream
 from pypid.index.promotions import PromotionRecovery
 from pypid.ports import Blobs
 from tests.index.nodes import Told
@@ -30,7 +30,7 @@ from tests.support.worlds import Timed, contents
 Only = Mapping[str, tuple[str, ...]]
 
 
-async def set_index(indexes: NamedIndexes, settings: IndexSettings) -> IndexSettings:
+async def set_index(indexes: Indexes, settings: IndexSettings) -> IndexSettings:
     """Replace all settings of the index."""
     return await indexes.change(settings.name, lambda _: settings)
 
@@ -62,14 +62,17 @@ class NamedCase(Timed):
         compared: bool = True,
         catalog: SharedCatalog | None = None,
         policy: Policy | None = None,
-    ) -> NamedIndexes:
+    ) -> Indexes:
         """Return the indexes of a process that starts now."""
         spool = Path(self.mktemp())  # type: ignore[attr-defined]
         spool.mkdir()
         is_shared = catalog is not None
         catalog = catalog or MemoryCatalog()
         policy = policy or Policy(mode=Mode.CACHE)
-        every = AllIndexes(self.store, catalog, self.only, is_shared)
+        decisions = Decisions(self.store, self.world, RestrictionsInForce(), is_shared)
+        indexes = Indexes(
+            catalog, decisions, {each.name: each for each in configured}, self.only, is_shared
+        )
         self.recovery = PromotionRecovery()
         default = Index(
             self.store,
@@ -81,10 +84,10 @@ class NamedCase(Timed):
             spool=spool,
             links=self.links,
             is_sole=self.is_sole,
-            upstreams=every.upstreams,
+            upstreams=indexes.upstreams,
             choice=UpstreamChoice.of(None, self.only),
-            names_elsewhere=every.names,
-            all_indexes=every,
+            names_elsewhere=indexes.names,
+            all_indexes=indexes,
             promotions=self.recovery,
         )
         upstreams = {
@@ -93,23 +96,21 @@ class NamedCase(Timed):
             )
             for name, upstream in self.upstreams.items()
         }
-        every.join(default, upstreams)
-        decisions = Decisions(self.store, self.world, RestrictionsInForce(), is_shared)
-        indexes = NamedIndexes(every, {each.name: each for each in configured}, decisions)
+        indexes.join(default, upstreams)
         self.have(decisions.refresh())
         if compared:
             self.have(default.reconcile())
         return indexes
 
-    def create(self, name: str, indexes: NamedIndexes | None = None, **values: str) -> Index:
+    def create(self, name: str, indexes: Indexes | None = None, **values: str) -> Index:
         """Create an index with these values, as the API does."""
         indexes = indexes or self.indexes
         self.have(indexes.create(settings_of_values(name, values)))
         return self.index(name, indexes)
 
-    def index(self, name: str, indexes: NamedIndexes | None = None) -> Index:
+    def index(self, name: str, indexes: Indexes | None = None) -> Index:
         """Return the index, or the upstream, of this name; "" is the default one."""
-        found = (indexes or self.indexes).all.find(name)
+        found = (indexes or self.indexes).find(name)
         assert found is not None, name
         return found
 

@@ -16,7 +16,7 @@ from pypid.core.errors import NoSuchProject, StorageDown
 from pypid.core.model import Blob, SignedUrl, Span
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
-from pypid.index.named_indexes import NamedIndexes
+from pypid.index.named_indexes import Indexes
 from pypid.ports import Blobs, Body
 from tests.index.named import NamedCase
 from tests.index.uploads import publishing, signed
@@ -65,12 +65,12 @@ class Dying:
 
 
 class CrashTests(NamedCase, SynchronousTestCase):
-    def dying(self, steps: int) -> NamedIndexes:
+    def dying(self, steps: int) -> Indexes:
         """Return the indexes of a process that dies after so many changes of the storage."""
         self.whole, self.store = self.store, Dying(self.store, steps)
         return self.started()
 
-    def after_the_crash(self) -> NamedIndexes:
+    def after_the_crash(self) -> Indexes:
         """Return the indexes of the next process, after checking what is in the storage; they have
         not compared anything.
         """

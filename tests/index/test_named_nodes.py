@@ -20,7 +20,7 @@ from pypid.core.packaging.names import project_name
 from pypid.core.records.layout import ObjectKind
 from pypid.flow import start
 from pypid.index.local.publish import PublishOutcome
-from pypid.index.named_indexes import NamedIndexes, marked
+from pypid.index.named_indexes import Indexes, marked
 from pypid.ports import Blobs
 from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.faulty_blobs import Gated, Watched
@@ -58,7 +58,7 @@ class NodesCase(NamedCase, SynchronousTestCase):
         self.create("team", self.here)
         self.look(self.there)
 
-    def node(self, *, compared: bool = True) -> NamedIndexes:
+    def node(self, *, compared: bool = True) -> Indexes:
         """Return the indexes of a node that starts now."""
         settings = SharedSettings("storage", timedelta(seconds=60))
         engine = PlacedEngine(self.clock, self.place)
@@ -71,7 +71,7 @@ class NodesCase(NamedCase, SynchronousTestCase):
         for _ in range(round(seconds / 0.1)):
             self.clock.advance(0.1)
 
-    def look(self, node: NamedIndexes) -> None:
+    def look(self, node: Indexes) -> None:
         """Have the node look for decisions of others."""
         assert node.decisions is not None
         self.have(node.decisions.look())
@@ -109,7 +109,7 @@ class NodesTests(NodesCase):
         self.refused(there.project(SPAM), NoSuchProject)
         self.assertEqual(self.told(), [])
 
-    def stored(self, node: NamedIndexes, index: str = "") -> list[str]:
+    def stored(self, node: Indexes, index: str = "") -> list[str]:
         """Return the names in the list of the index, as this node has it."""
         return [each.name for each in self.have(self.index(index, node).stored_names())]
 
@@ -118,10 +118,10 @@ class NodesTests(NodesCase):
         self.publish(self.index("team", self.here), WHEEL)
         self.go(1.5)
         self.have(self.store.delete(".pypid/indexes/team.json"))
-        self.have(self.here.decisions.refresh())  # type: ignore[union-attr]
+        self.have(self.here.decisions.refresh())
         self.refused(self.index("", self.here).project(SPAM), NoSuchProject)
         self.assertEqual(self.have(self.here.names.names()), {SPAM})
-        self.have(self.there.decisions.refresh())  # type: ignore[union-attr]
+        self.have(self.there.decisions.refresh())
         self.have(self.there.delete("team", force=True))
         self.go(1.5)
         self.have(self.index("", self.here).project(SPAM))
@@ -148,7 +148,7 @@ class NodesTests(NodesCase):
             found = values_of(node.settings["team"])
             self.assertEqual(found, {**expected, "deny": "acme-*", "write": "bob"})
 
-    def change(self, node: NamedIndexes, **values: str) -> None:
+    def change(self, node: Indexes, **values: str) -> None:
         """Change these values of the index, as the API does."""
 
         def edit(settings: IndexSettings) -> IndexSettings:
@@ -187,7 +187,7 @@ class NodesTests(NodesCase):
         self.refused(node.create(settings_of_values("new", {})), NameTaken)
         self.assertEqual(removed, [])
 
-    def node_over(self, store: Blobs) -> NamedIndexes:
+    def node_over(self, store: Blobs) -> Indexes:
         """Return the indexes of a node over this store."""
         before, self.store = self.store, store
         try:
@@ -200,7 +200,7 @@ class NodesTests(NodesCase):
         self.create("base", self.here)
         self.create("user", self.here, bases="base default")
         self.have(self.store.delete(".pypid/indexes/base.json"))
-        self.have(self.here.decisions.refresh())  # type: ignore[union-attr]
+        self.have(self.here.decisions.refresh())
         error = self.refused(self.index("user", self.here).project(SPAM), NotYetKnown)
         self.assertIn("the index 'user' needs 'base', which does not exist", str(error))
         self.assertEqual(self.told(), [])
@@ -246,7 +246,7 @@ class DeletionTests(NodesCase):
         overwritten file, which makes no name local.
         """
         self.go(1.5)
-        self.have(self.there.decisions.look())  # type: ignore[union-attr]
+        self.have(self.there.decisions.look())
         keys = [key for key in self.keys() if not key.endswith(ObjectKind.HISTORY.value)]
         found = [key for key in keys if "/index/team/" in key or key.endswith("/team")]
         return found + [each.name for each in self.rows()]
@@ -303,9 +303,9 @@ class DeletionTests(NodesCase):
             failures = self.ended(upload)
             outcomes.add("refused" if failures else "published")
             self.assertTrue(self.keys(".pypid/index-names/spam/team"), steps)
-            self.have(self.there.decisions.refresh())  # type: ignore[union-attr]
+            self.have(self.there.decisions.refresh())
             self.refused(self.index("", self.there).project(SPAM), NoSuchProject)
-            self.have(self.here.decisions.refresh())  # type: ignore[union-attr]
+            self.have(self.here.decisions.refresh())
             self.have(self.here.delete("team", force=True))
             self.assertEqual(self.left(), [], steps)
             if is_over:

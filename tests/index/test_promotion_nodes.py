@@ -20,7 +20,7 @@ from pypid.core.records.documents import OPEN_PROMOTIONS, PromotionDocument
 from pypid.core.records.layout import ObjectKind, key
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.named_indexes import NamedIndexes
+from pypid.index.named_indexes import Indexes
 from pypid.index.promotions import Promotions, Wanted
 from pypid.ports import Blobs, Duplicating
 from pypid.wiring.recipe import promotions_between
@@ -50,7 +50,7 @@ class Waiting(Gated):
 class Node:
     """A process."""
 
-    indexes: NamedIndexes
+    indexes: Indexes
     promotions: Promotions
 
     @property

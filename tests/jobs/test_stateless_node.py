@@ -24,7 +24,7 @@ from pypid.core.policy import Policy
 from pypid.core.records.layout import NAMED_SNAPSHOT, OF_RECORD, SNAPSHOT
 from pypid.flow import BytesBody, start
 from pypid.index import Index
-from pypid.index.named_indexes import NamedIndexes
+from pypid.index.named_indexes import Indexes
 from pypid.jobs.backup.copies import Backup
 from pypid.jobs.leases import COMPARE
 from pypid.jobs.stateless_node import LAST_WORDS, StatelessNode
@@ -217,7 +217,7 @@ class JobsTests(ThrowawayCase):
 class NamedIndexesTests(NamedCase, SynchronousTestCase):
     """The projects and files of named indexes in a bucket."""
 
-    def node(self, indexes: NamedIndexes, **more: Any) -> StatelessNode:
+    def node(self, indexes: Indexes, **more: Any) -> StatelessNode:
         """Return a node that may write to the bucket, with a dump of the named indexes, which is
         read.
         """

@@ -45,7 +45,7 @@ from pypid.flow import BytesBody, start
 from pypid.flow.spool import sweep
 from pypid.index import Index
 from pypid.index.decisions import Decisions
-from pypid.index.named_indexes import AllIndexes, NamedIndexes
+from pypid.index.named_indexes import Indexes
 from pypid.index.promotions import PromotionRecovery
 from pypid.index.trust import PublisherTrust
 from pypid.index.upstream.approvals import UpstreamDecisions
@@ -297,7 +297,9 @@ class Pypid:
             start(self.catalog.complete())
         policy = policy or Policy()
         decisions = Decisions(self.blobs, self.world, policy.restrictions)
-        every = None if indexes is None else AllIndexes(self.blobs, self.catalog)
+        named = None
+        if indexes is not None:
+            named = Indexes(self.catalog, decisions, {each.name: each for each in indexes})
         self.index = Index(
             self.blobs,
             self.catalog,
@@ -313,15 +315,12 @@ class Pypid:
                 policy.restrictions,
                 decisions.folder("trust", TrustDocument),
             ),
-            names_elsewhere=None if every is None else every.names,
-            all_indexes=every,
+            names_elsewhere=None if named is None else named.names,
+            all_indexes=named,
         )
         promotions = None
-        named: NamedIndexes | None = None
-        if every is not None:
-            every.join(self.index, {})
-            configured = {each.name: each for each in indexes or ()}
-            named = NamedIndexes(every, configured, decisions)
+        if named is not None:
+            named.join(self.index, {})
             duplicating = cast(Duplicating, self.blobs)
             promotions = promotions_between(named, self.blobs, duplicating, PromotionRecovery())
         decided = UpstreamDecisions.of(decisions, policy, self.world)
@@ -370,9 +369,9 @@ class Pypid:
         return Connection(self.site)
 
     @property
-    def indexes(self) -> NamedIndexes:
+    def indexes(self) -> Indexes:
         """Its named indexes."""
-        assert isinstance(self.app.indexes, NamedIndexes)
+        assert isinstance(self.app.indexes, Indexes)
         return self.app.indexes
 
     def configure(self, *settings: IndexSettings) -> None:

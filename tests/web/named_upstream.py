@@ -6,8 +6,10 @@ from typing import cast
 
 from attrs import evolve
 
+from pypid.core.restrictions import RestrictionsInForce
 from pypid.index import Index
-from pypid.index.named_indexes import AllIndexes, NamedUpstream
+from pypid.index.decisions import Decisions
+from pypid.index.named_indexes import Indexes, NamedUpstream
 from pypid.ports import NamedGlance, Upstream
 
 
@@ -17,7 +19,8 @@ def with_upstream(index: Index, name: str, upstream: Upstream, *only: str) -> In
     """
     policy = evolve(index.policy, only=only or ("*",))
     settings = NamedUpstream(upstream, policy, index.ttl, index.timeout)
-    indexes = AllIndexes(index.blobs, cast(NamedGlance, index.catalog), {name: only})
+    decisions = Decisions(index.blobs, index.world, RestrictionsInForce())
+    indexes = Indexes(cast(NamedGlance, index.catalog), decisions, only={name: only})
     indexes.join(index, {name: settings})
     index.upstreams[name] = indexes.upstreams[name]  # type: ignore[index]
     return index.upstreams[name]

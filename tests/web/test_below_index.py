@@ -87,7 +87,7 @@ class InstallerTests(BelowIndexCase):
         """Its files are not below another index, and its requests make no index."""
         filename, _ = self.have_wheel()
         self.assertEqual(self.pypid.get("/simple/spam/", J).status, 200)
-        self.assertEqual(self.pypid.indexes.all.made, ())
+        self.assertEqual(self.pypid.indexes.made, ())
         self.assertEqual(self.pypid.get("/team/simple/spam/", J).status, 404)
         self.assertEqual(self.pypid.get(f"/team/packages/spam/{filename}").status, 404)
 

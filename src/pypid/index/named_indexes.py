@@ -359,146 +359,6 @@ class NamedUpstream:
     timeout: timedelta
 
 
-@define(eq=False)
-class AllIndexes:
-    """All indexes and upstreams of one pypid, by name. Made before the default index, which `join`
-    adds. `others_write`: other processes may publish in the same storage.
-    """
-
-    blobs: Blobs = field(repr=False)
-    catalog: NamedGlance = field(repr=False)
-    only: Mapping[str, tuple[str, ...]] = field(factory=dict)
-    """The names and globs of each `[upstream:NAME]`."""
-    others_write: bool = False
-    names: PrivateNames = field(
-        default=Factory(
-            lambda self: PrivateNames(
-                self.blobs, self.catalog, lambda: self.settings, self.others_write
-            ),
-            takes_self=True,
-        ),
-        init=False,
-        repr=False,
-    )
-    """The names that are local in named indexes."""
-    upstreams: dict[str, Index] = field(factory=dict, init=False, repr=False)
-    """The indexes of all `[upstream:NAME]`, which `join` adds."""
-    settings: Mapping[str, IndexSettings] = field(
-        default=MappingProxyType({}), init=False, repr=False
-    )
-    """The named indexes. Replaced as a whole."""
-    _default: Index | None = field(default=None, init=False, repr=False)
-    _made: dict[str, Index] = field(factory=dict, init=False, repr=False)
-    _ready: Callable[[], Awaitable[object]] | None = field(default=None, init=False, repr=False)
-
-    def join(self, default: Index, upstreams: Mapping[str, NamedUpstream]) -> None:
-        """Add the default index and the named upstreams."""
-        self._default = default
-        self.upstreams.update(
-            (name, _named_upstream(self, name, settings)) for name, settings in upstreams.items()
-        )
-
-    def wait_for(self, ready: Callable[[], Awaitable[object]]) -> None:
-        """Set `ready`, which returns once all indexes are known; it is awaited before they are
-        compared.
-        """
-        self._ready = ready
-
-    @property
-    def default(self) -> Index:
-        """The default index; only after `join`."""
-        assert self._default is not None
-        return self._default
-
-    @property
-    def made(self) -> Sequence[Index]:
-        """The named indexes and upstreams that were used."""
-        return (*self._made.values(), *self.upstreams.values())
-
-    async def named_parts(self, *, former: bool = False) -> Sequence[Index]:
-        """Return all named indexes and upstreams, once they are known; with `former` also deleted
-        indexes of which the catalog still lists projects. Raises `StorageDown`.
-        """
-        if self._ready is not None:
-            await self._ready()
-        found = [self.find(name) for name in (*self.settings, *self.upstreams)]
-        listed = await self.names.listed_indexes() if former else frozenset()
-        deleted = [self.make(name) for name in sorted(listed - self.settings.keys())]
-        return [*(index for index in found if index is not None), *deleted]
-
-    def replace(self, settings: Mapping[str, IndexSettings]) -> None:
-        """Replace the settings of all named indexes."""
-        self._made = {
-            name: each
-            for name, each in self._made.items()
-            if name in settings and settings[name].created == self.settings[name].created
-        }
-        self.settings = MappingProxyType(dict(settings))
-
-    def is_asked(self, upstream: str, project: ProjectName) -> bool:
-        """Return whether any index asks this upstream (empty: `[upstream]`) for the project."""
-        chosen = {each.upstreams for each in self.settings.values() if each.upstreams is not None}
-        choices = [UpstreamChoice.of(names, self.only) for names in chosen]
-        if self._default is not None:
-            choices.append(self._default.choice)
-        return any((upstream or PUBLIC) in each.upstreams_of(project) for each in choices)
-
-    def check_takes_files(self, name: str, created: datetime | None) -> None:
-        """Raise what `core.indexes.check_takes_files` raises for the named index; `Busy` if it was
-        not created at this time.
-        """
-        self._check(name, created, self.settings.get(name))
-
-    def _check(self, name: str, created: datetime | None, now: IndexSettings | None) -> None:
-        if now is not None and now.created != created:
-            raise Busy(f"The index {name!r} was deleted and created again meanwhile.", 1)
-        check_takes_files(name, now, self.default.world.now())
-
-    async def check_still_takes_files(
-        self, name: str, created: datetime | None, project: ProjectName
-    ) -> None:
-        """Raise the same by the settings in the storage, where other processes may have closed or
-        deleted the index; `Busy` if it was not created at this time. The project is not private in
-        an index that was deleted, unless other files of it are stored there. Raises `StorageDown`,
-        `Unreadable`.
-        """
-        known = self.settings.get(name)
-        if not self.others_write or (known is not None and known.configured):
-            return
-        document = await read_document(self.blobs, IndexDocument, decision_key(FOLDER, name))
-        now = None if document is None else settings_of_document(document)
-        if now is None and await self._count_files(name, project) <= 1:  # this upload's own
-            # the deletion may have released the name before it was marked
-            await self.names.release(project, name)
-        self._check(name, created, now)
-
-    async def _count_files(self, name: str, project: ProjectName) -> int:
-        """Return the number of files of the project that the storage has in the named index."""
-        folder = part(self.blobs, f"{INDEXES}{name}/")
-        async with aclosing(folder.list(f"{project}/")) as listing:
-            places = [place(blob.key) async for blob in listing]
-        return len({each.filename for each in places if each is not None and each.filename})
-
-    def find(self, name: str) -> Index | None:
-        """Return the index, or the upstream, of this name; "" and ``default``: the default one."""
-        if name in ("", DEFAULT):
-            return self._default
-        if name in self.settings:
-            return self.make(name)
-        return self.upstreams.get(name)
-
-    def make(self, name: str) -> Index:
-        """Return the named index, even if it does not exist or was deleted."""
-        if name not in self._made:
-            made = _named_index(self, name)
-            if self.default.context.records.dump_is_exact:
-                made.maintenance.trust_dump()
-            if name not in self.settings:
-                return made
-            self._made[name] = made
-        return self._made[name]
-
-
 @frozen
 class _UnderWay:
     """Announces the publishes of one index."""
@@ -510,7 +370,7 @@ class _UnderWay:
         return self.whole.announced(self.prefix + place)
 
 
-def _named_index(indexes: AllIndexes, name: str) -> Index:
+def _named_index(indexes: Indexes, name: str) -> Index:
     """Return the index of this name: a part of the storage and of the catalog of the default one,
     without an upstream of its own.
     """
@@ -540,7 +400,7 @@ def _named_index(indexes: AllIndexes, name: str) -> Index:
     )
 
 
-def _named_upstream(indexes: AllIndexes, name: str, settings: NamedUpstream) -> Index:
+def _named_upstream(indexes: Indexes, name: str, settings: NamedUpstream) -> Index:
     """Return the index of `[upstream:NAME]`: a part of the storage and of the catalog of the
     default one, without local projects. No name that is local in any index goes there.
     """
@@ -611,16 +471,41 @@ def _settings(name: str, document: IndexDocument) -> IndexSettings:
 
 
 @define(eq=False)
-class NamedIndexes:
-    """Creates, changes and deletes named indexes, and finds them by name."""
+class Indexes:
+    """All indexes and upstreams of one pypid, by name: creates, changes and deletes named indexes.
+    Made before the default index, which `join` adds. `others_write`: other processes may publish in
+    the same storage.
+    """
 
-    all: AllIndexes = field(repr=False)
-    configured: Mapping[str, IndexSettings] = field(repr=False)
-    """The indexes of the configuration, which cannot be changed here."""
+    catalog: NamedGlance = field(repr=False)
     decisions: Decisions = field(repr=False)
     """Stores the indexes that users create."""
+    configured: Mapping[str, IndexSettings] = field(factory=dict, repr=False)
+    """The indexes of the configuration, which cannot be changed here."""
+    only: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    """The names and globs of each `[upstream:NAME]`."""
+    others_write: bool = False
+    names: PrivateNames = field(
+        default=Factory(
+            lambda self: PrivateNames(
+                self.decisions.blobs, self.catalog, lambda: self.settings, self.others_write
+            ),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
+    """The names that are local in named indexes."""
+    upstreams: dict[str, Index] = field(factory=dict, init=False, repr=False)
+    """The indexes of all `[upstream:NAME]`, which `join` adds."""
+    settings: Mapping[str, IndexSettings] = field(
+        default=MappingProxyType({}), init=False, repr=False
+    )
+    """The named indexes. Replaced as a whole."""
     changed: Signal[[]] = field(factory=Signal, init=False, repr=False)
     """Emitted after `settings` were replaced."""
+    _default: Index | None = field(default=None, init=False, repr=False)
+    _made: dict[str, Index] = field(factory=dict, init=False, repr=False)
     _folder: DecisionFolder[IndexDocument] = field(
         default=Factory(lambda self: self.decisions.folder(FOLDER, IndexDocument), takes_self=True),
         init=False,
@@ -636,27 +521,104 @@ class NamedIndexes:
 
     def __attrs_post_init__(self) -> None:
         self._folder.changed.connect(self._apply)
-        self.all.wait_for(self.read)
         self._apply()
+
+    def join(self, default: Index, upstreams: Mapping[str, NamedUpstream]) -> None:
+        """Add the default index and the named upstreams."""
+        self._default = default
+        self.upstreams.update(
+            (name, _named_upstream(self, name, settings)) for name, settings in upstreams.items()
+        )
 
     @property
     def default(self) -> Index:
-        """The default index."""
-        return self.all.default
+        """The default index; only after `join`."""
+        assert self._default is not None
+        return self._default
 
     @property
-    def names(self) -> PrivateNames:
-        """The names that are local in named indexes."""
-        return self.all.names
+    def made(self) -> Sequence[Index]:
+        """The named indexes and upstreams that were used."""
+        return (*self._made.values(), *self.upstreams.values())
 
-    @property
-    def settings(self) -> Mapping[str, IndexSettings]:
-        """All named indexes by name. Replaced as a whole."""
-        return self.all.settings
+    async def named_parts(self, *, former: bool = False) -> Sequence[Index]:
+        """Return all named indexes and upstreams, once they are known; with `former` also deleted
+        indexes of which the catalog still lists projects. Raises `StorageDown`.
+        """
+        await self.read()
+        found = [self.find(name) for name in (*self.settings, *self.upstreams)]
+        listed = await self.names.listed_indexes() if former else frozenset()
+        deleted = [self.make(name) for name in sorted(listed - self.settings.keys())]
+        return [*(index for index in found if index is not None), *deleted]
+
+    def is_asked(self, upstream: str, project: ProjectName) -> bool:
+        """Return whether any index asks this upstream (empty: `[upstream]`) for the project."""
+        chosen = {each.upstreams for each in self.settings.values() if each.upstreams is not None}
+        choices = [UpstreamChoice.of(names, self.only) for names in chosen]
+        if self._default is not None:
+            choices.append(self._default.choice)
+        return any((upstream or PUBLIC) in each.upstreams_of(project) for each in choices)
+
+    def check_takes_files(self, name: str, created: datetime | None) -> None:
+        """Raise what `core.indexes.check_takes_files` raises for the named index; `Busy` if it was
+        not created at this time.
+        """
+        self._check(name, created, self.settings.get(name))
+
+    def _check(self, name: str, created: datetime | None, now: IndexSettings | None) -> None:
+        if now is not None and now.created != created:
+            raise Busy(f"The index {name!r} was deleted and created again meanwhile.", 1)
+        check_takes_files(name, now, self.default.world.now())
+
+    async def check_still_takes_files(
+        self, name: str, created: datetime | None, project: ProjectName
+    ) -> None:
+        """Raise the same by the settings in the storage, where other processes may have closed or
+        deleted the index; `Busy` if it was not created at this time. The project is not private in
+        an index that was deleted, unless other files of it are stored there. Raises `StorageDown`,
+        `Unreadable`.
+        """
+        known = self.settings.get(name)
+        if not self.others_write or (known is not None and known.configured):
+            return
+        document = await read_document(
+            self.decisions.blobs, IndexDocument, decision_key(FOLDER, name)
+        )
+        now = None if document is None else settings_of_document(document)
+        if now is None and await self._count_files(name, project) <= 1:  # this upload's own
+            # the deletion may have released the name before it was marked
+            await self.names.release(project, name)
+        self._check(name, created, now)
+
+    async def _count_files(self, name: str, project: ProjectName) -> int:
+        """Return the number of files of the project that the storage has in the named index."""
+        folder = part(self.decisions.blobs, f"{INDEXES}{name}/")
+        async with aclosing(folder.list(f"{project}/")) as listing:
+            places = [place(blob.key) async for blob in listing]
+        return len({each.filename for each in places if each is not None and each.filename})
+
+    def find(self, name: str) -> Index | None:
+        """Return the index, or the upstream, of this name; "" and ``default``: the default one."""
+        if name in ("", DEFAULT):
+            return self._default
+        if name in self.settings:
+            return self.make(name)
+        return self.upstreams.get(name)
+
+    def make(self, name: str) -> Index:
+        """Return the named index, even if it does not exist or was deleted."""
+        if name not in self._made:
+            made = _named_index(self, name)
+            if self.default.context.records.dump_is_exact:
+                made.maintenance.trust_dump()
+            if name not in self.settings:
+                return made
+            self._made[name] = made
+        return self._made[name]
 
     def get(self, name: str) -> Index | None:
         """Return the named index; None if it does not exist."""
-        return self.all.find(name) if name in self.settings else None
+        return self.make(name) if name in self.settings else None
 
     async def indexes_with(self, name: ProjectName) -> AbstractSet[str]:
         """Return the named indexes in which the name is local, as far as this process knows."""
@@ -674,7 +636,7 @@ class NamedIndexes:
         """
         for name in configured:
             if name not in self.settings:
-                await self.all.make(name).maintenance.compare_part()
+                await self.make(name).maintenance.compare_part()
 
     def configure(self, configured: Mapping[str, IndexSettings]) -> None:
         """Replace the indexes of the configuration, after `compare_new`."""
@@ -702,7 +664,7 @@ class NamedIndexes:
             self._refuse(name)
             if name in self.settings:
                 raise NameTaken(name, "there is an index of this name")
-            part = self.all.make(name).maintenance
+            part = self.make(name).maintenance
             if await part.has_files() or await self.names.names_of(name):
                 raise _not_empty(
                     name,
@@ -757,7 +719,7 @@ class NamedIndexes:
 
     async def _delete(self, name: str, tell: Tell | None, *, force: bool) -> int:
         found = self._refuse(name)
-        index = self.all.make(name)
+        index = self.make(name)
         has_stored = await index.maintenance.has_files()
         if found is None:
             is_unfinished = has_stored or await self.names.names_of(name)
@@ -784,7 +746,7 @@ class NamedIndexes:
 
     async def _is_free(self, name: str) -> bool:
         """Return whether the storage has no index of this name now."""
-        return not await is_stored(self.names.blobs, decision_key(FOLDER, name))
+        return not await is_stored(self.decisions.blobs, decision_key(FOLDER, name))
 
     async def _delete_all(self, index: Index, tell: Tell | None) -> int:
         """Delete an index with all files, also those that are being published now."""
@@ -815,9 +777,9 @@ class NamedIndexes:
         return found
 
     async def _put(self, settings: IndexSettings, *, replace: bool) -> None:
-        before = {*check_indexes(self.settings.values(), self.all.only)}
+        before = {*check_indexes(self.settings.values(), self.only)}
         now = {**self.settings, settings.name: settings}
-        for problem in check_indexes(now.values(), self.all.only):
+        for problem in check_indexes(now.values(), self.only):
             if problem.index == settings.name or problem not in before:
                 raise BadRequest(f"{problem}.")
         await self._folder.put(settings.name, document_of(settings), replace=replace)
@@ -840,11 +802,16 @@ class NamedIndexes:
         found = {name: closed_index(name) for name in unreadable if is_index_name(name)}
         found |= self._settings_of(stored)
         found |= self.configured
-        for problem in check_indexes(found.values(), self.all.only):
+        for problem in check_indexes(found.values(), self.only):
             _log.error("{problem}. Projects that it may contain are not served.", problem=problem)
         # two nodes may have changed bases at the same time
         places = places_of(found)
         for name in [n for n in found if places[n] > MOST_PLACES or circle_of(n, found)]:
             found[name] = evolve(found[name], bases=())
-        self.all.replace(found)
+        self._made = {
+            name: each
+            for name, each in self._made.items()
+            if name in found and found[name].created == self.settings[name].created
+        }
+        self.settings = MappingProxyType(found)
         self.changed.emit()

@@ -21,7 +21,7 @@ from pypid.flow import World, start
 from pypid.flow.conditions import Condition
 from pypid.flow.world import Threads
 from pypid.index import Index
-from pypid.index.named_indexes import NamedIndexes
+from pypid.index.named_indexes import Indexes
 from pypid.jobs.backup.records import LAST_BACKUP
 from pypid.jobs.leases import CLOCK, SETTINGS
 from pypid.metrics import counts
@@ -62,7 +62,7 @@ class Measuring(Service):
     state: Path
     """The state folder, which tells when the last backup was made."""
     advisories: Advisories
-    indexes: NamedIndexes
+    indexes: Indexes
     _due: float = field(default=0.0, init=False)
     _later: IDelayedCall | None = field(default=None, init=False, repr=False)
     _looks: int = field(default=0, init=False)

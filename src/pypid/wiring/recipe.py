@@ -84,13 +84,13 @@ from pypid.flow.coroutines import import_late
 from pypid.flow.derived import Provider, ReloadOutcome, Signals
 from pypid.index import Index
 from pypid.index.decisions import Blocks, Decisions
-from pypid.index.named_indexes import AllIndexes, NamedIndexes, NamedUpstream
+from pypid.index.named_indexes import Indexes
 from pypid.index.promotions import IndexPart, PromotionLog, PromotionRecovery, Promotions
 from pypid.index.upstream.approvals import UpstreamDecisions
 from pypid.index.upstream.public_names import PublicNames
 from pypid.jobs.cache_maintenance import CleanStop
 from pypid.jobs.leases import Agreement, Leases, SoleNode
-from pypid.ports import Blobs, Catalog, Duplicating, Glance, NamedGlance, People
+from pypid.ports import Blobs, Catalog, Duplicating, Glance, People
 from pypid.prefork.messages import Message
 from pypid.prefork.supervisor import Command, Scales, Supervisor, make_scales
 from pypid.rendering.readmes import Readmes
@@ -146,36 +146,12 @@ if TYPE_CHECKING:
 # The wiring of named indexes and of promotions between them.
 
 
-def all_indexes_of(
-    config: Config, storage: OpenedStorage, catalog: NamedGlance, *, others_write: bool
-) -> AllIndexes:
-    """Return all indexes by name, before the default one is made. `others_write`: other processes
-    may publish.
-    """
-    only = {name: each.only for name, each in config.upstreams.items()}
-    return AllIndexes(storage.blobs, catalog, only, others_write)
-
-
-def named_indexes_of(
-    config: Config,
-    indexes: AllIndexes,
-    default: Index,
-    upstreams: Mapping[str, NamedUpstream],
-    decisions: Decisions,
-) -> NamedIndexes:
-    """Return the named indexes, which have the default one among their bases, together with the
-    named upstreams.
-    """
-    indexes.join(default, upstreams)
-    return NamedIndexes(indexes, config.indexes, decisions)
-
-
 RECOVER = 30.0
 """Seconds between two checks for interrupted promotions."""
 
 
 def promotions_between(
-    indexes: NamedIndexes,
+    indexes: Indexes,
     blobs: Blobs,
     duplicating: Duplicating,
     recovery: PromotionRecovery,
@@ -443,7 +419,7 @@ async def reload(
     paths: StatePaths,
     identities: Identities,
     advisories: Advisories,
-    indexes: NamedIndexes,
+    indexes: Indexes,
     platform: Platform,
 ) -> ReloadOutcome:
     """Apply the users, the rules, the named indexes and the log level of the current file, and read
@@ -766,7 +742,7 @@ def make_apps(
     decided: UpstreamDecisions,
     decisions: Decisions,
     advisories: Advisories,
-    indexes: NamedIndexes,
+    indexes: Indexes,
     promotions: Promotions | None,
     public_names: PublicNames,
 ) -> Apps:
@@ -1065,8 +1041,12 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         decisions = decisions_of(config, policy, storage, sharing, platform, signals)
         decided = UpstreamDecisions.of(decisions, policy, world)
         recovery = PromotionRecovery()
-        all_indexes = all_indexes_of(
-            config, storage, catalog, others_write=sharing is not None or lease is not None
+        indexes = Indexes(
+            catalog,
+            decisions,
+            config.indexes,
+            {name: each.only for name, each in config.upstreams.items()},
+            others_write=sharing is not None or lease is not None,
         )
         index = Index(
             storage.blobs,
@@ -1091,13 +1071,13 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             promotions=recovery,
             trust=trust_of(config, paths, policy, decisions, world),
             file_cached=signals.file_cached,
-            names_elsewhere=all_indexes.names,
-            all_indexes=all_indexes,
-            upstreams=all_indexes.upstreams,
-            choice=UpstreamChoice.of(config.upstream.upstreams or None, all_indexes.only),
+            names_elsewhere=indexes.names,
+            all_indexes=indexes,
+            upstreams=indexes.upstreams,
+            choice=UpstreamChoice.of(config.upstream.upstreams or None, indexes.only),
         )
         named = open_named_upstreams(config, paths, world, reactor, identity, policy)
-        indexes = named_indexes_of(config, all_indexes, index, named.settings, decisions)
+        indexes.join(index, named.settings)
         indexes.on_removed(stores.accounts.remove_owners)
         clean_stop = clean_stop_of(config, paths, storage, sharing, dumps, index)
         identities = make_identities(
@@ -1152,7 +1132,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             dumps=(*dumps, *link_dumps(config, links, paths, storage, world)),
             dump_interval=config.catalog.dump_interval.total_seconds(),
             maintenance=maintenance_of(
-                config, index, (upstream.close, *named.closes), leases, all_indexes.is_asked
+                config, index, (upstream.close, *named.closes), leases, indexes.is_asked
             ),
             sites=(site, operator_site),
             routes=apps.public.routes,

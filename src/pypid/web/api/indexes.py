@@ -40,7 +40,7 @@ from pypid.core.permissions import Action, together
 from pypid.core.records.documents import PromotionDocument
 from pypid.core.simple_api.listed_files import utc_text
 from pypid.index.local.manage import files_of_releases
-from pypid.index.named_indexes import NamedIndexes
+from pypid.index.named_indexes import Indexes
 from pypid.index.progress import Tell
 from pypid.index.promotions import (
     IndexPart,
@@ -136,7 +136,7 @@ async def index(ctx: RequestContext, index: str) -> None:
         raise NoSuchIndex(index, tuple(known))
     document = document_of(ctx, known[index])
     if "values" in document:
-        every = _managed(ctx.app).all
+        every = _managed(ctx.app)
         found = check_indexes(every.settings.values(), every.only)
         if warnings := [f"{problem}." for problem in found if problem.index == index]:
             document["warnings"] = warnings
@@ -262,9 +262,9 @@ async def warnings_of(
     )
 
 
-def _managed(app: App) -> NamedIndexes:
+def _managed(app: App) -> Indexes:
     """Return the object that changes indexes. Raises `NotAvailable` if there cannot be any."""
-    if not isinstance(app.indexes, NamedIndexes):
+    if not isinstance(app.indexes, Indexes):
         raise NotAvailable("named indexes")
     return app.indexes
 

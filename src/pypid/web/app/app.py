@@ -44,7 +44,7 @@ from pypid.flow.conditions import Condition
 from pypid.flow.derived import Locks, ReloadOutcome, Signal
 from pypid.index import Index
 from pypid.index.decisions import Blocks, Decisions
-from pypid.index.named_indexes import NamedIndexes
+from pypid.index.named_indexes import Indexes
 from pypid.metrics.worker_metrics import WorkerMetrics, own_metrics
 from pypid.ports import Access, Catalog
 from pypid.prefork.messages import Siblings
@@ -321,7 +321,7 @@ class App:
         default=Factory(lambda app: ProjectPages(app.index, app.world), takes_self=True)
     )
     """The simple pages of projects."""
-    indexes: NamedIndexes | NoNamedIndexes = field(factory=NoNamedIndexes)
+    indexes: Indexes | NoNamedIndexes = field(factory=NoNamedIndexes)
     """The named indexes."""
     index_access: IndexAccess = field(
         default=Factory(lambda app: IndexAccess(app.indexes), takes_self=True), repr=False

@@ -31,7 +31,7 @@ from pypid.flow.derived import Derived, SameObjects, Signal
 from pypid.index import Index
 from pypid.index.context import Pace
 from pypid.index.layers import LayerProjects, as_readable
-from pypid.index.named_indexes import NamedIndexes
+from pypid.index.named_indexes import Indexes
 from pypid.index.stored_view import stored_project
 from pypid.index.views import FEW_NAMES
 from pypid.web.http.responses import FinishedPage
@@ -70,7 +70,7 @@ class IndexAccess:
     index.
     """
 
-    indexes: NamedIndexes | NoNamedIndexes
+    indexes: Indexes | NoNamedIndexes
     _made: dict[str, IndexRules] = field(factory=dict, init=False, repr=False)
     _settings: Mapping[str, IndexSettings] = field(factory=dict, init=False, repr=False)
     _mixed: dict[str, Collection[str]] = field(factory=dict, init=False, repr=False)
