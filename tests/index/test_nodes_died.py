@@ -17,7 +17,7 @@ from tests.index.uploads import SPAM, WHEEL, publishing, sent
 class DiedTests(NodesCase):
     def node(self, *args: object, **named: object) -> Index:  # type: ignore[override]
         made = super().node(*args, **named)  # type: ignore[arg-type]
-        made.context = evolve(made.context, under_way=self.leases())
+        made.context = evolve(made.context, announced=self.leases().announced)
         made.maintenance = evolve(made.maintenance, context=made.context)
         return made
 
@@ -51,7 +51,7 @@ class DiedTests(NodesCase):
 
     def test_without_a_word(self) -> None:
         """Where nobody can say who is at it, young bytes are somebody's."""
-        self.here.context = evolve(self.here.context, under_way=None)
+        self.here.context = evolve(self.here.context, announced=None)
         self.left_behind(b"half")
         refused = start(publishing(self.here, sent()))
         self.go(6)

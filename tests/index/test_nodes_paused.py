@@ -36,7 +36,7 @@ class Forgotten:
 class PausedTests(NodesCase):
     def node(self, blobs: Blobs | None = None, *args: object, **named: object) -> Index:  # type: ignore[override]
         made = super().node(blobs, *args, **named)  # type: ignore[arg-type]
-        made.context = evolve(made.context, under_way=Forgotten())
+        made.context = evolve(made.context, announced=Forgotten().announced)
         made.maintenance = evolve(made.maintenance, context=made.context)
         return made
 

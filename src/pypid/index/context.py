@@ -42,16 +42,11 @@ project, or raises `Forbidden` if another user has become the owner meanwhile.
 """
 
 
-class UnderWay(Protocol):
-    """Announces publishes under way to other nodes. It is a hint, not a lock: the write-if-absent
-    decides.
-    """
-
-    def announced(self, place: str) -> AbstractAsyncContextManager[bool]:
-        """Announce to other nodes, while the context lasts, that a publish at `place` is under way.
-        Yields whether no other node is publishing there for certain: then bytes without a record at
-        `place` were left by a process that died.
-        """
+Announced = Callable[[str], AbstractAsyncContextManager[bool]]
+"""Announces to other nodes, while the context lasts, that a publish at a place is under way. Yields
+whether no other node is publishing there for certain: then bytes without a record at the place were
+left by a process that died. It is a hint, not a lock: the write-if-absent decides.
+"""
 
 
 class NamesElsewhere(Protocol):
@@ -102,7 +97,7 @@ class IndexContext:
     shared: bool = False
     adopts: bool = False
     describing: Describing | None = None
-    under_way: UnderWay | None = None
+    announced: Announced | None = None
     is_sole: Callable[[], bool] = without_lease
     catalog_is_shared: bool = False
     """Whether other nodes update the catalog, too. `shared` alone, as for a bucket with a lease,

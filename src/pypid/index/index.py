@@ -69,17 +69,17 @@ from pypid.flow import World
 from pypid.flow.derived import SameObjects, Signal
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.context import (
+    Announced,
     IndexContext,
     NamesElsewhere,
     Own,
-    UnderWay,
     always_open,
     never_closed,
     without_lease,
 )
 from pypid.index.layers import IndexesByName, Layer, LayeredLists, LayerProjects, Layers
 from pypid.index.local.archive_restore import ArchiveRestores
-from pypid.index.local.manage import Manager, files_of_release
+from pypid.index.local.manage import Manager, files_of_releases
 from pypid.index.local.publish import BodyFactory, Publisher, PublishOutcome
 from pypid.index.maintenance import Maintenance
 from pypid.index.progress import Tell
@@ -148,13 +148,11 @@ class FileReader:
             return
         for file in await self._known_files(name, filename):
             self.check(file)
-            if file.source is not None and await self._waits(name):
+            if file.source is None:
+                continue
+            state = UpstreamState(kept=(await self.file_cache.kept.entry(name)).kept)
+            if waits(policy, Presence.ABSENT, state, name):
                 raise Withheld(filename, WAITING.kind.value, WAITING.reason, project=name)
-
-    async def _waits(self, name: ProjectName) -> bool:
-        entry = await self.file_cache.kept.entry(name)
-        state = UpstreamState(kept=entry.kept)
-        return waits(self.context.policy, Presence.ABSENT, state, name)
 
     async def _known_files(self, name: ProjectName, filename: str) -> list[File]:
         """Return the local file of this name, or the listed and the cached one."""
@@ -232,15 +230,11 @@ class FileReader:
                 else self._open_theirs(file, span, permission)
             )
         except Archived:
-            key = file.key if isinstance(file, StoredFile) else await self._cached_key(file)
-            if key is not None:
-                await self.restores.request(key)
+            # an upstream listing names no key of the cached copy
+            found = file if isinstance(file, StoredFile) else await self.file_cache.kept.find(file)
+            if found is not None:
+                await self.restores.request(found.key)
             raise
-
-    async def _cached_key(self, file: File) -> str | None:
-        """Return the key of the cached copy of a file whose upstream listing does not name one."""
-        cached = await self.file_cache.kept.find(file)
-        return None if cached is None else cached.key
 
     async def _open_ours(self, file: StoredFile, span: Span | None) -> Body:
         try:
@@ -358,15 +352,26 @@ class FileReader:
         return data
 
 
-# One package index over one storage, or over a part of one: what is stored, seen through the
-# policy.
-
 _log = Logger()
 
 
+class OtherIndexes(IndexesByName["Index"], Protocol):
+    """All indexes of one pypid, as each of them uses them."""
+
+    async def named_parts(self, *, former: bool = False) -> Sequence[Index]:
+        """Return all named indexes and upstreams, once they are known; with `former` also deleted
+        indexes of which the catalog still lists projects. Raises `StorageDown`.
+        """
+
+    @property
+    def made(self) -> Sequence[Index]:
+        """The named indexes and upstreams that were used."""
+
+
 @define
-class SingleIndex:
-    """What an index stores and shows by itself, without the layers below it (`Index`).
+class Index:
+    """One package index over one storage, or over a part of one: what it stores, seen through the
+    policy, and what it inherits from other indexes and upstreams.
 
     Permissions are not checked here (see `web.app.guard`). Everything raises `StorageDown` if the
     storage is needed and unavailable.
@@ -395,7 +400,7 @@ class SingleIndex:
     """The storage's descriptions of blobs, if it supports them."""
     provisional: Provisional | None = None
     """The storage's marks of blobs that are not committed yet, if it has them."""
-    under_way: UnderWay | None = None
+    announced: Announced | None = None
     """Announces publishes under way to other nodes, if there are any."""
     identity: str = "pypid"
     """The name of this process in the chain of pypids that a request passes through
@@ -429,6 +434,12 @@ class SingleIndex:
         default=never_closed, repr=False
     )
     """Raises the same if another process has closed the index a moment ago."""
+    upstreams: Mapping[str, Index] = field(factory=dict, repr=False)
+    """The indexes of all `[upstream:NAME]`, by name: they have no local projects."""
+    choice: UpstreamChoice = UpstreamChoice()
+    """Which of `upstreams`, and of `upstream`, are asked for a name."""
+    all_indexes: OtherIndexes | None = field(default=None, repr=False)
+    """None: only this index and its `upstreams` exist."""
     context: IndexContext = field(init=False, repr=False)
     gate: UpstreamGate = field(init=False, repr=False)
     listings: UpstreamListings = field(init=False, repr=False)
@@ -442,6 +453,10 @@ class SingleIndex:
     """When it was logged for which projects that their newest version is hidden."""
     own_lists: Names = field(init=False, repr=False)
     """The lists without what is inherited."""
+    _indexes: OtherIndexes = field(init=False, repr=False)
+    _layers: Layers = field(init=False, repr=False)
+    lists: LayeredLists = field(init=False, repr=False)
+    _history: AsOfViews | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         others_write = self.shared or self.is_sole is not None
@@ -453,7 +468,7 @@ class SingleIndex:
             others_write,
             self.adopts,
             self.describing,
-            self.under_way,
+            self.announced,
             catalog_is_shared=self.shared,
             is_sole=self.is_sole or without_lease,
             provisional=self.provisional,
@@ -505,16 +520,15 @@ class SingleIndex:
             self.trust.follow(self.file_cache)
         self._views = Views(self.policy, self.world, self.memory, self.prefix)
         self.own_lists = Names(self.catalog, self.policy, self.world, self.names_elsewhere)
+        self._indexes = self.all_indexes or _NoOthers(self)
+        self._layers = Layers(self, self._indexes)
+        self.lists = LayeredLists(self, self._indexes)
 
-    async def _named_parts(self, *, former: bool = False) -> Sequence[Maintenance]:
-        """Return the maintenance of all named indexes and upstreams, for the default index
-        (`NamedParts`).
-        """
-        return ()
+    async def _named_parts(self, former: bool) -> Sequence[Maintenance]:
+        return [part.maintenance for part in await self._indexes.named_parts(former=former)]
 
     def _parts_made(self) -> Sequence[Maintenance]:
-        """Return the maintenance of the named indexes and upstreams that were used."""
-        return ()
+        return [part.maintenance for part in self._indexes.made]
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -586,8 +600,10 @@ class SingleIndex:
         """Return a value that changes whenever the view of any project may have changed. Raises
         `CatalogDown`.
         """
+        settings = SameObjects((self.all_settings,))  # first: what is read later is not older
         return (
-            self.catalog.generation,  # first: what is read later is not older
+            settings,
+            self.catalog.generation,
             await self.catalog.serial(),
             self.catalog.was_complete,
             self.policy.claims.names,
@@ -687,7 +703,7 @@ class SingleIndex:
         """Return the names of a release's files, hidden ones included. Raises `NoSuchProject`,
         `NoSuchFile`.
         """
-        return files_of_release(await self.context.known(name), version)
+        return files_of_releases(await self.context.known(name), (version,))
 
     # --- maintenance ------------------------------------------------------------------------------
 
@@ -718,46 +734,7 @@ class SingleIndex:
         """Check the storage for damage; see `Maintenance.check`."""
         return await self.maintenance.check(sweep=sweep, hashes=hashes, tell=tell)
 
-
-class OtherIndexes(IndexesByName["Index"], Protocol):
-    """All indexes of one pypid, as each of them uses them."""
-
-    async def named_parts(self, *, former: bool = False) -> Sequence[Index]:
-        """Return all named indexes and upstreams, once they are known; with `former` also deleted
-        indexes of which the catalog still lists projects. Raises `StorageDown`.
-        """
-
-    @property
-    def made(self) -> Sequence[Index]:
-        """The named indexes and upstreams that were used."""
-
-
-@define
-class Index(SingleIndex):
-    """One package index: what it stores, and what it inherits from other indexes and upstreams."""
-
-    upstreams: Mapping[str, Index] = field(factory=dict, repr=False)
-    """The indexes of all `[upstream:NAME]`, by name: they have no local projects."""
-    choice: UpstreamChoice = UpstreamChoice()
-    """Which of `upstreams`, and of `upstream`, are asked for a name."""
-    all_indexes: OtherIndexes | None = field(default=None, repr=False)
-    """None: only this index and its `upstreams` exist."""
-    _indexes: OtherIndexes = field(init=False, repr=False)
-    _layers: Layers = field(init=False, repr=False)
-    lists: LayeredLists = field(init=False, repr=False)
-    _history: AsOfViews | None = field(default=None, init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        self._indexes = self.all_indexes or _NoOthers(self)
-        self._layers = Layers(self, self._indexes)
-        self.lists = LayeredLists(self, self._indexes)
-
-    async def _named_parts(self, *, former: bool = False) -> Sequence[Maintenance]:
-        return [part.maintenance for part in await self._indexes.named_parts(former=former)]
-
-    def _parts_made(self) -> Sequence[Maintenance]:
-        return [part.maintenance for part in self._indexes.made]
+    # --- with its layers --------------------------------------------------------------------------
 
     async def names(self) -> Summaries:
         """Return the projects of the project list, by name: the local ones, and those of the bases.
@@ -850,13 +827,6 @@ class Index(SingleIndex):
         if not self.is_layered:
             return await self.own_view(name, permission, lookup)
         return await self._layers.seen(name, permission, lookup)
-
-    async def edition(self) -> Hashable:
-        """Return a value that changes whenever the view of any project may have changed. Raises
-        `CatalogDown`.
-        """
-        settings = SameObjects((self.all_settings,))  # first: what is read later is not older
-        return (settings, await super().edition())
 
     def layers(self, name: ProjectName) -> Sequence[Layer]:
         """Return where the project is looked up after the index itself, in order. Raises

@@ -1,7 +1,5 @@
-"""Keeping the index in step with its storage, and what changed since they were last compared.
-
-Keeping the index in step with its storage: reconcile the catalog, adopt files without a record,
-check for damage.
+"""Keeping the index in step with its storage: reconcile the catalog, adopt files without a record,
+check for damage; and what changed since they were last compared.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 from twisted.logger import Logger
@@ -60,13 +58,6 @@ _NO_SURVEY = (
 )
 
 
-class NamedParts(Protocol):
-    """Returns the maintenance of all named indexes and upstreams. Raises `StorageDown`."""
-
-    async def __call__(self, *, former: bool = False) -> Sequence[Maintenance]:
-        """`former`: also that of deleted indexes of which the catalog still lists projects."""
-
-
 @define(eq=False)
 class Maintenance:
     """Maintenance of one index. Everything raises `StorageDown`."""
@@ -76,8 +67,10 @@ class Maintenance:
     gate: UpstreamGate
     bucket: Callable[[], Awaitable[Bucket]] | None
     """Operations specific to an S3 bucket, if the storage is one."""
-    named_parts: NamedParts | None = None
-    """Returns the maintenance of all named indexes and upstreams, for the default index."""
+    named_parts: Callable[[bool], Awaitable[Sequence[Maintenance]]] | None = None
+    """Returns the maintenance of all named indexes and upstreams, for the default index; with True
+    also that of deleted indexes of which the catalog still lists projects. Raises `StorageDown`.
+    """
     parts_made: Callable[[], Sequence[Maintenance]] = tuple
     """Returns the maintenance of the named indexes and upstreams that were used."""
     prefix: str = ""
@@ -208,7 +201,7 @@ class Maintenance:
     async def _compare_named(self, tell: Tell | None) -> Mapping[str, Reconciled]:
         """Compare all named indexes and upstreams; return the results of the indexes by prefix."""
         compared = {}
-        for part in () if self.named_parts is None else await self.named_parts(former=True):
+        for part in () if self.named_parts is None else await self.named_parts(True):
             found = await part.compare_part(tell)
             if found is not None:
                 compared[part.prefix] = found
@@ -219,15 +212,10 @@ class Maintenance:
         The catalog is not complete before all parts were compared.
         """
         await self._return_held_bytes()
-        if self._has_local:
+        if not self.prefix.startswith(UPSTREAMS):  # named upstreams have no local projects
             return await Reconciler(self.context, tell).reconcile()
         await self.kept.compare()
         return None
-
-    @property
-    def _has_local(self) -> bool:
-        """Whether there can be local projects; named upstreams have none."""
-        return not self.prefix.startswith(UPSTREAMS)
 
     async def rebuild(
         self, by: str, project: ProjectName | None = None, *, tell: Tell | None = None
@@ -306,7 +294,7 @@ class Maintenance:
         if not prefix:
             return await self._take_in(strays, (), by, None)
         adopted: list[Adopted] = []
-        for part in () if self.named_parts is None else await self.named_parts():
+        for part in () if self.named_parts is None else await self.named_parts(False):
             if part.prefix == prefix:
                 adopted += await part.take_in(strays, by)
         return [evolve(each, key=prefix + each.key) for each in adopted]
@@ -360,10 +348,11 @@ class Maintenance:
         report = evolve(local, findings=(*local.findings, *cached.findings), kept=cached.kept)
         if self.named_parts is None:
             return report
-        used = {part.prefix for part in await self.named_parts()}
+        members = await self.named_parts(False)
+        used = {part.prefix for part in members}
         unused = await unused_parts(self.context.blobs, used, sweep=sweep)
         report = evolve(report, findings=(*report.findings, *unused))
-        for part in await self.named_parts():
+        for part in members:
             found = await part.check(sweep=sweep, hashes=hashes, tell=tell)
             named = (evolve(each, key=part.prefix + each.key) for each in found.findings)
             report = evolve(

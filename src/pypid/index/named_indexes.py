@@ -18,7 +18,7 @@ from collections.abc import (
     Sequence,
 )
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -75,7 +75,7 @@ from pypid.core.records.layout import (
 from pypid.core.summaries import Run, Summaries, in_runs, name_of
 from pypid.flow import BytesBody
 from pypid.flow.derived import Flights, Locks, SameObjects, Signal
-from pypid.index.context import UnderWay, is_stored
+from pypid.index.context import is_stored
 from pypid.index.decisions import DecisionFolder, Decisions
 from pypid.index.index import Index, OtherIndexes
 from pypid.index.progress import Tell
@@ -359,23 +359,12 @@ class NamedUpstream:
     timeout: timedelta
 
 
-@frozen
-class _UnderWay:
-    """Announces the publishes of one index."""
-
-    whole: UnderWay
-    prefix: str
-
-    def announced(self, place: str) -> AbstractAsyncContextManager[bool]:
-        return self.whole.announced(self.prefix + place)
-
-
 def _named_index(indexes: Indexes, name: str) -> Index:
     """Return the index of this name: a part of the storage and of the catalog of the default one,
     without an upstream of its own.
     """
     default, prefix = indexes.default, f"{INDEXES}{name}/"
-    settings = indexes.settings.get(name)
+    settings, announced = indexes.settings.get(name), default.announced
     created = None if settings is None else settings.created
     return evolve(
         default,
@@ -388,7 +377,7 @@ def _named_index(indexes: Indexes, name: str) -> Index:
         bucket=_part_of_bucket(default, prefix),
         describing=None,
         provisional=None if default.provisional is None else part(default.provisional, prefix),
-        under_way=None if default.under_way is None else _UnderWay(default.under_way, prefix),
+        announced=None if announced is None else lambda place: announced(prefix + place),
         trust=None,
         upstreams={},
         choice=UpstreamChoice((), {}),
@@ -418,7 +407,7 @@ def _named_upstream(indexes: Indexes, name: str, settings: NamedUpstream) -> Ind
         bucket=_part_of_bucket(default, prefix),
         describing=None,
         provisional=None,
-        under_way=None,
+        announced=None,
         upstreams={},
         choice=UpstreamChoice(),
         names_elsewhere=LocalNames(indexes),

@@ -235,10 +235,8 @@ async def announced(target: IndexPart, name: ProjectName, filename: str) -> Asyn
     """Hold what a publisher of the file holds. Raises `Busy` if another process holds it."""
     context, place = target.context, f"{name}/{filename}"
     async with context.places.hold(place), AsyncExitStack() as held:
-        announcing = context.under_way
-        if announcing is not None and not await held.enter_async_context(
-            announcing.announced(place)
-        ):
+        announcing = context.announced
+        if announcing is not None and not await held.enter_async_context(announcing(place)):
             raise Busy(f"Another client is publishing {filename!r} right now.", 30)
         yield
 

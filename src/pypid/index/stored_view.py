@@ -23,7 +23,7 @@ from pypid.core.policy import (
     may_show_upstream,
     view,
 )
-from pypid.index.index import Index, SingleIndex
+from pypid.index.index import Index
 from pypid.index.layers import earliest
 from pypid.index.views import DIRECT, FEW, STORED, UpstreamPermission
 from pypid.ports import Glance
@@ -85,7 +85,7 @@ async def stored_project(index: Index, name: ProjectName, by: Visibility) -> Pro
 
 
 async def own_stored_view(
-    index: SingleIndex, name: ProjectName, *, online: bool = False, verified: bool = True
+    index: Index, name: ProjectName, *, online: bool = False, verified: bool = True
 ) -> StoredView | None:
     """Return the view of the project, without the layers below the index; None if no such project
     is known.

@@ -104,9 +104,7 @@ class Shared:
 
     @asynccontextmanager
     async def announced(self, place: str) -> AsyncIterator[bool]:
-        """Hold the publisher's lease of a file for the block, see
-        `index.context.UnderWay.announced`.
-        """
+        """Hold the publisher's lease of a file for the block, see `index.context.Announced`."""
         name = PUBLISHING + place
         if not await self._take(name, HELD):
             yield False

@@ -1063,7 +1063,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             adopts=config.storage.adopt,
             describing=storage.describing,
             provisional=storage.provisional,
-            under_way=None if sharing is None else sharing.leases,
+            announced=None if sharing is None else sharing.leases.announced,
             identity=identity,
             is_sole=None if lease is None else lambda: lease.is_sole,
             memory=budget,

@@ -48,36 +48,28 @@ class Manager:
         reason.
         """
         check_reason(reason)
-        return await self._counted("yank", self._yank(name, frozenset(filenames), reason))
+        return await self._counted("yank", self._mark(name, frozenset(filenames), reason))
 
-    async def _yank(
-        self, name: ProjectName, filenames: frozenset[str], reason: str
+    async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> LocalProject:
+        """Remove the yank from the files."""
+        return await self._counted("unyank", self._mark(name, frozenset(filenames), None))
+
+    async def _mark(
+        self, name: ProjectName, filenames: frozenset[str], reason: str | None
     ) -> LocalProject:
+        """Mark the files yanked, or remove the yank if `reason` is None."""
         async with self._changing(name):
             files = _chosen(await self.context.held(name), filenames)
             now, pasts = self.context.world.now(), []
             for file in files:
                 pasts += await self._noted(file, Event(now, file.yanked, reason))
-                await records.write_document(
-                    self.context.blobs, key(name, file.filename, ObjectKind.YANKED), Yanked(reason)
-                )
+                where = key(name, file.filename, ObjectKind.YANKED)
+                if reason is None:
+                    await self.context.blobs.delete(where)
+                else:
+                    await records.write_document(self.context.blobs, where, Yanked(reason))
             return await self.context.amend(
                 name, lambda p: with_pasts(_marked(p, files, reason), pasts)
-            )
-
-    async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> LocalProject:
-        """Remove the yank from the files."""
-        return await self._counted("unyank", self._unyank(name, frozenset(filenames)))
-
-    async def _unyank(self, name: ProjectName, filenames: frozenset[str]) -> LocalProject:
-        async with self._changing(name):
-            files = _chosen(await self.context.held(name), filenames)
-            now, pasts = self.context.world.now(), []
-            for file in files:
-                pasts += await self._noted(file, Event(now, file.yanked))
-                await self.context.blobs.delete(key(name, file.filename, ObjectKind.YANKED))
-            return await self.context.amend(
-                name, lambda p: with_pasts(_marked(p, files, None), pasts)
             )
 
     async def _noted(self, file: StoredFile, event: Event) -> list[FileHistory]:
@@ -228,11 +220,6 @@ class Manager:
         except (StorageDown, StorageFull):
             await self.context.records.recover(name)
             raise
-
-
-def files_of_release(project: Project, version: str) -> frozenset[str]:
-    """Return the names of the release's files. Raises `NoSuchFile` if there is no such release."""
-    return files_of_releases(project, (version,))
 
 
 def files_of_releases(project: Project, versions: Iterable[str]) -> frozenset[str]:

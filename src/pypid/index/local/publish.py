@@ -472,8 +472,8 @@ class Publisher:
     # --- storing ---
 
     def _announced(self, place: str) -> AbstractAsyncContextManager[bool]:
-        under_way = self.context.under_way
-        return nullcontext(False) if under_way is None else under_way.announced(place)
+        announced = self.context.announced
+        return nullcontext(False) if announced is None else announced(place)
 
     async def _store(
         self,
