@@ -16,7 +16,6 @@ from twisted.logger import Logger
 
 from pypid.catalog.engine import (
     HEARTBEAT,
-    MOST_BYTES,
     MOST_ROWS,
     Beat,
     CatalogReset,
@@ -27,13 +26,14 @@ from pypid.catalog.engine import (
     EngineState,
     Position,
     RowChange,
+    RowContents,
     RowKind,
     Slice,
     check_changes,
 )
-from pypid.catalog.memory import MOST_SHARED, ListingMemory
-from pypid.catalog.replica import ReplicaFollower
+from pypid.catalog.replica import ForgettableProjects, ReplicaFollower
 from pypid.catalog.shared import SharedCatalog
+from pypid.core.caches import MemoryBudget
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
@@ -49,6 +49,7 @@ class Place:
     identity: str | None = None
     state: EngineState = EngineState("", 0, 0, False, 0)
     rows: dict[tuple[RowKind, ProjectName], CatalogRow] = field(factory=dict)
+    contents: dict[tuple[RowKind, ProjectName], RowContents] = field(factory=dict)
     lost: int = 0
     leases: dict[str, tuple[str, float]] = field(factory=dict)
     links: dict[str, SignedUrl] = field(factory=dict)
@@ -79,29 +80,33 @@ class Place:
         """As `Engine.swap`."""
         key = change.kind, change.name
         held = self.rows.get(key)
-        there = held if held is not None and held.line is not None else None
-        if change.line is None and not change.expected:
+        there = held if held is not None and held.head is not None else None
+        if change.head is None and not change.expected:
             raise ValueError("nothing is taken out of nothing")
-        if held is not None and held.line == change.line:
-            return held
+        before = self.contents.get(key, RowContents(b""))
+        files = before.files if change.files is None else change.files
+        contents = RowContents(change.line, files)
         if change.expected != (0 if there is None else there.version):
-            return Conflict(there)
+            is_done = held is not None and (held.head, before) == (change.head, contents)
+            return held if held is not None and is_done else Conflict()
         version, serial = self.state.version + 1, self.state.serial + change.seen
         own = serial if change.seen else 0 if held is None else held.serial
-        row = self.rows[key] = CatalogRow(change.kind, change.name, version, own, change.line)
+        size = len(change.line) + len(files)
+        row = CatalogRow(change.kind, change.name, version, own, change.head, size)
+        self.rows[key], self.contents[key] = row, contents
         self.state = evolve(self.state, version=version, serial=serial)
         return row
 
     def write_all(self, changes: Sequence[RowChange]) -> Sequence[CatalogRow] | Conflict:
         """As `Engine.swap_all`."""
         check_changes(changes)
-        before, rows = self.state, dict(self.rows)
+        before, rows, contents = self.state, dict(self.rows), dict(self.contents)
         made: list[CatalogRow] = []
         for change in changes:
             self.state = evolve(self.state, serial=before.serial)
             row = self.write(change)
             if isinstance(row, Conflict):
-                self.state, self.rows = before, rows
+                self.state, self.rows, self.contents = before, rows, contents
                 return row
             made.append(row)
         serial = max([before.serial, *(row.serial for row in made)])
@@ -212,11 +217,15 @@ class PlacedEngine:
         self._epoch(self.place.state.generation or "lost")
         return self.place.state
 
-    async def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
+    async def row(
+        self, epoch: str, kind: RowKind, name: ProjectName
+    ) -> tuple[CatalogRow, RowContents] | None:
         await self._question()
-        self._epoch(self.place.state.generation or "lost")
+        self._epoch(epoch)
         row = self.place.rows.get((kind, name))
-        return None if row is None or row.line is None else row
+        if row is None or row.head is None:
+            return None
+        return row, self.place.contents[kind, name]
 
     async def changes(self, since: Position, most: int = MOST_ROWS) -> Slice:
         if since.version and self.between_slices:
@@ -230,13 +239,7 @@ class PlacedEngine:
             (row for row in place.rows.values() if row.version > since.version),
             key=lambda row: row.version,
         )
-        rows: list[CatalogRow] = []
-        size = 0
-        for row in later[:most]:
-            size += len(row.line or b"")
-            if rows and size > MOST_BYTES:
-                break
-            rows.append(row)
+        rows = later[:most]
         position = Position(since.generation, rows[-1].version) if rows else since
         return Slice(tuple(rows), position, len(rows) < len(later))
 
@@ -283,7 +286,7 @@ class PlacedEngine:
         await self._question()
         place = self.place
         gone = sorted(
-            (row for row in place.rows.values() if row.line is None), key=lambda row: -row.version
+            (row for row in place.rows.values() if row.head is None), key=lambda row: -row.version
         )[tombstones:]
         for row in gone:
             del place.rows[row.kind, row.name]
@@ -333,8 +336,8 @@ class SharedSettings:
 
     identity: str
     stale_for: timedelta = timedelta(minutes=10)
-    forgettable: int = MOST_SHARED
-    memory: ListingMemory = field(factory=ListingMemory, repr=False)
+    forgettable: Callable[[], ForgettableProjects] = ForgettableProjects
+    memory: MemoryBudget = field(factory=MemoryBudget, repr=False)
 
 
 async def open_shared(

@@ -27,6 +27,7 @@ from pypid.catalog.engine import (
     Engine,
     Position,
     RowChange,
+    RowHead,
     RowKind,
     slices,
 )
@@ -92,9 +93,9 @@ class Writer:
     def add(self, name: ProjectName, number: int) -> None:
         """Have the row say `number` for this writer, which says one less."""
         seen = number % UNSEEN != 0
-        row = self.patiently(lambda: self.engine.row(RowKind.LOCAL, name))
+        row = self.patiently(lambda: self.engine.row(self.epoch, RowKind.LOCAL, name))
         while True:
-            counts = {} if row is None else json.loads(row.line)
+            counts = {} if row is None else json.loads(row[1].line)
             if counts.get(self.name) == number:
                 self.unsure += 1
                 return
@@ -102,14 +103,21 @@ class Writer:
                 f"{name} lost what {self.name} did: {counts}, and {number} is to come"
             )
             line = json.dumps({**counts, self.name: number}, sort_keys=True).encode()
-            change = RowChange(RowKind.LOCAL, name, line, 0 if row is None else row.version, seen)
+            change = RowChange(
+                RowKind.LOCAL,
+                name,
+                0 if row is None else row[0].version,
+                RowHead(),
+                line,
+                seen=seen,
+            )
             found = self.patiently(lambda change=change: self.engine.swap(self.epoch, change))  # type: ignore[misc]
             if isinstance(found, CatalogRow):
                 self.took.append((found.version, found.serial if seen else None))
                 return
             assert isinstance(found, Conflict)
+            row = self.patiently(lambda: self.engine.row(self.epoch, RowKind.LOCAL, name))
             self.conflicts += 1
-            row = found.row
 
     def patiently(self, ask: Any) -> Any:
         """What is answered, when it is."""
@@ -146,23 +154,22 @@ class Follower:
 
     engine: Engine
     position: Position
-    rows: dict[ProjectName, CatalogRow] = field(factory=dict)
+    rows: dict[ProjectName, dict[str, int]] = field(factory=dict)
 
     async def catch_up(self) -> None:
         """Read what changed. Each row is later than all that was read before."""
         async for some in slices(self.engine, self.position, 2):
             for row in some.rows:
                 assert row.version > self.position.version, (row, self.position)
-                self._take(row)
+                await self._take(row)
                 self.position = Position(self.position.generation, row.version)
 
-    def _take(self, row: CatalogRow) -> None:
-        held = self.rows.get(row.name)
-        assert row.line is not None
-        if held is not None and held.line is not None:
-            before, after = json.loads(held.line), json.loads(row.line)
-            assert all(after[name] >= count for name, count in before.items()), (before, after)
-        self.rows[row.name] = row
+    async def _take(self, row: CatalogRow) -> None:
+        found = await self.engine.row(self.position.generation, row.kind, row.name)
+        assert found is not None
+        before, after = self.rows.get(row.name, {}), json.loads(found[1].line)
+        assert all(after[name] >= count for name, count in before.items()), (before, after)
+        self.rows[row.name] = after
 
 
 @define
@@ -233,7 +240,7 @@ class Storm:
             case.assertEqual(sorted(serials), list(range(1, state.serial + 1)))
         for row in follower.rows.values():
             case.assertEqual(
-                json.loads(row.line or b""),
+                row,
                 {f"w{number}": self.count for number in range(self.writers)},
             )
         case.assertEqual(set(follower.rows), set(NAMES))

@@ -8,9 +8,8 @@ from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import memory
+from pypid.catalog import replica
 from pypid.catalog.engine import Engine
-from pypid.catalog.memory import ListingMemory, PackedLines
 from pypid.catalog.shared import SharedCatalog
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.caches import MemoryBudget
@@ -58,29 +57,24 @@ class Sharing(CatalogContract):
         return made
 
 
-class SpilledTests(Sharing, SynchronousTestCase):
-    """The contract holds where all listed files are on disk, and nothing stays decoded."""
-
-    def setUp(self) -> None:
-        self.patch(memory, "SHORTEST", 1)
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
-        super().setUp()
+class UnrememberedTests(Sharing, SynchronousTestCase):
+    """The contract holds where no project stays decoded."""
 
     def settings(self) -> SharedSettings:
-        return SharedSettings("storage", memory=ListingMemory(MemoryBudget(0), self.folder))
+        return SharedSettings("storage", memory=MemoryBudget(0))
 
-    def test_listed_files_are_on_disk(self) -> None:
-        """A node reads them back, and changes the row that is shared."""
+    def setUp(self) -> None:
+        self.patch(replica, "DECODED", 0)
+        super().setUp()
+
+    def test_listed_files_stay(self) -> None:
+        """A change of what is cached leaves the listed files as they are."""
         names = [project_name(f"project-{number}") for number in range(5)]
         for name in names:
             listing = a_listing(name, "1", "2")
             self.have(
                 self.catalog.upstream.edit(name, lambda it, new=listing: evolve(it, listing=new))
             )
-        lines = self.catalog.upstream.lines  # type: ignore[attr-defined]
-        self.assertIsInstance(lines, PackedLines)  # `wiring.metrics` shows these
-        self.assertTrue(lines.spilled)
         for name in names:
             found = self.have(self.catalog.upstream.get(name))
             self.assertEqual(found.listing, a_listing(name, "1", "2"))

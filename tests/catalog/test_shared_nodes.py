@@ -10,7 +10,7 @@ from datetime import timedelta
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Position, RowChange, RowKind, Slice
+from pypid.catalog.engine import Position, RowKind, Slice
 from pypid.catalog.replica import FRESH
 from pypid.catalog.shared import SharedCatalog
 from pypid.core.errors import CannotStart, CatalogDown
@@ -20,6 +20,7 @@ from pypid.flow import start
 from pypid.web.app.errors import status_of
 from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.support.catalog import SPAM, a_project, becomes
+from tests.support.models import to_be
 from tests.support.worlds import Timed
 
 HAM = project_name("ham")
@@ -37,9 +38,9 @@ class Nodes(Timed, SynchronousTestCase):
         self.here = self.node()
         self.there = self.node()
 
-    def node(self, engine: PlacedEngine | None = None, forgettable: int = 1 << 20) -> SharedCatalog:
+    def node(self, engine: PlacedEngine | None = None) -> SharedCatalog:
         """Another node."""
-        settings = SharedSettings("storage", STALE_FOR, forgettable=forgettable)
+        settings = SharedSettings("storage", STALE_FOR)
         made = self.have(
             open_shared(
                 settings,
@@ -108,7 +109,7 @@ class SeeingTests(Nodes):
         ):
             with self.subTest(line=line):
                 version = self.place.rows[RowKind.LOCAL, SPAM].version if self.place.rows else 0
-                self.place.write(RowChange(RowKind.LOCAL, SPAM, line, version))
+                self.place.write(to_be(line, version))
                 self.go(0.4)
                 self.assertIs(self.seen(self.there), Presence.UNKNOWN)
                 held = self.put(self.there, "1")
@@ -166,7 +167,7 @@ class EditingTests(Nodes):
         whole = PlacedEngine.changes
 
         async def cut(engine: PlacedEngine, since: Position, most: int = 0) -> Slice:
-            shown.append(len(self.there.following.replica.local.table.lines.summaries()))
+            shown.append(len(self.there.following.replica.local.heads.summaries()))
             return await whole(engine, since, 3)
 
         self.put(self.here, "1", name=HAM)
@@ -179,6 +180,9 @@ class EditingTests(Nodes):
         self.assertEqual(len(self.have(self.there.local.summaries())), 9)
 
 
+UNREAD = project_name("unread")
+
+
 class AwayTests(Nodes):
     """The engine cannot be asked."""
 
@@ -186,15 +190,18 @@ class AwayTests(Nodes):
         super().setUp()
         self.have(self.here.complete())
         self.held = self.put(self.here, "1")
+        self.put(self.here, "1", name=UNREAD)
         self.go(0.4)
+        self.assertEqual(self.seen(self.there), self.held)
 
     def test_reads_go_on(self) -> None:
-        """What was held is shown for `stale_for`, no absence is claimed; then it is HTTP 503. Back,
+        """What was read is shown for `stale_for`, no absence is claimed; all else is HTTP 503. Back,
         all is as before.
         """
         self.place.is_down = True
         self.go(2)
         self.assertEqual(self.seen(self.there), self.held)
+        self.refused(self.there.local.get(UNREAD), CatalogDown)
         self.assertIs(self.seen(self.there, HAM), Presence.UNKNOWN)
         self.assertFalse(self.have(self.there.is_complete()))
         self.assertIsNotNone(self.there.following.away)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import RowKind
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.packaging.names import project_name
 from pypid.databases.places import SqliteFile
@@ -59,7 +58,7 @@ class SqliteContractTests(InSqlite, SynchronousTestCase):
         for most in (2, 1000):
             self.assertEqual(self.all_rows(most=most), [first, last])
             self.assertEqual(self.all_rows(since=before.position, most=most), [last])
-        self.assertIsNone(self.have(self.engine.row(RowKind.LOCAL, rows[0].name)))
+        self.assertIsNone(self.row(rows[0].name))
 
 
 class ProcessesTests(SynchronousTestCase):

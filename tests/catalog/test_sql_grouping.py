@@ -14,21 +14,21 @@ from pypid.catalog.engine import (
     DatabaseAway,
     DatabaseFull,
     RowChange,
-    RowKind,
 )
 from pypid.catalog.sql.engine import MOST_BYTES, MOST_CHANGES, ChangeBatches, Made
 from pypid.core.packaging.names import project_name
 from pypid.flow import start
+from tests.support.models import to_be
 
 
 def change(number: int, size: int = 1) -> RowChange:
     """Of a project of this number."""
-    return RowChange(RowKind.LOCAL, project_name(f"p{number}"), b"x" * size, 0)
+    return to_be(b"x" * size, name=project_name(f"p{number}"))
 
 
 def row(of: RowChange) -> CatalogRow:
     """What came of it."""
-    return CatalogRow(of.kind, of.name, 1, 1, of.line)
+    return CatalogRow(of.kind, of.name, 1, 1, of.head, of.size)
 
 
 class GroupingTests(SynchronousTestCase):

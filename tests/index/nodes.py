@@ -80,11 +80,9 @@ class NodesCase(Timed, SynchronousTestCase):
         """Another node's way to the engine."""
         return PlacedEngine(self.clock, self.place)
 
-    def node(
-        self, blobs: Blobs | None = None, mode: Mode = Mode.CACHE, forgettable: int = 1 << 20
-    ) -> Index:
+    def node(self, blobs: Blobs | None = None, mode: Mode = Mode.CACHE) -> Index:
         """A node that starts now, and has compared nothing."""
-        settings = SharedSettings("storage", STALE_FOR, forgettable=forgettable)
+        settings = SharedSettings("storage", STALE_FOR)
         catalog = self.have(open_shared(settings, self.engine(), self.world))
         self.addCleanup(lambda: self.have(catalog.close()))
         spool = Path(self.mktemp())

@@ -254,7 +254,7 @@ class DeletionTests(NodesCase):
     def rows(self) -> list[CatalogRow]:
         """Return the rows of local projects of named indexes."""
         rows = self.place.rows.items()
-        return [row for (kind, _), row in rows if kind is RowKind.NAMED_LOCAL and row.line]
+        return [row for (kind, _), row in rows if kind is RowKind.NAMED_LOCAL and row.head]
 
     def ended(self, upload: Deferred[PublishOutcome]) -> list[Failure]:
         """Let the upload run to its end; return its failure, if it fails."""

@@ -101,9 +101,9 @@ class RaceTests(NodesCase):
     def held(self) -> object:
         """The engine's row, but for its serial."""
         row = self.place.rows.get((RowKind.LOCAL, SPAM))
-        if row is None or row.line is None:
+        if row is None or row.head is None:
             return None
-        project = load_project(row.line)
+        project = load_project(self.place.contents[RowKind.LOCAL, SPAM].line)
         return project.files, project.status, project.status_reason
 
     @settings(

@@ -26,7 +26,6 @@ from pypid.catalog.engine import (
     Conflict,
     DatabaseAway,
     DatabaseUnusable,
-    RowChange,
     RowKind,
 )
 from pypid.catalog.sql import place_of
@@ -39,6 +38,7 @@ from pypid.flow.world import Threads
 from tests.catalog.swapping import engine_at
 from tests.live.postgresql import PASSWORD, Postgresql, postgresql, shared
 from tests.support.engine import IDENTITY, EngineContract
+from tests.support.models import to_be
 
 NO_FOLDER = Path("/")
 SPAM = project_name("spam")
@@ -82,9 +82,7 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
         """
         for schema in (SCHEMA - 1, SCHEMA + 98):
             before = self.have(self.engine.open(IDENTITY))
-            row = self.have(
-                self.engine.swap(before.generation, RowChange(RowKind.LOCAL, SPAM, b"line", 0))
-            )
+            row = self.have(self.engine.swap(before.generation, to_be(b"line")))
             assert isinstance(row, CatalogRow)
             with psycopg.connect(self.url, autocommit=True) as connection:
                 connection.execute(f"UPDATE pypid_catalog SET schema = {schema}".encode())
@@ -92,7 +90,7 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
             asked = [
                 self.engine.changes(before.position),
                 self.engine.state(),
-                self.engine.row(RowKind.LOCAL, SPAM),
+                self.engine.row(before.generation, RowKind.LOCAL, SPAM),
             ]
             for each in (
                 *asked,
@@ -164,10 +162,9 @@ class Node:
 
     async def put(self, line: bytes) -> CatalogRow:
         """Make the row this line."""
-        held = await self.engine.row(RowKind.LOCAL, SPAM)
+        held = await self.engine.row(self.generation, RowKind.LOCAL, SPAM)
         found = await self.engine.swap(
-            self.generation,
-            RowChange(RowKind.LOCAL, SPAM, line, 0 if held is None else held.version),
+            self.generation, to_be(line, 0 if held is None else held[0].version)
         )
         assert not isinstance(found, Conflict)
         return found

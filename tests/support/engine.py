@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from attrs import evolve
 
 from pypid.catalog.engine import (
@@ -12,13 +14,17 @@ from pypid.catalog.engine import (
     CatalogRow,
     Conflict,
     Position,
+    RowChange,
+    RowContents,
+    RowHead,
     RowKind,
 )
 from pypid.core.errors import CannotStart
+from pypid.core.model import Status
 from pypid.core.packaging.names import ProjectName, project_name
 from tests.support.examples import HAM, SPAM
-from tests.support.models import EngineModel, run_model
-from tests.support.nodes import IDENTITY, NodesContract, to_be
+from tests.support.models import EngineModel, row_of, run_model, to_be
+from tests.support.nodes import IDENTITY, NodesContract
 
 __all__ = ["IDENTITY", "OTHER", "SPAM", "EngineContract", "to_be"]
 
@@ -61,7 +67,9 @@ class EngineContract(NodesContract):
         self.addCleanup(lambda: self.have(other.close()))
         self.assertEqual(self.have(other.open(IDENTITY, 10**9)), before)
         self.assertEqual(self.have(self.engine.open(IDENTITY)), before)
-        self.assertEqual(self.have(other.row(RowKind.LOCAL, SPAM)), row)
+        self.assertEqual(
+            self.have(other.row(self.generation, RowKind.LOCAL, SPAM)), (row, RowContents(b"line"))
+        )
 
     def test_another_storage(self) -> None:
         """Rows of another storage are refused, and stay as they are."""
@@ -76,7 +84,7 @@ class EngineContract(NodesContract):
         row = self.put(b"line")
         self.have(self.engine.close())
         self.have(self.engine.close())
-        self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), row)
+        self.assertEqual(self.row(), (row, b"line"))
 
     def test_lost_rows(self) -> None:
         """Rows that were removed behind the engine's back are reported as `CatalogReset`, also to
@@ -85,12 +93,13 @@ class EngineContract(NodesContract):
         row = self.put(b"line")
         self.lose_rows()
         self.refused(self.engine.state(), CatalogReset)
-        self.refused(self.engine.row(RowKind.LOCAL, SPAM), CatalogReset)
+        self.refused(self.engine.row(self.generation, RowKind.LOCAL, SPAM), CatalogReset)
         self.refused(self.engine.changes(Position(self.generation, row.version)), CatalogReset)
         state = self.have(self.engine.open(IDENTITY))
         self.assertNotEqual(state.generation, self.generation)
         self.assertEqual(self.state(), state)
-        self.assertIsNone(self.have(self.engine.row(RowKind.LOCAL, SPAM)))
+        self.generation = state.generation
+        self.assertIsNone(self.row())
 
     # --- rows ---
 
@@ -102,38 +111,41 @@ class EngineContract(NodesContract):
         for number, line in enumerate(HOSTILE, 1):
             name = project_name(f"p{number}")
             row = self.put(line, name=name)
-            expected = CatalogRow(
+            expected = row_of(
                 RowKind.LOCAL, name, before.version + number, before.serial + number, line
             )
-            self.assertEqual(
-                (row, self.have(self.engine.row(RowKind.LOCAL, name))), (expected, expected)
-            )
-            self.assertIsNone(self.have(self.engine.row(RowKind.UPSTREAM, name)))
+            self.assertEqual((row, self.row(name)), (expected, (expected, line)))
+            self.assertIsNone(self.row(name, RowKind.UPSTREAM))
         upstream_row = self.put(b"theirs", kind=RowKind.UPSTREAM, name=project_name("p1"))
-        self.assertEqual(
-            self.have(self.engine.row(RowKind.UPSTREAM, project_name("p1"))), upstream_row
-        )
+        self.assertEqual(self.row(project_name("p1"), RowKind.UPSTREAM), (upstream_row, b"theirs"))
 
-    def test_long_lines(self) -> None:
-        """Lines may have megabytes; a slice has one such, or many short ones."""
-        long = b"\xf0\x9f\0'" * (5 << 18)
-        rows = [
-            self.put(line, name=project_name(f"p{number}"))
-            for number, line in enumerate([b"short", long, b"short", b"short", long])
-        ]
-        self.assertEqual(self.all_rows(), rows)
-        first = self.have(self.engine.changes(self.state().beginning))
-        self.assertEqual((len(first.rows), first.more), (4, True))
+    def test_contents(self) -> None:
+        """A line may have megabytes; listed files are stored beside it, and stay where a change
+        says so. A slice has the heads of its rows.
+        """
+        long, files = b"\xf0\x9f\0'" * (5 << 18), b"\0listed" * 100_000
+        confirmed = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+        head = RowHead(Status.QUARANTINED, kept=True, gone=True, mark="m", confirmed=confirmed)
+        change = RowChange(RowKind.UPSTREAM, SPAM, 0, head, long, files)
+        first = self.have(self.engine.swap(self.generation, change))
+        assert isinstance(first, CatalogRow)
+        self.assertEqual((first.head, first.size), (head, len(long) + len(files)))
+        self.assertEqual(self.all_rows(), [first])
+        stays = evolve(change, expected=first.version, line=b"short", files=None)
+        second = self.have(self.engine.swap(self.generation, stays))
+        assert isinstance(second, CatalogRow)
+        self.assertEqual(second.size, 5 + len(files))
+        for _ in range(2):
+            found = self.have(self.engine.row(self.generation, RowKind.UPSTREAM, SPAM))
+            self.assertEqual(found, (second, RowContents(b"short", files)))
+            self.assertEqual(self.have(self.another().swap(self.generation, stays)), second)
+        self.refused(self.engine.row("other", RowKind.UPSTREAM, SPAM), CatalogReset)
 
     def test_one_wins(self) -> None:
         """A row of another version than expected stays, and the caller gets the current row."""
-        self.assertEqual(
-            self.have(self.engine.swap(self.generation, to_be(b"x", 1))), Conflict(None)
-        )
+        self.assertEqual(self.have(self.engine.swap(self.generation, to_be(b"x", 1))), Conflict())
         first = self.put(b"first")
-        self.assertEqual(
-            self.have(self.another().swap(self.generation, to_be(b"new"))), Conflict(first)
-        )
+        self.assertEqual(self.have(self.another().swap(self.generation, to_be(b"new"))), Conflict())
         second = self.put(b"second", first.version)
         for change in (
             to_be(b"x", first.version),
@@ -142,8 +154,8 @@ class EngineContract(NodesContract):
             to_be(b"x", 10**12),
         ):
             before = self.state()
-            self.assertEqual(self.have(self.engine.swap(self.generation, change)), Conflict(second))
-            self.assertEqual(self.state(), before)
+            self.assertEqual(self.have(self.engine.swap(self.generation, change)), Conflict())
+            self.assertEqual((self.state(), self.row()), (before, (second, b"second")))
 
     def test_done_again(self) -> None:
         """A repeated change does nothing, from any node: so a change with an unknown outcome may be
@@ -153,7 +165,7 @@ class EngineContract(NodesContract):
         self.assertEqual(self.put(b"first"), first)
         second = self.put(b"second", first.version)
         other = self.another()
-        for expected in (0, first.version, second.version):
+        for expected in (0, first.version):
             self.assertEqual(
                 self.have(other.swap(self.generation, to_be(b"second", expected))), second
             )
@@ -167,7 +179,7 @@ class EngineContract(NodesContract):
         first = self.put(b"first")
         second = self.put(b"second", first.version, seen=False)
         self.assertEqual((second.version, second.serial), (first.version + 1, first.serial))
-        self.assertEqual(self.have(self.engine.row(RowKind.LOCAL, SPAM)), second)
+        self.assertEqual(self.row(), (second, b"second"))
         new = self.put(b"new", kind=RowKind.UPSTREAM, seen=False)
         self.assertEqual(new.serial, 0)
         self.assertEqual(self.state().serial, first.serial)
@@ -180,20 +192,20 @@ class EngineContract(NodesContract):
         before = self.state()
         gone = self.put(None, first.version)
         self.assertEqual(
-            gone, CatalogRow(RowKind.LOCAL, SPAM, first.version + 1, first.serial + 1, None)
+            gone, row_of(RowKind.LOCAL, SPAM, first.version + 1, first.serial + 1, None)
         )
-        self.assertIsNone(self.have(self.engine.row(RowKind.LOCAL, SPAM)))
+        self.assertIsNone(self.row())
         self.assertEqual(self.all_rows(since=before.position), [gone])
         for version in (first.version, gone.version):
             self.assertEqual(
                 self.have(self.engine.swap(self.generation, to_be(b"x", version))),
-                Conflict(None),
+                Conflict(),
             )
         back = self.put(b"first")
         self.assertGreater(back.version, gone.version)
         self.assertEqual(
             self.have(self.engine.swap(self.generation, to_be(b"x", first.version))),
-            Conflict(back),
+            Conflict(),
         )
 
     def test_taken_out_of_nothing(self) -> None:
@@ -217,7 +229,7 @@ class EngineContract(NodesContract):
                 [
                     to_be(b"second", spam.version),
                     to_be(None, gone.version, name=HAM),
-                    to_be(b"same", same.version, name=same.name),
+                    to_be(b"same", 0, name=same.name),
                     to_be(b"new", name=key, kind=RowKind.NAMED_LOCAL),
                     to_be(b"unseen", name=key, kind=RowKind.NAMED_UPSTREAM, seen=False),
                 ],
@@ -225,19 +237,19 @@ class EngineContract(NodesContract):
         )
         version, serial = before.version, before.serial + 1
         expected = [
-            CatalogRow(RowKind.LOCAL, SPAM, version + 1, serial, b"second"),
-            CatalogRow(RowKind.LOCAL, HAM, version + 2, serial, None),
+            row_of(RowKind.LOCAL, SPAM, version + 1, serial, b"second"),
+            row_of(RowKind.LOCAL, HAM, version + 2, serial, None),
             same,
-            CatalogRow(RowKind.NAMED_LOCAL, key, version + 3, serial, b"new"),
-            CatalogRow(RowKind.NAMED_UPSTREAM, key, version + 4, 0, b"unseen"),
+            row_of(RowKind.NAMED_LOCAL, key, version + 3, serial, b"new"),
+            row_of(RowKind.NAMED_UPSTREAM, key, version + 4, 0, b"unseen"),
         ]
         self.assertEqual(made, expected)
         self.assertEqual(self.state(), evolve(before, version=version + 4, serial=serial))
         self.assertEqual(
             self.all_rows(since=before.position), [row for row in expected if row is not same]
         )
-        self.assertEqual(self.have(self.engine.row(RowKind.NAMED_LOCAL, key)), expected[3])
-        self.assertIsNone(self.have(self.engine.row(RowKind.LOCAL, key)))
+        self.assertEqual(self.row(key, RowKind.NAMED_LOCAL), (expected[3], b"new"))
+        self.assertIsNone(self.row(key))
 
     def test_all_or_nothing(self) -> None:
         """If one of several rows is another than expected, none is changed."""
@@ -245,9 +257,9 @@ class EngineContract(NodesContract):
         before = self.state()
         new = to_be(b"new", name=project_name("new"))
         for stale, conflict in (
-            (to_be(b"second", ham.version - 1, name=HAM), Conflict(ham)),
-            (to_be(b"second", name=HAM), Conflict(ham)),
-            (to_be(b"x", 1, name=project_name("none")), Conflict(None)),
+            (to_be(b"second", ham.version - 1, name=HAM), Conflict()),
+            (to_be(b"second", name=HAM), Conflict()),
+            (to_be(b"x", 1, name=project_name("none")), Conflict()),
         ):
             for changes in (
                 [to_be(b"second", spam.version), new, stale],
@@ -314,7 +326,7 @@ class EngineContract(NodesContract):
         self.refused(self.engine.changes(begun.position), CatalogReset)
         self.refused(self.engine.changes(before.position), CatalogReset)
         self.assertEqual(self.all_rows(since=Position(self.generation, gone[1].version)), gone[2:])
-        self.assertEqual([row.name for row in self.all_rows() if row.line is not None], [HAM])
+        self.assertEqual([row.name for row in self.all_rows() if row.head is not None], [HAM])
         self.assertEqual(self.state().generation, self.generation)
         self.have(self.another().tidy(0))
         self.assertEqual(self.all_rows(since=self.state().position), [])

@@ -19,6 +19,8 @@ from pypid.catalog.engine import (
     Engine,
     Position,
     RowChange,
+    RowContents,
+    RowHead,
     RowKind,
     slices,
 )
@@ -27,7 +29,7 @@ from pypid.core.errors import Exists, Missing, NameTaken, NoSuchGroup, NoSuchUse
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Blobs
-from tests.support.examples import a_session, an_account
+from tests.support.examples import SPAM, a_session, an_account
 from tests.support.worlds import Awaiting, Fed, contents
 
 T = TypeVar("T")
@@ -112,6 +114,28 @@ class BlobsModel(stateful.RuleBasedStateMachine):
 
 # --- catalog engines ------------------------------------------------------------------------------
 
+
+def to_be(
+    line: bytes | None,
+    expected: int = 0,
+    *,
+    name: ProjectName = SPAM,
+    kind: RowKind = RowKind.LOCAL,
+    seen: bool = True,
+) -> RowChange:
+    """Return a change that gives the row this line."""
+    head = None if line is None else RowHead()
+    return RowChange(kind, name, expected, head, line or b"", seen=seen)
+
+
+def row_of(
+    kind: RowKind, name: ProjectName, version: int, serial: int, line: bytes | None
+) -> CatalogRow:
+    """Return the row with this line."""
+    head = None if line is None else RowHead()
+    return CatalogRow(kind, name, version, serial, head, len(line or b""))
+
+
 _engine_names = st.sampled_from([project_name(text) for text in ("spam", "ham", "eggs")])
 _engine_lines = st.sampled_from((b"one", b"two", b"\0three"))
 
@@ -125,6 +149,7 @@ class EngineModel(stateful.RuleBasedStateMachine):
         self.nodes = (engine, case.have(reopen()))
         self.state = case.have(engine.clear())
         self.rows: dict[tuple[RowKind, ProjectName], CatalogRow] = {}
+        self.lines: dict[tuple[RowKind, ProjectName], bytes | None] = {}
         self.copy: dict[tuple[RowKind, ProjectName], CatalogRow] = {}
         self.position = self.state.beginning
 
@@ -149,22 +174,21 @@ class EngineModel(stateful.RuleBasedStateMachine):
         stale: int,
     ) -> None:
         row = self.rows.get((kind, name))
-        is_present = row is not None and row.line is not None
+        is_present = row is not None and row.head is not None
         expected = max(0, row.version - stale) if row is not None and is_present else stale
         if line is None and not expected:
             return
         result = self.case.have(
             self.nodes[node].swap(
-                self.state.generation, RowChange(kind, name, line, expected, seen)
+                self.state.generation, to_be(line, expected, name=name, kind=kind, seen=seen)
             )
         )
-        if row is not None and row.line == line:
-            assert result == row
-        elif expected != (row.version if row is not None and is_present else 0):
-            assert result == Conflict(row if is_present else None)
+        if expected != (row.version if row is not None and is_present else 0):
+            is_done = row is not None and self.lines[kind, name] == line
+            assert result == (row if is_done else Conflict())
         else:
             version, serial = self.state.version + 1, self.state.serial + seen
-            changed = CatalogRow(
+            changed = row_of(
                 kind,
                 name,
                 version,
@@ -173,6 +197,7 @@ class EngineModel(stateful.RuleBasedStateMachine):
             )
             assert result == changed
             self.rows[kind, name] = changed
+            self.lines[kind, name] = line
             self.state = evolve(self.state, version=version, serial=serial)
 
     @stateful.rule(
@@ -188,21 +213,21 @@ class EngineModel(stateful.RuleBasedStateMachine):
         state, rows = self.state, dict(self.rows)
         for (kind, name), line in lines.items():
             row = rows.get((kind, name))
-            version = row.version if row is not None and row.line is not None else 0
-            changes.append(RowChange(kind, name, line, version))
-            if row is None or row.line != line:
-                state = evolve(state, version=state.version + 1, serial=serial)
-                row = rows[kind, name] = CatalogRow(kind, name, state.version, serial, line)
-            expected.append(row)
+            version = row.version if row is not None and row.head is not None else 0
+            changes.append(to_be(line, version, name=name, kind=kind))
+            state = evolve(state, version=state.version + 1, serial=serial)
+            rows[kind, name] = row_of(kind, name, state.version, serial, line)
+            expected.append(rows[kind, name])
         if is_stale:
             absent = ProjectName("absent")
-            changes.append(RowChange(RowKind.LOCAL, absent, b"one", 1))
+            changes.append(to_be(b"one", 1, name=absent))
         result = self.case.have(self.nodes[node].swap_all(self.state.generation, changes))
         if is_stale:
-            assert result == Conflict(None)
+            assert result == Conflict()
         else:
             assert result == expected
             self.state, self.rows = state, rows
+            self.lines |= lines
 
     @stateful.rule(node=st.integers(0, 1))
     def follow(self, node: int) -> None:
@@ -221,9 +246,9 @@ class EngineModel(stateful.RuleBasedStateMachine):
     def same(self) -> None:
         assert self.case.have(self.nodes[1].state()) == self.state
         for (kind, name), row in self.rows.items():
-            assert self.case.have(self.nodes[0].row(kind, name)) == (
-                None if row.line is None else row
-            )
+            found = self.case.have(self.nodes[0].row(self.state.generation, kind, name))
+            line = self.lines[kind, name]
+            assert found == (None if line is None else (row, RowContents(line)))
 
     @stateful.rule()
     def caught_up(self) -> None:

@@ -19,28 +19,15 @@ from pypid.catalog.engine import (
     Engine,
     EngineState,
     Position,
-    RowChange,
     RowKind,
 )
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
 from tests.support.examples import HOUR, SPAM
-from tests.support.models import read_rows
+from tests.support.models import read_rows, to_be
 from tests.support.worlds import BEGINNING, Timed
 
 IDENTITY = "the storage of these tests"
-
-
-def to_be(
-    line: bytes | None,
-    expected: int = 0,
-    *,
-    name: ProjectName = SPAM,
-    kind: RowKind = RowKind.LOCAL,
-    seen: bool = True,
-) -> RowChange:
-    """Return a change that gives the row this line."""
-    return RowChange(kind, name, line, expected, seen)
 
 
 class NodesContract(Timed):
@@ -96,6 +83,13 @@ class NodesContract(Timed):
         row = self.have(self.engine.swap(self.generation, to_be(line, expected, **more)))
         assert isinstance(row, CatalogRow), row
         return row
+
+    def row(
+        self, name: ProjectName = SPAM, kind: RowKind = RowKind.LOCAL
+    ) -> tuple[CatalogRow, bytes] | None:
+        """Return the row and its line; None if there is none."""
+        found = self.have(self.engine.row(self.generation, kind, name))
+        return None if found is None else (found[0], found[1].line)
 
     def all_rows(
         self, engine: Engine | None = None, since: Position | None = None, most: int = 1000

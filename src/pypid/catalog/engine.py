@@ -1,7 +1,7 @@
 """The interface of engines that share a catalog between nodes: versioned rows in a database, and
 notifications of changes.
 
-Of projects an engine has only the names: a row is a line of bytes. Its operations are
+Of projects an engine has the names and heads; their contents are bytes. Its operations are
 small, so that each is one short transaction: change a row if it is unchanged since it was read,
 read what changed since, get notified of changes.
 
@@ -32,7 +32,7 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from pypid.core.model import SignedUrl
+from pypid.core.model import SignedUrl, Status
 from pypid.core.packaging.names import ProjectName
 from pypid.databases.places import DatabaseAway as DatabaseAway
 from pypid.databases.places import DatabaseFull as DatabaseFull
@@ -40,10 +40,8 @@ from pypid.databases.places import DatabaseUnusable as DatabaseUnusable
 
 T = TypeVar("T")
 
-MOST_ROWS = 1000
+MOST_ROWS = 5000
 """Rows in a slice."""
-MOST_BYTES = 1 << 23
-"""Bytes of a slice's lines, except for one line that is longer by itself."""
 ONCE_MORE = 0.5
 """Seconds after which a change with an unknown result is tried again: a server that restarts may be
 back.
@@ -97,32 +95,47 @@ class EngineState:
 
 
 @frozen
-class CatalogRow:
-    """The row of a project, as it is since `version`. `serial` is that of its last visible change.
-    `name` is the key in the table (`ports.TableKey`).
+class RowHead:
+    """What is known of a project without reading its contents; every node holds it of each row.
 
-    `line` is made by `records.dump_project` or `upstream_entry.dump_upstream_entry`, of a project
-    with serial 0: the serial is known only when the row is written. None: the project was removed.
-    A project's mark is in its line.
+    `mark` is the reconciler's fingerprint of the listing that a local project was last read from;
+    `confirmed`: when upstream last answered.
+    """
+
+    status: Status = Status.ACTIVE
+    kept: bool = False
+    """Whether files of an upstream project are cached."""
+    gone: bool = False
+    """Whether upstream does not have the project."""
+    mark: str | None = None
+    confirmed: datetime | None = None
+
+
+@frozen
+class CatalogRow:
+    """The row of a project, as it is since `version`, without its contents. `serial` is that of its
+    last visible change. `name` is the key in the table (`ports.TableKey`).
+
+    `head` is None for a project that was removed. `size`: bytes of its contents.
     """
 
     kind: RowKind
     name: ProjectName
     version: int
     serial: int
-    line: bytes | None = field(repr=False)
+    head: RowHead | None
+    size: int = 0
 
-    def numbered(self) -> bytes:
-        """Return the line with its serial in it, as a catalog in memory holds it. Raises
-        `ValueError` for a line of another format.
-        """
-        assert self.line is not None
-        beginning = b'{"name":"%s"' % self.name.encode()
-        if not self.line.startswith(beginning):
-            raise ValueError(f"the line of {self.name} is another's")
-        if not self.serial:
-            return self.line
-        return b'%s,"serial":%d%s' % (beginning, self.serial, self.line[len(beginning) :])
+
+@frozen
+class RowContents:
+    """The contents of a row: `line` is made by `records.dump_project` or
+    `upstream_entry.dump_upstream_entry`, of a project with serial 0, since the serial is known only
+    when the row is written; `files` are the listed files of an upstream project.
+    """
+
+    line: bytes = field(repr=False)
+    files: bytes = field(default=b"", repr=False)
 
 
 @frozen
@@ -130,22 +143,28 @@ class RowChange:
     """The new contents of a row, if it still has the version `expected`; 0: if there is none, or it
     was removed.
 
-    `line` as in `CatalogRow`; None removes the row, and then `expected` is not 0. `seen`: the
-    change takes a serial. (Do not expect the version of a removed row: that is a conflict.)
+    A `head` of None removes the row, and then `expected` is not 0. `files` of None: those that the
+    row has stay. `seen`: the change takes a serial. (Do not expect the version of a removed row:
+    that is a conflict.)
     """
 
     kind: RowKind
     name: ProjectName
-    line: bytes | None = field(repr=False)
     expected: int
+    head: RowHead | None = None
+    line: bytes = field(default=b"", repr=False)
+    files: bytes | None = field(default=b"", repr=False)
     seen: bool = True
+
+    @property
+    def size(self) -> int:
+        """How many bytes are written."""
+        return len(self.line) + len(self.files or b"")
 
 
 @frozen
 class Conflict:
-    """The row was changed by another node. It is now `row`; None if there is none."""
-
-    row: CatalogRow | None
+    """The row was changed by another node: read it again."""
 
 
 @frozen
@@ -209,12 +228,16 @@ class Engine(Protocol):
     async def state(self) -> EngineState:
         """Return the state; it includes all that was awaited before, on any node."""
 
-    async def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
-        """Return the row as it is now; None if there is none, or it was removed."""
+    async def row(
+        self, generation: str, kind: RowKind, name: ProjectName
+    ) -> tuple[CatalogRow, RowContents] | None:
+        """Return the row and its contents as they are now; None if there is none, or it was
+        removed.
+        """
 
     async def changes(self, since: Position, most: int = MOST_ROWS) -> Slice:
-        """Return what changed after `since`: at most `most` rows and `MOST_BYTES`, the oldest
-        first; each row once, as it is now.
+        """Return what changed after `since`: at most `most` rows, the oldest first; each row once,
+        as it is now.
 
         From the beginning these are all rows (some removed ones may be among them).
         """
@@ -222,9 +245,9 @@ class Engine(Protocol):
     async def swap(self, generation: str, change: RowChange) -> CatalogRow | Conflict:
         """Change the row if it has the expected version; return the new row or the conflict.
 
-        If the row has the wanted line already, whichever node wrote it, nothing changes and it is
-        returned. So a change with an unknown result (`DatabaseAway`) can be repeated. Raises
-        `DatabaseFull`, and `ValueError` for an invalid change.
+        If another version of the row has the wanted contents already, whichever node wrote it,
+        nothing changes and it is returned. So a change with an unknown result (`DatabaseAway`) can
+        be repeated. Raises `DatabaseFull`, and `ValueError` for an invalid change.
         """
 
     async def swap_all(
@@ -289,7 +312,7 @@ class Engine(Protocol):
 def check_changes(changes: Iterable[RowChange]) -> None:
     """Raise `ValueError` if a row is to be removed that is not expected to exist."""
     for change in changes:
-        if change.line is None and not change.expected:
+        if change.head is None and not change.expected:
             raise ValueError(f"{change.name} cannot be removed: it does not exist")
 
 

@@ -1,15 +1,17 @@
-"""A node's copy of the engine's rows: lines, as in the catalog in memory, with the versions of
-their rows.
+"""What a node holds of the engine's rows: the head of each project, and the projects that were read
+lately. The contents of all others stay in the database, and are read by key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Generic, TypeVar
+from operator import attrgetter
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,43 +25,160 @@ from pypid.catalog.engine import (
     Engine,
     EngineState,
     Position,
+    RowContents,
+    RowHead,
     RowKind,
     count_whole,
     slices,
 )
 from pypid.catalog.lines import (
     DECODED,
-    CatalogLines,
-    Line,
-    LineTable,
-    Loaded,
-    NamedLines,
-    PendingLine,
-    count_for_writing,
+    SHORT,
     local_weight,
-    no_shards,
-    shard_of,
-    takes_long,
     upstream_weight,
-    written,
 )
-from pypid.catalog.memory import MOST_SHARED, Forgettable, ListingMemory, PackedLines
-from pypid.core.caches import MemoryBudget
+from pypid.core.caches import BudgetedCache, MemoryBudget
 from pypid.core.errors import CannotStart, CatalogDown, Unreadable
-from pypid.core.model import LocalProject, Status, Summary, UpstreamEntry
+from pypid.core.model import LocalProject, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.documents import load_head, load_project
-from pypid.core.records.upstream_entry import load_upstream_entry
-from pypid.core.summaries import MutableSummaries
+from pypid.core.records.documents import load_project
+from pypid.core.records.layout import index_of, project_of
+from pypid.core.records.upstream_entry import load_entry
+from pypid.core.summaries import MutableSummaries, Sieve, Summaries, only
 from pypid.flow import Blocking, World, start
 from pypid.flow.derived import Flights
 from pypid.ports import TableKey
 
 _log = Logger()
-V = TypeVar("V")
+V = TypeVar("V", LocalProject, UpstreamEntry)
+StoredRow: TypeAlias = tuple[CatalogRow, RowContents]
 
 
 LOCAL_KINDS = frozenset((RowKind.LOCAL, RowKind.NAMED_LOCAL))
+
+# The upstream projects that may be dropped: those without cached files, the least recently changed
+# first. Otherwise a client that requests the whole public index, or names that do not exist, would
+# fill memory and disk with upstream listings.
+
+MOST_BYTES = 1 << 30
+"""Bytes that upstream projects without cached files may take in the database."""
+MOST_PROJECTS = 100_000
+"""How many of them there may be: their heads are in memory."""
+
+
+@define(eq=False)
+class ForgettableProjects:
+    """The projects that may be dropped, in the order in which they are."""
+
+    most_bytes: int = MOST_BYTES
+    most_projects: int = MOST_PROJECTS
+    _sizes: OrderedDict[tuple[RowKind, ProjectName], int] = field(
+        factory=OrderedDict, init=False, repr=False
+    )
+    _total: int = field(default=0, init=False)
+
+    def note(self, kind: RowKind, name: ProjectName, size: int) -> None:
+        """Note the size in bytes of a project without cached files."""
+        self.drop(kind, name)
+        self._sizes[kind, name] = size
+        self._total += size
+
+    def drop(self, kind: RowKind, name: ProjectName) -> None:
+        """Note that the project may not be dropped, or was removed."""
+        self._total -= self._sizes.pop((kind, name), 0)
+
+    def pop_excess(self) -> Iterator[tuple[RowKind, ProjectName, int]]:
+        """Yield the projects to drop now; the one that was noted last always stays."""
+        while len(self._sizes) > 1 and (
+            self._total > self.most_bytes or len(self._sizes) > self.most_projects
+        ):
+            (kind, name), size = next(iter(self._sizes.items()))
+            self.drop(kind, name)
+            yield kind, name, size
+
+
+class Heads:
+    """The head of each project, in the order of the names."""
+
+    def __init__(self) -> None:
+        self._roll = MutableSummaries()
+        self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
+        self._keeping = (Summaries(), Summaries())
+        """All heads, and those of projects with cached files."""
+
+    def get(self, name: ProjectName) -> Summary | None:
+        """Return the project's entry in the list, or None."""
+        return self._roll.heads.get(name)
+
+    def put(self, head: Summary) -> None:
+        """Hold the head in place of an older one."""
+        self._roll.put(head)
+
+    def drop(self, name: ProjectName) -> None:
+        """Remove the project, which must be there."""
+        self._roll.drop(name)
+
+    def summaries(self) -> Summaries:
+        """Return all heads, by name; the same object until one changes."""
+        return self._roll.summaries()
+
+    def cached_summaries(self) -> Summaries:
+        """Return the heads of projects with cached files, by name; the same object until one
+        changes.
+        """
+        heads = self.summaries()
+        if heads is not self._keeping[0]:
+            self._keeping = (heads, self._kept.of(heads))
+        return self._keeping[1]
+
+    def fill(self, roll: MutableSummaries) -> None:
+        """Hold these heads; there were none before."""
+        self._roll = roll
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+class NamedHeads(Heads):
+    """The heads of the local projects of all named indexes. It counts which indexes have a project,
+    since no name that is local in any index may be sent upstream.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._indexes: dict[ProjectName, frozenset[str]] = {}
+
+    def indexes_with(self, name: ProjectName) -> frozenset[str]:
+        """Return the named indexes that have a local project of this name."""
+        return self._indexes.get(name, _NONE)
+
+    def claim(self, name: ProjectName) -> Summary | None:
+        """Return a head if any named index has a local project of this name; it differs from all
+        heads of the default index, so that pages of other indexes are made again when that changes.
+        """
+        return Summary(name, -1) if name in self._indexes else None
+
+    def put(self, head: Summary) -> None:
+        self._count(head.name)
+        super().put(head)
+
+    def drop(self, name: ProjectName) -> None:
+        super().drop(name)
+        project = project_of(name)
+        left = self._indexes[project] - {index_of(name)}
+        if left:
+            self._indexes[project] = left
+        else:
+            del self._indexes[project]
+
+    def fill(self, roll: MutableSummaries) -> None:
+        super().fill(roll)
+        for key in roll.heads:
+            self._count(key)
+
+    def _count(self, key: str) -> None:
+        project = project_of(key)
+        self._indexes[project] = self._indexes.get(project, _NONE) | {index_of(key)}
 
 
 @frozen
@@ -70,110 +189,114 @@ class ReplicaEntry(Generic[V]):
 
     value: V | None
     version: int = 0
-    line: bytes | None = field(default=None, repr=False)
+    head: RowHead | None = None
 
 
 class ReplicaTable(Generic[V]):
-    """The rows of one kind, in the `table`."""
+    """The rows of one kind: their heads, and the projects that were read lately, as far as the
+    `budget` allows. `load` decodes the contents of a row, `weigh` counts the bytes of a project in
+    memory; `thinking` is for long ones (`World.thinking`).
+    """
 
-    def __init__(self, table: LineTable[V], thinking: Blocking) -> None:
-        self.table = table
-        table.lines.settled()
+    def __init__(
+        self,
+        kind: RowKind,
+        read: Callable[[RowKind, ProjectName], Coroutine[Any, Any, StoredRow | None]],
+        load: Callable[[RowContents], V],
+        weigh: Callable[[V], int],
+        thinking: Blocking,
+        budget: MemoryBudget,
+        heads: Heads | None = None,
+    ) -> None:
+        self.heads = Heads() if heads is None else heads
+        self._kind = kind
+        self._read_row = read
+        self._load: Callable[[RowContents], V] = load
+        self._weigh: Callable[[V], int] = weigh
         self._thinking = thinking
-        self._versions: dict[ProjectName, int] = {}
-        """Versions of all rows, including those that are damaged and have no line here."""
+        self._rows: dict[ProjectName, tuple[int, RowHead]] = {}
+        """The versions of all rows, also of damaged ones, and their heads."""
+        self._entries: BudgetedCache[ProjectName, ReplicaEntry[V]] = BudgetedCache(budget)
+        self._flights: Flights[tuple[ProjectName, int], ReplicaEntry[V]] = Flights()
 
     def version(self, name: ProjectName) -> int:
         """Return the version of the row, which may be damaged; 0: there is no row."""
-        return self._versions.get(name, 0)
+        held = self._rows.get(name)
+        return 0 if held is None else held[0]
 
-    def size(self, name: ProjectName) -> int:
-        """Return the length of the project's line; 0 if there is none that can be read."""
-        line = self.table.lines.get(name)
-        return 0 if line is None or isinstance(line, PendingLine) else len(line)
-
-    def knows(self, row: CatalogRow) -> bool:
-        """Return whether the copy has this version of the row, or a later one."""
-        return row.version <= self.version(row.name)
+    def head(self, name: ProjectName) -> RowHead | None:
+        """Return the head of the row, or None."""
+        held = self._rows.get(name)
+        return None if held is None else held[1]
 
     def take(self, row: CatalogRow, value: V | None = None) -> None:
-        """Hold the row, which is later than the held one. `value` is its decoded line, if known."""
-        read = None if row.line is None else _read(row)
-        if row.line is None:
-            self._versions.pop(row.name, None)
-        else:
-            self._versions[row.name] = row.version
-        if read is None:
-            self.table.take_out(row.name)
-        elif value is None:
-            self.table.put_line(*read)
-        else:
-            head, line = read
-            self.table.put(head, value, line)
-
-    async def fill(self, rows: dict[ProjectName, CatalogRow], serial: int) -> None:
-        """Add these rows to the empty half."""
-        shards, heads = no_shards(), {}
-        for name, row in rows.items():
-            self._versions[name] = row.version
-            read = _read(row)
-            if read is not None:
-                heads[name], shards[shard_of(name)][name] = read
-        self.table.lines.fill(Loaded(serial, shards, await self._thinking(MutableSummaries, heads)))
-
-    async def value(self, name: ProjectName) -> V | None:
-        """Return the project; None if there is none that can be read."""
-        try:
-            return await self.table.at_hand(name)
-        except Unreadable as error:
-            _say_damaged(name, error)
-            return None
-
-    async def held(self, name: ProjectName) -> ReplicaEntry[V]:
-        """Return the project with its row's version and line, as an edit needs them: all of one
-        time.
+        """Hold the row, which is later than the held one. `value` is its decoded project, if
+        known.
         """
-        while True:
-            line = self.table.lines.get(name)
-            text = None if line is None else await self._text(line)
-            await self.value(name)
-            if self.table.lines.get(name) is line:
-                break
-        try:
-            value = self.table.get(name)
-        except Unreadable:
-            value = None
-        return ReplicaEntry(value, self.version(name), text)
+        if row.head is None:
+            if self._rows.pop(row.name, None) is not None:
+                self.heads.drop(row.name)
+            self._entries.forget(row.name)
+            return
+        self._rows[row.name] = row.version, row.head
+        self.heads.put(_summary(row, row.head))
+        if value is not None:
+            self._keep(row.name, ReplicaEntry(value, row.version, row.head))
 
-    async def _text(self, line: Line) -> bytes:
-        if isinstance(line, PendingLine) or takes_long(line):
-            return await self._thinking(written, line)
-        return written(line)
+    async def fill(self, rows: dict[ProjectName, CatalogRow]) -> None:
+        """Add these rows to the empty table."""
+        heads: dict[ProjectName, Summary] = {}
+        for name, row in rows.items():
+            if row.head is not None:
+                self._rows[name] = row.version, row.head
+                heads[name] = _summary(row, row.head)
+        self.heads.fill(await self._thinking(MutableSummaries, heads))
 
-    async def read(self, row: CatalogRow | None) -> ReplicaEntry[V]:
-        """Return the entry for a row that is not held here."""
-        if row is None or row.line is None:
+    def known(self, name: ProjectName) -> ReplicaEntry[V] | None:
+        """Return the project, if that can be said without reading; else None."""
+        version = self.version(name)
+        if not version:
             return ReplicaEntry(None)
+        entry = self._entries.get(name)
+        return None if entry is None or entry.version < version else entry
+
+    async def entry(self, name: ProjectName) -> ReplicaEntry[V]:
+        """Return the project, as it is held or later. Raises as `Engine.row`."""
+        known = self.known(name)
+        if known is not None:
+            return known
+        return await self._flights.single((name, self.version(name)), lambda: self.read(name))
+
+    async def read(self, name: ProjectName) -> ReplicaEntry[V]:
+        """Return the project as it is now in the engine. Raises as `Engine.row`."""
+        found = await self._read_row(self._kind, name)
+        if found is None:
+            return ReplicaEntry(None)
+        row, contents = found
         try:
-            line = row.numbered()
-            value = await self.table.decode(line)
+            if len(contents.line) > SHORT:
+                value = await self._thinking(self._load, contents)
+            else:
+                value = self._load(contents)
         except (Unreadable, ValueError) as error:
-            _say_damaged(row.name, error)
-            return ReplicaEntry(None, row.version)
-        return ReplicaEntry(value, row.version, line)
+            _say_damaged(name, error)
+            return ReplicaEntry(None, row.version, row.head)
+        entry = ReplicaEntry(evolve(value, serial=row.serial), row.version, row.head)
+        if row.version >= self.version(name):
+            self._keep(name, entry)
+        return entry
+
+    def _keep(self, name: ProjectName, entry: ReplicaEntry[V]) -> None:
+        if entry.value is not None:
+            self._entries.put(name, entry, self._weigh(entry.value))
+
+    def release(self) -> None:
+        """Stop counting the memory: the table is replaced as a whole."""
+        self._entries.leave()
 
 
-def _read(row: CatalogRow) -> tuple[Summary, Line] | None:
-    """Return the head and the line of a row that was not removed; None if it is damaged: then
-    nothing is known of it.
-    """
-    try:
-        line = row.numbered()
-        head = load_head(line)
-        return Summary(row.name, head.serial, Status(head.status), head.keeps, head.gone), line
-    except (Unreadable, ValueError) as error:
-        _say_damaged(row.name, error)
-        return None
+def _summary(row: CatalogRow, head: RowHead) -> Summary:
+    return Summary(row.name, row.serial, head.status, head.kept, head.gone)
 
 
 def _say_damaged(name: ProjectName, error: Exception) -> None:
@@ -182,14 +305,25 @@ def _say_damaged(name: ProjectName, error: Exception) -> None:
     )
 
 
+def _load_local(contents: RowContents) -> LocalProject:
+    return load_project(contents.line)
+
+
+def _load_upstream(contents: RowContents) -> UpstreamEntry:
+    return load_entry(contents.line, contents.files)
+
+
 @define(eq=False)
 class Replica:
-    """The engine's rows of one generation, up to `version`, with this node's own later changes."""
+    """The heads of the engine's rows of one generation, up to `version`, with this node's own later
+    changes.
+    """
 
     generation: str
-    thinking: Blocking
-    forgettable: Forgettable = field(factory=lambda: Forgettable(MOST_SHARED))
-    memory: ListingMemory = field(factory=ListingMemory, repr=False)
+    engine: Engine = field(repr=False)
+    thinking: Blocking = field(repr=False)
+    forgettable: ForgettableProjects = field(factory=ForgettableProjects, repr=False)
+    memory: MemoryBudget = field(factory=MemoryBudget, repr=False)
     version: int = 0
     """Everything up to this version is held."""
     serial: int = 0
@@ -201,39 +335,30 @@ class Replica:
     upstream: ReplicaTable[UpstreamEntry] = field(init=False)
     named_local: ReplicaTable[LocalProject] = field(init=False)
     named_upstream: ReplicaTable[UpstreamEntry] = field(init=False)
-    named: NamedLines = field(factory=NamedLines, init=False)
-    """The lines of `named_local`."""
+    named: NamedHeads = field(factory=NamedHeads, init=False)
+    """The heads of `named_local`."""
 
     def __attrs_post_init__(self) -> None:
         decoded = MemoryBudget(DECODED)
-        self.local = self._local_table(CatalogLines(), decoded)
-        self.upstream = self._upstream_table()
-        self.named_local = self._local_table(self.named, decoded)
-        self.named_upstream = self._upstream_table()
+        self.local = self._local_table(RowKind.LOCAL, Heads(), decoded)
+        self.upstream = self._upstream_table(RowKind.UPSTREAM)
+        self.named_local = self._local_table(RowKind.NAMED_LOCAL, self.named, decoded)
+        self.named_upstream = self._upstream_table(RowKind.NAMED_UPSTREAM)
 
     def _local_table(
-        self, lines: CatalogLines, decoded: MemoryBudget
+        self, kind: RowKind, heads: Heads, decoded: MemoryBudget
     ) -> ReplicaTable[LocalProject]:
-        table = LineTable(
-            load_project,
-            lambda project: len(project.files),
-            local_weight,
-            self.thinking,
-            decoded,
-            lines,
+        return ReplicaTable(
+            kind, self._row, _load_local, local_weight, self.thinking, decoded, heads
         )
-        return ReplicaTable(table, self.thinking)
 
-    def _upstream_table(self) -> ReplicaTable[UpstreamEntry]:
-        table = LineTable(
-            load_upstream_entry,
-            count_for_writing,
-            upstream_weight,
-            self.thinking,
-            self.memory.budget,
-            PackedLines(self.memory, self.thinking),
+    def _upstream_table(self, kind: RowKind) -> ReplicaTable[UpstreamEntry]:
+        return ReplicaTable(
+            kind, self._row, _load_upstream, upstream_weight, self.thinking, self.memory
         )
-        return ReplicaTable(table, self.thinking)
+
+    async def _row(self, kind: RowKind, name: ProjectName) -> StoredRow | None:
+        return await self.engine.row(self.generation, kind, name)
 
     def local_table(self, kind: RowKind) -> ReplicaTable[LocalProject]:
         """Return the table of local projects with rows of this kind."""
@@ -252,14 +377,13 @@ class Replica:
         return Position(self.generation, self.version)
 
     def take(self, row: CatalogRow, value: LocalProject | UpstreamEntry | None = None) -> None:
-        """Hold the row, unless it is held. `value` is its decoded line, if known."""
-        half = self._table(row.kind)
-        if row.version <= self.version or half.knows(row):
+        """Hold the row, unless it is held. `value` is its decoded project, if known."""
+        table = self._table(row.kind)
+        if row.version <= self.version or row.version <= table.version(row.name):
             return
-        half.take(row, value)  # type: ignore[arg-type]  # the value is of the row's kind
+        table.take(row, value)  # type: ignore[arg-type]  # the value is of the row's kind
         self.changes += 1
-        if row.kind not in LOCAL_KINDS:
-            self._note(row)
+        self._note(row)
 
     def take_own(self, row: CatalogRow, value: LocalProject | UpstreamEntry | None) -> bool:
         """Hold a row that this node wrote; return whether everything up to it is held then."""
@@ -280,8 +404,8 @@ class Replica:
         """Take the place of the older copy. Counts more changes than it: what was cached by its
         number is read again.
         """
-        older.upstream.table.release()
-        older.named_upstream.table.release()
+        older.upstream.release()
+        older.named_upstream.release()
         self.changes += older.changes + 1
 
     def now_complete(self) -> None:
@@ -294,22 +418,20 @@ class Replica:
         """Fill the copy with these rows: of each name the last counts."""
         by_kind: dict[RowKind, dict[TableKey, CatalogRow]] = {kind: {} for kind in RowKind}
         for row in rows:
-            if row.line is None:
-                by_kind[row.kind].pop(row.name, None)
-            else:
-                by_kind[row.kind][row.name] = row
+            by_kind[row.kind][row.name] = row
         for kind, found in by_kind.items():
-            await self._table(kind).fill(found, serial)
-            for row in found.values() if kind not in LOCAL_KINDS else ():
+            await self._table(kind).fill(found)
+            for row in found.values():
                 self._note(row)
         self.reach(version, serial)
 
     def _note(self, row: CatalogRow) -> None:
-        head = self.upstream_table(row.kind).table.lines.head(row.name)
-        if head is None or head.kept:
-            self.forgettable.drop(row.name)
-        else:  # a key in `named_upstream` is no key in `upstream`
-            self.forgettable.note(row.name, len(row.line or b""))
+        if row.kind in LOCAL_KINDS:
+            return
+        if row.head is None or row.head.kept:
+            self.forgettable.drop(row.kind, row.name)
+        else:
+            self.forgettable.note(row.kind, row.name, row.size)
 
 
 # Synchronization of a node's copy with the engine, and the time up to which the copy is known to
@@ -354,8 +476,8 @@ class ReplicaFollower:
     """Called whenever the copy is confirmed to be current: several times each second while the
     engine is available.
     """
-    forgettable: int = MOST_SHARED
-    memory: ListingMemory = field(factory=ListingMemory, repr=False)
+    forgettable: Callable[[], ForgettableProjects] = field(default=ForgettableProjects, repr=False)
+    memory: MemoryBudget = field(factory=MemoryBudget, repr=False)
     replica: Replica = field(init=False)
     first_generation: str = field(default="", init=False)
     """The generation of the first copy; "" as long as there is none."""
@@ -377,8 +499,9 @@ class ReplicaFollower:
 
     def _copy(self, generation: str) -> Replica:
         """Return an empty copy."""
-        forgettable = Forgettable(self.forgettable)
-        return Replica(generation, self.world.thinking, forgettable, self.memory)
+        return Replica(
+            generation, self.engine, self.world.thinking, self.forgettable(), self.memory
+        )
 
     # --- what is so now ---
 
@@ -455,6 +578,30 @@ class ReplicaFollower:
                     return False
             except (DatabaseAway, DatabaseUnusable):
                 return False
+
+    async def read(
+        self, table: Callable[[], ReplicaTable[V]], name: TableKey, *, again: bool = False
+    ) -> ReplicaEntry[V]:
+        """Return the project of the current copy's `table`; `again`: as it is now in the engine.
+        Raises `CatalogDown`.
+        """
+        try:
+            for _ in range(MOST_GENERATIONS):
+                known = None if again else table().known(name)
+                if known is not None:
+                    return known
+                if self.away is not None and not self.is_current:
+                    raise CatalogDown from self.away
+                reading = table().read(name) if again else table().entry(name)
+                try:
+                    return await start(reading).addTimeout(PATIENCE, self.world.clock)
+                except CatalogReset:
+                    await self.catch_up()
+        except TimeoutError:
+            raise CatalogDown from DatabaseAway("it does not answer")
+        except (DatabaseAway, DatabaseUnusable) as error:
+            raise CatalogDown from error
+        raise CatalogDown from DatabaseAway("it is reset again and again")
 
     # --- going on ---
 

@@ -1,13 +1,13 @@
-"""The catalog that several nodes share: a copy of an engine's rows (`catalog.engine`), which
-answers as fast as memory.
+"""The catalog that several nodes share: the rows of an engine (`catalog.engine`), of which each
+node holds the heads, and the projects that it read lately.
 
 * This node's own changes show at once; those of another node at most `FRESH` seconds after they
   were acknowledged. A node without news from the engine for that long queries it before it
   answers.
-* While the engine is unavailable, the copy is shown for `stale_for`, counted from the last time at
-  which it is known to have been current; after that, and for all changes at once, there is
-  `CatalogDown`. Meanwhile no absence is claimed, so that no new name is requested upstream: callers
-  look into the storage.
+* While the engine is unavailable, what the node holds is shown for `stale_for`, counted from the
+  last time at which it is known to have been current; for all else, after that, and for all changes
+  at once, there is `CatalogDown`. Meanwhile no absence is claimed, so that no new name is
+  requested upstream: callers look into the storage.
 * The storage, and never the catalog, is authoritative. An engine that lost everything is filled
   again from there, and each copy follows it; until that is complete, projects that are not held are
   unknown, and looked up in the storage.
@@ -33,25 +33,26 @@ from pypid.catalog.engine import (
     DatabaseAway,
     DatabaseUnusable,
     RowChange,
+    RowHead,
     RowKind,
 )
 from pypid.catalog.lines import (
     FEW,
-    CatalogLines,
     changed,
     count_for_writing,
+    listed_files,
     same,
+    upstream_summary,
     visible_state,
 )
-from pypid.catalog.memory import listing_time_of
 from pypid.catalog.replica import Replica, ReplicaEntry, ReplicaFollower, ReplicaTable
 from pypid.catalog.signed_urls import SharedLinks
 from pypid.core.errors import CatalogDown
 from pypid.core.model import LocalProject, Presence, SignedUrl, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
-from pypid.core.records.documents import dump_project, load_head
-from pypid.core.records.layout import index_of, project_of
-from pypid.core.records.upstream_entry import dump_upstream_entry
+from pypid.core.records.documents import dump_project
+from pypid.core.records.layout import project_of
+from pypid.core.records.upstream_entry import dump_heading, dump_listed
 from pypid.flow import start
 from pypid.metrics.counts import STALE
 from pypid.ports import NamedGlance, TableKey
@@ -68,22 +69,25 @@ MOST_TRIES = 100
 
 @frozen
 class RowDraft(Generic[V]):
-    """The new contents of a row. `line` returns the bytes to write; None removes the row."""
+    """The new contents of a row. `head` of None removes it; else `contents` returns what to write:
+    the line, and the listed files (None: they stay as they are).
+    """
 
     value: V
     seen: bool
-    line: Callable[[], bytes] | None = field(repr=False)
+    head: RowHead | None = None
+    contents: Callable[[], tuple[bytes, bytes | None]] | None = field(default=None, repr=False)
     short: bool = True
-    """Whether writing the line takes only a few milliseconds."""
+    """Whether encoding the contents takes only a few milliseconds."""
 
 
 @frozen
-class Swapped(Generic[V, W]):
+class Swapped(Generic[W]):
     """The result: the draft, and the row with it; `draft` is None if `held`, the earlier value, did
     not change.
     """
 
-    held: ReplicaEntry[V]
+    held: ReplicaEntry[Any]
     draft: RowDraft[W] | None
     row: CatalogRow | None
 
@@ -92,9 +96,9 @@ async def swap_row(
     following: ReplicaFollower,
     kind: RowKind,
     name: TableKey,
-    half: Callable[[], ReplicaTable[V]],
-    draft: Callable[[ReplicaEntry[V]], RowDraft[W] | None],
-) -> Swapped[V, W]:
+    half: Callable[[], ReplicaTable[Any]],
+    draft: Callable[[ReplicaEntry[Any]], RowDraft[W] | None],
+) -> Swapped[W]:
     """Replace the row by what `draft` returns, as one atomic step; afterwards this node's copy
     shows it.
 
@@ -105,21 +109,22 @@ async def swap_row(
     """
     if not await following.current():
         raise CatalogDown("nothing was changed. Try again soon.") from following.away
+    again = False
     try:
-        held, generation = await half().held(name), following.replica.generation
         for _ in range(MOST_TRIES):
+            held = await following.read(half, name, again=again)
+            generation = following.replica.generation
             wanted = draft(held)
             try:
                 done = await _attempt(following, generation, kind, name, held, wanted)
             except CatalogReset:
                 await following.catch_up()
-                held, generation = await half().held(name), following.replica.generation
                 continue
             if not isinstance(done, Conflict):
                 rows = () if done is None else ((done, _value(wanted, done)),)
                 await _show(following, generation, half, name, rows)
                 return Swapped(held, wanted, done)
-            held = await half().read(done.row)
+            again = True
     except (DatabaseAway, DatabaseUnusable) as error:
         raise CatalogDown("nothing was changed for certain. Try again soon.") from error
     raise CatalogDown("too much changes at once.")
@@ -137,28 +142,33 @@ async def _attempt(
     engine = following.engine
     if not generation:
         raise CatalogReset
-    if wanted is None or (wanted.line is None and not held.version):
-        row = await engine.row(kind, name)
-        return row if _is(row, held) else Conflict(row)
-    line = await _line(following, wanted)
-    return await engine.swap(generation, RowChange(kind, name, line, held.version, wanted.seen))
+    if wanted is None or (wanted.head is None and not held.version):
+        found = await engine.row(generation, kind, name)
+        row = None if found is None else found[0]
+        return row if (0 if row is None else row.version) == held.version else Conflict()
+    return await engine.swap(generation, await _change(following, kind, name, held, wanted))
 
 
-def _is(row: CatalogRow | None, held: ReplicaEntry[Any]) -> bool:
-    """Return whether the row is the held one; the version alone does not prove it, as it may be of
-    another generation.
-    """
-    if row is None:
-        return not held.version
-    return row.version == held.version and row.numbered() == held.line
+async def _change(
+    following: ReplicaFollower,
+    kind: RowKind,
+    name: TableKey,
+    held: ReplicaEntry[Any],
+    draft: RowDraft[Any],
+) -> RowChange:
+    if draft.head is None or draft.contents is None:
+        return RowChange(kind, name, held.version, seen=draft.seen)
+    make = draft.contents
+    line, files = make() if draft.short else await following.world.thinking(make)
+    return RowChange(kind, name, held.version, draft.head, line, files, draft.seen)
 
 
 async def swap_rows(
     following: ReplicaFollower,
     kind: RowKind,
-    half: Callable[[], ReplicaTable[V]],
-    drafts: Mapping[TableKey, Callable[[ReplicaEntry[V]], RowDraft[W] | None]],
-) -> Mapping[TableKey, Swapped[V, W]]:
+    half: Callable[[], ReplicaTable[Any]],
+    drafts: Mapping[TableKey, Callable[[ReplicaEntry[Any]], RowDraft[W] | None]],
+) -> Mapping[TableKey, Swapped[W]]:
     """Replace several rows as `swap_row` does: all in one step, or none."""
     if not await following.current():
         raise CatalogDown("nothing was changed. Try again soon.") from following.away
@@ -179,18 +189,18 @@ async def swap_rows(
 async def _attempt_all(
     following: ReplicaFollower,
     kind: RowKind,
-    half: Callable[[], ReplicaTable[V]],
-    drafts: Mapping[TableKey, Callable[[ReplicaEntry[V]], RowDraft[W] | None]],
-) -> Mapping[TableKey, Swapped[V, W]] | None:
+    half: Callable[[], ReplicaTable[Any]],
+    drafts: Mapping[TableKey, Callable[[ReplicaEntry[Any]], RowDraft[W] | None]],
+) -> Mapping[TableKey, Swapped[W]] | None:
     """Return the new rows; None for a conflict."""
     generation = following.replica.generation
-    held = {name: await half().held(name) for name in drafts}
+    held = {name: await following.read(half, name) for name in drafts}
     wanted = {name: draft(held[name]) for name, draft in drafts.items()}
-    changes: list[RowChange] = []
-    for name, row in wanted.items():
-        if row is not None and (row.line is not None or held[name].version):
-            line = await _line(following, row)
-            changes.append(RowChange(kind, name, line, held[name].version, row.seen))
+    changes = [
+        await _change(following, kind, name, held[name], row)
+        for name, row in wanted.items()
+        if row is not None and (row.head is not None or held[name].version)
+    ]
     made: dict[TableKey, CatalogRow] = {}
     if changes:
         done = await following.engine.swap_all(generation, changes)
@@ -202,16 +212,9 @@ async def _attempt_all(
     return {name: Swapped(held[name], wanted[name], made.get(name)) for name in drafts}
 
 
-async def _line(following: ReplicaFollower, draft: RowDraft[Any]) -> bytes | None:
-    line = draft.line
-    if line is None:
-        return None
-    return line() if draft.short else await following.world.thinking(line)
-
-
 def _value(draft: RowDraft[Any] | None, row: CatalogRow | None) -> Any:
     """Return the project or the upstream entry that the row holds; None if it has to be read."""
-    if draft is None or draft.line is None or row is None:
+    if draft is None or draft.head is None or row is None:
         return None
     return evolve(draft.value, serial=row.serial)
 
@@ -255,13 +258,8 @@ async def _show(
 # --- edits of projects ---
 
 
-def mark_of(line: bytes | None) -> str | None:
-    """Return the mark in the line of a local project."""
-    return None if line is None else load_head(line).mark
-
-
 def made_project(
-    done: Swapped[LocalProject, LocalProject | None],
+    done: Swapped[LocalProject | None],
 ) -> LocalProject | None:
     """Return the project that is held now."""
     if done.draft is None or done.row is None:
@@ -281,30 +279,42 @@ def edited(
     new = changed(name, old, change)
     is_damaged = old is None and held.version
     if same(old, new) and not is_damaged:
-        if old is None or mark is None or mark == mark_of(held.line):
+        if old is None or mark is None or (held.head is not None and mark == held.head.mark):
             return None
         return _local_draft(name, old, mark, seen=False)
     if new is None:
-        return RowDraft(None, seen=True, line=None)
+        return RowDraft(None, seen=True)
     return _local_draft(name, new, mark, seen=True)
 
 
 def _local_draft(
     name: TableKey, project: LocalProject, mark: str | None, *, seen: bool
 ) -> RowDraft[LocalProject | None]:
-    written = partial(dump_project, evolve(project, serial=0), mark, name)
-    return RowDraft(project, seen=seen, line=written, short=len(project.files) <= FEW)
+    def contents() -> tuple[bytes, bytes]:
+        return dump_project(evolve(project, serial=0), key=name), b""
+
+    head = RowHead(project.status, mark=mark)
+    return RowDraft(project, seen, head, contents, short=len(project.files) <= FEW)
 
 
 def upstream_draft(
-    name: TableKey, old: UpstreamEntry, new: UpstreamEntry
+    name: TableKey, held: ReplicaEntry[UpstreamEntry], old: UpstreamEntry, new: UpstreamEntry
 ) -> RowDraft[UpstreamEntry]:
     """Return the draft of the change of an upstream project from `old` to `new`."""
     is_seen = visible_state(new) != visible_state(old)
-    if new.listing is None and not new.kept:
-        return RowDraft(new, seen=is_seen, line=None)
-    written = partial(dump_upstream_entry, evolve(new, serial=0), key=name)
-    return RowDraft(new, seen=is_seen, line=written, short=count_for_writing(new) <= FEW)
+    listing = new.listing
+    if listing is None and not new.kept:
+        return RowDraft(new, seen=is_seen)
+    stay = held.value is not None and listed_files(new) is listed_files(old)
+
+    def contents() -> tuple[bytes, bytes | None]:
+        heading = dump_heading(evolve(new, serial=0), name)
+        return heading, None if stay else dump_listed(None if listing is None else listing.files)
+
+    summary = upstream_summary(name, new)
+    confirmed = None if listing is None else listing.confirmed
+    head = RowHead(summary.status, summary.kept, summary.gone, confirmed=confirmed)
+    return RowDraft(new, is_seen, head, contents, short=stay or count_for_writing(new) <= FEW)
 
 
 T = TypeVar("T")
@@ -369,17 +379,15 @@ class SharedLocalTable:
         certain = await self._following.current()
         if not certain:
             self._following.world.counts.add(STALE, ("catalog",))
-        replica = self._following.replica
-        table = replica.local_table(self._kind)
-        held = await table.value(name)
-        if held is not None:
-            return held
-        absent = certain and replica.complete and not table.version(name)
+        entry = await self._following.read(self._half, name)
+        if entry.value is not None:
+            return entry.value
+        absent = certain and self._following.replica.complete and not entry.version
         return Presence.ABSENT if absent else Presence.UNKNOWN
 
     async def summaries(self) -> Sequence[Summary]:
         await self._following.current()
-        return self._half().table.lines.summaries()
+        return self._half().heads.summaries()
 
     async def edit(
         self,
@@ -400,7 +408,8 @@ class SharedLocalTable:
 
     async def mark(self, name: TableKey) -> str | None:
         await self._following.current()
-        return mark_of((await self._half().held(name)).line)
+        head = self._half().head(name)
+        return None if head is None else head.mark
 
 
 class SharedUpstreamTable:
@@ -414,14 +423,10 @@ class SharedUpstreamTable:
     def _half(self) -> ReplicaTable[UpstreamEntry]:
         return self._following.replica.upstream_table(self._kind)
 
-    @property
-    def lines(self) -> CatalogLines:
-        """The lines of this node's copy."""
-        return self._half().table.lines
-
     async def get(self, name: TableKey) -> UpstreamEntry:
         await self._following.current()
-        return await self._half().value(name) or UpstreamEntry(name=project_of(name))
+        entry = await self._following.read(self._half, name)
+        return entry.value or UpstreamEntry(name=project_of(name))
 
     async def edit(
         self, name: TableKey, change: Callable[[UpstreamEntry], UpstreamEntry]
@@ -431,12 +436,16 @@ class SharedUpstreamTable:
             new = change(old)
             if new.name != old.name:
                 raise ValueError(f"an edit of {name} made {new.name} of it")
-            return None if new == old and held.value is not None else upstream_draft(name, old, new)
+            return (
+                None
+                if new == old and held.value is not None
+                else upstream_draft(name, held, old, new)
+            )
 
         done = await swap_row(self._following, self._kind, name, self._half, draft)
         if done.draft is None:
             return done.held.value or UpstreamEntry(name=project_of(name))
-        if done.row is not None and done.draft.line is not None:
+        if done.row is not None and done.draft.head is not None:
             self._forget_others()
         return (
             done.draft.value
@@ -446,7 +455,7 @@ class SharedUpstreamTable:
 
     async def summaries(self) -> Sequence[Summary]:
         await self._following.current()
-        return self.lines.cached_summaries()
+        return self._half().heads.cached_summaries()
 
     def _forget_others(self) -> None:
         """Drop other upstream projects to make space, for all nodes and in the background, after
@@ -459,20 +468,16 @@ class SharedUpstreamTable:
     async def _forget(self) -> None:
         replica, engine = self._following.replica, self._following.engine
         try:
-            for name in replica.forgettable.pop_excess():
-                kind = RowKind.NAMED_UPSTREAM if index_of(name) else RowKind.UPSTREAM
-                table = replica.upstream_table(kind)
-                version, size = table.version(name), table.size(name)
+            for kind, name, size in replica.forgettable.pop_excess():
+                version = replica.upstream_table(kind).version(name)
                 try:
                     if version:
-                        done = await engine.swap(
-                            replica.generation,
-                            RowChange(kind, name, None, version, seen=False),
-                        )
+                        change = RowChange(kind, name, version, seen=False)
+                        done = await engine.swap(replica.generation, change)
                         if not isinstance(done, Conflict):
                             replica.take_own(done, None)
                 except (DatabaseAway, DatabaseUnusable, CatalogReset):
-                    replica.forgettable.note(name, size)  # it is tried again
+                    replica.forgettable.note(kind, name, size)  # it is tried again
                     return
         except Exception:
             _log.failure("cannot remove projects unused for long from the shared catalog")
@@ -619,23 +624,28 @@ class SharedCatalog:
         if not self._look():
             return Summary(name, -self._looks), None
         replica = self._replica
-        local = replica.local.table.lines.head(name) or replica.named.claim(name)
-        return local, replica.upstream.table.lines.head(name)
+        local = replica.local.heads.get(name) or replica.named.claim(name)
+        return local, replica.upstream.heads.get(name)
 
     def named_heads(self, key: TableKey) -> tuple[Summary | None, Summary | None]:
         """Return the heads in the tables of named indexes, as `heads`."""
         if not self._look():
             return Summary(key, -self._looks), None
         replica = self._replica
-        return replica.named.head(key), replica.named_upstream.table.lines.head(key)
+        return replica.named.get(key), replica.named_upstream.heads.get(key)
 
     def named_listing_time(self, key: TableKey) -> datetime | None:
         """Return when the named upstream was last asked for the project, or None."""
-        return listing_time_of(self._replica.named_upstream.table, key)
+        return _confirmed(self._replica.named_upstream, key)
 
     def listing_time(self, name: ProjectName) -> datetime | None:
         """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
-        return listing_time_of(self._replica.upstream.table, name)
+        return _confirmed(self._replica.upstream, name)
+
+
+def _confirmed(table: ReplicaTable[UpstreamEntry], name: ProjectName) -> datetime | None:
+    head = table.head(name)
+    return None if head is None else head.confirmed
 
 
 __: type[NamedGlance] = SharedCatalog

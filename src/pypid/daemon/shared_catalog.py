@@ -14,9 +14,9 @@ from twisted.logger import Logger
 from pypid.access.sql.accounts import CONTACT
 from pypid.access.sql.database import SqliteFile
 from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
-from pypid.catalog.memory import ListingMemory
 from pypid.catalog.replica import ReplicaFollower
 from pypid.catalog.shared import EngineLinks, SharedCatalog
+from pypid.core.caches import MemoryBudget
 from pypid.core.configuration.choices import CatalogStore, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, CatalogDown
@@ -200,7 +200,7 @@ def open_sharing(
     world: World,
     reactor: Any,
     signals: Signals,
-    memory: ListingMemory,
+    memory: MemoryBudget,
 ) -> Sharing | None:
     """Return the shared catalog, not yet opened; None where the catalog is this process's own.
     `identity`: the storage's; `serial`: the first serial; `memory`: for its upstream listings.

@@ -1023,7 +1023,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             world,
             reactor,
             signals,
-            memory,
+            budget,
         )
         leases: Leases = SoleNode() if sharing is None else sharing.leases
         storage, lease = leased(config, paths, storage, sharing, world)

@@ -27,6 +27,7 @@ from pypid.catalog.engine import (
     Feed,
     Position,
     RowChange,
+    RowContents,
     RowKind,
     Slice,
     check_changes,
@@ -69,10 +70,6 @@ class _WaitingChange:
     made: Deferred[Made] = field(factory=lambda: Deferred(canceller=lambda _: None), init=False)
     _timeout: IDelayedCall | None = field(default=None, init=False)
     """Runs while it waits for its turn."""
-
-    @property
-    def size(self) -> int:
-        return len(self.change.line or b"")
 
     def wait(
         self, clock: IReactorTime, longest: float, give_up: Callable[[_WaitingChange], None]
@@ -130,13 +127,13 @@ class ChangeBatches:
     def _next(self) -> list[_WaitingChange]:
         """Return the changes that waited longest, all of one generation."""
         group = [self._take()]
-        size = group[0].size
+        size = group[0].change.size
         while (
             self._waiting
             and len(group) < MOST_CHANGES
             and self._waiting[0].generation == group[0].generation
         ):
-            size += self._waiting[0].size
+            size += self._waiting[0].change.size
             if size > MOST_BYTES:
                 break
             group.append(self._take())
@@ -217,8 +214,10 @@ class SqlEngine:
     async def state(self) -> EngineState:
         return await self._read(lambda rows: rows.state())
 
-    async def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
-        return await self._read(lambda rows: rows.row(kind, name))
+    async def row(
+        self, generation: str, kind: RowKind, name: ProjectName
+    ) -> tuple[CatalogRow, RowContents] | None:
+        return await self._read(lambda rows: rows.row(generation, kind, name))
 
     async def changes(self, since: Position, most: int = MOST_ROWS) -> Slice:
         return await self._read(lambda rows: rows.changes(since, most))

@@ -37,7 +37,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pypid.catalog.engine import (
-    MOST_BYTES,
     CatalogReset,
     CatalogRow,
     Conflict,
@@ -45,11 +44,13 @@ from pypid.catalog.engine import (
     EngineState,
     Position,
     RowChange,
+    RowContents,
+    RowHead,
     RowKind,
     Slice,
 )
 from pypid.core.errors import CannotStart
-from pypid.core.model import SignedUrl
+from pypid.core.model import SignedUrl, Status
 from pypid.core.packaging.names import ProjectName
 
 # The tables of the shared catalog, and their version: they are created, or replaced; tables of
@@ -60,7 +61,7 @@ from pypid.core.packaging.names import ProjectName
 # first (SQLite: the whole file): so changes become visible in the order of the versions that they
 # get.
 
-SCHEMA = 1
+SCHEMA = 2
 PLACE = "place"
 """The key of the opened file in a connection's info."""
 _LOCK = 0x70797069_65
@@ -96,8 +97,18 @@ rows = Table(
     Column("name", Text, primary_key=True),
     Column("version", BigInteger, nullable=False, unique=True),
     Column("serial", BigInteger, nullable=False),
-    Column("line", LargeBinary),
+    Column("status", Text),
+    Column("kept", Boolean, nullable=False),
+    Column("gone", Boolean, nullable=False),
+    Column("mark", Text),
+    Column("confirmed", BigInteger),
+    Column("size", BigInteger, nullable=False),
+    Column("line", LargeBinary, nullable=False),
+    Column("files", LargeBinary, nullable=False),
 )
+"""`status` is null in the row of a removed project; `confirmed`: microseconds since 1970, in UTC.
+The contents come last: a reader of heads does not touch their pages.
+"""
 leases = Table(
     "pypid_catalog_leases",
     _tables,
@@ -114,6 +125,7 @@ links = Table(
 )
 """`ends` of a link: microseconds since 1970, in UTC."""
 
+_HEADS = select(*(column for column in rows.c if column.name not in {"line", "files"}))
 _READ = select(state_table).where(state_table.c.only == 1)
 _TAKE = _READ.with_for_update()
 
@@ -233,7 +245,7 @@ def _state(found: Row) -> EngineState:  # type: ignore[type-arg]
 CHANNEL = "pypid_catalog"
 """The channel of PostgreSQL's notifications: "look". All catalogs of one database share it."""
 _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
-_KINDS = [kind.value for kind in RowKind]
+_KINDS = {kind.value for kind in RowKind}
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
@@ -248,14 +260,20 @@ class CatalogTransaction:
         """Return the state (see `Engine.state`)."""
         return read_state(self.connection).state
 
-    def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
-        """Return the row; None if there is none, or it was removed (see `Engine.row`)."""
-        read_state(self.connection)
-        found = self._row(kind, name)
-        return None if found is None or found.line is None else found
-
-    def _row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
+    def row(
+        self, generation: str, kind: RowKind, name: ProjectName
+    ) -> tuple[CatalogRow, RowContents] | None:
+        """Return the row with its contents; None if there is none, or it was removed (see
+        `Engine.row`).
+        """
+        read_state(self.connection, generation)
         found = self.connection.execute(select(rows).where(_is(kind, name))).one_or_none()
+        if found is None or found.status is None:
+            return None
+        return _made(found), RowContents(bytes(found.line), bytes(found.files))
+
+    def _head(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
+        found = self.connection.execute(_HEADS.where(_is(kind, name))).one_or_none()
         return None if found is None else _made(found)
 
     def changes(self, since: Position, most: int) -> Slice:
@@ -263,100 +281,88 @@ class CatalogTransaction:
         now = read_state(self.connection, since.generation)
         if since.version > now.state.version or 0 < since.version < now.lost:
             raise CatalogReset
-        later = rows.c.version > since.version
-        size = func.coalesce(func.length(rows.c.line), 0)
-        found = self.connection.execute(
-            select(rows.c.version, size).where(later).order_by(rows.c.version).limit(most + 1)
-        ).all()
-        count = _that_fit([size for _, size in found[:most]])
-        if not count:
+        later = _HEADS.where(rows.c.version > since.version).order_by(rows.c.version)
+        found = self.connection.execute(later.limit(most + 1)).all()
+        if not found:
             return Slice((), since, False)
-        last = found[count - 1][0]
-        taken = self.connection.execute(
-            select(rows)
-            .where(later, rows.c.version <= last, rows.c.kind.in_(_KINDS))
-            .order_by(rows.c.version)
-        )
-        return Slice(tuple(map(_made, taken)), Position(since.generation, last), count < len(found))
+        last = found[:most][-1].version
+        taken = tuple(_made(row) for row in found[:most] if row.kind in _KINDS)
+        return Slice(taken, Position(since.generation, last), len(found) > most)
 
     def swap(self, generation: str, change: RowChange) -> CatalogRow | Conflict:
         """Change the row if it has the expected version (see `Engine.swap`)."""
-        now = read_state(self.connection, generation, take=True).state
-        new = CatalogRow(
-            change.kind, change.name, now.version + 1, now.serial + change.seen, change.line
-        )
-        if not change.seen:
-            new = self._unseen(new)
-        if not self._write(new, change.expected):
-            held = self._row(change.kind, change.name)
-            if held is not None and held.line == change.line:
-                return held
-            return Conflict(None if held is None or held.line is None else held)
-        self.connection.execute(
-            update(state_table).values(version=new.version, serial=now.serial + change.seen)
-        )
-        self._notify()
-        return new
+        made = self.swap_all(generation, [change])
+        return made if isinstance(made, Conflict) else made[0]
 
     def swap_all(
         self, generation: str, changes: Sequence[RowChange]
     ) -> Sequence[CatalogRow] | Conflict:
         """Change all rows, or none (see `Engine.swap_all`)."""
         now = read_state(self.connection, generation, take=True).state
-        before = [self._row(change.kind, change.name) for change in changes]
-        for change, row in zip(changes, before, strict=True):
-            held = None if row is None or row.line is None else row
-            is_done = row is not None and row.line == change.line
-            if not is_done and change.expected != (0 if held is None else held.version):
-                return Conflict(held)
+        before = [self._head(change.kind, change.name) for change in changes]
+        is_done = [self._is_done(change, row) for change, row in zip(changes, before, strict=True)]
+        if None in is_done:
+            return Conflict()
         made: list[CatalogRow] = []
         version, serial = now.version, now.serial
-        for change, row in zip(changes, before, strict=True):
-            if row is None or row.line != change.line:
+        for change, row, done in zip(changes, before, is_done, strict=True):
+            if row is None or not done:
                 version += 1
                 own = 0 if row is None else row.serial
                 if change.seen:
                     own = serial = now.serial + 1
-                row = CatalogRow(change.kind, change.name, version, own, change.line)
-                self._write(row, change.expected)
+                row = self._write(change, row, version, own)
             made.append(row)
         if version > now.version:
             self.connection.execute(update(state_table).values(version=version, serial=serial))
             self._notify()
         return made
 
-    def _write(self, new: CatalogRow, expected: int) -> bool:
-        return self._replace(new, expected) if expected else self._add(new)
-
-    def _unseen(self, new: CatalogRow) -> CatalogRow:
-        """Return the row with the serial that it had."""
-        serial = (
-            self.connection.execute(
-                select(rows.c.serial).where(_is(new.kind, new.name))
-            ).scalar_one_or_none()
-            or 0
-        )
-        return CatalogRow(new.kind, new.name, new.version, serial, new.line)
-
-    def _replace(self, new: CatalogRow, expected: int) -> bool:
-        """Replace the row that is expected, unless its line is the same; return whether it was
-        replaced.
+    def _is_done(self, change: RowChange, row: CatalogRow | None) -> bool | None:
+        """Return whether the row has the wanted contents already, so that the change was made
+        before; None for a conflict.
         """
-        there = and_(_is(new.kind, new.name), rows.c.version == expected, rows.c.line.is_not(None))
-        if new.line is not None:
-            there = and_(there, rows.c.line != new.line)
-        values = {"version": new.version, "serial": new.serial, "line": new.line}
-        return self.connection.execute(update(rows).where(there).values(**values)).rowcount > 0
+        held = 0 if row is None or row.head is None else row.version
+        if held == change.expected:
+            return False
+        if row is None or row.head != change.head:
+            return None
+        if row.head is None:
+            return True
+        query = select(rows.c.line, rows.c.files).where(_is(change.kind, change.name))
+        found = self.connection.execute(query).one()
+        is_same = bytes(found.line) == change.line and change.files in (None, bytes(found.files))
+        return True if is_same else None
 
-    def _add(self, new: CatalogRow) -> bool:
-        """Add the row if there is none, or it was removed; return whether it was added."""
-        values = {"version": new.version, "serial": new.serial, "line": new.line}
-        return self._upsert(
-            rows,
-            {"kind": new.kind.value, "name": new.name, **values},
-            values,
-            rows.c.line.is_(None),
-        )
+    def _write(
+        self, change: RowChange, row: CatalogRow | None, version: int, serial: int
+    ) -> CatalogRow:
+        head = change.head
+        size = len(change.line)
+        values: dict[str, Any] = {
+            "version": version,
+            "serial": serial,
+            "status": None if head is None else head.status.value,
+            "kept": head is not None and head.kept,
+            "gone": head is not None and head.gone,
+            "mark": None if head is None else head.mark,
+            "confirmed": None if head is None or not head.confirmed else _ticks(head.confirmed),
+            "line": change.line,
+        }
+        place = _is(change.kind, change.name)
+        if change.files is None:
+            kept = select(func.length(rows.c.files)).where(place)
+            size += self.connection.execute(kept).scalar_one()
+        else:
+            size += len(change.files)
+            values["files"] = change.files
+        values["size"] = size
+        if row is None:
+            key = {"kind": change.kind.value, "name": change.name}
+            self.connection.execute(insert(rows).values(**key, **values))
+        else:
+            self.connection.execute(update(rows).where(place).values(**values))
+        return CatalogRow(change.kind, change.name, version, serial, head, size)
 
     def mark_complete(self, generation: str) -> EngineState:
         """Record that the whole storage was reconciled (see `Engine.mark_complete`)."""
@@ -385,7 +391,7 @@ class CatalogTransaction:
         read_state(self.connection, take=True)
         self.connection.execute(delete(leases).where(leases.c.ends <= self._clock()))
         self.connection.execute(delete(links).where(links.c.ends <= _ticks(now)))
-        gone = rows.c.line.is_(None)
+        gone = rows.c.status.is_(None)
         last = (
             select(rows.c.version)
             .where(gone)
@@ -462,25 +468,17 @@ class CatalogTransaction:
             self.connection.execute(_NOTIFY)
 
 
-def _that_fit(sizes: Sequence[int]) -> int:
-    """Return how many of the lines fit in a slice: one at least."""
-    total = 0
-    for count, size in enumerate(sizes):
-        total += size
-        if count and total > MOST_BYTES:
-            return count
-    return len(sizes)
-
-
 def _is(kind: RowKind, name: ProjectName) -> ColumnElement[bool]:
     return and_(rows.c.kind == kind.value, rows.c.name == name)
 
 
 def _made(found: Any) -> CatalogRow:
-    line = None if found.line is None else bytes(found.line)
-    return CatalogRow(
-        RowKind(found.kind), ProjectName(found.name), found.version, found.serial, line
-    )
+    head = None
+    if found.status is not None:
+        confirmed = None if found.confirmed is None else _BEGINNING + found.confirmed * _TICK
+        head = RowHead(Status(found.status), found.kept, found.gone, found.mark, confirmed)
+    name = ProjectName(found.name)
+    return CatalogRow(RowKind(found.kind), name, found.version, found.serial, head, found.size)
 
 
 def _ticks(moment: datetime) -> int:

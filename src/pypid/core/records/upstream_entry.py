@@ -82,6 +82,7 @@ class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
 _encoder = msgspec.json.Encoder()
 _beginning = msgspec.json.Decoder(_Beginning)
 _columns = msgspec.json.Decoder(list[bytes])
+_listed = msgspec.msgpack.Decoder(list[bytes])
 
 
 def dump_upstream_entry(entry: UpstreamEntry, *, key: str = "") -> bytes:
@@ -109,6 +110,36 @@ def without_listing(beginning: bytes) -> bytes:
     return _encoder.encode(
         replace(document, status="active", gone=False, listing=None, blocks=None)
     )
+
+
+def dump_heading(entry: UpstreamEntry, key: str = "") -> bytes:
+    """Return all that is known of an upstream project but its listed files, as one line of JSON.
+    `key` as in `dump_upstream_entry`.
+    """
+    files = None if entry.listing is None else entry.listing.files
+    return _dumped_beginning(entry, None if files is None else _packed(packed(files)), key) + b"}"
+
+
+def dump_listed(files: Sequence[ListedFile] | None) -> bytes:
+    """Return the listed files, compressed as they are: b"" for None."""
+    if files is None:
+        return b""
+    blocks = packed(files).blocks
+    return msgspec.msgpack.encode(
+        [part for block in blocks for part in (block.entries, block.rest)]
+    )
+
+
+def load_entry(heading: bytes, listed: bytes) -> UpstreamEntry:
+    """Return the state that `dump_heading` and `dump_listed` wrote. Raises `Unreadable`."""
+    document = _read_beginning(heading, -1)
+    if document.blocks is None:
+        return _entry(document, None)
+    try:
+        columns = _listed.decode(listed)
+    except msgspec.DecodeError as error:
+        raise Unreadable(_WHAT, str(error)) from None
+    return _entry(document, _from_columns(document, document.blocks, columns))
 
 
 class _Confirmed(msgspec.Struct, frozen=True, gc=False):
@@ -191,6 +222,13 @@ def load_upstream_entry(line: bytes) -> UpstreamEntry:
     """Return the state in a line of `dump_upstream_entry`. Raises `Unreadable`."""
     end = line.find(FILES)
     document = _read_beginning(line, end)
+    if document.blocks is None:
+        return _entry(document, None)
+    columns = decoded(_columns, line[end + len(FILES) : -1], _WHAT)
+    return _entry(document, _from_columns(document, document.blocks, columns))
+
+
+def _entry(document: _Beginning, files: ListedFiles | None) -> UpstreamEntry:
     try:
         name = project_name(project_of(document.name))
         listing = document.listing
@@ -206,9 +244,7 @@ def load_upstream_entry(line: bytes) -> UpstreamEntry:
                 etag=listing.etag,
                 status=Status(listing.status),
                 status_reason=listing.status_reason,
-                files=None
-                if document.blocks is None
-                else _read_blocks(name, line, end, document.blocks),
+                files=files,
             ),
             kept=tuple(stored_file(name, file) for file in document.kept),
             touched=document.touched,
@@ -223,13 +259,12 @@ def _read_beginning(line: bytes, end: int) -> _Beginning:
     return decoded(_beginning, line if end < 0 else line[:end] + b"}", _WHAT)
 
 
-def _read_blocks(name: ProjectName, line: bytes, end: int, blocks: _Packed) -> ListedFiles:
-    columns = decoded(_columns, line[end + len(FILES) : -1], _WHAT)
+def _from_columns(document: _Beginning, blocks: _Packed, columns: list[bytes]) -> ListedFiles:
     versions = sum(count for _, count in blocks.versions)
     if (len(columns), versions) != (2 * len(blocks.counts), sum(blocks.counts)):
         raise Unreadable(_WHAT, "it has another number of blocks or files than it says")
     return ListedFiles(
-        name,
+        ProjectName(project_of(document.name)),
         tuple(map(FileBlock, blocks.counts, columns[::2], columns[1::2])),
         blocks.versions,
         blocks.facts,
