@@ -17,7 +17,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from pypid.core.accounts import acl
 from pypid.core.accounts.acl import KEPT_CLOSED
 from pypid.core.accounts.rights import Whom
-from pypid.core.accounts.sessions import Invitation, csrf_token
+from pypid.core.accounts.sessions import csrf_token
 from pypid.core.errors import (
     AlreadyExists,
     AlreadyThere,
@@ -37,7 +37,6 @@ from pypid.core.errors import (
     NotConfigured,
     NotYetKnown,
     RegistrationClosed,
-    Unauthenticated,
     UploadForbidden,
     UploadRejected,
     UpstreamDown,
@@ -47,7 +46,7 @@ from pypid.core.errors import (
 from pypid.core.model import File, Project, RenderedPage, Upload
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.upload import distribution_of
-from pypid.core.permissions import Action, Credential
+from pypid.core.permissions import Action
 from pypid.core.simple_api.listed_files import quoted
 from pypid.core.simple_api.render import finished, render_every_file
 from pypid.flow import shielded
@@ -65,7 +64,7 @@ from pypid.web.api.accounts import (
     mode_of,
 )
 from pypid.web.api.projects import ChangedProject, delete_files
-from pypid.web.app.accounts import NewSecret, changeable_account, set_own_password
+from pypid.web.app.accounts import NewSecret, changeable_account, is_password, store_password
 from pypid.web.app.app import App, Configured
 from pypid.web.app.audit import recorded
 from pypid.web.app.login_redirect import LOGIN
@@ -201,19 +200,15 @@ async def register_by_form(ctx: RequestContext) -> None:
 
 
 async def _register(ctx: RequestContext, name: str, wanted: NewAccount) -> None:
+    """Register the account. As in pypicloud, a name that is taken is answered with 400."""
     applicant = Applicant(
         user=name.strip(), password=wanted.password, captcha=wanted.captcha, token=wanted.token
     )
     invitation = invitation_of(ctx.app, wanted.token)
-    await _enrol(ctx, applicant, invitation)
-
-
-async def _enrol(ctx: RequestContext, wanted: Applicant, invitation: Invitation | None) -> None:
-    """Register the account. As in pypicloud, a name that is taken is answered with 400."""
     if len(wanted.password) > LONGEST:
         raise BadRequest(f"Password cannot exceed {LONGEST} characters")
     try:
-        account = await enrolled(ctx, wanted, invitation)
+        account = await enrolled(ctx, applicant, invitation)
     except NameTaken as error:
         raise BadRequest(str(error)) from None
     document: Welcome = {
@@ -249,16 +244,10 @@ async def set_password(ctx: RequestContext) -> None:
     if ctx.identity.scope is not None or ctx.identity.user is None:
         raise NotByToken()
     wanted = await arguments(ctx.request, OwnPassword)
-    try:
-        found = await ctx.app.access.identify(
-            Credential(ctx.identity.user, wanted.old_password, ctx.address)
-        )
-    except Unauthenticated:
-        found = None
-    if found is None or found.user != ctx.identity.user:
+    if not await is_password(ctx, ctx.identity.user, wanted.old_password):
         raise LoginRefused("old_password is not your current password: nothing was changed.")
     demand_changing(ctx.app)
-    await set_own_password(
+    await store_password(
         ctx, await changeable_account(ctx.app, ctx.identity.user), wanted.new_password
     )
     document: NewSecret = {"name": ctx.identity.user}
@@ -288,13 +277,9 @@ async def login_page(ctx: RequestContext) -> None:
 async def log_in(ctx: RequestContext) -> None:
     """Begin a session."""
     wanted = await arguments(ctx.request, PypicloudLogin)
-    await _log_in(ctx, wanted.username, wanted.password)
-
-
-async def _log_in(ctx: RequestContext, name: str, password: str) -> None:
-    _, secret, _ = await begin(ctx, Login(user=name, password=password))
+    _, secret, _ = await begin(ctx, Login(user=wanted.username, password=wanted.password))
     if choose_error_format(header_of(ctx.request, "accept")) is ErrorFormat.HTML:
-        return _go_home(ctx.request)
+        return _go(ctx.request, _home(ctx.request))
     document: LoggedIn = {
         "next": f"{ctx.base_url or ''}/",
         "csrf_token": csrf_token(secret),
@@ -310,11 +295,7 @@ async def log_out(ctx: RequestContext) -> None:
     await end(ctx)
     if credential_of_cookie(ctx.request) is not None:
         end_session(ctx.request)
-    _go_home(ctx.request)
-
-
-def _go_home(request: Request) -> None:
-    _go(request, _home(request))
+    _go(ctx.request, _home(ctx.request))
 
 
 def _home(request: Request) -> bytes:

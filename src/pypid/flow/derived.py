@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredLock
 
 from pypid.core.caches import BudgetedCache, Recent
 from pypid.core.errors import CannotStart
@@ -65,22 +65,6 @@ class Flights(Generic[K, T]):
             lambda failure: land(lambda waiter: waiter.errback(failure)),
         )
         return await mine
-
-
-class JobLimit:
-    """At most so many jobs at a time; the others wait for their turn."""
-
-    def __init__(self, most: int) -> None:
-        self._semaphore = DeferredSemaphore(most)
-
-    @asynccontextmanager
-    async def taken(self) -> AsyncIterator[None]:
-        """Take a turn; callers get it in the order of their calls."""
-        await self._semaphore.acquire()
-        try:
-            yield
-        finally:
-            self._semaphore.release()
 
 
 class Locks(Generic[K]):

@@ -238,6 +238,3 @@ class Threads:
         """
         self._ended = True
         await blocking(self.stop)
-
-
-_threads: type[Blocking] = Threads

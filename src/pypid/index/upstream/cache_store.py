@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from attrs import Factory, define, evolve, field, frozen
 from msgspec.structs import replace
+from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Exists, Missing, StorageFull, Unreadable
@@ -34,7 +35,7 @@ from pypid.core.records.layout import (
     kept_place,
 )
 from pypid.flow import Blocking, BytesBody, World
-from pypid.flow.derived import JobLimit, Locks, Signal
+from pypid.flow.derived import Locks, Signal
 from pypid.index.context import Pace, stored_digests
 from pypid.index.store import records
 from pypid.index.store.records import RecordStore, StorageState
@@ -259,7 +260,9 @@ class CacheStore:
     """Whether the catalog is shared by several nodes; it has no dump then."""
     others_write: bool = True
     """Whether other processes may store files, unknown to this catalog."""
-    _writes: JobLimit = field(factory=lambda: JobLimit(AT_ONCE), init=False, repr=False)
+    _writes: DeferredSemaphore = field(
+        factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False
+    )
     """Taken before any lock."""
     places: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Locks by ``<project>/<filename>``, held while bytes are written or removed; taken before the
@@ -325,7 +328,7 @@ class CacheStore:
 
         The same bytes stored by another process meanwhile are used as well. Raises `StorageFull`.
         """
-        async with self._writes.taken(), self.places.hold(f"{file.project}/{file.filename}"):
+        async with self._writes, self.places.hold(f"{file.project}/{file.filename}"):
             there = await recorded(self.blobs, file.project, file.filename)
             where, wrote = await self._write_bytes(file, digests, body, there)
             kept = as_stored(
@@ -475,7 +478,7 @@ class CacheStore:
         catalog's entry.
         """
         async with (
-            self._writes.taken(),
+            self._writes,
             self.places.hold(f"{file.project}/{file.filename}"),
             self.records.locks.hold(file.project),
         ):
@@ -499,7 +502,7 @@ class CacheStore:
         cached: provenance is not stored without its file.
         """
         async with (
-            self._writes.taken(),
+            self._writes,
             self.places.hold(f"{file.project}/{file.filename}"),
             self.records.locks.hold(file.project),
         ):

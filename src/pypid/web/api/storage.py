@@ -64,7 +64,7 @@ from pypid.web.app.app import App, user_of
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import Described, Duration, Moment, route
-from pypid.web.http.event_stream import EventStream, run_streamed, stream_of
+from pypid.web.http.event_stream import EventStream, Say, run_streamed, run_with_events, stream_of
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import read_json, send_json
 from pypid.web.http.upload_form import Limits, read_form
@@ -621,28 +621,20 @@ async def export(ctx: RequestContext) -> None:
     exports = ctx.app.exports
     if exports is None:
         raise NotAvailable("exports")
-    kind = stream_of(ctx.request)
-    if kind is None:
-        made = await _exported(ctx, exports(wanted, _ignore_progress), wanted)
-        return send_json(ctx.request, made)
-    stream = EventStream(ctx.request, kind)
-    stream.begin()
     reported = float("-inf")
 
-    def report_progress(done: int, of: int) -> None:
-        nonlocal reported
-        now = ctx.app.world.clock.seconds()
-        if now - reported >= EVERY or done == of:
-            reported = now
-            stream.say(
-                "progress", {"said": f"{done} of {of} projects written", "done": done, "of": of}
-            )
+    def run(say: Say | None) -> Awaitable[ExportedIndex]:
+        def report_progress(done: int, of: int) -> None:
+            nonlocal reported
+            now = ctx.app.world.clock.seconds()
+            if say is not None and (now - reported >= EVERY or done == of):
+                reported = now
+                said = f"{done} of {of} projects written"
+                say("progress", {"said": said, "done": done, "of": of})
 
-    try:
-        came = await _exported(ctx, exports(wanted, report_progress), wanted)
-    except PypidError as error:
-        return stream.say("error", {"error": True, "message": str(error)})
-    return stream.say("result", msgspec.to_builtins(came))
+        return _exported(ctx, exports(wanted, report_progress), wanted)
+
+    await run_with_events(ctx.request, run, msgspec.to_builtins)
 
 
 async def _exported(
@@ -671,7 +663,3 @@ def _check(wanted: Export) -> None:
         raise BadRequest(
             "files_url is an absolute http or https URL, like https://files.example.org/packages/."
         )
-
-
-def _ignore_progress(done: int, of: int) -> None:
-    """Ignore the progress, for a client that wants no stream."""

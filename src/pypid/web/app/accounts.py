@@ -511,30 +511,22 @@ async def password_set(ctx: RequestContext, name: str, wanted: NewPassword) -> s
     if not is_admin:
         await demand_current(ctx, name, wanted.current)
     password = made_password(ctx.app) if wanted.password is None else wanted.password
-    proper_password(password)
-    hashed = await ctx.app.known.hash_password(password)
-
-    def edited(account: Account) -> Account:
-        if (
-            not is_admin and account.changed != before.changed
-        ):  # a client that knows only the old password must not undo a new one
-            raise BadRequest(NOT_CURRENT)
-        return evolve(account, hash=hashed, changed=ctx.app.world.now())
-
-    editing = ctx.app.accounts.edit_user(name, edited)
-    await recorded(ctx, "user set-password", name, editing)
+    await store_password(ctx, before, password, by_admin=is_admin)
     return password if wanted.password is None else None
 
 
-async def set_own_password(ctx: RequestContext, before: Account, password: str) -> None:
-    """Set the password of a user who has just proved the current password of the account `before`.
-    Raises `BadRequest`, also if the account has changed since.
+async def store_password(
+    ctx: RequestContext, before: Account, password: str, *, by_admin: bool = False
+) -> None:
+    """Set the password of a user who has just proved the current password of the account `before`,
+    or by an administrator. Raises `BadRequest`, also if the account has changed since: a client
+    that knows only the old password must not undo a new one.
     """
     proper_password(password)
     hashed = await ctx.app.known.hash_password(password)
 
     def edited(account: Account) -> Account:
-        if account.changed != before.changed:
+        if not by_admin and account.changed != before.changed:
             raise BadRequest(NOT_CURRENT)
         return evolve(account, hash=hashed, changed=ctx.app.world.now())
 
@@ -546,12 +538,19 @@ async def demand_current(ctx: RequestContext, name: str, current: str | None) ->
     """Raise `BadRequest` unless `current` is the password of this user."""
     if current is None:
         raise BadRequest("Say your current password too, in the field 'current'.")
-    try:
-        found = await ctx.app.access.identify(Credential(name, current, ctx.address))
-    except Unauthenticated:  # a 401 would make a browser ask for another login
-        found = None
-    if found is None or found.user != name:
+    if not await is_password(ctx, name, current):
         raise BadRequest(NOT_CURRENT)
+
+
+async def is_password(ctx: RequestContext, name: str, password: str) -> bool:
+    """Return whether this is the password of the user. (A 401 would make a browser ask for another
+    login.)
+    """
+    try:
+        found = await ctx.app.access.identify(Credential(name, password, ctx.address))
+    except Unauthenticated:
+        return False
+    return found.user == name
 
 
 def configured_where(app: App, name: str) -> str | None:

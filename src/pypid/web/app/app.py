@@ -35,7 +35,6 @@ from pypid.core.permissions import (
     Identity,
     Principals,
     Rules,
-    Scope,
     Visibility,
     may,
 )
@@ -142,23 +141,6 @@ class AppSettings:
 # The registry: accounts, audit log and download log, for the routes that manage users.
 
 
-class TokenFactory(Protocol):
-    """Makes a token without storing it: returns its secret, to be shown once, and the token to
-    store.
-    """
-
-    def __call__(
-        self,
-        *,
-        name: str,
-        user: str,
-        scope: Scope,
-        now: datetime,
-        expires: datetime | None = None,
-        publisher: bool = False,
-    ) -> tuple[str, Token]: ...
-
-
 @frozen(kw_only=True)
 class Registry:
     """Everything that the routes for users need in addition to `Access`."""
@@ -172,7 +154,10 @@ class Registry:
     """Hashes a password off the reactor thread. Raises `BadRequest` for an invalid password,
     `Busy`.
     """
-    new_token: TokenFactory
+    new_token: Callable[..., tuple[str, Token]]
+    """Makes a token without storing it (`access.tokens.new_token`): returns its secret, to be shown
+    once, and the token to store.
+    """
     configured: Callable[[], Configured]
     """Returns what the configuration currently says of users."""
     session_key: bytes = field(repr=False)
@@ -233,14 +218,6 @@ checks of lock files.
 """
 
 
-class Resolvers(Protocol):
-    """Opens a resolver that sees the index of `app` as `who` does (`pypid.resolver`). Raises
-    `NeedsExtra`.
-    """
-
-    def __call__(self, app: App, who: Identity) -> AbstractAsyncContextManager[Uv]: ...
-
-
 async def nobody_else() -> None:
     """Do nothing: the default of `App.catch_up`, for a process without others to catch up with."""
 
@@ -271,7 +248,10 @@ class App:
     """The decisions of administrators, in the storage."""
     blocks: Blocks = field(default=Factory(lambda app: Blocks(app.decisions), takes_self=True))
     """The blocks of projects, versions and files."""
-    resolvers: Resolvers | None = None
+    resolvers: Callable[[App, Identity], AbstractAsyncContextManager[Uv]] | None = None
+    """Opens a resolver that sees the index of an app as a user does (`pypid.resolver`). Raises
+    `NeedsExtra`.
+    """
     registry: Registry | None = None
     """The registry of accounts and tokens, with the audit log and the download log."""
     exports: Callable[[Export, Callable[[int, int], None]], Awaitable[ExportedIndex]] | None = None

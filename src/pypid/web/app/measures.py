@@ -7,10 +7,10 @@ from pathlib import Path
 from shutil import disk_usage
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
-from pypid.flow import World
+from pypid.flow import World, start
+from pypid.flow.derived import Flights
 from pypid.index.linked_files import LinkedFiles
 from pypid.index.usage import Usage, Used, together
 from pypid.ports import Catalog
@@ -41,7 +41,7 @@ class Disks:
     """
 
     world: World
-    _asking: dict[Path, Deferred[Disk | None]] = field(factory=dict, init=False, repr=False)
+    _asking: Flights[Path, Disk | None] = field(factory=Flights, init=False, repr=False)
 
     async def of(self, folder: Path | None) -> Disk | None:
         """Return the disk that the folder is on; None if there is no folder, or if the disk does
@@ -49,28 +49,14 @@ class Disks:
         """
         if folder is None:
             return None
-        asking = self._asking.get(folder)
-        if asking is None:
-            asking = self.world.blocking(_disk_of, folder)
-            if not asking.called:
-                self._asking[folder] = asking
-                asking.addBoth(self._ended, folder)
-        answer: Deferred[Disk | None] = Deferred()
-        asking.addCallback(_pass_on, answer)
+        asking = start(self._asking.single(folder, lambda: self._ask(folder)))
         try:
-            return await answer.addTimeout(PATIENCE, self.world.clock)
+            return await asking.addTimeout(PATIENCE, self.world.clock)
         except TimedOut:
             return None
 
-    def _ended(self, found: Disk | None, folder: Path) -> Disk | None:
-        del self._asking[folder]
-        return found
-
-
-def _pass_on(found: Disk | None, answer: Deferred[Disk | None]) -> Disk | None:
-    if not answer.called:
-        answer.callback(found)
-    return found
+    async def _ask(self, folder: Path) -> Disk | None:
+        return await self.world.blocking(_disk_of, folder)
 
 
 def _disk_of(folder: Path) -> Disk | None:

@@ -6,10 +6,9 @@ The list of projects is patched: a change costs as much as the piece of the list
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from itertools import chain, islice, repeat
-from typing import Any
 
 from attrs import define, evolve, field, frozen
 
@@ -270,37 +269,19 @@ class NewsCache:
 
         Exact as far as `names` is: a release among the newest is of a project among the newest.
         """
-        found = await names(by, most)
-
-        async def gather() -> tuple[News, ...]:
-            every = [news for project in found for news in (await self.of(project, by))[:most]]
-            return tuple(nsmallest(most, every, key=newest_first))
-
-        return await self._once(("releases", by, tuple(found), most), gather)
+        return await self._newest("releases", by, names, most, lambda news: news[:most])
 
     async def latest(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
         """Return the newest release of each of the projects changed last: for people, to whom ten
         releases of one project in a morning would hide the others. `names` as for `releases`.
         """
-        found = await names(by, most)
-
-        async def gather() -> tuple[News, ...]:
-            last = [news[0] for project in found if (news := await self.of(project, by))]
-            return tuple(nsmallest(most, last, key=newest_first))
-
-        return await self._once(("latest", by, tuple(found), most), gather)
+        return await self._newest("latest", by, names, most, lambda news: news[:1])
 
     async def projects(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
         """Return the first releases of the newest projects; `names` gives the projects by their
         first upload.
         """
-        found = await names(by, most)
-
-        async def gather() -> tuple[News, ...]:
-            first = [news[-1] for project in found if (news := await self.of(project, by))]
-            return tuple(nsmallest(most, first, key=newest_first))
-
-        return await self._once(("projects", by, tuple(found), most), gather)
+        return await self._newest("projects", by, names, most, lambda news: news[-1:])
 
     async def of(self, name: ProjectName, by: Visibility) -> tuple[News, ...]:
         """Return the releases of one project with stored files, newest first; none if `by` cannot
@@ -320,7 +301,20 @@ class NewsCache:
             costly=len(project.files) > FEW_FILES,
         )
 
-    async def _once(
-        self, what: Hashable, gather: Callable[[], Coroutine[Any, Any, tuple[News, ...]]]
+    async def _newest(
+        self,
+        what: str,
+        by: Visibility,
+        names: Names,
+        most: int,
+        part: Callable[[tuple[News, ...]], tuple[News, ...]],
     ) -> tuple[News, ...]:
-        return await self._lists.get(what, await self.index.edition(), gather)
+        """Return the newest of the parts of each project's releases, cached under `what`."""
+        found = await names(by, most)
+
+        async def gather() -> tuple[News, ...]:
+            every = [news for project in found for news in part(await self.of(project, by))]
+            return tuple(nsmallest(most, every, key=newest_first))
+
+        key = (what, by, tuple(found), most)
+        return await self._lists.get(key, await self.index.edition(), gather)

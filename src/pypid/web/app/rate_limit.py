@@ -27,22 +27,15 @@ MOST_REFUSALS = 1000
 """Maximum number of refused downloads in `WHILE` that are recorded in the audit log."""
 
 
-@frozen
-class _Seen:
-    """The times of the attempts, the oldest first."""
-
-    times: tuple[float, ...] = ()
-
-
 @define(eq=False)
 class RateLimit:
     """Counts registrations and logins. `turn` is held while a name is checked and taken."""
 
     turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
-    _seen: Recent[str, _Seen] = field(
+    _seen: Recent[str, tuple[float, ...]] = field(
         factory=lambda: Recent(PLACES, PLACES), init=False, repr=False
     )
-    _logins: Recent[str, _Seen] = field(
+    _logins: Recent[str, tuple[float, ...]] = field(
         factory=lambda: Recent(PLACES, PLACES), init=False, repr=False
     )
 
@@ -75,7 +68,7 @@ class RateLimit:
 class RefusalLimit:
     """Decides which refused downloads are recorded: each client and file once in `WHILE`."""
 
-    _seen: Recent[str, _Seen] = field(
+    _seen: Recent[str, tuple[float, ...]] = field(
         factory=lambda: Recent(PLACES, PLACES), init=False, repr=False
     )
 
@@ -87,15 +80,14 @@ class RefusalLimit:
         )
 
 
-def _count(of_all: Recent[str, _Seen], whose: str, most: int, now: float) -> int:
+def _count(of_all: Recent[str, tuple[float, ...]], whose: str, most: int, now: float) -> int:
     """Count an attempt and return 0; or, if there were already `most`, return the seconds until the
-    next one is allowed.
+    next one is allowed. `of_all` has the times of the attempts, the oldest first.
     """
-    seen = of_all.get(whose) or _Seen()
-    times = tuple(time for time in seen.times if now - time < WHILE)
+    times = tuple(time for time in of_all.get(whose) or () if now - time < WHILE)
     if len(times) >= most:
         return max(1, ceil(times[0] + WHILE - now))
-    of_all.put(whose, _Seen((*times, now)))
+    of_all.put(whose, (*times, now))
     return 0
 
 

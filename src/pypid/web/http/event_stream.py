@@ -17,6 +17,9 @@ from pypid.web.http.small_responses import send_json
 
 T = TypeVar("T")
 
+Say = Callable[[str, Mapping[str, Any]], None]
+"""Sends one event: its kind, and its document."""
+
 EVENTS, LINES = "text/event-stream", "application/x-ndjson"
 
 
@@ -64,8 +67,23 @@ async def run_streamed(
     run: Callable[[Callable[[str], None] | None], Awaitable[T]],
     document: Callable[[T], Mapping[str, Any]],
 ) -> None:
-    """Answer with the document of the result; a client that wants a stream receives the progress
-    meanwhile.
+    """Answer with the document of the result; a client that wants a stream receives the lines of
+    the progress meanwhile.
+    """
+
+    def tell(say: Say | None) -> Awaitable[T]:
+        return run(None if say is None else lambda line: say("progress", {"said": line}))
+
+    await run_with_events(request, tell, document)
+
+
+async def run_with_events(
+    request: Request,
+    run: Callable[[Say | None], Awaitable[T]],
+    document: Callable[[T], Mapping[str, Any]],
+) -> None:
+    """Answer with the document of the result; a client that wants a stream receives the events
+    that `run` says meanwhile.
     """
     kind = stream_of(request)
     if kind is None:
@@ -73,7 +91,7 @@ async def run_streamed(
     stream = EventStream(request, kind)
     stream.begin()
     try:
-        result = await run(lambda line: stream.say("progress", {"said": line}))
+        result = await run(stream.say)
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
     return stream.say("result", document(result))

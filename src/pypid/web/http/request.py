@@ -281,16 +281,13 @@ class Request(server.Request):
 
     def client_address(self) -> str | None:
         """Return the IP address of the client; None for a client on a unix socket."""
-        if not self._by_proxy:
-            return self._peer
         return client_of(self._peer, self._values_of("x-forwarded-for"), self._trusted)
 
     @property
     def scheme(self) -> str:
         """``http`` or ``https``: how the client reached this server, or the proxy before it."""
         secure = bool(super().isSecure())  # type: ignore[no-untyped-call]
-        forwarded = self._values_of("x-forwarded-proto") if self._by_proxy else ()
-        return scheme_of(self._peer, secure, forwarded, self._trusted)
+        return scheme_of(self._peer, secure, self._values_of("x-forwarded-proto"), self._trusted)
 
     @property
     def base_host(self) -> str:
@@ -298,7 +295,7 @@ class Request(server.Request):
         none.
         """
         named = self._values_of("host")
-        forwarded = self._values_of("x-forwarded-host") if self._by_proxy else ()
+        forwarded = self._values_of("x-forwarded-host")
         return host_of(self._peer, named[0] if named else "", forwarded, self._trusted)
 
     @property
@@ -348,8 +345,9 @@ class Request(server.Request):
         read after the headers are in.
         """
         if self._id is None:
+            is_trusted = self._trusted.trust(self._peer)
             forwarded = (
-                forwarded_id(self._values_of(HEADER.decode("ascii"))) if self._by_proxy else None
+                forwarded_id(self._values_of(HEADER.decode("ascii"))) if is_trusted else None
             )
             self._id = forwarded or self._ids.next()
         return self._id
@@ -365,11 +363,6 @@ class Request(server.Request):
         if self.requestHeaders.hasHeader(b"host") or host_at(self.host) is not None:
             return bytes(super().getRequestHostname())  # type: ignore[no-untyped-call]
         return b"localhost"
-
-    @property
-    def _by_proxy(self) -> bool:
-        """Whether forwarding headers of the peer are trusted."""
-        return self._trusted.trust(self._peer)
 
     @property
     def _peer(self) -> str | None:

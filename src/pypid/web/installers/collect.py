@@ -9,13 +9,13 @@ event stream or newline JSON receives the progress.
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
 from twisted.internet.defer import TimeoutError as TimedOut
 
-from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError, TooSlow
+from pypid.core.errors import BadRequest, Busy, NeedsExtra, TooSlow
 from pypid.core.packaging.requirements import (
     EXPORTS,
     FIELDS,
@@ -43,7 +43,7 @@ from pypid.web.app.app import App
 from pypid.web.app.audit import listed, note
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.http.event_stream import EventStream, stream_of
+from pypid.web.http.event_stream import Say, run_with_events
 from pypid.web.http.request_body import read_small, refuse_early
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
@@ -136,18 +136,14 @@ async def _read(body: Body, content_type: str) -> RequestFields:
 
 
 async def _answer(ctx: RequestContext, options: CollectOptions) -> None:
-    kind = stream_of(ctx.request)
-    if kind is None:
-        return send_json(ctx.request, _document(await _collected(ctx, options, lambda event: None)))
-    stream = EventStream(ctx.request, kind)
-    stream.begin()
-    try:
-        collected = await _collected(
-            ctx, options, lambda event: stream.say(*_event_document(event))
-        )
-    except PypidError as error:
-        return stream.say("error", {"error": True, "message": str(error)})
-    return stream.say("result", _document(collected))
+    def run(say: Say | None) -> Awaitable[Collected]:
+        def tell(event: Event) -> None:
+            if say is not None:
+                say(*_event_document(event))
+
+        return _collected(ctx, options, tell)
+
+    await run_with_events(ctx.request, run, _document)
 
 
 async def _collected(ctx: RequestContext, options: CollectOptions, tell: Any) -> Collected:
