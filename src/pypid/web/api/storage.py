@@ -629,8 +629,8 @@ async def export(ctx: RequestContext) -> None:
             now = ctx.app.world.clock.seconds()
             if say is not None and (now - reported >= EVERY or done == of):
                 reported = now
-                said = f"{done} of {of} projects written"
-                say("progress", {"said": said, "done": done, "of": of})
+                line = f"{done} of {of} projects written"
+                say("progress", {"said": line, "done": done, "of": of})
 
         return _exported(ctx, exports(wanted, report_progress), wanted)
 
