@@ -62,10 +62,6 @@ class _CurrentRules:
         return await self.behind.identify(credential)
 
 
-_: type[Access] = OneTime
-__: type[Access] = _CurrentRules
-
-
 @frozen
 class Loopback:
     """A factory of resolvers. `reactor` is an `IReactorProcess`, `IReactorTCP` and

@@ -12,14 +12,14 @@ from itertools import islice
 from typing import Protocol
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import DeferredSemaphore
 
 from pypid.core.errors import Missing
 from pypid.core.model import Blob
 from pypid.core.packaging.names import ProjectName
-from pypid.export.targets import Copy, ExportPlace, Stamp, all_of, check_manifest
+from pypid.export.targets import Copy, Stamp, all_of, check_manifest
 from pypid.export.tree import JSON_PAGE, MANIFEST, PAGE, WrittenPage, owner_of
-from pypid.flow import BytesBody, World, start, whole
+from pypid.flow import BytesBody, World, whole
 from pypid.ports import Blobs, Body
 
 AT_ONCE = 8
@@ -124,13 +124,10 @@ class BucketPlace:
         }
 
     async def put(self, groups: Sequence[Sequence[WrittenPage]]) -> Sequence[tuple[int, int]]:
-        jobs = [self._turns.run(self._putting, page) for pages in groups for page in pages]
+        jobs = [self._turns.run(self._put, page) for pages in groups for page in pages]
         done = iter(await all_of(jobs))
         counts = [sum(islice(done, len(pages))) for pages in groups]
         return [(count, len(pages) - count) for count, pages in zip(counts, groups, strict=True)]
-
-    def _putting(self, page: WrittenPage) -> Deferred[bool]:
-        return start(self._put(page))
 
     async def _put(self, page: WrittenPage) -> bool:
         hashed = md5(page.body, usedforsecurity=False).hexdigest()
@@ -160,18 +157,15 @@ class BucketPlace:
         self._note(await blobs.write(copy.path, body, replace=True), None, copy.stamp)
 
     async def remove(self, paths: Sequence[str]) -> int:
-        blobs = await self._blobs()
         pages = [path for path in paths if not path.startswith(("packages/", "integrity/"))]
         for those in (pages, [path for path in paths if path not in set(pages)]):
-            await all_of([self._turns.run(self._removing, blobs, path) for path in those])
+            await all_of([self._turns.run(self._remove, path) for path in those])
         return len(paths)
 
-    def _removing(self, blobs: Blobs, path: str) -> Deferred[None]:
-        async def remove() -> None:
-            await blobs.delete(path)
-            self._have.get(owner_of(path) or "", {}).pop(path, None)
-
-        return start(remove())
+    async def _remove(self, path: str) -> None:
+        blobs = await self._blobs()
+        await blobs.delete(path)
+        self._have.get(owner_of(path) or "", {}).pop(path, None)
 
     async def settle(self) -> None:
         return None
@@ -179,6 +173,3 @@ class BucketPlace:
     async def close(self) -> None:
         if self._opened is not None:
             await self._opened.close()
-
-
-_: type[ExportPlace] = BucketPlace

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from attrs import define, evolve, field, frozen
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import DeferredSemaphore
 
 from pypid.core.errors import PypidError
 from pypid.core.model import Project, StoredFile
@@ -37,7 +37,6 @@ from pypid.export.tree_state import (
     load_state,
     news_of_project,
 )
-from pypid.flow import start
 from pypid.index.context import Pace
 
 AT_ONCE = 4
@@ -193,12 +192,9 @@ class Exporter:
             for copy in copies_of(file)
         ]
         missing = await self.place.lacks(wanted) if wanted else ()
-        done = await all_of([self._turns.run(self._copying, copy) for copy in missing])
+        done = await all_of([self._turns.run(self._copy, copy) for copy in missing])
         failed = (copy for copy, is_there in zip(missing, done, strict=True) if not is_there)
         return lacking | {copy.file.filename for copy in failed}
-
-    def _copying(self, copy: Copy) -> Deferred[bool]:
-        return start(self._copy(copy))
 
     async def _copy(self, copy: Copy) -> bool:
         """Copy a part of a file; return whether it is there now. Raises what the place raises."""

@@ -24,7 +24,7 @@ from pypid.core.packaging.names import ProjectName, project_and_version, project
 from pypid.core.policy import Policy
 from pypid.core.summaries import in_runs
 from pypid.export.exporter import ExportOutcome, Progress, export
-from pypid.export.source import ExportSource, ExportView
+from pypid.export.source import ExportView
 from pypid.export.targets import Copy, FolderPlace
 from pypid.export.tree import ExportOptions
 from pypid.export.tree_state import Fingerprint, TreeBasis
@@ -419,6 +419,3 @@ def export_list(
         outcome: ExportOutcome = ended.value
         return outcome
     raise AssertionError("this world never waits")
-
-
-_list_source: type[ExportSource] = ListSource

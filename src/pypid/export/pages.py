@@ -31,6 +31,7 @@ from pypid.export.tree_state import (
     SCRIPT,
     NewestProjects,
     ProjectNews,
+    changelog_page,
     first_page,
     news_of_project,
 )
@@ -169,11 +170,11 @@ def pages_for_people(
 ) -> Iterator[WrittenPage]:
     """Yield the HTML start page with its filter box and script, the changelog, and the feeds."""
     base_url = options.base_url or ".."
-    yield WrittenPage(CHANGELOG, newest.changelog(options))
+    yield WrittenPage(CHANGELOG, changelog_page(newest, options))
     yield WrittenPage(FEED, updates(newest.releases(UPDATES), base_url))
     yield WrittenPage(NEW_PROJECTS, projects(newest.projects(PROJECTS), base_url))
     yield WrittenPage(SCRIPT, FILTER.encode())
-    start = first_page(newest.lines(names), options, newest.made)
+    start = first_page(names, newest, options)
     yield from both(PAGE, start, compressed=compressed)
 
 

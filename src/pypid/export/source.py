@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.task import deferLater
 
 from pypid.core.errors import BadRequest, Busy, NoSuchFile, PypidError, StorageDown
@@ -22,7 +22,7 @@ from pypid.export.pages import described_releases
 from pypid.export.targets import Copy, FilePiece, VerifiedBody, all_of
 from pypid.export.tree import ExportOptions
 from pypid.export.tree_state import Fingerprint, TreeBasis
-from pypid.flow import BytesBody, World, start
+from pypid.flow import BytesBody, World
 from pypid.index import Index
 from pypid.index.layers import as_readable
 from pypid.index.stored_view import stored_view
@@ -243,7 +243,7 @@ class ExportViewer:
             if is_long
             else _described(project, all)
         )
-        jobs = [self._reads.run(_reading, self, file) for file in described.values()]
+        jobs = [self._reads.run(self.read_metadata, file) for file in described.values()]
         found, error = dict[str, bytes](), None
         for version, read in zip(described, await all_of(jobs), strict=True):
             if isinstance(read, StorageDown):
@@ -298,16 +298,9 @@ def _described(project: Project, all: bool) -> dict[str, File]:
     }
 
 
-def _reading(viewer: ExportViewer, file: File) -> Deferred[bytes | StorageDown | None]:
-    return start(viewer.read_metadata(file))
-
-
 def _seen_by(by: Visibility) -> Callable[[Run], Run]:
     def keep(run: Run) -> Run:
         kept = tuple([summary for summary in run if by.sees(summary.name)])
         return run if len(kept) == len(run) else kept
 
     return keep
-
-
-_export_viewer: type[ExportSource] = ExportViewer

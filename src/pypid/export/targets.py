@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from enum import Enum
 from hashlib import sha256
@@ -326,8 +326,7 @@ class FolderPlace:
             pass
 
     async def recall(self) -> bytes | None:
-        state: bytes | None = await self._run(self._recall)
-        return state
+        return await self._run(self._recall)
 
     def _recall(self) -> bytes | None:
         path = Path(self.root, STATE)
@@ -341,8 +340,7 @@ class FolderPlace:
         await self._run(replace_file, f"{self.root}/{STATE}", state)
 
     async def projects(self) -> Mapping[ProjectName, bool]:
-        found: Mapping[ProjectName, bool] = await self._run(self._projects)
-        return found
+        return await self._run(self._projects)
 
     def _projects(self) -> Mapping[ProjectName, bool]:
         names = set[str]()
@@ -357,16 +355,14 @@ class FolderPlace:
         }
 
     async def put(self, groups: Sequence[Sequence[WrittenPage]]) -> Sequence[tuple[int, int]]:
-        done: Sequence[tuple[int, int]] = await self._run(self._put, groups)
-        return done
+        return await self._run(self._put, groups)
 
     def _put(self, groups: Sequence[Sequence[WrittenPage]]) -> Sequence[tuple[int, int]]:
         self._must_be_apart()
         return [put_all(self._folder, pages) for pages in groups]
 
     async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
-        found: Mapping[ProjectName, Sequence[str]] = await self._run(self._of, tuple(names))
-        return found
+        return await self._run(self._of, tuple(names))
 
     def _of(self, names: Sequence[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
         self._must_be_apart()
@@ -380,10 +376,7 @@ class FolderPlace:
                 yield from (path for path in self._folder.list(under) if owner_of(path) == name)
 
     async def lacks(self, copies: Sequence[Copy]) -> Sequence[Copy]:
-        lacking: Sequence[Copy] = await self._run(
-            lambda: [copy for copy in copies if not self._has(copy)]
-        )
-        return lacking
+        return await self._run(lambda: [copy for copy in copies if not self._has(copy)])
 
     def _has(self, copy: Copy) -> bool:
         try:
@@ -422,8 +415,7 @@ class FolderPlace:
         os.rename(file.name, where)
 
     async def remove(self, paths: Sequence[str]) -> int:
-        gone: int = await self._run(self._remove, paths)
-        return gone
+        return await self._run(self._remove, paths)
 
     def _remove(self, paths: Sequence[str]) -> int:
         for path in paths:
@@ -438,8 +430,9 @@ class FolderPlace:
             os.close(self._lock)
             self._lock = None
 
-    async def _run(self, call: Any, *arguments: Any) -> Any:
-        return await self._turn.run(self._world.blocking, call, *arguments)
+    async def _run(self, call: Callable[..., T], *arguments: Any) -> T:
+        result: T = await self._turn.run(self._world.blocking, call, *arguments)
+        return result
 
 
 def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
@@ -459,6 +452,3 @@ def _append(file: BinaryIO, piece: bytes) -> None:
     rest = memoryview(piece)
     while rest:
         rest = rest[file.write(rest) :]
-
-
-_folder_place: type[ExportPlace] = FolderPlace

@@ -255,7 +255,8 @@ class TreeFolder:
         while folders:
             folder = folders.pop()
             try:
-                entries = list_of(folder)
+                with os.scandir(folder) as found:
+                    entries = list(found)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             for entry in entries:
@@ -317,9 +318,3 @@ def _make(folder: str) -> None:
 
 _MOST_KNOWN = 10_000
 _HALF = re.compile(r"\..+\.[0-9]+\.new\Z").match
-
-
-def list_of(folder: str) -> list[os.DirEntry[str]]:
-    """Return the entries of a folder."""
-    with os.scandir(folder) as entries:
-        return list(entries)

@@ -9,7 +9,7 @@ fingerprint consists of the serials of its catalog entries; serials never repeat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
 from heapq import nlargest, nsmallest
@@ -72,34 +72,17 @@ FILTER = """(function () {
 """The script of the start page."""
 
 
-@frozen
-class Latest:
-    """A line of the start page."""
-
-    project: ProjectName
-    version: str | None
-
-
-@frozen
-class ChangelogEntry:
-    """A line of the changelog: `href` links to the file's project; `uploaded` is aware."""
-
-    href: str
-    filename: str
-    uploaded: datetime
-    by: str
-
-
 def first_page(
-    projects: Iterable[Latest], options: ExportOptions, generated: datetime | None
+    names: Iterable[ProjectName], newest: NewestProjects, options: ExportOptions
 ) -> bytes:
     """Return the start page: all projects, with a box to filter them."""
+    generated = newest.made
     lines = "".join(
         [
-            f'<a class="package" href="simple/{one.project}/index.html" data-name="{one.project}">'
-            f"<strong>{one.project}</strong> (latest version: "
-            f"{escape(one.version or 'unknown')})</a>\n"
-            for one in projects
+            f'<a class="package" href="simple/{name}/index.html" data-name="{name}">'
+            f"<strong>{name}</strong> (latest version: "
+            f"{escape(newest.version(name) or 'unknown')})</a>\n"
+            for name in names
         ]
     )
     made = "" if generated is None else f" Generated on {_time(generated)} UTC."
@@ -113,9 +96,11 @@ def first_page(
     return _document(options.title, options, body, box, "")
 
 
-def changelog_page(entries: Iterable[ChangelogEntry], options: ExportOptions) -> bytes:
-    """Return the changelog."""
-    lines = "".join([_line(entry) for entry in entries])
+def changelog_page(newest: NewestProjects, options: ExportOptions) -> bytes:
+    """Return the page of the newest files. Each line links to its project's page, which has the
+    file's address.
+    """
+    lines = "".join(map(_line, newest.lines(SHOWN)))
     table = (
         "<table>\n<tr><th>Filename</th><th>Upload Time</th><th>Uploaded By</th></tr>\n"
         f"{lines}</table>"
@@ -124,10 +109,10 @@ def changelog_page(entries: Iterable[ChangelogEntry], options: ExportOptions) ->
     return _document(f"Changelog | {options.title}", options, body, "", "../")
 
 
-def _line(entry: ChangelogEntry) -> str:
+def _line(line: _Line) -> str:
     return (
-        f'<tr><td><a href="{escape(entry.href)}">{escape(entry.filename)}</a></td>'
-        f"<td>{_time(entry.uploaded)}</td><td>{escape(plain(entry.by))}</td></tr>\n"
+        f'<tr><td><a href="../simple/{line.project}/">{escape(line.filename)}</a></td>'
+        f"<td>{_time(line.uploaded)}</td><td>{escape(plain(line.uploader))}</td></tr>\n"
     )
 
 
@@ -240,7 +225,7 @@ class NewestProjects:
 
     def _trim(self) -> None:
         """Keep the newest files, and the releases that may be among the newest."""
-        kept = nlargest(HELD, self._lines())
+        kept = self.lines(HELD)
         self.since = kept[-1].uploaded
         for name, known in self._known.items():
             self._known[name] = self._recent(known)
@@ -258,26 +243,15 @@ class NewestProjects:
             releases=tuple(release for release in news.releases if release.uploaded >= since),
         )
 
-    def _lines(self) -> Iterator[_Line]:
-        return (line for known in list(self._known.values()) for line in known.lines)
+    def lines(self, count: int) -> list[_Line]:
+        """Return the newest files."""
+        found = (line for known in list(self._known.values()) for line in known.lines)
+        return nlargest(count, found)
 
-    def lines(self, names: Iterable[ProjectName]) -> Iterator[Latest]:
-        """Return the lines of the HTML start page."""
-        for name in names:
-            known = self._known.get(name)
-            yield Latest(name, None if known is None else known.version)
-
-    def changelog(self, options: ExportOptions) -> bytes:
-        """Return the page of the newest files. Each line links to its project's page, which has the
-        file's address.
-        """
-        entries = (
-            ChangelogEntry(
-                f"../simple/{line.project}/", line.filename, line.uploaded, line.uploader
-            )
-            for line in nlargest(SHOWN, self._lines())
-        )
-        return changelog_page(entries, options)
+    def version(self, name: ProjectName) -> str | None:
+        """Return the newest version of the project; None if none is known."""
+        known = self._known.get(name)
+        return None if known is None else known.version
 
     def releases(self, count: int) -> list[News]:
         """Return the newest releases of all projects."""

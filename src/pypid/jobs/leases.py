@@ -155,10 +155,6 @@ class Shared:
             return
 
 
-_sole_node: type[Leases] = SoleNode
-__: type[Leases] = Shared
-
-
 # Whether the nodes of one index agree on the settings that decide who sees what, and on the time
 # of day.
 #

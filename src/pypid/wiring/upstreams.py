@@ -284,8 +284,5 @@ class LateUpstream:
             await self._provider.made.close()
 
 
-_: type[Upstream] = LateUpstream
-
-
 async def _nothing_to_close() -> None:
     """Do nothing: there are no connections."""
