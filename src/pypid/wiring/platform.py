@@ -1,7 +1,5 @@
-"""The process of a daemon: its reactor and environment, its configuration, twistd and the
-foreground.
-
-The process that a daemon runs in: its reactor, environment, clock and threads, and its role.
+"""The process that a daemon runs in: its reactor, environment, clock and threads, its role, its
+configuration and its log.
 """
 
 from __future__ import annotations
@@ -10,30 +8,24 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 from attrs import Factory, field, frozen
-from twisted.application.service import IService
-from twisted.logger import ILogObserver, globalLogBeginner
+from twisted.logger import globalLogBeginner
 from twisted.python.usage import Options as UsageOptions
-from twisted.python.usage import UsageError
 
-from pypid import __version__
 from pypid.core.configuration import lookup
-from pypid.core.configuration.choices import Level, LogFormat
 from pypid.core.configuration.ini import IniEntry
-from pypid.core.configuration.lookup import Caller, FoundConfig, display_name
+from pypid.core.configuration.lookup import Caller, FoundConfig
 from pypid.core.configuration.parse import Config, parse_with_problems
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
 from pypid.daemon import logs
-from pypid.daemon.daemon import Daemon, Process
 from pypid.daemon.sd_notify import notify, watchdog
-from pypid.daemon.state import StateFolder, join_state, open_state, where
+from pypid.daemon.state import StateFolder, join_state, open_state
 from pypid.flow import World
 from pypid.flow.spool import sweep, sweep_collections
 from pypid.flow.world import Threads, use_monotonic_clock
@@ -246,9 +238,7 @@ def converted_config(file: Path) -> tuple[str, tuple[str, ...]]:
     return written(translation, str(file)), secrets_in(translation)
 
 
-# Running pypid as a process: twistd's command line, its .tac files, and the foreground.
-
-MakeDaemon: TypeAlias = Callable[[Config, Platform], Daemon]
+# Running pypid as a process: twistd's command line, and the log.
 
 
 class Options(UsageOptions):
@@ -294,7 +284,7 @@ class Options(UsageOptions):
                 print(f"pypid: {line}", file=sys.stderr)
             self.loaded = load_config(Path(found.file), self["workers"])
         except PypidError as error:
-            _cannot_start(error)
+            cannot_start(error)
         twistd: Any = self.parent
         if twistd is None:
             return
@@ -309,82 +299,8 @@ class Options(UsageOptions):
             self.log_level_control = log_level_control
 
 
-def process_of(options: Options, make_daemon: MakeDaemon) -> IService:
-    """Return the service that twistd starts; exits with a line of advice where it cannot start."""
-    return _process(options.loaded, make_daemon, options.log_level_control, options["workers"])
-
-
-def application_of(file: Path, make_daemon: MakeDaemon) -> Any:
-    """Return the `Application` of a .tac file. It logs as the configuration and twistd's command
-    line say.
-
-    twistd reads a .tac file without its own options, and takes the log observer from the
-    application: so the options are read again.
-    """
-    from twisted.application.service import Application
-
-    # documented, and not exported
-    from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
-
-    class Twistd(ServerOptions):
-        """twistd's options, without their effects."""
-
-        def opt_reactor(self, name: str) -> None:
-            """Install no reactor: there is one."""
-
-        opt_r = opt_reactor
-
-    twistd, options = Twistd(), Options()  # type: ignore[no-untyped-call]
-    with suppress(UsageError):  # not run by twistd
-        twistd.parseOptions(sys.argv[1:])  # type: ignore[no-untyped-call]
-        options = Options(twistd)
-    options.parseOptions(["--config", str(file)])  # type: ignore[no-untyped-call]
-    application: Any = Application("pypid")  # type: ignore[no-untyped-call]
-    if options.log_level_control is not None:
-        application.setComponent(ILogObserver, logs.configured())
-    process_of(options, make_daemon).setServiceParent(application)  # type: ignore[no-untyped-call]
-    return application
-
-
-def run_in_foreground(file: Path, worker_count: int | None, make_daemon: MakeDaemon) -> None:
-    """Run until a signal stops it: what ``twistd -n pypid`` does, without its plugins."""
-    from twisted.internet import reactor
-
-    config = load_config(file, worker_count)
-    if config.log.format is LogFormat.TEXT and config.log.level in (Level.DEBUG, Level.INFO):
-        folder = where(config, os.environ).state
-        with suppress(OSError):
-            begin = f"pypid {__version__}: configuration {display_name(file)}, data in {folder}"
-            print(begin, flush=True)
-    log_level_control = logs.Threshold(config.log.level.value)
-    process = _process(config, make_daemon, log_level_control, worker_count)
-    begin_logging(log_level_control, config.log.format.value, sys.stdout, redirect=True)
-    process.startService()
-    reactor.addSystemEventTrigger("before", "shutdown", process.stopService)
-    reactor.run()
-
-
-def _process(
-    config: Config,
-    make_daemon: MakeDaemon,
-    log_level_control: logs.Threshold | None,
-    worker_count: int | None,
-) -> Process:
-    from twisted.internet import reactor
-
-    try:
-        platform = Platform(
-            reactor,
-            dict(os.environ),
-            log_level_control=log_level_control,
-            worker_count=worker_count,
-        )
-        return Process(make_daemon(config, platform), reactor, logs.rotate)
-    except PypidError as error:
-        _cannot_start(error)
-
-
-def _cannot_start(error: PypidError) -> NoReturn:
+def cannot_start(error: PypidError) -> NoReturn:
+    """End the process with the text of the error."""
     raise SystemExit(f"pypid: {error}") from None
 
 

@@ -1,7 +1,5 @@
 """The start: `make_daemon` puts a daemon together, top to bottom; the rest of this module makes its
-parts.
-
-The start: how a daemon is put together, and the entry points that do so.
+parts, and runs it.
 
 Only this package may import all others.
 """
@@ -10,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import timedelta
 from functools import partial
@@ -19,16 +17,17 @@ from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from socket import gethostname
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import attrs
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.usage import UsageError
 
-from pypid import prefork
+from pypid import __version__, prefork
 from pypid.access.cached_source import CountedPeople
 from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ClosedAccess, ConfigPeople, Operator, read_admin
@@ -43,7 +42,7 @@ from pypid.catalog.memory import ListingMemory, MemoryCatalog
 from pypid.compat import ROUTE_MODULES
 from pypid.core.accounts.rights import AuditEntry
 from pypid.core.caches import MemoryBudget
-from pypid.core.configuration.choices import AccessStore, Mode, StorageBackend
+from pypid.core.configuration.choices import AccessStore, Level, LogFormat, Mode, StorageBackend
 from pypid.core.configuration.in_force import indexes_wait
 from pypid.core.configuration.keys import INDEX, UPSTREAM
 from pypid.core.configuration.lookup import display_name
@@ -63,7 +62,7 @@ from pypid.core.records.layout import (
 )
 from pypid.core.simple_api import via
 from pypid.daemon import listeners, logs
-from pypid.daemon.daemon import Daemon, use_one_arena
+from pypid.daemon.daemon import Daemon, Process, use_one_arena
 from pypid.daemon.identities import (
     Identities,
     KnownAccounts,
@@ -112,11 +111,10 @@ from pypid.wiring.metrics import Measuring, all_metrics, metrics_folder
 from pypid.wiring.platform import Options as Options
 from pypid.wiring.platform import (
     Platform,
-    application_of,
+    begin_logging,
+    cannot_start,
     config_text,
     load_config,
-    process_of,
-    run_in_foreground,
 )
 from pypid.wiring.storage import OpenedStorage, bucket_settings, decisions_of, open_storage
 from pypid.wiring.upstreams import (
@@ -715,15 +713,11 @@ def link_dumps(
 # and for the control socket.
 
 
-@frozen
-class Apps:
+class Apps(NamedTuple):
     """The app for clients, and the one for the control socket."""
 
     public: App
     operator: App
-
-    def __iter__(self) -> Iterator[App]:
-        return iter((self.public, self.operator))
 
 
 def make_apps(
@@ -788,14 +782,14 @@ def make_apps(
     return apps
 
 
+def _update(app: App, identities: Identities) -> None:
+    app.use_access(identities.state)
+
+
 async def _request_reload(signals: Signals) -> ReloadOutcome:
     outcome: Deferred[ReloadOutcome] = Deferred()
     signals.reload_requested.emit(outcome)
     return await outcome
-
-
-def _update(app: App, identities: Identities) -> None:
-    app.use_access(identities.state)
 
 
 def search_of(index: Index, state: StateFolder, storage: OpenedStorage) -> Searching:
@@ -855,15 +849,6 @@ def _resolver(reactor: Any, app: App, who: Identity) -> AbstractAsyncContextMana
     from pypid.daemon.loopback import Loopback  # here, since only a collection needs it
 
     return Loopback(reactor)(app, who)
-
-
-def agreement_of(
-    storage: OpenedStorage, sharing: Sharing | None, identities: Identities, world: World
-) -> Agreement | None:
-    """Return the comparison of this node's settings with those of the others, if there are any."""
-    if sharing is None:
-        return None
-    return Agreement(sharing.engine, world, lambda: identities.config, storage.identity)
 
 
 def condition_of(
@@ -1091,7 +1076,11 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
                 config, paths, storage, index, leases, identities, lease, platform,
                 fill=not is_filled, open_accounts=opening_of(identities),
             )  # fmt: skip
-        agreement = agreement_of(storage, sharing, identities, world)
+        agreement = None
+        if sharing is not None:
+            agreement = Agreement(
+                sharing.engine, world, lambda: identities.config, storage.identity
+            )
         condition = condition_of(config, storage, sharing, agreement, identities, world)
         search = search_of(index, state, storage)
         metrics = metrics_folder(config, state, platform)
@@ -1156,16 +1145,78 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         )
 
 
+# Running pypid as a process: by twistd, by a .tac file, and in the foreground.
+
+
 def makeService(options: Options) -> IService:
     """Return the service that twistd starts; exits with a line of advice where it cannot start."""
-    return process_of(options, make_daemon)
+    return _process(options.loaded, options.log_level_control, options["workers"])
 
 
 def tac_application(file: Path) -> Any:
-    """Return the `Application` of a .tac file, for a configuration file."""
-    return application_of(file, make_daemon)
+    """Return the `Application` of a .tac file, for a configuration file. It logs as the
+    configuration and twistd's command line say.
+
+    twistd reads a .tac file without its own options, and takes the log observer from the
+    application: so the options are read again.
+    """
+    from twisted.application.service import Application
+
+    # documented, and not exported
+    from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
+
+    class Twistd(ServerOptions):
+        """twistd's options, without their effects."""
+
+        def opt_reactor(self, name: str) -> None:
+            """Install no reactor: there is one."""
+
+        opt_r = opt_reactor
+
+    twistd, options = Twistd(), Options()  # type: ignore[no-untyped-call]
+    with suppress(UsageError):  # not run by twistd
+        twistd.parseOptions(sys.argv[1:])  # type: ignore[no-untyped-call]
+        options = Options(twistd)
+    options.parseOptions(["--config", str(file)])  # type: ignore[no-untyped-call]
+    application: Any = Application("pypid")  # type: ignore[no-untyped-call]
+    if options.log_level_control is not None:
+        application.setComponent(ILogObserver, logs.configured())
+    makeService(options).setServiceParent(application)  # type: ignore[no-untyped-call]
+    return application
 
 
 def serve(file: Path, worker_count: int | None = None) -> None:
-    """Run in the foreground until a signal stops it. `worker_count`: that of the command line."""
-    run_in_foreground(file, worker_count, make_daemon)
+    """Run in the foreground until a signal stops it: what ``twistd -n pypid`` does, without its
+    plugins. `worker_count`: that of the command line.
+    """
+    from twisted.internet import reactor
+
+    config = load_config(file, worker_count)
+    if config.log.format is LogFormat.TEXT and config.log.level in (Level.DEBUG, Level.INFO):
+        folder = where(config, os.environ).state
+        with suppress(OSError):
+            begin = f"pypid {__version__}: configuration {display_name(file)}, data in {folder}"
+            print(begin, flush=True)
+    log_level_control = logs.Threshold(config.log.level.value)
+    process = _process(config, log_level_control, worker_count)
+    begin_logging(log_level_control, config.log.format.value, sys.stdout, redirect=True)
+    process.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", process.stopService)
+    reactor.run()
+
+
+def _process(
+    config: Config, log_level_control: logs.Threshold | None, worker_count: int | None
+) -> Process:
+    from twisted.internet import reactor
+
+    try:
+        platform = Platform(
+            reactor,
+            dict(os.environ),
+            log_level_control=log_level_control,
+            worker_count=worker_count,
+        )
+        return Process(make_daemon(config, platform), reactor, logs.rotate)
+    except PypidError as error:
+        cannot_start(error)

@@ -20,7 +20,7 @@ from pypid.flow import BytesBody, World, whole
 from pypid.jobs.backup import records
 from pypid.jobs.backup import records as markers
 from pypid.jobs.backup.copies import Backup
-from pypid.jobs.backup.records import Record, RecordForm, is_new
+from pypid.jobs.backup.records import Record, is_new
 from pypid.ports import Blobs
 from tests.failing_calls import Scripted, die, in_child
 from tests.index.faulty_blobs import Watched
@@ -28,7 +28,7 @@ from tests.support import world
 from tests.support.worlds import Awaiting, contents
 
 SECRET = "a-secret-that-pypid-gen-secret-could-have-made"
-ADMIN, PEOPLE = Record("admin.json"), Record("accounts.db", RecordForm.SQLITE)
+ADMIN, PEOPLE = Record("admin.json"), Record("accounts.db", is_database=True)
 
 
 class KeepingCase(Awaiting, SynchronousTestCase):
@@ -75,9 +75,9 @@ class KeepingCase(Awaiting, SynchronousTestCase):
     def restored(self) -> Path:
         """A new state folder, with what was copied."""
         state = self.folder()
-        self.assertTrue(is_new(state, self.kept))
+        self.assertTrue(is_new(state))
         self.have(self.keeps(state).restore())
-        self.assertFalse(is_new(state, self.kept))
+        self.assertFalse(is_new(state))
         return state
 
 
@@ -230,7 +230,7 @@ class CrashTests(KeepingCase):
 
             ended = in_child(restore)
             there = [record for record in self.kept if (state / record.name).exists()]
-            if is_new(state, self.kept):
+            if is_new(state):
                 self.have(self.keeps(state).restore())
             else:
                 self.assertEqual(len(there), len(self.kept), nth)

@@ -27,7 +27,6 @@ from pypid.jobs.backup.records import (
     OF_RECORD,
     Marker,
     Record,
-    RecordForm,
     Signature,
     read_marker,
     write_marker,
@@ -260,7 +259,7 @@ class Backup:
             ) as error:  # an unreadable record must not keep others from being copied
                 failed = failed or error
                 continue
-            if changed is not None and record.form is RecordForm.PLAIN:
+            if changed is not None and not record.is_database:
                 files.append(changed)
             elif changed is not None:
                 marker = await self._replace(changed, marker)

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing, suppress
-from enum import Enum
 from pathlib import Path
 
 import msgspec
@@ -32,29 +30,22 @@ BUSY = 5.0
 """Seconds that a copy of a database waits for its writers."""
 
 
-class RecordForm(Enum):
-    """How a file is read so that the result is one state of it."""
-
-    PLAIN = "plain"
-    """A file that is only ever replaced whole."""
-    SQLITE = "sqlite"
-    """A file that is written to while it is read: SQLite's backup gives one state of it, its
-    write-ahead log included.
-    """
-
-
 @frozen
 class Record:
-    """One file; `name` is its path below `state`, and its copy's below `layout.OF_RECORD`."""
+    """One file; `name` is its path below `state`, and its copy's below `layout.OF_RECORD`.
+
+    A file is only ever replaced whole, unless it is a database of SQLite, which is written to while
+    it is read: SQLite's backup gives one state of it, its write-ahead log included.
+    """
 
     name: str
-    form: RecordForm = RecordForm.PLAIN
+    is_database: bool = False
 
 
 OF_RECORD: tuple[Record, ...] = (
     Record(ADMIN),
-    Record(ACCOUNTS, RecordForm.SQLITE),
-    Record(JOURNAL, RecordForm.SQLITE),
+    Record(ACCOUNTS, is_database=True),
+    Record(JOURNAL, is_database=True),
 )
 """All records. (What is derived can be lost: see docs/concepts/storage.) Files are read before the
 databases and copied after them: that of the first administrator may say that a database has it.
@@ -66,12 +57,8 @@ Signature = tuple[tuple[int, int, int] | None, ...]
 
 def signature(state: Path, record: Record) -> Signature | None:
     """Return the current signature; None if there is no such file. Raises `OSError`."""
-    files = (
-        (record.name,)
-        if record.form is RecordForm.PLAIN
-        else (record.name, f"{record.name}-wal", f"{record.name}-journal")
-    )
-    found = tuple(_stamp(state / name) for name in files)
+    ends = ("", "-wal", "-journal") if record.is_database else ("",)
+    found = tuple(_stamp(state / f"{record.name}{end}") for end in ends)
     return None if found[0] is None else found
 
 
@@ -87,11 +74,7 @@ def read(state: Path, record: Record) -> bytes:
     `LARGEST`.
     """
     path = state / record.name
-    match record.form:
-        case RecordForm.PLAIN:
-            data = path.read_bytes()
-        case RecordForm.SQLITE:
-            data = _backup(path)
+    data = _backup(path) if record.is_database else path.read_bytes()
     if len(data) > LARGEST:
         raise ValueError(f"{record.name} has {len(data)} bytes; no more than {LARGEST} are copied")
     return data
@@ -131,7 +114,7 @@ def put(folder: Path, name: str, data: bytes) -> None:
 
 def restore(state: Path, record: Record, data: bytes) -> None:
     """Write the data that `read` returned. Raises `OSError`."""
-    if record.form is RecordForm.SQLITE:
+    if record.is_database:
         for suffix in ("-wal", "-shm", "-journal"):  # of another database
             (state / f"{record.name}{suffix}").unlink(missing_ok=True)
     put(state, record.name, data)
@@ -171,19 +154,19 @@ def read_marker(state: Path) -> Marker | None:
         return Marker("", "", {})
 
 
-def is_new(state: Path, kept: Sequence[Record] = OF_RECORD) -> bool:
+def is_new(state: Path) -> bool:
     """Return whether the folder has no records, and never had: then the copies have to be fetched.
     Raises `OSError`.
     """
     marker = read_marker(state)
     if marker is not None:
         return marker.restoring
-    return not present(state, kept)
+    return not present(state)
 
 
-def present(state: Path, kept: Sequence[Record] = OF_RECORD) -> list[str]:
+def present(state: Path) -> list[str]:
     """Return the names of the records in the folder."""
-    return [record.name for record in kept if (state / record.name).exists()]
+    return [record.name for record in OF_RECORD if (state / record.name).exists()]
 
 
 def write_marker(state: Path, marker: Marker) -> None:
