@@ -222,7 +222,7 @@ _ROUTES = {
         - GET POST /api/tokens
         - DELETE /api/tokens/<id>
         - GET /api/promotions
-        - GET POST /api/indexes/<index>/promotions
+        - POST /api/indexes/<index>/promotions
         - PUT /api/users/<name>/password
     """,
 }

@@ -31,18 +31,19 @@ command can be repeated. --dry-run shows what prevents a promotion.
 
 
 def _run(options: argparse.Namespace) -> None:
-    url = f"/api/indexes/{quoted(options.target or 'default')}"
     if options.list:
         if options.source is not None or options.releases:
             options.parser.error("--list takes only --to")
-        listed = "/api/promotions" if options.target is None else f"{url}/promotions"
-        print_answer(options, send_request(options, "GET", listed), _PRINT_PROMOTIONS)
+        query = "" if options.target is None else f"?index={quoted(options.target)}"
+        answer = send_request(options, "GET", f"/api/promotions{query}")
+        print_answer(options, answer, _PRINT_PROMOTIONS)
         return
     if not options.releases or options.source is None:
         options.parser.error("name the releases and the index that has them: --from INDEX")
     document = fields(options, "source", "releases", "dry_run", "move")
     progress = None if options.json else print_progress
-    answer = send_request(options, "POST", f"{url}/promotions", document, on_progress=progress)
+    url = f"/api/indexes/{quoted(options.target or 'default')}/promotions"
+    answer = send_request(options, "POST", url, document, on_progress=progress)
     print_answer(options, answer, lambda answer: _print_result(options, answer))
 
 

@@ -777,7 +777,7 @@ async def delete(ctx: RequestContext, project: ProjectName, filename: str) -> No
     """Delete one file permanently. Needs the right to publish as well, as in pypicloud."""
     ctx.authorize(Action.WRITE, project)
     try:
-        await delete_files(ctx, project, filename, frozenset({filename}))
+        await delete_files(ctx, project, filename)
     except (NoSuchProject, NoSuchFile):
         raise BadRequest(
             f"Could not find {filename} among the files that were published here."

@@ -14,6 +14,7 @@ from tests.web.app_with_accounts import Peopled
 from tests.web.full_app import Answer, Fragile, Pypid
 
 PROMOTIONS = "/api/indexes/default/promotions"
+LISTED = "/api/promotions?index=default"
 WISH = {"source": "staging", "releases": ["spam==1.0"]}
 
 
@@ -47,25 +48,25 @@ class ListTests(PromotedCase):
         """Users see the promotions of projects that they may publish; the source only if they may
         read it.
         """
-        self.assertEqual(self.pypid.api("GET", PROMOTIONS).json["promotions"], [])
+        self.assertEqual(self.pypid.api("GET", LISTED).json["promotions"], [])
         promoted = self.promote().json
-        [found] = self.pypid.api("GET", f"{PROMOTIONS}?limit=5", user="alice").json["promotions"]
+        [found] = self.pypid.api("GET", f"{LISTED}&limit=5", user="alice").json["promotions"]
         self.assertEqual(found["id"], promoted["id"])
         self.assertEqual((found["source"], found["by"]), ("staging", "alice"))
         self.assertEqual(found["state"], "done")
         self.assertEqual(found["releases"], ["spam==1.0"])
         self.pypid.api("PATCH", "/api/indexes/staging", {"values": {"read": "ada", "write": "ada"}})
-        [found] = self.pypid.api("GET", PROMOTIONS, user="alice").json["promotions"]
+        [found] = self.pypid.api("GET", LISTED, user="alice").json["promotions"]
         self.assertEqual(found["source"], "")
         granted = self.pypid.api("PUT", "/api/projects/spam/rights/user/ada", {"right": "rw"})
         self.assertEqual(granted.status, 200, granted.text)
-        self.assertEqual(self.pypid.api("GET", PROMOTIONS, user="alice").json["promotions"], [])
-        self.assertEqual(self.by("carol", "GET", PROMOTIONS).json["promotions"], [])
-        hidden = self.by("carol", "GET", "/api/indexes/staging/promotions")
+        self.assertEqual(self.pypid.api("GET", LISTED, user="alice").json["promotions"], [])
+        self.assertEqual(self.by("carol", "GET", LISTED).json["promotions"], [])
+        hidden = self.by("carol", "GET", "/api/promotions?index=staging")
         self.assertEqual(hidden.status, 404)
-        other = self.pypid.api("GET", "/api/indexes/staging/promotions")
+        other = self.pypid.api("GET", "/api/promotions?index=staging")
         self.assertEqual(other.json["promotions"], [])
-        self.assertEqual(self.pypid.api("GET", "/api/indexes/none/promotions").status, 404)
+        self.assertEqual(self.pypid.api("GET", "/api/promotions?index=none").status, 404)
 
     def test_move(self) -> None:
         """The files are deleted in the source after they are listed in the target; both are

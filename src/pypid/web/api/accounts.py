@@ -6,7 +6,7 @@ Accounts, below ``/api/users``; and ``/api/me``, which returns the identity of t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Annotated, Literal, TypedDict, cast
@@ -41,7 +41,6 @@ from pypid.core.accounts.sessions import (
 )
 from pypid.core.configuration.checks import nearest
 from pypid.core.configuration.choices import Registration
-from pypid.core.configuration.values import parse_duration
 from pypid.core.errors import (
     BadRequest,
     ChangedElsewhere,
@@ -86,9 +85,19 @@ from pypid.web.app.accounts import (
 from pypid.web.app.app import App
 from pypid.web.app.audit import note, recorded
 from pypid.web.app.request_context import RequestContext
-from pypid.web.app.route import ANYBODY, SOMEBODY, Described, Duration, Moment, Removed, route
+from pypid.web.app.route import (
+    ANYBODY,
+    SOMEBODY,
+    Described,
+    Duration,
+    Moment,
+    Removed,
+    UtcTime,
+    route,
+)
 from pypid.web.http.cookies import begin_session, credential_of_cookie, end_session
 from pypid.web.http.headers import LONGEST_USER
+from pypid.web.http.request import duration_of
 from pypid.web.http.small_responses import read_json, send_json
 
 USER = "/api/users/<name>"
@@ -100,17 +109,19 @@ NO_ACCOUNT = (NoSuchUser, ChangedElsewhere, NotAvailable)
 @route("GET", "/api/me", action=ANYBODY, describe=Described(Me))
 async def me(ctx: RequestContext) -> None:
     """Return the identity of the client, and what it may do in at least one project."""
-    document: Me = {
-        "user": ctx.identity.user,
-        "groups": sorted(ctx.identity.groups),
-        "admin": ctx.is_admin,
-        "token": _token(ctx.identity),
-        "may": cast(
-            Powers,
-            {word: ctx.may_some(action) for word, action in ACTIONS.items()},
+    send_json(
+        ctx.request,
+        Me(
+            user=ctx.identity.user,
+            groups=sorted(ctx.identity.groups),
+            admin=ctx.is_admin,
+            token=_token(ctx.identity),
+            may=cast(
+                Powers,
+                {word: ctx.may_some(action) for word, action in ACTIONS.items()},
+            ),
         ),
-    }
-    send_json(ctx.request, document)
+    )
 
 
 def _token(who: Identity) -> TokenUsed | None:
@@ -188,8 +199,7 @@ async def change(ctx: RequestContext, name: str) -> None:
 async def remove(ctx: RequestContext, name: str) -> None:
     """Delete an account, with its tokens, sessions, rights and memberships."""
     await removed(ctx, name)
-    document: Removed = {"name": name, "removed": True}
-    send_json(ctx.request, document)
+    send_json(ctx.request, Removed(name=name, removed=True))
 
 
 @route(
@@ -261,8 +271,7 @@ async def groups(ctx: RequestContext) -> None:
         {"name": name, "members": None, "source": "configuration"}
         for name in ctx.app.known.configured().groups
     ]
-    document: Groups = {"groups": sorted(found, key=lambda group: group["name"])}
-    send_json(ctx.request, document)
+    send_json(ctx.request, Groups(groups=sorted(found, key=lambda group: group["name"])))
 
 
 @route("GET", GROUP, action=Action.ADMIN, describe=Described(GroupDocument, refuses=NO_GROUP))
@@ -292,8 +301,7 @@ async def add_group(ctx: RequestContext) -> None:
 async def remove_group(ctx: RequestContext, name: str) -> None:
     """Delete a group and its rights."""
     await removed_group(ctx, name)
-    document: Removed = {"name": name, "removed": True}
-    send_json(ctx.request, document)
+    send_json(ctx.request, Removed(name=name, removed=True))
 
 
 @route(
@@ -411,29 +419,29 @@ class NewInvitation(msgspec.Struct, forbid_unknown_fields=True):
     expires: Duration | None = None
 
 
-class InvitationDocument(TypedDict):
+class InvitationDocument(msgspec.Struct):
     """A new invitation. `secret`: what the applicant must send to register."""
 
     id: str
     secret: str
-    expires: Moment
+    expires: UtcTime
 
 
-class OpenInvitationDocument(TypedDict):
+class OpenInvitation(msgspec.Struct):
     """An invitation that can still be used, without its secret. `by`: the administrator who created
     it.
     """
 
     id: str
     by: str
-    created: Moment
-    expires: Moment
+    created: UtcTime
+    expires: UtcTime
 
 
 class OpenInvitations(TypedDict):
     """The invitations that can still be used, newest first."""
 
-    invitations: list[OpenInvitationDocument]
+    invitations: list[OpenInvitation]
 
 
 class Withdrawn(TypedDict):
@@ -455,14 +463,9 @@ class Withdrawn(TypedDict):
 )
 async def make(ctx: RequestContext) -> None:
     """Create an invitation for one account."""
-    demand_invitations(ctx.app)
-    new = await made(ctx, (await read_json(ctx.request, NewInvitation)).expires)
-    document: InvitationDocument = {
-        "id": new.id,
-        "secret": new.secret,
-        "expires": utc_text(new.expires),
-    }
-    send_json(ctx.request, document, 201)
+    wanted = await read_json(ctx.request, NewInvitation)
+    new = await made(ctx, wanted.expires)
+    send_json(ctx.request, msgspec.convert(new, InvitationDocument, from_attributes=True), 201)
 
 
 def demand_invitations(app: App) -> None:
@@ -480,9 +483,8 @@ async def made(ctx: RequestContext, expires: str | None) -> Invitation:
     `NotAvailable`.
     """
     demand_invitations(ctx.app)
-    new = invite(
-        ctx.app.known.session_key, ctx.app.world.now(), _lifetime(expires), ctx.app.world.random
-    )
+    lifetime = USUAL_INVITATION if expires is None else duration_of("expires", expires)
+    new = invite(ctx.app.known.session_key, ctx.app.world.now(), lifetime, ctx.app.world.random)
     await note(ctx, "invitation create", new.id, {"expires": utc_text(new.expires)})
     return new
 
@@ -496,31 +498,10 @@ async def made(ctx: RequestContext, expires: str | None) -> Invitation:
 async def list_invitations(ctx: RequestContext) -> None:
     """List the invitations that can still be used."""
     demand_invitations(ctx.app)
-    document: OpenInvitations = {
-        "invitations": [
-            {
-                "id": each.id,
-                "by": each.by,
-                "created": utc_text(each.made),
-                "expires": utc_text(each.expires),
-            }
-            for each in await open_invitations(ctx.app)
-        ]
-    }
-    send_json(ctx.request, document)
+    send_json(ctx.request, OpenInvitations(invitations=await open_invitations(ctx.app)))
 
 
-@frozen
-class OpenInvitation:
-    """An invitation that can still be used, from its entry in the audit log."""
-
-    id: str
-    by: str
-    made: datetime
-    expires: datetime
-
-
-async def open_invitations(app: App) -> Sequence[OpenInvitation]:
+async def open_invitations(app: App) -> list[OpenInvitation]:
     """Return the open invitations, the newest first, from the audit log: an unused invitation is
     stored nowhere else.
     """
@@ -555,8 +536,7 @@ async def withdraw(ctx: RequestContext, id: str) -> None:
     """Withdraw an invitation, which can then no longer be used. The answer tells whether it was
     used or withdrawn before.
     """
-    document: Withdrawn = {"id": id, "withdrawn": await withdrawn_invitation(ctx, id)}
-    send_json(ctx.request, document)
+    send_json(ctx.request, Withdrawn(id=id, withdrawn=await withdrawn_invitation(ctx, id)))
 
 
 async def withdrawn_invitation(ctx: RequestContext, id: str) -> bool:
@@ -577,15 +557,6 @@ async def withdrawn_invitation(ctx: RequestContext, id: str) -> bool:
         withdrawing,
         lambda done: {} if done else None,
     )
-
-
-def _lifetime(text: str | None) -> timedelta:
-    if text is None:
-        return USUAL_INVITATION
-    try:
-        return parse_duration(text)
-    except ValueError:
-        raise BadRequest("expires is a duration: 7d, or 12h, for example.") from None
 
 
 # Self-registration, if ``[access] registration`` allows it: the captcha, the invitation, the
@@ -742,12 +713,11 @@ async def register(ctx: RequestContext) -> None:
     mode_of(ctx.app)
     wanted = await read_json(ctx.request, Applicant)
     account = await enrolled(ctx, wanted, invitation_of(ctx.app, wanted.token))
-    document: Welcome = {
-        "user": account.name,
-        "status": account.status,
-        "message": WELCOME[account.status],
-    }
-    send_json(ctx.request, document, 201)
+    send_json(
+        ctx.request,
+        Welcome(user=account.name, status=account.status, message=WELCOME[account.status]),
+        201,
+    )
 
 
 def mode_of(app: App) -> Registration:
@@ -927,8 +897,7 @@ async def log_out(ctx: RequestContext) -> None:
     """End the session, at once and permanently. Ending it again is no error."""
     await end(ctx)
     end_session(ctx.request)
-    document: LoggedOut = {"user": None}
-    send_json(ctx.request, document)
+    send_json(ctx.request, LoggedOut(user=None))
 
 
 async def end(ctx: RequestContext) -> None:

@@ -209,15 +209,17 @@ async def hosted(ctx: RequestContext) -> None:
     shown = await ctx.app.hosted_advisories.shown(found[:most], by)
     downloads = await downloads_of(ctx.app, shown)
     names_users = ctx.is_admin
-    document: HostedAdvisoriesDocument = {
-        "advisories": [
-            _hosted(each, counted, names_users=names_users)
-            for each, counted in zip(shown, downloads, strict=True)
-        ],
-        "total": len(found),
-        "age": ctx.app.advisories.age,
-    }
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request,
+        HostedAdvisoriesDocument(
+            advisories=[
+                _hosted(each, counted, names_users=names_users)
+                for each, counted in zip(shown, downloads, strict=True)
+            ],
+            total=len(found),
+            age=ctx.app.advisories.age,
+        ),
+    )
 
 
 def selected(
@@ -315,13 +317,14 @@ async def check(ctx: RequestContext) -> None:
         await pace.keep()
         releases.append(await _checked(ctx.app.advisories, state, by))
     remarks = (*found.unparseable, *found.unpinned)
-    document: CheckDocument = {
-        # a file that only has requirements without versions is not one that was checked
-        "clean": all(map(_is_clean, releases)) and bool(releases or not remarks),
-        "releases": releases,
-        "unchecked": [{"line": each.line, "reason": each.reason} for each in remarks],
-    }
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request,
+        CheckDocument(
+            clean=all(map(_is_clean, releases)) and bool(releases or not remarks),
+            releases=releases,
+            unchecked=[{"line": each.line, "reason": each.reason} for each in remarks],
+        ),
+    )
 
 
 async def _looked_up(ctx: RequestContext) -> tuple[DependencyList, Sequence[ReleaseState]]:
@@ -422,8 +425,7 @@ class BlockList(TypedDict):
 async def blocks(ctx: RequestContext) -> None:
     """List the blocks."""
     found = sorted(ctx.app.blocks.all.values(), key=lambda block: block.id)
-    document: BlockList = {"blocks": [_shape(each) for each in found]}
-    send_json(ctx.request, document)
+    send_json(ctx.request, BlockList(blocks=[_shape(each) for each in found]))
 
 
 @route(
@@ -489,8 +491,7 @@ async def _limits(ctx: RequestContext) -> Sequence[BlockLimit]:
 async def delete(ctx: RequestContext, block: str) -> None:
     """Delete a block: what it withheld is served again, unless another rule withholds it."""
     await deleted_block(ctx, block)
-    document: Removed = {"name": block, "removed": True}
-    send_json(ctx.request, document)
+    send_json(ctx.request, Removed(name=block, removed=True))
 
 
 async def deleted_block(ctx: RequestContext, id: str) -> None:
@@ -629,11 +630,12 @@ async def of_file(ctx: RequestContext, project: ProjectName, filename: str) -> N
     exists or not.
     """
     found = await found_of(ctx, project)
-    document: OneFileWhy = {
-        **_document(found, breaker_of(ctx.app, found)),
-        "file": _file(found, found.file(filename)),
-    }
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request,
+        OneFileWhy(
+            **_document(found, breaker_of(ctx.app, found)), file=_file(found, found.file(filename))
+        ),
+    )
 
 
 async def found_of(ctx: RequestContext, project: ProjectName) -> Why:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from contextlib import aclosing
 from functools import partial
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, TypedDict
 
 import msgspec
 from attrs import evolve
+from msgspec import UNSET, UnsetType
 
 from pypid.core.errors import (
     BadRequest,
@@ -38,7 +39,6 @@ from pypid.core.model import Project
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action, together
 from pypid.core.records.documents import PromotionDocument
-from pypid.core.simple_api.listed_files import utc_text
 from pypid.index.local.manage import files_of_releases
 from pypid.index.named_indexes import Indexes
 from pypid.index.progress import Tell
@@ -54,7 +54,7 @@ from pypid.web.app.app import App, user_of
 from pypid.web.app.audit import Details, listed, recorded
 from pypid.web.app.ownership import authorize_write, own_promoted, refuse_taking
 from pypid.web.app.request_context import RequestContext
-from pypid.web.app.route import ANYBODY, SOMEBODY, Described, Moment, Removed, route
+from pypid.web.app.route import ANYBODY, SOMEBODY, Described, Removed, UtcTime, route
 from pypid.web.http.event_stream import run_streamed
 from pypid.web.http.request import Parameter, flag, names, number, parameters
 from pypid.web.http.small_responses import read_json, send_json
@@ -79,7 +79,7 @@ class ChangedIndex(msgspec.Struct, forbid_unknown_fields=True):
     values: dict[str, str | None]
 
 
-class IndexShape(TypedDict):
+class IndexShape(msgspec.Struct, kw_only=True):
     """A named index. `bases` are those that the user may read. `index` is the URL for installers,
     `upload` that for uploads. `login`: whether only clients that log in may read.
 
@@ -87,7 +87,8 @@ class IndexShape(TypedDict):
     a base that does not exist.
 
     `values`, `configured` (whether the configuration defines the index, so that it is changed
-    there), `created` and `by` are for administrators only.
+    there), `created` and `by` are for administrators only. `hides`: of a new index, the project
+    whose alias ``/NAME/`` now leads to it, or "".
     """
 
     name: str
@@ -95,19 +96,14 @@ class IndexShape(TypedDict):
     upload: str
     bases: list[str]
     volatile: bool
-    expires: Moment | None
+    expires: UtcTime | None
     login: bool
-    values: NotRequired[dict[str, str]]
-    configured: NotRequired[bool]
-    created: NotRequired[Moment | None]
-    by: NotRequired[str]
-    warnings: NotRequired[list[str]]
-
-
-class CreatedIndex(IndexShape):
-    """A new index. `hides` is the project whose alias ``/NAME/`` now leads to the index, or ""."""
-
-    hides: str
+    values: dict[str, str] | UnsetType = UNSET
+    configured: bool | UnsetType = UNSET
+    created: UtcTime | UnsetType | None = UNSET
+    by: str | UnsetType = UNSET
+    warnings: list[str] | UnsetType = UNSET
+    hides: str | UnsetType = UNSET
 
 
 class IndexList(TypedDict):
@@ -119,8 +115,7 @@ class IndexList(TypedDict):
 @route("GET", "/api/indexes", action=ANYBODY, describe=Described(IndexList))
 async def indexes(ctx: RequestContext) -> None:
     """List the named indexes that the user may read."""
-    document: IndexList = {"indexes": [document_of(ctx, each) for each in readable(ctx)]}
-    send_json(ctx.request, document)
+    send_json(ctx.request, IndexList(indexes=[document_of(ctx, each) for each in readable(ctx)]))
 
 
 @route(
@@ -134,13 +129,12 @@ async def index(ctx: RequestContext, index: str) -> None:
     known = {each.name: each for each in readable(ctx)}
     if index not in known:
         raise NoSuchIndex(index, tuple(known))
-    document = document_of(ctx, known[index])
-    if "values" in document:
+    warnings: list[str] = []
+    if ctx.is_admin:
         every = _managed(ctx.app)
         found = check_indexes(every.settings.values(), every.only)
-        if warnings := [f"{problem}." for problem in found if problem.index == index]:
-            document["warnings"] = warnings
-    send_json(ctx.request, document)
+        warnings = [f"{problem}." for problem in found if problem.index == index]
+    send_json(ctx.request, document_of(ctx, known[index], warnings=warnings or UNSET))
 
 
 @route(
@@ -148,7 +142,7 @@ async def index(ctx: RequestContext, index: str) -> None:
     "/api/indexes",
     action=Action.ADMIN,
     describe=Described(
-        CreatedIndex,
+        IndexShape,
         status=201,
         takes=NewIndex,
         refuses=(BadRequest, ChangedElsewhere, IndexInUse, NameTaken, NotAvailable),
@@ -160,8 +154,7 @@ async def create(ctx: RequestContext) -> None:
     settings = await created(ctx, wish)
     hidden = await hidden_project(ctx.app, settings.name)
     warnings = await warnings_of(ctx, settings, wish.values)
-    document: CreatedIndex = {**document_of(ctx, settings), "warnings": warnings, "hides": hidden}
-    send_json(ctx.request, document, 201)
+    send_json(ctx.request, document_of(ctx, settings, warnings=warnings, hides=hidden), 201)
 
 
 @route(
@@ -179,8 +172,7 @@ async def change(ctx: RequestContext, index: str) -> None:
     wish = await read_json(ctx.request, ChangedIndex)
     settings = await changed_index(ctx, index, wish)
     warnings = await warnings_of(ctx, settings, wish.values)
-    document: IndexShape = {**document_of(ctx, settings), "warnings": warnings}
-    send_json(ctx.request, document)
+    send_json(ctx.request, document_of(ctx, settings, warnings=warnings))
 
 
 @route(
@@ -198,8 +190,7 @@ async def delete(ctx: RequestContext, index: str) -> None:
     one with files, which are deleted.
     """
     await deleted(ctx, index, force=flag(parameters(ctx.request, *names(FORCE)), "force"))
-    document: Removed = {"name": index, "removed": True}
-    send_json(ctx.request, document)
+    send_json(ctx.request, Removed(name=index, removed=True))
 
 
 def readable(ctx: RequestContext) -> list[IndexSettings]:
@@ -298,24 +289,30 @@ async def hidden_project(app: App, name: str) -> str:
     return found.name if isinstance(found, Project) else ""
 
 
-def document_of(ctx: RequestContext, settings: IndexSettings) -> IndexShape:
+def document_of(
+    ctx: RequestContext,
+    settings: IndexSettings,
+    *,
+    warnings: list[str] | UnsetType = UNSET,
+    hides: str | UnsetType = UNSET,
+) -> IndexShape:
     """Return the document of an index, as far as the user may see it."""
-    base = f"{site_of(ctx)}/{settings.name}"
-    document: IndexShape = {
-        "name": settings.name,
-        "index": f"{base}/simple/",
-        "upload": f"{base}/legacy/",
-        "bases": readable_bases(ctx, settings),
-        "volatile": settings.volatile,
-        "expires": None if settings.expires is None else utc_text(settings.expires),
-        "login": ctx.app.needs_login(settings.name),
-    }
-    if ctx.is_admin:
-        document["values"] = values_of(settings)
-        document["configured"] = settings.configured
-        document["created"] = None if settings.created is None else utc_text(settings.created)
-        document["by"] = settings.created_by
-    return document
+    base, is_admin = f"{site_of(ctx)}/{settings.name}", ctx.is_admin
+    return IndexShape(
+        name=settings.name,
+        index=f"{base}/simple/",
+        upload=f"{base}/legacy/",
+        bases=readable_bases(ctx, settings),
+        volatile=settings.volatile,
+        expires=settings.expires,
+        login=ctx.app.needs_login(settings.name),
+        values=values_of(settings) if is_admin else UNSET,
+        configured=settings.configured if is_admin else UNSET,
+        created=settings.created if is_admin else UNSET,
+        by=settings.created_by if is_admin else UNSET,
+        warnings=warnings,
+        hides=hides,
+    )
 
 
 def site_of(ctx: RequestContext) -> str:
@@ -328,12 +325,7 @@ def site_of(ctx: RequestContext) -> str:
 
 def readable_bases(ctx: RequestContext, settings: IndexSettings) -> list[str]:
     """Return the bases of the index that the user may read."""
-    return [base for base in settings.bases if may_read(ctx, base)]
-
-
-def may_read(ctx: RequestContext, index: str) -> bool:
-    """Return whether the user may read something in the index."""
-    return ctx.may_some(Action.READ, index)
+    return [base for base in settings.bases if ctx.may_some(Action.READ, base)]
 
 
 # The JSON API of promotions between indexes, below ``/api/indexes/<index>/``.
@@ -346,7 +338,8 @@ INHERITED = (
 MOST_RELEASES = 1000
 MOST_LISTED = 100
 """Largest number of promotions in one answer."""
-LIMIT = (
+ASKS = (
+    Parameter("index", "Only those into this index; ``default``: the one at the root."),
     Parameter(
         "limit", "Maximum number of promotions.", {"type": "integer", "maximum": MOST_LISTED}
     ),
@@ -376,7 +369,7 @@ class PromotionResult(TypedDict):
     files: dict[str, list[str]]
 
 
-class PromotionShape(TypedDict):
+class PromotionShape(msgspec.Struct):
     """A promotion: its releases that the user may publish. `source` is empty if the user may not
     read that index. `state` is ``done``, or ``under way`` while its files are being listed, or
     after a crash until they are.
@@ -385,7 +378,7 @@ class PromotionShape(TypedDict):
     id: str
     source: str
     target: str
-    when: Moment
+    when: UtcTime
     by: str
     state: str
     releases: list[str]
@@ -401,29 +394,18 @@ class PromotionList(TypedDict):
     "GET",
     "/api/promotions",
     action=SOMEBODY,
-    describe=Described(PromotionList, asks=LIMIT, refuses=(BadRequest, NotAvailable)),
+    describe=Described(PromotionList, asks=ASKS, refuses=(BadRequest, NoSuchIndex, NotAvailable)),
 )
-async def all_promotions(ctx: RequestContext) -> None:
-    """List the newest promotions into any index of projects that the user may publish there."""
-    document: PromotionList = {"promotions": await newest_promotions(ctx, None, _limit(ctx))}
-    send_json(ctx.request, document)
-
-
-@route(
-    "GET",
-    "/api/indexes/<index>/promotions",
-    action=SOMEBODY,
-    describe=Described(PromotionList, asks=LIMIT, refuses=(BadRequest, NoSuchIndex, NotAvailable)),
-)
-async def promotions(ctx: RequestContext, index: str) -> None:
-    """List the newest promotions into this index (``default``: the index at the root) of projects
-    that the user may publish there.
+async def promotions(ctx: RequestContext) -> None:
+    """List the newest promotions into any index, or one, of projects that the user may publish
+    there.
     """
-    most, known = _limit(ctx), _promotions(ctx)
-    if known.log.part_of(index) is None or not ctx.may_some(Action.READ, index):
+    query = parameters(ctx.request, *names(ASKS))
+    index, most = query.get("index"), number(query, "limit", 1, MOST_LISTED) or 20
+    is_known = index is None or _promotions(ctx).log.part_of(index) is not None
+    if index is not None and not (is_known and ctx.may_some(Action.READ, index)):
         raise NoSuchIndex(index)
-    document: PromotionList = {"promotions": await newest_promotions(ctx, index, most)}
-    send_json(ctx.request, document)
+    send_json(ctx.request, PromotionList(promotions=await newest_promotions(ctx, index, most)))
 
 
 def _may(ctx: RequestContext, index: str, action: Action, project: ProjectName) -> bool:
@@ -433,11 +415,6 @@ def _may(ctx: RequestContext, index: str, action: Action, project: ProjectName) 
     if _promotions(ctx).log.part_of(index) is None:
         return ctx.is_admin
     return ctx.may(action, project, index)
-
-
-def _limit(ctx: RequestContext) -> int:
-    wanted = parameters(ctx.request, *names(LIMIT))
-    return number(wanted, "limit", 1, MOST_LISTED) or 20
 
 
 async def newest_promotions(
@@ -451,7 +428,7 @@ async def newest_promotions(
     async with aclosing(known.newest(index)) as newest:
         async for promotion in newest:
             shape = _shape(ctx, promotion, is_done=promotion.id not in begun)
-            found += [shape] if shape["releases"] else []
+            found += [shape] if shape.releases else []
             if len(found) == most:
                 break
     return found
@@ -462,15 +439,15 @@ def _shape(ctx: RequestContext, promotion: PromotionDocument, *, is_done: bool) 
     shown = {name for name in projects if _may(ctx, promotion.target, Action.WRITE, name)}
     releases = {f"{each.project}=={each.file.version}": each.project for each in promotion.files}
     is_readable = all(_may(ctx, promotion.source, Action.READ, name) for name in shown)
-    return {
-        "id": promotion.id,
-        "source": promotion.source if is_readable else "",
-        "target": promotion.target,
-        "when": utc_text(promotion.created),
-        "by": promotion.by,
-        "state": "done" if is_done else "under way",
-        "releases": [release for release, project in releases.items() if project in shown],
-    }
+    return PromotionShape(
+        id=promotion.id,
+        source=promotion.source if is_readable else "",
+        target=promotion.target,
+        when=promotion.created,
+        by=promotion.by,
+        state="done" if is_done else "under way",
+        releases=[release for release, project in releases.items() if project in shown],
+    )
 
 
 @route(

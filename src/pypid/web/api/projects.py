@@ -13,7 +13,6 @@ from itertools import islice
 from typing import NotRequired, TypedDict
 
 import msgspec
-from attrs import frozen
 
 from pypid.core.accounts.rights import DownloadEntry, counted_name
 from pypid.core.accounts.sessions import place_of
@@ -55,7 +54,7 @@ from pypid.core.presentation.feeds import projects as feed_of_projects
 from pypid.core.presentation.feeds import releases_of as feed_of_project
 from pypid.core.presentation.feeds import updates as feed_of_updates
 from pypid.core.restrictions import HoldKind
-from pypid.core.search import FoundProject, SearchQuery, SearchResults
+from pypid.core.search import SearchQuery, SearchResults
 from pypid.core.simple_api.listed_files import plain, utc_text
 from pypid.core.simple_api.render import finished
 from pypid.index.decisions import StoredBlock
@@ -63,13 +62,14 @@ from pypid.index.explain import held_files
 from pypid.index.file_contents import Compared, ComparedText, Comparison
 from pypid.index.local.adoption import Result
 from pypid.index.local.storage_check import StorageProblem
+from pypid.index.upstream.imported_files import UpstreamMatch
 from pypid.index.upstream.public_names import entries_of
 from pypid.search.search import FARTHEST, MOST
 from pypid.web.app import changes
 from pypid.web.app.app import App
 from pypid.web.app.page_cache import FEW_FILES
 from pypid.web.app.request_context import RequestContext
-from pypid.web.app.route import Described, Moment, route
+from pypid.web.app.route import Described, Moment, UtcTime, route
 from pypid.web.http.request import LARGEST_SERIAL, Parameter, flag, names, number, parameters
 from pypid.web.http.responses import FinishedPage, redirect, send_page
 from pypid.web.http.small_responses import read_json, send_json
@@ -161,23 +161,13 @@ class Rebuilt(TypedDict):
     also_upstream: list[str]
 
 
-class UpstreamMatchDocument(TypedDict):
-    """A project with files without a record that also exists upstream. `same`: the files that
-    upstream lists with the same hash; `other`: all others.
-    """
-
-    project: str
-    same: list[str]
-    other: list[str]
-
-
 class ImportSurvey(TypedDict):
     """The projects of a folder that also exist upstream."""
 
-    also_upstream: list[UpstreamMatchDocument]
+    also_upstream: Sequence[UpstreamMatch]
 
 
-class FindingDocument(TypedDict):
+class FindingDocument(msgspec.Struct):
     """A problem in the storage."""
 
     key: str
@@ -187,7 +177,7 @@ class FindingDocument(TypedDict):
     mended: bool
 
 
-class CheckedStorage(TypedDict):
+class CheckedStorage(msgspec.Struct):
     """The result of a storage check."""
 
     objects: int
@@ -245,10 +235,10 @@ class NewStatus(msgspec.Struct, forbid_unknown_fields=True):
 @route("GET", "/api/projects", action=Action.READ, describe=Described(Projects), below_index=True)
 async def projects(ctx: RequestContext) -> None:
     """List the names of the projects."""
-    document: Projects = {
-        "projects": [summary.name for summary in await ctx.app.names(ctx.identity)]
-    }
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request,
+        Projects(projects=[summary.name for summary in await ctx.app.names(ctx.identity)]),
+    )
 
 
 @route(
@@ -275,76 +265,64 @@ async def project(ctx: RequestContext, project: ProjectName) -> None:
 # --- yank and status ------------------------------------------------------------------------------
 
 
+YANK_DESCRIPTION = Described(ChangedProject, takes=Reason, refuses=ABSENT)
+CHANGE_DESCRIPTION = Described(ChangedProject, refuses=ABSENT)
+
+
 @route(
     "PUT",
     PROJECT + "/files/<filename>/yank",
     action=Action.WRITE,
-    describe=Described(ChangedProject, takes=Reason, refuses=ABSENT),
+    describe=YANK_DESCRIPTION,
     below_index=True,
 )
-async def yank_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
-    """Yank one file."""
-    await _yank(ctx, project, filename, frozenset({filename}))
-
-
 @route(
     "PUT",
     PROJECT + "/releases/<version>/yank",
     action=Action.WRITE,
-    describe=Described(ChangedProject, takes=Reason, refuses=ABSENT),
+    describe=YANK_DESCRIPTION,
     below_index=True,
 )
-async def yank_release(ctx: RequestContext, project: ProjectName, version: str) -> None:
-    """Yank all files of a release."""
-    await _yank(ctx, project, version, await ctx.app.index.release(project, version))
-
-
-async def _yank(
-    ctx: RequestContext,
-    name: ProjectName,
-    subject: str,
-    filenames: frozenset[str],
+async def yank(
+    ctx: RequestContext, project: ProjectName, filename: str = "", version: str = ""
 ) -> None:
+    """Yank one file, or all files of a release."""
     reason = (await read_json(ctx.request, Reason)).reason
-    yanked = await changes.yank(ctx, name, subject, filenames, reason)
-    _changed(ctx, yanked, filenames)
+    subject, filenames = await _meant(ctx.app, project, filename, version)
+    _changed(ctx, await changes.yank(ctx, project, subject, filenames, reason), filenames)
 
 
 @route(
     "DELETE",
     PROJECT + "/files/<filename>/yank",
     action=Action.WRITE,
-    describe=Described(ChangedProject, refuses=ABSENT),
+    describe=CHANGE_DESCRIPTION,
     below_index=True,
 )
-async def unyank_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
-    """Un-yank one file."""
-    await _unyank(ctx, project, filename, frozenset({filename}))
-
-
 @route(
     "DELETE",
     PROJECT + "/releases/<version>/yank",
     action=Action.WRITE,
-    describe=Described(ChangedProject, refuses=ABSENT),
+    describe=CHANGE_DESCRIPTION,
     below_index=True,
 )
-async def unyank_release(ctx: RequestContext, project: ProjectName, version: str) -> None:
-    """Un-yank all files of a release."""
-    await _unyank(ctx, project, version, await ctx.app.index.release(project, version))
-
-
-async def _unyank(
-    ctx: RequestContext,
-    name: ProjectName,
-    subject: str,
-    filenames: frozenset[str],
+async def unyank(
+    ctx: RequestContext, project: ProjectName, filename: str = "", version: str = ""
 ) -> None:
-    _changed(
-        ctx,
-        await changes.unyank(ctx, name, subject, filenames),
-        filenames,
-    )
+    """Un-yank one file, or all files of a release."""
+    subject, filenames = await _meant(ctx.app, project, filename, version)
+    _changed(ctx, await changes.unyank(ctx, project, subject, filenames), filenames)
+
+
+async def _meant(
+    app: App, project: ProjectName, filename: str, version: str
+) -> tuple[str, frozenset[str]]:
+    """Return the file or the release of the address, and the names of its files. Raises
+    `NoSuchProject`, `NoSuchFile`.
+    """
+    if filename:
+        return filename, frozenset({filename})
+    return version, await app.index.release(project, version)
 
 
 @route(
@@ -370,36 +348,22 @@ async def set_status(ctx: RequestContext, project: ProjectName) -> None:
     "DELETE",
     PROJECT + "/files/<filename>",
     action=Action.DELETE,
-    describe=Described(ChangedProject, refuses=ABSENT),
+    describe=CHANGE_DESCRIPTION,
     below_index=True,
 )
-async def delete_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
-    """Delete one file permanently."""
-    await delete_files(ctx, project, filename, frozenset({filename}))
-
-
 @route(
     "DELETE",
     PROJECT + "/releases/<version>",
     action=Action.DELETE,
-    describe=Described(ChangedProject, refuses=ABSENT),
+    describe=CHANGE_DESCRIPTION,
     below_index=True,
 )
-async def delete_release(ctx: RequestContext, project: ProjectName, version: str) -> None:
-    """Delete all files of a release permanently."""
-    await delete_files(ctx, project, version, await ctx.app.index.release(project, version))
-
-
 async def delete_files(
-    ctx: RequestContext,
-    name: ProjectName,
-    subject: str,
-    filenames: frozenset[str],
+    ctx: RequestContext, project: ProjectName, filename: str = "", version: str = ""
 ) -> None:
-    """Delete the files and answer with the project after that; `subject` is as of
-    `changes.delete`.
-    """
-    _changed(ctx, await changes.delete(ctx, name, subject, filenames), filenames)
+    """Delete one file, or all files of a release, permanently."""
+    subject, filenames = await _meant(ctx.app, project, filename, version)
+    _changed(ctx, await changes.delete(ctx, project, subject, filenames), filenames)
 
 
 @route(
@@ -425,8 +389,7 @@ async def delete_project(ctx: RequestContext, project: ProjectName) -> None:
 async def release_name(ctx: RequestContext, project: ProjectName) -> None:
     """Release the name of an empty project, which others may then use."""
     await changes.give_back(ctx, project)
-    document: Released = {"name": project, "released": True}
-    send_json(ctx.request, document)
+    send_json(ctx.request, Released(name=project, released=True))
 
 
 def _changed(ctx: RequestContext, project: Project, filenames: frozenset[str]) -> None:
@@ -1028,13 +991,15 @@ async def downloads_of_project(ctx: RequestContext, project: ProjectName) -> Non
         raise Forbidden(ctx.identity.user, "see the downloads", project, advice=advice)
     since = ctx.app.world.now().date() - timedelta(days=days - 1)
     found = await ctx.app.downloads.by_day(counted_name(ctx.app.index.name, project), since)
-    document: DownloadsOfProject = {
-        "project": project,
-        "since": str(since),
-        "days": [{"day": str(day), "count": count} for day, count in found],
-        "total": sum(count for _, count in found),
-    }
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request,
+        DownloadsOfProject(
+            project=project,
+            since=str(since),
+            days=[{"day": str(day), "count": count} for day, count in found],
+            total=sum(count for _, count in found),
+        ),
+    )
 
 
 def _document(download: DownloadEntry) -> DownloadDocument:
@@ -1064,12 +1029,12 @@ NEWS_ASKS = (
 )
 
 
-class NewsDocument(TypedDict):
+class NewsDocument(msgspec.Struct):
     """A release. `uploaded`: when its first file was uploaded."""
 
     project: str
     version: str
-    uploaded: Moment
+    uploaded: UtcTime
     summary: str
 
 
@@ -1108,11 +1073,17 @@ async def newest_projects(ctx: RequestContext, most: int) -> tuple[News, ...]:
 async def news(ctx: RequestContext) -> None:
     """List the newest releases and projects, of all that is stored and that the user may read."""
     most = number(parameters(ctx.request, *names(NEWS_ASKS)), "most", 1, MOST_NEWS) or FEW
-    document: NewsDocuments = {
-        "releases": [_news_document(one) for one in await releases(ctx, most)],
-        "projects": [_news_document(one) for one in await newest_projects(ctx, most)],
-    }
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request,
+        NewsDocuments(
+            releases=msgspec.convert(
+                await releases(ctx, most), list[NewsDocument], from_attributes=True
+            ),
+            projects=msgspec.convert(
+                await newest_projects(ctx, most), list[NewsDocument], from_attributes=True
+            ),
+        ),
+    )
 
 
 @route("GET", "/rss/updates.xml", action=Action.READ, below_index=True)
@@ -1162,15 +1133,6 @@ def _base(ctx: RequestContext) -> str:
     return base
 
 
-def _news_document(news: News) -> NewsDocument:
-    return {
-        "project": news.project,
-        "version": news.version,
-        "uploaded": utc_text(news.uploaded),
-        "summary": news.summary,
-    }
-
-
 # ``GET /api/search``: projects that match a query, best first; the search page uses the same
 # results.
 
@@ -1216,7 +1178,7 @@ class FoundDocument(msgspec.Struct):
     version: str
     summary: str
     source: str
-    updated: Moment | None
+    updated: UtcTime | None
     keywords: list[str]
 
 
@@ -1232,17 +1194,6 @@ class SearchDocument(msgspec.Struct):
     unread: int
 
 
-@frozen
-class Results:
-    """A page of search results."""
-
-    found: tuple[FoundProject, ...]
-    total: int
-    page: int
-    pages: int
-    unread: int
-
-
 async def results(
     ctx: RequestContext,
     query: SearchQuery,
@@ -1250,7 +1201,7 @@ async def results(
     most: int = FEW,
     *,
     with_advisories: bool = False,
-) -> Results:
+) -> SearchDocument:
     """Return a page of the results that the user may see. Raises `Busy`."""
     search, place = ctx.app.search, place_of(ctx.request.client_address() or "")
 
@@ -1262,7 +1213,18 @@ async def results(
 
     findings = await ctx.listed(found)
     pages = max(1, min(-(-findings.total // most), FARTHEST // most))
-    return Results(findings.found, findings.total, page, pages, findings.unread)
+    documents = [
+        FoundDocument(
+            name=each.name,
+            version=each.version,
+            summary=plain(each.summary),
+            source="ours" if each.ours else "upstream",
+            updated=each.updated,
+            keywords=[plain(keyword) for keyword in each.keywords],
+        )
+        for each in findings.found
+    ]
+    return SearchDocument(documents, findings.total, page, pages, findings.unread)
 
 
 @route(
@@ -1283,23 +1245,4 @@ async def searched(ctx: RequestContext) -> None:
     except ValueError as error:
         raise BadRequest(str(error)) from None
     only = flag(fields, "advisories")
-    found = await results(ctx, query, page, most, with_advisories=only)
-    documents = [
-        FoundDocument(
-            name=each.name,
-            version=each.version,
-            summary=plain(each.summary),
-            source="ours" if each.ours else "upstream",
-            updated=None if each.updated is None else utc_text(each.updated),
-            keywords=[plain(keyword) for keyword in each.keywords],
-        )
-        for each in found.found
-    ]
-    document = SearchDocument(
-        found=documents,
-        total=found.total,
-        page=found.page,
-        pages=found.pages,
-        unread=found.unread,
-    )
-    send_json(ctx.request, document)
+    send_json(ctx.request, await results(ctx, query, page, most, with_advisories=only))

@@ -14,7 +14,7 @@ from typing import Literal, NotRequired, TypedDict
 import msgspec
 from attrs import frozen
 
-from pypid.core.accounts.rights import NAMED, ProjectOwner, Right, Whom, grants_of
+from pypid.core.accounts.rights import NAMED, Right, Whom, grants_of
 from pypid.core.errors import BadRequest, ChangedElsewhere, NotAvailable, shortened
 from pypid.core.packaging.names import (
     ProjectGlob,
@@ -252,15 +252,14 @@ def _document(right: Right, origin: Origin) -> RightDocument:
 
 
 def _defaults(app: App) -> Defaults:
-    words = {key: principals.text() for key, principals in app.defaults.items()}
-    return {
-        "read": words["read"],
-        "write": words["write"],
-        "overwrite": words["overwrite"],
-        "delete": words["delete"],
-        "cache_update": words["cache_update"],
-        "collect": words["collect"],
-    }
+    return Defaults(
+        read=app.defaults["read"].text(),
+        write=app.defaults["write"].text(),
+        overwrite=app.defaults["overwrite"].text(),
+        delete=app.defaults["delete"].text(),
+        cache_update=app.defaults["cache_update"].text(),
+        collect=app.defaults["collect"].text(),
+    )
 
 
 # --- changing -------------------------------------------------------------------------------------
@@ -597,14 +596,15 @@ async def owner_document(app: App, name: ProjectName) -> OwnerDocument:
     return {
         "project": name,
         "index": app.index.name,
-        "owner": None if found is None else _owner_document(found),
+        "owner": None
+        if found is None
+        else {
+            "user": found.user,
+            "source": found.account.partition(":")[0],
+            "since": utc_text(found.since),
+        },
         "in_force": app.has_owners,
     }
-
-
-def _owner_document(owner: ProjectOwner) -> OwnerOfProject:
-    source = owner.account.partition(":")[0]
-    return {"user": owner.user, "source": source, "since": utc_text(owner.since)}
 
 
 async def give(ctx: RequestContext, name: ProjectName, user: str | None) -> None:
@@ -648,16 +648,12 @@ async def access(ctx: RequestContext, project: ProjectName, user: str) -> None:
     """Explain which rule decides what a user may do with a project; ``anonymous`` stands for a
     client that has not logged in.
     """
-    send_json(ctx.request, await access_document(ctx.app, project, user))
-
-
-async def access_document(app: App, name: ProjectName, user: str) -> AccessExplained:
-    """Return what the user may do with the project, and why. Raises `BadRequest`."""
+    app = ctx.app
     who = ANONYMOUS if user == NO_USER else await known_user(app, user)
-    rule, has_owners, actions = await explain_access(app, name, who)
-    found = (await app.accounts.owners()).get((app.index.name, name))
-    return {
-        "project": name,
+    rule, has_owners, actions = await explain_access(app, project, who)
+    found = (await app.accounts.owners()).get((app.index.name, project))
+    document: AccessExplained = {
+        "project": project,
         "index": app.index.name,
         "user": user,
         "admin": who.admin,
@@ -670,3 +666,4 @@ async def access_document(app: App, name: ProjectName, user: str) -> AccessExpla
             for each in actions
         ],
     }
+    send_json(ctx.request, document)

@@ -18,6 +18,7 @@ from pypid.core.configuration.in_force import SettingSection, written
 from pypid.core.errors import BadRequest, NotAvailable, NotConfigured
 from pypid.core.permissions import Action
 from pypid.core.simple_api.listed_files import utc_text
+from pypid.flow.derived import ReloadOutcome
 from pypid.web.api.health import condition_of
 from pypid.web.app.app import LOG_LEVEL, App, LogLevelControl
 from pypid.web.app.audit import audit_action, recorded
@@ -67,15 +68,6 @@ class StatusDocument(TypedDict):
     stopping: NotRequired[bool]
 
 
-class ReloadDocument(TypedDict):
-    """The outcome of a reload. `problems`: what could not be read again, so that the former
-    settings stay in force; `waiting`: the sections whose changes take effect at a restart.
-    """
-
-    problems: list[str]
-    waiting: list[str]
-
-
 @route("GET", "/api/status", action=Action.ADMIN, describe=Described(StatusDocument))
 async def status(ctx: RequestContext) -> None:
     """Return the version, the address, the start time and the condition of the parts."""
@@ -105,7 +97,7 @@ def status_of(app: App) -> dict[str, object]:
     "POST",
     "/api/reload",
     action=Action.ADMIN,
-    describe=Described(ReloadDocument, refuses=(BadRequest,)),
+    describe=Described(ReloadOutcome, refuses=(BadRequest,)),
 )
 async def reload(ctx: RequestContext) -> None:
     """Read the certificate, the users and the access rules again, as SIGHUP does. Only the control
@@ -116,12 +108,7 @@ async def reload(ctx: RequestContext) -> None:
             "A reload is requested on the machine of pypid: run `pypid reload` there, or send "
             "SIGHUP to the process."
         )
-    outcome = await ctx.app.reload()
-    document: ReloadDocument = {
-        "problems": list(outcome.problems),
-        "waiting": list(outcome.waiting),
-    }
-    send_json(ctx.request, document)
+    send_json(ctx.request, await ctx.app.reload())
 
 
 # Documents of the JSON API about the server: the configuration in force, and upstream indexes.
@@ -368,11 +355,9 @@ async def audit(ctx: RequestContext) -> None:
         index=query.get("index"),
     )
     older = entries[-1].serial if len(entries) == most else None
-    document: AuditPage = {
-        "entries": [_entry_document(entry) for entry in entries],
-        "before": older,
-    }
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request, AuditPage(entries=[_entry_document(entry) for entry in entries], before=older)
+    )
 
 
 def _entry_document(entry: AuditEntry) -> AuditEntryDocument:

@@ -11,14 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar, cast
 
 import msgspec
 from attrs import frozen
 from msgspec import Meta
 
 from pypid.core.archives.inspection import inspect
-from pypid.core.configuration.values import parse_duration
 from pypid.core.errors import (
     AlreadyExists,
     BadFilename,
@@ -28,7 +27,6 @@ from pypid.core.errors import (
     NoSuchIndex,
     NotAvailable,
     NotYetKnown,
-    PypidError,
     UploadRejected,
     UpstreamDown,
 )
@@ -48,23 +46,21 @@ from pypid.flow.spool import Spool
 from pypid.index.local.adoption import Adopted, Result
 from pypid.index.local.publish import PublishOutcome
 from pypid.index.local.storage_check import CheckReport
-from pypid.index.local.tiering import Tierer, ignored, tierer
+from pypid.index.local.tiering import Tierer, tierer
 from pypid.index.progress import Tell
 from pypid.index.store import records
 from pypid.index.store.reconcile import Reconciled
-from pypid.index.upstream.imported_files import UpstreamMatch
 from pypid.web.api.projects import (
     CheckedStorage,
-    FindingDocument,
     ImportSurvey,
     Rebuilt,
-    UpstreamMatchDocument,
 )
 from pypid.web.app.app import App, user_of
 from pypid.web.app.audit import Details, attempted, listed
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import Described, Duration, Moment, route
-from pypid.web.http.event_stream import EventStream, Say, run_streamed, run_with_events, stream_of
+from pypid.web.http.event_stream import Say, run_streamed, run_with_events
+from pypid.web.http.request import duration_of
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import read_json, send_json
 from pypid.web.http.upload_form import Limits, read_form
@@ -167,7 +163,9 @@ async def survey_adoption(ctx: RequestContext) -> None:
     wanted = await read_json(ctx.request, Folder)
     prefix = _prefix_of(ctx.app, wanted.folder)
     await run_streamed(
-        ctx.request, lambda tell: ctx.app.index.maintenance.survey(prefix, tell=tell), _surveyed
+        ctx.request,
+        lambda tell: ctx.app.index.maintenance.survey(prefix, tell=tell),
+        lambda found: ImportSurvey(also_upstream=found),
     )
 
 
@@ -204,26 +202,17 @@ def _prefix_of(app: App, name: str | None) -> str:
         raise BadRequest(
             "Only a storage that is a folder ([storage] backend = files) can adopt one."
         )
-    if app.index.name:
-        return _prefix_in_part(folder, storage / app.index.prefix, app.index.name)
-    try:
-        below = folder.resolve().relative_to(storage.resolve()).as_posix()
-    except ValueError:
-        raise BadRequest(
-            f"{folder} is not in the storage folder, {storage}. To adopt it in place, make it the "
-            f"storage: set path = {folder} in [storage], start pypid, and adopt it again. Or move "
-            "the files into the storage folder, and run `pypid storage rebuild`."
-        ) from None
-    return "" if below == "." else f"{below}/"
-
-
-def _prefix_in_part(folder: Path, part: Path, index: str) -> str:
+    part = storage / app.index.prefix
     try:
         below = folder.resolve().relative_to(part.resolve()).as_posix()
     except ValueError:
         raise BadRequest(
             f"{folder} is not in {part}, the part of the storage that belongs to the index "
-            f"{index!r}. Move the files there, and import them again."
+            f"{app.index.name!r}. Move the files there, and import them again."
+            if app.index.name
+            else f"{folder} is not in the storage folder, {storage}. To adopt it in place, make it "
+            f"the storage: set path = {folder} in [storage], start pypid, and adopt it again. Or "
+            "move the files into the storage folder, and run `pypid storage rebuild`."
         ) from None
     return "" if below == "." else f"{below}/"
 
@@ -245,23 +234,9 @@ def _swept(found: CheckReport) -> Details:
     return {**details, "mended": listed(mended)} if mended else details
 
 
-def _checked(found: CheckReport) -> CheckedStorage:
-    findings: list[FindingDocument] = [
-        {
-            "key": finding.key,
-            "wrong": finding.wrong,
-            "advice": finding.advice,
-            "swept": finding.swept,
-            "mended": finding.mended,
-        }
-        for finding in found.findings
-    ]
-    return {
-        "objects": found.objects,
-        "files": found.files,
-        "kept": found.kept,
-        "findings": findings,
-    }
+def _checked(found: CheckReport) -> dict[str, Any]:
+    document = msgspec.convert(found, CheckedStorage, from_attributes=True)
+    return cast(dict[str, Any], msgspec.to_builtins(document))
 
 
 async def _named(ctx: RequestContext, job: Awaitable[Came]) -> NamedCame:
@@ -269,14 +244,6 @@ async def _named(ctx: RequestContext, job: Awaitable[Came]) -> NamedCame:
     found, adopted = await job
     default = ctx.app.index.member("")  # a named index has no upstream of its own
     return found, adopted, await default.maintenance.also_upstream(adopted)
-
-
-def _surveyed(matches: Sequence[UpstreamMatch]) -> ImportSurvey:
-    found: list[UpstreamMatchDocument] = [
-        {"project": match.project, "same": list(match.same), "other": list(match.other)}
-        for match in matches
-    ]
-    return {"also_upstream": found}
 
 
 def _rebuilt(came: NamedCame) -> Rebuilt:
@@ -342,24 +309,22 @@ async def tier(ctx: RequestContext) -> None:
     The files are those of the default index, or of the named one below which the request is sent.
     """
     wanted = await read_json(ctx.request, Wanted)
-    rule = _rule(wanted)
-    kind = stream_of(ctx.request)
-    if kind is None:
-        return send_json(
-            ctx.request, _document(await _tiered(ctx, wanted, rule, await _tierer(ctx.app)))
+    age = duration_of("older_than", wanted.older_than)
+    rule = TieringRule(age, wanted.keep, wanted.storage_class)
+
+    async def run(say: Say | None) -> Tiered:
+        context, bucket = ctx.app.index.context, ctx.app.index.bucket
+        if say is None:
+            return await _tiered(ctx, wanted, rule, await tierer(context, bucket))
+        moving = await tierer(
+            context,
+            bucket,
+            lambda line: say("progress", {"said": line}),
+            lambda moved: say("file", _file(moved)),
         )
-    stream = EventStream(ctx.request, kind)
-    run = await _tierer(
-        ctx.app,
-        lambda line: stream.say("progress", {"said": line}),
-        lambda moved: stream.say("file", _file(moved)),
-    )
-    stream.begin()
-    try:
-        found = await _tiered(ctx, wanted, rule, run)
-    except PypidError as error:
-        return stream.say("error", {"error": True, "message": str(error)})
-    return stream.say("result", _document(found))
+        return await _tiered(ctx, wanted, rule, moving)
+
+    await run_with_events(ctx.request, run, _document)
 
 
 async def _tiered(ctx: RequestContext, wanted: Wanted, rule: TieringRule, run: Tierer) -> Tiered:
@@ -379,24 +344,6 @@ def _moved(found: Tiered) -> Details:
             }
         )
     }
-
-
-async def _tierer(
-    app: App,
-    tell: Callable[[str], None] | None = None,
-    of_file: Callable[[Moved], object] = ignored,
-) -> Tierer:
-    return await tierer(app.index.context, app.index.bucket, tell, of_file)
-
-
-def _rule(wanted: Wanted) -> TieringRule:
-    try:
-        age = parse_duration(wanted.older_than)
-    except ValueError:
-        raise BadRequest(
-            "older_than is a whole number of s, m, h or d (one unit): 180d, for example."
-        ) from None
-    return TieringRule(age, wanted.keep, wanted.storage_class)
 
 
 def _document(found: Tiered) -> TieredFiles:
@@ -513,13 +460,15 @@ async def import_file(ctx: RequestContext) -> None:
     """
     done = await shielded(_imported(ctx))
     distribution = done.upload.distribution
-    document: Imported = {
-        "project": distribution.project,
-        "filename": distribution.filename,
-        "outcome": done.outcome.value,
-        "problems": list(done.problems),
-    }
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request,
+        Imported(
+            project=distribution.project,
+            filename=distribution.filename,
+            outcome=done.outcome.value,
+            problems=list(done.problems),
+        ),
+    )
 
 
 @route(
@@ -534,8 +483,9 @@ async def survey_import(ctx: RequestContext) -> None:
     wanted = await read_json(ctx.request, FilesToImport, largest=LARGEST_SURVEY)
     if len(wanted.files) > MOST_FILES:
         raise BadRequest(f"Send at most {MOST_FILES} files at once.")
-    document: ImportStates = {"states": [await _state(ctx.app, file) for file in wanted.files]}
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request, ImportStates(states=[await _state(ctx.app, file) for file in wanted.files])
+    )
 
 
 async def _state(app: App, wanted: FileToImport) -> _State:

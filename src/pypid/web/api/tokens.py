@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, TypedDict
 
 import msgspec
+from msgspec.structs import asdict
 
 from pypid.core.accounts.rights import Token
 from pypid.core.configuration.values import GLOB, parse_duration
@@ -26,7 +27,7 @@ from pypid.core.simple_api.listed_files import utc_text
 from pypid.web.app.app import App
 from pypid.web.app.audit import recorded
 from pypid.web.app.request_context import RequestContext
-from pypid.web.app.route import SOMEBODY, Described, Moment, route
+from pypid.web.app.route import SOMEBODY, Described, UtcTime, route
 from pypid.web.http.request import Parameter, flag, names, parameters
 from pypid.web.http.small_responses import read_json, send_json
 
@@ -83,7 +84,7 @@ ASKS = (
 )
 
 
-class TokenDocument(TypedDict):
+class TokenDocument(msgspec.Struct):
     """A token without its secret. `publisher`: whether it was made for a workflow (trusted
     publishing).
     """
@@ -95,14 +96,14 @@ class TokenDocument(TypedDict):
     projects: list[str]
     publisher: bool
     state: State
-    created: Moment
-    expires: Moment | None
-    used: Moment | None
+    created: UtcTime
+    expires: UtcTime | None
+    used: UtcTime | None
     used_from: str | None
-    revoked: Moment | None
+    revoked: UtcTime | None
 
 
-class MadeToken(TokenDocument):
+class MadeToken(TokenDocument, kw_only=True):
     """A new token with its secret, which is in no other answer."""
 
     secret: str
@@ -138,8 +139,7 @@ async def tokens(ctx: RequestContext) -> None:
     if ctx.identity.scope is not None and not is_admin:
         found = [token for token in found if token.id == ctx.identity.token]
     now = ctx.app.world.now()
-    document: Tokens = {"tokens": [document_of(token, now) for token in found]}
-    send_json(ctx.request, document)
+    send_json(ctx.request, Tokens(tokens=[document_of(token, now) for token in found]))
 
 
 @route(
@@ -156,8 +156,11 @@ async def make(ctx: RequestContext) -> None:
     """
     demand_no_token(ctx.identity)
     secret, token = await made(ctx, await read_json(ctx.request, NewToken))
-    document: MadeToken = {**document_of(token, ctx.app.world.now()), "secret": secret}
-    send_json(ctx.request, document, 201)
+    send_json(
+        ctx.request,
+        MadeToken(**asdict(document_of(token, ctx.app.world.now())), secret=secret),
+        201,
+    )
 
 
 def demand_no_token(who: Identity) -> str:
@@ -356,21 +359,17 @@ def state_of(token: Token, now: datetime) -> State:
 
 def document_of(token: Token, now: datetime) -> TokenDocument:
     """Return the document of a token, without its digest."""
-    return {
-        "id": token.id,
-        "name": token.name,
-        "user": token.user,
-        "actions": words_of(token.scope.actions),
-        "projects": list(token.scope.projects),
-        "publisher": token.publisher,
-        "state": state_of(token, now),
-        "created": utc_text(token.created),
-        "expires": _when(token.expires),
-        "used": _when(token.used),
-        "used_from": token.used_from or None,
-        "revoked": _when(token.revoked),
-    }
-
-
-def _when(moment: datetime | None) -> str | None:
-    return None if moment is None else utc_text(moment)
+    return TokenDocument(
+        id=token.id,
+        name=token.name,
+        user=token.user,
+        actions=words_of(token.scope.actions),
+        projects=list(token.scope.projects),
+        publisher=token.publisher,
+        state=state_of(token, now),
+        created=token.created,
+        expires=token.expires,
+        used=token.used,
+        used_from=token.used_from or None,
+        revoked=token.revoked,
+    )

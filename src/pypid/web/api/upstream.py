@@ -10,14 +10,14 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, TypedDict
 
 import msgspec
 from attrs import frozen
 
 from pypid.core.accounts.rights import AuditAction
 from pypid.core.accounts.signers import claimed_publishers
-from pypid.core.configuration.values import COOLDOWN, duration_text, parse_duration
+from pypid.core.configuration.values import COOLDOWN, duration_text
 from pypid.core.errors import (
     BadName,
     BadRequest,
@@ -53,8 +53,8 @@ from pypid.web.api.server import NamedUpstreamDocument, OutageDocument, Upstream
 from pypid.web.app.app import App, user_of
 from pypid.web.app.audit import Details, attempted, listed, recorded
 from pypid.web.app.request_context import RequestContext
-from pypid.web.app.route import Described, Moment, Removed, route
-from pypid.web.http.request import Parameter, names, parameters
+from pypid.web.app.route import Described, Moment, Removed, UtcTime, route
+from pypid.web.http.request import Parameter, duration_of, names, parameters
 from pypid.web.http.small_responses import read_json, send_json
 
 
@@ -71,23 +71,25 @@ async def upstream(ctx: RequestContext) -> None:
     index = ctx.app.index
     policy = index.policy
     used = await ctx.app.measures.usage.current()
-    document: UpstreamDocument = {
-        "mode": policy.mode,
-        "indexes": list(ctx.app.settings.indexes),
-        "outage": outage_of(index.gate.breaker),
-        "ttl": duration_text(index.ttl),
-        "cooldown": COOLDOWN.show(policy.cooldown),
-        "reserved": list(policy.reserved),
-        "allow": list(policy.allow),
-        "deny": list(policy.deny),
-        "blend": list(policy.allow_mixed),
-        "limit": ctx.app.settings.max_cache,
-        "kept": None if used is None else used.kept,
-        "kept_size": None if used is None else used.kept_size,
-        "upstreams": await named_upstreams(ctx.app),
-        "order": list(index.choice.names),
-    }
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request,
+        UpstreamDocument(
+            mode=policy.mode,
+            indexes=list(ctx.app.settings.indexes),
+            outage=outage_of(index.gate.breaker),
+            ttl=duration_text(index.ttl),
+            cooldown=COOLDOWN.show(policy.cooldown),
+            reserved=list(policy.reserved),
+            allow=list(policy.allow),
+            deny=list(policy.deny),
+            blend=list(policy.allow_mixed),
+            limit=ctx.app.settings.max_cache,
+            kept=None if used is None else used.kept,
+            kept_size=None if used is None else used.kept_size,
+            upstreams=await named_upstreams(ctx.app),
+            order=list(index.choice.names),
+        ),
+    )
 
 
 async def named_upstreams(app: App) -> list[NamedUpstreamDocument]:
@@ -133,31 +135,31 @@ ASKS = (
 )
 
 
-class HeldProject(TypedDict):
+class HeldProject(msgspec.Struct, omit_defaults=True):
     """The cached files of a project. `size` in bytes, with metadata and records; `last_access`: to
     one of them; `upstream`: the name of the ``[upstream:<name>]`` that they are from.
     """
 
     name: str
-    upstream: NotRequired[str]
     files: int
     size: int
-    last_access: Moment
+    last_access: UtcTime
+    upstream: str = ""
 
 
-class HeldFile(TypedDict):
+class HeldFile(msgspec.Struct, omit_defaults=True):
     """A cached file. `complete`: false if only metadata is cached, or if a crash left only a part.
     `upstream`: as in `HeldProject`.
     """
 
     filename: str
-    upstream: NotRequired[str]
     size: int
-    last_access: Moment
+    last_access: UtcTime
     complete: bool
+    upstream: str = ""
 
 
-class Purged(TypedDict):
+class Purged(msgspec.Struct):
     """The files removed from the cache."""
 
     files: int
@@ -180,85 +182,53 @@ class CachedProject(TypedDict):
     files: list[HeldFile]
 
 
-class _Sums(TypedDict):
-    files: int
-    size: int
-
-
 @route("GET", "/api/cache", action=Action.ADMIN, describe=Described(Cache))
 async def projects(ctx: RequestContext) -> None:
     """List the projects that have cached files."""
-    held = await cached_files(ctx.app.index)
-    sums = _sums(held)
-    document: Cache = {
-        "files": sums["files"],
-        "size": sums["size"],
-        "limit": ctx.app.settings.max_cache,
-        "projects": _by_project(held),
-    }
-    send_json(ctx.request, document)
+    held, limit = await cached_files(ctx.app.index), ctx.app.settings.max_cache
+    send_json(ctx.request, Cache(_complete(held), _size(held), _by_project(held), limit))
 
 
 @route("GET", "/api/cache/<project>", action=Action.ADMIN, describe=Described(CachedProject))
 async def files(ctx: RequestContext, project: ProjectName) -> None:
     """List the cached files of a project."""
     held = await cached_files(ctx.app.index, project)
-    kept: list[HeldFile] = [_file(file) for file in held]
-    document: CachedProject = {
-        "name": project,
-        "size": _size(held),
-        "limit": ctx.app.settings.max_cache,
-        "files": kept,
-    }
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request,
+        CachedProject(
+            name=project,
+            size=_size(held),
+            limit=ctx.app.settings.max_cache,
+            files=[
+                HeldFile(each.filename, each.size, _time(each.wanted), each.recorded, each.upstream)
+                for each in held
+            ],
+        ),
+    )
 
 
-@route("DELETE", "/api/cache", action=Action.ADMIN, describe=Described(Purged, asks=ASKS))
-async def purge_all(ctx: RequestContext) -> None:
-    """Delete all cached files. With ``?older_than=30d``, only those not accessed for so long."""
-    if ctx.request.path.endswith(b"/"):  # a script's /api/cache/$PROJECT, without one
+PURGE_DESCRIPTION = Described(Purged, asks=ASKS)
+
+
+@route("DELETE", "/api/cache", action=Action.ADMIN, describe=PURGE_DESCRIPTION)
+@route("DELETE", "/api/cache/<project>", action=Action.ADMIN, describe=PURGE_DESCRIPTION)
+@route("DELETE", "/api/cache/<project>/<filename>", action=Action.ADMIN, describe=PURGE_DESCRIPTION)
+async def purge_cache(
+    ctx: RequestContext, project: ProjectName | None = None, filename: str | None = None
+) -> None:
+    """Delete all cached files, those of a project, or one. With ``?older_than=30d``, only those not
+    accessed for so long.
+    """
+    if project is None and ctx.request.path.endswith(b"/"):  # /api/cache/$PROJECT, without one
         raise BadRequest(
             "No project is named after the slash. To remove all that is kept: DELETE /api/cache"
         )
-    await _purge(ctx)
-
-
-@route("DELETE", "/api/cache/<project>", action=Action.ADMIN, describe=Described(Purged, asks=ASKS))
-async def purge_project(ctx: RequestContext, project: ProjectName) -> None:
-    """Delete the cached files of a project. With ``?older_than=30d``, only those not accessed for
-    so long.
-    """
-    await _purge(ctx, project)
-
-
-@route(
-    "DELETE",
-    "/api/cache/<project>/<filename>",
-    action=Action.ADMIN,
-    describe=Described(Purged, asks=ASKS),
-)
-async def purge_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
-    """Delete a cached file. With ``?older_than=30d``, only if it was not accessed for so long."""
-    await _purge(ctx, project, filename)
-
-
-async def _purge(
-    ctx: RequestContext,
-    name: ProjectName | None = None,
-    filename: str | None = None,
-) -> None:
     # unknown parameters are refused: after a misspelled one, everything would be removed
     query = parameters(ctx.request, *names(ASKS))
-    wanted = Purge(
-        name,
-        filename,
-        _older_than(query),
-        upstream=_upstream(ctx.app, query),
-    )
-    gone = await purged(ctx, wanted)
-    sums = _sums(gone)
-    document: Purged = {"files": sums["files"], "size": sums["size"], "projects": _by_project(gone)}
-    send_json(ctx.request, document)
+    age, upstream = query.get("older_than"), _upstream(ctx.app, query)
+    unwanted = None if age is None else duration_of("older_than", age)
+    gone = await purged(ctx, Purge(project, filename, unwanted, upstream))
+    send_json(ctx.request, Purged(_complete(gone), _size(gone), _by_project(gone)))
 
 
 @frozen
@@ -293,19 +263,6 @@ def _purged(gone: Sequence[InventoryEntry]) -> Details:
     }
 
 
-def _older_than(query: Mapping[str, str]) -> timedelta | None:
-    """Return the duration of ``older_than``, or None without it. Raises `BadRequest`."""
-    text = query.get("older_than")
-    if text is None:
-        return None
-    try:
-        return parse_duration(text)
-    except ValueError:
-        raise BadRequest(
-            "older_than is a whole number of s, m, h or d (one unit): 30d, for example."
-        ) from None
-
-
 def _upstream(app: App, query: Mapping[str, str]) -> str | None:
     """Return the upstream of the parameter, or None without it. Raises `BadRequest`."""
     name = query.get("upstream")
@@ -315,20 +272,9 @@ def _upstream(app: App, query: Mapping[str, str]) -> str | None:
     return name
 
 
-def _file(file: InventoryEntry) -> HeldFile:
-    document: HeldFile = {
-        "filename": file.filename,
-        "size": file.size,
-        "last_access": _time(file.wanted),
-        "complete": file.recorded,
-    }
-    if file.upstream:
-        document["upstream"] = file.upstream
-    return document
-
-
-def _sums(held: Sequence[InventoryEntry]) -> _Sums:
-    return {"files": sum(file.recorded for file in held), "size": _size(held)}
+def _complete(held: Sequence[InventoryEntry]) -> int:
+    """Return the number of files that can be served."""
+    return sum(file.recorded for file in held)
 
 
 def _size(held: Iterable[InventoryEntry]) -> int:
@@ -339,22 +285,13 @@ def _by_project(held: Sequence[InventoryEntry]) -> list[HeldProject]:
     documents: list[HeldProject] = []
     for (name, upstream), group in groupby(held, attrgetter("project", "upstream")):
         files = list(group)
-        last = max(file.wanted for file in files)
-        sums = _sums(files)
-        document: HeldProject = {
-            "name": name,
-            "files": sums["files"],
-            "size": sums["size"],
-            "last_access": _time(last),
-        }
-        if upstream:
-            document["upstream"] = upstream
-        documents.append(document)
+        last = _time(max(file.wanted for file in files))
+        documents.append(HeldProject(name, _complete(files), _size(files), last, upstream))
     return documents
 
 
-def _time(seconds: int) -> str:
-    return utc_text(datetime.fromtimestamp(seconds, UTC))
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 # Publishers of upstream files: the doubted ones, and their approval: ``/api/trust``.
@@ -416,12 +353,14 @@ def trust_of(ctx: RequestContext) -> PublisherTrust:
 async def doubted(ctx: RequestContext) -> None:
     """List the upstream files without the expected publisher."""
     rules = trust_of(ctx).rules
-    document: DoubtedFiles = {
-        "ratchet": rules.ratchet.value,
-        "require": [f"{rule.projects}={rule.publisher}" for rule in rules.require],
-        "files": [_shape(doubt) for doubt in await doubted_files(ctx)],
-    }
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request,
+        DoubtedFiles(
+            ratchet=rules.ratchet.value,
+            require=[f"{rule.projects}={rule.publisher}" for rule in rules.require],
+            files=[_shape(doubt) for doubt in await doubted_files(ctx)],
+        ),
+    )
 
 
 async def doubted_files(ctx: RequestContext) -> Sequence[DoubtedFile]:
@@ -447,14 +386,16 @@ async def attestation(ctx: RequestContext, project: ProjectName, filename: str) 
     except Withheld as error:
         if error.kind != HoldKind.TRUST.value:
             raise
-        document: AttestationState = {
-            "project": project,
-            "filename": filename,
-            "status": "held",
-            "publishers": [],
-            "problem": error.reason,
-        }
-        return send_json(ctx.request, document)
+        return send_json(
+            ctx.request,
+            AttestationState(
+                project=project,
+                filename=filename,
+                status="held",
+                publishers=[],
+                problem=error.reason,
+            ),
+        )
     try:
         data = await ctx.app.index.provenance(file, permission)
     except NoSuchFile:
@@ -477,8 +418,9 @@ async def attestation(ctx: RequestContext, project: ProjectName, filename: str) 
 async def approve(ctx: RequestContext, project: ProjectName) -> None:
     """Accept doubted files, and their verified publishers for later files of the project."""
     wish = await read_json(ctx.request, ApprovedFiles)
-    document: Approved = {"project": project, "files": await approved(ctx, project, wish.files)}
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request, Approved(project=project, files=await approved(ctx, project, wish.files))
+    )
 
 
 async def _doubts(ctx: RequestContext, project: ProjectName) -> Sequence[DoubtedFile]:
@@ -538,8 +480,7 @@ async def approved(ctx: RequestContext, project: ProjectName, names: Sequence[st
 async def reset(ctx: RequestContext, project: ProjectName) -> None:
     """Forget the publishers and approvals of a project: its next attested file determines them."""
     await forgotten(ctx, project)
-    document: Removed = {"name": project, "removed": True}
-    send_json(ctx.request, document)
+    send_json(ctx.request, Removed(name=project, removed=True))
 
 
 async def forgotten(ctx: RequestContext, project: ProjectName) -> None:
@@ -643,12 +584,14 @@ async def approvals(ctx: RequestContext) -> None:
     """List the projects that wait for approval, and the decisions."""
     found = ctx.app.approvals
     decisions = sorted(found.decisions.all.items())
-    document: ApprovalsDocument = {
-        "asks": found.asks,
-        "waiting": [await _waiting(ctx, each) for each in found.waiting()],
-        "decisions": [_decision(id, each) for id, each in decisions],
-    }
-    send_json(ctx.request, document)
+    send_json(
+        ctx.request,
+        ApprovalsDocument(
+            asks=found.asks,
+            waiting=[await _waiting(ctx, each) for each in found.waiting()],
+            decisions=[_decision(id, each) for id, each in decisions],
+        ),
+    )
 
 
 @route(
@@ -681,7 +624,11 @@ async def decided(ctx: RequestContext, wish: NewDecision) -> ApprovalDocument:
         "approval approve" if wish.verdict is ApprovalVerdict.APPROVED else "approval deny"
     )
     return await recorded(
-        ctx, action, f"{name}{specifier}", deciding, lambda _: _decision_details(wish)
+        ctx,
+        action,
+        f"{name}{specifier}",
+        deciding,
+        lambda _: {"reason": wish.reason} if wish.reason else {},
     )
 
 
@@ -694,8 +641,7 @@ async def decided(ctx: RequestContext, wish: NewDecision) -> ApprovalDocument:
 async def delete(ctx: RequestContext, approval: str) -> None:
     """Delete a decision by its id, or a request by the name of its project."""
     await deleted(ctx, approval)
-    document: DeletedDecision = {"id": approval, "removed": True}
-    send_json(ctx.request, document)
+    send_json(ctx.request, DeletedDecision(id=approval, removed=True))
 
 
 async def deleted(ctx: RequestContext, id: str) -> None:
@@ -715,10 +661,6 @@ async def judged_project(
     if (await ctx.app.index.seen(project, permission)).locals:
         return None
     return await undecided(ctx.app.index, project)
-
-
-def _decision_details(wish: NewDecision) -> Details:
-    return {"reason": wish.reason} if wish.reason else {}
 
 
 def _decision(id: str, document: ApprovalDocument) -> DecisionDocument:

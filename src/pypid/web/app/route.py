@@ -7,6 +7,7 @@ makes the table of them, which routing, the guard, the OpenAPI document and the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from enum import Enum
 from types import ModuleType
 from typing import Annotated, Any, TypedDict, TypeVar
@@ -26,6 +27,9 @@ from pypid.web.http.request import Parameter
 
 Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """``2027-01-31T12:00:00Z``, as `core.simple_api.render.utc_text` writes it."""
+
+UtcTime = Annotated[datetime, Meta(tz=True)]
+"""The same as a `datetime`: msgspec encodes it in this form."""
 
 Duration = Annotated[
     str, Meta(extra_json_schema={"pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]})

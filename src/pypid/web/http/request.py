@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +16,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
+from pypid.core.configuration.values import parse_duration
 from pypid.core.errors import BadRequest, shortened
 from pypid.core.permissions import ANONYMOUS, Identity
 from pypid.flow import BytesBody
@@ -447,6 +449,16 @@ def flag(texts: Mapping[str, str], name: str) -> bool:
     if texts.get(name, "no") not in ("", "yes", "no"):
         raise BadRequest(f"{name} is given alone, or with yes or no.")
     return texts.get(name, "no") != "no"
+
+
+def duration_of(name: str, text: str) -> timedelta:
+    """Return the duration in the text of this name. Raises `BadRequest` for any other text."""
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise BadRequest(
+            f"{name} is a duration, a whole number of s, m, h or d (one unit): 7d, for example."
+        ) from None
 
 
 def number(texts: Mapping[str, str], name: str, least: int, most: int) -> int | None:

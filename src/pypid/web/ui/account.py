@@ -7,8 +7,7 @@ registration form, as ``[access] registration`` allows it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,12 +31,10 @@ from pypid.web.api.tokens import (
     ACTIONS,
     ALL,
     NewToken,
-    State,
     demand_no_token,
+    document_of,
     made,
     revoked,
-    state_of,
-    words_of,
 )
 from pypid.web.app.accounts import (
     NOT_CURRENT,
@@ -80,49 +77,12 @@ _NOWHERE = "https://INDEX"
 
 
 @frozen
-class TokenLine:
-    """A token as a list shows it."""
-
-    id: str
-    name: str
-    user: str
-    actions: list[str]
-    projects: tuple[str, ...]
-    publisher: bool
-    state: State
-    created: datetime
-    expires: datetime | None
-    used: datetime | None
-    used_from: str
-
-
-@frozen
 class TokenUse:
     """How to configure a program with the token."""
 
     program: str
     words: str
     text: str
-
-
-def lines_of(tokens: Iterable[Token], now: datetime) -> list[TokenLine]:
-    """Return the tokens as a list shows them."""
-    return [
-        TokenLine(
-            id=token.id,
-            name=token.name,
-            user=token.user,
-            actions=words_of(token.scope.actions),
-            projects=token.scope.projects,
-            publisher=token.publisher,
-            state=state_of(token, now),
-            created=token.created,
-            expires=token.expires,
-            used=token.used,
-            used_from=token.used_from,
-        )
-        for token in tokens
-    ]
 
 
 def wanted_token(form: Fields) -> NewToken:
@@ -199,7 +159,7 @@ async def account(ctx: RequestContext, *, error: PypidError | None = None) -> No
     if await has_no_accounts(ctx):
         return
     now = ctx.app.world.now()
-    tokens = leaf_of(lines_of(await _tokens(ctx), now), ctx.request)
+    tokens = leaf_of([document_of(each, now) for each in await _tokens(ctx)], ctx.request)
     await show(
         ctx,
         "account.html",
@@ -278,8 +238,8 @@ async def make_token(ctx: RequestContext) -> None:
     except (*MISTAKES, Forbidden) as error:
         return await account(ctx, error=error)
     uses = uses_of(ctx.base_url, secret, token.scope.actions)
-    [line] = lines_of([token], ctx.app.world.now())
-    return await show(ctx, "token_made.html", status=201, token=line, secret=secret, uses=uses)
+    shown = document_of(token, ctx.app.world.now())
+    return await show(ctx, "token_made.html", status=201, token=shown, secret=secret, uses=uses)
 
 
 UNREAD = (
@@ -404,11 +364,10 @@ async def tokens(ctx: RequestContext) -> None:
         return
     query = query_fields(ctx.request)
     wanted, state = query.text("q").strip(), query.text("state", STATES[0])
-    found = lines_of(await ctx.app.accounts.tokens(), ctx.app.world.now())[::-1]
-    folded = wanted.casefold()
+    folded, now = wanted.casefold(), ctx.app.world.now()
     matching = [
         token
-        for token in found
+        for token in [document_of(each, now) for each in await ctx.app.accounts.tokens()][::-1]
         if state in ("all", token.state)
         and (
             folded in token.user.casefold() or folded in token.name.casefold() or folded == token.id

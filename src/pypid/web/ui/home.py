@@ -13,7 +13,7 @@ from pypid.core.presentation.client_files import FILES, to_install, to_publish
 from pypid.core.search import SearchQuery
 from pypid.search.search import FARTHEST
 from pypid.web.api.indexes import readable_bases
-from pypid.web.api.projects import FEW, Results, latest, newest_projects, results
+from pypid.web.api.projects import FEW, SearchDocument, latest, newest_projects, results
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import query_fields
@@ -60,7 +60,7 @@ async def home(ctx: RequestContext) -> None:
 FILTERS = ("source", "python", "license", "classifier")
 PYTHONS = tuple(f"3.{minor}" for minor in range(15, 7, -1))
 """The versions that are offered; others may be typed."""
-NONE = Results((), 0, 1, 1, 0)
+NONE = SearchDocument([], 0, 1, 1, 0)
 
 
 @route("GET", "/search", action=Action.READ, page=True, below_index=True)

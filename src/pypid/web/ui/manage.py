@@ -18,7 +18,7 @@ from pypid.core.accounts.rights import AUDIT_ACTIONS, AccountStatus, AuditEntry
 from pypid.core.configuration.choices import Mode, NewProjects
 from pypid.core.configuration.in_force import SettingLine, SettingSection
 from pypid.core.configuration.keys import IndexKeys, keys
-from pypid.core.configuration.values import duration_text, exception_text, parse_duration, wait_text
+from pypid.core.configuration.values import duration_text, exception_text, wait_text
 from pypid.core.errors import (
     BadName,
     BadRequest,
@@ -39,6 +39,7 @@ from pypid.web.api.health import condition_of
 from pypid.web.api.indexes import (
     ChangedIndex,
     NewIndex,
+    PromotionShape,
     changed_index,
     created,
     deleted,
@@ -57,7 +58,7 @@ from pypid.web.app.measures import Disk
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields, query_fields
-from pypid.web.http.request import LARGEST_SERIAL
+from pypid.web.http.request import LARGEST_SERIAL, duration_of
 from pypid.web.ui.pages import (
     INDEX_MISTAKES,
     ListSlice,
@@ -665,14 +666,7 @@ async def purge(ctx: RequestContext) -> None:
 def _wanted(fields: Fields) -> Purge:
     """Return the purge that the form requests. Raises `BadRequest`, `BadName`."""
     project, age = fields.text("project").strip(), fields.text("older_than").strip()
-    unwanted: timedelta | None = None
-    if age:
-        try:
-            unwanted = parse_duration(age)
-        except ValueError:
-            raise BadRequest(
-                "An age is a whole number with one unit (s, m, h or d), e.g. 30d."
-            ) from None
+    unwanted = duration_of("An age", age) if age else None
     match fields.text("what"):
         case "project" if project:
             return Purge(project_name(project), unwanted=unwanted)
@@ -832,12 +826,11 @@ def _docs() -> dict[str, str]:
 
 async def _newest_promotions(
     ctx: RequestContext, index: str | None
-) -> list[dict[str, object]] | None:
+) -> Sequence[PromotionShape] | None:
     """Return the newest promotions into the index (None: into any index); None if they cannot be
     read.
     """
     try:
-        found = await newest_promotions(ctx, index, MOST_PROMOTIONS)
+        return await newest_promotions(ctx, index, MOST_PROMOTIONS)
     except (NotAvailable, StorageDown):
         return None
-    return [{**each, "when": datetime.fromisoformat(each["when"])} for each in found]

@@ -39,7 +39,7 @@ from pypid.web.api.rights import (
     whom_of,
     withdrawn_right,
 )
-from pypid.web.api.tokens import ACTIONS
+from pypid.web.api.tokens import ACTIONS, document_of, state_of
 from pypid.web.app.accounts import (
     ELSEWHERE,
     Change,
@@ -59,7 +59,7 @@ from pypid.web.app.app import App
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import Fields, query_fields
-from pypid.web.ui.account import MEANS, lines_of
+from pypid.web.ui.account import MEANS
 from pypid.web.ui.pages import (
     MISTAKES,
     demand_typed,
@@ -137,8 +137,8 @@ async def user(ctx: RequestContext, name: str, *, error: PypidError | None = Non
     if await has_no_accounts(ctx):
         return
     them = await user_document(ctx.app, name)
-    tokens = lines_of(await ctx.app.accounts.tokens(name), ctx.app.world.now())[::-1]
-    usable = [token for token in tokens if token.state == "usable"]
+    tokens, now = await ctx.app.accounts.tokens(name), ctx.app.world.now()
+    usable = [document_of(each, now) for each in tokens[::-1] if state_of(each, now) == "usable"]
     configured = ctx.app.known.configured()
     is_first = configured.first_admin is not None and configured.first_admin.name == name
     await show(
