@@ -35,16 +35,13 @@ def commands_below(
         yield from commands_below(each, (*name, word))
 
 
-def pypid_lines(text: str, *, comments: bool = True) -> Iterator[list[str]]:
+def pypid_lines(text: str) -> Iterator[list[str]]:
     """Yield the arguments of each call of `pypid` in the lines of a text, which may have other
-    programs, pipes and redirections. With `comments`, text after three spaces is a comment.
+    programs, pipes and redirections. Text after three spaces is a comment.
     """
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
-        if "pypid" not in line:
-            continue
-        if comments:
-            line = _COMMENT.sub("", line.strip())
-        yield from _calls(line)
+        if "pypid" in line:
+            yield from _calls(_COMMENT.sub("", line.strip()))
 
 
 def _calls(line: str) -> Iterator[list[str]]:
@@ -77,31 +74,8 @@ def _arguments(call: list[str]) -> Iterator[list[str]]:
         yield call[1:]
 
 
-def problem_of(words: list[str], *, complete: bool = True) -> str | None:
-    """Return what is wrong with a command line; None if `pypid` takes it as it is.
-
-    A command line that is not `complete` may lack arguments: only its names are checked.
-    """
-    parser, rest = tree(), list(words)
-    while rest and rest[0] in subcommands(parser):
-        parser = subcommands(parser)[rest.pop(0)]
-    unknown = [word for word in rest if _option(word) and _option(word) not in _options(parser)]
-    if unknown:
-        return f"unknown options of {parser.prog}: {' '.join(unknown)}"
-    if rest and subcommands(parser) and not rest[0].startswith("-"):
-        return f"unknown command: {parser.prog} {rest[0]}"
-    return _error_of(words) if complete else None
-
-
-def _option(word: str) -> str:
-    return word.partition("=")[0] if re.match(r"--?[a-z]", word) else ""
-
-
-def _options(parser: argparse.ArgumentParser) -> set[str]:
-    return {option for action in parser._actions for option in action.option_strings}
-
-
-def _error_of(words: list[str]) -> str | None:
+def problem_of(words: list[str]) -> str | None:
+    """Return what is wrong with a command line; None if `pypid` takes it as it is."""
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):

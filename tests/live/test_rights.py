@@ -5,7 +5,6 @@ hear of it, storms.
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
 
-import http.client
 import json
 import threading
 from hashlib import sha256
@@ -248,16 +247,3 @@ class OverwriteTests(IndexTestCase):
         if before == after != digest:
             return f"the page says {before}, the bytes are {digest}"
         return ""
-
-    def test_slow_reader(self) -> None:
-        """Who is still reading the old bytes when they are replaced gets them to the end."""
-        old, new = (self.version(number, "slow", self.SIZE) for number in (1, 2))
-        publish(self.index, old, user="alice")
-        connection = http.client.HTTPConnection("127.0.0.1", self.index.port, timeout=60)
-        self.addCleanup(connection.close)
-        connection.request("GET", f"/packages/slow/{old.filename}")
-        answer = connection.getresponse()
-        first = answer.read(1 << 16)
-        publish(self.index, new, user="carol")
-        self.assertEqual(first + answer.read(), old.data)
-        self.assertEqual(ask(self.index.port, f"/packages/slow/{old.filename}").body, new.data)

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.accounts.sessions import (
     INVITATION,
-    LONGEST_INVITATION,
     RESERVED,
     invite,
     read_invitation,
@@ -45,20 +44,6 @@ class NameTests(SynchronousTestCase):
 class InvitationTests(SynchronousTestCase):
     """An invitation, from its making to its end."""
 
-    @quickly
-    @given(st.integers(1, int(LONGEST_INVITATION.total_seconds())))
-    def test_round(self, seconds: int) -> None:
-        """What was made is good until it ends, and not a moment longer."""
-        made = invite(KEY, NOW, timedelta(seconds=seconds), chance)
-        self.assertEqual(read_invitation(made.secret, KEY, NOW), made)
-        self.assertTrue(
-            NOW - timedelta(seconds=1) < made.expires - timedelta(seconds=seconds) <= NOW
-        )
-        just = made.expires - timedelta(microseconds=1)
-        self.assertEqual(read_invitation(made.secret, KEY, just).id, made.id)
-        for late in (timedelta(0), timedelta(seconds=1), timedelta(days=999)):
-            self.assertRaises(BadRequest, read_invitation, made.secret, KEY, made.expires + late)
-
     def test_changed(self) -> None:
         """Of another key, with any letter changed, cut or longer it is none."""
         secret = invite(KEY, NOW, WEEK, chance).secret
@@ -77,16 +62,3 @@ class InvitationTests(SynchronousTestCase):
             "",
         ):
             self.assertRaises(BadRequest, read_invitation, wrong, KEY, NOW)
-
-    @quickly
-    @given(st.text(max_size=120))
-    @example("é" * 60)
-    @example("A" * 61)
-    @example("A" * 10_000)
-    @example("=" * 66)
-    def test_hostile(self, text: str) -> None:
-        """Any text at all is refused, and nothing of it is in the answer."""
-        error = self.assertRaises(BadRequest, read_invitation, INVITATION + text, KEY, NOW)
-        self.assertEqual(
-            str(error), str(self.assertRaises(BadRequest, read_invitation, "x", KEY, NOW))
-        )

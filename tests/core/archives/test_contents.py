@@ -6,8 +6,6 @@ import contextlib
 import io
 import struct
 import tarfile
-import warnings
-import zipfile
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,14 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.archives import contents
 from pypid.core.archives.contents import (
-    LONGEST_PATH,
     MOST_SHOWN,
-    Inner,
     MemberListing,
     OpenedMember,
     is_zip,
     list_members,
-    look_in,
     open_tarred,
     open_zipped,
     printable,
@@ -80,66 +75,6 @@ class PathTests(SynchronousTestCase):
         self.assertEqual(
             visible("\udc80\x01\xa0\U000e0001\x01"), "\\x80\\u0001\xa0\\U000e0001\\u0001"
         )
-
-    @given(st.text(max_size=8), st.text(max_size=8))
-    @settings(max_examples=200, deadline=None, database=None)
-    def test_apart(self, one: str, other: str) -> None:
-        """No two names are spelled alike, and each spelling can be printed."""
-        self.assertEqual(printable(one) == printable(other), one == other)
-        self.assertTrue(printable(one).isprintable())
-        self.assertNotIn("\\#", printable(one).replace("\\\\", ""))
-
-    def test_addresses(self) -> None:
-        """Names that come twice, or are very long, are told apart by their number; so each member
-        can be opened.
-        """
-        long = "x" * 5000
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            file = io.BytesIO()
-            with zipfile.ZipFile(file, "w") as archive:
-                for number, name in enumerate(
-                    ("a", "a", f"{long}1", f"{long}2", "a\\#2", *HOSTILE)
-                ):
-                    archive.writestr(name, str(number))
-        data = file.getvalue()
-        paths = [member.path for member in listed(data, "x.whl").members]
-        self.assertEqual(len(set(paths)), len(paths))
-        self.assertEqual(paths[:2], ["a", "a\\#2"])
-        for number, path in enumerate(paths):
-            found = opened(data, "x.whl", path)
-            assert found is not None
-            self.assertEqual(found.data, str(number).encode())
-            self.assertLess(len(path), LONGEST_PATH + 10)
-            self.assertTrue(path.isprintable())
-
-
-class FolderTests(SynchronousTestCase):
-    """Members by folder."""
-
-    @given(
-        st.lists(
-            st.text("a/.", min_size=1, max_size=6).filter(lambda path: not path.endswith("/")),
-            unique=True,
-            max_size=12,
-        )
-    )
-    @settings(max_examples=100, deadline=None, database=None)
-    def test_all_are_found(self, paths: list[str]) -> None:
-        """Whoever goes into each folder comes by each member once."""
-        members = [Inner(path, 1) for path in paths]
-        found: list[str] = []
-
-        def walk(folder: str) -> int:
-            folders, here = look_in(members, folder)
-            found.extend(member.path for member in here)
-            for each in folders:
-                self.assertGreater(len(each.path), len(folder))
-                self.assertEqual(walk(each.path), each.members)
-            return len(here) + sum(each.members for each in folders)
-
-        walk("")
-        self.assertEqual(sorted(found), sorted(paths))
 
 
 class BoundTests(SynchronousTestCase):

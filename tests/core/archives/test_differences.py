@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,12 +17,10 @@ from pypid.core.archives.differences import (
     FieldDifference,
     MemberDifferences,
     choose_pair,
-    member_differences,
     metadata_differences,
     pairs_of,
     text_differences,
 )
-from pypid.core.archives.tars import TarKind
 from pypid.core.model import File
 from pypid.core.packaging.core_metadata import CoreMetadata, read_metadata
 from pypid.core.packaging.names import project_name
@@ -80,32 +77,6 @@ class MetadataTests(SynchronousTestCase):
         )
         self.assertEqual(len(found[1].added[0]), LONGEST_VALUE + 3)
 
-    @given(
-        *[
-            st.lists(
-                st.sampled_from(["eggs", "eggs>1", "Eggs; python_version>'3'", "ham", "!"]),
-                max_size=4,
-            )
-        ]
-        * 2
-    )
-    @settings(max_examples=60, deadline=None, database=None)
-    def test_both_ways(self, one: list[str], other: list[str]) -> None:
-        """To compare the other way round exchanges the sides; nothing differs from itself; each
-        value is told once.
-        """
-        old, new = (read(*(("Requires-Dist", text) for text in texts)) for texts in (one, other))
-        self.assertEqual(metadata_differences(old, old), ())
-        there, back = metadata_differences(old, new), metadata_differences(new, old)
-        self.assertEqual([each.added for each in there], [each.removed for each in back])
-        self.assertEqual(
-            [sorted((each.old, each.new) for each in field.changed) for field in there],
-            [sorted((each.new, each.old) for each in field.changed) for field in back],
-        )
-        for field in there:
-            told = [*field.added, *(each.new for each in field.changed)]
-            self.assertEqual(len(told), len(set(told)))
-
 
 class PairTests(SynchronousTestCase):
     """Files of two releases."""
@@ -144,43 +115,6 @@ class PairTests(SynchronousTestCase):
         self.assertEqual(choose_pair(pairs, "sdist"), pairs[4])
         self.assertIsNone(choose_pair(pairs, "nothing"))
         self.assertIsNone(choose_pair(pairs_of(old, ())))
-
-
-PATHS = st.sampled_from(
-    [
-        "spam/a",
-        "spam-1.0/a",
-        "spam-1.0.dist-info/RECORD",
-        "spam-2.0.dist-info/RECORD",
-        "spam-*.dist-info/RECORD",
-        "x",
-        "spam-2.0.data/x",
-    ]
-)
-INNER = st.builds(
-    Inner,
-    PATHS,
-    st.integers(0, 2),
-    crc=st.sampled_from([None, 1, 2]),
-    kind=st.sampled_from([TarKind.FILE, TarKind.SYMLINK]),
-)
-
-
-class MemberTests(SynchronousTestCase):
-    """What lies in two files."""
-
-    @given(*[st.lists(INNER, max_size=6)] * 2)
-    @settings(max_examples=150, deadline=None, database=None)
-    def test_both_ways(self, one: list[Inner], other: list[Inner]) -> None:
-        """To compare the other way round exchanges the sides; nothing differs from itself; every
-        path is somewhere.
-        """
-        itself = member_differences(one, one, SPAM)
-        self.assertEqual((itself.added, itself.removed, itself.changed), ({}, {}, {}))
-        found = member_differences(one, other, SPAM)
-        self.assertEqual(member_differences(other, one, SPAM), turned(found))
-        known: Mapping[str, object] = {**found.added, **found.removed, **found.changed}
-        self.assertEqual(len(known), len(found.added) + len(found.removed) + len(found.changed))
 
 
 class TextTests(SynchronousTestCase):

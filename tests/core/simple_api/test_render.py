@@ -254,15 +254,6 @@ class AnyProjectTests(SynchronousTestCase):
             self.assertNotIn("base", reader.tags)
 
     @settings(max_examples=30, deadline=None, database=None)
-    @given(projects)
-    def test_hatch_can_read_it(self, project: Project) -> None:
-        """hatch's regular expression finds exactly the file names."""
-        html = render_project(project, Format.TEXT_HTML).body.decode()
-        self.assertEqual(
-            re.findall(r"<a [^>]+>([^<]+)</a>", html), [file.filename for file in project.files]
-        )
-
-    @settings(max_examples=30, deadline=None, database=None)
     @given(projects, projects)
     def test_etag(self, one: Project, other: Project) -> None:
         """Equal projects give equal pages; pages have one ETag exactly if they are the same bytes
@@ -291,13 +282,6 @@ class AnyProjectTests(SynchronousTestCase):
 
 class DetailTests(SynchronousTestCase):
     """`render_project`, point by point."""
-
-    def test_metadata_is_never_denied_in_html(self) -> None:
-        """Without metadata there is no attribute: pip takes even ``"false"`` for
-        a promise (C27).
-        """
-        anchor = Reader(render_project(a_project(a_file()), Format.TEXT_HTML)).anchors[0]
-        self.assertFalse([key for key in anchor if "metadata" in key or "yanked" in key])
 
     def test_theirs(self) -> None:
         """URLs point at us, never at the source, and relative ones lead from the page to

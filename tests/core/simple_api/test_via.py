@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.errors import Loop
-from pypid.core.simple_api.via import LONGEST_CHAIN, identity, read_via, refuse_loop, write_via
+from pypid.core.simple_api.via import LONGEST_CHAIN, read_via, write_via
 
 
 class ViaTests(SynchronousTestCase):
@@ -48,27 +45,3 @@ class ViaTests(SynchronousTestCase):
         ):
             self.assertEqual(read_via([each]), (), each)
         self.assertEqual(len(read_via(["1.1 pypid-a, " * 100_000])), LONGEST_CHAIN)
-
-    def test_loop(self) -> None:
-        """A pypid that meets itself, or more pypids than there can be, is in a loop."""
-        own = identity(b"\x01\x02")
-        self.assertEqual(own, "pypid-0102")
-        refuse_loop((), own)
-        refuse_loop(tuple(f"pypid-{n}" for n in range(LONGEST_CHAIN - 1)), own)
-        for via in (
-            (own,),
-            ("x", own, "y"),
-            tuple(identity(bytes([n])) for n in range(LONGEST_CHAIN)),
-        ):
-            with self.assertRaises(Loop):
-                refuse_loop(via, own)
-
-    @settings(max_examples=40, deadline=None, database=None)
-    @given(
-        st.lists(st.from_regex(r"pypid-[a-z0-9-]{1,30}", fullmatch=True), max_size=10),
-        st.text(max_size=80),
-    )
-    def test_round_trip(self, via: list[str], noise: str) -> None:
-        """What is written is read again, with us at its end; noise raises nothing."""
-        self.assertEqual(read_via([write_via(via, "pypid-x")]), (*via, "pypid-x"))
-        read_via([noise])

@@ -8,9 +8,7 @@ import gc
 from base64 import b64encode
 from pathlib import Path
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.chain import FREE
 from pypid.core.configuration.choices import Mode
@@ -18,7 +16,6 @@ from pypid.core.errors import UpstreamDown
 from pypid.core.policy import Policy
 from pypid.web.fastpath import channel
 from pypid.web.fastpath.channel import FastPath
-from pypid.web.fastpath.recorder import cut, is_tags, read_block, read_line
 from pypid.web.fastpath.response_cache import KnownClient
 from pypid.web.http.connections import TrustedProxies
 from tests.distributions import wheel, wheel_filename
@@ -321,74 +318,3 @@ NAMES = st.sampled_from(
 VALUES = st.sampled_from(
     ['"x"', "text/html", "", " ", "a\r\n b", "a\rb", "a\nb", "\0", "\xe9", "a\r\n\r\nb", "\t"]
 )
-
-
-class StrictTests(SynchronousTestCase):
-    """Only what nobody can take for anything else is remembered."""
-
-    @settings(max_examples=200, deadline=None, database=None)
-    @given(st.lists(st.tuples(NAMES, VALUES), max_size=5), st.booleans())
-    def test_fields(self, fields: list[tuple[str, str]], has_host: bool) -> None:
-        """A block that is read has one Host, no name twice, no folding, no control characters, no
-        body and no condition.
-        """
-        lines = [
-            *(["Host: a"] if has_host else []),
-            *(f"{name}: {value}" for name, value in fields),
-        ]
-        block = "".join(["\r\n", *(f"{line}\r\n" for line in lines), "\r\n"]).encode("latin-1")
-        if read_block(block) is None:
-            return
-        names = [line.partition(":")[0].lower() for line in lines]
-        self.assertEqual(len(names), len(set(names)))
-        self.assertEqual(names.count("host"), 1)
-        self.assertFalse({"range", "if-none-match", "a b", ""} & set(names))
-        self.assertEqual(block.count(b"\r\n\r\n"), 1)
-        self.assertEqual(block.count(b"\n"), len(lines) + 2)
-        self.assertFalse(any(byte < 32 and byte not in b"\r\n" for byte in block))
-
-    @settings(max_examples=200, deadline=None, database=None)
-    @given(st.lists(st.tuples(NAMES, VALUES), max_size=5), st.integers(0, 300))
-    def test_cut(self, fields: list[tuple[str, str]], end: int) -> None:
-        """What is left without its If-None-Match is a good block only if it was one with it."""
-        whole = "".join(
-            ["\r\nHost: a\r\n", *(f"{name}: {value}\r\n" for name, value in fields), "\r\n"]
-        ).encode("latin-1")
-        for block in (whole, whole[:end]):
-            rest, tag = cut(block)
-            if tag is None:
-                self.assertEqual(rest, block)
-            elif read_block(rest) is not None:
-                self.assertEqual(block.count(b"\r\n\r\n"), 1)
-                self.assertTrue(block.endswith(b"\r\n\r\n"))
-                self.assertIn(
-                    b"\r\n" + tag.join([b"If-None-Match: ", b"\r\n"]).lower(),
-                    b"\r\n" + block.lower(),
-                )
-
-    def test_lines(self) -> None:
-        """Only GET and HEAD of a plain path are remembered."""
-        for line in (
-            "GET /simple/",
-            "HEAD /packages/a/a-1.0+x.whl",
-            "GET /simple/?format=text/html",
-        ):
-            self.assertTrue(read_line(line.encode()), line)
-        for line in (
-            "POST /simple/",
-            "GET simple/",
-            "GET http://a/",
-            "GET /a b",
-            "GET /a?b=c",
-            "GET  /",
-            "get /",
-            "GET /\xe9",
-        ):
-            self.assertFalse(read_line(line.encode("latin-1")), line)
-
-    def test_tags(self) -> None:
-        """Lists of tags are told from what only looks like one."""
-        for value in (b"*", b'"a"', b'W/"a"', b'"a", W/"b"'):
-            self.assertTrue(is_tags(value), value)
-        for value in (b"", b"a", b'"a" "b"', b'"a', b'"\r"', b'"a",', b'"' + b"a" * 2000 + b'"'):
-            self.assertFalse(is_tags(value), value)

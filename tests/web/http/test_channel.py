@@ -613,32 +613,3 @@ class RefusalTests(SynchronousTestCase):
                 self.assertIsInstance(wire.resource.ended[0], BadRequest)
                 wire.pass_time(6)
                 self.assertTrue(wire.closed)
-
-
-class LogTests(SynchronousTestCase):
-    """Nothing secret is written."""
-
-    def test_the_access_log(self) -> None:
-        """The log has the path, and no query, no password, no token."""
-        wire = Wire(echo)
-        wire.send(
-            request(
-                "POST",
-                "/legacy/?token=SECRET1",
-                "Authorization: Basic SECRET2",
-                "Referer: https://u:SECRET3@x/y?SECRET4",
-                'User-Agent: a"b\x01',
-                body=b"x",
-            )
-        )
-        self.assertEqual(len(wire.log), 1)
-        self.assertNotIn("SECRET", wire.log[0])
-        self.assertIn('"POST /legacy/ HTTP/1.1" 200', wire.log[0])
-        self.assertIn(r'"a\"b\x01"', wire.log[0])
-
-    def test_the_repr(self) -> None:
-        """A request in a log or a traceback shows its method and its path."""
-        handler = Waiting()
-        wire = Wire(handler)
-        wire.send(request("GET", "/simple/?token=SECRET"))
-        self.assertEqual(repr(handler.request), "<Request GET /simple/>")
