@@ -24,23 +24,24 @@ reactor: Any = installed
 MD = "text/markdown"
 
 SAYS = """
-import os, sys, time
-from pypid.rendering.frames import HEAD, framed, length_of, read
+import json, os, sys, time
 out = sys.stdout.buffer
 def say(document):
-    out.write(framed(document)); out.flush()
+    out.write(json.dumps(document).encode() + b"\\n"); out.flush()
+def ready():
+    say({"number": 0, "html": None})
 def hear():
-    head = sys.stdin.buffer.read(HEAD)
-    if not head: sys.exit()
-    return read(sys.stdin.buffer.read(length_of(head)))["number"]
+    line = sys.stdin.buffer.readline()
+    if not line: sys.exit()
+    return json.loads(line)["number"]
 """
 """How a child begins that was made for a test."""
 WELL = (
-    "say({})\ncount = 0\nwhile number := hear(): count += 1; say({'number': number, 'html': "
+    "ready()\ncount = 0\nwhile number := hear(): count += 1; say({'number': number, 'html': "
     "f'<p>{count}</p>'})"
 )
 SLOW = (
-    "say({})\nwhile number := hear(): time.sleep(0.3); say({'number': number, 'html': "
+    "ready()\nwhile number := hear(): time.sleep(0.3); say({'number': number, 'html': "
     "'<p>late</p>'})"
 )
 
@@ -174,21 +175,21 @@ class IllTests(ReadmesCase):
         """
         for code in (
             "sys.exit(1)",
-            "say({})\nhear(); sys.exit(0)",
-            "say({})\nhear(); os.kill(os.getpid(), 11)",
+            "ready()\nhear(); sys.exit(0)",
+            "ready()\nhear(); os.kill(os.getpid(), 11)",
             (
-                "say({})\nhear(); out.write(b'<script>alert(1)</script>' * 1000); out.flush(); "
+                "ready()\nhear(); out.write(b'<script>alert(1)</script>' * 1000); out.flush(); "
                 "time.sleep(60)"
             ),
-            "say({})\nhear(); out.write(b'\\xff\\xff\\xff\\xff'); out.flush(); time.sleep(60)",
-            "say({})\nhear(); out.write(b'\\0\\0\\0\\2[]'); out.flush(); time.sleep(60)",
-            "say({})\nsay({'number': hear(), 'html': ['<p>']}); time.sleep(60)",
-            "say({})\nsay({'number': hear()}); time.sleep(60)",
-            "say({})\nsay({'number': hear() - 1, 'html': '<p>'}); time.sleep(60)",
-            "say({}); say({}); time.sleep(60)",
-            "say({})\nhear(); os.close(1); time.sleep(60)",
-            "say({})\nos.close(0); time.sleep(60)",
-            "say({})\nsys.stderr.write('x' * 1000000)\nhear(); raise ValueError('x' * 100000)",
+            "ready()\nhear(); out.write(b'\\xff\\xff\\n'); out.flush(); time.sleep(60)",
+            "ready()\nhear(); out.write(b'[]\\n'); out.flush(); time.sleep(60)",
+            "ready()\nsay({'number': hear(), 'html': ['<p>']}); time.sleep(60)",
+            "ready()\nsay({'number': hear()}); time.sleep(60)",
+            "ready()\nsay({'number': hear() - 1, 'html': '<p>'}); time.sleep(60)",
+            "ready(); ready(); time.sleep(60)",
+            "ready()\nhear(); os.close(1); time.sleep(60)",
+            "ready()\nos.close(0); time.sleep(60)",
+            "ready()\nsys.stderr.write('x' * 1000000)\nhear(); raise ValueError('x' * 100000)",
         ):
             readmes = self.readmes(*child(code), limit=1.0)
             await self.shown(readmes, "x")
@@ -199,7 +200,7 @@ class IllTests(ReadmesCase):
         """One that takes too long is killed; that README is not tried again before a while has
         passed, and others are.
         """
-        readmes = self.readmes(*child("say({})\nhear(); time.sleep(60)"), limit=0.2)
+        readmes = self.readmes(*child("ready()\nhear(); time.sleep(60)"), limit=0.2)
         waiting = start(readmes.html("x", MD, "x"))
         while readmes.child is None:
             await deferLater(reactor, 0.01)
@@ -226,7 +227,7 @@ class IllTests(ReadmesCase):
         globalLogPublisher.addObserver(hear)
         self.addCleanup(globalLogPublisher.removeObserver, hear)
         await self.shown(
-            self.readmes(*child("say({})\nhear(); raise ValueError('\\x1b[31m' + 'x' * 100000)")),
+            self.readmes(*child("ready()\nhear(); raise ValueError('\\x1b[31m' + 'x' * 100000)")),
             "x",
         )
         [line] = [line for line in heard if "README" in line]
@@ -239,7 +240,7 @@ class IllTests(ReadmesCase):
         )
         self.assertLess(len(line), 1200)
         heard.clear()
-        failing = "say({})\nsay({'number': hear(), 'html': None, 'error': 'OSError: x'}); hear()"
+        failing = "ready()\nsay({'number': hear(), 'html': None, 'error': 'OSError: x'}); hear()"
         await self.shown(self.readmes(*child(failing)), "x")
         self.assertEqual(heard, ["README not rendered, its source is shown: OSError: x"])
 

@@ -1,22 +1,16 @@
-"""What a README is written in; frames; text as it is."""
+"""What a README is written in; text as it is."""
 
 from __future__ import annotations
 
 from html import unescape
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.rendering.frames import LONGEST_FRAME, Frames, GarbledFrame, framed
 from pypid.rendering.markup import MarkupKind, kind_of
 from pypid.rendering.readmes import beginning, cleaned, preformatted
 from tests.rendering.looking import Looked
-
-JSON: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
-    st.text(max_size=5), st.none() | st.text(max_size=20), max_size=3
-)
 
 
 class KindTests(SynchronousTestCase):
@@ -51,44 +45,6 @@ class KindTests(SynchronousTestCase):
     def test_any(self, text: str) -> None:
         """Nothing that a project may say is an error."""
         self.assertIsInstance(kind_of(text), MarkupKind)
-
-
-class FrameTests(SynchronousTestCase):
-    """`framed` and `Frames`."""
-
-    @given(st.lists(JSON, max_size=4), st.integers(1, 9))
-    @settings(max_examples=60, deadline=None, database=None)
-    def test_there_and_back(self, documents: list[dict[str, Any]], size: int) -> None:
-        """What was framed comes out again, in whatever pieces it came."""
-        data = b"".join(framed(document) for document in documents)
-        frames = Frames()
-        found = [
-            each for at in range(0, len(data), size) for each in frames.feed(data[at : at + size])
-        ]
-        self.assertEqual(found, documents)
-
-    @given(st.binary(max_size=60))
-    @settings(max_examples=100, deadline=None, database=None)
-    def test_garbage(self, data: bytes) -> None:
-        """Anything else is garbled, or not complete; never anything but an object comes
-        out of it.
-        """
-        try:
-            found = Frames().feed(data)
-        except GarbledFrame:
-            return
-        self.assertTrue(all(isinstance(each, dict) for each in found))
-
-    def test_bounded(self) -> None:
-        """What is too long is neither sent nor waited for."""
-        with self.assertRaises(ValueError):
-            framed({"x": "x" * LONGEST_FRAME})
-        with self.assertRaises(GarbledFrame):
-            Frames().feed((LONGEST_FRAME + 1).to_bytes(4, "big"))
-        with self.assertRaises(GarbledFrame):
-            Frames().feed(b"\0\0\0\2[]")
-        with self.assertRaises(GarbledFrame):
-            Frames().feed((200_000).to_bytes(4, "big") + b"[" * 200_000)
 
 
 class PlainTests(SynchronousTestCase):

@@ -1,24 +1,19 @@
 """The program of the child: reads READMEs from its input, and writes their HTML to its output,
 until the input ends.
 
-Run as ``python -m pypid.rendering.program``. Its first frame, an empty one, means that it is ready.
-A request has a ``number``, ``text`` and ``kind``; an answer has that number, ``html``, which is
-null for what is to be shown as it is, and ``error``: the exception of a renderer that failed, or
-null.
+Run as ``python -m pypid.rendering.program``. Its first answer, number 0, means that it is ready.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
+
+import msgspec
 
 from pypid.rendering.confinement import CPU, compute_for, confine
-from pypid.rendering.frames import HEAD, framed, length_of, read
-from pypid.rendering.markup import MarkupKind
-
-if TYPE_CHECKING:
-    from pypid.rendering.render import RenderOutcome
+from pypid.rendering.markup import LONGEST_ANSWER, RenderAnswer, RenderRequest, line_of
 
 
 def main() -> None:
@@ -29,23 +24,20 @@ def main() -> None:
     confine()
     from pypid.rendering.render import render
 
-    _send(answers, framed({}))
-    while head := requests.read(HEAD):
-        document = read(requests.read(length_of(head)))
+    _send(answers, RenderAnswer(0, None))
+    for line in requests:
+        request = msgspec.json.decode(line, type=RenderRequest)
         compute_for(CPU)
-        outcome = render(str(document["text"]), MarkupKind(document["kind"]))
-        _send(answers, _answer(document["number"], outcome))
+        outcome = render(request.text, request.kind)
+        _send(answers, RenderAnswer(request.number, outcome.html, outcome.error))
 
 
-def _answer(number: int, outcome: RenderOutcome) -> bytes:
-    try:
-        return framed({"number": number, "html": outcome.html, "error": outcome.error})
-    except ValueError as error:  # far longer than its source
-        return framed({"number": number, "html": None, "error": str(error)})
-
-
-def _send(answers: BinaryIO, frame: bytes) -> None:
-    answers.write(frame)
+def _send(answers: BinaryIO, answer: RenderAnswer) -> None:
+    line = line_of(answer)
+    if len(line) > LONGEST_ANSWER:  # far longer than its source
+        error = f"{len(line)} bytes are more than {LONGEST_ANSWER}"
+        line = line_of(RenderAnswer(answer.number, None, error))
+    answers.write(line)
     answers.flush()
 
 

@@ -1,17 +1,14 @@
-"""READMEs as safe HTML: their markup, the child process that renders them, and its frames.
-
-READMEs as safe HTML: rendered by a child process at the first request, and cached.
-"""
+"""READMEs as safe HTML: rendered by a child process at the first request, and cached."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
 from html import escape
 from typing import Any
 
+import msgspec
 from attrs import define, field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock
@@ -25,8 +22,14 @@ from pypid.core.caches import Recent
 from pypid.flow import start
 from pypid.flow.coroutines import child_environ, program_of
 from pypid.flow.derived import Flights
-from pypid.rendering.frames import Frames, GarbledFrame, framed
-from pypid.rendering.markup import MarkupKind, kind_of
+from pypid.rendering.markup import (
+    LONGEST_ANSWER,
+    MarkupKind,
+    RenderAnswer,
+    RenderRequest,
+    kind_of,
+    line_of,
+)
 
 # The parent's side of a child process: one request at a time; the child is killed when it takes
 # too long or sends an invalid answer.
@@ -46,8 +49,8 @@ class Child(ProcessProtocol):
     transport: Any
 
     def __init__(self) -> None:
-        self._frames = Frames()
-        self._expecting: Deferred[Mapping[str, Any]] | None = None
+        self._rest = b""
+        self._expecting: Deferred[RenderAnswer] | None = None
         self._stderr = b""
         self._over: str | None = None
         self._gone: list[Deferred[None]] = []
@@ -64,17 +67,17 @@ class Child(ProcessProtocol):
         """The last line of its standard error."""
         return self._stderr.decode(errors="backslashreplace").strip().rpartition("\n")[2]
 
-    def say(self, document: Mapping[str, Any]) -> None:
+    def say(self, request: RenderRequest) -> None:
         """Send a request."""
-        self.transport.write(framed(document))
+        self.transport.write(line_of(request))
 
-    async def expect(self, clock: Any, within: float) -> Mapping[str, Any]:
-        """Return the next object that it sends. Raises `ChildEnded`, and then it has ended, or is
+    async def expect(self, clock: Any, within: float) -> RenderAnswer:
+        """Return the next answer that it sends. Raises `ChildEnded`, and then it has ended, or is
         about to.
         """
         if self._over is not None:
             raise ChildEnded(self._over)
-        expected: Deferred[Mapping[str, Any]] = Deferred()
+        expected: Deferred[RenderAnswer] = Deferred()
         self._expecting = expected
         expected.addTimeout(within, clock)
         try:
@@ -113,17 +116,21 @@ class Child(ProcessProtocol):
             return
         if self._over is not None:
             return
-        try:
-            found = self._frames.feed(data)
-        except GarbledFrame as error:
-            self.kill(f"what it said is no answer: {error}")
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST_ANSWER:
+            self.kill("its answer is too long")
             return
-        for document in found:
+        for line in lines:
+            try:
+                answer = msgspec.json.decode(line, type=RenderAnswer)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                self.kill(f"what it said is no answer: {error}")
+                return
             expecting, self._expecting = self._expecting, None
             if expecting is None or expecting.called:
                 self.kill("it sent data that was not requested")
                 return
-            expecting.callback(document)
+            expecting.callback(answer)
 
     def childConnectionLost(self, childFD: int) -> None:
         if childFD != 2:
@@ -305,8 +312,8 @@ class Readmes(Service):
             self.child = start_child(self.reactor, self.program)
             await self.child.expect(self.reactor, STARTING)
         self._asked_of += 1
-        self.child.say({"number": self._asked_of, "text": text, "kind": kind.value})
-        html = _answer(await self.child.expect(self.reactor, self.limit), self._asked_of)
+        self.child.say(RenderRequest(self._asked_of, text, kind))
+        html = _html_in(await self.child.expect(self.reactor, self.limit), self._asked_of)
         self._retiring = self.reactor.callLater(self.idle, self._dismiss, "it is not needed")
         return html
 
@@ -349,14 +356,13 @@ class Readmes(Service):
             await child.gone()
 
 
-def _answer(document: Mapping[str, Any], number: int) -> str | None:
-    """Return the HTML in the child's answer. Raises `ChildEnded` for a wrong answer."""
-    html, error = document.get("html", 0), document.get("error")
-    if document.get("number") != number or not (html is None or isinstance(html, str)):
+def _html_in(answer: RenderAnswer, number: int) -> str | None:
+    """Return the HTML in the child's answer. Raises `ChildEnded` for one to another request."""
+    if answer.number != number:
         raise ChildEnded("what it said is no answer")
-    if error is not None:
-        _log.warn("README not rendered, its source is shown: {error}", error=str(error)[:500])
-    return html
+    if answer.error is not None:
+        _log.warn("README not rendered, its source is shown: {error}", error=answer.error[:500])
+    return answer.html
 
 
 # --- plain text: what needs no renderer, and the fallback without one -----------------------------
