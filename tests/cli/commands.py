@@ -122,7 +122,7 @@ class RecordedCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.asked: list[ControlRequest] = []
-        self.answer: Any = {"changed": ["spam-1.0.tar.gz"]}
+        self.answer: Any = {"status": "archived", "changed": ["spam-1.0.tar.gz"]}
         self.patch(request, "exchange", self.ask)
 
     def ask(self, file: Path, question: ControlRequest) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from pypid.cli.grammar import YES, argument, command, command_group, flag, one_of
+from pypid.cli.grammar import argument, command, command_group, flag, one_of
 from pypid.cli.output import counted, format_size, format_time, print_answer, print_table, printable
 from pypid.cli.request import confirm, fields, quoted, request_command, send_below_index
 from pypid.core.model import Status
@@ -93,12 +93,9 @@ UNRESERVE = """\
 
 Use it after `pypid project delete`, if the name may be looked up upstream again.
 """
+PROJECT = "/api/projects/{project}"
 MOST_HIDDEN = 5
 """Hidden files that are listed of each reason."""
-
-
-def _project(options: argparse.Namespace) -> str:
-    return f"/api/projects/{quoted(options.project)}"
 
 
 # --- list, show -----------------------------------------------------------------------------------
@@ -147,17 +144,14 @@ def _file_rows(releases: Iterable[tuple[str, list[Mapping[str, Any]]]]) -> Itera
 # --- changes --------------------------------------------------------------------------------------
 
 
-def _delete(options: argparse.Namespace) -> None:
+def _confirm(options: argparse.Namespace) -> None:
     where = f" in the index {options.index}" if options.index else ""
     what = f"{options.what or 'ALL files'} of {options.project}{where}"
-    if not options.yes:
-        question = (
-            f"This deletes {what} permanently. The filenames cannot be published again with other "
-            "content."
-        )
-        confirm(question, options.project, "nothing was deleted", word_name="the project's name")
-    url = _selected(options) if options.what else _project(options)
-    _manage(options, "DELETE", url, "deleted")
+    question = (
+        f"This deletes {what} permanently. The filenames cannot be published again with other "
+        "content."
+    )
+    confirm(question, options.project, "nothing was deleted", word_name="the project's name")
 
 
 def _print_owner(answer: Mapping[str, Any]) -> None:
@@ -168,28 +162,31 @@ def _print_owner(answer: Mapping[str, Any]) -> None:
 
 
 def _selected(options: argparse.Namespace) -> str:
-    """Return the URL of a file or a release: a file if the argument parses as a distribution's file
-    name.
+    """Return the URL of a file, a release, or without an argument the project: a file if the
+    argument parses as a distribution's file name.
     """
     from pypid.core.errors import BadFilename
     from pypid.core.packaging.names import parse_filename
 
+    if options.what is None:
+        return PROJECT
     try:
         parse_filename(options.what)
     except BadFilename:
-        return f"{_project(options)}/releases/{quoted(options.what)}"
-    return f"{_project(options)}/files/{quoted(options.what)}"
+        return f"{PROJECT}/releases/{{what}}"
+    return f"{PROJECT}/files/{{what}}"
 
 
-def _manage(
-    options: argparse.Namespace, method: str, url: str, done: str, document: Any = None
-) -> None:
-    def print_changes(answer: Any) -> None:
-        files = answer.get("changed", []) if isinstance(answer, dict) else []
-        for name in files or [options.project]:
-            print(f"{name}: {done}")
+def _print_changed(done: str) -> Callable[[Mapping[str, Any]], None]:
+    """Return a function that prints what was done to files, or to the project; `done` may have
+    values of the answer in braces.
+    """
 
-    print_answer(options, send_below_index(options, method, url, document), print_changes)
+    def print_changed(answer: Mapping[str, Any]) -> None:
+        for name in answer.get("changed") or [answer["name"]]:
+            print(f"{name}: {done.format_map(answer)}")
+
+    return print_changed
 
 
 # --- why ------------------------------------------------------------------------------------------
@@ -297,7 +294,7 @@ COMMANDS = (
         request_command(
             "show",
             "show the status and the files of a project",
-            "GET /api/projects/{project}",
+            f"GET {PROJECT}",
             _print_project,
             _PROJECT,
             _INDEX,
@@ -315,33 +312,33 @@ COMMANDS = (
             _INDEX,
             examples=WHY,
         ),
-        command(
+        request_command(
             "yank",
-            lambda options: _manage(
-                options, "PUT", f"{_selected(options)}/yank", "yanked", fields(options, "reason")
-            ),
             "hide a release or a file from installers (PEP 592)",
+            lambda options: f"PUT {_selected(options)}/yank",
+            _print_changed("yanked"),
             _PROJECT,
             _INDEX,
             _WHAT,
             argument("--reason", metavar="TEXT", default="", help="shown by installers"),
             examples=YANK,
+            body=("reason",),
         ),
-        command(
+        request_command(
             "unyank",
-            lambda options: _manage(
-                options, "DELETE", f"{_selected(options)}/yank", "no longer yanked"
-            ),
             "undo a yank",
+            lambda options: f"DELETE {_selected(options)}/yank",
+            _print_changed("no longer yanked"),
             _PROJECT,
             _INDEX,
             _WHAT,
             examples="  pypid project unyank acme-billing 1.0",
         ),
-        command(
+        request_command(
             "delete",
-            _delete,
             "delete a file, a release or a project permanently",
+            lambda options: f"DELETE {_selected(options)}",
+            _print_changed("deleted"),
             _PROJECT,
             _INDEX,
             argument(
@@ -350,39 +347,34 @@ COMMANDS = (
                 nargs="?",
                 help="(default: all files of the project)",
             ),
-            YES,
             examples=DELETE,
+            confirms=_confirm,
         ),
-        command(
+        request_command(
             "unreserve",
-            lambda options: _manage(
-                options, "DELETE", f"/api/names/{quoted(options.project)}", "released"
-            ),
             "release the name of a deleted project",
+            "DELETE /api/names/{project}",
+            _print_changed("released"),
             _PROJECT,
             _INDEX,
             examples=UNRESERVE,
         ),
-        command(
+        request_command(
             "set-status",
-            lambda options: _manage(
-                options,
-                "PUT",
-                f"{_project(options)}/status",
-                f"now {options.status}",
-                fields(options, "status", "reason"),
-            ),
             "set the status of a project (PEP 792)",
+            f"PUT {PROJECT}/status",
+            _print_changed("now {status}"),
             _PROJECT,
             _INDEX,
             argument("status", metavar="STATUS", choices=_STATUSES, help=", ".join(_STATUSES)),
             argument("--reason", metavar="TEXT", default="", help="shown with the status"),
             examples=SET_STATUS,
+            body=("status", "reason"),
         ),
         request_command(
             "set-owner",
             "make a user the owner of a project",
-            lambda options: f"{'DELETE' if options.none else 'PUT'} {_project(options)}/owner",
+            lambda options: f"{'DELETE' if options.none else 'PUT'} {PROJECT}/owner",
             _print_owner,
             argument(
                 "project", metavar="PROJECT", help="the project; it does not have to exist yet"
