@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.accounts.rights import SESSION_USER, TOKEN_USER
 from pypid.core.configuration.choices import Owners
 from pypid.core.errors import Forbidden, Unauthenticated
-from pypid.core.indexes import rules_within
+from pypid.core.indexes import IndexSettings, rules_of
 from pypid.core.packaging.names import (
     ProjectName,
     ProjectPattern,
@@ -421,7 +421,7 @@ class NamedIndexTests(SynchronousTestCase):
         """Those in neither `read` nor `write` of an index may do nothing there."""
         if who.admin or belongs(who, read) or (write is not None and belongs(who, write)):
             return
-        within = rules_within(these, index="team", read=read, write=write)
+        within = rules_of(these, IndexSettings(name="team", read=read, write=write))
         for project in PROJECTS:
             for action in set(Action) - {Action.ADMIN}:
                 self.assertFalse(may(within, who, action, project), action)
@@ -440,7 +440,7 @@ class NamedIndexTests(SynchronousTestCase):
         """For the others they are the defaults; the rules of projects stay."""
         if not belongs(ANONYMOUS, write):
             return
-        within = rules_within(these, index="team", read=read, write=write, delete=delete)
+        within = rules_of(these, IndexSettings(name="team", read=read, write=write, delete=delete))
         defaults = evolve(
             these, index="team", read=together([read, write]), write=write, delete=delete
         )
@@ -459,7 +459,7 @@ class NamedIndexTests(SynchronousTestCase):
         """
         if who.admin or belongs(who, write):
             return
-        within = rules_within(these, index="team", write=write)
+        within = rules_of(these, IndexSettings(name="team", write=write))
         without = evolve(these, index="team", write=write)
         for project in (None, *PROJECTS):
             for action in (Action.WRITE, Action.OVERWRITE):
@@ -482,14 +482,14 @@ class NamedIndexTests(SynchronousTestCase):
             ("ci", False),
             ("bob", False),
         ):
-            within = rules_within(Rules(), index="team", write=Principals.parse(text))
+            within = rules_of(Rules(), IndexSettings(name="team", write=Principals.parse(text)))
             self.assertIs(may(within, ci, Action.WRITE, PROJECTS[0]), expected, text)
 
     @modest
     @given(rules, principals, anybody)
     def test_lists_agree(self, these: Rules, read: Principals, who: Identity) -> None:
         """A list shows what the project pages show."""
-        within = rules_within(these, index="team", read=read)
+        within = rules_of(these, IndexSettings(name="team", read=read))
         for project in PROJECTS:
             self.assertEqual(
                 visibility_of(within, who).sees(project), may(within, who, Action.READ, project)
@@ -501,8 +501,8 @@ class NamedIndexTests(SynchronousTestCase):
         """Those who may publish in a volatile index may overwrite and delete there, by a token only
         if its scope has that, too; nothing else changes.
         """
-        lasting = rules_within(these, index="team", write=write)
-        within = rules_within(these, index="team", write=write, volatile=True)
+        lasting = rules_of(these, IndexSettings(name="team", write=write))
+        within = rules_of(these, IndexSettings(name="team", write=write, volatile=True))
         for project in PROJECTS:
             may_publish = may(within, who, Action.WRITE, project)
             for action in Action:

@@ -61,7 +61,7 @@ def hitting(advisories: tuple[AdvisorySummary, ...], version: str) -> tuple[Advi
     return tuple(
         advisory
         for advisory in advisories
-        if not advisory.withdrawn and advisory.affects_candidate(candidate)
+        if not advisory.withdrawn and advisory.affects(candidate)
     )
 
 

@@ -342,12 +342,8 @@ class AdvisorySummary(msgspec.Struct, frozen=True, kw_only=True, array_like=True
         """Whether the advisory reports malware, not a vulnerability."""
         return self.id.startswith(MALWARE)
 
-    def affects(self, version: str) -> bool:
+    def affects(self, candidate: Candidate) -> bool:
         """Return whether this version is affected, withdrawn or not."""
-        return self.affects_candidate(Candidate.of(version))
-
-    def affects_candidate(self, candidate: Candidate) -> bool:
-        """Return what `affects` returns, for a version that is compared with many advisories."""
         return candidate.is_named(self.versions) or any(
             candidate.is_within(events) for events in self.ranges
         )
@@ -422,12 +418,6 @@ def range_text(events: Iterable[tuple[str, str]]) -> str:
         if (event, version) not in (("introduced", "0"), ("limit", "*")):
             spans[-1].append(f"{_CLAUSES[event]}{version}")
     return " or ".join(", ".join(clauses) or "all versions" for clauses in spans)
-
-
-def affects(record: OsvRecord, name: ProjectName, version: str) -> bool:
-    """Return whether a record affects a version of a project, withdrawn or not."""
-    found = summaries_of(record).get(name)
-    return found is not None and found.affects(version)
 
 
 def summaries_of(

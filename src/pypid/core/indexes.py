@@ -30,7 +30,7 @@ from pypid.core.packaging.block_spec import BlockSpec
 from pypid.core.packaging.names import ProjectName, matches
 from pypid.core.permissions import Principals, Rules, together
 from pypid.core.policy import PUBLIC
-from pypid.core.records.documents import FORMAT, Deleted
+from pypid.core.records.documents import Deleted, Document
 from pypid.core.records.layout import INDEXES, UPSTREAMS
 from pypid.core.restrictions import Restrictions
 from pypid.core.simple_api.listed_files import ListedFiles, ShownFiles, utc_text
@@ -127,31 +127,23 @@ class IndexSettings:
         return self.allow != ("*",) or bool(self.deny)
 
 
-def rules_within(
-    rules: Rules,
-    *,
-    index: str,
-    read: Principals | None = None,
-    write: Principals | None = None,
-    delete: Principals | None = None,
-    owners: Owners | None = None,
-    volatile: bool = False,
-    is_created: bool = False,
-) -> Rules:
-    """Return the rules of a named index: its own `read`, `write`, `delete` and `owners`, where they
-    are set, in place of the defaults. The rules of projects apply in every index.
+def rules_of(rules: Rules, settings: IndexSettings) -> Rules:
+    """Return the access rules of a named index: its own `read`, `write`, `delete` and `owners`,
+    where they are set, in place of the defaults of `rules`, which are those of the default index.
+    The rules of projects apply in every index.
 
     If the index sets `read`, only the principals in `read` and `write` can use it. If it sets
     `write`, only the principals in `write` can publish. In a `volatile` index, users who may
     publish may also overwrite and delete.
     """
+    read, write, delete, owners = settings.read, settings.write, settings.delete, settings.owners
     admitted = (
         rules.admitted if read is None else together([read] if write is None else [read, write])
     )
     own = {"read": read, "write": write, "delete": delete, "owners": owners}
     return evolve(
         rules,
-        index=index,
+        index=settings.name,
         own_keys=frozenset(key for key, value in own.items() if value is not None),
         ownership=rules.ownership if owners is None else owners,
         read=rules.read if read is None else admitted,
@@ -159,20 +151,6 @@ def rules_within(
         delete=rules.delete if delete is None else delete,
         admitted=admitted,
         admitted_writers=rules.admitted_writers if write is None else write,
-        volatile=volatile,
-        is_created=is_created,
-    )
-
-
-def rules_of(rules: Rules, settings: IndexSettings) -> Rules:
-    """Return the access rules of a named index; `rules` are those of the default index."""
-    return rules_within(
-        rules,
-        index=settings.name,
-        read=settings.read,
-        write=settings.write,
-        delete=settings.delete,
-        owners=settings.owners,
         volatile=settings.volatile,
         is_created=not settings.configured,
     )
@@ -203,18 +181,17 @@ def check_takes_files(name: str, settings: IndexSettings | None, now: datetime) 
 # --- as a section, and as a document --------------------------------------------------------------
 
 
-class IndexDocument(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
+class IndexDocument(Document, omit_defaults=True, frozen=True, kw_only=True):
     """The document of record of a named index. `values` are spelled as in the configuration."""
 
     name: str
-    values: dict[str, str] = {}
+    values: dict[str, str] = msgspec.field(default_factory=dict)
     stage: bool = False
     """Whether a former version created it as a stage, whose creator could publish in it only what
     they could publish in its base. Read, never written.
     """
     created: datetime | None = None
     created_by: str = ""
-    format: int = FORMAT
 
 
 def settings_of_section(name: str, section: IndexKeys) -> IndexSettings:

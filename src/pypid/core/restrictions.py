@@ -16,7 +16,6 @@ from hashlib import sha256
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
 from attrs import define, evolve, field, frozen
 from packaging.version import InvalidVersion, Version
 
@@ -24,7 +23,7 @@ from pypid.core.errors import BadRequest, Withheld, shortened
 from pypid.core.model import F, File, ListedFile, Status
 from pypid.core.packaging.block_spec import tidy_specifier
 from pypid.core.packaging.names import ProjectName, VersionKeys, project_name
-from pypid.core.records.documents import FORMAT
+from pypid.core.records.documents import Document
 from pypid.core.simple_api.listed_files import BLOCK, ListedFiles, ShownFiles
 
 if TYPE_CHECKING:
@@ -355,7 +354,7 @@ class ApprovalVerdict(Enum):
     DENIED = "denied"
 
 
-class ApprovalDocument(msgspec.Struct, frozen=True, kw_only=True):
+class ApprovalDocument(Document, frozen=True, kw_only=True):
     """A decision as it is stored. `specifier` is PEP 440, "" for all versions."""
 
     project: str
@@ -364,7 +363,6 @@ class ApprovalDocument(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     by: str
     decided: datetime
-    format: int = FORMAT
 
 
 @frozen

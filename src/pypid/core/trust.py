@@ -17,7 +17,7 @@ from attrs import field, frozen
 from pypid.core.accounts.provenance import CircleCI, GitHub, GitLab, Google, Publisher
 from pypid.core.model import File
 from pypid.core.packaging.names import ProjectName, first_match
-from pypid.core.records.documents import FORMAT
+from pypid.core.records.documents import Document
 from pypid.core.restrictions import Hold, HoldKind, ProjectRestrictions
 
 # The rules of ``[trust]`` about the publishers of files, as the configuration has them.
@@ -91,7 +91,7 @@ class PublisherVerdict(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-class TrustDocument(msgspec.Struct, frozen=True):
+class TrustDocument(Document, frozen=True):
     """What is remembered of an upstream project: the `publishers` that attested its files, the
     upload time of the first of these, and the files that were approved, by SHA-256.
     """
@@ -101,7 +101,6 @@ class TrustDocument(msgspec.Struct, frozen=True):
     since: datetime | None = None
     approved: tuple[str, ...] = ()
     by: str = ""
-    format: int = FORMAT
 
     def with_verdict(self, verdict: PublisherVerdict, uploaded: datetime) -> TrustDocument:
         """Return the document after a file with this upload time was verified: another publisher is

@@ -14,8 +14,8 @@ from pypid.core.advisories import (
     MOST_EVENTS,
     MOST_VERSIONS,
     AdvisorySeverity,
+    Candidate,
     InvalidRecord,
-    affects,
     base_score,
     canonical,
     parse_record,
@@ -43,8 +43,8 @@ def within(*events: tuple[str, str], type: str = "ECOSYSTEM") -> list[Any]:
 
 def affected_of(data: bytes, *versions: str) -> list[str]:
     """Return which of these versions the record affects."""
-    record = parse_record(data)
-    return [version for version in versions if affects(record, FOO, version)]
+    found = summaries_of(parse_record(data)).get(FOO)
+    return [each for each in versions if found is not None and found.affects(Candidate.of(each))]
 
 
 class RangeTests(SynchronousTestCase):
@@ -174,12 +174,12 @@ class RecordTests(SynchronousTestCase):
         found = summaries_of(
             parse_record(osv("MAL-2026-1", entry=entry, database_specific=origins))
         )
-        self.assertTrue(found[FOO].is_malware and found[FOO].affects("1.0"))
+        self.assertTrue(found[FOO].is_malware and found[FOO].affects(Candidate.of("1.0")))
         self.assertEqual(
             (found[FOO].severity, found[FOO].hashes), (AdvisorySeverity.CRITICAL, (DIGEST,))
         )
         other = summaries_of(parse_record(osv("PYSEC-1", entry=entry)))[FOO]
-        self.assertEqual((other.hashes, other.affects("1.0")), ((), False))
+        self.assertEqual((other.hashes, other.affects(Candidate.of("1.0"))), ((), False))
 
     def test_invalid_records(self) -> None:
         for data in (

@@ -87,14 +87,19 @@ class Head(msgspec.Struct, rename="kebab", frozen=True, gc=False):
     """In a dump: the lengths of the compressed files that follow, and of the whole line."""
 
 
-class Yanked(msgspec.Struct, frozen=True):
-    """The document beside a yanked file; `reason` may be empty (PEP 592)."""
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored document; `format` is its last key."""
 
-    reason: str
     format: int = FORMAT
 
 
-class Deleted(msgspec.Struct, frozen=True):
+class Yanked(Document, frozen=True):
+    """The document beside a yanked file; `reason` may be empty (PEP 592)."""
+
+    reason: str
+
+
+class Deleted(Document, frozen=True):
     """A tombstone: the name was used for bytes of this hash (lower-case hex); only the same bytes
     may come back.
     """
@@ -102,69 +107,61 @@ class Deleted(msgspec.Struct, frozen=True):
     sha256: str
     deleted: datetime
     by: str = ""
-    format: int = FORMAT
 
 
-class History(msgspec.Struct, frozen=True):
+class History(Document, frozen=True):
     """The history of a local file name; stays when the file is deleted. An older pypid
     ignores it.
     """
 
     events: tuple[Event, ...]
-    format: int = FORMAT
 
 
-class ProjectStatus(msgspec.Struct, frozen=True):
+class ProjectStatus(Document, frozen=True):
     """The document of a project: its status (PEP 792). Its existence makes the project local."""
 
     status: Status = Status.ACTIVE
     reason: str = ""
-    format: int = FORMAT
 
 
-class StorageIdentity(msgspec.Struct, frozen=True):
+class StorageIdentity(Document, frozen=True):
     """The identity of a storage, written once into a new one, so that a dump of another storage is
     never mistaken for this one's.
     """
 
     identity: str
-    format: int = FORMAT
     recorded: datetime | msgspec.UnsetType = msgspec.UNSET
     """Since when yanks and deletes are recorded with their times; unset in older storages (see
     `Recording`).
     """
 
 
-class KnownAccountsDocument(msgspec.Struct, frozen=True):
+class KnownAccountsDocument(Document, frozen=True):
     """The random id of the accounts database whose rights belong to this storage."""
 
     accounts: int
-    format: int = FORMAT
 
 
-class NotedOwner(msgspec.Struct, frozen=True):
+class NotedOwner(Document, frozen=True):
     """The owner of a project, as in the accounts (`core.accounts.rights.ProjectOwner`)."""
 
     account: str
     is_claimed: bool
-    format: int = FORMAT
 
 
-class Recording(msgspec.Struct, frozen=True):
+class Recording(Document, frozen=True):
     """Since when changes are recorded in a storage older than this feature."""
 
     since: datetime
-    format: int = FORMAT
 
 
-class DecisionsStamp(msgspec.Struct, frozen=True):
+class DecisionsStamp(Document, frozen=True):
     """A random value that changes with the documents of decisions."""
 
     value: str
-    format: int = FORMAT
 
 
-class BlockDocument(msgspec.Struct, omit_defaults=True, frozen=True):
+class BlockDocument(Document, omit_defaults=True, frozen=True):
     """A block: files that `spec` names are withheld (`core.packaging.block_spec`)."""
 
     spec: str
@@ -172,7 +169,6 @@ class BlockDocument(msgspec.Struct, omit_defaults=True, frozen=True):
     created: datetime
     by: str = ""
     advisory: str = ""
-    format: int = FORMAT
 
 
 _T = TypeVar("_T")
@@ -394,7 +390,7 @@ class PromotedFile(msgspec.Struct, frozen=True, omit_defaults=True, rename="keba
     """The key of the bytes in the whole storage."""
 
 
-class PromotionDocument(msgspec.Struct, frozen=True, omit_defaults=True, rename="kebab"):
+class PromotionDocument(Document, omit_defaults=True, rename="kebab", frozen=True):
     """A promotion. `source` and `target` are names of indexes."""
 
     id: str
@@ -404,7 +400,6 @@ class PromotionDocument(msgspec.Struct, frozen=True, omit_defaults=True, rename=
     by: str
     files: tuple[PromotedFile, ...]
     state: PromotionState = PromotionState.COMMITTED
-    format: int = FORMAT
 
 
 def promotion_id(now: datetime, chance: bytes) -> str:

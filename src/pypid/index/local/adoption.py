@@ -16,7 +16,6 @@ from enum import Enum
 from functools import partial
 from hashlib import blake2b
 
-import msgspec
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
@@ -41,7 +40,7 @@ from pypid.core.packaging.names import (
     same_version,
 )
 from pypid.core.packaging.upload import contradictions, served_metadata
-from pypid.core.records.documents import FORMAT, ProjectStatus
+from pypid.core.records.documents import Document, ProjectStatus
 from pypid.core.records.layout import LEFT, ObjectKind, by_precedence, key, listed_as
 from pypid.core.records.pypicloud_descriptions import PypicloudDescription
 from pypid.flow import BytesBody, shielded
@@ -415,11 +414,10 @@ _UNKNOWN = (
 )
 
 
-class _Left(msgspec.Struct, frozen=True):
+class _Left(Document, frozen=True):
     """Document: the files that were not adopted, each as a hash of its key and its ETag."""
 
     left: tuple[str, ...] = ()
-    format: int = FORMAT
 
 
 @frozen

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-import msgspec
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
@@ -20,7 +19,7 @@ from pypid.core.model import File, Presence, Project, Status
 from pypid.core.packaging.names import ProjectName
 from pypid.core.packaging.releases import choose_release, release_of, releases
 from pypid.core.policy import Policy, view
-from pypid.core.records.documents import FORMAT
+from pypid.core.records.documents import Document
 from pypid.core.restrictions import (
     ApprovalDocument,
     ApprovalVerdict,
@@ -62,7 +61,7 @@ MOST_REMOVED = 16
 """Maximum number of expired requests that a new one removes: its client waits for that."""
 
 
-class RequestDocument(msgspec.Struct, frozen=True, kw_only=True):
+class RequestDocument(Document, frozen=True, kw_only=True):
     """A project that waits, as it is stored under its name. `by`: users, or addresses of clients
     without a user, the first one first. `count`: the number of requests, approximate if several
     nodes receive them.
@@ -72,7 +71,6 @@ class RequestDocument(msgspec.Struct, frozen=True, kw_only=True):
     first: datetime
     last: datetime
     count: int = 1
-    format: int = FORMAT
 
 
 @frozen
@@ -309,14 +307,13 @@ STATUS_SOURCE = "status"
 _UNREADABLE = StatusOverride(Status.QUARANTINED, "the document of its status cannot be read")
 
 
-class OverrideDocument(msgspec.Struct, frozen=True, kw_only=True):
+class OverrideDocument(Document, frozen=True, kw_only=True):
     """The status of an upstream project, as it is stored under the project's name."""
 
     status: Status
     reason: str
     by: str
     changed: datetime
-    format: int = FORMAT
 
 
 @define(eq=False)
