@@ -14,8 +14,8 @@ import msgspec
 from attrs import frozen
 from packaging.utils import canonicalize_version
 
-from pypid.core.errors import BadName, BadRequest
-from pypid.core.packaging.names import ProjectName, project_name, version_key, version_of
+from pypid.core.errors import BadRequest
+from pypid.core.packaging.names import ProjectName, valid_name, version_key, version_of
 from pypid.core.simple_api.listed_files import plain
 
 # The severity of an advisory: its own label, or the rating of its CVSS base score.
@@ -447,10 +447,7 @@ def summaries_in(
 def _project(package: OsvPackage | None) -> ProjectName | None:
     if package is None or package.ecosystem.partition(":")[0] != ECOSYSTEM:
         return None
-    try:
-        return project_name(package.name)
-    except BadName:
-        return None
+    return valid_name(package.name)
 
 
 def _summary(record: OsvRecord, affected: list[OsvAffected], private: bool) -> AdvisorySummary:
@@ -615,10 +612,7 @@ def _named(package: OsvQueryPackage, version: str | None) -> tuple[ProjectName |
         raise BadRequest("A package has a name and an ecosystem, such as PyPI.")
     if ecosystem != ECOSYSTEM or len(version or "") > LONGEST_VERSION:
         return None, None
-    try:
-        return project_name(name), version or None
-    except BadName:
-        return None, None
+    return valid_name(name), version or None
 
 
 def _skipped(token: str | None) -> int:
@@ -627,11 +621,6 @@ def _skipped(token: str | None) -> int:
     if len(token) > 9 or not (token.isascii() and token.isdigit()):
         raise BadRequest("This page_token is not from this server: begin without one.")
     return int(token)
-
-
-def token_of(skip: int) -> str:
-    """Return the page token for the advisories after the first `skip`."""
-    return str(skip)
 
 
 def visible_record(
@@ -659,8 +648,6 @@ def visible_record(
 
 def _is_seen(affected: dict[str, Any], sees: Callable[[ProjectName], bool]) -> bool:
     package = affected.get("package") or {}
-    try:
-        name = project_name(package.get("name") or "")
-    except BadName:
-        return False
-    return package.get("ecosystem", "").partition(":")[0] == ECOSYSTEM and sees(name)
+    name = valid_name(package.get("name") or "")
+    is_here = package.get("ecosystem", "").partition(":")[0] == ECOSYSTEM
+    return is_here and name is not None and sees(name)

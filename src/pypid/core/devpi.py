@@ -258,7 +258,8 @@ def _index(name: str, index: _Index) -> DevpiIndex:
         bad_paths=tuple(file.relpath for file, path in paths if path is None),
         empty_releases=tuple(
             f"{project} {version}"
-            for project, version in _releases(index.projects)
+            for project, versions in index.projects.items()
+            for version in versions
             if (normalized(project), version) not in published
         ),
     )
@@ -266,12 +267,6 @@ def _index(name: str, index: _Index) -> DevpiIndex:
 
 def _count(files: Iterable[_File], kind: FileKind) -> int:
     return sum(file.type == kind.value for file in files)
-
-
-def _releases(projects: Mapping[str, Mapping[str, _Release]]) -> Iterator[tuple[str, str]]:
-    for project, versions in projects.items():
-        for version in versions:
-            yield project, version
 
 
 def _texts(value: Any) -> tuple[str, ...]:

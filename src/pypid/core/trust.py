@@ -144,20 +144,12 @@ class TrustRule:
     """Whether files that the ratchet doubts are held."""
     problem: str = ""
     """Why the publishers of earlier releases are not known, though they were recorded."""
+    upstream_only: bool = True
+    by_version: bool = False
     _verdicts: Mapping[str, PublisherVerdict] = field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_verdicts", dict(self.verdicts))
-
-    @property
-    def upstream_only(self) -> bool:
-        """Whether it never hides a local file."""
-        return True
-
-    @property
-    def by_version(self) -> bool:
-        """Whether `hides` looks at the version of a file only."""
-        return False
 
     def hides(self, file: File) -> Hold | None:
         """Return why it hides this file, or None."""

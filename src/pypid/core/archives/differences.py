@@ -21,7 +21,7 @@ from pypid.core.archives.contents import Inner
 from pypid.core.errors import BadName
 from pypid.core.model import File
 from pypid.core.packaging.core_metadata import CoreMetadata
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name, valid_name
 
 # Comparison of the metadata of two releases, field by field.
 #
@@ -357,22 +357,18 @@ def _normal(members: Sequence[Inner], project: ProjectName) -> dict[str, list[In
 
 def _is_top(top: str, project: ProjectName) -> bool:
     """Return whether it is the top folder of an sdist."""
-    return not top.endswith((".dist-info/", ".data/")) and _is(top.rpartition("-")[0], project)
+    return (
+        not top.endswith((".dist-info/", ".data/"))
+        and valid_name(top.rpartition("-")[0]) == project
+    )
 
 
 def _versionless(path: str, project: ProjectName) -> str:
     first, slash, rest = path.partition("/")
     match = _INFO.match(first) if slash else None
-    if match is None or not _is(match["name"], project):
+    if match is None or valid_name(match["name"]) != project:
         return path
     return f"{match['name']}-*{match['suffix']}/{rest}"
-
-
-def _is(name: str, project: ProjectName) -> bool:
-    try:
-        return project_name(name) == project
-    except BadName:
-        return False
 
 
 def _alike(old: Sequence[Inner], new: Sequence[Inner]) -> bool:

@@ -23,9 +23,9 @@ from pypid.core.archives.members import (
 )
 from pypid.core.archives.tars import TarKind, TarMember, Unpacked, read_tar
 from pypid.core.archives.zips import ZipEntry, read_entry, read_zip
-from pypid.core.errors import BadName, shortened
+from pypid.core.errors import shortened
 from pypid.core.packaging.core_metadata import LONGEST_METADATA
-from pypid.core.packaging.names import Distribution, Packagetype, project_name, same_version
+from pypid.core.packaging.names import Distribution, Packagetype, same_version, valid_name
 
 _NO_PKG_INFO = (
     "the sdist has no PKG-INFO in its top folder: build it with a build tool (python -m build "
@@ -235,12 +235,8 @@ def _member(
 
 def _is_named_for(stem: str, distribution: Distribution) -> bool:
     name, _, version = stem.rpartition("-")
-    try:
-        project = project_name(name)
-    except BadName:
-        return False
     # old tools escape the + of a local version as _
-    return project == distribution.project and any(
+    return valid_name(name) == distribution.project and any(
         same_version(spelled, distribution.version)
         for spelled in (version, version.replace("_", "+", 1), version.replace("_", "-"))
     )

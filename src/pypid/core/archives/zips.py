@@ -32,10 +32,10 @@ from pypid.core.archives.members import (
     is_bomb,
     path_problem,
 )
-from pypid.core.errors import BadName, shortened
+from pypid.core.errors import shortened
 from pypid.core.model import Span
 from pypid.core.packaging.core_metadata import LONGEST_METADATA
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, valid_name
 
 # The end of a zip archive: locating its central directory (APPNOTE.TXT 4.3.14 to 4.3.16).
 
@@ -567,10 +567,7 @@ def _is_metadata(name: str) -> bool:
 
 
 def _is_named_for(entry: ZipEntry, project: ProjectName) -> bool:
-    try:
-        return project_name(entry.name.partition(".dist-info")[0].rpartition("-")[0]) == project
-    except BadName:
-        return False
+    return valid_name(entry.name.partition(".dist-info")[0].rpartition("-")[0]) == project
 
 
 class _Needed(Exception):

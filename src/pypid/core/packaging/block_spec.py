@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from pypid.core.errors import BadName, BadRequest, shortened
-from pypid.core.packaging.names import ProjectName, project_name, version_of
+from pypid.core.errors import BadRequest, shortened
+from pypid.core.packaging.names import ProjectName, valid_name, version_of
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -62,12 +62,9 @@ def parse_block_spec(text: str) -> BlockSpec:
     if digest is not None:
         return BlockSpec(sha256=digest[1].lower())
     name = _NAME.match(text)
-    if name is None:
+    project = None if name is None else valid_name(name[0])
+    if name is None or project is None:
         raise _bad(text)
-    try:
-        project = project_name(name[0])
-    except BadName:
-        raise _bad(text) from None
     rest = text[name.end() :].strip()
     return BlockSpec(project) if not rest else _of_versions(text, project, rest)
 

@@ -46,6 +46,14 @@ def project_name(text: str) -> ProjectName:
     return ProjectName(_RUNS.sub("-", text).lower())
 
 
+def valid_name(text: str) -> ProjectName | None:
+    """Return the normalised form of `text`; None if it is not a project name."""
+    try:
+        return project_name(text)
+    except BadName:
+        return None
+
+
 class Packagetype(Enum):
     """The type of a distribution; the values are those of the legacy upload API's ``filetype``."""
 

@@ -56,9 +56,8 @@ MOST_CLAUSES = 50
 # Every pattern here is linear in the length of the line: no repeated part can match the same text
 # in two ways.
 _COMMENT = re.compile(r"(?:^|\s)#")
-_WORD = re.compile(r"""[ \t]*((?:[^ \t'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*+")++)""", re.DOTALL)
-_QUOTING = re.compile(r"""\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*+)\"""", re.DOTALL)
-_ESCAPE = re.compile(r"""\\(["\\])""")
+_BEFORE_OPTION = re.compile(r"(?<=[ \t])(?=-)")
+_OPTION = re.compile(r"(--[^\s=]*|-.?)[\s=]*(.*)", re.DOTALL)
 _HASH = re.compile(r"(sha256|sha384|sha512|sha1|md5)[:=]([0-9a-fA-F]{32,128})\Z")
 
 ELSEWHERE = "it names a file, a folder or a URL: write the name of a project of this index"
@@ -251,45 +250,9 @@ def _read(line: str) -> tuple[RequirementLine | None, list[tuple[str, str]]]:
 
 def _options(line: str) -> tuple[str, list[tuple[str, str]]]:
     """Return the text before the first option, and the options with their values."""
-    words = line.split(" ")
-    begin = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
-    before = " ".join(words[:begin]).strip()
-    names: list[str] = []
-    values: list[list[str]] = []
-    for word in _words(" ".join(words[begin:])):
-        if word.startswith("--"):
-            name, _, value = word.partition("=")
-            names.append(name)
-            values.append([value])
-        elif word.startswith("-"):
-            names.append(word[:2])
-            values.append([word[2:]])
-        elif names:
-            values[-1].append(word)
-    return before, [
-        (name, " ".join(value).strip()) for name, value in zip(names, values, strict=True)
-    ]
-
-
-def _words(text: str) -> Iterator[str]:
-    """Yield the words of a line as a shell splits them. Raises `ValueError` for an open quotation.
-
-    `shlex.split` takes quadratic time in the length of a word.
-    """
-    end = 0
-    while end < len(text):
-        match = _WORD.match(text, end)
-        if match is None:
-            raise ValueError("its quotation marks do not match (No closing quotation)")
-        yield _QUOTING.sub(_unquoted, match[1])
-        end = match.end()
-
-
-def _unquoted(match: re.Match[str]) -> str:
-    escaped, single, double = match.groups()
-    if double is not None:
-        return _ESCAPE.sub(r"\1", double)
-    return single if single is not None else escaped
+    before, *options = _BEFORE_OPTION.split(f" {line}")
+    found = [match for match in map(_OPTION.match, options) if match is not None]
+    return before.strip(), [(match[1], match[2].strip(" \t'\"")) for match in found]
 
 
 def _requirement(

@@ -55,6 +55,7 @@ from pypid.core.packaging.names import (
     parse_filename,
     project_name,
     same_version,
+    valid_name,
 )
 
 OURS_AS_A_WHOLE = ".pypid/"
@@ -364,10 +365,7 @@ def listed_as(where: str) -> ProjectName | None:
     It accepted more kinds of files than installers do today (``util.parse_filename`` of 1.3.12).
     """
     match = _LISTED.match(where.rpartition("/")[2])
-    try:
-        return None if match is None else project_name(match["name"])
-    except BadName:
-        return None
+    return None if match is None else valid_name(match["name"])
 
 
 def is_document(where: str) -> bool:

@@ -108,12 +108,6 @@ def _entry(data: msgspec.Raw) -> Any:
         return msgspec.json.decode(data)
 
 
-def as_any(entry: GivenEntry) -> dict[str, Any]:
-    """Return the entry as a dictionary, as JSON has it."""
-    found: dict[str, Any] = msgspec.to_builtins(entry)
-    return found
-
-
 class PlainNames:
     """Finds the versions in the file names of one page."""
 
@@ -540,7 +534,7 @@ class Gathered:
                     self._take_any(entry)
 
     def _take_given(self, entry: GivenEntry) -> None:
-        self._take_any(as_any(entry))
+        self._take_any(msgspec.to_builtins(entry))
 
     def _take_any(self, entry: object) -> None:
         file = file_of(entry, self._name, self._url) if isinstance(entry, dict) else None

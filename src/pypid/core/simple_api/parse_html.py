@@ -24,7 +24,7 @@ from msgspec import UNSET
 
 from pypid.core.errors import BadListing, BadName
 from pypid.core.packaging.name_sets import ManyNames, in_order, lines
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import ProjectName, project_name, valid_name
 from pypid.core.simple_api.parse import (
     FEW,
     LARGEST_SIZE,
@@ -332,10 +332,7 @@ def _names(heading: str, name: ProjectName) -> bool:
     *before, last = heading.split() or [""]
     if before and not " ".join(before).lower().endswith(_BEFORE_NAME):
         return False
-    try:
-        return project_name(unquote(last.rstrip("/").rpartition("/")[2])) == name
-    except BadName:
-        return False
+    return valid_name(unquote(last.rstrip("/").rpartition("/")[2])) == name
 
 
 def _encoding(content_type: str) -> str:

@@ -220,7 +220,7 @@ def render_project(
     if not flat:
         files_url = f"{files_url}{project.name}/"
     files = project.files
-    is_packed = url_of is None and _has_finished_entries(files)
+    is_packed = url_of is None and isinstance(files, Files)
     if is_packed and format.is_json:
         return _joined_json(project, files_url, provenance_url, as_of)[0]
     blocks = (
@@ -251,16 +251,12 @@ def render_forms(
 
 def is_joined(files: Sequence[File], format: Format) -> bool:
     """Return whether the page of these files is joined from blocks that are compressed already."""
-    return format.is_json and _has_finished_entries(files)
+    return format.is_json and isinstance(files, Files)
 
 
 def _secure(provenance_url: str | None) -> str | None:
     is_secure = provenance_url is not None and provenance_url.startswith("https://")
     return provenance_url if is_secure else None
-
-
-def _has_finished_entries(files: Sequence[File]) -> bool:
-    return isinstance(files, Files)
 
 
 def _joined_json(

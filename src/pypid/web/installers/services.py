@@ -20,7 +20,6 @@ from pypid.core.advisories import (
     OsvQuery,
     OsvTarget,
     target_of,
-    token_of,
 )
 from pypid.core.errors import (
     BadRequest,
@@ -194,7 +193,7 @@ async def query(ctx: RequestContext) -> None:
             size += len(record)
     fields = [b'"vulns":[' + b",".join(records) + b"]"] if records else []
     if taken < len(found):
-        fields.append(b'"next_page_token":"%s"' % token_of(target.skip + taken).encode())
+        fields.append(b'"next_page_token":"%s"' % str(target.skip + taken).encode())
     send(ctx.request, 200, "application/json", b"{" + b",".join(fields) + b"}")
 
 
@@ -215,7 +214,7 @@ async def query_batch(ctx: RequestContext) -> None:
     for target in each:
         await pace.keep()
         if compared >= MOST_COMPARED:
-            results.append({"next_page_token": token_of(target.skip)})
+            results.append({"next_page_token": str(target.skip)})
             continue
         if target.project is not None:
             # only those that the client may see: their number shows
@@ -237,7 +236,7 @@ def _result(target: OsvTarget, found: tuple[AdvisorySummary, ...]) -> dict[str, 
         "vulns": [{"id": each.id, "modified": each.modified} for each in found[:MOST_FOUND]]
     }
     if len(found) > MOST_FOUND:
-        result["next_page_token"] = token_of(target.skip + MOST_FOUND)
+        result["next_page_token"] = str(target.skip + MOST_FOUND)
     return result
 
 
