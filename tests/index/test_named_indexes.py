@@ -365,7 +365,7 @@ class ChangingTests(NamedCase, SynchronousTestCase):
         async def clean(name: str) -> None:
             cleaned.append(name)
 
-        self.indexes.on_removed(clean)
+        self.indexes.clean = clean
         self.create("team")
         self.assertEqual(cleaned, ["team"])
         self.have(self.indexes.delete("team"))

@@ -183,7 +183,7 @@ class NodesTests(NodesCase):
             self.create("new", self.there)
 
         node = self.node_over(Interrupted(self.store, interfere, "list .pypid/index/new/"))
-        node.on_removed(cleaner)
+        node.clean = cleaner
         self.refused(node.create(settings_of_values("new", {})), NameTaken)
         self.assertEqual(removed, [])
 

@@ -274,7 +274,7 @@ class IndexOwnersCase(OwnersCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.pypid.indexes.on_removed(self.people.accounts.remove_owners)
+        self.pypid.indexes.clean = self.people.accounts.remove_owners
         self.have_index("staging")
 
     def upload_to(self, index: str, user: str, version: str = "1.0") -> Answer:

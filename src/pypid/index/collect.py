@@ -7,13 +7,12 @@ of a release; the file is opened through the same view as any download, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any, TypeVar
+from functools import partial
 
 from attrs import Factory, define, evolve, field
-from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
 
 from pypid.core.errors import Missing, PypidError, Unresolvable
 from pypid.core.model import File, Project, StoredFile
@@ -40,10 +39,9 @@ from pypid.core.packaging.requirements import (
     proven,
 )
 from pypid.core.policy import PassOn, delivery
-from pypid.flow import start
 from pypid.index.explain import Reasons
 from pypid.index.index import Index
-from pypid.index.progress import Repeated
+from pypid.index.progress import Repeated, all_of
 from pypid.index.views import UpstreamPermission
 from pypid.resolver.uv import Uv
 
@@ -105,8 +103,6 @@ class LineResolution:
     def _fail(self, line: RequirementLine, reason: str) -> None:
         self.failed.append((line, Problem(line.line, reason, self.target)))
 
-
-T = TypeVar("T")
 
 AT_ONCE = 4
 """Maximum number of concurrent project lookups and file fetches."""
@@ -223,7 +219,7 @@ class Collector:
         if choices and all(choice is None or needs_build(choice) for choice in choices):
             sdist = choices[0]
             if sdist is not None:
-                self._want(sdist, target)
+                self._note(sdist, target)
                 problem = evolve(problem, reason=NEEDS_BUILD.format(filename=sdist.filename))
         elif not releases:
             hiding = await self._reasons.of_hiding(line.project, line.specifier.contains)
@@ -252,10 +248,10 @@ class Collector:
         found = None if expected is None else digest(file, expected.partition("=")[0])
         if found is not None and found != expected:
             reason = f"the lock says {expected}, and this index has {found}"
-            self._refuse(file, target, reason)
+            self._note(file, target, reason)
             self._problems.append(Problem(text, f"{file.filename}: {reason}", target))
             return
-        self._want(file, target)
+        self._note(file, target)
 
     async def _no_file(
         self,
@@ -279,7 +275,7 @@ class Collector:
         if hiding is not None:
             file = best([file for file in hiding.files if named(file, pin)], target)
             if file is not None:
-                self._refuse(file, target, hiding.rule)
+                self._note(file, target, hiding.rule)
             self._problems.append(Problem(text, hiding.rule, target))
         else:
             reason = (
@@ -297,15 +293,8 @@ class Collector:
             self._releases[project.name] = by_release(project.files)
         return self._releases[project.name].get(version_key(version), ())
 
-    def _want(self, file: File, target: InstallTarget) -> None:
-        self._note(file, target, CollectOutcome.KEPT, "")
-
-    def _refuse(self, file: File, target: InstallTarget, reason: str) -> None:
-        self._note(file, target, CollectOutcome.REFUSED, reason)
-
-    def _note(
-        self, file: File, target: InstallTarget, outcome: CollectOutcome, reason: str
-    ) -> None:
+    def _note(self, file: File, target: InstallTarget, refusal: str = "") -> None:
+        """Note that the target needs the file, and why it is refused ("": it is not)."""
         key = (file.project, file.filename)
         if key in self._files:
             known, report = self._files[key]
@@ -321,9 +310,9 @@ class Collector:
                 version=file.version,
                 filename=file.filename,
                 targets=(target,),
-                outcome=outcome,
+                outcome=CollectOutcome.REFUSED if refusal else CollectOutcome.KEPT,
                 needs_build=needs_build(file),
-                reason=reason,
+                reason=refusal,
             ),
         )
 
@@ -338,7 +327,8 @@ class Collector:
             except PypidError as error:
                 self._projects[name] = error
 
-        await _several(look, [name for name in sorted(names) if name not in self._projects])
+        new = [name for name in sorted(names) if name not in self._projects]
+        await all_of([partial(look, name) for name in new], AT_ONCE)
 
     # --- caching files ----------------------------------------------------------------------------
 
@@ -355,7 +345,7 @@ class Collector:
             reports.append(settled)
             self.tell(FileDone(settled, len(reports), len(self._files)))
 
-        await _several(keep, list(self._files.values()))
+        await all_of([partial(keep, wanted) for wanted in self._files.values()], AT_ONCE)
         return reports
 
     async def _keep(self, file: File, report: FileReport) -> FileReport:
@@ -374,8 +364,7 @@ class Collector:
                 return evolve(
                     report, outcome=CollectOutcome.KEPT if has_come else CollectOutcome.HAD
                 )
-            body = await self.index.open(file, None, permission)
-            async with aclosing(body):
+            async with aclosing(await self.index.open(file, None, permission)) as body:
                 async for _ in body:
                     pass
             stored = await home.file_cache.settled(its_file)
@@ -397,20 +386,3 @@ class Collector:
             return (await home.blobs.stat(stored.key)).modified > self._began
         except Missing:
             return False
-
-
-async def _several(job: Callable[[T], Coroutine[Any, Any, None]], things: Iterable[T]) -> None:
-    """Run the job for each item, `AT_ONCE` at a time; cancelling this cancels them."""
-    turns = DeferredSemaphore(AT_ONCE)
-    waiting = [turns.run(_started, job, thing) for thing in things]
-    try:
-        await gatherResults(waiting, consumeErrors=True)
-    except FirstError as error:
-        error.subFailure.raiseException()
-    finally:
-        for each in waiting:
-            each.cancel()
-
-
-def _started(job: Callable[[T], Coroutine[Any, Any, None]], thing: T) -> Deferred[None]:
-    return start(job(thing))

@@ -68,15 +68,6 @@ class NamesElsewhere(Protocol):
         """
 
 
-def without_lease() -> bool:
-    """Return False: without a lease, another process may write to the storage at any time."""
-    return False
-
-
-def always_open() -> None:
-    """Do nothing: an index that does not expire takes files at any time."""
-
-
 async def never_closed(project: ProjectName) -> None:
     """Do nothing: no other process closes or deletes the index."""
 
@@ -98,7 +89,7 @@ class IndexContext:
     adopts: bool = False
     describing: Describing | None = None
     announced: Announced | None = None
-    is_sole: Callable[[], bool] = without_lease
+    is_sole: Callable[[], bool] = lambda: False
     catalog_is_shared: bool = False
     """Whether other nodes update the catalog, too. `shared` alone, as for a bucket with a lease,
     only says that others may write to the storage.
@@ -112,7 +103,7 @@ class IndexContext:
     promotions: UnfinishedPromotions | None = field(default=None, repr=False)
     index: str = DEFAULT
     """The name of the index."""
-    refuse_if_closed: Callable[[], object] = field(default=always_open, repr=False)
+    refuse_if_closed: Callable[[], object] = field(default=lambda: None, repr=False)
     """Raises an error while the index takes no files (`IndexExpired`)."""
     refuse_if_closed_elsewhere: Callable[[ProjectName], Awaitable[object]] = field(
         default=never_closed, repr=False

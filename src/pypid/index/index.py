@@ -73,9 +73,7 @@ from pypid.index.context import (
     IndexContext,
     NamesElsewhere,
     Own,
-    always_open,
     never_closed,
-    without_lease,
 )
 from pypid.index.layers import IndexesByName, Layer, LayeredLists, LayerProjects, Layers
 from pypid.index.local.archive_restore import ArchiveRestores
@@ -428,7 +426,7 @@ class Index:
     """The other indexes, whose local names go to no upstream."""
     released: Callable[[ProjectName], Awaitable[object]] | None = field(default=None, repr=False)
     """Called when a local name is released, while the project's lock is held."""
-    refuse_if_closed: Callable[[], object] = field(default=always_open, repr=False)
+    refuse_if_closed: Callable[[], object] = field(default=lambda: None, repr=False)
     """Raises an error while the index takes no files."""
     refuse_if_closed_elsewhere: Callable[[ProjectName], Awaitable[object]] = field(
         default=never_closed, repr=False
@@ -470,7 +468,7 @@ class Index:
             self.describing,
             self.announced,
             catalog_is_shared=self.shared,
-            is_sole=self.is_sole or without_lease,
+            is_sole=self.is_sole or (lambda: False),
             provisional=self.provisional,
             names_elsewhere=self.names_elsewhere,
             released=self.released,

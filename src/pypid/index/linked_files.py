@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import define, evolve, field
+from attrs import define, field
+from msgspec.structs import replace
 from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.core.model import Project, StoredFile
@@ -18,7 +19,7 @@ from pypid.core.records.layout import INDEXES
 from pypid.flow import World, start
 from pypid.flow.derived import Flights
 from pypid.index.context import Pace
-from pypid.index.usage import PATIENCE, ProjectUse, Used
+from pypid.index.usage import PATIENCE, Used, total
 from pypid.ports import Catalog
 
 _Counted = tuple[tuple[int, ...], int]
@@ -86,14 +87,11 @@ def _repeated(folder: Path, files: Sequence[tuple[str, StoredFile]]) -> int:
 
 def _without(used: Used, counted: Mapping[ProjectName, _Counted]) -> Used:
     """Return `used` without bytes that are counted more than once."""
-    uses = [
-        ProjectUse(
-            use.name, use.files, max(0, use.size - counted[use.name][1]), use.kept, use.kept_size
-        )
-        if use.name in counted
-        else use
-        for use in used.by_size
-    ]
-    uses.sort(key=lambda use: (-use.size - use.kept_size, use.name))
-    size = sum(use.size for use in uses)
-    return evolve(used, size=size, by_size=tuple(uses))
+    return total(
+        [
+            replace(use, size=max(0, use.size - counted[use.name][1]))
+            if use.name in counted
+            else use
+            for use in used.by_size
+        ]
+    )

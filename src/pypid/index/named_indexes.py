@@ -1,9 +1,9 @@
-"""All indexes of one pypid: the default one, the named ones, and the names that are private in any.
+"""All indexes of one pypid: the default one, the named ones of the configuration and of users, and
+the names that are private in any.
 
-The named indexes of one pypid: those of the configuration, and those that users created.
-
-Each is an `Index` over its part of the storage and of the catalog. It is made at its first use, and
-takes little memory: an index without projects of its own shares all views of its bases.
+Each named index is an `Index` over its part of the storage and of the catalog. It is made at its
+first use, and takes little memory: an index without projects of its own shares all views of its
+bases.
 """
 
 from __future__ import annotations
@@ -428,7 +428,6 @@ def _part_of_bucket(default: Index, prefix: str) -> Callable[[], Awaitable[Bucke
 
 _log = Logger()
 
-Cleaner = Callable[[str], Awaitable[object]]
 CHANGES = 5
 """How often a change is made again if other processes change the same index."""
 NOT_EMPTY = "To delete it with all its files, use --force."
@@ -459,6 +458,10 @@ def _settings(name: str, document: IndexDocument) -> IndexSettings:
     return settings if settings.name == name else closed_index(name)
 
 
+async def _nothing(index: str) -> None:
+    """Do nothing: all that is stored for an index is below its prefix."""
+
+
 @define(eq=False)
 class Indexes:
     """All indexes and upstreams of one pypid, by name: creates, changes and deletes named indexes.
@@ -474,6 +477,10 @@ class Indexes:
     only: Mapping[str, tuple[str, ...]] = field(factory=dict)
     """The names and globs of each `[upstream:NAME]`."""
     others_write: bool = False
+    clean: Callable[[str], Awaitable[object]] = field(default=_nothing, repr=False)
+    """Called with the name of each index that was deleted, and again before an index of that name
+    is created: it removes what is stored elsewhere for the index.
+    """
     names: PrivateNames = field(
         default=Factory(
             lambda self: PrivateNames(
@@ -504,7 +511,6 @@ class Indexes:
         factory=dict, init=False, repr=False
     )
     """The documents of the storage, and their settings, by name."""
-    _cleaners: list[Cleaner] = field(factory=list, init=False, repr=False)
     _locks: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Held while an index of this name is created, changed or deleted."""
 
@@ -633,16 +639,6 @@ class Indexes:
             self.configured = configured
             self._apply()
 
-    def on_removed(self, cleaner: Cleaner) -> None:
-        """Call `cleaner` with the name of each index that was deleted, and again before an index of
-        that name is created: it removes what is stored elsewhere for the index.
-        """
-        self._cleaners.append(cleaner)
-
-    async def _clean(self, name: str) -> None:
-        for cleaner in self._cleaners:
-            await cleaner(name)
-
     async def create(self, settings: IndexSettings) -> None:
         """Create the index: durable, and in force in all workers of this machine, when this
         returns. Raises `NameTaken`, `BadRequest`, `StorageDown`, `StorageFull`.
@@ -663,7 +659,7 @@ class Indexes:
             await part.compare_part()  # another process may have listed projects of a former index
             if not await self._is_free(name):  # another process was faster, and may have owners
                 raise NameTaken(name, "there is an index of this name")
-            await self._clean(name)
+            await self.clean(name)
             await self._put(settings, replace=False)
 
     async def change(
@@ -728,7 +724,7 @@ class Indexes:
         else:
             await self._delete_empty(index, found)
         if name not in self.settings:  # another process may have created an index of this name
-            await self._clean(name)
+            await self.clean(name)
             # last: `create` refuses a name that has private names
             await self.names.release_all(name, lambda: self._is_free(name))
         return removed

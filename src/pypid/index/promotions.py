@@ -92,9 +92,6 @@ from pypid.index.store.records import CHANGE_SAVED, READINGS, ConcurrentChange
 from pypid.metrics.counts import PROMOTIONS as OUTCOMES
 from pypid.ports import Blobs, Duplicating
 
-# The check whether files of one index may be promoted to another one. It reads both and changes
-# nothing.
-
 _log = Logger()
 
 AT_ONCE = 8
@@ -116,10 +113,6 @@ class IndexPart:
     prefix: str = ""
     make_private: Callable[[ProjectName], Awaitable[object]] = _nothing
     """Called before the index gets its first file of a project."""
-
-    def whole_key(self, where: str) -> str:
-        """Return the key in the whole storage."""
-        return self.prefix + where
 
 
 @frozen
@@ -491,7 +484,7 @@ class PromotionLog:
         found: list[PromotionDocument] = []
         for id in await self.begun_ids():
             try:
-                document = await self._read(open_promotion_key(id))
+                document = await self.read(open_promotion_key(id))
             except Unreadable as error:  # `recover` reports it
                 _log.debug("{error}", error=error)
                 continue
@@ -529,7 +522,7 @@ class PromotionLog:
         if decided is None and not is_dead:
             return
         if decided is None or decided.state is PromotionState.GIVEN_UP:
-            document = await self._read(blob.key)
+            document = await self.read(blob.key)
             if document is not None:
                 await self._undo(document)
                 _log.info("the interrupted promotion {id} is undone", id=document.id)
@@ -548,14 +541,10 @@ class PromotionLog:
         """Return the decision about the promotion; None before there is one. Raises
         `Unreadable`.
         """
-        return await self._read(promotion_key(id))
+        return await self.read(promotion_key(id))
 
-    async def promoted(self, id: str) -> Sequence[StoredFile]:
-        """Return the files of the promotion, none of an unknown one. Raises `Unreadable`."""
-        decided = await self.decision(id)
-        return () if decided is None else await self.world.blocking(files_of, decided)
-
-    async def _read(self, where: str) -> PromotionDocument | None:
+    async def read(self, where: str) -> PromotionDocument | None:
+        """Return the document under this key, if there is one. Raises `Unreadable`."""
         data = await records.read_bytes(self.blobs, where, LARGEST)
         if data is None:
             return None
@@ -564,10 +553,8 @@ class PromotionLog:
 
 def _keys(target: IndexPart, file: StoredFile) -> list[str]:
     """Return the keys that a promotion may write of the file in the whole storage."""
-    return [
-        target.whole_key(file.key),
-        *(target.whole_key(sidecar_key(file, kind)) for kind, _ in SIDECARS),
-    ]
+    keys = [file.key, *(sidecar_key(file, kind) for kind, _ in SIDECARS)]
+    return [target.prefix + each for each in keys]
 
 
 async def _with_arrival(blobs: Blobs, file: StoredFile, came: Event) -> FileHistory:
@@ -587,16 +574,13 @@ def _with(
     if not listed:
         return project
     held = project or Project(name=name)
-    files = [_as_held(file, held.file(file.filename)) for file, _ in listed]
+    known = [(file, held.file(file.filename)) for file, _ in listed]
+    files = [file if old is None else replace(file, archived=old.archived) for file, old in known]
     return with_pasts(with_files(held, *files), [history for _, history in listed])
 
 
 def _after(first: _Change, second: _Change, project: LocalProject | None) -> LocalProject | None:
     return second(first(project))
-
-
-def _as_held(file: StoredFile, held: StoredFile | None) -> StoredFile:
-    return file if held is None else replace(file, archived=held.archived)
 
 
 OwnPromoted = Callable[[IndexContext, Collection[ProjectName]], Awaitable[object]]
@@ -611,14 +595,6 @@ class Promotions:
 
     log: PromotionLog
     duplicating: Duplicating
-
-    @property
-    def _blobs(self) -> Blobs:
-        return self.log.blobs
-
-    @property
-    def _world(self) -> World:
-        return self.log.world
 
     async def promote(
         self,
@@ -644,8 +620,8 @@ class Promotions:
         of the `MOST_READ` newest ones into any index.
         """
         left = MOST_READ
-        for year in range(self._world.now().year, FIRST_YEAR - 1, -1):
-            async with aclosing(self._blobs.list(f"{PROMOTIONS}{year:04}")) as listing:
+        for year in range(self.log.world.now().year, FIRST_YEAR - 1, -1):
+            async with aclosing(self.log.blobs.list(f"{PROMOTIONS}{year:04}")) as listing:
                 keys = sorted([blob.key async for blob in listing], reverse=True)[:left]
             left -= len(keys)
             for first in range(0, len(keys), AT_ONCE):
@@ -656,20 +632,18 @@ class Promotions:
 
     async def _readable(self, where: str) -> PromotionDocument | None:
         """Return the committed promotion of this key; None if it was given up, or is damaged."""
-        data = await records.read_bytes(self._blobs, where, LARGEST)
-        if data is None:
-            return None
         try:
-            document = await self._world.blocking(load_promotion, data, where)
+            document = await self.log.read(where)
         except Unreadable as error:
             _log.error("{error}; restore or delete this document of a promotion", error=error)
             return None
-        return document if document.state is PromotionState.COMMITTED else None
+        is_committed = document is not None and document.state is PromotionState.COMMITTED
+        return document if is_committed else None
 
     async def _counted(
         self, promoting: Awaitable[PromotionDocument | None]
     ) -> PromotionDocument | None:
-        counts, outcome = self._world.counts, "failed"
+        counts, outcome = self.log.world.counts, "failed"
         try:
             done = await promoting
             outcome = "unchanged" if done is None else "promoted"
@@ -698,7 +672,7 @@ class Promotions:
             if own is not None:
                 await own(target.context, checked.projects)
             document = self._document(checked, by)
-            progress = Progress(self._world.clock, tell)
+            progress = Progress(self.log.world.clock, tell)
             self.log.under_way.add(document.id)
             try:
                 await self.log.open(document)
@@ -736,14 +710,14 @@ class Promotions:
             yield busy
 
     def _document(self, checked: CheckedPromotion, by: str) -> PromotionDocument:
-        now = self._world.now()
+        now = self.log.world.now()
         files = []
         for new in checked.projects.values():
             for file in new:
                 where = key(file.project, file.filename)
-                source = checked.source.whole_key(file.key)
+                source = checked.source.prefix + file.key
                 files.append(promoted(replace(file, key=where), source))
-        id = promotion_id(now, self._world.random(8))
+        id = promotion_id(now, self.log.world.random(8))
         names = checked.source.name, checked.target.name
         return PromotionDocument(id, *names, now, by, tuple(files))
 
@@ -792,7 +766,7 @@ class Promotions:
         ]
         say = partial(_say, progress, old)
         for number, (here, there) in enumerate(pairs):
-            where, at = source.whole_key(here), target.whole_key(there)
+            where, at = source.prefix + here, target.prefix + there
             written.add(at)  # before: it may fail and have written anyway
             try:
                 if number:
@@ -816,10 +790,10 @@ class Promotions:
             await self.duplicating.duplicate(where, at, tell=say)
             return True
         except Exists:
-            there = await self._blobs.stat(at)
-        if self.log.shared and there.is_younger(UNDER_WAY, self._world.now()):
+            there = await self.log.blobs.stat(at)
+        if self.log.shared and there.is_younger(UNDER_WAY, self.log.world.now()):
             raise PromotionRefused([under_way(new.filename)])
-        digests = await stored_digests(self._blobs, self._world.blocking, at)
+        digests = await stored_digests(self.log.blobs, self.log.world.blocking, at)
         if digests.sha256 != new.sha256:
             text = f"other bytes without a record are stored at {at}; see them: pypid storage check"
             raise PromotionRefused([PromotionObstacle(ObstacleKind.STRAY, new.filename, text)])

@@ -4,7 +4,7 @@ changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -78,14 +78,18 @@ def together(used: Used, others: Sequence[Used]) -> Used:
                 known.kept + use.kept,
                 known.kept_size + use.kept_size,
             )
-    uses = by_name.values()
+    return total(by_name.values())
+
+
+def total(uses: Collection[ProjectUse]) -> Used:
+    """Return the storage used by these projects in total."""
     held = (use for use in uses if use.kept)
     return Used(
         projects=sum(1 for use in uses if use.files),
-        files=used.files + sum(each.files for each in others),
-        size=used.size + sum(each.size for each in others),
-        kept=used.kept + sum(each.kept for each in others),
-        kept_size=used.kept_size + sum(each.kept_size for each in others),
+        files=sum(use.files for use in uses),
+        size=sum(use.size for use in uses),
+        kept=sum(use.kept for use in uses),
+        kept_size=sum(use.kept_size for use in uses),
         by_size=tuple(sorted(uses, key=lambda use: (-use.size - use.kept_size, use.name))),
         by_kept=tuple(sorted(held, key=lambda use: (-use.kept_size, use.name))),
     )
@@ -200,18 +204,7 @@ def _together(
         if one.files or name in kept
     ]
     uses += [ProjectUse(name, 0, 0, *_kept(one)) for name, one in kept.items() if name not in ours]
-    uses.sort(key=lambda use: (-use.size - use.kept_size, use.name))
-    held = sorted((use for use in uses if use.kept), key=lambda use: (-use.kept_size, use.name))
-    used = Used(
-        projects=sum(1 for one in ours.values() if one.files),
-        files=sum(one.files for one in ours.values()),
-        size=sum(one.size for one in ours.values()),
-        kept=sum(one.files for one in kept.values()),
-        kept_size=sum(one.size for one in kept.values()),
-        by_size=tuple(uses),
-        by_kept=tuple(held),
-    )
-    return ours, kept, used
+    return ours, kept, total(uses)
 
 
 def _kept(one: Sum | None) -> tuple[int, int]:

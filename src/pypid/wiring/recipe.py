@@ -1032,6 +1032,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             config.indexes,
             {name: each.only for name, each in config.upstreams.items()},
             others_write=sharing is not None or lease is not None,
+            clean=stores.accounts.remove_owners,
         )
         index = Index(
             storage.blobs,
@@ -1063,7 +1064,6 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         )
         named = open_named_upstreams(config, paths, world, reactor, identity, policy)
         indexes.join(index, named.settings)
-        indexes.on_removed(stores.accounts.remove_owners)
         clean_stop = clean_stop_of(config, paths, storage, sharing, dumps, index)
         identities = make_identities(
             config, paths, stores, world, reactor, claims, signals, sharing,

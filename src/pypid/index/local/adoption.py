@@ -1,6 +1,4 @@
-"""Adoption of files that are in the storage already, also those of a pypicloud.
-
-Adoption: publish files that are already in the storage, in place, by writing their records.
+"""Adoption: publish files that are already in the storage, in place, by writing their records.
 
 For folders made by ``pip download`` or kept for another index, for what a pypicloud left, and for
 files that were copied into the storage by hand. The administrator vouches for them: a file that is
@@ -160,17 +158,13 @@ class Adopter:
                 came = refused or await self._looked_at(blob, distribution, by)
                 return evolve(came, names=came.names | names)
             except Missing:
-                return Adopted(
-                    blob.key, Result.REFUSED, ("it is gone again.",), lasting=False, names=names
-                )
+                problem = "it is gone again."
             except Archived:
                 problem = "it is in an archive: restore it, then adopt it."
-                return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
-            except (
-                StorageDown
-            ) as error:  # of this file only: if the storage is down, the writes fail as well
+            except StorageDown as error:
+                # of this file only: if the storage is down, the writes fail as well
                 problem = f"it cannot be read. {error}"
-                return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
+            return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
 
     async def _refused(
         self, blob: Blob, distribution: Distribution, older: StoredFile | None

@@ -1,6 +1,4 @@
-"""The check of the storage: published files, cached ones, and what can be put back.
-
-Checking the storage for damage by crashes, disk errors or manual edits, with advice for each
+"""Checking the storage for damage by crashes, disk errors or manual edits, with advice for each
 finding.
 
 Nothing is changed unless a sweep is requested: then blobs that no record names and that are
@@ -231,7 +229,7 @@ class _Seen:
         self.objects += 1
 
     def count_file(self) -> None:
-        """Count a published file."""
+        """Count a published file, or a cached one that is whole."""
         self.files += 1
 
     def show_progress(self) -> None:
@@ -572,20 +570,6 @@ _NO_INDEX = (
 _BYTES = (ObjectKind.ARTIFACT, ObjectKind.OVERWRITE)
 
 
-@define
-class _CacheSeen:
-    """The state of one check."""
-
-    pace: Pace
-    progress: Progress
-    files: int = 0
-    findings: list[tuple[ObjectPlace, Finding]] = field(factory=list)
-
-    def count_file(self) -> None:
-        """Count a cached file that is whole."""
-        self.files += 1
-
-
 async def unused_parts(
     blobs: Blobs, used: Container[str], *, sweep: bool = False
 ) -> Sequence[Finding]:
@@ -624,7 +608,7 @@ class CacheChecker:
         """Check everything; `hashes` reads all the bytes, too. The objects are not counted. Raises
         `StorageDown`.
         """
-        seen = _CacheSeen(Pace(self.context.world), Progress(self.context.world.clock, self.tell))
+        seen = _Seen(Pace(self.context.world), Progress(self.context.world.clock, self.tell))
         group: list[tuple[ObjectPlace, Blob]] = []
         async with aclosing(self.context.blobs.list(KEPT)) as listing:
             async for blob in listing:
@@ -637,15 +621,15 @@ class CacheChecker:
                         group = []
                     group.append((place, blob))
             await self._project(seen, group, hashes)
-        found = sorted(seen.findings, key=lambda pair: pair[1].key)
+        found = sorted(seen.findings, key=lambda finding: finding.key)
         if sweep:
-            found = [(place, await self._swept(place, finding)) for place, finding in found]
-        return CheckReport(0, 0, tuple(finding for _, finding in found), kept=seen.files)
+            found = [await self._swept(finding) for finding in found]
+        return CheckReport(0, 0, tuple(found), kept=seen.files)
 
     # --- finding problems ---
 
     async def _project(
-        self, seen: _CacheSeen, group: Sequence[tuple[ObjectPlace, Blob]], hashes: bool
+        self, seen: _Seen, group: Sequence[tuple[ObjectPlace, Blob]], hashes: bool
     ) -> None:
         seen.progress.at(
             lambda: f"checking the cache: {seen.files} files, {len(seen.findings)} findings"
@@ -662,9 +646,7 @@ class CacheChecker:
             if await is_stored(self.context.blobs, blob.key):
                 self._report(seen, found_place, blob.key, StorageProblem.LEFT_OVER)
 
-    async def _record(
-        self, seen: _CacheSeen, place: ObjectPlace, hashes: bool
-    ) -> StoredFile | None:
+    async def _record(self, seen: _Seen, place: ObjectPlace, hashes: bool) -> StoredFile | None:
         """Check the file of a record and return it; None if there is no usable one."""
         where = kept_key(place.project, place.filename, ObjectKind.RECORD)
         file = await recorded(self.context.blobs, place.project, place.filename)
@@ -729,19 +711,19 @@ class CacheChecker:
             if found_place.kind in (*_BYTES, ObjectKind.PROVENANCE) or is_unlisted:
                 yield found_place, blob
 
-    def _report(
-        self, seen: _CacheSeen, place: ObjectPlace, key: str, wrong: StorageProblem
-    ) -> None:
+    def _report(self, seen: _Seen, place: ObjectPlace, key: str, wrong: StorageProblem) -> None:
         advice = _CACHE_ADVICE[wrong].format(project=place.project, filename=place.filename)
-        seen.findings.append((place, Finding(key, wrong, advice, sweepable=True)))
+        seen.findings.append(Finding(key, wrong, advice, sweepable=True))
 
     def _is_old(self, blob: Blob) -> bool:
         return self.context.world.now() - blob.modified >= UNDER_WAY
 
     # --- sweeping ---
 
-    async def _swept(self, place: ObjectPlace, finding: Finding) -> Finding:
+    async def _swept(self, finding: Finding) -> Finding:
         """Remove the blob of the finding if possible, and return the finding."""
+        place = kept_place(finding.key)
+        assert place is not None  # each finding is below `KEPT`
         try:
             if finding.wrong in (StorageProblem.LEFT_OVER, StorageProblem.OTHER_DOCUMENT):
                 await self._remove(place, finding)

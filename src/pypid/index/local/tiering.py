@@ -91,35 +91,27 @@ class Tierer:
         return Tiered(run.projects, run.files, tuple(run.moved))
 
     async def _file(self, run: _Run, file: StoredFile) -> None:
-        moved = await self._moved(run, file)
-        if moved is not None:
-            run.note(moved)
-
-    async def _moved(self, run: _Run, file: StoredFile) -> Moved | None:
-        """Move the file, if it is due; return None while a block withholds its bytes."""
+        """Move the file, if it is due."""
+        before = reason = ""
         try:
             state = await self.bucket.archive_state(file.key)
+            before = state.storage_class
             outcome = _outcome(state, run.rule, dry=run.dry)
             if outcome is TieringOutcome.MOVED:
                 await shielded(self._move(file, run.rule.storage_class))
         except Archived:
             outcome = TieringOutcome.ARCHIVED
         except (Missing, StorageDown) as error:
-            return Moved(
+            before, outcome, reason = "", TieringOutcome.FAILED, str(error)
+        run.note(
+            Moved(
                 project=file.project,
                 filename=file.filename,
                 size=file.size,
-                before="",
-                outcome=TieringOutcome.FAILED,
-                reason=str(error),
+                before=before,
+                outcome=outcome,
+                reason=reason,
             )
-        before = state.storage_class
-        return Moved(
-            project=file.project,
-            filename=file.filename,
-            size=file.size,
-            before=before,
-            outcome=outcome,
         )
 
     async def _move(self, file: StoredFile, storage_class: str) -> None:

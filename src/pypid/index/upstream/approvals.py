@@ -27,7 +27,6 @@ from pypid.core.restrictions import (
     RestrictionsInForce,
     StatusOverride,
     approval_id,
-    is_approved,
     matches,
     parse_specifier,
     rules_of,
@@ -211,10 +210,6 @@ class Approvals:
     def of(self, name: ProjectName) -> Sequence[ApprovalDocument]:
         """Return the decisions about a project."""
         return [each for each in self.decisions.all.values() if each.project == name]
-
-    def is_approved(self, name: ProjectName) -> bool:
-        """Return whether any version of the project is approved."""
-        return is_approved(self.policy.restrictions.current.of(name))
 
     async def decide(
         self, name: ProjectName, specifier: str, verdict: ApprovalVerdict, reason: str, by: str
