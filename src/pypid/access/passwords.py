@@ -42,34 +42,22 @@ _NOBODYS = f"$argon2id$v=19$m={MEMORY},t={PASSES},p={LANES}$" + "A" * 22 + "$" +
 _BCRYPT_READS = 72
 
 
-class HashKind(Enum):
-    """Kinds of hashes that can be verified; the values, except the first, are passlib's names."""
-
-    ARGON2 = "argon2"
-    BCRYPT = "bcrypt"
-    SHA512_CRYPT = "sha512_crypt"
-    SHA256_CRYPT = "sha256_crypt"
-    PBKDF2_SHA512 = "pbkdf2_sha512"
-    PBKDF2_SHA256 = "pbkdf2_sha256"
-    APR_MD5_CRYPT = "apr_md5_crypt"
-    """The kind of plain ``htpasswd`` (pypiserver's users): weak, and replaced at a login if there
-    is a database.
-    """
-
-
-_PREFIXES = {
-    "$argon2id$": HashKind.ARGON2,
-    "$argon2i$": HashKind.ARGON2,
-    "$argon2d$": HashKind.ARGON2,
-    "$2a$": HashKind.BCRYPT,
-    "$2b$": HashKind.BCRYPT,
-    "$2y$": HashKind.BCRYPT,
-    "$6$": HashKind.SHA512_CRYPT,
-    "$5$": HashKind.SHA256_CRYPT,
-    "$pbkdf2-sha512$": HashKind.PBKDF2_SHA512,
-    "$pbkdf2-sha256$": HashKind.PBKDF2_SHA256,
-    "$apr1$": HashKind.APR_MD5_CRYPT,
+ARGON2 = "argon2"
+BCRYPT = "bcrypt"
+KINDS = {
+    "$argon2id$": ARGON2,
+    "$argon2i$": ARGON2,
+    "$argon2d$": ARGON2,
+    "$2a$": BCRYPT,
+    "$2b$": BCRYPT,
+    "$2y$": BCRYPT,
+    "$6$": "sha512_crypt",
+    "$5$": "sha256_crypt",
+    "$pbkdf2-sha512$": "pbkdf2_sha512",
+    "$pbkdf2-sha256$": "pbkdf2_sha256",
+    "$apr1$": "apr_md5_crypt",  # plain htpasswd's: weak, and replaced at a login to the database
 }
+"""Kinds of hashes that can be verified, by their prefix: passlib's names, except the first."""
 
 
 MOST_WAITING = 1024
@@ -98,9 +86,9 @@ def _ours() -> PasswordHasher:
     return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES)
 
 
-def kind_of(stored: str) -> HashKind | None:
+def kind_of(stored: str) -> str | None:
     """Return the kind of hash, by its prefix; None for an unknown kind."""
-    return next((kind for prefix, kind in _PREFIXES.items() if stored.startswith(prefix)), None)
+    return next((kind for prefix, kind in KINDS.items() if stored.startswith(prefix)), None)
 
 
 def hash_password(password: str) -> str:
@@ -142,13 +130,12 @@ def verify(stored: str, password: str) -> PasswordVerdict:
     secret = _usable(password)
     if secret is None:
         return PasswordVerdict.WRONG
-    match kind_of(stored):
-        case None:
-            return PasswordVerdict.UNVERIFIABLE
-        case HashKind.ARGON2:
-            return _verify_argon2(stored, secret)
-        case kind:
-            return _verify_others(kind, stored, secret)
+    kind = kind_of(stored)
+    if kind is None:
+        return PasswordVerdict.UNVERIFIABLE
+    if kind == ARGON2:
+        return _verify_argon2(stored, secret)
+    return _verify_others(kind, stored, secret)
 
 
 def is_usable(password: str) -> bool:
@@ -180,17 +167,17 @@ def _verify_argon2(stored: str, secret: bytes) -> PasswordVerdict:
     return PasswordVerdict.RIGHT
 
 
-def _verify_others(kind: HashKind, stored: str, secret: bytes) -> PasswordVerdict:
+def _verify_others(kind: str, stored: str, secret: bytes) -> PasswordVerdict:
     try:
         from passlib import hash as kinds
         from passlib.exc import MissingBackendError, PasswordValueError
     except ImportError:
         return PasswordVerdict.UNVERIFIABLE
-    if kind is HashKind.BCRYPT:
+    if kind == BCRYPT:
         # bcrypt never reads more; since its release 5 the library refuses longer passwords instead
         # of ignoring the rest
         secret = secret[:_BCRYPT_READS]
-    scheme: Any = getattr(kinds, kind.value)
+    scheme: Any = getattr(kinds, kind)
     try:
         return PasswordVerdict.RIGHT if scheme.verify(secret, stored) else PasswordVerdict.WRONG
     except PasswordValueError:

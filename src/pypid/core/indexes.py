@@ -318,14 +318,6 @@ def _unknown(kind: str, name: str, known: Collection[str]) -> str:
     return f"there is no {kind} {shortened(name)!r}{advice}"
 
 
-def misfits_of_indexes(
-    indexes: Mapping[str, IndexSettings], upstreams: Collection[str]
-) -> Iterator[tuple[str, str, str]]:
-    """Yield the problems of all indexes of the configuration: section, key and advice."""
-    for problem in check_indexes(indexes.values(), upstreams):
-        yield f"{INDEX}{problem.index}", problem.key, problem.message
-
-
 def circle_of(name: str, indexes: Mapping[str, IndexSettings]) -> tuple[str, ...]:
     """Return the names on the way from the index through its bases back to itself; empty if there
     is no circle.

@@ -121,7 +121,8 @@ class ReadTests(SynchronousTestCase):
         """Without the table of switches nobody may register."""
         with closing(sqlite3.connect(pypiclouds(self.path))) as made:
             made.execute("DROP TABLE pypicloud_keyvals")
-        self.assertFalse(self.read("sqlite:///auth.db").dump.allow_register)
+        found = self.read("sqlite:///auth.db").oddities
+        self.assertNotIn("allow_register is on", [oddity.what for oddity in found])
 
     def test_refused(self) -> None:
         """What cannot be read as a whole stops the start, with what to do; no URL is told, which

@@ -586,7 +586,7 @@ class SqlAccounts:
         """
         if not account:
             await self._forget_owners((key,))
-        owner = await self._change(lambda writing: writing.owners.claim(key, account))
+        owner = await self._change(lambda writing: writing.claim_owner(key, account))
         if owner:  # nothing is published before the storage names it
             await self._note_owner(key)
         return owner
@@ -596,19 +596,19 @@ class SqlAccounts:
         if account is None:
             await self._forget_owners((key,))
         if account is not None or key in self.current.state().owners:
-            await self._change(lambda writing: writing.owners.set(key, account))
+            await self._change(lambda writing: writing.set_owner(key, account))
         if account is not None:
             await self._note_owner(key)
 
     async def give_back(self, lost: Mapping[OwnerKey, ProjectOwner]) -> None:
         """Store the owners of those projects that have none."""
-        await self._change(lambda writing: writing.owners.give_back(lost))
+        await self._change(lambda writing: writing.give_back_owners(lost))
 
     async def remove_owners(self, index: str) -> None:
         """Remove the owners of all projects of an index."""
         if owned := [key for key in self.current.state().owners if key[0] == index]:
             await self._forget_owners(owned)
-            await self._change(lambda writing: writing.owners.remove_all(index))
+            await self._change(lambda writing: writing.remove_owners(index))
 
     # --- users of other systems ---
 

@@ -82,7 +82,7 @@ def _without_effect(config: Config) -> Iterator[ConfigProblem]:
         message = "it has no effect without [advisories] source: nothing says what a version fixes"
         yield problem_at(config, "upstream", "cooldown_fixes", message)
     published = {right.project for right in config.projects.values() if right.write}
-    for section, key, advice in (
+    for section, key, advice, _ in (
         *never_asked(upstream, config.upstreams, published - set(upstream.allow_mixed)),
         *overlaps(upstream, config.upstreams),
     ):

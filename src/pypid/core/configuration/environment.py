@@ -5,10 +5,8 @@ the value.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-
-from attrs import frozen
 
 from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.configuration.keys import FAMILIES, FREE, ISSUER, REMOVED, SECTIONS, keys
@@ -27,25 +25,6 @@ _NAMED = {
 """The variables of sections with a free name, by the prefix of the section."""
 
 
-@frozen
-class _Variable:
-    """The key that a variable sets, and whether its value is the name of a file with the key's
-    value.
-    """
-
-    section: str
-    key: str
-    is_file: bool
-
-
-@frozen
-class Variables:
-    """The values of the variables by (section, key), and the problems with them."""
-
-    entries: Mapping[tuple[str, str], IniEntry]
-    problems: tuple[ConfigProblem, ...]
-
-
 def variable(section: str, key: str) -> str:
     """Return the variable that sets the key: ``variable("issuer:github", "url")`` is
     ``PYPID_ISSUER_GITHUB_URL``.
@@ -60,8 +39,8 @@ def no_files(path: str) -> str:
 
 def read(
     environ: Mapping[str, str], named: Iterable[str], read_file: Callable[[str], str]
-) -> Variables:
-    """Return the values of the variables.
+) -> tuple[Mapping[tuple[str, str], IniEntry], Sequence[ConfigProblem]]:
+    """Return the values of the variables by section and key, and the problems with them.
 
     `named` are the sections of the file with a free name (`FAMILIES`); a variable may add another
     one. Variables that do not begin with ``PYPID_`` are ignored.
@@ -78,14 +57,13 @@ def read(
         if name not in names:
             problems.append(ConfigProblem(printable(name), None, "", None, _unknown(name, names)))
             continue
-        target = names[name]
-        place = (target.section, target.key)
+        place, is_file = names[name]
         if place in entries:
             message = f"{entries[place].where} sets the same key; set one of the two"
             problems.append(ConfigProblem(name, None, *place, message))
             continue
         try:
-            entries[place] = IniEntry(read_file(value) if target.is_file else value, name)
+            entries[place] = IniEntry(read_file(value) if is_file else value, name)
         except (OSError, ValueError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or "it is no readable text"
             message = (
@@ -93,22 +71,22 @@ def read(
                 f"file that holds the value"
             )
             problems.append(ConfigProblem(name, None, *place, message))
-    return Variables(entries, tuple(problems))
+    return entries, problems
 
 
-def _names(named: Iterable[str]) -> dict[str, _Variable]:
-    """Return the variables by their names."""
+def _names(named: Iterable[str]) -> dict[str, tuple[tuple[str, str], bool]]:
+    """Return the section and key that each variable sets, by its name, and whether its value is the
+    name of a file with the key's value.
+    """
     places = [(section, key) for section, declared in SECTIONS.items() for key in keys(declared)]
     for section in dict.fromkeys(named):
         prefix = section.partition(":")[0] + ":"
         places += [(section, key) for key in keys(FAMILIES[prefix])]
-    names: dict[str, _Variable] = {}
+    names: dict[str, tuple[tuple[str, str], bool]] = {}
     # files after all keys: cloudfront_key_file is a key, not the file of another one
     for suffix in ("", "_FILE"):
-        for section, key in places:
-            names.setdefault(
-                variable(section, key) + suffix, _Variable(section, key, is_file=bool(suffix))
-            )
+        for place in places:
+            names.setdefault(variable(*place) + suffix, (place, bool(suffix)))
     return names
 
 
@@ -124,7 +102,7 @@ def _added(environ: Iterable[str]) -> list[str]:
     ]
 
 
-def _unknown(name: str, names: Mapping[str, _Variable]) -> str:
+def _unknown(name: str, names: Iterable[str]) -> str:
     for section in FREE:
         if name.startswith(variable(section, "")):
             return f"[{section}] comes from the file only; unset the variable"

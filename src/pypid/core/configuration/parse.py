@@ -20,19 +20,15 @@ from pypid.core.accounts.rights import Right, parse_right, repeated
 from pypid.core.accounts.trusted_publishers import issuer_problems
 from pypid.core.configuration import environment, ini
 from pypid.core.configuration.checks import (
+    Misfit,
     misfits_of_ldap,
     misfits_of_registration,
+    misfits_of_server,
+    misfits_of_storage,
     misfits_of_workers,
     nearest,
     value_of,
     value_of_kind,
-)
-from pypid.core.configuration.choices import (
-    BUCKET_RULE,
-    AccessStore,
-    StorageBackend,
-    is_bucket_name,
-    is_region_name,
 )
 from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.configuration.keys import (
@@ -62,9 +58,9 @@ from pypid.core.configuration.values import UPSTREAM_NAME, USER, parse_hash, sev
 from pypid.core.errors import BadConfig, ConfigProblem
 from pypid.core.indexes import (
     IndexSettings,
+    check_indexes,
     index_name,
     is_index_name,
-    misfits_of_indexes,
     settings_of_section,
 )
 from pypid.core.packaging.names import ProjectName, matches
@@ -79,9 +75,6 @@ RESERVED_NAMES = (PUBLIC, "default")
 
 _INHERITED = ("file_hosts", "ca_certificates", "cooldown", "require_hashes", "timeout", "ttl")
 """Keys whose value in `[upstream]` is the default for all named upstreams."""
-
-Misfit = tuple[str, str, str]
-"""Section, key and advice."""
 
 
 def name_problem(prefix: str, name: str) -> str | None:
@@ -114,15 +107,24 @@ def misfits_of_upstreams(
     """Yield the problems of all named upstreams together with `[upstream]`."""
     for name in unknown_upstreams(default.upstreams, named):
         advice = nearest(name, [*named, PUBLIC]) or f"; known: {' '.join([*named, PUBLIC])}"
-        yield "upstream", "upstreams", f"there is no [{UPSTREAM}{name}]{advice}"
+        yield Misfit("upstream", "upstreams", f"there is no [{UPSTREAM}{name}]{advice}")
     for name, settings in named.items():
         section = UPSTREAM + name
         if not settings.url:
-            yield section, "url", "it is required: the Simple API address of the upstream"
+            yield Misfit(
+                section,
+                "url",
+                "it is required: the Simple API address of the upstream",
+            )
         if not settings.only:
-            yield section, "only", "it is required: the names that come from this upstream"
+            yield Misfit(
+                section,
+                "only",
+                "it is required: the names that come from this upstream",
+            )
         if settings.credentials is not None:
-            yield from ((section, "credentials", advice) for advice in _of_credentials(settings))
+            for advice in _of_credentials(settings):
+                yield Misfit(section, "credentials", advice)
 
 
 def settings_of(default: UpstreamSettings, named: NamedUpstreamSettings) -> UpstreamSettings:
@@ -180,8 +182,11 @@ def never_asked(
         for pattern in settings.only:
             for rule, names in rules.items():
                 if matches(_as_name(pattern), names):
-                    advice = f"{pattern} has no effect: {rule} has the same names"
-                    yield UPSTREAM + name, "only", advice
+                    yield Misfit(
+                        UPSTREAM + name,
+                        "only",
+                        f"{pattern} has no effect: {rule} has the same names",
+                    )
 
 
 def overlaps(
@@ -196,11 +201,12 @@ def overlaps(
             for pattern in named[name].only:
                 for other in named[earlier].only:
                     if _overlap(pattern, other):
-                        advice = (
+                        yield Misfit(
+                            UPSTREAM + name,
+                            "only",
                             f"{pattern} overlaps with {other} of [{UPSTREAM}{earlier}]: names that "
-                            f"match both are requested from {earlier}, then from {name}"
+                            f"match both are requested from {earlier}, then from {name}",
                         )
-                        yield UPSTREAM + name, "only", advice
 
 
 def _overlap(pattern: str, other: str) -> bool:
@@ -217,12 +223,35 @@ def _as_name(pattern: str) -> ProjectName:
     return ProjectName(pattern.lower())
 
 
-_NONE: Mapping[str, Any] = MappingProxyType({})
+def misfits_of_issuers(issuers: Mapping[str, IssuerSettings]) -> Iterator[Misfit]:
+    """Yield the problems of all issuers."""
+    names: dict[str, str] = {}
+    for name, issuer in issuers.items():
+        section = ISSUER + name
+        for key, message in issuer_problems(name, issuer.url, issuer.allow):
+            yield Misfit(section, key, message, (section, "allow"))
+        if issuer.url is not None and names.setdefault(issuer.url, name) != name:
+            first = f"[{ISSUER}{names[issuer.url]}]"
+            yield Misfit(section, "url", f"this is {first}; put the rules together there")
 
-SHORTEST_SECRET = 16
-"""Minimum characters of `[server] secret`: it encrypts copies in a bucket, so an attacker can try
-guesses without pypid.
-"""
+
+def misfits(config: Config) -> Iterator[Misfit]:
+    """Yield the problems of all combinations of values."""
+    yield from misfits_of_server(config.server)
+    yield from misfits_of_storage(config.storage)
+    yield from misfits_of_ldap(config.ldap, config.access)
+    yield from misfits_of_workers(config.server, config.catalog, config.storage)
+    yield from misfits_of_registration(config.access)
+    for key, other in repeated(config.projects).items():
+        message = f"this is the rule {printable(other)!r} again; remove one of the two"
+        yield Misfit("projects", key, message)
+    yield from misfits_of_issuers(config.issuers)
+    yield from misfits_of_upstreams(config.upstream, config.upstreams)
+    for problem in check_indexes(config.indexes.values(), config.upstreams):
+        yield Misfit(INDEX + problem.index, problem.key, problem.message)
+
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @frozen
@@ -339,12 +368,12 @@ def parse_with_problems(
     judge = _Judge(filename, [*document.problems])
     judge.names(document)
     entries = {name: dict(section.entries) for name, section in document.sections.items()}
-    variables = environment.read(
+    variables, unknown = environment.read(
         environ, (name for name in entries if name.startswith(tuple(FAMILIES))), read_file
     )
-    judge.problems.extend(variables.problems)
+    judge.problems.extend(unknown)
     # the environment wins over the file, the command line over both
-    for (section, key), entry in (*variables.entries.items(), *options.items()):
+    for (section, key), entry in (*variables.items(), *options.items()):
         entries.setdefault(section, {})[key] = entry
     config = judge.config(entries)
     problems = in_order(judge.problems, filename)
@@ -476,123 +505,14 @@ class _Judge:
         return MappingProxyType(values)
 
     def _together(self, config: Config, by_section: Mapping[str, Mapping[str, IniEntry]]) -> None:
-        """Check combinations of keys; only values that are valid by themselves are considered."""
-        pair = [by_section.get("server", {}).get(key) for key in ("tls_certificate", "tls_key")]
-        entries_set = [entry for entry in pair if entry is not None and entry.text.strip()]
-        if len(entries_set) == 1:
-            missing = "tls_key" if entries_set[0] is pair[0] else "tls_certificate"
-            self.problem(
-                "server",
-                missing,
-                entries_set[0],
-                "tls_certificate and tls_key belong together; set both or none",
-            )
-        self._secret(config.server.secret, by_section.get("server", {}))
-        self._storage(config.storage, by_section.get("storage", {}))
-        self._sources(config, by_section)
-        for advice in misfits_of_workers(config.server, config.catalog, config.storage):
-            self.problem("server", "workers", by_section["server"]["workers"], advice)
-        for advice in misfits_of_registration(config.access):
-            self.problem("access", "registration", by_section["access"]["registration"], advice)
-        for key, other in repeated(config.projects).items():
-            entry = by_section["projects"][key]
-            self.problem(
-                "projects",
-                key,
-                entry,
-                f"this is the rule {printable(other)!r} again; remove one of the two",
-            )
-        self._issuers(config.issuers, by_section)
-        self._upstreams(config, by_section)
-        for section, key, advice in misfits_of_indexes(config.indexes, config.upstreams):
-            self.problem(section, key or None, by_section.get(section, {}).get(key), advice)
-
-    def _issuers(
-        self,
-        issuers: Mapping[str, IssuerSettings],
-        by_section: Mapping[str, Mapping[str, IniEntry]],
-    ) -> None:
-        names: dict[str, str] = {}
-        for name, issuer in issuers.items():
-            entries = by_section[ISSUER + name]
-            url = entries.get("url")
-            if issuer.url is None and url is not None and url.text.strip():  # already reported
-                continue
-            for key, message in issuer_problems(name, issuer.url, issuer.allow):
-                self.problem(ISSUER + name, key, entries.get(key) or entries.get("allow"), message)
-            if issuer.url is not None and names.setdefault(issuer.url, name) != name:
-                self.problem(
-                    ISSUER + name,
-                    "url",
-                    url,
-                    f"this is [{ISSUER}{names[issuer.url]}]; put the rules together there",
-                )
-
-    def _upstreams(self, config: Config, by_section: Mapping[str, Mapping[str, IniEntry]]) -> None:
-        for section, key, advice in misfits_of_upstreams(config.upstream, config.upstreams):
-            if all((each.section, each.key) != (section, key) for each in self.problems):
-                self.problem(section, key, by_section.get(section, {}).get(key), advice)
-
-    def _secret(self, secret: str | None, entries: Mapping[str, IniEntry]) -> None:
-        if secret is not None and len(secret) < SHORTEST_SECRET:
-            advice = (
-                f"it has {len(secret)} characters and could be guessed; `pypid gen-secret` makes "
-                f"a good one"
-            )
-            self.problem(
-                "server",
-                "secret",
-                entries.get("secret"),
-                f"{advice} ({SHORTEST_SECRET} or more are needed)",
-            )
-
-    def _storage(self, storage: StorageSettings, entries: Mapping[str, IniEntry]) -> None:
-        if storage.backend is not StorageBackend.S3:
-            return
-        if not storage.bucket:
-            self.problem(
-                "storage",
-                "bucket",
-                entries.get("backend"),
-                "backend = s3 needs the name of a bucket",
-            )
-        elif not is_bucket_name(storage.bucket):
-            self.problem(
-                "storage",
-                "bucket",
-                entries.get("bucket"),
-                f"{storage.bucket!r} cannot be a bucket's name: {BUCKET_RULE}",
-            )
-        if not is_region_name(storage.region):
-            self.problem(
-                "storage",
-                "region",
-                entries.get("region"),
-                f"{storage.region!r} cannot be the name of a region",
-            )
-        if storage.redirect and storage.buffer_time >= storage.expire_after:
-            entry = entries.get("buffer_time") or entries.get("expire_after")
-            advice = "it has to be shorter than expire_after, or no signed URL can be given twice"
-            self.problem("storage", "buffer_time", entry, advice)
-        if (storage.access_key is None) != (storage.secret_key is None):
-            missing, there = (
-                ("secret_key", "access_key") if storage.access_key else ("access_key", "secret_key")
-            )
-            self.problem(
-                "storage",
-                missing,
-                entries.get(there),
-                "access_key and secret_key belong together; set both or none",
-            )
-
-    def _sources(self, config: Config, by_section: Mapping[str, Mapping[str, IniEntry]]) -> None:
-        """Check the directory, the external source of users."""
-        listed, backend = config.access.backend, by_section.get("access", {}).get("backend")
-        for key, advice in misfits_of_ldap(config.ldap, AccessStore.LDAP in listed):
-            entry = by_section.get("ldap", {}).get(key)
-            is_bad = entry is not None and entry.text.strip() and getattr(config.ldap, key) is None
-            if not is_bad:  # already reported
-                self.problem("ldap", key, entry or backend, advice)
+        """Check combinations of values that are valid by themselves; a key is reported once."""
+        reported = {(each.section, each.key) for each in self.problems}
+        for section, key, advice, instead in misfits(config):
+            if (section, key) not in reported:
+                places = ((section, key), instead)
+                entries = (by_section.get(name, {}).get(each) for name, each in places)
+                entry = next((entry for entry in entries if entry and entry.text.strip()), None)
+                self.problem(section, key or None, entry, advice)
 
 
 def _named_indexes(sections: Mapping[str, IndexKeys]) -> Mapping[str, IndexSettings]:

@@ -43,7 +43,6 @@ from pypid.core.packaging.requirements import (
 )
 from pypid.core.permissions import Action, Visibility
 from pypid.core.policy import PUBLIC
-from pypid.core.presentation.block_limits import BlockLimit, block_limits
 from pypid.core.presentation.explanation import FileWhy, NameStatus, Why
 from pypid.core.restrictions import Hold
 from pypid.core.simple_api.listed_files import utc_text
@@ -471,15 +470,35 @@ async def created(ctx: RequestContext, wish: NewBlock) -> CreatedBlock:
         "links_until": None
         if links is None or document is None
         else utc_text(document.created + links.lifetime),
-        "not_revoked": [str(limit) for limit in await _limits(ctx)],
+        "not_revoked": list(await _not_revoked(ctx)),
     }
 
 
-async def _limits(ctx: RequestContext) -> Sequence[BlockLimit]:
-    bucket = ctx.app.index.bucket
-    versioned = None if bucket is None else await (await bucket()).is_versioned()
-    cdn = ctx.app.settings.cdn
-    return block_limits(is_bucket=bucket is not None, is_versioned=versioned, cdn=cdn)
+async def _not_revoked(ctx: RequestContext) -> Sequence[str]:
+    """Return what a block cannot revoke: copies that other servers give, and how to close that."""
+    if ctx.app.index.bucket is None:
+        return (
+            "If another web server serves the storage folder, it still serves blocked files. Let "
+            "clients fetch files through pypid only.",
+        )
+    found = []
+    is_versioned = await (await ctx.app.index.bucket()).is_versioned()
+    if is_versioned is None:
+        found.append(
+            "It is unknown whether the bucket keeps former versions of blocked files. Allow "
+            "s3:GetBucketVersioning on the bucket, so that pypid can tell."
+        )
+    elif is_versioned:
+        found.append(
+            "The bucket keeps former versions: a URL that names a version still gives a blocked "
+            "file. Delete the former versions of the object, or allow only pypid to read versions."
+        )
+    if (cdn := ctx.app.settings.cdn) is not None:
+        found.append(
+            f"{cdn} gives cached copies of a blocked file until they expire there. Invalidate the "
+            "path of the file in the distribution."
+        )
+    return found
 
 
 @route(
