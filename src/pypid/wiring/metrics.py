@@ -25,7 +25,7 @@ from pypid.index.named_indexes import Indexes
 from pypid.jobs.backup.records import LAST_BACKUP
 from pypid.jobs.leases import CLOCK, SETTINGS
 from pypid.metrics import counts
-from pypid.metrics.counts import Counts
+from pypid.metrics.counts import Counts, Family, Labels
 from pypid.metrics.worker_metrics import MetricsFolder, WorkerMetrics, own_metrics
 from pypid.prefork import number
 from pypid.prefork.messages import ENDED, Message, Siblings
@@ -45,6 +45,9 @@ WRITES = 2
 """The numbers are written for the other workers after so many measurements."""
 WINDOW = 120
 """Measurements of which the longest delay is remembered; also that of the window before."""
+
+Value = tuple[Family, Labels, float]
+"""The current value of a metric with these labels."""
 
 
 @define(slots=False, eq=False)
@@ -141,55 +144,57 @@ class Measuring(Service):
     # --- current values ---------------------------------------------------------------------------
 
     def _look(self) -> None:
-        self._look_at_process()
-        channels = self.site.channels
-        put = self.counts.set
-        put(counts.CONNECTIONS, (), len(channels))
-        put(counts.UNDER_WAY, (), sum(len(channel.requests) for channel in channels))
-        comparing = self.index.maintenance.comparing
-        put(counts.COMPARING_OBJECTS, (), 0 if comparing is None else comparing.objects)
-        put(counts.COMPARING_PROJECTS, (), 0 if comparing is None else comparing.projects)
-        put(counts.COMPARED, (), self.index.catalog.was_complete)
-        self._look_at_upstreams()
-        components = (
-            ("access", self.condition.access),
-            ("cache", self.condition.cache),
-            ("storage", self.condition.storage),
-        )
-        for part, is_there in components:
-            put(counts.PART_UP, (part,), is_there())
-        put(counts.LAST_BACKUP, (), last_backup(self.state))
-        put(counts.ADVISORIES, (), self.advisories.count)
-        loaded = self.advisories.loaded
-        put(counts.ADVISORIES_LOADED, (), 0 if loaded is None else loaded.timestamp())
-        put(counts.LISTINGS_MEMORY, (), self.index.memory.used)
-        following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
-        if following is not None:
-            self._look_at_catalog(following)
-            differs = self.condition.differs()
-            for what in (SETTINGS, CLOCK):
-                put(counts.NODES_DIFFER, (what,), what in differs)
+        values = (*self._of_process(), *self._of_parts(), *self._of_shared_catalog())
+        for family, labels, value in values:
+            self.counts.set(family, labels, value)
 
-    def _look_at_upstreams(self) -> None:
-        put = self.counts.set
-        put(counts.UPSTREAM_UP, (), not self.index.gate.breaker.is_down)
-        for name, upstream in self.index.upstreams.items():
-            put(counts.NAMED_UPSTREAM_UP, (name,), not upstream.gate.breaker.is_down)
-
-    def _look_at_catalog(self, following: ReplicaFollower) -> None:
-        put = self.counts.set
-        put(counts.CATALOG_UP, (), following.away is None)
-        put(counts.CATALOG_AGE, (), following.age)
-        put(counts.CATALOG_LAG, (), following.lag)
-
-    def _look_at_process(self) -> None:
-        put = self.counts.set
-        put(counts.LAG_MOST, (), max(self._latest, self._latest_before))
-        threads = self.world.blocking
+    def _of_process(self) -> Sequence[Value]:
+        channels, threads = self.site.channels, self.world.blocking
+        values: list[Value] = [
+            (counts.CONNECTIONS, (), len(channels)),
+            (counts.UNDER_WAY, (), sum(len(channel.requests) for channel in channels)),
+            (counts.LAG_MOST, (), max(self._latest, self._latest_before)),
+            (counts.LISTINGS_MEMORY, (), self.index.memory.used),
+        ]
         if isinstance(threads, Threads):
-            put(counts.THREADS, ("busy",), threads.busy)
-            put(counts.THREADS, ("idle",), threads.idle)
-            put(counts.THREADS_QUEUE, (), threads.waiting)
+            values += [
+                (counts.THREADS, ("busy",), threads.busy),
+                (counts.THREADS, ("idle",), threads.idle),
+                (counts.THREADS_QUEUE, (), threads.waiting),
+            ]
+        return values
+
+    def _of_parts(self) -> Sequence[Value]:
+        index, condition = self.index, self.condition
+        comparing, loaded = index.maintenance.comparing, self.advisories.loaded
+        return [
+            (counts.COMPARING_OBJECTS, (), 0 if comparing is None else comparing.objects),
+            (counts.COMPARING_PROJECTS, (), 0 if comparing is None else comparing.projects),
+            (counts.COMPARED, (), index.catalog.was_complete),
+            (counts.UPSTREAM_UP, (), not index.gate.breaker.is_down),
+            *(
+                (counts.NAMED_UPSTREAM_UP, (name,), not upstream.gate.breaker.is_down)
+                for name, upstream in index.upstreams.items()
+            ),
+            (counts.PART_UP, ("access",), condition.access()),
+            (counts.PART_UP, ("cache",), condition.cache()),
+            (counts.PART_UP, ("storage",), condition.storage()),
+            (counts.LAST_BACKUP, (), last_backup(self.state)),
+            (counts.ADVISORIES, (), self.advisories.count),
+            (counts.ADVISORIES_LOADED, (), 0 if loaded is None else loaded.timestamp()),
+        ]
+
+    def _of_shared_catalog(self) -> Sequence[Value]:
+        following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
+        if following is None:
+            return ()
+        differs = self.condition.differs()
+        return [
+            (counts.CATALOG_UP, (), following.away is None),
+            (counts.CATALOG_AGE, (), following.age),
+            (counts.CATALOG_LAG, (), following.lag),
+            *((counts.NODES_DIFFER, (what,), what in differs) for what in (SETTINGS, CLOCK)),
+        ]
 
 
 def last_backup(state: Path) -> float:
