@@ -16,7 +16,7 @@ from pypid.access.tokens import PREFIX
 from pypid.core.accounts.rights import TOKEN_USER
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential
-from pypid.daemon.identities import NoOtherNodes
+from pypid.daemon.identities import OtherNodes
 from pypid.flow import start
 from pypid.wiring.platform import load_config
 from tests.daemon.test_identities import made_identities
@@ -24,7 +24,7 @@ from tests.live.processes import free_port
 from tests.support.worlds import world
 
 
-class Silent(NoOtherNodes):
+class Silent(OtherNodes):
     """Nodes that cannot report anything."""
 
     def reported_until(self) -> float:

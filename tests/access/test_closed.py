@@ -22,7 +22,7 @@ from pypid.core.accounts.rights import SESSION_USER, TOKEN_USER, Account, Sessio
 from pypid.core.accounts.sessions import digest_of
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Action, Credential, Scope
-from pypid.daemon.identities import NoOtherNodes
+from pypid.daemon.identities import OtherNodes
 from pypid.flow import start
 from pypid.wiring.platform import load_config
 from tests.daemon.test_identities import ini, made_identities
@@ -43,7 +43,7 @@ class SharedTests(TestCase):
             path, here, reading = ini(folder, "x"), world(Clock()), Scope(frozenset({Action.READ}))
             path.write_text(f"{path.read_text()}[access]\nbackend = config sql\n")
             config = load_config(path)
-            both = [made_identities(config, here, nodes=NoOtherNodes()) for _ in range(2)]
+            both = [made_identities(config, here, nodes=OtherNodes()) for _ in range(2)]
             ours, theirs = both
             try:
                 for people in both:

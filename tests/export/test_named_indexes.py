@@ -13,7 +13,7 @@ from pypid.export.source import Authority, ExportViewer
 from pypid.export.targets import FolderPlace
 from pypid.export.tree import ExportOptions
 from pypid.web.app.app import IndexApps
-from pypid.wiring.exports import authority_of, identity_of
+from pypid.wiring.exports import authority_of
 from tests.distributions import wheel, wheel_filename
 from tests.export.trees import IDENTITY, files_in, linked_in, names_in, page_in
 from tests.web.api.test_indexes import IndexesCase
@@ -69,7 +69,7 @@ class IndexTreeCase(IndexesCase):
         assert app is not None
         place = FolderPlace(str(folder or self.folder), self.pypid.world)
         options = evolve(COPIES, user=user)
-        identity = identity_of(IDENTITY, index)
+        identity = f"{IDENTITY}/{index}" if index else IDENTITY
         viewer = ExportViewer(app.index, self.authority(index), user, options.stored_only)
         try:
             return self.have(export(viewer, place, options, identity, clears=True))

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.flow import start
-from pypid.jobs.leases import HELD, RENEWED, Shared, SoleNode
+from pypid.jobs.leases import HELD, RENEWED, Leases, Shared
 from tests.catalog.engines import Place, PlacedEngine
 from tests.support import world
 from tests.support.worlds import Awaiting
@@ -90,7 +90,7 @@ class SharedTests(LeasesCase):
 class AloneTests(LeasesCase):
     def test_always(self) -> None:
         """Who is alone does each job when it is due."""
-        alone = SoleNode()
+        alone = Leases()
         self.assertTrue(self.have(alone.run("job", self.job, 100)))
         self.assertTrue(self.have(alone.run("job", self.job, 100)))
         self.assertEqual(len(self.done), 2)

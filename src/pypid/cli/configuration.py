@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import asdict
+
 from pypid.cli.grammar import LOOKUP, argument, command, find_config, flag
 from pypid.cli.output import counted, print_json
 
 if TYPE_CHECKING:  # `--help` need not wait for it
-    from pypid.core.errors import ConfigProblem
     from pypid.wiring.start_check import CheckedConfig
 
 CHECK = """\
@@ -64,8 +65,8 @@ def _document(checked: CheckedConfig) -> dict[str, Any]:
     return {
         "valid": valid,
         "file": checked.config.source,
-        "problems": [_entry(problem) for problem in checked.problems],
-        "warnings": [_entry(warning) for warning in checked.warnings],
+        "problems": [asdict(problem) for problem in checked.problems],
+        "warnings": [asdict(warning) for warning in checked.warnings],
         "notes": list(checked.config.notes),
         "settings": {
             section.section: {
@@ -73,16 +74,6 @@ def _document(checked: CheckedConfig) -> dict[str, Any]:
             }
             for section in (sections(checked.config) if valid else ())
         },
-    }
-
-
-def _entry(problem: ConfigProblem) -> dict[str, Any]:
-    return {
-        "where": problem.where,
-        "line": problem.line,
-        "section": problem.section,
-        "key": problem.key,
-        "message": problem.message,
     }
 
 

@@ -114,9 +114,9 @@ def printable(text: str) -> str:
     )
 
 
-def with_token(url: str, token: str = "TOKEN") -> str:
-    """Return the URL with a token, for an index that needs a login to read."""
-    return url.replace("://", f"://__token__:{token}@", 1)
+def with_token(url: str) -> str:
+    """Return the URL with the place of a token, for an index that needs a login to read."""
+    return url.replace("://", "://__token__:TOKEN@", 1)
 
 
 def counted(number: int, thing: str, many: str = "") -> str:

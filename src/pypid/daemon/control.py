@@ -118,8 +118,6 @@ class ControlRequest:
     tell: Tell | None = field(default=None, eq=False, repr=False)
     then: Callable[[Any], ControlRequest | None] | None = field(default=None, eq=False, repr=False)
     of_running: bool = False
-    accept: str = "application/json"
-    """The media type of the answer, which is JSON."""
     form: FileForm | None = None
     pause: float = PAUSE
     takes_refusal: bool = False
@@ -220,7 +218,7 @@ class Control:
     def _send(self, question: ControlRequest, within: float) -> tuple[int, bytes]:
         streamed = question.tell is not None
         headers = {
-            "Accept": LINES if streamed else question.accept,
+            "Accept": LINES if streamed else "application/json",
             "Authorization": "Basic " + b64encode(f"operator/{account()}:-".encode()).decode(),
             "Content-Type": "application/json",
         }

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import DeferredSemaphore
@@ -484,28 +484,18 @@ def _published_by_workflows(config: Config) -> frozenset[ProjectName]:
 # Changes of the accounts that other nodes make: how they are noticed, and read in time.
 
 
-class OtherNodes(Protocol):
-    """The other nodes that use the same accounts (`daemon.shared_catalog`)."""
+class OtherNodes:
+    """The other nodes that use the same accounts: none here, see `daemon.shared_catalog`."""
 
     def reported_until(self) -> float:
         """Return until when, on the clock, other nodes would have reported a change."""
+        return float("inf")
 
     def has_missed(self) -> bool:
         """Return whether other nodes reported a change that cannot be read yet: a project may be
         private by now, or a name local. No client is admitted meanwhile, since public access is
         defined in the accounts, too.
         """
-
-
-class NoOtherNodes:
-    """The nodes of a pypid that is the only one."""
-
-    def reported_until(self) -> float:
-        """Return that nothing can be missed."""
-        return float("inf")
-
-    def has_missed(self) -> bool:
-        """Return False: there is no other node."""
         return False
 
 
@@ -582,7 +572,7 @@ class Identities(PeriodicJobs):
     signals: Signals
     session_key: Provider[bytes] = field(repr=False)
     known_accounts: KnownAccounts
-    nodes: OtherNodes = field(factory=NoOtherNodes, repr=False)
+    nodes: OtherNodes = field(factory=OtherNodes, repr=False)
     greet: Callable[[], object] | None = field(default=None, repr=False)
     is_first: bool = True
     generation: AuthGeneration = field(
@@ -663,6 +653,11 @@ class Identities(PeriodicJobs):
         ):
             await self.world.blocking(self.greet)
             await self.use(self.config)
+
+    async def begin(self) -> None:
+        """Open, and welcome: the rest of a late start."""
+        await self.open()
+        await self.welcome()
 
     async def _inherit(self, url: str) -> None:
         """Import pypicloud's users, once. Raises `CannotStart`."""

@@ -20,6 +20,7 @@ from pypid.core.caches import MemoryBudget
 from pypid.core.configuration.choices import CatalogStore, StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, CatalogDown
+from pypid.daemon.identities import OtherNodes
 from pypid.daemon.state import StatePaths
 from pypid.flow import World, start
 from pypid.flow.conditions import PeriodicJobs
@@ -48,7 +49,7 @@ NODE = "node"
 
 
 @define(slots=False, eq=False)
-class Sharing(PeriodicJobs):
+class Sharing(PeriodicJobs, OtherNodes):
     """The shared catalog of several nodes: `catalog` follows an engine once it has begun; `leases`
     are for jobs that one node does for all.
 

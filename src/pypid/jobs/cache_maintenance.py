@@ -34,7 +34,7 @@ from pypid.index.store import records
 from pypid.index.upstream.cache_store import InventoryEntry
 from pypid.index.upstream.eviction import files_to_evict, inventory_of, withheld_files
 from pypid.index.upstream.file_metadata import AT_ONCE
-from pypid.jobs.leases import COMPARE, EVICT, PROVENANCE, RECONCILE, REFRESH, Leases, SoleNode
+from pypid.jobs.leases import COMPARE, EVICT, PROVENANCE, RECONCILE, REFRESH, Leases
 from pypid.ports import Blobs
 
 _log = Logger()
@@ -69,7 +69,7 @@ class CacheMaintenance(PeriodicJobs):
 
     index: Index
     disconnect: Callable[[], Awaitable[object]]
-    leases: Leases = field(factory=SoleNode, kw_only=True)
+    leases: Leases = field(factory=Leases, kw_only=True)
     refresh: timedelta | None = None
     max_cache: int | None = None
     is_asked: Callable[[str, ProjectName], bool] = field(

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from hashlib import blake2b, scrypt
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 from attrs import define, field
@@ -48,8 +48,10 @@ not changed is not read.
 Job = Callable[[], Awaitable[object]]
 
 
-class Leases(Protocol):
-    """A runner of jobs that only one of several nodes is to do."""
+class Leases:
+    """Runs jobs that only one of several nodes is to do: all of them, for a pypid that shares its
+    catalog with no other.
+    """
 
     async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
         """Do the job, unless another node does it, or did it less than `rest` seconds ago; return
@@ -57,19 +59,12 @@ class Leases(Protocol):
 
         Raises what the job raises: then another node may do it at once.
         """
-
-
-class SoleNode:
-    """The leases of a pypid that shares its catalog with no other."""
-
-    async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
-        """Do the job, always."""
         await job()
         return True
 
 
 @define(eq=False)
-class Shared:
+class Shared(Leases):
     """The leases of an engine. `holder` differs for each process."""
 
     engine: Engine

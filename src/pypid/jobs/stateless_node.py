@@ -30,7 +30,7 @@ from pypid.index.local.publish import UNDER_WAY
 from pypid.jobs.backup import copies
 from pypid.jobs.backup.copies import Backup
 from pypid.jobs.backup.records import is_new, present
-from pypid.jobs.leases import COMPARE, RECONCILE, Leases, SoleNode
+from pypid.jobs.leases import COMPARE, RECONCILE, Leases
 from pypid.jobs.storage_lease import StorageLease
 
 _log = Logger()
@@ -60,7 +60,7 @@ class StatelessNode(PeriodicJobs):
     access: ClosedAccess
     close: Callable[[], Awaitable[object]]
     backup: Backup | None = None
-    leases: Leases = field(factory=SoleNode)
+    leases: Leases = field(factory=Leases)
     lease: StorageLease | None = None
     """The lease of the bucket: without it nothing is written there."""
     open_accounts: Callable[[], Awaitable[object]] | None = None

@@ -118,7 +118,7 @@ class Exports:
                     viewer,
                     place,
                     options,
-                    identity_of(self.identity, wanted.index),
+                    f"{self.identity}/{wanted.index}" if wanted.index else self.identity,
                     clears=wanted.delete,
                     verifies=wanted.verify,
                     on_progress=progress,
@@ -206,13 +206,6 @@ async def _opened(
 
     wished = evolve(settings(), bucket=bucket[0], prefix=bucket[1], page_type=content_type)
     return await store.open(wished, world, reactor)
-
-
-def identity_of(identity: str, index: str) -> str:
-    """Return the identity of an index of this storage in exports; `index` is empty for the default
-    one.
-    """
-    return f"{identity}/{index}" if index else identity
 
 
 def _base_url(config: Config, index: str) -> str | None:

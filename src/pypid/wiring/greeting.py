@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,6 @@ from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart
 from pypid.core.permissions import EVERYONE
 from pypid.daemon import listeners
-from pypid.daemon.identities import Identities
 from pypid.daemon.state import StatePaths, files_of
 from pypid.flow import World
 from pypid.jobs.backup.records import is_new
@@ -118,16 +117,6 @@ def _greeting(
         readable=readable,
         accounts=accounts,
     )
-
-
-def opening_of(identities: Identities) -> Callable[[], Awaitable[None]]:
-    """Return the rest of a late start (see `opens_late`)."""
-
-    async def finish() -> None:
-        await identities.open()
-        await identities.welcome()
-
-    return finish
 
 
 def visible_output() -> TextIO | LoggingFile:

@@ -66,7 +66,6 @@ from pypid.daemon.daemon import Daemon, Process, use_one_arena
 from pypid.daemon.identities import (
     Identities,
     KnownAccounts,
-    NoOtherNodes,
     OtherNodes,
     Stores,
     open_stores,
@@ -88,7 +87,7 @@ from pypid.index.promotions import IndexPart, PromotionLog, PromotionRecovery, P
 from pypid.index.upstream.approvals import UpstreamDecisions
 from pypid.index.upstream.public_names import PublicNames
 from pypid.jobs.cache_maintenance import CleanStop
-from pypid.jobs.leases import Agreement, Leases, SoleNode
+from pypid.jobs.leases import Agreement, Leases
 from pypid.ports import Blobs, Catalog, Duplicating, Glance, People
 from pypid.prefork.messages import Message
 from pypid.prefork.supervisor import Command, Scales, Supervisor, make_scales
@@ -106,7 +105,7 @@ from pypid.web.http.site import Site
 from pypid.web.installers import simple
 from pypid.web.root import resource
 from pypid.wiring.advisories import advisory_services, open_advisories
-from pypid.wiring.greeting import greeter, log_start, opening_of, opens_late
+from pypid.wiring.greeting import greeter, log_start, opens_late
 from pypid.wiring.metrics import Measuring, all_metrics, metrics_folder
 from pypid.wiring.platform import Options as Options
 from pypid.wiring.platform import (
@@ -232,7 +231,7 @@ def make_identities(
         watch=None if nodes is None else partial(watch, current),
     )
     noted = f"{files_of(config, paths).rstrip('/')}/{ACCOUNTS_KNOWN}"
-    others = NoOtherNodes() if nodes is None else nodes
+    others = OtherNodes() if nodes is None else nodes
     return Identities(
         config=config,
         paths=paths,
@@ -1010,7 +1009,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             signals,
             budget,
         )
-        leases: Leases = SoleNode() if sharing is None else sharing.leases
+        leases: Leases = Leases() if sharing is None else sharing.leases
         storage, lease = leased(config, paths, storage, sharing, world)
         catalog = (
             MemoryCatalog(serial=serial, thinking=world.thinking, memory=memory)
@@ -1074,7 +1073,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         if lease is not None:
             node = stateless_node(
                 config, paths, storage, index, leases, identities, lease, platform,
-                fill=not is_filled, open_accounts=opening_of(identities),
+                fill=not is_filled, open_accounts=identities.begin,
             )  # fmt: skip
         agreement = None
         if sharing is not None:

@@ -1,7 +1,4 @@
-"""Checks of a configuration on this machine, before a start.
-
-Check what pypid needs to listen: the endpoints of `[server] listen`, and the files of TLS.
-"""
+"""Checks of a configuration on this machine: what would stop a start, and what would fail later."""
 
 from __future__ import annotations
 
@@ -177,7 +174,10 @@ def check_file(file: Path, platform: Platform) -> CheckedConfig:
         for finding in _findings(config, platform, {section for section, _ in invalid})
         if (finding.section, finding.key) not in invalid
     ]
-    located = [(each.is_warning, _located(config, each)) for each in found]
+    located = [
+        (each.is_warning, problem_at(config, each.section, each.key, each.message))
+        for each in found
+    ]
     more = [problem for is_warning, problem in located if not is_warning]
     warnings = [problem for is_warning, problem in located if is_warning]
     warnings.extend(doubts(config, _account_names(config, paths)))
@@ -203,10 +203,6 @@ def _findings(
     yield from _folder_findings(config, paths, user)
     yield from _component_findings(config, user, platform, broken)
     yield from advisory_findings(config, paths)
-
-
-def _located(config: Config, finding: ConfigFinding) -> ConfigProblem:
-    return problem_at(config, finding.section, finding.key, finding.message)
 
 
 def _folder_findings(
@@ -284,16 +280,12 @@ def _attempts(
         if exists(file) and file.is_file():
             yield section, "ca_certificates", partial(authorities_of, file, section)
     if config.storage.backend is StorageBackend.S3:
-        yield "storage", "backend", lambda: _bucket(config, paths)
+        yield "storage", "backend", lambda: settings_of_bucket(config.storage, paths)
     if config.catalog.backend is not CatalogStore.MEMORY:
         yield "catalog", "url", lambda: engine_of(config, paths, world, reactor)
     yield "access", "url", lambda: open_stores(config, paths, world, reactor)
     if AccessStore.LDAP in config.access.backend:
         yield "ldap", "url", lambda: directory_of(config, paths, world, reactor)
-
-
-def _bucket(config: Config, paths: StatePaths) -> Any:
-    return settings_of_bucket(config.storage, paths)
 
 
 def _account_names(config: Config, paths: StatePaths) -> AccountNames | None:
@@ -310,6 +302,3 @@ def _account_names(config: Config, paths: StatePaths) -> AccountNames | None:
     except (CannotStart, DatabaseAway, DatabaseUnusable):
         return None
     return AccountNames(own.users | stored.users, own.groups | stored.groups)
-
-
-# Checks of a configuration on this machine: what would stop a start, and what would fail later.

@@ -91,7 +91,7 @@ async def open_storage(
         return evolve(opened, provisional=opened.blobs)
     except (StorageDown, StorageFull) as error:
         raise CannotStart(
-            f"The storage folder {paths.storage} cannot be used: {_cause(error)}"
+            f"The storage folder {paths.storage} cannot be used: {error.__cause__ or error}"
         ) from None
 
 
@@ -100,7 +100,8 @@ def may_create_folder(paths: StatePaths) -> bool:
     known = [_manifest(dump) for dump in (paths.snapshot, paths.named_snapshot)]
     # a missing folder whose files a dump lists is a disk that is not mounted: a new one would
     # hide local projects
-    return all(manifest is None or _knows_nothing(manifest) for manifest in known)
+    # (one of another format may list any)
+    return all(each is None or (each.format == FORMAT and not each.shards) for each in known)
 
 
 def rename_documents(folder: Path) -> None:
@@ -292,16 +293,6 @@ def _manifest(dump: Path) -> Manifest | None:
         return DumpFolder(dump).manifest()
     except (Unreadable, OSError):
         return None
-
-
-def _knows_nothing(manifest: Manifest) -> bool:
-    """Return whether the index was empty. A dump of another format may know anything."""
-    return manifest.format == FORMAT and not manifest.shards
-
-
-def _cause(error: StorageDown | StorageFull) -> str:
-    """Return the cause, which is not in a log yet."""
-    return str(error.__cause__ or error)
 
 
 def decisions_of(
