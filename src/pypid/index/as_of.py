@@ -137,17 +137,23 @@ class AsOfViews:
         """Return the project's current view, which `resolve` turns into its state before
         `permission.before`. Raises what `Index.view` raises.
         """
-        return await _look(self.index, name, permission, await self._recorded())
+        assert permission.before is not None
+        recorded = await self._recorded()
+        seen = await self.index.seen(name, permission)
+        return CurrentSources(name, seen, permission.before, recorded)
 
     async def resolve(self, looked: CurrentSources) -> AsOfState:
         """Return the state of the project before `looked.before`."""
         return await _resolved(self.index, looked)
 
     async def project(self, name: ProjectName, permission: UpstreamPermission) -> ProjectAsOf:
-        """Return what a client could see of the project before `permission.before`; see
-        `project_as_of`.
+        """Return what a client could see of the project before `permission.before`.
+
+        The project exists if it exists now, whether or not it had files then: a local name must not
+        be looked up elsewhere. Raises what `Index.view` raises.
         """
-        return await project_as_of(self.index, name, permission, await self._recorded())
+        looked = await self.look(name, permission)
+        return ProjectAsOf(await self.resolve(looked), looked.edition)
 
     async def names(self, before: datetime, *, reads_all: bool = True) -> AsOfNames:
         """Return the projects with stored files that existed before this time. `reads_all`: the
@@ -170,31 +176,6 @@ class AsOfViews:
             return bool((await self.project(name, permission)).state.project.files)
         except NoSuchProject:
             return False
-
-
-async def project_as_of(
-    index: CurrentIndex,
-    name: ProjectName,
-    permission: UpstreamPermission,
-    recorded: datetime | None = None,
-) -> ProjectAsOf:
-    """Return what a client could see of the project before `permission.before`.
-
-    The project exists if it exists now, whether or not it had files then: a local name must not be
-    looked up elsewhere. Raises what `Index.view` raises. `recorded`: see `RecordingStart`.
-    """
-    looked = await _look(index, name, permission, recorded)
-    return ProjectAsOf(await _resolved(index, looked), looked.edition)
-
-
-async def _look(
-    index: CurrentIndex,
-    name: ProjectName,
-    permission: UpstreamPermission,
-    recorded: datetime | None,
-) -> CurrentSources:
-    assert permission.before is not None
-    return CurrentSources(name, await index.seen(name, permission), permission.before, recorded)
 
 
 async def _resolved(index: CurrentIndex, looked: CurrentSources) -> AsOfState:

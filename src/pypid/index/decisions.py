@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 from attrs import Factory, define, field, frozen
@@ -370,13 +370,17 @@ _UNREADABLE = (
 
 @frozen
 class StoredBlock:
-    """A block in force. `reason` is one printable line."""
+    """A block in force, and its rule (`FileRule`) for the files of its project, or with its digest.
+    `reason` is one printable line.
+    """
 
     id: str
     spec: BlockSpec
     reason: str
     document: BlockDocument | None
     """None: it cannot be read."""
+    upstream_only: ClassVar[bool] = False
+    by_version: ClassVar[bool] = True
 
     @property
     def project(self) -> ProjectName | None:
@@ -393,17 +397,6 @@ class StoredBlock:
         if self.spec.sha256 is not None:
             return file.sha256 == self.spec.sha256
         return file.project == self.spec.project and self.spec.includes(file.version)
-
-
-@frozen
-class BlockRule:
-    """The rule of one block for the files of its project, or with its digest."""
-
-    id: str
-    spec: BlockSpec
-    reason: str
-    upstream_only: bool = False
-    by_version: bool = True
 
     def hides(self, file: File) -> Hold | None:
         """Return why it hides the file of its project."""
@@ -474,11 +467,10 @@ class Blocks:
         rules: dict[ProjectName, list[FileRule]] = {}
         digests: dict[str, FileRule] = {}
         for block in self.all.values():
-            rule = BlockRule(block.id, block.spec, block.reason)
             if block.spec.sha256 is not None:
-                digests[block.spec.sha256] = rule
+                digests[block.spec.sha256] = block
             elif block.spec.project is not None:
-                rules.setdefault(block.spec.project, []).append(rule)
+                rules.setdefault(block.spec.project, []).append(block)
         projects = {name: ProjectRestrictions(tuple(each)) for name, each in rules.items()}
         self.decisions.restrictions.replace(FOLDER, projects, digests)
 

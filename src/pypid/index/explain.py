@@ -55,7 +55,7 @@ from pypid.core.restrictions import (
     RestrictionsInForce,
     withheld_files,
 )
-from pypid.index.decisions import FOLDER, BlockRule
+from pypid.index.decisions import FOLDER, StoredBlock
 from pypid.index.index import Index
 from pypid.index.progress import JobGroup
 from pypid.index.upstream.public_names import asked_source, entries_of
@@ -275,25 +275,23 @@ class Reasons:
 # --- withheld releases ----------------------------------------------------------------------------
 
 
-def held_files(index: Index, seen: ViewSources) -> Sequence[tuple[File, Hold]]:
-    """Return the files that rules or the status of the project withhold, each with the reason."""
-    return list(_held_files(index, seen, ()))
-
-
 def held_releases(index: Index, seen: ViewSources) -> Sequence[ReleaseLine]:
     """Return the releases of which files are withheld, each with a reason."""
-    held = held_files(index, seen)
+    held = list(held_files(index, seen))
     reasons = {file.version: hold for file, hold in reversed(held)}
     project = Project(name=seen.view.project.name, files=in_order(file for file, _ in held))
     return [line_of(release, reasons[release.version]) for release in releases(project)]
 
 
-def _held_files(
-    index: Index, seen: ViewSources, outer: Sequence[IndexSettings]
+def held_files(
+    index: Index, seen: ViewSources, outer: Sequence[IndexSettings] = ()
 ) -> Iterator[tuple[File, Hold]]:
+    """Yield the files that rules or the status of the project withhold, each with the reason.
+    `outer`: the indexes that inherit the view, and whose blocks apply as well.
+    """
     restricted_by = (*seen.restricted_by, *outer)
     for part in seen.mixed_from:
-        yield from _held_files(index, part, restricted_by)
+        yield from held_files(index, part, restricted_by)
     if seen.mixed_from:
         return
     name, project = seen.view.project.name, seen.view.project
@@ -311,7 +309,7 @@ def _held_files(
 
 def _blocks_in(settings: IndexSettings, name: ProjectName) -> Restrictions:
     reason, found = f"the index {settings.name} does not serve it", RestrictionsInForce()
-    rules = tuple(BlockRule("", spec, reason) for spec in blocks_of(settings, name))
+    rules = tuple(StoredBlock("", spec, reason, None) for spec in blocks_of(settings, name))
     found.replace(FOLDER, {name: ProjectRestrictions(rules)})
     return found.current
 

@@ -444,7 +444,7 @@ class Index:
     file_cache: FileCache = field(init=False, repr=False)
     reader: FileReader = field(init=False, repr=False)
     maintenance: Maintenance = field(init=False, repr=False)
-    _views: Views = field(init=False, repr=False)
+    views: Views = field(init=False, repr=False)
     _hidden_reported: Recent[ProjectName, datetime] = field(
         factory=lambda: Recent(1000, 1000), init=False, repr=False
     )
@@ -516,7 +516,7 @@ class Index:
         )
         if self.trust is not None:
             self.trust.follow(self.file_cache)
-        self._views = Views(self.policy, self.world, self.memory, self.prefix)
+        self.views = Views(self.policy, self.world, self.memory, self.prefix)
         self.own_lists = Names(self.catalog, self.policy, self.world, self.names_elsewhere)
         self._indexes = self.all_indexes or _NoOthers(self)
         self._layers = Layers(self, self._indexes)
@@ -567,7 +567,7 @@ class Index:
             ours = Presence.ELSEWHERE if upstream_state is None else Presence.ABSENT
         if not isinstance(ours, Project) and (upstream_state is None or not exists(upstream_state)):
             raise self._nothing(name, ours, permission)
-        found = await self._views.of(name, ours, upstream_state, self.world.now(), generation)
+        found = await self.views.of(name, ours, upstream_state, self.world.now(), generation)
         if (
             not isinstance(ours, Project)
             and upstream_state is not None
@@ -607,10 +607,6 @@ class Index:
             self.policy.claims.names,
             self.policy.restrictions.current,
         )
-
-    def seen_until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
-        """Return when the view of an upstream project changes by itself; see `Views.until`."""
-        return self._views.until(name, reachable=reachable)
 
     async def _upstream_state(
         self, name: ProjectName, ours: Project | Presence, permission: UpstreamPermission

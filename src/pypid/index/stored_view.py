@@ -160,7 +160,7 @@ def validity_of(
         return Validity(name=name, local=local, upstream=None, generation=glance.generation)
     until = None
     if index.policy.cooldown.may_hide(name):
-        seen = index.seen_until(name, reachable=asks)
+        seen = index.views.until(name, reachable=asks)
         if seen is None:
             return None
         [until] = seen

@@ -12,7 +12,7 @@ from pypid.core.model import MOST_DELETED, MOST_EVENTS, Blob, File, Project
 from pypid.core.records.documents import StorageIdentity, dump
 from pypid.core.records.history import spans, was_any
 from pypid.index import Index
-from pypid.index.as_of import FilePeriods, RecordingStart, project_as_of
+from pypid.index.as_of import AsOfViews, FilePeriods, RecordingStart
 from pypid.index.views import DIRECT
 from tests.index.nodes import SqliteNodesCase
 from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
@@ -53,13 +53,10 @@ class MomentCase(IndexCase):
         self.clock.advance(seconds)
         return self.index.world.now()
 
-    def then(
-        self, before: datetime, index: Index | None = None, recorded: datetime | None = None
-    ) -> tuple[Seen, int]:
+    def then(self, before: datetime, index: Index | None = None) -> tuple[Seen, int]:
         """What was there, and how much more is not to be had."""
-        found = self.have(
-            project_as_of(index or self.index, SPAM, evolve(DIRECT, before=before), recorded)
-        ).state
+        views = AsOfViews(index or self.index)
+        found = self.have(views.project(SPAM, evolve(DIRECT, before=before))).state
         return said(found.project.files), found.gone
 
     def project(self) -> Project:
@@ -155,17 +152,10 @@ class RecordedTests(MomentCase):
         self.put(".pypid/storage.json", dump(StorageIdentity("x", recorded=begun)))
         recorded = self.have(RecordingStart().since(self.index))
         self.assertEqual(recorded, begun)
-        self.assertEqual(
-            self.have(
-                project_as_of(self.index, SPAM, evolve(DIRECT, before=there), recorded)
-            ).state.since,
-            begun,
-        )
-        self.assertIsNone(
-            self.have(
-                project_as_of(self.index, SPAM, evolve(DIRECT, before=self.later()), recorded)
-            ).state.since
-        )
+        views = AsOfViews(self.index)
+        for before, since in ((there, begun), (self.later(), None)):
+            found = self.have(views.project(SPAM, evolve(DIRECT, before=before)))
+            self.assertEqual(found.state.since, since)
 
 
 class SpannedTests(MomentCase):
@@ -201,9 +191,8 @@ class NodesTests(SqliteNodesCase):
     """Nodes with a catalog in common."""
 
     def then(self, node: Index, before: datetime) -> Seen:
-        return said(
-            self.have(project_as_of(node, SPAM, evolve(DIRECT, before=before))).state.project.files
-        )
+        found = self.have(AsOfViews(node).project(SPAM, evolve(DIRECT, before=before)))
+        return said(found.state.project.files)
 
     def test_seen_elsewhere(self) -> None:
         """What one node has noted another one tells, within a second; each notes on top of what the

@@ -69,9 +69,6 @@ from pypid.index.store.records import CHANGE_SAVED
 from pypid.metrics.counts import PUBLISHED, PUBLISHED_BYTES
 from pypid.ports import Body
 
-# Find a file that already exists under the name of an upload: in the catalog, in the storage, or
-# being published by another node.
-
 _log = Logger()
 
 LOOKS, PAUSE = 10, 0.5
@@ -88,87 +85,6 @@ class ExistingFile:
     file: StoredFile
     is_whole: bool
     is_listed: bool = True
-
-
-@frozen
-class ExistingFiles:
-    """Finds existing files. Everything raises `StorageDown`."""
-
-    context: IndexContext
-
-    async def find(self, ours: LocalProject | Presence, upload: Upload) -> ExistingFile | None:
-        """Return the file of this name from the catalog, or from its record (another node's, a
-        moment ago), which takes precedence.
-        """
-        name, filename = upload.distribution.project, upload.distribution.filename
-        held = ours.file(filename) if isinstance(ours, Project) else None
-        is_same = held is not None and held.sha256 == upload.digests.sha256
-        if (
-            held is not None
-            and not self.context.shared
-            and (not is_same or await self.is_whole(held))
-        ):
-            return ExistingFile(held, is_whole=True)
-        recorded = await self.recorded(upload)
-        if recorded is None:
-            if held is not None:
-                await self.context.resync(name)  # the catalog lags behind
-            return None
-        if (
-            self.context.shared
-            and held is not None
-            and (held.key, held.sha256) == (recorded.key, recorded.sha256)
-        ):
-            return ExistingFile(recorded, await self.is_whole(recorded))
-        return await self._listed(recorded)
-
-    async def awaited(self, upload: Upload) -> ExistingFile | None:
-        """Wait for the file that another node is publishing under the name; None if that takes
-        longer than `LOOKS` checks.
-        """
-        for look in range(LOOKS + 1 if self.context.shared else 1):
-            if look:
-                await deferLater(self.context.world.clock, PAUSE)
-            recorded = await self.recorded(upload)
-            if recorded is not None:
-                return await self._listed(recorded)
-        return None
-
-    async def _listed(self, recorded: StoredFile) -> ExistingFile:
-        """Return the recorded file after a refresh of the catalog, which lags behind."""
-        await self.context.resync(recorded.project)
-        is_listed = recorded.project not in self.context.records.pending_updates
-        return ExistingFile(recorded, await self.is_whole(recorded), is_listed)
-
-    async def recorded(self, upload: Upload) -> StoredFile | None:
-        """Return the file of this name according to its record."""
-        name, filename = upload.distribution.project, upload.distribution.filename
-        try:
-            return await records.read_record(self.context.blobs, name, filename)
-        except Unreadable as error:
-            _log.error("{error}; `pypid storage check` explains what to do.", error=error)
-            raise StorageDown(f"the record of {filename!r} is damaged.") from None
-
-    async def is_whole(self, file: StoredFile) -> bool:
-        """Return whether the bytes of a published file are still there."""
-        try:
-            found = await self.context.blobs.stat(file.key)
-            return found.size == file.size
-        except Missing:
-            return False
-
-    async def may_be_there(self, ours: LocalProject | Presence, upload: Upload) -> bool:
-        """Return whether a pypicloud may have left a file of this name that is not adopted yet."""
-        name, filename = upload.distribution.project, upload.distribution.filename
-        if not isinstance(ours, Project):
-            return True
-        if ours.file(filename) is not None:
-            return False
-        for where in keys_in_layouts(name, upload.version, filename):
-            with suppress(Missing):
-                await self.context.blobs.stat(where)
-                return True
-        return False
 
 
 # Committing a file: writing its record, which makes its stored bytes a published file, and listing
@@ -334,10 +250,6 @@ class Publisher:
     uploaded: datetime | None = None
     own: Own | None = None
 
-    @property
-    def _existing(self) -> ExistingFiles:
-        return ExistingFiles(self.context)
-
     async def publish(
         self, upload: Upload, body: BodyFactory, by: str, *, overwrite: bool = False
     ) -> PublishOutcome:
@@ -388,10 +300,10 @@ class Publisher:
             if await self.context.catalog.is_away():
                 return await self._decided_by_storage(upload, overwrite)
             ours = await self.context.local_project(name)
-            if self.context.is_taking_over() and await self._existing.may_be_there(ours, upload):
+            if self.context.is_taking_over() and await self._may_be_there(ours, upload):
                 raise NotYetKnown(name)
             check_open(ours)
-            older = await self._existing.find(ours, upload)
+            older = await self._find(ours, upload)
             if older is None:
                 await self._clear_name(upload, overwrite)
             else:
@@ -399,7 +311,7 @@ class Publisher:
             try:
                 return await self._store(upload, body, by, None, is_alone=is_alone)
             except (AlreadyExists, Busy):  # another process was faster
-                first = await self._existing.awaited(upload)
+                first = await self._awaited(upload)
                 if first is None:
                     raise
             return await self._beside_older(first, upload, body, by, overwrite)
@@ -424,18 +336,90 @@ class Publisher:
         """
         name, filename = upload.distribution.project, upload.distribution.filename
         check_open(await self.context.resync(name))
-        recorded = await self._existing.recorded(upload)
+        recorded = await self._recorded(upload)
         if recorded is None or (overwrite and recorded.sha256 != upload.digests.sha256):
             raise CatalogDown(NOTHING_CHANGED)
         if recorded.sha256 != upload.digests.sha256:
             raise AlreadyExists(filename, recorded.blake2b_256)
-        if name in self.context.records.pending_updates or not await self._existing.is_whole(
-            recorded
-        ):
+        if name in self.context.records.pending_updates or not await self._is_whole(recorded):
             raise CatalogDown(CHANGE_SAVED)
         return PublishOutcome.UNCHANGED
 
     # --- existing files ---
+
+    async def _find(self, ours: LocalProject | Presence, upload: Upload) -> ExistingFile | None:
+        """Return the file of this name from the catalog, or from its record (another node's, a
+        moment ago), which takes precedence.
+        """
+        name, filename = upload.distribution.project, upload.distribution.filename
+        held = ours.file(filename) if isinstance(ours, Project) else None
+        is_same = held is not None and held.sha256 == upload.digests.sha256
+        if (
+            held is not None
+            and not self.context.shared
+            and (not is_same or await self._is_whole(held))
+        ):
+            return ExistingFile(held, is_whole=True)
+        recorded = await self._recorded(upload)
+        if recorded is None:
+            if held is not None:
+                await self.context.resync(name)  # the catalog lags behind
+            return None
+        if (
+            self.context.shared
+            and held is not None
+            and (held.key, held.sha256) == (recorded.key, recorded.sha256)
+        ):
+            return ExistingFile(recorded, await self._is_whole(recorded))
+        return await self._listed(recorded)
+
+    async def _awaited(self, upload: Upload) -> ExistingFile | None:
+        """Wait for the file that another node is publishing under the name; None if that takes
+        longer than `LOOKS` checks.
+        """
+        for look in range(LOOKS + 1 if self.context.shared else 1):
+            if look:
+                await deferLater(self.context.world.clock, PAUSE)
+            recorded = await self._recorded(upload)
+            if recorded is not None:
+                return await self._listed(recorded)
+        return None
+
+    async def _listed(self, recorded: StoredFile) -> ExistingFile:
+        """Return the recorded file after a refresh of the catalog, which lags behind."""
+        await self.context.resync(recorded.project)
+        is_listed = recorded.project not in self.context.records.pending_updates
+        return ExistingFile(recorded, await self._is_whole(recorded), is_listed)
+
+    async def _recorded(self, upload: Upload) -> StoredFile | None:
+        """Return the file of this name according to its record."""
+        name, filename = upload.distribution.project, upload.distribution.filename
+        try:
+            return await records.read_record(self.context.blobs, name, filename)
+        except Unreadable as error:
+            _log.error("{error}; `pypid storage check` explains what to do.", error=error)
+            raise StorageDown(f"the record of {filename!r} is damaged.") from None
+
+    async def _is_whole(self, file: StoredFile) -> bool:
+        """Return whether the bytes of a published file are still there."""
+        try:
+            found = await self.context.blobs.stat(file.key)
+            return found.size == file.size
+        except Missing:
+            return False
+
+    async def _may_be_there(self, ours: LocalProject | Presence, upload: Upload) -> bool:
+        """Return whether a pypicloud may have left a file of this name that is not adopted yet."""
+        name, filename = upload.distribution.project, upload.distribution.filename
+        if not isinstance(ours, Project):
+            return True
+        if ours.file(filename) is not None:
+            return False
+        for where in keys_in_layouts(name, upload.version, filename):
+            with suppress(Missing):
+                await self.context.blobs.stat(where)
+                return True
+        return False
 
     async def _clear_name(self, upload: Upload, overwrite: bool) -> None:
         """Check a name without a published file: if it was once published, only the same bytes may
@@ -466,7 +450,8 @@ class Publisher:
                 metadata_key(file), BytesBody(upload.metadata), replace=True
             )
         await self.context.resync(file.project)
-        self.context.records.refuse_if_pending(file.project)
+        if file.project in self.context.records.pending_updates:
+            raise CatalogDown(CHANGE_SAVED)
         return PublishOutcome.PUBLISHED
 
     # --- storing ---

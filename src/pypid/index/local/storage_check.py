@@ -53,61 +53,6 @@ from pypid.index.upstream.cache_store import (
 )
 from pypid.ports import Blobs
 
-# Putting back published bytes from a copy elsewhere in the storage, where other bytes, or none,
-# are in their place.
-#
-# Bytes found where a file was to be published are copied aside (`publish`). If a record names them
-# after all, since its writer was another pypid that shared the storage without a lease, they are
-# the published bytes, and are put back.
-
-
-@frozen
-class Repair:
-    """Finds a copy of the published bytes and puts it back. Everything raises `StorageDown`."""
-
-    context: IndexContext
-
-    async def copy_of(self, file: StoredFile) -> str | None:
-        """Return the key of a copy with the hash that the record names, or None."""
-        where = file.project, file.filename, file.sha256
-        for candidate in (set_aside_key(*where), overwrite_key(*where)):
-            if candidate != file.key and await self._has(candidate, file.sha256):
-                return candidate
-        return None
-
-    async def mend(self, file: StoredFile) -> bool:
-        """Put the bytes back and list the file. Return False if the record changed, nothing is
-        wrong, or no copy is left.
-        """
-        where, sha256 = file.key, file.sha256
-        async with self.context.places.hold(f"{file.project}/{file.filename}"):
-            if await records.read_record(self.context.blobs, file.project, file.filename) != file:
-                return False
-            if await self._has(where, sha256):
-                return False
-            copy = await self.copy_of(file)
-            if copy is None:
-                return False
-            await self._set_aside(file)
-            await self.context.blobs.write(where, await self.context.blobs.read(copy), replace=True)
-        await self.context.resync(file.project)
-        return True
-
-    async def _set_aside(self, file: StoredFile) -> None:
-        """Copy the bytes that are in the wrong place aside, if there are any."""
-        where = file.key
-        with suppress(Missing, Exists):
-            other = (await digests_of(self.context, where)).sha256
-            aside = set_aside_key(file.project, file.filename, other)
-            await self.context.blobs.write(aside, await self.context.blobs.read(where))
-
-    async def _has(self, where: str, sha256: str) -> bool:
-        try:
-            return (await digests_of(self.context, where)).sha256 == sha256
-        except Missing:
-            return False
-
-
 _NEVER_ALONE = (ObjectKind.METADATA, ObjectKind.YANKED, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)
 _Document = Yanked | Deleted | History | ProjectStatus
 _DOCUMENTS: Mapping[ObjectKind, type[_Document]] = {
@@ -337,7 +282,7 @@ class Checker:
 
     async def _with_copy(self, finding: Finding, file: StoredFile) -> Finding:
         """Add the copy from which the published bytes can be restored, if there is one."""
-        copy = await Repair(self.context).copy_of(file)
+        copy = await self._copy_of(file)
         if copy is None:
             return finding
         return evolve(finding, advice=_COPIED.format(copy=copy), file=file, copy=copy)
@@ -398,7 +343,7 @@ class Checker:
         """
         if finding.file is not None:
             try:
-                return evolve(finding, mended=await Repair(self.context).mend(finding.file))
+                return evolve(finding, mended=await self._mend(finding.file))
             except PypidError:
                 return finding
         where = place(finding.key) or lies_at(finding.key)
@@ -433,6 +378,52 @@ class Checker:
             tombstone is not None
             and tombstone.sha256 == (await digests_of(self.context, found)).sha256
         )
+
+    # --- putting published bytes back ---
+    #
+    # Bytes found where a file was to be published are copied aside (`publish`). If a record names
+    # them after all, since its writer was another pypid that shared the storage without a lease,
+    # they are the published bytes.
+
+    async def _copy_of(self, file: StoredFile) -> str | None:
+        """Return the key of a copy with the hash that the record names, or None."""
+        where = file.project, file.filename, file.sha256
+        for candidate in (set_aside_key(*where), overwrite_key(*where)):
+            if candidate != file.key and await self._has(candidate, file.sha256):
+                return candidate
+        return None
+
+    async def _mend(self, file: StoredFile) -> bool:
+        """Put the bytes back and list the file. Return False if the record changed, nothing is
+        wrong, or no copy is left.
+        """
+        where, sha256 = file.key, file.sha256
+        async with self.context.places.hold(f"{file.project}/{file.filename}"):
+            if await records.read_record(self.context.blobs, file.project, file.filename) != file:
+                return False
+            if await self._has(where, sha256):
+                return False
+            copy = await self._copy_of(file)
+            if copy is None:
+                return False
+            await self._set_aside(file)
+            await self.context.blobs.write(where, await self.context.blobs.read(copy), replace=True)
+        await self.context.resync(file.project)
+        return True
+
+    async def _set_aside(self, file: StoredFile) -> None:
+        """Copy the bytes that are in the wrong place aside, if there are any."""
+        where = file.key
+        with suppress(Missing, Exists):
+            other = (await digests_of(self.context, where)).sha256
+            aside = set_aside_key(file.project, file.filename, other)
+            await self.context.blobs.write(aside, await self.context.blobs.read(where))
+
+    async def _has(self, where: str, sha256: str) -> bool:
+        try:
+            return (await digests_of(self.context, where)).sha256 == sha256
+        except Missing:
+            return False
 
 
 async def wrong_with_bytes(

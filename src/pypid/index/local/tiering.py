@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from attrs import define, field, frozen
+from attrs import frozen
 from msgspec.structs import replace
 
 from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
@@ -28,29 +28,6 @@ def ignored(moved: Moved) -> None:
     """Ignore the notification about a file."""
 
 
-@define
-class _Run:
-    """The state of one run."""
-
-    rule: TieringRule
-    dry: bool
-    progress: Progress
-    of_file: Callable[[Moved], object]
-    projects: int = 0
-    files: int = 0
-    moved: list[Moved] = field(factory=list)
-
-    def count(self, project: LocalProject) -> None:
-        """Count a project and its files."""
-        self.projects += 1
-        self.files += len(project.files)
-
-    def note(self, moved: Moved) -> None:
-        """Add the outcome for a file that was due, and report it."""
-        self.moved.append(moved)
-        self.of_file(moved)
-
-
 @frozen
 class Tierer:
     """Moves the local files to which a rule applies. `tell` is notified of the progress, `of_file`
@@ -68,50 +45,44 @@ class Tierer:
         """
         if not await self.context.catalog.is_complete():
             await Reconciler(self.context, self.tell).reconcile()
-        run = _Run(rule, dry, Progress(self.context.world.clock, self.tell), self.of_file)
-        pace = Pace(self.context.world)
+        projects, files, moved = 0, 0, list[Moved]()
+        progress, pace = Progress(self.context.world.clock, self.tell), Pace(self.context.world)
+
+        async def move(file: StoredFile) -> None:
+            moved.append(await self._file(file, rule, dry=dry))
+            self.of_file(moved[-1])
+
         for summary in await self.context.catalog.local.summaries():
             ours = await self.context.catalog.local.get(summary.name)
             if isinstance(ours, Project):
-                run.count(ours)
-                await all_of(
-                    [
-                        partial(self._file, run, file)
-                        for file in due(ours.files, rule, self.context.world.now())
-                    ],
-                    AT_ONCE,
-                )
-            run.progress.at(
-                lambda: (
-                    f"tiering: {run.files} files of {run.projects} projects seen, "
-                    f"{len(run.moved)} were due"
-                )
-            )
+                projects, files = projects + 1, files + len(ours.files)
+                found = due(ours.files, rule, self.context.world.now())
+                await all_of([partial(move, file) for file in found], AT_ONCE)
+            text = "tiering: {} files of {} projects seen, {} were due"
+            progress.at(partial(text.format, files, projects, len(moved)))
             await pace.keep()
-        return Tiered(run.projects, run.files, tuple(run.moved))
+        return Tiered(projects, files, tuple(moved))
 
-    async def _file(self, run: _Run, file: StoredFile) -> None:
-        """Move the file, if it is due."""
+    async def _file(self, file: StoredFile, rule: TieringRule, *, dry: bool) -> Moved:
+        """Move the file that is due; return the outcome."""
         before = reason = ""
         try:
             state = await self.bucket.archive_state(file.key)
             before = state.storage_class
-            outcome = _outcome(state, run.rule, dry=run.dry)
+            outcome = _outcome(state, rule, dry=dry)
             if outcome is TieringOutcome.MOVED:
-                await shielded(self._move(file, run.rule.storage_class))
+                await shielded(self._move(file, rule.storage_class))
         except Archived:
             outcome = TieringOutcome.ARCHIVED
         except (Missing, StorageDown) as error:
             before, outcome, reason = "", TieringOutcome.FAILED, str(error)
-        run.note(
-            Moved(
-                project=file.project,
-                filename=file.filename,
-                size=file.size,
-                before=before,
-                outcome=outcome,
-                reason=reason,
-            )
+        return Moved(
+            project=file.project,
+            filename=file.filename,
+            size=file.size,
+            before=before,
+            outcome=outcome,
+            reason=reason,
         )
 
     async def _move(self, file: StoredFile, storage_class: str) -> None:

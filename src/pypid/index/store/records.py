@@ -356,11 +356,6 @@ class RecordStore(Generic[V]):
             self.note_verified(name)
         return held
 
-    def refuse_if_pending(self, name: ProjectName) -> None:
-        """Raise `CatalogDown` if the catalog may have missed an update of the project."""
-        if name in self.pending_updates:
-            raise CatalogDown(CHANGE_SAVED)
-
     async def recover(self, name: ProjectName) -> None:
         """Resync the catalog after a change that broke off half-way; if that fails, too, the
         storage is authoritative until then.

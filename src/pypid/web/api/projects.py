@@ -254,7 +254,7 @@ async def project(ctx: RequestContext, project: ProjectName) -> None:
     document: ProjectForAdmins = {**project_document(seen.view.project), "hidden": []}
     if ctx.is_admin and not seen.view.project.status.offers_files:
         # off the reactor thread: ten thousand files may be withheld
-        held = await ctx.app.world.thinking(held_files, ctx.app.index, seen)
+        held = await ctx.app.world.thinking(lambda: [*held_files(ctx.app.index, seen)])
         document["hidden"] = [
             {"filename": file.filename, "version": file.version, "because": hold.value}
             for file, hold in held
