@@ -49,7 +49,7 @@ from pypid.core.errors import Busy, MintRefused, PeopleUnknown, shortened
 from pypid.core.permissions import Action, Scope
 from pypid.flow import World, shielded
 from pypid.flow.derived import Flights
-from pypid.http_client.connections import Fault, HttpConnections, Trust, connections
+from pypid.http_client.connections import Fault, HttpConnections
 from pypid.http_client.services import ServiceClient, ServiceRequest, UnusableResponse
 
 # The keys of an issuer (JWKS, RFC 7517), and the check of a signature with them. Blocks: not for
@@ -477,13 +477,6 @@ def _audit_entry(
 # --- the way in -----------------------------------------------------------------------------------
 
 
-def connected(reactor: Any) -> HttpConnections:
-    """Return the HTTP connections to issuers: verified by the system's authorities (OpenSSL's
-    SSL_CERT_FILE names others).
-    """
-    return connections(reactor, Trust(), 10.0, idle=2, idle_time=30)
-
-
 def open(
     issuers: Mapping[str, IssuerSettings],
     accounts: SqlAccounts,
@@ -491,8 +484,8 @@ def open(
     world: World,
     reached: HttpConnections,
 ) -> TrustedPublishing:
-    """Return the app's `publishers`; `reached` is `connected(reactor)`, and the caller closes it at
-    the end.
+    """Return the app's `publishers`; `reached` verifies issuers by the system's authorities, and
+    the caller closes it at the end.
 
     On a reload call ``publishers.trust(config.issuers)``. Without any issuer it answers
     ``not-enabled``, so that it can always be in place.

@@ -726,8 +726,9 @@ class Identities(PeriodicJobs):
             if not config.issuers:
                 return
             from pypid.access import oidc
+            from pypid.http_client.connections import Trust, connections
 
-            issuers = oidc.connected(self.reactor)
+            issuers = connections(self.reactor, Trust(), 10.0, idle=2, idle_time=30)
             self.connections.append(issuers)
             self.publishers = oidc.open(
                 config.issuers, self.stores.accounts, self.stores.journal, self.world, issuers

@@ -37,7 +37,6 @@ from pypid.core.policy import (
     waits,
 )
 from pypid.core.presentation.explanation import (
-    ExplainedLayer,
     NameStatus,
     Why,
     explain,
@@ -123,7 +122,7 @@ async def why_in(
         # off the reactor thread: ten thousand files take more than 100 ms
         found = await index.world.thinking(explain, policy, name, leaf.ours, state, now)
         upstream_name = leaf.origin if leaf.origin in upstreams else ""
-        layers.append(ExplainedLayer(leaf.provider, evolve(found, upstream_name=upstream_name)))
+        layers.append((leaf.provider, evolve(found, upstream_name=upstream_name)))
     shown = {file.filename for file in seen.view.project.files}
     found = explain_layers(layers, shown)
     return _advised(index, settings, found, seen.single_views, reveals=reveals)

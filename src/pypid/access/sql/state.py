@@ -4,7 +4,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TypeVar
@@ -106,11 +106,17 @@ class AccountsState:
             by_right=by_right,
             owners=_with(self.owners, patch.owners),
             by_id=by_id,
-            by_digest=self.by_digest if by_id is self.by_id else _by_digest(by_id.values()),
+            by_digest=self.by_digest
+            if by_id is self.by_id
+            else {token.digest: token for token in by_id.values()},
             sessions=_with(self.sessions, patch.sessions),
-            users=self.users if accounts is self.accounts else _by_name(accounts.values()),
+            users=self.users
+            if accounts is self.accounts
+            else tuple(sorted(accounts.values(), key=lambda account: account.name)),
             rights=self.rights if by_right is self.by_right else sorted_rights(by_right.values()),
-            tokens=self.tokens if by_id is self.by_id else _by_age(by_id.values()),
+            tokens=self.tokens
+            if by_id is self.by_id
+            else tuple(sorted(by_id.values(), key=lambda token: (token.created, token.id))),
         )
 
 
@@ -133,18 +139,6 @@ def _with(held: Mapping[K, V], changed: Mapping[K, V | None]) -> Mapping[K, V]:
         else:
             found[key] = value
     return found
-
-
-def _by_name(accounts: Iterable[Account]) -> Sequence[Account]:
-    return tuple(sorted(accounts, key=lambda account: account.name))
-
-
-def _by_digest(tokens: Iterable[Token]) -> Mapping[str, Token]:
-    return {token.digest: token for token in tokens}
-
-
-def _by_age(tokens: Iterable[Token]) -> Sequence[Token]:
-    return tuple(sorted(tokens, key=lambda token: (token.created, token.id)))
 
 
 # Texts that a database can store: PostgreSQL accepts no NUL, and no database accepts half a

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pypid.core.configuration.choices import (
@@ -27,10 +27,7 @@ from pypid.core.configuration.keys import (
     ServerSettings,
     StorageSettings,
 )
-from pypid.core.configuration.values import ValueKind
 from pypid.core.errors import shortened
-
-T = TypeVar("T")
 
 
 def nearest(word: str, known: Iterable[str], form: str = "{!r}") -> str:
@@ -51,14 +48,6 @@ def value_of(key: Key, text: str) -> Any:
         return key.kind.parse(text)
     except ValueError as error:
         raise ValueError(_refusal(key, text, str(error))) from None
-
-
-def value_of_kind(kind: ValueKind[T], text: str) -> T:
-    """Return the value that `text` spells, for entries that no `Key` declares. Raises `ValueError`
-    as `value_of` does.
-    """
-    value: T = value_of(Key(kind, "", ""), text)
-    return value
 
 
 def _refusal(key: Key, text: str, reason: str) -> str:

@@ -28,7 +28,6 @@ from pypid.core.configuration.checks import (
     misfits_of_workers,
     nearest,
     value_of,
-    value_of_kind,
 )
 from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.configuration.keys import (
@@ -252,6 +251,7 @@ def misfits(config: Config) -> Iterator[Misfit]:
 
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
+_MEMBERS = Key(several(USER), "", "")
 
 
 @frozen
@@ -450,9 +450,7 @@ class _Judge:
         config = Config(
             **sections,
             users=self._free("users", by_section, _account(parse_hash)),
-            groups=self._free(
-                "groups", by_section, _account(partial(value_of_kind, several(USER)))
-            ),
+            groups=self._free("groups", by_section, _account(partial(value_of, _MEMBERS))),
             projects=self._free("projects", by_section, parse_right),
             issuers=self._family(ISSUER, by_section),
             upstreams=self._family(UPSTREAM, by_section),

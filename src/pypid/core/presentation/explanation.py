@@ -226,22 +226,13 @@ def _until(policy: Policy, file: File, because: Reason | None, now: datetime) ->
 # --- named indexes --------------------------------------------------------------------------------
 
 
-@frozen
-class ExplainedLayer:
-    """The files of a project in one index or upstream, for a named index that shows the project."""
-
-    name: str
-    """As in `bases` and `upstreams`."""
-    why: Why
-
-
-def explain_layers(layers: Sequence[ExplainedLayer], shown: Collection[str]) -> Why:
-    """Return why a named index shows these files of the layers that have the project. `shown`: the
-    names of the files.
+def explain_layers(layers: Sequence[tuple[str, Why]], shown: Collection[str]) -> Why:
+    """Return why a named index shows these files of the layers that have the project: each an index
+    or upstream, by its name in `bases` or `upstreams`. `shown`: the names of the files.
     """
     files, taken = list[FileWhy](), set[str]()
-    for layer in layers:
-        for file in layer.why.files:
+    for _, why in layers:
+        for file in why.files:
             if not file.visible:
                 files.append(file)
             elif file.filename in taken:
@@ -250,12 +241,11 @@ def explain_layers(layers: Sequence[ExplainedLayer], shown: Collection[str]) -> 
                 files.append(file)
             else:
                 files.append(evolve(file, because=Absent.INDEX_RULES))
-        taken.update(file.filename for file in layer.why.files if file.ours)
-    names = tuple(layer.name for layer in layers)
-    found, last = layers[0].why, layers[-1].why
+        taken.update(file.filename for file in why.files if file.ours)
+    found, last = layers[0][1], layers[-1][1]
     if isinstance(found.ours, Project) and not isinstance(last.ours, Project):
         found = evolve(last, status=NameStatus.MIXED, ours=found.ours)
-    return evolve(found, files=tuple(files), taken_from=names)
+    return evolve(found, files=tuple(files), taken_from=tuple(name for name, _ in layers))
 
 
 # --- how to change what a named index shows -------------------------------------------------------

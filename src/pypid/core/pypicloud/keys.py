@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from functools import partial
 
 from attrs import define, field, frozen
 
@@ -65,17 +66,9 @@ def _all(fate: Fate, text: str, names: str, since: str = "") -> Iterator[KnownKe
         yield KnownKey(name, fate, text, since)
 
 
-def _becomes(text: str, names: str, since: str = "") -> Iterator[KnownKey]:
-    return _all(Fate.TRANSLATED, text, names, since)
-
-
-def _ignored(text: str, names: str, since: str = "") -> Iterator[KnownKey]:
-    return _all(Fate.IGNORED, text, names, since)
-
-
-def _refused(text: str, names: str, since: str = "") -> Iterator[KnownKey]:
-    return _all(Fate.REFUSED, text, names, since)
-
+_becomes = partial(_all, Fate.TRANSLATED)
+_ignored = partial(_all, Fate.IGNORED)
+_refused = partial(_all, Fate.REFUSED)
 
 _SHOW_UPSTREAM = (
     "anyone who registers the name of a local project on the public index could add a newer "
@@ -363,8 +356,6 @@ class Ledger:
     filename: str
     values: dict[str, dict[str, TranslatedValue]] = field(factory=dict)
     problems: list[ConfigProblem] = field(factory=list)
-    accounts: IniEntry | None = None
-    """The URL of pypicloud's accounts database."""
     _notes: dict[str, tuple[dict[str, None], IniEntry]] = field(factory=dict)
     """The keys for each reason, and the entry of the first of them."""
 
@@ -415,11 +406,7 @@ class Ledger:
         return {
             name: IniSection(
                 min((one.entry.line or 1 for one in values.values()), default=1),
-                _entries(values.items()),
+                {key: one.entry for key, one in values.items()},
             )
             for name, values in self.values.items()
         }
-
-
-def _entries(values: Iterable[tuple[str, TranslatedValue]]) -> Mapping[str, IniEntry]:
-    return {key: one.entry for key, one in values}

@@ -441,6 +441,12 @@ class PypicloudSettings:
         setting = self.find(*spellings)
         return setting.text if setting else ""
 
+    def copy(self, section: str, key: str, *spellings: str) -> None:
+        """Set a key of pypid's to the text of the first of these keys that is set."""
+        setting = self.find(*spellings)
+        if setting is not None and setting.text:
+            self.ledger.put(section, key, setting.text, setting.entry, setting.key)
+
     def family(self, prefix: str) -> Iterator[tuple[str, IniEntry]]:
         """Yield all keys with the prefix, by the rest of their names; values that are not available
         are refused.

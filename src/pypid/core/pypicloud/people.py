@@ -7,7 +7,7 @@ Translate ``user.*``, ``group.*`` and ``auth.admins`` into ``[users]``, ``[group
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from attrs import frozen
 
@@ -17,7 +17,7 @@ from pypid.core.configuration.ini import IniEntry, printable
 from pypid.core.configuration.values import DN, is_readable_on_the_way
 from pypid.core.errors import BadName
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.permissions import WORDS, account_name
+from pypid.core.permissions import WORDS, is_account_name
 from pypid.core.pypicloud.keys import Ledger
 from pypid.core.pypicloud.paste import PypicloudSettings, asbool, is_boolean, origin_of
 
@@ -57,16 +57,7 @@ class PypicloudGroups:
         """Return the group's name here; None if no such group can exist."""
         if group in self.names:
             return self.names[group]
-        return group if self.others and may_be_called(group) else None
-
-
-def may_be_called(name: str) -> bool:
-    """Return whether an account or a group can have the name here."""
-    try:
-        account_name(name)
-    except ValueError:
-        return False
-    return True
+        return group if self.others and is_account_name(group) else None
 
 
 def users(settings: PypicloudSettings, ledger: Ledger) -> frozenset[str]:
@@ -76,8 +67,12 @@ def users(settings: PypicloudSettings, ledger: Ledger) -> frozenset[str]:
     there = set()
     for name, entry in settings.family("user."):
         key, hashed = f"user.{name}", entry.text.strip()
-        if not may_be_called(name):
-            ledger.note(_uncalled("user"), entry, key)
+        if not is_account_name(name):
+            reason = (
+                "not a valid name of a user (no : = ; , and no whitespace, nor "
+                f"{' '.join(sorted(WORDS))}): choose another name"
+            )
+            ledger.note(reason, entry, key)
         elif not hashed.startswith(HASHES) or not _HASH.match(hashed):
             reason = (
                 "this is not a password hash that can be verified. Run `pypid gen-password NAME` "
@@ -104,11 +99,11 @@ def groups(settings: PypicloudSettings, ledger: Ledger) -> PypicloudGroups:
                 key,
             )
             continue
-        ours = group if may_be_called(group) else _another(group, {*entries, *names.values()})
+        ours = group if is_account_name(group) else _another(group, {*entries, *names.values()})
         if ours != group:
             ledger.note(f"not a valid group name here; it is {ours}", entry, key)
         words = entry.text.split()
-        odd = [word for word in words if not may_be_called(word)]
+        odd = [word for word in words if not is_account_name(word)]
         if odd:
             ledger.note(
                 f"left out, as these usernames are not valid here: {_listed(odd)}", entry, key
@@ -147,13 +142,6 @@ def _another(group: str, taken: set[str]) -> str:
     return name
 
 
-def _uncalled(what: str) -> str:
-    return (
-        f"not a valid name of a {what} (no : = ; , and no whitespace, nor "
-        f"{' '.join(sorted(WORDS))}): choose another name"
-    )
-
-
 def _listed(words: list[str]) -> str:
     shown = " ".join(printable(word) for word in words[:20])
     return shown if len(words) <= 20 else f"{shown} ..."
@@ -171,7 +159,7 @@ def directory(settings: PypicloudSettings, ledger: Ledger, *, in_file: bool) -> 
     """Translate where users are searched, and which of them are administrators. pypicloud does not
     use the groups of a directory. `in_file`: groups and rights come from the file.
     """
-    _copied(settings, ledger, "url", "url")
+    settings.copy("ldap", "url", f"{_L}url")
     url = settings.found.get(f"{_L}url")
     if (
         url is not None
@@ -183,9 +171,9 @@ def directory(settings: PypicloudSettings, ledger: Ledger, *, in_file: bool) -> 
             "directory has to know"
         )
         ledger.note(reason, url, f"{_L}url")
-    _copied(settings, ledger, "bind_dn", "service_dn")
-    _copied(settings, ledger, "bind_password", "service_password")
-    _copied(settings, ledger, "base_dn", "base_dn")
+    settings.copy("ldap", "bind_dn", f"{_L}service_dn")
+    settings.copy("ldap", "bind_password", f"{_L}service_password")
+    settings.copy("ldap", "base_dn", f"{_L}base_dn")
     form = settings.find(f"{_L}user_dn_format")
     if form is not None:
         advice = (
@@ -200,12 +188,6 @@ def directory(settings: PypicloudSettings, ledger: Ledger, *, in_file: bool) -> 
     for key in ("ignore_cert", "ignore_multiple_results"):
         if f"{_L}{key}" in settings.found and not asbool(settings.found[f"{_L}{key}"].text):
             settings.find(f"{_L}{key}")  # already the behaviour of pypid
-
-
-def _copied(settings: PypicloudSettings, ledger: Ledger, key: str, pypicloud_key: str) -> None:
-    setting = settings.find(f"{_L}{pypicloud_key}")
-    if setting is not None and setting.text:
-        ledger.put("ldap", key, setting.text, setting.entry, setting.key)
 
 
 def _user_filter(settings: PypicloudSettings, ledger: Ledger) -> str | None:
@@ -239,7 +221,7 @@ def _admins(
     if (
         found is not None
         and _is_name(attribute, found)
-        and all(map(may_be_called, values))
+        and all(map(is_account_name, values))
         and values
     ):
         ledger.put("access", "admins", " ".join(values), value.entry, value.key, field.key)
@@ -248,17 +230,12 @@ def _admins(
         ledger.put("ldap", "admin_group", values[0], value.entry, value.key, field.key)
         ledger.put("ldap", "group_base_dn", values[0], value.entry, value.key, field.key)
         return True
-    _leave(ledger, field.entry, field.key, value.key)
-    return False
-
-
-def _leave(ledger: Ledger, entry: IniEntry, *keys: str) -> None:
     reason = (
         "an attribute makes no user an administrator here: name them in [access] admins "
-        "(PYPID_ACCESS_ADMINS), or their group in"
-        " [ldap] admin_group"
+        "(PYPID_ACCESS_ADMINS), or their group in [ldap] admin_group"
     )
-    ledger.note(reason, entry, *keys)
+    ledger.note(reason, field.entry, field.key, value.key)
+    return False
 
 
 def _is_name(attribute: str, found: str) -> bool:
@@ -509,18 +486,19 @@ def _odd(
         "read": _words(settings, "pypi.default_read", "authenticated"),
         "write": _words(settings, "pypi.default_write", ""),
     }
-    _say(ledger, groups, project, _narrowed(rules, lists, groups))
+    _say(
+        ledger,
+        groups,
+        project,
+        (
+            (rule, frozenset(word for word in rule.can if _within(rule, lists[word], groups)))
+            for rule in rules
+        ),
+    )
 
 
 def _words(settings: PypicloudSettings, key: str, default: str) -> frozenset[str]:
     return frozenset((settings.found[key].text if key in settings.found else default).split())
-
-
-def _narrowed(
-    rules: Iterable[_Rule], lists: Mapping[str, frozenset[str]], groups: PypicloudGroups
-) -> Iterator[tuple[_Rule, frozenset[str]]]:
-    for rule in rules:
-        yield rule, frozenset(word for word in rule.can if _within(rule, lists[word], groups))
 
 
 def _within(rule: _Rule, listed: frozenset[str], groups: PypicloudGroups) -> bool:
@@ -577,7 +555,7 @@ def _say(
 
 def _whom(rule: _Rule, groups: PypicloudGroups) -> str | None:
     if rule.whom == "user":
-        return f"user.{rule.name}" if may_be_called(rule.name) else None
+        return f"user.{rule.name}" if is_account_name(rule.name) else None
     if rule.name in EVERYONE:
         return "everyone"
     if rule.name in AUTHENTICATED:

@@ -151,7 +151,9 @@ def _listed(server: _Server, ledger: Ledger) -> list[str]:
 def _unix(server: _Server, cwd: str) -> list[str]:
     path = server.text("unix_socket")
     return (
-        [_socket(_absolute(path, cwd), server.text("unix_socket_perms") or "600")] if path else []
+        [_socket(normpath(join(cwd, path)), server.text("unix_socket_perms") or "600")]
+        if path
+        else []
     )
 
 
@@ -245,10 +247,6 @@ def _is_local(endpoint: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _absolute(path: str, cwd: str) -> str:
-    return normpath(join(cwd, path))
 
 
 # Translate the fallback into ``[upstream]``.
@@ -456,18 +454,14 @@ def _files(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
             "it with %(here)s/"
         )
         ledger.note(reason, entry, key)
-    ledger.put("storage", "backend", "files", *_of(settings, "pypi.storage"))
+    ledger.put("storage", "backend", "files", *origin_of(settings.find("pypi.storage")))
     ledger.put("storage", "path", normpath(join(cwd, text)), entry, key)
-
-
-def _of(settings: PypicloudSettings, name: str) -> tuple[IniEntry, str] | tuple[()]:
-    return (settings.found[name], name) if name in settings.found else ()
 
 
 def _bucket(
     settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str], cwd: str
 ) -> None:
-    ledger.put("storage", "backend", "s3", *_of(settings, "pypi.storage"))
+    ledger.put("storage", "backend", "s3", *origin_of(settings.find("pypi.storage")))
     for key, spellings in (
         ("bucket", ("storage.bucket", "aws.bucket")),
         ("prefix", ("storage.prefix", "aws.prefix")),
@@ -476,14 +470,12 @@ def _bucket(
         ("session_token", ("storage.aws_session_token",)),
         ("storage_class", ("storage.storage_class",)),
     ):
-        setting = settings.find(*spellings)
-        if setting is not None and setting.text:
-            ledger.put("storage", key, setting.text, setting.entry, setting.key)
+        settings.copy("storage", key, *spellings)
     streamed = settings.find("pypi.stream_files")
     ledger.put(
         "storage",
         "redirect",
-        _word(streamed is None or not asbool(streamed.entry.text)),
+        "no" if streamed and asbool(streamed.entry.text) else "yes",
         *origin_of(streamed),
     )
     _location(settings, ledger, environ)
@@ -493,10 +485,6 @@ def _bucket(
     verify = settings.find("storage.verify")
     if verify is not None:
         _authorities(verify, ledger, cwd)
-
-
-def _word(value: bool) -> str:
-    return "yes" if value else "no"
 
 
 def _location(settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str]) -> None:
