@@ -157,20 +157,20 @@ async def rights(ctx: RequestContext) -> None:
 @route(
     "GET", RIGHTS, action=Action.MANAGE, describe=Described(ProjectRights, refuses=(NotAvailable,))
 )
-async def project(ctx: RequestContext, project: ProjectName) -> None:
-    """Return the rights of one project, the source of each, and their effect together."""
-    send_json(ctx.request, await whole(ctx.app, project, await rights_now(ctx.app)))
-
-
 @route(
     "GET",
     GLOB,
     action=Action.ADMIN,
     describe=Described(ProjectRights, refuses=(BadRequest, NotAvailable)),
 )
-async def glob_rights(ctx: RequestContext, glob: str) -> None:
-    """Return the rights on a glob of projects, the source of each, and their effect together."""
-    send_json(ctx.request, await whole(ctx.app, glob_of(glob), await rights_now(ctx.app)))
+async def rights_of(
+    ctx: RequestContext, project: ProjectName | None = None, glob: str = ""
+) -> None:
+    """Return the rights of one project, or on a glob of projects, the source of each, and their
+    effect together.
+    """
+    pattern = project or glob_of(glob)
+    send_json(ctx.request, await whole(ctx.app, pattern, await rights_now(ctx.app)))
 
 
 def glob_of(text: str) -> ProjectGlob:
@@ -270,22 +270,18 @@ GRANT_DESCRIPTION = Described(ProjectRights, takes=NewRight, refuses=(NotAvailab
 
 @route("PUT", MANY, action=Action.MANAGE, describe=GRANT_DESCRIPTION)
 @route("PUT", ONE, action=Action.MANAGE, describe=GRANT_DESCRIPTION)
-async def grant(ctx: RequestContext, project: ProjectName, kind: str, name: str = "") -> None:
-    """Grant a right, replacing the existing one."""
-    wanted = await read_json(ctx.request, NewRight)
-    whom = whom_of(kind, name)
-    send_json(
-        ctx.request,
-        await granted(ctx, Right(project, whom, name, wanted.right == "rw"), wanted.new_name),
-    )
-
-
 @route("PUT", MANY_OF_GLOB, action=Action.ADMIN, describe=GRANT_DESCRIPTION)
 @route("PUT", ONE_OF_GLOB, action=Action.ADMIN, describe=GRANT_DESCRIPTION)
-async def grant_on_glob(ctx: RequestContext, glob: str, kind: str, name: str = "") -> None:
-    """Grant a right on a glob of projects, replacing the existing one."""
+async def grant(
+    ctx: RequestContext,
+    kind: str,
+    name: str = "",
+    project: ProjectName | None = None,
+    glob: str = "",
+) -> None:
+    """Grant a right on a project or a glob of projects, replacing the existing one."""
     wanted = await read_json(ctx.request, NewRight)
-    right = Right(glob_of(glob), whom_of(kind, name), name, wanted.right == "rw")
+    right = Right(project or glob_of(glob), whom_of(kind, name), name, wanted.right == "rw")
     send_json(ctx.request, await granted(ctx, right, wanted.new_name))
 
 
@@ -324,19 +320,20 @@ WITHDRAW_DESCRIPTION = Described(
 
 @route("DELETE", MANY, action=Action.MANAGE, describe=WITHDRAW_DESCRIPTION)
 @route("DELETE", ONE, action=Action.MANAGE, describe=WITHDRAW_DESCRIPTION)
-async def withdraw(ctx: RequestContext, project: ProjectName, kind: str, name: str = "") -> None:
-    """Remove a right. Removing one that does not exist is no error."""
-    send_json(
-        ctx.request,
-        await withdrawn_right(ctx, (project, whom_of(kind, name), name)),
-    )
-
-
 @route("DELETE", MANY_OF_GLOB, action=Action.ADMIN, describe=WITHDRAW_DESCRIPTION)
 @route("DELETE", ONE_OF_GLOB, action=Action.ADMIN, describe=WITHDRAW_DESCRIPTION)
-async def withdraw_on_glob(ctx: RequestContext, glob: str, kind: str, name: str = "") -> None:
-    """Remove a right on a glob of projects. Removing one that does not exist is no error."""
-    send_json(ctx.request, await withdrawn_right(ctx, (glob_of(glob), whom_of(kind, name), name)))
+async def withdraw(
+    ctx: RequestContext,
+    kind: str,
+    name: str = "",
+    project: ProjectName | None = None,
+    glob: str = "",
+) -> None:
+    """Remove a right on a project or a glob of projects. Removing one that does not exist is no
+    error.
+    """
+    key = (project or glob_of(glob), whom_of(kind, name), name)
+    send_json(ctx.request, await withdrawn_right(ctx, key))
 
 
 async def withdrawn_right(

@@ -8,27 +8,14 @@ page listed.
 
 from __future__ import annotations
 
-from functools import partial
-
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.fastpath.response_cache import OF_LISTS, ResponseDependencies
+from pypid.web.fastpath.response_cache import ResponseDependencies
 from pypid.web.http.responses import redirect, send_page
 from pypid.web.installers.files import send_named
 from pypid.web.installers.simple import format_of
-
-
-@route("GET", "/local/", action=Action.READ, below_index=True, cross_site=True)
-async def names(ctx: RequestContext) -> None:
-    """Send the list of projects that have stored files."""
-    if not ctx.request.path.endswith(b"/"):
-        return redirect(ctx.request, "/local/", permanent=True, restricted=ctx.app.restricted)
-    pages = partial(ctx.app.pages.names, format_of(ctx.request))
-    finished, serial = await ctx.listed(pages)
-    ctx.request.depends_on(OF_LISTS)
-    return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
 
 
 @route("GET", "/local/<project>/", action=Action.READ, below_index=True, cross_site=True)

@@ -18,10 +18,12 @@ from pypid.web.http.responses import header_of, redirect, send_page
 
 
 @route("GET", "/simple/", action=Action.READ, below_index=True, cross_site=True)
+@route("GET", "/local/", action=Action.READ, below_index=True, cross_site=True)
 async def names(ctx: RequestContext) -> None:
-    """Send the list of projects."""
-    if not ctx.request.path.endswith(b"/"):
-        return redirect(ctx.request, "/simple/", permanent=True, restricted=ctx.app.restricted)
+    """Send the list of projects; that of ``/local/`` is the same."""
+    path = ctx.request.path.decode("ascii")
+    if not path.endswith("/"):
+        return redirect(ctx.request, f"{path}/", permanent=True, restricted=ctx.app.restricted)
     pages = partial(ctx.app.pages.names, format_of(ctx.request))
     finished, serial = await ctx.listed(pages)
     ctx.request.depends_on(OF_LISTS)

@@ -50,7 +50,7 @@ from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, SOMEBODY, route
 from pypid.web.http.cookies import credential_of_cookie, end_session
 from pypid.web.http.form_fields import Fields, query_fields
-from pypid.web.ui.pages import MISTAKES, go, has_no_accounts, leaf_of, say, sent, show
+from pypid.web.ui.pages import MISTAKES, go, leaf_of, needs_accounts, say, sent, show
 
 # Tokens on pages: the form for a new one, how to use it, and the lines of a list.
 
@@ -154,10 +154,9 @@ say(
 
 
 @route("GET", "/account/", action=SOMEBODY, page=True)
+@needs_accounts
 async def account(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show the user's identity, permissions and tokens."""
-    if await has_no_accounts(ctx):
-        return
     now = ctx.app.world.now()
     tokens = leaf_of([document_of(each, now) for each in await _tokens(ctx)], ctx.request)
     await show(
@@ -261,10 +260,9 @@ say(
 
 
 @route("GET", "/account/register", action=ANYBODY, page=True)
+@needs_accounts
 async def register_page(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show the form, or why there is none."""
-    if await has_no_accounts(ctx):
-        return
     people = ctx.app.settings.people
     await show(
         ctx,
@@ -314,13 +312,12 @@ def _wanted(app: App, form: Fields) -> Applicant:
 
 
 @route("GET", "/account/login", action=ANYBODY, page=True)
+@needs_accounts
 async def login_page(ctx: RequestContext) -> None:
     """Show the login form; a logged-in user is redirected."""
     back = way_back(query_fields(ctx.request).text("next"))
     if ctx.identity.user is not None:
         return go(ctx.request, back)
-    if await has_no_accounts(ctx):
-        return None
     return await _login_form(ctx, back)
 
 
@@ -358,10 +355,9 @@ STATES = ("usable", "expired", "revoked", "all")
 
 
 @route("GET", "/manage/tokens", action=Action.ADMIN, page=True)
+@needs_accounts
 async def tokens(ctx: RequestContext) -> None:
     """Show the tokens of all users, the newest first."""
-    if await has_no_accounts(ctx):
-        return
     query = query_fields(ctx.request)
     wanted, state = query.text("q").strip(), query.text("state", STATES[0])
     folded, now = wanted.casefold(), ctx.app.world.now()

@@ -44,8 +44,7 @@ from pypid.web.app.page_cache import FEW_FILES
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import query_fields
-from pypid.web.http.responses import redirect
-from pypid.web.ui.pages import ListSlice, leaf_of, part, show
+from pypid.web.ui.pages import ListSlice, canonical, leaf_of, show
 
 MEMBERS, LINES = 200, 1000
 """Maximum number of members, and of lines, on one page."""
@@ -90,15 +89,9 @@ class ShownMember:
     page=True,
     below_index=True,
 )
+@canonical("/project/{project}/-/contents/{filename}")
 async def contents(ctx: RequestContext, project: ProjectName, filename: str) -> None:
     """Show the members of a file, or one of them."""
-    if ctx.spelling != project or ctx.request.path.endswith(b"/"):
-        return redirect(
-            ctx.request,
-            f"/project/{project}/-/contents/{part(filename)}",
-            permanent=True,
-            restricted=ctx.app.restricted,
-        )
     permission = ctx.upstream_permission(project)
     judged = await judged_project(ctx, project, permission)
     unapproved = None if judged is None else judged.file(filename)
@@ -273,15 +266,9 @@ class TextLine:
 
 
 @route("GET", "/project/<project>/-/compare", action=Action.READ, page=True, below_index=True)
+@canonical("/project/{project}/-/compare")
 async def compare(ctx: RequestContext, project: ProjectName) -> None:
     """Show the comparison of two releases; by default of the newest with the one before it."""
-    if ctx.spelling != project or ctx.request.path.endswith(b"/"):
-        return redirect(
-            ctx.request,
-            f"/project/{project}/-/compare",
-            permanent=True,
-            restricted=ctx.app.restricted,
-        )
     asks, query = ctx.upstream_permission(project), query_fields(ctx.request)
     judged = await judged_project(ctx, project, asks)
     found = judged or await ctx.app.index.project(project, asks)

@@ -34,12 +34,10 @@ from pypid.web.app.route import ANYBODY, route
 from pypid.web.http.headers import (
     ConditionalVerdict,
     Encoding,
-    Head,
     Validators,
     choose_encoding,
     judge,
 )
-from pypid.web.http.response_body import write
 from pypid.web.http.responses import (
     conditions_of,
     gzipped_etag,
@@ -47,76 +45,11 @@ from pypid.web.http.responses import (
     redirect,
     send_body,
     send_no_body,
-    set_head,
 )
-
-# The style sheet, the script and the icon, joined from the files of the sections, at an address
-# that contains their digest.
 
 FOR_EVER = b"public, max-age=31536000, immutable"
 FOR_NOW = b"public, no-cache"
 """For the address of another version: from a page that was open while pypid was replaced."""
-
-
-@frozen
-class Asset:
-    """A file of the site with its content type, plain and compressed."""
-
-    content_type: bytes
-    plain: bytes = field(repr=False)
-    zipped: bytes = field(repr=False)
-
-
-def _asset(content_type: bytes, data: bytes) -> Asset:
-    return Asset(content_type, data, compress(data, 9, mtime=0))
-
-
-def _together(folder: Traversable, comment: str) -> bytes:
-    """Return the files of a folder joined: the base first, then by name."""
-    found = [file for file in folder.iterdir() if file.is_file()]
-    found.sort(key=lambda file: (not file.name.startswith("base."), file.name))
-    return b"".join(
-        comment.format(file.name).encode() + file.read_bytes() + b"\n" for file in found
-    )
-
-
-def _assets() -> dict[str, Asset]:
-    folder = files("pypid.web.ui") / "assets"
-    return {
-        "style.css": _asset(b"text/css; charset=utf-8", _together(folder / "style", "/* {} */\n")),
-        "script.js": _asset(
-            b"text/javascript; charset=utf-8", _together(folder / "script", "/* {} */\n")
-        ),
-        "icon.svg": _asset(b"image/svg+xml", (folder / "icon.svg").read_bytes()),
-    }
-
-
-ASSETS = _assets()
-DIGEST = sha256(b"\0".join(asset.plain for asset in ASSETS.values())).hexdigest()[:16]
-"""Part of all addresses: changed files get new addresses, so that browsers can cache them for ever.
-"""
-
-
-@route("GET", "/_/ui/<digest>/<name>", action=ANYBODY)
-async def asset(ctx: RequestContext, digest: str, name: str) -> None:
-    """Send a file of the site."""
-    found = ASSETS.get(name)
-    if found is None:
-        raise NotFound()
-    zips = choose_encoding(header_of(ctx.request, "accept-encoding")) is Encoding.GZIP
-    body = found.zipped if zips else found.plain
-    head = [
-        (b"Content-Type", found.content_type),
-        (b"Content-Length", b"%d" % len(body)),
-        (b"Cache-Control", FOR_EVER if digest == DIGEST else FOR_NOW),
-        (b"X-Content-Type-Options", b"nosniff"),
-        (b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'; sandbox"),
-        (b"Vary", b"Accept-Encoding"),
-    ]
-    if zips:
-        head.append((b"Content-Encoding", b"gzip"))
-    set_head(ctx.request, 200, tuple(head))
-    write(ctx.request, body)
 
 
 _log = Logger()
@@ -284,9 +217,21 @@ async def documentation_file(ctx: RequestContext, page: str) -> None:
     raise NotFound()
 
 
-async def send_built_file(ctx: RequestContext, found: BuiltFile) -> None:
+async def send_built_file(
+    ctx: RequestContext, found: BuiltFile, cache_control: bytes | None = None
+) -> None:
     """Answer GET and HEAD: 200, 304 or 412."""
-    body, etag, head = found.plain, found.etag, [*_common_head(ctx, found)]
+    # Sphinx puts a digest of the file into the addresses of style sheets and scripts: ?v=...
+    is_lasting = ctx.request.uri.partition(b"?")[2].startswith(b"v=")
+    cache_control = cache_control or (FOR_EVER if is_lasting else b"no-cache")
+    body, etag = found.plain, found.etag
+    head = [
+        (b"Cache-Control", cache_control),
+        (b"Vary", b"Accept-Encoding"),
+        (b"Content-Security-Policy", found.policy.encode("ascii")),
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"Referrer-Policy", b"same-origin"),
+    ]
     is_gzip = choose_encoding(header_of(ctx.request, "accept-encoding")) is Encoding.GZIP
     if is_gzip and found.zipped is not None:
         body, etag = found.zipped, gzipped_etag(found.etag)
@@ -303,13 +248,47 @@ async def send_built_file(ctx: RequestContext, found: BuiltFile) -> None:
             await send_body(ctx.request, body, (*head, tag, kind, length))
 
 
-def _common_head(ctx: RequestContext, found: BuiltFile) -> Head:
-    # Sphinx puts a digest of the file into the addresses of style sheets and scripts: ?v=...
-    is_lasting = ctx.request.uri.partition(b"?")[2].startswith(b"v=")
-    return (
-        (b"Cache-Control", FOR_EVER if is_lasting else b"no-cache"),
-        (b"Vary", b"Accept-Encoding"),
-        (b"Content-Security-Policy", found.policy.encode("ascii")),
-        (b"X-Content-Type-Options", b"nosniff"),
-        (b"Referrer-Policy", b"same-origin"),
+# The style sheet, the script and the icon, joined from the files of the sections, at an address
+# that contains their digest.
+
+ASSET_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+
+
+def _asset(content_type: str, data: bytes) -> BuiltFile:
+    etag = f'"{sha256(data).hexdigest()[:32]}"'
+    return BuiltFile(data, compress(data, 9, mtime=0), content_type, etag, ASSET_POLICY)
+
+
+def _together(folder: Traversable, comment: str) -> bytes:
+    """Return the files of a folder joined: the base first, then by name."""
+    found = [file for file in folder.iterdir() if file.is_file()]
+    found.sort(key=lambda file: (not file.name.startswith("base."), file.name))
+    return b"".join(
+        comment.format(file.name).encode() + file.read_bytes() + b"\n" for file in found
     )
+
+
+def _assets() -> dict[str, BuiltFile]:
+    folder = files("pypid.web.ui") / "assets"
+    return {
+        "style.css": _asset("text/css; charset=utf-8", _together(folder / "style", "/* {} */\n")),
+        "script.js": _asset(
+            "text/javascript; charset=utf-8", _together(folder / "script", "/* {} */\n")
+        ),
+        "icon.svg": _asset("image/svg+xml", (folder / "icon.svg").read_bytes()),
+    }
+
+
+ASSETS = _assets()
+DIGEST = sha256(b"\0".join(asset.plain for asset in ASSETS.values())).hexdigest()[:16]
+"""Part of all addresses: changed files get new addresses, so that browsers can cache them for ever.
+"""
+
+
+@route("GET", "/_/ui/<digest>/<name>", action=ANYBODY)
+async def asset(ctx: RequestContext, digest: str, name: str) -> None:
+    """Send a file of the site."""
+    found = ASSETS.get(name)
+    if found is None:
+        raise NotFound()
+    await send_built_file(ctx, found, FOR_EVER if digest == DIGEST else FOR_NOW)

@@ -18,7 +18,7 @@ from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import query_fields
 from pypid.web.installers.services import place_of
-from pypid.web.ui.pages import show
+from pypid.web.ui.pages import page_number, show
 
 RELEASES, PROJECTS = 10, 6
 """Number of lines of the lists."""
@@ -69,9 +69,7 @@ async def search(ctx: RequestContext) -> None:
     fields = query_fields(ctx.request)
     typed = {name: fields.text(name).strip() for name in ("q", *FILTERS, "advisories")}
     only = typed["advisories"] == "yes"
-    text = fields.text("page")
-    page = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
-    page, wrong = min(max(page, 1), FARTHEST // FEW), None
+    page, wrong = page_number(fields.text("page"), FARTHEST // FEW), None
     try:
         query = SearchQuery.read(typed["q"], **{name: typed[name] for name in FILTERS})
     except ValueError as error:

@@ -64,8 +64,8 @@ from pypid.web.ui.pages import (
     ListSlice,
     demand_typed,
     go,
-    has_no_accounts,
     leaf_of,
+    needs_accounts,
     part,
     say,
     sent,
@@ -473,10 +473,9 @@ FILTERS = ("who", "action", "subject", "index")
 
 
 @route("GET", "/manage/audit", action=Action.ADMIN, page=True)
+@needs_accounts
 async def audit(ctx: RequestContext) -> None:
     """Show the matching entries, the newest first, before a given serial if there is one."""
-    if await has_no_accounts(ctx):
-        return
     query = query_fields(ctx.request)
     wanted = {name: query.text(name).strip() for name in FILTERS}
     text = query.text("before")

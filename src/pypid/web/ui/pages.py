@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, wraps
 from gzip import compress
-from typing import Any, Generic, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from attrs import frozen
@@ -44,6 +44,7 @@ from pypid.core.errors import (
     TooManyAttempts,
 )
 from pypid.core.indexes import PromotionRefused
+from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.core.simple_api.listed_files import utc_text
 from pypid.index.progress import Repeated, Tell
@@ -54,7 +55,7 @@ from pypid.web.http.form_fields import Fields, query_fields
 from pypid.web.http.headers import Encoding, Head, choose_encoding
 from pypid.web.http.request import Request
 from pypid.web.http.response_body import write
-from pypid.web.http.responses import header_of, set_head
+from pypid.web.http.responses import header_of, redirect, set_head
 from pypid.web.ui import documentation
 from pypid.web.ui.documentation import DIGEST
 
@@ -347,12 +348,44 @@ def demand_typed(form: Fields, word: str) -> None:
         raise BadRequest(f"Nothing was changed. To confirm, type {word} into the field.")
 
 
-async def has_no_accounts(ctx: RequestContext) -> bool:
-    """Return whether this pypid has no accounts database; if so, a page that says it was sent."""
-    if ctx.app.registry is not None:
-        return False
-    await show(ctx, "no_accounts.html")
-    return True
+P = ParamSpec("P")
+
+
+def needs_accounts(
+    handler: Callable[Concatenate[RequestContext, P], Awaitable[None]],
+) -> Callable[Concatenate[RequestContext, P], Awaitable[None]]:
+    """Return the handler for a page of accounts: without an accounts database, a page that says so
+    is sent.
+    """
+
+    @wraps(handler)
+    async def answer(ctx: RequestContext, /, *args: P.args, **values: P.kwargs) -> None:
+        if ctx.app.registry is None:
+            return await show(ctx, "no_accounts.html")
+        return await handler(ctx, *args, **values)
+
+    return answer
+
+
+def canonical(path: str) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., Any]]:
+    """Return a decorator for handlers of pages of a project: other spellings of its name, and of
+    the end of the path, are redirected to this one.
+    """
+
+    def decorate(handler: Callable[..., Awaitable[None]]) -> Callable[..., Any]:
+        @wraps(handler)
+        async def answer(ctx: RequestContext, project: ProjectName, **values: str) -> None:
+            has_slash = ctx.request.path.endswith(b"/")
+            if ctx.spelling != project or has_slash != path.endswith("/"):
+                quoted = {name: part(text) for name, text in values.items()}
+                target = path.format(project=project, **quoted)
+                restricted = ctx.app.restricted
+                return redirect(ctx.request, target, permanent=True, restricted=restricted)
+            return await handler(ctx, project, **values)
+
+        return answer
+
+    return decorate
 
 
 # Pagination of long lists: ``?page=2``.
@@ -374,16 +407,21 @@ class ListSlice(Generic[T]):
     link: str
 
 
+def page_number(text: str, pages: int) -> int:
+    """Return the number of the requested page; an invalid one counts as 1, one beyond the last as
+    the last.
+    """
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
+    return min(max(1, number), pages)
+
+
 def leaf_of(lines: Sequence[T], request: Request, *filters: str, most: int = LINES) -> ListSlice[T]:
     """Return the requested page of the list, by ``page=``; `filters` are the other parameters that
     narrow the list.
     """
     query = query_fields(request)
     pages = max(1, -(-len(lines) // most))
-    text = query.text("page")
-    page = min(
-        max(1, int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1), pages
-    )
+    page = page_number(query.text("page"), pages)
     kept = "".join(
         f"{name}={quote(query.text(name), safe='')}&" for name in filters if query.text(name)
     )

@@ -13,7 +13,6 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial, wraps
 from typing import Any, TypedDict
-from urllib.parse import parse_qs
 
 from attrs import evolve, frozen
 
@@ -63,13 +62,25 @@ from pypid.web.app.route import route
 from pypid.web.http.cookies import FIELD, credential_of_cookie, demand_csrf_token
 from pypid.web.http.form_fields import Fields
 from pypid.web.http.headers import ErrorFormat
-from pypid.web.http.request import Request, parameters
-from pypid.web.http.responses import redirect
+from pypid.web.http.request import parameters
 from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import Limits, refuse_early_form
 from pypid.web.installers.services import place_of
 from pypid.web.installers.uploads import Published, publish, receive, upload_spool
-from pypid.web.ui.pages import environment, go, marked_up, part, say, sent, show
+from pypid.web.ui.pages import (
+    LINES,
+    ListSlice,
+    canonical,
+    environment,
+    go,
+    leaf_of,
+    marked_up,
+    page_number,
+    part,
+    say,
+    sent,
+    show,
+)
 
 STATUS_WORDS = {
     Status.ARCHIVED: "This project is archived: no more releases are expected.",
@@ -81,25 +92,16 @@ STATUS_WORDS = {
 
 
 @route("GET", "/project/<project>/", action=Action.READ, page=True, below_index=True)
+@canonical("/project/{project}/")
 async def project_page(ctx: RequestContext, project: ProjectName) -> None:
     """Show a project, by the release that installers would choose."""
-    if ctx.spelling != project or not ctx.request.path.endswith(b"/"):
-        return redirect(
-            ctx.request, f"/project/{project}/", permanent=True, restricted=ctx.app.restricted
-        )
     return await _show(ctx, project, None)
 
 
 @route("GET", "/project/<project>/<version>/", action=Action.READ, page=True, below_index=True)
+@canonical("/project/{project}/{version}/")
 async def release_page(ctx: RequestContext, project: ProjectName, version: str) -> None:
     """Show one release of a project."""
-    if ctx.spelling != project or not ctx.request.path.endswith(b"/"):
-        return redirect(
-            ctx.request,
-            f"/project/{project}/{part(version)}/",
-            permanent=True,
-            restricted=ctx.app.restricted,
-        )
     return await _show(ctx, project, version)
 
 
@@ -311,49 +313,20 @@ def _commands(ctx: RequestContext, what: str, *, login: bool) -> tuple[Snippet, 
     return to_install(place, ctx.identity.user, what)
 
 
-LINES = 100
-"""Number of releases on one page."""
-
-
 @route("GET", "/project/<project>/-/versions", action=Action.READ, page=True, below_index=True)
+@canonical("/project/{project}/-/versions")
 async def versions(ctx: RequestContext, project: ProjectName) -> None:
     """Show all releases of a project, the newest first."""
-    if ctx.spelling != project or ctx.request.path.endswith(b"/"):
-        return redirect(
-            ctx.request,
-            f"/project/{project}/-/versions",
-            permanent=True,
-            restricted=ctx.app.restricted,
-        )
     seen = await ctx.app.index.seen(project, ctx.upstream_permission(project))
     found = await ctx.app.project_page_cache.lines(seen)
-    pages = max(1, -(-len(found.each) // LINES))
-    page = page_asked(ctx.request, pages)
-    lines = found.each[(page - 1) * LINES : page * LINES]
+    leaf: ListSlice[ReleaseLine] = leaf_of(found.each, ctx.request)
     return await show(
         ctx,
         "versions.html",
         **await project_values(ctx, seen),
-        lines=lines,
-        affected=await _affected(ctx, project, lines),
+        leaf=leaf,
+        affected=await _affected(ctx, project, leaf.lines),
         newest=found.newest,
-        total=len(found.each),
-        page=page,
-        pages=pages,
-    )
-
-
-def page_asked(request: Request, pages: int) -> int:
-    """Return the requested page number; an invalid one counts as 1, one beyond the last as the
-    last.
-    """
-    query = request.uri.partition(b"?")[2].decode("latin-1")
-    try:
-        text = parse_qs(query, max_num_fields=50).get("page", ["1"])[-1]
-    except ValueError:
-        return 1
-    return (
-        min(max(int(text), 1), pages) if text.isascii() and text.isdigit() and len(text) < 10 else 1
     )
 
 
@@ -413,16 +386,9 @@ class ProjectSettings:
 
 
 @route("GET", ADDRESS + "settings", action=Action.WRITE, page=True, below_index=True)
+@canonical("/project/{project}/-/settings")
 async def settings(ctx: RequestContext, project: ProjectName) -> None:
     """Show what the user can change of a local project, or the status of an upstream project."""
-    if ctx.spelling != project or ctx.request.path.endswith(b"/"):
-        redirect(
-            ctx.request,
-            f"/project/{project}/-/settings",
-            permanent=True,
-            restricted=ctx.app.restricted,
-        )
-        return
     query = parameters(ctx.request, "version", "page", "done")
     await show_settings(ctx, project, query.get("version"), query.get("page", ""))
 
@@ -495,9 +461,7 @@ def listing(project: Project, version: str | None, page: str) -> ProjectSettings
         releases(project)[::-1] if release is None else release.files
     )
     pages = max(1, -(-len(lines) // LINES))
-    number = (
-        min(max(1, int(page)), pages) if page.isascii() and page.isdigit() and len(page) < 10 else 1
-    )
+    number = page_number(page, pages)
     part = lines[(number - 1) * LINES : number * LINES]
     return ProjectSettings(
         project=project,

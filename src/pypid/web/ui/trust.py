@@ -51,8 +51,17 @@ from pypid.web.app.advisory_view import DAYS, record_for
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.form_fields import query_fields
-from pypid.web.http.responses import redirect
-from pypid.web.ui.pages import MISTAKES, ListSlice, go, leaf_of, marked_up, say, sent, show
+from pypid.web.ui.pages import (
+    MISTAKES,
+    ListSlice,
+    canonical,
+    go,
+    leaf_of,
+    marked_up,
+    say,
+    sent,
+    show,
+)
 
 say(
     publisher_approved="The file was approved.",
@@ -257,12 +266,9 @@ def _parsed(document: bytes) -> dict[str, Any]:
 
 
 @route("GET", "/project/<project>/-/why", action=Action.READ, page=True, below_index=True)
+@canonical("/project/{project}/-/why")
 async def why(ctx: RequestContext, project: ProjectName) -> None:
     """Show the status of the name, the last upstream listing, and each hidden file."""
-    if ctx.spelling != project or ctx.request.path.endswith(b"/"):
-        return redirect(
-            ctx.request, f"/project/{project}/-/why", permanent=True, restricted=ctx.app.restricted
-        )
     found = await found_of(ctx, project)
     hidden = [file for file in found.files if not file.visible]
     visible = Counter((file.ours, file.kept) for file in found.files if file.visible)

@@ -64,8 +64,8 @@ from pypid.web.ui.pages import (
     MISTAKES,
     demand_typed,
     go,
-    has_no_accounts,
     leaf_of,
+    needs_accounts,
     part,
     say,
     sent,
@@ -88,10 +88,9 @@ say(
 
 
 @route("GET", USERS, action=Action.ADMIN, page=True)
+@needs_accounts
 async def users(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show all users that can be listed, and above them those that wait for approval."""
-    if await has_no_accounts(ctx):
-        return
     found, wanted = await listed(ctx.app), query_fields(ctx.request).text("q").strip()
     pending = [user for user in found["users"] if user["status"] is AccountStatus.PENDING]
     matching = [user for user in found["users"] if wanted.casefold() in user["name"].casefold()]
@@ -132,10 +131,9 @@ async def add(ctx: RequestContext) -> None:
 
 
 @route("GET", USER, action=Action.ADMIN, page=True)
+@needs_accounts
 async def user(ctx: RequestContext, name: str, *, error: PypidError | None = None) -> None:
     """Show one user, and the forms to change the account."""
-    if await has_no_accounts(ctx):
-        return
     them = await user_document(ctx.app, name)
     tokens, now = await ctx.app.accounts.tokens(name), ctx.app.world.now()
     usable = [document_of(each, now) for each in tokens[::-1] if state_of(each, now) == "usable"]
@@ -279,10 +277,9 @@ say(
 
 
 @route("GET", GROUPS, action=Action.ADMIN, page=True)
+@needs_accounts
 async def groups(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show all groups but those of a directory, which cannot be listed."""
-    if await has_no_accounts(ctx):
-        return
     configured, kept = ctx.app.known.configured(), await ctx.app.accounts.memberships()
     found = [(group, len(members), "database") for group, members in kept.items()]
     found += [
@@ -306,10 +303,9 @@ async def add_group(ctx: RequestContext) -> None:
 
 
 @route("GET", GROUP, action=Action.ADMIN, page=True)
+@needs_accounts
 async def group(ctx: RequestContext, name: str, *, error: PypidError | None = None) -> None:
     """Show a group with its members and rights."""
-    if await has_no_accounts(ctx):
-        return
     configured, kept = ctx.app.known.configured(), await ctx.app.accounts.memberships()
     if name not in kept and name not in configured.groups:
         raise NoSuchGroup(name)
@@ -381,10 +377,9 @@ say(
 
 
 @route("GET", "/manage/rights", action=Action.ADMIN, page=True)
+@needs_accounts
 async def rights(ctx: RequestContext) -> None:
     """Show the defaults, and all rights on single projects."""
-    if await has_no_accounts(ctx):
-        return
     form = query_fields(ctx.request)
     named, wrong = form.text("project").strip(), None
     if named:
@@ -413,17 +408,13 @@ async def rights(ctx: RequestContext) -> None:
 
 
 @route("GET", PROJECT, action=Action.MANAGE, page=True)
-async def project(ctx: RequestContext, project: ProjectName) -> None:
-    """Show the rights of one project, and its owner."""
-    if not await has_no_accounts(ctx):
-        await _rights_page(ctx, project)
-
-
 @route("GET", GLOB, action=Action.ADMIN, page=True)
-async def glob_rights(ctx: RequestContext, glob: str) -> None:
-    """Show the rights on a glob of projects."""
-    if not await has_no_accounts(ctx):
-        await _rights_page(ctx, glob_of(glob))
+@needs_accounts
+async def rights_of(
+    ctx: RequestContext, project: ProjectName | None = None, glob: str = ""
+) -> None:
+    """Show the rights of one project, and its owner; or the rights on a glob of projects."""
+    await _rights_page(ctx, project or glob_of(glob))
 
 
 def _page_of(name: ProjectPattern) -> str:
@@ -478,36 +469,29 @@ async def _names(app: App) -> Sequence[str]:
 
 
 @route("POST", PROJECT, action=Action.MANAGE, page=True, form=True)
-async def change_right(ctx: RequestContext, project: ProjectName) -> None:
-    """Grant a right, or remove one (``do=withdraw``); warnings are shown at once."""
-    await _change(ctx, project)
-
-
 @route("POST", GLOB, action=Action.ADMIN, page=True, form=True)
-async def change_on_glob(ctx: RequestContext, glob: str) -> None:
-    """Grant or remove a right on a glob of projects, as for one project."""
-    await _change(ctx, glob_of(glob))
-
-
-async def _change(ctx: RequestContext, project: ProjectPattern) -> None:
-    form = sent(ctx.request)
+async def change_right(
+    ctx: RequestContext, project: ProjectName | None = None, glob: str = ""
+) -> None:
+    """Grant a right, or remove one (``do=withdraw``); warnings are shown at once."""
+    form, pattern = sent(ctx.request), project or glob_of(glob)
     withdraws = form.text("do") == "withdraw"
     try:
         whom, named = _whom(form)
         if withdraws:
-            await _demand_confirmed(ctx.app, (project, whom, named), form)
-            after = await withdrawn_right(ctx, (project, whom, named))
+            await _demand_confirmed(ctx.app, (pattern, whom, named), form)
+            after = await withdrawn_right(ctx, (pattern, whom, named))
         else:
             if form.text("right") not in ("r", "rw"):
                 raise BadRequest("The right must be read, or read and write.")
-            right = Right(project, whom, named, form.text("right") == "rw")
+            right = Right(pattern, whom, named, form.text("right") == "rw")
             after = await granted(ctx, right, form.text("do") == "grant-new")
     except MISTAKES as error:
-        return await _rights_page(ctx, project, error=error)
+        return await _rights_page(ctx, pattern, error=error)
     if after.get("warnings"):
-        return await _rights_page(ctx, project, warnings=after["warnings"])
+        return await _rights_page(ctx, pattern, warnings=after["warnings"])
     done = "right-taken" if withdraws else "right-given"
-    return go(ctx.request, _page_of(project), done=done)
+    return go(ctx.request, _page_of(pattern), done=done)
 
 
 @route(
