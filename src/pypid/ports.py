@@ -289,9 +289,27 @@ class Catalog(Protocol):
 
     @property
     def generation(self) -> str:
-        """The generation of the serials: with another generation, earlier serials mean nothing.
-        Check it before reading anything stored by a serial.
+        """The generation of the serials: with another generation, earlier serials mean nothing, and
+        equal heads may be of other projects. Check it before reading anything stored by a serial.
         """
+
+    # --- without waiting: for reports at once whether a response would be the same again ---
+
+    @property
+    def changes(self) -> int:
+        """A number that differs after each visible change."""
+
+    @property
+    def knows_all(self) -> bool:
+        """The last known value of `Catalog.is_complete`, without waiting."""
+
+    def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
+        """Return what a project list says of the local and of the upstream project; other objects
+        after each visible change. A name that is local in a named index has a local head, too.
+        """
+
+    def listing_time(self, name: ProjectName) -> datetime | None:
+        """Return when upstream was last asked for the project, as far as that is remembered."""
 
 
 class WholeCatalog(Catalog, Protocol):
@@ -307,6 +325,14 @@ class WholeCatalog(Catalog, Protocol):
     @property
     def named_upstream(self) -> UpstreamTable:
         """The upstream projects of all named upstreams."""
+
+    def named_heads(self, key: TableKey) -> tuple[Summary | None, Summary | None]:
+        """Return the heads in `named_local` and in `named_upstream`, see `Catalog.heads`."""
+
+    def named_listing_time(self, key: TableKey) -> datetime | None:
+        """Return when the named upstream was last asked for the project, see
+        `Catalog.listing_time`.
+        """
 
 
 class Access(Protocol):
@@ -379,46 +405,4 @@ class Upstream(Protocol):
         what is not verified comes from the indexes' own hosts and those of ``file_hosts`` only:
         raises `UnlistedHost` where the URL, or a redirect, leads to another. `AddressRefused` where
         it leads to another host whose address is not public.
-        """
-
-
-class Glance(Protocol):
-    """An optional ability of `Catalog`: report at once whether a response made from it would be the
-    same again.
-
-    Responses are not cached in front of a catalog without it.
-    """
-
-    @property
-    def changes(self) -> int:
-        """A number that differs after each visible change."""
-
-    @property
-    def knows_all(self) -> bool:
-        """The last known value of `Catalog.is_complete`, without waiting."""
-
-    def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
-        """Return what a project list says of the local and of the upstream project; other objects
-        after each visible change. A name that is local in a named index has a local head, too.
-        """
-
-    def listing_time(self, name: ProjectName) -> datetime | None:
-        """Return when upstream was last asked for the project, as far as that is remembered."""
-
-    @property
-    def generation(self) -> str:
-        """The generation of the catalog, see `Catalog.generation`: heads of two generations may be
-        equal, and of other projects.
-        """
-
-
-class NamedGlance(WholeCatalog, Glance, Protocol):
-    """A `WholeCatalog` with a `Glance` at its named indexes and upstreams, too."""
-
-    def named_heads(self, key: TableKey) -> tuple[Summary | None, Summary | None]:
-        """Return the heads in `named_local` and in `named_upstream`, see `Glance.heads`."""
-
-    def named_listing_time(self, key: TableKey) -> datetime | None:
-        """Return when the named upstream was last asked for the project, see
-        `Glance.listing_time`.
         """

@@ -10,7 +10,7 @@ from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.part_catalog import PartCatalog
 from pypid.core.model import LocalProject, Presence, Project, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.ports import NamedGlance
+from pypid.ports import WholeCatalog
 from tests.catalog.engines import PlacedEngine, SharedSettings, open_shared
 from tests.support import CatalogContract, world
 from tests.support.catalog import SPAM, a_file, a_listing, a_project, becomes
@@ -22,7 +22,7 @@ HAM = project_name("ham")
 class PartContract(CatalogContract):
     """The contract of a part, beside others that have projects of the same names."""
 
-    async def whole(self) -> NamedGlance:
+    async def whole(self) -> WholeCatalog:
         """Return a new whole catalog."""
         raise NotImplementedError
 
@@ -58,14 +58,14 @@ def with_file(entry: UpstreamEntry) -> UpstreamEntry:
 class MemoryPartTests(PartContract, SynchronousTestCase):
     """A part of the catalog in memory keeps the contract."""
 
-    async def whole(self) -> NamedGlance:
+    async def whole(self) -> WholeCatalog:
         return MemoryCatalog()
 
 
 class SharedPartTests(PartContract, SynchronousTestCase):
     """A part of a shared catalog keeps the contract."""
 
-    async def whole(self) -> NamedGlance:
+    async def whole(self) -> WholeCatalog:
         clock = Clock()
         made = await open_shared(SharedSettings("storage"), PlacedEngine(clock), world(clock))
         self.addCleanup(lambda: self.have(made.close()))
@@ -75,7 +75,7 @@ class SharedPartTests(PartContract, SynchronousTestCase):
 class Parts(Awaiting):
     """What is special about parts, over any whole catalog."""
 
-    all: NamedGlance
+    all: WholeCatalog
 
     def put(self, part: PartCatalog, name: ProjectName = SPAM) -> LocalProject:
         """Publish a project in the part."""

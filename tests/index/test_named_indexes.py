@@ -56,7 +56,7 @@ class ValidityTests(NamedCase, SynchronousTestCase):
         default = self.index("")
         with contextlib.suppress(AssertionError):
             self.files(default, name)
-        return validity_of(default, cast(MemoryCatalog, default.catalog), project_name(name))
+        return validity_of(default, project_name(name))
 
     def test_a_private_name_ends_the_validity_of_a_page_with_upstream_files(self) -> None:
         """An administrator has taken the name for an index."""

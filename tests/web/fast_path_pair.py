@@ -87,7 +87,7 @@ class Pair:
         self.folder = folder
         self.apps = [self._app() for _ in range(2)]
         self.lines = [Lines(pypid) for _ in range(2)]
-        self.fast_path = FastPath(self.apps[0], pypid.catalog, self.lines[0])
+        self.fast_path = FastPath(self.apps[0], self.lines[0])
         self.hot, self.cold = (
             Site(
                 resource(app),

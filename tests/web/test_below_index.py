@@ -205,8 +205,7 @@ class AccessTests(BelowIndexCase):
         """Responses of an index are repeated from memory for at most a second, and not after a
         change of a project, of the rules, or of the index; never for another index.
         """
-        catalog = self.pypid.catalog
-        fast = FastPath(self.pypid.app, catalog, Lines(self.pypid))
+        fast = FastPath(self.pypid.app, Lines(self.pypid))
         site = Site(
             resource(self.pypid.app),
             reactor=self.pypid.clock,
@@ -239,7 +238,7 @@ class AccessTests(BelowIndexCase):
 
     def test_fast_path_keeps_out(self) -> None:
         """Responses of an index are not repeated from memory for another one."""
-        fast = FastPath(self.pypid.app, self.pypid.catalog, Lines(self.pypid))
+        fast = FastPath(self.pypid.app, Lines(self.pypid))
         site = Site(
             resource(self.pypid.app),
             reactor=self.pypid.clock,

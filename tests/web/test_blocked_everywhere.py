@@ -134,7 +134,7 @@ class EverywhereTests(WholeCase):
             self.assertEqual(self.pypid.get(path).status, 200)
         self.assertEqual(self.pypid.get(f"/simple/{LISTED}/").status, 200)
         self.pypid.clock.advance(timedelta(days=5).total_seconds())
-        fast_path = FastPath(self.pypid.app, self.pypid.catalog, Lines(self.pypid))
+        fast_path = FastPath(self.pypid.app, Lines(self.pypid))
         self.hot = Site(
             resource(self.pypid.app),
             reactor=self.pypid.clock,

@@ -57,7 +57,7 @@ class WalkTests(WholeCase):
             )
         policy = Policy(mode=Mode.CACHE)
         here = Pypid(Path(self.mktemp()), upstream=elsewhere, policy=policy)
-        fast = FastPath(here.app, here.catalog, Lines(here))
+        fast = FastPath(here.app, Lines(here))
         site = Site(
             resource(here.app),
             reactor=here.clock,

@@ -62,7 +62,7 @@ from pypid.core.records.upstream_entry import (
     load_upstream_entry,
 )
 from pypid.flow import Blocking, at_once, start
-from pypid.ports import NamedGlance, TableKey
+from pypid.ports import TableKey, WholeCatalog
 
 # The upstream projects that may be dropped: those without cached files, the least recently used
 # first.
@@ -670,7 +670,7 @@ class MemoryUpstreamTable(_DumpedTable[PackedLines]):
         return self.lines.cached_summaries()
 
     def listing_time(self, name: TableKey) -> datetime | None:
-        """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
+        """Return when upstream was last asked for the project, or None (`Catalog.asked`)."""
         return listing_time_of(self._table, name)
 
 
@@ -702,18 +702,18 @@ class MemoryCatalog:
 
     @property
     def changes(self) -> int:
-        """A number that grows with each visible change (`Glance.changes`): both terms only ever
+        """A number that grows with each visible change (`Catalog.changes`): both terms only ever
         grow.
         """
         return self._serials.last + self._serials.is_complete
 
     @property
     def knows_all(self) -> bool:
-        """Whether `complete` was called (`Glance.knows_all`)."""
+        """Whether `complete` was called (`Catalog.knows_all`)."""
         return self._serials.is_complete
 
     def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
-        """Return the heads of the local and the upstream project (`Glance.heads`)."""
+        """Return the heads of the local and the upstream project (`Catalog.heads`)."""
         local = self.local.lines.head(name) or self._named.claim(name)
         return local, self.upstream.lines.head(name)
 
@@ -721,11 +721,11 @@ class MemoryCatalog:
         return self._named.indexes_with(name) or (frozenset() if self.knows_all else None)
 
     def listing_time(self, name: ProjectName) -> datetime | None:
-        """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
+        """Return when upstream was last asked for the project, or None (`Catalog.asked`)."""
         return self.upstream.listing_time(name)
 
     def named_heads(self, key: TableKey) -> tuple[Summary | None, Summary | None]:
-        """Return the heads in the tables of named indexes (`NamedGlance.named_heads`)."""
+        """Return the heads in the tables of named indexes (`WholeCatalog.named_heads`)."""
         return self._named.head(key), self.named_upstream.lines.head(key)
 
     def named_listing_time(self, key: TableKey) -> datetime | None:
@@ -755,4 +755,4 @@ class MemoryCatalog:
         return ""
 
 
-_memory_catalog: type[NamedGlance] = MemoryCatalog
+_memory_catalog: type[WholeCatalog] = MemoryCatalog

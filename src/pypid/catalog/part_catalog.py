@@ -17,11 +17,10 @@ from pypid.core.records.layout import named_key, project_of
 from pypid.core.summaries import Section, Summaries, in_runs
 from pypid.ports import (
     Catalog,
-    Glance,
     LocalTable,
-    NamedGlance,
     TableKey,
     UpstreamTable,
+    WholeCatalog,
 )
 
 _NO_PROJECTS = Summaries()
@@ -154,7 +153,7 @@ class PartCatalog:
     comparison of one part proves nothing for the others.
     """
 
-    whole: NamedGlance = field(repr=False)
+    whole: WholeCatalog = field(repr=False)
     index: str | None = None
     source: str | None = None
     local: LocalTable = field(default=Factory(_local, takes_self=True), init=False, repr=False)
@@ -190,16 +189,16 @@ class PartCatalog:
 
     @property
     def changes(self) -> int:
-        """A number that differs after each visible change of any part (`Glance.changes`)."""
+        """A number that differs after each visible change of any part (`Catalog.changes`)."""
         return self.whole.changes
 
     @property
     def knows_all(self) -> bool:
-        """Whether the whole catalog is complete (`Glance.knows_all`)."""
+        """Whether the whole catalog is complete (`Catalog.knows_all`)."""
         return self.whole.knows_all
 
     def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
-        """Return the heads (`Glance.heads`). For an upstream, the local head is that of any index
+        """Return the heads (`Catalog.heads`). For an upstream, the local head is that of any index
         that has the project: the name is private then.
         """
         local, upstream = self.whole.heads(name)[0], None
@@ -210,11 +209,10 @@ class PartCatalog:
         return local, upstream
 
     def listing_time(self, name: ProjectName) -> datetime | None:
-        """Return when upstream was last asked for the project, or None (`Glance.listing_time`)."""
+        """Return when upstream was last asked for the project, or None (`Catalog.listing_time`)."""
         if self.source is None:
             return None
         return self.whole.named_listing_time(named_key(self.source, name))
 
 
 _: type[Catalog] = PartCatalog
-__: type[Glance] = PartCatalog

@@ -522,16 +522,6 @@ class ReplicaFollower:
         return max(0.0, self.world.clock.seconds() - self._known) if self.first_generation else 0.0
 
     @property
-    def lag(self) -> int:
-        """How many versions that the feed has reported are not held yet."""
-        beat, replica = self._beat, self.replica
-        return (
-            0
-            if beat is None or beat.state.generation != replica.generation
-            else max(0, beat.state.version - replica.version)
-        )
-
-    @property
     def until(self) -> float:
         """Until when, on the clock, the copy is current without another answer of the engine."""
         return self._known + FRESH if self._known <= self.world.clock.seconds() else 0.0

@@ -55,7 +55,7 @@ from pypid.core.records.layout import project_of
 from pypid.core.records.upstream_entry import dump_heading, dump_listed
 from pypid.flow import start
 from pypid.metrics.counts import STALE
-from pypid.ports import NamedGlance, TableKey
+from pypid.ports import TableKey, WholeCatalog
 
 # Compare-and-set on a row of the engine: read, compute, swap, and again with the other node's row
 # after a conflict.
@@ -486,7 +486,7 @@ class SharedUpstreamTable:
 
 
 class SharedCatalog:
-    """A `WholeCatalog`, and a `Glance`. `open` makes one; `close` it.
+    """A `WholeCatalog`. `open` makes one; `close` it.
 
     The function that is passed to an edit may be called several times: with the project as another
     node has changed it meanwhile.
@@ -591,7 +591,7 @@ class SharedCatalog:
 
     @property
     def changes(self) -> int:
-        """A number that differs after each visible change (`Glance.changes`). It differs at each
+        """A number that differs after each visible change (`Catalog.changes`). It differs at each
         look while the feed has no beat, so that no cached response is used then.
         """
         self._look()
@@ -609,13 +609,13 @@ class SharedCatalog:
 
     @property
     def knows_all(self) -> bool:
-        """Whether the catalog is complete (`Glance.knows_all`); False while the feed has no
+        """Whether the catalog is complete (`Catalog.knows_all`); False while the feed has no
         beat.
         """
         return self._replica.complete and self.following.is_current
 
     def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
-        """Return the heads of the local and the upstream project (`Glance.heads`). While the feed
+        """Return the heads of the local and the upstream project (`Catalog.heads`). While the feed
         has no beat, the local one is a head that no project ever has, and a new one each time.
 
         So code that compares heads instead of `changes` (the fast path, for a project's pages) sees
@@ -639,7 +639,7 @@ class SharedCatalog:
         return _confirmed(self._replica.named_upstream, key)
 
     def listing_time(self, name: ProjectName) -> datetime | None:
-        """Return when upstream was last asked for the project, or None (`Glance.asked`)."""
+        """Return when upstream was last asked for the project, or None (`Catalog.asked`)."""
         return _confirmed(self._replica.upstream, name)
 
 
@@ -648,4 +648,4 @@ def _confirmed(table: ReplicaTable[UpstreamEntry], name: ProjectName) -> datetim
     return None if head is None else head.confirmed
 
 
-__: type[NamedGlance] = SharedCatalog
+__: type[WholeCatalog] = SharedCatalog

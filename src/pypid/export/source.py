@@ -195,12 +195,11 @@ class ExportViewer:
         index = self.index
         if not index.is_alone(name):
             return None  # the heads are those of one index
-        heads = getattr(index.catalog, "heads", None)  # see `Glance`
         # restrictions have no number that a later process could compare
         is_restricted = index.policy.restrictions.current.of(name) is not None
-        if heads is None or is_restricted or self._is_pending(name):
+        if is_restricted or self._is_pending(name):
             return None
-        local, upstream = heads(name)
+        local, upstream = index.catalog.heads(name)
         serial = -1 if local is None else local.serial
         policy = index.policy
         if local is not None and (serial < 0 or not policy.allow_mixed):

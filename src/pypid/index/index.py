@@ -925,7 +925,7 @@ class Index:
 
     def is_alone(self, name: ProjectName) -> bool:
         """Return whether the view of the project is made of this index alone, and of what the heads
-        of the catalog say of it (`Glance.heads`).
+        of the catalog say of it (`Catalog.heads`).
         """
         if any(mixes(each, name) for each in self.all_settings.values()):
             return False  # upstream files are shown although the name is local in some index

@@ -80,7 +80,7 @@ from pypid.index.decisions import DecisionFolder, Decisions
 from pypid.index.index import Index, OtherIndexes
 from pypid.index.progress import Tell
 from pypid.index.store.records import read_document
-from pypid.ports import Blobs, Bucket, NamedGlance, Upstream, WholeCatalog
+from pypid.ports import Blobs, Bucket, Upstream, WholeCatalog
 from pypid.upstream.nothing import Nothing
 
 # The names that are local in named indexes. They are private everywhere: no index of this pypid
@@ -469,7 +469,7 @@ class Indexes:
     the same storage.
     """
 
-    catalog: NamedGlance = field(repr=False)
+    catalog: WholeCatalog = field(repr=False)
     decisions: Decisions = field(repr=False)
     """Stores the indexes that users create."""
     configured: Mapping[str, IndexSettings] = field(factory=dict, repr=False)

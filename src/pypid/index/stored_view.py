@@ -26,7 +26,7 @@ from pypid.core.policy import (
 from pypid.index.index import Index
 from pypid.index.layers import earliest
 from pypid.index.views import DIRECT, FEW, STORED, UpstreamPermission
-from pypid.ports import Glance
+from pypid.ports import Catalog
 
 
 def stored_permission(by: Visibility) -> UpstreamPermission:
@@ -144,20 +144,21 @@ class Validity:
 
 
 def validity_of(
-    index: Index, glance: Glance, name: ProjectName, permission: UpstreamPermission = DIRECT
+    index: Index, name: ProjectName, permission: UpstreamPermission = DIRECT
 ) -> Validity | None:
     """Return the validity of the project's current view. None: each request has to find out, since
     nothing is certain without waiting.
     """
-    local, upstream = glance.heads(name)
-    if local is None and not glance.knows_all:  # the storage is read each time
+    catalog = index.catalog
+    local, upstream = catalog.heads(name)
+    if local is None and not catalog.knows_all:  # the storage is read each time
         return None
     if not index.is_alone(name):  # other heads count as well
         return None
     presence = Presence.ABSENT if local is None else Project(name=name)
     asks = permission.may_reach_out and asks_upstream(index.policy, name, presence)
     if not asks and not may_show_upstream(index.policy, name, presence):
-        return Validity(name=name, local=local, upstream=None, generation=glance.generation)
+        return Validity(name=name, local=local, upstream=None, generation=catalog.generation)
     until = None
     if index.policy.cooldown.may_hide(name):
         seen = index.views.until(name, reachable=asks)
@@ -165,7 +166,7 @@ def validity_of(
             return None
         [until] = seen
     if asks:
-        heard_at = glance.listing_time(name)
+        heard_at = catalog.listing_time(name)
         if heard_at is None or index.gate.breaker.error is not None:
             return None
         until = min(heard_at + index.ttl, until or heard_at + index.ttl)
@@ -176,14 +177,14 @@ def validity_of(
         shows_upstream=True,
         queries_upstream=asks,
         until=until,
-        generation=glance.generation,
+        generation=catalog.generation,
     )
 
 
-def is_valid(glance: Glance, validity: Validity) -> bool:
+def is_valid(catalog: Catalog, validity: Validity) -> bool:
     """Return whether nothing has changed, apart from the time and the availability of upstream."""
-    local, upstream = glance.heads(validity.name)
-    if glance.generation != validity.generation:
+    local, upstream = catalog.heads(validity.name)
+    if catalog.generation != validity.generation:
         return False
     if local is not validity.local and local != validity.local:
         return False

@@ -158,11 +158,6 @@ UNDER_WAY = _gauge("pypid_http_requests_under_way", "Requests in progress.")
 
 # --- pages, publishing, projects ------------------------------------------------------------------
 
-PAGES = _counter(
-    "pypid_pages",
-    ("Pages of the Simple API that the routes sent, by whether they were cached or rendered."),
-    "source",
-)
 DERIVED = _counter(
     "pypid_derived_values",
     (
@@ -355,11 +350,6 @@ CATALOG_AGE = _gauge(
         "How long a worker has not known whether its copy of the shared catalog is complete; "
         "the largest value of all workers."
     ),
-    together=Aggregation.MOST,
-)
-CATALOG_LAG = _gauge(
-    "pypid_catalog_lag_versions",
-    ("Versions of the shared catalog that a worker knows of and has not read; the largest value."),
     together=Aggregation.MOST,
 )
 TRUST = _counter(

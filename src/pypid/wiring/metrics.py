@@ -192,7 +192,6 @@ class Measuring(Service):
         return [
             (counts.CATALOG_UP, (), following.away is None),
             (counts.CATALOG_AGE, (), following.age),
-            (counts.CATALOG_LAG, (), following.lag),
             *((counts.NODES_DIFFER, (what,), what in differs) for what in (SETTINGS, CLOCK)),
         ]
 

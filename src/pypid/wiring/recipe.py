@@ -88,7 +88,7 @@ from pypid.index.upstream.approvals import UpstreamDecisions
 from pypid.index.upstream.public_names import PublicNames
 from pypid.jobs.cache_maintenance import CleanStop
 from pypid.jobs.leases import Agreement, Leases
-from pypid.ports import Blobs, Catalog, Duplicating, Glance, People
+from pypid.ports import Blobs, Catalog, Duplicating, People
 from pypid.prefork.messages import Message
 from pypid.prefork.supervisor import Command, Scales, Supervisor, make_scales
 from pypid.rendering.readmes import Readmes
@@ -905,12 +905,8 @@ def _app_settings(config: Config, paths: StatePaths, state: StateFolder) -> AppS
     )
 
 
-def make_sites(
-    config: Config, apps: Apps, catalog: Glance, platform: Platform
-) -> tuple[Site, Site]:
-    """Return the public site, and the one behind the control socket. `catalog`: the catalog's state
-    in memory.
-    """
+def make_sites(config: Config, apps: Apps, platform: Platform) -> tuple[Site, Site]:
+    """Return the public site, and the one behind the control socket."""
     server, world = config.server, platform.world
     ids = Ids.drawn(world.random)
     access_log = (
@@ -921,7 +917,6 @@ def make_sites(
     fast_path = (
         open_fast_path(
             apps.public,
-            catalog,
             access_log,
             platform.reactor,
             wanted=server.fast_path,
@@ -1093,7 +1088,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         )  # fmt: skip
         if not is_late:
             at_once(identities.open())
-        site, operator_site = make_sites(config, apps, catalog, platform)
+        site, operator_site = make_sites(config, apps, platform)
         scales = scales_of(config, state, lambda: len(site.channels), platform)
         sockets = listeners_of(config, site, certificate, scales, platform)
         if platform.is_first:

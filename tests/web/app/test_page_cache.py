@@ -25,7 +25,7 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.index import views as views_module
 from pypid.index.views import DIRECT, View, Views
-from pypid.metrics.counts import PAGES
+from pypid.metrics.counts import DERIVED
 from pypid.upstream.nothing import Nothing
 from pypid.web.app import page_cache as pages_module
 from pypid.web.app.page_cache import ProjectPages
@@ -138,11 +138,11 @@ class UpstreamPagesTests(Awaiting, SynchronousTestCase):
         )
         self.edit(lambda entry: evolve(entry, listing=confirmed, touched=(("spam-1.tar.gz", 7),)))
         self.assertIs(self.ask()[0], first[0])
-        self.assertEqual(self.world.counts.value(PAGES, ("made",)), 1)
+        self.assertEqual(self.world.counts.value(DERIVED, ("simple_pages", "made")), 1)
         self.edit(lambda entry: evolve(entry, listing=a_listing(SPAM, "1", "2", "3")))
         self.assertIsNot(self.ask()[0], first[0])
-        self.assertEqual(self.world.counts.value(PAGES, ("made",)), 2)
-        self.assertEqual(self.world.counts.value(PAGES, ("kept",)), 1)
+        self.assertEqual(self.world.counts.value(DERIVED, ("simple_pages", "made")), 2)
+        self.assertEqual(self.world.counts.value(DERIVED, ("simple_pages", "kept")), 1)
 
     def test_serial_is_that_of_the_list(self) -> None:
         """A file that was cached changes the serial of the project on lists, so it changes the

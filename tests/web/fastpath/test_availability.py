@@ -46,9 +46,7 @@ class AvailabilityCase(WholeCase):
     def opened(self, wanted: bool = True) -> tuple[FastPath | None, list[str]]:
         """The fast path, and the lines that are logged about it."""
         with capturedLogs() as events:
-            fast = open_fast_path(
-                self.pypid.app, self.pypid.catalog, Lines(self.pypid), self.reactor, wanted=wanted
-            )
+            fast = open_fast_path(self.pypid.app, Lines(self.pypid), self.reactor, wanted=wanted)
         return fast, [
             f"{event['log_format']} {event['reason']}" for event in events if "reason" in event
         ]

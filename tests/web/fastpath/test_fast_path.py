@@ -41,7 +41,7 @@ class FastPathCase(WholeCase):
         """Give this pypid a fast path."""
         self.pypid = pypid or self.pypid
         self.lines = Lines(self.pypid)
-        self.fast_path = FastPath(self.pypid.app, self.pypid.catalog, self.lines, limit=self.limit)
+        self.fast_path = FastPath(self.pypid.app, self.lines, limit=self.limit)
         self.pypid.site.fast_path = self.fast_path
 
     def is_known(self, data: bytes = PAGE) -> bool:

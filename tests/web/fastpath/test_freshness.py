@@ -103,7 +103,7 @@ class Changing(RuleBasedStateMachine):
             link_files(self.pypid)
         self.lines = Lines(self.pypid)
         app = self.pypid.app
-        self.fast_path = FastPath(app, self.pypid.catalog, self.lines)
+        self.fast_path = FastPath(app, self.lines)
         self.hot = Site(
             resource(app),
             reactor=self.pypid.clock,

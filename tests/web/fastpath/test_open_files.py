@@ -54,7 +54,7 @@ class FastPathCase(test_sendfile.SendingCase):
         await super().setUp()
         lines = Lines(self.log)
         self.patch(response_cache, "LINES", 1)
-        self.fast_path = FastPath(self.app, self.catalog, lines)
+        self.fast_path = FastPath(self.app, lines)
         self.addCleanup(self.fast_path.close)
         self.site = Site(
             resource(self.app),

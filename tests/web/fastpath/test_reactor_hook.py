@@ -50,7 +50,7 @@ class TurnCase(WholeCase):
         self.have_wheel()
         self.reactor = new_reactor(self)
         self.lines = Lines(self.pypid)
-        self.fast_path = FastPath(self.pypid.app, self.pypid.catalog, self.lines)
+        self.fast_path = FastPath(self.pypid.app, self.lines)
         self.site = Site(
             resource(self.pypid.app),
             reactor=self.reactor,

@@ -35,7 +35,6 @@ from pypid.index import Index
 from pypid.index.layers import as_readable
 from pypid.index.stored_view import stored_permission
 from pypid.index.views import UpstreamPermission
-from pypid.metrics.counts import PAGES
 from pypid.web.app.visibility import Lists
 from pypid.web.http.responses import LARGE, FinishedPage, gzipped, gzipped_etag
 
@@ -227,10 +226,7 @@ class ProjectPages:
         """Return the page and its serial, cached or rendered; long pages are rendered off the
         reactor thread, once for all requests.
         """
-        page = self._pages.kept(key, edition)
-        self._world.counts.add(PAGES, ("made",) if page is None else ("kept",))
-        if page is None:
-            page = await self._pages.compute(key, edition, make, costly=costly)
+        page = await self._pages.compute(key, edition, make, costly=costly)
         return page.finished, page.serial
 
 

@@ -14,7 +14,6 @@ from attrs import define
 from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import Logger
 
-from pypid.ports import Glance
 from pypid.web.fastpath.os.availability import obstacle
 from pypid.web.fastpath.os.reactor_hook import ReactorHook, install_hook
 from pypid.web.fastpath.os.socket_write import goes_direct, send_function
@@ -31,7 +30,7 @@ from pypid.web.fastpath.response_cache import (
     send_file,
 )
 from pypid.web.http.access_log import AccessLog
-from pypid.web.http.channel import Channel, FastPathConnection
+from pypid.web.http.channel import Channel
 from pypid.web.http.headers import names
 
 if TYPE_CHECKING:
@@ -238,12 +237,11 @@ class FastPath(FastPathState):
     def __init__(
         self,
         app: App,
-        glance: Glance,
         access_log: AccessLog | None = None,
         *,
         limit: int = LIMIT,
     ) -> None:
-        super().__init__(app, glance, access_log, limit=limit)
+        super().__init__(app, access_log, limit=limit)
         self._lookups: dict[tuple[bool, bool, bool], CachedChannel] = {}
         self._hook: ReactorHook | None = None
         """Shortens the reactor's turn, while the site runs."""
@@ -262,14 +260,14 @@ class FastPath(FastPathState):
             self._lookups[kind] = CachedChannel(self, kind)
         return self._lookups[kind]
 
-    def attach(self, channel: Channel) -> FastPathConnection:
-        """Return what a new connection needs for the fast path."""
+    def attach(self, channel: Channel) -> None:
+        """Have a new connection use the fast path."""
         transport = channel.transport
         secure = ISSLTransport.providedBy(transport)
         lookup = self.lookup(secure, channel.proxied, channel.any_host)
         direct = goes_direct(transport)
         detach = self._hook.register(channel, lookup) if direct and self._hook else None
-        return FastPathConnection(lookup, send_function(transport), direct, detach)
+        channel.use_fast_path(lookup, send_function(transport), direct, detach)
 
     def start(self, reactor: Any) -> None:
         """Install the hook in the reactor. Called by the site when it starts."""
@@ -284,7 +282,6 @@ class FastPath(FastPathState):
 
 def open_fast_path(
     app: App,
-    glance: Glance,
     access_log: AccessLog | None,
     reactor: Any,
     *,
@@ -296,7 +293,7 @@ def open_fast_path(
     """
     reason = obstacle(reactor) if wanted else "[server] fast_path = no"
     if reason is None:
-        return FastPath(app, glance, access_log, limit=limit)
+        return FastPath(app, access_log, limit=limit)
     log = _log.warn if wanted else _log.info
     log("the fast path is off reason={reason!r}", reason=reason)
     return None

@@ -202,9 +202,7 @@ class Recorder:
         if request.index and dependencies.file is not None:
             return  # the download log would need the name of the index
         if dependencies.project is not None and not request.index:
-            validity = validity_of(
-                state.app.index, state.glance, dependencies.project, dependencies.permission
-            )
+            validity = validity_of(state.app.index, dependencies.project, dependencies.permission)
             if validity is None:
                 return
         client = self._client(request)

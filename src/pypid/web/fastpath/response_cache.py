@@ -29,7 +29,6 @@ from pypid.flow import Blocking, FileBody, start
 from pypid.flow.bodies import PIECE
 from pypid.index.stored_view import Validity, is_valid
 from pypid.index.views import DIRECT, UpstreamPermission
-from pypid.ports import Glance
 from pypid.web.fastpath.os.socket_write import (
     LARGE,
     MemoryFile,
@@ -541,7 +540,7 @@ _LOG_FIELDS = itemgetter(3)
 class FastPathState:
     """The state of the fast path of one app. `access_log` as the site's; None: nothing is logged.
 
-    It needs a catalog that is a `Glance`. `close` it, or let the site `drain`, so that the last
+    `close` it, or let the site `drain`, so that the last
     lines are written.
     """
 
@@ -565,13 +564,12 @@ class FastPathState:
     def __init__(
         self,
         app: App,
-        glance: Glance,
         access_log: AccessLog | None = None,
         *,
         limit: int = LIMIT,
     ) -> None:
         self.app = app
-        self.glance = glance
+        self.catalog = app.index.catalog
         self.store = ResponseCache(limit)
         self.files = OpenFiles(app.world.clock, self.store.drop)
         self.log: list[Any] = []
@@ -598,7 +596,7 @@ class FastPathState:
 
     def check(self) -> int:
         """Check for changes; return the `version`."""
-        changes, rules, claimed = self.glance.changes, self.app.rules, self.claims.names
+        changes, rules, claimed = self.catalog.changes, self.app.rules, self.claims.names
         if (
             changes != self.changes
             or rules is not self.rules
@@ -624,7 +622,7 @@ class FastPathState:
 
     def notice(self) -> None:
         """Register a change of the catalog, the rules, the claimed names or the restrictions."""
-        self.changes = self.glance.changes
+        self.changes = self.catalog.changes
         restricted = self.restrictions.current
         if (
             self.app.rules is not self.rules
@@ -649,7 +647,7 @@ class FastPathState:
         if response.validity is None:
             if response.changes != self.changes:
                 return False
-        elif not is_valid(self.glance, response.validity):
+        elif not is_valid(self.catalog, response.validity):
             return False
         response.confirm(self.version)
         return True

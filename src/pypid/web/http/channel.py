@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import frozen
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, ISSLTransport
 from twisted.internet.protocol import connectionDone
@@ -88,24 +87,11 @@ class FastPathLookup(Protocol):
         """Return a recorder if the data is one request whose response may be cached."""
 
 
-@frozen(eq=False)
-class FastPathConnection:
-    """What a connection needs for the fast path."""
-
-    lookup: FastPathLookup
-    send: Callable[[Any, bytes], None]
-    """Sends a short response by a transport."""
-    direct: bool
-    """Whether data may bypass the transport and go straight to the socket."""
-    detach: Callable[[], object] | None
-    """Called when the connection is lost, if the reactor hook reads for it."""
-
-
 class FastPathSite(Protocol):
     """The fast path of a site (`web.fastpath.fast_path`)."""
 
-    def attach(self, channel: Channel) -> FastPathConnection:
-        """Return what a new connection needs for the fast path."""
+    def attach(self, channel: Channel) -> None:
+        """Have a new connection use the fast path (`Channel.use_fast_path`)."""
 
     def start(self, reactor: Any) -> None:
         """Start, with the site."""
@@ -249,9 +235,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.reserved:
             self._head_begins(RESERVE_TIMEOUT)
         elif self.site.fast_path is not None:
-            attached = self.site.fast_path.attach(self)
-            self.lookup, self.send, self.direct = attached.lookup, attached.send, attached.direct
-            self._detach = attached.detach
+            self.site.fast_path.attach(self)
             self.idle = True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -264,6 +248,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._body_is_in()
         self._stop_clocks()
         super().connectionLost(reason)
+
+    def use_fast_path(
+        self,
+        lookup: FastPathLookup,
+        send: Callable[[Any, bytes], None],
+        direct: bool,
+        detach: Callable[[], object] | None,
+    ) -> None:
+        """Answer by the fast path what it can answer. The arguments are as the attributes."""
+        self.lookup, self.send, self.direct, self._detach = lookup, send, direct, detach
 
     def drain(self) -> None:
         """Close the connection now, or, if a request is in progress, after its response."""
@@ -290,24 +284,17 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.read_on(data)
 
     def read_on(self, data: bytes) -> None:
-        """Parse data that the fast path does not answer."""
-        if self.lookup is None:
-            self._read(data)
-        else:
-            self._read_and_record(self.lookup, data)
-
-    def _read_and_record(self, lookup: FastPathLookup, data: bytes) -> None:
         """Parse data that the fast path does not answer, and become idle again if the request is
         answered already.
         """
-        if self.idle:
+        if self.idle and self.lookup is not None:
             self.idle = False
-            self._recorder = lookup.recorder_for(data)
+            self._recorder = self.lookup.recorder_for(data)
         outermost, self._parsing = not self._parsing, True
         self._read(data)
         if outermost:
             self._parsing, self._recorder = False, None
-            self.idle = self._is_idle()
+            self._settle()
 
     def _is_idle(self) -> bool:
         """Return whether the next byte is the first one of a request that the fast path may

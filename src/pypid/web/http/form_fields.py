@@ -4,7 +4,7 @@ client.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from attrs import field, frozen
@@ -63,10 +63,7 @@ async def read_fields(body: Body) -> Fields:
         raise BadRequest(
             f"The form cannot be read: it is text in UTF-8, %-encoded, of at most {MOST} fields."
         ) from None
-    texts: dict[str, list[str]] = {}
-    for name, value in pairs:
-        texts.setdefault(name, []).append(value.replace("\r\n", "\n"))
-    return Fields(texts)
+    return _fields_of((name, value.replace("\r\n", "\n")) for name, value in pairs)
 
 
 def query_fields(request: Request) -> Fields:
@@ -76,8 +73,13 @@ def query_fields(request: Request) -> Fields:
         pairs = parse_qsl(query, max_num_fields=PARAMETERS)
     except ValueError:
         return Fields()
+    return _fields_of(
+        (name, text) for name, text in pairs if len(text) <= LONGEST and text.isprintable()
+    )
+
+
+def _fields_of(pairs: Iterable[tuple[str, str]]) -> Fields:
     texts: dict[str, list[str]] = {}
     for name, text in pairs:
-        if len(text) <= LONGEST and text.isprintable():
-            texts.setdefault(name, []).append(text)
+        texts.setdefault(name, []).append(text)
     return Fields(texts)

@@ -139,15 +139,12 @@ class Request(server.Request):
 
     def __init__(self, channel: RequestChannel, *args: Any, **options: Any) -> None:
         super().__init__(channel, *args, **options)  # type: ignore[no-untyped-call]
-        self._trusted: TrustedProxies = channel.site.trusted_proxies
-        self._public_url: str | None = channel.site.public_url
-        self._hosts: HostPolicy = channel.site.hosts
-        self._any_host: bool = channel.any_host
+        self._site = channel.site
+        self._any_host = channel.any_host
         self.cors: tuple[str, ...] = channel.site.cors
         """The origins whose scripts may read responses that everyone may read; see
         `web.http.cors`.
         """
-        self._ids: Ids = channel.site.ids
         self.begun_at: float = channel.site.seconds()
         """When its first bytes arrived, on the reactor's clock; for the access log."""
 
@@ -192,10 +189,7 @@ class Request(server.Request):
         """Store bytes for `deliver`. Called by the decoder of the body."""
         if self._streamed is not None:
             self._streamed.feed(data)
-            if (
-                channel := getattr(self, "channel", None)
-            ) is not None:  # it was answered before all of it came
-                channel.site.note_received(len(data))
+            self._site.note_received(len(data))
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """End the body, or handle a request without one. Called by the channel when the request is
@@ -261,9 +255,7 @@ class Request(server.Request):
 
     def connectionLost(self, reason: Failure) -> None:
         if self.startedWriting and not self.finished:
-            self.channel.site.log(
-                self
-            )  # twisted.web logs finished responses only; this one was broken off
+            self._site.log(self)  # twisted.web logs finished responses only, and not broken ones
         self.opened = None
         self.over = self._is_lost = True
         # The order matters: notifyFinish makes Klein cancel the handler, so that it does not answer
@@ -283,13 +275,15 @@ class Request(server.Request):
 
     def client_address(self) -> str | None:
         """Return the IP address of the client; None for a client on a unix socket."""
-        return client_of(self._peer, self._values_of("x-forwarded-for"), self._trusted)
+        return client_of(self._peer, self._values_of("x-forwarded-for"), self._site.trusted_proxies)
 
     @property
     def scheme(self) -> str:
         """``http`` or ``https``: how the client reached this server, or the proxy before it."""
         secure = bool(super().isSecure())  # type: ignore[no-untyped-call]
-        return scheme_of(self._peer, secure, self._values_of("x-forwarded-proto"), self._trusted)
+        return scheme_of(
+            self._peer, secure, self._values_of("x-forwarded-proto"), self._site.trusted_proxies
+        )
 
     @property
     def base_host(self) -> str:
@@ -298,13 +292,13 @@ class Request(server.Request):
         """
         named = self._values_of("host")
         forwarded = self._values_of("x-forwarded-host")
-        return host_of(self._peer, named[0] if named else "", forwarded, self._trusted)
+        return host_of(self._peer, named[0] if named else "", forwarded, self._site.trusted_proxies)
 
     @property
     def is_for_us(self) -> bool:
         """Whether the Host header names this index, or does not matter."""
         named = self._values_of("host")
-        return not named or self._any_host or self._hosts.admits(named[0])
+        return not named or self._any_host or self._site.hosts.admits(named[0])
 
     @property
     def url_host(self) -> str | None:
@@ -314,15 +308,15 @@ class Request(server.Request):
         replaces the X-Forwarded-Host of the client by its own.
         """
         forwarded, named = self.base_host, self._values_of("host")
-        host = forwarded if self._hosts.is_configured(forwarded) else named[0] if named else ""
-        return host if is_plain(host) and self._hosts.may_name_urls(host) else None
+        host = forwarded if self._site.hosts.is_configured(forwarded) else named[0] if named else ""
+        return host if is_plain(host) and self._site.hosts.may_name_urls(host) else None
 
     @property
     def is_for_public_url(self) -> bool:
         """Whether the client requested the host of `public_url`."""
         host, scheme = (
-            urlsplit(self._public_url or "").netloc,
-            urlsplit(self._public_url or "").scheme,
+            urlsplit(self._site.public_url or "").netloc,
+            urlsplit(self._site.public_url or "").scheme,
         )
         return bool(host) and plain_host(self.base_host, scheme) == plain_host(host, scheme)
 
@@ -334,7 +328,7 @@ class Request(server.Request):
         hosts = [
             *self._values_of("host")[:1],
             self.base_host,
-            (self._public_url or "").partition("://")[2].partition("/")[0],
+            (self._site.public_url or "").partition("://")[2].partition("/")[0],
         ]
         scheme, _, host = origin.partition("://")
         return bool(host) and plain_host(host, scheme) in {
@@ -347,11 +341,11 @@ class Request(server.Request):
         read after the headers are in.
         """
         if self._id is None:
-            is_trusted = self._trusted.trust(self._peer)
+            is_trusted = self._site.trusted_proxies.trust(self._peer)
             forwarded = (
                 forwarded_id(self._values_of(HEADER.decode("ascii"))) if is_trusted else None
             )
-            self._id = forwarded or self._ids.next()
+            self._id = forwarded or self._site.ids.next()
         return self._id
 
     def isSecure(self) -> bool:
