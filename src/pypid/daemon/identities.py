@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import DeferredSemaphore
@@ -97,6 +97,8 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
+T = TypeVar("T")
+
 AT_ONCE = 16
 """Small objects that are written at the same time."""
 
@@ -162,19 +164,19 @@ class KnownAccounts:
             return
         named, named_before = ({each.project for each in those} for those in (rights, before or ()))
         if before is None or named_before - named:
-            noted = await self._closed()
+            noted = await self._noted(CLOSED, project_pattern)
             await self._close(noted - named)
             if named - noted:
                 await self._try_to_note(named - noted)
         self._rights = rights
 
-    async def _closed(self) -> set[ProjectPattern]:
-        """Return the projects that the storage knows as closed."""
+    async def _noted(self, prefix: str, parse: Callable[[str], T]) -> set[T]:
+        """Return what the keys below the prefix name."""
         found = set()
-        async with aclosing(self.blobs.list(CLOSED)) as listing:
+        async with aclosing(self.blobs.list(prefix)) as listing:
             async for blob in listing:
                 with suppress(BadName, ValueError):  # not pypid's
-                    found.add(project_pattern(blob.key.removeprefix(CLOSED)))
+                    found.add(parse(blob.key.removeprefix(prefix)))
         return found
 
     async def _close(self, lost: Collection[ProjectPattern]) -> None:
@@ -201,7 +203,7 @@ class KnownAccounts:
         if owners is before:
             return
         if before is None or before.keys() - owners.keys():
-            noted = await self._owned()
+            noted = await self._noted(OWNERS, _owned_project)
             await self._give_back(noted - owners.keys())
             if (missing := owners.keys() - noted) and await self._try_to_note(owned=missing):
                 _log.info(
@@ -210,16 +212,6 @@ class KnownAccounts:
                     count=len(missing),
                 )
         self._owners = owners
-
-    async def _owned(self) -> set[OwnerKey]:
-        """Return the projects whose owner the storage names."""
-        found = set()
-        async with aclosing(self.blobs.list(OWNERS)) as listing:
-            async for blob in listing:
-                index, _, name = blob.key.removeprefix(OWNERS).partition("/")
-                with suppress(BadName):  # not pypid's
-                    found.add(("" if index == DEFAULT else index, project_name(name)))
-        return found
 
     async def _give_back(self, lost: Collection[OwnerKey]) -> None:
         """Make the accounts that the storage names the owners of projects that lost theirs."""
@@ -310,6 +302,11 @@ class KnownAccounts:
         )
 
 
+def _owned_project(key: str) -> OwnerKey:
+    index, _, name = key.partition("/")
+    return "" if index == DEFAULT else index, project_name(name)
+
+
 def _owner_note(key: OwnerKey) -> str:
     return f"{OWNERS}{key[0] or DEFAULT}/{key[1]}"
 
@@ -394,16 +391,6 @@ def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
         metrics=config.server.metrics,
         projects=grants_of([*config.projects.values(), *rights]),
         ownership=access.owners,
-    )
-
-
-def account_settings(config: Config) -> AccountSettings:
-    """Return who may create an account, and how long a session lasts."""
-    access = config.access
-    return AccountSettings(
-        registration=access.registration,
-        captcha=access.captcha,
-        session_lifetime=access.session_lifetime,
     )
 
 
@@ -791,9 +778,14 @@ class Identities(PeriodicJobs):
     @property
     def state(self) -> AccessState:
         """The rules in force, and the accounts."""
+        access = self.config.access
         return AccessState(
             rules=self._rules,
-            account_settings=account_settings(self.config),
+            account_settings=AccountSettings(
+                registration=access.registration,
+                captcha=access.captcha,
+                session_lifetime=access.session_lifetime,
+            ),
             closed=self._why_closed(),
             registry=self._registry,
             publishers=self.publishers,

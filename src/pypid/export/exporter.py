@@ -13,6 +13,7 @@ from datetime import datetime
 from attrs import define, evolve, field, frozen
 from twisted.internet.defer import DeferredSemaphore
 
+from pypid.core.cooldown import BEGINNING
 from pypid.core.errors import PypidError
 from pypid.core.model import Project, StoredFile
 from pypid.core.packaging.names import ProjectName
@@ -340,77 +341,6 @@ class ExportOutcome:
     counts: ExportCounts
 
 
-@define(eq=False)
-class LastExport:
-    """The state of the tree at a place: call `recall` before anything is written there, and
-    `remember` once everything is durable.
-    """
-
-    source: ExportSource
-    place: ExportPlace
-    options: ExportOptions
-    _basis: TreeBasis | None = field(default=None, init=False, repr=False)
-    _state: TreeState | None = field(default=None, init=False, repr=False)
-
-    async def recall(self, look: ExportView, *, uses: bool) -> None:
-        """Read the state, for a run that writes what is visible at this `look`. Without `uses`, it
-        is only made void.
-        """
-        self._basis = basis = self.source.basis(self.options, look)
-        data = await self.place.recall()
-        if data is not None and uses and self.options.signed is None:
-            self._state = await self.source.world.thinking(load_state, data, basis.texts())
-
-    async def unchanged(
-        self, look: ExportView, found: Mapping[ProjectName, bool]
-    ) -> frozenset[ProjectName]:
-        """Return the visible projects whose pages are those of the last export. `found`: see
-        `ExportPlace.projects`.
-        """
-        if self._state is None:
-            return frozenset()
-        unchanged = []
-        world = self.source.world
-        now, pace = world.now(), Pace(world)
-        for summary in look.names:
-            name = summary.name
-            state = self._state.projects.get(name)
-            if (
-                state is not None
-                and found.get(name)
-                and (state.until is None or state.until > now)
-                and state.fingerprint == self.source.fingerprint(name)
-            ):
-                unchanged.append(name)
-            await pace.keep()
-        return frozenset(unchanged)
-
-    async def restore(self, exporter: Exporter, unchanged: Collection[ProjectName]) -> None:
-        """Have the exporter take these projects for written."""
-        state = self._state
-        if state is not None:
-            states = map(state.projects.__getitem__, unchanged)
-            await self.source.world.thinking(exporter.restore, state.since, states)
-
-    async def remember(self, exporter: Exporter) -> None:
-        """Store the state of the tree."""
-        world, basis = self.source.world, self._basis
-        if basis is None or self.options.signed is not None:
-            return
-        text = basis.text_for(await self.source.serial(), world.now())
-        newest = exporter.newest
-
-        def make() -> bytes:
-            states = (
-                ProjectState(name, mark, exporter.until.get(name), news)
-                for name, mark in exporter.marks.items()
-                if name in exporter.there and (news := newest.news(name)) is not None
-            )
-            return dump_state(text, newest.since, states)
-
-        await self.place.remember(await world.thinking(make))
-
-
 async def export(
     source: ExportSource,
     place: ExportPlace,
@@ -432,13 +362,13 @@ async def export(
     """
     await place.claim(Stamp(identity, options.user or "anonymous"), clears=clears)
     look = await source.look()
-    last = LastExport(source, place, options)
-    await last.recall(look, uses=not verifies)
+    basis = source.basis(options, look)
     newest = NewestProjects(source.world.now() if options.dated else None)
     exporter = Exporter(source, place, options, clears, newest)
     found = await place.projects()
-    unchanged = await last.unchanged(look, found)
-    await last.restore(exporter, unchanged)
+    last = await _unchanged(exporter, basis, look, found, uses=not verifies)
+    await source.world.thinking(exporter.restore, last.since, last.projects.values())
+    unchanged = last.projects.keys()
     if clears:
         await _hide(exporter, look, found, unchanged)
     await _write(exporter, await source.world.thinking(_others, look, unchanged), on_progress)
@@ -449,9 +379,57 @@ async def export(
     exporter.forget(gone)
     await exporter.tidy(gone)
     await place.settle()
-    await last.remember(exporter)
+    if options.signed is None:
+        await _remember(exporter, basis)
     left = 0 if clears else sum(map(bool, (await place.of(gone)).values()))
     return ExportOutcome(len(exporter.there), look.hidden, left, len(unchanged), exporter.counts)
+
+
+async def _unchanged(
+    exporter: Exporter,
+    basis: TreeBasis,
+    look: ExportView,
+    found: Mapping[ProjectName, bool],
+    *,
+    uses: bool,
+) -> TreeState:
+    """Return the state of the visible projects whose pages are those of the last export; of none
+    without `uses`. What the last export remembered is void from now on. `found`: see
+    `ExportPlace.projects`.
+    """
+    world, data, state = exporter.source.world, await exporter.place.recall(), None
+    if data is not None and uses and exporter.options.signed is None:
+        state = await world.thinking(load_state, data, basis.texts())
+    if state is None:
+        return TreeState(BEGINNING, {})
+    unchanged, now, pace = dict[ProjectName, ProjectState](), world.now(), Pace(world)
+    for summary in look.names:
+        known = state.projects.get(summary.name)
+        if (
+            known is not None
+            and found.get(summary.name)
+            and (known.until is None or known.until > now)
+            and known.fingerprint == exporter.source.fingerprint(summary.name)
+        ):
+            unchanged[summary.name] = known
+        await pace.keep()
+    return TreeState(state.since, unchanged)
+
+
+async def _remember(exporter: Exporter, basis: TreeBasis) -> None:
+    """Store the state of the tree, once everything is durable."""
+    source, newest = exporter.source, exporter.newest
+    text = basis.text_for(await source.serial(), source.world.now())
+
+    def make() -> bytes:
+        states = (
+            ProjectState(name, mark, exporter.until.get(name), news)
+            for name, mark in exporter.marks.items()
+            if name in exporter.there and (news := newest.news(name)) is not None
+        )
+        return dump_state(text, newest.since, states)
+
+    await exporter.place.remember(await source.world.thinking(make))
 
 
 async def _write(exporter: Exporter, names: Sequence[ProjectName], on_progress: Progress) -> None:
