@@ -13,7 +13,16 @@ from urllib.parse import urlencode
 from attrs import define
 
 from pypid.cli.grammar import argument, command, flag
-from pypid.cli.output import counted, format_time, print_answer, print_table, printable
+from pypid.cli.output import (
+    Column,
+    counted,
+    format_time,
+    print_answer,
+    print_rows,
+    print_table,
+    printable,
+    time_of,
+)
 from pypid.cli.request import poll, query, send_request
 
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}\Z")
@@ -114,16 +123,12 @@ def _downloads(options: argparse.Namespace) -> None:
     url = f"/api/downloads?{urlencode(_downloaded(options))}&{page}"
 
     def print_downloads(answer: Mapping[str, Any]) -> None:
-        rows = [_download_row(download) for download in reversed(answer["downloads"])]
-        print_table(("WHEN (UTC)", "WHO", "FROM", "PROJECT", "FILE"), rows)
-        print(counted(len(rows), "download"))
+        print_rows(reversed(answer["downloads"]), _DOWNLOADS)
+        print(counted(len(answer["downloads"]), "download"))
         if "refused" in answer:
             print()
-            refused = [
-                (*_download_row(each), each["block"]) for each in reversed(answer["refused"])
-            ]
-            print_table(("WHEN (UTC)", "WHO", "FROM", "PROJECT", "FILE", "BLOCK"), refused)
-            print(counted(len(refused), "refused download"))
+            print_rows(reversed(answer["refused"]), {**_DOWNLOADS, "BLOCK": "block"})
+            print(counted(len(answer["refused"]), "refused download"))
         if answer["before"] is not None:
             words = ("--blocked" if options.blocked else None, options.project, options.what)
             files = " ".join(filter(None, words))
@@ -132,14 +137,13 @@ def _downloads(options: argparse.Namespace) -> None:
     print_answer(options, send_request(options, "GET", url), print_downloads)
 
 
-def _download_row(download: Mapping[str, Any]) -> tuple[str, ...]:
-    return (
-        format_time(download["when"]),
-        download["user"],
-        _origin(download),
-        "/".join(filter(None, (download.get("index"), download["project"]))),
-        download["filename"],
-    )
+_DOWNLOADS: dict[str, Column] = {
+    "WHEN (UTC)": time_of("when"),
+    "WHO": "user",
+    "FROM": _origin,
+    "PROJECT": lambda each: "/".join(filter(None, (each.get("index"), each["project"]))),
+    "FILE": "filename",
+}
 
 
 def _downloaded(options: argparse.Namespace) -> dict[str, str]:

@@ -17,7 +17,7 @@ from attrs import evolve
 
 from pypid.cli.grammar import YES, Argument, Declaration, command, flag
 from pypid.cli.output import print_answer
-from pypid.core.errors import PypidError
+from pypid.core.errors import ErrorWithReason
 
 if TYPE_CHECKING:
     from pypid.daemon.control import ControlRequest
@@ -29,14 +29,8 @@ PATIENCE = 2.0
 """Seconds without output, after which a terminal shows what a command waits for."""
 
 
-class NotRunning(PypidError):
+class NotRunning(ErrorWithReason):
     """No pypid runs for the configuration."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
-
-    def text(self) -> str:
-        return self.message
 
 
 def send_request(

@@ -228,7 +228,7 @@ def _copy(source: Path, target: Path) -> Copied:
             if storages[0].identity == storages[1].identity:
                 sys.exit("pypid: both configurations name the same storage; nothing was copied")
             blobs = (storages[0].blobs, storages[1].blobs)
-            duplicating = storages[1].duplicating
+            duplicating = storages[1].blobs
             copier = Copier(*blobs, world, duplicating, _print_line, storages[0].describing)
             return await copier.copy()
         finally:

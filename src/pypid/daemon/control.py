@@ -32,17 +32,14 @@ ANSWER_WITHIN = 24 * 3600.0
 """Seconds; a rebuild of a large storage takes long, and the operator can press Ctrl-C."""
 
 
-class ControlRefused(PypidError):
+@define(slots=False, repr=False)
+class ControlRefused(PypidError, template="{message}"):
     """A refusal by the daemon, or no answer; `message` says what to do. `status` is the HTTP status
     of a refusal, 0 without an answer.
     """
 
-    def __init__(self, message: str, status: int = 0) -> None:
-        self.message = message
-        self.status = status
-
-    def text(self) -> str:
-        return self.message
+    message: str
+    status: int = 0
 
 
 LINES = "application/x-ndjson"

@@ -152,18 +152,15 @@ class _Strict(PackageListEntry, frozen=True, gc=False, forbid_unknown_fields=Tru
 
 
 @define(slots=False, repr=False)
-class BadPackageList(PypidError):
+class BadPackageList(
+    PypidError,
+    template=("{where} is no list of files; nothing was written:\n  line {line}: {problem}"),
+):
     """Raised for a list that cannot be used, with the number of the first line that is wrong."""
 
     where: str
     line: int
     problem: str
-
-    def text(self) -> str:
-        return (
-            f"{self.where} is no list of files; nothing was written:\n"
-            f"  line {self.line}: {self.problem}"
-        )
 
 
 @define

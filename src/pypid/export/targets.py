@@ -205,16 +205,15 @@ async def all_of(jobs: Iterable[Deferred[T]]) -> list[T]:
 
 
 @define(slots=False, repr=False)
-class Damaged(PypidError):
+class Damaged(
+    PypidError,
+    template=(
+        "the content of {filename!r} is damaged in the storage: run `pypid storage check --hashes`."
+    ),
+):
     """Raised when the bytes read are not those that were published."""
 
     filename: str
-
-    def text(self) -> str:
-        return (
-            f"the content of {self.filename!r} is damaged in the storage: run `pypid storage check "
-            "--hashes`."
-        )
 
 
 @define

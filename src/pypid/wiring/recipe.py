@@ -511,7 +511,7 @@ def leased(
         storage.blobs, world, holder, name, is_shared=sharing is not None, is_exact=storage.is_exact
     )
     blobs = evolve(storage.blobs, permit=lease.permit_write)
-    return evolve(storage, blobs=blobs, duplicating=blobs), lease
+    return evolve(storage, blobs=blobs), lease
 
 
 def stateless_node(
@@ -1079,7 +1079,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         search = search_of(index, state, storage)
         metrics = metrics_folder(config, state, platform)
         advisories = open_advisories(config, paths, world, index.policy.restrictions)
-        promotions = promotions_between(indexes, storage.blobs, storage.duplicating, recovery)
+        promotions = promotions_between(indexes, storage.blobs, storage.blobs, recovery)
         public_names = PublicNames(index, paths.state, world)
         apps = make_apps(
             config, paths, state, storage, index, identities, sharing, condition, search, metrics,

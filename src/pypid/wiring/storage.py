@@ -30,7 +30,7 @@ from pypid.flow import World, start
 from pypid.flow.derived import Signals
 from pypid.index.decisions import Decisions
 from pypid.index.store import records
-from pypid.ports import Blobs, Bucket, Describing, Duplicating, Provisional
+from pypid.ports import Blobs, Bucket, Describing, Provisional
 from pypid.wiring.platform import Platform
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ class OpenedStorage:
     """
 
     blobs: Store
-    duplicating: Duplicating
     identity: str
     new: bool
     bucket: Callable[[], Awaitable[Bucket]] | None = None
@@ -172,7 +171,6 @@ def _bucket(
     blobs = Store(late.blobs, watch=world)
     return OpenedStorage(
         blobs,
-        blobs,
         sha256(place.encode()).hexdigest()[:32],
         new=False,
         bucket=late.classes,
@@ -270,12 +268,12 @@ async def _identified(blobs: files.FilesBlobs | memory.MemoryBlobs, world: World
         ) from None
     store = Store(blobs, watch=world)
     if document is not None:
-        return OpenedStorage(store, store, document.identity, new=False)
+        return OpenedStorage(store, document.identity, new=False)
     identity = world.random(16).hex()
     await records.write_document(
         blobs, STORAGE_IDENTITY, StorageIdentity(identity, recorded=world.now())
     )
-    return OpenedStorage(store, store, identity, new=True)
+    return OpenedStorage(store, identity, new=True)
 
 
 async def _is_empty(blobs: Blobs) -> bool:

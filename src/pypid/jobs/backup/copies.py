@@ -44,14 +44,11 @@ _SALT, _NONCE, _KEY, _NAME = 16, 12, 32, 8
 _LARGEST_HEAD = 1000
 
 
-@define
-class WrongSecret(PypidError):
+@define(slots=False, repr=False)
+class WrongSecret(PypidError, template="{name} was sealed with another [server] secret."):
     """The document was sealed with another secret."""
 
     name: str
-
-    def text(self) -> str:
-        return f"{self.name} was sealed with another [server] secret."
 
 
 class _Head(msgspec.Struct, frozen=True):
