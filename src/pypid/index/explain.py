@@ -6,9 +6,10 @@ installer would.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, frozen
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import (
@@ -56,7 +57,7 @@ from pypid.core.restrictions import (
 )
 from pypid.index.decisions import FOLDER, StoredBlock
 from pypid.index.index import Index
-from pypid.index.progress import JobGroup
+from pypid.index.progress import all_of
 from pypid.index.upstream.public_names import asked_source, entries_of
 from pypid.index.views import STORED, UpstreamPermission, ViewSources
 
@@ -348,7 +349,7 @@ class ReleaseState:
     """Why nothing can be said of it, such as an upstream index that does not answer."""
 
 
-@define(eq=False)
+@frozen
 class DependencyCheck:
     """One check. `permission_for` returns the permission under which a project is read, and raises
     if the user may not read it.
@@ -356,40 +357,27 @@ class DependencyCheck:
 
     index: Index
     permission_for: Callable[[ProjectName], UpstreamPermission]
-    _states: dict[tuple[ProjectName, str], ReleaseState] = field(factory=dict, init=False)
 
     async def check(self, pins: Sequence[Pin]) -> list[ReleaseState]:
         """Return the state of each release, in the order of the pins."""
         by_project: dict[ProjectName, list[Pin]] = {}
         for pin in pins:
             by_project.setdefault(pin.project, []).append(pin)
-        together = JobGroup(AT_ONCE)
-        try:
-            for name, each in by_project.items():
+        looking = [partial(self._look, name, each) for name, each in by_project.items()]
+        found = [state for states in await all_of(looking, AT_ONCE) for state in states]
+        by_release = {(state.pin.project, state.pin.version): state for state in found}
+        return [by_release[pin.project, pin.version] for pin in pins]
 
-                async def look(name: ProjectName = name, each: list[Pin] = each) -> None:
-                    await self._look(name, each)
-
-                await together.add(look)
-            await together.ended()
-        finally:
-            await together.cancel()
-        return [self._states[pin.project, pin.version] for pin in pins]
-
-    async def _look(self, name: ProjectName, pins: Iterable[Pin]) -> None:
+    async def _look(self, name: ProjectName, pins: Sequence[Pin]) -> list[ReleaseState]:
         try:
             sources = await self.index.seen(name, self.permission_for(name))
         except (NoSuchProject, Forbidden, Unauthenticated):
             # alike, so that the answer does not tell whether a hidden project exists
             missing = str(NoSuchProject(name))
-            self._put(ReleaseState(pin, gone=missing) for pin in pins)
+            return [ReleaseState(pin, gone=missing) for pin in pins]
         except PypidError as error:
-            self._put(ReleaseState(pin, unknown=str(error)) for pin in pins)
-        else:
-            self._put(self._state(sources, pin) for pin in pins)
-
-    def _put(self, states: Iterable[ReleaseState]) -> None:
-        self._states.update({(state.pin.project, state.pin.version): state for state in states})
+            return [ReleaseState(pin, unknown=str(error)) for pin in pins]
+        return [self._state(sources, pin) for pin in pins]
 
     def _state(self, sources: ViewSources, pin: Pin) -> ReleaseState:
         project = sources.view.project

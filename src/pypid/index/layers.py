@@ -46,6 +46,7 @@ from pypid.index.views import (
     UPSTREAM_FILES,
     Lookup,
     Names,
+    TimedView,
     UpstreamPermission,
     View,
     ViewSources,
@@ -122,21 +123,13 @@ class Layer:
     is_base: bool
 
 
-@frozen
-class _Changed:
-    """A view after the rules of an index were applied, and when it changes by itself."""
-
-    view: View
-    until: datetime | None
-
-
 @define(eq=False)
 class Layers:
     """The layers of one index."""
 
     index: LayeredIndex
     indexes: IndexesByName[LayeredIndex]
-    _views: Derived[ProjectName, _Changed] = field(
+    _views: Derived[ProjectName, TimedView] = field(
         default=Factory(
             lambda self: Derived(
                 "layered_views",
@@ -318,11 +311,11 @@ class Layers:
             return found
         restricted_by = (*found.restricted_by, settings)
 
-        def change() -> _Changed:
+        def change() -> TimedView:
             project, until = cooled(unblocked(view.project, blocks), cooldown, now)
             edition = (view.edition, cooldown, blocks, until)
             attested = any_attested(project.files)
-            return _Changed(View(project, edition, attested, view.waiting), until)
+            return TimedView(View(project, edition, attested, view.waiting), until)
 
         changed = await self._views.compute(
             view.project.name,

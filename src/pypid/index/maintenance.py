@@ -400,11 +400,7 @@ async def mark_changed(context: IndexContext) -> int:
         except PypidError:
             return False
 
-    marked = 0
-    for start in range(0, len(wanted), AT_ONCE):
-        jobs = [lambda name=name: mark(name) for name in wanted[start : start + AT_ONCE]]
-        marked += sum(await all_of(jobs, AT_ONCE))
-    return marked
+    return sum(await all_of([partial(mark, name) for name in wanted], AT_ONCE))
 
 
 async def _mark(context: IndexContext, name: ProjectName) -> bool:

@@ -180,10 +180,11 @@ class ViewSources:
 
 
 @frozen
-class _TimedView:
+class TimedView:
+    """A view, and when it changes by itself."""
+
     view: View
     until: datetime | None
-    """When it changes by itself (`[upstream] cooldown`)."""
 
 
 class Views:
@@ -196,7 +197,7 @@ class Views:
     ) -> None:
         self._policy = policy
         self._prefix = prefix
-        self._views: Derived[_Key, _TimedView] = Derived(
+        self._views: Derived[_Key, TimedView] = Derived(
             "views",
             world,
             BudgetedCache(memory or MemoryBudget()),
@@ -224,7 +225,8 @@ class Views:
         """
         # read before the view is made, which may be of later restrictions
         restricted = self._policy.restrictions.current.edition(name)
-        basis = generation, _serial_of(ours), restricted
+        serial = ours.serial if isinstance(ours, Project) else 0
+        basis = generation, serial or ours, restricted
         if upstream_state is None:
             return await self._own.compute(
                 name,
@@ -258,7 +260,7 @@ def _see(
     name: ProjectName,
     basis: Hashable,
     prefix: str,
-) -> _TimedView:
+) -> TimedView:
     until = changes_at(policy, upstream_state, name, now)
     edition = basis, upstream_state.reachable, upstream_state.stored_only, until
     shown = view(policy, ours, upstream_state, now, name)
@@ -269,21 +271,12 @@ def _see(
     else:
         hidden = newest_hidden(policy, shown, upstream_state, now, name)
         found = evolve(found, newest_hidden=hidden)
-    return _TimedView(found, until)
+    return TimedView(found, until)
 
 
 def _viewed(project: Project, edition: Hashable, prefix: str) -> View:
     whole = absolute(project, prefix) if prefix else project
     return View(whole, edition, any_attested(whole.files))
-
-
-def _serial_of(ours: Project | Presence) -> Hashable:
-    """Return what identifies a version of the local project: the project itself if the catalog gave
-    it no serial.
-    """
-    if isinstance(ours, Project):
-        return ours.serial or ours
-    return ours  # an unknown owner shows nothing of upstream
 
 
 # The lists of projects, computed once per change rather than per request; a change costs only what

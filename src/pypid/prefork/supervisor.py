@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from mmap import mmap
 from pathlib import Path
@@ -262,47 +263,6 @@ class Command:
 
 
 @define(eq=False)
-class _Slot:
-    """One worker number, for a worker and its replacements."""
-
-    number: int
-    worker: WorkerProcess | None = None
-    _failures: int = 0
-    """How many workers ended soon, one after the other."""
-    _next_start: Any = None
-    """The scheduled call that starts the next worker."""
-
-    def fill(self, worker: WorkerProcess) -> None:
-        """Take a worker that is started now."""
-        self.worker, self._next_start = worker, None
-
-    def clear(self) -> None:
-        """Remove a worker that has ended, or could not be started."""
-        self.worker = None
-
-    def next_pause(self, *, soon: bool) -> float:
-        """Count an end, and return the seconds until the next start; they grow unless the worker
-        lived long enough for one `soon`.
-        """
-        if soon:
-            self._failures = 0
-            return 0.0
-        pause = min(FIRST_PAUSE * 2.0**self._failures, LONGEST_PAUSE)
-        self._failures = min(self._failures + 1, 10)
-        return pause
-
-    def expect(self, next_start: Any) -> None:
-        """Remember the scheduled start of the next worker."""
-        self._next_start = next_start
-
-    def cancel(self) -> None:
-        """Cancel a scheduled start."""
-        if self._next_start is not None:
-            self._next_start.cancel()
-            self._next_start = None
-
-
-@define(eq=False)
 class Supervisor:
     """The workers from 2 to `count`. `write` takes whole lines of their logs."""
 
@@ -313,7 +273,12 @@ class Supervisor:
     reactor: Any
     write: Callable[[str], object] = field(repr=False)
     _sockets: tuple[ListeningSocket, ...] = field(default=(), init=False)
-    _slots: tuple[_Slot, ...] = field(default=(), init=False)
+    _processes: dict[int, WorkerProcess] = field(factory=dict, init=False)
+    """Those that run, by number."""
+    _starts: dict[int, Any] = field(factory=dict, init=False)
+    """The scheduled calls that start the next workers, by number."""
+    _failures: Counter[int] = field(factory=Counter, init=False)
+    """How many workers of each number ended soon, one after the other."""
     _reloaded: bool = field(default=False, init=False)
     """Whether more is in force than the configuration that they start with."""
     _stopped: Deferred[None] | None = field(default=None, init=False, repr=False)
@@ -326,24 +291,24 @@ class Supervisor:
 
     def begin(self, sockets: Sequence[ListeningSocket]) -> None:
         """Start the workers, once, with these sockets. Call it while the reactor runs."""
-        if self._slots or self._stopped is not None:
+        if self._processes or self._starts or self._stopped is not None:
             return
         self._sockets = tuple(sockets)
-        self._slots = tuple(_Slot(number) for number in range(2, self.count + 1))
-        for slot in self._slots:
-            self._start(slot)
+        for number in range(2, self.count + 1):
+            self._start(number)
 
-    def _start(self, slot: _Slot) -> None:
+    def _start(self, number: int) -> None:
+        self._starts.pop(number, None)
         listening = [{"text": socket.text, "family": socket.family} for socket in self._sockets]
-        orders = {**self.command.orders(), "worker": slot.number, "sockets": listening}
-        worker = WorkerProcess(slot.number, self, orders, self.write, self.reactor.seconds())
-        slot.fill(worker)
+        orders = {**self.command.orders(), "worker": number, "sockets": listening}
+        worker = WorkerProcess(number, self, orders, self.write, self.reactor.seconds())
+        self._processes[number] = worker
         try:
             with open(os.devnull, "rb") as nothing:
                 self.reactor.spawnProcess(
                     worker,
                     self.command.arguments[0],
-                    [*self.command.arguments, str(slot.number)],
+                    [*self.command.arguments, str(number)],
                     env=dict(self.command.environ),
                     path=self.command.folder,
                     childFDs={
@@ -361,9 +326,9 @@ class Supervisor:
                     },
                 )
         except OSError as error:  # the system is out of processes or descriptors
-            self._replace(
-                slot, f"worker {slot.number} cannot be started: {error.strerror}", soon=False
-            )
+            del self._processes[number]
+            end = f"worker {number} cannot be started: {error.strerror}"
+            self._replace(number, end, is_steady=False)
 
     def is_ready(self, worker: WorkerProcess) -> None:
         """Log that the worker answers, and order a reload if there was one."""
@@ -383,7 +348,7 @@ class Supervisor:
             worker.send({ORDER: what})
 
     def _running(self) -> list[WorkerProcess]:
-        return [slot.worker for slot in self._slots if slot.worker is not None]
+        return list(self._processes.values())
 
     def _spread(self, message: Message, sender: WorkerProcess | None = None) -> None:
         for worker in self._running():
@@ -399,31 +364,33 @@ class Supervisor:
 
     def has_ended(self, worker: WorkerProcess, reason: Failure) -> None:
         """Replace a worker that has ended and whose output was read, unless all are to end."""
-        slot = self._slots[worker.number - 2]
-        slot.clear()
+        del self._processes[worker.number]
         self.scales.leave(worker.number)
         self.siblings.tell({"kind": ENDED, "worker": worker.number})
         if self._stopped is not None:
             self._look_whether_all_ended()
             return
         end = f"worker {worker.number} (process {worker.pid}) {_how(worker, reason.value)}"
-        self._replace(
-            slot, end, soon=worker.ready and self.reactor.seconds() - worker.started >= STEADY
-        )
+        is_steady = worker.ready and self.reactor.seconds() - worker.started >= STEADY
+        self._replace(worker.number, end, is_steady=is_steady)
 
-    def _replace(self, slot: _Slot, end: str, *, soon: bool) -> None:
-        """Start another worker after a pause. `end`: how the last one ended, for the log."""
-        slot.clear()
-        pause = slot.next_pause(soon=soon)
-        if soon:
+    def _replace(self, number: int, end: str, *, is_steady: bool) -> None:
+        """Start another worker, after a pause that grows unless the last one was steady. `end`: how
+        that one ended, for the log.
+        """
+        pause = 0.0
+        if is_steady:
+            self._failures[number] = 0
             _log.warn("{end}; another takes its place", end=end)
         else:
+            pause = min(FIRST_PAUSE * 2.0 ** self._failures[number], LONGEST_PAUSE)
+            self._failures[number] = min(self._failures[number] + 1, 10)
             _log.error(
                 "{end}; another is started in {pause:.0f} s, and this one goes on",
                 end=end,
                 pause=pause,
             )
-        slot.expect(self.reactor.callLater(pause, self._start, slot))
+        self._starts[number] = self.reactor.callLater(pause, self._start, number)
 
     # --- stop -------------------------------------------------------------------------------------
 
@@ -432,8 +399,9 @@ class Supervisor:
         ended.
         """
         self._stopped = Deferred()
-        for slot in self._slots:
-            slot.cancel()
+        for starting in self._starts.values():
+            starting.cancel()
+        self._starts.clear()
         for worker in self._running():
             if worker.ready:
                 worker.send({ORDER: STOP})
