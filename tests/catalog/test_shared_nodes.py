@@ -205,6 +205,7 @@ class AwayTests(Nodes):
         self.assertIs(self.seen(self.there, HAM), Presence.UNKNOWN)
         self.assertFalse(self.have(self.there.is_complete()))
         self.assertIsNotNone(self.there.following.away)
+        self.refused(self.there.note_rights(), CatalogDown)  # other nodes do not know
         self.go(STALE_FOR.total_seconds() - 3)
         self.assertEqual(self.seen(self.there), self.held)
         self.go(2)

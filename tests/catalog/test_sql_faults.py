@@ -22,7 +22,7 @@ from pypid.catalog.engine import (
 )
 from pypid.catalog.sql import place_of, sqlite
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.sqlite import SILENCE, PollingFeed
+from pypid.catalog.sql.sqlite import SILENCE, PollingFeed, SqliteStateReader
 from pypid.catalog.sql.tables import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
@@ -84,7 +84,12 @@ class FileTests(Faulty, SynchronousTestCase):
         """A file that was deleted is noticed, and a new one made in its place when it is opened;
         leftovers are not read.
         """
+        reader = SqliteStateReader(SqliteFile(self.path), self.clock)
+        self.addCleanup(reader.close)
+        reader.look()
         self.path.unlink()
+        for each in (reader, SqliteStateReader(SqliteFile(self.path), self.clock)):
+            self.assertRaises(CatalogReset, each.look)
         for asked in (self.engine.state(), self.engine.changes(self.state.position), self.swap()):
             self.refused(asked, CatalogReset)
         for asked in (

@@ -99,6 +99,16 @@ class MaintenanceTests(NamedCase, SynchronousTestCase):
         self.assertNotIn("spam/", " ".join(key[:5] for key in self.keys()))
         self.assertIn(record, self.keys())
 
+    def test_bytes_of_an_index_that_an_older_version_moved_aside_return(self) -> None:
+        """A comparison puts them back, and the file is listed again."""
+        self.publish(self.create("team"), WHEEL, b"blocked")
+        part, held = f".pypid/index/team/spam/{WHEEL}", ".pypid/index/team/.pypid/held/"
+        self.have(self.store.write(f"{held}b1/spam/{WHEEL}", self.have(self.store.read(part))))
+        self.have(self.store.delete(part))
+        again = self.index("team", self.started())
+        self.assertEqual(self.files(again, "spam"), {WHEEL: b"blocked"})
+        self.assertEqual(self.keys(held), [])
+
     def test_files_without_an_index_are_found(self) -> None:
         """The check names the index once, and what deletes the files. Private names without files
         are found, too; neither the files of an index nor the traces of deleted files are.

@@ -36,6 +36,8 @@ class AwayTests(NodesCase):
         self.assertEqual(self.publish(self.here, ONE), PublishOutcome.UNCHANGED)
         self.refused(publishing(self.here, OTHER, overwrite=True), CatalogDown)
         self.assertEqual(self.keys(), before)
+        self.have(self.store.delete(f"spam/{WHEEL}"))  # lost: not to be called unchanged
+        self.refused(publishing(self.here, ONE), CatalogDown)
 
     def settled(self, node: Index, gate: Gated) -> None:
         """Its catalog is that of a node that has just compared everything; a node that compared

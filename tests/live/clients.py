@@ -126,6 +126,18 @@ class Unavailable(Exception):
     """A client that should be installable here and is not; the text says what failed."""
 
 
+def tool(name: str, package: str = "") -> str:
+    """The path of a program of the system. Raises `unittest.SkipTest` where there is none, in CI
+    `AssertionError`.
+    """
+    path = shutil.which(name, path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/bin:/sbin")
+    if path is None:
+        if in_ci():
+            raise AssertionError(f"{name} is missing: apt install {package or name}")
+        raise SkipTest(f"{name}: not on this machine (apt install {package or name})")
+    return path
+
+
 def client(name: str) -> Path:
     """The executable of `name` (a key of `TABLE`), made on the first use.
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.live.clients import tool
 from tests.live.processes import running
-from tests.live.test_nginx_static import program
 
 FORWARDED: Final = """
         proxy_http_version 1.1;
@@ -55,7 +55,15 @@ def nginx(folder: Path, *servers: str) -> Iterator[Path]:
         f"server {{ listen unix:{folder}/there; return 200; }} }}\n"
     )
     with running(
-        [program(), "-p", folder, "-e", folder / "errors", "-c", folder / "nginx.conf"],
+        [
+            tool("nginx", "nginx-light"),
+            "-p",
+            folder,
+            "-e",
+            folder / "errors",
+            "-c",
+            folder / "nginx.conf",
+        ],
         folder / "output",
     ) as process:
         for _ in range(500):

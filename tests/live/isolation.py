@@ -129,3 +129,12 @@ def uv(url: str, *rest: str | Path) -> list[str | Path]:
     """
     fixed = ["pip", "install", "--no-config", "--default-index", url, "--python", sys.executable]
     return [client("uv"), *fixed, *rest]
+
+
+def twine(
+    url: str, user: str, password: str, *files: Path, which: str = "twine"
+) -> list[str | Path]:
+    """The command line that uploads these files."""
+    line: list[str | Path] = [client(which), "upload", "--non-interactive"]
+    line += ["--disable-progress-bar", "--repository-url", url, "-u", user, "-p", password]
+    return [*line, *files]

@@ -5,7 +5,6 @@ clients see afterwards.
 import re
 from pathlib import Path
 
-from tests.live.clients import client
 from tests.live.daemon import (
     PASSWORDS,
     IndexTestCase,
@@ -15,7 +14,7 @@ from tests.live.daemon import (
     pypid,
     shared,
 )
-from tests.live.isolation import Ended, fails, pip, run, uv, works
+from tests.live.isolation import Ended, fails, pip, run, twine, uv, works
 from tests.live.processes import BIN, free_port
 from tests.live.projects import Artifact, call, manage, page, publish, sdist, wheel
 from tests.live.test_install import NEWEST, installed
@@ -95,20 +94,13 @@ class ManageTests(CommandCase):
         manages(self)
         self.check(self.index)
         self.assertIn(
-            "deleted", fails(self.twine(wheel("tool", requires_python=">=3")), self.folder)
+            "deleted", fails(self.upload(wheel("tool", requires_python=">=3")), self.folder)
         )
 
-    def twine(self, artifact: Artifact) -> list[str | Path]:
+    def upload(self, artifact: Artifact) -> list[str | Path]:
         """The command that publishes it."""
         path = artifact.into(self.folder / "dist")
-        fixed = [
-            client("twine"),
-            "upload",
-            "--non-interactive",
-            "--repository-url",
-            self.index.url("/legacy/"),
-        ]
-        return [*fixed, "-u", "alice", "-p", PASSWORDS["alice"], path]
+        return twine(self.index.url("/legacy/"), "alice", PASSWORDS["alice"], path)
 
     def test_stopped(self) -> None:
         """The same commands work on a stopped pypid, and a start shows what they did."""

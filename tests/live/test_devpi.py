@@ -28,7 +28,7 @@ from tests.live.daemon import (
     until_ready,
 )
 from tests.live.devpi import JSON_PAGE, Devpi, devpi, export, make_server
-from tests.live.isolation import fails, pip, works
+from tests.live.isolation import fails, pip, twine, works
 from tests.live.processes import BIN, done, files_below, free_port, running, scratch
 from tests.live.projects import publish, sdist, wheel
 from tests.live.test_install import NEWEST, installed
@@ -239,8 +239,7 @@ class MigrationTests(DevpiCase):
 
         def upload(index: str, user: str) -> list[str | Path]:
             path = wheel("extra", files={"extra.py": user.encode()}).into(self.folder / user)
-            line = [client("twine"), "upload", "--non-interactive", "-u", user, "-p", PASSWORD]
-            return [*line, "--repository-url", new.url(f"/{index}/legacy/"), path]
+            return twine(new.url(f"/{index}/legacy/"), user, PASSWORD, path)
 
         self.assertIn("403", fails(upload("ada-prod", "ben"), self.folder))
         works(upload("ada-prod", "ada"), self.folder)

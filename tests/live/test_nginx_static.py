@@ -4,20 +4,18 @@ and twine come through it.
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from unittest import SkipTest
 
 from attrs import define, evolve
 
 from tests.core.simple_api.test_negotiation import CLIENTS
 from tests.live.asking import Answered, ask, basic
-from tests.live.clients import ROOT, client, in_ci
+from tests.live.clients import ROOT, tool
 from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid, stop
-from tests.live.isolation import Ended, pip, run, uv, works
+from tests.live.isolation import Ended, pip, run, twine, uv, works
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
 from tests.live.projects import Artifact, publish, sdist, wheel
 from tests.live.test_install import NEWEST, installed
@@ -42,16 +40,6 @@ of its own.
 NUMBER = re.compile(rb"request \w+")
 """What each request is called, on pages that tell of an error."""
 FORMAT = 'log_format tested "$http_x_number $upstream_addr"; access_log {} tested;'
-
-
-def program() -> str:
-    """nginx."""
-    path = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    if path is None:
-        if in_ci():
-            raise AssertionError("nginx is missing: apt install nginx-light")
-        raise SkipTest("nginx: not on this machine (apt install nginx-light)")
-    return path
 
 
 FIRST = "default                             pypid;"
@@ -95,7 +83,15 @@ def with_settings(folder: Path, settings: str) -> list[str | Path]:
         f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors;\n"
         f"events {{}}\nhttp {{ {paths} {settings} }}\n"
     )
-    return [program(), "-p", folder, "-e", folder / "errors", "-c", folder / "nginx.conf"]
+    return [
+        tool("nginx", "nginx-light"),
+        "-p",
+        folder,
+        "-e",
+        folder / "errors",
+        "-c",
+        folder / "nginx.conf",
+    ]
 
 
 @define
@@ -336,22 +332,10 @@ class RightsTests(FrontCase):
         )
 
 
-def twine(front: Front, folder: Path, *files: Path) -> Ended:
+def upload(front: Front, folder: Path, *files: Path) -> Ended:
     """twine upload through nginx."""
-    command = [
-        client("twine"),
-        "upload",
-        "--non-interactive",
-        "--disable-progress-bar",
-        "--verbose",
-        "-u",
-        "alice",
-        "-p",
-        PASSWORDS["alice"],
-    ]
-    return run(
-        [*command, "--repository-url", f"http://127.0.0.1:{front.port}/legacy/", *files], folder
-    )
+    url = f"http://127.0.0.1:{front.port}/legacy/"
+    return run([*twine(url, "alice", PASSWORDS["alice"], *files), "--verbose"], folder)
 
 
 class ClientTests(FrontCase):
@@ -360,7 +344,7 @@ class ClientTests(FrontCase):
         large, are refused by pypid.
         """
         large = wheel("nx-upload", files={"noise": os.urandom(3 << 20)})
-        said = twine(self.front, self.folder, large.into(self.folder))
+        said = upload(self.front, self.folder, large.into(self.folder))
         self.assertEqual(said.status, 0, said.said)
         self.front.check("/simple/nx-upload/", large.filename)
         self.assertEqual(self.front.ask(f"/packages/nx-upload/{large.filename}").body, large.data)
@@ -369,7 +353,7 @@ class ClientTests(FrontCase):
             (said.status, said.text), (401, "The user name or the password is wrong.\n")
         )
         huge = wheel("nx-upload", "2.0", files={"noise": os.urandom(9 << 20)})
-        said = twine(self.front, self.folder, huge.into(self.folder))
+        said = upload(self.front, self.folder, huge.into(self.folder))
         self.assertNotEqual(said.status, 0)
         self.assertIn("413", said.said)
 
@@ -441,7 +425,7 @@ class StoppedTests(FrontCase):
                 (503, "application/json", "Service Unavailable"),
             )
         file = wheel("nx-again").into(self.folder)
-        refused = twine(self.front, self.folder, file)
+        refused = upload(self.front, self.folder, file)
         self.assertNotEqual(refused.status, 0)
         self.assertIn("503", refused.said)
         self.assertIn("not running or is starting", refused.said)
@@ -460,7 +444,7 @@ class StoppedTests(FrontCase):
             command, self.index.folder / "again", cwd=self.index.folder, environ=clean_environ()
         ) as process:
             process.until_answers(self.index.url("/ready"))
-            accepted = twine(self.front, self.folder, file)
+            accepted = upload(self.front, self.folder, file)
             self.assertEqual(accepted.status, 0, accepted.said)
             self.front.check("/simple/nx-again/", file.name)
             self.front.check("/simple/nx-stopped/", "nx_stopped-1.0")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 import urllib.error
 import urllib.request
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.passwords import hash_password
-from tests.live.clients import ROOT, in_ci
+from tests.live.clients import ROOT, tool
 from tests.live.processes import BIN, Running, free_port, running, scratch
 
 ADMIN = "admin", "mountain-secret-1"
@@ -151,19 +150,11 @@ class SecretTests(SynchronousTestCase):
 class ExampleTests(SynchronousTestCase):
     """docs/examples: what docs/operate/monitoring.rst shows."""
 
-    def tool(self, name: str) -> str:
-        path = shutil.which(name, path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-        if path is None:
-            if in_ci():
-                raise AssertionError(f"{name} is missing: apt install {name}")
-            raise SkipTest(f"{name}: not on this machine (apt install {name})")
-        return path
-
     def test_haproxy_balances(self) -> None:
         """Behind the example two pypids answer as one: who is not ready is left out, and the other
         one answers.
         """
-        haproxy = self.tool("haproxy")
+        haproxy = tool("haproxy")
         with served() as one, served() as other, scratch() as folder:
             port = free_port()
             text = (

@@ -20,7 +20,7 @@ from attrs import define, field
 
 from pypid.jobs.backup.copies import unseal
 from tests.live.asking import ask, basic, bearer, command
-from tests.live.clients import client
+from tests.live.isolation import twine
 from tests.live.processes import done
 from tests.live.projects import wheel
 from tests.live.test_throwaway import PASSWORD, Machine, ThrowawayCase
@@ -97,15 +97,7 @@ class KeptTests(ThrowawayCase):
 
     def upload(self, machine: Machine, password: str, path: Path) -> None:
         url = f"http://127.0.0.1:{machine.port}/legacy/"
-        twine = [
-            client("twine"),
-            "upload",
-            "--non-interactive",
-            "--disable-progress-bar",
-            "--repository-url",
-            url,
-        ]
-        done([*twine, "-u", "admin", "-p", password, path])
+        done(twine(url, "admin", password, path))
 
     def deeds(self, machine: Machine) -> list[dict[str, Any]]:
         """The audit log, the oldest first."""

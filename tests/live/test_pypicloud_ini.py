@@ -17,7 +17,7 @@ from typing import Final
 
 from tests.live.clients import client
 from tests.live.daemon import IndexTestCase, LiveIndex, for_each, stop, until_ready
-from tests.live.isolation import fails, pip, works
+from tests.live.isolation import fails, pip, twine, works
 from tests.live.processes import BIN, clean_environ, free_port, running, scratch
 from tests.live.projects import wheel
 from tests.live.pypicloud import hash_of
@@ -136,18 +136,9 @@ class Taken(IndexTestCase):
     def publish(self, index: LiveIndex, name: str, user: str, *, refused: bool = False) -> str:
         """twine, with pypicloud's address for it."""
         path = wheel(name).into(self.folder)
-        command = [
-            client("twine"),
-            "upload",
-            "--non-interactive",
-            "--disable-progress-bar",
-            "-u",
-            user,
-            "-p",
-            PASSWORD,
-        ]
         url = f"http://127.0.0.1:{index.port}/simple/"
-        return (fails if refused else works)([*command, "--repository-url", url, path], self.folder)
+        line = twine(url, user, PASSWORD, path)
+        return (fails if refused else works)(line, self.folder)
 
     def install(
         self, index: LiveIndex, name: str, user: str | None, *, refused: bool = False

@@ -12,9 +12,8 @@ from typing import Final
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import distributions as made
-from tests.live.clients import client
 from tests.live.daemon import PASSWORDS, LiveIndex, Settings, pypid
-from tests.live.isolation import pip, works
+from tests.live.isolation import pip, twine, works
 from tests.live.processes import BIN, scratch
 from tests.live.projects import Artifact, listed, manage, page, sdist, wheel
 from tests.live.pypicloud import Pypicloud, pypicloud
@@ -68,18 +67,10 @@ class StoryCase(SynchronousTestCase):
         place.mkdir(exist_ok=True)
         return pypid(place, Settings(bucket=self.ours, access="overwrite = alice\ndelete = alice"))
 
-    def twine(self, url: str, *artifacts: Artifact) -> None:
+    def upload(self, url: str, *artifacts: Artifact) -> None:
         """Upload them, as alice."""
         paths = [artifact.into(self.folder / "dist") for artifact in artifacts]
-        fixed = [
-            client("twine"),
-            "upload",
-            "--non-interactive",
-            "--disable-progress-bar",
-            "--repository-url",
-            url,
-        ]
-        works([*fixed, "-u", "alice", "-p", PASSWORDS["alice"], *paths], self.folder)
+        works(twine(url, "alice", PASSWORDS["alice"], *paths), self.folder)
         self.all.update({artifact.filename: artifact for artifact in artifacts})
 
     def installs(self, url: str, into: str, names: Sequence[str], *pinned: str) -> None:
@@ -107,7 +98,7 @@ class StoryCase(SynchronousTestCase):
     def tells(self) -> None:
         """The whole story."""
         with self.pypicloud() as cloud:
-            self.twine(
+            self.upload(
                 cloud.url("/simple/"),
                 described("ppc-one", "Späm, lövely"),
                 sdist("ppc-two"),
@@ -119,14 +110,14 @@ class StoryCase(SynchronousTestCase):
             self.assertTrue(file["core-metadata"])
             self.assertEqual(file["requires-python"], ">=3.8")
             self.installs(index.url(), "by-pypid", sorted(self.names()))
-            self.twine(
+            self.upload(
                 index.url("/legacy/"),
                 described("ppc-new", "Old"),
                 sdist("ppc-new"),
                 wheel("ppc-one", "2.0"),
                 sdist("ppc-gone"),
             )
-            self.twine(index.url("/legacy/"), described("ppc-new", "Nöw overwritten"))
+            self.upload(index.url("/legacy/"), described("ppc-new", "Nöw overwritten"))
             manage(index, "PUT", "ppc-two/releases/1.0/yank", reason="bad")
             works(
                 [
@@ -233,7 +224,7 @@ class BucketTests(StoryCase):
     def left_behind(self) -> None:
         """Objects that nobody described, some of another layout, and what is no distribution."""
         with self.pypicloud(prepend_hash=str(not self.hashed)) as cloud:
-            self.twine(cloud.url("/simple/"), wheel("ppc-otherwise"))
+            self.upload(cloud.url("/simple/"), wheel("ppc-otherwise"))
         old = sdist("ppc-old")
         self.all[old.filename] = old
         for key, data in ((f"ppc-old/{old.filename}", old.data), ("logs/today.txt", b"x")):

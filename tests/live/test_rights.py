@@ -8,18 +8,16 @@ hear of it, storms.
 import json
 import threading
 from hashlib import sha256
-from pathlib import Path
 from typing import Final
 
 from tests.live.asking import ask, basic, command
-from tests.live.clients import client
 from tests.live.daemon import (
     PASSWORDS,
     IndexTestCase,
     LiveIndex,
     Settings,
 )
-from tests.live.isolation import fails, pip, uv, works
+from tests.live.isolation import fails, pip, twine, uv, works
 from tests.live.projects import Artifact, publish, wheel
 from tests.live.test_install import NEWEST, installed
 from tests.live.upstreams import FrontedCase
@@ -39,21 +37,6 @@ REFUSED: Final = (
     "an administrator"
 )
 """pip says why only if it is asked to tell much more."""
-
-
-def upload(url: str, user: str, password: str, *paths: Path) -> list[str | Path]:
-    """The command line."""
-    asking = [
-        "--non-interactive",
-        "--disable-progress-bar",
-        "--repository-url",
-        url,
-        "-u",
-        user,
-        "-p",
-        password,
-    ]
-    return [client("twine"), "upload", *asking, *paths]
 
 
 class HiddenTests(FrontedCase):
@@ -84,15 +67,15 @@ class HiddenTests(FrontedCase):
         """Only who may write; alice may publish everything else."""
         url, path = index.url("/legacy/"), wheel("acme-billing").into(self.folder / "dist")
         for user in ("alice", "carol"):
-            said = fails(upload(url, user, PASSWORDS[user], path), self.folder)
+            said = fails(twine(url, user, PASSWORDS[user], path), self.folder)
             self.assertIn("403", said)
             self.assertIn(
                 f"'{user}' may not publish in the project 'acme-billing'", said.replace('"', "'")
             )
-        works(upload(url, "bob", PASSWORDS["bob"], path), self.folder)
+        works(twine(url, "bob", PASSWORDS["bob"], path), self.folder)
         for user in ("bob", "carol"):
             works(
-                upload(
+                twine(
                     url,
                     "admin",
                     PASSWORDS["admin"],
@@ -103,7 +86,7 @@ class HiddenTests(FrontedCase):
         self.assertIn(
             "403",
             fails(
-                upload(url, "bob", PASSWORDS["bob"], wheel("other").into(self.folder / "dist")),
+                twine(url, "bob", PASSWORDS["bob"], wheel("other").into(self.folder / "dist")),
                 self.folder,
             ),
         )
@@ -181,7 +164,7 @@ class OverwriteTests(IndexTestCase):
         known = {sha256(artifact.data).hexdigest() for artifact in versions}
         publish(self.index, versions[0], user="alice")
         said = fails(
-            upload(
+            twine(
                 self.index.url("/legacy/"),
                 "alice",
                 PASSWORDS["alice"],

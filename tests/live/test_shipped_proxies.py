@@ -2,18 +2,16 @@
 
 import http.client
 import json
-import shutil
 import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest import SkipTest
 
 from attrs import frozen
 
 from tests.live.certificates import Authority
-from tests.live.clients import ROOT, in_ci
+from tests.live.clients import ROOT, tool
 from tests.live.isolation import pip, uv, works
 from tests.live.processes import BIN, clean_environ, free_port, running, scratch
 from tests.live.projects import wheel
@@ -122,11 +120,7 @@ def with_nginx(folder: Path, port: int, behind: int, published: bool) -> list[st
 
 def with_caddy(folder: Path) -> list[str | Path]:
     """The command that runs Caddy, without its administration and with the tests' certificate."""
-    program = shutil.which("caddy")
-    if program is None and in_ci():
-        raise AssertionError("caddy is missing: apt install caddy")
-    if program is None:
-        raise SkipTest("caddy: not on this machine (apt install caddy)")
+    program = tool("caddy")
     text = (ROOT / "etc/Caddyfile").read_text()
     site = "\n{$SITE_ADDRESS:packages.example.org} {"
     assert site in text

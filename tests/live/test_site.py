@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.live.asking import ask, bearer
 from tests.live.browser import Look, SiteTestCase, expect
-from tests.live.clients import ROOT, client
+from tests.live.clients import ROOT
 from tests.live.crawler import Crawl, all_kinds, seen_by_all
 from tests.live.daemon import PASSWORDS, LiveIndex, Settings, shared
-from tests.live.isolation import fails, works
+from tests.live.isolation import fails, twine, works
 from tests.live.projects import Artifact, listed, publish
 from tests.live.projects import page as simple
 from tests.live.site_content import does, published, stocked
@@ -182,8 +182,7 @@ class UploaderTests(SiteTestCase):
         page.get_by_label("publish", exact=True).check()
         page.get_by_role("button", name="Create token").click()
         secret = page.get_by_label("The token", exact=True).inner_text().strip()
-        line = [client("twine"), "upload", "--non-interactive", "--disable-progress-bar"]
-        line += ["--repository-url", self.index.url("/legacy/"), "-u", "__token__", "-p", secret]
+        line = twine(self.index.url("/legacy/"), "__token__", secret)
         works([*line, published("by-token").into(self.folder)], self.folder)
         page.goto("/account/")
         row = page.get_by_role("row").filter(has_text="for-twine")

@@ -20,8 +20,8 @@ from typing import Any, Final
 from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.clients import client
 from tests.live.daemon import check_log
+from tests.live.isolation import twine
 from tests.live.processes import BIN, Running, clean_environ, done, free_port, running, scratch
 from tests.live.projects import sdist, wheel
 from tests.live.stores import Store, store
@@ -148,15 +148,7 @@ class ThrowawayCase(SynchronousTestCase):
         for artifact in wheel("spam"), wheel("spam", "2.0"), sdist("eggs"):
             artifact.into(dist)
         url = f"http://127.0.0.1:{machine.port}/legacy/"
-        command = [
-            client("twine"),
-            "upload",
-            "--non-interactive",
-            "--disable-progress-bar",
-            "--repository-url",
-            url,
-        ]
-        done([*command, "-u", "admin", "-p", password, *sorted(dist.iterdir())])
+        done(twine(url, "admin", password, *sorted(dist.iterdir())))
         yank = "/api/projects/spam/files/spam-1.0-py2.py3-none-any.whl/yank"
         self.assertEqual(
             machine.ask(yank, password=password, method="PUT", data=b'{"reason": "bad"}')[0], 200
@@ -168,20 +160,8 @@ class ThrowawayCase(SynchronousTestCase):
         dist.mkdir(exist_ok=True)
         wheel("spam", version).into(dist)
         url = f"http://127.0.0.1:{machine.port}/legacy/"
-        command = [
-            client("twine"),
-            "upload",
-            "--non-interactive",
-            "--disable-progress-bar",
-            "--repository-url",
-            url,
-        ]
-        environ = clean_environ()
-        done_with = subprocess.run(
-            [*map(str, command), "-u", "admin", "-p", password, *map(str, dist.iterdir())],
-            env=environ,
-            capture_output=True,
-        )
+        line = [str(word) for word in twine(url, "admin", password, *dist.iterdir())]
+        done_with = subprocess.run(line, env=clean_environ(), capture_output=True)
         return done_with.returncode
 
     def assert_serves(self, machine: Machine, password: str) -> None:

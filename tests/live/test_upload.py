@@ -9,7 +9,7 @@ from typing import Final
 from tests import distributions as made
 from tests.live.clients import client
 from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, for_each
-from tests.live.isolation import Ended, run
+from tests.live.isolation import Ended, run, twine
 from tests.live.projects import (
     Artifact,
     call,
@@ -76,25 +76,16 @@ def sdist_of_other(name: str, version: str) -> Artifact:
     return Artifact(made.sdist_filename(name, version), made.sdist(name, version, files=files))
 
 
-def twine(attempt: Attempt, *options: str, which: str = "twine") -> Ended:
+def by_twine(attempt: Attempt, *options: str, which: str = "twine") -> Ended:
     """twine upload."""
     files = attempt.dist(attempt.folder)
-    fixed = [
-        client(which),
-        "upload",
-        "--non-interactive",
-        "--disable-progress-bar",
-        "--repository-url",
-        attempt.url,
-    ]
-    return run(
-        [*fixed, "-u", attempt.user, "-p", attempt.password, *options, *files], attempt.folder
-    )
+    line = twine(attempt.url, attempt.user, attempt.password, *files, which=which)
+    return run([*line, *options], attempt.folder)
 
 
 def twine_6_1(attempt: Attempt, *options: str) -> Ended:
     """The last twine that sends an MD5."""
-    return twine(attempt, *options, which="twine-6.1")
+    return by_twine(attempt, *options, which="twine-6.1")
 
 
 def uv_publish(attempt: Attempt, *options: str) -> Ended:
@@ -180,7 +171,7 @@ def hatch(attempt: Attempt, *options: str) -> Ended:
 
 
 CLIENTS: Final[dict[str, Callable[..., Ended]]] = {
-    "twine": twine,
+    "twine": by_twine,
     "twine 6.1": twine_6_1,
     "uv": uv_publish,
     "poetry": poetry,

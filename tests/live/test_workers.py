@@ -16,10 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pypid.access.passwords import hash_password
 from tests.live.asking import ask, basic, command
+from tests.live.clients import tool
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared
 from tests.live.processes import BIN, clean_environ, free_port, running
 from tests.live.projects import publish, wheel
-from tests.live.test_systemd import tool
 from tests.live.workers import (
     SHARED,
     answer,
@@ -317,7 +317,7 @@ class WaysTests(IndexTestCase):
             f"[server]\nlisten = systemd:domain=INET:index=0\nstate = "
             f"{self.folder / 'sd'}\nworkers = 2\n{SHARED}"
         )
-        command = [tool("systemd-socket-activate"), "--listen", f"127.0.0.1:{port}"]
+        command = [tool("systemd-socket-activate", "systemd"), "--listen", f"127.0.0.1:{port}"]
         command += [str(BIN / "twistd"), "--nodaemon", "--pidfile=", "pypid", "--config", str(ini)]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(str(self.folder / "notify"))

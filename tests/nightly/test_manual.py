@@ -1,12 +1,10 @@
 """The manual page, as `man` shows it."""
 
-import shutil
 from pathlib import Path
-from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.clients import ROOT, in_ci
+from tests.live.clients import ROOT, tool
 from tests.live.processes import BIN, clean_environ, done, scratch
 
 
@@ -15,11 +13,7 @@ class ManualTests(SynchronousTestCase):
         """The page of the command line becomes a manual page, which `man` shows without a
         warning.
         """
-        man = shutil.which("man")
-        if man is None:
-            if in_ci():
-                raise AssertionError("man is missing: apt install man-db")
-            raise SkipTest("man: not on this machine (apt install man-db)")
+        man = tool("man", "man-db")
         folder = Path(self.enterContext(scratch()))
         page = ROOT / "docs/reference/command-line.rst"
         (folder / "index.rst").write_text(page.read_text())

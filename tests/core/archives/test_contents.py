@@ -27,17 +27,6 @@ from pypid.core.archives.contents import (
 from pypid.core.archives.members import UnusableArchive
 from tests.distributions import compressed, sdist, tarred, wheel, zipped
 
-HOSTILE = (
-    "a\x1b[31m",
-    "\u202egnp.exe",
-    "../../etc/passwd",
-    "/etc/passwd",
-    "C:\\x",
-    "<img src=x onerror=alert(1)>",
-    "a\nb",
-    "a%2fb",
-    "#?",
-)
 TAR = "spam-1.0.tar.gz"
 
 

@@ -8,20 +8,10 @@ import signal
 import socket
 from pathlib import Path
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.clients import ROOT, in_ci
+from tests.live.clients import ROOT, tool
 from tests.live.processes import BIN, clean_environ, configure, done, free_port, running, scratch
-
-
-def tool(name: str) -> str:
-    """The path of one of systemd's tools; skips, or in CI fails, where there is none."""
-    path = shutil.which(name)
-    if path is None:
-        if in_ci():
-            raise AssertionError(f"{name} is missing: apt install systemd")
-        raise SkipTest(f"{name}: not on this machine (apt install systemd)")
-    return path
 
 
 class UnitTests(SynchronousTestCase):
@@ -44,7 +34,7 @@ class UnitTests(SynchronousTestCase):
         folder = self.units()
         said = done(
             [
-                tool("systemd-analyze"),
+                tool("systemd-analyze", "systemd"),
                 "verify",
                 "--man=no",
                 folder / "pypid.service",
@@ -57,7 +47,7 @@ class UnitTests(SynchronousTestCase):
         """The service is locked in: systemd's exposure score, 0 (none) to 10, is at most 1.5."""
         said = done(
             [
-                tool("systemd-analyze"),
+                tool("systemd-analyze", "systemd"),
                 "security",
                 "--offline=true",
                 "--no-pager",
@@ -77,7 +67,7 @@ class DaemonTests(SynchronousTestCase):
         port = free_port()
         with scratch() as folder:
             config = configure(folder, "systemd:domain=INET:index=0")
-            command = [tool("systemd-socket-activate"), "--listen", f"127.0.0.1:{port}"]
+            command = [tool("systemd-socket-activate", "systemd"), "--listen", f"127.0.0.1:{port}"]
             command += [
                 str(BIN / "twistd"),
                 "--nodaemon",
