@@ -71,7 +71,7 @@ nightly: long gauntlet  ## for a scheduled run: packages, containers, charts, an
 long: clients
 	@$(TRIAL) tests.nightly
 
-gauntlet: .venv/test.stamp  ## kills, failing disks, bad upstreams, all requests, guesses and losses, in up to 30 minutes
+gauntlet: .venv/test.stamp  ## kills, failing disks, deletions and losses, in up to 30 minutes
 	@exec $(BIN)/python -m tests.live.gauntlet -j$(JOBS)
 
 bench: .venv/run-all.stamp  ## what we claim about speed and memory: build/figures/figures.rst, in less than 20 minutes

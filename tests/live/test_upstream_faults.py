@@ -76,15 +76,6 @@ async def resets_later(talk: Talk) -> None:
     talk.reset()
 
 
-def around(path: str, ways: int) -> dict[str, Script]:
-    """Redirects in a circle."""
-    places = [path, *(f"/around/{number}/" for number in range(1, ways))]
-    return {
-        place: status(302, Location=following)
-        for place, following in zip(places, [*places[1:], path], strict=True)
-    }
-
-
 @cache
 def bomb() -> bytes:
     """80 MiB of a page, small on the wire."""

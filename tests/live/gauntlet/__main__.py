@@ -25,11 +25,7 @@ KINDS: Final = {
     "kills": "tests.live.gauntlet.test_kills",
     "answers": "tests.live.gauntlet.answers",
     "refusals": "tests.live.gauntlet.test_refusals",
-    "clock": "tests.live.gauntlet.test_clock",
     "storms": "tests.live.gauntlet.test_storms",
-    "requests": "tests.live.gauntlet.test_requests",
-    "pages": "tests.live.gauntlet.test_upstream_pages",
-    "guesses": "tests.live.gauntlet.test_guesses",
     "losses": "tests.live.test_nothing_opens",
     "deletions": "tests.live.gauntlet.test_deletions",
 }
