@@ -812,7 +812,7 @@ def _exports(
     app: App,
     storage: OpenedStorage,
     reactor: Any,
-) -> Callable[[Export, Callable[[int, int], None]], Awaitable[ExportedIndex]]:
+) -> Callable[[Export, Callable[[int, int], None]], Coroutine[Any, Any, ExportedIndex]]:
     """Return the writer of exports. `app` has the rules that they go by."""
 
     def make() -> Exports:

@@ -690,7 +690,6 @@ def _encoded(found: Why, breaker: CircuitBreaker) -> bytes:
 
 def _document(found: Why, breaker: CircuitBreaker) -> ProjectWhyCommon:
     listing = found.upstream.listing
-    visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
     return {
         "name": found.name,
         "status": _word(found.status),
@@ -715,11 +714,17 @@ def _document(found: Why, breaker: CircuitBreaker) -> ProjectWhyCommon:
         "outage": None
         if breaker.since is None
         else {"since": utc_text(breaker.since), "error": str(breaker.error)},
-        "visible": {
-            "ours": visible[True, False],
-            "kept": visible[False, True],
-            "upstream": visible[False, False],
-        },
+        "visible": visible_of(found),
+    }
+
+
+def visible_of(found: Why) -> VisibleWhy:
+    """Return the number of visible files, by their source."""
+    visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
+    return {
+        "ours": visible[True, False],
+        "kept": visible[False, True],
+        "upstream": visible[False, False],
     }
 
 

@@ -18,7 +18,6 @@ from pypid.core.accounts.rights import DownloadEntry, counted_name
 from pypid.core.accounts.sessions import place_of
 from pypid.core.archives.contents import Inner, MemberListing, OpenedMember, Text, read_text
 from pypid.core.archives.differences import (
-    Changed,
     DiffLine,
     FieldDifference,
     MemberDifferences,
@@ -729,7 +728,7 @@ def _members(found: MemberDifferences) -> MembersDocument:
         "added": _sized(found.added),
         "removed": _sized(found.removed),
         "changed": [
-            _changed_member(path, each)
+            {"path": path, "from_size": each.old.size, "to_size": each.new.size}
             for path, each in islice(found.changed.items(), MOST_COMPARED)
         ],
         "same": found.same,
@@ -742,10 +741,6 @@ def _sized(members: Mapping[str, Inner]) -> list[SizedMember]:
         {"path": path, "size": member.size}
         for path, member in islice(members.items(), MOST_COMPARED)
     ]
-
-
-def _changed_member(path: str, changed: Changed[Inner]) -> ChangedMember:
-    return {"path": path, "from_size": changed.old.size, "to_size": changed.new.size}
 
 
 def _text(text: ComparedText) -> TextDocument:
@@ -1047,20 +1042,17 @@ class NewsDocuments(TypedDict):
 
 async def releases(ctx: RequestContext, most: int) -> tuple[News, ...]:
     """Return the newest releases that the user may see, newest first."""
-    news, names = ctx.app.news, ctx.app.search.updated
-    return await ctx.listed(lambda by: news.releases(by, names, most))
+    return await ctx.listed(lambda by: ctx.app.news.releases(by, ctx.app.search.updated, most))
 
 
 async def latest(ctx: RequestContext, most: int) -> tuple[News, ...]:
     """Return the newest release of each of `most` projects, newest first."""
-    news, names = ctx.app.news, ctx.app.search.updated
-    return await ctx.listed(lambda by: news.latest(by, names, most))
+    return await ctx.listed(lambda by: ctx.app.news.latest(by, ctx.app.search.updated, most))
 
 
 async def newest_projects(ctx: RequestContext, most: int) -> tuple[News, ...]:
     """Return the newest projects that the user may see, each with its first release."""
-    news, names = ctx.app.news, ctx.app.search.created
-    return await ctx.listed(lambda by: news.projects(by, names, most))
+    return await ctx.listed(lambda by: ctx.app.news.projects(by, ctx.app.search.created, most))
 
 
 @route(

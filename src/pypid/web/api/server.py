@@ -12,7 +12,6 @@ from typing import Literal, NotRequired, TypedDict
 import msgspec
 
 from pypid import __version__
-from pypid.core.accounts.rights import AuditEntry
 from pypid.core.configuration.choices import Mode
 from pypid.core.configuration.in_force import SettingSection, written
 from pypid.core.errors import BadRequest, NotAvailable, NotConfigured
@@ -356,19 +355,22 @@ async def audit(ctx: RequestContext) -> None:
     )
     older = entries[-1].serial if len(entries) == most else None
     send_json(
-        ctx.request, AuditPage(entries=[_entry_document(entry) for entry in entries], before=older)
+        ctx.request,
+        AuditPage(
+            entries=[
+                {
+                    "serial": entry.serial,
+                    "when": utc_text(entry.when),
+                    "user": entry.who,
+                    "action": entry.what,
+                    "subject": entry.subject,
+                    "address": entry.where or None,
+                    "token": entry.token,
+                    "index": entry.index or None,
+                    "details": dict(entry.details),
+                }
+                for entry in entries
+            ],
+            before=older,
+        ),
     )
-
-
-def _entry_document(entry: AuditEntry) -> AuditEntryDocument:
-    return {
-        "serial": entry.serial,
-        "when": utc_text(entry.when),
-        "user": entry.who,
-        "action": entry.what,
-        "subject": entry.subject,
-        "address": entry.where or None,
-        "token": entry.token,
-        "index": entry.index or None,
-        "details": dict(entry.details),
-    }

@@ -7,14 +7,13 @@ problems.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar, cast
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 
 import msgspec
-from attrs import frozen
 from msgspec import Meta
 
 from pypid.core.archives.inspection import inspect
@@ -64,8 +63,6 @@ from pypid.web.http.request import duration_of
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import read_json, send_json
 from pypid.web.http.upload_form import Limits, read_form
-
-T = TypeVar("T")
 
 Came = tuple[Reconciled, Sequence[Adopted]]
 """The result of reconciling, and what became of files that had no record."""
@@ -438,13 +435,6 @@ class ImportStates(TypedDict):
     states: list[_State]
 
 
-@frozen
-class _Done:
-    upload: Upload
-    outcome: PublishOutcome
-    problems: tuple[str, ...]
-
-
 @route(
     "POST",
     "/api/import",
@@ -458,17 +448,7 @@ async def import_file(ctx: RequestContext) -> None:
     """Publish a file of another index, with its upload time and uploader. An existing file is never
     replaced.
     """
-    done = await shielded(_imported(ctx))
-    distribution = done.upload.distribution
-    send_json(
-        ctx.request,
-        Imported(
-            project=distribution.project,
-            filename=distribution.filename,
-            outcome=done.outcome.value,
-            problems=list(done.problems),
-        ),
-    )
+    send_json(ctx.request, await shielded(_imported(ctx)))
 
 
 @route(
@@ -503,7 +483,7 @@ async def _state(app: App, wanted: FileToImport) -> _State:
     return "missing" if tombstone is None else "deleted"
 
 
-async def _imported(ctx: RequestContext) -> _Done:
+async def _imported(ctx: RequestContext) -> Imported:
     app = ctx.app
     async with Spool(app.settings.spool, app.world.blocking) as spool:
         kind = header_of(ctx.request, "content-type") or ""
@@ -520,7 +500,12 @@ async def _imported(ctx: RequestContext) -> _Done:
             return {"sha256": upload.digests.sha256} if is_new else None
 
         outcome = await attempted(ctx, "project import", subject, publishing, details_of)
-    return _Done(upload, outcome, problems)
+    return Imported(
+        project=upload.distribution.project,
+        filename=upload.distribution.filename,
+        outcome=outcome.value,
+        problems=list(problems),
+    )
 
 
 def _inspected(
@@ -588,7 +573,7 @@ async def export(ctx: RequestContext) -> None:
 
 
 async def _exported(
-    ctx: RequestContext, job: Awaitable[ExportedIndex], wanted: Export
+    ctx: RequestContext, job: Coroutine[Any, Any, ExportedIndex], wanted: Export
 ) -> ExportedIndex:
     def details_of(came: ExportedIndex) -> dict[str, str]:
         return {
@@ -597,13 +582,7 @@ async def _exported(
             "delete": str(wanted.delete).lower(),
         }
 
-    return await attempted(
-        ctx, "export", wanted.target, _coroutine(job), details_of, index=wanted.index
-    )
-
-
-async def _coroutine(job: Awaitable[ExportedIndex]) -> ExportedIndex:
-    return await job
+    return await attempted(ctx, "export", wanted.target, job, details_of, index=wanted.index)
 
 
 def _check(wanted: Export) -> None:

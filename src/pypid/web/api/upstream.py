@@ -459,7 +459,7 @@ async def approved(ctx: RequestContext, project: ProjectName, names: Sequence[st
             )
         chosen += fitting
     for file in chosen:
-        details = _details(file)
+        details = {"sha256": file.sha256 or "", "version": file.version}
         approving = trust_of(ctx).approve(file, user_of(ctx.identity))
         await recorded(
             ctx,
@@ -486,10 +486,6 @@ async def reset(ctx: RequestContext, project: ProjectName) -> None:
 async def forgotten(ctx: RequestContext, project: ProjectName) -> None:
     """Forget what is remembered of the project."""
     await recorded(ctx, "trust reset", project, trust_of(ctx).reset(project))
-
-
-def _details(file: File) -> Details:
-    return {"sha256": file.sha256 or "", "version": file.version}
 
 
 def _shape(doubt: DoubtedFile) -> DoubtedFileShape:

@@ -5,12 +5,12 @@ The `App`: everything that the routes of an index share.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from attrs import Factory, define, evolve, field, frozen
@@ -254,7 +254,9 @@ class App:
     """
     registry: Registry | None = None
     """The registry of accounts and tokens, with the audit log and the download log."""
-    exports: Callable[[Export, Callable[[int, int], None]], Awaitable[ExportedIndex]] | None = None
+    exports: (
+        Callable[[Export, Callable[[int, int], None]], Coroutine[Any, Any, ExportedIndex]] | None
+    ) = None
     """Writes an export; calls back with the number of projects done and the total."""
     searching: Callable[[], Search] | None = None
     """Returns the search index; None: one in memory is created for the first search."""

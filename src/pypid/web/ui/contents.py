@@ -304,7 +304,9 @@ async def compare(ctx: RequestContext, project: ProjectName) -> None:
         **values,
         compared=compared,
         kind="" if compared.chosen is None else compared.chosen.kind,
-        kinds=_comparable(compared.pairs),
+        kinds=[
+            pair.kind for pair in compared.pairs if pair.old is not None and pair.new is not None
+        ],
         fields=None
         if compared.fields is None
         else await ctx.app.world.thinking(fields_of, compared.fields),
@@ -371,11 +373,6 @@ def _chosen(project: Project, versions: Sequence[str], old: str, new: str) -> tu
     place = versions.index(found) if found in versions else -1
     before = versions[place + 1] if 0 <= place < len(versions) - 1 else ""
     return old or before, found or ""
-
-
-def _comparable(pairs: Sequence[Pair]) -> list[str]:
-    """Return the kinds of files that both releases have."""
-    return [pair.kind for pair in pairs if pair.old is not None and pair.new is not None]
 
 
 def fields_of(fields: Sequence[FieldDifference]) -> list[Field]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import get_args
 from urllib.parse import quote
 
@@ -257,9 +257,9 @@ async def ask_why(ctx: RequestContext) -> None:
 
 def _machine_parts(app: App) -> Iterator[MachinePart]:
     report = condition_of(app)
-    yield from _readiness(app, bool(report["ready"]))
-    yield _accounts() if report["access"] else _accounts_away()
-    yield _catalog(app) if report["cache"] else _catalog_away()
+    yield _readiness(app, is_ready=bool(report["ready"]))
+    yield _accounts(is_well=bool(report["access"]))
+    yield _catalog(app, is_well=bool(report["cache"]))
     yield _storage(app, is_well=bool(report["storage"]))
     yield _comparison(app)
     yield _upstream("Upstream", app.index)
@@ -268,38 +268,43 @@ def _machine_parts(app: App) -> Iterator[MachinePart]:
     yield _advisories(app.advisories)
 
 
-def _accounts() -> MachinePart:
-    return MachinePart("Accounts", "OK", "good", "Logging in works.")
+def _readiness(app: App, *, is_ready: bool) -> MachinePart:
+    name = "Traffic"
+    if app.condition.stopping:
+        says = "pypid is stopping and accepts no new connections."
+        return MachinePart(name, "stopping", "warn", says)
+    if is_ready:
+        return MachinePart(
+            name, "ready", "good", "/ready tells load balancers to send clients here."
+        )
+    says = "A part that reading needs has failed. /ready reports it to load balancers."
+    return MachinePart(name, "not ready", "bad", says, "See below which part failed.")
 
 
-def _accounts_away() -> MachinePart:
-    says = (
-        "Users cannot be authenticated. Administrators defined in the configuration can still "
-        "log in."
-    )
-    todo = "Check that the accounts database ([access] url) answers, and check the log."
-    return MachinePart("Accounts", "unreachable", "bad", says, f"{todo} pypid keeps retrying.")
-
-
-def _catalog(app: App) -> MachinePart:
+def _accounts(*, is_well: bool) -> MachinePart:
+    if is_well:
+        return MachinePart("Accounts", "OK", "good", "Logging in works.")
     return MachinePart(
-        "Catalog",
-        "OK",
-        "good",
-        "The shared catalog answers." if app.index.shared else "In memory.",
+        "Accounts",
+        "unreachable",
+        "bad",
+        "Users cannot be authenticated. Administrators defined in the configuration can still log "
+        "in.",
+        "Check that the accounts database ([access] url) answers, and check the log. pypid keeps "
+        "retrying.",
     )
 
 
-def _catalog_away() -> MachinePart:
-    says = (
-        "The shared catalog is unreachable: nothing can be published, and pages are served "
-        "for [catalog] stale_for."
-    )
+def _catalog(app: App, *, is_well: bool) -> MachinePart:
+    if is_well:
+        says = "The shared catalog answers." if app.index.shared else "In memory."
+        return MachinePart("Catalog", "OK", "good", says)
     return MachinePart(
         "Catalog",
         "unreachable",
         "bad",
-        says,
+        "The shared catalog is unreachable: nothing can be published, and pages are served for "
+        "[catalog] stale_for.",
         "Check that its server ([catalog] url) answers, and check the log.",
     )
 
@@ -308,59 +313,35 @@ def _storage(app: App, *, is_well: bool) -> MachinePart:
     place = app.settings.place
     if is_well:
         return MachinePart("Storage", "OK", "good", f"Reachable: {place}")
-    todo = "Is the disk mounted, with free space? Does the bucket accept the keys of [storage]?"
     return MachinePart(
         "Storage",
         "unreachable",
         "bad",
         f"Not reachable: {place}",
-        f"{todo} pypid checks it every five seconds.",
+        "Is the disk mounted, with free space? Does the bucket accept the keys of [storage]? pypid "
+        "checks it every five seconds.",
     )
-
-
-def _readiness(app: App, is_ready: bool) -> Iterator[MachinePart]:
-    if app.condition.stopping:
-        yield MachinePart(
-            "Traffic", "stopping", "warn", "pypid is stopping and accepts no new connections."
-        )
-    elif not is_ready:
-        says = "A part that reading needs has failed. /ready reports it to load balancers."
-        yield MachinePart("Traffic", "not ready", "bad", says, "See below which part failed.")
-    else:
-        yield MachinePart(
-            "Traffic", "ready", "good", "/ready tells load balancers to send clients here."
-        )
 
 
 def _comparison(app: App) -> MachinePart:
     under_way, name = app.index.maintenance.comparing, "Storage scan"
     if under_way is not None:
-        far = (
-            f"In progress: {under_way.objects:,} objects listed, {under_way.projects:,} "
-            f"projects read."
-        )
         return MachinePart(
             name,
             "in progress",
             "warn",
-            f"{far} Projects that were not read yet are looked up on request.",
+            f"In progress: {under_way.objects:,} objects listed, {under_way.projects:,} projects "
+            "read. Projects that were not read yet are looked up on request.",
         )
     if app.index.catalog.was_complete:
-        return MachinePart(
-            name,
-            "complete",
-            "good",
-            "The whole storage has been scanned since the start.",
-        )
-    says = (
-        "The storage has not been scanned completely since the start: projects that were not "
-        "read are looked up on request."
-    )
+        says = "The whole storage has been scanned since the start."
+        return MachinePart(name, "complete", "good", says)
     return MachinePart(
         name,
         "incomplete",
         "bad",
-        says,
+        "The storage has not been scanned completely since the start: projects that were not read "
+        "are looked up on request.",
         "pypid repeats the scan until it is complete. See the log for the reason.",
     )
 
@@ -370,33 +351,30 @@ def _upstream(name: str, index: Index) -> MachinePart:
     if index.policy.mode is Mode.OFFLINE:
         return MachinePart(name, "offline", "", "No upstream is contacted ([upstream] mode).")
     if breaker.error is None:
-        return MachinePart(
-            name,
-            "OK",
-            "good",
-            "The last request succeeded, or there was none yet.",
-        )
+        return MachinePart(name, "OK", "good", "The last request succeeded, or there was none yet.")
     since = "" if breaker.since is None else f" Since {breaker.since:%-d %b %Y %H:%M} UTC."
-    todo = (
-        "Check that this machine can reach the upstream index. Stored files are served until "
-        "it answers."
+    return MachinePart(
+        name,
+        "unreachable",
+        "bad",
+        f"{breaker.error}{since}",
+        "Check that this machine can reach the upstream index. Stored files are served until it "
+        "answers.",
     )
-    return MachinePart(name, "unreachable", "bad", f"{breaker.error}{since}", todo)
 
 
 def _advisories(advisories: Advisories) -> MachinePart:
-    name, loaded = "Advisories", advisories.loaded
+    name, loaded, source = "Advisories", advisories.loaded, advisories.source
     if not advisories.is_configured:
-        says = "No reports of malware are read ([advisories] source)."
-        return MachinePart(name, "off", "", says)
+        return MachinePart(name, "off", "", "No reports of malware are read ([advisories] source).")
     read = "They were never read" if loaded is None else f"Last read {loaded:%-d %b %Y %H:%M} UTC"
     if advisories.failure:
         says = f"[advisories] {advisories.failure} {read}. Installs work."
-        todo = f"Check that this machine can read {advisories.source}, or change the key."
+        todo = f"Check that this machine can read {source}, or change the key."
         return MachinePart(name, "unreachable", "warn", says, todo)
     if loaded is None:
-        return MachinePart(name, "not read yet", "", f"pypid is reading {advisories.source}.")
-    return MachinePart(name, "OK", "good", f"{read} from {advisories.source}.")
+        return MachinePart(name, "not read yet", "", f"pypid is reading {source}.")
+    return MachinePart(name, "OK", "good", f"{read} from {source}.")
 
 
 def _disks(app: App, disks: dict[str, Disk | None]) -> Iterator[MachinePart]:
@@ -422,15 +400,8 @@ async def _worker_parts(app: App) -> list[MachinePart]:
     try:
         number, counted = await app.measured()
     except OSError:
-        return [
-            MachinePart(
-                "Processes",
-                "unknown",
-                "warn",
-                "Their counters cannot be read.",
-                "See the log for the reason.",
-            )
-        ]
+        says, todo = "Their counters cannot be read.", "See the log for the reason."
+        return [MachinePart("Processes", "unknown", "warn", says, todo)]
     alive = [worker for worker in counted if worker.number]
     many = (
         f"{len(alive)} processes are running; this is number {number}."
@@ -659,7 +630,8 @@ async def purge(ctx: RequestContext) -> None:
             sum(file.size for file in gone),
         )
 
-    return await show_meanwhile(ctx, "purge.html", run, wanted=wanted, age=_age(wanted.unwanted))
+    age = "" if wanted.unwanted is None else duration_text(wanted.unwanted)
+    return await show_meanwhile(ctx, "purge.html", run, wanted=wanted, age=age)
 
 
 def _wanted(fields: Fields) -> Purge:
@@ -681,10 +653,6 @@ def _wanted(fields: Fields) -> Purge:
             raise BadRequest(f"To clear the entire cache, type {ALL}. Nothing was deleted.")
         case _:
             raise BadRequest("The form does not say what to delete.")
-
-
-def _age(unwanted: timedelta | None) -> str:
-    return "" if unwanted is None else duration_text(unwanted)
 
 
 async def _named(app: App) -> Sequence[NamedUpstreamDocument]:

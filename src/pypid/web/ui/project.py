@@ -227,11 +227,6 @@ def home_of(ctx: RequestContext, seen: ViewSources) -> str | None:
     return own if own in indexes else next(iter(indexes), None)
 
 
-def _path_in(index: str, name: ProjectName) -> str:
-    """Return the path of the project's page in an index, from the root of the site."""
-    return f"{index}/project/{name}/" if index else f"project/{name}/"
-
-
 async def _settings(ctx: RequestContext, name: ProjectName, home: str | None) -> str:
     """Return the path of the settings that the user may change; "" if there are none. The status of
     an upstream project applies in all indexes.
@@ -243,7 +238,8 @@ async def _settings(ctx: RequestContext, name: ProjectName, home: str | None) ->
         may_change = ctx.may(Action.ADMIN, name, "") and (
             default is ctx.app or await is_known_upstream(default.index, name)
         )
-    return f"{_path_in(home or '', name)}-/settings" if may_change else ""
+    below = f"{home}/" if home else ""
+    return f"{below}project/{name}/-/settings" if may_change else ""
 
 
 def _inherited_from(ctx: RequestContext, seen: ViewSources) -> Sequence[str]:

@@ -5,7 +5,6 @@ The page of doubted publishers: upstream files without the expected attestation.
 
 from __future__ import annotations
 
-from collections import Counter
 from hashlib import sha256
 from typing import Any
 
@@ -37,6 +36,7 @@ from pypid.web.api.advisories import (
     downloads_of,
     found_of,
     selected,
+    visible_of,
 )
 from pypid.web.api.upstream import (
     NewDecision,
@@ -271,7 +271,6 @@ async def why(ctx: RequestContext, project: ProjectName) -> None:
     """Show the status of the name, the last upstream listing, and each hidden file."""
     found = await found_of(ctx, project)
     hidden = [file for file in found.files if not file.visible]
-    visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
     leaf: ListSlice[FileWhy] = leaf_of(hidden, ctx.request)
     return await show(
         ctx,
@@ -282,9 +281,5 @@ async def why(ctx: RequestContext, project: ProjectName) -> None:
         outage=breaker_of(ctx.app, found),
         may_publish_it=ctx.may(Action.WRITE, project),
         leaf=leaf,
-        visible={
-            "ours": visible[True, False],
-            "kept": visible[False, True],
-            "upstream": visible[False, False],
-        },
+        visible=visible_of(found),
     )
