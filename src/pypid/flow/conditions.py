@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
 from typing import Any
 
-from attrs import define, field
+from attrs import Factory, define, field
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -149,10 +149,11 @@ class HealthWatch(Service):
     is not available *again* after it.
     """
     _checking: Deferred[None] | None = field(default=None, init=False, repr=False)
-    _loop: ClockedLoop = field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._loop = ClockedLoop(self.clock, self.check_now)
+    _loop: ClockedLoop = field(
+        default=Factory(lambda self: ClockedLoop(self.clock, self.check_now), takes_self=True),
+        init=False,
+        repr=False,
+    )
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]

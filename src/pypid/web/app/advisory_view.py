@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from pypid.access.sql.logs import SqlDownloads
 from pypid.advisories.database import StoredAdvisory
@@ -129,24 +129,27 @@ class FileDownloads:
     users: tuple[tuple[str, int], ...]
 
 
-@define(eq=False)
 class HostedAdvisories:
     """The hosted advisories of one index. `advisories` and `downloads` return those in force; the
     latter raises `NotAvailable` if downloads are not recorded.
     """
 
-    index: Index
-    advisories: Callable[[], Advisories]
-    downloads: Callable[[], SqlDownloads]
-    _found: Derived[str, _Gathered] = field(init=False, repr=False)
-    _of_viewers: Derived[Visibility, _Gathered] = field(init=False, repr=False)
-    """The advisories of mixed projects, for viewers who may not read all bases of the index."""
-
-    def __attrs_post_init__(self) -> None:
-        self._found = Derived("hosted_advisories", self.index.world, Recent(1, 1))
-        self._of_viewers = Derived(
-            "hosted_advisories_in_part", self.index.world, Recent(VIEWERS, VIEWERS)
+    def __init__(
+        self,
+        index: Index,
+        advisories: Callable[[], Advisories],
+        downloads: Callable[[], SqlDownloads],
+    ) -> None:
+        self.index = index
+        self.advisories = advisories
+        self.downloads = downloads
+        self._found: Derived[str, _Gathered] = Derived(
+            "hosted_advisories", index.world, Recent(1, 1)
         )
+        self._of_viewers: Derived[Visibility, _Gathered] = Derived(
+            "hosted_advisories_in_part", index.world, Recent(VIEWERS, VIEWERS)
+        )
+        """The advisories of mixed projects, for viewers who may not read all bases of the index."""
 
     async def visible(self, by: Visibility) -> list[HostedAdvisory]:
         """Return those of the projects that the viewer may read, the most severe first."""

@@ -67,29 +67,30 @@ def _disk_of(folder: Path) -> Disk | None:
     return Disk(found.total, found.free)
 
 
-@define(eq=False)
 class Measures:
-    """All measurements."""
+    """All measurements. `folders`: ``state`` and ``storage``; None for one that is not a folder.
+    `upstreams`: the catalogs of named upstreams. `indexes` returns those of named indexes.
+    """
 
-    catalog: Catalog
-    world: World
-    folders: Mapping[str, Path | None]
-    """``state`` and ``storage``; None for one that is not a folder."""
-    upstreams: Mapping[str, Catalog] = field(factory=dict)
-    """The catalogs of named upstreams."""
-    indexes: Callable[[], Mapping[str, Catalog]] = dict
-    """Returns the catalogs of named indexes."""
-    usage: Usage = field(init=False)
-    _disks: Disks = field(init=False, repr=False)
-    _linked: LinkedFiles | None = field(init=False, repr=False)
-    _of_upstreams: dict[str, Usage] = field(factory=dict, init=False, repr=False)
-    _of_indexes: dict[str, Usage] = field(factory=dict, init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.usage = Usage(self.catalog, self.world)
-        self._disks = Disks(self.world)
-        folder = self.folders["storage"]
-        self._linked = None if folder is None else LinkedFiles(folder, self.world)
+    def __init__(
+        self,
+        catalog: Catalog,
+        world: World,
+        folders: Mapping[str, Path | None],
+        upstreams: Mapping[str, Catalog],
+        indexes: Callable[[], Mapping[str, Catalog]],
+    ) -> None:
+        self.catalog = catalog
+        self.world = world
+        self.folders = folders
+        self.upstreams = upstreams
+        self.indexes = indexes
+        self.usage = Usage(catalog, world)
+        self._disks = Disks(world)
+        storage = folders["storage"]
+        self._linked = None if storage is None else LinkedFiles(storage, world)
+        self._of_upstreams: dict[str, Usage] = {}
+        self._of_indexes: dict[str, Usage] = {}
 
     async def used(self) -> Used | None:
         """Return the storage used, including named indexes and the cached files of all upstreams;

@@ -244,19 +244,19 @@ Names = Callable[[Visibility, int], Awaitable[Sequence[ProjectName]]]
 """Returns the projects that a viewer sees, the latest first; so many. It may lag behind."""
 
 
-@define(eq=False)
 class NewsCache:
     """The news of one index, cached. Raises `StorageDown`, `CatalogDown`."""
 
-    index: Index
-    _lists: Derived[Hashable, tuple[News, ...]] = field(init=False, repr=False)
-    _of: Derived[ProjectName, tuple[News, ...]] = field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        world = self.index.world
-        self._lists = Derived("news", world, Recent(SEERS, SEERS))
-        self._of = Derived(
-            "project_news", world, Recent(PROJECTS, RELEASES), weigh=lambda news: 1 + len(news)
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._lists: Derived[Hashable, tuple[News, ...]] = Derived(
+            "news", index.world, Recent(SEERS, SEERS)
+        )
+        self._of: Derived[ProjectName, tuple[News, ...]] = Derived(
+            "project_news",
+            index.world,
+            Recent(PROJECTS, RELEASES),
+            weigh=lambda news: 1 + len(news),
         )
 
     async def releases(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
-from attrs import define, evolve, field
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
@@ -78,33 +78,30 @@ LISTS = 16 << 20
 """Maximum characters of cached file lists."""
 
 
-@define(eq=False)
 class ProjectPageCache:
     """The cached parts of the project pages of one index."""
 
-    index: Index
-    world: World
-    _shown: Derived[tuple[ProjectName, str | None], ShownRelease | None] = field(
-        init=False, repr=False
-    )
-    _lines: Derived[ProjectName, ReleaseLines] = field(init=False, repr=False)
-    _lists: Derived[Hashable, str] = field(init=False, repr=False)
-    _facts: Derived[Hashable, Facts] = field(init=False, repr=False)
-    _signers: Derived[Hashable, tuple[Signer, ...]] = field(init=False, repr=False)
-    _downloads: Derived[ProjectName, int] = field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        world = self.world
-        self._shown = Derived("releases", world, Recent(MOST, LINES), weigh=_weight_of)
-        self._lines = Derived(
+    def __init__(self, index: Index, world: World) -> None:
+        self.index = index
+        self.world = world
+        self._shown: Derived[tuple[ProjectName, str | None], ShownRelease | None] = Derived(
+            "releases", world, Recent(MOST, LINES), weigh=_weight_of
+        )
+        self._lines: Derived[ProjectName, ReleaseLines] = Derived(
             "release_lists", world, Recent(MOST, LINES), weigh=lambda found: 1 + len(found.each)
         )
-        self._lists = Derived("file_lists", world, Recent(MOST, LISTS), weigh=len)
-        self._facts = Derived(
+        self._lists: Derived[Hashable, str] = Derived(
+            "file_lists", world, Recent(MOST, LISTS), weigh=len
+        )
+        self._facts: Derived[Hashable, Facts] = Derived(
             "metadata", world, Recent(MOST, FACTS), weigh=lambda facts: facts.weight
         )
-        self._signers = Derived("signers", world, Recent(MOST * 4, MOST * 4))
-        self._downloads = Derived("download_counts", world, Recent(MOST, MOST))
+        self._signers: Derived[Hashable, tuple[Signer, ...]] = Derived(
+            "signers", world, Recent(MOST * 4, MOST * 4)
+        )
+        self._downloads: Derived[ProjectName, int] = Derived(
+            "download_counts", world, Recent(MOST, MOST)
+        )
 
     async def shown(self, view: View, version: str | None) -> ShownRelease | None:
         """Return the release as its page shows it; None if there is none of this version."""

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
-from attrs import asdict, field, frozen
+from attrs import Factory, asdict, field, frozen
 from twisted.logger import Logger
 from twisted.web.http import OK, Request
 
@@ -150,14 +150,18 @@ class LogClient:
 
     user: str | None
     agent: str
-    _before: str = field(init=False, repr=False)
+    _before: str = field(
+        default=Factory(lambda self: f" - {_user_text(self.user)} [", takes_self=True),
+        init=False,
+        repr=False,
+    )
     """The text between the client and the time."""
-    _behind: str = field(init=False, repr=False)
+    _behind: str = field(
+        default=Factory(lambda self: f' "{_agent_text(self.agent)}" 0.0', takes_self=True),
+        init=False,
+        repr=False,
+    )
     """The text after the shared fields of the response."""
-
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_before", f" - {_user_text(self.user)} [")
-        object.__setattr__(self, "_behind", f' "{_agent_text(self.agent)}" 0.0')
 
 
 @frozen(eq=False)
@@ -173,14 +177,16 @@ class SharedLogFields:
     size: int
     kind: tuple[str, str, str] = ("", "", "")
     """How the response is counted (`web.http.site.kind_of`)."""
-    _text: str = field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(
-            self,
-            "_text",
-            f"] {_response_text(self.method, self.path, self.protocol, self.status, self.size)}",
-        )
+    _text: str = field(
+        default=Factory(
+            lambda self: (
+                "] " + _response_text(self.method, self.path, self.protocol, self.status, self.size)
+            ),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
 
 
 @frozen(eq=False, slots=False)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.accounts.sessions import place_of
@@ -197,7 +197,7 @@ _log = Logger()
 
 ANY = "*"
 MOST_REMEMBERED = 1024
-"""Number of values of Host whose verdict is cached; others are judged each time."""
+"""Number of values of Host whose verdict is cached."""
 MOST_WARNINGS = 20
 """Maximum number of unknown hosts that a process logs."""
 LONGEST_LOGGED = 100
@@ -212,17 +212,13 @@ class HostPolicy:
     allowed: tuple[str, ...] = ()
     public_url: str | None = None
     machine_names: frozenset[str] = frozenset()
-    _verdicts: dict[str, bool] = field(factory=dict, init=False, repr=False)
+    accepts: Callable[[str], bool] = field(
+        default=Factory(lambda self: lru_cache(MOST_REMEMBERED)(self._judge), takes_self=True),
+        init=False,
+        repr=False,
+    )
+    """Returns whether the host is a literal address, a name of this machine, or configured."""
     _logged: set[str] = field(factory=set, init=False, repr=False)
-
-    def accepts(self, host: str) -> bool:
-        """Return whether the host is a literal address, a name of this machine, or configured."""
-        verdict = self._verdicts.get(host)
-        if verdict is None:
-            verdict = self._judge(host)
-            if len(self._verdicts) < MOST_REMEMBERED:
-                self._verdicts[host] = verdict
-        return verdict
 
     def is_configured(self, host: str) -> bool:
         """Return whether the configuration names this host."""
