@@ -250,11 +250,12 @@ class Keyring:
         try:
             self._known = await self._download(self._last_attempt)
         except Fault as fault:
-            problem = (
+            _log.warn(
                 "cannot fetch the keys of {issuer}, so trusted publishing with its tokens fails: "
-                "{reason}"
+                "{reason}",
+                issuer=self.url,
+                reason=fault.reason,
             )
-            _log.warn(problem, issuer=self.url, reason=fault.reason)
             raise self._away() from None
         return self._known
 

@@ -304,10 +304,10 @@ class CurrentAccounts:
 
     def _fail(self, error: DatabaseAway | DatabaseUnusable) -> None:
         if self._failed is None or self._failed.reason != str(error):
-            message = (
-                "The accounts database cannot be used, which is tried again each second: {error}"
+            self._log.error(
+                "The accounts database cannot be used, which is tried again each second: {error}",
+                error=str(error),
             )
-            self._log.error(message, error=str(error))
         self._failed = _Since(self._world.clock.seconds(), str(error))
         self._notify_contact()
 
@@ -879,11 +879,12 @@ class SqlPeople:
             better = await self._world.blocking(hash_password, password)
             await self._accounts.rehash(account.name, account.hash, better)
         except PypidError as error:
-            message = (
+            self._log.warn(
                 "The password hash of {user!r} could not be replaced by a better one; the old one "
-                "is still used: {error}"
+                "is still used: {error}",
+                user=account.name,
+                error=error,
             )
-            self._log.warn(message, user=account.name, error=error)
 
     async def close(self) -> None:
         """Wait for the upgrades of hashes in the background."""

@@ -88,11 +88,11 @@ async def inherit(
             "of pypicloud's people: {text}", text=oddity.text
         )
     for name in (name for name in merged.users if name in asked_first):
-        message = (
+        _log.warn(
             "the user {name!r} of pypicloud's cannot log in: the configuration has a user of "
-            "the same name, who takes precedence"
+            "the same name, who takes precedence",
+            name=name,
         )
-        _log.warn(message, name=name)
     counts = {
         "users": str(len(merged.users)),
         "administrators": str(sum(person.admin for person in found.dump.users)),

@@ -206,12 +206,10 @@ def taken(document: AclDocument) -> ParsedAcl:
     if closed is not None:
         groups[closed] = frozenset()
     if not document.complete and not any(right.whom in MANY for right in rights):
-        done = (
-            "look at /admin/group/everyone and /admin/group/authenticated there, and give those "
-            "rights (pypid right grant)"
-        )
         judge.odd(
-            "pypicloud leaves out of its dump what it gave to everyone and to authenticated", done
+            "pypicloud leaves out of its dump what it gave to everyone and to authenticated",
+            "look at /admin/group/everyone and /admin/group/authenticated there, and give those "
+            "rights (pypid right grant)",
         )
     if document.allow_register:
         judge.odd(
@@ -260,10 +258,9 @@ class _Judge:
             if kind == "user" and name in TAKEN:
                 raise ValueError(f"{name!r} is what the audit log calls others by")
         except ValueError as error:
-            done = "nothing of it is taken over. Give it another name there, or make it again here"
             self.odd(
                 f"the {kind} {shortened(ascii(name))} has a name that is not valid here ({error})",
-                done,
+                "nothing of it is taken over. Give it another name there, or make it again here",
                 grave=True,
             )
             return False
@@ -280,11 +277,12 @@ class _Judge:
                     continue
                 before = found.get(person.name)
                 if before is not None:
-                    done = (
+                    self.odd(
+                        f"the user {person.name!r} is listed twice",
                         "the first password counts, and what says less: waiting for approval, no "
-                        "administrator"
+                        "administrator",
+                        grave=True,
                     )
-                    self.odd(f"the user {person.name!r} is listed twice", done, grave=True)
                     admin, waits = before.admin and person.admin, before.pending or person.pending
                     person = DumpedPerson(
                         name=before.name, hash=before.hash, admin=admin, pending=waits
@@ -466,11 +464,12 @@ class _Judge:
                     )
                     yield Right(project, whom, name, True)
                 else:
-                    done = (
+                    self.odd(
+                        f"{holder} may write {project} and not read it",
                         "neither is taken over: here the right to write includes the right to "
-                        "read. Grant both if you mean it (pypid right grant)"
+                        "read. Grant both if you mean it (pypid right grant)",
+                        grave=True,
                     )
-                    self.odd(f"{holder} may write {project} and not read it", done, grave=True)
 
 
 def _free_group(used: Set[str]) -> str:
@@ -515,11 +514,12 @@ class Merged:
     def oddities(self) -> Iterator[Oddity]:
         """Yield an oddity for each thing that differs from the dump after the merge."""
         for name in self.weaker:
-            done = (
+            yield Oddity(
+                f"the user {name!r} may do more by the dump than here",
                 "the account that is here stays as it is: it waits, is disabled, or is no "
-                "administrator's"
+                "administrator's",
+                grave=True,
             )
-            yield Oddity(f"the user {name!r} may do more by the dump than here", done, grave=True)
         for name in self.other:
             yield Oddity(
                 f"the user {name!r} may do more here than by the dump",
@@ -538,12 +538,11 @@ def grown(group: str, members: Iterable[str]) -> Oddity:
     """Return the oddity for users who are in the group here but not in the dump, which grants the
     group rights.
     """
-    done = (
-        "they may do here what the dump gives to the group; take them out of it if that is not "
-        "meant"
-    )
     return Oddity(
-        f"{_some(members)} in the group {group!r} here, and not by the dump", done, wider=True
+        f"{_some(members)} in the group {group!r} here, and not by the dump",
+        "they may do here what the dump gives to the group; take them out of it if that is not "
+        "meant",
+        wider=True,
     )
 
 
@@ -551,19 +550,19 @@ def entered(group: str, members: Iterable[str]) -> Oddity:
     """Return the oddity for users whom the dump adds to a group that has rights here which the dump
     does not grant.
     """
-    done = (
-        "they may do now what is given to the group here; take them out of it if that is not meant"
-    )
     return Oddity(
-        f"{_some(members)} in the group {group!r} by the dump, and not here", done, wider=True
+        f"{_some(members)} in the group {group!r} by the dump, and not here",
+        "they may do now what is given to the group here; take them out of it if that is not meant",
+        wider=True,
     )
 
 
 def taken_up(name: str) -> Oddity:
     """Return the oddity for a new account whose name had rights here before the account existed."""
-    done = "the account has that now, too; take it away if it was meant for another person"
     return Oddity(
-        f"the name {name!r} was given something here before it had an account", done, wider=True
+        f"the name {name!r} was given something here before it had an account",
+        "the account has that now, too; take it away if it was meant for another person",
+        wider=True,
     )
 
 

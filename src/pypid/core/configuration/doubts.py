@@ -67,20 +67,30 @@ def _literals(config: Config) -> Iterator[ConfigProblem]:
             if not isinstance(value, str) or (name, key) not in config.origins:
                 continue
             if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-                message = "the quotation marks are part of the value; write it without them"
-                yield problem_at(config, name, key, message)
-            elif re.search(r"\s#", value) and "\n" not in value and not declared.secret:
-                message = (
-                    f"the value is {printable(value)!r}. After a value, only ; starts a comment."
+                yield problem_at(
+                    config,
+                    name,
+                    key,
+                    "the quotation marks are part of the value; write it without them",
                 )
-                yield problem_at(config, name, key, message)
+            elif re.search(r"\s#", value) and "\n" not in value and not declared.secret:
+                yield problem_at(
+                    config,
+                    name,
+                    key,
+                    f"the value is {printable(value)!r}. After a value, only ; starts a comment.",
+                )
 
 
 def _without_effect(config: Config) -> Iterator[ConfigProblem]:
     upstream, advisories = config.upstream, config.advisories
     if upstream.cooldown_fixes and not (advisories.source or advisories.own):
-        message = "it has no effect without [advisories] source: nothing says what a version fixes"
-        yield problem_at(config, "upstream", "cooldown_fixes", message)
+        yield problem_at(
+            config,
+            "upstream",
+            "cooldown_fixes",
+            "it has no effect without [advisories] source: nothing says what a version fixes",
+        )
     published = {right.project for right in config.projects.values() if right.write}
     for section, key, advice, _ in (
         *never_asked(upstream, config.upstreams, published - set(upstream.allow_mixed)),
@@ -96,18 +106,22 @@ def _open(config: Config) -> Iterator[ConfigProblem]:
     if not reachable:
         return
     if not (server.tls_certificate or server.trusted_proxies):
-        message = (
+        yield problem_at(
+            config,
+            "server",
+            "listen",
             f"{reachable[0]} takes passwords from the network without TLS. Set tls_certificate and "
             "tls_key, or trusted_proxies = ADDRESS of a proxy that has TLS, or "
-            "listen = 127.0.0.1:6543"
+            "listen = 127.0.0.1:6543",
         )
-        yield problem_at(config, "server", "listen", message)
     if access.read.everyone and config.upstream.mode is Mode.CACHE:
-        message = (
+        yield problem_at(
+            config,
+            "access",
+            "read",
             "all clients that reach this server can install private projects without a login, and "
-            "fetch from the upstream index through it. To require a login: read = authenticated"
+            "fetch from the upstream index through it. To require a login: read = authenticated",
         )
-        yield problem_at(config, "access", "read", message)
 
 
 def _is_reachable(endpoint: str) -> bool:

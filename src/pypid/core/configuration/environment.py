@@ -59,18 +59,28 @@ def read(
             continue
         place, is_file = names[name]
         if place in entries:
-            message = f"{entries[place].where} sets the same key; set one of the two"
-            problems.append(ConfigProblem(name, None, *place, message))
+            problems.append(
+                ConfigProblem(
+                    name,
+                    None,
+                    *place,
+                    f"{entries[place].where} sets the same key; set one of the two",
+                )
+            )
             continue
         try:
             entries[place] = IniEntry(read_file(value) if is_file else value, name)
         except (OSError, ValueError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or "it is no readable text"
-            message = (
-                f"the file {printable(value)!r} cannot be read ({reason}); the variable names a "
-                f"file that holds the value"
+            problems.append(
+                ConfigProblem(
+                    name,
+                    None,
+                    *place,
+                    f"the file {printable(value)!r} cannot be read ({reason}); the variable names a "
+                    f"file that holds the value",
+                )
             )
-            problems.append(ConfigProblem(name, None, *place, message))
     return entries, problems
 
 

@@ -242,8 +242,9 @@ def misfits(config: Config) -> Iterator[Misfit]:
     yield from misfits_of_workers(config.server, config.catalog, config.storage)
     yield from misfits_of_registration(config.access)
     for key, other in repeated(config.projects).items():
-        message = f"this is the rule {printable(other)!r} again; remove one of the two"
-        yield Misfit("projects", key, message)
+        yield Misfit(
+            "projects", key, f"this is the rule {printable(other)!r} again; remove one of the two"
+        )
     yield from misfits_of_issuers(config.issuers)
     yield from misfits_of_upstreams(config.upstream, config.upstreams)
     for problem in check_indexes(config.indexes.values(), config.upstreams):

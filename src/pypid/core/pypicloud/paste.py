@@ -173,11 +173,12 @@ class Paste:
         if others:
             self.ledger.note("other apps of this file are not served", entries[others[0]], *others)
         if ours[0].rstrip("/"):
-            reason = (
+            self.ledger.note(
                 "pypid answers at / alone: let the proxy in front of it take this path away, and "
-                "say [server] public_url"
+                "say [server] public_url",
+                entries[ours[0]],
+                ours[0],
             )
-            self.ledger.note(reason, entries[ours[0]], ours[0])
         return self._follow_name(paths[ours[0]], name)
 
     def _leads_to_pypicloud(self, app: str) -> bool:
@@ -225,16 +226,18 @@ class Paste:
             f"[{section}]",
         )
         if "scheme" in entries:
-            reason = (
-                "for URLs with another scheme say [server] public_url (PYPID_SERVER_PUBLIC_URL)"
+            self.ledger.note(
+                "for URLs with another scheme say [server] public_url (PYPID_SERVER_PUBLIC_URL)",
+                entries["scheme"],
+                "scheme",
             )
-            self.ledger.note(reason, entries["scheme"], "scheme")
         if _text(entries, "prefix").strip("/"):
-            reason = (
+            self.ledger.note(
                 "pypid answers at / alone: let the proxy in front of it take this path away, and "
-                "say [server] public_url"
+                "say [server] public_url",
+                entries["prefix"],
+                "prefix",
             )
-            self.ledger.note(reason, entries["prefix"], "prefix")
 
     # --- values -----------------------------------------------------------------------------------
 

@@ -68,17 +68,19 @@ def users(settings: PypicloudSettings, ledger: Ledger) -> frozenset[str]:
     for name, entry in settings.family("user."):
         key, hashed = f"user.{name}", entry.text.strip()
         if not is_account_name(name):
-            reason = (
+            ledger.note(
                 "not a valid name of a user (no : = ; , and no whitespace, nor "
-                f"{' '.join(sorted(WORDS))}): choose another name"
+                f"{' '.join(sorted(WORDS))}): choose another name",
+                entry,
+                key,
             )
-            ledger.note(reason, entry, key)
         elif not hashed.startswith(HASHES) or not _HASH.match(hashed):
-            reason = (
+            ledger.note(
                 "this is not a password hash that can be verified. Run `pypid gen-password NAME` "
-                "and paste its line"
+                "and paste its line",
+                entry,
+                key,
             )
-            ledger.note(reason, entry, key)
         else:
             ledger.put("users", name, hashed, entry, key)
             there.add(name)
@@ -119,18 +121,18 @@ def admins(settings: PypicloudSettings, ledger: Ledger, there: frozenset[str]) -
     setting = settings.find("auth.admins")
     if setting is None:
         return frozenset()
-    key, entry = setting.key, setting.entry
-    words = list(dict.fromkeys(entry.text.split()))
+    words = list(dict.fromkeys(setting.entry.text.split()))
     absent = [word for word in words if word not in there]
     if absent:
-        reason = (
+        ledger.note(
             f"ignored: no user of these names exists: {_listed(absent)}. Creating one later will "
-            f"not make it an administrator"
+            f"not make it an administrator",
+            setting.entry,
+            setting.key,
         )
-        ledger.note(reason, entry, key)
     present = [word for word in words if word in there]
     if present:
-        ledger.put("access", "admins", " ".join(present), entry, key)
+        ledger.put("access", "admins", " ".join(present), setting.entry, setting.key)
     return frozenset(present)
 
 
@@ -166,21 +168,23 @@ def directory(settings: PypicloudSettings, ledger: Ledger, *, in_file: bool) -> 
         and url.text.strip().startswith("ldap:")
         and is_readable_on_the_way(url.text.strip())
     ):
-        reason = (
+        ledger.note(
             "passwords never go over the network in clear: pypid begins with StartTLS, which the "
-            "directory has to know"
+            "directory has to know",
+            url,
+            f"{_L}url",
         )
-        ledger.note(reason, url, f"{_L}url")
     settings.copy("ldap", "bind_dn", f"{_L}service_dn")
     settings.copy("ldap", "bind_password", f"{_L}service_password")
     settings.copy("ldap", "base_dn", f"{_L}base_dn")
     form = settings.find(f"{_L}user_dn_format")
     if form is not None:
-        advice = (
+        ledger.refuse(
             "it names one entry, and pypid would search below it, where others may be: say "
-            "auth.ldap.base_dn and auth.ldap.user_search_filter"
+            "auth.ldap.base_dn and auth.ldap.user_search_filter",
+            form.entry,
+            form.key,
         )
-        ledger.refuse(advice, form.entry, form.key)
     found = _user_filter(settings, ledger)
     admin_group = _admins(settings, ledger, found, in_file=in_file)
     if not admin_group:
@@ -230,11 +234,13 @@ def _admins(
         ledger.put("ldap", "admin_group", values[0], value.entry, value.key, field.key)
         ledger.put("ldap", "group_base_dn", values[0], value.entry, value.key, field.key)
         return True
-    reason = (
+    ledger.note(
         "an attribute makes no user an administrator here: name them in [access] admins "
-        "(PYPID_ACCESS_ADMINS), or their group in [ldap] admin_group"
+        "(PYPID_ACCESS_ADMINS), or their group in [ldap] admin_group",
+        field.entry,
+        field.key,
+        value.key,
     )
-    ledger.note(reason, field.entry, field.key, value.key)
     return False
 
 
@@ -308,11 +314,12 @@ def defaults(
     """
     first = settings.is_first_generation
     if first:
-        reason = (
+        ledger.note(
             "the keys are those of pypicloud 0.1, so its rights apply: everyone may read and every"
-            " user may publish. To change that, set pypi.default_read and pypi.default_write"
+            " user may publish. To change that, set pypi.default_read and pypi.default_write",
+            settings.found["aws.bucket"],
+            "aws.bucket",
         )
-        ledger.note(reason, settings.found["aws.bucket"], "aws.bucket")
     _list(
         settings,
         ledger,
@@ -383,11 +390,12 @@ def _changes(
         ledger.put("access", ours, "authenticated" if allowed else "nobody", setting.entry, old)
         word = setting.text
         if word and not is_boolean(word):
-            reason = (
+            ledger.note(
                 f"{printable(word)!r} is neither yes nor no, so only administrators may: to allow "
-                f"groups, list them in {key}"
+                f"groups, list them in {key}",
+                setting.entry,
+                old,
             )
-            ledger.note(reason, setting.entry, old)
         elif word and not allowed:
             ledger.note("no means no here; pypicloud 1.3 took any text for yes", setting.entry, old)
     if ours == "delete" and ledger.values["access"]["delete"].entry.text == "nobody":
@@ -436,11 +444,12 @@ def projects(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroup
                 rule for package, rules in spellings.items() if package != project for rule in rules
             ]
             if others:
-                reason = (
+                ledger.note(
                     "pypicloud compares normalised names (- for _ and ., in lower case), and "
-                    "there are rules for that one"
+                    "there are rules for that one",
+                    others[0].entry,
+                    *(rule.key for rule in others),
                 )
-                ledger.note(reason, others[0].entry, *(rule.key for rule in others))
             _say(ledger, groups, project, ((rule, rule.can) for rule in spellings[project]))
         else:
             _odd(
@@ -455,12 +464,13 @@ def projects(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroup
 def _rule(rest: str, entry: IniEntry, ledger: Ledger) -> _Rule | None:
     key, pieces = f"package.{rest}", rest.split(".")
     if len(pieces) != 3 or pieces[1] not in ("user", "group"):
-        reason = (
+        ledger.note(
             "pypicloud ignored it, silently, so no user has had this right (it takes exactly "
             "package.<name>.user.<name> and package.<name>.group.<name>, without more dots): "
-            "write it into [projects] if it is meant"
+            "write it into [projects] if it is meant",
+            entry,
+            key,
         )
-        ledger.note(reason, entry, key)
         return None
     return _Rule(key, entry, *pieces)
 
@@ -477,11 +487,12 @@ def _odd(
 
     The result never grants more than both do.
     """
-    reason = (
+    ledger.note(
         f"pypicloud does not heed it since 0.4, where names are normalised: it is for {project} "
-        "here, with no more than what the defaults allow, too. Spell it so and it holds as it is"
+        "here, with no more than what the defaults allow, too. Spell it so and it holds as it is",
+        rules[0].entry,
+        *(rule.key for rule in rules),
     )
-    ledger.note(reason, rules[0].entry, *(rule.key for rule in rules))
     lists = {
         "read": _words(settings, "pypi.default_read", "authenticated"),
         "write": _words(settings, "pypi.default_write", ""),
@@ -531,11 +542,12 @@ def _say(
         if whom is None:
             ledger.note(_nobody(rule), rule.entry, rule.key)
         elif can == {"write"}:
-            reason = (
+            ledger.note(
                 "the right to write without the right to read does not exist here: it is taken "
-                "for no right at all; rw gives both"
+                "for no right at all; rw gives both",
+                rule.entry,
+                rule.key,
             )
-            ledger.note(reason, rule.entry, rule.key)
         elif "read" in can:
             ledger.put(
                 "projects",

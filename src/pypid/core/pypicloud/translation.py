@@ -169,11 +169,12 @@ def _known_host(server: _Server, ledger: Ledger) -> str:
 def _known_port(server: _Server, ledger: Ledger) -> str:
     port = server.text("port")
     if "port" in server.broken:
-        reason = (
+        ledger.note(
             f"{server.broken['port']}, or {_SAY_IT}; it is {_WAITRESS_PORT} until then, as with "
-            f"waitress"
+            f"waitress",
+            server.found["port"],
+            "port",
         )
-        ledger.note(reason, server.found["port"], "port")
     elif port and not _PORT.match(port):
         ledger.refuse(
             f"{printable(port)!r} is no port; {_SAY_IT}", server.found["port"], "port", server.name
@@ -208,17 +209,19 @@ def _proxies(server: _Server, ledger: Ledger, *, local: bool) -> None:
                 "trusted_proxy",
             )
     if server.text("url_scheme") == "https":
-        reason = (
+        ledger.note(
             "for URLs with https say [server] public_url (PYPID_SERVER_PUBLIC_URL), or name your "
-            "proxies in trusted_proxies"
+            "proxies in trusted_proxies",
+            server.found["url_scheme"],
+            "url_scheme",
         )
-        ledger.note(reason, server.found["url_scheme"], "url_scheme")
     if server.text("url_prefix").strip("/"):
-        reason = (
+        ledger.note(
             "pypid answers at / alone: let the proxy in front of it take this path away, and say "
-            "[server] public_url"
+            "[server] public_url",
+            server.found["url_prefix"],
+            "url_prefix",
         )
-        ledger.note(reason, server.found["url_prefix"], "url_prefix")
 
 
 def _tcp(host: str, port: str) -> str:
@@ -286,28 +289,30 @@ def _mode(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
         )
         ledger.put("upstream", "mode", mode.value, *origin_of(old))
         return mode
-    key, entry = setting.key, setting.entry
-    text = entry.text.strip()
-    if text not in _MODES:
+    if setting.text not in _MODES:
         allowed = ", ".join(word for word in _MODES if " " not in word)
-        ledger.refuse(f"invalid value {printable(text)!r} (allowed: {allowed})", entry, key)
-        return None
-    if text == "mirror":
-        reason = (
-            "it is cache here: local projects never show the public index's versions, unless "
-            "[upstream] allow_mixed lists them"
+        ledger.refuse(
+            f"invalid value {printable(setting.text)!r} (allowed: {allowed})",
+            setting.entry,
+            setting.key,
         )
-        ledger.note(reason, entry, key)
-    ledger.put("upstream", "mode", _MODES[text].value, entry, key)
-    return _MODES[text]
+        return None
+    if setting.text == "mirror":
+        ledger.note(
+            "it is cache here: local projects never show the public index's versions, unless "
+            "[upstream] allow_mixed lists them",
+            setting.entry,
+            setting.key,
+        )
+    ledger.put("upstream", "mode", _MODES[setting.text].value, setting.entry, setting.key)
+    return _MODES[setting.text]
 
 
 def _url(settings: PypicloudSettings, ledger: Ledger) -> None:
     setting = settings.find("pypi.fallback_base_url", "pypi.fallback_url")
     if setting is None or not setting.text:
         return
-    key, entry = setting.key, setting.entry
-    url = entry.text.strip().rstrip("/")
+    url = setting.text.rstrip("/")
     try:
         host = urlsplit(url).hostname
     except ValueError:
@@ -315,12 +320,16 @@ def _url(settings: PypicloudSettings, ledger: Ledger) -> None:
     if host == _GONE:
         ledger.note(
             "that address is gone; its index is the public Python Package Index, which pypid uses",
-            entry,
-            key,
+            setting.entry,
+            setting.key,
         )
         return
     ledger.put(
-        "upstream", "url", url if key == "pypi.fallback_url" else f"{url}/simple", entry, key
+        "upstream",
+        "url",
+        url if setting.key == "pypi.fallback_url" else f"{url}/simple",
+        setting.entry,
+        setting.key,
     )
 
 
@@ -328,36 +337,38 @@ def _reserved(settings: PypicloudSettings, ledger: Ledger) -> None:
     setting = settings.find("pypi.disallow_fallback")
     if setting is None:
         return
-    key, entry = setting.key, setting.entry
-    words = [word.strip("()[]{},\"'") for word in entry.text.replace(",", " ").split()]
+    words = [word.strip("()[]{},\"'") for word in setting.entry.text.replace(",", " ").split()]
     names = [word for word in words if _NAME.match(word) and len(word) <= LONGEST_NAME]
     odd = [word for word in words if word and word not in names]
     if odd:
-        reason = (
+        ledger.note(
             f"no project can be called {', '.join(printable(repr(word)) for word in odd[:5])}, so "
-            f"no client asks for it"
+            f"no client asks for it",
+            setting.entry,
+            setting.key,
         )
-        ledger.note(reason, entry, key)
-    if names != entry.text.split() and names:
-        reason = (
+    if names != setting.entry.text.split() and names:
+        ledger.note(
             "names have white space between them and nothing else; pypicloud did not understand "
-            "this, and asked upstream"
+            "this, and asked upstream",
+            setting.entry,
+            setting.key,
         )
-        ledger.note(reason, entry, key)
     if names:
-        ledger.put("upstream", "reserved", " ".join(names), entry, key)
+        ledger.put("upstream", "reserved", " ".join(names), setting.entry, setting.key)
 
 
 def _always_show(settings: PypicloudSettings, ledger: Ledger) -> None:
     setting = settings.find("pypi.always_show_upstream")
     if setting is not None and asbool(setting.entry.text):
-        reason = (
+        ledger.note(
             "not taken over: anyone who registers the name of a local project on the public "
             "index could add a newer version. List the names that may show both in [upstream] "
             "allow_mixed "
-            "(PYPID_UPSTREAM_ALLOW_MIXED)"
+            "(PYPID_UPSTREAM_ALLOW_MIXED)",
+            setting.entry,
+            setting.key,
         )
-        ledger.note(reason, setting.entry, setting.key)
 
 
 # Translate the location of the files into ``[storage]``.
@@ -417,20 +428,20 @@ def _kind(settings: PypicloudSettings, ledger: Ledger) -> str | None:
             and {"storage.bucket", "aws.bucket"} & set(settings.found)
             else "file"
         )
-    key, entry = setting.key, setting.entry
-    text = entry.text.strip()
-    dotted = _DOTTED_STORAGE.match(text)
-    kind = _CLASSES.get(dotted["name"], text) if dotted else text
+    dotted = _DOTTED_STORAGE.match(setting.text)
+    kind = _CLASSES.get(dotted["name"], setting.text) if dotted else setting.text
     if kind in _ADVICE:
         copy = (
             "copy the files to S3 or into a folder with ppc-migrate, and take people along with "
             "ppc-export"
         )
-        ledger.refuse(f"{_ADVICE[kind]} is not had here: {copy}", entry, key)
+        ledger.refuse(f"{_ADVICE[kind]} is not had here: {copy}", setting.entry, setting.key)
         return None
     if kind not in _CLASSES.values():
         copy = "copy the files to s3 or file with ppc-migrate, and name that"
-        ledger.refuse(f"pypid cannot run {printable(text)!r}: {copy}", entry, key)
+        ledger.refuse(
+            f"pypid cannot run {printable(setting.text)!r}: {copy}", setting.entry, setting.key
+        )
         return None
     return kind
 
@@ -446,16 +457,15 @@ def _files(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
                 "storage.dir",
             )
         return
-    key, entry = setting.key, setting.entry
-    text = entry.text.strip()
-    if not text.startswith("/"):
-        reason = (
+    if not setting.text.startswith("/"):
+        ledger.note(
             "it is seen from the folder that pypid is started in, as with pypicloud; better say "
-            "it with %(here)s/"
+            "it with %(here)s/",
+            setting.entry,
+            setting.key,
         )
-        ledger.note(reason, entry, key)
     ledger.put("storage", "backend", "files", *origin_of(settings.find("pypi.storage")))
-    ledger.put("storage", "path", normpath(join(cwd, text)), entry, key)
+    ledger.put("storage", "path", normpath(join(cwd, setting.text)), setting.entry, setting.key)
 
 
 def _bucket(
@@ -536,18 +546,19 @@ def _lifetimes(settings: PypicloudSettings, ledger: Ledger) -> None:
     setting = settings.find("storage.expire_after", "aws.expire_after")
     seconds = 86400
     if setting is not None and setting.text:
-        key, entry = setting.key, setting.entry
-        text = without_comment(entry.text)
-        ledger.put("storage", "expire_after", text, entry, key)
+        text = without_comment(setting.entry.text)
+        ledger.put("storage", "expire_after", text, setting.entry, setting.key)
         if not text.isdecimal() or not text.isascii() or len(text) > 15:
             return  # the check of pypid's values refuses it
         seconds = int(text)
         if seconds > _LONGEST:
             ledger.note(
-                "no signed URL can be valid for longer than 7 days, so it is 7d", entry, key
+                "no signed URL can be valid for longer than 7 days, so it is 7d",
+                setting.entry,
+                setting.key,
             )
             seconds = _LONGEST
-            ledger.put("storage", "expire_after", "7d", entry, key)
+            ledger.put("storage", "expire_after", "7d", setting.entry, setting.key)
     buffer = settings.find("storage.buffer_time", "aws.buffer_time")
     if buffer is not None and buffer.text:
         ledger.put(
@@ -561,23 +572,40 @@ def _encryption(settings: PypicloudSettings, ledger: Ledger) -> None:
     setting = settings.find("storage.server_side_encryption", "aws.server_side_encryption")
     if setting is None:
         return
-    key, entry = setting.key, setting.entry
-    text = entry.text.strip()
-    if text.lower() in ("false", "no", "off", "0", "f", "n", ""):  # before 1.0 it was yes or no
+    if setting.text.lower() in (
+        "false",
+        "no",
+        "off",
+        "0",
+        "f",
+        "n",
+        "",
+    ):  # before 1.0 it was yes or no
         return
-    ledger.put("storage", "server_side_encryption", "AES256" if asbool(text) else text, entry, key)
+    ledger.put(
+        "storage",
+        "server_side_encryption",
+        "AES256" if asbool(setting.text) else setting.text,
+        setting.entry,
+        setting.key,
+    )
 
 
 def _authorities(setting: Setting, ledger: Ledger, cwd: str) -> None:
-    key, entry = setting.key, setting.entry
-    text = entry.text.strip()
-    if text.lower() in ("f", "false", "n", "no", "off", "0"):
-        reason = (
-            "not taken over: certificates are always checked; name the authority's PEM file here"
+    if setting.text.lower() in ("f", "false", "n", "no", "off", "0"):
+        ledger.note(
+            "not taken over: certificates are always checked; name the authority's PEM file here",
+            setting.entry,
+            setting.key,
         )
-        ledger.note(reason, entry, key)
-    elif text and not asbool(text):
-        ledger.put("storage", "ca_certificates", normpath(join(cwd, text)), entry, key)
+    elif setting.text and not asbool(setting.text):
+        ledger.put(
+            "storage",
+            "ca_certificates",
+            normpath(join(cwd, setting.text)),
+            setting.entry,
+            setting.key,
+        )
 
 
 def _cloudfront(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
@@ -593,18 +621,20 @@ def _cloudfront(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
         )
         return
     if inline is not None and inline.text:
-        advice = (
+        ledger.refuse(
             "the key is not taken from here: write it into a file and name that with "
-            "storage.cloud_front_key_file"
+            "storage.cloud_front_key_file",
+            inline.entry,
+            inline.key,
         )
-        ledger.refuse(advice, inline.entry, inline.key)
         return
     if file is None or not file.text:
-        reason = (
+        ledger.note(
             "URLs of CloudFront are always signed here, and there is no key for that: clients get "
-            "signed URLs of S3's"
+            "signed URLs of S3's",
+            domain.entry,
+            domain.key,
         )
-        ledger.note(reason, domain.entry, domain.key)
         return
     if key_id is None or not key_id.text:
         ledger.refuse(
@@ -682,11 +712,12 @@ def translate(
     document = ini.read(text, filename, ini.PASTE)
     ledger = Ledger(filename, problems=list(document.problems))
     for twice in document.repeated:
-        reason = (
+        ledger.note(
             f"{twice.message.partition(';')[0]}; this one holds, as with the pypiclouds that "
-            f"started with it"
+            f"started with it",
+            IniEntry("", filename, twice.line),
+            twice.key or f"[{twice.section}]",
         )
-        ledger.note(reason, IniEntry("", filename, twice.line), twice.key or f"[{twice.section}]")
     paste = Paste(document, ledger, dirname(file), file)
     app = paste.app()
     accounts = None
@@ -748,8 +779,11 @@ def _people(settings: PypicloudSettings, ledger: Ledger) -> tuple[str | None, Py
             return None, _ldap(settings, ledger, came)
         case _:
             assert auth is not None  # the default is config
-            reason = f"pypid cannot run {printable(word)!r}: {_TAKE_ALONG}"
-            ledger.refuse(_REFUSED_BACKENDS.get(word, reason), auth.entry, auth.key)
+            ledger.refuse(
+                _REFUSED_BACKENDS.get(word, f"pypid cannot run {printable(word)!r}: {_TAKE_ALONG}"),
+                auth.entry,
+                auth.key,
+            )
             return None, nobody
 
 
@@ -764,11 +798,12 @@ def _accounts(settings: PypicloudSettings, ledger: Ledger, auth: Setting | None)
                 "auth.db.url",
             )
         return None
-    reason = (
+    ledger.note(
         "pypicloud's accounts are read from there once, at the first start, and never written; "
-        "pypid has its own database"
+        "pypid has its own database",
+        setting.entry,
+        setting.key,
     )
-    ledger.note(reason, setting.entry, setting.key)
     return setting.text
 
 
