@@ -332,7 +332,6 @@ class AccessChain:
         *,
         admins: Iterable[str] = (),
         session_key: Callable[[], bytes] | None = None,
-        throttle: Throttle | None = None,
         watch: Callable[[], Callable[[], Awaitable[bool]]] | None = None,
     ) -> None:
         """`accounts` hold the tokens and sessions. `session_key` returns the
@@ -349,7 +348,7 @@ class AccessChain:
         self._world = world
         self._verifier = verifier
         self.session_key = session_key or Provider(partial(world.random, 32))
-        self._throttle = throttle or Throttle(world)
+        self._throttle = Throttle(world)
         self._attempts: Flights[bytes, Identity] = Flights()
         self._cached_sources: dict[Source, CachedPeople] = {}
 

@@ -784,7 +784,7 @@ class ReplicaFollower:
                     "The shared catalog is unavailable: {reason}. Known projects are served "
                     "for {stale_for} s; nothing can be published."
                 ),
-                reason=error.reason.rstrip("."),
+                reason=str(error).rstrip("."),
                 stale_for=round(self.stale_for.total_seconds()),
             )
         self.away = error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from pypid.core.errors import CannotStart
@@ -127,34 +127,21 @@ def _is_sound(rest: str) -> bool:
 # Errors of databases.
 
 
-@define
 class DatabaseAway(Exception):
     """The database is unavailable now. A change that was in progress may be stored or not.
 
-    `reason` is for the log: without a secret, perhaps with a path.
+    The text is for the log: without a secret, perhaps with a path.
     """
 
-    reason: str
 
-    def __str__(self) -> str:
-        return self.reason
-
-
-@define
 class DatabaseFull(DatabaseAway):
     """The disk of the database is full, and nothing has changed."""
 
 
-@define
 class DatabaseUnusable(Exception):
-    """The database is reachable, but unusable until an administrator repairs something; `reason`
+    """The database is reachable, but unusable until an administrator repairs something; the text
     is for the log.
     """
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 # Transactions, and a time limit for them.

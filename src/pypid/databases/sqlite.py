@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import frozen
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from pypid.core.installation import install_hint
@@ -151,6 +151,23 @@ def sqlite_engine(
     )
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def read_only_engine(
+    path: Path, busy: float, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> Engine:
+    """Return SQLAlchemy's engine for a file that is opened so that neither it nor any companion
+    file is written; no connection is kept.
+    """
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    return create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(
+            address, uri=True, timeout=busy, isolation_level=None, factory=factory
+        ),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
 
 
 @frozen

@@ -29,9 +29,9 @@ from pypid.flow.coroutines import import_late
 from pypid.flow.spool import Reserve
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
-    from pypid.access.sql.tables import Engines, SchemaPart
+    from pypid.access.sql.tables import SchemaPart
 
 
 T = TypeVar("T")
@@ -63,7 +63,8 @@ class Database:
         self._blocking = blocking
         self._clock = clock
         self._opening = Lock()
-        self._engines: Engines | None = None
+        self._engine: Engine | None = None
+        self._cut: Callable[[], None] = lambda: None
         self._identity: tuple[int, int] | None = None
         """Device and inode of the file that is open."""
         self._ready: set[str] = set()
@@ -75,7 +76,7 @@ class Database:
     @property
     def is_open(self) -> bool:
         """Whether it has been opened, so that all modules are imported."""
-        return self._engines is not None
+        return self._engine is not None
 
     async def read(self, part: str, work: Callable[[Connection], T]) -> T:
         """Return the result of `work`, which sees one state of the part's tables. Raises
@@ -97,12 +98,8 @@ class Database:
         await self._blocking(self._dispose)
 
     async def _run(self, part: str, work: Callable[[Connection], T], writing: bool) -> T:
-        with no_longer_than(LONGEST, self.place, self._clock, self._cut):
+        with no_longer_than(LONGEST, self.place, self._clock, lambda: self._cut()):
             return await self._blocking(self._perform, part, work, writing)
-
-    def _cut(self) -> None:
-        if self._engines is not None:
-            self._engines.cut()
 
     # --- in a thread ---
 
@@ -138,8 +135,7 @@ class Database:
         from pypid.databases.sqlite import errors
 
         try:
-            engines = self._open(SCHEMA_PARTS[name])
-            with engines.engine.connect() as connection:
+            with self._open(SCHEMA_PARTS[name]).connect() as connection:
                 done = transact(connection, work, writing)
             self._still_there()
             self._is_logged = self._is_read_only
@@ -152,22 +148,22 @@ class Database:
                     self._dispose()
         return done
 
-    def _open(self, part: SchemaPart) -> Engines:
-        from pypid.access.sql.tables import Engines, is_ready, prepare
+    def _open(self, part: SchemaPart) -> Engine:
+        from pypid.access.sql.tables import is_ready, open_engine, prepare
 
         with self._opening:
             if isinstance(self.place, SqliteFile):
                 self._open_file(self.place)
-            if self._engines is None:
+            if self._engine is None:
                 self._is_read_only = False
-                self._engines = Engines(self.place, self)
+                self._engine, self._cut = open_engine(self.place, self)
             if part.name not in self._ready:
-                with self._engines.engine.connect() as connection:
+                with self._engine.connect() as connection:
                     ready = transact(connection, partial(is_ready, part=part), False)
                     if not ready:
                         transact(connection, partial(prepare, part=part), True)
                 self._ready.add(part.name)
-            return self._engines
+            return self._engine
 
     def _open_file(self, place: SqliteFile) -> None:
         """Create the file if that is allowed. Raises `DatabaseAway` if it has been replaced."""
@@ -189,10 +185,10 @@ class Database:
             raise DatabaseAway(f"{self.place.path} was replaced")
 
     def _dispose(self) -> None:
-        engines, self._engines = self._engines, None
+        engine, self._engine = self._engine, None
         self._ready.clear()
-        if engines is not None:
-            engines.engine.dispose()
+        if engine is not None:
+            engine.dispose()
 
 
 def _identity(place: SqliteFile) -> tuple[int, int]:

@@ -17,12 +17,10 @@ from sqlalchemy import (
     Boolean,
     Connection,
     Engine,
-    NullPool,
     Select,
     TableClause,
     Text,
     column,
-    create_engine,
     func,
     inspect,
     select,
@@ -32,11 +30,11 @@ from twisted.logger import Logger
 
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.database import Server, SqliteFile, place_of
-from pypid.access.sql.tables import Engines, fault
+from pypid.access.sql.tables import fault, open_engine
 from pypid.core.accounts.acl import MOST, AclDocument, DumpedPackages, DumpedUser, ParsedAcl, taken
 from pypid.core.errors import BadRequest, CannotStart, PeopleUnknown, StorageFull
 from pypid.databases.places import DatabaseUnusable
-from pypid.databases.sqlite import BEGINNING, errors
+from pypid.databases.sqlite import BEGINNING, errors, read_only_engine
 from pypid.flow import World
 
 _log = Logger()
@@ -264,17 +262,7 @@ def _from_file(place: SqliteFile) -> AclDocument:
         if file.read(len(BEGINNING)) != BEGINNING:
             raise DatabaseUnusable(f"{place.path} is no database of sqlite.")
 
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
-            f"{place.path.as_uri()}?mode=ro",
-            uri=True,
-            timeout=LOCKED,
-            isolation_level=None,
-            factory=_Utf8Connection,
-        )
-
-    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
-    return _read(engine)
+    return _read(read_only_engine(place.path, LOCKED, _Utf8Connection))
 
 
 class _Utf8Connection(sqlite3.Connection):
@@ -294,7 +282,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _from_server(place: Server) -> AclDocument:
-    engine = Engines(place).engine
+    engine, _ = open_engine(place)
     return _read(
         engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     )

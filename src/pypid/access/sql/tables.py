@@ -7,7 +7,7 @@ tables of other applications as well.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +27,6 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
-    create_engine,
     delete,
     insert,
     inspect,
@@ -49,6 +48,7 @@ from pypid.databases.sqlite import (
     PostgresqlConnections,
     away,
     error_kind,
+    read_only_engine,
     server_engine,
     sqlite_engine,
 )
@@ -321,29 +321,16 @@ SCHEMA_PARTS = {
 SETTING = "[access] url"
 
 
-class Engines:
-    """The engine of a place, and its open connections."""
-
-    def __init__(self, place: Place, no_room: NoRoom | None = None) -> None:
-        self._connections: PostgresqlConnections | None = None
-        match place:
-            case SqliteFile():
-                self.engine = _sqlite(place, no_room)
-            case Server():
-                self._connections = PostgresqlConnections(place, SETTING)
-                self.engine = self._connections.engine
-
-    def cut(self) -> None:
-        """End all waiting for the server, by cutting every connection, for when it keeps
-        connections open and does not answer. Does not block.
-        """
-        if self._connections is not None:
-            self._connections.cut()
-
-
-def _sqlite(place: SqliteFile, no_room: NoRoom | None) -> Engine:
+def open_engine(place: Place, no_room: NoRoom | None = None) -> tuple[Engine, Callable[[], None]]:
+    """Return the engine of a place, and a call that ends all waiting for a server by cutting its
+    connections, for when it keeps them open and does not answer. The call does not block.
+    """
+    if isinstance(place, Server):
+        connections = PostgresqlConnections(place, SETTING)
+        return connections.engine, connections.cut
     pragmas = {"synchronous": "FULL" if place.of_record else "NORMAL", "foreign_keys": "ON"}
-    return sqlite_engine(place.path, BUSY, pragmas, no_room if place.of_record else None)
+    no_room = no_room if place.of_record else None
+    return sqlite_engine(place.path, BUSY, pragmas, no_room), lambda: None
 
 
 def fault(place: Place, error: BaseException) -> Exception:
@@ -388,15 +375,9 @@ def read_names(place: Place) -> AccountNames:
 @contextmanager
 def _connected(place: Place) -> Iterator[Connection]:
     if isinstance(place, Server):
-        engine = server_engine(place, "[access] url", poolclass=NullPool)
+        engine = server_engine(place, SETTING, poolclass=NullPool)
     else:
-        address = f"{place.path.resolve().as_uri()}?mode=ro"
-        engine = create_engine(
-            "sqlite://",
-            creator=lambda: sqlite3.connect(address, uri=True, timeout=_LOCKED),
-            poolclass=NullPool,
-            hide_parameters=True,
-        )
+        engine = read_only_engine(place.path, _LOCKED)
     try:
         with engine.connect() as connection:
             yield connection

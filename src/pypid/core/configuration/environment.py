@@ -77,8 +77,8 @@ def read(
                     name,
                     None,
                     *place,
-                    f"the file {printable(value)!r} cannot be read ({reason}); the variable names a "
-                    f"file that holds the value",
+                    f"the file {printable(value)!r} cannot be read ({reason}); the variable names "
+                    "a file that holds the value",
                 )
             )
     return entries, problems

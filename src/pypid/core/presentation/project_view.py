@@ -72,7 +72,6 @@ _OLD_GLIBC = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (
 _LINUX = re.compile(r"(manylinux|musllinux)_(\d{1,3})_(\d{1,3})_(\w+)\Z")
 _OLD_LINUX = re.compile(r"(manylinux(?:1|2010|2014))_(\w+)\Z")
 _MAC = re.compile(r"macosx_(\d{1,3})_(\d{1,3})_(\w+)\Z")
-_PHONE = re.compile(r"(ios|android)_(\d{1,3})_(?:(\d{1,3})_)?(\w+?)(_iphoneos|_iphonesimulator)?\Z")
 _WINDOWS = {"win32": "x86 (32 bit)", "win_amd64": "x86-64", "win_arm64": "ARM64"}
 
 
@@ -146,7 +145,9 @@ def platform_words(tag: str) -> str:
         return ""
     if tag in _WINDOWS:
         return f"Windows, {_WINDOWS[tag]}"
-    return _of_linux(tag) or _of_apple(tag) or tag
+    if (mac := _MAC.match(tag)) is not None:
+        return f"macOS {mac[1]}.{mac[2]} or newer, {_machine(mac[3])}"
+    return _of_linux(tag) or tag
 
 
 def _of_linux(tag: str) -> str:
@@ -158,19 +159,6 @@ def _of_linux(tag: str) -> str:
         major, minor = _OLD_GLIBC[old[1]]
         return f"Linux (glibc {major}.{minor} or newer), {_machine(old[2])}"
     return f"Linux, {_machine(tag[6:])}" if tag.startswith("linux_") else ""
-
-
-def _of_apple(tag: str) -> str:
-    mac, phone = _MAC.match(tag), _PHONE.match(tag)
-    if mac is not None:
-        return f"macOS {mac[1]}.{mac[2]} or newer, {_machine(mac[3])}"
-    if phone is None:
-        return ""
-    name, number = (
-        ("iOS", f"{phone[2]}.{phone[3] or 0}") if phone[1] == "ios" else ("Android, API", phone[2])
-    )
-    simulated = ", simulator" if phone[5] == "_iphonesimulator" else ""
-    return f"{name} {number} or newer, {_machine(phone[4])}{simulated}"
 
 
 def _machine(name: str) -> str:

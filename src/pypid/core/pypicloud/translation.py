@@ -645,13 +645,8 @@ def _cloudfront(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
         return
     ledger.put("storage", "cloudfront_domain", domain.text, domain.entry, domain.key)
     ledger.put("storage", "cloudfront_key_id", key_id.text, key_id.entry, key_id.key)
-    ledger.put(
-        "storage",
-        "cloudfront_key_file",
-        normpath(join(cwd, file.text)),
-        file.entry,
-        file.key,
-    )
+    path = normpath(join(cwd, file.text))
+    ledger.put("storage", "cloudfront_key_file", path, file.entry, file.key)
 
 
 _BACKENDS = {
