@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from attrs import evolve
 
-from pypid.export.exporter import ExportOutcome
+from pypid.core.export_request import ExportedIndex
 from pypid.export.list_source import PackageList, export_list, read_json, read_names
 from pypid.export.tree import ExportOptions
 from tests.export.trees import files_in
@@ -37,7 +37,7 @@ def built(
     clears: bool = False,
     verifies: bool = False,
     **wishes: Any,
-) -> ExportOutcome:
+) -> ExportedIndex:
     """One run."""
     return export_list(
         listed,

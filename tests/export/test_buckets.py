@@ -107,7 +107,7 @@ class OnceTests(BucketCase):
         self.write(place, copies=True)
         self.bucket.order.clear()
         again = self.write(place, copies=True, clears=True)
-        self.assertEqual((again.counts.copied, self.bucket.order), (0, self.bucket.order))
+        self.assertEqual((again.copied, self.bucket.order), (0, self.bucket.order))
         self.hide("eggs")
         self.bucket.order.clear()
         self.write(place, copies=True, clears=True)

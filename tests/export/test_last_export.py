@@ -10,11 +10,11 @@ from attrs import evolve
 
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
+from pypid.core.export_request import ExportedIndex
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
 from pypid.core.restrictions import ProjectRestrictions, Restrictions
-from pypid.export.exporter import ExportOutcome
 from pypid.export.source import ExportViewer
 from pypid.export.targets import STATE, FolderPlace, Stamp
 from tests.core.test_restrictions import VersionRule
@@ -45,7 +45,7 @@ class LastExportCase(TreeCase):
         self.write()
         self.read.clear()
 
-    def again(self, *names: str, **wishes: Any) -> ExportOutcome:
+    def again(self, *names: str, **wishes: Any) -> ExportedIndex:
         """Export: of the projects, only these are read. The tree is what a new one would be."""
         outcome = self.write(**wishes)
         self.assertEqual(sorted(set(self.read)), sorted(names))
@@ -74,7 +74,7 @@ class UnchangedTests(LastExportCase):
     def test_nothing(self) -> None:
         """Where nothing has changed, no project is read."""
         outcome = self.again()
-        self.assertEqual((outcome.projects, outcome.unchanged, outcome.counts.written), (3, 3, 0))
+        self.assertEqual((outcome.projects, outcome.unchanged, outcome.written), (3, 3, 0))
 
     def test_upload(self) -> None:
         """After an upload only its project is read; lists, changelog and feeds have everything."""
@@ -155,8 +155,8 @@ class InvalidTests(LastExportCase):
         """With `verifies` each page is compared."""
         (self.folder / "simple/spam/index.html").write_text("damaged")
         (self.folder / "pypi/eggs/json").unlink()
-        self.assertEqual(self.write().counts.written, 0)
-        self.assertEqual(self.write(verifies=True).counts.written, 2)
+        self.assertEqual(self.write().written, 0)
+        self.assertEqual(self.write(verifies=True).written, 2)
         self.same()
 
     def test_damaged(self) -> None:

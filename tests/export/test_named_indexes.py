@@ -7,8 +7,9 @@ from pathlib import Path
 from attrs import evolve
 
 from pypid.core.errors import BadRequest
+from pypid.core.export_request import ExportedIndex
 from pypid.core.permissions import Identity
-from pypid.export.exporter import ExportOutcome, export
+from pypid.export.exporter import export
 from pypid.export.source import Authority, ExportViewer
 from pypid.export.targets import FolderPlace
 from pypid.export.tree import ExportOptions
@@ -63,7 +64,7 @@ class IndexTreeCase(IndexesCase):
 
     def export(
         self, index: str, user: str | None = None, folder: Path | None = None
-    ) -> ExportOutcome:
+    ) -> ExportedIndex:
         """Export the index, as the user sees it."""
         app = self.apps.of(index)
         assert app is not None

@@ -196,11 +196,11 @@ class AgainTests(ServedCase):
     def test_same(self) -> None:
         """Nothing is written where nothing has changed, and two trees of one index are the same."""
         first = self.write(copies=True)
-        self.assertTrue(first.counts.written and first.counts.copied)
+        self.assertTrue(first.written and first.copied)
         before = self.times()
         for verifies in (False, True):
             again = self.write(copies=True, verifies=verifies)
-            self.assertEqual((again.counts.written, again.counts.copied), (0, 0))
+            self.assertEqual((again.written, again.copied), (0, 0))
             self.assertEqual(again.unchanged, 0 if verifies else again.projects)
             self.assertEqual(self.times(), before)
         tree, self.folder = self.tree(), Path(self.mktemp()).absolute()

@@ -12,9 +12,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from pypid.core.errors import BadRequest
+from pypid.core.export_request import ExportedIndex
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Grants, Identity, Principals, Rules
-from pypid.export.exporter import ExportOutcome, export
+from pypid.export.exporter import export
 from pypid.export.source import Authority, ExportViewer
 from pypid.export.targets import ExportPlace, FolderPlace
 from pypid.export.tree import ExportOptions
@@ -90,7 +91,7 @@ class TreeCase(LocalCase):
 
     def write(
         self, place: ExportPlace | None = None, *, clears: bool = False, **wishes: Any
-    ) -> ExportOutcome:
+    ) -> ExportedIndex:
         """Export."""
         return self.have(self.writing(place, clears=clears, **wishes))
 
@@ -107,21 +108,15 @@ class TreeCase(LocalCase):
         clears: bool = False,
         verifies: bool = False,
         **wishes: Any,
-    ) -> ExportOutcome:
+    ) -> ExportedIndex:
         """An export."""
         where = place or FolderPlace(str(self.folder), self.pypid.world)
         try:
             options = ExportOptions(**{"base_url": BASE, **wishes})
-            return await export(
-                ExportViewer(
-                    self.pypid.index, authority_of(self.pypid), options.user, options.stored_only
-                ),
-                where,
-                options,
-                IDENTITY,
-                clears=clears,
-                verifies=verifies,
+            viewer = ExportViewer(
+                self.pypid.index, authority_of(self.pypid), options.user, options.stored_only
             )
+            return await export(viewer, where, options, IDENTITY, clears=clears, verifies=verifies)
         finally:
             if place is None:
                 await where.close()

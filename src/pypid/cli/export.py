@@ -115,6 +115,8 @@ def _request(options: argparse.Namespace, target: str, bar: ProgressBar) -> Mapp
 
 def _write_list(options: argparse.Namespace, target: str, bar: ProgressBar) -> Mapping[str, Any]:
     """Write the export of a list in this process."""
+    import msgspec
+
     from pypid.export.list_source import export_list
     from pypid.export.tree import ExportOptions
 
@@ -146,7 +148,7 @@ def _write_list(options: argparse.Namespace, target: str, bar: ProgressBar) -> M
     try:
         outcome = export_list(
             listed,
-            str(Path(target).absolute()),
+            target,
             settings,
             datetime.now(UTC),
             clears=options.delete,
@@ -155,17 +157,7 @@ def _write_list(options: argparse.Namespace, target: str, bar: ProgressBar) -> M
         )
     except OSError as error:
         sys.exit(f"pypid: {error.filename or target}: {error.strerror or error}")
-    return {
-        "target": target,
-        "projects": outcome.projects,
-        "hidden": 0,
-        "left": outcome.left,
-        "unchanged": outcome.unchanged,
-        "written": outcome.counts.written,
-        "same": outcome.counts.same,
-        "removed": outcome.counts.removed,
-        "left_out": listed.left_out,
-    }
+    return {**msgspec.to_builtins(outcome), "left_out": listed.left_out}
 
 
 def _read(options: argparse.Namespace, bar: ProgressBar) -> PackageList:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 from twisted.internet.defer import DeferredSemaphore
 
 from pypid.core.cooldown import BEGINNING
 from pypid.core.errors import PypidError
+from pypid.core.export_request import ExportedIndex
 from pypid.core.model import Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.summaries import only
@@ -48,24 +49,6 @@ FILES = 4000
 """Number of files after which a batch of projects is full."""
 
 
-@frozen
-class ExportCounts:
-    """What was done: pages written, pages unchanged, files copied, paths removed."""
-
-    written: int = 0
-    same: int = 0
-    copied: int = 0
-    removed: int = 0
-
-    def plus(
-        self, *, written: int = 0, same: int = 0, copied: int = 0, removed: int = 0
-    ) -> ExportCounts:
-        """Return the counts with these added."""
-        return ExportCounts(
-            self.written + written, self.same + same, self.copied + copied, self.removed + removed
-        )
-
-
 @define(eq=False)
 class Exporter:
     """The state of one tree at one place."""
@@ -78,7 +61,11 @@ class Exporter:
     there: set[ProjectName] = field(factory=set, init=False)
     """The projects whose pages are there."""
     newest: NewestProjects = field(factory=NewestProjects)
-    counts: ExportCounts = field(factory=ExportCounts)
+    written: int = 0
+    """Number of pages written; see `ExportedIndex` for the others."""
+    same: int = 0
+    copied: int = 0
+    removed: int = 0
     until: dict[ProjectName, datetime] = field(factory=dict)
     """When the view of a project changes by itself."""
     failed: dict[ProjectName, PypidError] = field(factory=dict)
@@ -204,7 +191,7 @@ class Exporter:
         except PypidError as error:
             self.failed[copy.file.project] = error
             return False
-        self.counts = self.counts.plus(copied=copy.piece is FilePiece.BYTES)
+        self.copied += copy.piece is FilePiece.BYTES
         return True
 
     async def _urls(self, project: Project) -> dict[str, str] | None:
@@ -237,7 +224,8 @@ class Exporter:
             self._stale += stale
             if stale and not self.clears:  # a later run that clears must look at it
                 self.marks.pop(project.name, None)
-            self.counts = self.counts.plus(written=written, same=same)
+            self.written += written
+            self.same += same
 
     def _note(self, rendered: Iterable[RenderedProject]) -> None:
         for project in rendered:
@@ -264,7 +252,8 @@ class Exporter:
             return pages
 
         [(written, same)] = await self.place.put([await self.source.world.thinking(make)])
-        self.counts = self.counts.plus(written=written, same=same)
+        self.written += written
+        self.same += same
 
     async def _read_unread(self) -> None:
         """Read the projects whose pages an earlier run wrote: without them the changelog and the
@@ -303,9 +292,7 @@ class Exporter:
             )
             stale = [*stale, *pages_first]
         if stale:
-            self.counts = self.counts.plus(
-                removed=await self.place.remove(sorted(stale, key=_comes_last))
-            )
+            self.removed += await self.place.remove(sorted(stale, key=_comes_last))
 
 
 def _without(project: Project, lacking: Collection[str]) -> Project:
@@ -325,33 +312,18 @@ Progress = Callable[[int, int], None]
 """Progress callback: the number of projects done, and their total."""
 
 
-@frozen
-class ExportOutcome:
-    """The result of an export.
-
-    `hidden`: number of projects that the exported view may not see; `left`: number of projects that
-    are no longer visible but of which files remain in the tree; `unchanged`: number of projects
-    that were not looked at, since they have not changed.
-    """
-
-    projects: int
-    hidden: int
-    left: int
-    unchanged: int
-    counts: ExportCounts
-
-
 async def export(
     source: ExportSource,
     place: ExportPlace,
     options: ExportOptions,
     identity: str,
     *,
+    target: str = "",
     clears: bool = False,
     verifies: bool = False,
     on_progress: Progress = lambda done, of: None,
-) -> ExportOutcome:
-    """Write all that is visible and not in the place yet.
+) -> ExportedIndex:
+    """Write all that is visible and not in the place yet. `target`: its name, for the result.
 
     Only projects that have changed since the last export into this place are looked at, and those
     without their two pages of the Simple API; with `verifies` all projects, and each page is
@@ -382,7 +354,17 @@ async def export(
     if options.signed is None:
         await _remember(exporter, basis)
     left = 0 if clears else sum(map(bool, (await place.of(gone)).values()))
-    return ExportOutcome(len(exporter.there), look.hidden, left, len(unchanged), exporter.counts)
+    return ExportedIndex(
+        target,
+        len(exporter.there),
+        look.hidden,
+        left,
+        len(unchanged),
+        exporter.written,
+        exporter.same,
+        exporter.copied,
+        exporter.removed,
+    )
 
 
 async def _unchanged(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -19,11 +20,12 @@ from packaging.version import Version
 from twisted.internet.task import Clock
 
 from pypid.core.errors import BadFilename, BadName, BadRequest, PypidError, shortened
+from pypid.core.export_request import ExportedIndex
 from pypid.core.model import File, Project, Summary, in_order
 from pypid.core.packaging.names import ProjectName, project_and_version, project_name
 from pypid.core.policy import Policy
 from pypid.core.summaries import in_runs
-from pypid.export.exporter import ExportOutcome, Progress, export
+from pypid.export.exporter import Progress, export
 from pypid.export.source import ExportView
 from pypid.export.targets import Copy, FolderPlace
 from pypid.export.tree import ExportOptions
@@ -381,21 +383,21 @@ def _hash(text: str | None) -> tuple[str, str]:
 
 def export_list(
     listed: PackageList,
-    folder: str,
+    target: str,
     options: ExportOptions,
     now: datetime,
     *,
     clears: bool,
     verifies: bool,
     on_progress: Progress,
-) -> ExportOutcome:
+) -> ExportedIndex:
     """Write the pages of a list into a folder, without a reactor; else as `export`. Raises
     `OSError`.
     """
     world = World(Clock(), lambda: now, at_once, os.urandom, at_once)
-    place = FolderPlace(folder, world, compressed=False)
+    place = FolderPlace(str(Path(target).absolute()), world, compressed=False)
 
-    async def write() -> ExportOutcome:
+    async def write() -> ExportedIndex:
         source = ListSource(listed, world)
         try:
             return await export(
@@ -403,6 +405,7 @@ def export_list(
                 place,
                 options,
                 "list",
+                target=target,
                 clears=clears,
                 verifies=verifies,
                 on_progress=on_progress,
@@ -413,6 +416,6 @@ def export_list(
     try:
         write().send(None)
     except StopIteration as ended:
-        outcome: ExportOutcome = ended.value
+        outcome: ExportedIndex = ended.value
         return outcome
     raise AssertionError("this world never waits")

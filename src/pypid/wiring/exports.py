@@ -114,11 +114,12 @@ class Exports:
                 viewer = ExportViewer(
                     app.index, authority_of(app), options.user, options.stored_only
                 )
-                outcome = await export(
+                return await export(
                     viewer,
                     place,
                     options,
                     f"{self.identity}/{wanted.index}" if wanted.index else self.identity,
+                    target=wanted.target,
                     clears=wanted.delete,
                     verifies=wanted.verify,
                     on_progress=progress,
@@ -131,18 +132,6 @@ class Exports:
             raise BadRequest(f"There is no room left in {wanted.target}.") from None
         finally:
             self._busy = False
-        counts = outcome.counts
-        return ExportedIndex(
-            target=wanted.target,
-            projects=outcome.projects,
-            hidden=outcome.hidden,
-            left=outcome.left,
-            unchanged=outcome.unchanged,
-            written=counts.written,
-            same=counts.same,
-            copied=counts.copied,
-            removed=counts.removed,
-        )
 
     def _options(self, wanted: Export) -> ExportOptions:
         return ExportOptions(
