@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from msgspec import UNSET
 
 from pypid.core.cooldown import Cooldown
@@ -121,10 +121,11 @@ class AsOfViews:
     whole: AsOfViews | None = field(default=None, repr=False)
     """The views of the default index; None if these are its views."""
     _recording: RecordingStart = field(factory=lambda: RecordingStart(), init=False, repr=False)
-    _periods: FilePeriods = field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._periods = FilePeriods(self.index)
+    _periods: FilePeriods = field(
+        default=Factory(lambda self: FilePeriods(self.index), takes_self=True),
+        init=False,
+        repr=False,
+    )
 
     async def _recorded(self) -> datetime | None:
         """Return since when changes of the files of the default index are recorded. Those of named

@@ -39,7 +39,7 @@ from pypid.core.packaging.requirements import (
     proven,
 )
 from pypid.core.policy import PassOn, delivery
-from pypid.index.explain import Reasons
+from pypid.index.explain import hiding_of, why_not_found
 from pypid.index.index import Index
 from pypid.index.progress import Repeated, all_of
 from pypid.index.views import UpstreamPermission
@@ -127,9 +127,6 @@ class Collector:
     """None if there is nothing to resolve."""
     permission_for: Callable[[ProjectName], UpstreamPermission]
     tell: Callable[[Event], None]
-    _reasons: Reasons = field(
-        default=Factory(lambda self: Reasons(self.index), takes_self=True), init=False
-    )
     _problems: list[Problem] = field(factory=list, init=False)
     _resolved: list[Resolved] = field(factory=list, init=False)
     _files: dict[tuple[ProjectName, str], tuple[File, FileReport]] = field(factory=dict, init=False)
@@ -186,7 +183,7 @@ class Collector:
             found = self._projects[line.project]
             if isinstance(found, PypidError):
                 self._problems.append(
-                    Problem(line.line, await self._reasons.of_nothing(line.project, found))
+                    Problem(line.line, await why_not_found(self.index, line.project, found))
                 )
             else:
                 there.append(line)
@@ -222,7 +219,7 @@ class Collector:
                 self._note(sdist, target)
                 problem = evolve(problem, reason=NEEDS_BUILD.format(filename=sdist.filename))
         elif not releases:
-            hiding = await self._reasons.of_hiding(line.project, line.specifier.contains)
+            hiding = await hiding_of(self.index, line.project, line.specifier.contains)
             problem = problem if hiding is None else evolve(problem, reason=hiding.rule)
         self._problems.append(problem)
 
@@ -236,7 +233,7 @@ class Collector:
         project = self._projects[pin.project]
         if isinstance(project, PypidError):
             self._problems.append(
-                Problem(text, await self._reasons.of_nothing(pin.project, project), target)
+                Problem(text, await why_not_found(self.index, pin.project, project), target)
             )
             return
         files = self._release(project, pin.version)
@@ -269,8 +266,8 @@ class Collector:
                     )
                 )
             return
-        hiding = await self._reasons.of_hiding(
-            pin.project, lambda version: same_version(version, pin.version)
+        hiding = await hiding_of(
+            self.index, pin.project, lambda version: same_version(version, pin.version)
         )
         if hiding is not None:
             file = best([file for file in hiding.files if named(file, pin)], target)

@@ -230,46 +230,43 @@ class Hiding:
     rule: str
 
 
-@frozen
-class Reasons:
-    """Explains missing projects and files from what is known, without asking upstream."""
+async def why_not_found(index: Index, name: ProjectName, error: PypidError) -> str:
+    """Return why the project was not found, without asking upstream; `error` is the result of
+    looking it up.
+    """
+    if not isinstance(error, NoSuchProject) or index.settings is not None:
+        return str(error)  # for a named index, its bases decide
+    source = await asked_source(index, name)
+    policy = index.policy if source is None else source.policy
+    why = silence(policy, name, await index.context.local_project(name))
+    # the user may not be allowed to know that another index has a project of this name
+    if why is None or why is Silence.OTHER_INDEX:
+        return str(error)
+    return f"{error} Upstream was not asked: {why.value}."
 
-    index: Index
 
-    async def of_nothing(self, name: ProjectName, error: PypidError) -> str:
-        """Return why the project was not found; `error` is the result of looking it up."""
-        if not isinstance(error, NoSuchProject) or self.index.settings is not None:
-            return str(error)  # for a named index, its bases decide
-        source = await asked_source(self.index, name)
-        policy = self.index.policy if source is None else source.policy
-        why = silence(policy, name, await self.index.context.local_project(name))
-        # the user may not be allowed to know that another index has a project of this name
-        if why is None or why is Silence.OTHER_INDEX:
-            return str(error)
-        return f"{error} Upstream was not asked: {why.value}."
-
-    async def of_hiding(self, name: ProjectName, fits: Callable[[str], bool]) -> Hiding | None:
-        """Return the upstream files with matching versions that a rule hides; None if no rule is
-        the cause.
-        """
-        ours = await self.index.context.local_project(name)
-        source = await asked_source(self.index, name)
-        if source is None or silence(source.policy, name, ours) is not None:
-            return None
-        state = evolve(await source.listings.known(name), reachable=True)
-        taken = (
-            frozenset(file.filename for file in ours.files)
-            if isinstance(ours, Project)
-            else frozenset[str]()
-        )
-        waiting, now = waits(source.policy, ours, state, name), source.world.now()
-        files, rule = [], ""
-        for file in listed(state):
-            why = WAITING if waiting else hidden(source.policy, file, state, taken, now)
-            if why is not None and fits(file.version):
-                files.append(file)
-                rule = f"{file.filename}: {why.value}"
-        return Hiding(files, rule) if files else None
+async def hiding_of(index: Index, name: ProjectName, fits: Callable[[str], bool]) -> Hiding | None:
+    """Return the upstream files with matching versions that a rule hides; None if no rule is
+    the cause.
+    """
+    ours = await index.context.local_project(name)
+    source = await asked_source(index, name)
+    if source is None or silence(source.policy, name, ours) is not None:
+        return None
+    state = evolve(await source.listings.known(name), reachable=True)
+    taken = (
+        frozenset(file.filename for file in ours.files)
+        if isinstance(ours, Project)
+        else frozenset[str]()
+    )
+    waiting, now = waits(source.policy, ours, state, name), source.world.now()
+    files, rule = [], ""
+    for file in listed(state):
+        why = WAITING if waiting else hidden(source.policy, file, state, taken, now)
+        if why is not None and fits(file.version):
+            files.append(file)
+            rule = f"{file.filename}: {why.value}"
+    return Hiding(files, rule) if files else None
 
 
 # --- withheld releases ----------------------------------------------------------------------------

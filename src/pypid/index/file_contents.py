@@ -1,6 +1,4 @@
-"""Contents of files: browsed, and compared between releases.
-
-Browse the contents of files: list their members and open one, from the storage or from upstream.
+"""Contents of files, from the storage or from upstream: browsed, and compared between releases.
 
 Of a zip (wheels, eggs) only the directory and the wanted member are read, by ranges; upstream bytes
 read so are not cached, and their hash is not verified. A tar has to be read from its beginning:
@@ -16,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from twisted.internet.defer import DeferredLock, DeferredSemaphore
 
 from pypid.core.archives.contents import (
@@ -103,17 +101,32 @@ class Contents:
     _turn: DeferredSemaphore = field(
         factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False
     )
-    _listings: Derived[tuple[Key, bool], MemberListing] = field(init=False, repr=False)
-    _opened: Derived[tuple[Key, str, bool], OpenedMember] = field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        world = self.index.world
-        self._listings = Derived(
-            "archive_listings", world, Recent(_MOST, _LISTED), weigh=lambda found: found.weight
-        )
-        self._opened = Derived(
-            "archive_members", world, Recent(_MOST, _OPENED), weigh=lambda it: 500 + len(it.data)
-        )
+    _listings: Derived[tuple[Key, bool], MemberListing] = field(
+        default=Factory(
+            lambda self: Derived(
+                "archive_listings",
+                self.index.world,
+                Recent(_MOST, _LISTED),
+                weigh=lambda found: found.weight,
+            ),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
+    _opened: Derived[tuple[Key, str, bool], OpenedMember] = field(
+        default=Factory(
+            lambda self: Derived(
+                "archive_members",
+                self.index.world,
+                Recent(_MOST, _OPENED),
+                weigh=lambda member: 500 + len(member.data),
+            ),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
 
     async def listing(self, file: File, permission: UpstreamPermission = DIRECT) -> MemberListing:
         """Return the members of the file."""

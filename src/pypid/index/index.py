@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.catalog.signed_urls import SAME_SIGNER, Links
@@ -438,89 +438,115 @@ class Index:
     """Which of `upstreams`, and of `upstream`, are asked for a name."""
     all_indexes: OtherIndexes | None = field(default=None, repr=False)
     """None: only this index and its `upstreams` exist."""
-    context: IndexContext = field(init=False, repr=False)
-    gate: UpstreamGate = field(init=False, repr=False)
-    listings: UpstreamListings = field(init=False, repr=False)
-    file_cache: FileCache = field(init=False, repr=False)
-    reader: FileReader = field(init=False, repr=False)
-    maintenance: Maintenance = field(init=False, repr=False)
-    views: Views = field(init=False, repr=False)
+    context: IndexContext = field(
+        default=Factory(lambda self: _context_of(self), takes_self=True), init=False, repr=False
+    )
+    gate: UpstreamGate = field(
+        default=Factory(lambda self: _gate_of(self), takes_self=True), init=False, repr=False
+    )
+    file_cache: FileCache = field(
+        default=Factory(
+            lambda self: FileCache(
+                CacheStore(
+                    self.blobs,
+                    self.catalog,
+                    self.world.blocking,
+                    self.file_cached,
+                    self.shared,
+                    self.context.shared,
+                ),
+                self.gate,
+                self.world,
+                self.spool,
+            ),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
+    listings: UpstreamListings = field(
+        default=Factory(
+            lambda self: UpstreamListings(
+                self.gate, self.file_cache.kept, self.catalog, self.world, self.ttl, self.timeout
+            ),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
+    maintenance: Maintenance = field(
+        default=Factory(
+            lambda self: Maintenance(
+                self.context,
+                self.file_cache.kept,
+                self.gate,
+                self.bucket,
+                None if self.prefix else self._named_parts,
+                tuple if self.prefix else self._parts_made,
+                prefix=self.prefix,
+            ),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
+    reader: FileReader = field(
+        default=Factory(
+            lambda self: FileReader(
+                self.blobs,
+                self.context,
+                self.gate,
+                self.file_cache,
+                self.links,
+                ArchiveRestores(self.bucket, self.world.clock.seconds),
+                self.trust,
+                self.prefix,
+            ),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
+    views: Views = field(
+        default=Factory(
+            lambda self: Views(self.policy, self.world, self.memory, self.prefix), takes_self=True
+        ),
+        init=False,
+        repr=False,
+    )
     _hidden_reported: Recent[ProjectName, datetime] = field(
         factory=lambda: Recent(1000, 1000), init=False, repr=False
     )
     """When it was logged for which projects that their newest version is hidden."""
-    own_lists: Names = field(init=False, repr=False)
+    own_lists: Names = field(
+        default=Factory(
+            lambda self: Names(self.catalog, self.policy, self.world, self.names_elsewhere),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
     """The lists without what is inherited."""
-    _indexes: OtherIndexes = field(init=False, repr=False)
-    _layers: Layers = field(init=False, repr=False)
-    lists: LayeredLists = field(init=False, repr=False)
+    _indexes: OtherIndexes = field(
+        default=Factory(lambda self: self.all_indexes or _NoOthers(self), takes_self=True),
+        init=False,
+        repr=False,
+    )
+    _layers: Layers = field(
+        default=Factory(lambda self: Layers(self, self._indexes), takes_self=True),
+        init=False,
+        repr=False,
+    )
+    lists: LayeredLists = field(
+        default=Factory(lambda self: LayeredLists(self, self._indexes), takes_self=True),
+        init=False,
+        repr=False,
+    )
     _history: AsOfViews | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        others_write = self.shared or self.is_sole is not None
-        self.context = IndexContext(
-            self.blobs,
-            self.catalog,
-            self.policy,
-            self.world,
-            others_write,
-            self.adopts,
-            self.describing,
-            self.announced,
-            catalog_is_shared=self.shared,
-            is_sole=self.is_sole or (lambda: False),
-            provisional=self.provisional,
-            names_elsewhere=self.names_elsewhere,
-            released=self.released,
-            promotions=self.promotions,
-            index=self.name or DEFAULT,
-            refuse_if_closed=self.refuse_if_closed,
-            refuse_if_closed_elsewhere=self.refuse_if_closed_elsewhere,
-        )
-        server = f"[upstream:{self.name}]" if self.name else "the upstream index"
-        breakers = CircuitBreaker(self.world, server), FileHostBreakers(self.world)
-        ours_now, is_away = self.context.ours_now, self.catalog.is_away
-        self.gate = UpstreamGate(
-            self.upstream, self.policy, self.identity, ours_now, *breakers, is_away
-        )
-        kept = CacheStore(
-            self.blobs,
-            self.catalog,
-            self.world.blocking,
-            self.file_cached,
-            self.shared,
-            others_write,
-        )
-        self.file_cache = FileCache(kept, self.gate, self.world, self.spool)
-        self.listings = UpstreamListings(
-            self.gate, kept, self.catalog, self.world, self.ttl, self.timeout
-        )
-        self.maintenance = Maintenance(
-            self.context,
-            kept,
-            self.gate,
-            self.bucket,
-            None if self.prefix else self._named_parts,
-            tuple if self.prefix else self._parts_made,
-            prefix=self.prefix,
-        )
-        self.reader = FileReader(
-            self.blobs,
-            self.context,
-            self.gate,
-            self.file_cache,
-            self.links,
-            ArchiveRestores(self.bucket, self.world.clock.seconds),
-            self.trust,
-            self.prefix,
-        )
         if self.trust is not None:
             self.trust.follow(self.file_cache)
-        self.views = Views(self.policy, self.world, self.memory, self.prefix)
-        self.own_lists = Names(self.catalog, self.policy, self.world, self.names_elsewhere)
-        self._indexes = self.all_indexes or _NoOthers(self)
-        self._layers = Layers(self, self._indexes)
-        self.lists = LayeredLists(self, self._indexes)
 
     async def _named_parts(self, former: bool) -> Sequence[Maintenance]:
         return [part.maintenance for part in await self._indexes.named_parts(former=former)]
@@ -970,6 +996,41 @@ class Index:
         """
         home, its_file = await self.home(file, permission)
         return await home.reader.provenance(its_file, permission)
+
+
+def _context_of(index: Index) -> IndexContext:
+    return IndexContext(
+        index.blobs,
+        index.catalog,
+        index.policy,
+        index.world,
+        index.shared or index.is_sole is not None,
+        index.adopts,
+        index.describing,
+        index.announced,
+        catalog_is_shared=index.shared,
+        is_sole=index.is_sole or (lambda: False),
+        provisional=index.provisional,
+        names_elsewhere=index.names_elsewhere,
+        released=index.released,
+        promotions=index.promotions,
+        index=index.name or DEFAULT,
+        refuse_if_closed=index.refuse_if_closed,
+        refuse_if_closed_elsewhere=index.refuse_if_closed_elsewhere,
+    )
+
+
+def _gate_of(index: Index) -> UpstreamGate:
+    server = f"[upstream:{index.name}]" if index.name else "the upstream index"
+    return UpstreamGate(
+        index.upstream,
+        index.policy,
+        index.identity,
+        index.context.ours_now,
+        CircuitBreaker(index.world, server),
+        FileHostBreakers(index.world),
+        index.catalog.is_away,
+    )
 
 
 @frozen

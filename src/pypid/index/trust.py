@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -84,7 +84,6 @@ class PublisherTrust:
     )
     _is_verifying: bool = field(default=False, init=False)
     _waiting: list[tuple[StoredFile, bytes]] = field(factory=list, init=False, repr=False)
-    _gathering: IDelayedCall | None = field(default=None, init=False, repr=False)
     _learning: Deferred[None] | None = field(default=None, init=False, repr=False)
     _in_force: TrustedProjects | None = field(default=None, init=False, repr=False)
     _reported: Recent[tuple[str, str, str], bool] = field(
@@ -205,32 +204,23 @@ class PublisherTrust:
         size = len(provenance) + sum(len(data) for _, data in self._waiting)
         if len(self._waiting) < MOST_WAITING and size <= LARGEST_WAITING:
             self._waiting.append((file, provenance))
-            self._gather()
-
-    def _gather(self) -> None:
-        if self._gathering is None and self._learning is None:
-            self._gathering = self.world.clock.callLater(GATHER, self._learn_soon)
-
-    def _learn_soon(self) -> None:
-        self._gathering = None
-        learning = self._learning = start(self._learn())
-        learning.addCallback(self._learnt)
-
-    def _learnt(self, _: None) -> None:
-        self._learning = None
-        if self._waiting:
-            self._gather()
+            if self._learning is None:
+                self._learning = start(self._learn())
 
     async def _learn(self) -> None:
-        files, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
         try:
-            verifying = [(file, start(self.verdict(file, data))) for file, data in files]
-            for file, verdict in verifying:
-                await self._learn_from(file, verdict)
+            while self._waiting:
+                await deferLater(self.world.clock, GATHER)
+                files, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+                verifying = [(file, start(self.verdict(file, data))) for file, data in files]
+                for file, verdict in verifying:
+                    await self._learn_from(file, verdict)
         except CancelledError:  # pypid stops
             pass
         except Exception:
             _log.failure("the publishers of cached files could not be verified")
+        finally:
+            self._learning = None
 
     async def _learn_from(self, file: StoredFile, verdict: Deferred[PublisherVerdict]) -> None:
         try:
@@ -264,12 +254,10 @@ class PublisherTrust:
     async def close(self) -> None:
         """Verify nothing else."""
         self._waiting.clear()
-        if self._gathering is not None:
-            self._gathering.cancel()
-            self._gathering = None
-        if self._learning is not None:
-            self._learning.cancel()
-            await self._learning
+        learning = self._learning
+        if learning is not None:
+            learning.cancel()
+            await learning
 
     # --- doubts ---
 
