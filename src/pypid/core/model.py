@@ -146,22 +146,27 @@ class Status(Enum):
         return self is not Status.QUARANTINED
 
 
-class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One distribution file of a project page: a `StoredFile` or a `ListedFile`.
-    `msgspec.structs.replace` makes changed copies.
+def _stored_key(name: str) -> str:
+    return _OTHER_KEYS.get(name, name.replace("_", "-"))
 
-    Unlike all other values it is not an attrs class: a page has ten thousand, this is created ten
-    times faster, and the garbage collector does not pause to visit each of them.
 
-    `sha256`, `md5`, `blake2b_256` and `metadata_sha256` are lower-case hex. `size` is in bytes.
-    `uploaded` is aware, UTC; it is always known of local files.
-    """
+_OTHER_KEYS = {
+    "uploaded": "upload-time",
+    "metadata_sha256": "core-metadata",
+    "provenance_url": "provenance",
+}
+"""The keys of attributes that have another name in JSON."""
 
-    project: ProjectName
+
+class RecordedFile(
+    msgspec.Struct, omit_defaults=True, rename=_stored_key, frozen=True, kw_only=True, gc=False
+):
+    """What is stored of a `File` beside its project, in a record or in a line of the catalog."""
+
     filename: str
     version: str
-    sha256: str | None
-    size: int | None
+    sha256: str | None = None
+    size: int | None = None
     uploaded: datetime | None = None
     requires_python: str | None = None
     metadata_sha256: str | None = None
@@ -172,6 +177,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """None: not yanked; "": yanked without a reason (PEP 592)."""
     source: str | None = None
     """The upstream URL; None for a local file."""
+    key: str | None = None
+    """The key of the bytes in the `Blobs`; None for a file that is not stored."""
     md5: str | None = None
     blake2b_256: str | None = None
     uploader: str | None = None
@@ -196,6 +203,22 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whether the bytes are in an archive (`Blob.archived`)."""
 
 
+class File(RecordedFile, frozen=True, kw_only=True, gc=False):
+    """One distribution file of a project page: a `StoredFile` or a `ListedFile`.
+    `msgspec.structs.replace` makes changed copies.
+
+    Unlike all other values it is not an attrs class: a page has ten thousand, this is created ten
+    times faster, and the garbage collector does not pause to visit each of them.
+
+    `sha256`, `md5`, `blake2b_256` and `metadata_sha256` are lower-case hex. `size` is in bytes.
+    `uploaded` is aware, UTC; it is always known of local files.
+    """
+
+    project: ProjectName
+    sha256: str | None
+    size: int | None
+
+
 class StoredFile(File, frozen=True, kw_only=True, gc=False):
     """A file whose bytes are in the storage: a local file, or a cached file of an upstream project,
     which also has what upstream says of it (`source`, ...).
@@ -204,7 +227,6 @@ class StoredFile(File, frozen=True, kw_only=True, gc=False):
     sha256: str
     size: int
     key: str
-    """The key of the bytes in the `Blobs`."""
 
 
 class ListedFile(File, frozen=True, kw_only=True, gc=False):

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import asdict, replace
 
 from pypid.core.errors import BadName, Unreadable
 from pypid.core.model import (
@@ -24,6 +25,7 @@ from pypid.core.model import (
     ListedFile,
     LocalProject,
     Project,
+    RecordedFile,
     Status,
     StoredFile,
 )
@@ -31,31 +33,6 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.layout import OURS_AS_A_WHOLE, project_of
 
 FORMAT = 1
-
-
-class RecordedFile(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
-    """A file inside a record or a line."""
-
-    filename: str
-    version: str
-    sha256: str | None = None
-    size: int | None = None
-    upload_time: datetime | None = None
-    requires_python: str | None = None
-    core_metadata: str | None = None
-    yanked: str | None = None
-    source: str | None = None
-    key: str | None = None
-    md5: str | None = None
-    blake2b_256: str | None = None
-    uploader: str | None = None
-    summary: str | None = None
-    attested: bool = False
-    seen: datetime | None = None
-    provenance: str | None = None
-    digest: str | None = None
-    metadata_offered: bool = False
-    archived: bool = False
 
 
 class _Record(msgspec.Struct, rename="kebab", frozen=True):
@@ -268,28 +245,8 @@ def decoded(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:
 
 def stored(file: File, changing: bool = True) -> RecordedFile:
     """Return the file as it is stored, or (not `changing`) only the part that never changes."""
-    return RecordedFile(
-        filename=file.filename,
-        version=file.version,
-        sha256=file.sha256,
-        size=file.size,
-        upload_time=file.uploaded,
-        requires_python=file.requires_python,
-        core_metadata=file.metadata_sha256,
-        yanked=file.yanked if changing else None,
-        source=file.source,
-        key=file.key if isinstance(file, StoredFile) else None,
-        md5=file.md5,
-        blake2b_256=file.blake2b_256,
-        uploader=file.uploader,
-        summary=file.summary,
-        attested=file.attested,
-        seen=file.seen,
-        provenance=file.provenance_url,
-        digest=file.digest,
-        metadata_offered=file.metadata_offered,
-        archived=file.archived if changing else False,
-    )
+    recorded = msgspec.convert(file, RecordedFile, from_attributes=True)
+    return recorded if changing else replace(recorded, yanked=None, archived=False)
 
 
 def stored_file(project: ProjectName, file: RecordedFile) -> StoredFile:
@@ -298,53 +255,14 @@ def stored_file(project: ProjectName, file: RecordedFile) -> StoredFile:
     """
     if file.key is None or file.sha256 is None or file.size is None:
         raise ValueError(f"the key, the hash or the size of {file.filename!r} is missing")
-    return StoredFile(
-        project=project,
-        filename=file.filename,
-        version=file.version,
-        sha256=file.sha256,
-        size=file.size,
-        uploaded=file.upload_time,
-        requires_python=file.requires_python,
-        metadata_sha256=file.core_metadata,
-        yanked=file.yanked,
-        source=file.source,
-        key=file.key,
-        md5=file.md5,
-        blake2b_256=file.blake2b_256,
-        uploader=file.uploader,
-        summary=file.summary,
-        attested=file.attested,
-        seen=file.seen,
-        provenance_url=file.provenance,
-        digest=file.digest,
-        metadata_offered=file.metadata_offered,
-        archived=file.archived,
-    )
+    return StoredFile(project=project, **asdict(file))
 
 
 def listed_file(project: ProjectName, file: RecordedFile) -> ListedFile:
     """Return the listed file of the upstream project. Raises `ValueError` if its URL is missing."""
     if file.source is None:
         raise ValueError(f"the URL of {file.filename!r} is missing")
-    return ListedFile(
-        project=project,
-        filename=file.filename,
-        version=file.version,
-        sha256=file.sha256,
-        size=file.size,
-        uploaded=file.upload_time,
-        requires_python=file.requires_python,
-        metadata_sha256=file.core_metadata,
-        yanked=file.yanked,
-        source=file.source,
-        md5=file.md5,
-        blake2b_256=file.blake2b_256,
-        seen=file.seen,
-        provenance_url=file.provenance,
-        digest=file.digest,
-        metadata_offered=file.metadata_offered,
-    )
+    return ListedFile(project=project, **asdict(file))
 
 
 # The documents of promotions: releases that one index lists from another one.

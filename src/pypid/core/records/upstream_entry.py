@@ -23,6 +23,7 @@ from pypid.core.model import (
     FileHistory,
     ListedFile,
     Listing,
+    RecordedFile,
     Status,
     UpstreamEntry,
     as_listed,
@@ -33,7 +34,6 @@ from pypid.core.model import (
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import (
     FILES,
-    RecordedFile,
     decoded,
     stored,
     stored_file,

@@ -39,9 +39,9 @@ from msgspec.structs import replace
 
 from pypid.core.compression import content, fragment
 from pypid.core.errors import Unreadable
-from pypid.core.model import File, Files, ListedFile
+from pypid.core.model import File, Files, ListedFile, RecordedFile
 from pypid.core.packaging.names import ProjectName, listed_version, version_key
-from pypid.core.records.documents import RecordedFile, decoded, listed_file, stored
+from pypid.core.records.documents import decoded, listed_file, stored
 
 # Some consecutive files of a listing, as compressed JSON.
 
