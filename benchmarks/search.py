@@ -35,7 +35,7 @@ from pypid.catalog.memory import MemoryCatalog
 from pypid.core.model import Blob, Project, StoredFile, Summary
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import StorageIdentity, dump_project, dump_record, load
-from pypid.core.records.layout import STORAGE_IDENTITY, ObjectKind, key, metadata_key
+from pypid.core.records.layout import STORAGE_IDENTITY, ObjectKind, key, sidecar_key
 from pypid.core.summaries import MutableSummaries
 from pypid.flow import World, at_once, start
 from pypid.index.store.records import mark_of
@@ -175,7 +175,7 @@ def _written(storage: bytes, file: StoredFile, metadata: bytes | None) -> Iterat
         (key(file.project, file.filename, ObjectKind.RECORD), dump_record(file)),
     ]
     if metadata is not None:
-        contents.append((metadata_key(file), metadata))
+        contents.append((sidecar_key(file, ObjectKind.METADATA), metadata))
     for where, content in contents:
         descriptor = os.open(
             b"/".join((storage, where.encode())), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640

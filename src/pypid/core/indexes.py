@@ -84,7 +84,7 @@ def is_index_name(text: str) -> bool:
 class IndexSettings:
     """The settings of one named index."""
 
-    name: str = field()
+    name: str = field(converter=index_name)
     bases: tuple[str, ...] = (DEFAULT,)
     """The names of the indexes where other projects are looked up, in order."""
     read: Principals | None = None
@@ -112,10 +112,6 @@ class IndexSettings:
     """Whether the configuration defines the index: then the API cannot change it."""
     created: datetime | None = None
     created_by: str = ""
-
-    @name.validator
-    def _check_name(self, attribute: object, value: str) -> None:
-        index_name(value)
 
     def has_expired(self, now: datetime) -> bool:
         """Return whether the index has expired."""

@@ -297,7 +297,11 @@ def withheld_positions(restrictions: Restrictions, shown: ShownFiles) -> Iterato
     by_version = ProjectRestrictions(tuple(rule for rule in found.rules if rule.by_version))
     start = 0
     for version, count in listed.runs:
-        if by_version.hold(_any_file(listed.project, version)) is not None:
+        # a stand-in for the files of the version: the rules look at nothing else
+        file = ListedFile(
+            project=listed.project, filename="", version=version, sha256=None, size=None, source="-"
+        )
+        if by_version.hold(file) is not None:
             yield from range(start, start + count)
         start += count
     by_file = ProjectRestrictions(tuple(rule for rule in found.rules if not rule.by_version))
@@ -307,16 +311,12 @@ def withheld_positions(restrictions: Restrictions, shown: ShownFiles) -> Iterato
                 yield position
 
 
-def _any_file(project: ProjectName, version: str) -> File:
-    """Return a stand-in for the files of a version, for rules that look at nothing else."""
-    return ListedFile(
-        project=project, filename="", version=version, sha256=None, size=None, source="-"
-    )
-
-
 def _by_digest(restrictions: Restrictions, shown: ShownFiles) -> Iterator[int]:
     for number, block in enumerate(shown.listed.blocks):
-        if _names_any(block.text(), restrictions.digests):
+        # one of the digests may be that of metadata
+        if any(
+            match[1].decode() in restrictions.digests for match in _SHA256.finditer(block.text())
+        ):
             for index, entry in enumerate(block.read(), number * BLOCK):
                 rule = restrictions.digests.get(entry.hashes.get("sha256", ""))
                 if rule is not None and rule.hides(shown.listed[index]) is not None:
@@ -325,11 +325,6 @@ def _by_digest(restrictions: Restrictions, shown: ShownFiles) -> Iterator[int]:
         rule = None if file.sha256 is None else restrictions.digests.get(file.sha256)
         if rule is not None and rule.hides(file) is not None:
             yield position
-
-
-def _names_any(text: bytes, digests: Iterable[str]) -> bool:
-    """Return whether the entries have one of the digests, perhaps as that of metadata."""
-    return any(match[1].decode() in digests for match in _SHA256.finditer(text))
 
 
 # Approval of upstream projects (`[upstream] new_projects`): the decisions of administrators, and

@@ -15,9 +15,9 @@ from pypid.core.records.layout import (
     kept_key,
     key,
     keys_in_layouts,
-    metadata_key,
     overwrite_key,
     place,
+    sidecar_key,
 )
 
 SPAM = project_name("spam")
@@ -100,7 +100,7 @@ class MetadataKeyTests(SynchronousTestCase):
             size=1,
             key="old/spam-1.0.tar.gz",
         )
-        self.assertEqual(metadata_key(adopted), "spam/spam-1.0.tar.gz.metadata")
+        self.assertEqual(sidecar_key(adopted, ObjectKind.METADATA), "spam/spam-1.0.tar.gz.metadata")
         over = overwrite_key(SPAM, "spam-1.0.tar.gz", "cd" * 32)
         newer = StoredFile(
             project=SPAM,
@@ -110,7 +110,7 @@ class MetadataKeyTests(SynchronousTestCase):
             size=1,
             key=over,
         )
-        self.assertEqual(metadata_key(newer), over + ".metadata")
+        self.assertEqual(sidecar_key(newer, ObjectKind.METADATA), over + ".metadata")
 
 
 class HeldKeyTests(SynchronousTestCase):

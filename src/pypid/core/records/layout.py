@@ -180,11 +180,6 @@ def sidecar_key(file: StoredFile, kind: ObjectKind) -> str:
     return base + kind.value
 
 
-def metadata_key(file: StoredFile) -> str:
-    """Return the key of the file's core metadata; see `sidecar_key`."""
-    return sidecar_key(file, ObjectKind.METADATA)
-
-
 def decision_key(folder: str, id: str) -> str:
     """Return the key of a decision of administrators (`index.decisions`)."""
     return f"{OURS_AS_A_WHOLE}{folder}/{id}.json"
@@ -254,14 +249,16 @@ def kept_place(key: str) -> ObjectPlace | None:
     """Return the meaning of a key below `KEPT`, or None if it is not in its layout. (`place`
     recognizes none of them.)
     """
-    return _place(key.removeprefix(KEPT), _is_listed_as) if key.startswith(KEPT) else None
+    if not key.startswith(KEPT):
+        return None
+    return _place(key.removeprefix(KEPT), lambda *file: listed_version(*file) is not None)
 
 
 def place(key: str) -> ObjectPlace | None:
     """Return the meaning of `key`, or None if it is not in pypid's layout (foreign objects, stray
     files).
     """
-    return _place(key, _is_of)
+    return _place(key, lambda filename, project: _project_of(filename) == project)
 
 
 def _place(key: str, belongs: Callable[[str, ProjectName], bool]) -> ObjectPlace | None:
@@ -278,15 +275,6 @@ def _place(key: str, belongs: Callable[[str, ProjectName], bool]) -> ObjectPlace
         return ObjectPlace(project, filename, kind) if belongs(filename, project) else None
     except (BadName, BadFilename):
         return None
-
-
-def _is_of(filename: str, project: ProjectName) -> bool:
-    return _project_of(filename) == project
-
-
-def _is_listed_as(filename: str, project: ProjectName) -> bool:
-    """Return whether an upstream page of the project may list the file."""
-    return listed_version(filename, project) is not None
 
 
 @lru_cache(maxsize=64)

@@ -229,10 +229,6 @@ class ListedFiles(Files[ListedFile]):
                 time = uploaded[position % BLOCK]
                 yield position, seen[position] if time is None and seen is not None else time
 
-    def _uploaded(self) -> Iterator[datetime | None]:
-        for block in self.blocks:
-            yield from block.upload_times()
-
     # --- files ---
 
     def __iter__(self) -> Iterator[ListedFile]:
@@ -372,7 +368,8 @@ class ListedFiles(Files[ListedFile]):
         """Return these files, of which those without upload time are first seen `now`."""
         if self.facts.dated:
             return self
-        known = zip(self._uploaded(), self.seen_times(), strict=False)
+        uploaded = chain.from_iterable(block.upload_times() for block in self.blocks)
+        known = zip(uploaded, self.seen_times(), strict=False)
         return evolve(self, seen=runs_of([None if time else seen or now for time, seen in known]))
 
     # --- pages ---

@@ -286,17 +286,15 @@ def _are_usual_texts(entries: list[GivenEntry]) -> bool:
     urls = [url for entry in entries if (url := entry.provenance)]
     return (
         all(type(reason) is not str or _is_usual_reason(reason) for reason in reasons)
-        and all(not text or _is_usual_text(text) for text in specifiers)
+        and all(
+            not text or (text == text.strip() and _is_usual_reason(text)) for text in specifiers
+        )
         and (not urls or _are_secure(urls))
     )
 
 
 def _is_usual_reason(text: str) -> bool:
     return text.strip() != "" and len(text) < LONGEST_TEXT and text.isprintable()
-
-
-def _is_usual_text(text: str) -> bool:
-    return text == text.strip() and _is_usual_reason(text)
 
 
 def _are_secure(urls: list[str]) -> bool:

@@ -48,7 +48,6 @@ from pypid.core.records.layout import (
     ObjectKind,
     key,
     keys_in_layouts,
-    metadata_key,
     overwrite_key,
     place,
     set_aside_key,
@@ -447,7 +446,7 @@ class Publisher:
             and records.sha256_of(upload.metadata) == file.metadata_sha256
         ):
             await self.context.blobs.write(
-                metadata_key(file), BytesBody(upload.metadata), replace=True
+                sidecar_key(file, ObjectKind.METADATA), BytesBody(upload.metadata), replace=True
             )
         await self.context.resync(file.project)
         if file.project in self.context.records.pending_updates:
