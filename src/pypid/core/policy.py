@@ -82,6 +82,10 @@ class Claims:
 
     names: NameSet | EveryName = NO_NAMES
 
+    def replace(self, names: NameSet | EveryName) -> None:
+        """Replace the names, after a change of the rules."""
+        self.names = names
+
 
 # Which core metadata of an upstream file a page offers: never more than can be served (PEP 658,
 # 714).

@@ -770,7 +770,7 @@ class Identities(PeriodicJobs):
         is_certain = self._is_open and self._was_known
         self._is_stale, rules = self._are_stale(), self._in_force.rules
         self._rules = cut_off(rules) if self._is_stale else rules
-        self.claims.names = self._in_force.claims if is_certain else EVERY_NAME
+        self.claims.replace(self._in_force.claims if is_certain else EVERY_NAME)
         self.generation.bump()
         self.generation.renew(self._until(), lease=self._lease())
         self.signals.rights_changed.emit()
