@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import StorageFull
-from tests.support import BEGINNING, BlobsContract, Fed, contents, world
+from tests.support import BlobsContract, Fed, contents, world
 from tests.support.duplicates import DuplicatingContract
 
 
@@ -51,7 +51,3 @@ class MemoryTests(BlobsContract, SynchronousTestCase):
         self.put("b", b"ab")
         self.have(self.blobs.delete("a"))
         self.put("c", b"12345678")
-
-    def test_time(self) -> None:
-        """A blob is as old as the world says."""
-        self.assertEqual(self.put("a", b"").modified, BEGINNING)

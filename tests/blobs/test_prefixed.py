@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from datetime import timedelta
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,8 +15,6 @@ from pypid.core.errors import Exists, Missing
 from pypid.core.model import Blob
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Blobs
-from tests.blobs.bucket import Said
-from tests.blobs.fake_s3 import says
 from tests.blobs.s3_cases import S3Case
 from tests.support import contents, world
 from tests.support.blobs import BlobsContract
@@ -150,24 +147,3 @@ class BucketTests(S3Case):
         await self.of_bucket.restore("spam/x")
         self.assertTrue(self.fake.asked[-1].key.endswith(f"{TEAM}spam/x"))
         self.assertEqual(self.fake.operations()[-1], "RestoreObject")
-
-    async def test_versions(self) -> None:
-        """Whether former versions stay is a property of the whole bucket."""
-        text = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
-        self.fake.script("GetBucketVersioning", says(Said(200, text)))
-        self.assertTrue(await self.of_bucket.is_versioned())
-
-    async def test_descriptions(self) -> None:
-        """The description of a blob of the part is read."""
-        described = Store(self.blobs, TEAM)
-        await self.part.write("spam/y", BytesBody(b"1"))
-        self.bucket.objects[f"some/prefix-{TEAM}spam/y"].headers["x-amz-meta-name"] = "spam"
-        self.assertEqual((await described.description("spam/y"))["name"], "spam")
-        error = await self.assertFailure(start(described.description("spam/nothing")), Missing)
-        self.assertEqual(error.key, "spam/nothing")
-
-    async def test_links(self) -> None:
-        """A signed URL leads to the blob of the part."""
-        link = await self.part.link("spam/x", timedelta(minutes=1))
-        assert link is not None
-        self.assertIn(f"{TEAM}spam/x", link.url)

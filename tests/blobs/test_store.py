@@ -6,7 +6,6 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
@@ -108,19 +107,6 @@ class CountedTests(SynchronousTestCase):
         self.refused(self.blobs.read("a"), StorageDown)
         self.refused(contents(self.blobs), StorageDown)
         self.assertEqual((self.times("read", "down"), self.times("list", "down")), (1, 1))
-
-    def test_cancelled(self) -> None:
-        """Who asked has gone: that is no failure of the store."""
-        waiting: Deferred[Body] = Deferred()
-
-        async def read(*_: object) -> Body:
-            return await waiting
-
-        self.patch(self.behind, "read", read)
-        asked = start(self.blobs.read("a"))
-        asked.addErrback(lambda failure: None)
-        asked.cancel()
-        self.assertEqual(self.times("read", "cancelled"), 1)
 
     def test_bodies(self) -> None:
         """A body passes as it is: what lies in a file is sent by the kernel, which

@@ -51,22 +51,6 @@ class ListsCase(NamedCase, Awaiting, SynchronousTestCase):
 class InheritedTests(ListsCase):
     """What an index inherits is in its lists."""
 
-    def test_a_cached_project_leaves_the_lists_when_its_name_becomes_private(self) -> None:
-        """A cached upstream project whose name is local in a named index has no page in the default
-        index any more, and is in no list of it; it returns when the name is released.
-        """
-        default, team = self.index(""), self.create("team")
-        mirror = self.create("mirror", bases="public")
-        self.cache(default, "numpy", "spam")
-        self.put(team, "spam")
-        self.refused(default.project(project_name("spam")), NoSuchProject)
-        self.assertEqual(self.stored(default), ["numpy"])
-        self.assertEqual(self.stored(mirror), ["numpy"])
-        self.assertEqual(self.stored(team), ["numpy", "spam"])
-        self.have(team.delete_project(project_name("spam"), "alice"))
-        self.have(team.release_name(project_name("spam")))
-        self.assertEqual(self.stored(default), ["numpy", "spam"])
-
     def test_a_list_is_incomplete_until_all_parts_are_known(self) -> None:
         """An index refuses its lists until each base was compared with the storage."""
         self.put(self.create("team"), "spam")

@@ -221,29 +221,6 @@ class InheritingTests(NamedCase, SynchronousTestCase):
         self.refused(public.project(SPAM), NoSuchProject)
         self.assertEqual(self.told(), [])
 
-    def test_who_may_not_read_a_project_in_its_layer_gets_nothing_of_it(self) -> None:
-        """The search does not go on to the layers below, which might have a project of this
-        name.
-        """
-        base, team = self.create("base"), self.create("team", bases="base default")
-        self.publish(base, WHEEL, b"secret")
-        asked = []
-
-        def may_read(index: str, name: ProjectName) -> None:
-            asked.append((index, name))
-            if index == "base":
-                raise Forbidden("bob", "read", name)
-
-        permission = UpstreamPermission(may_read=may_read)
-        above = self.create("above", bases="team default")
-        for index in (team, above):
-            self.refused(index.project(SPAM, permission), NoSuchProject)
-            self.refused(index.file(SPAM, WHEEL, permission), NoSuchFile)
-        asked.clear()
-        self.have(team.project(project_name("numpy"), permission))
-        self.assertEqual(asked, [("", "numpy")])
-        self.assertEqual(self.told(), ["numpy"])
-
     def test_mixed_files_of_a_base_that_one_may_not_read_stay_hidden(self) -> None:
         """The rights of a base also count where its page adds the files of its own bases."""
         low = self.create("low", bases="none")

@@ -22,8 +22,6 @@ from pypid.metrics.counts import (
     Family,
     MetricKind,
     MetricsSample,
-    lasting,
-    summed,
 )
 from pypid.metrics.exposition import page
 from pypid.metrics.worker_metrics import MetricsFolder, WorkerMetrics, WrittenMetrics
@@ -52,18 +50,6 @@ def count(counts: Counts, what: list[tuple[Family, tuple[str, ...], int]]) -> Co
         else:
             counts.add(family, labels, amount)
     return counts
-
-
-def as_sets(taken: MetricsSample) -> object:
-    """Whatever the order, and without what is nothing."""
-    return (
-        {name: dict(values) for name, values in taken.numbers.items() if values},
-        {
-            name: {labels: tuple(each) for labels, each in values}
-            for name, values in taken.histograms.items()
-            if values
-        },
-    )
 
 
 class CountsTests(SynchronousTestCase):
@@ -98,21 +84,6 @@ class CountsTests(SynchronousTestCase):
         counts = Counts()
         counts.before.append(lambda: counts.add(families.SENT, (), 5))
         self.assertEqual(counts.taken().numbers["pypid_http_sent_bytes"], [((), 5)])
-
-    @modest
-    @given(done(), done())
-    def test_summed(
-        self,
-        one: list[tuple[Family, tuple[str, ...], int]],
-        other: list[tuple[Family, tuple[str, ...], int]],
-    ) -> None:
-        """Two processes together have counted what one would have that did the work of both."""
-        apart = summed(
-            lasting(count(Counts(), one).taken()), lasting(count(Counts(), other).taken())
-        )
-        self.assertEqual(
-            as_sets(apart), as_sets(lasting(count(count(Counts(), one), other).taken()))
-        )
 
 
 class FolderTests(SynchronousTestCase):

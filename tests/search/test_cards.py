@@ -20,7 +20,6 @@ from pypid.search.fts_index import (
     Filed,
     describe,
     filed,
-    pythons,
     words,
 )
 from tests.distributions import metadata
@@ -94,48 +93,9 @@ class CardTests(SynchronousTestCase):
         assert newer.unread is not None
         self.assertEqual(newer.unread.version, "2.0")
 
-    def test_elsewhere(self) -> None:
-        """Metadata of a file of theirs that is not kept is not to be read: nobody else is asked."""
-        self.assertIsNone(made(file("1.0", 0, source="https://elsewhere.example/f")).unread)
-
-    def test_python(self) -> None:
-        """Whatever some file of the release lets through; without a word, or with one that is none,
-        any.
-        """
-        self.assertEqual(pythons(">=3.9.1,<3.11"), {"3", "3.9", "3.10"})
-        self.assertEqual(pythons("==2.7.*"), {"2", "2.7"})
-        self.assertIsNone(pythons("whatever"))
-        self.assertIsNone(pythons(""))
-        self.assertEqual(
-            made(file("1.0", 0, requires_python="~=3.12")).card.pythons, pythons(">=3.12,<4")
-        )
-
 
 class DescribeTests(SynchronousTestCase):
     """What is read in metadata."""
-
-    def test_fields(self) -> None:
-        """Keywords between commas or blanks, the licence wherever it is said, and classifiers."""
-        said = [
-            ("Keywords", "a b, c ,,a b"),
-            ("License", "UNKNOWN"),
-            ("Classifier", "License :: OSI Approved :: MIT License"),
-        ]
-        found = describe(
-            metadata(
-                extra=said, summary="One\n two", requires_python=">=3.9", description="Keywords: no"
-            )
-        )
-        self.assertEqual(
-            (found.keywords, found.license, found.requires_python),
-            (("a b", "c"), "MIT License", ">=3.9"),
-        )
-        self.assertEqual(
-            describe(metadata(extra=[("Keywords", "a b c")])).keywords, ("a", "b", "c")
-        )
-        self.assertEqual(
-            describe(metadata(extra=[("License-Expression", "MIT OR 0BSD")])).license, "MIT OR 0BSD"
-        )
 
     def test_bounds(self) -> None:
         """However much is said, some of it is kept."""

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
 from pypid.access.sql.accounts import SqlPeople
-from pypid.core.accounts.rights import AccountStatus
 from pypid.core.errors import Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.ports import People
@@ -69,32 +67,3 @@ class ChainTests(InFiles, SynchronousTestCase):
         self.refused(self.chain.identify(Credential("root", "other")), Unauthenticated)
         self.chain.admins = frozenset()
         self.assertEqual(self.have(self.chain.identify(Credential("root", "r"))), Identity("root"))
-
-    def test_changes(self) -> None:
-        """A new password, a disabled and a removed account count from that moment on, also for who
-        was remembered.
-        """
-        alice = Credential("alice", "a", "192.0.2.1")
-        self.have(self.chain.identify(alice))
-        self.have(
-            self.accounts.edit_user("alice", lambda account: evolve(account, hash=CHEAP.hash("b")))
-        )
-        self.refused(self.chain.identify(alice), Unauthenticated)
-        better = evolve(alice, password="b")
-        self.have(self.chain.identify(better))
-        self.have(
-            self.accounts.edit_user(
-                "alice", lambda account: evolve(account, status=AccountStatus.DISABLED)
-            )
-        )
-        self.refused(self.chain.identify(better), Unauthenticated)
-        self.assertIsNone(self.have(self.chain.find("alice")))
-        self.have(
-            self.accounts.edit_user(
-                "alice", lambda account: evolve(account, status=AccountStatus.ACTIVE)
-            )
-        )
-        self.have(self.chain.identify(better))
-        self.have(self.accounts.remove_user("alice"))
-        self.refused(self.chain.identify(better), Unauthenticated)
-        self.assertIsNone(self.have(self.chain.find("alice")))

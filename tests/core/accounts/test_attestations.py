@@ -9,7 +9,6 @@ import time
 from base64 import b64encode, encodebytes
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -204,26 +203,3 @@ def twisted(draw: st.DrawFn, document: Any) -> Any:
     if isinstance(document, list) and document and draw(st.integers(0, 4)):
         return [draw(twisted(document[0])), *document[1:]]
     return draw(GARBAGE)
-
-
-class GarbageTests(SynchronousTestCase):
-    @settings(max_examples=75, deadline=None, database=None)
-    @given(st.lists(st.text() | st.binary().map(lambda data: data.decode("latin-1")), max_size=2))
-    def test_any_text(self, texts: list[str]) -> None:
-        """Whatever text comes, there are no attestations, or problems."""
-        came = read_attestations(texts, ABOUT)
-        self.assertFalse(came.objects and came.problems)
-
-    @settings(max_examples=50, deadline=None, database=None)
-    @given(st.data())
-    def test_any_value(self, data: st.DataObject) -> None:
-        """Whatever stands in the place of a value of a right attestation, nothing is raised, and
-        what is taken fits.
-        """
-        about = data.draw(st.just(statement(WHEEL, DIGEST)) | twisted(statement(WHEEL, DIGEST)))
-        one = data.draw(twisted(attestation(about)) | st.just(attestation(about)))
-        came = read(one)
-        self.assertEqual(bool(came.objects), not came.problems)
-        if came.objects and one["envelope"] == attestation(about)["envelope"]:
-            self.assertEqual(about["subject"][0]["digest"]["sha256"], DIGEST)
-            self.assertIn(about["predicateType"], (PUBLISH, SLSA))

@@ -75,31 +75,6 @@ def legacy(
 class LegacyTests(SynchronousTestCase):
     """`render_legacy`."""
 
-    def test_nothing_is_said_of_vulnerabilities(self) -> None:
-        """An empty list would mean that none is known, and here none is looked for."""
-        for version in (None, "1.0"):
-            self.assertNotIn("vulnerabilities", legacy(a_project(a_file()), version))
-
-    def test_no_such_release(self) -> None:
-        """What is not there is None: another version, no version at all, endless ones, or a project
-        without files.
-        """
-        project = a_project(a_file())
-        for version in (
-            "1.1",
-            "",
-            "bogus",
-            "../1.0",
-            "1." * 50_000 + "0",
-            "9" * 5000,
-            "\x00",
-            "\ud800",
-        ):
-            self.assertIsNone(
-                render_legacy(project, version, None, base_url="https://host"), version[:20]
-            )
-        self.assertIsNone(render_legacy(a_project(), None, None, base_url="https://host"))
-
     @settings(max_examples=30, deadline=None, database=None)
     @given(
         projects,

@@ -8,7 +8,6 @@ from attrs import evolve
 
 from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Principals, Rules
-from pypid.web.app.rate_limit import FAR
 from pypid.web.fastpath.recorder import Recorder
 from pypid.web.fastpath.response_cache import KnownClient
 from pypid.web.http.request import Request
@@ -79,18 +78,6 @@ class ProvenTests(FastPathCase):
     """For how long somebody is who they were."""
 
     rules = Rules(read=AUTHENTICATED, write=OPEN.write)
-
-    def test_far(self) -> None:
-        """Where people are known elsewhere whoever has logged in is asked again
-        after five seconds.
-        """
-        mine = spelled("GET", "/simple/spam/", ("Accept", J), user="bob")
-        self.pypid.app.auth_generation.lease = FAR
-        self.learned(mine)
-        self.pypid.clock.advance(4)
-        self.assertTrue(self.is_known(mine))
-        self.pypid.clock.advance(1.5)
-        self.assertFalse(self.is_known(mine))
 
     def test_token(self) -> None:
         """A token is worth nothing at the moment in which it ends, though it was used a moment

@@ -648,6 +648,7 @@ its response was lost is recognized.
 
 
 META = "x-amz-meta-"
+"""What the header fields of user metadata begin with."""
 
 
 @frozen

@@ -28,11 +28,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pypid.core.configuration.choices import Addressing, is_bucket_name, is_region_name
 from pypid.core.errors import CannotStart
 
-# The URLs of keys: endpoints by region, and the two ways to address a bucket. The rules are
-# botocore's.
-
 # botocore is not annotated
-# mypy: allow-untyped-calls
+# mypy: allow-untyped-calls, disable-error-code="misc"
 
 
 Query = Sequence[tuple[str, str]]
@@ -119,10 +116,6 @@ def resolve(bucket: str, region: str, endpoint_url: str | None, addressing: Addr
         ) from None
     schemes: Sequence[Any] = (found.properties or {}).get("authSchemes") or ({},)
     return Address(found.url.rstrip("/"), schemes[0].get("signingRegion", region))
-
-
-# botocore is not annotated
-# mypy: allow-untyped-calls, disable-error-code="misc"
 
 
 SERVICE = "s3"

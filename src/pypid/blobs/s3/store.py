@@ -23,6 +23,7 @@ from pypid.blobs.keys import must_be_key, segments
 from pypid.blobs.s3 import client, objects, signatures
 from pypid.blobs.s3.client import (
     CLASS,
+    META,
     BytesPayload,
     ObjectHead,
     S3Client,
@@ -205,7 +206,6 @@ _COPIED_HEADERS = (
     "x-amz-server-side-encryption-aws-kms-key-id",
     "x-amz-server-side-encryption-bucket-key-enabled",
 )
-_META = "x-amz-meta-"
 _NOTHING_TO_RESTORE = ("RestoreAlreadyInProgress", "InvalidObjectState")
 _UNKNOWN_CLASS = ("InvalidStorageClass", "InvalidArgument", "NotImplemented")
 
@@ -286,7 +286,7 @@ class Classes:
         kept = {
             name: text
             for name, text in head.items()
-            if name in _COPIED_HEADERS or name.startswith(_META)
+            if name in _COPIED_HEADERS or name.startswith(META)
         }
         if storage_class is None and head.get(CLASS) not in ARCHIVES:
             storage_class = head.get(CLASS)
