@@ -67,7 +67,6 @@ OUT_OF_REACH: Final = {
     "DELETE /api/trust/{project}": "no project has publishers",
     "POST /api/user/password": "nobody's password is guessed",
     "PUT /api/user/{name}": "no password that is long enough is made up",
-    "PUT /api/user/password": "the same",
 }
 """What nobody can be answered with a 2xx by this pypid."""
 

@@ -190,8 +190,7 @@ _ROUTES = {
     """,
     "anybody": """
         - PUT /api/user/<name>
-        - PUT /api/user/password
-        - GET POST PUT /acct/login
+        - POST PUT /acct/login
         - POST /acct/logout
         - GET /health
         - GET /ready

@@ -67,7 +67,6 @@ from pypid.web.api.projects import ChangedProject, delete_files
 from pypid.web.app.accounts import NewSecret, changeable_account, is_password, store_password
 from pypid.web.app.app import App, Configured
 from pypid.web.app.audit import recorded
-from pypid.web.app.login_redirect import LOGIN
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import ANYBODY, FILE_BYTES, SOMEBODY, Described, Route, route
 from pypid.web.app.visibility import FEW_STORED
@@ -175,16 +174,14 @@ class LoggedIn(TypedDict):
 # --- registration ---------------------------------------------------------------------------------
 
 
-REGISTER_DESCRIPTION = Described(
-    Welcome, takes=NewAccount, refuses=(RegistrationClosed, NotAvailable)
-)
-
-
-@route("PUT", "/api/user/<name>", action=ANYBODY, entrance=True, describe=REGISTER_DESCRIPTION)
 @route(
-    "PUT", "/api/user/password", action=ANYBODY, entrance=True, describe=REGISTER_DESCRIPTION
-)  # a user may have this name
-async def register(ctx: RequestContext, name: str = "password") -> None:
+    "PUT",
+    "/api/user/<name>",
+    action=ANYBODY,
+    entrance=True,
+    describe=Described(Welcome, takes=NewAccount, refuses=(RegistrationClosed, NotAvailable)),
+)
+async def register(ctx: RequestContext, name: str) -> None:
     """Register an account, if ``[access] registration`` allows it."""
     mode_of(ctx.app)
     wanted = await arguments(ctx.request, NewAccount)
@@ -267,19 +264,13 @@ def demand_changing(app: App) -> None:
 # --- login and logout -----------------------------------------------------------------------------
 
 
-@route("GET", "/acct/login", action=ANYBODY)
-async def login_page(ctx: RequestContext) -> None:
-    """Redirect to the login page, which has another address now."""
-    _go(ctx.request, _home(ctx.request) + LOGIN.encode())
-
-
 @route("POST", "/acct/login", action=ANYBODY, entrance=True)
 async def log_in(ctx: RequestContext) -> None:
     """Begin a session."""
     wanted = await arguments(ctx.request, PypicloudLogin)
     _, secret, _ = await begin(ctx, Login(user=wanted.username, password=wanted.password))
     if choose_error_format(header_of(ctx.request, "accept")) is ErrorFormat.HTML:
-        return _go(ctx.request, _home(ctx.request))
+        return _go_home(ctx.request)
     document: LoggedIn = {
         "next": f"{ctx.base_url or ''}/",
         "csrf_token": csrf_token(secret),
@@ -295,15 +286,12 @@ async def log_out(ctx: RequestContext) -> None:
     await end(ctx)
     if credential_of_cookie(ctx.request) is not None:
         end_session(ctx.request)
-    _go(ctx.request, _home(ctx.request))
+    _go_home(ctx.request)
 
 
-def _home(request: Request) -> bytes:
-    return b"../../" if request.path.endswith(b"/") else b"../"
-
-
-def _go(request: Request, where: bytes) -> None:
+def _go_home(request: Request) -> None:
     """Send 302, which browsers and scripts follow by GET, whatever method they used."""
+    where = b"../../" if request.path.endswith(b"/") else b"../"
     head = ((b"Location", where), (b"Cache-Control", b"no-store"), (b"Content-Length", b"0"))
     set_head(request, 302, head)
     write(request, b"")
@@ -785,24 +773,10 @@ async def delete(ctx: RequestContext, project: ProjectName, filename: str) -> No
 
 
 @route("POST", "/", action=Action.WRITE, below_index=True)
-async def publish_at_the_root(ctx: RequestContext) -> None:
-    """Publish one distribution."""
-    await _upload(ctx)
-
-
 @route("POST", "/simple/", action=Action.WRITE, below_index=True)
-async def at_simple(ctx: RequestContext) -> None:
-    """Publish one distribution."""
-    await _upload(ctx)
-
-
 @route("POST", "/pypi/", action=Action.WRITE, below_index=True)
-async def publish_at_pypi(ctx: RequestContext) -> None:
+async def publish_one(ctx: RequestContext) -> None:
     """Publish one distribution."""
-    await _upload(ctx)
-
-
-async def _upload(ctx: RequestContext) -> None:
     taken = await take(ctx, unsaid="file_upload")
     if isinstance(taken, Published):
         await send_uploaded(ctx, taken)

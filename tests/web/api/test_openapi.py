@@ -112,7 +112,7 @@ class DocumentTests(SynchronousTestCase):
                 entrance = (method, path) in (
                     ("post", "/api/session"),
                     ("post", "/api/register"),
-                ) or (method == "put" and path in ("/api/user/{name}", "/api/user/password"))
+                ) or (method, path) == ("put", "/api/user/{name}")
                 self.assertEqual({"session": [], "csrf": []} in ways, not entrance, (method, path))
             needs = operation["description"].rpartition("\n")[2]
             self.assertEqual(
@@ -148,7 +148,6 @@ class BodyTests(WholeCase):
         }  # this pypid has neither, whatever is sent
         early |= {
             ("put", "/api/user/{name}"),
-            ("put", "/api/user/password"),
             ("post", "/api/acl"),
         }  # and what others have dumped may say more
         for method, path, operation in OPERATIONS:
