@@ -225,21 +225,23 @@ def _copy(source: Path, target: Path) -> Copied:
             for config in configs
         ]
         try:
-            if storages[0].identity == storages[1].identity:
+            old, new = storages
+            if old.identity == new.identity:
                 sys.exit("pypid: both configurations name the same storage; nothing was copied")
-            blobs = (storages[0].blobs, storages[1].blobs)
-            duplicating = storages[1].blobs
-            copier = Copier(*blobs, world, duplicating, _print_line, storages[0].describing)
+            copier = Copier(
+                old.blobs,
+                new.blobs,
+                world,
+                new.blobs,
+                lambda line: print_progress({"said": line}),
+                old.describing,
+            )
             return await copier.copy()
         finally:
             for storage in storages:
                 await storage.close()
 
     return run(reactor, copy)
-
-
-def _print_line(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 # --- tier -----------------------------------------------------------------------------------------

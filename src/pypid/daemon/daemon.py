@@ -1,6 +1,5 @@
-"""The daemon: its process, its life, what systemd hears, and the first comparison with the storage.
-
-The lifecycle of a running pypid: start, reload, drain, stop.
+"""The daemon: its process, its life (start, reload, drain, stop), what systemd hears, and the first
+comparison with the storage.
 """
 
 from __future__ import annotations
@@ -471,7 +470,7 @@ def _keep() -> None:
     """Exclude the objects made at start from garbage collection: scanning them would delay the
     first page.
 
-    `pypid serve` collects garbage from here on; see `cli.starting`.
+    `pypid serve` collects garbage from here on; see `cli.server`.
     """
     linecache.clearcache()  # the source of what attrs made: a megabyte
     gc.freeze()

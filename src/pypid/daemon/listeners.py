@@ -1,7 +1,4 @@
-"""Listening sockets and their TLS.
-
-Listening sockets: endpoint strings, the protocols on them, and the URLs that people see.
-"""
+"""Listening sockets: endpoint strings, TLS, the protocols on them, and the URLs that people see."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Exports of a list of files: its lines, and what a name alone says.
-
-A list of files as the source of an export.
-"""
+"""A list of files as the source of an export: its lines, and what a name alone says."""
 
 from __future__ import annotations
 

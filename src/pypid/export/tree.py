@@ -1,6 +1,5 @@
-"""The folder that an export writes, its options, and its paths.
-
-A folder of pages: existing pages are left alone, changed ones are replaced atomically.
+"""The folder that an export writes, its options, and its paths: existing pages are left alone,
+changed ones are replaced atomically.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""What an export remembers, and the newest files that its pages and feeds show.
-
-What an export remembers of the tree that it wrote, so that the next one need only look at the
-projects that have changed since.
+"""The newest files that pages and feeds of an export show, and what it remembers of the tree, so
+that the next one need only look at the projects that have changed since.
 
 The document is JSON: a line with a `_Head`, then lines with lists of `ProjectState`. A project's
 fingerprint consists of the serials of its catalog entries; serials never repeat.

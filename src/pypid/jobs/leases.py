@@ -1,7 +1,5 @@
-"""What several nodes agree on: who does a job, and whether their settings are the same.
-
-Leases in the shared catalog: they decide which of several nodes does a job, and expire by
-themselves.
+"""What several nodes agree on: who does a job (by leases in the shared catalog, which expire by
+themselves), and whether their settings are the same.
 
 The node that does a job keeps its lease while it goes on, and then as long as the job need not be
 repeated. A node that dies in the middle leaves a lease that expires within `HELD`. If two do a job,

@@ -1,7 +1,4 @@
-"""Findings about a configuration, and what may be done with files.
-
-What the user who runs pypid may do with files.
-"""
+"""Findings about a configuration, and what the user who runs pypid may do with files."""
 
 from __future__ import annotations
 

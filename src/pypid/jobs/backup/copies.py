@@ -164,7 +164,7 @@ class Backup:
     # --- a new machine ---
 
     async def restore(self) -> list[str]:
-        """Fetch the copies into a new state folder (`marker.is_new`); return their names.
+        """Fetch the copies into a new state folder (`records.is_new`); return their names.
 
         Raises `CannotStart` where the secret is wrong or missing, `StorageDown`, `OSError`. An
         interrupted restore begins again at the next start.
