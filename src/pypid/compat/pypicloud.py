@@ -247,8 +247,7 @@ async def set_password(ctx: RequestContext) -> None:
     await store_password(
         ctx, await changeable_account(ctx.app, ctx.identity.user), wanted.new_password
     )
-    document: NewSecret = {"name": ctx.identity.user}
-    send_json(ctx.request, document)
+    send_json(ctx.request, NewSecret(ctx.identity.user))
 
 
 def demand_changing(app: App) -> None:

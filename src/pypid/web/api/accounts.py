@@ -1,7 +1,4 @@
-"""The JSON API of accounts: users, groups, invitations, registration and sessions.
-
-Accounts, below ``/api/users``; and ``/api/me``, which returns the identity of the client.
-"""
+"""The JSON API of accounts: users, groups, invitations, registration and sessions."""
 
 from __future__ import annotations
 
@@ -212,10 +209,7 @@ async def set_password(ctx: RequestContext, name: str) -> None:
     """Set a new password: one's own, or as an administrator that of another user."""
     demand_may_set_password(ctx, name)
     password = await password_set(ctx, name, await read_json(ctx.request, NewPassword))
-    document: NewSecret = {"name": name}
-    if password is not None:
-        document["password"] = password
-    send_json(ctx.request, document)
+    send_json(ctx.request, NewSecret(name, password))
 
 
 # Groups, below ``/api/groups``.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import msgspec
 from attrs import evolve
@@ -63,7 +63,7 @@ from pypid.web.app.audit import Details, recorded
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import Described, Moment, Removed, route
 from pypid.web.http.request import Parameter, names, number, parameters
-from pypid.web.http.request_body import read_small, refuse_early
+from pypid.web.http.request_body import in_time, read_small, refuse_early
 from pypid.web.http.small_responses import read_json, send, send_json
 
 MOST = 10_000
@@ -344,12 +344,7 @@ async def _body(ctx: RequestContext) -> bytes:
     """Return the body. Raises `TooSlow`, `Busy`, `TooLarge`."""
     refuse_early(ctx.request.body.size, LARGEST_REQUEST)
     with ctx.app.check_bodies.counted(ctx.request.body) as body:
-        reading = start(read_small(body, LARGEST_REQUEST))
-        reading.addTimeout(READING, ctx.app.world.clock)
-        try:
-            return await reading
-        except TimedOut:
-            raise TooSlow(READING) from None
+        return await in_time(read_small(body, LARGEST_REQUEST), READING, ctx.app.world.clock)
 
 
 async def _checked(advisories: Advisories, state: ReleaseState, by: Visibility) -> CheckedRelease:
@@ -587,12 +582,13 @@ class FileOfWhy(TypedDict):
     until: Moment | None
 
 
-class ProjectWhyCommon(TypedDict):
+class ProjectWhy(TypedDict):
     """The state of a name. `status` is for programs, and `says` is its text for people.
     `requested_from`: the name of an ``[upstream:<name>]``, or ``public``; null if the name is not
     requested. `taken_from`: below a named index, the indexes whose files it shows, and upstreams
     (``public``, or the name of an ``[upstream:<name>]``), in order of precedence. `local_in`: the
-    named indexes with a local project of this name, as far as the client may read it there.
+    named indexes with a local project of this name, as far as the client may read it there. `file`
+    is the one of the request; without one, `hidden` has all hidden files.
     """
 
     name: str
@@ -608,53 +604,29 @@ class ProjectWhyCommon(TypedDict):
     failure: str | None
     outage: OutageWhy | None
     visible: VisibleWhy
+    hidden: NotRequired[list[FileOfWhy]]
+    file: NotRequired[FileOfWhy]
 
 
-class ProjectWhy(ProjectWhyCommon):
-    """The state of a name, and its hidden files."""
-
-    hidden: list[FileOfWhy]
+WHY_DESCRIPTION = Described(ProjectWhy, refuses=(NotYetKnown,))
 
 
-class OneFileWhy(ProjectWhyCommon):
-    """The state of a name, and why one file of it is visible or not."""
-
-    file: FileOfWhy
-
-
-@route(
-    "GET",
-    "/api/why/<project>",
-    action=Action.WRITE,
-    describe=Described(ProjectWhy, refuses=(NotYetKnown,)),
-    below_index=True,
-)
-async def of_project(ctx: RequestContext, project: ProjectName) -> None:
-    """Return the state of a project name, its upstream listing, and each hidden file."""
-    found = await found_of(ctx, project)
-    # off the reactor thread: ten thousand files may be hidden, while upstream is unreachable
-    body = await ctx.app.world.thinking(_encoded, found, breaker_of(ctx.app, found))
-    send(ctx.request, 200, "application/json", body)
-
-
+@route("GET", "/api/why/<project>", action=Action.WRITE, describe=WHY_DESCRIPTION, below_index=True)
 @route(
     "GET",
     "/api/why/<project>/<filename>",
     action=Action.WRITE,
-    describe=Described(OneFileWhy, refuses=(NotYetKnown,)),
+    describe=WHY_DESCRIPTION,
     below_index=True,
 )
-async def of_file(ctx: RequestContext, project: ProjectName, filename: str) -> None:
-    """Return the state of a project name, and why a file is visible or hidden, whether the file
-    exists or not.
+async def explained(ctx: RequestContext, project: ProjectName, filename: str = "") -> None:
+    """Return the state of a project name, its upstream listing, and each hidden file; or why one
+    file is visible or hidden, whether it exists or not.
     """
     found = await found_of(ctx, project)
-    send_json(
-        ctx.request,
-        OneFileWhy(
-            **_document(found, breaker_of(ctx.app, found)), file=_file(found, found.file(filename))
-        ),
-    )
+    # off the reactor thread: ten thousand files may be hidden, while upstream is unreachable
+    body = await ctx.app.world.thinking(_encoded, found, breaker_of(ctx.app, found), filename)
+    send(ctx.request, 200, "application/json", body)
 
 
 async def found_of(ctx: RequestContext, project: ProjectName) -> Why:
@@ -682,13 +654,16 @@ def breaker_of(app: App, found: Why) -> CircuitBreaker:
     return app.index.member(found.upstream_name).gate.breaker
 
 
-def _encoded(found: Why, breaker: CircuitBreaker) -> bytes:
-    hidden = [_file(found, file) for file in found.files if not file.visible]
-    document: ProjectWhy = {**_document(found, breaker), "hidden": hidden}
+def _encoded(found: Why, breaker: CircuitBreaker, filename: str) -> bytes:
+    document = _document(found, breaker)
+    if filename:
+        document["file"] = _file(found, found.file(filename))
+    else:
+        document["hidden"] = [_file(found, file) for file in found.files if not file.visible]
     return msgspec.json.encode(document)
 
 
-def _document(found: Why, breaker: CircuitBreaker) -> ProjectWhyCommon:
+def _document(found: Why, breaker: CircuitBreaker) -> ProjectWhy:
     listing = found.upstream.listing
     return {
         "name": found.name,

@@ -1,7 +1,4 @@
-"""The JSON API of named indexes and of promotions between them.
-
-The JSON API that creates, lists, changes and deletes named indexes: ``/api/indexes``.
-"""
+"""The JSON API of named indexes and of promotions between them."""
 
 from __future__ import annotations
 

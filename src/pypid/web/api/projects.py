@@ -1,8 +1,4 @@
-"""The JSON API of projects: files, contents, comparisons, downloads, news, search.
-
-The JSON API for managing published projects and files, below ``/api/``; described in
-docs/reference/http-api.
-"""
+"""The JSON API of projects: files, contents, comparisons, downloads, news, search."""
 
 from __future__ import annotations
 

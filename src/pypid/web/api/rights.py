@@ -1,8 +1,4 @@
-"""The JSON API of rights and owners.
-
-The JSON API of rights: on single projects, below ``/api/projects/<project>/rights``; on globs of
-projects, below ``/api/rights/<glob>``; and a list of all rights, ``/api/rights``.
-"""
+"""The JSON API of rights and owners."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The JSON API of the server: status, reload, configuration, log level, audit log.
-
-The running server: ``/api/status`` and ``/api/reload``.
-"""
+"""The JSON API of the server: status, reload, configuration, log level, audit log."""
 
 from __future__ import annotations
 

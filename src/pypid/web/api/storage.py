@@ -1,8 +1,4 @@
-"""The JSON API of the storage: comparison, check, storage classes, imports, exports.
-
-The JSON API for the storage as a whole: reconcile with it, adopt files in it, check it for
-problems.
-"""
+"""The JSON API of the storage: comparison, check, storage classes, imports, exports."""
 
 from __future__ import annotations
 

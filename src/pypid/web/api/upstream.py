@@ -1,7 +1,4 @@
-"""The JSON API of upstream projects: settings, cache, publishers, approvals.
-
-The settings in force for upstream projects, and whether upstream answers: ``/api/upstream``.
-"""
+"""The JSON API of upstream projects: settings, cache, publishers, approvals."""
 
 from __future__ import annotations
 
@@ -399,12 +396,14 @@ async def attestation(ctx: RequestContext, project: ProjectName, filename: str) 
     try:
         data = await ctx.app.index.provenance(file, permission)
     except NoSuchFile:
-        return send_json(ctx.request, _state(file, None))
-    if file.source is None:  # verified when it was uploaded
-        return send_json(
-            ctx.request, _state(file, PublisherVerdict(tuple(sorted(claimed_publishers(data)))))
+        verdict = None
+    else:
+        verdict = (
+            PublisherVerdict(tuple(sorted(claimed_publishers(data))))
+            if file.source is None  # verified when it was uploaded
+            else await trust_of(ctx).verdict(file, data)
         )
-    return send_json(ctx.request, _state(file, await trust_of(ctx).verdict(file, data)))
+    return send_json(ctx.request, _state(file, verdict))
 
 
 @route(

@@ -278,11 +278,11 @@ class Users(TypedDict):
     warnings: list[str]
 
 
-class NewSecret(TypedDict):
+class NewSecret(msgspec.Struct, omit_defaults=True):
     """The result of a password change. `password`: the new one, if pypid generated it."""
 
     name: str
-    password: NotRequired[str]
+    password: str | None = None
 
 
 NOT_CURRENT = "The field 'current' does not hold your current password: nothing was changed."

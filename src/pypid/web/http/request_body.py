@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from attrs import define
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.interfaces import IReactorTime
 
-from pypid.core.errors import Busy, PypidError, TooLarge
-from pypid.flow import whole
+from pypid.core.errors import Busy, PypidError, TooLarge, TooSlow
+from pypid.flow import start, whole
 from pypid.ports import Body
+
+T = TypeVar("T")
 
 FULL = 1 << 18
 """Bytes that may wait unread before reading from the client stops."""
@@ -195,6 +199,14 @@ def refuse_early(size: int | None, limit: int, key: str | None = None) -> None:
     """Raise `TooLarge`, before the first byte is read, if the announced `size` is over `limit`."""
     if size is not None and size > limit:
         raise TooLarge(limit, key)
+
+
+async def in_time(reading: Coroutine[Any, Any, T], seconds: float, clock: IReactorTime) -> T:
+    """Return what `reading` the body returns. Raises `TooSlow` if that takes more `seconds`."""
+    try:
+        return await start(reading).addTimeout(seconds, clock)
+    except TimedOut:
+        raise TooSlow(seconds) from None
 
 
 async def read_small(body: Body, limit: int) -> bytes:

@@ -13,9 +13,8 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import TimeoutError as TimedOut
 
-from pypid.core.errors import BadRequest, Busy, NeedsExtra, TooSlow
+from pypid.core.errors import BadRequest, Busy, NeedsExtra
 from pypid.core.packaging.requirements import (
     EXPORTS,
     FIELDS,
@@ -36,7 +35,7 @@ from pypid.core.packaging.requirements import (
     parse_collection,
 )
 from pypid.core.permissions import Action
-from pypid.flow import shielded, start
+from pypid.flow import shielded
 from pypid.index.collect import Collector
 from pypid.ports import Body
 from pypid.web.app.app import App
@@ -44,7 +43,7 @@ from pypid.web.app.audit import listed, note
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
 from pypid.web.http.event_stream import Say, run_with_events
-from pypid.web.http.request_body import read_small, refuse_early
+from pypid.web.http.request_body import in_time, read_small, refuse_early
 from pypid.web.http.responses import header_of
 from pypid.web.http.small_responses import send_json
 from pypid.web.http.upload_form import Limits, read_form
@@ -108,12 +107,8 @@ async def _read_in_time(ctx: RequestContext) -> RequestFields:
     `BadRequest`.
     """
     with ctx.app.collection_bodies.counted(ctx.request.body) as body:
-        reading = start(_read(body, header_of(ctx.request, "content-type") or ""))
-        reading.addTimeout(READING, ctx.app.world.clock)
-        try:
-            return await reading
-        except TimedOut:
-            raise TooSlow(READING) from None
+        reading = _read(body, header_of(ctx.request, "content-type") or "")
+        return await in_time(reading, READING, ctx.app.world.clock)
 
 
 async def _read(body: Body, content_type: str) -> RequestFields:

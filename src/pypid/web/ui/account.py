@@ -1,8 +1,4 @@
-"""Pages of one's own account: login, password, tokens; and all tokens, for administrators.
-
-The account page of a user: identity and permissions, the password, and tokens; and the
-registration form, as ``[access] registration`` allows it.
-"""
+"""Pages of one's own account: login, password, tokens; and all tokens, for administrators."""
 
 from __future__ import annotations
 

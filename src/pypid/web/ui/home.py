@@ -1,7 +1,4 @@
-"""The home page and the search page.
-
-The home page: new releases and projects, and how to configure clients for this index.
-"""
+"""The home page and the search page."""
 
 from __future__ import annotations
 

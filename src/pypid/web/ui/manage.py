@@ -1,7 +1,4 @@
-"""Pages of administration: start, indexes, upstream, storage, configuration, audit log.
-
-The administration's start page: status, usage, and recent activity.
-"""
+"""Pages of administration: start, indexes, upstream, storage, configuration, audit log."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Pages of what hides files: publishers, approvals, blocks, advisories, and why.
-
-The page of doubted publishers: upstream files without the expected attestation.
-"""
+"""Pages of what hides files: publishers, approvals, blocks, advisories, and why."""
 
 from __future__ import annotations
 

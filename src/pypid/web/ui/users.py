@@ -1,8 +1,4 @@
-"""Pages of users, groups and rights.
-
-The administration of users: the list, pending registrations, changes to an account, and
-invitations, whose link is shown once.
-"""
+"""Pages of users, groups and rights."""
 
 from __future__ import annotations
 
