@@ -93,7 +93,11 @@ class ConfigPeopleTests(SynchronousTestCase):
 
     def keep(self, hash: str) -> None:
         (self.state / "admin.json").unlink(missing_ok=True)
-        self.assertTrue(config._create(self.state / "admin.json", AdminRecord(1, "admin", hash)))
+        self.assertTrue(
+            config.create_new(
+                self.state / "admin.json", config._encoded(AdminRecord(1, "admin", hash))
+            )
+        )
 
     def test_configuration_comes_first(self) -> None:
         """A user in the configuration who has the first-run admin's name takes its place, as no

@@ -6,7 +6,6 @@ Users from the configuration's ``[users]``, and the first-run admin.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +18,7 @@ from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.access.passwords import WRONG, Verifier, hash_password, needs_upgrade
-from pypid.access.sessions import fill, written_beside
+from pypid.access.sessions import create_new, written_beside
 from pypid.access.tokens import random_text
 from pypid.core.accounts.rights import Account
 from pypid.core.errors import StorageDown, Unauthenticated, Unreadable
@@ -112,7 +111,7 @@ def first_run(
     password = readable_password(random)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     record = AdminRecord(FORMAT, ADMIN, hash_password(password), created=now)
-    return password if _create(state / RECORD, record) else None
+    return password if create_new(state / RECORD, _encoded(record)) else None
 
 
 def replace_admin(state: Path, old: AdminRecord, new: AdminRecord) -> AdminRecord | None:
@@ -141,29 +140,6 @@ def readable_password(random: Callable[[int], bytes]) -> str:
     """
     text = random_text(random, _ALPHABET, _GROUPS * _GROUP)
     return "-".join(text[start : start + _GROUP] for start in range(0, len(text), _GROUP))
-
-
-def _create(path: Path, record: AdminRecord) -> bool:
-    """Write the record durably and atomically under a name that must be free; return whether it was
-    free.
-    """
-    with written_beside(path, _encoded(record)) as temporary:
-        try:
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without hard links
-            return _create_in_place(path, record)
-    return True
-
-
-def _create_in_place(path: Path, record: AdminRecord) -> bool:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
-    fill(descriptor, _encoded(record))
-    return True
 
 
 def _encoded(record: AdminRecord) -> bytes:

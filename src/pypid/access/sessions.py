@@ -46,6 +46,29 @@ def written_beside(path: Path, data: bytes) -> Iterator[Path]:
         sync_folder(path.parent)
 
 
+def create_new(path: Path, data: bytes) -> bool:
+    """Write a file durably and atomically under a name that must be free; return whether it was
+    free.
+    """
+    with written_beside(path, data) as temporary:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            return _create_in_place(path, data)
+    return True
+
+
+def _create_in_place(path: Path, data: bytes) -> bool:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    fill(descriptor, data)
+    return True
+
+
 def fill(descriptor: int, data: bytes) -> None:
     """Write the content of a file, and close it once it is on the disk."""
     with os.fdopen(descriptor, "wb") as file:
@@ -104,19 +127,7 @@ def _read(path: Path) -> bytes:
 def _make(path: Path, key: bytes) -> None:
     """Write the key durably and atomically, and never in place of another one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with written_beside(path, key) as temporary:
-        _publish(temporary, path)
-
-
-def _publish(temporary: Path, path: Path) -> None:
-    try:
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        return
-    except (
-        OSError
-    ):  # a file system without hard links; the lock on the state folder keeps other processes out
-        temporary.replace(path)
+    create_new(path, key)
 
 
 # Sessions that must not outlive a password: those of users of the configuration file whose

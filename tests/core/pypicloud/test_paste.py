@@ -18,10 +18,10 @@ def app(text: str) -> dict[str, str]:
     """The settings of the file's app; raises `AssertionError` for one that is refused."""
     document = ini.read(text, "/srv/pc/config.ini", ini.PASTE)
     ledger = Ledger("/srv/pc/config.ini")
-    found = Paste(document, ledger, "/srv/pc", "/srv/pc/config.ini").app()
-    if found is None or ledger.problems:
+    paste = Paste(document, ledger, "/srv/pc", "/srv/pc/config.ini")
+    if not paste.find_app() or ledger.problems:
         raise AssertionError("\n".join(map(str, ledger.problems)))
-    return {key: entry.text for key, entry in found.found.items() if key not in found.broken}
+    return {key: entry.text for key, entry in paste.found.items() if key not in paste.broken}
 
 
 def refused(text: str) -> str:

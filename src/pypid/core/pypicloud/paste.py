@@ -34,20 +34,11 @@ _NO_PYPICLOUD = "this is a file for PasteDeploy, but no pypicloud is in it"
 PREFIX_FILTER = "egg:PasteDeploy#prefix"
 
 
-@frozen
-class PasteApp:
-    """The app that was found: settings with interpolated values, why some could not be
-    interpolated, and the sections that were read.
-    """
-
-    found: Mapping[str, IniEntry]
-    broken: Mapping[str, str]
-    looked_at: frozenset[str]
-
-
 @define
 class Paste:
-    """A PasteDeploy file. `here`: the absolute folder that it is in; `file`: its own path."""
+    """A PasteDeploy file, and the settings of the pypicloud app in it. `here`: the absolute folder
+    that it is in; `file`: its own path.
+    """
 
     document: IniDocument
     ledger: Ledger
@@ -56,17 +47,17 @@ class Paste:
     _looked_at: set[str] = field(factory=lambda: {"DEFAULT"})
     _set: dict[str, tuple[str, str]] = field(factory=dict)
     """Values set for all apps, each with the section that sets it."""
-    _found: dict[str, IniEntry] = field(factory=dict)
-    _broken: dict[str, str] = field(factory=dict)
+    found: dict[str, IniEntry] = field(factory=dict)
+    """The settings, with interpolated values."""
+    broken: dict[str, str] = field(factory=dict)
+    """Why some could not be interpolated."""
 
-    def app(self) -> PasteApp | None:
-        """Return the pypicloud app of the file; None, with a problem, if there is none or more than
+    def find_app(self) -> bool:
+        """Find the pypicloud app of the file; False, with a problem, if there is none or more than
         one candidate.
         """
         start = self._start()
-        if start is None or not self._follow(start):
-            return None
-        return PasteApp(self._found, self._broken, frozenset(self._looked_at))
+        return start is not None and self._follow(start)
 
     def values(self, section: str) -> tuple[Mapping[str, IniEntry], Mapping[str, str]]:
         """Return the keys of any section, with interpolated values where possible, and why the
@@ -144,7 +135,7 @@ class Paste:
                 return self._refuse(name, _NO_PYPICLOUD, "use")
         elif not self._follow_name(use, name):
             return False
-        self._found.update(mine)
+        self.found.update(mine)
         return True
 
     def _follow_name(self, wanted: str, name: str) -> bool:
@@ -280,9 +271,9 @@ class Paste:
         `broken`.
         """
         filled = self._filled(text, name)
-        self._broken.pop(key, None)
+        self.broken.pop(key, None)
         if isinstance(filled, _Broken):
-            self._broken[key] = filled.reason
+            self.broken[key] = filled.reason
             return entry
         return IniEntry(filled, entry.where, entry.line)
 
@@ -334,7 +325,7 @@ class Paste:
         return False
 
     def rest(self, looked_at: frozenset[str]) -> Iterator[tuple[str, IniSection]]:
-        """Yield the sections that were not read."""
+        """Yield the sections that were not read, without those of `looked_at`."""
         return (
             (name, section)
             for name, section in self.document.sections.items()

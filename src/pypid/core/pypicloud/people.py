@@ -274,35 +274,21 @@ SHUT = "pypicloud-nobody"
 """A group without members, for projects whose rules grant access to no user."""
 
 
-@frozen
-class ListedGroups:
-    """Groups in a pypicloud list, as spelled there. `words`: specials and names of groups."""
-
-    words: tuple[str, ...]
-
-    def text(self, groups: PypicloudGroups, *, admin: bool) -> str:
-        """Return the list as ``[access]`` spells it, without unknown groups. `admin`: that word
-        also means administrators.
-        """
-        found: list[str] = []
-        for word in self.words:
-            if word in EVERYONE:
-                found.append("everyone")
-            elif word in AUTHENTICATED:
-                found.append("authenticated")
-            else:
-                found.extend(["admins"] if admin and word == "admin" else [])
-                group = groups.name(word if admin else word.removeprefix("group:"))
-                found.extend([f"group:{group}"] if group is not None else [])
-        return " ".join(dict.fromkeys(found)) or "nobody"
-
-    def unknown(self, groups: PypicloudGroups, *, admin: bool) -> list[str]:
-        """Return the words that name no known group."""
-        return [
-            word
-            for word in self.words
-            if ListedGroups((word,)).text(groups, admin=admin) == "nobody"
-        ]
+def _listed_groups(words: Iterable[str], groups: PypicloudGroups, *, admin: bool) -> str:
+    """Return a pypicloud list of specials and groups as ``[access]`` spells it, without unknown
+    groups. `admin`: that word also means administrators.
+    """
+    found: list[str] = []
+    for word in words:
+        if word in EVERYONE:
+            found.append("everyone")
+        elif word in AUTHENTICATED:
+            found.append("authenticated")
+        else:
+            found.extend(["admins"] if admin and word == "admin" else [])
+            group = groups.name(word if admin else word.removeprefix("group:"))
+            found.extend([f"group:{group}"] if group is not None else [])
+    return " ".join(dict.fromkeys(found)) or "nobody"
 
 
 def defaults(
@@ -353,9 +339,9 @@ def _list(
     default: str,
 ) -> None:
     setting = settings.find(key)
-    listed = ListedGroups(tuple((setting.entry.text if setting else default).split()))
+    words = (setting.entry.text if setting else default).split()
     admin = ours not in ("read", "write")
-    unknown = listed.unknown(groups, admin=admin)
+    unknown = [word for word in words if _listed_groups([word], groups, admin=admin) == "nobody"]
     if setting and unknown:
         ledger.note(
             (
@@ -365,7 +351,7 @@ def _list(
             setting.entry,
             key,
         )
-    ledger.put("access", ours, listed.text(groups, admin=admin), *origin_of(setting))
+    ledger.put("access", ours, _listed_groups(words, groups, admin=admin), *origin_of(setting))
 
 
 def _changes(

@@ -22,7 +22,6 @@ from pypid.core.packaging.names import LONGEST_NAME
 from pypid.core.pypicloud.keys import Ledger, Note, TranslatedValue, are_first_generation
 from pypid.core.pypicloud.paste import (
     Paste,
-    PasteApp,
     PypicloudSettings,
     Setting,
     asbool,
@@ -714,11 +713,10 @@ def translate(
             twice.key or f"[{twice.section}]",
         )
     paste = Paste(document, ledger, dirname(file), file)
-    app = paste.app()
     accounts = None
-    if app is not None:
-        accounts = _translated(app, ledger, environ, cwd)
-        _other_sections(paste, app, ledger, cwd)
+    if paste.find_app():
+        accounts = _translated(paste, ledger, environ, cwd)
+        _other_sections(paste, ledger, cwd)
     return Translation(
         IniDocument(ledger.sections(), tuple(ledger.problems)),
         ledger.values,
@@ -727,10 +725,10 @@ def translate(
     )
 
 
-def _translated(app: PasteApp, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> str | None:
+def _translated(paste: Paste, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> str | None:
     of_variables = of_environment(environ, ledger)
-    broken = {key: reason for key, reason in app.broken.items() if key not in of_variables}
-    found = {**app.found, **of_variables}
+    broken = {key: reason for key, reason in paste.broken.items() if key not in of_variables}
+    found = {**paste.found, **of_variables}
     settings = PypicloudSettings(ledger, found, broken, are_first_generation(found))
     storage(settings, ledger, environ, cwd)
     mode = upstream(settings, ledger)
@@ -844,9 +842,8 @@ def _plugins(settings: PypicloudSettings, ledger: Ledger) -> None:
             )
 
 
-def _other_sections(paste: Paste, app: PasteApp, ledger: Ledger, cwd: str) -> None:
-    seen = app.looked_at | serve(paste, ledger, cwd)
-    for name, section in paste.rest(seen):
+def _other_sections(paste: Paste, ledger: Ledger, cwd: str) -> None:
+    for name, section in paste.rest(serve(paste, ledger, cwd)):
         where = IniEntry("", ledger.filename, section.line)
         if _LOGGING.match(name):
             reason = (
