@@ -49,28 +49,15 @@ _LABELS = {
 _PREFERRED = ("CVSS_V3", "CVSS_V4", "CVSS_V2")
 
 
-def labelled(label: object) -> AdvisorySeverity:
-    """Return the severity that a label such as ``MODERATE`` names, or unknown."""
-    return (
-        _LABELS.get(label.lower(), AdvisorySeverity.UNKNOWN)
-        if isinstance(label, str)
-        else _LABELS["unknown"]
-    )
-
-
-def rated(scores: Iterable[tuple[str, str]]) -> AdvisorySeverity:
+def rated(scores: Sequence[tuple[str, str]]) -> AdvisorySeverity:
     """Return the severity of CVSS vectors: pairs of the OSV type (``CVSS_V3``) and the vector.
 
     The exact scores of CVSS 3 are preferred. Vectors that cannot be read count as unknown.
     """
-    by_type: dict[str, float] = {}
-    for kind, vector in scores:
-        score = base_score(vector) if kind in _PREFERRED else None
-        if score is not None:
-            by_type[kind] = max(score, by_type.get(kind, 0.0))
     for kind in _PREFERRED:
-        if kind in by_type:
-            return _rating(by_type[kind])
+        found = [base_score(vector) for each, vector in scores if each == kind]
+        if known := [score for score in found if score is not None]:
+            return _rating(max(known))
     return AdvisorySeverity.UNKNOWN
 
 
@@ -496,13 +483,12 @@ def _ranges(affected: OsvAffected) -> Iterator[tuple[tuple[str, str], ...]]:
 def _severity(record: OsvRecord, affected: list[OsvAffected]) -> AdvisorySeverity:
     places = (record.database_specific, *(entry.database_specific for entry in affected))
     for place in places:
-        label = (
-            labelled(place.get("severity")) if isinstance(place, dict) else AdvisorySeverity.UNKNOWN
-        )
-        if label is not AdvisorySeverity.UNKNOWN:
-            return label
+        label = str(place.get("severity") or "") if isinstance(place, dict) else ""
+        severity = _LABELS.get(label.lower(), AdvisorySeverity.UNKNOWN)
+        if severity is not AdvisorySeverity.UNKNOWN:
+            return severity
     scores = [*(record.severity or ()), *(s for entry in affected for s in entry.severity or ())]
-    found = rated((each.type, each.score) for each in scores)
+    found = rated([(each.type, each.score) for each in scores])
     if found is AdvisorySeverity.UNKNOWN and record.id.startswith(MALWARE):
         return AdvisorySeverity.CRITICAL
     return found

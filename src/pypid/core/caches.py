@@ -1,7 +1,4 @@
-"""Caches that are bounded: by their own weight, or by a budget that several share.
-
-A cache of the most recently used values, bounded by number and by total weight.
-"""
+"""Caches that are bounded: by their own weight, or by a budget that several share."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Named indexes: settings, what they inherit, and what stands in the way of a promotion.
-
-Named indexes: their settings, their names, and the checks of all of them together. Pure.
+"""Named indexes: settings, what they inherit, and what stands in the way of a promotion. Pure.
 
 A named index is defined by a section `[index:NAME]` of the configuration, or by a document of
 record that the API has written. Both spell their values alike

@@ -1,7 +1,4 @@
-"""Who may do what, which projects a viewer may read, and what a refusal advises.
-
-Access decisions. Pure: from an identity, the rules in force and an action, to yes or no.
-"""
+"""Who may do what, which projects a viewer may read, and what a refusal advises. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What is visible, which upstreams are asked, and how the bytes of a file reach the client.
-
-Decisions about what is visible. Pure: values in, a value out.
+"""What is visible, which upstreams are asked, and how the bytes of a file reach the client. Pure.
 
 Two invariants matter most: pages and files come from the same `view`, and a name that is local, or
 may be, is never sent to another index (`asks_upstream`).

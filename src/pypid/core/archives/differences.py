@@ -3,7 +3,7 @@
 By value: comparing in the other direction gives the same with the sides exchanged, and nothing
 differs from itself. The version in a path is not a difference: members are in
 ``spam-1.0.dist-info`` here and in ``spam-2.0.dist-info`` there, or below ``spam-1.0/`` and
-``spam-2.0/``. (For the metadata see `metadata_differences`.)
+``spam-2.0/``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,8 @@ from pypid.core.model import File
 from pypid.core.packaging.core_metadata import CoreMetadata
 from pypid.core.packaging.names import ProjectName, project_name, valid_name
 
-# Comparison of the metadata of two releases, field by field.
-#
-# Comparing in the other direction gives the same with the sides exchanged, and nothing differs
-# from itself. The order of values, and white space, are ignored.
+# Comparison of the metadata of two releases, field by field. The order of values, and white space,
+# are ignored.
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from attrs import frozen
 from pypid.core.archives.members import BOMB, MOST_ENTRIES, MOST_UNPACKED, UnusableArchive, is_bomb
 from pypid.core.errors import shortened
 
-# Streams from compressed files: bounded in memory and in output, with exactly one stream per file.
+# Streams from compressed files, with exactly one stream per file.
 #
 # Readers disagree about what follows the first gzip, bzip2 or xz stream: some read on, some stop.
 # So nothing may follow it but zeros (which all of them skip, and which tape-minded tools append).

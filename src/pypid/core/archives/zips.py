@@ -1,6 +1,6 @@
 """Zip archives: their directory, their members, and wheels of which only some ranges are there.
 
-Zip archives, read strictly: whatever two readers could interpret differently is a problem.
+They are read strictly: whatever two readers could interpret differently is a problem.
 
 An installer reads the central directory (pip) or the local headers as they come (uv, when it
 streams); a file with different contents for each is an attack. So every byte must belong to exactly

@@ -1,6 +1,4 @@
-"""Core metadata, and the dependencies that it declares.
-
-Core metadata: parsing METADATA and PKG-INFO.
+"""Core metadata (METADATA and PKG-INFO), and the dependencies that it declares.
 
 Sources: packaging.python.org "Core metadata specifications", versions 1.0 (PEP 241) to 2.6. Read
 leniently, as installers do: unknown fields are ignored, odd bytes are tolerated, only the fields

@@ -1,6 +1,5 @@
 """Requirement lines, ``pylock.toml`` and collections: what clients ask for, and the files that fit.
-
-Parsing ``requirements.txt``, line by line. Pure.
+Pure.
 
 Source: pip's "Requirements File Format" (comments, continued lines, options), PEP 508 (the
 requirements themselves). A line that cannot be collected is not an error: it is reported with the
@@ -328,20 +327,7 @@ MOST_TARGETS = 12
 
 _PYTHON = re.compile(r"3\.(\d{1,2})(?:\.(\d{1,2}))?\Z")
 _OLDEST = 7
-_GLIBC_NAMED = (
-    "2_17",
-    "2_28",
-    "2_31",
-    "2_32",
-    "2_33",
-    "2_34",
-    "2_35",
-    "2_36",
-    "2_37",
-    "2_38",
-    "2_39",
-    "2_40",
-)
+_GLIBC_NAMED = (17, 28, *range(31, 41))
 _OLD_NAMES = {17: ("manylinux2014",), 12: ("manylinux2010",), 5: ("manylinux1",)}
 _MACOS = (13, 0)
 """The oldest version that uv targets by default."""
@@ -398,10 +384,8 @@ def _table() -> dict[str, TargetPlatform]:
     }
     for machine in ("x86_64", "aarch64"):
         known[f"{machine}-manylinux2014"] = _glibc(17, machine)
-        for version in _GLIBC_NAMED:
-            known[f"{machine}-manylinux_{version}"] = _glibc(
-                int(version.partition("_")[2]), machine
-            )
+        for minor in _GLIBC_NAMED:
+            known[f"{machine}-manylinux_2_{minor}"] = _glibc(minor, machine)
     aliases = {
         "linux": "x86_64-unknown-linux-gnu",
         "macos": "aarch64-apple-darwin",

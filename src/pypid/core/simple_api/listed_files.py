@@ -1,8 +1,6 @@
 """Listings of upstream projects in little memory: packed, in blocks, as JSON entries, and as they
 are shown.
 
-The files that an upstream index lists for a project, as compact bytes.
-
 A project may have ten thousand files, of which installers want two. So a listing is kept as blocks
 of finished page entries, compressed so that a page is made by joining them (`core.compression`),
 and beside them what pages do not show: URLs, and hashes other than SHA-256. A `File` is made only

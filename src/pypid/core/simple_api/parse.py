@@ -1,6 +1,5 @@
-"""Upstream pages in JSON: the usual form fast, any other form strictly, long ones in steps.
-
-Parsing an upstream project page in JSON or HTML, without values that pip or uv would choke on.
+"""Upstream pages in JSON: the usual form fast, any other form strictly, long ones in steps; without
+values that pip or uv would choke on.
 
 Sources: "Simple repository API" (packaging.python.org), and what indexes really send: null and
 empty optional keys (bandersnatch's mirrors), missing sizes, unknown keys, api 1.5 with namespaces,
@@ -122,7 +121,9 @@ class PlainNames:
         """The ends of names of wheels that are known to be valid."""
 
     def versions_of(self, filenames: Iterable[str]) -> list[str | None]:
-        """Return `version_of` of each name."""
+        """Return the version in each name, as `listed_version`; None for a name that needs quotes
+        in a URL.
+        """
         found, stem, end = [], self._stem, len(self._stem)
         for filename in filenames:
             is_known = filename.startswith(stem) and filename[end:] in self._tags
@@ -132,12 +133,6 @@ class PlainNames:
                 found.append(self._parsed(filename))
                 stem, end = self._stem, len(self._stem)
         return found
-
-    def version_of(self, filename: str) -> str | None:
-        """Return the version, as `listed_names.version_of`, if the name needs no quotes in a URL;
-        else None.
-        """
-        return self.versions_of((filename,))[0]
 
     def _parsed(self, filename: str) -> str | None:
         name, _, rest = filename.partition("-")
