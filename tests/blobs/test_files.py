@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError
@@ -93,15 +93,12 @@ class FilesDuplicatesTests(DuplicatingContract, SynchronousTestCase):
 
 
 class CopiedDuplicatesTests(DuplicatingContract, SynchronousTestCase):
-    """Where no link is possible, the system copies."""
-
-    errors: ClassVar = {"link": errno.EXDEV}
+    """Where no link is possible, the bytes are read and written."""
 
     async def make_duplicating(self) -> FilesBlobs:
         self.root = Path(self.mktemp()).absolute()
         blobs = await files.open(FilesSettings(str(self.root), create=True), world())
-        for name, code in self.errors.items():
-            self.patch(os, name, self.refusing(getattr(os, name), code))
+        self.patch(os, "link", self.refusing(os.link, errno.EXDEV))
         return blobs
 
     def refusing(self, original: Any, code: int) -> Any:
@@ -114,7 +111,6 @@ class CopiedDuplicatesTests(DuplicatingContract, SynchronousTestCase):
 
     def test_progress(self) -> None:
         """The caller is told how many bytes are copied, by steps; the last step is all of them."""
-        self.patch(files, "COPIED", 1 << 20)
         self.patch(files, "BATCH", 1 << 20)
         self.written("a/x", b"x" * (3 << 20))
         steps: list[int] = []
@@ -130,17 +126,10 @@ class CopiedDuplicatesTests(DuplicatingContract, SynchronousTestCase):
         def full(*_: Any) -> int:
             raise OSError(errno.ENOSPC, "full")
 
-        self.patch(os, "copy_file_range", full)
-        self.patch(files.DraftFile, "add", full)
+        self.patch(files.DraftFile, "_append", full)
         self.refused(self.both.duplicate("a/x", "b/x"), StorageFull)
         self.assertEqual(self.have(contents(self.both)), ["a/x"])
         self.assertEqual(list((self.root / ".pypid/tmp").glob("*.part")), [])
-
-
-class ReadDuplicatesTests(CopiedDuplicatesTests):
-    """Where the system cannot copy between two file systems, the bytes are read and written."""
-
-    errors: ClassVar = {"link": errno.EPERM, "copy_file_range": errno.EXDEV}
 
 
 class FilesCase(Awaiting, SynchronousTestCase):

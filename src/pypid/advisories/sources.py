@@ -102,7 +102,8 @@ class LocalSource:
         packed = temporary_archive(self.spool)
         with ZipFile(packed, "w", ZIP_STORED) as archive:
             for name, status in files:
-                archive.writestr(_archived_name(name), self._content(name, status.st_size))
+                archived = name.encode("utf-8", "replace").decode().replace("..", "__")
+                archive.writestr(archived, self._content(name, status.st_size))
         return FetchedAdvisories(version, packed)
 
     def _content(self, name: str, size: int) -> bytes:
@@ -118,10 +119,6 @@ class LocalSource:
 def temporary_archive(folder: Path) -> BinaryIO:
     """Return an open file without a name in the folder."""
     return cast(BinaryIO, TemporaryFile(dir=folder))
-
-
-def _archived_name(name: str) -> str:
-    return name.encode("utf-8", "replace").decode().replace("..", "__")
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:

@@ -325,7 +325,6 @@ _NOT_LINKABLE = (
     errno.ENOTSUP,
     errno.ENOENT,
 )
-_NOT_CLONEABLE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
 
 
 class DraftFile:
@@ -411,19 +410,6 @@ class DraftFile:
             linked = os.lstat(self._path)
             self._install()
             return linked
-
-    def clone(self, source: int, position: int, size: int) -> int | None:
-        """Have the system append `size` bytes of the open file `source` from `position` on; return
-        how many it did, or None if it cannot. File systems that share blocks copy nothing.
-        """
-        with self._lock, our_words("Copying"):
-            descriptor = self._opened()
-            try:
-                return os.copy_file_range(source, descriptor, size, position)
-            except OSError as error:
-                if error.errno in _NOT_CLONEABLE:
-                    return None
-                raise
 
     def discard(self) -> None:
         """Remove the draft of a failed write."""
@@ -613,8 +599,6 @@ def _file(disk: DiskFolder, key: bytes) -> os.stat_result | None:
 
 LISTED = 500
 """Blobs listed per call in a thread."""
-COPIED = 64 << 20
-"""Bytes copied per call in a thread."""
 
 
 @frozen
@@ -695,27 +679,14 @@ class FilesBlobs:
         draft = self._draft(target, replace)
         try:
             linked = await self._blocking(lambda: draft.link(self._path(source), source))
-            return blob(target, linked or await self._copy(source, draft, tell or _ignore))
+            if linked is None:  # another file system, or one without links
+                body = await self._blocking(self._opened, source, None)
+                async with aclosing(body):
+                    linked = await self._append(body, draft, tell or _ignore)
+            return blob(target, linked)
         except Exception:
             await self._blocking(draft.discard)
             raise
-
-    async def _copy(
-        self, source: str, draft: DraftFile, tell: Callable[[int], object]
-    ) -> os.stat_result:
-        """Copy a blob on another file system, or on one without links: in the kernel if it can."""
-        body = await self._blocking(self._opened, source, None)
-        async with aclosing(body):
-            position, size = 0, body.span.stop
-            while position < size:
-                count = min(COPIED, size - position)
-                done = await self._blocking(draft.clone, body.file.fileno(), position, count)
-                if not done:
-                    break
-                position += done
-                tell(position)
-            rest = FileBody(body.file, Span(position, size), self._blocking)
-            return await self._append(rest, draft, tell)
 
     async def _make_room(self, body: Body) -> bool:
         """Return whether the reserve freed space for a record, a mark or a status. (Package files

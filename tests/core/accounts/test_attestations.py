@@ -9,7 +9,6 @@ import time
 from base64 import b64encode, encodebytes
 from typing import Any
 
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.accounts.provenance import (
@@ -178,28 +177,3 @@ class FormTests(SynchronousTestCase):
                 attestation(statement(filename, DIGEST)), about=AttestationSubject(filename, DIGEST)
             )
             self.assertEqual(len(came.problems), refused, filename)
-
-
-LEAVES = st.one_of(
-    st.none(),
-    st.integers(-2, 2),
-    st.text(max_size=8),
-    st.sampled_from([PUBLISH, WHEEL, DIGEST, "e30="]),
-)
-GARBAGE = st.recursive(
-    LEAVES,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-    ),
-)
-
-
-@st.composite
-def twisted(draw: st.DrawFn, document: Any) -> Any:
-    """`document` with one of its values, at any depth, replaced by something else."""
-    if isinstance(document, dict) and document and draw(st.integers(0, 4)):
-        name = draw(st.sampled_from(sorted(document)))
-        return {**document, name: draw(twisted(document[name]))}
-    if isinstance(document, list) and document and draw(st.integers(0, 4)):
-        return [draw(twisted(document[0])), *document[1:]]
-    return draw(GARBAGE)

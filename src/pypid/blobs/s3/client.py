@@ -92,8 +92,9 @@ class Credentials:
             return keys
         if keys.expires - now <= LATE:
             return await self._fetch(fresh=False)
-        if not self._tried_lately():
-            self._fetched = self._world.clock.seconds()
+        seconds, fetched = self._world.clock.seconds(), self._fetched
+        if fetched is None or seconds - fetched >= PAUSE.total_seconds():
+            self._fetched = seconds
             start(self._fetch(fresh=False)).addErrback(
                 lambda _: None
             )  # already logged; the old ones are valid for a while
@@ -116,12 +117,6 @@ class Credentials:
         finally:
             self._in_vain = now if found == refused else None
         return found
-
-    def _tried_lately(self) -> bool:
-        return (
-            self._fetched is not None
-            and self._world.clock.seconds() - self._fetched < PAUSE.total_seconds()
-        )
 
     async def _fetch(self, *, fresh: bool) -> Keys:
         return await self._flights.single(None, lambda: self._flight(fresh))
