@@ -10,7 +10,6 @@ from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Missing, NoSuchProject, NotYetKnown, StorageDown
-from pypid.core.indexes import DEFAULT
 from pypid.core.model import (
     Digests,
     FileHistory,
@@ -68,10 +67,6 @@ class NamesElsewhere(Protocol):
         """
 
 
-async def never_closed(project: ProjectName) -> None:
-    """Do nothing: no other process closes or deletes the index."""
-
-
 @frozen
 class IndexContext:
     """Storage, catalog, policy and locks of one index. `shared`: other processes may write to the
@@ -85,29 +80,27 @@ class IndexContext:
     catalog: Catalog
     policy: Policy
     world: World
-    shared: bool = False
-    adopts: bool = False
-    describing: Describing | None = None
-    announced: Announced | None = None
-    is_sole: Callable[[], bool] = lambda: False
-    catalog_is_shared: bool = False
+    shared: bool
+    adopts: bool
+    describing: Describing | None
+    announced: Announced | None
+    is_sole: Callable[[], bool]
+    catalog_is_shared: bool
     """Whether other nodes update the catalog, too. `shared` alone, as for a bucket with a lease,
     only says that others may write to the storage.
     """
-    provisional: Provisional | None = None
+    provisional: Provisional | None
     """The storage's marks of blobs that are not committed yet, if it has them."""
-    names_elsewhere: NamesElsewhere | None = None
+    names_elsewhere: NamesElsewhere | None
     """The local names of the other indexes, for an index that sends names upstream."""
-    released: Callable[[ProjectName], Awaitable[object]] | None = field(default=None, repr=False)
+    released: Callable[[ProjectName], Awaitable[object]] | None = field(repr=False)
     """Called when a local name is released, while the project's lock is held."""
-    promotions: UnfinishedPromotions | None = field(default=None, repr=False)
-    index: str = DEFAULT
+    promotions: UnfinishedPromotions | None = field(repr=False)
+    index: str
     """The name of the index."""
-    refuse_if_closed: Callable[[], object] = field(default=lambda: None, repr=False)
+    refuse_if_closed: Callable[[], object] = field(repr=False)
     """Raises an error while the index takes no files (`IndexExpired`)."""
-    refuse_if_closed_elsewhere: Callable[[ProjectName], Awaitable[object]] = field(
-        default=never_closed, repr=False
-    )
+    refuse_if_closed_elsewhere: Callable[[ProjectName], Awaitable[object]] = field(repr=False)
     """Raises the same if another process has closed or deleted the index a moment ago. Awaited
     after a file of the project was listed, and before that is acknowledged: the process that closes
     an index looks at its files afterwards. So this process sees that it is closed, or the other one

@@ -73,7 +73,6 @@ from pypid.index.context import (
     IndexContext,
     NamesElsewhere,
     Own,
-    never_closed,
 )
 from pypid.index.layers import IndexesByName, Layer, LayeredLists, LayerProjects, Layers
 from pypid.index.local.archive_restore import ArchiveRestores
@@ -366,6 +365,10 @@ class OtherIndexes(IndexesByName["Index"], Protocol):
         """The named indexes and upstreams that were used."""
 
 
+async def _never_closed(project: ProjectName) -> None:
+    """Do nothing: no other process closes or deletes the index."""
+
+
 @define
 class Index:
     """One package index over one storage, or over a part of one: what it stores, seen through the
@@ -429,7 +432,7 @@ class Index:
     refuse_if_closed: Callable[[], object] = field(default=lambda: None, repr=False)
     """Raises an error while the index takes no files."""
     refuse_if_closed_elsewhere: Callable[[ProjectName], Awaitable[object]] = field(
-        default=never_closed, repr=False
+        default=_never_closed, repr=False
     )
     """Raises the same if another process has closed the index a moment ago."""
     upstreams: Mapping[str, Index] = field(factory=dict, repr=False)
@@ -1008,8 +1011,8 @@ def _context_of(index: Index) -> IndexContext:
         index.adopts,
         index.describing,
         index.announced,
-        catalog_is_shared=index.shared,
         is_sole=index.is_sole or (lambda: False),
+        catalog_is_shared=index.shared,
         provisional=index.provisional,
         names_elsewhere=index.names_elsewhere,
         released=index.released,

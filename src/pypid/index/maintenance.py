@@ -319,12 +319,12 @@ class Maintenance:
                     return True
         return False
 
-    async def remove_all(self, tell: Tell | None = None) -> int:
+    async def remove_all(self) -> int:
         """Remove all objects of a named index, and its projects in the catalog; return the number
         of objects. Another call continues an interrupted one. Raises `StorageDown`, `CatalogDown`.
         """
         assert self.prefix  # the default index is never removed
-        progress = Progress(self.context.world.clock, tell)
+        progress = Progress(self.context.world.clock)
         async with aclosing(self.context.blobs.list()) as listing:
             keys = [blob.key async for blob in listing]
         for removed, each in enumerate(keys):

@@ -78,7 +78,6 @@ from pypid.flow.derived import Flights, Locks, SameObjects, Signal
 from pypid.index.context import is_stored
 from pypid.index.decisions import DecisionFolder, Decisions
 from pypid.index.index import Index, OtherIndexes
-from pypid.index.progress import Tell
 from pypid.index.store.records import read_document
 from pypid.ports import Blobs, Bucket, Upstream, WholeCatalog
 from pypid.upstream.nothing import Nothing
@@ -156,12 +155,11 @@ class PrivateNames:
         """Return the presence of a name that is local in these indexes. It is not private in an
         index that mixes its files with those of upstream.
         """
-        is_private = any(not self._is_mixed(index, name) for index in indexes)
+        settings = self.settings()
+        is_private = any(
+            index not in settings or not mixes(settings[index], name) for index in indexes
+        )
         return Presence.ELSEWHERE if is_private else Presence.ABSENT
-
-    def _is_mixed(self, index: str, name: ProjectName) -> bool:
-        settings = self.settings().get(index)
-        return settings is not None and mixes(settings, name)
 
     async def names(self) -> frozenset[ProjectName]:
         """Return all private names, as far as this process knows; the same object until they
@@ -690,19 +688,19 @@ class Indexes:
         """Return whether no other process has replaced these settings since they were written."""
         return self._folder.all.get(settings.name) == document_of(settings)
 
-    async def delete(self, name: str, *, force: bool = False, tell: Tell | None = None) -> int:
+    async def delete(self, name: str, *, force: bool = False) -> int:
         """Delete an index that is no base of another one, with all its objects in the storage;
         return the number of removed objects. `force`: also an index with files, and the files that
-        an interrupted deletion has left. `tell` is notified of the progress.
+        an interrupted deletion has left.
 
         Raises `NoSuchIndex`, `IndexInUse`, `ChangedElsewhere`, `StorageDown`.
         """
         if not is_index_name(name):
             raise NoSuchIndex(name)
         async with self._locks.hold(name):
-            return await self._delete(name, tell, force=force)
+            return await self._delete(name, force=force)
 
-    async def _delete(self, name: str, tell: Tell | None, *, force: bool) -> int:
+    async def _delete(self, name: str, *, force: bool) -> int:
         found = self._refuse(name)
         index = self.make(name)
         has_stored = await index.maintenance.has_files()
@@ -720,7 +718,7 @@ class Indexes:
             raise _not_empty(name, NOT_EMPTY)
         removed = 0
         if force:
-            removed = await self._delete_all(index, tell)
+            removed = await self._delete_all(index)
         else:
             await self._delete_empty(index, found)
         if name not in self.settings:  # another process may have created an index of this name
@@ -733,12 +731,12 @@ class Indexes:
         """Return whether the storage has no index of this name now."""
         return not await is_stored(self.decisions.blobs, decision_key(FOLDER, name))
 
-    async def _delete_all(self, index: Index, tell: Tell | None) -> int:
+    async def _delete_all(self, index: Index) -> int:
         """Delete an index with all files, also those that are being published now."""
         await self._folder.delete(index.name)  # first: nothing is published to it from now on
         await index.context.places.until_released()
         await index.catalog.local.edit_all({})  # then it has what other nodes have listed before
-        return await index.maintenance.remove_all(tell)
+        return await index.maintenance.remove_all()
 
     async def _delete_empty(self, index: Index, settings: IndexSettings | None) -> None:
         """Delete an empty index. The index stays if a file is published to it meanwhile."""
