@@ -95,10 +95,10 @@ class Got:
         return page
 
     def form(self, ends: str) -> Form:
-        """The form whose action ends so."""
+        """The last form whose action ends so."""
         found = [form for form in self.read().forms if urlsplit(form.action).path.endswith(ends)]
         assert found, f"no form for {ends} at {self.url}: {self.text}"
-        return found[0]
+        return found[-1]
 
     @property
     def says(self) -> str:
