@@ -1,7 +1,5 @@
-"""Where databases are, what can go wrong with them, and their transactions.
-
-Locations of databases: a file of SQLite, or a PostgreSQL server. The parts of a URL are
-secret.
+"""Where databases are (a file of SQLite, or a PostgreSQL server), what can go wrong with them, and
+their transactions. The parts of a URL are secret.
 """
 
 from __future__ import annotations

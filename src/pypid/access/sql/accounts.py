@@ -1,8 +1,5 @@
-"""Accounts in a database: their state in memory, their changes, and the source of users made of
-them.
-
-`SqlAccounts`: users, groups, rights, tokens and sessions, written to the database and read from
-memory.
+"""Accounts in a database: users, groups, rights, tokens and sessions, written to the database and
+read from memory; and the source of users made of them.
 """
 
 from __future__ import annotations

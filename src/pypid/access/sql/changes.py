@@ -1,6 +1,5 @@
-"""Changes of accounts, owners and whole imports, each in one transaction.
-
-Changes of the accounts' tables, within a transaction. Everything here blocks.
+"""Changes of accounts, owners and whole imports, each in one transaction. Everything here
+blocks.
 """
 
 from __future__ import annotations
@@ -319,8 +318,9 @@ class AccountsWriter:
         self._connection.execute(delete(users).where(users.c.name == account.name))
         self._connection.execute(insert(users).values(account_row(account)))
         self._touch("user", account.name)
-        for id in {account_id("config", account.name), *former}:
-            self._hand_over(id, account.id)
+        theirs = owners.c.account.in_({account_id("config", account.name), *former})
+        self._touch_owners(theirs)
+        self._connection.execute(update(owners).where(theirs).values(account=account.id))
 
     def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
         """Replace the user's account by the result of `change`; return it. Raises `NoSuchUser`,
@@ -510,13 +510,6 @@ class AccountsWriter:
         """Remove the owners of all projects of an index."""
         self._touch_owners(owners.c.index == index)
         self._connection.execute(delete(owners).where(owners.c.index == index))
-
-    def _hand_over(self, former: str, account: str) -> None:
-        """Make the account the owner of all that the `former` one owns: they are the same user."""
-        self._touch_owners(owners.c.account == former)
-        self._connection.execute(
-            update(owners).where(owners.c.account == former).values(account=account)
-        )
 
     def _touch_owners(self, condition: ColumnElement[bool]) -> None:
         keys = select(owners.c.index, owners.c.project).where(condition)

@@ -1,7 +1,5 @@
-"""Users of a pypicloud: read from its database, and imported at the first start in its place.
-
-Import at the first start in place of a pypicloud: its users are added to the accounts database,
-which is empty till then.
+"""Users of a pypicloud: read from its database, and imported at the first start in its place, into
+the accounts database, which is empty till then.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""Rights, owners and the records of accounts, as all sources of them have them.
-
-Rights on single projects, as the configuration and the accounts database store them, and the
-rules that follow from them.
+"""Rights on single projects, as the configuration and the accounts database store them, and the
+rules that follow from them; owners, and the records of accounts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Kinds of values in the configuration, with those of listeners and of named indexes.
-
-Kinds of configuration values: how each is parsed and written, and what is allowed.
+"""Kinds of configuration values: how each is parsed and written, and what is allowed.
 
 A kind's `parse` raises nothing but `ValueError` (its text, if any, is advice). `parse` reads the
 output of `show` as the same value.

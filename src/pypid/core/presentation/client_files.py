@@ -70,7 +70,10 @@ def pip_conf(place: IndexAddress) -> str:
             f"trusted-host = {place.host}",
         ]
     if place.login:
-        lines += _netrc(place, "pip")
+        lines += [
+            "# This index requires a login. pip reads it from ~/.netrc (chmod 600):",
+            f"#   machine {urlsplit(place.base).hostname} login {TOKEN} password pypi-...",
+        ]
     return _text(lines)
 
 
@@ -133,14 +136,6 @@ FILES: Mapping[str, Callable[[IndexAddress], str]] = MappingProxyType(
     {"pip.conf": pip_conf, ".pypirc": pypirc, "uv.toml": uv_toml}
 )
 """The files by their names, which are also those of ``/config/<name>``."""
-
-
-def _netrc(place: IndexAddress, client: str) -> list[str]:
-    machine = urlsplit(place.base).hostname or ""
-    return [
-        f"# This index requires a login. {client} reads it from ~/.netrc (chmod 600):",
-        f"#   machine {machine} login {TOKEN} password pypi-...",
-    ]
 
 
 def is_safe(base: str) -> bool:

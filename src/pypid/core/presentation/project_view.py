@@ -1,6 +1,5 @@
-"""What the page of a project shows: releases, facts of their metadata, and where a file runs.
-
-The view of a project's page: one release, and those before and after it. Pure and bounded.
+"""What the page of a project shows: one release, those before and after it, facts of their
+metadata, and where a file runs. Pure and bounded.
 
 It is computed once for each change of the project: a project may have ten thousand files.
 """

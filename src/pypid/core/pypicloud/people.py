@@ -526,7 +526,13 @@ def _say(
         keys.append(rule.key)
         whom = _whom(rule, groups)
         if whom is None:
-            ledger.note(_nobody(rule), rule.entry, rule.key)
+            what = "not a valid username" if rule.whom == "user" else "there is no such group"
+            ledger.note(
+                f"{what}, so it lets in no user; the defaults do not hold for the project all the "
+                "same, as with pypicloud",
+                rule.entry,
+                rule.key,
+            )
         elif can == {"write"}:
             ledger.note(
                 "the right to write without the right to read does not exist here: it is taken "
@@ -560,11 +566,3 @@ def _whom(rule: _Rule, groups: PypicloudGroups) -> str | None:
         return "authenticated"
     group = groups.name(rule.name)
     return None if group is None else f"group.{group}"
-
-
-def _nobody(rule: _Rule) -> str:
-    what = "not a valid username" if rule.whom == "user" else "there is no such group"
-    return (
-        f"{what}, so it lets in no user; the defaults do not hold for the project all the same, "
-        f"as with pypicloud"
-    )
