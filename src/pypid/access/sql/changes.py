@@ -318,9 +318,9 @@ class AccountsWriter:
         self._connection.execute(delete(users).where(users.c.name == account.name))
         self._connection.execute(insert(users).values(account_row(account)))
         self._touch("user", account.name)
-        theirs = owners.c.account.in_({account_id("config", account.name), *former})
-        self._touch_owners(theirs)
-        self._connection.execute(update(owners).where(theirs).values(account=account.id))
+        held_by_user = owners.c.account.in_({account_id("config", account.name), *former})
+        self._touch_owners(held_by_user)
+        self._connection.execute(update(owners).where(held_by_user).values(account=account.id))
 
     def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
         """Replace the user's account by the result of `change`; return it. Raises `NoSuchUser`,

@@ -541,13 +541,8 @@ def _say(
                 rule.key,
             )
         elif "read" in can:
-            ledger.put(
-                "projects",
-                f"{project}.{whom}",
-                "rw" if "write" in can else "r",
-                rule.entry,
-                rule.key,
-            )
+            right = "rw" if "write" in can else "r"
+            ledger.put("projects", f"{project}.{whom}", right, rule.entry, rule.key)
             is_any_set = True
     if not is_any_set:
         shut = SHUT
