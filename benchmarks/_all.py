@@ -86,7 +86,6 @@ LEFT_OUT = {
     "scale.py": "it needs PostgreSQL, and all cores for itself.",
     "search.py": "a hundred thousand projects with their metadata take minutes to make.",
     "site.py": "it makes 100,000 projects, and takes two minutes.",
-    "snapshot.py": "it has no goals; health.py measures the dump of a running pypid.",
     "static.py": "it takes minutes; export.py compares with dumb-pypi as well.",
     "s3_rebuild.py": "a store that is far away takes minutes.",
 }

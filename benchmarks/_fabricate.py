@@ -1,4 +1,4 @@
-"""A storage as if a million files had been published to it, and the snapshot of it, made by several
+"""A storage as if a million files had been published to it, and the catalog of it, made by several
 processes at once.
 
 The records are real, the artifacts are sparse; there is no core metadata beside them.
@@ -7,24 +7,32 @@ The records are real, the artifacts are sparse; there is no core metadata beside
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
+
+from attrs import frozen
+from sqlalchemy import Connection, insert, select, update
 
 from pypid.blobs.files import blob
-from pypid.catalog.dump import CatalogDump
-from pypid.catalog.lines import Loaded, no_shards, shard_of
-from pypid.catalog.memory import MemoryCatalog
-from pypid.core.model import Blob, File, Project, StoredFile, Summary, in_order
+from pypid.catalog.engine import RowKind
+from pypid.catalog.sql import FILE
+from pypid.catalog.sql.sqlite import PRAGMAS
+from pypid.catalog.sql.tables import rows, state_table
+from pypid.core.model import Blob, Project, StoredFile, in_order
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.records.documents import StorageIdentity, dump_project, dump_record, load
-from pypid.core.records.layout import STORAGE_IDENTITY, ObjectKind, key
-from pypid.core.summaries import MutableSummaries
-from pypid.flow import World, at_once, start
+from pypid.core.records.documents import dump, dump_project, dump_record
+from pypid.core.records.layout import CLEAN_STOP, ObjectKind, key
+from pypid.databases.places import transact
+from pypid.databases.sqlite import BUSY, sqlite_engine
 from pypid.index.store.records import mark_of
+from pypid.jobs.cache_maintenance import CleanStopNote
+
+Batch = TypeVar("Batch")
 
 FILES = 10
 """Of each project."""
@@ -35,49 +43,94 @@ BATCH = 500
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 
 
+@frozen
+class Fabricated:
+    """A project whose objects are in the storage, as the catalog knows it."""
+
+    name: str
+    line: bytes
+    mark: str
+
+
 def fabricate(folder: Path, projects: int, files: int = FILES, large: int = 0) -> None:
-    """So many projects in the storage below `folder`, which a pypid has opened before; and a
-    snapshot that knows them.
+    """So many projects in the storage and the catalog below `folder` (see `fill`).
 
     Each has so many files; the one after the last has `large`, if any.
     """
-    storage = folder / "var" / "packages"
     batches = [
         (range(first, min(first + BATCH, projects)), files) for first in range(0, projects, BATCH)
     ]
     batches += [(range(projects, projects + 1), large)] if large else []
-    shards, heads = no_shards(), dict[ProjectName, Summary]()
+    fill(folder, _batch, batches)
+
+
+def fill(
+    folder: Path,
+    make: Callable[[bytes, Batch], Sequence[Fabricated]],
+    batches: Iterable[Batch],
+) -> None:
+    """Add to the storage and the catalog below `folder`, which a pypid has opened and stopped using,
+    what `make` makes in the storage of each batch; the next start trusts the catalog.
+    """
+    storage = folder / "var" / "packages"
+    database = sqlite_engine(folder / "var" / FILE, BUSY, PRAGMAS)
     anywhere = partial(os.sched_setaffinity, 0, range(os.cpu_count() or 1))
-    with ProcessPoolExecutor(initializer=anywhere) as pool:
-        for made in pool.map(partial(_batch, os.fsencode(storage)), batches):
-            for serial, (text, line) in enumerate(made, len(heads) + 1):
-                name = ProjectName(text)
-                shards[shard_of(name)][name] = line
-                heads[name] = Summary(name, serial)
-    identity = load(
-        StorageIdentity, (storage / STORAGE_IDENTITY).read_bytes(), STORAGE_IDENTITY
-    ).identity
-    catalog = MemoryCatalog()
-    catalog.local.fill(Loaded(len(heads), shards, MutableSummaries(heads)))
-    world = World(clock=None, now=lambda: MOMENT, blocking=at_once, random=os.urandom)  # type: ignore[arg-type]
-    start(CatalogDump(catalog.local, str(folder / "var" / "snapshot"), identity, world).write())
+    with ProcessPoolExecutor(initializer=anywhere) as pool, database.connect() as connection:
+        made = pool.map(partial(make, os.fsencode(storage)), batches)
+        note = transact(connection, lambda connection: _add(connection, made), writing=True)
+    database.dispose()
+    (storage / CLEAN_STOP).write_bytes(dump(note))
 
 
-def _batch(storage: bytes, batch: tuple[Sequence[int], int]) -> list[tuple[str, bytes]]:
-    numbers, files = batch
-    return [_project(storage, number, files) for number in numbers]
+def _add(connection: Connection, made: Iterable[Sequence[Fabricated]]) -> CleanStopNote:
+    """Add the rows, each with the next version and serial; return the state of the catalog then."""
+    state = connection.execute(select(state_table)).one()
+    version, serial = state.version, state.serial
+    for batch in made:
+        values = [
+            {
+                "kind": RowKind.LOCAL.value,
+                "name": project.name,
+                "version": version + number,
+                "serial": serial + number,
+                "status": "active",
+                "kept": False,
+                "gone": False,
+                "mark": project.mark,
+                "size": len(project.line),
+                "line": project.line,
+                "files": b"",
+            }
+            for number, project in enumerate(batch, 1)
+        ]
+        connection.execute(insert(rows), values)
+        version, serial = version + len(batch), serial + len(batch)
+    connection.execute(update(state_table).values(version=version, serial=serial, complete=True))
+    return CleanStopNote(state.epoch, version)
 
 
-def _project(storage: bytes, number: int, many: int) -> tuple[str, bytes]:
-    """The project's name and its line, when its files are there."""
+def _batch(storage: bytes, batch: tuple[Sequence[int], int]) -> list[Fabricated]:
+    numbers, many = batch
+    return [_project(storage, number, many) for number in numbers]
+
+
+def _project(storage: bytes, number: int, many: int) -> Fabricated:
     name = project_name(f"project-{number}")
-    Path(os.fsdecode(storage), name).mkdir(0o750)
     files = in_order(tuple(made_up(name, number, count) for count in range(many)))
-    listing = sorted(
-        (blob for file in files for blob in _written(storage, file)),
-        key=lambda blob: blob.key.encode(),
-    )
-    return name, dump_project(Project(name=name, files=files, serial=number + 1), mark_of(listing))
+    return put(storage, Project(name=name, files=files), {})
+
+
+def put(storage: bytes, project: Project[StoredFile], metadata: Mapping[str, bytes]) -> Fabricated:
+    """Put the files of a new project into the storage, with their records, and with the `metadata`
+    by key.
+    """
+    Path(os.fsdecode(storage), project.name).mkdir(0o750)
+    contents = {key(project.name, file.filename): b"" for file in project.files}
+    for file in project.files:
+        contents[key(project.name, file.filename, ObjectKind.RECORD)] = dump_record(file)
+    contents.update(metadata)
+    listing = [_written(storage, where, contents[where]) for where in sorted(contents)]
+    return Fabricated(project.name, dump_project(project), mark_of(listing))
 
 
 def made_up(name: ProjectName, number: int, count: int) -> StoredFile:
@@ -101,19 +154,15 @@ def made_up(name: ProjectName, number: int, count: int) -> StoredFile:
     )
 
 
-def _written(storage: bytes, file: File) -> Iterator[Blob]:
-    for where, content in (
-        (key(file.project, file.filename), b""),
-        (key(file.project, file.filename, ObjectKind.RECORD), dump_record(file)),
-    ):
-        descriptor = os.open(
-            b"/".join((storage, where.encode())), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640
-        )
-        try:
-            if content:
-                os.write(descriptor, content)
-            else:
-                os.truncate(descriptor, SIZE)
-            yield blob(where, os.fstat(descriptor))
-        finally:
-            os.close(descriptor)
+def _written(storage: bytes, where: str, content: bytes) -> Blob:
+    """Write the object; an empty one is an artifact, of which nothing but the size is real."""
+    path = b"/".join((storage, where.encode()))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+    try:
+        if content:
+            os.write(descriptor, content)
+        else:
+            os.truncate(descriptor, SIZE)
+        return blob(where, os.fstat(descriptor))
+    finally:
+        os.close(descriptor)

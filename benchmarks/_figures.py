@@ -66,7 +66,6 @@ GOALS = (
     Goal("/health after a start", "health.py", "after a start"),
     Goal("/health during cold pages of 10,000 files", "health.py", "cold pages of 10,000 files"),
     Goal("/health during cold pages of 400 files", "health.py", "cold pages of 400 files"),
-    Goal("/health during the dump", "health.py", "while the dump"),
     Goal("/health during an export", "health.py", "pypid export"),
     Goal("warm page of 100 files, rate against nginx", "pages.py", "HTML"),
 )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import perf_counter, process_time
 
 from twisted.internet import reactor
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 
+from pypid.catalog import sql
+from pypid.catalog.replica import ReplicaFollower
+from pypid.catalog.shared import SharedCatalog
 from pypid.flow import World
 
 TICK = 0.001
@@ -24,6 +28,14 @@ def world() -> World:
         blocking=deferToThread,  # type: ignore[arg-type]
         random=os.urandom,
     )
+
+
+async def new_catalog(folder: Path, world: World) -> SharedCatalog:
+    """The new catalog of one process in the folder, which has begun; the caller closes it."""
+    engine = sql.open("", folder, world, reactor)
+    catalog = SharedCatalog(ReplicaFollower(engine, "here", world, timedelta(0), is_sole=True))
+    await catalog.begin()
+    return catalog
 
 
 class Stalls:

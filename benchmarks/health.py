@@ -3,8 +3,8 @@
 ``python benchmarks/health.py [--projects 10000] [--listed 1000]``
 
 One pypid has so many local projects (10 files each), and listings of so many upstream projects (400
-files each). It is started, takes up large pages of an upstream index, writes its dump and exports
-everything. Meanwhile a client asks for ``/health`` every 5 ms from the other core. A delay counts
+files each). It is started, takes up large pages of an upstream index, and exports everything.
+Meanwhile a client asks for ``/health`` every 5 ms from the other core. A delay counts
 from when the request was due: one stall delays all requests that it held up.
 
 The delay of the reactor is measured inside of pypid as well (`_ticking`): no more of it than the
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import subprocess
 import sys
 import time
@@ -31,10 +30,6 @@ from _listings import ListingServer
 
 EVERY = 0.005
 """Seconds between two requests for ``/health``."""
-INTERVAL = 15
-"""Seconds between two dumps."""
-CHANGES = 300
-"""Local projects that change before a dump: enough for most of its shards."""
 SMALL, LARGE, LARGEST = 400, 10_000, 30_000
 """Files of upstream projects."""
 CLIENTS = 8
@@ -114,34 +109,6 @@ def small_pages(health: Health, projects: int) -> None:
         client.close()
 
 
-def dump(health: Health, projects: int) -> None:
-    """The next dump after many local projects have changed."""
-    server = health.server
-    manifest = server.folder / "var" / "snapshot" / "manifest.json"
-    wait_for_change(manifest)
-    for number in random.sample(range(projects), min(CHANGES, projects)):
-        file = f"project_{number}-1.0.0-py3-none-any.whl"
-        path = f"/api/projects/project-{number}/files/{file}/yank"
-        server.call("PUT", path, {"Authorization": rig.LOGIN}, b"{}")
-    with health.during("while the dump is written"):
-        wait_for_change(manifest)
-        time.sleep(1)
-
-
-def wait_for_change(path: Path) -> None:
-    """Wait until the file is replaced, or two intervals of the dump are over."""
-    before = path.stat().st_mtime_ns
-    deadline = time.monotonic() + 2 * INTERVAL
-    while path.stat().st_mtime_ns == before and time.monotonic() < deadline:
-        time.sleep(0.02)
-
-
-def first_dump(health: Health) -> None:
-    """The dump of all upstream listings, after the pages were asked for."""
-    with health.during("while the dump of all upstream listings is written"):
-        time.sleep(INTERVAL + 2)
-
-
 def export(health: Health) -> None:
     """The export of all files into an empty folder."""
     pypid = str(Path(sys.executable).with_name("pypid"))
@@ -154,7 +121,7 @@ def export(health: Health) -> None:
 
 def measure(folder: Path, projects: int, listed: int, upstream: str) -> dict[str, dict[str, float]]:
     """All situations, in the order in which a deployment meets them."""
-    more = f"[upstream]\nmode = cache\nurl = {upstream}\nunknown_names = 0\n[catalog]\ndump_interval = {INTERVAL}s\n"
+    more = f"[upstream]\nmode = cache\nurl = {upstream}\nunknown_names = 0\n"
     with rig.Server(folder / "node", page="/health", more=more).running():
         pass  # it makes the storage its own
     fabricate(folder / "node", projects)
@@ -166,8 +133,6 @@ def measure(folder: Path, projects: int, listed: int, upstream: str) -> dict[str
         lambda: pages(health, LARGE, 6),
         lambda: pages(health, LARGEST, 2),
         lambda: small_pages(health, listed),
-        lambda: first_dump(health),
-        lambda: dump(health, projects),
         lambda: export(health),
     )
     with server.running():

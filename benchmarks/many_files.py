@@ -1,5 +1,4 @@
-"""100,000 files in 10,000 projects: starts, memory, and pages while pypid compares with the storage
-and writes its snapshot.
+"""100,000 files in 10,000 projects: starts, memory, and pages while pypid compares with the storage.
 
 ``python benchmarks/many_files.py [--projects 10000] [--starts 3]``   (10 files each)
 
@@ -10,7 +9,6 @@ the projects, is what latencies are compared with, in turns.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import time
@@ -30,10 +28,6 @@ from pypid.core.records.layout import ObjectKind, key
 
 FILES = 10
 """Of each project."""
-INTERVAL = 10.0
-"""Seconds between snapshots here."""
-CHANGES = 300
-"""Projects that change before a snapshot: enough for most of its shards."""
 STEADY = 0.01
 """Seconds between two pages of the client that asks at a steady rate."""
 HEALTH = 0.001
@@ -107,7 +101,7 @@ def watched(server: rig.Server, projects: int) -> Iterator[dict[str, float]]:
 
 
 def first_start(large: rig.Server, projects: int) -> dict[str, float]:
-    """No snapshot: everything is read from the storage, while pages are answered."""
+    """No catalog: everything is read from the storage, while pages are answered."""
     with large.running():
         begun = time.perf_counter()
         with watched(large, projects) as seen:
@@ -124,7 +118,7 @@ def first_start(large: rig.Server, projects: int) -> dict[str, float]:
 
 
 def restart(large: rig.Server, projects: int) -> dict[str, float]:
-    """From the snapshot: the first page, then pages while everything is compared."""
+    """With the catalog: the first page, then pages while everything is compared."""
     with large.running():
         with watched(large, projects) as seen:
             compared = until_complete(large)
@@ -134,47 +128,6 @@ def restart(large: rig.Server, projects: int) -> dict[str, float]:
             "rss_mib": large.rss() / (1 << 20),
             **seen,
         }
-
-
-def change(server: rig.Server, projects: int) -> None:
-    """Yank a file in many projects, so that most shards of the snapshot change."""
-    for number in random.sample(range(projects), min(CHANGES, projects)):
-        path = f"/api/projects/project-{number}/files/project_{number}-1.0.0-py3-none-any.whl/yank"
-        server.call("PUT", path, {"Authorization": rig.LOGIN}, b"{}")
-
-
-def while_written(server: rig.Server, projects: int) -> dict[str, float]:
-    """Changes, then pages until the snapshot has them."""
-    manifest = server.folder / "var" / "snapshot" / "manifest.json"
-    born = server.began
-    time.sleep(
-        INTERVAL - (time.perf_counter() - born) % INTERVAL + 1
-    )  # a moment after one write, to have time until the next
-    change(server, projects)
-    with watched(server, projects) as idle:
-        time.sleep(2)
-    before = manifest.stat().st_mtime_ns
-    with watched(server, projects) as seen:
-        while manifest.stat().st_mtime_ns == before:
-            time.sleep(0.02)
-        time.sleep(0.5)
-    shards = len(json.loads(manifest.read_bytes())["shards"])
-    fresh = sum(newer(file, before) for file in manifest.parent.glob("*.jsonl"))
-    return {
-        **seen,
-        "shards": shards,
-        "written": fresh,
-        "idle_stall": idle["stall"],
-        "idle_p99": idle["p99"],
-    }
-
-
-def newer(file: Path, before: int) -> bool:
-    """Whether a shard was written since; the one that it replaced may be removed while we look."""
-    try:
-        return file.stat().st_mtime_ns >= before
-    except FileNotFoundError:
-        return False
 
 
 def compare(large: rig.Server, small: rig.Server, projects: int) -> dict[str, dict[str, float]]:
@@ -219,8 +172,7 @@ def main() -> None:
     rig.pin_client()
     with ExitStack() as stack:
         folder = stack.enter_context(rig.scratch())
-        more = f"[catalog]\ndump_interval = {INTERVAL:.0f}s\n"
-        large = rig.Server(folder / "large", page="/simple/project-7/", more=more)
+        large = rig.Server(folder / "large", page="/simple/project-7/")
         small = rig.Server(folder / "small", page="/simple/project-7/")
         fabricate(large.storage, projects)
         fabricate(small.storage, projects // 100)
@@ -229,20 +181,18 @@ def main() -> None:
         starts = [restart(large, projects) for _ in range(options.starts)]
         stack.enter_context(large.running())
         until_complete(large)
-        written = while_written(large, projects)
         rss = large.rss() / (1 << 20)
         stack.enter_context(small.running())
         until_complete(small)
         pages = compare(large, small, projects)
         published = publish(large, small, folder)
-    show(projects, first, starts, written, rss, pages, published)
+    show(projects, first, starts, rss, pages, published)
 
 
 def show(
     projects: int,
     first: dict[str, float],
     starts: list[dict[str, float]],
-    written: dict[str, float],
     rss: float,
     pages: dict[str, dict[str, float]],
     published: dict[str, float],
@@ -279,15 +229,8 @@ def show(
         ("memory at the end", f"{rss:.0f} MiB", "< 300 MB"),
         ("comparing with the storage takes", f"{middle('compare_s'):.1f} s", ""),
         ("... pages meanwhile, p99 / worst", f"{middle('p99'):.1f} / {worst:.1f} ms", ""),
-        ("snapshot, shards written", f"{written['written']:.0f} of {written['shards']:.0f}", ""),
-        ("... longest wait for /health meanwhile", f"{written['stall']:.1f} ms", "< 20 ms"),
-        ("... the same before it, with nothing to write", f"{written['idle_stall']:.1f} ms", ""),
-        (
-            "... pages meanwhile, p99 / worst",
-            f"{written['p99']:.1f} / {written['worst']:.1f} ms",
-            "",
-        ),
-        ("... share of that time others had the core", f"{written['others']:.0%}", ""),
+        ("... longest wait for /health meanwhile", f"{middle('stall'):.1f} ms", "< 20 ms"),
+        ("... share of that time others had the core", f"{middle('others'):.0%}", ""),
         ("any page, p50 / p99: here, with 1/100", both("any"), ""),
         ("one page, p50 / p99: here, with 1/100", both("same"), ""),
         ("one page against 1/100 of the projects, p50", f"{ratio('same', 'p50'):.2f} x", "~ 1 x"),
@@ -301,7 +244,6 @@ def show(
     figures = {
         "first": first,
         "starts": starts,
-        "snapshot": written,
         "rss_mib": rss,
         "pages_ms": pages,
         "publish_ms": published,

@@ -1,5 +1,5 @@
-"""A million files in 100,000 projects: starts, memory, pages, the list of projects, publishing, the
-snapshot, comparing.
+"""A million files in 100,000 projects: starts, memory, pages, the list of projects, publishing,
+comparing.
 
 ``python benchmarks/million.py [--files 1000000] [--starts 3]``   (10 files in each project; ``--files 100000`` is quick)
 
@@ -29,10 +29,6 @@ from _wheels import build, upload
 
 SMALL = 1000
 """Files of the pypid to compare with."""
-INTERVAL = 10
-"""Seconds between snapshots."""
-CHANGES = 300
-"""Projects that change before a snapshot: enough for most of its shards."""
 CHANGED = 60
 """Projects that change between two questions for the list."""
 PUBLISHES = 40
@@ -159,20 +155,6 @@ def upload_one(servers: dict[str, rig.Ticking], folder: Path, number: int) -> di
     return {name: upload(server, path, digest) for name, server in servers.items()}
 
 
-def snapshot(server: rig.Ticking, projects: int) -> dict[str, float]:
-    """Many projects change; then how late the reactor comes while the snapshot is written."""
-    manifest = server.folder / "var" / "snapshot" / "manifest.json"
-    time.sleep(INTERVAL - (time.perf_counter() - server.began) % INTERVAL + 1)
-    for number in random.sample(range(CHANGED, projects), min(CHANGES, projects - CHANGED)):
-        yank(server, number)
-    before = manifest.stat().st_mtime_ns
-    with server.ticked() as ticks:
-        while manifest.stat().st_mtime_ns == before:
-            time.sleep(0.02)
-        time.sleep(0.5)
-    return ticks
-
-
 def pages(servers: dict[str, rig.Ticking], count: dict[str, int]) -> dict[str, dict[str, float]]:
     """One page again and again, and any page: milliseconds, in turns; and pages a second of wrk, if
     there is one, in turns.
@@ -219,7 +201,6 @@ def main() -> None:
     rig.pin_client()
     with ExitStack() as stack:
         folder = stack.enter_context(rig.scratch())
-        more = f"[catalog]\ndump_interval = {INTERVAL}s\n"
         count = {"large": projects, "small": SMALL // FILES}
         begun = time.perf_counter()
         for name in count:
@@ -230,10 +211,10 @@ def main() -> None:
         print(f"{options.files:,} files were made up in {made:.0f} s", file=sys.stderr)
         figures: dict[str, object] = {"files": options.files}
         started = starts(
-            {name: rig.Server(folder / name, page=PAGE, more=more) for name in count},
+            {name: rig.Server(folder / name, page=PAGE) for name in count},
             options.starts,
         )
-        servers = {name: rig.Ticking(folder / name, page=PAGE, more=more) for name in count}
+        servers = {name: rig.Ticking(folder / name, page=PAGE) for name in count}
         for server in servers.values():
             stack.enter_context(server.running())
         comparing = compared(servers["large"])
@@ -242,7 +223,6 @@ def main() -> None:
         told = pages(servers, count)
         lists = listed(servers["large"])
         published = publish(servers, folder)
-        written = snapshot(servers["large"], projects)
         peak = mib(servers["large"].rss())
         figures |= {
             "starts": started,
@@ -254,13 +234,12 @@ def main() -> None:
         }
         show(
             projects,
-            {**figures, "publish": published, "snapshot": written},
+            {**figures, "publish": published},
             started,
             comparing,
             told,
             lists,
             published,
-            written,
         )
 
 
@@ -272,7 +251,6 @@ def show(
     told: dict[str, dict[str, float]],
     lists: dict[str, float],
     published: dict[str, dict[str, float]],
-    written: dict[str, float],
 ) -> None:
     """The table."""
     large = projects * FILES >= 1_000_000
@@ -340,7 +318,6 @@ def show(
         ("publishing, lists asked for all the time", f"{published['large']['median']:.1f} ms", ""),
         (f"... with {SMALL:,} files", f"{published['small']['median']:.1f} ms", ""),
         ("... the reactor late, p99 / worst", stall(published["large"]), late),
-        ("writing the snapshot: late, p99 / worst", stall(written), late),
     ]
     rig.report(f"{projects * FILES:,} files in {projects:,} projects", rows, figures)
 

@@ -1,4 +1,4 @@
-"""A machine is lost, and another one has only the bucket: with its snapshot, and without.
+"""A machine is lost, and another one has only the bucket.
 
 ``python benchmarks/s3_rebuild.py [--objects 100000] [--delay 0.02] [--sample 2000]``
 
@@ -13,13 +13,9 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import secrets
-import shutil
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import _rig as rig
 from _distant import BUCKET, Distant
@@ -57,36 +53,37 @@ def said(asked: dict[str, int]) -> str:
 
 def one_at_a_time(distant: Distant, folder: Path) -> float:
     """Seconds for all that the bucket holds, without anything at the same time."""
+    from _reactor import new_catalog
+    from _reactor import world as real_world
     from twisted.internet import reactor
-    from twisted.internet.threads import deferToThread
 
     from pypid.blobs.s3 import listing
     from pypid.blobs.s3.store import S3Settings
     from pypid.blobs.s3.store import open as open_store
-    from pypid.catalog.memory import MemoryCatalog
     from pypid.core.policy import Policy
-    from pypid.flow import World, start
+    from pypid.flow import start
     from pypid.index import Index
     from pypid.index.store import reconcile, records
     from pypid.upstream.nothing import Nothing
 
     listing.AT_ONCE = 2  # one, and one that is next
     reconcile.PROJECTS_AT_ONCE = records.RECORDS_AT_ONCE = 1
-    blocking: Any = deferToThread
-    world = World(reactor, lambda: datetime.now(UTC), blocking, secrets.token_bytes)
     endpoint = f"http://127.0.0.1:{distant.port}"
     settings = S3Settings(
         bucket=BUCKET, endpoint_url=endpoint, access_key="bench", secret_key="bench"
     )
+    world = real_world()
     took: list[float] = []
 
     async def run() -> None:
         blobs = await open_store(settings, world, reactor)
-        index = Index(blobs, MemoryCatalog(), Nothing(), Policy(), world, spool=folder)
+        catalog = await new_catalog(folder, world)
+        index = Index(blobs, catalog, Nothing(), Policy(), world, spool=folder)
         distant.asked()
         begun = time.perf_counter()
         await index.reconcile()
         took.append(time.perf_counter() - begun)
+        await catalog.close()
         await blobs.close()
 
     def begin() -> None:
@@ -109,31 +106,16 @@ def main() -> None:
     rows = []
     with rig.scratch() as folder:
         with Distant(folder, options.delay, projects, FILES).running() as distant:
-            server = rig.Server(folder / "first", more=distant.lines, page="/health")
+            page = f"/simple/p{projects - 1:05d}/"
+            server = rig.Server(folder / "first", more=distant.lines, page=page)
             with server.running():
-                rebuilt = server.started + until(server.complete)
-                asked = said(distant.asked())
-                assert listed(server) == projects
-            rows.append(("full rebuild, without any snapshot", rebuilt, asked))
-            distant.asked()
-            shutil.rmtree(server.folder / "var")
-            second = rig.Server(
-                folder / "second", more=distant.lines, page=f"/simple/p{projects - 1:05d}/"
-            )
-            with second.running():
-                rows.append(
-                    ("start from the bucket's snapshot: a project's page", second.started, "")
-                )
-                all_known = until(lambda: listed(second) == projects)
-                rows.append(("... the list of all projects", second.started + all_known, ""))
-                compared = until(second.complete)
-                rows.append(
-                    (
-                        "... compared with the bucket",
-                        second.started + all_known + compared,
-                        said(distant.asked()),
-                    )
-                )
+                rows.append(("start: a project's page", server.started, ""))
+                all_known = server.started + until(lambda: listed(server) == projects)
+                rows.append(("... the list of all projects", all_known, ""))
+                rebuilt = all_known + until(server.complete)
+                rows.append(("... all compared", rebuilt, said(distant.asked())))
+            with server.running():
+                rows.append(("start with that catalog: a project's page", server.started, ""))
         sample = max(1, options.sample // (2 * FILES))
         with Distant(folder, options.delay, sample, FILES).running() as distant:
             took = one_at_a_time(distant, folder)
@@ -155,7 +137,7 @@ def main() -> None:
         f"  the full rebuild is {whole / rebuilt:.1f} times as quick as one request at a time (at "
         "least 3)"
     )
-    print(f"  the first answer came after {rows[1][1]:.1f} s (below 3)")
+    print(f"  the first answer came after {rows[0][1]:.1f} s (below 3)")
 
 
 if __name__ == "__main__":

@@ -44,9 +44,7 @@ class Workers(rig.Server):
     """A pypid of so many processes, on any core."""
 
     def __init__(self, folder: Path, count: int, *, front_door: bool) -> None:
-        super().__init__(
-            folder, more="[catalog]\nbackend = sql\n[upstream]\nmode = offline\n", pinned=False
-        )
+        super().__init__(folder, more="[upstream]\nmode = offline\n", pinned=False)
         door = "" if front_door else "fast_path = no\n"
         self.config.write_text(
             self.config.read_text().replace("[access]", f"workers = {count}\n{door}[access]", 1)
@@ -128,10 +126,10 @@ def workers(
 def engine(name: str, folder: Path) -> Iterator[str]:
     """The lines of ``[catalog]`` for an engine that is empty."""
     if name == "sqlite":
-        yield f"[catalog]\nbackend = sql\nurl = sqlite:///{folder}/shared.db\n"
+        yield f"[catalog]\nurl = sqlite:///{folder}/shared.db\n"
     else:
         with postgresql() as server:
-            yield f"[catalog]\nbackend = sql\nurl = {server.database()}\n"
+            yield f"[catalog]\nurl = {server.database()}\n"
 
 
 def visible(

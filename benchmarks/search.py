@@ -15,30 +15,20 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
 import random
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlencode
 
 import _rig as rig
-from _fabricate import BATCH, MOMENT, SIZE
+from _fabricate import BATCH, MOMENT, SIZE, Fabricated, fill, put
 
-from pypid.blobs.files import blob
-from pypid.catalog.dump import CatalogDump
-from pypid.catalog.lines import Loaded, no_shards, shard_of
-from pypid.catalog.memory import MemoryCatalog
-from pypid.core.model import Blob, Project, StoredFile, Summary
+from pypid.core.model import Project, StoredFile
 from pypid.core.packaging.names import ProjectName, project_name
-from pypid.core.records.documents import StorageIdentity, dump_project, dump_record, load
-from pypid.core.records.layout import STORAGE_IDENTITY, ObjectKind, key, sidecar_key
-from pypid.core.summaries import MutableSummaries
-from pypid.flow import World, at_once, start
-from pypid.index.store.records import mark_of
+from pypid.core.records.layout import ObjectKind, key, sidecar_key
 
 SYLLABLES = (
     "ba co di fu ga he in jo ka lo mi nu or pa qu re si ta un ve wa xi yo za ed er pro con data "
@@ -123,7 +113,7 @@ def _text(chance: random.Random, count: int) -> str:
     return " ".join(chance.choice(_TOPICS) if chance.random() < 0.5 else word for word in made)
 
 
-def _project(storage: bytes, number: int, described: bool) -> tuple[str, bytes]:
+def _project(storage: bytes, number: int, described: bool) -> Fabricated:
     name, chance = name_of(number), words(-number)
     summary, keywords = (
         _text(chance, chance.randint(4, 14)),
@@ -160,61 +150,20 @@ def _project(storage: bytes, number: int, described: bool) -> tuple[str, bytes]:
         uploader="ci",
         summary=summary,
     )
-    Path(os.fsdecode(storage), name).mkdir(0o750)
-    listing = sorted(
-        _written(storage, file, metadata if described else None), key=lambda each: each.key.encode()
-    )
-    return name, dump_project(
-        Project(name=name, files=(file,), serial=number + 1), mark_of(listing)
+    project = Project(name=name, files=(file,))
+    return put(
+        storage, project, {sidecar_key(file, ObjectKind.METADATA): metadata} if described else {}
     )
 
 
-def _written(storage: bytes, file: StoredFile, metadata: bytes | None) -> Iterator[Blob]:
-    contents = [
-        (file.key or "", b""),
-        (key(file.project, file.filename, ObjectKind.RECORD), dump_record(file)),
-    ]
-    if metadata is not None:
-        contents.append((sidecar_key(file, ObjectKind.METADATA), metadata))
-    for where, content in contents:
-        descriptor = os.open(
-            b"/".join((storage, where.encode())), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640
-        )
-        try:
-            if content:
-                os.write(descriptor, content)
-            else:
-                os.truncate(descriptor, SIZE)
-            yield blob(where, os.fstat(descriptor))
-        finally:
-            os.close(descriptor)
-
-
-def _batch(storage: bytes, described: int, numbers: Sequence[int]) -> list[tuple[str, bytes]]:
+def _batch(described: int, storage: bytes, numbers: Sequence[int]) -> list[Fabricated]:
     return [_project(storage, number, number < described) for number in numbers]
 
 
 def fabricate(folder: Path, projects: int, described: int) -> None:
-    """So many in the storage below `folder`, which a pypid has opened before; and a snapshot that
-    knows them.
-    """
-    storage = folder / "var" / "packages"
+    """So many in the storage and the catalog below `folder` (see `fill`)."""
     batches = [range(first, min(first + BATCH, projects)) for first in range(0, projects, BATCH)]
-    shards, heads = no_shards(), dict[ProjectName, Summary]()
-    anywhere = partial(os.sched_setaffinity, 0, range(os.cpu_count() or 1))
-    with ProcessPoolExecutor(initializer=anywhere) as pool:
-        for made in pool.map(partial(_batch, os.fsencode(storage), described), batches):
-            for serial, (text, line) in enumerate(made, len(heads) + 1):
-                name = ProjectName(text)
-                shards[shard_of(name)][name] = line
-                heads[name] = Summary(name, serial)
-    identity = load(
-        StorageIdentity, (storage / STORAGE_IDENTITY).read_bytes(), STORAGE_IDENTITY
-    ).identity
-    catalog = MemoryCatalog()
-    catalog.local.fill(Loaded(len(heads), shards, MutableSummaries(heads)))
-    world = World(clock=None, now=lambda: MOMENT, blocking=at_once, random=os.urandom)  # type: ignore[arg-type]
-    start(CatalogDump(catalog.local, str(folder / "var" / "snapshot"), identity, world).write())
+    fill(folder, partial(_batch, described), batches)
 
 
 def ask(

@@ -5,10 +5,10 @@ all its names (40 MB).
 ``python benchmarks/stalls.py --files 30000 --names 100000 --times 3``
 
 A reactor ticks every millisecond while a page is read, remembered, seen through the policy,
-rendered, dropped from memory and taken up again, revalidated, while a file of it is kept, and while
-a snapshot is written. Of each step the seconds and the longest stall are given, of all times; its
-own is what of it this process used the processor for (a busy machine adds to the rest). Prints a
-table and a JSON line.
+rendered, dropped from memory and taken up again from the catalog's file, revalidated, and while a
+file of it is kept. Of each step the seconds and the longest stall are given, of all times; its own
+is what of it this process used the processor for (a busy machine adds to the rest). Prints a table
+and a JSON line.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from _listings import html_page, json_page
-from _reactor import Stalls, forget_peak, peak, rss, world
+from _reactor import Stalls, forget_peak, new_catalog, peak, rss, world
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater, react
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.dump import CatalogDump
-from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.shared import SharedCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
 from pypid.core.model import Listing, Presence, Span, as_stored
@@ -128,14 +129,16 @@ class Bench:
             page, "", LIMIT, lambda data: slices_of_page(data, "", name, URL)
         )
 
-    def anew(self, policy: Policy = CACHE) -> tuple[Index, MemoryCatalog, Told]:
+    @asynccontextmanager
+    async def anew(self) -> AsyncIterator[tuple[Index, SharedCatalog, Told]]:
         """An index that knows nothing yet, and its parts."""
-        catalog, told = MemoryCatalog(thinking=self.world.thinking), Told()
-        return (
-            Index(MemoryBlobs(self.world.now), catalog, told, policy, self.world, ttl=timedelta()),
-            catalog,
-            told,
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            catalog, told = await new_catalog(Path(folder), self.world), Told()
+            blobs = MemoryBlobs(self.world.now)
+            try:
+                yield Index(blobs, catalog, told, CACHE, self.world, ttl=timedelta()), catalog, told
+            finally:
+                await catalog.close()
 
     async def steps_of_json(self) -> None:
         """Read a page."""
@@ -167,7 +170,18 @@ class Bench:
 
     async def life_of(self, page: bytearray, without_times: bytearray) -> None:
         """What becomes of a project in the catalog."""
-        index, catalog, told = self.anew()
+        async with self.anew() as parts:
+            await self.life_in(page, without_times, *parts)
+
+    async def life_in(
+        self,
+        page: bytearray,
+        without_times: bytearray,
+        index: Index,
+        catalog: SharedCatalog,
+        told: Told,
+    ) -> None:
+        """Remember it, change it, and take it up again."""
 
         async def ask(said: Listing) -> None:
             told.said[NAME] = said
@@ -188,18 +202,8 @@ class Bench:
         await self.measure(
             "revalidate (304)", lambda: ask(evolve(held, confirmed=datetime.now(UTC)))
         )
-        catalog.upstream._table._decoded.forget(NAME)
+        catalog.following.replica.upstream._entries.forget(NAME)
         await self.measure("take up again", lambda: catalog.upstream.get(NAME))
-        with tempfile.TemporaryDirectory() as folder:
-            await self.measure(
-                "write the snapshot",
-                CatalogDump(catalog.upstream, folder + "/s", "here", self.world).write,
-            )
-            other = MemoryCatalog()
-            await self.measure(
-                "load the snapshot",
-                CatalogDump(other.upstream, folder + "/s", "here", self.world).load,
-            )
         plain, plain_again = (
             remembered(await self.read(without_times)),
             remembered(await self.read(without_times)),
@@ -230,20 +234,20 @@ class Bench:
 
     async def steps_of_render(self) -> None:
         """Make the pages."""
-        index, _, told = self.anew()
-        told.said[NAME] = remembered(await self.read(json_page(NAME, self.files)))
-        index.listings.ttl = timedelta(hours=1)
-        await index.catalog.complete()
-        await index.view(NAME)
-        for _ in range(self.times):
-            pages = ProjectPages(index, self.world)
-            for format in (Format.JSON, Format.HTML_V1):
+        async with self.anew() as (index, _, told):
+            told.said[NAME] = remembered(await self.read(json_page(NAME, self.files)))
+            index.listings.ttl = timedelta(hours=1)
+            await index.catalog.complete()
+            await index.view(NAME)
+            for _ in range(self.times):
+                pages = ProjectPages(index, self.world)
+                for format in (Format.JSON, Format.HTML_V1):
+                    await self.measure(
+                        f"render {format.name}, gzip", partial(self.page, pages, NAME, format)
+                    )
                 await self.measure(
-                    f"render {format.name}, gzip", partial(self.page, pages, NAME, format)
+                    "the same, made already", partial(self.page, pages, NAME, Format.JSON)
                 )
-            await self.measure(
-                "the same, made already", partial(self.page, pages, NAME, Format.JSON)
-            )
 
     async def page(self, pages: ProjectPages, name: ProjectName, format: Format) -> None:
         """As a client gets it."""
@@ -266,26 +270,25 @@ class Bench:
             for name, text in spelled.items()
         }
         for _ in range(self.times):
-            index, _, _ = self.anew()
-            index.upstream.project = self.answers(spelled)  # type: ignore[method-assign]
-            index.listings.ttl = timedelta(hours=1)
-            await index.catalog.complete()
-            pages = ProjectPages(index, self.world)
-            jobs = [
-                (name, format)
-                for name in names
-                for format in (Format.JSON, Format.HTML_V1)
-                for _ in range(CLIENTS)
-            ]
+            async with self.anew() as (index, _, _):
+                index.upstream.project = self.answers(spelled)  # type: ignore[method-assign]
+                index.listings.ttl = timedelta(hours=1)
+                await index.catalog.complete()
+                await self.storm(ProjectPages(index, self.world), names)
 
-            async def job(
-                pages: ProjectPages = pages, jobs: list[tuple[ProjectName, Format]] = jobs
-            ) -> None:
-                await gatherResults(
-                    [start(self.page(pages, name, format)) for name, format in jobs]
-                )
+    async def storm(self, pages: ProjectPages, names: Sequence[ProjectName]) -> None:
+        """All clients ask for all pages at once."""
+        jobs = [
+            (name, format)
+            for name in names
+            for format in (Format.JSON, Format.HTML_V1)
+            for _ in range(CLIENTS)
+        ]
 
-            await self.measure(f"{PROJECTS} projects, {len(jobs)} clients at once", job)
+        async def job() -> None:
+            await gatherResults([start(self.page(pages, name, format)) for name, format in jobs])
+
+        await self.measure(f"{PROJECTS} projects, {len(jobs)} clients at once", job)
 
     def answers(
         self, pages: dict[ProjectName, bytearray]

@@ -133,7 +133,7 @@ def memory(folder: Path, upstream: str, files: int) -> dict[str, float]:
                 client.fetch(path_of(FILES, number), JSON)
         time.sleep(1)  # what is left to do after the last answer
         rss = server.rss()
-    with server.running():  # reads the dump of the listings
+    with server.running():  # reads the heads of the listings
         restarted = server.rss()
     return {
         "rss_mib": rss / MIB,

@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.model import Listing, Status
 from pypid.core.packaging.names import project_name
 from pypid.core.records.documents import dump_project
-from pypid.core.records.upstream_entry import dump_upstream_entry
+from pypid.core.records.upstream_entry import dump_heading
 from pypid.flow import whole
 from pypid.web.api.openapi import document
 from tests.core.records.test_upstream_entry import WHEN
@@ -120,13 +120,13 @@ class Cached(KeeperCase):
         return self.have(read())
 
     def line(self) -> str:
-        """The line of the catalog dump for it, and for what its index listed."""
+        """The row of the catalog for it, and for what its index listed."""
         self.objects()
         heard = self.have(self.catalog.upstream.get(SPAM))
         listing = Listing(
             name=SPAM, files=None, confirmed=WHEN, index="https://x.example/simple/", etag='"1"'
         )
-        return dump_upstream_entry(evolve(heard, listing=listing)).decode()
+        return dump_heading(evolve(heard, listing=listing)).decode()
 
 
 def route_lines() -> list[str]:

@@ -1,88 +1,83 @@
-"""What was heard of projects of which nothing is kept is bounded: `pypid.catalog.memory`."""
+"""The catalog forgets upstream projects that nobody needs."""
 
 from __future__ import annotations
 
 from attrs import evolve
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.memory import MOST_GONE, OVERHEAD, Forgettable, MemoryCatalog
+from pypid.catalog.engine import RowKind
+from pypid.catalog.replica import ForgettableProjects, Replica
 from pypid.core.model import Listing, UpstreamEntry, as_stored
-from pypid.core.packaging.names import ProjectName, project_name
+from pypid.core.packaging.names import project_name
 from tests.index.file_cache_cases import listed
-from tests.support import BEGINNING
-from tests.support.worlds import Awaiting
-
-NAMES = st.sampled_from([ProjectName(letter) for letter in "abcdef"])
+from tests.support.engines import Place, a_catalog
+from tests.support.worlds import BEGINNING, Awaiting
 
 
-class ForgettableTests(SynchronousTestCase):
-    """The order, and the bound."""
-
-    @settings(max_examples=50, deadline=None, database=None)
-    @given(st.lists(st.tuples(NAMES, st.integers(0, 5000) | st.none()), max_size=30))
-    def test_bounded(self, changes: list[tuple[ProjectName, int | None]]) -> None:
-        """Whatever comes and goes: no more than allowed stays (or one), and those that go are the
-        ones noted first.
-        """
-        forgettable = Forgettable(8000)
-        held: dict[ProjectName, int] = {}
-        for name, size in changes:
-            held.pop(name, None)
-            if size is None:
-                forgettable.drop(name)
-            else:
-                held[name] = size + OVERHEAD
-                forgettable.note(name, size)
-            gone = list(forgettable.pop_excess())
-            self.assertEqual(gone, list(held)[: len(gone)])
-            for each in gone:
-                del held[each]
-            self.assertTrue(sum(held.values()) <= 8000 or len(held) == 1)
-
-
-class CatalogTests(Awaiting, SynchronousTestCase):
-    """The catalog in memory forgets what it may."""
+class ForgetTests(Awaiting, SynchronousTestCase):
+    """With room for five listings, and for three names that upstream does not have."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.catalog = MemoryCatalog(forgettable=20 * OVERHEAD)
+        self.place = Place()
+        self.catalog = a_catalog(place=self.place)
+        replica: Replica = self.catalog.following.replica
+        replica.forgettable = ForgettableProjects(most_projects=5)
+        replica.gone = ForgettableProjects(most_projects=3)
 
-    def hear(self, name: str, *, kept: bool = False) -> None:
-        """Nobody has the project; or a file of it is kept."""
-        file = as_stored(listed(b"x", f"{name}-1.0.tar.gz"), key=f".kept/{name}/{name}-1.0.tar.gz")
-        said = Listing(name=project_name(name), files=None, confirmed=BEGINNING, index="https://x/")
+    def hear(self, name: str, *, there: bool = True, kept: bool = False) -> None:
+        """Upstream has the project, or not; a file of it is cached."""
+        file = listed(b"x", f"{name}-1.0.tar.gz")
+        said = Listing(
+            name=project_name(name),
+            files=[file] if there else None,
+            confirmed=BEGINNING,
+            index="https://x/",
+        )
+        cached = (as_stored(file, key=f".kept/{name}/{name}-1.0.tar.gz"),) if kept else ()
         self.have(
             self.catalog.upstream.edit(
-                project_name(name),
-                lambda heard: evolve(heard, listing=said, kept=(file,) if kept else ()),
+                project_name(name), lambda heard: evolve(heard, listing=said, kept=cached)
             )
         )
 
-    def known(self, name: str) -> bool:
-        return self.have(self.catalog.upstream.get(project_name(name))) != UpstreamEntry(
-            name=project_name(name)
+    def known(self, *names: str) -> list[str]:
+        """Return which of the projects are known."""
+        return [
+            name
+            for name in names
+            if self.have(self.catalog.upstream.get(project_name(name)))
+            != UpstreamEntry(name=project_name(name))
+        ]
+
+    def test_least_recently_changed_first(self) -> None:
+        """Projects with cached files stay; of others those that changed last."""
+        self.hear("kept", kept=True)
+        names = [f"p{number}" for number in range(7)]
+        for name in names:
+            self.hear(name)
+        self.assertEqual(self.known("kept", *names), ["kept", *names[2:]])
+        self.hear("p2", kept=True)
+        self.hear("p7")
+        self.hear("p8")
+        self.assertEqual(self.known(*names), [*names[2:3], *names[4:]])
+        self.assertEqual(
+            [summary.name for summary in self.have(self.catalog.upstream.summaries())],
+            ["kept", "p2"],
         )
 
     def test_made_up_names_displace_no_listing(self) -> None:
-        """However many names are requested that upstream does not have, some thousand are
-        remembered, and projects that it has are not forgotten for them.
-        """
-        self.catalog = MemoryCatalog()
-        file = listed(b"x", "there-1.0.tar.gz")
-        found = Listing(
-            name=project_name("there"), files=[file], confirmed=BEGINNING, index="https://x/"
-        )
-        self.have(
-            self.catalog.upstream.edit(
-                project_name("there"), lambda heard: evolve(heard, listing=found)
-            )
-        )
-        most = MOST_GONE // OVERHEAD
-        for number in range(most + 1000):
-            self.hear(f"x{number}")
-        self.assertTrue(self.known("there"))
-        self.assertTrue(self.known(f"x{most + 999}"))
-        known = sum(len(lines) for lines in self.catalog.upstream.state(None).lines.values())
-        self.assertTrue(most // 2 < known < most, known)
+        """Names that upstream does not have are forgotten among themselves; no row of them stays."""
+        self.hear("there")
+        names = [f"x{number}" for number in range(20)]
+        for name in names:
+            self.hear(name, there=False)
+        self.assertEqual(self.known("there", *names), ["there", *names[-3:]])
+        self.assertEqual(len(self.place.rows), 4)
+
+    def test_bytes(self) -> None:
+        """However few there are, they do not take more bytes than they may."""
+        projects = ForgettableProjects(most_bytes=100)
+        for number in range(4):
+            projects.note(RowKind.UPSTREAM, project_name(f"p{number}"), 40)
+        self.assertEqual([name for _, name in projects.pop_excess()], ["p0", "p1"])

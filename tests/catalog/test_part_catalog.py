@@ -6,14 +6,13 @@ from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.part_catalog import PartCatalog
 from pypid.core.model import LocalProject, Presence, Project, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.ports import WholeCatalog
-from tests.catalog.engines import PlacedEngine, SharedSettings, open_shared
 from tests.support import CatalogContract, world
 from tests.support.catalog import SPAM, a_file, a_listing, a_project, becomes
+from tests.support.engines import PlacedEngine, SharedSettings, a_catalog, open_shared
 from tests.support.worlds import Awaiting
 
 HAM = project_name("ham")
@@ -59,7 +58,7 @@ class MemoryPartTests(PartContract, SynchronousTestCase):
     """A part of the catalog in memory keeps the contract."""
 
     async def whole(self) -> WholeCatalog:
-        return MemoryCatalog()
+        return a_catalog()
 
 
 class SharedPartTests(PartContract, SynchronousTestCase):
@@ -157,19 +156,4 @@ class MemoryPartsTests(Parts, SynchronousTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.all = MemoryCatalog()
-
-    def test_forgets(self) -> None:
-        """Listings of named upstreams are forgotten on their own, the least recently used first."""
-        self.all = MemoryCatalog(forgettable=40_000)
-        public, named = self.all.upstream, PartCatalog(self.all, source="cu128").upstream
-        names = [project_name(f"p{number}") for number in range(20)]
-        for name in names:
-            listing = a_listing(name, "1")
-            self.have(public.edit(name, lambda entry, new=listing: evolve(entry, listing=new)))
-        for name in names:
-            listing = a_listing(name, "1")
-            self.have(named.edit(name, lambda entry, new=listing: evolve(entry, listing=new)))
-        self.assertIsNotNone(self.have(public.get(names[0])).listing)
-        self.assertIsNone(self.have(named.get(names[0])).listing)
-        self.assertIsNotNone(self.have(named.get(names[-1])).listing)
+        self.all = a_catalog()

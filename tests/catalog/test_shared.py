@@ -16,10 +16,10 @@ from pypid.core.caches import MemoryBudget
 from pypid.core.packaging.names import project_name
 from pypid.databases.places import SqliteFile
 from pypid.flow import at_once
-from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.support import CatalogContract, world
 from tests.support.catalog import a_file, a_listing
 from tests.support.engine import EngineContract
+from tests.support.engines import Place, PlacedEngine, SharedSettings, open_shared
 
 
 class PlacedEngineTests(EngineContract, SynchronousTestCase):

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.replica import FRESH, PAUSE
 from pypid.core.errors import CatalogDown
 from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.packaging.names import ProjectName, project_name
-from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.support import world
 from tests.support.catalog import a_file, a_listing, a_project, becomes
+from tests.support.engines import Place, PlacedEngine, SharedSettings, a_catalog, open_shared
 from tests.support.worlds import Awaiting
 
 NAMES = [project_name(text) for text in ("spam", "ham")]
@@ -67,7 +66,7 @@ class Sharing(stateful.RuleBasedStateMachine):
         self.nodes = [
             self.have(open_shared(shared, engine, world(self.clock))) for engine in self.engines
         ]
-        self.true = MemoryCatalog()
+        self.true = a_catalog()
         self.ours: dict[ProjectName, Past] = defaultdict(Past)
         self.theirs: dict[ProjectName, Past] = defaultdict(Past)
         self.asked = 0
@@ -138,7 +137,7 @@ class Sharing(stateful.RuleBasedStateMachine):
     def anew(self) -> None:
         """The rows are begun anew, by somebody."""
         self.place.begin(0)
-        self.true = MemoryCatalog(self.place.state.serial)
+        self.true = a_catalog(self.place.state.serial)
         for past in (*self.ours.values(), *self.theirs.values()):
             past.becomes(self.now, None)
         self.proven.becomes(self.now, None)

@@ -18,8 +18,8 @@ from pypid.core.model import Presence, Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import start
 from pypid.web.app.errors import status_of
-from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.support.catalog import SPAM, a_project, becomes
+from tests.support.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.support.models import to_be
 from tests.support.worlds import Timed
 

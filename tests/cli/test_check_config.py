@@ -118,11 +118,11 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
         (":2: [upstream] mode: invalid value 'proxy' (allowed: cache, redirect, mirror, offline)",),
     ),
     (
-        "[server]\nworkers = 4\n",
+        "[catalog]\nbackend = memory\n",
         (
-            ":2: [server] workers: several workers need a catalog that they share: set [catalog] "
-            "backend = sql, which needs no url (it is SQLite then, in a file below state), or "
-            "workers = 1",
+            ":2: [catalog] backend: the catalog is a SQLite database in the state folder, also for "
+            "several workers; for several machines set [catalog] url = postgresql://...; remove "
+            "the key",
         ),
     ),
     (

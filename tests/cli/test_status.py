@@ -52,7 +52,7 @@ class StatusTests(CommandCase):
     def test_starting(self) -> None:
         """A server that has not read its accounts yet is starting; nothing has to be done."""
         self.pypid.app.closed = StorageDown("the accounts are still being fetched from it.")
-        self.pypid.catalog._serials.is_complete = False
+        self.pypid.catalog.following.replica.complete = False
         status, out, _ = self.run_command("status")
         self.assertEqual(status, 1)
         self.assertIn("is starting and not ready\n", out)

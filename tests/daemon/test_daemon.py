@@ -19,6 +19,7 @@ from pypid.flow.derived import ReloadOutcome, Signals
 from pypid.index import Index
 from pypid.index.store.reconcile import Reconciled
 from pypid.web.http.site import Site
+from tests.support.engines import a_catalog
 from tests.support.worlds import world
 from tests.web.routes import ALL_ROUTES
 
@@ -82,8 +83,8 @@ class DaemonCase(SynchronousTestCase):
         given: dict[str, Any] = {
             "index": cast(Index, index or Storage()),
             "signals": Signals(),
-            "dumps": (),
-            "dump_interval": 60.0,
+            "catalog": a_catalog(),
+            "signed_urls": (),
             "maintenance": Keeping(),
             "people": Keeping(),
             "sites": (cast(Site, site or Draining()),),
@@ -194,20 +195,20 @@ class StopTests(DaemonCase):
         self.pass_time(0.1)
         self.successResultOf(stopped)
 
-    def test_snapshot(self) -> None:
-        """The snapshot is written when no request and no fetch can change anything any more; till
+    def test_signed_urls(self) -> None:
+        """Signed URLs are written when no request and no fetch can change anything any more; till
         then the state is held.
         """
         written: Deferred[bool] = Deferred()
         site = Draining(busy=True)
 
-        class Snapshot:
+        class Links:
             async def write(self) -> bool:
                 site.told.append("write")
                 return await written
 
         stopped = self.running(
-            site=site, dumps=(Snapshot(),), maintenance=Keeping(site.told)
+            site=site, signed_urls=(Links(),), maintenance=Keeping(site.told)
         ).stopService()
         self.pass_time(DRAIN + 1)
         self.assertEqual(site.told, ["drain", "abort", "end", "write"])

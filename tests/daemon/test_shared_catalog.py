@@ -10,27 +10,36 @@ from pathlib import Path
 from twisted.internet import reactor  # noqa: TID251
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.access.sql.accounts import CONTACT
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.replica import FRESH, ReplicaFollower
 from pypid.catalog.shared import SharedCatalog
+from pypid.catalog.sql.engine import SqlEngine, SqlSettings
+from pypid.core.configuration.parse import parse
 from pypid.core.errors import PeopleUnknown
+from pypid.core.model import Presence, Project
+from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
 from pypid.daemon.identities import open_stores
-from pypid.daemon.shared_catalog import Sharing, name_of_node
+from pypid.daemon.shared_catalog import Sharing, begin_alone, catalog_file, name_of_node
 from pypid.daemon.state import where
-from pypid.flow import start
+from pypid.databases.places import SqliteFile
+from pypid.flow import at_once, start
 from pypid.flow.derived import Signal, Signals
+from pypid.jobs.cache_maintenance import CleanStop
 from pypid.jobs.leases import Shared
 from pypid.web.app.app import App, AppSettings
 from pypid.wiring.platform import load_config
 from pypid.wiring.recipe import make_identities
-from tests.catalog.engines import Place, PlacedEngine
 from tests.daemon.test_identities import ini
-from tests.support.worlds import world
+from tests.support.engines import Place, PlacedEngine
+from tests.support.examples import SPAM, a_project, becomes
+from tests.support.worlds import Awaiting, world
+
+HAM = project_name("ham")
 
 
 class RightsTests(TestCase):
@@ -113,7 +122,7 @@ class RightsTests(TestCase):
                 self.assertLessEqual(people.generation.until, self.clock.seconds() + FRESH)
                 self.assertIsNone(people.access.freshly())
             finally:
-                await sharing.end()
+                await sharing.catalog.close()
                 await people.end()
 
         return start(work())
@@ -122,3 +131,91 @@ class RightsTests(TestCase):
         """Let time pass."""
         for _ in range(round(seconds / 0.1)):
             self.clock.advance(0.1)
+
+
+class AloneTests(Awaiting, SynchronousTestCase):
+    """The catalog of one process, in its state folder, at a start."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.config = parse(
+            "[server]\nstate = state\n", filename=str(folder.absolute() / "pypid.ini")
+        )
+        self.paths = where(self.config, {})
+        self.file = catalog_file(self.paths)
+        self.world = world(Clock())
+        self.blobs = MemoryBlobs(self.world.now)
+        self.clean_stop: CleanStop | None = CleanStop(self.blobs)
+
+    def begun(self, storage: str = "storage") -> SharedCatalog:
+        """Return the catalog, after a start."""
+        engine = SqlEngine(SqlSettings(SqliteFile(self.file), at_once), self.world)
+        following = ReplicaFollower(
+            engine, storage, self.world, timedelta(), first_serial=1000, is_sole=True
+        )
+        catalog = SharedCatalog(following)
+        self.have(begin_alone(catalog, self.paths, self.clean_stop))
+        return catalog
+
+    def stop(self, catalog: SharedCatalog, *, clean: bool) -> None:
+        """End the process; `clean`: in order."""
+        engine = catalog.following.engine
+        if clean and self.clean_stop is not None:
+            self.have(self.clean_stop.leave(self.have(engine.state())))
+        self.have(catalog.close())
+
+    def filled(self) -> SharedCatalog:
+        """Return a complete catalog with one project."""
+        catalog = self.begun()
+        self.have(catalog.local.edit(SPAM, becomes(a_project(SPAM, "1")), mark="mark"))
+        self.have(catalog.complete())
+        return catalog
+
+    def names(self, catalog: SharedCatalog) -> list[str]:
+        """Return the projects that it lists."""
+        return [summary.name for summary in self.have(catalog.local.summaries())]
+
+    def test_clean_stop(self) -> None:
+        """After a clean stop absences stay proven, once; what is known is known in any case."""
+        self.stop(self.filled(), clean=True)
+        for complete in (True, False):
+            catalog = self.begun()
+            self.assertEqual(self.have(catalog.is_complete()), complete)
+            self.assertIsInstance(self.have(catalog.local.get(SPAM)), Project)
+            self.assertEqual(self.have(catalog.local.mark(SPAM)), "mark")
+            absence = self.have(catalog.local.get(HAM))
+            self.assertIs(absence, Presence.ABSENT if complete else Presence.UNKNOWN)
+            self.stop(catalog, clean=False)
+
+    def test_changed_since(self) -> None:
+        """A note of another state (a file of last week was put back), or none where others may
+        write to the storage, proves nothing.
+        """
+        self.stop(self.filled(), clean=True)
+        old = self.file.read_bytes()
+        catalog = self.begun()
+        self.have(catalog.local.edit(HAM, becomes(a_project(HAM, "1"))))
+        self.stop(catalog, clean=True)
+        self.file.write_bytes(old)
+        catalog = self.begun()
+        self.assertFalse(self.have(catalog.is_complete()))
+        self.have(catalog.complete())
+        self.clean_stop = None
+        self.stop(catalog, clean=True)
+        self.assertFalse(self.have(self.begun().is_complete()))
+
+    def test_unusable(self) -> None:
+        """A catalog that is damaged, or of another storage, is made again; serials go on."""
+        self.stop(self.filled(), clean=True)
+        whole = self.file.read_bytes()
+        for torn in (b"no database" * 1000, whole[: len(whole) // 2], b""):
+            self.file.write_bytes(torn)
+            catalog = self.begun()
+            self.assertEqual((self.names(catalog), self.have(catalog.is_complete())), ([], False))
+            self.stop(catalog, clean=False)
+        self.file.write_bytes(whole)
+        catalog = self.begun("another storage")
+        self.assertEqual((self.names(catalog), self.have(catalog.serial())), ([], 1000))
+        self.stop(catalog, clean=False)

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.shared import SharedCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import NotThere
 from pypid.core.model import File, ListedFile, Listing, Presence, Span, StoredFile, as_stored
@@ -31,6 +31,7 @@ from pypid.index.upstream.file_cache import FileCache
 from pypid.index.upstream.listings import FileHostBreakers, UpstreamGate
 from pypid.ports import Blobs, Body, Upstream
 from tests.support import Fed, contents, world
+from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting
 
 KIB = 1 << 10
@@ -180,13 +181,13 @@ class KeeperCase(Awaiting, SynchronousTestCase):
         sweep(self.folder)
         self.upstream = ScriptedUpstream()
         self.blobs: Blobs = MemoryBlobs(world().now)
-        self.catalog = MemoryCatalog()
+        self.catalog = a_catalog()
         self.file_cache = self.another()
 
     def another(
         self,
         blocking: Blocking = at_once,
-        catalog: MemoryCatalog | None = None,
+        catalog: SharedCatalog | None = None,
         **settings: int,
     ) -> FileCache:
         """A keeper of the same storage."""

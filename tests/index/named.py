@@ -9,7 +9,6 @@ from typing import ClassVar
 from attrs import evolve
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.shared import SharedCatalog
 from pypid.catalog.signed_urls import Links
 from pypid.core.configuration.choices import Mode
@@ -25,6 +24,7 @@ from pypid.index.promotions import PromotionRecovery
 from pypid.ports import Blobs
 from tests.index.nodes import Told
 from tests.index.uploads import fetched, publishing, sent
+from tests.support.engines import a_catalog
 from tests.support.worlds import Timed, contents
 
 Only = Mapping[str, tuple[str, ...]]
@@ -67,7 +67,7 @@ class NamedCase(Timed):
         spool = Path(self.mktemp())  # type: ignore[attr-defined]
         spool.mkdir()
         is_shared = catalog is not None
-        catalog = catalog or MemoryCatalog()
+        catalog = catalog or a_catalog()
         policy = policy or Policy(mode=Mode.CACHE)
         decisions = Decisions(self.store, self.world, RestrictionsInForce(), is_shared)
         indexes = Indexes(

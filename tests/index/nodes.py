@@ -23,9 +23,9 @@ from pypid.flow import BytesBody, at_once, start, whole
 from pypid.index import Index
 from pypid.index.local.publish import PublishOutcome
 from pypid.ports import Blobs, Body
-from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.file_cache_cases import listed
 from tests.index.uploads import SPAM, WHEEL, Sent, publishing
+from tests.support.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.support.worlds import Timed, contents, world
 
 STALE_FOR = timedelta(seconds=60)

@@ -9,7 +9,6 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import NoSuchFile, Opaque, StorageDown, UpstreamDown, WrongBytes
 from pypid.core.model import Span, StoredFile, as_stored
@@ -23,6 +22,7 @@ from pypid.ports import Blobs, Body
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.file_cache_cases import ScriptedUpstream, listed
 from tests.support import Fed, world
+from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting
 
 
@@ -41,7 +41,7 @@ class ContentsTests(Awaiting, SynchronousTestCase):
         """One who looks into what this storage has."""
         self.blobs = blobs
         index = Index(
-            blobs, MemoryCatalog(), self.upstream, Policy(mode=mode), world(), spool=self.folder
+            blobs, a_catalog(), self.upstream, Policy(mode=mode), world(), spool=self.folder
         )
         self.have(index.reconcile())
         return Contents(index, self.folder, DeferredSemaphore(1))

@@ -10,7 +10,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.shared import SharedCatalog
 from pypid.catalog.signed_urls import Links
 from pypid.core.errors import (
     Forbidden,
@@ -60,7 +60,7 @@ class ValidityTests(NamedCase, SynchronousTestCase):
 
     def test_a_private_name_ends_the_validity_of_a_page_with_upstream_files(self) -> None:
         """An administrator has taken the name for an index."""
-        glance = cast(MemoryCatalog, self.index("").catalog)
+        glance = cast(SharedCatalog, self.index("").catalog)
         before = self.validity("numpy")
         assert before is not None
         self.assertTrue(is_valid(glance, before))

@@ -22,10 +22,10 @@ from pypid.flow import start
 from pypid.index.local.publish import PublishOutcome
 from pypid.index.named_indexes import Indexes, marked
 from pypid.ports import Blobs
-from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.faulty_blobs import Gated, Watched
 from tests.index.named import NamedCase, Only, set_index
 from tests.index.uploads import publishing, sent
+from tests.support.engines import Place, PlacedEngine, SharedSettings, open_shared
 
 SPAM = project_name("spam")
 WHEEL = "spam-1.0-py3-none-any.whl"

@@ -13,8 +13,8 @@ from pypid.catalog.shared import EngineLinks, SharedCatalog
 from pypid.catalog.signed_urls import AGAIN, Links
 from pypid.core.model import SignedUrl
 from pypid.ports import Blobs
-from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.catalog.test_signed_urls import Signer, file
+from tests.support.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.support.worlds import Timed
 
 LIFETIME, BUFFER = timedelta(seconds=100), timedelta(seconds=10)

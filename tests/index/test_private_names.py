@@ -6,7 +6,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.blobs.store import Store
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import StorageDown
 from pypid.core.model import Blob
 from pypid.core.packaging.names import project_name
@@ -15,6 +14,7 @@ from pypid.index.named_indexes import PrivateNames
 from pypid.index.named_indexes import marked as marked_part
 from pypid.ports import Blobs, Body
 from tests.support import BlobsContract, contents, world
+from tests.support.engines import a_catalog
 from tests.support.worlds import Timed
 
 RECORD = "spam/spam-1.0.tar.gz.record.json"
@@ -23,7 +23,7 @@ MARKER = ".pypid/index-names/spam/team"
 
 def marked(whole: Blobs) -> Store:
     """Return the blobs of the index ``team`` in the store."""
-    names = PrivateNames(whole, MemoryCatalog(), dict)
+    names = PrivateNames(whole, a_catalog(), dict)
     return marked_part(Store(whole, ".pypid/index/team/"), names, "team")
 
 
@@ -67,7 +67,7 @@ class MarkingTests(Timed, SynchronousTestCase):
         """Also by another process."""
         whole = MemoryBlobs(self.world.now)
         self.have(marked(whole).write(RECORD, BytesBody(b"{}")))
-        names = PrivateNames(whole, MemoryCatalog(), dict)
+        names = PrivateNames(whole, a_catalog(), dict)
         self.assertEqual(self.have(names.names()), {"spam"})
         self.assertEqual(self.have(names.names_of("team")), {"spam"})
         self.have(names.release(project_name("spam"), "team"))

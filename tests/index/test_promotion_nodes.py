@@ -24,10 +24,10 @@ from pypid.index.named_indexes import Indexes
 from pypid.index.promotions import Promotions, Wanted
 from pypid.ports import Blobs, Duplicating
 from pypid.wiring.recipe import promotions_between
-from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.faulty_blobs import Gated
 from tests.index.named import NamedCase
 from tests.index.uploads import publishing, sent
+from tests.support.engines import Place, PlacedEngine, SharedSettings, open_shared
 
 SPAM, EGGS = project_name("spam"), project_name("eggs")
 WHEEL, SDIST, EGGS_WHEEL = "spam-1.0-py3-none-any.whl", "spam-1.0.tar.gz", "eggs-2.0.tar.gz"

@@ -17,7 +17,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.attestations.program import AttestedFile, Question, verdicts
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.accounts.provenance import GitHub, Signed, provenance_object
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import Busy, StorageDown, UpstreamDown, Withheld
@@ -35,6 +34,7 @@ from pypid.index.views import DIRECT
 from tests.index.file_cache_cases import ScriptedUpstream, listed
 from tests.sigstores import OwnSigstore, github, statement
 from tests.support import world
+from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting
 
 SPAM = project_name("spam")
@@ -84,7 +84,7 @@ class TrustCase(Awaiting, SynchronousTestCase):
         self.trust = PublisherTrust(rules, self.verify, outside, self.policy.restrictions, folder)
         spool = Path(self.mktemp())
         sweep(spool)
-        catalog = MemoryCatalog()
+        catalog = a_catalog()
         index = Index(
             *(self.blobs, catalog, self.upstream, self.policy, outside),
             spool=spool,

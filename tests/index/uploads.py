@@ -14,7 +14,6 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.model import Digests, File, Project, Upload
 from pypid.core.packaging.names import parse_filename, project_name
 from pypid.core.policy import Policy
@@ -25,6 +24,7 @@ from pypid.index.local.publish import PublishOutcome
 from pypid.ports import Blobs, Body
 from pypid.upstream.nothing import Nothing
 from tests.support import world
+from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def index_over(
     """An index that has just been started over the store, and has compared nothing yet; `more` as
     in `Index`.
     """
-    return Index(blobs, MemoryCatalog(), Nothing(), Policy(), world(clock), shared, **more)
+    return Index(blobs, a_catalog(), Nothing(), Policy(), world(clock), shared, **more)
 
 
 def publishing(

@@ -13,8 +13,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.dump import CatalogDump
-from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.shared import SharedCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import StorageDown
 from pypid.core.model import Blob, File, Listing, Project
@@ -32,6 +31,7 @@ from tests.core.test_restrictions import VersionRule
 from tests.index.file_cache_cases import noise
 from tests.index.uploads import publishing, sent
 from tests.support import world
+from tests.support.engines import a_catalog, rows_of
 from tests.support.worlds import Awaiting
 from tests.web.memory_upstream import Elsewhere
 
@@ -93,11 +93,11 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
         sweep(self.folder)
         self.index = self.another()
 
-    def another(self, policy: Policy | None = None, catalog: MemoryCatalog | None = None) -> Index:
+    def another(self, policy: Policy | None = None, catalog: SharedCatalog | None = None) -> Index:
         """An index of the same storage that has been compared with it."""
         made = Index(
             self.blobs,
-            catalog or MemoryCatalog(),
+            catalog or a_catalog(),
             self.upstream,
             policy or self.policy,
             self.world,
@@ -301,20 +301,14 @@ class WritingDownTests(UpkeepCase):
         self.stop(maintenance)
 
     def test_at_stop(self) -> None:
-        """At the end it is written down, and the snapshot that is written then brings it to the
-        next start.
-        """
+        """At the end it is written down, for the next start."""
         maintenance = self.maintenance()
         self.keep("ant-1.0.tar.gz", "ant-2.0.tar.gz")
         self.clock.advance(2 * 3600 + 100 - self.clock.seconds())
         self.want("ant-1.0.tar.gz")
         self.stop(maintenance)
         self.assertEqual(self.touched(), {"ant-1.0.tar.gz": 2, "ant-2.0.tar.gz": 0})
-        folder = self.mktemp()
-        self.have(CatalogDump(self.index.catalog.upstream, folder, "storage", self.world).write())
-        catalog = MemoryCatalog()
-        self.have(CatalogDump(catalog.upstream, folder, "storage", self.world).load())
-        self.index = self.another(catalog=catalog)
+        self.index = self.another(catalog=a_catalog(place=rows_of(self.index.catalog)))
         self.assertEqual(self.wanted(self.index), {"ant-1.0.tar.gz": 7200, "ant-2.0.tar.gz": 120})
 
 

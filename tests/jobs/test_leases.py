@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.flow import start
 from pypid.jobs.leases import HELD, RENEWED, Leases, Shared
-from tests.catalog.engines import Place, PlacedEngine
 from tests.support import world
+from tests.support.engines import Place, PlacedEngine
 from tests.support.worlds import Awaiting
 
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 from attrs import evolve
 
 from pypid.blobs.store import Store
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.packaging.names import parse_filename
 from pypid.core.policy import PUBLIC, UpstreamChoice
 from pypid.core.restrictions import ProjectRestrictions
@@ -18,6 +17,7 @@ from pypid.jobs.cache_maintenance import CacheMaintenance
 from tests.core.test_restrictions import VersionRule
 from tests.index.file_cache_cases import noise
 from tests.jobs.test_cache_maintenance import KIB, RECORD, Slow, UpkeepCase
+from tests.support.engines import a_catalog
 
 ROOM = 20 * KIB + RECORD
 TORCH = "torch-1.0.tar.gz"
@@ -31,7 +31,7 @@ class NamedCachesTests(UpkeepCase):
         self.gpu = Slow(now=self.world.now)
         self.named = Index(
             Store(self.blobs, ".pypid/upstream/cu128/"),
-            MemoryCatalog(),
+            a_catalog(),
             self.gpu,
             evolve(self.policy, only=("torch*",)),
             self.world,

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.parse import Config, parse
 from pypid.jobs.leases import CLOCK, LASTING, SETTINGS, Agreement, digest_of
-from tests.catalog.engines import Place, PlacedEngine
+from tests.support.engines import Place, PlacedEngine
 from tests.support.worlds import Awaiting, WallClock, world
 
 

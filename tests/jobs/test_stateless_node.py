@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
@@ -14,26 +14,23 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.config import ClosedAccess
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.remote_dump import EVERY, RemoteDump
 from pypid.core.errors import CannotStart, StorageDown
 from pypid.core.model import Blob
-from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Credential, Identity
 from pypid.core.policy import Policy
-from pypid.core.records.layout import NAMED_SNAPSHOT, OF_RECORD, SNAPSHOT
+from pypid.core.records.layout import OF_RECORD
 from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.named_indexes import Indexes
 from pypid.jobs.backup.copies import Backup
 from pypid.jobs.leases import COMPARE
 from pypid.jobs.stateless_node import LAST_WORDS, StatelessNode
-from pypid.jobs.storage_lease import StorageLease
 from pypid.ports import Body
 from pypid.upstream.nothing import Nothing
 from tests.distributions import wheel
 from tests.index.named import NamedCase
 from tests.support import world
+from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting, contents
 
 ADMIN = f"{OF_RECORD}admin.json"
@@ -62,14 +59,10 @@ class ThrowawayCase(Awaiting, SynchronousTestCase):
         return Path(made.name)
 
     def made(self, secret: str | None = "x" * 40, **more: Any) -> StatelessNode:
-        catalog = MemoryCatalog()
-        index = Index(self.store, catalog, Nothing(), Policy(), self.world, spool=self.state)
-        far = RemoteDump(catalog.local, self.store, SNAPSHOT, "here", self.world, self.state)
+        index = Index(self.store, a_catalog(), Nothing(), Policy(), self.world, spool=self.state)
         return StatelessNode(
             index,
-            (far,),
             **{
-                "fill": True,
                 "access": ClosedAccess(Anybody()),
                 "close": self.close,
                 "backup": Backup(self.store, self.state, "here", secret, self.world),
@@ -168,33 +161,6 @@ class JobsTests(ThrowawayCase):
         self.assertIn(ADMIN, self.keys())
         self.have(made.end())
 
-    def test_snapshot(self) -> None:
-        """The snapshot is written once the storage was compared, every few minutes, and
-        at the end.
-        """
-        made = self.made()
-        made.startService()
-        self.have(made.prepare())
-        self.clock.advance(EVERY.total_seconds())
-        self.assertEqual(
-            self.keys(), []
-        )  # of what is not compared yet it would say that it is not there
-        self.put(HAM, wheel("ham"))
-        self.have(made.index.rebuild("me"))
-        self.have(made.compared())
-        self.assertIn(SNAPSHOT, self.keys())
-        for change, late in (
-            (lambda: self.clock.advance(EVERY.total_seconds()), False),
-            (lambda: None, True),
-        ):
-            before = self.have(self.store.stat(SNAPSHOT))
-            self.put(f"spam/spam-{int(late)}.0-py3-none-any.whl", wheel("spam", f"{int(late)}.0"))
-            self.have(made.index.rebuild("me"))
-            change()
-            if late:
-                self.have(made.end())
-            self.assertNotEqual(self.have(self.store.stat(SNAPSHOT)), before)
-
     def test_others(self) -> None:
         """What another tool puts there is taken in once it has rested; what cannot be
         is told once.
@@ -218,17 +184,11 @@ class NamedIndexesTests(NamedCase, SynchronousTestCase):
     """The projects and files of named indexes in a bucket."""
 
     def node(self, indexes: Indexes, **more: Any) -> StatelessNode:
-        """Return a node that may write to the bucket, with a dump of the named indexes, which is
-        read.
-        """
-        catalog = cast(MemoryCatalog, indexes.default.catalog)
+        """Return a node that may write to the bucket."""
         state = Path(self.mktemp())
         state.mkdir()
-        place = self.store, NAMED_SNAPSHOT, "here", self.world, state
         return StatelessNode(
             evolve(indexes.default),
-            (RemoteDump(catalog.named_local, *place, optional=True),),
-            fill=False,
             access=ClosedAccess(Anybody()),
             close=self.close,
             backup=Backup(self.store, state, "here", "x" * 40, self.world),
@@ -237,27 +197,6 @@ class NamedIndexesTests(NamedCase, SynchronousTestCase):
 
     async def close(self) -> None:
         """Nothing is open."""
-
-    def test_a_new_machine_reads_no_marked_project_of_a_named_index_again(self) -> None:
-        """The dump has a mark for each project that was published to, and a new machine sees in the
-        listing that nothing has changed since.
-        """
-        self.is_sole = lambda: True
-        indexes = self.started()
-        spam = project_name("spam")
-        team = self.create("team", indexes)
-        self.publish(team, "spam-1.0.tar.gz")
-        self.publish(indexes.default, "eggs-1.0.tar.gz")
-        lease = StorageLease(self.store, self.world, lambda: "one", "one")
-        node = self.node(indexes, lease=lease)
-        self.assertIsNone(self.have(team.catalog.local.mark(spam)))
-        node.startService()
-        self.have(node.prepare())
-        self.have(node.compared())
-        self.assertIsNotNone(self.have(team.catalog.local.mark(spam)))
-        self.have(node.end())
-        found = self.have(indexes.default.reconcile())
-        self.assertEqual((found.projects, found.read, found.changed), (2, 0, 0))
 
     def test_files_that_other_tools_put_into_a_named_index_are_adopted_there(self) -> None:
         """After they have rested; the log names what cannot be adopted once, with its key."""

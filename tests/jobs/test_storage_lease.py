@@ -11,7 +11,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.blobs.store import Store
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import StorageInUse
 from pypid.core.policy import Policy
 from pypid.core.records.layout import KEPT, LEASES
@@ -26,6 +25,7 @@ from pypid.jobs.storage_lease import (
 )
 from pypid.upstream.nothing import Nothing
 from tests.index.uploads import publishing, sent
+from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting, contents, world
 
 
@@ -65,7 +65,7 @@ class LeaseCase(Awaiting, SynchronousTestCase):
         """A pypid with a catalog of its own."""
         blobs = Store(self.store, permit=lease.permit_write)
         return Index(
-            blobs, MemoryCatalog(), Nothing(), Policy(), lease.world, is_sole=lambda: lease.is_sole
+            blobs, a_catalog(), Nothing(), Policy(), lease.world, is_sole=lambda: lease.is_sole
         )
 
     def go(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""kill -9 with an old catalog dump, and what a pypid answers at once after its start.
+"""kill -9, also with an old catalog put back, and what a pypid answers at once after its start.
 
 The long form is ``PYPID_KILLS=200 .venv/bin/python -m twisted.trial
 tests.live.test_crash_answers``, or a call of `crash_storm`.
@@ -29,7 +29,6 @@ KILLS = int(os.environ.get("PYPID_KILLS", "6"))
 PROJECTS = 60
 MOST_CHANGES = 6
 """Between two kills."""
-OLD_DUMP = "[catalog]\ndump_interval = 3600s\n"
 JSON = {"Accept": "application/vnd.pypi.simple.v1+json"}
 
 
@@ -51,7 +50,7 @@ class CrashStorm:
 
     folder: Path
     chance: random.Random
-    sections: str = OLD_DUMP
+    sections: str = ""
     """Of the configuration."""
     projects: dict[str, Expected] = field(factory=dict)
     wrong: list[str] = field(factory=list)
@@ -79,6 +78,17 @@ class CrashStorm:
                     assert time.monotonic() < deadline, process.output()
                     time.sleep(0.005)
             yield process
+
+    def catalog(self) -> dict[Path, bytes]:
+        """Return the files of the catalog, while no process has them open."""
+        return {path: path.read_bytes() for path in (self.folder / "state").glob("catalog.db*")}
+
+    def put_back(self, catalog: dict[Path, bytes]) -> None:
+        """Have an older catalog, as after a power cut, or from a backup."""
+        for path in self.catalog():
+            path.unlink()
+        for path, data in catalog.items():
+            path.write_bytes(data)
 
     # --- changes, each of which is acknowledged ---
 
@@ -280,8 +290,9 @@ def crash_storm(kills: int, seed: int = 0, projects: int = PROJECTS) -> CrashSto
         with storm.serving() as process:
             for number in range(projects):
                 storm.add(f"storm-{number}")
-            process.stop()  # the last dump that is written
+            process.stop()
         for _ in range(kills):
+            before = storm.catalog()
             with storm.serving() as process:
                 names = storm.chance.sample(
                     sorted(storm.projects), storm.chance.randint(1, MOST_CHANGES)
@@ -290,10 +301,12 @@ def crash_storm(kills: int, seed: int = 0, projects: int = PROJECTS) -> CrashSto
                     storm.change(name)
                 process.process.kill()
                 process.process.wait()
+            if storm.chance.random() < 0.5:
+                storm.put_back(before)
             with storm.serving() as process:
                 storm.check(names)
                 if storm.chance.random() < 0.1:
-                    process.stop()  # another dump
+                    process.stop()
                     with storm.serving():
                         storm.check(names)
                 else:

@@ -105,7 +105,7 @@ class IndexNamesTests(FrontedCase):
         self.check_silence()
 
     async def test_first_second(self) -> None:
-        """After a start without a catalog dump, the first answer gives the name of no index
+        """After a start without a catalog, the first answer gives the name of no index
         away.
         """
         storage = self.folder / "storage"

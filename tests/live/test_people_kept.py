@@ -140,9 +140,7 @@ class KeptTests(ThrowawayCase):
         in the bucket within ten seconds.
         """
         first = self.one()
-        with first.runs(
-            "compared with"
-        ):  # so that the bucket has a snapshot, which is faster than a listing
+        with first.runs("compared with"):
             admin = re.findall(PASSWORD, first.log)[0]
             for artifact in PLANS, wheel("spam"):
                 self.upload(first, admin, artifact.into(first.folder / "dist"))

@@ -213,7 +213,7 @@ class PrivateNamesTests(FrontedCase):
                     self.assertLess(code, 500, (method, target))
 
     async def test_first_second(self) -> None:
-        """After a start with no snapshot, with one from before the name was ours, and with a torn
+        """After a start with no catalog, with one from before the name was ours, and with a torn
         one, the very first answer that is given is ours, and nobody is asked.
         """
         folder = self.entered(scratch())
@@ -223,12 +223,8 @@ class PrivateNamesTests(FrontedCase):
         with discreet(folder, settings) as index:
             await self.run_(page, index, "theirs")
             await self.run_(stop, index)
-        old = {
-            path: path.read_bytes()
-            for path in (folder / "state").glob("*snapshot*/**/*")
-            if path.is_file()
-        }
-        self.assertTrue(old)
+        file = folder / "state/catalog.db"
+        old = file.read_bytes()
         index = await self.index(**alone)  # another process
         await self.run_(publish, index, wheel("ours", "1.0"), wheel("theirs", "1.0"))
         del self.fake.heard[:]
@@ -238,10 +234,10 @@ class PrivateNamesTests(FrontedCase):
             lambda data: b"",
             None,
         ):
-            for path, data in old.items():
-                path.unlink(missing_ok=True)
-                if torn is not None:
-                    path.write_bytes(torn(data))
+            for path in file.parent.glob("catalog.db*"):
+                path.unlink()
+            if torn is not None:
+                file.write_bytes(torn(old))
             for name, found in zip(
                 ("theirs", "ours"),
                 await self.run_(self.first_answers, folder, settings),

@@ -66,12 +66,12 @@ class StartCase(SynchronousTestCase):
         return "This is the first run" in said
 
     def have_started(self) -> None:
-        """Start once, and stop; the snapshot then knows one file."""
+        """Start once, and stop; the catalog then knows one file."""
         packages = self.state / "packages"
         packages.mkdir(parents=True)
         packages.joinpath("spam-1.0.tar.gz").write_bytes(sdist("spam", "1.0"))
         done([BIN / "pypid", "storage", "rebuild", "--config", self.ini])
-        self.assertTrue((self.state / "snapshot/manifest.json").exists())
+        self.assertTrue((self.state / "catalog.db").exists())
 
 
 class ConfigurationTests(StartCase):
@@ -112,7 +112,7 @@ class StateTests(StartCase):
 
 class StorageTests(StartCase):
     def test_gone(self) -> None:
-        """A storage folder that is gone, or empty, although the snapshot knows files in it, is not
+        """A storage folder that is gone, or empty, although the catalog knows files in it, is not
         made anew.
         """
         self.have_started()
@@ -121,7 +121,7 @@ class StorageTests(StartCase):
         self.refused("is not there: mount it")
         self.assertFalse(packages.exists())
         packages.mkdir()
-        self.refused("is empty, but the snapshot", "Is the disk mounted?")
+        self.refused("is empty, but the catalog", "Is the disk mounted?")
         shutil.rmtree(packages)
         (self.folder / "unmounted").rename(packages)
         with running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log") as daemon:

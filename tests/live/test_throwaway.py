@@ -27,7 +27,6 @@ from tests.live.projects import sdist, wheel
 from tests.live.stores import Store, store
 from tests.live.stores.between import Between, between
 
-SNAPSHOT: Final = ".pypid/snapshot/ours.jsonl.gz"
 ADMIN: Final = ".pypid/of-record/admin.json"
 ACCOUNTS: Final = ".pypid/of-record/accounts.db"
 PASSWORD: Final = re.compile(r"password  (\S+)")

@@ -21,7 +21,6 @@ from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared
 from tests.live.processes import BIN, clean_environ, free_port, running
 from tests.live.projects import publish, wheel
 from tests.live.workers import (
-    SHARED,
     answer,
     connections,
     is_there,
@@ -32,7 +31,7 @@ from tests.live.workers import (
 )
 
 WORKERS = 2
-SEVERAL = Settings(server=f"workers = {WORKERS}", sections=SHARED)
+SEVERAL = Settings(server=f"workers = {WORKERS}")
 
 
 class WorkersCase(IndexTestCase):
@@ -256,7 +255,7 @@ class WaysTests(IndexTestCase):
         socket_path = place / "s"
         ini = place / "pypid.ini"
         ini.write_text(
-            f"[server]\nlisten = unix:{socket_path}:mode=600\nstate = {place / 's-state'}\n{SHARED}"
+            f"[server]\nlisten = unix:{socket_path}:mode=600\nstate = {place / 's-state'}\n"
         )
         log, pid = place / "log", place / "pid"
         command = [
@@ -315,7 +314,7 @@ class WaysTests(IndexTestCase):
         ini = self.folder / "pypid.ini"
         ini.write_text(
             f"[server]\nlisten = systemd:domain=INET:index=0\nstate = "
-            f"{self.folder / 'sd'}\nworkers = 2\n{SHARED}"
+            f"{self.folder / 'sd'}\nworkers = 2\n"
         )
         command = [tool("systemd-socket-activate", "systemd"), "--listen", f"127.0.0.1:{port}"]
         command += [str(BIN / "twistd"), "--nodaemon", "--pidfile=", "pypid", "--config", str(ini)]

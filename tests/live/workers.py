@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tests.live.daemon import LiveIndex
 
-SHARED = "[catalog]\nbackend = sql\n"
 """What several workers need."""
 
 

@@ -25,7 +25,6 @@ from twisted.python.failure import Failure
 from pypid.access.chain import AccessChain
 from pypid.access.passwords import Verifier
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
@@ -39,6 +38,7 @@ from pypid.web.http.connections import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
 from tests.support import contents
+from tests.support.engines import a_catalog
 from tests.upstream.cases import UpstreamCase
 from tests.web.routes import ALL_ROUTES
 
@@ -190,7 +190,7 @@ class Proxy:
         times = {"ttl": TTL, "timeout": self.timeout}
         self.index = Index(
             self.blobs,
-            MemoryCatalog(),
+            a_catalog(),
             upstream,
             self.policy,
             world,

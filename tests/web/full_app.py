@@ -33,7 +33,7 @@ from pypid.access.tokens import new_token
 from pypid.attestations.verification import Attesting
 from pypid.blobs.keys import pieces
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.shared import SharedCatalog
 from pypid.core.accounts.rights import Session, Token
 from pypid.core.errors import PypidError, StorageDown
 from pypid.core.indexes import IndexSettings
@@ -60,6 +60,7 @@ from pypid.web.http.site import Site
 from pypid.web.root import resource
 from pypid.wiring.recipe import promotions_between
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.support.engines import a_catalog
 from tests.support.worlds import BEGINNING, WallClock, world
 from tests.web.openapi_check import hold
 from tests.web.raw_http import Socket
@@ -277,7 +278,7 @@ class Pypid:
         trusted_root: Path | None = None,
         policy: Policy | None = None,
         upstream: Upstream | None = None,
-        catalog: MemoryCatalog | None = None,
+        catalog: SharedCatalog | None = None,
         compared: bool | None = None,
         trust: TrustRules | None = None,
         indexes: Sequence[IndexSettings] | None = None,
@@ -292,7 +293,7 @@ class Pypid:
         self.wall = WallClock(self.clock)
         self.world = world(self.clock, wall=self.wall)
         self.blobs = Fragile(self.world.now, capacity) if blobs is None else blobs
-        self.catalog = MemoryCatalog() if catalog is None else catalog
+        self.catalog = a_catalog() if catalog is None else catalog
         if blobs is None if compared is None else compared:
             start(self.catalog.complete())
         policy = policy or Policy()

@@ -19,7 +19,6 @@ from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.database import Database, SqliteFile
 from pypid.access.sql.logs import SqlDownloads, SqlJournal
 from pypid.access.tokens import new_token
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.accounts.rights import claimed, grants_of, parse_right
 from pypid.core.configuration.choices import Mode
 from pypid.core.indexes import IndexSettings
@@ -28,6 +27,7 @@ from pypid.core.policy import Claims, Policy
 from pypid.flow import at_once
 from pypid.web.app.app import Configured, Registry
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.support.engines import a_catalog
 from tests.support.worlds import BEGINNING
 from tests.web.app_with_registration import now
 from tests.web.full_app import Answer, Papers, Pypid, basic, spelled
@@ -151,7 +151,7 @@ def crowded(
     `indexes`: see `Pypid`.
     """
     policy = Policy(mode=mode, claims=Claims(claimed(rules.projects)))
-    catalog = MemoryCatalog(serial=serial)
+    catalog = a_catalog(serial)
     pypid = Pypid(
         spool, rules=rules, policy=policy, upstream=upstream, catalog=catalog, indexes=indexes
     )

@@ -9,6 +9,7 @@ does ask.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pypid.catalog.dump import CatalogDump, Ignored
+from pypid.catalog.shared import SharedCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
 from pypid.core.errors import StorageDown, UpstreamDown
@@ -28,6 +29,7 @@ from pypid.core.records.layout import key
 from pypid.flow import BytesBody
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.support.engines import Place, a_catalog, rows_of
 from tests.support.worlds import BEGINNING
 from tests.web.full_app import Answer, Fragile, J, Pypid, WholeCase
 from tests.web.memory_upstream import FILES, Elsewhere
@@ -105,9 +107,11 @@ class SafetyCase(WholeCase):
         self.blobs = self.pypid.blobs
         self.pypid = self.another()
 
-    def another(self, blobs: Fragile | None = None, **policy: Any) -> Pypid:
-        """A new process with the same storage, or with `blobs`; its catalog is empty, and nothing
-        has been compared.
+    def another(
+        self, blobs: Fragile | None = None, catalog: SharedCatalog | None = None, **policy: Any
+    ) -> Pypid:
+        """A new process with the same storage, or with `blobs`; its catalog is empty, or `catalog`,
+        and nothing has been compared.
         """
         settings = {
             name: getattr(self.policy, name)
@@ -116,6 +120,7 @@ class SafetyCase(WholeCase):
         return Pypid(
             Path(self.mktemp()),
             blobs=self.blobs if blobs is None else blobs,
+            catalog=catalog,
             policy=Policy(**{**settings, **policy}),
             upstream=self.elsewhere,
         )
@@ -327,19 +332,9 @@ class RoutesTests(SafetyCase):
 class StartTests(SafetyCase):
     """The first second of a process, which knows nothing, or what is not so any more."""
 
-    def snapshots(self, pypid: Pypid, folder: Path) -> tuple[CatalogDump, CatalogDump]:
-        """Of ours and of theirs."""
-        ours = CatalogDump(pypid.catalog.local, str(folder / "ours"), "storage", pypid.world)
-        return ours, CatalogDump(
-            pypid.catalog.upstream, str(folder / "theirs"), "storage", pypid.world
-        )
-
-    def restarted(self, folder: Path, *, loads: bool = True, **policy: Any) -> Pypid:
-        """A new process that has read the snapshots."""
-        pypid = self.another(**policy)
-        for snapshot in self.snapshots(pypid, folder):
-            self.assertEqual(isinstance(self.have(snapshot.load()), Ignored), not loads)
-        return pypid
+    def restarted(self, rows: Place, **policy: Any) -> Pypid:
+        """A new process that has found these rows."""
+        return self.another(catalog=a_catalog(place=deepcopy(rows)), **policy)
 
     def check(self, pypid: Pypid) -> None:
         """Nothing is heard before and after the storage is compared, and what is ours is served at
@@ -362,7 +357,7 @@ class StartTests(SafetyCase):
         self.silent()
 
     def test_empty(self) -> None:
-        """With no snapshot at all what is ours is found in the storage, and not heard; nor what was
+        """With no rows at all what is ours is found in the storage, and not heard; nor what was
         deleted there.
         """
         self.have_secret()
@@ -374,59 +369,32 @@ class StartTests(SafetyCase):
         self.silent()
 
     def test_old(self) -> None:
-        """With a snapshot from before the name was published, when upstream's project of that name
+        """With rows from before the name was published, when upstream's project of that name
         was known, and kept: the first request already gets ours.
         """
-        folder = Path(self.mktemp())
         self.compare()
         self.assertEqual(self.ask(f"/packages/{SECRET}/{FILENAMES[1]}").body, THEIRS)
-        for snapshot in self.snapshots(self.pypid, folder):
-            self.assertTrue(self.have(snapshot.write()))
+        rows = rows_of(self.pypid.catalog)
         self.have_secret(self.another())
         del self.elsewhere.heard[:]
         for mode in Mode:
-            fresh = self.restarted(folder, mode=mode)
+            fresh = self.restarted(rows, mode=mode)
             self.assertEqual(
                 [file["filename"] for file in fresh.page(SECRET)["files"]], [FILENAMES[0]]
             )
             self.assertEqual(fresh.get(f"/packages/{SECRET}/{FILENAMES[1]}").status, 404)
-        self.check(self.restarted(folder))
-
-    def test_torn(self) -> None:
-        """With snapshots that are cut off, empty, of another storage, or no snapshots."""
-        folder = Path(self.mktemp())
-        self.have_secret()
-        for snapshot in self.snapshots(self.pypid, folder):
-            self.assertTrue(self.have(snapshot.write()))
-        shards = sorted(folder.glob("ours/*.jsonl"))
-        self.assertTrue(shards)
-        for torn in (*shards, folder / "ours/manifest.json"):
-            whole = torn.read_bytes()
-            for rest in (whole[: len(whole) // 2], b"", whole.replace(b"acme", b"ecma")):
-                torn.write_bytes(rest)
-                pypid = self.another()
-                if rest != whole:
-                    self.assertIsInstance(
-                        self.have(self.snapshots(pypid, folder)[0].load()), Ignored
-                    )
-                self.ask(f"/simple/{SECRET}/", pypid=pypid)
-                self.ask(f"/packages/{SECRET}/{FILENAMES[1]}", pypid=pypid)
-            torn.write_bytes(whole)
-        self.silent()
-        self.check(self.restarted(folder))
+        self.check(self.restarted(rows))
 
     def test_released_elsewhere(self) -> None:
-        """What an old dump takes for ours, and was released by another process since, is not ours
+        """What old rows take for ours, and was released by another process since, is not ours
         from the first request on.
         """
-        folder = Path(self.mktemp())
         self.have_secret()
-        for snapshot in self.snapshots(self.pypid, folder):
-            self.have(snapshot.write())
+        rows = rows_of(self.pypid.catalog)
         other = self.another()
         self.ask(f"/api/projects/{SECRET}", "DELETE", pypid=other)
         self.ask(f"/api/names/{SECRET}", "DELETE", pypid=other)
-        fresh = self.restarted(folder)
+        fresh = self.restarted(rows)
         self.assertEqual(len(fresh.page(SECRET)["files"]), 2)
 
 

@@ -28,6 +28,7 @@ from pypid.wiring.platform import Platform, load_config, the_world
 from pypid.wiring.recipe import Apps
 from tests.access.sql.test_pypicloud_people import pypiclouds
 from tests.index.uploads import publishing, sent
+from tests.support.examples import SPAM, a_project, becomes
 from tests.support.worlds import Awaiting
 
 HASH = hash_password("secret")
@@ -155,11 +156,16 @@ class FirstRunTests(ServiceCase):
 
 class AssemblyTests(ServiceCase):
     def test_memory(self) -> None:
-        """A storage in memory has no snapshot: what it would know is gone at the next start."""
+        """A catalog of a storage in memory is gone at the next start."""
         self.configure("[storage]\nbackend = memory\n")
-        daemon, _ = self.make()
-        self.assertEqual(daemon.dumps, ())
-        self.assertFalse((self.state / "snapshot").exists())
+        for _ in range(2):
+            daemon, _ = self.make()
+            catalog = daemon.catalog
+            self.assertEqual(list(self.successResultOf(start(catalog.local.summaries()))), [])
+            row = becomes(a_project(SPAM, "1"))
+            self.assertIsNotNone(self.successResultOf(start(catalog.local.edit(SPAM, row))))
+            self.successResultOf(start(catalog.close()))
+            daemon.state.release()
 
     def test_decisions_in_a_folder_are_read_before_the_reactor_runs(self) -> None:
         """The blocks of a folder are known before the first request can come."""

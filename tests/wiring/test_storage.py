@@ -14,15 +14,18 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.dump import CatalogDump
-from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.part_catalog import PartCatalog
+from pypid.catalog.engine import RowKind
+from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.configuration.parse import parse
 from pypid.core.errors import CannotStart
+from pypid.core.packaging.names import ProjectName
+from pypid.daemon.shared_catalog import catalog_file
 from pypid.daemon.state import where
+from pypid.databases.places import SqliteFile
+from pypid.flow import at_once
 from pypid.wiring.storage import OpenedStorage, may_create_folder, open_storage
 from tests.support import world
-from tests.support.catalog import SPAM, a_project, becomes
+from tests.support.models import to_be
 from tests.support.worlds import Awaiting
 
 
@@ -40,22 +43,22 @@ class FolderTests(Awaiting, SynchronousTestCase):
         return self.have(self.opening(folder))
 
     def test_folder_with_named_indexes_only(self) -> None:
-        """A missing folder is not created where the dump lists files of named indexes: its disk is
-        not mounted.
+        """A missing folder is not created where the catalog lists files of named indexes: its disk
+        is not mounted.
         """
         folder = Path(self.mktemp()).absolute()
         config = parse(f"[storage]\npath = {folder}\n", filename=str(folder.parent / "pypid.ini"))
         paths = where(config, {})
-        catalog = MemoryCatalog()
-        for optional in (False, True):
-            table = catalog.named_local if optional else catalog.local
-            at = paths.named_snapshot if optional else paths.snapshot
-            dump = CatalogDump(table, str(at), "here", world(), optional=optional)
-            if optional:
-                local = PartCatalog(catalog, index="team").local
-                self.have(local.edit(SPAM, becomes(a_project(SPAM, "1"))))
-            self.have(dump.write())
-            self.assertEqual(may_create_folder(paths), not optional)
+        self.assertTrue(may_create_folder(paths))
+        outside = world()
+        place = SqliteFile(catalog_file(paths))
+        engine = SqlEngine(SqlSettings(place, at_once), outside)
+        self.addCleanup(lambda: self.have(engine.close()))
+        generation = self.have(engine.open("here")).generation
+        self.assertTrue(may_create_folder(paths))
+        named = to_be(b"line", name=ProjectName("team/spam"), kind=RowKind.NAMED_LOCAL)
+        self.have(engine.swap(generation, named))
+        self.assertFalse(may_create_folder(paths))
 
     def test_documents_of_a_shared_folder_get_their_names(self) -> None:
         """Documents that an older version kept from a pypicloud by ``.meta`` are found again; what

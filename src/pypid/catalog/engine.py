@@ -257,9 +257,9 @@ class Engine(Protocol):
         of one. Their versions follow each other, and the visible changes have one serial.
         """
 
-    async def mark_complete(self, generation: str) -> EngineState:
+    async def mark_complete(self, generation: str, *, complete: bool = True) -> EngineState:
         """Record for all nodes that the whole storage has been reconciled, until the rows are
-        reset; return the state.
+        reset; or that it may have changed since. Return the state.
         """
 
     async def note_rights(self) -> EngineState:

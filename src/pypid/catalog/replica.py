@@ -5,7 +5,7 @@ lately. The contents of all others stay in the database, and are read by key.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from operator import attrgetter
@@ -31,19 +31,14 @@ from pypid.catalog.engine import (
     count_whole,
     slices,
 )
-from pypid.catalog.lines import (
-    DECODED,
-    SHORT,
-    local_weight,
-    upstream_weight,
-)
 from pypid.core.caches import BudgetedCache, MemoryBudget
 from pypid.core.errors import CannotStart, CatalogDown, Unreadable
-from pypid.core.model import LocalProject, Summary, UpstreamEntry
+from pypid.core.model import File, LocalProject, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import load_project
 from pypid.core.records.layout import index_of, project_of
 from pypid.core.records.upstream_entry import load_entry
+from pypid.core.simple_api.listed_files import weight_of
 from pypid.core.summaries import MutableSummaries, Sieve, Summaries, only
 from pypid.flow import Blocking, World, start
 from pypid.flow.derived import Flights
@@ -54,6 +49,14 @@ V = TypeVar("V", LocalProject, UpstreamEntry)
 StoredRow: TypeAlias = tuple[CatalogRow, RowContents]
 
 
+DECODED = 96 << 20
+"""Bytes of local projects that stay decoded: those whose pages are rendered again and again while
+they are published to, and of which an installer requests files in turn.
+"""
+SHORT = 1 << 17
+"""Bytes of a line up to which it is decoded in the reactor thread: in some 2 milliseconds."""
+HISTORY_WEIGHT = 500
+"""Bytes that the history of a file takes in memory."""
 LOCAL_KINDS = frozenset((RowKind.LOCAL, RowKind.NAMED_LOCAL))
 
 # The upstream projects that may be dropped: those without cached files, the least recently changed
@@ -64,6 +67,10 @@ MOST_BYTES = 1 << 30
 """Bytes that upstream projects without cached files may take in the database."""
 MOST_PROJECTS = 100_000
 """How many of them there may be: their heads are in memory."""
+MOST_GONE = 10_000
+"""How many names may be known that upstream does not have: clients can make up any number, which
+displace no listings.
+"""
 
 
 @define(eq=False)
@@ -87,14 +94,14 @@ class ForgettableProjects:
         """Note that the project may not be dropped, or was removed."""
         self._total -= self._sizes.pop((kind, name), 0)
 
-    def pop_excess(self) -> Iterator[tuple[RowKind, ProjectName, int]]:
+    def pop_excess(self) -> Iterator[tuple[RowKind, ProjectName]]:
         """Yield the projects to drop now; the one that was noted last always stays."""
         while len(self._sizes) > 1 and (
             self._total > self.most_bytes or len(self._sizes) > self.most_projects
         ):
-            (kind, name), size = next(iter(self._sizes.items()))
+            kind, name = next(iter(self._sizes))
             self.drop(kind, name)
-            yield kind, name, size
+            yield kind, name
 
 
 class Heads:
@@ -313,6 +320,24 @@ def _load_upstream(contents: RowContents) -> UpstreamEntry:
     return load_entry(contents.line, contents.files)
 
 
+def listed_files(entry: UpstreamEntry) -> Sequence[File] | None:
+    """Return the files in the upstream listing; None if there is no listing, or no such project
+    upstream.
+    """
+    return None if entry.listing is None else entry.listing.files
+
+
+def local_weight(project: LocalProject) -> int:
+    """Return how many bytes a local project takes in memory."""
+    return weight_of(project.files) + HISTORY_WEIGHT * len(project.history)
+
+
+def upstream_weight(entry: UpstreamEntry) -> int:
+    """Return how many bytes an upstream entry takes in memory."""
+    listed, history = listed_files(entry) or (), entry.history
+    return weight_of(listed) + weight_of(entry.kept) + HISTORY_WEIGHT * len(history)
+
+
 @define(eq=False)
 class Replica:
     """The heads of the engine's rows of one generation, up to `version`, with this node's own later
@@ -323,6 +348,9 @@ class Replica:
     engine: Engine = field(repr=False)
     thinking: Blocking = field(repr=False)
     forgettable: ForgettableProjects = field(factory=ForgettableProjects, repr=False)
+    gone: ForgettableProjects = field(
+        factory=lambda: ForgettableProjects(most_projects=MOST_GONE), repr=False
+    )
     memory: MemoryBudget = field(factory=MemoryBudget, repr=False)
     version: int = 0
     """Everything up to this version is held."""
@@ -428,10 +456,16 @@ class Replica:
     def _note(self, row: CatalogRow) -> None:
         if row.kind in LOCAL_KINDS:
             return
-        if row.head is None or row.head.kept:
-            self.forgettable.drop(row.kind, row.name)
-        else:
-            self.forgettable.note(row.kind, row.name, row.size)
+        for each in (self.forgettable, self.gone):
+            each.drop(row.kind, row.name)
+        if row.head is not None and not row.head.kept:
+            queue = self.gone if row.head.gone else self.forgettable
+            queue.note(row.kind, row.name, row.size)
+
+    def pop_excess(self) -> Iterator[tuple[RowKind, ProjectName]]:
+        """Yield the upstream projects to remove now (see `ForgettableProjects`)."""
+        yield from self.forgettable.pop_excess()
+        yield from self.gone.pop_excess()
 
 
 # Synchronization of a node's copy with the engine, and the time up to which the copy is known to
@@ -478,6 +512,8 @@ class ReplicaFollower:
     """
     forgettable: Callable[[], ForgettableProjects] = field(default=ForgettableProjects, repr=False)
     memory: MemoryBudget = field(factory=MemoryBudget, repr=False)
+    is_sole: bool = False
+    """Whether no other process changes the rows: then what is held is always current."""
     replica: Replica = field(init=False)
     first_generation: str = field(default="", init=False)
     """The generation of the first copy; "" as long as there is none."""
@@ -500,7 +536,7 @@ class ReplicaFollower:
     def _copy(self, generation: str) -> Replica:
         """Return an empty copy."""
         return Replica(
-            generation, self.engine, self.world.thinking, self.forgettable(), self.memory
+            generation, self.engine, self.world.thinking, self.forgettable(), memory=self.memory
         )
 
     # --- what is so now ---
@@ -510,6 +546,8 @@ class ReplicaFollower:
         """Whether the copy is current without asking: it lacks nothing that was acknowledged
         `FRESH` seconds ago.
         """
+        if self.is_sole and self.first_generation:
+            return True
         now = self.world.clock.seconds()
         # a time in the future: the system's clock was set back, and the copy is not current
         return now - FRESH < self._known <= now
@@ -537,6 +575,8 @@ class ReplicaFollower:
 
         Raises `CatalogDown` if it has been unavailable for longer than `stale_for`.
         """
+        if self.is_current:
+            return True
         now = self.world.clock.seconds()
         while not now - FRESH < self._known <= self.world.clock.seconds():
             if not await self._ask():
@@ -608,6 +648,8 @@ class ReplicaFollower:
             raise CannotStart(f"The shared catalog cannot be used: {error}") from None
         except DatabaseAway as error:
             self._is_away(error)
+        if self.is_sole:
+            return
         feed = self.engine.follow(self.take_beat)
         self._stop = lambda: start(feed.stop())
 

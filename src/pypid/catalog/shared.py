@@ -36,16 +36,13 @@ from pypid.catalog.engine import (
     RowHead,
     RowKind,
 )
-from pypid.catalog.lines import (
-    FEW,
-    changed,
-    count_for_writing,
+from pypid.catalog.replica import (
+    Replica,
+    ReplicaEntry,
+    ReplicaFollower,
+    ReplicaTable,
     listed_files,
-    same,
-    upstream_summary,
-    visible_state,
 )
-from pypid.catalog.replica import Replica, ReplicaEntry, ReplicaFollower, ReplicaTable
 from pypid.catalog.signed_urls import SharedLinks
 from pypid.core.errors import CatalogDown
 from pypid.core.model import LocalProject, Presence, SignedUrl, Summary, UpstreamEntry
@@ -53,6 +50,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project
 from pypid.core.records.layout import project_of
 from pypid.core.records.upstream_entry import dump_heading, dump_listed
+from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.flow import start
 from pypid.metrics.counts import STALE
 from pypid.ports import TableKey, WholeCatalog
@@ -257,6 +255,45 @@ async def _show(
 
 # --- edits of projects ---
 
+FEW = 256
+"""Number of files up to which a project is encoded in the reactor thread: in some 2 milliseconds."""
+
+
+def count_for_writing(entry: UpstreamEntry) -> int:
+    """Return how many files take as long to write as those of the entry: packed ones are copied."""
+    listed = listed_files(entry) or ()
+    return len(listed) // (16 if isinstance(listed, ListedFiles) else 1) + len(entry.kept)
+
+
+def same(old: LocalProject | None, new: LocalProject | None) -> bool:
+    """Return whether both are equal, apart from the serial, which the catalog sets."""
+    if old is None or new is None:
+        return old is new
+    return evolve(new, serial=old.serial) == old
+
+
+def changed(
+    key: TableKey,
+    project: LocalProject | None,
+    change: Callable[[LocalProject | None], LocalProject | None],
+) -> LocalProject | None:
+    """Return the result of the edit of a local project. Raises `ValueError` for another project."""
+    new = change(project)
+    if new is not None and new.name != project_of(key):
+        raise ValueError(f"an edit of {key} returned the project {new.name}")
+    return new
+
+
+def visible_state(entry: UpstreamEntry) -> object:
+    """Return the visible part of the entry: without the time of the request and the validators."""
+    listing = entry.listing
+    return (
+        entry.kept,
+        listing and (listing.files, listing.status, listing.status_reason),
+        entry.history,
+        entry.since,
+    )
+
 
 def made_project(
     done: Swapped[LocalProject | None],
@@ -311,9 +348,11 @@ def upstream_draft(
         heading = dump_heading(evolve(new, serial=0), name)
         return heading, None if stay else dump_listed(None if listing is None else listing.files)
 
-    summary = upstream_summary(name, new)
-    confirmed = None if listing is None else listing.confirmed
-    head = RowHead(summary.status, summary.kept, summary.gone, confirmed=confirmed)
+    if listing is None:
+        head = RowHead(kept=True)
+    else:
+        gone = listing.files is None
+        head = RowHead(listing.status, bool(new.kept), gone, confirmed=listing.confirmed)
     return RowDraft(new, is_seen, head, contents, short=stay or count_for_writing(new) <= FEW)
 
 
@@ -468,7 +507,7 @@ class SharedUpstreamTable:
     async def _forget(self) -> None:
         replica, engine = self._following.replica, self._following.engine
         try:
-            for kind, name, size in replica.forgettable.pop_excess():
+            for kind, name in replica.pop_excess():
                 version = replica.upstream_table(kind).version(name)
                 try:
                     if version:
@@ -477,10 +516,11 @@ class SharedUpstreamTable:
                         if not isinstance(done, Conflict):
                             replica.take_own(done, None)
                 except (DatabaseAway, DatabaseUnusable, CatalogReset):
-                    replica.forgettable.note(kind, name, size)  # it is tried again
-                    return
+                    return  # another node, or the next start, removes it
+            if self._following.is_sole:  # nobody follows: removed rows need not be remembered
+                await engine.tidy(0)
         except Exception:
-            _log.failure("cannot remove projects unused for long from the shared catalog")
+            _log.failure("cannot remove projects unused for long from the catalog")
         finally:
             self._forgetting = False
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
 from twisted.application.service import MultiService, Service
@@ -43,6 +43,8 @@ from pypid.web.app.route_table import FILES, HEALTH, UPLOADS, RouteTable
 from pypid.web.http.site import Site
 
 if TYPE_CHECKING:
+    from pypid.catalog.shared import SharedCatalog
+    from pypid.catalog.signed_urls import WrittenLinks
     from pypid.daemon.shared_catalog import Sharing
     from pypid.jobs.stateless_node import StatelessNode
     from pypid.prefork.supervisor import Supervisor
@@ -198,6 +200,8 @@ thread take their share of the processor.
 """
 LOOK_AT_CERTIFICATE = 3.0
 """Seconds between two checks of the certificate's files; see `Certificate.reload_if_changed`."""
+WRITE_LINKS = 60.0
+"""Seconds between two writes of the signed URLs."""
 _RELOAD_FAILED = "reloading failed; the settings in force are unchanged"
 _M_ARENA_MAX = -8
 """The parameter of glibc's ``mallopt`` (malloc.h)."""
@@ -205,13 +209,6 @@ SWITCH = 0.001
 """Seconds after which a computing thread yields Python's lock to the reactor (Python's default: 5
 ms).
 """
-
-
-class PeriodicDump(Protocol):
-    """Data that is written to disk periodically, and at the end."""
-
-    async def write(self) -> bool:
-        """Write what changed; return whether all is written now. Never fails: errors are logged."""
 
 
 @define(slots=False, eq=False)
@@ -222,8 +219,9 @@ class Daemon(PeriodicJobs):
 
     index: Index
     signals: Signals
-    dumps: tuple[PeriodicDump, ...]
-    dump_interval: float
+    catalog: SharedCatalog
+    signed_urls: tuple[WrittenLinks, ...]
+    """Written to disk periodically, and at the end."""
     maintenance: CacheMaintenance
     sites: tuple[Site, ...]
     routes: RouteTable
@@ -247,7 +245,7 @@ class Daemon(PeriodicJobs):
     supervisor: Supervisor | None = None
     """The other workers, set in the first of several."""
     clean_stop: CleanStop | None = None
-    """Set where the next start may trust the dump that this stop writes."""
+    """Set where the next start may trust the catalog after this stop."""
     welcome: Callable[[], object] | None = None
     """Creates the administrator of a first run, and prints the password. Called once pypid listens:
     a taken port must not leave a password that belongs to no running index.
@@ -279,8 +277,8 @@ class Daemon(PeriodicJobs):
             self.stateless_node,
             self.sharing,
         )
-        for dump in self.dumps:
-            self.add_job(self.dump_interval, dump.write, "writing the snapshot")
+        for links in self.signed_urls:
+            self.add_job(WRITE_LINKS, links.write, "writing the snapshot of signed URLs")
         for service in (
             self.maintenance,
             self.people,
@@ -413,17 +411,13 @@ class Daemon(PeriodicJobs):
             await _ended(super().stopService())  # type: ignore[no-untyped-call]
             await self.maintenance.end()
             await self.people.end()
-            is_written = [await dump.write() for dump in self.dumps]
-            if (
-                self.clean_stop is not None
-                and all(is_written)
-                and self.index.maintenance.may_trust_dump
-            ):
-                await self.clean_stop.leave()
+            for links in self.signed_urls:
+                await links.write()
+            if self.clean_stop is not None and self.index.maintenance.is_up_to_date:
+                await self.clean_stop.leave(await self.catalog.following.engine.state())
             if self.stateless_node is not None:
                 await self.stateless_node.end()
-            if self.sharing is not None:
-                await self.sharing.end()
+            await self.catalog.close()
         finally:
             self.state.release()
         _log.info("pypid has stopped; all changes that it confirmed are stored")

@@ -1,5 +1,5 @@
-"""The catalog that several nodes share, opened as configured, and what else nodes do with one
-another through it.
+"""The catalog, opened as configured: of one process alone, or shared by several nodes; and what else
+nodes do with one another through it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pypid.access.sql.database import SqliteFile
 from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
 from pypid.catalog.replica import ReplicaFollower
 from pypid.catalog.shared import EngineLinks, SharedCatalog
+from pypid.catalog.sql import FILE
 from pypid.core.caches import MemoryBudget
-from pypid.core.configuration.choices import CatalogStore, StorageBackend
+from pypid.core.configuration.choices import StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.daemon.identities import OtherNodes
@@ -25,6 +26,7 @@ from pypid.daemon.state import StatePaths
 from pypid.flow import World, start
 from pypid.flow.conditions import PeriodicJobs
 from pypid.flow.derived import Signals
+from pypid.jobs.cache_maintenance import CleanStop
 from pypid.jobs.leases import TENDED, Shared
 
 if TYPE_CHECKING:
@@ -86,10 +88,6 @@ class Sharing(PeriodicJobs, OtherNodes):
         await self.catalog.begin()
         if self.claimed_by is not None:
             await self._claim()
-
-    async def end(self) -> None:
-        """Close the catalog, after the last request."""
-        await self.catalog.close()
 
     def lease_holder(self) -> str | None:
         """Return the identity by which all nodes of the catalog hold one lease of the bucket; None
@@ -192,48 +190,68 @@ _OTHERS = (
 )
 
 
-def open_sharing(
+def is_sole(config: Config) -> bool:
+    """Return whether one process has the catalog for itself, in its state folder."""
+    return config.catalog.url is None and config.server.workers == 1
+
+
+def open_catalog(
     config: Config,
     paths: StatePaths,
-    identity: str,
+    storage: str,
     serial: int,
-    accounts: SqlAccounts,
     world: World,
     reactor: Any,
     signals: Signals,
     memory: MemoryBudget,
-) -> Sharing | None:
-    """Return the shared catalog, not yet opened; None where the catalog is this process's own.
-    `identity`: the storage's; `serial`: the first serial; `memory`: for its upstream listings.
+) -> SharedCatalog:
+    """Return the catalog of the `storage` with this identity, not yet begun. `serial`: the first
+    serial; `memory`: for its upstream listings.
 
     Raises `CannotStart`; blocks.
     """
-    if config.catalog.backend is CatalogStore.MEMORY:
-        return None
     if config.storage.backend is StorageBackend.MEMORY:
-        advice = (
-            "with [storage] backend = memory choose [catalog] backend = memory: no other process "
-            "sees the files"
+        if not is_sole(config):
+            raise CannotStart(
+                "The catalog cannot be shared: no other process sees the files of [storage] "
+                "backend = memory. Leave [catalog] url out, and set [server] workers = 1."
+            )
+        remove_database(catalog_file(paths))  # its files are gone
+    return SharedCatalog(
+        ReplicaFollower(
+            engine_of(config, paths, world, reactor),
+            storage,
+            world,
+            config.catalog.stale_for,
+            first_serial=serial,
+            memory=memory,
+            rights_changed=signals.rights_reported.emit,
+            was_reset=signals.catalog_reset.emit,
+            confirmed=signals.catalog_confirmed.emit,
+            is_sole=is_sole(config),
         )
-        raise CannotStart(f"The catalog cannot be shared: {advice}.")
-    engine = engine_of(config, paths, world, reactor)
-    following = ReplicaFollower(
-        engine,
-        identity,
-        world,
-        config.catalog.stale_for,
-        first_serial=serial,
-        memory=memory,
-        rights_changed=signals.rights_reported.emit,
-        was_reset=signals.catalog_reset.emit,
-        confirmed=signals.catalog_confirmed.emit,
     )
-    leases = Shared(engine, world.random(8).hex(), world)
+
+
+def open_sharing(
+    config: Config,
+    paths: StatePaths,
+    catalog: SharedCatalog,
+    accounts: SqlAccounts,
+    world: World,
+    signals: Signals,
+) -> Sharing | None:
+    """Return what nodes do with one another through the catalog; None where one process has it for
+    itself. Raises `CannotStart`; blocks.
+    """
+    if is_sole(config):
+        return None
+    engine = catalog.following.engine
     is_file = isinstance(accounts.current.database.place, SqliteFile)
     return Sharing(
-        SharedCatalog(following),
+        catalog,
         engine,
-        leases,
+        Shared(engine, world.random(8).hex(), world),
         world,
         signals,
         accounts,
@@ -241,13 +259,49 @@ def open_sharing(
     )
 
 
+async def begin_alone(
+    catalog: SharedCatalog, paths: StatePaths, clean_stop: CleanStop | None
+) -> None:
+    """Read the catalog of this process. One that was not left by a clean stop, or whose storage
+    others may have changed meanwhile, proves no absence before it was compared; one that cannot be
+    used is made again. Raises `CannotStart`.
+    """
+    following = catalog.following
+    engine, known = following.engine, (following.identity, following.first_serial)
+    try:
+        state = await engine.open(*known)
+    except (CannotStart, DatabaseUnusable) as error:
+        _log.warn("{error} The catalog is made again from the storage.", error=error)
+        await engine.close()
+        remove_database(catalog_file(paths))
+        state = await engine.open(*known)
+    is_known = clean_stop is not None and await clean_stop.take(state)
+    if state.complete and not is_known:
+        await engine.mark_complete(state.generation, complete=False)
+    await catalog.begin()
+
+
 def engine_of(config: Config, paths: StatePaths, world: World, reactor: Any) -> Engine:
-    """Return the engine of the shared catalog, which does not connect yet. Raises `CannotStart`."""
+    """Return the engine of the catalog, which does not connect yet. Raises `CannotStart`."""
     from pypid.catalog import sql
 
     url = config.catalog.url or ""
     folder = paths.ini.parent if url else paths.state
     return sql.open(url, folder, world, reactor)
+
+
+def catalog_file(paths: StatePaths) -> Path:
+    """Return the file of the catalog in the state folder."""
+    return paths.state / FILE
+
+
+def remove_database(file: Path) -> None:
+    """Remove a SQLite database that no process has open. Blocks. Raises `CannotStart`."""
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            file.with_name(file.name + suffix).unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotStart(f"The catalog {file} cannot be removed: {error.strerror}.") from None
 
 
 def name_of_node(state: Path, world: World) -> str:

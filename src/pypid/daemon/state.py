@@ -63,21 +63,6 @@ class StatePaths:
         """Return a path of the configuration, made absolute."""
         return None if path is None else str(self.ini.parent / path)
 
-    @property
-    def their_snapshot(self) -> Path:
-        """The dump of what is known of upstream indexes."""
-        return self.snapshot / "theirs"
-
-    @property
-    def named_snapshot(self) -> Path:
-        """The dump of the local projects of named indexes."""
-        return self.snapshot / "named"
-
-    @property
-    def named_their_snapshot(self) -> Path:
-        """The dump of the listings and cached files of named upstreams."""
-        return self.snapshot / "named-theirs"
-
 
 def where(config: Config, environ: Mapping[str, str]) -> StatePaths:
     """Return the paths of a configuration; they are relative to its file."""

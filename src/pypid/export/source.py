@@ -213,7 +213,7 @@ class ExportViewer:
         """Return whether the catalog may have missed an update of the project."""
         context, cached = self.index.context, self.index.listings.kept.records
         return (
-            not context.records.knows_all
+            not context.records.is_compared
             or name in context.being_adopted
             or name in context.records.pending_updates
             or name in cached.pending_updates

@@ -784,7 +784,7 @@ class Index:
 
     async def own_stored_names(self) -> Summaries:
         """Return the projects of `stored_names` that are not inherited. Raises `ListIncomplete`."""
-        if not self.context.records.knows_all:
+        if not self.context.records.is_compared:
             raise ListIncomplete()
         return await self.own_lists.stored()
 
@@ -820,9 +820,9 @@ class Index:
     def lists_are_complete(self) -> bool:
         """Whether every project with stored files is known."""
         if not self.is_layered:
-            return self.context.records.knows_all
+            return self.context.records.is_compared
         try:
-            return all(each.context.records.knows_all for each in self.lists.providers())
+            return all(each.context.records.is_compared for each in self.lists.providers())
         except ListIncomplete:
             return False
 

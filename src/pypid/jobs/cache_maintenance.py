@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import timedelta
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,13 +19,13 @@ from twisted.internet.defer import (
 )
 from twisted.logger import Logger
 
-from pypid.catalog.dump import DumpFolder
+from pypid.catalog.engine import EngineState
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import asks_upstream
 from pypid.core.records.layout import CLEAN_STOP
-from pypid.flow import Blocking, start
+from pypid.flow import start
 from pypid.flow.conditions import PeriodicJobs
 from pypid.index import Index
 from pypid.index.store import records
@@ -309,58 +307,48 @@ class CacheMaintenance(PeriodicJobs):
         return withheld
 
 
-# A note in the storage folder that the catalog dump was written after the last change.
+# A note in the storage folder that the catalog was up to date when pypid stopped.
 #
-# A clean stop leaves it, a start removes it. With it a restart serves lists at once. It is in the
-# storage, and names the dump, so that it is missing after a crash, and after anything else has
-# used the storage: another machine, another state folder, a backup that was restored.
+# A clean stop leaves it, a start removes it. With it a restart proves absences at once. It is in the
+# storage, and names the state of the catalog, so that it is missing or wrong after a crash or a
+# power cut, and after anything else has used the storage: another machine, another state folder, a
+# backup that was restored.
 
 
 class CleanStopNote(msgspec.Struct, frozen=True):
-    """`dump`: SHA-256 of the manifests of the dump's folders, lower-case hex."""
+    """The state of the catalog (`EngineState`)."""
 
-    dump: str
+    generation: str
+    version: int
 
 
 @frozen
 class CleanStop:
-    """The note of one storage. `folders` are those of the dumps; those that were never written
-    need not exist.
-    """
+    """The note in the storage."""
 
     blobs: Blobs
-    folders: Sequence[Path]
-    blocking: Blocking = field(repr=False)
 
-    async def take(self) -> bool:
-        """Remove the note; return whether it names the current dump."""
+    async def take(self, state: EngineState) -> bool:
+        """Remove the note; return whether it names this state."""
         try:
             note = await records.read_document(self.blobs, CleanStopNote, CLEAN_STOP)
             if note is None:
                 return False
             await self.blobs.delete(CLEAN_STOP)
-            return note.dump == await self.blocking(_digest, self.folders)
-        except (PypidError, OSError) as error:
+            return note == CleanStopNote(state.generation, state.version)
+        except PypidError as error:
             _log.warn(
                 "the marker of a clean stop is ignored, and all projects are compared: {error}",
                 error=error,
             )
             return False
 
-    async def leave(self) -> None:
-        """Write the note: the dump is up to date, and nothing changes any more. A failure only
+    async def leave(self, state: EngineState) -> None:
+        """Write the note: the catalog is up to date, and nothing changes any more. A failure only
         makes the next start slower.
         """
         try:
-            note = CleanStopNote(await self.blocking(_digest, self.folders))
+            note = CleanStopNote(state.generation, state.version)
             await records.write_document(self.blobs, CLEAN_STOP, note)
-        except (PypidError, OSError) as error:
+        except PypidError as error:
             _log.warn("the marker of a clean stop could not be written: {error}", error=error)
-
-
-def _digest(folders: Sequence[Path]) -> str:
-    """Return the digest of the manifests, each of which names its shards by their hashes. Raises
-    `OSError`, `Unreadable`.
-    """
-    written = filter(DumpFolder.exists, map(DumpFolder, folders))
-    return sha256(b"\0".join(folder.manifest_bytes() for folder in written)).hexdigest()

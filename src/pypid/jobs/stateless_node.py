@@ -1,8 +1,8 @@
 """A stateless node: the files are in a bucket, and so is all that makes its machine disposable.
 
-At the start the records are fetched into a new state folder, before any user can log in; the dump
-in the bucket replaces a missing one. Then, for as long as it runs: both are kept up to date, and
-the bucket is compared again, to see what others put there.
+At the start the records are fetched into a new state folder, before any user can log in. Then, for
+as long as it runs, they are kept up to date, and the bucket is compared again, to see what others
+put there.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from datetime import timedelta
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid.access.config import ClosedAccess
-from pypid.catalog import remote_dump
-from pypid.catalog.remote_dump import RemoteDump
 from pypid.core.errors import PypidError
 from pypid.core.model import Blob
 from pypid.flow import World, start
@@ -49,14 +47,12 @@ class StatelessNode(PeriodicJobs):
     """The jobs of a stateless node. `backup` copies the records to the bucket; None leaves them
     alone (in a process that is not the first, or that runs one command).
 
-    `dumps` are the dumps in the bucket, which `fill` the catalog if wanted. `access` admits no
-    users until the records are restored, if the state folder is new, and `open_accounts` has
-    compared the accounts with the bucket. `close` releases what the storage has open.
+    `access` admits no users until the records are restored, if the state folder is new, and
+    `open_accounts` has compared the accounts with the bucket. `close` releases what the storage has
+    open.
     """
 
     index: Index
-    dumps: tuple[RemoteDump, ...]
-    fill: bool
     access: ClosedAccess
     close: Callable[[], Awaitable[object]]
     backup: Backup | None = None
@@ -118,13 +114,6 @@ class StatelessNode(PeriodicJobs):
         if not self.access.is_open:
             await self._open()
         self._begin_to_copy()
-        if self.fill and self.dumps:
-            counts = [await dump.fill() for dump in self.dumps]
-            self.fill = False
-            if counts[0] is not None:
-                _log.info(
-                    "the catalog dump in the bucket has {projects} projects", projects=counts[0]
-                )
 
     async def _open(self) -> None:
         backup = self.backup
@@ -155,19 +144,13 @@ class StatelessNode(PeriodicJobs):
             await self.backup.copy()
 
     async def compared(self) -> None:
-        """Begin to write dumps into the bucket and to compare it again, after the first
-        comparison.
-        """
+        """Begin to compare the bucket again, after the first comparison."""
         if self._complete or self.backup is None:
             return
         self._complete = True
         await self._warn(self.backup)
-        self._add(
-            remote_dump.EVERY.total_seconds(), self._write, "writing the snapshot into the bucket"
-        )
         self._add(COMPARE, self._look_around, "comparing with the bucket")
         await self._copy()
-        await self._write()
 
     async def _warn(self, backup: Backup) -> None:
         names = await self._world.blocking(present, backup.state)
@@ -243,43 +226,11 @@ class StatelessNode(PeriodicJobs):
         """
         try:
             if self.backup is not None and self.access.is_open and self._may_write:
-                copying = self._in_time(self.backup.copy(), "what is of record")
-                await gatherResults(
-                    [copying, self._in_time(self._write(anyhow=True), "the snapshot")]
-                )
+                await self._in_time(self.backup.copy(), "what is of record")
             if self.lease is not None:
                 await self._in_time(self.lease.end(), "that the lease is given back")
         finally:
             await self.close()
-
-    async def _write(self, *, anyhow: bool = False) -> None:
-        """Write the dumps that have been compared: half a dump must not replace a whole one. (The
-        local one is compared first.)
-        """
-        if not self._may_write:
-            return
-        if self._complete and self.lease is not None and self.lease.is_sole and self.dumps:
-            await self._mark(LAST_WORDS / 2 if anyhow else None)
-        compared = (
-            len(self.dumps) if self._complete else int(await self.index.catalog.is_complete())
-        )
-        for dump in self.dumps[:compared]:
-            await dump.write(anyhow=anyhow)
-
-    async def _mark(self, most: float | None) -> None:
-        """Mark what changed since the last comparison, so that a new machine need not read it; for
-        `most` seconds.
-        """
-        marking: Deferred[int] = start(self.index.maintenance.mark_changed())
-        if most is not None:
-            marking.addTimeout(most, self._world.clock)
-        try:
-            await marking
-        except (PypidError, TimedOut) as error:
-            _log.info(
-                "A new machine will read some projects of the catalog dump again: {error}",
-                error=type(error).__name__,
-            )
 
     def _in_time(self, job: Coroutine[Any, Any, object], what: str) -> Deferred[object]:
         def late(failure: Failure) -> None:

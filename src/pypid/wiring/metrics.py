@@ -185,8 +185,8 @@ class Measuring(Service):
         ]
 
     def _of_shared_catalog(self) -> Sequence[Value]:
-        following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
-        if following is None:
+        following: ReplicaFollower = self.index.catalog.following  # type: ignore[attr-defined]
+        if following.is_sole:
             return ()
         differs = self.condition.differs()
         return [

@@ -36,9 +36,6 @@ from pypid.access.sessions import OutdatedSessions, session_key
 from pypid.access.sql.accounts import GroupsOnly, SqlPeople
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
-from pypid.catalog.dump import PACKED, CatalogDump, Ignored
-from pypid.catalog.lines import Loaded
-from pypid.catalog.memory import ListingMemory, MemoryCatalog
 from pypid.compat import ROUTE_MODULES
 from pypid.core.accounts.rights import AuditEntry
 from pypid.core.caches import MemoryBudget
@@ -54,11 +51,7 @@ from pypid.core.permissions import Identity
 from pypid.core.policy import EVERY_NAME, Claims, UpstreamChoice
 from pypid.core.records.layout import (
     ACCOUNTS_KNOWN,
-    NAMED_SNAPSHOT,
-    NAMED_THEIR_SNAPSHOT,
-    SNAPSHOT,
     STORAGE_IDENTITY,
-    THEIR_SNAPSHOT,
 )
 from pypid.core.simple_api import via
 from pypid.daemon import listeners, logs
@@ -74,7 +67,14 @@ from pypid.daemon.identities import (
     watch,
 )
 from pypid.daemon.listeners import Certificate, Listener, public
-from pypid.daemon.shared_catalog import Sharing, name_of_node, open_sharing
+from pypid.daemon.shared_catalog import (
+    Sharing,
+    begin_alone,
+    is_sole,
+    name_of_node,
+    open_catalog,
+    open_sharing,
+)
 from pypid.daemon.state import StateFolder, StatePaths, files_of, where
 from pypid.flow import World, start
 from pypid.flow.conditions import Condition, HealthWatch, Periodic, check_of_answer, check_of_blob
@@ -88,7 +88,7 @@ from pypid.index.upstream.approvals import UpstreamDecisions
 from pypid.index.upstream.public_names import PublicNames
 from pypid.jobs.cache_maintenance import CleanStop
 from pypid.jobs.leases import Agreement, Leases
-from pypid.ports import Blobs, Catalog, Duplicating, People
+from pypid.ports import Blobs, Duplicating, People
 from pypid.prefork.messages import Message
 from pypid.prefork.supervisor import Command, Scales, Supervisor, make_scales
 from pypid.rendering.readmes import Readmes
@@ -129,7 +129,6 @@ from pypid.wiring.upstreams import (
 )
 
 if TYPE_CHECKING:
-    from pypid.catalog.remote_dump import RemoteDump
     from pypid.catalog.signed_urls import Links, WrittenLinks
     from pypid.core.configuration.in_force import SettingSection
     from pypid.jobs.stateless_node import StatelessNode
@@ -487,7 +486,7 @@ def _differing(old: Config, new: Config) -> list[str]:
     ]
 
 
-# The wiring of a storage that is a bucket: its lease, the dumps in it, copies of the records.
+# The wiring of a storage that is a bucket: its lease, and copies of the records.
 
 
 def leased(
@@ -524,10 +523,9 @@ def stateless_node(
     lease: StorageLease,
     platform: Platform,
     *,
-    fill: bool,
     open_accounts: Callable[[], Awaitable[object]],
 ) -> StatelessNode:
-    """Return the jobs of a pypid on a bucket: dumps there, and copies of the records. A process
+    """Return the jobs of a pypid on a bucket, with copies of the records there. A process
     that is not the first, or that runs one command, leaves records and lease alone.
     """
     from pypid.jobs.backup.copies import Backup
@@ -536,8 +534,6 @@ def stateless_node(
     backup = Backup(storage.blobs, paths.state, storage.identity, config.server.secret, index.world)
     return StatelessNode(
         index,
-        _dumps_in_bucket(index, storage),
-        fill=fill,
         access=identities.access,
         close=storage.close,
         backup=backup if platform.greets else None,
@@ -548,26 +544,7 @@ def stateless_node(
     )
 
 
-def _dumps_in_bucket(index: Index, storage: OpenedStorage) -> tuple[RemoteDump, ...]:
-    from pypid.catalog.dump import PACKED
-    from pypid.catalog.remote_dump import RemoteDump, what_is_kept
-
-    catalog = index.catalog
-    if not isinstance(catalog, MemoryCatalog):  # a shared catalog outlives each of its nodes
-        return ()
-    place = storage.identity, index.world, index.spool
-    return (
-        RemoteDump(catalog.local, storage.blobs, SNAPSHOT, *place),
-        RemoteDump(catalog.upstream, storage.blobs, THEIR_SNAPSHOT, *place, what_is_kept, PACKED),
-        RemoteDump(catalog.named_local, storage.blobs, NAMED_SNAPSHOT, *place, optional=True),
-        RemoteDump(
-            catalog.named_upstream, storage.blobs, NAMED_THEIR_SNAPSHOT, *place, what_is_kept,
-            PACKED, optional=True,
-        ),
-    )  # fmt: skip
-
-
-# State restored from the previous run: dumps of the catalog, and signed URLs that are still valid.
+# State restored from the previous run: the catalog, and signed URLs that are still valid.
 
 T = TypeVar("T")
 
@@ -584,75 +561,14 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     return results[0]
 
 
-def dumps_of(
-    config: Config, catalog: Catalog, paths: StatePaths, storage: OpenedStorage, world: World
-) -> tuple[CatalogDump, ...]:
-    """Return the dumps of local and upstream projects, and those of named indexes and named
-    upstreams.
-    """
-    if not isinstance(catalog, MemoryCatalog):  # stored elsewhere
-        return ()
-    if config.storage.backend is StorageBackend.MEMORY:  # removed at the next start
-        return ()
-    at, named, named_theirs = storage.identity, paths.named_snapshot, paths.named_their_snapshot
-    return (
-        CatalogDump(catalog.local, str(paths.snapshot), at, world),
-        CatalogDump(catalog.upstream, str(paths.their_snapshot), at, world, PACKED),
-        CatalogDump(catalog.named_local, str(named), at, world, optional=True),
-        CatalogDump(catalog.named_upstream, str(named_theirs), at, world, PACKED, optional=True),
-    )
-
-
-def load(dumps: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
-    """Load the dumps into the catalog; return whether there was one."""
-    if storage.new or not dumps:  # a new storage has none
-        return False
-    loads = [at_once(dump.load()) for dump in dumps]
-    pairs = zip(loads, dumps, strict=True)
-    ignored = [each for each, dump in pairs if isinstance(each, Ignored) and not dump.is_whole]
-    for each in dict.fromkeys(ignored):  # one reason for several dumps is told once
-        say = _log.info if each.usual else _log.warn
-        say(
-            "The catalog dump is ignored: {reason} The storage is read instead.",
-            reason=each.reason,
-        )
-    counts = [len(loaded.roll) if isinstance(loaded, Loaded) else None for loaded in loads]
-    match counts:
-        case [int() as projects, others, *named]:
-            message = "catalog dump read: {projects} local projects, {others} upstream"
-            _log.info(message, projects=projects, others=others or 0, named=named)
-            return True
-        case _:
-            return False
-
-
-def clean_stop_of(
-    config: Config,
-    paths: StatePaths,
-    storage: OpenedStorage,
-    sharing: Sharing | None,
-    dumps: tuple[CatalogDump, ...],
-    index: Index,
-) -> CleanStop | None:
-    """Return the note of clean stops, after using that of the last one: with it the index trusts
-    the `dumps`.
+def clean_stop_of(config: Config, storage: OpenedStorage) -> CleanStop | None:
+    """Return the note of clean stops, with which the next start trusts the catalog.
 
     None where other processes may write to the storage while this one does not run: nodes, a
     bucket's users, a folder whose files are adopted.
     """
     is_own_folder = config.storage.backend is StorageBackend.FILES and not config.storage.adopt
-    if sharing is not None or not is_own_folder:
-        return None
-    folders = (
-        paths.snapshot,
-        paths.their_snapshot,
-        paths.named_snapshot,
-        paths.named_their_snapshot,
-    )
-    clean_stop = CleanStop(storage.blobs, folders, index.world.blocking)
-    if at_once(clean_stop.take()) and all(dump.is_whole for dump in dumps):
-        index.maintenance.trust_dump()
-    return clean_stop
+    return CleanStop(storage.blobs) if is_sole(config) and is_own_folder else None
 
 
 def links_of(
@@ -992,29 +908,17 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         stores = open_stores(config, paths, world, reactor)
         # the rest is for the fast path, which has copies of pages
         budget = MemoryBudget(config.upstream.memory - responses_limit(config))
-        memory = ListingMemory(budget, state.spool, world.blocking)
-        sharing = open_sharing(
-            config,
-            paths,
-            storage.identity,
-            serial,
-            stores.accounts,
-            world,
-            reactor,
-            signals,
-            budget,
+        catalog = open_catalog(
+            config, paths, storage.identity, serial, world, reactor, signals, budget
         )
+        sharing = open_sharing(config, paths, catalog, stores.accounts, world, signals)
+        clean_stop = clean_stop_of(config, storage)
         leases: Leases = Leases() if sharing is None else sharing.leases
         storage, lease = leased(config, paths, storage, sharing, world)
-        catalog = (
-            MemoryCatalog(serial=serial, thinking=world.thinking, memory=memory)
-            if sharing is None
-            else sharing.catalog
-        )
+        if sharing is None:
+            at_once(begin_alone(catalog, paths, clean_stop))
         identity, claims = via.identity(world.random(16)), Claims(EVERY_NAME)
         upstream = open_upstream(config.upstream, paths, world, reactor, identity)
-        dumps = dumps_of(config, catalog, paths, storage, world)
-        is_filled = sharing is not None or load(dumps, storage)
         links = links_of(config, storage, sharing, world)
         policy = policy_of(config.upstream, claims, exclusive_names(config))
         decisions = decisions_of(config, policy, storage, sharing, platform, signals)
@@ -1058,7 +962,6 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         )
         named = open_named_upstreams(config, paths, world, reactor, identity, policy)
         indexes.join(index, named.settings)
-        clean_stop = clean_stop_of(config, paths, storage, sharing, dumps, index)
         identities = make_identities(
             config, paths, stores, world, reactor, claims, signals, sharing,
             greet=greeter(config, paths, platform, is_late=is_late),
@@ -1068,7 +971,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         if lease is not None:
             node = stateless_node(
                 config, paths, storage, index, leases, identities, lease, platform,
-                fill=not is_filled, open_accounts=identities.begin,
+                open_accounts=identities.begin,
             )  # fmt: skip
         agreement = None
         if sharing is not None:
@@ -1112,8 +1015,8 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         return Daemon(
             index=index,
             signals=signals,
-            dumps=(*dumps, *link_dumps(config, links, paths, storage, world)),
-            dump_interval=config.catalog.dump_interval.total_seconds(),
+            catalog=catalog,
+            signed_urls=link_dumps(config, links, paths, storage, world),
             maintenance=maintenance_of(
                 config, index, (upstream.close, *named.closes), leases, indexes.is_asked
             ),

@@ -17,7 +17,7 @@ from OpenSSL import crypto
 from twisted.internet.protocol import Factory
 
 from pypid.access.sql.tables import read_names
-from pypid.core.configuration.choices import AccessStore, CatalogStore, StorageBackend
+from pypid.core.configuration.choices import AccessStore, StorageBackend
 from pypid.core.configuration.doubts import AccountNames, configured_names, doubts, problem_at
 from pypid.core.configuration.parse import Config, in_order
 from pypid.core.configuration.values import endpoint_arguments
@@ -25,7 +25,7 @@ from pypid.core.errors import CannotStart, ConfigProblem
 from pypid.daemon.control import ControlRefused, listens
 from pypid.daemon.identities import accounts_place, open_stores
 from pypid.daemon.listeners import Certificate, cannot_listen, public
-from pypid.daemon.shared_catalog import engine_of
+from pypid.daemon.shared_catalog import catalog_file, engine_of
 from pypid.daemon.state import LONGEST_SOCKET_PATH, StatePaths, control_socket, where
 from pypid.databases.places import DatabaseAway, DatabaseUnusable
 from pypid.flow import World
@@ -229,8 +229,8 @@ def _folder_findings(
         yield ConfigFinding(
             "storage",
             "path",
-            f"there is no folder {folder}, but the catalog dump {paths.snapshot} lists files in "
-            "it; mount its disk, or delete the dump if the files are meant to be gone",
+            f"there is no folder {folder}, but the catalog {catalog_file(paths)} lists files in "
+            "it; mount its disk, or delete the catalog if the files are meant to be gone",
         )
 
 
@@ -281,7 +281,7 @@ def _attempts(
             yield section, "ca_certificates", partial(authorities_of, file, section)
     if config.storage.backend is StorageBackend.S3:
         yield "storage", "backend", lambda: settings_of_bucket(config.storage, paths)
-    if config.catalog.backend is not CatalogStore.MEMORY:
+    if config.catalog.url is not None:
         yield "catalog", "url", lambda: engine_of(config, paths, world, reactor)
     yield "access", "url", lambda: open_stores(config, paths, world, reactor)
     if AccessStore.LDAP in config.access.backend:

@@ -15,16 +15,15 @@ from twisted.logger import Logger
 from pypid.blobs import files, memory
 from pypid.blobs.files import sync_folder
 from pypid.blobs.store import Awaited, Store
-from pypid.catalog.dump import DumpFolder, Manifest
-from pypid.core.configuration.choices import CatalogStore, StorageBackend
+from pypid.core.configuration.choices import StorageBackend
 from pypid.core.configuration.keys import StorageSettings
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, StorageDown, StorageFull, Unreadable
 from pypid.core.installation import install_hint
 from pypid.core.policy import Policy
-from pypid.core.records.documents import FORMAT, StorageIdentity
+from pypid.core.records.documents import StorageIdentity
 from pypid.core.records.layout import DESCRIBED, STORAGE_IDENTITY, is_document, is_only_ours
-from pypid.daemon.shared_catalog import Sharing
+from pypid.daemon.shared_catalog import Sharing, catalog_file, is_sole
 from pypid.daemon.state import StatePaths
 from pypid.flow import World, start
 from pypid.flow.derived import Signals
@@ -75,16 +74,16 @@ async def open_storage(
         return await _identified(in_memory, world)
     await world.blocking(rename_documents, paths.storage)
     create = await world.blocking(may_create_folder, paths)
-    exclusive = config.catalog.backend is CatalogStore.MEMORY
+    exclusive = is_sole(config)
     root = str(paths.storage)
     settings = files.FilesSettings(root, create=create, exclusive=exclusive, reserve=True)
     blobs = await files.open(settings, world)
     try:
         if not create and await _is_empty(blobs):
             raise CannotStart(
-                f"The storage folder {paths.storage} is empty, but the snapshot {paths.snapshot} "
-                "knows files in it. Is the disk mounted? If the files are meant to be gone, "
-                "delete that snapshot and start again."
+                f"The storage folder {paths.storage} is empty, but the catalog "
+                f"{catalog_file(paths)} knows files in it. Is the disk mounted? If the files are "
+                "meant to be gone, delete that catalog and start again."
             )
         opened = await _identified(blobs, world)
         return evolve(opened, provisional=opened.blobs)
@@ -96,11 +95,11 @@ async def open_storage(
 
 def may_create_folder(paths: StatePaths) -> bool:
     """Return whether the storage folder may be created if it is missing. Blocks."""
-    known = [_manifest(dump) for dump in (paths.snapshot, paths.named_snapshot)]
-    # a missing folder whose files a dump lists is a disk that is not mounted: a new one would
+    from pypid.catalog.sql.sqlite import has_local_projects
+
+    # a missing folder whose files the catalog lists is a disk that is not mounted: a new one would
     # hide local projects
-    # (one of another format may list any)
-    return all(each is None or (each.format == FORMAT and not each.shards) for each in known)
+    return not has_local_projects(catalog_file(paths))
 
 
 def rename_documents(folder: Path) -> None:
@@ -284,13 +283,6 @@ async def _is_empty(blobs: Blobs) -> bool:
         async for _ in listing:
             return False
     return True
-
-
-def _manifest(dump: Path) -> Manifest | None:
-    try:
-        return DumpFolder(dump).manifest()
-    except (Unreadable, OSError):
-        return None
 
 
 def decisions_of(

@@ -82,9 +82,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "cloudfront_key_file": "",
     },
     "catalog": {
-        "backend": "memory",
         "url": "",
-        "dump_interval": "60s",
         "stale_for": "10m",
     },
     "upstream": {
@@ -172,7 +170,6 @@ SAMPLES: dict[tuple[str, str], str] = {
     ("upstream:cu128", "url"): "https://index.example/whl/cu128",
     ("upstream:cu128", "only"): "torch nvidia-*",
     ("upstream:cu128", "credentials"): "bob:hunter2",
-    ("catalog", "backend"): "sql",
 }
 """Values that differ from the defaults; those of secrets contain hunter2."""
 
@@ -250,7 +247,7 @@ class Reading(SynchronousTestCase):
             "= 1.3\n"
             "tls_key = k.pem\ntls_certificate = c.pem\npublic_url = https://h/\n"
             "trusted_proxies = 10.0.0.0/8\n\n[storage]\nbackend = memory\npath = pk\n"
-            "[catalog]\ndump_interval = 2m\n[upstream]\nmode = offline\n"
+            "[catalog]\nstale_for = 2m\n[upstream]\nmode = offline\n"
             "[access]\nread = alice authenticated\nadmins = root user:op\n"
             f"[users]\nAlice = {HASH}\n[log]\nformat = json\naccess = no\n",
             filename="/srv/etc/pypid.ini",
@@ -263,7 +260,7 @@ class Reading(SynchronousTestCase):
         )
         self.assertEqual(server.trusted_proxies, (ip_network("10.0.0.0/8"),))
         self.assertEqual(
-            (config.storage.backend, config.catalog.dump_interval),
+            (config.storage.backend, config.catalog.stale_for),
             (StorageBackend.MEMORY, timedelta(minutes=2)),
         )
         self.assertIs(config.upstream.mode, Mode.OFFLINE)
@@ -718,7 +715,7 @@ class Problems(SynchronousTestCase):
             ("server", "trusted_proxies"): "proxy",
             ("server", "max_upload"): "0",
             ("storage", "backend"): "disk",
-            ("catalog", "dump_interval"): "0",
+            ("catalog", "stale_for"): "-1",
             ("access", "write"): "nobody alice",
             ("access", "admins"): "group:a",
             ("log", "access"): "maybe",
@@ -729,33 +726,18 @@ class Problems(SynchronousTestCase):
             )
 
     def test_workers(self) -> None:
-        """Several workers need a catalog that they share, and files that all of them see; what to
-        say is said.
-        """
-        [found] = problems("[server]\nworkers = 2\n")
-        self.assertTrue(
-            found.startswith(
-                "x.ini:2: [server] workers: several workers need a catalog that they share"
-            ),
-            found,
-        )
-        self.assertIn("[catalog] backend = sql, which needs no url", found)
-        [found] = problems("[storage]\nbackend = memory\n", environ={"PYPID_SERVER_WORKERS": "2"})
-        self.assertTrue(
-            found.startswith(
-                "PYPID_SERVER_WORKERS: [server] workers: several workers need a [storage]"
-            ),
-            found,
-        )
-        said = {("server", "workers"): IniEntry("2", "--workers")}
-        [found] = problems(
-            "[server]\nworkers = 1\n", environ={"PYPID_SERVER_WORKERS": "1"}, options=said
-        )
-        self.assertTrue(
-            found.startswith("--workers: [server] workers: several workers need a catalog"), found
-        )
-        self.assertEqual(problems("[server]\nworkers = 2\n[catalog]\nbackend = sql\n"), [])
-        self.assertEqual(problems("[server]\nworkers = 1\n"), [])
+        """Several workers need files that all of them see; where they were set is said."""
+        memory = "[storage]\nbackend = memory\n"
+        for where, more in (
+            ("x.ini:4", {}),
+            ("PYPID_SERVER_WORKERS", {"environ": {"PYPID_SERVER_WORKERS": "2"}}),
+            ("--workers", {"options": {("server", "workers"): IniEntry("2", "--workers")}}),
+        ):
+            workers = "1" if more else "2"
+            [found] = problems(f"{memory}[server]\nworkers = {workers}\n", **more)
+            expected = f"{where}: [server] workers: several workers need a [storage]"
+            self.assertTrue(found.startswith(expected), found)
+        self.assertEqual(problems("[server]\nworkers = 2\n"), [])
 
 
 class Environment(SynchronousTestCase):
@@ -897,7 +879,7 @@ class Describing(SynchronousTestCase):
         """What is shown is a file that says the same."""
         text = (
             "[server]\nlisten = tcp:1 \n unix:/x\nmax_upload = 1024\ntrusted_proxies = ::1\n"
-            "[catalog]\ndump_interval = 3600\n[access]\nread = b a\n"
+            "[catalog]\nstale_for = 3600\n[access]\nread = b a\n"
         )
         config = parse(text, filename="x")
         self.assertEqual(parse(describe(config), filename="x"), config)

@@ -100,7 +100,7 @@ class Sizes(SynchronousTestCase):
 
 
 class Durations(SynchronousTestCase):
-    """``[catalog] dump_interval`` and its like."""
+    """``[catalog] stale_for`` and its like."""
 
     def test_refused(self) -> None:
         """Two units, fractions and spans of more than 1000 years are refused."""

@@ -25,10 +25,10 @@ from pypid.core.records.history import listing_as_of, spans, was_any
 from pypid.core.records.upstream_entry import (
     LONGEST,
     MOST,
-    dump_upstream_entry,
-    load_upstream_entry,
+    load_entry,
     with_listing,
 )
+from tests.core.records.test_upstream_entry import dumped
 from tests.support import BEGINNING
 
 SPAM = project_name("spam")
@@ -112,7 +112,7 @@ class TheirsTests(SynchronousTestCase):
             history=world.heard.history,
             since=world.heard.since,
         )
-        self.assertEqual(load_upstream_entry(dump_upstream_entry(heard)), heard)
+        self.assertEqual(load_entry(*dumped(heard)), heard)
         if now.files is None:
             return
         has = {file.filename: file.sha256 for file in now.files}

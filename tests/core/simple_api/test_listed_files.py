@@ -16,13 +16,13 @@ from pypid.core.model import ListedFile, Listing, Project, UpstreamEntry, in_ord
 from pypid.core.packaging.names import project_name
 from pypid.core.packaging.releases import release_versions
 from pypid.core.records.upstream_entry import (
-    dump_upstream_entry,
-    load_upstream_entry,
+    load_entry,
     with_listing,
 )
 from pypid.core.simple_api import listed_files
 from pypid.core.simple_api.listed_files import BLOCK, ShownFiles, packed
 from pypid.core.simple_api.render import Format, render_forms, render_project
+from tests.core.records.test_upstream_entry import dumped
 
 SPAM = project_name("spam")
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
@@ -99,7 +99,7 @@ class PackedTests(SynchronousTestCase):
         entry = UpstreamEntry(
             name=SPAM, listing=Listing(name=SPAM, files=listed, confirmed=WHEN, index=URL)
         )
-        again = load_upstream_entry(dump_upstream_entry(entry))
+        again = load_entry(*dumped(entry))
         self.assertEqual(again, entry)
         assert again.listing is not None
         self.assertEqual(again.listing.files, files)
@@ -107,10 +107,10 @@ class PackedTests(SynchronousTestCase):
     def test_damaged_line(self) -> None:
         """A line that has not one version for each file is refused."""
         listing = Listing(name=SPAM, files=packed(many(3)), confirmed=WHEN, index=URL)
-        line = dump_upstream_entry(UpstreamEntry(name=SPAM, listing=listing))
-        self.assertIn(b'"versions":[["0.0",3]]', line)
+        heading, listed = dumped(UpstreamEntry(name=SPAM, listing=listing))
+        self.assertIn(b'"versions":[["0.0",3]]', heading)
         with self.assertRaises(Unreadable):
-            load_upstream_entry(line.replace(b'["0.0",3]', b'["0.0",2]'))
+            load_entry(heading.replace(b'["0.0",3]', b'["0.0",2]'), listed)
 
     @settings(max_examples=200, deadline=None, database=None)
     @given(some_files, st.sampled_from(Format), st.sampled_from(("../../packages/", 'http://"/')))

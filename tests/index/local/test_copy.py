@@ -15,7 +15,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.blobs.store import Store
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import StorageFull
 from pypid.core.model import Blob
 from pypid.core.policy import Policy
@@ -29,6 +28,7 @@ from pypid.ports import Body
 from pypid.upstream.nothing import Nothing
 from tests.index.faulty_blobs import Gated
 from tests.index.uploads import Described, index_over, publishing, sent
+from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting, world
 
 WEST, STAGING, TEAM = (f".pypid/index/{name}/" for name in ("west", "staging", "team"))
@@ -119,7 +119,7 @@ class RecordedTests(CopyCase):
         )
         for _ in range(2):
             self.copy()
-            index = Index(self.target, MemoryCatalog(), Nothing(), Policy(), self.world)
+            index = Index(self.target, a_catalog(), Nothing(), Policy(), self.world)
             self.assertEqual(self.have(RecordingStart().since(index)), since)
 
 

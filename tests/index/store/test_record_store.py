@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import CatalogDown, Missing
 from pypid.core.model import Blob, Project, StoredFile
 from pypid.core.records.documents import dump_record
@@ -25,10 +24,10 @@ from pypid.flow import BytesBody, start
 from pypid.index.store.records import LocalRecords, RecordKind, RecordStore
 from pypid.index.upstream.cache_store import CachedRecords
 from pypid.ports import Blobs, Catalog
-from tests.catalog.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.index.faulty_blobs import Gated, Watched
 from tests.index.uploads import SPAM
 from tests.support import BEGINNING
+from tests.support.engines import Place, PlacedEngine, SharedSettings, a_catalog, open_shared
 from tests.support.worlds import Timed
 
 VERSIONS = ("1.0", "2.0", "3.0")
@@ -50,7 +49,7 @@ class RecordStoreContract(Timed):
         super().setUp()
         self.blobs = MemoryBlobs(self.world.now)
         self.watched = Watched(self.blobs)
-        self.catalog: Catalog = MemoryCatalog()
+        self.catalog: Catalog = a_catalog()
         self.records = self.store(self.watched, self.catalog)
 
     # --- what a kind has to provide ---

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pypid.blobs import files
 from pypid.blobs.files import FilesSettings
-from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.shared import SharedCatalog
 from pypid.core.model import Digests, File, ListedFile, Presence, Span, as_listed
 from pypid.core.packaging.names import project_name
 from pypid.core.packaging.releases import is_copy
@@ -28,6 +28,7 @@ from tests.failing_calls import Scripted, die, in_child
 from tests.index.file_cache_cases import KeeperCase, listed, noise, read_kept
 from tests.index.uploads import IndexCase
 from tests.support import world
+from tests.support.engines import a_catalog
 
 MODULES = (files, files, files, files)
 SPAM = project_name("spam")
@@ -127,7 +128,7 @@ class KeepingTests(KeptCase):
             self.put(where, bad)
             self.assertEqual(self.have(read_kept(self.blobs, SPAM)), ())
             self.assertIsNone(
-                self.have(CacheStore(self.blobs, MemoryCatalog(), world().blocking).find(file))
+                self.have(CacheStore(self.blobs, a_catalog(), world().blocking).find(file))
             )
             self.assertEqual(self.keep(file, data), kept)
             self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
@@ -144,7 +145,7 @@ class KeepingTests(KeptCase):
             return await usual(key, span)
 
         self.patch(self.blobs, "read", read)
-        alone = CacheStore(self.blobs, MemoryCatalog(), world().blocking, others_write=False)
+        alone = CacheStore(self.blobs, a_catalog(), world().blocking, others_write=False)
         self.assertIsNone(self.have(alone.find(file)))
         self.assertEqual(len(reads), 1)
         self.keep(file, data)
@@ -155,7 +156,7 @@ class KeepingTests(KeptCase):
         self.assertIsNone(self.have(alone.find(file)))
         self.assertEqual(reads, [])
         self.keep(file, data)
-        several = CacheStore(self.blobs, MemoryCatalog(), world().blocking)
+        several = CacheStore(self.blobs, a_catalog(), world().blocking)
         self.have(several.forget(file.project, file.filename))
         self.have(several.compare())
         self.keep(file, data)
@@ -175,10 +176,10 @@ class ComparingTests(KeptCase):
                 self.keep(listed(data, wheel_filename(name, f"{number}.0")), data, b"described")
             )
 
-    def compared(self, catalog: MemoryCatalog) -> int:
+    def compared(self, catalog: SharedCatalog) -> int:
         return self.have(CacheStore(self.blobs, catalog, world().blocking).compare())
 
-    def held(self, catalog: MemoryCatalog) -> list[File]:
+    def held(self, catalog: SharedCatalog) -> list[File]:
         return [
             file
             for name in ("spam", "eggs")
@@ -221,7 +222,7 @@ class ListedNameTests(KeptCase):
                 source="https://x/y",
             )
             self.keep(file, data)
-        self.catalog = MemoryCatalog()
+        self.catalog = a_catalog()
         found = self.have(read_kept(self.blobs, SPAM))
         self.assertEqual([file.filename for file in found], ["spam-1.2.0-1.tar.gz"])
         self.assertEqual([place(key) for key in self.stored() if place(key) is not None], [])
@@ -243,7 +244,7 @@ class CrashTests(KeptCase):
         self.blobs = self.have(
             files.open(FilesSettings(str(self.root)), evolve(world(), random=os.urandom))
         )
-        self.catalog = MemoryCatalog()
+        self.catalog = a_catalog()
         self.file_cache = self.another()
 
     def script(self, script: object) -> None:

@@ -46,6 +46,7 @@ from tests.index.file_cache_cases import (
     read_kept,
 )
 from tests.support import Fed, Turns, world
+from tests.support.engines import a_catalog
 
 BIG = 300 * KIB
 WRONGLY: tuple[dict[str, object], ...] = (
@@ -525,7 +526,7 @@ class TwoNodesTests(KeeperCase):
             clients = []
             for turns, data in ((one, noise(1000)), (other, noise(2000))):
                 self.fed(file, data, None)
-                clients.append(Client(self.another(turns, type(self.catalog)()), file))
+                clients.append(Client(self.another(turns, a_catalog()), file))
             for _ in range(head_start):
                 if one:
                     one.turn()

@@ -8,7 +8,6 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import NotThere
 from pypid.core.model import Listing
@@ -19,6 +18,7 @@ from pypid.index import Index
 from tests.distributions import sdist
 from tests.index.file_cache_cases import ScriptedUpstream, listed
 from tests.support import world
+from tests.support.engines import a_catalog
 from tests.support.examples import a_listing
 from tests.support.worlds import Awaiting
 
@@ -52,7 +52,7 @@ class NamesTests(Awaiting, SynchronousTestCase):
         store = MemoryBlobs(outside.now)
         for name in NAMES:
             self.have(store.write(f"{name}-1.0.tar.gz", BytesBody(sdist(name))))
-        index = Index(store, MemoryCatalog(), upstream, policy, outside, False)
+        index = Index(store, a_catalog(), upstream, policy, outside, False)
         self.have(index.reconcile())
         cached = frozenset(map(project_name, NAMES))
         _, lines = self.have(index.adopt("", "alice", cached))

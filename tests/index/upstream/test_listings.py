@@ -14,7 +14,6 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import BadListing, PypidError, UpstreamDown
 from pypid.core.model import File, Listing, Presence, Span
@@ -33,6 +32,7 @@ from pypid.index.upstream.listings import (
 )
 from pypid.ports import Body
 from tests.index.file_cache_cases import listed, no_metadata
+from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting, WallClock, world
 
 SPAM, EGGS = project_name("spam"), project_name("eggs")
@@ -89,7 +89,7 @@ class CorrespondentCase(Awaiting, SynchronousTestCase):
         self.clock = Clock()
         self.upstream = Upstream(self.clock)
         self.blobs = MemoryBlobs(world().now)
-        self.catalog = MemoryCatalog()
+        self.catalog = a_catalog()
         self.made = self.another()
         self.warnings: list[str] = []
         globalLogPublisher.addObserver(self._watch)
@@ -195,7 +195,7 @@ class DoubtTests(CorrespondentCase):
             self.pass_time(TTL)
             self.assertEqual(self.names(), before)
         self.assertIsNone(self.theirs().failure)
-        self.catalog = MemoryCatalog()
+        self.catalog = a_catalog()
         self.made = self.another()
         self.doubtful()
         self.assertEqual(self.names(), before)
@@ -323,7 +323,7 @@ class AwayTests(CorrespondentCase):
     def test_only_kept(self) -> None:
         """Where what it said was lost (a snapshot), what is kept is told, out of the storage."""
         kept = self.keep()
-        self.catalog = MemoryCatalog()
+        self.catalog = a_catalog()
         self.made = self.another()
         self.upstream.fails = REFUSES
         found = self.theirs()

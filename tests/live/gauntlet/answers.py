@@ -1,4 +1,4 @@
-"""Answers at once after a crash, with an old catalog dump, as a kind of the gauntlet.
+"""Answers at once after a crash, also with an old catalog put back, as a kind of the gauntlet.
 
 ``make live`` runs tests.live.test_crash_answers, which is the short form.
 """
@@ -14,7 +14,7 @@ KILLS = 200
 
 
 class AnswerTests(SynchronousTestCase):
-    """A pypid that is killed while its dump is old."""
+    """A pypid that is killed again and again."""
 
     def test_no_answer_after_a_crash_is_older_than_what_was_acknowledged(self) -> None:
         """Each question that is asked at once after a start is a trial."""

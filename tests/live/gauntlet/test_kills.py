@@ -206,8 +206,8 @@ class Kills:
         return self._ended(nth, "start")
 
     def at_the_end(self, nth: int) -> bool:
-        """Kill it at a call of an orderly stop, which writes the catalog dump; nothing has changed
-        afterwards.
+        """Kill it at a call of an orderly stop, which says that the catalog is up to date; nothing
+        has changed afterwards.
         """
         self.index.publish(wheel(f"stopped-{nth}"))
         self.seen[f"stopped-{nth}"] = self.index.see(f"stopped-{nth}")[0]

@@ -16,10 +16,10 @@ from pypid.flow import start
 from pypid.index.promotions import IndexPart, PromotionLog, Promotions
 from pypid.jobs.leases import Shared
 from pypid.ports import Duplicating
-from tests.catalog.engines import Place, PlacedEngine
 from tests.distributions import wheel, wheel_filename
 from tests.index.nodes import Told
 from tests.support import world
+from tests.support.engines import Place, PlacedEngine
 from tests.web.full_app import Answer, Pypid, WholeCase
 from tests.web.test_index_layers import ALICE, BOTH
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.shared import SharedCatalog
 from pypid.core import summaries
 from pypid.core.model import Status
 from pypid.core.packaging.names import ProjectName
@@ -31,6 +31,7 @@ from pypid.web.app.page_cache import ProjectPages, patched
 from pypid.web.http.headers import Encoding
 from tests.support import world
 from tests.support.catalog import a_file, a_project
+from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting
 
 NAMES = [ProjectName(f"p{number:02}") for number in range(30)]
@@ -59,7 +60,7 @@ class PatchedTests(Awaiting, SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(summaries, "RUN", 3)
 
-    def do(self, catalog: MemoryCatalog, what: str, name: ProjectName) -> None:
+    def do(self, catalog: SharedCatalog, what: str, name: ProjectName) -> None:
         """Something happens to a project."""
         status = Status.QUARANTINED if what == "quarantine" else Status.ACTIVE
         kept = (replace(a_file(name, "1"), key=f".kept/{name}"),) if what == "keep" else ()
@@ -87,7 +88,7 @@ class PatchedTests(Awaiting, SynchronousTestCase):
         @settings(max_examples=25, deadline=None, database=None)
         @given(deeds)
         def check(some: list[tuple[str, ProjectName]]) -> None:
-            outside, catalog = world(), MemoryCatalog()
+            outside, catalog = world(), a_catalog()
             index = Index(
                 MemoryBlobs(outside.now),
                 catalog,

@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.caches import MemoryBudget
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
@@ -33,6 +32,7 @@ from pypid.web.http.headers import Encoding
 from pypid.web.http.responses import FinishedPage
 from tests.support import BEGINNING, world
 from tests.support.catalog import SPAM, a_file, a_listing, a_project
+from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting, Turns
 
 
@@ -44,7 +44,7 @@ class PagesTests(Awaiting, SynchronousTestCase):
             self.patch(pages_module, name, 1)
         self.turns = Turns()
         outside = world(blocking=self.turns)
-        self.catalog = MemoryCatalog()
+        self.catalog = a_catalog()
         self.index = Index(
             MemoryBlobs(outside.now),
             self.catalog,
@@ -102,7 +102,7 @@ class UpstreamPagesTests(Awaiting, SynchronousTestCase):
 
     def setUp(self) -> None:
         self.world = world()
-        self.catalog = MemoryCatalog()
+        self.catalog = a_catalog()
         self.have(self.catalog.complete())
         self.budget = MemoryBudget(1 << 20)
         index = Index(

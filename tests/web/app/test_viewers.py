@@ -13,7 +13,6 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import (
     ANONYMOUS,
@@ -36,6 +35,7 @@ from pypid.web.http.headers import Encoding
 from pypid.web.http.responses import FinishedPage
 from tests.support import BEGINNING, world
 from tests.support.catalog import a_project
+from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting
 
 NAMES = [ProjectName(name) for name in ("open", "secret-a", "secret-b")]
@@ -65,7 +65,7 @@ class ViewerTests(Awaiting, SynchronousTestCase):
 
     def setUp(self) -> None:
         self.world = world()
-        self.catalog = MemoryCatalog()
+        self.catalog = a_catalog()
         for name in NAMES:
             self.have(self.catalog.local.edit(name, lambda _, name=name: a_project(name, "1")))
         self.have(self.catalog.complete())

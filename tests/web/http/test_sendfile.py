@@ -32,7 +32,6 @@ from pypid.access.chain import AccessChain
 from pypid.access.passwords import Verifier
 from pypid.blobs import files as folder_of_blobs
 from pypid.blobs.files import FilesSettings
-from pypid.catalog.memory import MemoryCatalog
 from pypid.core.model import Project, Span, StoredFile
 from pypid.core.packaging.block_spec import BlockSpec
 from pypid.core.packaging.names import ProjectName
@@ -55,6 +54,7 @@ from pypid.web.root import resource
 from tests.disks import on_a_disk
 from tests.flow.test_internals import UNTESTED
 from tests.support import BEGINNING, world
+from tests.support.engines import a_catalog
 from tests.web.memory_site import ask
 from tests.web.raw_http import request
 from tests.web.routes import ALL_ROUTES
@@ -118,7 +118,7 @@ class SendingCase(TestCase):
         self.root = self.enterContext(on_a_disk(Path(self.mktemp())))
         outside = evolve(world(cast(Clock, reactor)), blocking=deferToThread)
         blobs = await folder_of_blobs.open(FilesSettings(str(self.root), create=True), outside)
-        self.catalog = MemoryCatalog()
+        self.catalog = a_catalog()
         index = Index(blobs, self.catalog, Nothing(), Policy(), outside)
         access = AccessChain([], None, outside, Verifier(outside))
         self.app = App(

@@ -239,8 +239,8 @@ class SqlEngine:
         check_changes(changes)
         return await self._repeated(lambda rows: rows.swap_all(generation, changes))
 
-    async def mark_complete(self, generation: str) -> EngineState:
-        return await self._repeated(lambda rows: rows.mark_complete(generation))
+    async def mark_complete(self, generation: str, *, complete: bool = True) -> EngineState:
+        return await self._repeated(lambda rows: rows.mark_complete(generation, complete))
 
     async def note_rights(self) -> EngineState:
         return await _in_any_generation(self._repeated(lambda rows: rows.note_rights()))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, assert_never
 
 from attrs import define, field
-from sqlalchemy import Connection, Engine, NullPool, Pool, event
+from sqlalchemy import Connection, Engine, NullPool, Pool, event, select
 from sqlalchemy.exc import DisconnectionError
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -30,8 +30,9 @@ from pypid.catalog.engine import (
     DatabaseFull,
     DatabaseUnusable,
     EngineState,
+    RowKind,
 )
-from pypid.catalog.sql.tables import CHANNEL, PLACE, CatalogTransaction
+from pypid.catalog.sql.tables import CHANNEL, PLACE, CatalogTransaction, rows
 from pypid.databases.places import Place, Server, SqliteFile
 from pypid.databases.sqlite import (
     BUSY,
@@ -216,6 +217,7 @@ PRAGMAS: Mapping[str, str | int] = {
     "synchronous": "FULL",
     "journal_size_limit": 1 << 26,
 }
+_LOCAL = [RowKind.LOCAL.value, RowKind.NAMED_LOCAL.value]
 _COMPANIONS = ("-wal", "-shm")
 
 
@@ -291,6 +293,23 @@ def _make(path: Path) -> None:
         make_file(path)
     finally:
         os.close(folder)
+
+
+def has_local_projects(path: Path) -> bool:
+    """Return whether the catalog in this file lists local projects of any index; False if there is
+    no such file, or it cannot be read. Blocks.
+    """
+    if identity(path) is None:
+        return False
+    engine = sqlite_engine(path, BUSY, {})
+    found = select(rows.c.name).where(rows.c.kind.in_(_LOCAL), rows.c.status.is_not(None)).limit(1)
+    try:
+        with engine.connect() as connection:
+            return connection.execute(found).first() is not None
+    except errors():
+        return False
+    finally:
+        engine.dispose()
 
 
 class SqliteStateReader:

@@ -364,10 +364,10 @@ class CatalogTransaction:
             self.connection.execute(update(rows).where(place).values(**values))
         return CatalogRow(change.kind, change.name, version, serial, head, size)
 
-    def mark_complete(self, generation: str) -> EngineState:
-        """Record that the whole storage was reconciled (see `Engine.mark_complete`)."""
+    def mark_complete(self, generation: str, complete: bool) -> EngineState:
+        """Record whether the whole storage was reconciled (see `Engine.mark_complete`)."""
         read_state(self.connection, generation, take=True)
-        self.connection.execute(update(state_table).values(complete=True))
+        self.connection.execute(update(state_table).values(complete=complete))
         self._notify()
         return self.state()
 

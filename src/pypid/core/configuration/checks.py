@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from pypid.core.configuration.choices import (
     BUCKET_RULE,
     AccessStore,
-    CatalogStore,
     Registration,
     StorageBackend,
     is_bucket_name,
@@ -21,7 +20,6 @@ from pypid.core.configuration.choices import (
 )
 from pypid.core.configuration.keys import (
     AccessSettings,
-    CatalogSettings,
     Key,
     LdapSettings,
     ServerSettings,
@@ -203,9 +201,7 @@ def misfits_of_registration(access: AccessSettings) -> Iterator[Misfit]:
         )
 
 
-def misfits_of_workers(
-    server: ServerSettings, catalog: CatalogSettings, storage: StorageSettings
-) -> Iterator[Misfit]:
+def misfits_of_workers(server: ServerSettings, storage: StorageSettings) -> Iterator[Misfit]:
     """Yield the problems of `[server] workers`."""
     if server.workers == 1:
         return
@@ -215,11 +211,4 @@ def misfits_of_workers(
             "workers",
             "several workers need a [storage] that all of them see: backend = files or s3, not "
             "memory",
-        )
-    elif catalog.backend is CatalogStore.MEMORY:
-        yield Misfit(
-            "server",
-            "workers",
-            "several workers need a catalog that they share: set [catalog] backend = sql, which "
-            "needs no url (it is SQLite then, in a file below state), or workers = 1",
         )

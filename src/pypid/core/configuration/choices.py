@@ -36,13 +36,6 @@ class Encryption(Enum):
     KMS = "aws:kms"
 
 
-class CatalogStore(Enum):
-    """Kinds of storage for the catalog."""
-
-    MEMORY = "memory"
-    SQL = "sql"
-
-
 class Mode(Enum):
     """Treatments of projects that are not local."""
 

@@ -22,7 +22,6 @@ from pypid.core.configuration.choices import (
     AccessStore,
     Addressing,
     BlockedAdvisories,
-    CatalogStore,
     Encryption,
     Level,
     LogFormat,
@@ -331,27 +330,19 @@ class StorageSettings:
 class CatalogSettings:
     """The catalog: the derived database of projects."""
 
-    backend: CatalogStore = key(
-        choice(CatalogStore, redis="Use PostgreSQL: backend = sql, url = postgresql://..."),
-        "memory",
-        "``memory``: for one process; ``sql``: shared by several processes or machines.",
-    )
     url: str | None = key(
         _TEXT,
         "",
         (
-            "``sql``: ``postgresql://user:password@host/database`` or ``sqlite:///FILE``; empty: "
-            "SQLite, ``catalog.db`` in the state folder."
+            "``postgresql://user:password@host/database``, which several machines share, or "
+            "``sqlite:///FILE``; empty: SQLite, ``catalog.db`` in the state folder."
         ),
         secret=True,
-    )
-    dump_interval: timedelta = key(
-        duration("1s"), "60s", "``memory``: how often pypid writes changes to the catalog dump."
     )
     stale_for: timedelta = key(
         duration(),
         "10m",
-        "``sql``: how long pypid serves known pages while the shared catalog is unavailable.",
+        "How long pypid serves known pages while a shared catalog is unavailable.",
     )
 
 
@@ -921,6 +912,13 @@ REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
         (INDEX, "require"): (
             "an index requires no publishers of its own any more; use [trust] require, which "
             "applies to the uploads of all indexes, and remove the key"
+        ),
+        ("catalog", "backend"): (
+            "the catalog is a SQLite database in the state folder, also for several workers; for "
+            "several machines set [catalog] url = postgresql://...; remove the key"
+        ),
+        ("catalog", "dump_interval"): (
+            "the catalog is a database, which is always up to date; remove the key"
         ),
         ("access", "gates"): _GATES,
         (INDEX, "gates"): _GATES,

@@ -239,7 +239,7 @@ def misfits(config: Config) -> Iterator[Misfit]:
     yield from misfits_of_server(config.server)
     yield from misfits_of_storage(config.storage)
     yield from misfits_of_ldap(config.ldap, config.access)
-    yield from misfits_of_workers(config.server, config.catalog, config.storage)
+    yield from misfits_of_workers(config.server, config.storage)
     yield from misfits_of_registration(config.access)
     for key, other in repeated(config.projects).items():
         yield Misfit(

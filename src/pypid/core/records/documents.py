@@ -1,7 +1,7 @@
 """The documents that pypid stores, as JSON: one format, versioned.
 
 Each file has a *record* of what never changes; yank, tombstone and project status are small
-documents of their own. The lines of the catalog dump are whole projects (`dump_project`). Keys are
+documents of their own. The rows of the catalog are whole projects (`dump_project`). Keys are
 those of the Simple API and the upload API where they have one. Optional keys are omitted, never
 null. A reader refuses a higher ``format`` and ignores unknown keys.
 """
@@ -46,22 +46,8 @@ class _Project(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, 
     serial: int = 0
     status: str = "active"
     status_reason: str = ""
-    mark: str | None = None
     history: tuple[FileHistory, ...] = ()
     files: tuple[RecordedFile, ...] = ()
-
-
-class Head(msgspec.Struct, rename="kebab", frozen=True, gc=False):
-    """The beginning of a project's line: what a list of projects needs, read without its files."""
-
-    name: str
-    serial: int = 0
-    status: str = "active"
-    mark: str | None = None
-    keeps: bool = False
-    gone: bool = False
-    packed: tuple[int, int] | None = None
-    """In a dump: the lengths of the compressed files that follow, and of the whole line."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,11 +136,6 @@ class BlockDocument(Document, omit_defaults=True, frozen=True):
 
 _T = TypeVar("_T")
 _project_decoder = msgspec.json.Decoder(_Project)
-FILES = b',"files":'
-"""The end of a line's head. No JSON string contains this: a quote in one is preceded by a
-backslash.
-"""
-_head_decoder = msgspec.json.Decoder(Head)
 _encoder = msgspec.json.Encoder()
 
 
@@ -188,12 +169,9 @@ def load_record(data: bytes, what: str) -> StoredFile:
         raise Unreadable(what, str(error)) from None
 
 
-def dump_project(project: LocalProject, mark: str | None = None, key: str = "") -> bytes:
-    """Return the project as one line of JSON, without a line end; begins with what `load_head`
-    reads.
-
-    `mark` is the reconciler's fingerprint of the listing that the project was read from. `key` is
-    that of the catalog's table (`table_keys`), where that is not the project's name.
+def dump_project(project: LocalProject, key: str = "") -> bytes:
+    """Return the project as one line of JSON, without a line end. `key` is that of the catalog's
+    table (`table_keys`), where that is not the project's name.
     """
     return _encoder.encode(
         _Project(
@@ -201,7 +179,6 @@ def dump_project(project: LocalProject, mark: str | None = None, key: str = "") 
             serial=project.serial,
             status=project.status.value,
             status_reason=project.status_reason,
-            mark=mark,
             history=project.history,
             files=tuple(stored(file) for file in project.files),
         )
@@ -223,16 +200,6 @@ def load_project(line: bytes) -> LocalProject:
         )
     except (BadName, ValueError) as error:
         raise Unreadable("a project's line", str(error)) from None
-
-
-def load_head(data: bytes, start: int = 0, stop: int | None = None) -> Head:
-    """Return the head of a project's line, which is all of `data`, or from `start` up to `stop` of
-    it. Raises `Unreadable`.
-    """
-    end = data.find(FILES, start, stop)
-    return decoded(
-        _head_decoder, data[start:stop] if end < 0 else data[start:end] + b"}", "a project's line"
-    )
 
 
 def decoded(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:

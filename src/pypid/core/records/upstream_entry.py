@@ -1,8 +1,8 @@
-"""The known state of an upstream project as one line of JSON: in a catalog dump, and in the memory
-of the catalog; and how a new listing is merged with what is known from earlier ones.
+"""The known state of an upstream project as the catalog stores it; and how a new listing is merged
+with what is known from earlier ones.
 
-The line ends with the listed files, which are many and seldom change, and begins with all else. So
-a revalidation, or a newly cached file, costs a new beginning only.
+The listed files, which are many and seldom change, are apart from all else. So a revalidation, or a
+newly cached file, costs a few hundred bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from pypid.core.model import (
 )
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import (
-    FILES,
     decoded,
     stored,
     stored_file,
@@ -62,62 +61,47 @@ class _Packed(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, g
     metadata: dict[str, str] = {}
 
 
-class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+class _Heading(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
     name: str
-    serial: int = 0
-    status: str = "active"  # derivable from the rest, repeated for the head
-    keeps: bool = False
-    gone: bool = False
     listing: _StoredListing | None = msgspec.field(default=None, name="said")
     kept: tuple[RecordedFile, ...] = ()
     touched: tuple[tuple[str, int], ...] = ()
     history: tuple[FileHistory, ...] = ()
     since: datetime | None = None
     blocks: _Packed | None = None
-    """What the compressed blocks that follow as files are. None: there is no list of files, which
+    """What the compressed blocks of the listed files are. None: there is no list of files, which
     differs from an empty one.
     """
 
 
-_encoder = msgspec.json.Encoder()
-_beginning = msgspec.json.Decoder(_Beginning)
-_columns = msgspec.json.Decoder(list[bytes])
+_heading = msgspec.json.Decoder(_Heading)
 _listed = msgspec.msgpack.Decoder(list[bytes])
 
 
-def dump_upstream_entry(entry: UpstreamEntry, *, key: str = "") -> bytes:
-    """Return the known state of an upstream project as one line of JSON, whose beginning
-    `documents.load_head` reads. `key` is that of the catalog's table (`table_keys`), where that is
-    not the project's name.
+def dump_heading(entry: UpstreamEntry, key: str = "") -> bytes:
+    """Return all that is known of an upstream project but its listed files, and its serial, as
+    JSON. `key` is that of the catalog's table (`table_keys`), where that is not the project's name.
     """
     listing = entry.listing
-    if listing is None or listing.files is None:
-        return _dumped_beginning(entry, None, key) + b"}"
-    files = packed(listing.files)
-    return b"".join((_dumped_beginning(entry, _packed(files), key), FILES, _dumped(files), b"}"))
-
-
-def dump_beginning(entry: UpstreamEntry, earlier: bytes, key: str = "") -> bytes:
-    """Return the beginning of the entry's line: all before the listed files, without the last
-    brace. `earlier` is the beginning of a line with the same listed files.
-    """
-    return _dumped_beginning(entry, _read_beginning(earlier, len(earlier)).blocks, key)
-
-
-def without_listing(beginning: bytes) -> bytes:
-    """Return the whole line of an entry whose listing is lost; `beginning` is that of its line."""
-    document = _read_beginning(beginning, len(beginning))
-    return _encoder.encode(
-        replace(document, status="active", gone=False, listing=None, blocks=None)
+    files = None if listing is None else listing.files
+    heading = _Heading(
+        name=key or entry.name,
+        listing=None
+        if listing is None
+        else _StoredListing(
+            confirmed=listing.confirmed,
+            index=listing.index,
+            etag=listing.etag,
+            status=listing.status.value,
+            status_reason=listing.status_reason,
+        ),
+        kept=tuple(map(stored, entry.kept)),
+        touched=entry.touched,
+        history=entry.history,
+        since=entry.since,
+        blocks=None if files is None else _packed(packed(files)),
     )
-
-
-def dump_heading(entry: UpstreamEntry, key: str = "") -> bytes:
-    """Return all that is known of an upstream project but its listed files, as one line of JSON.
-    `key` as in `dump_upstream_entry`.
-    """
-    files = None if entry.listing is None else entry.listing.files
-    return _dumped_beginning(entry, None if files is None else _packed(packed(files)), key) + b"}"
+    return msgspec.json.encode(heading)
 
 
 def dump_listed(files: Sequence[ListedFile] | None) -> bytes:
@@ -132,61 +116,30 @@ def dump_listed(files: Sequence[ListedFile] | None) -> bytes:
 
 def load_entry(heading: bytes, listed: bytes) -> UpstreamEntry:
     """Return the state that `dump_heading` and `dump_listed` wrote. Raises `Unreadable`."""
-    document = _read_beginning(heading, -1)
-    if document.blocks is None:
-        return _entry(document, None)
+    document = decoded(_heading, heading, _WHAT)
+    listing = document.listing
     try:
-        columns = _listed.decode(listed)
-    except msgspec.DecodeError as error:
+        name = project_name(project_of(document.name))
+        return UpstreamEntry(
+            name=name,
+            listing=None
+            if listing is None
+            else Listing(
+                name=name,
+                confirmed=listing.confirmed,
+                index=listing.index,
+                etag=listing.etag,
+                status=Status(listing.status),
+                status_reason=listing.status_reason,
+                files=None if document.blocks is None else _files(name, document.blocks, listed),
+            ),
+            kept=tuple(stored_file(name, file) for file in document.kept),
+            touched=document.touched,
+            history=document.history,
+            since=document.since,
+        )
+    except (BadName, ValueError) as error:
         raise Unreadable(_WHAT, str(error)) from None
-    return _entry(document, _from_columns(document, document.blocks, columns))
-
-
-class _Confirmed(msgspec.Struct, frozen=True, gc=False):
-    confirmed: datetime = msgspec.field(name="asked")
-
-
-class _ListingTime(msgspec.Struct, frozen=True, gc=False):
-    listing: _Confirmed | None = msgspec.field(default=None, name="said")
-
-
-_listing_time = msgspec.json.Decoder(_ListingTime)
-
-
-def listing_time(line: bytes) -> datetime | None:
-    """Return when the listing in a line was confirmed; None if there is no listing. Raises
-    `Unreadable`.
-    """
-    end = line.find(FILES)
-    listing = decoded(_listing_time, line if end < 0 else line[:end] + b"}", _WHAT).listing
-    return None if listing is None else listing.confirmed
-
-
-def _dumped_beginning(entry: UpstreamEntry, blocks: _Packed | None, key: str) -> bytes:
-    """Return all before the files, without the last brace."""
-    listing = entry.listing
-    beginning = _Beginning(
-        name=key or entry.name,
-        serial=entry.serial,
-        status="active" if listing is None else listing.status.value,
-        keeps=bool(entry.kept),
-        gone=listing is not None and listing.files is None,
-        listing=None
-        if listing is None
-        else _StoredListing(
-            confirmed=listing.confirmed,
-            index=listing.index,
-            etag=listing.etag,
-            status=listing.status.value,
-            status_reason=listing.status_reason,
-        ),
-        kept=tuple(map(stored, entry.kept)),
-        touched=entry.touched,
-        history=entry.history,
-        since=entry.since,
-        blocks=blocks,
-    )
-    return _encoder.encode(beginning)[:-1]
 
 
 def _packed(files: ListedFiles) -> _Packed:
@@ -199,72 +152,16 @@ def _packed(files: ListedFiles) -> _Packed:
     )
 
 
-def _dumped(files: ListedFiles) -> bytes:
-    return _encoder.encode([part for block in files.blocks for part in (block.entries, block.rest)])
-
-
-def compressed_blocks(rest: bytes) -> list[bytes] | None:
-    """Return the compressed blocks in the end of a line, which begins with `FILES`; None if there
-    is anything else.
-    """
+def _files(name: ProjectName, blocks: _Packed, listed: bytes) -> ListedFiles:
     try:
-        return _columns.decode(memoryview(rest)[len(FILES) : -1])
-    except msgspec.DecodeError:
-        return None
-
-
-def text_of_blocks(blocks: list[bytes]) -> bytes:
-    """Return the end of the line with these compressed blocks."""
-    return b"".join((FILES, _encoder.encode(blocks), b"}"))
-
-
-def load_upstream_entry(line: bytes) -> UpstreamEntry:
-    """Return the state in a line of `dump_upstream_entry`. Raises `Unreadable`."""
-    end = line.find(FILES)
-    document = _read_beginning(line, end)
-    if document.blocks is None:
-        return _entry(document, None)
-    columns = decoded(_columns, line[end + len(FILES) : -1], _WHAT)
-    return _entry(document, _from_columns(document, document.blocks, columns))
-
-
-def _entry(document: _Beginning, files: ListedFiles | None) -> UpstreamEntry:
-    try:
-        name = project_name(project_of(document.name))
-        listing = document.listing
-        return UpstreamEntry(
-            name=name,
-            serial=document.serial,
-            listing=None
-            if listing is None
-            else Listing(
-                name=name,
-                confirmed=listing.confirmed,
-                index=listing.index,
-                etag=listing.etag,
-                status=Status(listing.status),
-                status_reason=listing.status_reason,
-                files=files,
-            ),
-            kept=tuple(stored_file(name, file) for file in document.kept),
-            touched=document.touched,
-            history=document.history,
-            since=document.since,
-        )
-    except (BadName, ValueError) as error:
+        columns = _listed.decode(listed)
+    except msgspec.DecodeError as error:
         raise Unreadable(_WHAT, str(error)) from None
-
-
-def _read_beginning(line: bytes, end: int) -> _Beginning:
-    return decoded(_beginning, line if end < 0 else line[:end] + b"}", _WHAT)
-
-
-def _from_columns(document: _Beginning, blocks: _Packed, columns: list[bytes]) -> ListedFiles:
     versions = sum(count for _, count in blocks.versions)
     if (len(columns), versions) != (2 * len(blocks.counts), sum(blocks.counts)):
-        raise Unreadable(_WHAT, "it has another number of blocks or files than it says")
+        raise ValueError("it has another number of blocks or files than it says")
     return ListedFiles(
-        ProjectName(project_of(document.name)),
+        name,
         tuple(map(FileBlock, blocks.counts, columns[::2], columns[1::2])),
         blocks.versions,
         blocks.facts,

@@ -204,8 +204,6 @@ class RecordStore(Generic[V]):
     """Projects for which the catalog may have missed an update. Until it is applied, the storage is
     authoritative.
     """
-    dump_is_exact: bool = field(default=False, init=False)
-    """Whether the catalog dump was written after the last change (`jobs.cache_maintenance`)."""
     _compared_in: str | None = field(default=None, init=False)
     """The generation of the catalog in which all projects were compared."""
     _verified: dict[ProjectName, None] = field(factory=dict, init=False, repr=False)
@@ -214,23 +212,16 @@ class RecordStore(Generic[V]):
     """The generation of the catalog in which they were: another one has lost what was found."""
     _flights: Flights[ProjectName, V] = field(factory=Flights, init=False, repr=False)
 
-    # --- entries of a dump ---
+    # --- entries of an earlier run ---
 
     @property
     def is_compared(self) -> bool:
         """Whether all of the storage was compared."""
         return self.catalog.was_complete or self._compared_in == self.catalog.generation
 
-    @property
-    def knows_all(self) -> bool:
-        """Whether every project with records is known."""
-        return self.dump_is_exact or self.is_compared
-
     def is_verified(self, name: ProjectName, held: V) -> bool:
         """Return whether the catalog's entry may be used without a look at the storage."""
-        if self.is_compared or (
-            self.kind.has_records(held) and (self.shared or self.dump_is_exact)
-        ):
+        if self.is_compared or (self.shared and self.kind.has_records(held)):
             return True
         return name in self._verified and self._verified_in == self.catalog.generation
 
@@ -253,10 +244,6 @@ class RecordStore(Generic[V]):
     def forget_verified(self) -> None:
         """Release the memory, once all of the storage was compared."""
         self._verified = {}
-
-    def trust_dump(self) -> None:
-        """Trust all entries: the dump was written after the last change."""
-        self.dump_is_exact = True
 
     async def verify(self, name: ProjectName) -> V:
         """Return the catalog's entry if a listing of the project's folder agrees with it; else read

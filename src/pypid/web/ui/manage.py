@@ -294,7 +294,7 @@ def _accounts(*, is_well: bool) -> MachinePart:
 
 def _catalog(app: App, *, is_well: bool) -> MachinePart:
     if is_well:
-        says = "The shared catalog answers." if app.index.shared else "In memory."
+        says = "The shared catalog answers." if app.index.shared else "In the state folder."
         return MachinePart("Catalog", "OK", "good", says)
     return MachinePart(
         "Catalog",

@@ -1,10 +1,11 @@
-"""Starts from a catalog dump that is older than what was acknowledged before a crash."""
+"""Starts with a catalog that is older than what was acknowledged before a crash."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pypid.catalog.memory import MemoryCatalog
+from attrs import evolve
+
 from pypid.core.errors import (
     ListIncomplete,
     NameUsedUp,
@@ -12,7 +13,7 @@ from pypid.core.errors import (
     StorageDown,
     UploadForbidden,
 )
-from pypid.core.model import Project, Status
+from pypid.core.model import Status
 from pypid.core.packaging.names import project_name
 from pypid.core.policy import Policy
 from pypid.flow import start
@@ -21,12 +22,13 @@ from pypid.upstream.nothing import Nothing
 from tests.index.faulty_blobs import Gated, Storm, Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
 from tests.support import world
+from tests.support.engines import a_catalog, rows_of
 
 SDIST = "spam-1.1.tar.gz"
 
 
-class OldDumpCase(IndexCase):
-    """A project with a file, and a dump that is written before the test changes it."""
+class StaleCatalogCase(IndexCase):
+    """A project with a file, and the rows of it before the test changes it."""
 
     has_lease: bool | None = None
     """Whether the process has the bucket's lease; None for a storage without leases."""
@@ -35,33 +37,15 @@ class OldDumpCase(IndexCase):
         super().setUp()
         self.publish(sent())
         self.have(self.index.reconcile())
-        self.dump = self.lines(self.index)
+        self.rows = rows_of(self.index.catalog)
 
-    def lines(self, index: Index) -> dict[str, tuple[Project, str | None]]:
-        """What a dump of the catalog holds: each project, and its mark."""
-
-        async def held() -> dict[str, tuple[Project, str | None]]:
-            found = {}
-            for summary in await index.catalog.local.summaries():
-                project = await index.catalog.local.get(summary.name)
-                assert isinstance(project, Project)
-                found[summary.name] = (project, await index.catalog.local.mark(summary.name))
-            return found
-
-        return self.have(held())
-
-    def crashed(self, blobs: Any = None) -> Index:
-        """A process that starts now, with the dump."""
-        catalog = MemoryCatalog()
-        for project, mark in self.dump.values():
-            self.have(
-                catalog.local.edit(project.name, lambda _, project=project: project, mark=mark)
-            )
+    def crashed(self, blobs: Any = None, *, complete: bool = False) -> Index:
+        """A process that starts now, with the rows; `complete`: it trusts them."""
         has_lease = self.has_lease
         is_sole = None if has_lease is None else lambda: has_lease
         return Index(
             blobs or self.store,
-            catalog,
+            a_catalog(place=evolve(self.rows, state=evolve(self.rows.state, complete=complete))),
             Nothing(),
             Policy(),
             world(self.clock),
@@ -69,7 +53,7 @@ class OldDumpCase(IndexCase):
         )
 
 
-class OldDumpTests(OldDumpCase):
+class StaleCatalogTests(StaleCatalogCase):
     """No answer, and no change, is made from an entry that the storage contradicts."""
 
     def test_quarantined_project_stays_hidden_after_a_crash(self) -> None:
@@ -114,7 +98,7 @@ class OldDumpTests(OldDumpCase):
 
     def test_changes_keep_what_was_acknowledged_before_a_crash(self) -> None:
         """A change as the first request after the start is made to the present project, not to that
-        of the dump.
+        of the rows.
         """
         self.publish(sent(b"new", SDIST))
         index = self.crashed()
@@ -134,7 +118,7 @@ class OldDumpTests(OldDumpCase):
         self.have(index.project(SPAM))
         self.assertEqual(gated.asked, ["list spam/"])
 
-    def test_nothing_is_served_from_a_dump_while_the_storage_is_away(self) -> None:
+    def test_nothing_is_served_from_old_rows_while_the_storage_is_away(self) -> None:
         """Where an entry cannot be compared, it is not served, and not changed."""
         index = self.crashed(Storm(self.store, 1, lambda: StorageDown("away."), for_good=True))
         self.refused(index.project(SPAM), StorageDown)
@@ -143,7 +127,7 @@ class OldDumpTests(OldDumpCase):
         self.refused(index.set_status(SPAM, Status.ACTIVE, ""), StorageDown)
 
     def test_no_list_is_made_of_a_part_of_the_projects(self) -> None:
-        """Lists wait for the comparison, also where all that the dump holds was looked up."""
+        """Lists wait for the comparison, also where all that the rows hold was looked up."""
         self.publish(sent(b"eggs", "eggs-1.0.tar.gz"))
         index = self.crashed()
         self.have(index.project(SPAM))
@@ -154,39 +138,35 @@ class OldDumpTests(OldDumpCase):
             [summary.name for summary in self.have(index.stored_names())], ["eggs", "spam"]
         )
 
-    def test_exact_dump_is_served_at_once(self) -> None:
-        """After a clean stop entries and lists need no look at the storage; what the dump does not
-        hold is looked for.
-        """
+    def test_exact_rows_are_served_at_once(self) -> None:
+        """After a clean stop entries and lists need no look at the storage, and absences neither."""
         watched = Watched(self.store)
-        index = self.crashed(watched)
-        index.maintenance.trust_dump()
+        index = self.crashed(watched, complete=True)
         self.assertEqual(len(self.have(index.project(SPAM)).files), 1)
         self.assertEqual([summary.name for summary in self.have(index.stored_names())], ["spam"])
         self.assertEqual(watched.asked, [])
         self.refused(index.project(project_name("eggs")), NoSuchProject)
-        self.assertEqual(watched.asked, ["list eggs/", "list .kept/eggs/"])
+        self.assertEqual(watched.asked, [])
 
-    def test_change_that_broke_off_makes_no_exact_dump(self) -> None:
+    def test_change_that_broke_off_makes_no_clean_stop(self) -> None:
         """Where the storage failed in a change, and could not be read after it, the next start
         compares.
         """
         storm = Storm(self.store, 3, lambda: StorageDown("away."), late=True, for_good=True)
-        index = self.crashed(storm)
-        self.assertFalse(index.maintenance.may_trust_dump)
-        index.maintenance.trust_dump()
-        self.assertTrue(index.maintenance.may_trust_dump)
+        self.assertFalse(self.crashed().maintenance.is_up_to_date)
+        index = self.crashed(storm, complete=True)
+        self.assertTrue(index.maintenance.is_up_to_date)
         self.refused(index.yank(SPAM, [WHEEL], "broken"), StorageDown)
-        self.assertFalse(index.maintenance.may_trust_dump)
+        self.assertFalse(index.maintenance.is_up_to_date)
 
 
-class OldDumpOfABucketTests(OldDumpTests):
-    """The same for a bucket: its lease says who may write, and nothing of the age of a dump."""
+class StaleCatalogOfABucketTests(StaleCatalogTests):
+    """The same for a bucket: its lease says who may write, and nothing of the age of rows."""
 
     has_lease = True
 
 
-class OldDumpWithoutLeaseTests(OldDumpTests):
+class StaleCatalogWithoutLeaseTests(StaleCatalogTests):
     """A second process on the bucket, which may only read."""
 
     has_lease = False

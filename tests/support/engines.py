@@ -37,7 +37,8 @@ from pypid.core.caches import MemoryBudget
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import ProjectName
-from pypid.flow import World
+from pypid.flow import World, start
+from tests.support.worlds import world
 
 _log = Logger()
 
@@ -267,10 +268,10 @@ class PlacedEngine:
             raise DatabaseAway("the connection was cut")
         return made
 
-    async def mark_complete(self, epoch: str) -> EngineState:
+    async def mark_complete(self, epoch: str, *, complete: bool = True) -> EngineState:
         await self._question()
         self._epoch(epoch)
-        self.place.state = evolve(self.place.state, complete=True)
+        self.place.state = evolve(self.place.state, complete=complete)
         return self.place.state
 
     async def note_rights(self) -> EngineState:
@@ -338,6 +339,37 @@ class SharedSettings:
     stale_for: timedelta = timedelta(minutes=10)
     forgettable: Callable[[], ForgettableProjects] = ForgettableProjects
     memory: MemoryBudget = field(factory=MemoryBudget, repr=False)
+
+
+def a_catalog(
+    serial: int = 0, outside: World | None = None, place: Place | None = None
+) -> SharedCatalog:
+    """Return the catalog of one process, which has begun, with its rows in memory: none, or those
+    at the `place`.
+    """
+    outside = outside or world()
+    engine = PlacedEngine(outside.clock, place or Place())
+    following = ReplicaFollower(
+        engine, "storage", outside, timedelta(0), first_serial=serial, is_sole=True
+    )
+    catalog = SharedCatalog(following)
+    begun: list[object] = []
+    start(catalog.begin()).addCallback(begun.append)
+    assert begun
+    return catalog
+
+
+def rows_of(catalog: SharedCatalog, *, complete: bool = False) -> Place:
+    """Return a copy of the catalog's rows, as a process finds them that starts later."""
+    engine = catalog.following.engine
+    assert isinstance(engine, PlacedEngine)
+    place = engine.place
+    return evolve(
+        place,
+        state=evolve(place.state, complete=complete),
+        rows=dict(place.rows),
+        contents=dict(place.contents),
+    )
 
 
 async def open_shared(
