@@ -256,7 +256,7 @@ async def _show(
 # --- edits of projects ---
 
 FEW = 256
-"""Number of files up to which a project is encoded in the reactor thread: in some 2 milliseconds."""
+"""Number of files up to which a project is encoded in the reactor thread: in 2 milliseconds."""
 
 
 def count_for_writing(entry: UpstreamEntry) -> int:
@@ -517,7 +517,7 @@ class SharedUpstreamTable:
                             replica.take_own(done, None)
                 except (DatabaseAway, DatabaseUnusable, CatalogReset):
                     return  # another node, or the next start, removes it
-            if self._following.is_sole:  # nobody follows: removed rows need not be remembered
+            if self._following.is_sole:  # no other process has to learn of removed rows
                 await engine.tidy(0)
         except Exception:
             _log.failure("cannot remove projects unused for long from the catalog")

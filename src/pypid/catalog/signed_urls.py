@@ -1,5 +1,5 @@
 """Signed URLs of files, reused while they are valid, so that the caches of pip, uv and proxies
-recognize them; and their dump, a file beside that of the catalog, so that clients get the same ones
+recognize them; and their snapshot, a file in the state folder, so that clients get the same ones
 after a restart.
 
 A new URL for each request would be another file to every cache between the store and the client.
@@ -75,7 +75,7 @@ class Links:
     """
     restricted: Links | None = field(default=None, repr=False)
     """URLs of files that not everyone may download: they end soon, since a URL outlives the right
-    to read, and no dump has them.
+    to read, and no snapshot has them.
     """
     changes: int = field(default=0, init=False)
     """Grows with each new URL: then the file of URLs is outdated."""
@@ -159,7 +159,7 @@ class Links:
             forgotten, _ = self._held.popitem(last=False)
             self._unshared.pop(forgotten, None)
 
-    # --- for the dump ---
+    # --- for the snapshot ---
 
     def good(self) -> list[tuple[str, SignedUrl]]:
         """Return the valid URLs by key, the least recently used first."""
@@ -174,7 +174,7 @@ class Links:
                 self._unshared[key] = self.world.clock.seconds()
 
 
-# --- the dump ---
+# --- the snapshot ---
 
 FILE = "urls.jsonl"
 LARGEST = MOST * 4096
@@ -200,7 +200,7 @@ class _Line(msgspec.Struct, frozen=True):
 
 @define(eq=False)
 class WrittenLinks:
-    """A file in `folder`, that of the dump, kept up to date with `links`. `signer`: URLs of another
+    """A file in `folder`, kept up to date with `links`. `signer`: URLs of another
     signer are ignored.
     """
 

@@ -1,5 +1,5 @@
-"""The catalog, opened as configured: of one process alone, or shared by several nodes; and what else
-nodes do with one another through it.
+"""The catalog, opened as configured: of one process alone, or shared by several nodes; and what
+else nodes do with one another through it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The state folder: lock, spool, dump, control socket, first-run admin. Mode 0700."""
+"""The state folder: lock, spool, control socket, first-run admin. Mode 0700."""
 
 from __future__ import annotations
 

@@ -309,8 +309,8 @@ class CacheMaintenance(PeriodicJobs):
 
 # A note in the storage folder that the catalog was up to date when pypid stopped.
 #
-# A clean stop leaves it, a start removes it. With it a restart proves absences at once. It is in the
-# storage, and names the state of the catalog, so that it is missing or wrong after a crash or a
+# A clean stop leaves it, a start removes it. With it a restart proves absences at once. It is in
+# the storage, and names the state of the catalog, so that it is missing or wrong after a crash or a
 # power cut, and after anything else has used the storage: another machine, another state folder, a
 # backup that was restored.
 

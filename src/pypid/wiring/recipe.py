@@ -614,7 +614,7 @@ def _signer(config: Config, storage: OpenedStorage, *more: str) -> str:
 def link_dumps(
     config: Config, links: Links | None, paths: StatePaths, storage: OpenedStorage, world: World
 ) -> tuple[WrittenLinks, ...]:
-    """Return the dump of signed URLs, after loading those that are still valid."""
+    """Return the snapshot of signed URLs, after loading those that are still valid."""
     if links is None:
         return ()
     from pypid.catalog.signed_urls import WrittenLinks

@@ -945,9 +945,7 @@ REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
         ("server", "min_body_rate"): (
             "a client has to send 500 bytes per second, on average; remove the key"
         ),
-        ("catalog", "dump"): (
-            "the folder of the catalog dump is snapshot in the state folder; remove the key"
-        ),
+        ("catalog", "dump"): ("the catalog is a database in the state folder; remove the key"),
         ("upstream", "unknown_names_per_minute"): (
             "an address may request 100 new names each minute beyond unknown_names; remove the key"
         ),

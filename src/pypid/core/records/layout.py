@@ -74,7 +74,7 @@ CLOSED = f"{OURS_AS_A_WHOLE}closed/"
 OWNERS = f"{OURS_AS_A_WHOLE}owners/"
 """``<index>/<project>``: a document that names its owner (`daemon.identities`)."""
 CLEAN_STOP = f"{OURS_AS_A_WHOLE}clean-stop.json"
-"""Says which catalog dump is as new as the storage (`pypid.jobs.cache_maintenance`)."""
+"""Says which state of the catalog is as new as the storage (`pypid.jobs.cache_maintenance`)."""
 LEFT = f"{OURS_AS_A_WHOLE}left.json"
 """The files in the storage that were not adopted, so that each is reported once
 (`index.local.adoption`).

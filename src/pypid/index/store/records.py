@@ -185,7 +185,7 @@ class Refreshed(Generic[V]):
 class RecordStore(Generic[V]):
     """Keeps the catalog in line with the records. Everything raises `StorageDown`.
 
-    A catalog dump may be older than what was acknowledged before a crash. Until all of the storage
+    The catalog may be older than what was acknowledged before a crash. Until all of the storage
     was compared, an entry of the dump is therefore compared with one listing of its project's
     folder before it is used for an answer or a change. A `shared` catalog has no dump: each change
     is in it before it is acknowledged.
