@@ -32,7 +32,7 @@ NOT_FOR_A_PAGE = (
         "packaging.markers",
         "packaging.pylock",
     ),
-    *("csv", "html.parser", "tomllib", "trove_classifiers"),
+    *("html.parser", "tomllib", "trove_classifiers"),
     *("prometheus_client", "pypid.metrics.exposition", "pypid.web.api.metrics"),
     *(
         "boto3",

@@ -34,8 +34,10 @@ PLACES = {
     "wiring/metrics.py",
 }
 """The folders and modules that may use private names of other packages."""
-DOCUMENTED = {"_exit", "_replace"}
-"""Names that begin with an underscore and are documented, of `os` and of named tuples."""
+DOCUMENTED = {"_exit", "_mapping", "_replace"}
+"""Names that begin with an underscore and are documented: of `os`, rows of SQLAlchemy, and named
+tuples.
+"""
 
 
 def names_defined(tree: ast.AST) -> set[str]:
