@@ -9,10 +9,10 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import pypid
-from pypid.core.configuration.parse import parse
 from pypid.core.errors import INTERNAL, PypidError
 from pypid.web.app.errors import help_of
 from tests.extensions import extension
+from tests.support.configuration import parse
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -16,8 +16,8 @@ from docutils.core import publish_doctree
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import cli
-from pypid.core.configuration.parse import parse
 from pypid.core.errors import BadConfig
+from tests.support.configuration import parse
 
 ROOT = Path(__file__).parent.parent
 OTHER_PROGRAMS = (

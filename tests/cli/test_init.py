@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import pypid
 from pypid import cli
-from pypid.core.configuration.parse import parse
+from tests.support.configuration import parse
 
 
 class InitTests(SynchronousTestCase):

@@ -15,12 +15,12 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from pypid.core.configuration.parse import parse
 from pypid.core.errors import StorageDown
 from pypid.core.permissions import EVERYONE, NOBODY, Principals, Rules
 from pypid.core.policy import Policy
 from pypid.daemon.identities import rules_of
 from tests.distributions import wheel, wheel_filename
+from tests.support.configuration import parse
 from tests.web.full_app import Answer, J, Pypid, WholeCase, basic
 from tests.web.memory_upstream import FILES, Elsewhere
 

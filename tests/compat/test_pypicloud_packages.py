@@ -14,7 +14,6 @@ from attrs import evolve
 
 from pypid.compat import pypicloud
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.parse import parse
 from pypid.core.permissions import (
     ANONYMOUS,
     AUTHENTICATED,
@@ -28,6 +27,7 @@ from pypid.core.policy import Policy
 from pypid.daemon.identities import rules_of
 from pypid.web.app import visibility
 from tests.distributions import egg, egg_filename, sdist, sdist_filename, wheel, wheel_filename
+from tests.support.configuration import parse
 from tests.support.worlds import BEGINNING
 from tests.web.full_app import HOST, Answer, J, Pypid, WholeCase, basic, content, text
 from tests.web.memory_upstream import Elsewhere

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration.choices import Owners
-from pypid.core.configuration.parse import Config, parse
+from pypid.core.configuration.parse import Config
 from pypid.core.cooldown import Cooldown
 from pypid.core.errors import BadConfig, Unreadable
 from pypid.core.indexes import (
@@ -29,6 +29,7 @@ from pypid.core.indexes import (
     values_of,
 )
 from pypid.core.permissions import Principals
+from tests.support.configuration import parse
 from tests.web.routes import ALL_ROUTES
 
 NAMES = ("a", "b", "c", "d", "e")

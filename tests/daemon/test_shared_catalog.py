@@ -17,7 +17,6 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.replica import FRESH, ReplicaFollower
 from pypid.catalog.shared import SharedCatalog
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.core.configuration.parse import parse
 from pypid.core.errors import PeopleUnknown
 from pypid.core.model import Presence, Project
 from pypid.core.packaging.names import project_name
@@ -35,6 +34,7 @@ from pypid.web.app.app import App, AppSettings
 from pypid.wiring.platform import load_config
 from pypid.wiring.recipe import make_identities
 from tests.daemon.test_identities import ini
+from tests.support.configuration import parse
 from tests.support.engines import Place, PlacedEngine
 from tests.support.examples import SPAM, a_project, becomes
 from tests.support.worlds import Awaiting, world

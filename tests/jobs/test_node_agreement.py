@@ -6,8 +6,9 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.configuration.parse import Config, parse
+from pypid.core.configuration.parse import Config
 from pypid.jobs.leases import CLOCK, LASTING, SETTINGS, Agreement, digest_of
+from tests.support.configuration import parse
 from tests.support.engines import Place, PlacedEngine
 from tests.support.worlds import Awaiting, WallClock, world
 

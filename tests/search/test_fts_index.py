@@ -4,6 +4,7 @@ should be.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import EVERYTHING, Visibility
-from pypid.core.search import Card, FoundProject, SearchQuery, rank, ranked, status_rank
+from pypid.core.search import Card, FoundProject, SearchQuery, fits, rank, status_rank, tier
 from pypid.search import fts_index
 from pypid.search import fts_index as cabinet_module
 from pypid.search.fts_index import Filed, IndexOutdated, SearchIndex, SearchViewer
@@ -38,6 +39,12 @@ def found(
 def names(cabinet: SearchIndex, text: str = "") -> list[str]:
     """The names of what it finds."""
     return [each.name for each in found(cabinet, SearchQuery.read(text))[0]]
+
+
+def ranked(query: SearchQuery, cards: Iterable[Card]) -> Sequence[Card]:
+    """The cards that fit, best first."""
+    fitting = [card for card in cards if fits(query, card) and tier(query, card) is not None]
+    return sorted(fitting, key=lambda card: (rank(query, card), -status_rank(card)))
 
 
 class RulesTests(SynchronousTestCase):

@@ -16,7 +16,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import RowKind
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.core.configuration.parse import parse
 from pypid.core.errors import CannotStart
 from pypid.core.packaging.names import ProjectName
 from pypid.daemon.shared_catalog import catalog_file
@@ -25,6 +24,7 @@ from pypid.databases.places import SqliteFile
 from pypid.flow import at_once
 from pypid.wiring.storage import OpenedStorage, may_create_folder, open_storage
 from tests.support import world
+from tests.support.configuration import parse
 from tests.support.models import to_be
 from tests.support.worlds import Awaiting
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from enum import IntEnum
 from unicodedata import combining, normalize
@@ -275,12 +275,6 @@ def status_rank(card: Card) -> int:
     return (rank << _SECONDS | min(moment, (1 << _SECONDS) - 1)) << _TIE | crc32(
         card.name.encode()
     ) >> (32 - _TIE)
-
-
-def ranked(query: SearchQuery, cards: Iterable[Card]) -> Sequence[Card]:
-    """Return the cards that fit, best first, as the search index has to list them."""
-    found = [card for card in cards if fits(query, card) and tier(query, card) is not None]
-    return sorted(found, key=lambda card: (rank(query, card), -status_rank(card)))
 
 
 # --- what was found -------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from urllib.parse import unquote, urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.configuration.parse import parse, settings_of
+from pypid.core.configuration.parse import settings_of
+from tests.support.configuration import parse
 
 TEXT = """\
 [upstream]

@@ -29,10 +29,11 @@ from pypid.core.configuration.keys import (
     UpstreamSettings,
     keys,
 )
-from pypid.core.configuration.parse import Config, parse
+from pypid.core.configuration.parse import Config
 from pypid.core.cooldown import Cooldown
 from pypid.core.errors import BadConfig
 from pypid.core.permissions import Principals
+from tests.support.configuration import parse
 
 quick = settings(max_examples=30, deadline=None, database=None)
 

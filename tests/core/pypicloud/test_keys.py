@@ -5,10 +5,11 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.passwords import kind_of
-from pypid.core.configuration.parse import Config, parse
+from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadConfig
 from pypid.core.pypicloud.keys import KEYS, known
 from pypid.core.pypicloud.people import HASHES
+from tests.support.configuration import parse
 
 HASH = "$6$rounds=1000$saltsalt$aGFzaGhhc2g"
 

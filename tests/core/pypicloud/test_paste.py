@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.configuration import ini
-from pypid.core.configuration.parse import Config, parse
+from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadConfig
 from pypid.core.pypicloud.keys import Ledger
 from pypid.core.pypicloud.paste import Paste
 from pypid.core.pypicloud.translation import translate, written
+from tests.support.configuration import parse
 
 
 def app(text: str) -> dict[str, str]:

@@ -10,13 +10,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.configuration.parse import Config, parse
+from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadConfig
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, may
 from pypid.core.pypicloud.keys import KEYS
 from pypid.daemon.identities import rules_of
 from tests.core.pypicloud.oracle import HASH, Oracle, normalized
+from tests.support.configuration import parse
 
 modest = settings(max_examples=25, deadline=None, database=None)
 

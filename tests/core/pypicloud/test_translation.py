@@ -9,10 +9,11 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.configuration.parse import Config, parse
+from pypid.core.configuration.parse import Config
 from pypid.core.errors import BadConfig
 from pypid.core.permissions import Principals
 from pypid.core.pypicloud.translation import translate, written
+from tests.support.configuration import parse
 
 HASH = "$5$rounds=1000$saltsalt$aGFzaGhhc2g"
 S3 = "pypi.storage = s3\nstorage.bucket = bucket\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -17,9 +16,6 @@ from pypid.core.search import (
     Card,
     SearchQuery,
     Tier,
-    fits,
-    rank,
-    ranked,
     status_rank,
     tier,
     words_of,
@@ -103,18 +99,3 @@ class OrderTests(SynchronousTestCase):
     def test_standing(self, known: Card) -> None:
         """Where something stands is a number that SQLite can have for a row."""
         self.assertTrue(0 < status_rank(known) + 1 < 1 << 63)
-
-    @given(QUERIES, st.lists(CARDS, unique_by=lambda known: known.name, max_size=8))
-    @settings(max_examples=100, deadline=None, database=None)
-    def test_ranked(self, query: SearchQuery, cards: list[Card]) -> None:
-        """All that fit are there, each once, and none before a better one."""
-        found = ranked(query, cards)
-        fitting = {
-            each.name for each in cards if fits(query, each) and tier(query, each) is not None
-        }
-        self.assertEqual((len(found), {each.name for each in found}), (len(fitting), fitting))
-        ranks = [rank(query, each) for each in found]
-        self.assertEqual(ranks, sorted(ranks))
-        for one, other in pairwise(found):
-            if rank(query, one) == rank(query, other):
-                self.assertGreaterEqual(status_rank(one), status_rank(other))

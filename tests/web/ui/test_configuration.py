@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pypid.core.configuration.in_force import in_force
-from pypid.core.configuration.parse import Config, parse
+from pypid.core.configuration.parse import Config
 from tests.core.configuration.test_parse import HASH, with_secrets
+from tests.support.configuration import parse
 from tests.web.ui.administered import AdministeredCase
 
 URL = "/manage/configuration"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pypid.core.configuration.choices import Mode
-from pypid.core.configuration.parse import parse
 from pypid.core.configuration.values import COOLDOWN
 from pypid.core.errors import CatalogDown, UpstreamDown
 from pypid.core.policy import Policy
 from pypid.wiring.upstreams import indexes_of
 from tests.distributions import sdist, sdist_filename
+from tests.support.configuration import parse
 from tests.web.full_app import Answer
 from tests.web.ui.administered import HAM, NASTY, AdministeredCase
 

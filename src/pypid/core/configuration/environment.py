@@ -32,11 +32,6 @@ def variable(section: str, key: str) -> str:
     return PREFIX + re.sub(r"[^A-Z0-9]", "_", f"{section}_{key}".upper())
 
 
-def no_files(path: str) -> str:
-    """Raise `OSError`: the file reader of callers that read no files."""
-    raise OSError("files are not read here")
-
-
 def read(
     environ: Mapping[str, str], named: Iterable[str], read_file: Callable[[str], str]
 ) -> tuple[Mapping[tuple[str, str], IniEntry], Sequence[ConfigProblem]]:

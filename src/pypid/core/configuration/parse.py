@@ -54,7 +54,7 @@ from pypid.core.configuration.keys import (
     keys,
 )
 from pypid.core.configuration.values import UPSTREAM_NAME, USER, parse_hash, several
-from pypid.core.errors import BadConfig, ConfigProblem
+from pypid.core.errors import ConfigProblem
 from pypid.core.indexes import (
     IndexSettings,
     check_indexes,
@@ -322,31 +322,6 @@ class Config:
         return str(PurePosixPath(self.source).parent / text)
 
 
-def parse(
-    text: bytes | str,
-    *,
-    filename: str,
-    environ: Mapping[str, str] = MappingProxyType({}),
-    read_file: Callable[[str], str] = environment.no_files,
-    cwd: str = "/",
-    options: Mapping[tuple[str, str], IniEntry] = MappingProxyType({}),
-) -> Config:
-    """Return the configuration from the INI `text` and the ``PYPID_*`` variables of `environ`.
-
-    `filename` is for messages, and the base of relative paths. `read_file` returns the text of the
-    file that a ``PYPID_..._FILE`` variable names (it may raise `OSError` and `ValueError`).
-    `cwd` is the base of `filename`: in a config.ini of pypicloud relative paths begin there, and
-    ``PPC_*`` variables apply. `options` are the values of the command line, by (section, key).
-    Raises `BadConfig` with all problems, nothing else.
-    """
-    config, problems = parse_with_problems(
-        text, filename=filename, environ=environ, read_file=read_file, cwd=cwd, options=options
-    )
-    if problems:
-        raise BadConfig(problems)
-    return config
-
-
 def parse_with_problems(
     text: bytes | str,
     *,
@@ -356,8 +331,13 @@ def parse_with_problems(
     cwd: str,
     options: Mapping[tuple[str, str], IniEntry] = MappingProxyType({}),
 ) -> tuple[Config, Sequence[ConfigProblem]]:
-    """Return the configuration, with defaults in place of invalid values, and all problems. The
-    arguments are those of `parse`.
+    """Return the configuration from the INI `text` and the ``PYPID_*`` variables of `environ`, with
+    defaults in place of invalid values, and all problems.
+
+    `filename` is for messages, and the base of relative paths. `read_file` returns the text of the
+    file that a ``PYPID_..._FILE`` variable names (it may raise `OSError` and `ValueError`). `cwd`
+    is the base of `filename`: in a config.ini of pypicloud relative paths begin there, and
+    ``PPC_*`` variables apply. `options` are the values of the command line, by (section, key).
     """
     document = ini.read(text, filename)
     translation = None

@@ -1,5 +1,5 @@
-"""What the page of a project shows: one release, those before and after it, facts of their
-metadata, and where a file runs. Pure and bounded.
+"""What the page of a project shows: one release, those before and after it, and facts of their
+metadata. Pure and bounded.
 
 It is computed once for each change of the project: a project may have ten thousand files.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from email.utils import getaddresses
 from enum import Enum
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -21,11 +20,9 @@ from attrs import field, frozen
 from pypid.core.model import File, Project, StoredFile
 from pypid.core.packaging.core_metadata import Needs, needs_of, read_metadata
 from pypid.core.packaging.names import (
-    ALL_SDIST_SUFFIXES,
     ProjectName,
     is_prerelease,
     version_key,
-    wheel_tags,
 )
 from pypid.core.packaging.releases import (
     Release,
@@ -35,140 +32,6 @@ from pypid.core.packaging.releases import (
     requested_key,
 )
 from pypid.core.restrictions import Hold
-
-# Where a file runs, according to its name, in words: Python, ABI and platform.
-#
-# Source: "Platform compatibility tags" (packaging.python.org). Unknown tags are shown as they are.
-
-MOST = 8
-"""Maximum number of tags of each kind put into words; a universal wheel has six platforms."""
-_INTERPRETERS = {
-    "cp": "CPython",
-    "pp": "PyPy",
-    "ip": "IronPython",
-    "jy": "Jython",
-    "graalpy": "GraalPy",
-}
-_MACHINES = {
-    "x86_64": "x86-64",
-    "amd64": "x86-64",
-    "i686": "x86 (32 bit)",
-    "i386": "x86 (32 bit)",
-    "aarch64": "ARM64",
-    "arm64": "ARM64",
-    "arm64_v8a": "ARM64",
-    "armv7l": "ARMv7",
-    "armeabi_v7a": "ARMv7",
-    "ppc64le": "POWER (ppc64le)",
-    "s390x": "IBM Z (s390x)",
-    "riscv64": "RISC-V (64 bit)",
-    "universal2": "ARM64 and x86-64",
-    "intel": "x86",
-}
-_PYTHON = re.compile(r"(py|cp|pp|ip|jy|graalpy)(\d)(\d*)\Z")
-_ABI = re.compile(r"cp(\d)(\d+)(t?)(d?)m?u?\Z")
-_OLD_GLIBC = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
-_LINUX = re.compile(r"(manylinux|musllinux)_(\d{1,3})_(\d{1,3})_(\w+)\Z")
-_OLD_LINUX = re.compile(r"(manylinux(?:1|2010|2014))_(\w+)\Z")
-_MAC = re.compile(r"macosx_(\d{1,3})_(\d{1,3})_(\w+)\Z")
-_WINDOWS = {"win32": "x86 (32 bit)", "win_amd64": "x86-64", "win_arm64": "ARM64"}
-
-
-@frozen
-class Fit:
-    """What a file is, and where it runs, in words; `python` and `platform` are empty if the name
-    does not restrict them.
-    """
-
-    kind: str
-    """``wheel``, ``sdist`` or ``egg``."""
-    python: str = ""
-    abi: str = ""
-    """Empty if it adds nothing to `python`."""
-    platform: str = ""
-
-
-@lru_cache(maxsize=4096)
-def _of_tags(tags: str) -> Fit:
-    pythons, abis, platforms = tags.split("-")
-    stable = "abi3" in abis.split(".")
-    python = _joined(pythons, lambda tag: python_words(tag, or_newer=stable))
-    return Fit("wheel", python, _joined(abis, abi_words), _joined(platforms, platform_words))
-
-
-def fit_of(filename: str) -> Fit:
-    """Return the description of a distribution's file name; never raises."""
-    if filename.endswith(".whl"):
-        found = wheel_tags(filename)
-        if found is None:
-            return Fit("wheel")
-        return _of_tags("-".join(found))
-    if filename.endswith(ALL_SDIST_SUFFIXES):
-        return Fit("sdist")
-    match = re.search(r"-py(\d)\.?(\d*)(?:-|\.egg\Z)", filename)
-    return Fit("egg", "" if match is None else f"Python {match[1]}.{match[2]}".rstrip("."))
-
-
-def python_words(tag: str, *, or_newer: bool = False) -> str:
-    """Return a Python tag in words: ``cp311`` is CPython 3.11, ``py3`` Python 3; with a stable ABI
-    also later versions.
-    """
-    match = _PYTHON.match(tag)
-    if match is None:
-        return tag
-    name, number = _INTERPRETERS.get(match[1], "Python"), f"{match[2]}.{match[3]}".rstrip(".")
-    return f"{name} {number} or newer" if or_newer and match[3] else f"{name} {number}"
-
-
-def abi_words(tag: str) -> str:
-    """Return an ABI tag in words; empty for none, and for the default one of that CPython
-    version.
-    """
-    if tag == "abi3":
-        return "stable ABI"
-    if tag == "abi3t":
-        return "stable ABI, free-threaded"
-    match = _ABI.match(tag)
-    if match is not None:
-        return ", ".join(
-            word for word, is_so in (("free-threaded", match[3]), ("debug", match[4])) if is_so
-        )
-    return "" if tag == "none" else tag
-
-
-def platform_words(tag: str) -> str:
-    """Return a platform tag in words: ``manylinux_2_17_x86_64`` is Linux (glibc 2.17 or newer),
-    x86-64; empty for any.
-    """
-    if tag == "any":
-        return ""
-    if tag in _WINDOWS:
-        return f"Windows, {_WINDOWS[tag]}"
-    if (mac := _MAC.match(tag)) is not None:
-        return f"macOS {mac[1]}.{mac[2]} or newer, {_machine(mac[3])}"
-    return _of_linux(tag) or tag
-
-
-def _of_linux(tag: str) -> str:
-    new, old = _LINUX.match(tag), _OLD_LINUX.match(tag)
-    if new is not None:
-        libc = "glibc" if new[1] == "manylinux" else "musl"
-        return f"Linux ({libc} {new[2]}.{new[3]} or newer), {_machine(new[4])}"
-    if old is not None:
-        major, minor = _OLD_GLIBC[old[1]]
-        return f"Linux (glibc {major}.{minor} or newer), {_machine(old[2])}"
-    return f"Linux, {_machine(tag[6:])}" if tag.startswith("linux_") else ""
-
-
-def _machine(name: str) -> str:
-    return _MACHINES.get(name, name)
-
-
-def _joined(tags: str, words: Callable[[str], str]) -> str:
-    """Return the distinct words of the tags; tags without restriction add none."""
-    each: Iterable[str] = dict.fromkeys(words(tag) for tag in tags.split(".")[:MOST])
-    return "; ".join(text for text in each if text)
-
 
 MOST_FILES = 200
 """Maximum files of a release on its page; the Simple API has all of them."""
@@ -215,12 +78,9 @@ class ReleaseLine:
 
 @frozen
 class FileLine:
-    """A file in a list, and the platforms that it runs on. `requires_python` only if it differs
-    from the release's.
-    """
+    """A file in a list. `requires_python` only if it differs from the release's."""
 
     file: File
-    fit: Fit
     requires_python: str | None
 
 
@@ -262,9 +122,7 @@ def shown(project: Project, version: str | None) -> ShownRelease | None:
     return ShownRelease(
         name=project.name,
         line=line_of(release),
-        files=tuple(
-            FileLine(file, fit_of(file.filename), _differing(file, requires)) for file in files
-        ),
+        files=tuple(FileLine(file, _differing(file, requires)) for file in files),
         newest=newest,
         age=_age(chosen, newest),
         older=_before(each[:place]),
