@@ -28,6 +28,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -94,8 +95,7 @@ class EngineState:
         return Position(self.generation, 0)
 
 
-@frozen
-class RowHead:
+class RowHead(msgspec.Struct, frozen=True, gc=False):
     """What is known of a project without reading its contents; every node holds it of each row.
 
     `mark` is the reconciler's fingerprint of the listing that a local project was last read from;
@@ -111,8 +111,7 @@ class RowHead:
     confirmed: datetime | None = None
 
 
-@frozen
-class CatalogRow:
+class CatalogRow(msgspec.Struct, frozen=True, gc=False):
     """The row of a project, as it is since `version`, without its contents. `serial` is that of its
     last visible change. `name` is the key in the table (`ports.TableKey`).
 
