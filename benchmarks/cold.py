@@ -62,7 +62,7 @@ async def made(app: App, project: Project[StoredFile]) -> tuple[float, float, fl
 
 async def measured(app: App, runs: int) -> dict[int, tuple[float, float, float]]:
     """By the number of files: the medians of `made`."""
-    await app.index.reconcile()
+    await app.index.maintenance.reconcile()
     found = {}
     for files in GOALS:
         project = cast("Project[StoredFile]", example(files))

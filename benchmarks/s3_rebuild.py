@@ -81,7 +81,7 @@ def one_at_a_time(distant: Distant, folder: Path) -> float:
         index = Index(blobs, catalog, Nothing(), Policy(), world, spool=folder)
         distant.asked()
         begun = time.perf_counter()
-        await index.reconcile()
+        await index.maintenance.reconcile()
         took.append(time.perf_counter() - begun)
         await catalog.close()
         await blobs.close()

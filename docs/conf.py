@@ -23,7 +23,15 @@ author = "the founders of pypid"
 copyright = "2026, the founders of pypid"
 version = release = __version__
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
-extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "openapi_routes", "commands", "configuration_keys", "metrics_table", "pypicloud_keys"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx_copybutton",
+    "openapi_routes",
+    "commands",
+    "configuration_keys",
+    "metrics_table",
+    "pypicloud_keys",
+]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
@@ -43,7 +51,9 @@ autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": False}
 default_role = "code"
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", ".*")]  # types of other libraries; only the sockets are documented here
+nitpick_ignore_regex = [
+    ("py:.*", ".*")
+]  # types of other libraries; only the sockets are documented here
 linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost|[a-z.]*example(\.[a-z]+)?)[:/]?.*"]
 
 man_show_urls = False

@@ -65,25 +65,25 @@ class Stored(IndexCase):
     def objects(self) -> dict[str, Any]:
         """Publish, overwrite, yank, delete, deprecate; return what lies in the storage, by key."""
         self.setUp()
-        self.have(self.index.reconcile())
+        self.have(self.index.maintenance.reconcile())
         self.publish(signed())
         self.clock.advance(3600)
         self.publish(sent(b"other", "spam-1.1.tar.gz", metadata=None))
         self.publish(sent(b"egg", "spam-1.2-py3.8.egg", metadata=None))
         self.publish(sent(b"over", "spam-1.1.tar.gz", metadata=None), overwrite=True)
-        self.have(self.index.yank(SPAM, [WHEEL], "broken"))
+        self.have(self.index.manager.yank(SPAM, [WHEEL], "broken"))
         self.clock.advance(3600)
-        self.have(self.index.unyank(SPAM, [WHEEL]))
-        self.have(self.index.yank(SPAM, ["spam-1.1.tar.gz"], ""))
-        self.have(self.index.delete(SPAM, ["spam-1.2-py3.8.egg"], "carol"))
-        self.have(self.index.set_status(SPAM, Status.DEPRECATED, "use eggs"))
+        self.have(self.index.manager.unyank(SPAM, [WHEEL]))
+        self.have(self.index.manager.yank(SPAM, ["spam-1.1.tar.gz"], ""))
+        self.have(self.index.manager.delete(SPAM, ["spam-1.2-py3.8.egg"], "carol"))
+        self.have(self.index.manager.set_status(SPAM, Status.DEPRECATED, "use eggs"))
         self.publish(sent(b"ham", "ham-1!2.0+local.1-1-cp311-abi3-manylinux_2_17_x86_64.whl"))
         return {key: told(self.get(key)) for key in sorted(self.keys())}
 
     def lines(self) -> list[str]:
         """The lines of the catalog dump for that storage."""
         self.objects()
-        self.have(self.index.reconcile())
+        self.have(self.index.maintenance.reconcile())
         lines = []
         for name in ("ham", "spam"):
             project = self.have(self.index.catalog.local.get(project_name(name)))

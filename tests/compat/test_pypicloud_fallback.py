@@ -217,7 +217,7 @@ class FallbackCase(WholeCase):
         if stored:
             self.published(self.publish(OURS, wheel(NAME, "1.0"), pypid=pypid))
         else:
-            self.have(pypid.index.reconcile())  # else whether it is ours is not known
+            self.have(pypid.index.maintenance.reconcile())  # else whether it is ours is not known
         self.elsewhere.heard.clear()
         return pypid
 
@@ -281,7 +281,7 @@ class MatrixTests(FallbackCase):
                 self.published(
                     self.publish(wheel_filename("mine", "1.0"), wheel("mine", "1.0"), pypid=pypid)
                 )
-                self.have(pypid.index.reconcile())
+                self.have(pypid.index.maintenance.reconcile())
                 self.elsewhere.has("eggs", wheel_filename("eggs", "9.0"), wheel("eggs", "9.0"))
                 names = ("mine", "eggs", "none") if not read else ("eggs", "none")
                 answers = set()

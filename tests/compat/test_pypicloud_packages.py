@@ -180,7 +180,7 @@ class ListTests(PackagesCase):
         upstream = Elsewhere()
         upstream.has("theirs", wheel_filename("theirs"), wheel("theirs"))
         pypid = Pypid(self.spool, policy=Policy(mode=Mode.CACHE), upstream=upstream)
-        self.have(pypid.index.reconcile())
+        self.have(pypid.index.maintenance.reconcile())
         self.assertEqual(pypid.get("/api/package/theirs/").json, {"packages": [], "write": False})
         self.assertEqual(upstream.heard, [])
         self.check_refused(pypid.get("/api/package/-x-/"), 404)
@@ -245,7 +245,7 @@ class DownloadTests(PackagesCase):
         file = upstream.has("theirs", name, wheel("theirs"))
         for mode in (Mode.CACHE, Mode.REDIRECT):
             pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=mode), upstream=upstream)
-            self.have(pypid.index.reconcile())
+            self.have(pypid.index.maintenance.reconcile())
             answer = pypid.get(f"/api/package/theirs/{name}")
             kept = pypid.get("/api/package/").json["packages"]
             if mode is Mode.CACHE:
@@ -527,7 +527,7 @@ class PageTests(PackagesCase):
         """
         upstream = Elsewhere()
         pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
-        self.have(pypid.index.reconcile())
+        self.have(pypid.index.maintenance.reconcile())
         for path, status in (
             ("/health", 200),
             ("/requirements.txt", 405),
@@ -560,7 +560,7 @@ class PageTests(PackagesCase):
         """
         upstream = Elsewhere()
         pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
-        self.have(pypid.index.reconcile())
+        self.have(pypid.index.maintenance.reconcile())
         answer = pypid.get("/dashboard/", None, BROWSER)
         self.assertEqual((answer.status, upstream.heard), (404, []))
         self.assertIn("There is no project", answer.text)
@@ -668,7 +668,7 @@ class HiddenTests(PackagesCase):
             self.published(
                 self.publish(*file_of(project), user=None, headers=IS["ada"].headers, pypid=pypid)
             )
-        self.have(pypid.index.reconcile())
+        self.have(pypid.index.maintenance.reconcile())
         readers = {"rita", "carol", "wendy", "dan", "ada", "token to read"}
         for who in (*ANYBODY, *ANYBODY):  # twice: others' lists are remembered
             for method, target, body in (

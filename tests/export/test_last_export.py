@@ -90,9 +90,9 @@ class UnchangedTests(LastExportCase):
     def test_changes(self) -> None:
         """A yank and a delete are changes; what a deleted release had is removed."""
         index, file = self.pypid.index, wheel_filename("spam", "1.0")
-        self.have(index.yank(SPAM, [file], "bad"))
+        self.have(index.manager.yank(SPAM, [file], "bad"))
         self.again("spam")
-        self.have(index.delete(SPAM, [file], "alice"))
+        self.have(index.manager.delete(SPAM, [file], "alice"))
         self.again("spam", clears=True)
         self.assertNotIn("pypi/spam/1.0/json", self.tree())
 
@@ -112,7 +112,7 @@ class UnchangedTests(LastExportCase):
 
     def test_removed_later(self) -> None:
         """What a run without --delete leaves is removed by the next one with it."""
-        self.have(self.pypid.index.delete(SPAM, [wheel_filename("spam", "1.0")], "alice"))
+        self.have(self.pypid.index.manager.delete(SPAM, [wheel_filename("spam", "1.0")], "alice"))
         self.write()
         self.assertIn("pypi/spam/1.0/json", self.tree())
         self.write(clears=True)

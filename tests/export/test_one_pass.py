@@ -47,13 +47,15 @@ class ServedCase(TreeCase):
             )
         )
         self.have(
-            index.yank(
+            index.manager.yank(
                 project_name("spam"), [wheel_filename("spam", "1.0")], 'bad "quotes" & <tags>'
             )
         )
-        self.have(index.set_status(project_name("x"), Status.DEPRECATED, "use y"))
-        self.have(index.set_status(project_name("closed"), Status.QUARANTINED, "malware"))
-        self.have(index.delete(project_name("empty"), [wheel_filename("empty", "0.1")], "alice"))
+        self.have(index.manager.set_status(project_name("x"), Status.DEPRECATED, "use y"))
+        self.have(index.manager.set_status(project_name("closed"), Status.QUARANTINED, "malware"))
+        self.have(
+            index.manager.delete(project_name("empty"), [wheel_filename("empty", "0.1")], "alice")
+        )
         self.upstream.has("ham", "ham-2.0.tar.gz", sdist("ham", "2.0"))
         self.upstream.has("odd", "odd-1.0-py3-none-any.whl", wheel("odd"))
         self.keep()
@@ -223,7 +225,9 @@ class AgainTests(ServedCase):
             where.parent.mkdir(exist_ok=True, parents=True)
             where.write_text("foreign")
         self.have(
-            self.pypid.index.delete(project_name("spam"), [wheel_filename("spam", "1.0")], "alice")
+            self.pypid.index.manager.delete(
+                project_name("spam"), [wheel_filename("spam", "1.0")], "alice"
+            )
         )
         self.hide("secret", "x", "ham")
         outcome = self.write(copies=True)

@@ -99,7 +99,7 @@ class NamedCase(Timed):
         indexes.join(default, upstreams)
         self.have(decisions.refresh())
         if compared:
-            self.have(default.reconcile())
+            self.have(default.maintenance.reconcile())
         return indexes
 
     def create(self, name: str, indexes: Indexes | None = None, **values: str) -> Index:

@@ -43,7 +43,7 @@ class ContentsTests(Awaiting, SynchronousTestCase):
         index = Index(
             blobs, a_catalog(), self.upstream, Policy(mode=mode), world(), spool=self.folder
         )
-        self.have(index.reconcile())
+        self.have(index.maintenance.reconcile())
         return Contents(index, self.folder, DeferredSemaphore(1))
 
     def ours(self, data: bytes, filename: str) -> StoredFile:

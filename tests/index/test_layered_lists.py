@@ -57,7 +57,7 @@ class InheritedTests(ListsCase):
         indexes = self.started(compared=False)
         team = self.index("team", indexes)
         self.refused(team.names(), ListIncomplete)
-        self.have(indexes.default.reconcile())
+        self.have(indexes.default.maintenance.reconcile())
         self.assertEqual(self.names(team), ["spam"])
 
     @settings(max_examples=40, deadline=None, database=None)
@@ -78,12 +78,12 @@ class InheritedTests(ListsCase):
             index = indexes[number]
             is_held = self.have(index.own_lists.held_local()).has(name)
             if step == "remove" and is_held:
-                self.have(index.delete_project(name, "alice"))
-                self.have(index.release_name(name))
+                self.have(index.manager.delete_project(name, "alice"))
+                self.have(index.manager.release_name(name))
             elif step == "publish" and not is_held:
                 self.put(index, name)
             elif step == "quarantine" and is_held:
-                self.have(index.set_status(name, Status.QUARANTINED, "look"))
+                self.have(index.manager.set_status(name, Status.QUARANTINED, "look"))
             elif step == "cache":
                 self.have(self.cached_if_public(default, name))
             for each in indexes:

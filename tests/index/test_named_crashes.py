@@ -82,7 +82,7 @@ class CrashTests(NamedCase, SynchronousTestCase):
         indexes = self.started(compared=False)
         if has_record:
             self.refused(self.index("", indexes).project(SPAM), NoSuchProject)
-            self.have(self.index("", indexes).reconcile())
+            self.have(self.index("", indexes).maintenance.reconcile())
             self.refused(self.index("", indexes).project(SPAM), NoSuchProject)
             self.assertEqual(self.told(), [])
         return indexes

@@ -84,7 +84,7 @@ class MaintenanceTests(NamedCase, SynchronousTestCase):
         self.publish(default, "eggs-1.0.tar.gz")
         self.files(team, "torch")
         self.files(team, "numpy")
-        report = self.have(default.check(hashes=True, sweep=True))
+        report = self.have(default.maintenance.check(hashes=True, sweep=True))
         self.assertEqual(report.findings, ())
         self.assertEqual((report.files, report.kept), (2, 2))
         record = f".pypid/index/team/spam/{WHEEL}.record.json"
@@ -92,10 +92,10 @@ class MaintenanceTests(NamedCase, SynchronousTestCase):
         self.clock.advance(3 * 86400)
         again = self.started()
         default = self.index("", again)
-        [finding, *_] = self.have(default.check()).findings
+        [finding, *_] = self.have(default.maintenance.check()).findings
         self.assertTrue(finding.key.startswith(".pypid/index/team/spam/"), finding)
         self.assertIn(record.removesuffix(".record.json"), self.keys())
-        self.have(default.rebuild("admin"))
+        self.have(default.maintenance.rebuild("admin"))
         self.assertNotIn("spam/", " ".join(key[:5] for key in self.keys()))
         self.assertIn(record, self.keys())
 
@@ -116,25 +116,25 @@ class MaintenanceTests(NamedCase, SynchronousTestCase):
         for name in ("team", "other"):
             self.publish(self.create(name), WHEEL)
             self.publish(self.index(name), "spam-2.0.tar.gz")
-        self.assertEqual(self.have(self.index("").check()).findings, ())
+        self.assertEqual(self.have(self.index("").maintenance.check()).findings, ())
         self.have(self.store.delete(".pypid/indexes/team.json"))
         self.have(self.store.write(".pypid/index-names/eggs/gone", BytesBody(b"")))
         indexes = self.started()
         before = self.keys()
-        found = self.have(self.index("", indexes).check(sweep=True)).findings
+        found = self.have(self.index("", indexes).maintenance.check(sweep=True)).findings
         keys = [finding.key for finding in found]
         self.assertEqual(keys, [".pypid/index/gone/", ".pypid/index/team/"])
         self.assertIn("pypid index delete team --force", found[1].advice)
         self.assertEqual(self.keys(), before)
         for name in ("gone", "team"):
             self.have(indexes.delete(name, force=True))
-        self.assertEqual(self.have(self.index("", indexes).check()).findings, ())
+        self.assertEqual(self.have(self.index("", indexes).maintenance.check()).findings, ())
         other = self.index("other", indexes)
-        self.have(other.delete(project_name("spam"), [WHEEL, "spam-2.0.tar.gz"], "carol"))
+        self.have(other.manager.delete(project_name("spam"), [WHEEL, "spam-2.0.tar.gz"], "carol"))
         for key in (".pypid/indexes/other.json", ".pypid/index-names/spam/other"):
             self.have(self.store.delete(key))
         self.assertTrue(self.keys(".pypid/index/other/"))
-        self.assertEqual(self.have(self.index("", self.started()).check()).findings, ())
+        self.assertEqual(self.have(self.index("", self.started()).maintenance.check()).findings, ())
 
 
 class SigningBlobs(MemoryBlobs):
@@ -287,9 +287,9 @@ class PrivateNameTests(NamedCase, SynchronousTestCase):
         """After all files are deleted, and the name is released."""
         team = self.create("team")
         self.publish(team, WHEEL)
-        self.have(team.delete_project(SPAM, "alice"))
+        self.have(team.manager.delete_project(SPAM, "alice"))
         self.refused(self.index("").project(SPAM), NoSuchProject)
-        self.have(team.release_name(SPAM))
+        self.have(team.manager.release_name(SPAM))
         self.assertEqual(self.keys(".pypid/index-names/"), [])
         self.have(self.index("").project(SPAM))
         self.assertEqual(self.told(), ["spam"])
@@ -382,7 +382,7 @@ class ChangingTests(NamedCase, SynchronousTestCase):
     def test_a_comparison_removes_projects_of_a_deleted_index(self) -> None:
         """Otherwise their names stay private for ever."""
         self.with_listed_remnant()
-        self.have(self.indexes.default.reconcile())
+        self.have(self.indexes.default.maintenance.reconcile())
         self.assertEqual(self.have(self.indexes.names.names()), frozenset())
         self.have(self.indexes.default.project(SPAM))
         self.assertEqual(self.told(), ["spam"])

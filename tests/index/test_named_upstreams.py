@@ -86,19 +86,19 @@ class UnusedCacheTests(NamedUpstreamCase):
         self.two.has("nvidia-cublas", "nvidia_cublas-1.0.tar.gz", b"cublas")
         self.files(self.default, "torch")
         self.files(self.default, "nvidia-cublas")
-        self.assertEqual(self.have(self.default.check()).findings, ())
+        self.assertEqual(self.have(self.default.maintenance.check()).findings, ())
         self.patch(type(self), "only", {"two": self.only["two"]})
         del self.upstreams["one"]
         default = self.started(policy=self.policy).default
-        [found] = self.have(default.check()).findings
+        [found] = self.have(default.maintenance.check()).findings
         self.assertEqual((found.key, found.swept), (".pypid/upstream/one/", False))
         self.assertIn("[upstream:one]", found.advice)
         self.assertTrue(self.keys(".pypid/upstream/one/"))
-        [found] = self.have(default.check(sweep=True)).findings
+        [found] = self.have(default.maintenance.check(sweep=True)).findings
         self.assertTrue(found.swept)
         self.assertEqual(self.keys(".pypid/upstream/one/"), [])
         self.assertTrue(self.keys(".pypid/upstream/two/"))
-        self.assertEqual(self.have(default.check()).findings, ())
+        self.assertEqual(self.have(default.maintenance.check()).findings, ())
 
     def test_index_that_still_chooses_it(self) -> None:
         """Its other projects are not known: no name of the removed upstream goes elsewhere."""

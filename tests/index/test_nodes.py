@@ -47,12 +47,12 @@ class AwayTests(NodesCase):
         gate.all()
         self.assertEqual(self.successResultOf(settling), 0)
         held = self.row()
-        self.have(self.here.reconcile())
+        self.have(self.here.maintenance.reconcile())
         self.assertEqual(_bare(held), _bare(self.row()))
 
     def died(self) -> None:
         """A node has died between the record and the catalog, which was complete."""
-        self.have(self.here.reconcile())
+        self.have(self.here.maintenance.reconcile())
         self.go(1)
         for step in range(1, 20):
             dying = start(
@@ -81,7 +81,7 @@ class AwayTests(NodesCase):
         is there.
         """
         self.died()
-        self.have(self.there.reconcile())
+        self.have(self.there.maintenance.reconcile())
         self.go(1)
         self.assertIsInstance(self.have(self.here.catalog.local.get(SPAM)), Project)
         self.assertEqual(self.publish(self.here, ONE), PublishOutcome.UNCHANGED)

@@ -24,7 +24,7 @@ class AwayCase(NodesCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.have(self.here.reconcile())
+        self.have(self.here.maintenance.reconcile())
         self.publish(self.here, ONE)
         self.have(self.here.project(EGGS))
         self.go(1)
@@ -56,7 +56,7 @@ class OursTests(AwayCase):
         self.publish(self.there, sent(b"ham", "ham-1.0.tar.gz"))
         self.assertEqual(list(self.seen(self.here, HAM)), ["ham-1.0.tar.gz"])
         self.assertEqual(self.data(self.here, self.file(self.here, "ham-1.0.tar.gz", HAM)), b"ham")
-        self.have(self.there.yank(HAM, ["ham-1.0.tar.gz"], "why"))
+        self.have(self.there.manager.yank(HAM, ["ham-1.0.tar.gz"], "why"))
         self.assertEqual(
             self.file(self.here, "ham-1.0.tar.gz", HAM).yanked, "why"
         )  # no older page for a new one

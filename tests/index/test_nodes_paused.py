@@ -77,7 +77,7 @@ class PausedTests(NodesCase):
             if isinstance(outcome, BaseException):
                 self.assertIsInstance(outcome, (AlreadyExists, Busy))
         fresh = self.node()
-        self.have(fresh.reconcile())
+        self.have(fresh.maintenance.reconcile())
         files = self.have(fresh.project(what[0].upload.distribution.project)).files
         self.assertEqual(len(files), 1, outcomes)
         (file,) = files

@@ -38,11 +38,11 @@ _jobs: dict[str, Callable[[Index], Coroutine[Any, Any, object]]] = {
     "publish other": lambda index: publishing(index, sent(b"other")),
     "publish sdist": lambda index: publishing(index, sent(b"sdist", SDIST)),
     "overwrite": lambda index: publishing(index, signed(b"over"), overwrite=True),
-    "delete": lambda index: index.delete(SPAM, [WHEEL], "carol"),
-    "yank": lambda index: index.yank(SPAM, [WHEEL], "why"),
-    "unyank": lambda index: index.unyank(SPAM, [WHEEL]),
-    "status": lambda index: index.set_status(SPAM, Status.DEPRECATED, "old"),
-    "reconcile": lambda index: index.reconcile(),
+    "delete": lambda index: index.manager.delete(SPAM, [WHEEL], "carol"),
+    "yank": lambda index: index.manager.yank(SPAM, [WHEEL], "why"),
+    "unyank": lambda index: index.manager.unyank(SPAM, [WHEEL]),
+    "status": lambda index: index.manager.set_status(SPAM, Status.DEPRECATED, "old"),
+    "reconcile": lambda index: index.maintenance.reconcile(),
     "look": lambda index: index.context.resync(SPAM),
     "page": lambda index: index.view(SPAM),
 }
@@ -127,13 +127,13 @@ class RaceTests(NodesCase):
             self.clock.advance(UNDER_WAY.total_seconds() + 1)
             self.go(1)
         if before == "yanked":
-            self.have(self.here.yank(SPAM, [WHEEL], "before"))
+            self.have(self.here.manager.yank(SPAM, [WHEEL], "before"))
         if before == "deleted":
-            self.have(self.here.delete(SPAM, [WHEEL], "carol"))
+            self.have(self.here.manager.delete(SPAM, [WHEEL], "carol"))
         self.go(1)
         outcomes = self.run_at_once(names, choices, away)
         held = self.held()
-        self.have(self.node().reconcile())
+        self.have(self.node().maintenance.reconcile())
         self.assertEqual(held, self.held(), (names, outcomes))
         self.go(1)
         ours = self.have(self.here.context.local_project(SPAM))

@@ -166,7 +166,7 @@ class PromotionNodesTests(NamedCase, SynchronousTestCase):
         promoting = self.here.promote()
         while not self.keys(key(SPAM, SDIST, ObjectKind.RECORD)):
             self.gated.go(-1)
-        self.have(self.there.index.reconcile())
+        self.have(self.there.index.maintenance.reconcile())
         self.assertEqual(self.shown(self.there), {})
         self.have(self.there.promotions.log.recover())
         self.assertEqual(self.shown(self.there), WHOLE)

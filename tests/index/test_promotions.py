@@ -347,7 +347,7 @@ class CrashTests(PromotionCase):
                 looking, comparing = self.started(shared=late), self.started(shared=late)
                 listed = self.listed(looking.default)
                 self.assertIn(len(listed), (2, 5), nth)
-                self.have(comparing.default.reconcile())
+                self.have(comparing.default.maintenance.reconcile())
                 self.assertEqual(self.listed(comparing.default), listed)
                 outcomes.add(len(listed))
                 nth += 1
@@ -376,7 +376,7 @@ class CrashTests(PromotionCase):
         filling.is_full = True
         node = self.started(filling)
         self.assertEqual(self.listed(node.default), {})
-        self.have(node.default.reconcile())
+        self.have(node.default.maintenance.reconcile())
         self.assertEqual(self.listed(node.default), {})
         self.have(node.log.recover())
         filling.is_full = False
@@ -484,7 +484,7 @@ class KilledTests(Awaiting, SynchronousTestCase):
 
     def files(self, index: Index) -> dict[str, bytes]:
         """The bytes of all files that the index lists after a comparison."""
-        self.have(index.reconcile())
+        self.have(index.maintenance.reconcile())
         found: dict[str, bytes] = {}
         for name in (SPAM, EGGS):
             ours = self.have(index.context.local_project(name))

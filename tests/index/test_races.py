@@ -50,16 +50,16 @@ _jobs: dict[str, Callable[[Index], Coroutine[Any, Any, object]]] = {
     "publish sdist": lambda index: publishing(index, sent(b"sdist", SDIST)),
     "overwrite": lambda index: publishing(index, signed(b"over"), overwrite=True),
     "overwrite again": lambda index: publishing(index, sent(b"over again"), overwrite=True),
-    "delete": lambda index: index.delete(SPAM, [WHEEL], "carol"),
-    "delete all": lambda index: index.delete_project(SPAM, "carol"),
-    "yank": lambda index: index.yank(SPAM, [WHEEL], "why"),
-    "unyank": lambda index: index.unyank(SPAM, [WHEEL]),
-    "status": lambda index: index.set_status(SPAM, Status.DEPRECATED, "old"),
-    "reconcile": lambda index: index.reconcile(),
-    "rebuild": lambda index: index.rebuild("dave"),
+    "delete": lambda index: index.manager.delete(SPAM, [WHEEL], "carol"),
+    "delete all": lambda index: index.manager.delete_project(SPAM, "carol"),
+    "yank": lambda index: index.manager.yank(SPAM, [WHEEL], "why"),
+    "unyank": lambda index: index.manager.unyank(SPAM, [WHEEL]),
+    "status": lambda index: index.manager.set_status(SPAM, Status.DEPRECATED, "old"),
+    "reconcile": lambda index: index.maintenance.reconcile(),
+    "rebuild": lambda index: index.maintenance.rebuild("dave"),
     "look": lambda index: index.context.resync(SPAM),
     "install": lambda index: installed(index),
-    "sweep": lambda index: index.check(sweep=True),
+    "sweep": lambda index: index.maintenance.check(sweep=True),
 }
 _refusals = (AlreadyExists, Busy, NameUsedUp, NoSuchFile, NoSuchProject, UploadForbidden)
 
@@ -111,7 +111,7 @@ class RaceTests(IndexCase):
         self.prepare(before)
         gate = Gated(self.store)
         index = self.restarted(gate)
-        compared = start(index.reconcile())
+        compared = start(index.maintenance.reconcile())
         gate.all()
         self.successResultOf(compared)
         self.run_at_once(names, choices, [index], [gate])
@@ -143,7 +143,7 @@ class RaceTests(IndexCase):
         gates = [Gated(self.store), Gated(self.store)]
         nodes = [self.restarted(gate, shared=True) for gate in gates]
         for node, gate in zip(nodes, gates, strict=True):
-            compared = start(node.reconcile())
+            compared = start(node.maintenance.reconcile())
             gate.all()
             self.successResultOf(compared)
         self.run_at_once(names, choices, nodes, gates)
@@ -159,9 +159,9 @@ class RaceTests(IndexCase):
         if before in ("published", "yanked", "deleted"):
             self.publish(signed())
         if before == "yanked":
-            self.have(self.index.yank(SPAM, [WHEEL], "before"))
+            self.have(self.index.manager.yank(SPAM, [WHEEL], "before"))
         if before == "deleted":
-            self.have(self.index.delete(SPAM, [WHEEL], "before"))
+            self.have(self.index.manager.delete(SPAM, [WHEEL], "before"))
 
     def opened(self, index: Index) -> Index:
         """The same index, over a store that keeps nobody waiting."""
@@ -171,7 +171,7 @@ class RaceTests(IndexCase):
 
     def restarted_and_compared(self) -> Index:
         index = self.restarted()
-        self.have(index.reconcile())
+        self.have(index.maintenance.reconcile())
         return index
 
     # --- the races that have names ---
@@ -211,7 +211,7 @@ class RaceTests(IndexCase):
         self.publish(sent(b"new"), overwrite=True)
         self.refused(self.index.open(seen), Busy)
         seen = self.file()
-        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.have(self.index.manager.delete(SPAM, [WHEEL], "carol"))
         self.refused(self.index.open(seen), NoSuchFile)
         self.publish(sent(b"new"))
         seen = self.file()

@@ -36,7 +36,7 @@ class StaleCatalogCase(IndexCase):
     def setUp(self) -> None:
         super().setUp()
         self.publish(sent())
-        self.have(self.index.reconcile())
+        self.have(self.index.maintenance.reconcile())
         self.rows = rows_of(self.index.catalog)
 
     def crashed(self, blobs: Any = None, *, complete: bool = False) -> Index:
@@ -58,7 +58,7 @@ class StaleCatalogTests(StaleCatalogCase):
 
     def test_quarantined_project_stays_hidden_after_a_crash(self) -> None:
         """The first page after the start has the status that was acknowledged."""
-        self.have(self.index.set_status(SPAM, Status.QUARANTINED, "malware"))
+        self.have(self.index.manager.set_status(SPAM, Status.QUARANTINED, "malware"))
         project = self.have(self.crashed().project(SPAM))
         self.assertEqual(
             (project.status, project.status_reason, project.files),
@@ -67,7 +67,7 @@ class StaleCatalogTests(StaleCatalogCase):
 
     def test_yanked_and_deleted_files_stay_so_after_a_crash(self) -> None:
         """So are yanks, deletions and uploads."""
-        self.have(self.index.yank(SPAM, [WHEEL], "broken"))
+        self.have(self.index.manager.yank(SPAM, [WHEEL], "broken"))
         self.assertEqual(
             [file.yanked for file in self.have(self.crashed().project(SPAM)).files], ["broken"]
         )
@@ -76,24 +76,24 @@ class StaleCatalogTests(StaleCatalogCase):
             {file.filename for file in self.have(self.crashed().project(SPAM)).files},
             {WHEEL, SDIST},
         )
-        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.have(self.index.manager.delete(SPAM, [WHEEL], "carol"))
         self.assertEqual(
             {file.filename for file in self.have(self.crashed().project(SPAM)).files}, {SDIST}
         )
 
     def test_released_name_is_not_found_after_a_crash(self) -> None:
         """A name that was given back is no project of this index any more."""
-        self.have(self.index.delete_project(SPAM, "carol"))
-        self.have(self.index.release_name(SPAM))
+        self.have(self.index.manager.delete_project(SPAM, "carol"))
+        self.have(self.index.manager.release_name(SPAM))
         self.refused(self.crashed().project(SPAM), NoSuchProject)
 
     def test_uploads_obey_what_was_acknowledged_before_a_crash(self) -> None:
         """An archived project takes no upload, and a deleted name no other bytes, as the first
         request after the start.
         """
-        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.have(self.index.manager.delete(SPAM, [WHEEL], "carol"))
         self.refused(publishing(self.crashed(), sent(b"other")), NameUsedUp)
-        self.have(self.index.set_status(SPAM, Status.ARCHIVED, ""))
+        self.have(self.index.manager.set_status(SPAM, Status.ARCHIVED, ""))
         self.refused(publishing(self.crashed(), sent(b"new", SDIST)), UploadForbidden)
 
     def test_changes_keep_what_was_acknowledged_before_a_crash(self) -> None:
@@ -102,7 +102,7 @@ class StaleCatalogTests(StaleCatalogCase):
         """
         self.publish(sent(b"new", SDIST))
         index = self.crashed()
-        self.have(index.yank(SPAM, [WHEEL], "broken"))
+        self.have(index.manager.yank(SPAM, [WHEEL], "broken"))
         self.have(index.catalog.complete())
         files = {file.filename: file.yanked for file in self.have(index.project(SPAM)).files}
         self.assertEqual(files, {WHEEL: "broken", SDIST: None})
@@ -124,7 +124,7 @@ class StaleCatalogTests(StaleCatalogCase):
         self.refused(index.project(SPAM), StorageDown)
         self.refused(index.file(SPAM, WHEEL), StorageDown)
         self.refused(publishing(index, sent(b"new", SDIST)), StorageDown)
-        self.refused(index.set_status(SPAM, Status.ACTIVE, ""), StorageDown)
+        self.refused(index.manager.set_status(SPAM, Status.ACTIVE, ""), StorageDown)
 
     def test_no_list_is_made_of_a_part_of_the_projects(self) -> None:
         """Lists wait for the comparison, also where all that the rows hold was looked up."""
@@ -133,7 +133,7 @@ class StaleCatalogTests(StaleCatalogCase):
         self.have(index.project(SPAM))
         self.refused(index.names(), ListIncomplete)
         self.refused(index.stored_names(), ListIncomplete)
-        self.have(index.reconcile())
+        self.have(index.maintenance.reconcile())
         self.assertEqual(
             [summary.name for summary in self.have(index.stored_names())], ["eggs", "spam"]
         )
@@ -156,7 +156,7 @@ class StaleCatalogTests(StaleCatalogCase):
         self.assertFalse(self.crashed().maintenance.is_up_to_date)
         index = self.crashed(storm, complete=True)
         self.assertTrue(index.maintenance.is_up_to_date)
-        self.refused(index.yank(SPAM, [WHEEL], "broken"), StorageDown)
+        self.refused(index.manager.yank(SPAM, [WHEEL], "broken"), StorageDown)
         self.assertFalse(index.maintenance.is_up_to_date)
 
 

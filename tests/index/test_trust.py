@@ -92,7 +92,7 @@ class TrustCase(Awaiting, SynchronousTestCase):
         )
         self.have(decisions.begin())
         self.addCleanup(lambda: self.have(self.trust.close()))
-        self.have(index.reconcile())
+        self.have(index.maintenance.reconcile())
         return index
 
     def add(self, version: str, day: int, by: str = "", sigstore: OwnSigstore = OWN) -> File:

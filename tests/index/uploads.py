@@ -200,9 +200,9 @@ class IndexCase(Awaiting, SynchronousTestCase):
         nothing would be.
         """
         index = index or self.index
-        self.have(index.reconcile())
+        self.have(index.maintenance.reconcile())
         anew = self.restarted()
-        self.have(anew.reconcile())
+        self.have(anew.maintenance.reconcile())
         self.assertEqual(self.have(everything(index)), self.have(everything(anew)))
         return index
 

@@ -103,7 +103,7 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
             self.world,
             spool=self.folder,
         )
-        self.have(made.reconcile())
+        self.have(made.maintenance.reconcile())
         return made
 
     def maintenance(

@@ -37,13 +37,13 @@ class NamedCachesTests(UpkeepCase):
             self.world,
             spool=self.folder,
         )
-        self.have(self.named.reconcile())
+        self.have(self.named.maintenance.reconcile())
         self.index = evolve(
             self.index,
             upstreams={"cu128": self.named},
             file_cached=self.named.file_cached,
         )
-        self.have(self.index.reconcile())
+        self.have(self.index.maintenance.reconcile())
 
     def maintenance(
         self, max_cache: int | None = None, refresh: timedelta | None = None

@@ -78,7 +78,7 @@ class ThrowawayCase(Awaiting, SynchronousTestCase):
         made = self.made(secret)
         made.startService()
         self.have(made.prepare())
-        self.have(made.index.reconcile())
+        self.have(made.index.maintenance.reconcile())
         self.have(made.compared())
         return made
 

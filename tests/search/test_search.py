@@ -95,7 +95,7 @@ class FindTests(SearchCase):
         self.assertEqual(
             (found.version, found.summary, found.updated, found.ours), ("2.0", "New", when, True)
         )
-        self.have(self.pypid.index.yank(project_name("spam"), [newest], "bad"))
+        self.have(self.pypid.index.manager.yank(project_name("spam"), [newest], "bad"))
         [found] = self.find("spam")
         self.assertEqual(
             (found.version, found.summary, found.keywords), ("1.0", "Old", ("a", "b c"))
@@ -110,7 +110,7 @@ class FindTests(SearchCase):
         yanked = self.add("ham-yanked")
         self.add("ham-old")
         self.add("ham-new")
-        self.have(self.pypid.index.yank(project_name("ham-yanked"), [yanked], ""))
+        self.have(self.pypid.index.manager.yank(project_name("ham-yanked"), [yanked], ""))
         self.assertEqual(self.names_of("ha"), ["ham-new", "ham-old", "ham-yanked", "ham"])
         self.assertEqual(self.names_of(), ["ham-new", "ham-old", "ham", "ham-yanked"])
 
@@ -327,17 +327,19 @@ class LaterTests(SearchCase):
         for name in ("spam", "spam-b", "spam-c"):
             self.add(name)
         self.look()
-        self.have(self.pypid.index.set_status(project_name("spam-b"), Status.QUARANTINED, ""))
+        self.have(
+            self.pypid.index.manager.set_status(project_name("spam-b"), Status.QUARANTINED, "")
+        )
         self.assertEqual(self.names_of("spam"), ["spam", "spam-c"])
-        self.have(self.pypid.index.delete_project(project_name("spam-c"), "ada"))
-        self.have(self.pypid.index.release_name(project_name("spam-c")))
+        self.have(self.pypid.index.manager.delete_project(project_name("spam-c"), "ada"))
+        self.have(self.pypid.index.manager.release_name(project_name("spam-c")))
         self.assertEqual(self.names_of(), ["spam"])
         self.assertEqual(
             self.names_of("spam", Visibility(False, frozenset({project_name("spam-c")}))), []
         )
         self.assertEqual(self.have(self.search.updated(EVERYTHING)), ["spam"])
         self.look()
-        self.have(self.pypid.index.set_status(project_name("spam-b"), Status.ACTIVE, ""))
+        self.have(self.pypid.index.manager.set_status(project_name("spam-b"), Status.ACTIVE, ""))
         self.look()
         self.assertEqual(self.names_of("spam"), ["spam", "spam-b"])
 
@@ -350,7 +352,7 @@ class LaterTests(SearchCase):
         self.add("spam-b")
         self.look()
         self.assertFalse(self.have(other.following.look()))
-        self.have(self.pypid.index.set_status(project_name("spam"), Status.QUARANTINED, ""))
+        self.have(self.pypid.index.manager.set_status(project_name("spam"), Status.QUARANTINED, ""))
         mine, self.search = self.search, other
         self.assertEqual(self.names_of("spam"), ["spam-b"])
         mine.close()
@@ -367,7 +369,7 @@ class LaterTests(SearchCase):
         self.add("eggs", "1.0", ("Keywords", "food"))
         self.look()
         self.search.close()
-        self.have(self.pypid.index.delete_project(project_name("eggs"), "ada"))
+        self.have(self.pypid.index.manager.delete_project(project_name("eggs"), "ada"))
         self.add("toast", "1.0", ("Keywords", "food"))
         reads = self.count_reads()
         self.search = self.searching()

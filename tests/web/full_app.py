@@ -578,7 +578,7 @@ class WholeCase(SynchronousTestCase):
     def have_adopted_wheel(self, **options: Any) -> None:
         """Adopt a wheel of spam 1.0 that an upload may be refused for."""
         self.have(self.pypid.blobs.write(wheel_filename(), BytesBody(wheel(**options))))
-        self.have(self.pypid.index.adopt("", "alice"))
+        self.have(self.pypid.index.maintenance.adopt("", "alice"))
 
     def have_sdist(
         self, name: str = "spam", version: str = "1.0", **options: Any

@@ -310,5 +310,5 @@ class FrontTests(WholeCase):
         well = {"status": "ok", "ready": True, "access": True, "cache": True, "storage": True}
         self.pypid = Pypid(self.spool, blobs=self.pypid.blobs)
         self.assertEqual(self.pypid.get("/health").json, {**well, "complete": False})
-        self.have(self.pypid.index.reconcile())
+        self.have(self.pypid.index.maintenance.reconcile())
         self.assertEqual(self.pypid.get("/health").json, {**well, "complete": True})

@@ -100,7 +100,9 @@ class HiddenCase(WholeCase):
             self.published(
                 self.publish(*file_of(name), user=None, headers=IS["wendy"].headers, pypid=pypid)
             )
-        self.have(pypid.index.reconcile())  # only then is it known what is theirs, and listed
+        self.have(
+            pypid.index.maintenance.reconcile()
+        )  # only then is it known what is theirs, and listed
         self.upstream.heard.clear()
         return pypid
 

@@ -115,7 +115,7 @@ class DeleteTests(ManagingCase):
         self.pypid.api("DELETE", "/api/projects/spam")
         again = Pypid(self.spool, blobs=self.pypid.blobs)
         self.assertEqual(again.page("spam")["files"], [])
-        self.have(again.index.reconcile())
+        self.have(again.index.maintenance.reconcile())
         self.assertEqual(again.names(), ["spam"])
 
     def test_failure_in_the_middle(self) -> None:

@@ -51,7 +51,7 @@ class ReadyTests(WholeCase):
         """
         self.use(Pypid(Path(self.mktemp()), compared=False))
         self.told(complete=False)
-        self.have(self.pypid.index.reconcile())
+        self.have(self.pypid.index.maintenance.reconcile())
         self.told()
 
     def test_storage(self) -> None:

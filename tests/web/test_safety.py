@@ -127,7 +127,7 @@ class SafetyCase(WholeCase):
 
     def compare(self, pypid: Pypid | None = None) -> None:
         """What a start does in the background."""
-        self.have((pypid or self.pypid).index.reconcile())
+        self.have((pypid or self.pypid).index.maintenance.reconcile())
 
     def have_secret(self, pypid: Pypid | None = None) -> None:
         """Publish a file of ours."""

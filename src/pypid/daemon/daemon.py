@@ -142,11 +142,11 @@ class Comparing:
     async def _reconciled(self) -> Reconciled | None:
         """Return the result; None if another node has compared, or is comparing."""
         if self.sharing is None:
-            return await self.index.reconcile()
+            return await self.index.maintenance.reconcile()
         found: list[Reconciled] = []
 
         async def compare() -> None:
-            found.append(await self.index.reconcile())
+            found.append(await self.index.maintenance.reconcile())
 
         # an earlier comparison says nothing of a catalog that was reset since
         job = (RECONCILE, COMPARE * 0.9) if await self.index.catalog.is_complete() else (FILL, 0.0)

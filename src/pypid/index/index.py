@@ -6,7 +6,6 @@ The entry point of the core: the operations that the web app and the commands us
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -76,12 +75,10 @@ from pypid.index.context import (
 )
 from pypid.index.layers import IndexesByName, Layer, LayeredLists, LayerProjects, Layers
 from pypid.index.local.archive_restore import ArchiveRestores
-from pypid.index.local.manage import Manager, files_of_releases
+from pypid.index.local.manage import Manager
 from pypid.index.local.publish import BodyFactory, Publisher, PublishOutcome
 from pypid.index.maintenance import Maintenance
-from pypid.index.progress import Tell
 from pypid.index.store import records
-from pypid.index.store.reconcile import Reconciled
 from pypid.index.store.records import UnfinishedPromotions
 from pypid.index.trust import PublisherTrust
 from pypid.index.upstream.cache_store import CacheStore
@@ -102,8 +99,6 @@ from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Provisional, U
 
 if TYPE_CHECKING:
     from pypid.index.as_of import AsOfViews
-    from pypid.index.local.adoption import Adopted
-    from pypid.index.local.storage_check import CheckReport
 
 
 # Reads visible files and their sidecar documents: local ones from the storage, upstream ones from
@@ -493,6 +488,11 @@ class Index:
         init=False,
         repr=False,
     )
+    manager: Manager = field(
+        default=Factory(lambda self: Manager(self.context), takes_self=True),
+        init=False,
+        repr=False,
+    )
     reader: FileReader = field(
         default=Factory(
             lambda self: FileReader(
@@ -697,65 +697,6 @@ class Index:
         if done is PublishOutcome.UNCHANGED:  # another process may be withdrawing that record
             await self.refuse_if_closed_elsewhere(upload.distribution.project)
         return done
-
-    async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
-        """Mark files yanked (PEP 592)."""
-        return await Manager(self.context).yank(name, filenames, reason)
-
-    async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
-        """Remove the yank from files."""
-        return await Manager(self.context).unyank(name, filenames)
-
-    async def set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
-        """Set the project status marker (PEP 792) of a local project."""
-        return await Manager(self.context).set_status(name, status, reason)
-
-    async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
-        """Delete files; their names stay reserved."""
-        return await Manager(self.context).delete(name, filenames, by)
-
-    async def delete_project(self, name: ProjectName, by: str) -> Project:
-        """Delete all files of a project; the name stays local."""
-        return await Manager(self.context).delete_project(name, by)
-
-    async def release_name(self, name: ProjectName) -> None:
-        """Release the name of an empty project."""
-        await Manager(self.context).release_name(name)
-
-    async def release(self, name: ProjectName, version: str) -> frozenset[str]:
-        """Return the names of a release's files, hidden ones included. Raises `NoSuchProject`,
-        `NoSuchFile`.
-        """
-        return files_of_releases(await self.context.known(name), (version,))
-
-    # --- maintenance ------------------------------------------------------------------------------
-
-    async def reconcile(self) -> Reconciled:
-        """Reconcile the catalog with the storage; see `Maintenance.reconcile`."""
-        return await self.maintenance.reconcile()
-
-    async def rebuild(
-        self, by: str, project: ProjectName | None = None, *, tell: Tell | None = None
-    ) -> tuple[Reconciled, Sequence[Adopted]]:
-        """Reconcile, and adopt files without a record; see `Maintenance.rebuild`."""
-        return await self.maintenance.rebuild(by, project, tell=tell)
-
-    async def adopt(
-        self,
-        prefix: str,
-        by: str,
-        cached: AbstractSet[ProjectName] = frozenset(),
-        *,
-        tell: Tell | None = None,
-    ) -> tuple[Reconciled, Sequence[Adopted]]:
-        """Adopt the files without a record below `prefix`; see `Maintenance.adopt`."""
-        return await self.maintenance.adopt(prefix, by, cached, tell=tell)
-
-    async def check(
-        self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None
-    ) -> CheckReport:
-        """Check the storage for damage; see `Maintenance.check`."""
-        return await self.maintenance.check(sweep=sweep, hashes=hashes, tell=tell)
 
     # --- with its layers --------------------------------------------------------------------------
 

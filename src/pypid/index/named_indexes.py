@@ -739,7 +739,7 @@ class Indexes:
     async def _delete_empty(self, index: Index, settings: IndexSettings | None) -> None:
         """Delete an empty index. The index stays if a file is published to it meanwhile."""
         for summary in await index.catalog.local.summaries():
-            await index.release_name(summary.name)
+            await index.manager.release_name(summary.name)
         await self._folder.delete(index.name)
         if settings is not None and await index.maintenance.has_files():
             await self._folder.put(index.name, document_of(settings))

@@ -151,7 +151,7 @@ class CacheMaintenance(PeriodicJobs):
         await self.leases.run(RECONCILE, self._compared, COMPARE * 0.9)
 
     async def _compared(self) -> None:
-        found = await self.index.reconcile()
+        found = await self.index.maintenance.reconcile()
         if found.changed:
             message = "compared with the storage: {changed} of {projects} projects read again"
             _log.info(message, changed=found.changed, projects=found.projects)

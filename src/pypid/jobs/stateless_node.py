@@ -178,7 +178,7 @@ class StatelessNode(PeriodicJobs):
         publishing.
         """
         try:
-            found = await self.index.reconcile()
+            found = await self.index.maintenance.reconcile()
             adopted = await self._take_in(found.strays)
             for prefix, strays in found.named_strays.items():
                 adopted += await self._take_in(strays, prefix)

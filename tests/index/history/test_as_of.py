@@ -70,11 +70,11 @@ class HistoryTests(MomentCase):
         """A history that cannot be read hides no file, and is begun anew by the next change."""
         self.publish(sent())
         there = self.later()
-        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
+        self.have(self.index.manager.yank(SPAM, [WHEEL], "bad"))
         self.put(f"spam/{WHEEL}.history.json", b"{")
         index = self.compared(self.restarted())
         self.assertEqual(self.then(there, index)[0][WHEEL][1], "bad")
-        self.have(index.unyank(SPAM, [WHEEL]))
+        self.have(index.manager.unyank(SPAM, [WHEEL]))
         self.assertEqual(self.then(self.later(), index)[0][WHEEL][1], None)
 
     def test_bounds(self) -> None:
@@ -84,13 +84,13 @@ class HistoryTests(MomentCase):
         self.publish(sent())
         for number in range(MOST_EVENTS * 2):
             self.later()
-            self.have(self.index.yank(SPAM, [WHEEL], str(number)))
+            self.have(self.index.manager.yank(SPAM, [WHEEL], str(number)))
         self.assertEqual(len(self.project().history[0].events), MOST_EVENTS)
         for number in range(MOST_DELETED + 5):
             name = f"spam-{number}.0.tar.gz"
             self.publish(sent(b"x", name))
             self.later(1)
-            self.have(self.index.delete(SPAM, [name], "carol"))
+            self.have(self.index.manager.delete(SPAM, [name], "carol"))
         self.assertEqual(len(self.project().history), MOST_DELETED + 1)
         self.assertEqual(
             self.project().history, self.have(self.compared(self.restarted()).project(SPAM)).history
@@ -117,11 +117,11 @@ class HistoryTests(MomentCase):
                             )
                         )
                     case "yank":
-                        self.have(self.index.yank(SPAM, [name], step.data.decode()))
+                        self.have(self.index.manager.yank(SPAM, [name], step.data.decode()))
                     case "unyank":
-                        self.have(self.index.unyank(SPAM, [name]))
+                        self.have(self.index.manager.unyank(SPAM, [name]))
                     case "delete":
-                        self.have(self.index.delete(SPAM, [name], "carol"))
+                        self.have(self.index.manager.delete(SPAM, [name], "carol"))
             except self.failureException:
                 pass  # refused: there is no such file, or there is one
             moment = self.later(step.seconds)
@@ -163,7 +163,7 @@ class SpannedTests(MomentCase):
 
     def test_names(self) -> None:
         """It names projects that had a file then which can be had now, and follows each change."""
-        self.have(self.index.reconcile())
+        self.have(self.index.maintenance.reconcile())
         spanned = FilePeriods(self.index)
 
         def names(before: datetime) -> list[str]:
@@ -181,7 +181,7 @@ class SpannedTests(MomentCase):
         self.assertEqual(
             [names(moment) for moment in (nothing, one, both)], [[], ["spam"], ["eggs", "spam"]]
         )
-        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.have(self.index.manager.delete(SPAM, [WHEEL], "carol"))
         self.assertEqual([names(moment) for moment in (one, both)], [[], ["eggs"]])
         self.publish(sent())
         self.assertEqual([names(moment) for moment in (one, both)], [["spam"], ["eggs", "spam"]])
@@ -198,16 +198,16 @@ class NodesTests(SqliteNodesCase):
         """What one node has noted another one tells, within a second; each notes on top of what the
         other has noted.
         """
-        self.have(self.here.reconcile())
+        self.have(self.here.maintenance.reconcile())
         self.publish(self.here, sent())
         self.go(1)
         there = self.world.now()
         self.go(1)
-        self.have(self.there.yank(SPAM, [WHEEL], "bad"))
+        self.have(self.there.manager.yank(SPAM, [WHEEL], "bad"))
         self.go(1)
         yanked = self.world.now()
         self.go(1)
-        self.have(self.here.delete(SPAM, [WHEEL], "carol"))
+        self.have(self.here.manager.delete(SPAM, [WHEEL], "carol"))
         self.publish(self.there, sent())
         self.go(1)
         for node in (self.here, self.there, self.node()):

@@ -100,11 +100,11 @@ class AsOfCase(NamedCase):
                 case "promote" if step.source != step.index:
                     await self.promoted(step.source, step.index, filename)
                 case "yank":
-                    await index.yank(SPAM, [filename], f"after {self.number}")
+                    await index.manager.yank(SPAM, [filename], f"after {self.number}")
                 case "unyank":
-                    await index.unyank(SPAM, [filename])
+                    await index.manager.unyank(SPAM, [filename])
                 case "delete":
-                    await index.delete(SPAM, [filename], "carol")
+                    await index.manager.delete(SPAM, [filename], "carol")
                 case _:
                     pass
 

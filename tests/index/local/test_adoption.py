@@ -78,12 +78,12 @@ class FolderTests(IndexCase):
         """Its client got no answer: its bytes stay invisible until it is published again."""
         self.killed_before_the_record()
         self.index = index_over(self.store, self.clock, provisional=self.store)
-        _, (adopted,) = self.have(self.index.rebuild("dave"))
+        _, (adopted,) = self.have(self.index.maintenance.rebuild("dave"))
         self.assertEqual(adopted.outcome, Result.REFUSED)
         self.assertIn("broke off", adopted.problems[0])
         self.assertEqual(self.files(), {})
         os.utime(self.root / "spam" / WHEEL, (LONG_AGO, LONG_AGO))
-        (finding,) = self.have(self.index.check()).findings
+        (finding,) = self.have(self.index.maintenance.check()).findings
         self.assertIn("never acknowledged", finding.advice)
         self.publish(sent())
         self.assertEqual(list(self.files()), [WHEEL])
@@ -114,11 +114,11 @@ class FolderTests(IndexCase):
         path.write_bytes(data)
         self.killed_before_the_record(sent(data))
         self.index = index_over(self.store, self.clock, provisional=self.store)
-        _, (adopted,) = self.have(self.index.rebuild("dave"))
+        _, (adopted,) = self.have(self.index.maintenance.rebuild("dave"))
         self.assertEqual(adopted.outcome, Result.ADOPTED, adopted)
 
     def adopt(self, prefix: str = "") -> dict[str, Adopted]:
-        _, adopted = self.have(self.index.adopt(prefix, "dave"))
+        _, adopted = self.have(self.index.maintenance.adopt(prefix, "dave"))
         return {each.key: each for each in adopted}
 
     def outcomes(self) -> dict[str, str]:
@@ -198,7 +198,7 @@ class FolderTests(IndexCase):
         self.assertIs(adopted.outcome, Result.ADOPTED)
         self.assertIn("'../../evil'", "".join(adopted.problems))
         self.assertEqual(self.files(self.compared()), {WHEEL: data})
-        self.have(self.index.rebuild("dave"))
+        self.have(self.index.maintenance.rebuild("dave"))
         self.assertEqual(self.files(self.index), {WHEEL: data})
 
     def test_duplicates(self) -> None:
@@ -220,7 +220,7 @@ class FolderTests(IndexCase):
         """A file that was published here and deleted does not come back by being dropped."""
         self.drop(f"wheels/{WHEEL}", wheel())
         self.adopt()
-        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.have(self.index.manager.delete(SPAM, [WHEEL], "carol"))
         self.assertFalse((self.root / "wheels" / WHEEL).exists())
         self.drop(f"wheels/{WHEEL}", wheel())
         self.assertEqual(self.outcomes(), {f"wheels/{WHEEL}": "refused"})
@@ -230,7 +230,7 @@ class FolderTests(IndexCase):
         """A file beside a record that cannot be read is not taken in over it."""
         self.drop(f"spam/{WHEEL}", wheel())
         self.drop(f"spam/{WHEEL}.record.json", b"{")
-        _, adopted = self.have(self.index.rebuild("dave", SPAM))
+        _, adopted = self.have(self.index.maintenance.rebuild("dave", SPAM))
         self.assertEqual([each.outcome for each in adopted], [Result.REFUSED])
         self.assertIn("pypid storage check", adopted[0].problems[0])
 
@@ -239,7 +239,7 @@ class FolderTests(IndexCase):
         data = wheel()
         turns = Turns()
         self.drop(WHEEL, data[:-1])
-        self.have(self.index.reconcile())
+        self.have(self.index.maintenance.reconcile())
         slow = evolve(self.index.context, world=evolve(self.index.world, blocking=turns))
         stray = self.have(self.store.stat(WHEEL))
         adopting = start(Adopter(slow).adopt([stray], "dave"))
@@ -266,7 +266,7 @@ class MeanwhileTests(IndexCase):
                 self.put(where, data)
                 gated = Gated(self.store)
                 index = self.restarted(gated)
-                adopting = start(index.rebuild("dave"))
+                adopting = start(index.maintenance.rebuild("dave"))
                 for _ in range(step):
                     if gated.waiting:
                         gated.go()
@@ -293,7 +293,7 @@ class MeanwhileTests(IndexCase):
                 return await self._blobs.read(key)
 
         index = self.restarted(Denied(self.store))
-        _, adopted = self.have(index.rebuild("dave"))
+        _, adopted = self.have(index.maintenance.rebuild("dave"))
         self.assertEqual([each.outcome for each in adopted], [Result.REFUSED, Result.ADOPTED])
 
     def test_storage_fails(self) -> None:
@@ -308,10 +308,12 @@ class MeanwhileTests(IndexCase):
                     self.put(f"wheels/{filename}", content)
                 storm = Storm(self.store, nth, lambda: StorageDown("away."), late=late)
                 index = self.restarted(storm)
-                start(index.rebuild("dave")).addErrback(lambda failure: failure.trap(StorageDown))
+                start(index.maintenance.rebuild("dave")).addErrback(
+                    lambda failure: failure.trap(StorageDown)
+                )
                 self.at_rest(index)
                 self.files(self.compared(self.restarted()))
-                self.have(self.index.rebuild("dave"))
+                self.have(self.index.maintenance.rebuild("dave"))
                 self.assertEqual(self.files(self.compared()), data)
                 if not storm.struck:
                     return
@@ -323,8 +325,8 @@ class MeanwhileTests(IndexCase):
         """
         self.put(f"spam/{WHEEL}", wheel())
         index = self.restarted(shared=True)
-        _, adopted = self.have(index.rebuild("dave"))
+        _, adopted = self.have(index.maintenance.rebuild("dave"))
         self.assertEqual([each.outcome for each in adopted], [Result.REFUSED])
         self.clock.advance(15 * 60)
-        _, adopted = self.have(index.rebuild("dave"))
+        _, adopted = self.have(index.maintenance.rebuild("dave"))
         self.assertEqual([each.outcome for each in adopted], [Result.ADOPTED])

@@ -80,7 +80,7 @@ class EqualFilesTests(CopyCase):
     def publish(self, prefix: str, data: bytes) -> None:
         blobs = Store(self.source, prefix) if prefix else self.source
         index = index_over(blobs)
-        self.have(index.reconcile())
+        self.have(index.maintenance.reconcile())
         self.have(publishing(index, sent(data, "spam-1.0.tar.gz", metadata=None)))
 
     def objects(self, blobs: MemoryBlobs) -> Mapping[str, int]:

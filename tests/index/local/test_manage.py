@@ -21,11 +21,11 @@ class StormTests(IndexCase):
     """Each operation of a change fails, or the process dies at it."""
 
     changes: tuple[tuple[str, Change], ...] = (
-        ("yank", lambda index: index.yank(SPAM, [WHEEL, SDIST], "why")),
-        ("unyank", lambda index: index.unyank(SPAM, [WHEEL, SDIST])),
-        ("status", lambda index: index.set_status(SPAM, Status.QUARANTINED, "why")),
-        ("delete", lambda index: index.delete(SPAM, [WHEEL, SDIST], "carol")),
-        ("release", lambda index: index.release_name(SPAM)),
+        ("yank", lambda index: index.manager.yank(SPAM, [WHEEL, SDIST], "why")),
+        ("unyank", lambda index: index.manager.unyank(SPAM, [WHEEL, SDIST])),
+        ("status", lambda index: index.manager.set_status(SPAM, Status.QUARANTINED, "why")),
+        ("delete", lambda index: index.manager.delete(SPAM, [WHEEL, SDIST], "carol")),
+        ("release", lambda index: index.manager.release_name(SPAM)),
     )
 
     def storms(
@@ -39,9 +39,9 @@ class StormTests(IndexCase):
                     self.publish(signed())
                     self.publish(sent(b"sdist", SDIST))
                     if name in ("unyank", "delete"):
-                        self.have(self.index.yank(SPAM, [WHEEL], "before"))
+                        self.have(self.index.manager.yank(SPAM, [WHEEL], "before"))
                     if name == "release":
-                        self.have(self.index.delete_project(SPAM, "carol"))
+                        self.have(self.index.manager.delete_project(SPAM, "carol"))
                     storm = Storm(self.store, nth, error, late=late, for_good=for_good)
                     index = self.compared()
                     index = Index(storm, index.catalog, index.upstream, index.policy, index.world)
@@ -74,7 +74,7 @@ class StormTests(IndexCase):
         """
         for _, _, index, _ in self.storms(lambda: StorageDown("away."), for_good=False):
             anew = self.restarted()
-            self.have(anew.reconcile())
+            self.have(anew.maintenance.reconcile())
             self.assertEqual(self.have(everything(index)), self.have(everything(anew)))
 
     def test_process_dies(self) -> None:
@@ -92,7 +92,7 @@ class StormTests(IndexCase):
     def again(self, name: str, change: Change, index: Index) -> None:
         try:
             self.have(change(index)) if name != "delete" else self.have(
-                index.delete_project(SPAM, "carol")
+                index.manager.delete_project(SPAM, "carol")
             )
         except AssertionError:
             self.assertEqual(name, "release")  # it was given back

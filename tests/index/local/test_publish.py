@@ -37,7 +37,7 @@ class PublishTests(IndexCase):
         self.have(publishing(index, sent()))
         self.assertEqual(set(patience), {True})
         patience.clear()
-        self.have(index.reconcile())
+        self.have(index.maintenance.reconcile())
         self.assertEqual(set(patience), {False})
 
     def test_damaged_tombstone(self) -> None:
@@ -95,7 +95,7 @@ class OrphanTests(IndexCase):
         self.publish(sent())
         self.assertEqual(self.files(self.compared()), {WHEEL: b"spam"})
         self.assertEqual(self.aside(), [b"dropped"])
-        self.assertEqual(self.have(self.index.reconcile()).strays, ())
+        self.assertEqual(self.have(self.index.maintenance.reconcile()).strays, ())
 
     def test_no_room_to_keep_them(self) -> None:
         """Where they cannot be kept they stay where they are, and nothing is published."""
@@ -252,7 +252,7 @@ class TwoProcessesTests(IndexCase):
         first_gate, second_gate = Gated(self.store), Gated(self.store)
         indexes = [self.restarted(gate) for gate in (first_gate, second_gate)]
         for index, gate in zip(indexes, (first_gate, second_gate), strict=True):
-            comparing = start(index.reconcile())
+            comparing = start(index.maintenance.reconcile())
             gate.all()
             self.successResultOf(comparing)
         first = start(publishing(indexes[0], sent(b"first")))

@@ -93,7 +93,7 @@ class TakeOverCase(IndexCase):
     def started(self, index: Index | None = None) -> Index:
         """What a process does first."""
         self.lines.clear()
-        self.have((index or self.index).reconcile())
+        self.have((index or self.index).maintenance.reconcile())
         return index or self.index
 
     def told(self, text: str) -> list[str]:
@@ -131,7 +131,7 @@ class PrivateTests(TakeOverCase):
                 adopts=True,
                 describing=self.store,  # type: ignore[arg-type]
             )
-            starting = start(index.reconcile())
+            starting = start(index.maintenance.reconcile())
             for _ in range(steps):
                 if gated.waiting:
                     gated.go()
@@ -275,7 +275,9 @@ class TakeOverTests(TakeOverCase):
                 self.left("eggs/eggs-1.0.tar.gz", sdist("eggs"))
                 storm = Storm(self.store, nth, lambda: StorageDown("away."), late=late)
                 index = self.restarted(storm)
-                start(index.reconcile()).addErrback(lambda failure: failure.trap(StorageDown))
+                start(index.maintenance.reconcile()).addErrback(
+                    lambda failure: failure.trap(StorageDown)
+                )
                 if self.have(
                     index.catalog.is_complete()
                 ):  # one file that cannot be read holds up no other
@@ -304,7 +306,7 @@ class TakeOverTests(TakeOverCase):
             self.setUp()
             self.left(f"{hashed(WHEEL)}/spam/{WHEEL}", other, name="spam")
             self.left(f"spam/{WHEEL}", wheel(), name="spam")
-            _, adopted = self.have(self.index.rebuild("dave"))
+            _, adopted = self.have(self.index.maintenance.rebuild("dave"))
             self.assertEqual(
                 {each.key: each.outcome for each in adopted},
                 {f"{hashed(WHEEL)}/spam/{WHEEL}": outcome, f"spam/{WHEEL}": Result.ADOPTED},

@@ -27,7 +27,7 @@ class CheckTests(IndexCase):
     def check(self, *, sweep: bool = False, hashes: bool = False, old: bool = True) -> CheckReport:
         if old:
             self.clock.advance(UNDER_WAY.total_seconds())
-        return self.have(self.index.check(sweep=sweep, hashes=hashes))
+        return self.have(self.index.maintenance.check(sweep=sweep, hashes=hashes))
 
     def found(
         self, *, sweep: bool = False, hashes: bool = False, old: bool = True
@@ -39,12 +39,12 @@ class CheckTests(IndexCase):
 
     def test_nothing_wrong(self) -> None:
         """After every kind of change there is nothing to find, and nothing to sweep."""
-        self.have(self.index.yank(SPAM, [SDIST], "why"))
+        self.have(self.index.manager.yank(SPAM, [SDIST], "why"))
         self.publish(signed(b"over"), overwrite=True)
         self.publish(sent(b"gone", "spam-3.0.tar.gz"))
-        self.have(self.index.delete(SPAM, ["spam-3.0.tar.gz"], "carol"))
+        self.have(self.index.manager.delete(SPAM, ["spam-3.0.tar.gz"], "carol"))
         self.put(f"wheels/{wheel_of('eggs')}", wheel("eggs"))
-        self.have(self.index.rebuild("dave"))
+        self.have(self.index.maintenance.rebuild("dave"))
         before = self.keys()
         found = self.check(sweep=True, hashes=True)
         self.assertEqual((found.findings, found.files), ((), 3))
@@ -174,7 +174,7 @@ class AfterCrashTests(IndexCase):
         changes = (
             lambda index: publishing(index, signed()),
             lambda index: publishing(index, signed(b"over"), overwrite=True),
-            lambda index: index.delete(SPAM, [WHEEL], "carol"),
+            lambda index: index.manager.delete(SPAM, [WHEEL], "carol"),
         )
         for number, change in enumerate(changes):
             for nth in range(1, 40):
@@ -185,10 +185,11 @@ class AfterCrashTests(IndexCase):
                 start(change(self.restarted(storm))).addErrback(lambda failure: None)
                 self.clock.advance(UNDER_WAY.total_seconds())
                 before = self.files(self.compared(self.restarted()))
-                self.have(self.restarted().check(sweep=True))
+                self.have(self.restarted().maintenance.check(sweep=True))
                 self.assertEqual(self.files(self.compared(self.restarted())), before)
                 left = {
-                    each.wrong for each in self.have(self.restarted().check(hashes=True)).findings
+                    each.wrong
+                    for each in self.have(self.restarted().maintenance.check(hashes=True)).findings
                 }
                 self.assertLessEqual(left, {StorageProblem.NO_RECORD, StorageProblem.LEFT_OVER})
                 if not storm.struck:

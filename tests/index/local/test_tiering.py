@@ -113,7 +113,7 @@ class TierCase(IndexCase):
         self.index = self.started()
         for name in NAMES:
             self.publish(sent(name.encode(), name))
-        self.have(self.index.reconcile())
+        self.have(self.index.maintenance.reconcile())
         self.clock.advance(100 * DAY)
 
     def started(self) -> Index:
@@ -175,12 +175,12 @@ class TierTests(TierCase):
         compares, after a restart.
         """
         other = self.started()
-        self.have(other.reconcile())
+        self.have(other.maintenance.reconcile())
         self.assertEqual(self.outcomes(self.tier("GLACIER", 2)), {NAMES[0]: TieringOutcome.MOVED})
         self.assertTrue(self.file(NAMES[0]).archived)
         self.assertFalse(self.have(other.file(SPAM, NAMES[0])).archived)
         for index in other, self.started():
-            self.have(index.reconcile())
+            self.have(index.maintenance.reconcile())
             self.assertEqual(
                 [self.have(index.file(SPAM, name)).archived for name in NAMES], [True, False, False]
             )

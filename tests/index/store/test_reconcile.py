@@ -42,7 +42,9 @@ class CompareTests(IndexCase):
         """What a comparison reads, besides the listings of all, and of what is kept of theirs."""
         watched = Watched(self.store)
         self.have(
-            Index(watched, index.catalog, index.upstream, index.policy, index.world).reconcile()
+            Index(
+                watched, index.catalog, index.upstream, index.policy, index.world
+            ).maintenance.reconcile()
         )
         return [
             asked
@@ -58,10 +60,10 @@ class CompareTests(IndexCase):
             self.publish(sent(name.encode(), f"{name}-1.0.tar.gz"))
         self.put(f"wheels/{WHEEL}", wheel())
         index = self.restarted()
-        self.have(index.rebuild("dave"))
-        self.have(index.reconcile())
+        self.have(index.maintenance.rebuild("dave"))
+        self.have(index.maintenance.reconcile())
         self.assertEqual(self.reads(index), [])
-        self.have(self.index.yank(project_name("eggs"), ["eggs-1.0.tar.gz"], ""))
+        self.have(self.index.manager.yank(project_name("eggs"), ["eggs-1.0.tar.gz"], ""))
         self.assertEqual({asked.split()[1].split("/")[0] for asked in self.reads(index)}, {"eggs"})
         self.assertEqual(self.reads(index), [])
 
@@ -85,7 +87,7 @@ class CompareTests(IndexCase):
             broken = Index(
                 Broken(self.store), index.catalog, index.upstream, index.policy, index.world
             )
-            self.refused(broken.reconcile(), StorageDown)
+            self.refused(broken.maintenance.reconcile(), StorageDown)
             self.assertFalse(self.have(index.catalog.is_complete()))
             self.assertEqual(set(self.have(everything(index))), {*held, "a"})
 
@@ -103,7 +105,7 @@ class CompareTests(IndexCase):
                 return await self._blobs.read(key)
 
         index = self.restarted(Denied(self.store))
-        self.refused(index.reconcile(), StorageDown)
+        self.refused(index.maintenance.reconcile(), StorageDown)
         self.assertEqual(sorted(self.have(everything(index))), ["a", "z"])
         self.assertFalse(self.have(index.catalog.is_complete()))
         self.refused(index.project(SPAM), StorageDown)
@@ -123,14 +125,14 @@ class CompareTests(IndexCase):
                     if blob.key == "m/m-1.0.tar.gz" and not prefix:
                         for name in ("a", "m", "z"):
                             await publishing(writer, sent(name.encode(), f"{name}-2.0.tar.gz"))
-                        await writer.delete(project_name("y"), ["y-1.0.tar.gz"], "carol")
+                        await writer.manager.delete(project_name("y"), ["y-1.0.tar.gz"], "carol")
 
         writer = Index(self.store, index.catalog, index.upstream, index.policy, index.world)
         watching = Index(Busy(self.store), index.catalog, index.upstream, index.policy, index.world)
         watching.context = evolve(writer.context, blobs=watching.blobs)
         watching.context.records.locks = writer.context.records.locks
         watching.maintenance = evolve(watching.maintenance, context=watching.context)
-        self.have(watching.reconcile())
+        self.have(watching.maintenance.reconcile())
         expected = [f"{release}.0.tar.gz" for release in ("a-2", "b-1", "m-1", "m-2", "z-2")]
         self.assertEqual(sorted(self.files(writer)), expected)
         self.compared(writer)
@@ -141,7 +143,7 @@ class HeldBytesTests(IndexCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.have(self.index.reconcile())
+        self.have(self.index.maintenance.reconcile())
         self.publish(sent(b"blocked"))
         self.keep(self.index)
         for where in (f"spam/{WHEEL}", kept_key(EGGS, CACHED)):
@@ -168,7 +170,7 @@ class HeldBytesTests(IndexCase):
     def test_return(self) -> None:
         """Local and cached files have their bytes again, and are listed."""
         index = self.restarted()
-        self.have(index.reconcile())
+        self.have(index.maintenance.reconcile())
         self.assertEqual(self.files(index), {WHEEL: b"blocked"})
         self.assertEqual(self.get(kept_key(EGGS, CACHED)), b"cached")
         cached = self.have(index.catalog.upstream.get(EGGS)).kept
@@ -190,10 +192,10 @@ class HeldBytesTests(IndexCase):
 
         index = self.restarted()
         self.patch(index.maintenance, "bucket", bucket)
-        self.have(index.reconcile())
+        self.have(index.maintenance.reconcile())
         self.assertEqual((self.files(index), len(self.held())), ({}, 2))
         archived[0] = False
-        self.have(index.reconcile())
+        self.have(index.maintenance.reconcile())
         self.assertEqual((self.files(index), self.held()), ({WHEEL: b"blocked"}, []))
 
     def test_every_step(self) -> None:
@@ -201,16 +203,16 @@ class HeldBytesTests(IndexCase):
         for step, late in product(range(1, 12), (False, True)):
             self.setUp()
             storm = Storm(self.store, step, lambda: StorageDown("gone"), late=late, for_good=True)
-            self.failureResultOf(start(self.restarted(storm).reconcile()), StorageDown)
+            self.failureResultOf(start(self.restarted(storm).maintenance.reconcile()), StorageDown)
             index = self.restarted()
-            self.have(index.reconcile())
+            self.have(index.maintenance.reconcile())
             self.assertEqual(self.files(index), {WHEEL: b"blocked"})
             self.assertEqual(self.held(), [])
 
     def test_other_bytes(self) -> None:
         """Bytes that are not those of the file are not replaced, and none are deleted."""
         self.put(f"spam/{WHEEL}", b"something else")
-        self.have(self.restarted().reconcile())
+        self.have(self.restarted().maintenance.reconcile())
         self.assertEqual(self.get(f"spam/{WHEEL}"), b"something else")
         self.assertEqual(self.held(), [f".pypid/held/b1/spam/{WHEEL}"])
         self.flushLoggedErrors()
@@ -267,24 +269,24 @@ class _Behind(stateful.RuleBasedStateMachine):
 
     @stateful.rule(name=_filenames, reason=st.sampled_from(("", "why")))
     def yank(self, name: Any, reason: str) -> None:
-        self.attempt(self.other.yank(name[0], [name[1]], reason))
+        self.attempt(self.other.manager.yank(name[0], [name[1]], reason))
 
     @stateful.rule(name=_filenames)
     def unyank(self, name: Any) -> None:
-        self.attempt(self.other.unyank(name[0], [name[1]]))
+        self.attempt(self.other.manager.unyank(name[0], [name[1]]))
 
     @stateful.rule(name=_filenames)
     def delete(self, name: Any) -> None:
-        self.attempt(self.other.delete(name[0], [name[1]], "carol"))
+        self.attempt(self.other.manager.delete(name[0], [name[1]], "carol"))
 
     @stateful.rule(name=st.sampled_from(NAMES), status=st.sampled_from(Status))
     def status(self, name: Any, status: Status) -> None:
-        self.attempt(self.other.set_status(name, status, "why"))
+        self.attempt(self.other.manager.set_status(name, status, "why"))
 
     @stateful.rule(name=st.sampled_from(NAMES))
     def release(self, name: Any) -> None:
-        self.attempt(self.other.delete_project(name, "carol"))
-        self.attempt(self.other.release_name(name))
+        self.attempt(self.other.manager.delete_project(name, "carol"))
+        self.attempt(self.other.manager.release_name(name))
 
     @stateful.rule(name=_filenames, place=_places)
     def drop(self, name: Any, place: str) -> None:
@@ -304,12 +306,12 @@ class _Behind(stateful.RuleBasedStateMachine):
 
     @stateful.rule()
     def adopt(self) -> None:
-        self.attempt(self.other.rebuild("dave"))
+        self.attempt(self.other.maintenance.rebuild("dave"))
 
     @stateful.rule()
     def sweep(self) -> None:
         before = self.case.files(self.case.compared(self.case.restarted()))
-        self.attempt(self.other.check(sweep=True))
+        self.attempt(self.other.maintenance.check(sweep=True))
         assert self.case.files(self.case.compared(self.case.restarted())) == before
 
     @stateful.rule()

@@ -51,7 +51,7 @@ class DamageTests(IndexCase):
         should not be.
         """
         self.setUp()
-        self.have(self.index.yank(SPAM, [WHEEL], "broken"))
+        self.have(self.index.manager.yank(SPAM, [WHEEL], "broken"))
         where = f"spam/{WHEEL}{suffix}"
         whole = self.get(where)
         torn = whole[:at] + noise
@@ -86,7 +86,7 @@ class DamageTests(IndexCase):
             self.put("spam/project.json", damage)
             self.assertIs(self.project().status, Status.QUARANTINED)
             self.assertEqual(self.files(self.compared(self.restarted())), {})
-        self.have(self.compared().set_status(SPAM, Status.ACTIVE, ""))
+        self.have(self.compared().manager.set_status(SPAM, Status.ACTIVE, ""))
         self.assertEqual(len(self.files(self.compared())), 2)
 
     def test_records_of_others(self) -> None:

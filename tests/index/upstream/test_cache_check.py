@@ -54,7 +54,7 @@ class AuditCase(IndexCase):
     def check(self, *, sweep: bool = False, hashes: bool = False, old: bool = True) -> CheckReport:
         if old:
             self.clock.advance(UNDER_WAY.total_seconds())
-        return self.have(self.index.check(sweep=sweep, hashes=hashes))
+        return self.have(self.index.maintenance.check(sweep=sweep, hashes=hashes))
 
     def found(
         self, *, sweep: bool = False, hashes: bool = False, old: bool = True
@@ -164,7 +164,7 @@ class AuditTests(AuditCase):
 
         late = self.restarted(Late(self.store, 1 << 30, Died))
         late.file_cache.kept = self.index.file_cache.kept
-        [finding] = self.have(late.check(sweep=True)).findings
+        [finding] = self.have(late.maintenance.check(sweep=True)).findings
         self.assertFalse(finding.swept)
         self.assertEqual(len(self.names()), 3)
 

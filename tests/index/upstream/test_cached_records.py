@@ -294,8 +294,8 @@ class NeverOursTests(IndexCase):
         """
         where = ".kept/spam/spam-1.0.tar.gz"
         self.put(where, sdist())
-        found, adopted = self.have(self.index.rebuild("root"))
+        found, adopted = self.have(self.index.maintenance.rebuild("root"))
         self.assertEqual((found.projects, tuple(adopted)), (0, ()))
-        self.assertEqual(self.have(self.index.check(sweep=True)).findings, ())
+        self.assertEqual(self.have(self.index.maintenance.check(sweep=True)).findings, ())
         self.assertIs(self.have(self.index.context.local_project(SPAM)), Presence.ABSENT)
         self.assertEqual(self.get(where), sdist())

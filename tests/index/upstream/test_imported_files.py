@@ -53,9 +53,9 @@ class NamesTests(Awaiting, SynchronousTestCase):
         for name in NAMES:
             self.have(store.write(f"{name}-1.0.tar.gz", BytesBody(sdist(name))))
         index = Index(store, a_catalog(), upstream, policy, outside, False)
-        self.have(index.reconcile())
+        self.have(index.maintenance.reconcile())
         cached = frozenset(map(project_name, NAMES))
-        _, lines = self.have(index.adopt("", "alice", cached))
+        _, lines = self.have(index.maintenance.adopt("", "alice", cached))
         return {
             line.key.partition("-")[0]: " ".join((line.outcome.value, *line.problems))
             for line in lines

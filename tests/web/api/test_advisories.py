@@ -236,7 +236,7 @@ class UpstreamTests(WholeCase):
 
     def over(self, policy: Policy) -> Pypid:
         pypid = Pypid(self.spool, policy=policy, upstream=self.elsewhere)
-        self.have(pypid.index.reconcile())
+        self.have(pypid.index.maintenance.reconcile())
         advise(pypid, Path(self.mktemp()), [advisory("MAL-1", ("theirs", "0", "1.5"))])
         return pypid
 

@@ -161,7 +161,7 @@ class NamedUpstreamTests(CachedCase):
         gpu, index = Elsewhere(), self.pypid.index
         gpu.has("ham", HAM, wheel("ham"))
         named = with_upstream(index, "gpu", gpu)
-        self.have(named.reconcile())
+        self.have(named.maintenance.reconcile())
         file = self.have(named.file(project_name("ham"), HAM))
         self.assertEqual(self.have(self._read(named, file)), wheel("ham"))
 

@@ -95,7 +95,7 @@ class OursTests(ContentsCase):
         """What is hidden from pages is hidden here, also after it was looked at."""
         filename, _ = self.have_wheel()
         self.opened(filename, "spam.py")
-        self.have(self.pypid.index.set_status(project_name("spam"), Status.QUARANTINED, ""))
+        self.have(self.pypid.index.manager.set_status(project_name("spam"), Status.QUARANTINED, ""))
         self.assertEqual(self.look(filename).status, 404)
         self.assertEqual(self.look(filename, query="?path=spam.py").status, 404)
 

@@ -527,7 +527,7 @@ class LostTests(PeopleCase):
         down.
         """
         waiting: Deferred[None] = Deferred()
-        delete = self.pypid.index.delete
+        delete = self.pypid.index.manager.delete
         self.have_wheel("spam")
 
         async def slowly(*words: Any) -> Any:

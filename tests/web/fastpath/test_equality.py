@@ -165,7 +165,7 @@ class EqualityCase(WholeCase):
                 self.have_wheel("large", f"1.{count}")
             self.have_wheel("tiny")
             self.have_wheel("private")
-        self.have(self.pypid.index.reconcile())
+        self.have(self.pypid.index.maintenance.reconcile())
         if links:
             link_files(self.pypid)
         return Pair(self.pypid, folder)

@@ -217,7 +217,7 @@ class UpstreamTests(FastPathCase):
             Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=self.upstream)
         )
         self.upstream.now = self.pypid.world.now
-        self.have(self.pypid.index.reconcile())
+        self.have(self.pypid.index.maintenance.reconcile())
         for name in ("spam", "eggs"):
             self.upstream.has(name, wheel_filename(name, "1.0"), wheel(name, "1.0"))
         for _ in range(2):

@@ -132,7 +132,7 @@ class Changing(RuleBasedStateMachine):
     def begin(self, asked: list[Asked]) -> None:
         """Something is there, and was asked for."""
         self.asked = asked
-        have(self.pypid.index.reconcile())
+        have(self.pypid.index.maintenance.reconcile())
         now = self.pypid.world.now()
         carol = Account(name="carol", hash=HASHER.hash("carol's"), created=now, changed=now)
         have(self.peopled.accounts.add_user(carol))
@@ -175,11 +175,11 @@ class Changing(RuleBasedStateMachine):
         index = self.pypid.index
         match how:
             case "yank":
-                have(index.yank(ProjectName(name), [filename], "broken"))
+                have(index.manager.yank(ProjectName(name), [filename], "broken"))
             case "unyank":
-                have(index.unyank(ProjectName(name), [filename]))
+                have(index.manager.unyank(ProjectName(name), [filename]))
             case _:
-                have(index.delete(ProjectName(name), [filename], "ada"))
+                have(index.manager.delete(ProjectName(name), [filename], "ada"))
                 if name != BOTH:
                     self.shown(name, version, False)
 
@@ -187,7 +187,7 @@ class Changing(RuleBasedStateMachine):
     def set_status(self, name: str, status: Status) -> None:
         """Archive a project, quarantine it, take that back."""
         if hasattr(have(self.pypid.catalog.local.get(ProjectName(name))), "files"):
-            have(self.pypid.index.set_status(ProjectName(name), status, "why not"))
+            have(self.pypid.index.manager.set_status(ProjectName(name), status, "why not"))
 
     @rule(
         name=st.sampled_from([THEIRS, YOUNG, BOTH]), version=st.sampled_from(["1.0", "2.0", "4.0"])

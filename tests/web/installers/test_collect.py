@@ -89,7 +89,7 @@ class CollectCase(WholeCase):
     def made(self, policy: Policy, **options: Any) -> Pypid:
         pypid = Pypid(self.spool, policy=policy, upstream=self.elsewhere, **options)
         pypid.app.rules = evolve(RULES, collect=EVERYONE)
-        self.have(pypid.index.reconcile())
+        self.have(pypid.index.maintenance.reconcile())
         pypid.app.resolvers = self.resolver
         return pypid
 

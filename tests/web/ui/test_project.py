@@ -112,7 +112,7 @@ class ProjectPageTests(ProjectCase):
         )
         self.have_wheel("spam", "1.0", metadata_bytes=needs)
         self.assertNotIn("quarantined", self.told())
-        self.have(self.pypid.index.set_status(project_name("ham"), Status.QUARANTINED, ""))
+        self.have(self.pypid.index.manager.set_status(project_name("ham"), Status.QUARANTINED, ""))
         self.assertRegex(self.told(), r"ham\s+quarantined\s+&gt;=1")
 
     def test_hostile(self) -> None:
@@ -127,8 +127,8 @@ class ProjectPageTests(ProjectCase):
             ("Project-URL", 'Home, https://x.example/"onclick=alert(1)'),
         ]
         self.have_adopted_wheel(metadata_bytes=metadata(summary=XSS, extra=extra, description=XSS))
-        self.have(self.pypid.index.yank(SPAM, ["spam-1.0-py3-none-any.whl"], XSS))
-        self.have(self.pypid.index.set_status(SPAM, Status.ARCHIVED, XSS))
+        self.have(self.pypid.index.manager.yank(SPAM, ["spam-1.0-py3-none-any.whl"], XSS))
+        self.have(self.pypid.index.manager.set_status(SPAM, Status.ARCHIVED, XSS))
         for path in ("", "1.0/", "-/versions"):
             page = self.see(path).text
             self.assertNotIn("<img", page)
@@ -206,7 +206,7 @@ class TheirsTests(ProjectCase):
             policy=policy,
             upstream=self.upstream,
         )
-        self.have(self.pypid.index.reconcile())
+        self.have(self.pypid.index.maintenance.reconcile())
         data = wheel("spam", metadata_bytes=metadata(description="From elsewhere"))
         self.file = self.upstream.has("spam", wheel_filename("spam"), data)
 

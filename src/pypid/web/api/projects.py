@@ -56,6 +56,7 @@ from pypid.index.decisions import StoredBlock
 from pypid.index.explain import held_files
 from pypid.index.file_contents import Compared, ComparedText, Comparison
 from pypid.index.local.adoption import Result
+from pypid.index.local.manage import files_of_releases
 from pypid.index.local.storage_check import StorageProblem
 from pypid.index.upstream.imported_files import UpstreamMatch
 from pypid.index.upstream.public_names import entries_of
@@ -317,7 +318,7 @@ async def _meant(
     """
     if filename:
         return filename, frozenset({filename})
-    return version, await app.index.release(project, version)
+    return version, files_of_releases(await app.index.context.known(project), (version,))
 
 
 @route(

@@ -115,7 +115,7 @@ async def rebuilt(ctx: RequestContext, name: ProjectName | None, tell: Tell | No
     """Reconcile all projects, or the one of this name, with the storage; `tell` receives the
     progress.
     """
-    job = ctx.app.index.rebuild(user_of(ctx.identity), name, tell=tell)
+    job = ctx.app.index.maintenance.rebuild(user_of(ctx.identity), name, tell=tell)
     return await attempted(ctx, "storage rebuild", name or "storage", job, _counts)
 
 
@@ -137,7 +137,7 @@ async def adopt(ctx: RequestContext) -> None:
     cached = frozenset(map(project_name, wanted.cached))
 
     def adopting(tell: Tell | None) -> Awaitable[NamedCame]:
-        job = ctx.app.index.adopt(prefix, user_of(ctx.identity), cached, tell=tell)
+        job = ctx.app.index.maintenance.adopt(prefix, user_of(ctx.identity), cached, tell=tell)
         return _named(
             ctx, attempted(ctx, "storage import", wanted.folder or "storage", job, _counts)
         )
@@ -176,7 +176,7 @@ async def check(ctx: RequestContext) -> None:
 
 async def checked(ctx: RequestContext, wanted: Checkup, tell: Tell | None = None) -> CheckReport:
     """Check the storage for problems; `tell` receives the progress."""
-    checking = ctx.app.index.check(sweep=wanted.sweep, hashes=wanted.hashes, tell=tell)
+    checking = ctx.app.index.maintenance.check(sweep=wanted.sweep, hashes=wanted.hashes, tell=tell)
     return await (
         attempted(ctx, "storage check --sweep", "storage", checking, _swept)
         if wanted.sweep
@@ -520,7 +520,7 @@ async def _published(
         name, filename = file.distribution.project, file.distribution.filename
         stored = (await app.index.context.known(name)).file(filename)
         if stored is not None and stored.yanked is None:
-            await app.index.yank(name, (filename,), file.yanked)
+            await app.index.manager.yank(name, (filename,), file.yanked)
     return outcome
 
 

@@ -25,7 +25,7 @@ async def yank(
 ) -> Project:
     """Yank the files (PEP 592). `subject`: the file or release that the client named."""
     details = {"files": listed(filenames), "reason": reason}
-    yanking = ctx.app.index.yank(name, filenames, reason)
+    yanking = ctx.app.index.manager.yank(name, filenames, reason)
     return await recorded(ctx, "project yank", f"{name}/{subject}", yanking, lambda _: details)
 
 
@@ -37,7 +37,7 @@ async def unyank(
 ) -> Project:
     """Remove the yank from the files."""
     details = {"files": listed(filenames)}
-    unyanking = ctx.app.index.unyank(name, filenames)
+    unyanking = ctx.app.index.manager.unyank(name, filenames)
     return await recorded(ctx, "project unyank", f"{name}/{subject}", unyanking, lambda _: details)
 
 
@@ -57,7 +57,7 @@ async def _set_status(
     ends = status is Status.ACTIVE and not reason
     is_other = is_known_upstream if ends else is_upstream
     if decided is None or not await is_other(index, name):
-        return await index.set_status(name, status, reason)
+        return await index.manager.set_status(name, status, reason)
     await decided.overrides.set(name, status, reason, user_of(ctx.identity))
     return await known_project(index, name)
 
@@ -70,7 +70,7 @@ async def delete(
 ) -> Project:
     """Delete the files permanently; `subject` is the filename or the version for the audit log."""
     details = {"files": listed(filenames)}
-    deleting = ctx.app.index.delete(name, filenames, user_of(ctx.identity))
+    deleting = ctx.app.index.manager.delete(name, filenames, user_of(ctx.identity))
     return await recorded(ctx, "project delete", f"{name}/{subject}", deleting, lambda _: details)
 
 
@@ -81,7 +81,7 @@ async def delete_all(ctx: RequestContext, name: ProjectName) -> tuple[Project, f
     before = await ctx.app.index.context.known(name)
     filenames = frozenset(file.filename for file in before.files)
     details = {"files": listed(filenames)}
-    deleting = ctx.app.index.delete_project(name, user_of(ctx.identity))
+    deleting = ctx.app.index.manager.delete_project(name, user_of(ctx.identity))
     return await recorded(ctx, "project delete", name, deleting, lambda _: details), filenames
 
 
@@ -90,5 +90,5 @@ async def give_back(ctx: RequestContext, name: ProjectName) -> None:
     last: if that fails, the owner of a project that does not exist blocks other users for ten
     minutes only.
     """
-    await recorded(ctx, "project unreserve", name, ctx.app.index.release_name(name))
+    await recorded(ctx, "project unreserve", name, ctx.app.index.manager.release_name(name))
     await disown(ctx, name)

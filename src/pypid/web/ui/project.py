@@ -45,7 +45,7 @@ from pypid.core.presentation.project_view import (
 from pypid.flow import shielded
 from pypid.index.context import Pace
 from pypid.index.explain import is_known_upstream, known_project
-from pypid.index.local.manage import LONGEST_REASON
+from pypid.index.local.manage import LONGEST_REASON, files_of_releases
 from pypid.index.views import ViewSources
 from pypid.web.api.indexes import NewPromotion, promoted, targets_of, wanted_of
 from pypid.web.api.rights import OwnerDocument, owner_document
@@ -620,7 +620,9 @@ async def _chosen(app: App, name: ProjectName, fields: Fields) -> tuple[str, fro
     `NoSuchFile`.
     """
     kind, subject = _meant(fields, FILE, RELEASE)
-    return subject, frozenset({subject}) if kind == FILE else await app.index.release(name, subject)
+    if kind == FILE:
+        return subject, frozenset({subject})
+    return subject, files_of_releases(await app.index.context.known(name), (subject,))
 
 
 def _confirm(fields: Fields, *words: str) -> None:
