@@ -534,7 +534,7 @@ class LostTests(PeopleCase):
             await waiting
             return await delete(*words)
 
-        self.patch(type(self.pypid.index), "delete", lambda _, *words: slowly(*words))
+        self.patch(type(self.pypid.index.manager), "delete", lambda _, *words: slowly(*words))
         connection = self.pypid.connect()
         connection.send(
             spelled("DELETE", f"/api/projects/spam/files/{wheel_filename('spam')}", user="ada")
