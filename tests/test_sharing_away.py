@@ -49,7 +49,7 @@ class AwayTests(TestCase):
             users = "".join(f"{name} = {hash_password('right')}\n" for name in ("carol", "dave"))
             path.write_text(
                 "[server]\nstate = state\n[access]\nbackend = config sql\nadmins = carol\n"
-                f"url = postgresql://pypid@127.0.0.1:{free_port()}/pypid\n[users]\n{users}"
+                f"[database]\nurl = postgresql://pypid@127.0.0.1:{free_port()}/pypid\n[users]\n{users}"
             )
             config = load_config(path)
             people = made_identities(config, world(self.clock), nodes=Silent())

@@ -31,9 +31,9 @@ from pypid.catalog.engine import (
     RowKind,
     slices,
 )
-from pypid.catalog.sql import place_of
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.packaging.names import ProjectName, project_name
+from pypid.databases.places import SqliteFile, place_of
 from pypid.flow import World, at_once, start
 from tests.children import with_us
 
@@ -53,10 +53,13 @@ class Hasty(Clock):
         return call
 
 
-def engine_at(url: str, folder: Path = Path("/")) -> Engine:
-    """One that works in this thread, or lets the reactor run while `now` waits."""
+def engine_at(where: str) -> Engine:
+    """One that works in this thread, or lets the reactor run while `now` waits; `where`: the URL of
+    a server, or the path of a file.
+    """
+    place = SqliteFile(Path(where)) if where.startswith("/") else place_of(where, Path())
     aloof = World(clock=Hasty(), now=lambda: datetime.now(UTC), blocking=at_once, random=os.urandom)  # noqa: TID251
-    return SqlEngine(SqlSettings(place_of(url, folder), at_once), aloof)
+    return SqlEngine(SqlSettings(place, at_once), aloof)
 
 
 def now(coroutine: Any) -> Any:

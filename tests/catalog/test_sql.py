@@ -69,11 +69,10 @@ class ProcessesTests(SynchronousTestCase):
         them in their order.
         """
         path = Path(self.mktemp()).absolute() / "catalog.db"
-        url = f"sqlite:///{path}"
-        engine = engine_at(url)
+        engine = engine_at(str(path))
         state = self.successResultOf(start(engine.open("storage")))
         follower = Follower(engine, state.beginning)
-        storm = Storm(url, writers=2, count=20)
+        storm = Storm(str(path), writers=2, count=20)
         storm.run(follower, ROOT)
         storm.prove(self, follower)
         self.successResultOf(start(engine.close()))

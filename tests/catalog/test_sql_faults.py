@@ -20,14 +20,14 @@ from pypid.catalog.engine import (
     EngineState,
     RowKind,
 )
-from pypid.catalog.sql import place_of, sqlite
+from pypid.catalog.sql import sqlite
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.sqlite import SILENCE, PollingFeed, SqliteStateReader
 from pypid.catalog.sql.tables import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import project_name
-from pypid.databases.places import Server, SqliteFile
+from pypid.databases.places import SqliteFile
 from pypid.flow import at_once, start
 from tests.support.engine import IDENTITY, OTHER, SPAM, to_be
 from tests.support.worlds import Timed, Turns
@@ -294,35 +294,3 @@ class SilenceTests(Timed, SynchronousTestCase):
         turns.all()
         self.successResultOf(stopped)
         self.assertEqual((heard, self.clock.getDelayedCalls()), ([], []))
-
-
-class PlaceTests(SynchronousTestCase):
-    """Where `[catalog] url` says that it lies."""
-
-    def test_servers(self) -> None:
-        """A server's URL is SQLAlchemy's, whichever of its names was taken; what is in it is in no
-        repr and no message.
-        """
-        for scheme in ("postgresql", "postgres", "postgresql+psycopg"):
-            place = place_of(f"{scheme}://u:p%40ss@host:5432/db", Path("/"))
-            self.assertEqual(place, Server("postgresql+psycopg://u:p%40ss@host:5432/db"))
-            self.assertNotIn("p%40ss", repr(place))
-            self.assertEqual(place.clean("no p@ss nor p%40ss"), "no *** nor ***")
-
-    def test_refused(self) -> None:
-        """What cannot be used is refused with advice, and without a word of it."""
-        for url in (
-            "sqlite://",
-            "sqlite:///",
-            "sqlite:///secret/",
-            "sqlite:///a?secret",
-            "mysql://u:secret@host/db",
-            "postgresql:secret",
-            "postgresql://u:se@cret@host/db",
-            "postgresql://u:secret/x@host/db",
-            "postgresql://host",
-        ):
-            with self.assertRaises(CannotStart) as caught:
-                place_of(url, Path("/"))
-            self.assertIn("[catalog] url", str(caught.exception))
-            self.assertNotIn("secret", str(caught.exception))

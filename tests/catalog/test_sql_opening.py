@@ -1,4 +1,4 @@
-"""The engine that `[catalog] url` names, as a pypid opens it."""
+"""The engine of the catalog, as a pypid opens it."""
 
 import os
 import sys
@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.catalog import sql
 from pypid.core.errors import CannotStart
 from pypid.core.installation import install_hint
+from pypid.databases.places import Server, SqliteFile
 from pypid.flow import World
 
 reactor: Any = installed
@@ -38,20 +39,11 @@ def names() -> list[str]:
 class RefusedTests(SynchronousTestCase):
     """What cannot be opened."""
 
-    def refused(self, url: str) -> str:
-        """What is said of it."""
-        error = self.assertRaises(CannotStart, sql.open, url, Path("/"), the_world(), reactor)
-        self.assertNotIn("hunter2", f"{error}{error!r}")
-        return str(error)
-
-    def test_bad_url(self) -> None:
-        """A URL that cannot be used is refused with advice, and nothing of it is told."""
-        self.assertIn(
-            "postgresql://user:password@host/database", self.refused("mysql://u:hunter2@h/db")
-        )
-
     def test_no_driver(self) -> None:
         """Without PostgreSQL's driver it is said how to install it; SQLite needs none."""
         self.enterContext(patch.dict(sys.modules, {"psycopg": None}))  # type: ignore[dict-item]
-        self.assertIn(install_hint("postgresql"), self.refused("postgresql://u:hunter2@h/db"))
-        sql.open("", Path("/"), the_world(), reactor)
+        server = Server("postgresql+psycopg://u:hunter2@h/db")
+        error = self.assertRaises(CannotStart, sql.open, server, the_world(), reactor)
+        self.assertIn(install_hint("postgresql"), str(error))
+        self.assertNotIn("hunter2", f"{error}{error!r}")
+        sql.open(SqliteFile(Path("/catalog.db")), the_world(), reactor)

@@ -118,11 +118,13 @@ MISTAKES: list[tuple[str, tuple[str, ...]]] = [
         (":2: [upstream] mode: invalid value 'proxy' (allowed: cache, redirect, mirror, offline)",),
     ),
     (
-        "[catalog]\nbackend = memory\n",
+        "[catalog]\nbackend = memory\n[access]\nurl = sqlite:////hunter2.db\n",
         (
-            ":2: [catalog] backend: the catalog is a SQLite database in the state folder, also for "
-            "several workers; for several machines set [catalog] url = postgresql://...; remove "
-            "the key",
+            ":1: [catalog]: [database] has url = postgresql://... of several machines, and "
+            "stale_for; without url the catalog is in the state folder, also for several workers; "
+            "remove the section",
+            ":4: [access] url: write it as [database] url, which the catalog uses too; the file of "
+            "a SQLite URL becomes accounts.db in the state folder; remove the key",
         ),
     ),
     (

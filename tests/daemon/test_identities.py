@@ -170,7 +170,7 @@ class ReloadTests(TestCase):
         async def work() -> None:
             written = ini(self.folder, "the first")
             written.write_text(
-                f"{written.read_text()}[access]\nbackend = config sql\nurl = "
+                f"{written.read_text()}[access]\nbackend = config sql\n[database]\nurl = "
                 f"postgresql://127.0.0.1:1/pypid\n"
             )
             config = load_config(written)

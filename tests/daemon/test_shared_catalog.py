@@ -23,7 +23,7 @@ from pypid.core.packaging.names import project_name
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
 from pypid.daemon.identities import open_stores
-from pypid.daemon.shared_catalog import Sharing, begin_alone, catalog_file, name_of_node
+from pypid.daemon.shared_catalog import Sharing, begin_alone, catalog_file
 from pypid.daemon.state import where
 from pypid.databases.places import SqliteFile
 from pypid.flow import at_once, start
@@ -85,7 +85,6 @@ class RightsTests(TestCase):
                 here,
                 signals,
                 stores.accounts,
-                claimed_by=name_of_node(self.folder / "state", here),
             )
             people = make_identities(
                 config, places, stores, here, reactor, Claims(), signals, sharing,

@@ -127,12 +127,8 @@ def publish(
 
 
 @contextmanager
-def nodes(
-    count: int, bucket: Store, catalog: str, accounts: str, *, more: str = ""
-) -> Iterator[list[Node]]:
-    """So many, on a new bucket. `catalog`: the lines of ``[catalog]``; `accounts`: a URL; `more`:
-    lines of ``[storage]``.
-    """
+def nodes(count: int, bucket: Store, database: str, *, more: str = "") -> Iterator[list[Node]]:
+    """So many, on a new bucket. `database`: the URL of theirs; `more`: lines of ``[storage]``."""
     name = bucket.bucket("nodes")
     users = "".join(f"{user} = {hashed}\n" for user, hashed in hashes().items())
     with ExitStack() as stack:
@@ -142,11 +138,11 @@ def nodes(
             (node.folder / "pypid.ini").write_text(
                 f"[server]\nlisten = tcp:{node.port}:interface=127.0.0.1\nstate = "
                 f"{node.folder / 'state'}\n"
-                f"secret = {'s' * 40}\n[upstream]\nmode = offline\n[catalog]\n{catalog}\n"
+                f"secret = {'s' * 40}\n[upstream]\nmode = offline\n[database]\nurl = {database}\n"
                 f"[storage]\nbackend = s3\nbucket = {name}\nregion = "
                 f"{bucket.region}\nendpoint_url = {bucket.endpoint}\n"
                 f"access_key = {bucket.access_key}\nsecret_key = {bucket.secret_key}\n{more}"
-                f"[access]\nbackend = config sql\nurl = {accounts}\nwrite = alice carol\nadmins = "
+                f"[access]\nbackend = config sql\nwrite = alice carol\nadmins = "
                 f"admin\n[users]\n{users}"
             )
             stack.callback(node.stack.close)

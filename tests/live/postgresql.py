@@ -57,7 +57,7 @@ class Postgresql:
         return self.folder / "data"
 
     def database(self) -> str:
-        """The URL of a new one, as it stands in `[access] url`."""
+        """The URL of a new one, as it stands in `[database] url`."""
         name = f"s{next(self._numbers)}"
         with self.connect() as connection:
             connection.execute(f"CREATE SCHEMA {name}".encode())

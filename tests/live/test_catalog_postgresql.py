@@ -28,11 +28,11 @@ from pypid.catalog.engine import (
     DatabaseUnusable,
     RowKind,
 )
-from pypid.catalog.sql import place_of
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.tables import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.packaging.names import project_name
+from pypid.databases.places import place_of
 from pypid.flow import World, at_once, start
 from pypid.flow.world import Threads
 from tests.catalog.swapping import engine_at

@@ -62,7 +62,7 @@ class PostgresqlTests(NodesCase):
         """
         database = postgresql.shared().database()
         s3: Store = self.stack.enter_context(store())
-        three = self.stack.enter_context(nodes(3, s3, f"url = {database}", database))
+        three = self.stack.enter_context(nodes(3, s3, database))
         for turn in range(3):
             self.turn(three, turn)
         self.people(three)
@@ -150,7 +150,7 @@ class PostgresqlTests(NodesCase):
         server: Postgresql = self.stack.enter_context(postgresql.postgresql())
         s3: Store = self.stack.enter_context(radosgw())
         database = server.database()
-        three = self.stack.enter_context(nodes(3, s3, f"url = {database}", database))
+        three = self.stack.enter_context(nodes(3, s3, database))
         with self.storm(three) as storm:
             for node in three[:2]:
                 node.kill()

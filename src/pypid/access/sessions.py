@@ -24,8 +24,8 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.database import Server
 from pypid.core.errors import CannotStart, PypidError, Unreadable
+from pypid.databases.places import Server
 from pypid.flow import World
 
 # Writing small files below the state folder: durable, atomic, mode 0600. All of it blocks.

@@ -103,8 +103,7 @@ COMMANDS = (
             "-w",
             metavar="N",
             type=_worker_count,
-            help="number of processes (default: [server] workers; more than one needs a shared "
-            "catalog, [catalog] backend = sql)",
+            help="number of processes (default: [server] workers)",
         ),
         config=False,
         examples=SERVE,

@@ -25,7 +25,7 @@ from pypid.access.config import (
 from pypid.access.passwords import hash_password
 from pypid.access.sessions import OutdatedSessions
 from pypid.access.sql.accounts import POLL, CurrentAccounts, SqlAccounts, SqlPeople
-from pypid.access.sql.database import Database, Place, Server, place_of
+from pypid.access.sql.database import Database
 from pypid.access.sql.logs import AT_ONCE as ENTRIES
 from pypid.access.sql.logs import SqlDownloads, SqlJournal
 from pypid.access.sql.state import AccountsState
@@ -65,6 +65,7 @@ from pypid.core.policy import EVERY_NAME, NO_NAMES, Claims
 from pypid.core.records.documents import KnownAccountsDocument, NotedOwner, dump
 from pypid.core.records.layout import ACCOUNTS_KNOWN, CLOSED, OWNERS
 from pypid.daemon.state import StatePaths
+from pypid.databases.places import Place, Server, SqliteFile, place_of
 from pypid.flow import BytesBody, World
 from pypid.flow.conditions import PeriodicJobs
 from pypid.flow.derived import Provider, Signals
@@ -292,11 +293,11 @@ class KnownAccounts:
 
     def _advice(self) -> str:
         place = self.accounts.current.database.place
-        name = "the database of [access] url" if isinstance(place, Server) else str(place.path)
+        name = "the database of [database] url" if isinstance(place, Server) else str(place.path)
         return (
             f"{name} does not have the users, groups, rights and tokens that belong to this "
             "storage. Without them it is unknown who may use which project. If this is another "
-            "database than before, correct [access] url or [server] state; if they are lost, "
+            "database than before, correct [database] url or [server] state; if they are lost, "
             "restore them from a backup. "
             f"{_way_out(self.place)}"
         )
@@ -339,7 +340,7 @@ class Stores:
 
 def accounts_place(config: Config, paths: StatePaths) -> Place:
     """Return where the accounts database is. Raises `CannotStart` for a URL that cannot be used."""
-    return place_of(config.access.url or "", paths.state / ACCOUNTS)
+    return place_of(config.database.url, paths.state / ACCOUNTS)
 
 
 def open_stores(config: Config, paths: StatePaths, world: World, reactor: Any) -> Stores:
@@ -350,11 +351,9 @@ def open_stores(config: Config, paths: StatePaths, world: World, reactor: Any) -
     database = Database(place, threads, world.clock, reserve)
     logged = passing = database
     if not isinstance(database.place, Server):  # what grows with each request has its own file
-        logged = Database(
-            place_of("", paths.state / JOURNAL), threads, world.clock, reserve=reserve
-        )
+        logged = Database(SqliteFile(paths.state / JOURNAL), threads, world.clock, reserve=reserve)
         passing = Database(
-            place_of("", paths.state / DOWNLOADS, of_record=False), threads, world.clock
+            SqliteFile(paths.state / DOWNLOADS, of_record=False), threads, world.clock
         )
     return Stores(
         threads=threads,

@@ -12,8 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from pypid.access.sql.accounts import CONTACT
-from pypid.access.sql.database import SqliteFile
-from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
+from pypid.catalog.engine import DatabaseUnusable, Engine
 from pypid.catalog.replica import ReplicaFollower
 from pypid.catalog.shared import EngineLinks, SharedCatalog
 from pypid.catalog.sql import FILE
@@ -23,6 +22,7 @@ from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.daemon.identities import OtherNodes
 from pypid.daemon.state import StatePaths
+from pypid.databases.places import place_of
 from pypid.flow import World, start
 from pypid.flow.conditions import PeriodicJobs
 from pypid.flow.derived import Signals
@@ -34,14 +34,6 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-ACCOUNTS = "accounts"
-"""The lease of the one state folder that has the accounts, where they are not in a server's
-database.
-"""
-CLAIM, CLAIMED = 20.0, 60.0
-"""Seconds after which that lease is renewed, and for which it is valid."""
-PATIENCE = 90.0
-"""Seconds to wait for another node's lease: that of a removed machine has expired by then."""
 TIDY = 3600.0
 """Seconds between two cleanups of the engine."""
 SOON = 1.0
@@ -55,8 +47,7 @@ class Sharing(PeriodicJobs, OtherNodes):
     """The shared catalog of several nodes: `catalog` follows an engine once it has begun; `leases`
     are for jobs that one node does for all.
 
-    It also keeps the `accounts` of this node in step with those of other nodes. `claimed_by`: the
-    name of this state folder, if the accounts are stored below it.
+    It also keeps the `accounts` of this node in step with those of other nodes.
     """
 
     catalog: SharedCatalog
@@ -65,9 +56,6 @@ class Sharing(PeriodicJobs, OtherNodes):
     world: World
     signals: Signals
     accounts: SqlAccounts
-    claimed_by: str | None = None
-    _refused: float | None = field(default=None, init=False)
-    """Since when another node has the lease."""
     _rights_changed: float = field(default=float("-inf"), init=False)
     """When a change of users or rights was last reported, on the clock."""
     _unseen: float = field(default=float("inf"), init=False)
@@ -78,16 +66,12 @@ class Sharing(PeriodicJobs, OtherNodes):
     def __attrs_post_init__(self) -> None:
         super().__init__(self.world.clock)
         self.add_job(TIDY, self._tidy, "tidying the shared catalog")
-        if self.claimed_by is not None:
-            self.add_job(CLAIM, self._claim, "claiming the accounts")
         self.signals.rights_reported.connect(self._read_accounts)
         self.accounts.current.on_write.append(self.report_change)
 
     async def begin(self) -> None:
         """Read what is shared, and follow it. Raises `CannotStart`."""
         await self.catalog.begin()
-        if self.claimed_by is not None:
-            await self._claim()
 
     def lease_holder(self) -> str | None:
         """Return the identity by which all nodes of the catalog hold one lease of the bucket; None
@@ -160,39 +144,10 @@ class Sharing(PeriodicJobs, OtherNodes):
                 self._again = False
                 self.report_change()
 
-    async def _claim(self) -> None:
-        """Claim that users are stored below this state folder only: two such folders would have
-        different users.
-        """
-        assert self.claimed_by is not None
-        try:
-            is_ours = await self.engine.lease(ACCOUNTS, self.claimed_by, CLAIMED)
-        except (CatalogReset, DatabaseAway, DatabaseUnusable):
-            return
-        now = self.world.clock.seconds()
-        if is_ours:
-            self._refused = None
-        elif self._refused is None:
-            self._refused = now
-            _log.warn(
-                "{text} pypid stops unless that one has gone within {patience:.0f} s.",
-                text=_OTHERS,
-                patience=PATIENCE,
-            )
-        elif now - self._refused > PATIENCE:
-            self.signals.cannot_continue.emit(CannotStart(_OTHERS))
-
-
-_OTHERS = (
-    "Another pypid shares this catalog and keeps accounts and tokens in a file of its own, so "
-    "each would know other people. Give all of them the same server: [access] url = "
-    "postgresql://..."
-)
-
 
 def is_sole(config: Config) -> bool:
     """Return whether one process has the catalog for itself, in its state folder."""
-    return config.catalog.url is None and config.server.workers == 1
+    return config.database.url is None and config.server.workers == 1
 
 
 def open_catalog(
@@ -214,7 +169,7 @@ def open_catalog(
         if not is_sole(config):
             raise CannotStart(
                 "The catalog cannot be shared: no other process sees the files of [storage] "
-                "backend = memory. Leave [catalog] url out, and set [server] workers = 1."
+                "backend = memory. Leave [database] url out, and set [server] workers = 1."
             )
         remove_database(catalog_file(paths))  # its files are gone
     return SharedCatalog(
@@ -222,7 +177,7 @@ def open_catalog(
             engine_of(config, paths, world, reactor),
             storage,
             world,
-            config.catalog.stale_for,
+            config.database.stale_for,
             first_serial=serial,
             memory=memory,
             rights_changed=signals.rights_reported.emit,
@@ -247,7 +202,6 @@ def open_sharing(
     if is_sole(config):
         return None
     engine = catalog.following.engine
-    is_file = isinstance(accounts.current.database.place, SqliteFile)
     return Sharing(
         catalog,
         engine,
@@ -255,7 +209,6 @@ def open_sharing(
         world,
         signals,
         accounts,
-        claimed_by=name_of_node(paths.state, world) if is_file else None,
     )
 
 
@@ -285,9 +238,7 @@ def engine_of(config: Config, paths: StatePaths, world: World, reactor: Any) -> 
     """Return the engine of the catalog, which does not connect yet. Raises `CannotStart`."""
     from pypid.catalog import sql
 
-    url = config.catalog.url or ""
-    folder = paths.ini.parent if url else paths.state
-    return sql.open(url, folder, world, reactor)
+    return sql.open(place_of(config.database.url, catalog_file(paths)), world, reactor)
 
 
 def catalog_file(paths: StatePaths) -> Path:

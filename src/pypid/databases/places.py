@@ -76,37 +76,27 @@ class Server:
 Place = SqliteFile | Server
 
 
-@frozen
-class Named:
-    """The purpose of a database URL in the configuration (``the accounts database``), and the
-    advice for administrators whose URL is invalid.
+SETTING = "[database] url"
+_ADVICE = f"{SETTING} is to be empty (SQLite), or postgresql://user:password@host/database."
+
+
+def place_of(url: str | None, file: Path) -> Place:
+    """Return the server that `[database] url` names; without a URL, the SQLite `file`.
+
+    Raises `CannotStart`, whose message contains no part of the URL.
     """
-
-    what: str
-    advice: str
-
-    def place(self, url: str, folder: Path | None = None) -> Place:
-        """Return the place that a URL names. A file is relative to `folder`; without a folder the
-        path must be absolute.
-
-        Raises `CannotStart`, whose message contains no part of the URL.
-        """
-        scheme, _, rest = url.partition(":")
-        if (
-            scheme == "sqlite"
-            and re.match(r"///[^?#]*[^?#/]$", rest)
-            and (folder is not None or rest.startswith("////"))
-        ):
-            return SqliteFile((folder or Path("/")) / unquote(rest[3:]))
-        if scheme not in _SERVERS or not rest.startswith("//"):
-            raise CannotStart(f"The URL of {self.what} cannot be used. {self.advice}")
-        if not _is_sound(rest):
-            raise CannotStart(
-                f"The URL of {self.what} cannot be read. In a user name and a password every "
-                "character but letters, digits and -._~ is written as % and two digits: @ is %40, "
-                f"/ is %2F, # is %23. {self.advice}"
-            )
-        return Server(f"postgresql+psycopg:{rest}")
+    if not url:
+        return SqliteFile(file)
+    scheme, _, rest = url.partition(":")
+    if scheme not in _SERVERS or not rest.startswith("//"):
+        raise CannotStart(f"The URL of the database cannot be used. {_ADVICE}")
+    if not _is_sound(rest):
+        raise CannotStart(
+            "The URL of the database cannot be read. In a user name and a password every "
+            "character but letters, digits and -._~ is written as % and two digits: @ is %40, "
+            f"/ is %2F, # is %23. {_ADVICE}"
+        )
+    return Server(f"postgresql+psycopg:{rest}")
 
 
 def _is_sound(rest: str) -> bool:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, e
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from pypid.core.installation import install_hint
-from pypid.databases.places import DatabaseAway, DatabaseUnusable, Place, Server
+from pypid.databases.places import SETTING, DatabaseAway, DatabaseUnusable, Place, Server
 
 # Translation of exceptions of SQLAlchemy, of a driver or of the system into database faults.
 
@@ -265,11 +265,9 @@ STATEMENT_WITHIN = 5
 
 
 class PostgresqlConnections:
-    """A pool of a few open connections, all with short timeouts. `setting` names the URL's place in
-    the configuration: ``[access] url``.
-    """
+    """A pool of a few open connections, all with short timeouts."""
 
-    def __init__(self, place: Server, setting: str) -> None:
+    def __init__(self, place: Server) -> None:
         self._drivers: set[Any] = set()
         pool = {
             "pool_size": CONNECTIONS,
@@ -277,7 +275,7 @@ class PostgresqlConnections:
             "pool_timeout": POOL_WITHIN,
             "pool_recycle": 1800,
         }
-        self.engine = server_engine(place, setting, pool_pre_ping=True, **pool)
+        self.engine = server_engine(place, pool_pre_ping=True, **pool)
         event.listen(self.engine, "connect", self._connected)
         event.listen(self.engine, "close", self._closed)
         event.listen(self.engine, "close_detached", self._closed)
@@ -299,7 +297,7 @@ class PostgresqlConnections:
             cut(driver)
 
 
-def server_engine(place: Server, setting: str, **pool: Any) -> Engine:
+def server_engine(place: Server, **pool: Any) -> Engine:
     """Return SQLAlchemy's engine for a server; nothing is connected yet. Raises `DatabaseUnusable`
     if the driver is missing, or for a bad URL.
     """
@@ -323,7 +321,7 @@ def server_engine(place: Server, setting: str, **pool: Any) -> Engine:
             "its driver is not installed. " + install_hint("postgresql")
         ) from None
     except (ArgumentError, ValueError, TypeError):
-        raise DatabaseUnusable(f"its URL cannot be used: see {setting}.") from None
+        raise DatabaseUnusable(f"its URL cannot be used: see {SETTING}.") from None
 
 
 def cut(driver: Any) -> None:

@@ -237,7 +237,7 @@ class StorageLease:
                 "Another pypid ({holder}, since {since:%Y-%m-%d %H:%M} UTC) holds the lease of "
                 "this storage. This one serves what is there and publishes nothing until that "
                 "one stops, or has not renewed its lease for {expiry:.0f} s. Stop that one, or "
-                "let both share a catalog ([catalog] backend = sql).",
+                "let both share a database ([database] url).",
                 holder=document.name,
                 since=document.since,
                 expiry=EXPIRY,

@@ -262,7 +262,7 @@ class Options(UsageOptions):
             "workers",
             "w",
             None,
-            "Processes that answer (default: [server] workers); several need a shared [catalog].",
+            "Processes that answer (default: [server] workers).",
             how_many,
         ],
     ]

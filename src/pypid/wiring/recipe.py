@@ -466,8 +466,8 @@ def _waiting(started: Config, fresh: Config, *, applies_level: bool) -> list[str
     log = attrs.evolve(fresh.log, level=started.log.level) if applies_level else fresh.log
     if log != started.log:
         waiting.append("[log]")
-    if (fresh.access.backend, fresh.access.url) != (started.access.backend, started.access.url):
-        waiting.append("[access] backend and url")
+    if fresh.access.backend != started.access.backend:
+        waiting.append("[access] backend")
     return waiting
 
 

@@ -23,7 +23,7 @@ from pypid.core.configuration.parse import Config, in_order
 from pypid.core.configuration.values import endpoint_arguments
 from pypid.core.errors import CannotStart, ConfigProblem
 from pypid.daemon.control import ControlRefused, listens
-from pypid.daemon.identities import accounts_place, open_stores
+from pypid.daemon.identities import accounts_place
 from pypid.daemon.listeners import Certificate, cannot_listen, public
 from pypid.daemon.shared_catalog import catalog_file, engine_of
 from pypid.daemon.state import LONGEST_SOCKET_PATH, StatePaths, control_socket, where
@@ -281,9 +281,8 @@ def _attempts(
             yield section, "ca_certificates", partial(authorities_of, file, section)
     if config.storage.backend is StorageBackend.S3:
         yield "storage", "backend", lambda: settings_of_bucket(config.storage, paths)
-    if config.catalog.url is not None:
-        yield "catalog", "url", lambda: engine_of(config, paths, world, reactor)
-    yield "access", "url", lambda: open_stores(config, paths, world, reactor)
+    if config.database.url is not None:
+        yield "database", "url", lambda: engine_of(config, paths, world, reactor)
     if AccessStore.LDAP in config.access.backend:
         yield "ldap", "url", lambda: directory_of(config, paths, world, reactor)
 

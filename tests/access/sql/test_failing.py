@@ -18,9 +18,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.sql import tables as engine
 from pypid.access.sql.accounts import PAUSE, SqlAccounts
-from pypid.access.sql.database import SqliteFile
 from pypid.access.sql.state import AccountsState
 from pypid.core.errors import CannotStart, NoSuchUser, PeopleUnknown, StorageFull
+from pypid.databases.places import SqliteFile
 from pypid.flow import start
 from tests.access.sql.sqlite import InFiles
 from tests.support.accounts import a_session, a_token, an_account

@@ -13,9 +13,10 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.sql import logs
-from pypid.access.sql.database import Database, SqliteFile
+from pypid.access.sql.database import Database
 from pypid.access.sql.logs import AGE, SqlDownloads, SqlJournal
 from pypid.core.errors import PeopleUnknown
+from pypid.databases.places import SqliteFile
 from pypid.flow import start
 from tests.access.sql.sqlite import InFiles
 from tests.support.examples import a_deed, a_download

@@ -82,7 +82,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "cloudfront_key_id": "",
         "cloudfront_key_file": "",
     },
-    "catalog": {
+    "database": {
         "url": "",
         "stale_for": "10m",
     },
@@ -110,7 +110,6 @@ CONTRACT: dict[str, dict[str, str]] = {
     },
     "access": {
         "backend": "config sql",
-        "url": "",
         "read": "everyone",
         "write": "authenticated",
         "cache_update": "everyone",
@@ -160,7 +159,7 @@ users rely on.
 """
 
 SAMPLES: dict[tuple[str, str], str] = {
-    ("catalog", "url"): "postgresql://u:hunter2@h/db",
+    ("database", "url"): "postgresql://u:hunter2@h/db",
     ("server", "workers"): "2",
     ("upstream", "url"): "https://u:hunter2@index.example/simple",
     ("server", "secret"): "hunter2" * 9,
@@ -248,7 +247,7 @@ class Reading(SynchronousTestCase):
             "= 1.3\n"
             "tls_key = k.pem\ntls_certificate = c.pem\npublic_url = https://h/\n"
             "trusted_proxies = 10.0.0.0/8\n\n[storage]\nbackend = memory\npath = pk\n"
-            "[catalog]\nstale_for = 2m\n[upstream]\nmode = offline\n"
+            "[database]\nstale_for = 2m\n[upstream]\nmode = offline\n"
             "[access]\nread = alice authenticated\nadmins = root user:op\n"
             f"[users]\nAlice = {HASH}\n[log]\nformat = json\naccess = no\n",
             filename="/srv/etc/pypid.ini",
@@ -261,7 +260,7 @@ class Reading(SynchronousTestCase):
         )
         self.assertEqual(server.trusted_proxies, (ip_network("10.0.0.0/8"),))
         self.assertEqual(
-            (config.storage.backend, config.catalog.stale_for),
+            (config.storage.backend, config.database.stale_for),
             (StorageBackend.MEMORY, timedelta(minutes=2)),
         )
         self.assertIs(config.upstream.mode, Mode.OFFLINE)
@@ -716,7 +715,7 @@ class Problems(SynchronousTestCase):
             ("server", "trusted_proxies"): "proxy",
             ("server", "max_upload"): "0",
             ("storage", "backend"): "disk",
-            ("catalog", "stale_for"): "-1",
+            ("database", "stale_for"): "-1",
             ("access", "write"): "nobody alice",
             ("access", "admins"): "group:a",
             ("log", "access"): "maybe",
@@ -880,7 +879,7 @@ class Describing(SynchronousTestCase):
         """What is shown is a file that says the same."""
         text = (
             "[server]\nlisten = tcp:1 \n unix:/x\nmax_upload = 1024\ntrusted_proxies = ::1\n"
-            "[catalog]\nstale_for = 3600\n[access]\nread = b a\n"
+            "[database]\nstale_for = 3600\n[access]\nread = b a\n"
         )
         config = parse(text, filename="x")
         self.assertEqual(parse(describe(config), filename="x"), config)

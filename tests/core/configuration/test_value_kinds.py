@@ -100,7 +100,7 @@ class Sizes(SynchronousTestCase):
 
 
 class Durations(SynchronousTestCase):
-    """``[catalog] stale_for`` and its like."""
+    """``[database] stale_for`` and its like."""
 
     def test_refused(self) -> None:
         """Two units, fractions and spans of more than 1000 years are refused."""

@@ -244,7 +244,7 @@ class People(SynchronousTestCase):
             )
             self.assertEqual([each.value for each in config.access.backend], ["config", "sql"])
             self.assertEqual(
-                (config.access.url, config.inherits), (None, "sqlite:////srv/db.sqlite")
+                (config.database.url, config.inherits), (None, "sqlite:////srv/db.sqlite")
             )
             self.assertIn(
                 "user.a: pypicloud does not look at it with pypi.auth = sql", notes(config)
@@ -256,6 +256,21 @@ class People(SynchronousTestCase):
         self.assertIn(
             "auth.db.url: pypi.auth = sql needs", refused("storage.dir = /f\npypi.auth = sql")
         )
+
+    def test_server_of_the_cache(self) -> None:
+        """A PostgreSQL of pypicloud's cache is our database, too; what else it names is not used."""
+        for line in (
+            "db.url = postgresql+psycopg2://u:hunter2@h/db",
+            "pypi.db = sql\nsqlalchemy.url = postgres://u:hunter2@h/db",
+        ):
+            config = read(f"storage.dir = /f\n{line}\n")
+            self.assertEqual(config.database.url, "postgresql://u:hunter2@h/db")
+            self.assertIn(".url: pypid has its catalog, accounts and audit log", notes(config))
+            self.assertNotIn("hunter2", notes(config))
+        for url in ("sqlite:////srv/db", "mysql://h/db", "redis://h", "postgresql"):
+            config = read(f"storage.dir = /f\ndb.url = {url}\n")
+            self.assertIsNone(config.database.url)
+            self.assertIn("db.url: not taken over", notes(config))
 
     def test_what_is_not_had(self) -> None:
         """Other sources are refused, with the reason and with what to do."""
@@ -463,7 +478,7 @@ class Writing(SynchronousTestCase):
         for name in (
             "server",
             "storage",
-            "catalog",
+            "database",
             "upstream",
             "access",
             "users",

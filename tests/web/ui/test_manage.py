@@ -23,8 +23,8 @@ class HealthTests(AdministeredCase):
         condition = self.pypid.app.condition
         condition.access = condition.cache = condition.storage = condition.shows = lambda: False
         self.has("Traffic", "not ready", "What to do")
-        self.has("Accounts", "unreachable", "[access] url")
-        self.has("Catalog", "unreachable", "[catalog] url")
+        self.has("Accounts", "unreachable", "[database] url")
+        self.has("Catalog", "unreachable", "[database] url")
         self.has("Storage", "unreachable", "Is the disk mounted")
         condition.stopping = True
         self.has("Traffic", "stopping")

@@ -6,20 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
-from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pypid.core.errors import StorageFull
 from pypid.databases.places import (
     DatabaseAway,
-    Named,
     Place,
-    Server,
     SqliteFile,
     no_longer_than,
     transact,
@@ -200,22 +196,3 @@ def _identity(place: SqliteFile) -> tuple[int, int]:
             f"accounts cannot be changed."
         ) from None
     return found.st_dev, found.st_ino
-
-
-# The location of the accounts, the audit log and the downloads.
-
-__all__ = ["Place", "Server", "SqliteFile", "place_of"]
-
-_ACCOUNTS = Named(
-    "the accounts database",
-    "[access] url is to be empty (sqlite below [server] state), sqlite:////folder/accounts.db, or "
-    "postgresql://user:password@host/database.",
-)
-
-
-def place_of(url: str, file: Path, *, of_record: bool = True) -> Place:
-    """Return the place that `[access] url` names, else `file`. Raises `CannotStart`, whose message
-    contains no part of the URL.
-    """
-    place = _ACCOUNTS.place(url) if url else SqliteFile(file)
-    return evolve(place, of_record=of_record) if isinstance(place, SqliteFile) else place

@@ -318,15 +318,13 @@ SCHEMA_PARTS = {
 # SQLAlchemy's engine for an accounts database, and translation of its exceptions. Everything here
 # blocks.
 
-SETTING = "[access] url"
-
 
 def open_engine(place: Place, no_room: NoRoom | None = None) -> tuple[Engine, Callable[[], None]]:
     """Return the engine of a place, and a call that ends all waiting for a server by cutting its
     connections, for when it keeps them open and does not answer. The call does not block.
     """
     if isinstance(place, Server):
-        connections = PostgresqlConnections(place, SETTING)
+        connections = PostgresqlConnections(place)
         return connections.engine, connections.cut
     pragmas = {"synchronous": "FULL" if place.of_record else "NORMAL", "foreign_keys": "ON"}
     no_room = no_room if place.of_record else None
@@ -374,10 +372,11 @@ def read_names(place: Place) -> AccountNames:
 
 @contextmanager
 def _connected(place: Place) -> Iterator[Connection]:
-    if isinstance(place, Server):
-        engine = server_engine(place, SETTING, poolclass=NullPool)
-    else:
-        engine = read_only_engine(place.path, _LOCKED)
+    engine = (
+        server_engine(place, poolclass=NullPool)
+        if isinstance(place, Server)
+        else read_only_engine(place.path, _LOCKED)
+    )
     try:
         with engine.connect() as connection:
             yield connection

@@ -372,7 +372,6 @@ _sqlite_state_reader: type[StateReader] = SqliteStateReader
 
 # The shared catalog in PostgreSQL, for several machines. Everything here blocks.
 
-SETTING = "[catalog] url"
 PAUSE = 0.02
 """Seconds between two looks, so that a storm of changes causes no more."""
 
@@ -381,7 +380,7 @@ class Postgresql(PostgresqlConnections):
     """The connections to a server."""
 
     def __init__(self, place: Server) -> None:
-        super().__init__(place, SETTING)
+        super().__init__(place)
         self.place = place
 
     def make(self) -> None:
@@ -425,7 +424,7 @@ class PostgresqlListener:
         raise found
 
     def _open(self) -> Connection:
-        engine = server_engine(self._place, SETTING, poolclass=NullPool)
+        engine = server_engine(self._place, poolclass=NullPool)
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._driver = connection.connection.driver_connection
         connection.exec_driver_sql(f"SET statement_timeout = '{STATEMENT_WITHIN}s'")

@@ -201,8 +201,8 @@ def prepare(
         )
     elif found.identity != identity:
         raise CannotStart(
-            "The shared catalog ([catalog] url) is that of another storage. Give each storage a "
-            "catalog of its own; where this is a copy of the storage that the catalog was made "
+            "The catalog in [database] url is that of another storage. Give each storage a "
+            "database of its own; where this is a copy of the storage that the catalog was made "
             "of, begin with an empty database or file."
         )
     elif found.schema != SCHEMA or found.place != _place(connection) or not _all_there(connection):

@@ -182,7 +182,7 @@ def _after_reload(started: Config, read: Config) -> Config:
         projects=read.projects,
         issuers=read.issuers,
         indexes=started.indexes if indexes_wait(started, read) else read.indexes,
-        access=evolve(read.access, backend=started.access.backend, url=started.access.url),
+        access=evolve(read.access, backend=started.access.backend),
         log=evolve(started.log, level=read.log.level),
         server=evolve(started.server, metrics=read.server.metrics),
         origins=origins,

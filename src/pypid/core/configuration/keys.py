@@ -197,8 +197,8 @@ class ServerSettings:
         count(1),
         "1",
         (
-            "The number of worker processes. More than one needs a shared catalog (``[catalog] "
-            "backend`` is ``sql``)."
+            "The number of worker processes, which share the databases in the state folder or in "
+            "PostgreSQL."
         ),
     )
     fast_path: bool = key(
@@ -327,22 +327,22 @@ class StorageSettings:
 
 
 @frozen(kw_only=True)
-class CatalogSettings:
-    """The catalog: the derived database of projects."""
+class DatabaseSettings:
+    """The database of the catalog, the accounts, the audit log and the downloads."""
 
     url: str | None = key(
         _TEXT,
         "",
         (
-            "``postgresql://user:password@host/database``, which several machines share, or "
-            "``sqlite:///FILE``; empty: SQLite, ``catalog.db`` in the state folder."
+            "``postgresql://user:password@host/database``, which several machines share; empty: "
+            "SQLite files in the state folder."
         ),
         secret=True,
     )
     stale_for: timedelta = key(
         duration(),
         "10m",
-        "How long pypid serves known pages while a shared catalog is unavailable.",
+        "How long pypid serves known pages while the database is unavailable.",
     )
 
 
@@ -565,16 +565,6 @@ class AccessSettings:
         ),
         "config sql",
         "The sources of users, in this order.",
-    )
-    url: str | None = key(
-        _TEXT,
-        "",
-        (
-            "``sql``: the accounts database, for example "
-            "``postgresql://user:password@host/database``. Empty: SQLite, ``accounts.db`` in the "
-            "state folder."
-        ),
-        secret=True,
     )
     read: Principals = key(
         values.PRINCIPALS, "everyone", "Users who may see and download projects."
@@ -876,7 +866,7 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
     {
         "server": ServerSettings,
         "storage": StorageSettings,
-        "catalog": CatalogSettings,
+        "database": DatabaseSettings,
         "upstream": UpstreamSettings,
         "access": AccessSettings,
         "ldap": LdapSettings,
@@ -913,12 +903,13 @@ REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
             "an index requires no publishers of its own any more; use [trust] require, which "
             "applies to the uploads of all indexes, and remove the key"
         ),
-        ("catalog", "backend"): (
-            "the catalog is a SQLite database in the state folder, also for several workers; for "
-            "several machines set [catalog] url = postgresql://...; remove the key"
+        ("catalog", None): (
+            "[database] has url = postgresql://... of several machines, and stale_for; without url "
+            "the catalog is in the state folder, also for several workers; remove the section"
         ),
-        ("catalog", "dump_interval"): (
-            "the catalog is a database, which is always up to date; remove the key"
+        ("access", "url"): (
+            "write it as [database] url, which the catalog uses too; the file of a SQLite URL "
+            "becomes accounts.db in the state folder; remove the key"
         ),
         ("access", "gates"): _GATES,
         (INDEX, "gates"): _GATES,
@@ -945,7 +936,6 @@ REMOVED: Mapping[tuple[str, str | None], str] = MappingProxyType(
         ("server", "min_body_rate"): (
             "a client has to send 500 bytes per second, on average; remove the key"
         ),
-        ("catalog", "dump"): ("the catalog is a database in the state folder; remove the key"),
         ("upstream", "unknown_names_per_minute"): (
             "an address may request 100 new names each minute beyond unknown_names; remove the key"
         ),

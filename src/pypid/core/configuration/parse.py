@@ -40,7 +40,7 @@ from pypid.core.configuration.keys import (
     UPSTREAM,
     AccessSettings,
     AdvisorySettings,
-    CatalogSettings,
+    DatabaseSettings,
     IndexKeys,
     IssuerSettings,
     Key,
@@ -270,7 +270,7 @@ class Config:
 
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
-    catalog: CatalogSettings = CatalogSettings()
+    database: DatabaseSettings = DatabaseSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     access: AccessSettings = AccessSettings()
     ldap: LdapSettings = LdapSettings()

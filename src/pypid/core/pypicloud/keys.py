@@ -43,12 +43,10 @@ _PRE_1_0 = "before 1.0"
 _OLDEST = "0.1, the oldest"
 
 _FRAMEWORK = "it configures the framework of pypicloud"
-# not translated to [catalog]: pypicloud used one for a single process, too, and it is useless
-# unless nodes also share accounts
 _CACHE = (
     "pypicloud's caches (SQL, Redis, DynamoDB) are not read: pypid makes its catalog from the "
-    "storage, in memory. Several pypids with one storage need a shared catalog "
-    "([catalog], docs/guides/nodes)"
+    "storage. A PostgreSQL in db.url or sqlalchemy.url becomes [database] url; several pypids with "
+    "one storage need it (docs/guides/nodes)"
 )
 _SESSION = "pypid has its own sessions and keys"
 _HASHED = "new files get no hash before the project; existing ones stay where they are"
@@ -107,7 +105,7 @@ ACCESS: tuple[KnownKey, ...] = (
     *_ignored(_HASHING, "auth.scheme auth.rounds"),
     *_ignored(_INVITATIONS, "auth.signing_key auth.token_expire"),
     *_becomes("read once, at the first start, into pypid's own accounts database", "auth.db.url"),
-    *_ignored("pypid has its own database ([access] url)", "auth.db."),
+    *_ignored("pypid has its own database ([database] url)", "auth.db."),
 )
 DIRECTORY: tuple[KnownKey, ...] = (
     *_becomes("[ldap] url", "auth.ldap.url"),

@@ -669,6 +669,7 @@ _HARMLESS = re.compile(
     r"|ppc_logger)(\.\w+)*\Z"
 )
 """Parts of the framework that do not restrict access."""
+_POSTGRESQL = re.compile(r"postgres(ql)?(\+\w+)?:(?P<rest>.*)\Z")
 _LOGGING = re.compile(r"(loggers|handlers|formatters|(logger|handler|formatter)_.*)\Z")
 
 
@@ -732,11 +733,29 @@ def _translated(paste: Paste, ledger: Ledger, environ: Mapping[str, str], cwd: s
     settings = PypicloudSettings(ledger, found, broken, are_first_generation(found))
     storage(settings, ledger, environ, cwd)
     mode = upstream(settings, ledger)
+    _database(settings, ledger)
     accounts, there = _people(settings, ledger)
     defaults(settings, ledger, there, mode)
     _plugins(settings, ledger)
     settings.leave_the_rest()
     return accounts
+
+
+def _database(settings: PypicloudSettings, ledger: Ledger) -> None:
+    """Translate the PostgreSQL of pypicloud's cache. Other caches are ignored."""
+    for key in ("db.url", "sqlalchemy.url"):
+        entry = settings.found.get(key, IniEntry("", ledger.filename))
+        server = _POSTGRESQL.match(entry.text.strip())
+        if server is not None and key not in settings.broken:
+            settings.find(key)
+            ledger.put("database", "url", f"postgresql:{server['rest']}", entry, key)
+            ledger.note(
+                "pypid has its catalog, accounts and audit log there, in tables of its own "
+                "(pypid_*); an empty PYPID_DATABASE_URL puts them into the state folder",
+                entry,
+                key,
+            )
+            return
 
 
 def _people(settings: PypicloudSettings, ledger: Ledger) -> tuple[str | None, PypicloudGroups]:

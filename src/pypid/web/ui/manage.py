@@ -287,7 +287,7 @@ def _accounts(*, is_well: bool) -> MachinePart:
         "bad",
         "Users cannot be authenticated. Administrators defined in the configuration can still log "
         "in.",
-        "Check that the accounts database ([access] url) answers, and check the log. pypid keeps "
+        "Check that the database ([database] url) answers, and check the log. pypid keeps "
         "retrying.",
     )
 
@@ -301,8 +301,8 @@ def _catalog(app: App, *, is_well: bool) -> MachinePart:
         "unreachable",
         "bad",
         "The shared catalog is unreachable: nothing can be published, and pages are served for "
-        "[catalog] stale_for.",
-        "Check that its server ([catalog] url) answers, and check the log.",
+        "[database] stale_for.",
+        "Check that its server ([database] url) answers, and check the log.",
     )
 
 
