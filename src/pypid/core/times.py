@@ -52,10 +52,8 @@ def parse_moment(text: str) -> AsOfTime:
         pass  # an invalid date, or a year that cannot be represented
     raise BadMoment(
         text,
-        (
-            "it is a date (2026-08-01), or a date and a time (2026-08-01T12:30:00Z, "
-            "2026-08-01T14:30+02:00)"
-        ),
+        "it is a date (2026-08-01), or a date and a time (2026-08-01T12:30:00Z, "
+        "2026-08-01T14:30+02:00)",
     )
 
 

@@ -86,10 +86,8 @@ class Uv:
         left = self.until - self.reactor.seconds()
         if left <= 0:
             raise Busy(
-                (
-                    f"Working out what is needed took longer than {IN_ALL:g} s in all, and was "
-                    "given up."
-                ),
+                f"Working out what is needed took longer than {IN_ALL:g} s in all, and was "
+                "given up.",
                 60,
             )
         ended = await run(

@@ -303,10 +303,8 @@ class _Judge:
         if len(stored) > LONGEST_HASH or not stored.isprintable():
             done = "the account is made without a password. Give it one (pypid user set-password)"
             self.odd(
-                (
-                    f"the password hash of {name!r} is of more than {LONGEST_HASH} characters, or "
-                    "of odd ones"
-                ),
+                f"the password hash of {name!r} is of more than {LONGEST_HASH} characters, or "
+                "of odd ones",
                 done,
                 grave=True,
             )

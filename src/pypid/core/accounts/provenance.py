@@ -276,10 +276,8 @@ def read_attestations(texts: Sequence[str], about: AttestationSubject) -> Attest
         return Attestations(
             (),
             (
-                (
-                    "the field 'attestations' came more than once; send one JSON array with all of "
-                    "them."
-                ),
+                "the field 'attestations' came more than once; send one JSON array with all of "
+                "them.",
             ),
         )
     try:
@@ -288,10 +286,8 @@ def read_attestations(texts: Sequence[str], about: AttestationSubject) -> Attest
         return Attestations(
             (),
             (
-                (
-                    f"the field 'attestations' is not a JSON array of attestation objects: "
-                    f"{_reason(error)}"
-                ),
+                f"the field 'attestations' is not a JSON array of attestation objects: "
+                f"{_reason(error)}",
             ),
         )
     if not objects:

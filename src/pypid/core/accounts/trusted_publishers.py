@@ -209,10 +209,8 @@ def issuer_problems(name: str, url: str | None, lines: Sequence[str]) -> Iterato
     if not is_safe(url):
         yield (
             "url",
-            (
-                "keys that come over http can be forged: an issuer's URL is https (http on this "
-                "machine only)"
-            ),
+            "keys that come over http can be forged: an issuer's URL is https (http on this "
+            "machine only)",
         )
     for number, line in enumerate(lines, 1):
         try:

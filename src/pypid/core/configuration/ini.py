@@ -213,10 +213,8 @@ class _Reader:
             advice = " (write key = value, not key: value)" if colon else ""
             self.problem(
                 number,
-                (
-                    f"the line is neither [section] nor key = value{advice}; comments begin with ; "
-                    "or #"
-                ),
+                f"the line is neither [section] nor key = value{advice}; comments begin with ; "
+                "or #",
             )
             return
         self._key = _Open(number, indent, [value.strip()])

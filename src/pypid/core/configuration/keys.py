@@ -109,27 +109,20 @@ class ServerSettings:
     listen: tuple[str, ...] = key(
         several(values.ENDPOINT),
         "tcp:6543:interface=127.0.0.1",
-        (
-            "The addresses that pypid listens on: ``port``, ``host:port`` or Twisted endpoint "
-            "strings."
-        ),
+        "The addresses that pypid listens on: ``port``, ``host:port`` or Twisted endpoint strings.",
     )
     tls_certificate: str | None = key(
         _PATH,
         "",
-        (
-            "PEM file with the certificate chain. With ``tls_key``, every tcp, tcp6 and systemd "
-            "endpoint uses TLS; unix sockets never do. pypid reads the file again when it "
-            "changes."
-        ),
+        "PEM file with the certificate chain. With ``tls_key``, every tcp, tcp6 and systemd "
+        "endpoint uses TLS; unix sockets never do. pypid reads the file again when it "
+        "changes.",
     )
     tls_key: str | None = key(
         _PATH,
         "",
-        (
-            "PEM file with the private key of the certificate. pypid reads it again when it "
-            "changes, and on SIGHUP."
-        ),
+        "PEM file with the private key of the certificate. pypid reads it again when it "
+        "changes, and on SIGHUP.",
     )
     tls_minimum: Tls = key(
         choice(Tls, **dict.fromkeys(("1.0", "1.1"), "this version is not safe; write 1.2")),
@@ -139,44 +132,34 @@ class ServerSettings:
     hsts: timedelta = key(
         duration(),
         "365d",
-        (
-            "How long browsers must use https for the host of ``public_url`` "
-            "(Strict-Transport-Security). pypid sends it only if ``public_url`` is an https URL "
-            "without a port. 0 turns it off."
-        ),
+        "How long browsers must use https for the host of ``public_url`` "
+        "(Strict-Transport-Security). pypid sends it only if ``public_url`` is an https URL "
+        "without a port. 0 turns it off.",
     )
     public_url: str | None = key(
         optional(values.BASE_URL),
         "",
-        (
-            "The address of the index as clients know it, for absolute URLs in responses. Empty: "
-            "the Host header of the request, if ``allowed_hosts`` accepts it."
-        ),
+        "The address of the index as clients know it, for absolute URLs in responses. Empty: "
+        "the Host header of the request, if ``allowed_hosts`` accepts it.",
     )
     allowed_hosts: tuple[str, ...] = key(
         several(values.HOST),
         "",
-        (
-            "Additional host names that clients may use; ``*`` accepts all. IP addresses, "
-            "``localhost``, the names of this machine and the host of ``public_url`` are always "
-            "accepted. Requests for other hosts get 421."
-        ),
+        "Additional host names that clients may use; ``*`` accepts all. IP addresses, "
+        "``localhost``, the names of this machine and the host of ``public_url`` are always "
+        "accepted. Requests for other hosts get 421.",
     )
     cors: tuple[str, ...] = key(
         values.ORIGINS,
         "off",
-        (
-            "Origins of web pages whose scripts may read public projects. micropip in a browser "
-            "needs this."
-        ),
+        "Origins of web pages whose scripts may read public projects. micropip in a browser "
+        "needs this.",
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = key(
         several(values.NETWORK),
         "",
-        (
-            "Networks of reverse proxies. pypid trusts X-Forwarded-For and X-Forwarded-Proto from "
-            "these only."
-        ),
+        "Networks of reverse proxies. pypid trusts X-Forwarded-For and X-Forwarded-Proto from "
+        "these only.",
     )
     max_upload: int = key(size(1), "4G", "The largest accepted upload.")
     header_timeout: timedelta = key(
@@ -187,44 +170,34 @@ class ServerSettings:
     max_connections_per_client: int = key(
         count(1),
         "1000",
-        (
-            "The number of connections from one address (IPv6: from one /64), in each worker; at "
-            "most three quarters of the worker's file descriptors. Trusted proxies and unix "
-            "sockets have no limit; the clients that they name have."
-        ),
+        "The number of connections from one address (IPv6: from one /64), in each worker; at "
+        "most three quarters of the worker's file descriptors. Trusted proxies and unix "
+        "sockets have no limit; the clients that they name have.",
     )
     workers: int = key(
         count(1),
         "1",
-        (
-            "The number of worker processes, which share the databases in the state folder or in "
-            "PostgreSQL."
-        ),
+        "The number of worker processes, which share the databases in the state folder or in "
+        "PostgreSQL.",
     )
     fast_path: bool = key(
         values.BOOLEAN,
         "yes",
-        (
-            "Answer repeated requests from memory, before routing. ``no`` sends all requests "
-            "through the routes."
-        ),
+        "Answer repeated requests from memory, before routing. ``no`` sends all requests "
+        "through the routes.",
     )
     state: str | None = key(
         _PATH,
         "",
-        (
-            "The state folder (mode 0700). Empty: ``$STATE_DIRECTORY`` if systemd sets it; "
-            "``/var/lib/pypid`` for a file in ``/etc`` or in a folder of it; else ``pypid-state`` "
-            "beside the file, or ``var`` beside ``etc`` for ``etc/pypid.ini``."
-        ),
+        "The state folder (mode 0700). Empty: ``$STATE_DIRECTORY`` if systemd sets it; "
+        "``/var/lib/pypid`` for a file in ``/etc`` or in a folder of it; else ``pypid-state`` "
+        "beside the file, or ``var`` beside ``etc`` for ``etc/pypid.ini``.",
     )
     secret: str | None = key(
         _TEXT,
         "",
-        (
-            "The key for sessions and for backups of the state in a bucket, 16 characters or "
-            "more. ``pypid gen-secret`` creates one."
-        ),
+        "The key for sessions and for backups of the state in a bucket, 16 characters or "
+        "more. ``pypid gen-secret`` creates one.",
         secret=True,
     )
     metrics: Principals = key(
@@ -241,10 +214,8 @@ class StorageSettings:
     backend: StorageBackend = key(
         choice(StorageBackend),
         "files",
-        (
-            "``files``: a folder; ``s3``: a bucket; ``memory``: for tests, lost at the end of the "
-            "process."
-        ),
+        "``files``: a folder; ``s3``: a bucket; ``memory``: for tests, lost at the end of the "
+        "process.",
     )
     path: str | None = key(
         _PATH, "", "``files``: the folder. Empty: ``packages`` in the state folder."
@@ -255,10 +226,8 @@ class StorageSettings:
     endpoint_url: str | None = key(
         optional(values.BASE_URL),
         "",
-        (
-            "``s3``: the address of another S3 implementation. pypid then puts the bucket's name "
-            "into the path."
-        ),
+        "``s3``: the address of another S3 implementation. pypid then puts the bucket's name "
+        "into the path.",
     )
     ca_certificates: str | None = key(
         _PATH,
@@ -268,18 +237,14 @@ class StorageSettings:
     addressing: Addressing = key(
         choice(Addressing),
         "auto",
-        (
-            "``s3``: where URLs have the bucket's name: in the ``path``, in the host name "
-            "(``virtual``), or ``auto``: in the path if ``endpoint_url`` is set."
-        ),
+        "``s3``: where URLs have the bucket's name: in the ``path``, in the host name "
+        "(``virtual``), or ``auto``: in the path if ``endpoint_url`` is set.",
     )
     access_key: str | None = key(
         _TEXT,
         "",
-        (
-            "``s3``: the access key. Empty: the standard AWS chain (environment, shared files, "
-            "web identity, container, instance)."
-        ),
+        "``s3``: the access key. Empty: the standard AWS chain (environment, shared files, "
+        "web identity, container, instance).",
         secret=True,
     )
     secret_key: str | None = key(
@@ -291,10 +256,8 @@ class StorageSettings:
     redirect: bool = key(
         values.BOOLEAN,
         "yes",
-        (
-            "``s3``: redirect downloads to signed URLs of the bucket (302). ``no`` streams files "
-            "through pypid."
-        ),
+        "``s3``: redirect downloads to signed URLs of the bucket (302). ``no`` streams files "
+        "through pypid.",
     )
     expire_after: timedelta = key(
         duration("1s", "7d"),
@@ -312,10 +275,8 @@ class StorageSettings:
     adopt: bool = key(
         values.BOOLEAN,
         "no",
-        (
-            "Publish the files in the storage that have no record at the start, where they are, as "
-            "a pypicloud left them."
-        ),
+        "Publish the files in the storage that have no record at the start, where they are, as "
+        "a pypicloud left them.",
     )
     cloudfront_domain: str | None = key(
         _TEXT, "", "``s3``: the CloudFront domain for signed URLs, instead of S3's."
@@ -333,10 +294,8 @@ class DatabaseSettings:
     url: str | None = key(
         _TEXT,
         "",
-        (
-            "``postgresql://user:password@host/database``, which several machines share; empty: "
-            "SQLite files in the state folder."
-        ),
+        "``postgresql://user:password@host/database``, which several machines share; empty: "
+        "SQLite files in the state folder.",
         secret=True,
     )
     stale_for: timedelta = key(
@@ -353,35 +312,27 @@ class UpstreamSettings:
     mode: Mode = key(
         choice(Mode),
         "cache",
-        (
-            "``cache`` fetches and stores files on request. ``redirect`` sends clients to the "
-            "upstream for files. ``mirror`` also refreshes cached projects regularly. ``offline`` "
-            "never contacts the upstream."
-        ),
+        "``cache`` fetches and stores files on request. ``redirect`` sends clients to the "
+        "upstream for files. ``mirror`` also refreshes cached projects regularly. ``offline`` "
+        "never contacts the upstream.",
     )
     url: tuple[str, ...] = key(
         several(values.INDEX_URL),
         "",
-        (
-            "Simple API addresses of the upstream indexes; the first that has a project wins. "
-            "Empty: the public Python Package Index."
-        ),
+        "Simple API addresses of the upstream indexes; the first that has a project wins. "
+        "Empty: the public Python Package Index.",
     )
     upstreams: tuple[str, ...] = key(
         several(values.UPSTREAM_NAME),
         "",
-        (
-            "The upstreams of the index, in order: names of ``[upstream:<name>]`` sections, and "
-            "``public`` for ``url``. Empty: all sections, and ``public``."
-        ),
+        "The upstreams of the index, in order: names of ``[upstream:<name>]`` sections, and "
+        "``public`` for ``url``. Empty: all sections, and ``public``.",
     )
     file_hosts: tuple[str, ...] = key(
         several(values.HOST),
         PUBLIC_FILES,
-        (
-            "Hosts that serve upstream files, in addition to the hosts of ``url``: ``host``, "
-            "``host:port`` or globs. They may have private addresses."
-        ),
+        "Hosts that serve upstream files, in addition to the hosts of ``url``: ``host``, "
+        "``host:port`` or globs. They may have private addresses.",
     )
     ca_certificates: str | None = key(
         _PATH,
@@ -391,18 +342,14 @@ class UpstreamSettings:
     timeout: timedelta = key(
         duration("1s"),
         "10s",
-        (
-            "How long pypid waits for the next byte of an upstream response. A client waits as "
-            "long for a fresh page before it gets the known one."
-        ),
+        "How long pypid waits for the next byte of an upstream response. A client waits as "
+        "long for a fresh page before it gets the known one.",
     )
     ttl: timedelta = key(
         duration(),
         "10m",
-        (
-            "How long an upstream page is fresh. Then pypid revalidates it; while the upstream is "
-            "unavailable it serves the known page."
-        ),
+        "How long an upstream page is fresh. Then pypid revalidates it; while the upstream is "
+        "unavailable it serves the known page.",
     )
     reserved: tuple[str, ...] = key(
         _GLOBS, "", "Names and globs that pypid never requests from the upstream, like ``acme-*``."
@@ -413,10 +360,8 @@ class UpstreamSettings:
     deny: tuple[str, ...] = key(
         _GLOBS,
         "",
-        (
-            "Names and globs of projects that may not come from the upstream, cached files "
-            "included. It wins over ``allow``."
-        ),
+        "Names and globs of projects that may not come from the upstream, cached files "
+        "included. It wins over ``allow``.",
     )
     allow_mixed: tuple[str, ...] = key(
         _GLOBS, "", "Names and globs of local projects whose pages may also list upstream files."
@@ -424,52 +369,40 @@ class UpstreamSettings:
     cooldown: Cooldown = key(
         values.COOLDOWN,
         "0",
-        (
-            "The minimum age of upstream files, or the last day of their upload (UTC); other files "
-            "are hidden. Exceptions follow, the first match counts: ``3d numpy=0 "
-            "acme-*=2026-08-01``; for some versions, and until a date: "
-            "``requests==2.32.4=0@2026-12-31``."
-        ),
+        "The minimum age of upstream files, or the last day of their upload (UTC); other files "
+        "are hidden. Exceptions follow, the first match counts: ``3d numpy=0 "
+        "acme-*=2026-08-01``; for some versions, and until a date: "
+        "``requests==2.32.4=0@2026-12-31``.",
     )
     cooldown_fixes: timedelta = key(
         duration(),
         "0",
-        (
-            "The cooldown of versions that fix a vulnerability, by ``[advisories]``, of a cached "
-            "version that was downloaded in the last 90 days; ``0``: that of other versions."
-        ),
+        "The cooldown of versions that fix a vulnerability, by ``[advisories]``, of a cached "
+        "version that was downloaded in the last 90 days; ``0``: that of other versions.",
     )
     require_hashes: bool = key(
         values.BOOLEAN,
         "no",
-        (
-            "Hide upstream files that are listed without a hash. With ``no`` pypid serves them, "
-            "verified by their length only."
-        ),
+        "Hide upstream files that are listed without a hash. With ``no`` pypid serves them, "
+        "verified by their length only.",
     )
     new_projects: NewProjects = key(
         choice(NewProjects),
         "open",
-        (
-            "``ask``: an upstream project without cached files is withheld until an administrator "
-            "approves it (``pypid approval``). ``open``: no approval is needed."
-        ),
+        "``ask``: an upstream project without cached files is withheld until an administrator "
+        "approves it (``pypid approval``). ``open``: no approval is needed.",
     )
     unknown_names: int = key(
         count(0),
         "2000",
-        (
-            "The number of new names (never requested from the upstream before) that an anonymous "
-            "address may request at once, with 100 more each minute; 0: no limit."
-        ),
+        "The number of new names (never requested from the upstream before) that an anonymous "
+        "address may request at once, with 100 more each minute; 0: no limit.",
     )
     restored: tuple[str, ...] = key(
         several(values.FILENAME),
         "",
-        (
-            "Files that as-of views list although the upstream removed them within "
-            "14 days of their upload."
-        ),
+        "Files that as-of views list although the upstream removed them within "
+        "14 days of their upload.",
     )
     refresh: timedelta = key(
         duration("1s"), "1h", "``mirror``: how often pypid refreshes the pages of cached projects."
@@ -477,19 +410,14 @@ class UpstreamSettings:
     max_cache: int | None = key(
         optional(size(1)),
         "",
-        (
-            "The size at which pypid evicts cached files, least recently used first. Empty: no "
-            "limit."
-        ),
+        "The size at which pypid evicts cached files, least recently used first. Empty: no limit.",
     )
     memory: int = key(
         size(16 << 20),
         "128M",
-        (
-            "The memory of each process for upstream listings and for the finished pages of "
-            "installers, also those of local projects. Listings that do not fit are read back from "
-            "a temporary file in the state folder."
-        ),
+        "The memory of each process for upstream listings and for the finished pages of "
+        "installers, also those of local projects. Listings that do not fit are read back from "
+        "a temporary file in the state folder.",
     )
 
 
@@ -508,19 +436,15 @@ class NamedUpstreamSettings:
     only: tuple[str, ...] = key(
         _GLOBS,
         "",
-        (
-            "Names and globs of its projects. Indexes that use this upstream request these names "
-            "here, and not from the public index. Other indexes request them from the public "
-            "index, unless ``exclusive = yes``. Required."
-        ),
+        "Names and globs of its projects. Indexes that use this upstream request these names "
+        "here, and not from the public index. Other indexes request them from the public "
+        "index, unless ``exclusive = yes``. Required.",
     )
     exclusive: bool = key(
         values.BOOLEAN,
         "no",
-        (
-            "Never request the names in ``only`` from the public index, also for indexes that do "
-            "not use this upstream. Set it for private names."
-        ),
+        "Never request the names in ``only`` from the public index, also for indexes that do "
+        "not use this upstream. Set it for private names.",
     )
     credentials: str | None = key(
         optional(values.CREDENTIALS),
@@ -536,10 +460,8 @@ class NamedUpstreamSettings:
     file_hosts: tuple[str, ...] = key(
         several(values.HOST),
         "",
-        (
-            "Hosts that serve its files, in addition to the hosts of ``url``: ``host``, "
-            "``host:port`` or globs."
-        ),
+        "Hosts that serve its files, in addition to the hosts of ``url``: ``host``, "
+        "``host:port`` or globs.",
     )
     ca_certificates: str | None = key(
         _PATH, "", "PEM file with certificate authorities in addition to the system's."
@@ -578,18 +500,14 @@ class AccessSettings:
     collect: Principals = key(
         values.PRINCIPALS,
         "authenticated",
-        (
-            "Users who may fetch all files of a requirements or lock file (``POST "
-            "/requirements.txt``). They also need ``cache_update``."
-        ),
+        "Users who may fetch all files of a requirements or lock file (``POST "
+        "/requirements.txt``). They also need ``cache_update``.",
     )
     overwrite: Principals = key(
         values.PRINCIPALS,
         "nobody",
-        (
-            "Users who may replace a published file by other content. Administrators need this "
-            "right too."
-        ),
+        "Users who may replace a published file by other content. Administrators need this "
+        "right too.",
     )
     delete: Principals = key(
         values.PRINCIPALS, "admins", "Users who may delete files, releases and projects."
@@ -597,36 +515,28 @@ class AccessSettings:
     delete_needs: Needed = key(
         choice(Needed),
         "read",
-        (
-            "The right on the project that ``delete`` also requires, for projects without rights "
-            "of their own."
-        ),
+        "The right on the project that ``delete`` also requires, for projects without rights "
+        "of their own.",
     )
     owners: Owners = key(
         choice(Owners),
         "uploader",
-        (
-            "``uploader``: the user who first publishes a project owns it. ``write`` then lets "
-            "users publish new projects and projects without an owner, not change projects of "
-            "others. ``none``: the users in ``write`` may change all projects without rights."
-        ),
+        "``uploader``: the user who first publishes a project owns it. ``write`` then lets "
+        "users publish new projects and projects without an owner, not change projects of "
+        "others. ``none``: the users in ``write`` may change all projects without rights.",
     )
     admins: tuple[str, ...] = key(several(values.USER), "", "Users who administer the index.")
     registration: Registration = key(
         choice(Registration),
         "closed",
-        (
-            "Self-registration: ``closed`` (only administrators create accounts), ``approval`` (an "
-            "administrator approves each), ``token`` (by invitation) or ``open``."
-        ),
+        "Self-registration: ``closed`` (only administrators create accounts), ``approval`` (an "
+        "administrator approves each), ``token`` (by invitation) or ``open``.",
     )
     captcha: bool = key(
         values.BOOLEAN,
         "no",
-        (
-            "Registration requires a proof of work (ALTCHA), which a browser computes in a few "
-            "seconds."
-        ),
+        "Registration requires a proof of work (ALTCHA), which a browser computes in a few "
+        "seconds.",
     )
     session_lifetime: timedelta = key(
         duration("1s"), "12h", "How long a login in the web interface lasts."
@@ -640,10 +550,7 @@ class LdapSettings:
     url: str | None = key(
         optional(values.LDAP_URL),
         "",
-        (
-            "The server. pypid uses StartTLS with ``ldap:`` URLs, except for a server on this "
-            "machine."
-        ),
+        "The server. pypid uses StartTLS with ``ldap:`` URLs, except for a server on this machine.",
     )
     bind_dn: str | None = key(
         _TEXT,
@@ -690,10 +597,8 @@ class IssuerSettings:
     allow: tuple[str, ...] = key(
         values.LINES,
         "",
-        (
-            "Rules, one per line: ``<project glob> <claim>=<value glob> ... [as_user=<user>]``. "
-            "``as_user`` owns new projects (``[access] owners``)."
-        ),
+        "Rules, one per line: ``<project glob> <claim>=<value glob> ... [as_user=<user>]``. "
+        "``as_user`` owns new projects (``[access] owners``).",
     )
 
 
@@ -706,11 +611,9 @@ class IndexKeys:
     bases: tuple[str, ...] = key(
         INDEX_NAMES,
         "default",
-        (
-            "The indexes where pypid looks up projects that this index does not have, in order: "
-            "names of indexes, ``default``, and ``public`` for the upstream indexes alone; or "
-            "``none``."
-        ),
+        "The indexes where pypid looks up projects that this index does not have, in order: "
+        "names of indexes, ``default``, and ``public`` for the upstream indexes alone; or "
+        "``none``.",
     )
     read: Principals | None = key(
         optional(values.PRINCIPALS),
@@ -747,42 +650,32 @@ class IndexKeys:
     block: tuple[BlockSpec, ...] = key(
         BLOCKS,
         "",
-        (
-            "Projects, and versions of them, whose inherited files the index hides, in addition "
-            "to the blocks of the server."
-        ),
+        "Projects, and versions of them, whose inherited files the index hides, in addition "
+        "to the blocks of the server.",
     )
     allow_mixed: tuple[str, ...] = key(
         _GLOBS,
         "",
-        (
-            "Projects whose page lists the files of the index and of its bases together. pypid "
-            "may send these names upstream."
-        ),
+        "Projects whose page lists the files of the index and of its bases together. pypid "
+        "may send these names upstream.",
     )
     merge: tuple[str, ...] = key(
         _GLOBS,
         "",
-        (
-            "Projects whose page lists the local files of the index and of all its bases "
-            "together. Upstream files are added only for the projects in ``allow_mixed``."
-        ),
+        "Projects whose page lists the local files of the index and of all its bases "
+        "together. Upstream files are added only for the projects in ``allow_mixed``.",
     )
     cooldown: Cooldown | None = key(
         optional(values.COOLDOWN),
         "",
-        (
-            "The minimum age of upstream files in the index, in addition to ``[upstream] "
-            "cooldown``. Empty: no additional wait."
-        ),
+        "The minimum age of upstream files in the index, in addition to ``[upstream] "
+        "cooldown``. Empty: no additional wait.",
     )
     upstreams: tuple[str, ...] | None = key(
         optional(UPSTREAM_NAMES),
         "",
-        (
-            "The upstreams of the index, in order: names of ``[upstream:<name>]`` sections, and "
-            "``public``; or ``none``. Empty: those of the default index."
-        ),
+        "The upstreams of the index, in order: names of ``[upstream:<name>]`` sections, and "
+        "``public``; or ``none``. Empty: those of the default index.",
     )
     expires: datetime | None = key(
         optional(MOMENT),
@@ -799,12 +692,12 @@ class AdvisorySettings:
         optional(values.ADVISORY_SOURCE),
         "",
         "Advisories in the OSV format: ``osv`` (the public archive of PyPI), a path or URL of "
-        "``all.zip``, or a folder with JSON or YAML files. Empty: none.",
+        "``all.zip``, or a folder with JSON files. Empty: none.",
     )
     own: str | None = key(
         _PATH,
         "",
-        "A folder with the company's own advisories (OSV), as JSON or YAML.",
+        "A folder with the company's own advisories (OSV), as JSON.",
     )
     refresh: timedelta = key(
         duration("1m"), "1h", "How often pypid reads changes of ``source`` and ``own``."
@@ -826,28 +719,22 @@ class TrustSettings:
     require: tuple[RequiredPublisher, ...] = key(
         several(values.REQUIRED_PUBLISHER),
         "",
-        (
-            "The publishers of projects: ``acme-*=github:acme/* requests=github:psf/requests``. "
-            "The first name or glob that matches counts; repeat it for further publishers. Other "
-            "upstream files are held, and other uploads are refused."
-        ),
+        "The publishers of projects: ``acme-*=github:acme/* requests=github:psf/requests``. "
+        "The first name or glob that matches counts; repeat it for further publishers. Other "
+        "upstream files are held, and other uploads are refused.",
     )
     ratchet: Ratchet = key(
         choice(Ratchet),
         "warn",
-        (
-            "An upstream file without an attestation, or by another publisher, after releases of "
-            "the project were attested: ``hold`` it until an administrator approves it, ``warn`` "
-            "in the log, or ``off``."
-        ),
+        "An upstream file without an attestation, or by another publisher, after releases of "
+        "the project were attested: ``hold`` it until an administrator approves it, ``warn`` "
+        "in the log, or ``off``.",
     )
     trust_root: str | None = key(
         _PATH,
         "",
-        (
-            "The trusted root of a private Sigstore, as a JSON file. Attestations of the public "
-            "Sigstore are valid too."
-        ),
+        "The trusted root of a private Sigstore, as a JSON file. Attestations of the public "
+        "Sigstore are valid too.",
     )
 
 

@@ -427,10 +427,8 @@ def _url(schemes: tuple[str, ...], userinfo: bool) -> Callable[[str], str]:
 BASE_URL = ValueKind(
     _url(("http", "https"), userinfo=False),
     str,
-    (
-        "an absolute http or https URL, like https://index.example.org, without user, query and "
-        "fragment"
-    ),
+    "an absolute http or https URL, like https://index.example.org, without user, query and "
+    "fragment",
     url=True,
 )
 INDEX_URL = ValueKind(
@@ -643,10 +641,8 @@ def time_text(end: datetime) -> str:
 COOLDOWN = ValueKind(
     _cooldown,
     _cooldown_text,
-    (
-        "an age or a date, and exceptions behind it, like 3d numpy=0 acme-*=14d "
-        "requests==2.32.4=0@2026-12-31"
-    ),
+    "an age or a date, and exceptions behind it, like 3d numpy=0 acme-*=14d "
+    "requests==2.32.4=0@2026-12-31",
 )
 
 
@@ -664,10 +660,8 @@ def _required_publisher(text: str) -> RequiredPublisher:
 REQUIRED_PUBLISHER = ValueKind(
     _required_publisher,
     lambda rule: f"{rule.projects}={rule.publisher}",
-    (
-        "a project or glob, =, and a publisher (github:, gitlab:, google: or circleci:, with a "
-        "name or a glob) or just *, like acme-*=github:acme/*"
-    ),
+    "a project or glob, =, and a publisher (github:, gitlab:, google: or circleci:, with a "
+    "name or a glob) or just *, like acme-*=github:acme/*",
 )
 
 

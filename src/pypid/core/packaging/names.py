@@ -178,10 +178,8 @@ def parse_filename(filename: str) -> Distribution:
     if not is_safe_filename(filename):
         raise BadFilename(
             filename,
-            (
-                "only letters, digits and . _ + ! ~ - are allowed, and it begins with a letter or "
-                "digit."
-            ),
+            "only letters, digits and . _ + ! ~ - are allowed, and it begins with a letter or "
+            "digit.",
         )
     try:
         if filename.endswith(".whl"):

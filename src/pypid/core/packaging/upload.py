@@ -133,10 +133,8 @@ def distribution_of(form: UploadFields) -> Distribution:
     if form.filename is None or form.content_digests is None:
         raise UploadRejected(
             (
-                (
-                    "the form has no file in its part 'content'; upload with twine, uv or another "
-                    "upload tool."
-                ),
+                "the form has no file in its part 'content'; upload with twine, uv or another "
+                "upload tool.",
             )
         )
     try:
@@ -330,10 +328,8 @@ def _digest_problems(form: UploadFields) -> list[str]:
         return []
     ours = {_MD5: digests.md5, "sha256_digest": digests.sha256, _BLAKE2: digests.blake2b_256}
     return [
-        (
-            f"{name} of the form is {shortened(digest)!r}, but the content that came has {true}: "
-            "upload it again."
-        )
+        f"{name} of the form is {shortened(digest)!r}, but the content that came has {true}: "
+        "upload it again."
         for name, true in ours.items()
         for digest in form.values(name)
         if digest.lower() != true and _is_compared(name, digest)
@@ -377,10 +373,8 @@ def _name_problems(form: UploadFields, distribution: Distribution) -> list[str]:
         except BadName as error:
             problems.append(str(error))
     problems += [
-        (
-            f"version of the form is {shortened(value)!r}, but the file name says "
-            f"{distribution.version}."
-        )
+        f"version of the form is {shortened(value)!r}, but the file name says "
+        f"{distribution.version}."
         for value in form.identifiers("version")
         if not same_version(value, distribution.version)
     ]

@@ -51,10 +51,8 @@ class IndexAddress:
 def pip_conf(place: IndexAddress) -> str:
     """Return the configuration of pip."""
     lines = [
-        (
-            "# pip reads this as ~/.config/pip/pip.conf (macOS: ~/Library/Application "
-            "Support/pip/pip.conf,"
-        ),
+        "# pip reads this as ~/.config/pip/pip.conf (macOS: ~/Library/Application "
+        "Support/pip/pip.conf,",
         "# Windows: %APPDATA%\\pip\\pip.ini, all users of the machine: /etc/pip.conf).",
         "[global]",
         f"index-url = {place.base}/simple/",
@@ -80,10 +78,8 @@ def pip_conf(place: IndexAddress) -> str:
 def pypirc(place: IndexAddress) -> str:
     """Return the configuration of twine, flit, hatch and setuptools."""
     lines = [
-        (
-            "# twine, flit and hatch read this as ~/.pypirc; chmod 600 it once there is a "
-            "password in it."
-        ),
+        "# twine, flit and hatch read this as ~/.pypirc; chmod 600 it once there is a "
+        "password in it.",
         "[distutils]",
         f"index-servers = {place.name}",
         "",
@@ -106,10 +102,8 @@ def pypirc(place: IndexAddress) -> str:
 def uv_toml(place: IndexAddress) -> str:
     """Return the configuration of uv."""
     lines = [
-        (
-            "# uv reads this as ~/.config/uv/uv.toml (Windows: %APPDATA%\\uv\\uv.toml), or as "
-            "uv.toml beside a project's"
-        ),
+        "# uv reads this as ~/.config/uv/uv.toml (Windows: %APPDATA%\\uv\\uv.toml), or as "
+        "uv.toml beside a project's",
         "# pyproject.toml; in pyproject.toml itself the table is called [[tool.uv.index]].",
         "[[index]]",
         f'name = "{place.name}"',
@@ -124,10 +118,8 @@ def uv_toml(place: IndexAddress) -> str:
     if place.login:
         variable = f"UV_INDEX_{place.name.upper().replace('-', '_')}"
         lines += [
-            (
-                f"# To log in: export {variable}_USERNAME={TOKEN} {variable}_PASSWORD=pypi-..., or "
-                f"~/.netrc."
-            )
+            f"# To log in: export {variable}_USERNAME={TOKEN} {variable}_PASSWORD=pypi-..., or "
+            f"~/.netrc."
         ]
     return _text(lines)
 
@@ -190,10 +182,8 @@ def to_install(
         Snippet("uv", f"uv pip install --default-index {index}{insecure} {project}"),
         Snippet(
             "poetry",
-            (
-                f"poetry source add --priority=primary {place.name} {place.base}/simple/\n"
-                f"{login}poetry add {project}"
-            ),
+            f"poetry source add --priority=primary {place.name} {place.base}/simple/\n"
+            f"{login}poetry add {project}",
         ),
         Snippet("pdm", f"pdm config pypi.url {index}\npdm add {project}"),
     )

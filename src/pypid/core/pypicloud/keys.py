@@ -171,10 +171,8 @@ STORAGE: tuple[KnownKey, ...] = (
     *_becomes("[storage] buffer_time", "storage.buffer_time", _PRE_1_0),
     *_becomes("[storage] redirect", "pypi.stream_files"),
     *_ignored(
-        (
-            "links in pages always lead to pypid, which redirects clients (with "
-            "pypi.stream_files it does not)"
-        ),
+        "links in pages always lead to pypid, which redirects clients (with "
+        "pypi.stream_files it does not)",
         "storage.redirect_urls",
     ),
     *_becomes("[storage] endpoint_url", "storage.endpoint_url"),
@@ -237,10 +235,8 @@ STORAGE: tuple[KnownKey, ...] = (
 OTHER_STORAGES: tuple[KnownKey, ...] = (
     *_refused(
         _GCS,
-        (
-            "storage.gcp_service_account_json_filename storage.gcp_use_iam_signer "
-            "storage.gcp_project_id"
-        ),
+        "storage.gcp_service_account_json_filename storage.gcp_use_iam_signer "
+        "storage.gcp_project_id",
     ),
     *_refused(_GCS, "storage.iam_signer_service_account_email storage.gcp_api_endpoint"),
     *_refused(_AZURE, "storage.storage_account_name storage.storage_account_key"),

@@ -344,10 +344,8 @@ def _list(
     unknown = [word for word in words if _listed_groups([word], groups, admin=admin) == "nobody"]
     if setting and unknown:
         ledger.note(
-            (
-                f"left out, as there is no such group: {' '.join(unknown[:20])} (users cannot be "
-                f"listed there)"
-            ),
+            f"left out, as there is no such group: {' '.join(unknown[:20])} (users cannot be "
+            f"listed there)",
             setting.entry,
             key,
         )

@@ -89,10 +89,8 @@ def serve(paste: Paste, ledger: Ledger, cwd: str) -> frozenset[str]:
         _server(_Server(chosen, *paste.values(chosen)), ledger, cwd)
     else:
         ledger.note(
-            (
-                f"the file does not say where to listen, so it is tcp port 6543 of this machine; "
-                f"{_SAY_IT} for another"
-            ),
+            f"the file does not say where to listen, so it is tcp port 6543 of this machine; "
+            f"{_SAY_IT} for another",
             None,
         )
     return frozenset(servers)
