@@ -57,7 +57,6 @@ def one_at_a_time(distant: Distant, folder: Path) -> float:
     from _reactor import world as real_world
     from twisted.internet import reactor
 
-    from pypid.blobs.s3 import listing
     from pypid.blobs.s3.store import S3Settings
     from pypid.blobs.s3.store import open as open_store
     from pypid.core.policy import Policy
@@ -66,7 +65,6 @@ def one_at_a_time(distant: Distant, folder: Path) -> float:
     from pypid.index.store import reconcile, records
     from pypid.upstream.nothing import Nothing
 
-    listing.AT_ONCE = 2  # one, and one that is next
     reconcile.PROJECTS_AT_ONCE = records.RECORDS_AT_ONCE = 1
     endpoint = f"http://127.0.0.1:{distant.port}"
     settings = S3Settings(

@@ -277,39 +277,17 @@ class Bucket:
     # --- listings ---
 
     def _ListObjectsV2(self, asked: Asked) -> Said:
-        prefix, delimiter = asked.query["prefix"], asked.query.get("delimiter", "")
-        after = asked.query.get("continuation-token", asked.query.get("start-after", ""))
+        prefix, after = asked.query["prefix"], asked.query.get("continuation-token", "")
+        keys = [key for key in self.objects if key.startswith(prefix) and key > after]
+        keys.sort(key=str.encode)
         most = min(self.page, int(asked.query["max-keys"]))
-        found: list[str] = []
-        token = ""
-        last = ""
-        for key in sorted(self.objects, key=str.encode):
-            rest = key[len(prefix) :]
-            folder = (
-                prefix + rest.partition(delimiter)[0] + delimiter
-                if delimiter and delimiter in rest
-                else ""
-            )
-            if (
-                not key.startswith(prefix)
-                or key <= after
-                or (folder and (folder <= after or folder == last))
-            ):
-                continue
-            if len(found) == most:
-                token = last
-                break
-            last = folder or key
-            found.append(self._entry(key, folder))
+        token = keys[most - 1] if most < len(keys) else ""
+        found = map(self._entry, keys[:most])
         more = f"<NextContinuationToken>{escape(token)}</NextContinuationToken>" if token else ""
         head = f"<EncodingType>url</EncodingType><IsTruncated>{'true' if token else 'false'}</IsTruncated>{more}"
         return Said(200, f"<ListBucketResult>{head}{''.join(found)}</ListBucketResult>".encode())
 
-    def _entry(self, key: str, folder: str) -> str:
-        if folder:
-            return (
-                f"<CommonPrefixes><Prefix>{quote_plus(folder, safe='/')}</Prefix></CommonPrefixes>"
-            )
+    def _entry(self, key: str) -> str:
         stored = self.objects[key]
         told = f"<Size>{len(stored.data)}</Size><ETag>{escape(stored.etag)}</ETag>"
         told += (

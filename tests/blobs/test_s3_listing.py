@@ -1,16 +1,12 @@
-"""Long listings: many pages at once, in order, each key once."""
+"""Long listings: many pages, in order, each key once."""
 
 from __future__ import annotations
 
-from contextlib import aclosing
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.task import deferLater
 
-from pypid.blobs.s3 import listing as parallel_listing
 from pypid.core.errors import StorageDown
-from tests.blobs.bucket import Said, Stored, error
+from tests.blobs.bucket import Stored, error
 from tests.blobs.fake_s3 import as_usual, says
 from tests.blobs.s3_cases import NOW, S3Case
 
@@ -46,24 +42,6 @@ class ListingTests(S3Case):
         ]
         return self.fill(*small, *large, *odd)
 
-    async def test_is_parallel(self) -> None:
-        """Pages are asked for at the same time, and few more of them than one after the other."""
-        expected = self.many()
-        self.bucket.page = 10
-        busiest = [0]
-        answer = self.bucket.answer
-
-        def watched(asked: object) -> Said:
-            busiest[0] = max(busiest[0], len(self.fake.open))
-            return answer(asked)  # type: ignore[arg-type]
-
-        self.bucket.answer = watched  # type: ignore[method-assign]
-        self.fake.asked.clear()
-        self.assertEqual(await self.keys(), expected)
-        self.assertGreaterEqual(busiest[0], 3)
-        pages = len(expected) / 10
-        self.assertLess(len(self.fake.asked), 2.2 * pages)
-
     async def test_failures(self) -> None:
         """A page that cannot be had ends the listing with an error, wherever it is; a burst is
         ridden out.
@@ -77,34 +55,6 @@ class ListingTests(S3Case):
             self.fake.scripts["ListObjectsV2"].clear()
             self.fake.script("ListObjectsV2", *usual, *[says(error("AccessDenied", 403))] * 100)
             await self.fails(StorageDown, self.keys())
-
-    async def test_closed_early(self) -> None:
-        """Who wants no more leaves nothing behind that goes on asking."""
-        self.many()
-        self.bucket.page = 3
-        async with aclosing(self.blobs.list()) as listing:
-            for _ in range(10):
-                await anext(listing)
-        asked = -1
-        for _ in range(20):  # what was on its way may still come
-            asked, before = len(self.fake.asked), asked
-            if asked == before:
-                break
-            await deferLater(self.reactor, 0.1)
-        self.assertEqual(len(self.fake.asked), before)
-
-    async def test_not_far_ahead(self) -> None:
-        """A listing that nobody takes does not run ahead without a bound."""
-        self.fill(*(f"p{number:04d}/{file}" for number in range(400) for file in range(10)))
-        self.bucket.page = 2
-        async with aclosing(self.blobs.list()) as listing:
-            await anext(listing)
-            await anext(listing)
-            await anext(listing)
-            await deferLater(self.reactor, 0.3)
-            self.assertLess(
-                len(self.fake.asked), 2 * parallel_listing.AT_ONCE * parallel_listing.AHEAD
-            )
 
     async def test_any_keys(self) -> None:
         """Random keys in random pages: the listing is what sorting gives."""

@@ -4,7 +4,6 @@ should be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -13,11 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.packaging.names import project_name
 from pypid.core.permissions import EVERYTHING, Visibility
-from pypid.core.search import Card, FoundProject, SearchQuery, fits, rank, status_rank, tier
+from pypid.core.search import Card, FoundProject, SearchQuery, status_rank
 from pypid.search import fts_index
-from pypid.search import fts_index as cabinet_module
 from pypid.search.fts_index import Filed, IndexOutdated, SearchIndex, SearchViewer
-from tests.core.search.test_ranking import CARDS, QUERIES, card
+from tests.core.search.test_ranking import CARDS, QUERIES, card, rank, ranked
 
 ALL = SearchViewer(EVERYTHING)
 CABINETS = st.lists(CARDS, unique_by=lambda known: known.name, max_size=12)
@@ -41,12 +39,6 @@ def names(cabinet: SearchIndex, text: str = "") -> list[str]:
     return [each.name for each in found(cabinet, SearchQuery.read(text))[0]]
 
 
-def ranked(query: SearchQuery, cards: Iterable[Card]) -> Sequence[Card]:
-    """The cards that fit, best first."""
-    fitting = [card for card in cards if fits(query, card) and tier(query, card) is not None]
-    return sorted(fitting, key=lambda card: (rank(query, card), -status_rank(card)))
-
-
 class RulesTests(SynchronousTestCase):
     """The index of words says what the rules say."""
 
@@ -55,9 +47,7 @@ class RulesTests(SynchronousTestCase):
     def test_equal(
         self, cards: list[Card], queries: list[SearchQuery], data: st.DataObject
     ) -> None:
-        """Of any cards, to any question, for any eyes, one by one or tier by tier, whole or in
-        pages.
-        """
+        """Of any cards, to any question, for any eyes, whole or in pages."""
         cabinet = SearchIndex(None, "")
         cabinet.claim()
         cabinet.put([Filed(each, "") for each in cards])
@@ -73,30 +63,24 @@ class RulesTests(SynchronousTestCase):
             for query in queries:
                 expected = [(rank(query, each), status_rank(each)) for each in ranked(query, seen)]
                 by_name = {each.name: each for each in cards}
-                for few in (fts_index.FEW, 0):
-                    self.patch(fts_index, "FEW", few)
-                    said, total = found(cabinet, query, SearchViewer(by))
-                    self.assertEqual(
-                        [
-                            (rank(query, by_name[e.name]), status_rank(by_name[e.name]))
-                            for e in said
-                        ],
-                        expected,
-                    )
-                    self.assertEqual(total, len(expected))
-                    pages = [
-                        found(cabinet, query, SearchViewer(by), 2, skip)[0]
-                        for skip in range(0, total, 2)
-                    ]
-                    self.assertEqual([each for page in pages for each in page], said)
+                said, total = found(cabinet, query, SearchViewer(by))
+                self.assertEqual(
+                    [(rank(query, by_name[e.name]), status_rank(by_name[e.name])) for e in said],
+                    expected,
+                )
+                self.assertEqual(total, len(expected))
+                pages = [
+                    found(cabinet, query, SearchViewer(by), 2, skip)[0]
+                    for skip in range(0, total, 2)
+                ]
+                self.assertEqual([each for page in pages for each in page], said)
         cabinet.close()
 
     def test_same_place(self) -> None:
         """Two that stand at the same place are both there."""
         cabinet = SearchIndex(None, "")
         cabinet.claim()
-        self.patch(fts_index, "FEW", 0)
-        self.patch(cabinet_module, "status_rank", lambda _: 7)
+        self.patch(fts_index, "status_rank", lambda _: 7)
         cabinet.put([Filed(card("a"), ""), Filed(card("ab"), "")])
         cabinet.put([Filed(card("abc"), ""), Filed(card("a"), "")])
         self.assertEqual(sorted(names(cabinet, "a")), ["a", "ab", "abc"])

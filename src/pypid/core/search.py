@@ -1,23 +1,16 @@
-"""The rules of search: queries, ranking, and the legacy search of PyPI."""
+"""Search: queries, what is known of a project, and results. `pypid.search` finds and ranks. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
-from enum import IntEnum
 from unicodedata import combining, normalize
 from zlib import crc32
 
 from attrs import frozen
 
 from pypid.core.packaging.names import ProjectName
-
-# Search for users: the query, the description of a project, whether they match, and the order of
-# results.
-#
-# Pure. `pypid.search` stores cards in an index that gives the same answers as these rules, without
-# reading each card.
 
 LONGEST_QUERY = 200
 """Maximum characters of a query that are used."""
@@ -192,75 +185,7 @@ class Card:
         return tuple(found)
 
 
-# --- how well it fits -----------------------------------------------------------------------------
-
-
-class Tier(IntEnum):
-    """Where the words match; lower is better. With several words the worst one counts."""
-
-    NAME = 0
-    """The name is equal."""
-    BEGINNING = 1
-    """The name begins with the words."""
-    WORD = 2
-    """A word of the name begins with the words; or with each single word."""
-    INSIDE = 3
-    """The name contains the word."""
-    KEYWORD = 4
-    SUMMARY = 5
-
-
-def tier(query: SearchQuery, card: Card) -> Tier | None:
-    """Return the tier of a match; None if the words do not match. Without words all are equal."""
-    if not query.words:
-        return Tier.NAME
-    name, starts = query.name, card.starts
-    if card.name == name:
-        return Tier.NAME
-    if card.name.startswith(name):
-        return Tier.BEGINNING
-    if _begins(starts, name) or _begins(starts, query.squashed):
-        return Tier.WORD
-    tiers = [_tier_of_word(word, card) for word in query.words]
-    return None if None in tiers else max(found for found in tiers if found is not None)
-
-
-def rank(query: SearchQuery, card: Card) -> tuple[int, int]:
-    """Return the place of a found project in the order of results: the exact name first, then local
-    projects, then upstream ones, each by `tier`.
-
-    Where a private and an upstream name are alike, the private one is what a team looks for.
-    """
-    found = tier(query, card) or Tier.NAME
-    return (0 if found is Tier.NAME else 1 if card.ours else 2, found)
-
-
-def _tier_of_word(word: str, card: Card) -> Tier | None:
-    if _begins((card.name, *card.starts), word):
-        return Tier.WORD
-    if len(word) >= SHORT and _begins(card.insides, word):
-        return Tier.INSIDE
-    if _is_among(card.keyword_words, word):
-        return Tier.KEYWORD
-    return Tier.SUMMARY if _is_among(card.summary_words, word) else None
-
-
-def _begins(texts: Iterable[str], word: str) -> bool:
-    return any(text.startswith(word) for text in texts)
-
-
-def _is_among(words: Iterable[str], word: str) -> bool:
-    return word in words if len(word) < SHORT else _begins(words, word)
-
-
-def fits(query: SearchQuery, card: Card) -> bool:
-    """Return whether the project passes the filters."""
-    return (
-        (query.ours is None or query.ours == card.ours)
-        and (query.python is None or card.pythons is None or query.python in card.pythons)
-        and all(_is_among(card.license_words, word) for word in query.license)
-        and (not query.classifier or query.classifier in card.branches)
-    )
+# --- the order of equal matches --------------------------------------------------------------------
 
 
 def status_rank(card: Card) -> int:

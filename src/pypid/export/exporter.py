@@ -265,11 +265,11 @@ class Exporter:
             with suppress(PypidError):
                 shown = await self.source.project(name)
                 if shown is not None:
-                    await self.source.world.thinking(self._read_news, shown[0])
+                    news = await self.source.world.thinking(
+                        news_of_project, shown[0], self.newest.since
+                    )
+                    self.newest.note(name, news)
             await pace.keep()
-
-    def _read_news(self, project: Project) -> None:
-        self.newest.note(project.name, news_of_project(project, self.newest.since))
 
     def forget(self, names: Iterable[ProjectName]) -> None:
         """Leave these projects, which are no longer visible, out of all lists."""
@@ -343,7 +343,10 @@ async def export(
     unchanged = last.projects.keys()
     if clears:
         await _hide(exporter, look, found, unchanged)
-    await _write(exporter, await source.world.thinking(_others, look, unchanged), on_progress)
+    changed = await source.world.thinking(
+        lambda: [summary.name for summary in look.names if summary.name not in unchanged]
+    )
+    await _write(exporter, changed, on_progress)
     for error in exporter.failed.values():
         raise error
     await exporter.write_lists(look)
@@ -381,7 +384,7 @@ async def _unchanged(
     """
     world, data, state = exporter.source.world, await exporter.place.recall(), None
     if data is not None and uses and exporter.options.signed is None:
-        state = await world.thinking(load_state, data, basis.texts())
+        state = await world.thinking(load_state, data, basis.text())
     if state is None:
         return TreeState(BEGINNING, {})
     unchanged, now, pace = dict[ProjectName, ProjectState](), world.now(), Pace(world)
@@ -401,7 +404,6 @@ async def _unchanged(
 async def _remember(exporter: Exporter, basis: TreeBasis) -> None:
     """Store the state of the tree, once everything is durable."""
     source, newest = exporter.source, exporter.newest
-    text = basis.text_for(await source.serial(), source.world.now())
 
     def make() -> bytes:
         states = (
@@ -409,7 +411,7 @@ async def _remember(exporter: Exporter, basis: TreeBasis) -> None:
             for name, mark in exporter.marks.items()
             if name in exporter.there and (news := newest.news(name)) is not None
         )
-        return dump_state(text, newest.since, states)
+        return dump_state(basis.text(), newest.since, states)
 
     await exporter.place.remember(await source.world.thinking(make))
 
@@ -441,7 +443,3 @@ async def _hide(
         await exporter.tidy(gone)
         await exporter.write_lists(look)  # afterwards, since all projects are read for it
     exporter.forget(exporter.there.difference(unchanged))  # each is written again
-
-
-def _others(look: ExportView, unchanged: Collection[ProjectName]) -> list[ProjectName]:
-    return [summary.name for summary in look.names if summary.name not in unchanged]

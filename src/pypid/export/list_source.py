@@ -317,9 +317,6 @@ class ListSource:
     def basis(self, options: ExportOptions, look: ExportView) -> TreeBasis:
         return TreeBasis(options, Policy(), fetches=look.fetches, generation="list")
 
-    async def serial(self) -> int:
-        return 0
-
     def fingerprint(self, name: ProjectName) -> Fingerprint:
         entries = sorted(self.listed.projects[name].items())
         return (int.from_bytes(sha256(_encoder.encode(entries)).digest()[:7]), -1)

@@ -57,9 +57,6 @@ class ExportSource(Protocol):
     def basis(self, options: ExportOptions, look: ExportView) -> TreeBasis:
         """Return everything but the projects that pages depend on."""
 
-    async def serial(self) -> int:
-        """Return the serial of the last change."""
-
     def fingerprint(self, name: ProjectName) -> Fingerprint | None:
         """Return a value that changes whenever `project` may return something else, apart from what
         time changes; None if there is none now. Call it before `project`.
@@ -184,10 +181,6 @@ class ExportViewer:
         index = self.index
         return TreeBasis(options, index.policy, look.fetches, index.catalog.generation)
 
-    async def serial(self) -> int:
-        """Return the serial of the catalog."""
-        return await self.index.catalog.serial()
-
     def fingerprint(self, name: ProjectName) -> Fingerprint | None:
         """Return a value that changes whenever `project` may return something else, apart from what
         time changes; None if there is none now. Call it before `project`.
@@ -197,7 +190,14 @@ class ExportViewer:
             return None  # the heads are those of one index
         # restrictions have no number that a later process could compare
         is_restricted = index.policy.restrictions.current.of(name) is not None
-        if is_restricted or self._is_pending(name):
+        context, cached = index.context, index.listings.kept.records
+        may_have_missed_an_update = (
+            not context.records.is_compared
+            or name in context.being_adopted
+            or name in context.records.pending_updates
+            or name in cached.pending_updates
+        )
+        if is_restricted or may_have_missed_an_update:
             return None
         local, upstream = index.catalog.heads(name)
         serial = -1 if local is None else local.serial
@@ -208,16 +208,6 @@ class ExportViewer:
         if not may_show_upstream(policy, name, ours):
             return (serial, -1)
         return None if upstream is None else (serial, upstream.serial)
-
-    def _is_pending(self, name: ProjectName) -> bool:
-        """Return whether the catalog may have missed an update of the project."""
-        context, cached = self.index.context, self.index.listings.kept.records
-        return (
-            not context.records.is_compared
-            or name in context.being_adopted
-            or name in context.records.pending_updates
-            or name in cached.pending_updates
-        )
 
     async def project(self, name: ProjectName) -> tuple[Project, datetime | None] | None:
         """Return the project as the viewer sees it, if it is on the project list, and when that

@@ -13,7 +13,6 @@ from hashlib import sha256
 from heapq import nlargest, nsmallest
 from html import escape
 from itertools import islice
-from secrets import token_hex
 
 import msgspec
 from attrs import define, evolve, field, frozen
@@ -268,8 +267,6 @@ BLOCK = 256
 
 Fingerprint = tuple[int, int]
 """The serials of the local and of the upstream entry; -1 for one that the page does not show."""
-_run = token_hex(8)
-"""The name of this process."""
 
 
 class ProjectState(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -306,30 +303,15 @@ class TreeBasis:
     fetches: bool
     """Whether the user of the view may have pypid fetch from upstream."""
     generation: str
-    """`Catalog.generation`; empty for a catalog in memory."""
+    """`Catalog.generation`."""
 
-    def text(self, run: str = "") -> str:
-        """Return a digest of all of it. `run`: the only process for which it holds."""
+    def text(self) -> str:
+        """Return a digest of all of it: a document with another one is void."""
         options = evolve(self.options, dated=False)
         policy = evolve(self.policy, claims=Claims())  # part of each fingerprint
         digests = sorted(self.policy.restrictions.current.digests)
-        whole = (
-            __version__, options, policy.__repr__(), digests, self.fetches, self.generation, run,
-        )  # fmt: skip
+        whole = (__version__, options, repr(policy), digests, self.fetches, self.generation)
         return sha256(repr(whole).encode()).hexdigest()
-
-    def texts(self) -> tuple[str, ...]:
-        """Return the digests with which a document is valid now."""
-        return (self.text(), self.text(_run))
-
-    def text_for(self, serial: int, now: datetime) -> str:
-        """Return the digest for a document that is written now. `serial`: the catalog's.
-
-        The first serial of a catalog in memory is the time of its start. A later process gives a
-        serial again only if this one is ahead of the clock; then the document is for this process.
-        """
-        repeats = not self.generation and serial > now.timestamp()
-        return self.text(_run if repeats else "")
 
 
 _encoder = msgspec.json.Encoder()
@@ -346,12 +328,12 @@ def dump_state(basis: str, since: datetime, projects: Iterable[ProjectState]) ->
     return b"\n".join((_encoder.encode(_Head(FORMAT, basis, since, count)), *lines))
 
 
-def load_state(data: bytes, valid: Iterable[str]) -> TreeState | None:
-    """Return the content of a document; None if it is damaged, or has no `valid` basis."""
+def load_state(data: bytes, basis: str) -> TreeState | None:
+    """Return the content of a document; None if it is damaged, or has another basis."""
     first, *lines = data.split(b"\n")
     try:
         head = _head.decode(first)
-        if head.format != FORMAT or head.basis not in valid:
+        if head.format != FORMAT or head.basis != basis:
             return None
         projects = {each.name: each for line in lines for each in _block.decode(line)}
     except (msgspec.DecodeError, UnicodeDecodeError):

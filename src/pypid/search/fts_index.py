@@ -34,13 +34,14 @@ from pypid.core.search import (
     FoundProject,
     ProjectDescription,
     SearchQuery,
-    rank,
     status_rank,
 )
 from pypid.core.summaries import Summaries
 
-# Searches in the language of SQLite's FTS5: the rules of `core.search` as queries of an
-# index of words.
+# Searches in the language of SQLite's FTS5. The exact name comes first, then local projects, then
+# upstream ones: where a private and an upstream name are alike, the private one is what a team looks
+# for. Each are in the order of their tiers: the name is equal; it begins with the words; a word of it
+# begins with them, or with each single one; it contains each; keywords do; the summary does.
 #
 # Words are cut by pypid's rules, and not by SQLite, whose Unicode differs: its tokenizer ``ascii``
 # leaves all letters beyond ASCII as they are.
@@ -94,8 +95,8 @@ def filters(query: SearchQuery) -> str | None:
 
 
 def tiers(query: SearchQuery) -> tuple[str, ...]:
-    """Return for each `Tier`, the best first, what is found there and in those before. The query
-    has words.
+    """Return for each tier, the best first, what is found there and in those before. The query has
+    words.
     """
     name = query.name
     squashed = [] if len(query.words) == 1 else [_in("starts", query.squashed, begins=True)]
@@ -112,7 +113,7 @@ def tiers(query: SearchQuery) -> tuple[str, ...]:
 
 
 def ranks(query: SearchQuery) -> tuple[str, ...]:
-    """Return the expressions of `ranking.rank`, each with all that those before it find.
+    """Return the expressions in the order of results, each with all that those before it find.
 
     "Not upstream" is asked rather than "local": an index holds far fewer upstream projects, and an
     expression costs what its lists of projects are long.
@@ -232,8 +233,6 @@ def hash_of(texts: Iterable[str]) -> str:
 
 _SHOWN = "name, version, summary, ours, updated, keywords"
 _MATCHING = ("words WHERE words MATCH ?", "words.rowid")
-FEW = 200
-"""Findings that are ranked one by one."""
 _EVERYTHING = ("project WHERE ? IS NULL", "project.place")
 """The table and condition of a search, and the column of a project's place."""
 
@@ -279,28 +278,15 @@ class Reader:
             return self._all(query, eyes, most, skip)
         let_through = filters(query)
         seen, anywhere = self._seen(eyes, *_MATCHING), both(tiers(query)[-1], let_through)
-        few = self._places(*_MATCHING, seen, anywhere, FEW + 1)
-        if len(few) <= FEW:
-            return self._ranked(query, few)[skip : skip + most], len(few)
+        total = self._count(*_MATCHING, seen, anywhere)
+        wanted = min(skip + most, total)
         found, before = list[int](), None
         for expression in ranks(query):
-            if len(found) < skip + most:
+            if len(found) < wanted:
                 here = both(without(expression, before), let_through)
-                found += self._places(*_MATCHING, seen, here, skip + most - len(found))
+                found += self._places(*_MATCHING, seen, here, wanted - len(found))
                 before = expression
-        return self._found(found[skip : skip + most]), self._count(*_MATCHING, seen, anywhere)
-
-    def _ranked(self, query: SearchQuery, places: Sequence[int]) -> Sequence[FoundProject]:
-        """Return these in order: ranking a few one by one is faster than a query for each tier."""
-        found = self._found(places)
-        cards = [
-            Card(name=each.name, summary=each.summary, keywords=each.keywords, ours=each.ours)
-            for each in found
-        ]
-        order = [rank(query, card) for card in cards]
-        return [
-            each for _, each in sorted(zip(order, found, strict=True), key=lambda pair: pair[0])
-        ]
+        return self._found(found[skip:wanted]), total
 
     def _all(
         self, query: SearchQuery, eyes: SearchViewer, most: int, skip: int

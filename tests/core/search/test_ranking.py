@@ -1,8 +1,10 @@
-"""The rules of searching: what fits, how well, and which comes first."""
+"""The rules of searching: words, what fits, how well, and which comes first."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import IntEnum
 from typing import Any
 
 from hypothesis import given, settings
@@ -13,11 +15,10 @@ from pypid.core.packaging.names import project_name
 from pypid.core.search import (
     LONGEST_WORD,
     MOST_WORDS,
+    SHORT,
     Card,
     SearchQuery,
-    Tier,
     status_rank,
-    tier,
     words_of,
 )
 
@@ -52,6 +53,83 @@ def card(name: str, **options: Any) -> Card:
     return Card(name=project_name(name), **options)
 
 
+# The rules, which read each card; the search index answers the same without.
+
+
+class Tier(IntEnum):
+    """Where the words match; lower is better. With several words the worst one counts."""
+
+    NAME = 0
+    """The name is equal."""
+    BEGINNING = 1
+    """The name begins with the words."""
+    WORD = 2
+    """A word of the name begins with the words; or with each single word."""
+    INSIDE = 3
+    """The name contains the word."""
+    KEYWORD = 4
+    SUMMARY = 5
+
+
+def tier(query: SearchQuery, card: Card) -> Tier | None:
+    """Return the tier of a match; None if the words do not match. Without words all are equal."""
+    if not query.words:
+        return Tier.NAME
+    name, starts = query.name, card.starts
+    if card.name == name:
+        return Tier.NAME
+    if card.name.startswith(name):
+        return Tier.BEGINNING
+    if _begins(starts, name) or _begins(starts, query.squashed):
+        return Tier.WORD
+    tiers = [_tier_of_word(word, card) for word in query.words]
+    return None if None in tiers else max(found for found in tiers if found is not None)
+
+
+def rank(query: SearchQuery, card: Card) -> tuple[int, int]:
+    """Return the place of a found project in the order of results: the exact name first, then local
+    projects, then upstream ones, each by `tier`.
+
+    Where a private and an upstream name are alike, the private one is what a team looks for.
+    """
+    found = tier(query, card) or Tier.NAME
+    return (0 if found is Tier.NAME else 1 if card.ours else 2, found)
+
+
+def _tier_of_word(word: str, card: Card) -> Tier | None:
+    if _begins((card.name, *card.starts), word):
+        return Tier.WORD
+    if len(word) >= SHORT and _begins(card.insides, word):
+        return Tier.INSIDE
+    if _is_among(card.keyword_words, word):
+        return Tier.KEYWORD
+    return Tier.SUMMARY if _is_among(card.summary_words, word) else None
+
+
+def _begins(texts: Iterable[str], word: str) -> bool:
+    return any(text.startswith(word) for text in texts)
+
+
+def _is_among(words: Iterable[str], word: str) -> bool:
+    return word in words if len(word) < SHORT else _begins(words, word)
+
+
+def fits(query: SearchQuery, card: Card) -> bool:
+    """Return whether the project passes the filters."""
+    return (
+        (query.ours is None or query.ours == card.ours)
+        and (query.python is None or card.pythons is None or query.python in card.pythons)
+        and all(_is_among(card.license_words, word) for word in query.license)
+        and (not query.classifier or query.classifier in card.branches)
+    )
+
+
+def ranked(query: SearchQuery, cards: Iterable[Card]) -> Sequence[Card]:
+    """Return the cards that fit, best first, as the search index has to list them."""
+    found = [card for card in cards if fits(query, card) and tier(query, card) is not None]
+    return sorted(found, key=lambda card: (rank(query, card), -status_rank(card)))
+
+
 class WordsTests(SynchronousTestCase):
     """What the words of a text are."""
 
@@ -77,18 +155,6 @@ class WordsTests(SynchronousTestCase):
         """However much is typed, some words of it are looked for."""
         self.assertEqual(len(SearchQuery.read("a " * 10_000).words), MOST_WORDS)
         self.assertEqual(SearchQuery.read("a" * 10_000).words, ("a" * LONGEST_WORD,))
-
-
-class TierTests(SynchronousTestCase):
-    """How well something fits."""
-
-    @given(QUERIES, CARDS)
-    @settings(max_examples=100, deadline=None, database=None)
-    def test_more_words(self, query: SearchQuery, known: Card) -> None:
-        """A project that has all words fits no worse for each of them alone."""
-        found = tier(query, known)
-        for word in query.words if found is not None and found > Tier.WORD else ():
-            self.assertIn(tier(SearchQuery.read(word), known), list(Tier)[: found + 1])
 
 
 class OrderTests(SynchronousTestCase):

@@ -25,7 +25,7 @@ from botocore.signers import CloudFrontSigner
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from pypid.core.configuration.choices import Addressing, is_bucket_name, is_region_name
+from pypid.core.configuration.choices import BUCKET_RULE, Addressing, is_bucket_name
 from pypid.core.errors import CannotStart
 
 # botocore is not annotated
@@ -76,22 +76,10 @@ def quoted(key: str) -> str:
     return quote(key, safe="/~")
 
 
-def check(bucket: str, region: str) -> None:
-    """Raise `CannotStart` for invalid names of buckets or regions."""
-    if not is_bucket_name(bucket):
-        raise CannotStart(f"[storage] bucket: {bucket!r} cannot be a bucket's name.")
-    if not is_region_name(region):
-        raise CannotStart(f"[storage] region: {region!r} cannot be a region.")
-    if bucket.endswith("--x-s3"):
-        raise CannotStart(
-            "[storage] bucket: directory buckets (S3 Express) do not list in order, which pypid "
-            "needs."
-        )
-
-
 def resolve(bucket: str, region: str, endpoint_url: str | None, addressing: Addressing) -> Address:
     """Return the address of the bucket. Raises `CannotStart` if there can be none; blocks."""
-    check(bucket, region)
+    if not is_bucket_name(bucket):  # that of an export is in no configuration
+        raise CannotStart(f"[storage] bucket: {bucket!r} cannot be a bucket's name: {BUCKET_RULE}.")
     path = addressing is Addressing.PATH or (
         addressing is Addressing.AUTO and endpoint_url is not None
     )

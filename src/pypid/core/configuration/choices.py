@@ -117,13 +117,13 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]\Z")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 BUCKET_RULE = (
     "3 or more letters, digits, '.', '-' or '_', a letter or digit first and last; no slash (that "
-    "is the prefix)"
+    "is the prefix), and no directory bucket (S3 Express), which does not list in order"
 )
 
 
 def is_bucket_name(text: str) -> bool:
     """Return whether some store may have a bucket of this name (AWS's rules are stricter now)."""
-    return _BUCKET.match(text) is not None
+    return _BUCKET.match(text) is not None and not text.endswith("--x-s3")
 
 
 def is_region_name(text: str) -> bool:
