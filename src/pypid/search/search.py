@@ -155,7 +155,9 @@ class SearchFollower:
             if not await self._may_write():
                 self._not_before = begun + ELSEWHERE
                 return False
-            await self._see_what_is_due()
+            now = self.index.world.now().timestamp()
+            due = await self.index.world.blocking(self.search_index.due, now)
+            self._urgent.update(dict.fromkeys(due))  # changed with time
             while await self._step(patient):
                 if clock.seconds() - begun > (LONG if self._urgent or self._todo else SHORT):
                     return True
@@ -229,9 +231,9 @@ class SearchFollower:
         await self._compare()
         self._urgent.update(self._later.take(self.index.world.clock.seconds() if patient else inf))
         if self._gone or self._urgent:
-            await self._file(_some(self._urgent, BATCH), at_once=True)
+            await self._file([*islice(self._urgent, BATCH)], at_once=True)
         elif self._todo:
-            await self._file(_some(self._todo, BATCH))
+            await self._file([*islice(self._todo, BATCH)])
         elif not self._is_whole:
             await self.index.world.blocking(self.search_index.is_whole)
             self._is_whole = True
@@ -256,13 +258,6 @@ class SearchFollower:
                 for waiting in (self._urgent, self._later.names, self._todo):
                     waiting.pop(name, None)
             self._gone -= changed | only_upstream
-
-    async def _see_what_is_due(self) -> None:
-        """Add what has changed with time."""
-        now = self.index.world.now().timestamp()
-        self._urgent.update(
-            dict.fromkeys(await self.index.world.blocking(self.search_index.due, now))
-        )
 
     def _changes(
         self, look: CatalogView
@@ -379,10 +374,6 @@ class SearchFollower:
                 error=error,
             )
             return b""
-
-
-def _some(names: Collection[ProjectName], most: int) -> list[ProjectName]:
-    return list(islice(names, most))
 
 
 T = TypeVar("T")

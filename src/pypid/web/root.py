@@ -140,7 +140,8 @@ class Routes(Resource):
                 await self._index_apps.wait(request)
             if app.indexes.settings and app.original is None:
                 app = self._index_apps.enter(request) or app
-            if request.index and _lacks_slash(request):
+            lacks_slash = request.path == b"/" and not request.uri.partition(b"?")[0].endswith(b"/")
+            if request.index and lacks_slash:  # relative links would lead to the default index
                 redirect(request, f"/{request.index}/", permanent=False, restricted=True)
             else:
                 await self._run_route(app, request)
@@ -213,13 +214,6 @@ async def _readable_indexes(app: App, request: Request) -> Sequence[str]:
     except PypidError:
         who = ANONYMOUS
     return () if app.closed else app.readable_indexes(who)
-
-
-def _lacks_slash(request: Request) -> bool:
-    """Return whether the path consists of the name of an index without a slash: relative links on
-    such a page would lead to the default index.
-    """
-    return request.path == b"/" and not request.uri.partition(b"?")[0].endswith(b"/")
 
 
 def _is_over(request: Request, failure: Failure) -> bool:

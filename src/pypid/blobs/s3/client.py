@@ -250,11 +250,8 @@ class S3Client:
         self.timeout = timeout
         self._agent = agent
         self._world = world
-        self._ahead = timedelta()
-
-    def there(self) -> timedelta:
-        """Return how far the store's clock is known to be ahead of the local one."""
-        return self._ahead
+        self.ahead = timedelta()
+        """How far the store's clock is known to be ahead of the local one."""
 
     async def ask(self, question: S3Request) -> S3Response:
         """Return the response, with its body still to be read. Raises `S3Refusal` and `Fault` once
@@ -262,7 +259,7 @@ class S3Client:
         """
         tries = _Tries(self, self._world, question)
         while True:
-            keys, ahead = await self.credentials.current(), self._ahead
+            keys, ahead = await self.credentials.current(), self.ahead
             try:
                 answer = await self._once(question, keys)
                 if answer.status < 300:
@@ -280,7 +277,7 @@ class S3Client:
         """
         tries = _Tries(self, self._world, question)
         while True:
-            keys, ahead = await self.credentials.current(), self._ahead
+            keys, ahead = await self.credentials.current(), self.ahead
             try:
                 answer = await self._once(question, keys)
                 async with aclosing(answer.body) as body:
@@ -294,7 +291,7 @@ class S3Client:
     async def _once(self, question: S3Request, keys: Keys) -> S3Response:
         url = self.address.url(question.key, question.query)
         headers = {**question.headers, "Host": self.address.host}
-        at = self._world.now() + self._ahead
+        at = self._world.now() + self.ahead
         proven = signed(
             keys, self.address.region, at, question.method, url, headers, question.content_sha256
         )
@@ -326,13 +323,13 @@ class S3Client:
         if problem.date is None:
             return False
         ahead = problem.date - self._world.now()
-        if abs(ahead - self._ahead) < SKEW:
-            return abs(signed_ahead - self._ahead) >= SKEW
+        if abs(ahead - self.ahead) < SKEW:
+            return abs(signed_ahead - self.ahead) >= SKEW
         _log.warn(
             "The clock of S3 is {ahead:.0f} s ahead of the local clock: one of them is wrong",
             ahead=ahead.total_seconds(),
         )
-        self._ahead = ahead
+        self.ahead = ahead
         return True
 
     async def explained(self, problem: S3Refusal) -> S3Refusal:

@@ -345,19 +345,13 @@ async def abort(asker: S3Client, upload: MultipartUpload) -> None:
                 "AbortMultipartUpload", "DELETE", upload.key, (("uploadId", upload.upload_id),)
             )
         )
-    except S3Refusal as problem:
-        if problem.code != "NoSuchUpload":
+    except (S3Refusal, Fault) as problem:
+        if isinstance(problem, Fault) or problem.code != "NoSuchUpload":
             _log.warn(
                 "An unfinished upload of {key!r} remains in S3: {problem}",
                 key=upload.key,
                 problem=problem,
             )
-    except Fault as problem:
-        _log.warn(
-            "An unfinished upload of {key!r} remains in S3: {problem}",
-            key=upload.key,
-            problem=problem,
-        )
 
 
 # Writing one object: whole or not at all, and only if absent where that is required.

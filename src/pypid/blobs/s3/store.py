@@ -573,7 +573,7 @@ class S3Blobs:
             ("response-content-type", content_type(key)),
         )
         url = self._asker.address.url(self._prefix + key, query)
-        at = now + self._asker.there()
+        at = now + self._asker.ahead
         signed = presigned(keys, self._asker.address.region, at, url, seconds)
         return SignedUrl(signed, now + timedelta(seconds=seconds), keys.signer)
 

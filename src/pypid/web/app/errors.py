@@ -206,7 +206,9 @@ async def respond_error(
         await gone(request)
     value = failure.value
     if isinstance(value, RequestRedirect):
-        redirect(request, _path_and_query(value.new_url), permanent=True)
+        # of the absolute URL that werkzeug makes the part that does not depend on the Host header
+        path = "/" + value.new_url.partition("://")[2].partition("/")[2]
+        redirect(request, path, permanent=True)
         return
     refusal = refusal_of(value, request.method)
     if refusal is None:
@@ -291,10 +293,3 @@ def _html(refusal: ErrorResponse) -> str:
         f"<title>{title}</title>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{lines}</p>\n"
         "</main>\n</body>\n</html>\n"
     )
-
-
-def _path_and_query(url: str) -> str:
-    """Return the path and query of the absolute URL that werkzeug makes: the part that does not
-    depend on the Host header.
-    """
-    return "/" + url.partition("://")[2].partition("/")[2]

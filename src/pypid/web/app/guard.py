@@ -43,8 +43,9 @@ async def answer(app: App, request: Request, route: Route, values: Mapping[str, 
     action = route.action
     identity = await _identify(app, request, route, action)
     request.authenticate(identity)
-    if request.session is not None and _comes_of_a_form(request):
-        await app.catch_up()
+    is_result = request.page and b"done=" in request.uri.partition(b"?")[2]
+    if request.session is not None and is_result:
+        await app.catch_up()  # another process may have handled the form
     if action is SOMEBODY and identity.user is None:
         raise Unauthenticated()
     spelling = values.get("project", "") if isinstance(action, Action) else ""
@@ -109,13 +110,6 @@ async def _identify(
     if route.entrance or action not in (Action.READ, ANYBODY):
         _demand_own_page(request)
     return await identity_of(app.access, request, cookies=not route.entrance, later=route.multipart)
-
-
-def _comes_of_a_form(request: Request) -> bool:
-    """Return whether this is the page that reports the result of a form, which another process may
-    have handled.
-    """
-    return request.page and b"done=" in request.uri.partition(b"?")[2]
 
 
 def _demand_own_page(request: Request) -> None:

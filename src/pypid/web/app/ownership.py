@@ -133,7 +133,7 @@ async def without_old_claim(
     if rules.owner_of(name) is None or app.registry is None:
         return rules
     owner = (await app.accounts.owners()).get((rules.index, name))
-    index = _index_of(app, rules)
+    index = app.indexes.get(rules.index) if rules.index else (app.original or app).index
     is_old = (
         owner is not None
         and index is not None
@@ -142,10 +142,6 @@ async def without_old_claim(
         and await index.context.is_new(name)
     )
     return evolve(rules, ownership=Owners.NONE) if is_old else rules
-
-
-def _index_of(app: App, rules: Rules) -> Index | None:
-    return app.indexes.get(rules.index) if rules.index else (app.original or app).index
 
 
 async def disown(ctx: RequestContext, name: ProjectName) -> None:

@@ -85,7 +85,10 @@ class ProjectPageCache:
         self.index = index
         self.world = world
         self._shown: Derived[tuple[ProjectName, str | None], ShownRelease | None] = Derived(
-            "releases", world, Recent(MOST, LINES), weigh=_weight_of
+            "releases",
+            world,
+            Recent(MOST, LINES),
+            weigh=lambda found: 0 if found is None else 1 + len(found.files),
         )
         self._lines: Derived[ProjectName, ReleaseLines] = Derived(
             "release_lists", world, Recent(MOST, LINES), weigh=lambda found: 1 + len(found.each)
@@ -231,10 +234,6 @@ class ProjectPageCache:
             return await counting
         except (PeopleUnknown, TimedOut):
             return None
-
-
-def _weight_of(found: ShownRelease | None) -> int:
-    return 0 if found is None else 1 + len(found.files)
 
 
 async def _count(name: ProjectName, log: SqlDownloads, index: str, until: date) -> int:

@@ -150,7 +150,7 @@ class VisibilityCache:
             "visibility",
             self.world,
             Recent(PEOPLE, NAMES),
-            weigh=_weight,
+            weigh=lambda found: 1 + len(found.others) + len(found.shown or ()),
         )
 
     async def of(self, rules: Rules, who: Identity) -> Visibility:
@@ -173,10 +173,6 @@ class VisibilityCache:
             return self._same.setdefault(found, found)
 
         return await self._known.get(whose, self._edition, make)
-
-
-def _weight(found: Visibility) -> int:
-    return 1 + len(found.others) + (0 if found.shown is None else len(found.shown))
 
 
 @define(eq=False)
@@ -304,14 +300,10 @@ class Lists:
         any thread may call it.
         """
         if by.sees_all:
-            return _all
+            return lambda names: names
         sieve = self._sieves.get(by) or Sieve(partial(_run_seen, by))
         self._sieves.put(by, sieve, 1 + len(names))
         return sieve.of
-
-
-def _all(names: Summaries) -> Summaries:
-    return names
 
 
 def _run_seen(by: Visibility, run: Run) -> Run:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -167,18 +167,11 @@ def _oldest_idle(
     the end.
     """
     first = list(islice(among, SAMPLE))
-    _move_to_end(among, first)
+    for each in first:
+        among[each] = among.pop(each)  # type: ignore[assignment]  # the value that it had
     return min(
         (each for each in first if not each.busy), key=lambda each: each.last_active, default=None
     )
-
-
-def _move_to_end(
-    among: dict[LimitedConnection, str | None] | dict[LimitedConnection, None],
-    some: Iterable[LimitedConnection],
-) -> None:
-    for each in some:
-        among[each] = among.pop(each)  # type: ignore[assignment]  # the value that it had
 
 
 # How a request reached pypid: the accepted values of Host, and the headers of trusted proxies.

@@ -293,17 +293,15 @@ def download_head(what: DownloadHead, *, restricted: bool) -> Head:
     """Return the header fields of a file, or of a 304 for it. `restricted`: not everyone may read
     it, so shared caches must not store it.
     """
-    caching = _lasting(restricted) if what.lasting else _asking(restricted)
+    scope = b"private" if restricted else b"public"
+    lasting = b"%s, max-age=%d, immutable" % (scope, _ONE_YEAR)
+    caching = lasting if what.lasting else _asking(restricted)
     head = [(b"Accept-Ranges", b"bytes"), (b"Cache-Control", caching), *_INERT]
     if what.etag is not None:
         head.append((b"ETag", what.etag.encode("latin-1")))
     if what.modified is not None:
         head.append((b"Last-Modified", http_date(what.modified).encode("ascii")))
     return tuple(head)
-
-
-def _lasting(restricted: bool) -> bytes:
-    return b"%s, max-age=%d, immutable" % (b"private" if restricted else b"public", _ONE_YEAR)
 
 
 def _asking(restricted: bool) -> bytes:

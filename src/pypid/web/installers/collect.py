@@ -73,7 +73,8 @@ async def collect(ctx: RequestContext) -> None:
     """Cache all files that are needed, and report the outcome for each."""
     ctx.authorize(Action.READ, None)
     _refuse_if_busy(ctx.app)
-    if not _has_fields(header_of(ctx.request, "content-type") or ""):
+    content_type = header_of(ctx.request, "content-type") or ""
+    if content_type.partition(";")[0].strip().lower() not in WITH_FIELDS:
         # such a body has no requirements, as pypicache says
         return send_json(ctx.request, MissingRequirements(), 400)
     form = await _read_in_time(ctx)
@@ -87,11 +88,6 @@ async def collect(ctx: RequestContext) -> None:
         await _answer(ctx, options)
     finally:
         ctx.app.collections.release()
-
-
-def _has_fields(content_type: str) -> bool:
-    """Return whether a body of this type is a form or a JSON document."""
-    return content_type.partition(";")[0].strip().lower() in WITH_FIELDS
 
 
 def _refuse_if_busy(app: App) -> None:

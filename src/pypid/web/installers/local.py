@@ -12,10 +12,9 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import Action
 from pypid.web.app.request_context import RequestContext
 from pypid.web.app.route import route
-from pypid.web.fastpath.response_cache import ResponseDependencies
-from pypid.web.http.responses import redirect, send_page
+from pypid.web.http.responses import redirect
 from pypid.web.installers.files import send_named
-from pypid.web.installers.simple import format_of
+from pypid.web.installers.simple import format_of, send_project
 
 
 @route("GET", "/local/<project>/", action=Action.READ, below_index=True, cross_site=True)
@@ -27,15 +26,8 @@ async def project_page(ctx: RequestContext, project: ProjectName) -> None:
         return redirect(
             ctx.request, f"/local/{project}/", permanent=True, restricted=ctx.app.restricted
         )
-    provenance = ctx.provenance_url
     format = format_of(ctx.request)
-    files_url = ctx.url_on_page(format, "../")
-    permission = ctx.stored_permission
-    finished, serial = await ctx.app.pages.project(
-        project, format, permission, files_url=files_url, provenance=provenance
-    )
-    ctx.request.depends_on(ResponseDependencies(project, permission))
-    return await send_page(ctx.request, finished, serial=serial, restricted=ctx.app.restricted)
+    return await send_project(ctx, project, format, "../", ctx.stored_permission)
 
 
 @route("GET", "/local/<project>/<filename>", action=Action.READ, below_index=True, cross_site=True)

@@ -338,7 +338,8 @@ async def _show_text(
             text = await comparison.text(pair.old, pair.new, path)
         except Opaque as error:
             text = ComparedText(path, problem=str(error))
-    lines = await ctx.app.world.thinking(_shown_lines, text.lines or ())
+    shown = (text.lines or ())[:MOST_LINES]
+    lines = await ctx.app.world.thinking(lambda: [_line(line) for line in shown])
     values |= {"kind": "" if pair is None else pair.kind, "path_asked": path}
     more = len(text.lines or ()) - len(lines)
     await show(ctx, "compare_lines.html", **values, text=text, lines=lines, more=more)
@@ -350,10 +351,6 @@ def _why_not(pairs: Sequence[Pair], kind: str) -> str:
         there = ", ".join(pair.kind for pair in pairs) or "none"
         return f"Neither release has a file of the kind “{visible(kind[:100])}”. Kinds: {there}."
     return "Only one of the two releases has such a file."
-
-
-def _shown_lines(lines: Sequence[DiffLine]) -> list[TextLine]:
-    return [_line(line) for line in lines[:MOST_LINES]]
 
 
 def _versions(project: Project) -> list[str]:

@@ -193,7 +193,7 @@ def common(ctx: RequestContext) -> dict[str, Any]:
         "has_docs": documentation.DOCUMENTATION.is_built,
         "has_advisories": ctx.app.advisories.is_configured,
         "csrf": "" if ctx.request.session is None else csrf_token(ctx.request.session),
-        "said": flash_message(ctx.request),
+        "said": DONE.get(query_fields(ctx.request).text("done"), ""),
         "query": query_fields(ctx.request).text("q") if path_of(ctx.request) == "search" else "",
         "now": ctx.app.world.now(),
     }
@@ -231,11 +231,6 @@ def path_of(request: Request) -> str:
     ``project/spam/``.
     """
     return bytes(request.path).decode("latin-1").lstrip("/")
-
-
-def flash_message(request: Request) -> str:
-    """Return the flash message of this request; "" if there is none."""
-    return DONE.get(query_fields(request).text("done"), "")
 
 
 def part(text: str) -> str:
