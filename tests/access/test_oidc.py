@@ -141,7 +141,11 @@ class MintCase(Awaiting, SynchronousTestCase):
         self.books = Books()
         accounts, journal = cast(SqlAccounts, self.books), cast(SqlJournal, self.books)
         self.publishers = oidc.open(
-            ISSUERS, accounts, journal, self.world, HttpConnections(self.wired, cast(Any, None))
+            ISSUERS,
+            accounts,
+            journal,
+            self.world,
+            HttpConnections(lambda: (self.wired, cast(Any, None))),
         )
 
     def token(self, **options: Any) -> str:

@@ -115,7 +115,7 @@ class HttpSourceTests(TestCase):
         self.now = NOW
         calm = evolve(world(), clock=reactor, now=lambda: self.now)
         url = f"{self.server.url}/PyPI/all.zip".replace("://", "://u:s3cret@")
-        self.source = HttpSource(url, Path(made.name), calm, self.reached.agent)
+        self.source = HttpSource(url, Path(made.name), calm, self.reached)
         self.answer("all.zip", archive_of(record("X-1")).getvalue(), ETag='"1"')
 
     async def tearDown(self) -> None:

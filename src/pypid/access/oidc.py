@@ -491,8 +491,6 @@ def open(
     On a reload call ``publishers.trust(config.issuers)``. Without any issuer it answers
     ``not-enabled``, so that it can always be in place.
     """
-    publishing = TrustedPublishing(
-        accounts, journal, world, ServiceClient(reached.agent, world.clock)
-    )
+    publishing = TrustedPublishing(accounts, journal, world, ServiceClient(reached, world.clock))
     publishing.trust(issuers)
     return publishing

@@ -41,7 +41,7 @@ from pypid.ports import Body
 # not mounted.
 
 # Paths are bytes here, as the system has them, and pathlib takes text only.
-# ruff: noqa: PTH100, PTH102, PTH103, PTH105, PTH108, PTH112, PTH116
+# ruff: noqa: PTH100, PTH101, PTH102, PTH103, PTH105, PTH108, PTH112, PTH116, PTH120
 
 
 DRAFTS = (b".pypid", b"tmp")
@@ -313,10 +313,6 @@ def _sweep(disk: DiskFolder, now: datetime, abandoned: timedelta) -> None:
 # A write under way in the storage folder: a draft file that becomes the blob atomically, or is
 # discarded.
 
-# Paths are bytes here, as the system has them, and pathlib takes text only.
-# ruff: noqa: PTH108, PTH112
-
-
 _NOT_LINKABLE = (
     errno.EXDEV,
     errno.EPERM,
@@ -495,10 +491,6 @@ class DraftFile:
 
 # Listing the storage folder in the order of keys. All here blocks: call it in a thread.
 
-# Paths are bytes here, as the system has them, and pathlib takes text only.
-# ruff: noqa: PTH116
-
-
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _NOT_OURS = (b"/".join(DRAFTS) + b"/", b"lost+found/")
 """Drafts; and what ext4 creates at the root of a disk, which only root may read."""
@@ -591,10 +583,6 @@ def _file(disk: DiskFolder, key: bytes) -> os.stat_result | None:
             return None
         raise
     return found if stat.S_ISREG(found.st_mode) else None
-
-
-# Paths are bytes here, as the system has them, and pathlib takes text only.
-# ruff: noqa: PTH101, PTH108, PTH116, PTH120
 
 
 LISTED = 500

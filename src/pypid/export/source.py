@@ -134,7 +134,6 @@ class ExportViewer:
 
     @property
     def world(self) -> World:
-        """The world of the index."""
         return self.index.world
 
     async def look(self) -> ExportView:
@@ -177,14 +176,10 @@ class ExportViewer:
             waited += LOOK
 
     def basis(self, options: ExportOptions, look: ExportView) -> TreeBasis:
-        """Return everything but the projects that pages depend on."""
         index = self.index
         return TreeBasis(options, index.policy, look.fetches, index.catalog.generation)
 
     def fingerprint(self, name: ProjectName) -> Fingerprint | None:
-        """Return a value that changes whenever `project` may return something else, apart from what
-        time changes; None if there is none now. Call it before `project`.
-        """
         index = self.index
         if not index.is_alone(name):
             return None  # the heads are those of one index
@@ -210,11 +205,6 @@ class ExportViewer:
         return None if upstream is None else (serial, upstream.serial)
 
     async def project(self, name: ProjectName) -> tuple[Project, datetime | None] | None:
-        """Return the project as the viewer sees it, if it is on the project list, and when that
-        changes by itself; None if it does not exist.
-
-        Raises `StorageDown`, `NotYetKnown`.
-        """
         online = self._fetches and not self.stored_only
         layers = self.authority.layers
         may_read = may_read_all if layers is None else partial(layers.may_read, self._who)
@@ -223,9 +213,6 @@ class ExportViewer:
     async def metadata(
         self, project: Project, *, all: bool
     ) -> tuple[dict[str, bytes], StorageDown | None]:
-        """Return the stored core metadata by version: of each release, or of the newest one; and
-        the error, if some could not be read.
-        """
         is_long = len(project.files) > FEW_FILES
         described = (
             await self.index.world.thinking(_described, project, all)
@@ -251,9 +238,6 @@ class ExportViewer:
             return error
 
     async def url(self, file: File, lifetime: timedelta) -> str:
-        """Return a signed URL. Raises `BadRequest` if the
-        storage signs none.
-        """
         home, its_file = await self.index.home(file)
         await home.reader.judge(its_file)
         assert isinstance(its_file, StoredFile)  # as the file of the view
@@ -265,7 +249,6 @@ class ExportViewer:
         return link.url
 
     async def body(self, copy: Copy) -> Body:
-        """Return a part of a file that is to be copied."""
         match copy.piece:
             case FilePiece.BYTES:
                 body = await self.index.open(copy.file, None, STORED)

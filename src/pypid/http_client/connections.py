@@ -186,10 +186,6 @@ def resolving_once(reactor: Any) -> Any:
 
 # Trusted certificates: those of the system's authorities, and those of the configuration.
 
-# Twisted's web client and TLS are not annotated
-# mypy: allow-untyped-calls
-
-
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -335,10 +331,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 # resolves to something else on the second look (DNS rebinding) gains nothing, and neither does
 # another spelling of an address.
 
-# Twisted's reactors are not annotated
-# mypy: allow-untyped-calls
-
-
 _RESERVED = tuple(
     ip_network(network)
     for network in (
@@ -412,41 +404,27 @@ little it brings.
 """
 
 
-@frozen
-class HttpConnections:
-    """The connections to a service: `agent` sends requests; `close` ends the idle connections after
-    the last request.
-    """
-
-    agent: IAgent
-    _pool: HTTPConnectionPool | _LazyAgent
-
-    def close(self) -> Deferred[Any]:
-        """Close the idle connections; fires when they are closed."""
-        closed: Deferred[Any] = self._pool.closeCachedConnections()
-        return closed
-
-
 @implementer(IAgent)
 @define(eq=False)
-class _LazyAgent:
-    """An agent and its pool, created at the first request: a start, and a page of a local project,
-    need no HTTP client.
+class HttpConnections:
+    """The connections to a service. Its agent and pool are created at the first request: a start,
+    and a page of a local project, need no HTTP client.
     """
 
-    make: Callable[[], tuple[IAgent, HTTPConnectionPool]]
-    made: tuple[IAgent, HTTPConnectionPool] | None = None
+    _make: Callable[[], tuple[IAgent, HTTPConnectionPool]]
+    _made: tuple[IAgent, HTTPConnectionPool] | None = field(default=None, init=False)
 
     def request(
         self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None
     ) -> Deferred[IResponse]:
-        if self.made is None:
-            self.made = self.make()
-        return self.made[0].request(method, uri, headers, bodyProducer)
+        if self._made is None:
+            self._made = self._make()
+        return self._made[0].request(method, uri, headers, bodyProducer)
 
-    def closeCachedConnections(self) -> Deferred[Any]:
+    def close(self) -> Deferred[Any]:
+        """Close the idle connections after the last request; fires when they are closed."""
         closed: Deferred[Any] = (
-            succeed(None) if self.made is None else self.made[1].closeCachedConnections()
+            succeed(None) if self._made is None else self._made[1].closeCachedConnections()
         )
         return closed
 
@@ -487,8 +465,7 @@ def connections(
             reactor, _Endpoints(resolving_once(reactor), trust, timeout, is_trusted_host), pool
         ), pool
 
-    lazy = _LazyAgent(make)
-    return HttpConnections(lazy, lazy)
+    return HttpConnections(make)
 
 
 @implementer(IAgentEndpointFactory)

@@ -389,7 +389,7 @@ def open(
     (`core.simple_api.via.identity`).
     """
     asker = UpstreamClient(
-        reached.agent,
+        reached,
         world.clock,
         identity,
         settings.timeout,

@@ -123,7 +123,7 @@ def _over_http(url: str, paths: StatePaths, world: World, reactor: Any) -> Advis
 
     trust = Trust(authorities_of(paths.authorities))
     reached: HttpConnections = connections(reactor, trust, _TIMEOUT, idle=1, idle_time=5)
-    return HttpSource(url, paths.state, world, reached.agent)
+    return HttpSource(url, paths.state, world, reached)
 
 
 @frozen(eq=False)

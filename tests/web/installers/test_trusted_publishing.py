@@ -37,7 +37,9 @@ class MintCase(WholeCase):
         self.site = Published(self.documents)
         self.books = Books()
         accounts, journal = cast(SqlAccounts, self.books), cast(SqlJournal, self.books)
-        reached = HttpConnections(Wired(cast(Any, self.site), self.pypid.clock), cast(Any, None))
+        reached = HttpConnections(
+            lambda: (Wired(cast(Any, self.site), self.pypid.clock), cast(Any, None))
+        )
         issuers = {"github": IssuerSettings(url=URL, allow=("spam repository=octo/app",))}
         self.publishers = oidc.open(issuers, accounts, journal, self.pypid.world, reached)
         self.pypid.app.publishers = self.publishers

@@ -640,7 +640,7 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
     reached = connections(
         reactor, trust, min(CONNECTING, settings.timeout), idle=IDLE, idle_time=IDLE_TIME
     )
-    asker = S3Client(reached.agent, address, own_credentials, world, settings.timeout)
+    asker = S3Client(reached, address, own_credentials, world, settings.timeout)
     where = f"The bucket {settings.bucket!r} at {urlsplit(address.base).netloc}"
     try:
         await Lister(asker, settings.prefix, world).page("", most=1)

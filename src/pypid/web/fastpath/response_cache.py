@@ -533,7 +533,6 @@ that the wall clock was set.
 LATER = 0.1
 """Maximum seconds that lines of the access log wait."""
 
-Line = tuple[str, str | None, LogClient, SharedLogFields]
 _LOG_FIELDS = itemgetter(3)
 
 
@@ -573,8 +572,8 @@ class FastPathState:
         self.store = ResponseCache(limit)
         self.files = OpenFiles(app.world.clock, self.store.drop)
         self.log: list[Any] = []
-        """Entries that wait to be written and counted: each a `Line`; or a `SharedLogFields`, if no
-        log is written.
+        """Entries that wait to be written and counted: each a time, an address, a `LogClient` and
+        `SharedLogFields`; or the last alone, if no log is written.
         """
         self.writes = access_log is not None
         self._counts = app.world.counts
