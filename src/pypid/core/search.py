@@ -1,4 +1,4 @@
-"""Search: queries, what is known of a project, and results. `pypid.search` finds and ranks. Pure."""
+"""Search: queries, what is known of a project, results. `pypid.search` finds and ranks. Pure."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ class Card:
         return tuple(found)
 
 
-# --- the order of equal matches --------------------------------------------------------------------
+# --- the order of equal matches -------------------------------------------------------------------
 
 
 def status_rank(card: Card) -> int:

@@ -39,8 +39,8 @@ from pypid.core.search import (
 from pypid.core.summaries import Summaries
 
 # Searches in the language of SQLite's FTS5. The exact name comes first, then local projects, then
-# upstream ones: where a private and an upstream name are alike, the private one is what a team looks
-# for. Each are in the order of their tiers: the name is equal; it begins with the words; a word of it
+# upstream ones: where a private and an upstream name are alike, a team looks for the private one.
+# Each are in the order of their tiers: the name is equal; it begins with the words; a word of it
 # begins with them, or with each single one; it contains each; keywords do; the summary does.
 #
 # Words are cut by pypid's rules, and not by SQLite, whose Unicode differs: its tokenizer ``ascii``

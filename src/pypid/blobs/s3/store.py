@@ -666,7 +666,7 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
 
 
 def check(settings: S3Settings) -> None:
-    """Raise `CannotStart` for settings that no retry can correct: headers and required files. Blocks."""
+    """Raise `CannotStart` for settings that no retry can correct: headers, files. Blocks."""
     settings.object_headers()
     _trust(settings.ca_certificates)
     _front(settings)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 
@@ -83,13 +83,12 @@ def _answer(request: bytes) -> bytes:
     """Return what a site answers to the request."""
     channel, transport = _channel()
     channel.dataReceived(request)
-    answer: bytes = transport.value()  # type: ignore[no-untyped-call]
-    return answer
+    return b"".join(transport.written)
 
 
-def _channel() -> tuple[Any, StringTransport]:
+def _channel() -> tuple[Any, _Transport]:
     channel = Site(Resource(), reactor=Clock()).buildProtocol(None)  # type: ignore[no-untyped-call]
-    transport = StringTransport()  # type: ignore[no-untyped-call]
+    transport = _Transport()
     channel.makeConnection(transport)
     return channel, transport
 
@@ -99,3 +98,32 @@ def _unusable(reason: str) -> CannotStart:
     return CannotStart(
         f"The installed Twisted cannot be used: {reason}. Install Twisted {first} to {last}."
     )
+
+
+class _Transport:
+    """A connected transport that keeps what is written."""
+
+    disconnecting = False
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def writeSequence(self, data: list[bytes]) -> None:
+        self.written += data
+
+    def getPeer(self) -> UNIXAddress:
+        return UNIXAddress(None)
+
+    getHost = getPeer
+
+    def loseConnection(self) -> None:
+        self.disconnecting = True
+
+    def _ignore(self, *_: object) -> None:
+        pass
+
+    registerProducer = unregisterProducer = abortConnection = _ignore
+    pauseProducing = resumeProducing = stopProducing = _ignore

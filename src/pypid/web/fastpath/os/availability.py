@@ -10,7 +10,6 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
-from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from zope.interface import implementer
 
@@ -62,7 +61,7 @@ def _sample_tls() -> BufferingTLSTransport:
     """Return a TLS transport that waits for its handshake."""
     factory = TLSMemoryBIOFactory(_Certificateless(), False, Factory.forProtocol(Protocol), Clock())
     transport = BufferingTLSTransport(factory, Protocol())
-    transport.makeConnection(StringTransport())  # type: ignore[no-untyped-call]
+    transport.makeConnection(_Sink())  # type: ignore[no-untyped-call]
     return transport
 
 
@@ -72,3 +71,10 @@ class _Certificateless:
 
     def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         return SSL.Connection(SSL.Context(SSL.TLS_SERVER_METHOD), None)
+
+
+class _Sink:
+    """A transport that drops what is written."""
+
+    def write(self, data: bytes) -> None:
+        pass
