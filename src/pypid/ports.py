@@ -180,24 +180,22 @@ class Bucket(Protocol):
 
 
 TableKey = ProjectName
-"""The key of an entry of the catalog: the project's name; in `WholeCatalog.named_local` and
-`WholeCatalog.named_upstream` ``<index>/<project>`` (`core.records.layout`).
-"""
+"""The key of a row of the catalog: a project with its index or upstream (`layout.catalog_key`)."""
 Got_co = TypeVar("Got_co", covariant=True)
 V = TypeVar("V")
 
 
 class Table(Protocol[Got_co, V]):
-    """One table of the catalog: an entry for each project.
+    """The projects of one kind of one index or upstream in the catalog: an entry for each.
 
     Each visible change gets the next serial number of the catalog; a read after an awaited change
     shows it.
     """
 
-    async def get(self, name: TableKey) -> Got_co:
+    async def get(self, name: ProjectName) -> Got_co:
         """Return the entry."""
 
-    async def edit(self, name: TableKey, change: Callable[[V], V]) -> V:
+    async def edit(self, name: ProjectName, change: Callable[[V], V]) -> V:
         """Replace the entry by the result of `change`, as one step; return the new one.
 
         An equal result changes nothing and takes no serial.
@@ -218,7 +216,7 @@ class LocalTable(Table[LocalProject | Presence, LocalProject | None], Protocol):
 
     async def edit(
         self,
-        name: TableKey,
+        name: ProjectName,
         change: Callable[[LocalProject | None], LocalProject | None],
         *,
         mark: str | None = None,
@@ -226,13 +224,13 @@ class LocalTable(Table[LocalProject | Presence, LocalProject | None], Protocol):
         """Replace the project, as `Table.edit`. `mark` is stored with it (see `mark`)."""
 
     async def edit_all(
-        self, changes: Mapping[TableKey, Callable[[LocalProject | None], LocalProject | None]]
-    ) -> Mapping[TableKey, LocalProject | None]:
+        self, changes: Mapping[ProjectName, Callable[[LocalProject | None], LocalProject | None]]
+    ) -> Mapping[ProjectName, LocalProject | None]:
         """Replace several projects in one step with one serial: readers see all changes or none,
         and if one fails, nothing is changed. Return the new projects.
         """
 
-    async def mark(self, name: TableKey) -> str | None:
+    async def mark(self, name: ProjectName) -> str | None:
         """Return the fingerprint of the storage listing that the project was last read from; None
         after any other edit.
         """
@@ -247,15 +245,25 @@ class UpstreamTable(Table[UpstreamEntry, UpstreamEntry], Protocol):
 
 
 class Catalog(Protocol):
-    """The catalog: derived from `Blobs`, and can always be rebuilt from there."""
+    """The catalog of one index, or of one upstream: derived from `Blobs`, and can always be rebuilt
+    from there. Those of all indexes and upstreams share the serials, and are complete together.
+    """
 
     @property
     def local(self) -> LocalTable:
-        """The local projects."""
+        """The local projects; an upstream has none."""
 
     @property
     def upstream(self) -> UpstreamTable:
-        """The upstream projects."""
+        """The upstream projects; a named index has none of its own."""
+
+    def of(self, *, index: str | None = None, source: str | None = None) -> Catalog:
+        """Return the catalog of another index, or of another upstream (`source`)."""
+
+    async def index_lists(self) -> Mapping[str, Sequence[Summary]]:
+        """Return what a project list says of the local projects of each named index that has any;
+        the same object until something changes.
+        """
 
     async def indexes_with(self, name: ProjectName) -> AbstractSet[str] | None:
         """Return the named indexes that have a local project of this name; None if the catalog
@@ -267,7 +275,8 @@ class Catalog(Protocol):
 
     async def complete(self) -> None:
         """Note that all of the storage has been compared: from now on a project that is not in the
-        catalog is absent.
+        catalog is absent. Does nothing in a catalog of another than the default index: its part of
+        the storage proves nothing for the others.
         """
 
     async def is_complete(self) -> bool:
@@ -305,34 +314,12 @@ class Catalog(Protocol):
 
     def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
         """Return what a project list says of the local and of the upstream project; other objects
-        after each visible change. A name that is local in a named index has a local head, too.
+        after each visible change. Where there are upstream projects, a name that is local in any
+        index has a local head, too: it is private.
         """
 
     def listing_time(self, name: ProjectName) -> datetime | None:
         """Return when upstream was last asked for the project, as far as that is remembered."""
-
-
-class WholeCatalog(Catalog, Protocol):
-    """The catalog of the default index, and the tables of all named indexes and upstreams
-    (`catalog.part_catalog` makes a `Catalog` for each). They share the serials, and are complete
-    together.
-    """
-
-    @property
-    def named_local(self) -> LocalTable:
-        """The local projects of all named indexes."""
-
-    @property
-    def named_upstream(self) -> UpstreamTable:
-        """The upstream projects of all named upstreams."""
-
-    def named_heads(self, key: TableKey) -> tuple[Summary | None, Summary | None]:
-        """Return the heads in `named_local` and in `named_upstream`, see `Catalog.heads`."""
-
-    def named_listing_time(self, key: TableKey) -> datetime | None:
-        """Return when the named upstream was last asked for the project, see
-        `Catalog.listing_time`.
-        """
 
 
 class Access(Protocol):

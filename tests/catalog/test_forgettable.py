@@ -5,7 +5,6 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import RowKind
 from pypid.catalog.replica import ForgettableProjects, Replica
 from pypid.core.model import Listing, UpstreamEntry, as_stored
 from pypid.core.packaging.names import project_name
@@ -79,5 +78,5 @@ class ForgetTests(Awaiting, SynchronousTestCase):
         """However few there are, they do not take more bytes than they may."""
         projects = ForgettableProjects(most_bytes=100)
         for number in range(4):
-            projects.note(RowKind.UPSTREAM, project_name(f"p{number}"), 40)
-        self.assertEqual([name for _, name in projects.pop_excess()], ["p0", "p1"])
+            projects.note(project_name(f"p{number}"), 40)
+        self.assertEqual(list(projects.pop_excess()), ["p0", "p1"])

@@ -167,7 +167,7 @@ class EditingTests(Nodes):
         whole = PlacedEngine.changes
 
         async def cut(engine: PlacedEngine, since: Position, most: int = 0) -> Slice:
-            shown.append(len(self.there.following.replica.local.heads.summaries()))
+            shown.append(len(self.there.following.replica.local.heads[""].summaries()))
             return await whole(engine, since, 3)
 
         self.put(self.here, "1", name=HAM)

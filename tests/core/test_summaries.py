@@ -8,7 +8,6 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core import summaries
@@ -18,7 +17,6 @@ from pypid.core.summaries import (
     Merger,
     MutableSummaries,
     Run,
-    Section,
     Sieve,
     Summaries,
     differing,
@@ -189,56 +187,6 @@ class SieveTests(Short):
         )
         all_of_it = Sieve(lambda run: run)
         self.assertIs(all_of_it.of(roll.summaries()), roll.summaries())
-
-
-class SectionTests(Short):
-    """`Section`."""
-
-    PREFIXES = ("p", "p/", "p-/", "p0/", "q/")
-    keys = st.builds(
-        lambda prefix, number: ProjectName(f"{prefix}{number}"),
-        st.sampled_from(PREFIXES),
-        st.integers(0, 30),
-    )
-
-    @modest
-    @given(st.lists(st.tuples(keys, st.one_of(st.none(), st.integers(0, 3))), max_size=80))
-    def test_any(self, some: list[tuple[ProjectName, int | None]]) -> None:
-        """After each change a section has its items, without the prefix and cut as if they had
-        always been a list of their own; a section that did not change is the same object.
-        """
-        roll = MutableSummaries()
-        sections = {prefix: Section(prefix) for prefix in self.PREFIXES}
-        last = {prefix: section.of(roll.summaries()) for prefix, section in sections.items()}
-        for name, serial in some:
-            change(roll, name, serial)
-            for prefix, section in sections.items():
-                found = section.of(roll.summaries())
-                stripped = {
-                    each.name: replace(each, name=ProjectName(each.name.removeprefix(prefix)))
-                    for each in roll.summaries()
-                    if each.name.startswith(prefix)
-                }
-                self.is_anew(found, stripped)
-                if found == last[prefix]:
-                    self.assertIs(found, last[prefix])
-                last[prefix] = found
-
-    def test_only_what_changed(self) -> None:
-        """What did not change stays the same objects, and other sections cost nothing."""
-        heads = [Summary(ProjectName(f"team/{name}"), 1) for name in NAMES]
-        heads += [Summary(ProjectName(f"{other}/spam"), 1) for other in ("a", "z")]
-        roll = MutableSummaries({head.name: head for head in heads})
-        section = Section("team/")
-        before = section.of(roll.summaries())
-        for name in ("a/ham", "z/ham", "team-2/ham"):
-            roll.put(Summary(ProjectName(name), 1))
-            self.assertIs(section.of(roll.summaries()), before)
-        roll.put(Summary(ProjectName(f"team/{NAMES[-1]}"), 2))
-        after = section.of(roll.summaries())
-        self.assertEqual(len(after), len(NAMES))
-        changed = [one is other for one, other in zip(before.runs, after.runs, strict=True)]
-        self.assertLess(changed.count(False), len(changed) / 2)
 
 
 class MergerTests(Short):

@@ -252,9 +252,9 @@ class DeletionTests(NodesCase):
         return found + [each.name for each in self.rows()]
 
     def rows(self) -> list[CatalogRow]:
-        """Return the rows of local projects of named indexes."""
+        """Return the rows of local projects of all indexes."""
         rows = self.place.rows.items()
-        return [row for (kind, _), row in rows if kind is RowKind.NAMED_LOCAL and row.head]
+        return [row for (kind, _), row in rows if kind is RowKind.LOCAL and row.head]
 
     def ended(self, upload: Deferred[PublishOutcome]) -> list[Failure]:
         """Let the upload run to its end; return its failure, if it fails."""

@@ -230,8 +230,8 @@ class EngineContract(NodesContract):
                     to_be(b"second", spam.version),
                     to_be(None, gone.version, name=HAM),
                     to_be(b"same", 0, name=same.name),
-                    to_be(b"new", name=key, kind=RowKind.NAMED_LOCAL),
-                    to_be(b"unseen", name=key, kind=RowKind.NAMED_UPSTREAM, seen=False),
+                    to_be(b"new", name=key),
+                    to_be(b"unseen", name=key, kind=RowKind.UPSTREAM, seen=False),
                 ],
             )
         )
@@ -240,16 +240,16 @@ class EngineContract(NodesContract):
             row_of(RowKind.LOCAL, SPAM, version + 1, serial, b"second"),
             row_of(RowKind.LOCAL, HAM, version + 2, serial, None),
             same,
-            row_of(RowKind.NAMED_LOCAL, key, version + 3, serial, b"new"),
-            row_of(RowKind.NAMED_UPSTREAM, key, version + 4, 0, b"unseen"),
+            row_of(RowKind.LOCAL, key, version + 3, serial, b"new"),
+            row_of(RowKind.UPSTREAM, key, version + 4, 0, b"unseen"),
         ]
         self.assertEqual(made, expected)
         self.assertEqual(self.state(), evolve(before, version=version + 4, serial=serial))
         self.assertEqual(
             self.all_rows(since=before.position), [row for row in expected if row is not same]
         )
-        self.assertEqual(self.row(key, RowKind.NAMED_LOCAL), (expected[3], b"new"))
-        self.assertIsNone(self.row(key))
+        self.assertEqual(self.row(key), (expected[3], b"new"))
+        self.assertEqual(self.row(key, RowKind.UPSTREAM), (expected[4], b"unseen"))
 
     def test_all_or_nothing(self) -> None:
         """If one of several rows is another than expected, none is changed."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from attrs import evolve
 
 from pypid.core.restrictions import RestrictionsInForce
 from pypid.index import Index
 from pypid.index.decisions import Decisions
 from pypid.index.named_indexes import Indexes, NamedUpstream
-from pypid.ports import Upstream, WholeCatalog
+from pypid.ports import Upstream
 
 
 def with_upstream(index: Index, name: str, upstream: Upstream, *only: str) -> Index:
@@ -20,7 +18,7 @@ def with_upstream(index: Index, name: str, upstream: Upstream, *only: str) -> In
     policy = evolve(index.policy, only=only or ("*",))
     settings = NamedUpstream(upstream, policy, index.ttl, index.timeout)
     decisions = Decisions(index.blobs, index.world, RestrictionsInForce())
-    indexes = Indexes(cast(WholeCatalog, index.catalog), decisions, only={name: only})
+    indexes = Indexes(index.catalog, decisions, only={name: only})
     indexes.join(index, {name: settings})
     index.upstreams[name] = indexes.upstreams[name]  # type: ignore[index]
     return index.upstreams[name]

@@ -14,7 +14,6 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import RowKind
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.errors import CannotStart
 from pypid.core.packaging.names import ProjectName
@@ -56,7 +55,7 @@ class FolderTests(Awaiting, SynchronousTestCase):
         self.addCleanup(lambda: self.have(engine.close()))
         generation = self.have(engine.open("here")).generation
         self.assertTrue(may_create_folder(paths))
-        named = to_be(b"line", name=ProjectName("team/spam"), kind=RowKind.NAMED_LOCAL)
+        named = to_be(b"line", name=ProjectName("team/spam"))
         self.have(engine.swap(generation, named))
         self.assertFalse(may_create_folder(paths))
 

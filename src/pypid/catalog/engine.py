@@ -54,14 +54,12 @@ not.
 
 
 class RowKind(Enum):
-    """The table of the catalog that a row is in: local or upstream projects, of the default index
-    or of all named ones. A reader ignores rows of other kinds, which a later version may write.
+    """What a row is about: a local project of an index, or one of an upstream. A reader ignores
+    rows of other kinds, which a later version may write.
     """
 
     LOCAL = "ours"
     UPSTREAM = "theirs"
-    NAMED_LOCAL = "named-ours"
-    NAMED_UPSTREAM = "named-theirs"
 
 
 @frozen

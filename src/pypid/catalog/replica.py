@@ -4,8 +4,8 @@ lately. The contents of all others stay in the database, and are read by key.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from operator import attrgetter
@@ -57,7 +57,6 @@ SHORT = 1 << 17
 """Bytes of a line up to which it is decoded in the reactor thread: in some 2 milliseconds."""
 HISTORY_WEIGHT = 500
 """Bytes that the history of a file takes in memory."""
-LOCAL_KINDS = frozenset((RowKind.LOCAL, RowKind.NAMED_LOCAL))
 
 # The upstream projects that may be dropped: those without cached files, the least recently changed
 # first. Otherwise a client that requests the whole public index, or names that do not exist, would
@@ -79,36 +78,34 @@ class ForgettableProjects:
 
     most_bytes: int = MOST_BYTES
     most_projects: int = MOST_PROJECTS
-    _sizes: OrderedDict[tuple[RowKind, ProjectName], int] = field(
-        factory=OrderedDict, init=False, repr=False
-    )
+    _sizes: OrderedDict[TableKey, int] = field(factory=OrderedDict, init=False, repr=False)
     _total: int = field(default=0, init=False)
 
-    def note(self, kind: RowKind, name: ProjectName, size: int) -> None:
+    def note(self, name: TableKey, size: int) -> None:
         """Note the size in bytes of a project without cached files."""
-        self.drop(kind, name)
-        self._sizes[kind, name] = size
+        self.drop(name)
+        self._sizes[name] = size
         self._total += size
 
-    def drop(self, kind: RowKind, name: ProjectName) -> None:
+    def drop(self, name: TableKey) -> None:
         """Note that the project may not be dropped, or was removed."""
-        self._total -= self._sizes.pop((kind, name), 0)
+        self._total -= self._sizes.pop(name, 0)
 
-    def pop_excess(self) -> Iterator[tuple[RowKind, ProjectName]]:
+    def pop_excess(self) -> Iterator[TableKey]:
         """Yield the projects to drop now; the one that was noted last always stays."""
         while len(self._sizes) > 1 and (
             self._total > self.most_bytes or len(self._sizes) > self.most_projects
         ):
-            kind, name = next(iter(self._sizes))
-            self.drop(kind, name)
-            yield kind, name
+            name = next(iter(self._sizes))
+            self.drop(name)
+            yield name
 
 
 class Heads:
-    """The head of each project, in the order of the names."""
+    """The head of each project of an index or upstream, in the order of the names."""
 
-    def __init__(self) -> None:
-        self._roll = MutableSummaries()
+    def __init__(self, heads: dict[ProjectName, Summary] | None = None) -> None:
+        self._roll = MutableSummaries(heads)
         self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
         self._keeping = (Summaries(), Summaries())
         """All heads, and those of projects with cached files."""
@@ -138,54 +135,39 @@ class Heads:
             self._keeping = (heads, self._kept.of(heads))
         return self._keeping[1]
 
-    def fill(self, roll: MutableSummaries) -> None:
-        """Hold these heads; there were none before."""
-        self._roll = roll
+
+def _all_heads(found: Mapping[str, dict[ProjectName, Summary]]) -> Mapping[str, Heads]:
+    return {index: Heads(heads) for index, heads in found.items()}
 
 
 _NONE: frozenset[str] = frozenset()
 
 
-class NamedHeads(Heads):
-    """The heads of the local projects of all named indexes. It counts which indexes have a project,
-    since no name that is local in any index may be sent upstream.
+class IndexesWith:
+    """The named indexes that have a local project, by its name: no name that is local in any index
+    may be sent upstream.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self._indexes: dict[ProjectName, frozenset[str]] = {}
 
-    def indexes_with(self, name: ProjectName) -> frozenset[str]:
+    def get(self, name: ProjectName) -> frozenset[str]:
         """Return the named indexes that have a local project of this name."""
         return self._indexes.get(name, _NONE)
 
     def claim(self, name: ProjectName) -> Summary | None:
         """Return a head if any named index has a local project of this name; it differs from all
-        heads of the default index, so that pages of other indexes are made again when that changes.
+        heads of projects, so that pages of other indexes are made again when that changes.
         """
         return Summary(name, -1) if name in self._indexes else None
 
-    def put(self, head: Summary) -> None:
-        self._count(head.name)
-        super().put(head)
-
-    def drop(self, name: ProjectName) -> None:
-        super().drop(name)
-        project = project_of(name)
-        left = self._indexes[project] - {index_of(name)}
-        if left:
-            self._indexes[project] = left
+    def note(self, index: str, name: ProjectName, *, has: bool) -> None:
+        """Note whether the named index has a local project of this name."""
+        indexes = self.get(name) | {index} if has else self.get(name) - {index}
+        if indexes:
+            self._indexes[name] = indexes
         else:
-            del self._indexes[project]
-
-    def fill(self, roll: MutableSummaries) -> None:
-        super().fill(roll)
-        for key in roll.heads:
-            self._count(key)
-
-    def _count(self, key: str) -> None:
-        project = project_of(key)
-        self._indexes[project] = self._indexes.get(project, _NONE) | {index_of(key)}
+            self._indexes.pop(name, None)
 
 
 @frozen
@@ -200,9 +182,9 @@ class ReplicaEntry(Generic[V]):
 
 
 class ReplicaTable(Generic[V]):
-    """The rows of one kind: their heads, and the projects that were read lately, as far as the
-    `budget` allows. `load` decodes the contents of a row, `weigh` counts the bytes of a project in
-    memory; `thinking` is for long ones (`World.thinking`).
+    """The rows of one kind: their heads by index, and the projects that were read lately, as far as
+    the `budget` allows. `load` decodes the contents of a row, `weigh` counts the bytes of a project
+    in memory; `thinking` is for long ones (`World.thinking`).
     """
 
     def __init__(
@@ -213,9 +195,9 @@ class ReplicaTable(Generic[V]):
         weigh: Callable[[V], int],
         thinking: Blocking,
         budget: MemoryBudget,
-        heads: Heads | None = None,
     ) -> None:
-        self.heads = Heads() if heads is None else heads
+        self.heads: defaultdict[str, Heads] = defaultdict(Heads)
+        """By the name of the index or upstream; "" for the default one."""
         self._kind = kind
         self._read_row = read
         self._load: Callable[[RowContents], V] = load
@@ -240,24 +222,26 @@ class ReplicaTable(Generic[V]):
         """Hold the row, which is later than the held one. `value` is its decoded project, if
         known.
         """
+        heads = self.heads[index_of(row.name)]
         if row.head is None:
             if self._rows.pop(row.name, None) is not None:
-                self.heads.drop(row.name)
+                heads.drop(project_of(row.name))
             self._entries.forget(row.name)
             return
         self._rows[row.name] = row.version, row.head
-        self.heads.put(_summary(row, row.head))
+        heads.put(_summary(row, row.head))
         if value is not None:
             self._keep(row.name, ReplicaEntry(value, row.version, row.head))
 
     async def fill(self, rows: dict[ProjectName, CatalogRow]) -> None:
         """Add these rows to the empty table."""
-        heads: dict[ProjectName, Summary] = {}
+        heads: defaultdict[str, dict[ProjectName, Summary]] = defaultdict(dict)
         for name, row in rows.items():
             if row.head is not None:
                 self._rows[name] = row.version, row.head
-                heads[name] = _summary(row, row.head)
-        self.heads.fill(await self._thinking(MutableSummaries, heads))
+                summary = _summary(row, row.head)
+                heads[index_of(name)][summary.name] = summary
+        self.heads.update(await self._thinking(_all_heads, heads))
 
     def known(self, name: ProjectName) -> ReplicaEntry[V] | None:
         """Return the project, if that can be said without reading; else None."""
@@ -303,7 +287,7 @@ class ReplicaTable(Generic[V]):
 
 
 def _summary(row: CatalogRow, head: RowHead) -> Summary:
-    return Summary(row.name, row.serial, head.status, head.kept, head.gone)
+    return Summary(project_of(row.name), row.serial, head.status, head.kept, head.gone)
 
 
 def _say_damaged(name: ProjectName, error: Exception) -> None:
@@ -361,43 +345,42 @@ class Replica:
     """Grows with each visible change."""
     local: ReplicaTable[LocalProject] = field(init=False)
     upstream: ReplicaTable[UpstreamEntry] = field(init=False)
-    named_local: ReplicaTable[LocalProject] = field(init=False)
-    named_upstream: ReplicaTable[UpstreamEntry] = field(init=False)
-    named: NamedHeads = field(factory=NamedHeads, init=False)
-    """The heads of `named_local`."""
+    indexes_with: IndexesWith = field(factory=IndexesWith, init=False)
+    _lists: Mapping[str, Summaries] | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        decoded = MemoryBudget(DECODED)
-        self.local = self._local_table(RowKind.LOCAL, Heads(), decoded)
-        self.upstream = self._upstream_table(RowKind.UPSTREAM)
-        self.named_local = self._local_table(RowKind.NAMED_LOCAL, self.named, decoded)
-        self.named_upstream = self._upstream_table(RowKind.NAMED_UPSTREAM)
-
-    def _local_table(
-        self, kind: RowKind, heads: Heads, decoded: MemoryBudget
-    ) -> ReplicaTable[LocalProject]:
-        return ReplicaTable(
-            kind, self._row, _load_local, local_weight, self.thinking, decoded, heads
+        self.local = ReplicaTable(
+            RowKind.LOCAL,
+            self._row,
+            _load_local,
+            local_weight,
+            self.thinking,
+            MemoryBudget(DECODED),
         )
-
-    def _upstream_table(self, kind: RowKind) -> ReplicaTable[UpstreamEntry]:
-        return ReplicaTable(
-            kind, self._row, _load_upstream, upstream_weight, self.thinking, self.memory
+        self.upstream = ReplicaTable(
+            RowKind.UPSTREAM,
+            self._row,
+            _load_upstream,
+            upstream_weight,
+            self.thinking,
+            self.memory,
         )
 
     async def _row(self, kind: RowKind, name: ProjectName) -> StoredRow | None:
         return await self.engine.row(self.generation, kind, name)
 
-    def local_table(self, kind: RowKind) -> ReplicaTable[LocalProject]:
-        """Return the table of local projects with rows of this kind."""
-        return self.local if kind is RowKind.LOCAL else self.named_local
-
-    def upstream_table(self, kind: RowKind) -> ReplicaTable[UpstreamEntry]:
-        """Return the table of upstream projects with rows of this kind."""
-        return self.upstream if kind is RowKind.UPSTREAM else self.named_upstream
-
     def _table(self, kind: RowKind) -> ReplicaTable[LocalProject] | ReplicaTable[UpstreamEntry]:
-        return self.local_table(kind) if kind in LOCAL_KINDS else self.upstream_table(kind)
+        return self.local if kind is RowKind.LOCAL else self.upstream
+
+    def index_lists(self) -> Mapping[str, Summaries]:
+        """Return the local projects of each named index that has any; the same object until
+        something changes.
+        """
+        if self._lists is None:
+            heads = self.local.heads.items()
+            lists = {index: each.summaries() for index, each in heads if index}
+            self._lists = {index: listed for index, listed in lists.items() if listed}
+        return self._lists
 
     @property
     def position(self) -> Position:
@@ -433,7 +416,6 @@ class Replica:
         number is read again.
         """
         older.upstream.release()
-        older.named_upstream.release()
         self.changes += older.changes + 1
 
     def now_complete(self) -> None:
@@ -454,15 +436,20 @@ class Replica:
         self.reach(version, serial)
 
     def _note(self, row: CatalogRow) -> None:
-        if row.kind in LOCAL_KINDS:
+        if row.kind is RowKind.LOCAL:
+            index = index_of(row.name)
+            if index:
+                has = row.head is not None
+                self.indexes_with.note(index, project_of(row.name), has=has)
+                self._lists = None
             return
         for each in (self.forgettable, self.gone):
-            each.drop(row.kind, row.name)
+            each.drop(row.name)
         if row.head is not None and not row.head.kept:
             queue = self.gone if row.head.gone else self.forgettable
-            queue.note(row.kind, row.name, row.size)
+            queue.note(row.name, row.size)
 
-    def pop_excess(self) -> Iterator[tuple[RowKind, ProjectName]]:
+    def pop_excess(self) -> Iterator[TableKey]:
         """Yield the upstream projects to remove now (see `ForgettableProjects`)."""
         yield from self.forgettable.pop_excess()
         yield from self.gone.pop_excess()
@@ -523,6 +510,9 @@ class ReplicaFollower:
     _answered: float = field(default=0.0, init=False)
     """When the engine answered last, or a question to it began."""
     _failed: float = field(default=float("-inf"), init=False)
+    looks: int = field(default=0, init=False)
+    """Grows with each `look` at a copy that is not current, and with the next one after it."""
+    _was_current: bool = field(default=True, init=False)
     _asking: bool = field(default=False, init=False)
     _rights: int | None = field(default=None, init=False)
     _beat: Beat | None = field(default=None, init=False)
@@ -551,6 +541,14 @@ class ReplicaFollower:
         now = self.world.clock.seconds()
         # a time in the future: the system's clock was set back, and the copy is not current
         return now - FRESH < self._known <= now
+
+    def look(self) -> bool:
+        """Return whether the copy is current, and count the look in `looks`."""
+        is_current = self.is_current
+        if not (is_current and self._was_current):
+            self.looks += 1
+        self._was_current = is_current
+        return is_current
 
     @property
     def age(self) -> float:

@@ -48,12 +48,13 @@ from pypid.core.errors import CatalogDown
 from pypid.core.model import LocalProject, Presence, SignedUrl, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project
-from pypid.core.records.layout import project_of
+from pypid.core.records.layout import catalog_key, project_of
 from pypid.core.records.upstream_entry import dump_heading, dump_listed
 from pypid.core.simple_api.listed_files import ListedFiles
+from pypid.core.summaries import Summaries
 from pypid.flow import start
 from pypid.metrics.counts import STALE
-from pypid.ports import TableKey, WholeCatalog
+from pypid.ports import Catalog, LocalTable, TableKey, UpstreamTable
 
 # Compare-and-set on a row of the engine: read, compute, swap, and again with the other node's row
 # after a conflict.
@@ -402,23 +403,24 @@ _engine_links: type[SharedLinks] = EngineLinks
 
 
 _log = Logger()
+_NO_PROJECTS = Summaries()
 
 
 class SharedLocalTable:
-    """The local projects (`LocalTable`) of the default index, or of all named ones."""
+    """The local projects of one index (`LocalTable`)."""
 
-    def __init__(self, following: ReplicaFollower, kind: RowKind) -> None:
+    def __init__(self, following: ReplicaFollower, index: str) -> None:
         self._following = following
-        self._kind = kind
+        self._index = index
 
     def _half(self) -> ReplicaTable[LocalProject]:
-        return self._following.replica.local_table(self._kind)
+        return self._following.replica.local
 
-    async def get(self, name: TableKey) -> LocalProject | Presence:
+    async def get(self, name: ProjectName) -> LocalProject | Presence:
         certain = await self._following.current()
         if not certain:
             self._following.world.counts.add(STALE, ("catalog",))
-        entry = await self._following.read(self._half, name)
+        entry = await self._following.read(self._half, catalog_key(self._index, name))
         if entry.value is not None:
             return entry.value
         absent = certain and self._following.replica.complete and not entry.version
@@ -426,64 +428,97 @@ class SharedLocalTable:
 
     async def summaries(self) -> Sequence[Summary]:
         await self._following.current()
-        return self._half().heads.summaries()
+        return self._half().heads[self._index].summaries()
 
     async def edit(
         self,
-        name: TableKey,
+        name: ProjectName,
         change: Callable[[LocalProject | None], LocalProject | None],
         *,
         mark: str | None = None,
     ) -> LocalProject | None:
-        draft = partial(edited, name, change, mark)
-        return made_project(await swap_row(self._following, self._kind, name, self._half, draft))
+        key = catalog_key(self._index, name)
+        draft = partial(edited, key, change, mark)
+        return made_project(await swap_row(self._following, RowKind.LOCAL, key, self._half, draft))
 
     async def edit_all(
-        self, changes: Mapping[TableKey, Callable[[LocalProject | None], LocalProject | None]]
-    ) -> Mapping[TableKey, LocalProject | None]:
-        drafts = {name: partial(edited, name, change, None) for name, change in changes.items()}
-        done = await swap_rows(self._following, self._kind, self._half, drafts)
-        return {name: made_project(swapped) for name, swapped in done.items()}
+        self, changes: Mapping[ProjectName, Callable[[LocalProject | None], LocalProject | None]]
+    ) -> Mapping[ProjectName, LocalProject | None]:
+        keys = {catalog_key(self._index, name): change for name, change in changes.items()}
+        drafts = {key: partial(edited, key, change, None) for key, change in keys.items()}
+        done = await swap_rows(self._following, RowKind.LOCAL, self._half, drafts)
+        return {project_of(key): made_project(swapped) for key, swapped in done.items()}
 
-    async def mark(self, name: TableKey) -> str | None:
+    async def mark(self, name: ProjectName) -> str | None:
         await self._following.current()
-        head = self._half().head(name)
+        head = self._half().head(catalog_key(self._index, name))
         return None if head is None else head.mark
 
 
-class SharedUpstreamTable:
-    """The upstream projects (`UpstreamTable`) of the default index, or of all named upstreams."""
+class NoLocalProjects:
+    """The local projects of an upstream (`LocalTable`): there are none, and none can be added."""
 
-    def __init__(self, following: ReplicaFollower, kind: RowKind) -> None:
+    async def get(self, name: ProjectName) -> LocalProject | Presence:
+        return Presence.ABSENT
+
+    async def edit(
+        self,
+        name: ProjectName,
+        change: Callable[[LocalProject | None], LocalProject | None],
+        *,
+        mark: str | None = None,
+    ) -> LocalProject | None:
+        if change(None) is not None:
+            raise ValueError(f"an upstream has no local project {name}")
+        return None
+
+    async def edit_all(
+        self, changes: Mapping[ProjectName, Callable[[LocalProject | None], LocalProject | None]]
+    ) -> Mapping[ProjectName, LocalProject | None]:
+        return {name: await self.edit(name, change) for name, change in changes.items()}
+
+    async def mark(self, name: ProjectName) -> str | None:
+        return None
+
+    async def summaries(self) -> Sequence[Summary]:
+        return _NO_PROJECTS
+
+
+class SharedUpstreamTable:
+    """The upstream projects of one upstream (`UpstreamTable`)."""
+
+    def __init__(self, following: ReplicaFollower, source: str) -> None:
         self._following = following
-        self._kind = kind
+        self._source = source
         self._forgetting = False
 
     def _half(self) -> ReplicaTable[UpstreamEntry]:
-        return self._following.replica.upstream_table(self._kind)
+        return self._following.replica.upstream
 
-    async def get(self, name: TableKey) -> UpstreamEntry:
+    async def get(self, name: ProjectName) -> UpstreamEntry:
         await self._following.current()
-        entry = await self._following.read(self._half, name)
-        return entry.value or UpstreamEntry(name=project_of(name))
+        entry = await self._following.read(self._half, catalog_key(self._source, name))
+        return entry.value or UpstreamEntry(name=name)
 
     async def edit(
-        self, name: TableKey, change: Callable[[UpstreamEntry], UpstreamEntry]
+        self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
     ) -> UpstreamEntry:
+        key = catalog_key(self._source, name)
+
         def draft(held: ReplicaEntry[UpstreamEntry]) -> RowDraft[UpstreamEntry] | None:
-            old = held.value or UpstreamEntry(name=project_of(name))
+            old = held.value or UpstreamEntry(name=name)
             new = change(old)
             if new.name != old.name:
-                raise ValueError(f"an edit of {name} made {new.name} of it")
+                raise ValueError(f"an edit of {key} made {new.name} of it")
             return (
                 None
                 if new == old and held.value is not None
-                else upstream_draft(name, held, old, new)
+                else upstream_draft(key, held, old, new)
             )
 
-        done = await swap_row(self._following, self._kind, name, self._half, draft)
+        done = await swap_row(self._following, RowKind.UPSTREAM, key, self._half, draft)
         if done.draft is None:
-            return done.held.value or UpstreamEntry(name=project_of(name))
+            return done.held.value or UpstreamEntry(name=name)
         if done.row is not None and done.draft.head is not None:
             self._forget_others()
         return (
@@ -494,7 +529,7 @@ class SharedUpstreamTable:
 
     async def summaries(self) -> Sequence[Summary]:
         await self._following.current()
-        return self._half().heads.cached_summaries()
+        return self._half().heads[self._source].cached_summaries()
 
     def _forget_others(self) -> None:
         """Drop other upstream projects to make space, for all nodes and in the background, after
@@ -507,11 +542,11 @@ class SharedUpstreamTable:
     async def _forget(self) -> None:
         replica, engine = self._following.replica, self._following.engine
         try:
-            for kind, name in replica.pop_excess():
-                version = replica.upstream_table(kind).version(name)
+            for key in replica.pop_excess():
+                version = replica.upstream.version(key)
                 try:
                     if version:
-                        change = RowChange(kind, name, version, seen=False)
+                        change = RowChange(RowKind.UPSTREAM, key, version, seen=False)
                         done = await engine.swap(replica.generation, change)
                         if not isinstance(done, Conflict):
                             replica.take_own(done, None)
@@ -525,23 +560,50 @@ class SharedUpstreamTable:
             self._forgetting = False
 
 
+class NoUpstreamProjects:
+    """The upstream projects of a named index (`UpstreamTable`): it has none of its own."""
+
+    async def get(self, name: ProjectName) -> UpstreamEntry:
+        return UpstreamEntry(name=name)
+
+    async def edit(
+        self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]
+    ) -> UpstreamEntry:
+        entry = UpstreamEntry(name=name)
+        if change(entry) != entry:
+            raise ValueError(f"a named index has no upstream project {name}")
+        return entry
+
+    async def summaries(self) -> Sequence[Summary]:
+        return _NO_PROJECTS
+
+
 class SharedCatalog:
-    """A `WholeCatalog`. `open` makes one; `close` it.
+    """The `Catalog` of one index, of one upstream (`source`), or of both, as for the default index,
+    whose names are empty. `begin` and `close` the latter; `of` makes those of others.
 
     The function that is passed to an edit may be called several times: with the project as another
     node has changed it meanwhile.
     """
 
-    def __init__(self, following: ReplicaFollower) -> None:
+    def __init__(
+        self, following: ReplicaFollower, *, index: str | None = "", source: str | None = ""
+    ) -> None:
         self.following = following
-        self.local = SharedLocalTable(following, RowKind.LOCAL)
-        self.upstream = SharedUpstreamTable(following, RowKind.UPSTREAM)
-        self.named_local = SharedLocalTable(following, RowKind.NAMED_LOCAL)
-        self.named_upstream = SharedUpstreamTable(following, RowKind.NAMED_UPSTREAM)
+        self.index = index
+        self.source = source
+        self.local: LocalTable = (
+            NoLocalProjects() if index is None else SharedLocalTable(following, index)
+        )
+        self.upstream: UpstreamTable = (
+            NoUpstreamProjects() if source is None else SharedUpstreamTable(following, source)
+        )
         self._compared = ""
         """The generation in which the current reconciliation began, which `complete` refers to."""
-        self._looks = 0
-        self._was_current = True
+
+    def of(self, *, index: str | None = None, source: str | None = None) -> SharedCatalog:
+        """Return the catalog of another index, or of another upstream (`Catalog.of`)."""
+        return SharedCatalog(self.following, index=index, source=source)
 
     async def begin(self) -> None:
         """Read what is shared, and follow it from now on; before that all methods raise
@@ -559,7 +621,11 @@ class SharedCatalog:
 
     async def indexes_with(self, name: ProjectName) -> AbstractSet[str] | None:
         is_certain = await self.following.current() and self._replica.complete
-        return self._replica.named.indexes_with(name) or (frozenset() if is_certain else None)
+        return self._replica.indexes_with.get(name) or (frozenset() if is_certain else None)
+
+    async def index_lists(self) -> Mapping[str, Sequence[Summary]]:
+        await self.following.current()
+        return self._replica.index_lists()
 
     async def serial(self) -> int:
         await self.following.current()
@@ -575,8 +641,10 @@ class SharedCatalog:
 
     async def complete(self) -> None:
         """Record completeness for all nodes; not if the catalog was reset since `begin_comparison`
-        (at first: since the start).
+        (at first: since the start), and not for another index (`Catalog.complete`).
         """
+        if self.index != "":
+            return
         following = self.following
         try:
             await following.engine.mark_complete(self._compared or following.first_generation)
@@ -634,18 +702,8 @@ class SharedCatalog:
         """A number that differs after each visible change (`Catalog.changes`). It differs at each
         look while the feed has no beat, so that no cached response is used then.
         """
-        self._look()
-        return self._replica.changes + self._looks
-
-    def _look(self) -> bool:
-        """Return whether the copy is current. Count a look while it is not, and one more when it is
-        again.
-        """
-        is_current = self.following.is_current
-        if not (is_current and self._was_current):
-            self._looks += 1
-        self._was_current = is_current
-        return is_current
+        self.following.look()
+        return self._replica.changes + self.following.looks
 
     @property
     def knows_all(self) -> bool:
@@ -661,31 +719,21 @@ class SharedCatalog:
         So code that compares heads instead of `changes` (the fast path, for a project's pages) sees
         a change.
         """
-        if not self._look():
-            return Summary(name, -self._looks), None
+        if not self.following.look():
+            return Summary(name, -self.following.looks), None
         replica = self._replica
-        local = replica.local.heads.get(name) or replica.named.claim(name)
-        return local, replica.upstream.heads.get(name)
-
-    def named_heads(self, key: TableKey) -> tuple[Summary | None, Summary | None]:
-        """Return the heads in the tables of named indexes, as `heads`."""
-        if not self._look():
-            return Summary(key, -self._looks), None
-        replica = self._replica
-        return replica.named.get(key), replica.named_upstream.heads.get(key)
-
-    def named_listing_time(self, key: TableKey) -> datetime | None:
-        """Return when the named upstream was last asked for the project, or None."""
-        return _confirmed(self._replica.named_upstream, key)
+        local = replica.local.heads[self.index or ""].get(name)
+        if self.source is None:
+            return local, None
+        local = local or replica.indexes_with.claim(name)
+        return local, replica.upstream.heads[self.source].get(name)
 
     def listing_time(self, name: ProjectName) -> datetime | None:
-        """Return when upstream was last asked for the project, or None (`Catalog.asked`)."""
-        return _confirmed(self._replica.upstream, name)
+        """Return when upstream was last asked for the project, or None (`Catalog.listing_time`)."""
+        if self.source is None:
+            return None
+        head = self._replica.upstream.head(catalog_key(self.source, name))
+        return None if head is None else head.confirmed
 
 
-def _confirmed(table: ReplicaTable[UpstreamEntry], name: ProjectName) -> datetime | None:
-    head = table.head(name)
-    return None if head is None else head.confirmed
-
-
-__: type[WholeCatalog] = SharedCatalog
+_: type[Catalog] = SharedCatalog

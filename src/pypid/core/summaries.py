@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice, takewhile
+from itertools import chain, islice
 from operator import attrgetter
 from typing import overload
 from zlib import crc32
 
 from attrs import define, field, frozen
-from msgspec.structs import replace
 
 from pypid.core.model import Summary
 from pypid.core.packaging.names import ProjectName
@@ -256,44 +255,6 @@ class Sieve:
         if all(run is kept for run, kept in made.values()):
             return names
         return self._joints.joined(kept for _, kept in made.values())
-
-
-@define(eq=False)
-class Section:
-    """The part of a list whose names begin with a prefix, without the prefix. It processes only
-    runs that it did not see the last time; a part that did not change stays the same object.
-    """
-
-    _prefix: str
-    _last: Mapping[int, tuple[Run, Sequence[Run]]] = field(factory=dict, init=False, repr=False)
-    _section: Summaries = field(factory=Summaries, init=False, repr=False)
-    _joints: _Joints = field(factory=_Joints, init=False, repr=False)
-
-    def of(self, names: Summaries) -> Summaries:
-        """Return the part of the list."""
-        first = bisect_left(names.runs, self._prefix, key=_last_of)
-        made: dict[int, tuple[Run, Sequence[Run]]] = {}
-        for run in islice(names.runs, first, None):
-            if not (self._has(run[0]) or run[0].name < self._prefix):
-                break
-            made[id(run)] = self._last.get(id(run)) or (run, tuple(cut(self._stripped(run))))
-        if made.keys() != self._last.keys():
-            section = self._joints.joined(
-                chain.from_iterable(pieces for _, pieces in made.values())
-            )
-            if section.runs != self._section.runs:
-                self._section = section
-        self._last = made
-        return self._section
-
-    def _has(self, summary: Summary) -> bool:
-        return summary.name.startswith(self._prefix)
-
-    def _stripped(self, run: Run) -> Iterator[Summary]:
-        start = bisect_left(run, self._prefix, key=name_of)
-        for summary in takewhile(self._has, islice(run, start, None)):
-            name = ProjectName(summary.name[len(self._prefix) :])
-            yield replace(summary, name=name)
 
 
 @define(eq=False)

@@ -27,7 +27,6 @@ from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.blobs.store import Store, part
-from pypid.catalog.part_catalog import PartCatalog
 from pypid.core.configuration.choices import Mode
 from pypid.core.cooldown import Cooldown
 from pypid.core.errors import (
@@ -57,7 +56,7 @@ from pypid.core.indexes import (
     settings_of_document,
     users_of,
 )
-from pypid.core.model import Presence, Project
+from pypid.core.model import Presence, Project, Summary
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import NOBODY
 from pypid.core.policy import PUBLIC, Policy, UpstreamChoice
@@ -67,19 +66,17 @@ from pypid.core.records.layout import (
     UPSTREAMS,
     ObjectKind,
     decision_key,
-    index_of,
     is_document,
     place,
-    project_of,
 )
-from pypid.core.summaries import Run, Summaries, in_runs, name_of
+from pypid.core.summaries import Run, in_runs, name_of
 from pypid.flow import BytesBody
 from pypid.flow.derived import Flights, Locks, SameObjects, Signal
 from pypid.index.context import is_stored
 from pypid.index.decisions import DecisionFolder, Decisions
 from pypid.index.index import Index, OtherIndexes
 from pypid.index.store.records import read_document
-from pypid.ports import Blobs, Bucket, Upstream, WholeCatalog
+from pypid.ports import Blobs, Bucket, Catalog, Upstream
 from pypid.upstream.nothing import Nothing
 
 # The names that are local in named indexes. They are private everywhere: no index of this pypid
@@ -107,7 +104,7 @@ class PrivateNames:
     """
 
     blobs: Blobs
-    catalog: WholeCatalog
+    catalog: Catalog
     settings: Callable[[], Mapping[str, IndexSettings]] = field(repr=False)
     others_write: bool = False
     _marked: _Marked | None = field(default=None, init=False, repr=False)
@@ -124,7 +121,7 @@ class PrivateNames:
     _of_runs: tuple[object, dict[int, tuple[Run, frozenset[ProjectName]]]] | None = field(
         default=None, init=False, repr=False
     )
-    """`allow_mixed` of all indexes that have it, and the private names of each run of the list."""
+    """`allow_mixed` of all indexes that have it, and the private names of each run of the lists."""
 
     async def known(self, name: ProjectName) -> Presence:
         """Return whether the name is private, as far as this process knows."""
@@ -170,23 +167,26 @@ class PrivateNames:
             self._compared, existing = settings, frozenset(settings)
             if names := [name for name, held in marked.items() if not held <= existing]:
                 await self._forget_deleted(names, "")
-        listed = in_runs(await self.catalog.named_local.summaries())
-        basis = SameObjects((marked, listed, settings, self.catalog.was_complete))
+        lists = await self.catalog.index_lists()
+        basis = SameObjects((marked, lists, settings, self.catalog.was_complete))
         if self._names is None or self._names[0] != (basis, self._changes):
-            found = self._private(marked, listed)
+            found = self._private(marked, lists)
             if self._names is not None and self._names[1] == found:
                 found = self._names[1]
             self._names = ((basis, self._changes), found)
         return self._names[1]
 
-    def _private(self, marked: _Marked, listed: Summaries) -> frozenset[ProjectName]:
+    def _private(
+        self, marked: _Marked, lists: Mapping[str, Sequence[Summary]]
+    ) -> frozenset[ProjectName]:
         settings, before = self.settings(), self._of_runs
         mixing = {name: each.allow_mixed for name, each in settings.items() if each.allow_mixed}
         if before is None or before[0] != mixing:
             before = mixing, {}
         made = {
-            id(run): before[1].get(id(run)) or (run, self._private_of_run(run))
-            for run in listed.runs
+            id(run): before[1].get(id(run)) or (run, self._private_of_run(index, run))
+            for index, listed in lists.items()
+            for run in in_runs(listed).runs
         }
         self._of_runs = mixing, made
         # another process may have released it; the catalog knows the indexes that exist
@@ -203,11 +203,9 @@ class PrivateNames:
             by_marker = frozenset(marked)
         return by_marker.union(*(names for _, names in made.values()))
 
-    def _private_of_run(self, run: Run) -> frozenset[ProjectName]:
+    def _private_of_run(self, index: str, run: Run) -> frozenset[ProjectName]:
         return frozenset(
-            name
-            for key, name in ((each.name, project_of(each.name)) for each in run)
-            if self._presence(name, (index_of(key),)) is Presence.ELSEWHERE
+            each.name for each in run if self._presence(each.name, (index,)) is Presence.ELSEWHERE
         )
 
     async def _forget_deleted(self, names: Collection[ProjectName], prefix: str) -> None:
@@ -229,8 +227,7 @@ class PrivateNames:
 
     async def listed_indexes(self) -> frozenset[str]:
         """Return the indexes of which the catalog lists projects, also deleted ones."""
-        listed = in_runs(await self.catalog.named_local.summaries())
-        return frozenset(index_of(each.name) for run in listed.runs for each in run)
+        return frozenset(await self.catalog.index_lists())
 
     async def read(self) -> None:
         """Read the markers, if they were not read yet. Raises `StorageDown`."""
@@ -369,7 +366,7 @@ def _named_index(indexes: Indexes, name: str) -> Index:
         name=name,
         prefix=prefix,
         blobs=marked(part(default.blobs, prefix), indexes.names, name),
-        catalog=PartCatalog(indexes.catalog, index=name),
+        catalog=indexes.catalog.of(index=name),
         upstream=Nothing(),
         policy=evolve(default.policy, mode=Mode.OFFLINE, cooldown=Cooldown(), only=()),
         bucket=_part_of_bucket(default, prefix),
@@ -397,7 +394,7 @@ def _named_upstream(indexes: Indexes, name: str, settings: NamedUpstream) -> Ind
         name=name,
         prefix=prefix,
         blobs=part(default.blobs, prefix),
-        catalog=PartCatalog(indexes.catalog, source=name),
+        catalog=indexes.catalog.of(source=name),
         upstream=settings.upstream,
         policy=settings.policy,
         ttl=settings.ttl,
@@ -467,7 +464,7 @@ class Indexes:
     the same storage.
     """
 
-    catalog: WholeCatalog = field(repr=False)
+    catalog: Catalog = field(repr=False)
     decisions: Decisions = field(repr=False)
     """Stores the indexes that users create."""
     configured: Mapping[str, IndexSettings] = field(factory=dict, repr=False)

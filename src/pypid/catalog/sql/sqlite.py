@@ -217,7 +217,6 @@ PRAGMAS: Mapping[str, str | int] = {
     "synchronous": "FULL",
     "journal_size_limit": 1 << 26,
 }
-_LOCAL = [RowKind.LOCAL.value, RowKind.NAMED_LOCAL.value]
 _COMPANIONS = ("-wal", "-shm")
 
 
@@ -302,7 +301,8 @@ def has_local_projects(path: Path) -> bool:
     if identity(path) is None:
         return False
     engine = sqlite_engine(path, BUSY, {})
-    found = select(rows.c.name).where(rows.c.kind.in_(_LOCAL), rows.c.status.is_not(None)).limit(1)
+    is_local = rows.c.kind != RowKind.UPSTREAM.value  # older tables have further kinds
+    found = select(rows.c.name).where(is_local, rows.c.status.is_not(None)).limit(1)
     try:
         with engine.connect() as connection:
             return connection.execute(found).first() is not None

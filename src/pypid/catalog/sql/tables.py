@@ -62,7 +62,7 @@ from pypid.core.packaging.names import ProjectName
 # first (SQLite: the whole file): so changes become visible in the order of the versions that they
 # get.
 
-SCHEMA = 2
+SCHEMA = 3
 PLACE = "place"
 """The key of the opened file in a connection's info."""
 _LOCK = 0x70797069_65

@@ -368,13 +368,13 @@ def is_only_ours(where: str) -> bool:
     )
 
 
-# The keys of the catalog's tables: the name of a project, and ``<index>/<project>`` in the tables
-# of all named indexes and of all named upstreams.
+# The keys of the catalog's rows: ``<index>/<project>``, and the name of the project alone for the
+# default index. The keys of upstream projects have the name of the upstream in place of the index.
 
 
-def named_key(index: str, project: ProjectName) -> ProjectName:
-    """Return the key of a project of a named index, or of a named upstream."""
-    return ProjectName(f"{index}/{project}")
+def catalog_key(index: str, project: ProjectName) -> ProjectName:
+    """Return the key of a project of an index, or of an upstream; empty is the default one."""
+    return ProjectName(f"{index}/{project}") if index else project
 
 
 def project_of(key: str) -> ProjectName:
