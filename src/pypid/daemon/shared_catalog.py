@@ -238,7 +238,8 @@ def engine_of(config: Config, paths: StatePaths, world: World, reactor: Any) -> 
     """Return the engine of the catalog, which does not connect yet. Raises `CannotStart`."""
     from pypid.catalog import sql
 
-    return sql.open(place_of(config.database.url, catalog_file(paths)), world, reactor)
+    place = place_of(config.database.url, catalog_file(paths))
+    return sql.open(place, world, reactor, durable=not is_sole(config))
 
 
 def catalog_file(paths: StatePaths) -> Path:

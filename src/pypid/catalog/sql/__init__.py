@@ -22,8 +22,8 @@ THREADS = 4
 """As many as there are connections."""
 
 
-def open(place: Place, world: World, reactor: Any) -> Engine:
-    """Return the engine of the catalog in a database.
+def open(place: Place, world: World, reactor: Any, *, durable: bool = True) -> Engine:
+    """Return the engine of the catalog in a database. `durable` as in `SqlSettings`.
 
     It does not connect yet. Its threads, four and one for its feed, are started when they are
     needed, and end with `Engine.close`. Raises `CannotStart`, with advice, if the driver of a
@@ -37,7 +37,8 @@ def open(place: Place, world: World, reactor: Any) -> Engine:
         for each in (threads, feeding):
             await each.finish(world.blocking)
 
-    return SqlEngine(SqlSettings(place, feeding, closed), evolve(world, blocking=threads))
+    settings = SqlSettings(place, feeding, closed, durable)
+    return SqlEngine(settings, evolve(world, blocking=threads))
 
 
 def _check_driver() -> None:

@@ -179,6 +179,11 @@ class SqlSettings:
     place: Place
     feeding: Blocking
     closed: Callable[[], Coroutine[Any, Any, None]] | None = None
+    durable: bool = True
+    """Whether a change in a file survives a power cut before it is awaited: several processes
+    believe a catalog that is complete; one process alone compares it after anything but a clean
+    stop (`jobs.cache_maintenance.CleanStop`).
+    """
 
 
 class SqlEngine:
@@ -186,6 +191,7 @@ class SqlEngine:
 
     def __init__(self, settings: SqlSettings, world: World) -> None:
         self._place = settings.place
+        self._durable = settings.durable
         self._feeding = settings.feeding
         self._closed = settings.closed
         self._world = world
@@ -355,7 +361,7 @@ class SqlEngine:
     def _opened(self) -> Sqlite | Postgresql:
         with self._opening:
             if self._driver is None:
-                self._driver = _driver(self._place)
+                self._driver = _driver(self._place, durable=self._durable)
             return self._driver
 
     def _dispose(self) -> None:
@@ -375,12 +381,12 @@ async def _in_any_generation(operation: Coroutine[Any, Any, T]) -> T:
         raise DatabaseAway("it has to be reset") from None
 
 
-def _driver(place: Place) -> Sqlite | Postgresql:
+def _driver(place: Place, *, durable: bool) -> Sqlite | Postgresql:
     match place:
         case SqliteFile():
             from pypid.catalog.sql.sqlite import Sqlite
 
-            return Sqlite(place)
+            return Sqlite(place, durable=durable)
         case Server():
             from pypid.catalog.sql.sqlite import Postgresql
 

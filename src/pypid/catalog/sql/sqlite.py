@@ -201,8 +201,8 @@ def fault(place: Place, error: BaseException) -> Exception:
             return CatalogReset()
         case DatabaseErrorKind.OTHER_COLUMNS:
             return DatabaseUnusable(
-                "the tables whose names begin with pypid_catalog are not pypid's: give it a "
-                "database of its own."
+                "the tables whose names begin with pypid_catalog are of another version of pypid, "
+                "or not pypid's. Run the same version everywhere, or give it a database of its own."
             )
         case DatabaseErrorKind.AWAY:
             return away(place, error)
@@ -212,9 +212,9 @@ def fault(place: Place, error: BaseException) -> Exception:
 
 POLL = 0.1
 PRAGMAS: Mapping[str, str | int] = {
-    # acknowledged changes survive a power cut: "complete" stays, and what is not here then counts
-    # as absent
-    "synchronous": "FULL",
+    # Changes survive the end of the process; a power cut may undo the last ones, but never an
+    # earlier one alone. `SqlSettings.durable` says who needs more.
+    "synchronous": "NORMAL",
     "journal_size_limit": 1 << 26,
 }
 _COMPANIONS = ("-wal", "-shm")
@@ -223,8 +223,11 @@ _COMPANIONS = ("-wal", "-shm")
 class Sqlite:
     """The connections to the file."""
 
-    def __init__(self, place: SqliteFile, busy: float | None = None) -> None:
+    def __init__(
+        self, place: SqliteFile, busy: float | None = None, *, durable: bool = True
+    ) -> None:
         self.place = place
+        self._durable = durable
         self._busy = BUSY if busy is None else busy
         self.engine = self._engine()
 
@@ -249,7 +252,8 @@ class Sqlite:
         return SqliteStateReader(self.place, clock)
 
     def _engine(self) -> Engine:
-        engine = sqlite_engine(self.place.path, self._busy, PRAGMAS)
+        pragmas = {**PRAGMAS, "synchronous": "FULL"} if self._durable else PRAGMAS
+        engine = sqlite_engine(self.place.path, self._busy, pragmas)
         _follow_the_name(engine.pool, self.place.path)
         return engine
 
