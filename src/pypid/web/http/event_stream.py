@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
-from attrs import frozen
 
 from pypid.core.errors import PypidError
 from pypid.web.http.headers import qualities
@@ -32,34 +32,14 @@ def stream_of(request: Request) -> str | None:
     return wanted if preferences.get(wanted, 0.0) > 0 else None
 
 
-@frozen
-class EventStream:
-    """A response of events. It is complete after ``result`` or ``error``."""
-
-    request: Request
-    kind: str
-
-    def begin(self) -> None:
-        """Send the head."""
-        head = (
-            (b"Content-Type", self.kind.encode()),
-            (b"Cache-Control", b"no-store"),
-            (b"X-Content-Type-Options", b"nosniff"),
-            (b"X-Accel-Buffering", b"no"),  # nginx would hold it back until the end
-        )
-        set_head(self.request, 200, head)
-
-    def say(self, event: str, document: Mapping[str, Any]) -> None:
-        """Send one event, unless the client has disconnected."""
-        if self.request.channel is None:
-            return
-        if self.kind == EVENTS:
-            write(
-                self.request,
-                b"event: %s\ndata: %s\n\n" % (event.encode(), msgspec.json.encode(document)),
-            )
-        else:
-            write(self.request, msgspec.json.encode({"event": event, **document}) + b"\n")
+def _say(request: Request, kind: str, event: str, document: Mapping[str, Any]) -> None:
+    """Send one event, unless the client has disconnected."""
+    if request.channel is None:
+        return
+    if kind == EVENTS:
+        write(request, b"event: %s\ndata: %s\n\n" % (event.encode(), msgspec.json.encode(document)))
+    else:
+        write(request, msgspec.json.encode({"event": event, **document}) + b"\n")
 
 
 async def run_streamed(
@@ -83,15 +63,21 @@ async def run_with_events(
     document: Callable[[T], Mapping[str, Any]],
 ) -> None:
     """Answer with the document of the result; a client that wants a stream receives the events
-    that `run` says meanwhile.
+    that `run` says meanwhile. It is complete after ``result`` or ``error``.
     """
     kind = stream_of(request)
     if kind is None:
         return send_json(request, document(await run(None)))
-    stream = EventStream(request, kind)
-    stream.begin()
+    head = (
+        (b"Content-Type", kind.encode()),
+        (b"Cache-Control", b"no-store"),
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"X-Accel-Buffering", b"no"),  # nginx would hold it back until the end
+    )
+    set_head(request, 200, head)
+    say = partial(_say, request, kind)
     try:
-        result = await run(stream.say)
+        result = await run(say)
     except PypidError as error:
-        return stream.say("error", {"error": True, "message": str(error)})
-    return stream.say("result", document(result))
+        return say("error", {"error": True, "message": str(error)})
+    return say("result", document(result))

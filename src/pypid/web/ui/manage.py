@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
+from functools import partial
 from typing import get_args
 from urllib.parse import quote
 
-from attrs import field, frozen
+from attrs import frozen
 
 from pypid.advisories.service import Advisories
 from pypid.core.accounts.rights import AUDIT_ACTIONS, AccountStatus, AuditEntry
 from pypid.core.configuration.choices import Mode, NewProjects
-from pypid.core.configuration.in_force import SettingLine, SettingSection
 from pypid.core.configuration.keys import IndexKeys, keys
 from pypid.core.configuration.values import duration_text, exception_text, wait_text
 from pypid.core.errors import (
@@ -29,7 +29,6 @@ from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.permissions import Action
 from pypid.index import Index
 from pypid.index.local.adoption import Adopted, Result
-from pypid.index.local.storage_check import Finding
 from pypid.index.progress import Tell
 from pypid.index.usage import ProjectUse, Used
 from pypid.web.api.health import condition_of
@@ -132,12 +131,7 @@ async def check(ctx: RequestContext) -> None:
             f"checked."
         )
         return await storage(ctx, error=BadRequest(problem))
-
-    async def run(tell: Tell) -> CheckOutcome:
-        found = await checked(ctx, wanted, tell)
-        counts = Counter(finding.wrong.value for finding in found.findings)
-        return CheckOutcome(found.objects, found.files, found.kept, counts, found.findings)
-
+    run = partial(checked, ctx, wanted)
     return await show_meanwhile(ctx, "check.html", run, wanted=wanted, most=MOST_TOLD)
 
 
@@ -153,17 +147,6 @@ class RebuildOutcome:
     """Refused, left, or adopted with something odd about it."""
     adopted: Sequence[Adopted]
     counts: Counter[str]
-
-
-@frozen
-class CheckOutcome:
-    """The result of a check, for the page."""
-
-    objects: int
-    files: int
-    kept: int
-    counts: Counter[str]
-    findings: Sequence[Finding] = field(repr=False)
 
 
 def _sorted(adopted: Sequence[Adopted]) -> tuple[list[Adopted], list[Adopted], Counter[str]]:
@@ -489,15 +472,6 @@ say_done(
 )
 
 
-@frozen
-class ShownSection:
-    """A section, as far as it is shown; `more` lines are not."""
-
-    name: str
-    lines: Sequence[SettingLine]
-    more: int
-
-
 @route("GET", "/manage/configuration", action=Action.ADMIN, page=True)
 async def configuration(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show the effective configuration and its sources."""
@@ -513,7 +487,8 @@ async def configuration(ctx: RequestContext, *, error: PypidError | None = None)
         ctx,
         "configuration.html",
         error=error,
-        sections=[_shown(section) for section in sections],
+        sections=sections,
+        most=MOST_LINES,
         waiting=waiting[:MOST_LINES],
         levels=LEVELS,
         level=None if log_level_control is None else log_level_control.in_force,
@@ -530,12 +505,6 @@ async def set_log_level(ctx: RequestContext) -> None:
             await changed(ctx, level)
             return go(ctx.request, "manage/configuration", done="log-level-set")
     return await configuration(ctx, error=BadRequest(f"Choose a level: {', '.join(LEVELS)}."))
-
-
-def _shown(section: SettingSection) -> ShownSection:
-    return ShownSection(
-        section.section, section.lines[:MOST_LINES], max(0, len(section.lines) - MOST_LINES)
-    )
 
 
 # The upstream page: the settings in force, whether upstream answers, and the cached files, which
@@ -559,25 +528,6 @@ MODES = {
 }
 MOST_GLOBS = 200
 """Number of names of a rule that are shown."""
-
-
-@frozen
-class UpstreamRule:
-    """A rule of ``[upstream]``: its key, its meaning, and its names and globs (the first ones)."""
-
-    key: str
-    says: str
-    globs: Sequence[str]
-    more: int
-
-
-@frozen
-class Gone:
-    """The result of a purge, for the page."""
-
-    projects: int
-    files: int
-    size: int
 
 
 @route("GET", "/manage/upstream", action=Action.ADMIN, page=True)
@@ -618,17 +568,10 @@ async def purge(ctx: RequestContext) -> None:
         wanted = _wanted(sent(ctx.request))
     except PypidError as error:
         return await upstream(ctx, error=error)
-
-    async def run(tell: Tell) -> Gone:
-        gone = await purged(ctx, wanted)
-        return Gone(
-            len({file.project for file in gone}),
-            sum(file.recorded for file in gone),
-            sum(file.size for file in gone),
-        )
-
     age = "" if wanted.unwanted is None else duration_text(wanted.unwanted)
-    return await show_meanwhile(ctx, "purge.html", run, wanted=wanted, age=age)
+    return await show_meanwhile(
+        ctx, "purge.html", lambda tell: purged(ctx, wanted), wanted=wanted, age=age
+    )
 
 
 def _wanted(fields: Fields) -> Purge:
@@ -660,7 +603,8 @@ async def _named(app: App) -> Sequence[NamedUpstreamDocument]:
         return ()
 
 
-def _rules(app: App) -> list[UpstreamRule]:
+def _rules(app: App) -> list[tuple[str, str, Sequence[str]]]:
+    """Return the rules of ``[upstream]``: key, meaning, and names and globs."""
     policy = app.index.policy
     rules = (
         ("reserved", "Never requested from upstream:", policy.reserved),
@@ -676,11 +620,7 @@ def _rules(app: App) -> list[UpstreamRule]:
             policy.allow_mixed,
         ),
     )
-    return [
-        UpstreamRule(key, says, globs[:MOST_GLOBS], max(0, len(globs) - MOST_GLOBS))
-        for key, says, globs in rules
-        if globs
-    ]
+    return [rule for rule in rules if rule[2]]
 
 
 # The pages of named indexes: the list, and one page for each, to change and delete it.
