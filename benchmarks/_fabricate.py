@@ -19,16 +19,16 @@ from attrs import frozen
 from sqlalchemy import Connection, insert, select, update
 
 from pypid.blobs.files import blob
-from pypid.catalog.engine import RowKind
-from pypid.catalog.sql import FILE
-from pypid.catalog.sql.sqlite import PRAGMAS
-from pypid.catalog.sql.tables import rows, state_table
 from pypid.core.model import Blob, Project, StoredFile, in_order
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.records.documents import dump, dump_project, dump_record
 from pypid.core.records.layout import CLEAN_STOP, ObjectKind, key
-from pypid.databases.places import transact
-from pypid.databases.sqlite import BUSY, sqlite_engine
+from pypid.database.catalog import FILE
+from pypid.database.catalog_drivers import PRAGMAS
+from pypid.database.catalog_tables import rows, state_table
+from pypid.database.connections import BUSY, sqlite_engine
+from pypid.database.engine import RowKind
+from pypid.database.places import transact
 from pypid.index.store.records import mark_of
 from pypid.jobs.cache_maintenance import CleanStopNote
 

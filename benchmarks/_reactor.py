@@ -12,10 +12,10 @@ from twisted.internet import reactor
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 
-from pypid.catalog import sql
 from pypid.catalog.replica import ReplicaFollower
 from pypid.catalog.shared import SharedCatalog
-from pypid.databases.places import SqliteFile
+from pypid.database.catalog import FILE, catalog_engine
+from pypid.database.places import SqliteFile
 from pypid.flow import World
 
 TICK = 0.001
@@ -33,7 +33,7 @@ def world() -> World:
 
 async def new_catalog(folder: Path, world: World) -> SharedCatalog:
     """The new catalog of one process in the folder, which has begun; the caller closes it."""
-    engine = sql.open(SqliteFile(folder / sql.FILE), world, reactor)
+    engine = catalog_engine(SqliteFile(folder / FILE), world, reactor)
     catalog = SharedCatalog(ReplicaFollower(engine, "here", world, timedelta(0), is_sole=True))
     await catalog.begin()
     return catalog

@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
+from pypid.access import accounts as current_
 from pypid.access.chain import BURST
 from pypid.access.passwords import hash_password
-from pypid.access.sql import accounts as current_
 from pypid.access.tokens import new_token
 from pypid.core.accounts.rights import SESSION_USER, TOKEN_USER, Account, Session
 from pypid.core.accounts.sessions import digest_of

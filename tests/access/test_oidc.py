@@ -25,6 +25,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pypid.access import oidc
+from pypid.access.accounts import SqlAccounts
 from pypid.access.oidc import (
     AFTER_FAILURE,
     AGAIN,
@@ -37,14 +38,13 @@ from pypid.access.oidc import (
     WAITING,
     read_keys,
 )
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.logs import SqlJournal
 from pypid.access.tokens import token_digest
 from pypid.core.accounts.identity_tokens import LEEWAY
 from pypid.core.accounts.rights import AuditEntry, Minted, Token
 from pypid.core.configuration.keys import IssuerSettings
 from pypid.core.errors import Busy, MintRefused, PeopleUnknown
 from pypid.core.permissions import NOBODY, Action, Identity, Rules, may
+from pypid.database.logs import SqlJournal
 from pypid.flow import at_once, start
 from pypid.http_client.connections import HttpConnections
 from tests.access.wired_agent import Wired

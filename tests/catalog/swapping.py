@@ -20,10 +20,11 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from pypid.catalog.engine import (
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.database.catalog import SqlEngine, SqlSettings
+from pypid.database.engine import (
     CatalogRow,
     Conflict,
-    DatabaseAway,
     Engine,
     Position,
     RowChange,
@@ -31,9 +32,7 @@ from pypid.catalog.engine import (
     RowKind,
     slices,
 )
-from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.core.packaging.names import ProjectName, project_name
-from pypid.databases.places import SqliteFile, place_of
+from pypid.database.places import DatabaseAway, SqliteFile, place_of
 from pypid.flow import World, at_once, start
 from tests.children import with_us
 

@@ -9,12 +9,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import replica
-from pypid.catalog.engine import Engine
 from pypid.catalog.shared import SharedCatalog
-from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.caches import MemoryBudget
 from pypid.core.packaging.names import project_name
-from pypid.databases.places import SqliteFile
+from pypid.database.catalog import SqlEngine, SqlSettings
+from pypid.database.engine import Engine
+from pypid.database.places import SqliteFile
 from pypid.flow import at_once
 from tests.support import CatalogContract, world
 from tests.support.catalog import a_file, a_listing

@@ -10,12 +10,12 @@ from datetime import timedelta
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Position, RowKind, Slice
 from pypid.catalog.replica import FRESH
 from pypid.catalog.shared import SharedCatalog
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.core.model import Presence, Project, Status
 from pypid.core.packaging.names import ProjectName, project_name
+from pypid.database.engine import Position, RowKind, Slice
 from pypid.flow import start
 from pypid.web.app.errors import status_of
 from tests.support.catalog import SPAM, a_project, becomes

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.packaging.names import project_name
-from pypid.databases.places import SqliteFile
+from pypid.database.catalog import SqlEngine, SqlSettings
+from pypid.database.places import SqliteFile
 from pypid.flow import at_once, start
 from tests.catalog.swapping import Follower, Storm, engine_at
 from tests.support.engine import EngineContract

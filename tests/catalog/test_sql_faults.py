@@ -9,25 +9,15 @@ from sqlalchemy import event
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import (
-    ONCE_MORE,
-    Beat,
-    CatalogReset,
-    CatalogRow,
-    DatabaseAway,
-    DatabaseFull,
-    DatabaseUnusable,
-    EngineState,
-    RowKind,
-)
-from pypid.catalog.sql import sqlite
-from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.sqlite import SILENCE, PollingFeed, SqliteStateReader
-from pypid.catalog.sql.tables import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.model import SignedUrl
 from pypid.core.packaging.names import project_name
-from pypid.databases.places import SqliteFile
+from pypid.database import catalog_drivers
+from pypid.database.catalog import SqlEngine, SqlSettings
+from pypid.database.catalog_drivers import SILENCE, PollingFeed, SqliteStateReader
+from pypid.database.catalog_tables import SCHEMA
+from pypid.database.engine import ONCE_MORE, Beat, CatalogReset, CatalogRow, EngineState, RowKind
+from pypid.database.places import DatabaseAway, DatabaseFull, DatabaseUnusable, SqliteFile
 from pypid.flow import at_once, start
 from tests.support.engine import IDENTITY, OTHER, SPAM, to_be
 from tests.support.worlds import Timed, Turns
@@ -40,7 +30,7 @@ class Faulty(Timed):
 
     def setUp(self) -> None:
         super().setUp()
-        self.patch(sqlite, "BUSY", 0.05)
+        self.patch(catalog_drivers, "BUSY", 0.05)
         self.path = Path(self.mktemp()) / "catalog.db"
         self.engine = self.another()
         self.before = self.have(self.engine.open(IDENTITY))

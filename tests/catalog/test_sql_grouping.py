@@ -8,15 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import (
-    CatalogRow,
-    Conflict,
-    DatabaseAway,
-    DatabaseFull,
-    RowChange,
-)
-from pypid.catalog.sql.engine import MOST_BYTES, MOST_CHANGES, ChangeBatches, Made
 from pypid.core.packaging.names import project_name
+from pypid.database.catalog import MOST_BYTES, MOST_CHANGES, ChangeBatches, Made
+from pypid.database.engine import CatalogRow, Conflict, RowChange
+from pypid.database.places import DatabaseAway, DatabaseFull
 from pypid.flow import start
 from tests.support.models import to_be
 

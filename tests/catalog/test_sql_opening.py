@@ -12,10 +12,10 @@ from twisted.internet import reactor as installed  # noqa: TID251
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import sql
 from pypid.core.errors import CannotStart
 from pypid.core.installation import install_hint
-from pypid.databases.places import Server, SqliteFile
+from pypid.database.catalog import catalog_engine
+from pypid.database.places import Server, SqliteFile
 from pypid.flow import World
 
 reactor: Any = installed
@@ -43,7 +43,7 @@ class RefusedTests(SynchronousTestCase):
         """Without PostgreSQL's driver it is said how to install it; SQLite needs none."""
         self.enterContext(patch.dict(sys.modules, {"psycopg": None}))  # type: ignore[dict-item]
         server = Server("postgresql+psycopg://u:hunter2@h/db")
-        error = self.assertRaises(CannotStart, sql.open, server, the_world(), reactor)
+        error = self.assertRaises(CannotStart, catalog_engine, server, the_world(), reactor)
         self.assertIn(install_hint("postgresql"), str(error))
         self.assertNotIn("hunter2", f"{error}{error!r}")
-        sql.open(SqliteFile(Path("/catalog.db")), the_world(), reactor)
+        catalog_engine(SqliteFile(Path("/catalog.db")), the_world(), reactor)

@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from pypid import cli
 from pypid.core.errors import NoSuchProject
 from pypid.daemon.control import ControlRefused, ControlRequest
-from tests.access.sql.test_pypicloud_people import PEOPLE, pypiclouds
 from tests.cli.command_lines import commands_below, problem_of, pypid_lines
 from tests.cli.commands import RecordedCase
+from tests.database.test_pypicloud_people import PEOPLE, pypiclouds
 
 COMMANDS = [
     "serve",

@@ -12,11 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.access.sql.accounts import CONTACT
+from pypid.access.accounts import CONTACT
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.replica import FRESH, ReplicaFollower
 from pypid.catalog.shared import SharedCatalog
-from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.errors import PeopleUnknown
 from pypid.core.model import Presence, Project
 from pypid.core.packaging.names import project_name
@@ -25,7 +24,8 @@ from pypid.core.policy import EVERY_NAME, Claims
 from pypid.daemon.identities import open_stores
 from pypid.daemon.shared_catalog import Sharing, begin_alone, catalog_file
 from pypid.daemon.state import where
-from pypid.databases.places import SqliteFile
+from pypid.database.catalog import SqlEngine, SqlSettings
+from pypid.database.places import SqliteFile
 from pypid.flow import at_once, start
 from pypid.flow.derived import Signal, Signals
 from pypid.jobs.cache_maintenance import CleanStop

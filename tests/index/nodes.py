@@ -10,15 +10,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.engine import Engine
 from pypid.catalog.shared import SharedCatalog
-from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.configuration.choices import Mode
 from pypid.core.model import File, Listing, Presence, Project, Span
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.core.records.layout import ObjectKind
-from pypid.databases.places import SqliteFile
+from pypid.database.catalog import SqlEngine, SqlSettings
+from pypid.database.engine import Engine
+from pypid.database.places import SqliteFile
 from pypid.flow import BytesBody, at_once, start, whole
 from pypid.index import Index
 from pypid.index.local.publish import PublishOutcome

@@ -12,12 +12,12 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.store import Store
-from pypid.catalog.engine import CatalogRow, RowKind
 from pypid.core.errors import Busy, NameTaken, NoSuchIndex, NoSuchProject, NotYetKnown
 from pypid.core.indexes import IndexSettings, settings_of_values, values_of
 from pypid.core.model import Presence
 from pypid.core.packaging.names import project_name
 from pypid.core.records.layout import ObjectKind
+from pypid.database.engine import CatalogRow, RowKind
 from pypid.flow import start
 from pypid.index.local.publish import PublishOutcome
 from pypid.index.named_indexes import Indexes, marked

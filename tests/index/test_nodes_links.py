@@ -8,10 +8,10 @@ from typing import Any, cast
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Engine
 from pypid.catalog.shared import EngineLinks, SharedCatalog
 from pypid.catalog.signed_urls import AGAIN, Links
 from pypid.core.model import SignedUrl
+from pypid.database.engine import Engine
 from pypid.ports import Blobs
 from tests.catalog.test_signed_urls import Signer, file
 from tests.support.engines import Place, PlacedEngine, SharedSettings, open_shared

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from pypid.catalog.engine import RowKind
 from pypid.core.errors import (
     AlreadyExists,
     Busy,
@@ -24,6 +23,7 @@ from pypid.core.errors import (
 )
 from pypid.core.model import Project, Status
 from pypid.core.records.documents import load_project
+from pypid.database.engine import RowKind
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.local.publish import PAUSE, UNDER_WAY, PublishOutcome

@@ -16,11 +16,11 @@ from attrs import evolve
 from twisted.internet import reactor as installed
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.database import Database
-from pypid.access.sql.logs import SqlDownloads, SqlJournal
+from pypid.access.accounts import SqlAccounts
 from pypid.core.accounts.rights import Account
-from pypid.databases.places import place_of
+from pypid.database.database import Database
+from pypid.database.logs import SqlDownloads, SqlJournal
+from pypid.database.places import place_of
 from pypid.flow import at_once
 from tests.live.postgresql import Postgresql, shared
 from tests.support import AccountsContract, DownloadsContract, JournalContract

@@ -19,20 +19,12 @@ from twisted.internet import reactor as installed
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.catalog.engine import (
-    Beat,
-    CatalogReset,
-    CatalogRow,
-    Conflict,
-    DatabaseAway,
-    DatabaseUnusable,
-    RowKind,
-)
-from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.tables import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.packaging.names import project_name
-from pypid.databases.places import place_of
+from pypid.database.catalog import SqlEngine, SqlSettings
+from pypid.database.catalog_tables import SCHEMA
+from pypid.database.engine import Beat, CatalogReset, CatalogRow, Conflict, RowKind
+from pypid.database.places import DatabaseAway, DatabaseUnusable, place_of
 from pypid.flow import World, at_once, start
 from pypid.flow.world import Threads
 from tests.catalog.swapping import engine_at

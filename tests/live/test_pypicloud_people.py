@@ -17,8 +17,8 @@ import psycopg
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.pypicloud import read_people
-from tests.access.sql.test_pypicloud_people import PEOPLE, RIGHTS, TABLES
+from pypid.access.pypicloud import read_people
+from tests.database.test_pypicloud_people import PEOPLE, RIGHTS, TABLES
 from tests.live.clients import client
 from tests.live.postgresql import shared
 from tests.live.processes import BIN, Running, clean_environ, done, free_port, running, scratch

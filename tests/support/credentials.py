@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from attrs import evolve
 
-from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.accounts import SqlAccounts
 from pypid.core.accounts.rights import MOST_SESSIONS
 from pypid.core.errors import NoSuchToken
 from pypid.core.permissions import Action, Scope

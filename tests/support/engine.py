@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 
 from attrs import evolve
 
-from pypid.catalog.engine import (
+from pypid.core.errors import CannotStart
+from pypid.core.model import Status
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.database.engine import (
     CatalogReset,
     CatalogRow,
     Conflict,
@@ -19,9 +22,6 @@ from pypid.catalog.engine import (
     RowHead,
     RowKind,
 )
-from pypid.core.errors import CannotStart
-from pypid.core.model import Status
-from pypid.core.packaging.names import ProjectName, project_name
 from tests.support.examples import HAM, SPAM
 from tests.support.models import EngineModel, row_of, run_model, to_be
 from tests.support.nodes import IDENTITY, NodesContract

@@ -14,14 +14,19 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pypid.catalog.engine import (
+from pypid.catalog.replica import ForgettableProjects, ReplicaFollower
+from pypid.catalog.shared import SharedCatalog
+from pypid.core.caches import MemoryBudget
+from pypid.core.errors import CannotStart
+from pypid.core.model import SignedUrl
+from pypid.core.packaging.names import ProjectName
+from pypid.database.engine import (
     HEARTBEAT,
     MOST_ROWS,
     Beat,
     CatalogReset,
     CatalogRow,
     Conflict,
-    DatabaseAway,
     Engine,
     EngineState,
     Position,
@@ -31,12 +36,7 @@ from pypid.catalog.engine import (
     Slice,
     check_changes,
 )
-from pypid.catalog.replica import ForgettableProjects, ReplicaFollower
-from pypid.catalog.shared import SharedCatalog
-from pypid.core.caches import MemoryBudget
-from pypid.core.errors import CannotStart
-from pypid.core.model import SignedUrl
-from pypid.core.packaging.names import ProjectName
+from pypid.database.places import DatabaseAway
 from pypid.flow import World, start
 from tests.support.worlds import world
 

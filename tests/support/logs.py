@@ -15,8 +15,8 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from pypid.access.sql.logs import SqlDownloads, SqlJournal
 from pypid.core.accounts.rights import AuditEntry, DownloadEntry
+from pypid.database.logs import SqlDownloads, SqlJournal
 from tests.support.examples import a_deed, a_download
 from tests.support.worlds import BEGINNING, Timed
 

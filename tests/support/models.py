@@ -12,8 +12,11 @@ from attrs import evolve
 from hypothesis import HealthCheck, settings, stateful
 from hypothesis import strategies as st
 
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.catalog.engine import (
+from pypid.access.accounts import SqlAccounts
+from pypid.core.accounts.rights import Account, Right, Whom
+from pypid.core.errors import Exists, Missing, NameTaken, NoSuchGroup, NoSuchUser
+from pypid.core.packaging.names import ProjectName, project_name
+from pypid.database.engine import (
     CatalogRow,
     Conflict,
     Engine,
@@ -24,9 +27,6 @@ from pypid.catalog.engine import (
     RowKind,
     slices,
 )
-from pypid.core.accounts.rights import Account, Right, Whom
-from pypid.core.errors import Exists, Missing, NameTaken, NoSuchGroup, NoSuchUser
-from pypid.core.packaging.names import ProjectName, project_name
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Blobs
 from tests.support.examples import SPAM, a_session, an_account

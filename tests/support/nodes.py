@@ -12,8 +12,10 @@ from typing import Any
 
 from attrs import evolve
 
-from pypid.catalog import engine as engines
-from pypid.catalog.engine import (
+from pypid.core.model import SignedUrl
+from pypid.core.packaging.names import ProjectName
+from pypid.database import engine as engines
+from pypid.database.engine import (
     Beat,
     CatalogRow,
     Engine,
@@ -21,8 +23,6 @@ from pypid.catalog.engine import (
     Position,
     RowKind,
 )
-from pypid.core.model import SignedUrl
-from pypid.core.packaging.names import ProjectName
 from tests.support.examples import HOUR, SPAM
 from tests.support.models import read_rows, to_be
 from tests.support.worlds import BEGINNING, Timed

@@ -13,17 +13,17 @@ from argon2 import PasswordHasher
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
+from pypid.access.accounts import SqlAccounts, SqlPeople
 from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
-from pypid.access.sql.accounts import SqlAccounts, SqlPeople
-from pypid.access.sql.database import Database
-from pypid.access.sql.logs import SqlDownloads, SqlJournal
 from pypid.access.tokens import new_token
 from pypid.core.accounts.rights import AuditEntry
 from pypid.core.accounts.sessions import AccountSettings
 from pypid.core.permissions import Rules
-from pypid.databases.places import SqliteFile
+from pypid.database.database import Database
+from pypid.database.logs import SqlDownloads, SqlJournal
+from pypid.database.places import SqliteFile
 from pypid.flow import at_once, start
 from pypid.web.app.app import Configured, Registry
 from tests.web.full_app import HOST, RULES, Answer, Pypid, cheap_hashes, spelled

@@ -12,19 +12,19 @@ from argon2 import PasswordHasher
 from attrs import frozen
 from twisted.internet.error import ConnectionDone
 
+from pypid.access.accounts import SqlAccounts
 from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.database import Database
-from pypid.access.sql.logs import SqlDownloads, SqlJournal
 from pypid.access.tokens import new_token
 from pypid.core.accounts.rights import claimed, grants_of, parse_right
 from pypid.core.configuration.choices import Mode
 from pypid.core.indexes import IndexSettings
 from pypid.core.permissions import EVERYONE, Action, Principals, Rules, Scope
 from pypid.core.policy import Claims, Policy
-from pypid.databases.places import SqliteFile
+from pypid.database.database import Database
+from pypid.database.logs import SqlDownloads, SqlJournal
+from pypid.database.places import SqliteFile
 from pypid.flow import at_once
 from pypid.web.app.app import Configured, Registry
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename

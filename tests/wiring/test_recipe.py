@@ -26,7 +26,7 @@ from pypid.wiring import recipe
 from pypid.wiring.greeting import visible_output
 from pypid.wiring.platform import Platform, load_config, the_world
 from pypid.wiring.recipe import Apps
-from tests.access.sql.test_pypicloud_people import pypiclouds
+from tests.database.test_pypicloud_people import pypiclouds
 from tests.index.uploads import publishing, sent
 from tests.support.examples import SPAM, a_project, becomes
 from tests.support.worlds import Awaiting

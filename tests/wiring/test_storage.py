@@ -14,12 +14,12 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.core.errors import CannotStart
 from pypid.core.packaging.names import ProjectName
 from pypid.daemon.shared_catalog import catalog_file
 from pypid.daemon.state import where
-from pypid.databases.places import SqliteFile
+from pypid.database.catalog import SqlEngine, SqlSettings
+from pypid.database.places import SqliteFile
 from pypid.flow import at_once
 from pypid.wiring.storage import OpenedStorage, may_create_folder, open_storage
 from tests.support import world

@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from pypid.access.accounts import SqlAccounts
 from pypid.access.cached_source import AnswerCache, CachedPeople, login_counted
 from pypid.access.passwords import WRONG, Verifier, is_usable, keyed_hash
-from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.tokens import token_digest
 from pypid.core.accounts.rights import SESSION_USER, TOKEN_USER, account_id
 from pypid.core.accounts.sessions import digest_of, place_of

@@ -19,8 +19,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.web.iweb import IResponse
 
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.logs import SqlJournal
+from pypid.access.accounts import SqlAccounts
 from pypid.access.tokens import new_token
 from pypid.core.accounts.identity_tokens import (
     ALGORITHMS,
@@ -47,6 +46,7 @@ from pypid.core.configuration.ini import printable
 from pypid.core.configuration.keys import IssuerSettings
 from pypid.core.errors import Busy, MintRefused, PeopleUnknown, shortened
 from pypid.core.permissions import Action, Scope
+from pypid.database.logs import SqlJournal
 from pypid.flow import World, shielded
 from pypid.flow.derived import Flights
 from pypid.http_client.connections import Fault, HttpConnections

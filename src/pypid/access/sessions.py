@@ -23,9 +23,9 @@ import msgspec
 from attrs import define, field
 from twisted.logger import Logger
 
-from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.accounts import SqlAccounts
 from pypid.core.errors import CannotStart, PypidError, Unreadable
-from pypid.databases.places import Server
+from pypid.database.places import Server
 from pypid.flow import World
 
 # Writing small files below the state folder: durable, atomic, mode 0600. All of it blocks.

@@ -1,1 +1,1 @@
-"""Implementations of `ports.Catalog`: in memory, and in a SQL database."""
+"""The implementation of `ports.Catalog`, on the rows of a database."""

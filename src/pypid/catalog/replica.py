@@ -16,21 +16,6 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.catalog.engine import (
-    Beat,
-    CatalogReset,
-    CatalogRow,
-    DatabaseAway,
-    DatabaseUnusable,
-    Engine,
-    EngineState,
-    Position,
-    RowContents,
-    RowHead,
-    RowKind,
-    count_whole,
-    slices,
-)
 from pypid.core.caches import BudgetedCache, MemoryBudget
 from pypid.core.errors import CannotStart, CatalogDown, Unreadable
 from pypid.core.model import File, LocalProject, Summary, UpstreamEntry
@@ -40,6 +25,20 @@ from pypid.core.records.layout import index_of, project_of
 from pypid.core.records.upstream_entry import load_entry
 from pypid.core.simple_api.listed_files import weight_of
 from pypid.core.summaries import MutableSummaries, Sieve, Summaries, only
+from pypid.database.engine import (
+    Beat,
+    CatalogReset,
+    CatalogRow,
+    Engine,
+    EngineState,
+    Position,
+    RowContents,
+    RowHead,
+    RowKind,
+    count_whole,
+    slices,
+)
+from pypid.database.places import DatabaseAway, DatabaseUnusable
 from pypid.flow import Blocking, World, start
 from pypid.flow.derived import Flights
 from pypid.ports import TableKey

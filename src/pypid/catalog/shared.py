@@ -1,4 +1,4 @@
-"""The catalog that several nodes share: the rows of an engine (`catalog.engine`), of which each
+"""The catalog that several nodes share: the rows of an engine (`database.engine`), of which each
 node holds the heads, and the projects that it read lately.
 
 * This node's own changes show at once; those of another node at most `FRESH` seconds after they
@@ -26,16 +26,6 @@ from attrs import evolve, field, frozen
 from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
 
-from pypid.catalog.engine import (
-    CatalogReset,
-    CatalogRow,
-    Conflict,
-    DatabaseAway,
-    DatabaseUnusable,
-    RowChange,
-    RowHead,
-    RowKind,
-)
 from pypid.catalog.replica import (
     Replica,
     ReplicaEntry,
@@ -52,6 +42,8 @@ from pypid.core.records.layout import catalog_key, project_of
 from pypid.core.records.upstream_entry import dump_heading, dump_listed
 from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.summaries import Summaries
+from pypid.database.engine import CatalogReset, CatalogRow, Conflict, RowChange, RowHead, RowKind
+from pypid.database.places import DatabaseAway, DatabaseUnusable
 from pypid.flow import start
 from pypid.metrics.counts import STALE
 from pypid.ports import Catalog, LocalTable, TableKey, UpstreamTable

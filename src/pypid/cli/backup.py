@@ -74,7 +74,7 @@ async def _work(
     from pypid.daemon.control import account
     from pypid.daemon.identities import open_stores
     from pypid.daemon.state import files_of
-    from pypid.databases.places import Server
+    from pypid.database.places import Server
 
     stores = open_stores(config, paths, world, reactor)
     try:
@@ -107,7 +107,7 @@ def _copy(stores: Stores, paths: StatePaths, folder: Path) -> list[str]:
     from pypid.access.sessions import RECORD as SESSION_KEY
     from pypid.core.configuration.lookup import is_built_in
     from pypid.daemon.identities import DOWNLOADS
-    from pypid.databases.places import SqliteFile
+    from pypid.database.places import SqliteFile
     from pypid.jobs.backup.records import ACCOUNTS, JOURNAL, LAST_BACKUP, put
     from pypid.wiring.platform import config_text
 
@@ -135,7 +135,7 @@ def _copy(stores: Stores, paths: StatePaths, folder: Path) -> list[str]:
 
 def _copy_database(source: Path, target: Path) -> None:
     """Copy a SQLite file as it is at one moment, also while others write to it."""
-    from pypid.databases.sqlite import BUSY, make_file
+    from pypid.database.connections import BUSY, make_file
 
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)

@@ -84,7 +84,7 @@ def _account_notes(url: str | None, file: Path) -> list[str]:
     """
     if url is None:
         return []
-    from pypid.access.sql.pypicloud import read_people
+    from pypid.access.pypicloud import read_people
     from pypid.core.errors import CannotStart
 
     try:

@@ -14,6 +14,7 @@ from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
+from pypid.access.accounts import POLL, CurrentAccounts, SqlAccounts, SqlPeople
 from pypid.access.chain import AccessChain
 from pypid.access.config import (
     ClosedAccess,
@@ -24,11 +25,6 @@ from pypid.access.config import (
 )
 from pypid.access.passwords import hash_password
 from pypid.access.sessions import OutdatedSessions
-from pypid.access.sql.accounts import POLL, CurrentAccounts, SqlAccounts, SqlPeople
-from pypid.access.sql.database import Database
-from pypid.access.sql.logs import AT_ONCE as ENTRIES
-from pypid.access.sql.logs import SqlDownloads, SqlJournal
-from pypid.access.sql.state import AccountsState
 from pypid.access.tokens import new_token
 from pypid.core.accounts.rights import (
     Account,
@@ -65,7 +61,11 @@ from pypid.core.policy import EVERY_NAME, NO_NAMES, Claims
 from pypid.core.records.documents import KnownAccountsDocument, NotedOwner, dump
 from pypid.core.records.layout import ACCOUNTS_KNOWN, CLOSED, OWNERS
 from pypid.daemon.state import StatePaths
-from pypid.databases.places import Place, Server, SqliteFile, place_of
+from pypid.database.account_state import AccountsState
+from pypid.database.database import Database
+from pypid.database.logs import AT_ONCE as ENTRIES
+from pypid.database.logs import SqlDownloads, SqlJournal
+from pypid.database.places import Place, Server, SqliteFile, place_of
 from pypid.flow import BytesBody, World
 from pypid.flow.conditions import PeriodicJobs
 from pypid.flow.derived import Provider, Signals
@@ -647,7 +647,7 @@ class Identities(PeriodicJobs):
 
     async def _inherit(self, url: str) -> None:
         """Import pypicloud's users, once. Raises `CannotStart`."""
-        from pypid.access.sql.pypicloud import inherit
+        from pypid.access.pypicloud import inherit
 
         folders = (self.paths.ini.parent, Path().absolute())
         first = await self.world.blocking(read_admin, self.paths.state)

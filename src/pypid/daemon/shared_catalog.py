@@ -11,18 +11,18 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-from pypid.access.sql.accounts import CONTACT
-from pypid.catalog.engine import DatabaseUnusable, Engine
+from pypid.access.accounts import CONTACT
 from pypid.catalog.replica import ReplicaFollower
 from pypid.catalog.shared import EngineLinks, SharedCatalog
-from pypid.catalog.sql import FILE
 from pypid.core.caches import MemoryBudget
 from pypid.core.configuration.choices import StorageBackend
 from pypid.core.configuration.parse import Config
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.daemon.identities import OtherNodes
 from pypid.daemon.state import StatePaths
-from pypid.databases.places import place_of
+from pypid.database.catalog import FILE, catalog_engine
+from pypid.database.engine import Engine
+from pypid.database.places import DatabaseUnusable, place_of
 from pypid.flow import World, start
 from pypid.flow.conditions import PeriodicJobs
 from pypid.flow.derived import Signals
@@ -30,7 +30,7 @@ from pypid.jobs.cache_maintenance import CleanStop
 from pypid.jobs.leases import TENDED, Shared
 
 if TYPE_CHECKING:
-    from pypid.access.sql.accounts import SqlAccounts
+    from pypid.access.accounts import SqlAccounts
 
 _log = Logger()
 
@@ -236,10 +236,8 @@ async def begin_alone(
 
 def engine_of(config: Config, paths: StatePaths, world: World, reactor: Any) -> Engine:
     """Return the engine of the catalog, which does not connect yet. Raises `CannotStart`."""
-    from pypid.catalog import sql
-
     place = place_of(config.database.url, catalog_file(paths))
-    return sql.open(place, world, reactor, durable=not is_sole(config))
+    return catalog_engine(place, world, reactor, durable=not is_sole(config))
 
 
 def catalog_file(paths: StatePaths) -> Path:

@@ -19,12 +19,12 @@ from twisted.internet.defer import (
 )
 from twisted.logger import Logger
 
-from pypid.catalog.engine import EngineState
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import PypidError
 from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import asks_upstream
 from pypid.core.records.layout import CLEAN_STOP
+from pypid.database.engine import EngineState
 from pypid.flow import start
 from pypid.flow.conditions import PeriodicJobs
 from pypid.index import Index

@@ -10,13 +10,13 @@ from datetime import timedelta
 from attrs import define, field
 from twisted.logger import Logger
 
-from pypid.access.sql.logs import SqlDownloads
 from pypid.advisories.index import AdvisoryIndex
 from pypid.advisories.service import Advisories
 from pypid.core.errors import PypidError
 from pypid.core.model import StoredFile
 from pypid.core.packaging.names import ProjectName, VersionKeys, version_key
 from pypid.core.restrictions import ProjectRestrictions
+from pypid.database.logs import SqlDownloads
 from pypid.flow import start
 from pypid.flow.conditions import PeriodicJobs
 from pypid.flow.derived import Flights

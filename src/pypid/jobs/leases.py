@@ -21,11 +21,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pypid.catalog.engine import CatalogReset, DatabaseAway, DatabaseUnusable, Engine
 from pypid.core.configuration.parse import Config
 from pypid.core.indexes import values_of
 from pypid.core.model import SignedUrl
 from pypid.core.times import AHEAD
+from pypid.database.engine import CatalogReset, Engine
+from pypid.database.places import DatabaseAway, DatabaseUnusable
 from pypid.flow import World, shielded, start
 from pypid.flow.conditions import ClockedLoop, Periodic
 

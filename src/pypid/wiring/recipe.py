@@ -28,12 +28,12 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.usage import UsageError
 
 from pypid import __version__, prefork
+from pypid.access.accounts import GroupsOnly, SqlPeople
 from pypid.access.cached_source import CountedPeople
 from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ClosedAccess, ConfigPeople, Operator, read_admin
 from pypid.access.passwords import Verifier
 from pypid.access.sessions import OutdatedSessions, session_key
-from pypid.access.sql.accounts import GroupsOnly, SqlPeople
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
 from pypid.compat import ROUTE_MODULES

@@ -16,7 +16,6 @@ from attrs import frozen
 from OpenSSL import crypto
 from twisted.internet.protocol import Factory
 
-from pypid.access.sql.tables import read_names
 from pypid.core.configuration.choices import AccessStore, StorageBackend
 from pypid.core.configuration.doubts import AccountNames, configured_names, doubts, problem_at
 from pypid.core.configuration.parse import Config, in_order
@@ -27,7 +26,8 @@ from pypid.daemon.identities import accounts_place
 from pypid.daemon.listeners import Certificate, cannot_listen, public
 from pypid.daemon.shared_catalog import catalog_file, engine_of
 from pypid.daemon.state import LONGEST_SOCKET_PATH, StatePaths, control_socket, where
-from pypid.databases.places import DatabaseAway, DatabaseUnusable
+from pypid.database.account_tables import read_names
+from pypid.database.places import DatabaseAway, DatabaseUnusable
 from pypid.flow import World
 from pypid.wiring.advisories import advisory_findings
 from pypid.wiring.findings import (

@@ -95,7 +95,7 @@ async def open_storage(
 
 def may_create_folder(paths: StatePaths) -> bool:
     """Return whether the storage folder may be created if it is missing. Blocks."""
-    from pypid.catalog.sql.sqlite import has_local_projects
+    from pypid.database.catalog_drivers import has_local_projects
 
     # a missing folder whose files the catalog lists is a disk that is not mounted: a new one would
     # hide local projects

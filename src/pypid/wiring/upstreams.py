@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
-from pypid.access.sql.logs import SqlDownloads
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
 from pypid.core.configuration.choices import Mode, StorageBackend
@@ -25,6 +24,7 @@ from pypid.core.packaging.names import ProjectName
 from pypid.core.policy import Claims, Policy
 from pypid.core.trust import Ratchet, TrustDocument, TrustRules
 from pypid.daemon.state import StatePaths
+from pypid.database.logs import SqlDownloads
 from pypid.flow import World
 from pypid.flow.coroutines import import_late
 from pypid.flow.derived import Provider

@@ -8,11 +8,11 @@ import json
 from typing import Any, cast
 
 from pypid.access import oidc
+from pypid.access.accounts import SqlAccounts
 from pypid.access.oidc import DISCOVERY
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.logs import SqlJournal
 from pypid.core.configuration.keys import IssuerSettings
 from pypid.core.permissions import NOBODY, Rules
+from pypid.database.logs import SqlJournal
 from pypid.http_client.connections import HttpConnections
 from tests.access.test_oidc import Books, Published
 from tests.access.wired_agent import Wired

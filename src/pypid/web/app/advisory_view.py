@@ -11,7 +11,6 @@ from datetime import timedelta
 import msgspec
 from attrs import field, frozen
 
-from pypid.access.sql.logs import SqlDownloads
 from pypid.advisories.database import StoredAdvisory
 from pypid.advisories.service import Advisories
 from pypid.core.advisories import AdvisorySummary, visible_record
@@ -21,6 +20,7 @@ from pypid.core.model import Project, StoredFile
 from pypid.core.packaging.names import ProjectName
 from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.core.policy import may_show_upstream
+from pypid.database.logs import SqlDownloads
 from pypid.flow.derived import Derived
 from pypid.index import Index
 from pypid.index.context import Pace

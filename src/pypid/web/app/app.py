@@ -16,8 +16,7 @@ from weakref import WeakSet
 from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import DeferredLock, DeferredSemaphore
 
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.logs import SqlDownloads, SqlJournal
+from pypid.access.accounts import SqlAccounts
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
 from pypid.core.accounts.rights import Account, Right, Token
@@ -38,6 +37,7 @@ from pypid.core.permissions import (
     Visibility,
     may,
 )
+from pypid.database.logs import SqlDownloads, SqlJournal
 from pypid.flow import World
 from pypid.flow.conditions import Condition
 from pypid.flow.derived import Locks, ReloadOutcome, Signal

@@ -14,7 +14,6 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
-from pypid.access.sql.logs import SqlDownloads
 from pypid.core.accounts.rights import counted_name
 from pypid.core.accounts.signers import Signer, signers_in
 from pypid.core.caches import Recent
@@ -46,6 +45,7 @@ from pypid.core.presentation.project_view import (
 from pypid.core.simple_api.listed_files import quoted
 from pypid.core.simple_api.render import AsOfHeader, Format, render_names, render_project
 from pypid.core.summaries import name_of
+from pypid.database.logs import SqlDownloads
 from pypid.flow import World, start
 from pypid.flow.derived import Derived
 from pypid.index import Index

@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import CannotStart
-from pypid.databases.places import Server, SqliteFile, place_of
+from pypid.database.places import Server, SqliteFile, place_of
 
 FILE = Path("/state/accounts.db")
 

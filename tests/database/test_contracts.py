@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.logs import SqlDownloads, SqlJournal
-from tests.access.sql.sqlite import InFiles
+from pypid.access.accounts import SqlAccounts
+from pypid.database.logs import SqlDownloads, SqlJournal
+from tests.database.sqlite import InFiles
 from tests.support import AccountsContract, DownloadsContract, JournalContract
 from tests.support.logs import MemoryDownloads
 

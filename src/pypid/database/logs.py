@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from attrs import asdict, evolve
 from twisted.logger import Logger
 
-from pypid.access.sql.database import Database
-from pypid.access.sql.state import storable
 from pypid.core.accounts.rights import AuditAction, AuditEntry, DownloadEntry
 from pypid.core.errors import PeopleUnknown, PypidError
-from pypid.databases.places import DatabaseAway, DatabaseUnusable
+from pypid.database.account_state import storable
+from pypid.database.database import Database
+from pypid.database.places import DatabaseAway, DatabaseUnusable
 from pypid.flow import World, shielded, start
 from pypid.flow.derived import Flights
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pypid.access.sql.log_rows import LogRows
+    from pypid.database.log_rows import LogRows
 
 E = TypeVar("E", AuditEntry, DownloadEntry)
 T = TypeVar("T")
@@ -114,7 +114,7 @@ class _DatabaseLog(Generic[E]):
 
 
 def _on_rows(work: Callable[[LogRows], T], connection: Connection) -> T:
-    from pypid.access.sql.log_rows import LogRows
+    from pypid.database.log_rows import LogRows
 
     return work(LogRows(connection))
 

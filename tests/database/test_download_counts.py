@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.logs import AGE, SqlDownloads
-from tests.access.sql.sqlite import InFiles
+from pypid.database.logs import AGE, SqlDownloads
+from tests.database.sqlite import InFiles
 from tests.support.examples import a_download
 from tests.support.logs import MemoryDownloads
 from tests.support.worlds import BEGINNING

@@ -37,11 +37,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pypid.catalog.engine import (
+from pypid.core.errors import CannotStart
+from pypid.core.model import SignedUrl, Status
+from pypid.core.packaging.names import ProjectName
+from pypid.database.engine import (
     CatalogReset,
     CatalogRow,
     Conflict,
-    DatabaseUnusable,
     EngineState,
     Position,
     RowChange,
@@ -50,9 +52,7 @@ from pypid.catalog.engine import (
     RowKind,
     Slice,
 )
-from pypid.core.errors import CannotStart
-from pypid.core.model import SignedUrl, Status
-from pypid.core.packaging.names import ProjectName
+from pypid.database.places import DatabaseUnusable
 
 # The tables of the shared catalog, and their version: they are created, or replaced; tables of
 # another version are never read.

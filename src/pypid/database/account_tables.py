@@ -40,8 +40,7 @@ from sqlalchemy.types import TypeDecorator
 
 from pypid.core.configuration.doubts import AccountNames
 from pypid.core.errors import StorageFull
-from pypid.databases.places import DatabaseUnusable, Place, Server, SqliteFile
-from pypid.databases.sqlite import (
+from pypid.database.connections import (
     BUSY,
     DatabaseErrorKind,
     NoRoom,
@@ -52,6 +51,7 @@ from pypid.databases.sqlite import (
     server_engine,
     sqlite_engine,
 )
+from pypid.database.places import DatabaseUnusable, Place, Server, SqliteFile
 
 # Versions of a database's tables: they are created in one transaction, or left alone.
 #

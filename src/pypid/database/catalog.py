@@ -1,4 +1,4 @@
-"""An `Engine` in a database: each operation is one transaction, in one of a few threads.
+"""The catalog in a database: each operation is one transaction, in one of a few threads.
 
 Concurrent changes share a transaction: one write to the disk, and one notification of other nodes.
 A single change waits for nothing.
@@ -6,22 +6,29 @@ A single change waits for nothing.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
+from importlib import import_module
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from attrs import frozen
-from twisted.internet.defer import DeferredSemaphore, TimeoutError
+from attrs import define, evolve, field, frozen
+from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from pypid.catalog.engine import (
+from pypid.core.errors import CannotStart
+from pypid.core.installation import install_hint
+from pypid.core.model import SignedUrl
+from pypid.core.packaging.names import ProjectName
+from pypid.database.engine import (
     MOST_ROWS,
     Beat,
     CatalogReset,
     CatalogRow,
     Conflict,
-    DatabaseAway,
     Engine,
     EngineState,
     Feed,
@@ -33,26 +40,25 @@ from pypid.catalog.engine import (
     check_changes,
     repeated,
 )
-from pypid.core.model import SignedUrl
-from pypid.core.packaging.names import ProjectName
-from pypid.databases.places import Place, Server, SqliteFile, no_longer_than, transact
-from pypid.flow import Blocking, World, shielded
+from pypid.database.places import (
+    DatabaseAway,
+    DatabaseFull,
+    Place,
+    Server,
+    SqliteFile,
+    no_longer_than,
+    transact,
+)
+from pypid.flow import Blocking, World, shielded, start
+from pypid.flow.world import Threads
 
 if TYPE_CHECKING:
-    from pypid.catalog.sql.sqlite import Postgresql, Sqlite
-    from pypid.catalog.sql.tables import CatalogTransaction
+    from pypid.database.catalog_drivers import Postgresql, Sqlite
+    from pypid.database.catalog_tables import CatalogTransaction
 
-
-from collections import deque
-from typing import TypeAlias
-
-from attrs import define, field
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.python.failure import Failure
-
-from pypid.catalog.engine import DatabaseFull
-from pypid.flow import start
+FILE = "catalog.db"
+THREADS = 4
+"""As many as there are connections."""
 
 MOST_CHANGES = 64
 MOST_BYTES = 4 << 20
@@ -201,7 +207,7 @@ class SqlEngine:
         self._batches = ChangeBatches(self._swap, world.clock, LONGEST)
 
     async def open(self, identity: str, serial: int = 0) -> EngineState:
-        from pypid.catalog.sql.tables import SCHEMA, prepare
+        from pypid.database.catalog_tables import SCHEMA, prepare
 
         generation = self._new_generation()
         state, schema = await self._write(
@@ -274,7 +280,7 @@ class SqlEngine:
         )
 
     def follow(self, on_beat: Callable[[Beat], None]) -> Feed:
-        from pypid.catalog.sql.sqlite import PollingFeed
+        from pypid.database.catalog_drivers import PollingFeed
 
         reader = self._opened().state_reader(self._world.clock)
         return PollingFeed(reader, self._feeding, self._world.clock, on_beat)
@@ -334,9 +340,9 @@ class SqlEngine:
     # --- in a thread ---
 
     def _perform(self, work: Callable[[CatalogTransaction], T], writing: bool, making: bool) -> T:
-        from pypid.catalog.sql.sqlite import fault
-        from pypid.catalog.sql.tables import CatalogTransaction
-        from pypid.databases.sqlite import errors
+        from pypid.database.catalog_drivers import fault
+        from pypid.database.catalog_tables import CatalogTransaction
+        from pypid.database.connections import errors
 
         try:
             driver = self._opened()
@@ -384,13 +390,39 @@ async def _in_any_generation(operation: Coroutine[Any, Any, T]) -> T:
 def _driver(place: Place, *, durable: bool) -> Sqlite | Postgresql:
     match place:
         case SqliteFile():
-            from pypid.catalog.sql.sqlite import Sqlite
+            from pypid.database.catalog_drivers import Sqlite
 
             return Sqlite(place, durable=durable)
         case Server():
-            from pypid.catalog.sql.sqlite import Postgresql
+            from pypid.database.catalog_drivers import Postgresql
 
             return Postgresql(place)
 
 
-_: type[Engine] = SqlEngine
+def catalog_engine(place: Place, world: World, reactor: Any, *, durable: bool = True) -> Engine:
+    """Return the engine of the catalog in a database. `durable` as in `SqlSettings`.
+
+    It does not connect yet. Its threads, four and one for its feed, are started when they are
+    needed, and end with `Engine.close`. Raises `CannotStart`, with advice, if the driver of a
+    server is missing.
+    """
+    if isinstance(place, Server):
+        _check_driver()
+    threads, feeding = Threads(reactor, "catalog", THREADS), Threads(reactor, "catalog-feed", 1)
+
+    async def closed() -> None:
+        for each in (threads, feeding):
+            await each.finish(world.blocking)
+
+    settings = SqlSettings(place, feeding, closed, durable)
+    return SqlEngine(settings, evolve(world, blocking=threads))
+
+
+def _check_driver() -> None:
+    try:
+        import_module("psycopg")
+    except ImportError:  # psycopg itself, or libpq
+        raise CannotStart(
+            "[database] url names a PostgreSQL database, which needs the extra postgresql. "
+            + install_hint("postgresql")
+        ) from None

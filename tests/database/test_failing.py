@@ -16,13 +16,13 @@ from attrs import evolve
 from sqlalchemy import Connection, text
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql import tables as engine
-from pypid.access.sql.accounts import PAUSE, SqlAccounts
-from pypid.access.sql.state import AccountsState
+from pypid.access.accounts import PAUSE, SqlAccounts
 from pypid.core.errors import CannotStart, NoSuchUser, PeopleUnknown, StorageFull
-from pypid.databases.places import SqliteFile
+from pypid.database import account_tables as engine
+from pypid.database.account_state import AccountsState
+from pypid.database.places import SqliteFile
 from pypid.flow import start
-from tests.access.sql.sqlite import InFiles
+from tests.database.sqlite import InFiles
 from tests.support.accounts import a_session, a_token, an_account
 
 

@@ -16,16 +16,6 @@ from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, gatherR
 from twisted.logger import Logger
 
 from pypid.access.passwords import WRONG, Verifier, hash_password, needs_upgrade
-from pypid.access.sql.database import Database
-from pypid.access.sql.state import (
-    KEPT,
-    LONGEST_NAME,
-    NO_GROUPS,
-    AccountsState,
-    is_name,
-    new_name,
-    storable,
-)
 from pypid.core.accounts.rights import (
     NAMED,
     Account,
@@ -50,15 +40,25 @@ from pypid.core.errors import (
 )
 from pypid.core.packaging.names import ProjectPattern
 from pypid.core.permissions import Credential, Identity
-from pypid.databases.places import DatabaseAway, DatabaseUnusable, Server
+from pypid.database.account_state import (
+    KEPT,
+    LONGEST_NAME,
+    NO_GROUPS,
+    AccountsState,
+    is_name,
+    new_name,
+    storable,
+)
+from pypid.database.database import Database
+from pypid.database.places import DatabaseAway, DatabaseUnusable, Server
 from pypid.flow import World, shielded, start
 from pypid.flow.derived import Flights
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pypid.access.sql.changes import AccountsWriter
     from pypid.core.accounts.acl import Dump, Merged
+    from pypid.database.account_changes import AccountsWriter
 
 
 # The current state of the accounts: replaced with each change by this or another node; unknown
@@ -190,7 +190,7 @@ class CurrentAccounts:
         """
 
         def work(connection: Connection) -> int:
-            from pypid.access.sql.changes import identify
+            from pypid.database.account_changes import identify
 
             return identify(connection, id)
 
@@ -323,7 +323,7 @@ class CurrentAccounts:
         now = self._world.now()
 
         def job(trusted: AccountsState | None, connection: Connection) -> tuple[T, AccountsState]:
-            from pypid.access.sql.changes import change
+            from pypid.database.account_changes import change
 
             return change(connection, trusted, now, work)
 
@@ -337,7 +337,7 @@ class CurrentAccounts:
         now = self._world.now()
 
         def work(connection: Connection) -> bool:
-            from pypid.access.sql.changes import use_once
+            from pypid.database.account_changes import use_once
 
             return use_once(connection, digest, until, now)
 
@@ -352,7 +352,7 @@ class CurrentAccounts:
             return
 
         def work(connection: Connection) -> None:
-            from pypid.access.sql.changes import forget
+            from pypid.database.account_changes import forget
 
             forget(connection, now)
 
@@ -394,7 +394,7 @@ class CurrentAccounts:
 
 
 def _read(before: AccountsState | None, connection: Connection) -> AccountsState:
-    from pypid.access.sql.rows import follow
+    from pypid.database.account_rows import follow
 
     return follow(connection, before)
 
@@ -765,13 +765,13 @@ _INHERITED = _digest("inherited", "pypicloud")
 
 
 def _has_any(connection: Connection) -> bool:
-    from pypid.access.sql.changes import is_empty
+    from pypid.database.account_changes import is_empty
 
     return not is_empty(connection)
 
 
 def _has_inherited(connection: Connection) -> bool:
-    from pypid.access.sql.changes import is_marked
+    from pypid.database.account_changes import is_marked
 
     return is_marked(connection, _INHERITED)
 

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pypid.core.errors import StorageFull
-from pypid.databases.places import (
+from pypid.database.places import (
     DatabaseAway,
     Place,
     SqliteFile,
@@ -27,7 +27,7 @@ from pypid.flow.spool import Reserve
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from pypid.access.sql.tables import SchemaPart
+    from pypid.database.account_tables import SchemaPart
 
 
 T = TypeVar("T")
@@ -126,9 +126,9 @@ class Database:
 
     def _performed(self, name: str, work: Callable[[Connection], T], writing: bool) -> T:
         # SQLAlchemy's import takes 0.1 s, and twice as long with garbage collections
-        import_late("pypid.access.sql.tables")
-        from pypid.access.sql.tables import SCHEMA_PARTS, fault
-        from pypid.databases.sqlite import errors
+        import_late("pypid.database.account_tables")
+        from pypid.database.account_tables import SCHEMA_PARTS, fault
+        from pypid.database.connections import errors
 
         try:
             with self._open(SCHEMA_PARTS[name]).connect() as connection:
@@ -145,7 +145,7 @@ class Database:
         return done
 
     def _open(self, part: SchemaPart) -> Engine:
-        from pypid.access.sql.tables import is_ready, open_engine, prepare
+        from pypid.database.account_tables import is_ready, open_engine, prepare
 
         with self._opening:
             if isinstance(self.place, SqliteFile):
@@ -163,7 +163,7 @@ class Database:
 
     def _open_file(self, place: SqliteFile) -> None:
         """Create the file if that is allowed. Raises `DatabaseAway` if it has been replaced."""
-        from pypid.databases.sqlite import make_file
+        from pypid.database.connections import make_file
 
         if self._identity is None or not place.of_record:
             make_file(place.path)

@@ -12,13 +12,13 @@ from typing import Any
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql import logs
-from pypid.access.sql.database import Database
-from pypid.access.sql.logs import AGE, SqlDownloads, SqlJournal
 from pypid.core.errors import PeopleUnknown
-from pypid.databases.places import SqliteFile
+from pypid.database import logs
+from pypid.database.database import Database
+from pypid.database.logs import AGE, SqlDownloads, SqlJournal
+from pypid.database.places import SqliteFile
 from pypid.flow import start
-from tests.access.sql.sqlite import InFiles
+from tests.database.sqlite import InFiles
 from tests.support.examples import a_deed, a_download
 from tests.support.worlds import Turns
 

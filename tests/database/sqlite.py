@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.database import Database
-from pypid.access.sql.logs import SqlDownloads, SqlJournal
-from pypid.databases.places import Place, SqliteFile
+from pypid.access.accounts import SqlAccounts
+from pypid.database.database import Database
+from pypid.database.logs import SqlDownloads, SqlJournal
+from pypid.database.places import Place, SqliteFile
 from pypid.flow import at_once
 from tests.support.worlds import Timed
 

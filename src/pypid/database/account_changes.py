@@ -21,32 +21,6 @@ from sqlalchemy import (
     update,
 )
 
-from pypid.access.sql.rows import (
-    AT_ONCE,
-    PART,
-    Touch,
-    account_of,
-    account_row,
-    follow,
-    right_row,
-    token_of,
-    token_row,
-)
-from pypid.access.sql.state import KEPT, AccountsState
-from pypid.access.sql.tables import (
-    changes,
-    groups,
-    id_of,
-    members,
-    once,
-    owners,
-    rights,
-    sessions,
-    set_id,
-    take,
-    tokens,
-    users,
-)
 from pypid.core.accounts.acl import (
     KEPT_CLOSED,
     Dump,
@@ -72,6 +46,32 @@ from pypid.core.accounts.rights import (
 )
 from pypid.core.errors import BadRequest, NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
 from pypid.core.packaging.names import ProjectPattern
+from pypid.database.account_rows import (
+    AT_ONCE,
+    PART,
+    Touch,
+    account_of,
+    account_row,
+    follow,
+    right_row,
+    token_of,
+    token_row,
+)
+from pypid.database.account_state import KEPT, AccountsState
+from pypid.database.account_tables import (
+    changes,
+    groups,
+    id_of,
+    members,
+    once,
+    owners,
+    rights,
+    sessions,
+    set_id,
+    take,
+    tokens,
+    users,
+)
 
 
 def _owner(key: OwnerKey) -> ColumnElement[bool]:

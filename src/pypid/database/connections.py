@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, e
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from pypid.core.installation import install_hint
-from pypid.databases.places import SETTING, DatabaseAway, DatabaseUnusable, Place, Server
+from pypid.database.places import SETTING, DatabaseAway, DatabaseUnusable, Place, Server
 
 # Translation of exceptions of SQLAlchemy, of a driver or of the system into database faults.
 

@@ -15,10 +15,10 @@ from attrs import frozen
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, tuple_
 from sqlalchemy.dialects import sqlite
 
-from pypid.access.sql.tables import SCHEMA_PARTS, days, take
-from pypid.access.sql.tables import audit_entries as log
-from pypid.access.sql.tables import downloads as table
 from pypid.core.accounts.rights import AuditEntry, DownloadEntry
+from pypid.database.account_tables import SCHEMA_PARTS, days, take
+from pypid.database.account_tables import audit_entries as log
+from pypid.database.account_tables import downloads as table
 
 AT_ONCE = 10_000
 """Downloads, and counts of days, that are removed in one transaction."""

@@ -35,9 +35,7 @@ from twisted.internet.task import deferLater
 
 from pypid.core.model import SignedUrl, Status
 from pypid.core.packaging.names import ProjectName
-from pypid.databases.places import DatabaseAway as DatabaseAway
-from pypid.databases.places import DatabaseFull as DatabaseFull
-from pypid.databases.places import DatabaseUnusable as DatabaseUnusable
+from pypid.database.places import DatabaseAway, DatabaseFull
 
 T = TypeVar("T")
 

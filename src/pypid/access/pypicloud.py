@@ -26,12 +26,12 @@ from sqlalchemy import (
 )
 from twisted.logger import Logger
 
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.tables import fault, open_engine
+from pypid.access.accounts import SqlAccounts
 from pypid.core.accounts.acl import MOST, AclDocument, DumpedPackages, DumpedUser, ParsedAcl, taken
 from pypid.core.errors import BadRequest, CannotStart, PeopleUnknown, StorageFull
-from pypid.databases.places import DatabaseUnusable, Server, SqliteFile, place_of
-from pypid.databases.sqlite import BEGINNING, errors, read_only_engine
+from pypid.database.account_tables import fault, open_engine
+from pypid.database.connections import BEGINNING, errors, read_only_engine
+from pypid.database.places import DatabaseUnusable, Server, SqliteFile, place_of
 from pypid.flow import World
 
 _log = Logger()

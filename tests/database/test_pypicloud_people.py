@@ -10,15 +10,15 @@ from pathlib import Path
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql import pypicloud
-from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.database import Database
-from pypid.access.sql.pypicloud import inherit, read_people
+from pypid.access import pypicloud
+from pypid.access.accounts import SqlAccounts
+from pypid.access.pypicloud import inherit, read_people
 from pypid.core.accounts.acl import KEPT_CLOSED, Dump, DumpedPerson, Merged, ParsedAcl
 from pypid.core.accounts.rights import AccountStatus, Right, Whom
 from pypid.core.errors import BadRequest, CannotStart
 from pypid.core.packaging.names import project_name
-from pypid.databases.places import SqliteFile
+from pypid.database.database import Database
+from pypid.database.places import SqliteFile
 from pypid.flow import at_once
 from tests.support.accounts import a_session, a_token, an_account
 from tests.support.worlds import world

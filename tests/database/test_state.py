@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.state import AccountsState, Patch
 from pypid.core.accounts.rights import Account, Right, Session, Token, Whom
 from pypid.core.packaging.names import project_name
+from pypid.database.account_state import AccountsState, Patch
 from tests.support.accounts import a_session, a_token, an_account
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])

@@ -9,13 +9,13 @@ from argon2 import PasswordHasher
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.access.accounts import SqlAccounts, SqlPeople
 from pypid.access.passwords import Verifier, hash_password, needs_upgrade
-from pypid.access.sql.accounts import SqlAccounts, SqlPeople
 from pypid.core.accounts.rights import AccountStatus
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import start
-from tests.access.sql.sqlite import InFiles
+from tests.database.sqlite import InFiles
 from tests.support.accounts import a_session, an_account
 from tests.support.worlds import Turns, world
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from pypid.access.accounts import SqlPeople
 from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
-from pypid.access.sql.accounts import SqlPeople
 from pypid.core.errors import Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.ports import People
-from tests.access.sql.sqlite import InFiles
-from tests.access.sql.test_people import CHEAP
+from tests.database.sqlite import InFiles
+from tests.database.test_people import CHEAP
 from tests.support.accounts import an_account
 from tests.support.people import PeopleContract
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.accounts import SqlAccounts
 from pypid.blobs.memory import MemoryBlobs
-from pypid.databases.places import SqliteFile
+from pypid.database.places import SqliteFile
 from pypid.jobs.backup.copies import Backup
 from pypid.jobs.backup.records import ACCOUNTS
-from tests.access.sql.sqlite import InFiles
+from tests.database.sqlite import InFiles
 from tests.support.accounts import an_account
 
 

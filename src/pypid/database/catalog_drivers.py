@@ -21,20 +21,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pypid.catalog import engine
-from pypid.catalog.engine import (
-    HEARTBEAT,
-    Beat,
-    CatalogReset,
-    DatabaseAway,
-    DatabaseFull,
-    DatabaseUnusable,
-    EngineState,
-    RowKind,
-)
-from pypid.catalog.sql.tables import CHANNEL, PLACE, CatalogTransaction, rows
-from pypid.databases.places import Place, Server, SqliteFile
-from pypid.databases.sqlite import (
+from pypid.database import engine
+from pypid.database.catalog_tables import CHANNEL, PLACE, CatalogTransaction, rows
+from pypid.database.connections import (
     BUSY,
     STATEMENT_WITHIN,
     DatabaseErrorKind,
@@ -47,6 +36,15 @@ from pypid.databases.sqlite import (
     make_file,
     server_engine,
     sqlite_engine,
+)
+from pypid.database.engine import HEARTBEAT, Beat, CatalogReset, EngineState, RowKind
+from pypid.database.places import (
+    DatabaseAway,
+    DatabaseFull,
+    DatabaseUnusable,
+    Place,
+    Server,
+    SqliteFile,
 )
 from pypid.flow import Blocking, start
 from pypid.flow.conditions import ClockedLoop
@@ -187,7 +185,7 @@ _polling_feed: type[engine.Feed] = PollingFeed
 
 
 def fault(place: Place, error: BaseException) -> Exception:
-    """Return the exception of `catalog.engine` for an error."""
+    """Return the exception of `database.engine` for an error."""
     match error_kind(error):
         case DatabaseErrorKind.DAMAGED:
             return DatabaseUnusable(

@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.databases.places import transact
-from pypid.databases.sqlite import DatabaseErrorKind, error_kind, make_file, sqlite_engine
+from pypid.database.connections import DatabaseErrorKind, error_kind, make_file, sqlite_engine
+from pypid.database.places import transact
 
 OTHER = """
 import sqlite3, sys

@@ -11,9 +11,6 @@ from typing import Any, TypeVar
 from attrs import asdict, frozen
 from sqlalchemy import Column, Connection, Row, select
 
-from pypid.access.sql import tables
-from pypid.access.sql.state import AccountsState, Patch
-from pypid.access.sql.tables import id_of, read_serial
 from pypid.core.accounts.rights import (
     Account,
     AccountStatus,
@@ -27,6 +24,9 @@ from pypid.core.accounts.rights import (
 )
 from pypid.core.packaging.names import ProjectGlob, ProjectName, ProjectPattern, is_glob
 from pypid.core.permissions import Action, Scope
+from pypid.database import account_tables as tables
+from pypid.database.account_state import AccountsState, Patch
+from pypid.database.account_tables import id_of, read_serial
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
