@@ -15,11 +15,11 @@ from pypid.core.devpi import (
     DevpiFile,
     DevpiIndex,
     DevpiPlan,
+    DevpiPlanner,
     DevpiUser,
     compare_existing,
     differing_keys,
     is_closed,
-    plan_import,
     whitelist_of,
 )
 from pypid.core.indexes import check_indexes, settings_of_values
@@ -35,7 +35,7 @@ def stage(name: str, *bases: str, **more: Any) -> DevpiIndex:
 def plan(*indexes: DevpiIndex, users: tuple[DevpiUser, ...] = (), **choices: Any) -> DevpiPlan:
     """The plan for these indexes and users; `upstreams` also names all `[upstream:NAME]`."""
     choices["named_upstreams"] = {*choices.get("upstreams", {}).values()} - {"public"}
-    return plan_import(DevpiExport(users, indexes), Choices(**choices))
+    return DevpiPlanner(DevpiExport(users, indexes), Choices(**choices)).plan()
 
 
 def values(found: DevpiPlan) -> dict[str, dict[str, str]]:

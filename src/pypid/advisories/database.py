@@ -103,9 +103,7 @@ class AdvisoryDatabase:
         return {}
 
     def record(self, id: str) -> StoredAdvisory | None:
-        """Return the record with this id. Raises `sqlite3.Error`, and `ValueError` for a damaged
-        one.
-        """
+        """Return the record. Raises `sqlite3.Error`, and `ValueError` for a damaged one."""
         with self._opened() as db:
             query = "SELECT id, private, document FROM record WHERE id = ? ORDER BY private DESC"
             row = db.execute(query, (id,)).fetchone()
@@ -229,9 +227,7 @@ class AdvisoryWriter:
 
 
 def time_of(text: str | None) -> datetime | None:
-    """Return the time in UTC that the text says, without a zone as one of UTC; None if it says
-    none.
-    """
+    """Return the time in UTC, where a text without a zone is; None if it is no time."""
     try:
         time = datetime.fromisoformat(text or "")
     except ValueError:
@@ -248,23 +244,15 @@ def rank_of(summary: AdvisorySummary) -> int:
     return MALWARE_RANK if summary.is_malware else summary.severity.rank
 
 
-def encoded_summary(summary: AdvisorySummary) -> bytes:
-    """Return the summary as the database has it."""
-    return _encoder.encode(summary)
-
-
-def decoded_summaries(encoded: bytes) -> tuple[AdvisorySummary, ...]:
-    """Return the summaries of one project out of their `joined` encoded forms."""
-    return _summaries.decode(encoded)
+encoded_summary = msgspec.msgpack.Encoder().encode
+"""Return an `AdvisorySummary` as the database has it."""
+decoded_summaries = msgspec.msgpack.Decoder(tuple[AdvisorySummary, ...]).decode
+"""Return the summaries of one project out of their `joined` encoded forms."""
 
 
 def joined(summaries: list[bytes]) -> bytes:
     """Return the encoded summaries of one project as one encoded array (MessagePack, array 32)."""
     return b"\xdd" + len(summaries).to_bytes(4, "big") + b"".join(summaries)
-
-
-_encoder = msgspec.msgpack.Encoder()
-_summaries = msgspec.msgpack.Decoder(tuple[AdvisorySummary, ...])
 
 
 def _sync(path: Path) -> None:

@@ -69,9 +69,7 @@ NOTHING = AdvisoryIndex()
 
 
 def read_index(database: AdvisoryDatabase) -> AdvisoryIndex:
-    """Return the index of a database. Blocks. Raises `sqlite3.Error`, and `ValueError` for a
-    damaged one.
-    """
+    """Return a database's index. Blocks. Raises `sqlite3.Error`, and `ValueError` for damage."""
     facts = database.meta()
     if not facts:
         return NOTHING
@@ -209,9 +207,7 @@ class AdvisoryRestrictions:
 def restrictions_of(
     index: AdvisoryIndex, block: tuple[BlockedAdvisories, ...]
 ) -> AdvisoryRestrictions:
-    """Return the restrictions by the advisories of an index. Takes some milliseconds for each ten
-    thousand projects.
-    """
+    """Return the restrictions by an index. Takes milliseconds for ten thousand projects."""
     ranks = ranks_of(block)
     least = min(ranks, default=MALWARE_RANK + 1)
     names = frozenset(name for name, rank in index.ranks.items() if rank >= least)

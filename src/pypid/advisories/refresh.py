@@ -1,6 +1,4 @@
-"""Keeping the advisories up to date: one process of a machine reads the sources, all read the
-database.
-"""
+"""One process of a machine reads the sources of advisories, all read the database."""
 
 from __future__ import annotations
 
@@ -231,9 +229,7 @@ class AdvisoryRefresh:
     """The keys of `_Round.failures` of the last refresh, which were logged then."""
 
     async def refresh(self) -> bool:
-        """Read what has changed in the sources; return whether all could be read. After an error
-        the last data stays.
-        """
+        """Read what has changed; return whether all could be read: else the last data stays."""
         world, database = self.advisories.world, self.loader.database
         facts = {} if self._is_damaged else await world.blocking(database.meta)
         found = _Round(facts, facts.get("names") == self.sources.names)
@@ -326,9 +322,7 @@ class AdvisoryRefresh:
 
 
 class AdvisoryService(Periodic):
-    """Follows the database; with `refresh`, also reads the sources, at the start and then every
-    `interval` seconds.
-    """
+    """Follows the database; `refresh` reads the sources at the start, and each `interval`."""
 
     def __init__(
         self,

@@ -29,9 +29,7 @@ from pypid.core.accounts.provenance import (
 from pypid.core.errors import shortened
 
 PUBLIC = "https://tuf-repo-cdn.sigstore.dev"
-"""The public instance of Sigstore, by the address of its keys; its trusted root is part of the
-library and is not fetched.
-"""
+"""The public Sigstore, by the address of its keys; the library has its trusted root."""
 
 IN_TOTO = "application/vnd.in-toto+json"
 

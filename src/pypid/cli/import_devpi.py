@@ -62,12 +62,12 @@ _SYMLINK = "it is a symbolic link, or below one"
 
 
 def _run(options: argparse.Namespace) -> None:
-    from pypid.core.devpi import plan_import
+    from pypid.core.devpi import DevpiPlanner
 
     names, mirrors = _pairs("--name", options.name), _pairs("--mirror", options.mirror)
     with _opened_folder(options.folder) as folder:
         export = _read(folder)
-        plan = plan_import(export, _choices(options, names, mirrors))
+        plan = DevpiPlanner(export, _choices(options, names, mirrors)).plan()
         report = Report(
             folder=str(options.folder),
             devpi_server=export.server,

@@ -14,9 +14,7 @@ V = TypeVar("V")
 
 @define(eq=False)
 class Recent(Generic[K, V]):
-    """A cache of at most `most` values with a total weight of at most `heaviest`; the newest value
-    always stays.
-    """
+    """A cache of at most `most` values that weigh at most `heaviest`; the newest always stays."""
 
     most: int
     heaviest: int

@@ -58,9 +58,7 @@ def crc32(data: bytes) -> int:
 
 
 def content(fragment: bytes, limit: int) -> bytes:
-    """Return the content of a fragment. Raises `ValueError` if it is damaged, or longer than
-    `limit` bytes.
-    """
+    """Return a fragment's content. Raises `ValueError` if it is damaged or above `limit` bytes."""
     made = _library.decompressobj(-15)
     try:
         data: bytes = made.decompress(fragment, limit + 1)

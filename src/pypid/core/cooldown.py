@@ -25,9 +25,7 @@ Wait = timedelta | datetime
 
 
 def visible_after(begun: datetime | None, wait: Wait) -> datetime:
-    """Return when a file is visible that was uploaded, or first seen, at `begun` (None: it is not
-    known when).
-    """
+    """Return when a file is visible that was uploaded or first seen at `begun` (None: unknown)."""
     if isinstance(wait, datetime):
         return BEGINNING if begun is not None and begun < wait else NEVER
     if not wait:  # an upload time that is later than this machine's clock hides nothing
@@ -48,9 +46,7 @@ class CooldownException:
     """From when on the exception does not count; None: it always counts."""
 
     def has_version(self, version: str) -> bool:
-        """Return whether the exception is for this version. One invalid by PEP 440 matches no
-        specifier.
-        """
+        """Return whether the exception is for this version; those not PEP 440 match none."""
         if not self.versions:
             return True
         try:
@@ -69,9 +65,7 @@ def specifier_of(text: str) -> SpecifierSet:
 
 @frozen
 class CooldownRules:
-    """The waits of the files of one project, as they are `until` an exception expires (None: they
-    do not change).
-    """
+    """The waits of one project's files, `until` an exception expires (None: never)."""
 
     wait: Wait = timedelta()
     by_version: tuple[CooldownException, ...] = ()
@@ -139,9 +133,7 @@ class Cooldown:
     def rules_of(
         self, name: ProjectName, now: datetime, fixed: VersionKeys = frozenset()
     ) -> CooldownRules:
-        """Return the rules for the files of a project that count now; `fixed` are the versions
-        that fix a vulnerability.
-        """
+        """Return the rules for the project's files now; `fixed`: versions that fix something."""
         by_version = []
         until, wait = None, self.wait
         for exception in self.exceptions:

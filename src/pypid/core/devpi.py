@@ -30,9 +30,7 @@ from pypid.core.policy import PUBLIC
 
 DOCUMENT = "dataindex.json"
 LARGEST = 1 << 30
-"""Maximum bytes of the document. An entry for a file has about 1 KiB, and the metadata of a release
-a few.
-"""
+"""Bytes of the document. A file takes about 1 KiB, the metadata of a release a few."""
 VERSIONS = frozenset({"1", "2"})
 """The versions of the format (``dumpversion``): devpi-server 2 to 6."""
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -201,9 +199,7 @@ def read_export(data: bytes) -> DevpiExport:
 
 
 def _user(name: str, user: _User) -> DevpiUser:
-    """Return the user. A hash with a salt of its own is of devpi-server 4 or older, and cannot be
-    verified here.
-    """
+    """Return the user. A salted hash is of devpi-server 4 or older, and cannot be verified here."""
     return DevpiUser(name, user.pwhash or "" if user.pwsalt is None else "")
 
 
@@ -468,11 +464,6 @@ class Choices:
     """The names of all `[upstream:NAME]`."""
 
 
-def plan_import(export: DevpiExport, choices: Choices) -> DevpiPlan:
-    """Return what an import of the export does."""
-    return _Planner(export, choices).plan()
-
-
 def derived_name(origin: str) -> str:
     """Return the name of the index that ``USER/INDEX`` becomes; it may be invalid."""
     return _RUNS.sub("-", origin.lower()).strip("-")
@@ -521,8 +512,8 @@ def compare_existing(
     return problems, left
 
 
-class _Planner:
-    """Collects the plan, its problems, and what is not imported."""
+class DevpiPlanner:
+    """Makes the plan of an import."""
 
     def __init__(self, export: DevpiExport, choices: Choices) -> None:
         self._export = export
@@ -534,6 +525,7 @@ class _Planner:
         self._left: list[ImportRemark] = []
 
     def plan(self) -> DevpiPlan:
+        """Return the plan, its problems, and what is not imported."""
         wanted = [index for index in self._export.indexes if index.kind in (STAGE, MIRROR)]
         for index in self._export.indexes:
             if index.kind not in (STAGE, MIRROR):

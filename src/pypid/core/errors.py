@@ -16,16 +16,12 @@ from typing import Any, ClassVar
 
 from attrs import define, field, fields
 
-from pypid.core.installation import install_hint
-
 INVALID_ATTESTATIONS = "Invalid attestations supplied during upload: "
 """Prefix of the public index's message about attestations that it refuses."""
 
 
 INTERNAL = 0
-"""The status of errors that are never meant for clients: they get a 500 with a number, and the
-details are logged.
-"""
+"""The status of errors that are never meant for clients, who get a 500 with a number."""
 
 MANAGE_RIGHTS = "manage the rights"
 """What the text of `Forbidden` calls changes of the rights on a project."""
@@ -171,9 +167,7 @@ class NoSuchProject(PypidError, status=404):
 
 @define(slots=False, repr=False)
 class NoSuchIndex(PypidError, status=404):
-    """No named index has this name, or the client may not read it. `readable`: the named indexes
-    that the client may read.
-    """
+    """No such named index is visible. `readable`: those that the client may read."""
 
     name: str
     readable: Sequence[str] | None = None
@@ -192,21 +186,6 @@ class NoSuchIndex(PypidError, status=404):
         more = len(self.readable) - MOST_NAMED
         others = f" and {more} more" if more > 0 else ""
         return f"{missing} You may read: {', '.join(self.readable[:MOST_NAMED])}{others}."
-
-
-@define(slots=False, repr=False)
-class IndexesUnknown(
-    PypidError,
-    status=503,
-    template=(
-        "It is not known yet whether there is an index {name!r}: the named indexes are not "
-        "read from the storage yet. Try again soon."
-    ),
-):
-    """The named indexes could not be read from the storage yet, so an index may have this name."""
-
-    name: str
-    retry_after: int = 5
 
 
 @define(slots=False, repr=False)
@@ -306,9 +285,7 @@ class ListIncomplete(
         "again soon."
     ),
 ):
-    """Not every project is known yet. Mirrors would take the partial list for the whole
-    and delete what is missing.
-    """
+    """Not every project is known yet: mirrors would delete what a partial list lacks."""
 
     retry_after: int = 5
 
@@ -413,9 +390,7 @@ class NameUsedUp(
         "for different content. Raise the version and publish again."
     ),
 ):
-    """A file of this name was published and deleted; its tombstone reserves the name for the same
-    content.
-    """
+    """The file name was published and deleted; its tombstone keeps it for the same content."""
 
     filename: str
 
@@ -444,9 +419,7 @@ class Withheld(PypidError, status=403):
 
     @property
     def phrase(self) -> str:
-        """The reason phrase, for installers that show nothing else: printable ASCII, at most 100
-        characters.
-        """
+        """The reason phrase for installers that show nothing else: ASCII, up to 100 characters."""
         text = f"{self.kind}: {self.reason}{self._reference}"
         line = "".join(char if " " <= char <= "~" else "?" for char in text)
         return line if len(line) <= 100 else line[:97] + "..."
@@ -482,9 +455,7 @@ class Unauthenticated(ErrorWithReason, status=401):
 
 @define(slots=False, repr=False)
 class TooManyAttempts(ErrorWithReason, status=429):
-    """Too many wrong passwords or registrations from one address, or logins of one user.
-    `retry_after` in seconds.
-    """
+    """Too many wrong passwords, logins or registrations. `retry_after` in seconds."""
 
     retry_after: int
 
@@ -524,9 +495,7 @@ class PeopleUnknown(
     status=503,
     template="Cannot verify your identity: {source} is unavailable. Try again soon.",
 ):
-    """The source of identities (a database, a directory, a service) is unavailable, and
-    nothing is granted.
-    """
+    """The source of identities is unavailable, and nothing is granted."""
 
     source: str
     retry_after: int = 10
@@ -546,9 +515,7 @@ class NameTaken(PypidError, status=409):
 
 @define(slots=False, repr=False)
 class ChangedElsewhere(PypidError, status=409):
-    """The object to change is defined in the configuration or by a directory. `what`:
-    "the user 'alice'".
-    """
+    """The object is defined in the configuration or a directory. `what`: "the user 'alice'"."""
 
     what: str
     where: str
@@ -622,9 +589,7 @@ class NoSuchToken(PypidError, status=404, template="There is no token {id!r}."):
 
 @define(slots=False, repr=False)
 class MintRefused(PypidError, status=422, template="{description}"):
-    """Trusted publishing issues no token. `code` is the public index's machine-readable
-    reason.
-    """
+    """Trusted publishing issues no token. `code` is the public index's machine-readable reason."""
 
     code: str
     description: str
@@ -688,9 +653,7 @@ class OtherSite(PypidError, status=403):
 
 @define(slots=False, repr=False)
 class TooLarge(PypidError, status=413):
-    """A body exceeds its limit. `limit` in bytes; `key` names the setting that changes
-    it, if there is one.
-    """
+    """A body exceeds its limit. `limit` in bytes; `key`: the setting that changes it, if any."""
 
     limit: int
     key: str | None = None
@@ -776,9 +739,7 @@ class CatalogDown(
         "in the log."
     ),
 ):
-    """The catalog that several nodes share is unavailable. `reason` is for clients: no
-    path, no secret.
-    """
+    """The shared catalog is unavailable. `reason` is for clients: no path, no secret."""
 
     reason: str = "nothing is certain until it is available."
     retry_after: int = 10
@@ -815,9 +776,7 @@ class Exists(PypidError, status=INTERNAL, template="Something is already stored 
 
 @define(slots=False, repr=False)
 class Unreadable(PypidError, status=INTERNAL, template="{what} cannot be read: {reason}"):
-    """A stored record, snapshot or other document cannot be read: it is torn, or of another
-    version.
-    """
+    """A stored document cannot be read: it is torn, or of another version."""
 
     what: str
     reason: str
@@ -850,9 +809,7 @@ class UpstreamDown(
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the server works but refuses this one request (for example a firewall's 403 for
-        one package).
-        """
+        """Whether the server works but refuses this one request, as a firewall does with 403."""
         return (
             self.status is not None
             and 400 <= self.status < 500
@@ -911,9 +868,7 @@ class NotThere(
 
 @define(slots=False, repr=False)
 class WrongBytes(PypidError, status=502):
-    """The bytes from the upstream index do not match its listing, by hash or by length.
-    None of them were stored.
-    """
+    """The bytes from upstream do not match its listing. None of them were stored."""
 
     filename: str
     reason: str
@@ -943,23 +898,7 @@ class Loop(
 
 @define(slots=False, repr=False)
 class Unresolvable(ErrorWithReason, status=INTERNAL):
-    """No releases meet these requirements together (raised by the resolver). `reason` is the
-    resolver's.
-    """
-
-
-@define(slots=False, repr=False)
-class NeedsExtra(PypidError, status=501):
-    """An optional part of pypid is not installed."""
-
-    what: str
-    extra: str
-
-    def text(self) -> str:
-        return (
-            f"{self.what} needs an optional part of pypid that is not installed on this server. "
-            f"{install_hint(self.extra)}"
-        )
+    """No releases meet these requirements together. `reason` is the resolver's."""
 
 
 @define(slots=False, repr=False)

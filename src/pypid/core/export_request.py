@@ -1,6 +1,4 @@
-"""Requests for an export and their results. Pure; shared by the callers that request an export and
-the code that writes it.
-"""
+"""Requests for an export and their results."""
 
 from __future__ import annotations
 

@@ -313,9 +313,7 @@ def _unknown(kind: str, name: str, known: Collection[str]) -> str:
 
 
 def circle_of(name: str, indexes: Mapping[str, IndexSettings]) -> tuple[str, ...]:
-    """Return the names on the way from the index through its bases back to itself; empty if there
-    is no circle.
-    """
+    """Return the names on the way from the index through its bases back to itself, if any."""
     ways: list[tuple[str, ...]] = [(name,)]
     seen = set[str]()
     while ways:
@@ -423,9 +421,7 @@ def mixes(settings: IndexSettings, name: ProjectName) -> bool:
 
 
 def merges(settings: IndexSettings, name: ProjectName) -> bool:
-    """Return whether the page of a project lists the local files of the index and of all its
-    bases.
-    """
+    """Return whether a project's page lists the local files of the index and all its bases."""
     return matches(name, settings.merge)
 
 
@@ -517,9 +513,7 @@ class ObstacleKind(Enum):
 
 @frozen
 class PromotionObstacle:
-    """One reason why a promotion is refused. `subject`: a file name, or a project with a
-    version.
-    """
+    """A reason to refuse a promotion. `subject`: a file name, or a project with a version."""
 
     kind: ObstacleKind
     subject: str

@@ -27,13 +27,9 @@ from pypid.core.packaging.names import Distribution, ProjectName, version_key
 # listing is seen. `core.records.history` reconstructs former states from it.
 
 MOST_EVENTS = 32
-"""Maximum number of events per file; the oldest are dropped. The state before the oldest known
-event is its `was`.
-"""
+"""Events per file; the oldest are dropped: `was` is the state before the oldest known."""
 MOST_DELETED = 100
-"""Maximum number of deleted files of a project whose history is still held: the most recent
-ones.
-"""
+"""Deleted files of a project whose history is held: the most recent ones."""
 
 
 class Event(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
@@ -55,17 +51,13 @@ class Event(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=
 
 
 class FileHistory(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
-    """The history of one file, in order. For upstream, the one without a `filename` is the
-    project's as a whole.
-    """
+    """The history of one file, in order. For upstream, without a `filename` the project's."""
 
     filename: str
     events: tuple[Event, ...] = ()
 
     def since(self, uploaded: datetime | None) -> datetime | None:
-        """Return when the file last appeared, if its upload time is `uploaded`; None if it is
-        unknown.
-        """
+        """Return when the file last appeared, if `uploaded` is its upload time; None: unknown."""
         for event in reversed(self.events):
             if event.back:
                 return event.at
@@ -170,9 +162,7 @@ class RecordedFile(
     uploaded: datetime | None = None
     requires_python: str | None = None
     metadata_sha256: str | None = None
-    """Set if core metadata is stored beside the file and served as ``<file>.metadata`` (PEP
-    658/714).
-    """
+    """Set if core metadata is stored and served as ``<file>.metadata`` (PEP 658/714)."""
     yanked: str | None = None
     """None: not yanked; "": yanked without a reason (PEP 592)."""
     source: str | None = None
@@ -186,15 +176,11 @@ class RecordedFile(
     attested: bool = False
     """Whether a provenance object is stored and served (PEP 740)."""
     seen: datetime | None = None
-    """When an upstream file was first seen here; the age of a file without upload time counts from
-    it.
-    """
+    """When an upstream file was first seen here: its age, if it has no upload time."""
     provenance_url: str | None = None
     """Where upstream serves the provenance object of an upstream file."""
     digest: str | None = None
-    """For an upstream file without sha256: the strongest other hash, ``<hashlib's name>=<lower-case
-    hex>``.
-    """
+    """Of an upstream file without sha256: the strongest other hash, ``<hashlib's name>=<hex>``."""
     metadata_offered: bool = False
     """Whether upstream states that ``<source>.metadata`` exists; its hash may be unknown (PEP 714
     allows a mere ``true``).
@@ -349,16 +335,12 @@ class Listing:
     serial: int = 0
     """The catalog's serial of the last change of the listing."""
     is_doubtful: bool = False
-    """Whether it may be an error page (`ParsedListing.is_doubtful`); set only on an answer, never
-    on a stored listing.
-    """
+    """Whether it may be an error page (`ParsedListing.is_doubtful`); never set when stored."""
 
 
 @frozen(kw_only=True)
 class UpstreamEntry:
-    """Everything known about an upstream project: its `listing`, and the cached files in
-    `kept` (with their keys).
-    """
+    """What is known of an upstream project: its `listing`, and cached files in `kept`."""
 
     name: ProjectName
     listing: Listing | None = None
@@ -485,18 +467,14 @@ class RenderedPage:
 
 @frozen(kw_only=True)
 class Upload:
-    """A completely received and checked distribution: `policy.admits` judges it and `Index.publish`
-    stores it.
-    """
+    """A received and checked distribution: `policy.admits` judges it, `Index.publish` stores it."""
 
     distribution: Distribution
     version: str
     """As the metadata inside the file spells it, PEP 440 normalised."""
     digests: Digests
     metadata: bytes | None = field(default=None, repr=False)
-    """The exact bytes to serve as ``<file>.metadata`` (wheels: METADATA), or None if clients must
-    read the file.
-    """
+    """The exact bytes of ``<file>.metadata`` (wheels: METADATA); None: clients read the file."""
     requires_python: str | None = None
     summary: str | None = None
     attestations: tuple[bytes, ...] = field(default=(), repr=False)

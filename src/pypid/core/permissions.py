@@ -95,9 +95,7 @@ def is_account_name(text: str, longest: int | None = None) -> bool:
 
 @frozen
 class Credential:
-    """The credentials that a client sent, and its address. The password does not appear in the
-    repr.
-    """
+    """A client's credentials and address. The password does not appear in the repr."""
 
     user: str
     password: str = field(repr=False)
@@ -319,16 +317,12 @@ class Rules:
     fetch: Principals = EVERYONE
     """Who may make pypid fetch from upstream (`cache_update`)."""
     collect: Principals = AUTHENTICATED
-    """Who may have files collected for requirements and lock files (``/requirements.txt``), if they
-    may fetch.
-    """
+    """Who may have files collected (``/requirements.txt``), if they may fetch."""
     metrics: Principals = ADMINS
     """Who may read the metrics (`[server] metrics`)."""
     projects: ProjectRules = field(factory=ProjectRules, converter=_project_rules)
     delete_needs: Action = Action.READ
-    """The right that those in `delete` need on a project without a rule and without an owner:
-    `READ` or `WRITE`.
-    """
+    """What those in `delete` need on a project without rule and owner: `READ` or `WRITE`."""
     ownership: Owners = Owners.NONE
     """Who becomes the owner of a new project. With `NONE` the owners have no effect."""
     owners: ProjectOwners = field(factory=ProjectOwners)
@@ -642,9 +636,7 @@ def without(by: Visibility, hidden: AbstractSet[ProjectName]) -> Visibility:
 
 
 def visibility_of(rules: Rules, who: Identity) -> Visibility:
-    """Return what `who` may read. Takes microseconds for each project with rules of its own, so
-    keep the result.
-    """
+    """Return what `who` may read. Keep it: it takes microseconds for each project with rules."""
     scope = who.scope
     if scope is None:
         return _readable_by(rules, who)

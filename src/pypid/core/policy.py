@@ -141,9 +141,7 @@ class Policy:
     require_hashes: bool = False
     new_projects: NewProjects = NewProjects.OPEN
     restored: tuple[str, ...] = ()
-    """Files that as-of views show although upstream removed them soon after their upload
-    (`core.records.history`).
-    """
+    """Files in as-of views although upstream soon removed them (`core.records.history`)."""
     claims: Claims = field(factory=Claims, eq=False)
     restrictions: RestrictionsInForce = field(factory=RestrictionsInForce, eq=False, repr=False)
     """Blocks, advisories and approvals, which change while pypid runs."""
@@ -209,9 +207,7 @@ def asks_upstream(policy: Policy, name: ProjectName, ours: Project | Presence) -
 
 
 def may_show_upstream(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
-    """Return whether cached upstream files may be shown: like `asks_upstream`, but true offline,
-    too.
-    """
+    """Return whether cached upstream files may be shown: as `asks_upstream`, and offline."""
     return _silence_online(policy, name, ours) is None
 
 
@@ -232,9 +228,7 @@ class UpstreamState:
     serial: int = 0
     failure: PypidError | None = None
     history: tuple[FileHistory, ...] = field(default=(), repr=False)
-    """The changes of the listing since `since` (`core.records.history`); not used by the current
-    view.
-    """
+    """The listing's changes since `since` (`core.records.history`); unused by the current view."""
     since: datetime | None = None
 
     @property
@@ -264,9 +258,7 @@ def view(
     now: datetime,
     name: ProjectName,
 ) -> Project:
-    """Return what a client may see of a project. Pages and files both use this: a hidden file
-    cannot be downloaded.
-    """
+    """Return what a client may see of a project, on pages and as files alike."""
     own = ours if isinstance(ours, Project) else None
     if own is not None and not own.status.offers_files:
         return evolve(own, files=())
@@ -348,9 +340,7 @@ def _marker(
 def _visible(
     policy: Policy, upstream: UpstreamState, taken: frozenset[str], now: datetime, name: ProjectName
 ) -> Sequence[File]:
-    """Return the upstream files that no rule hides, without looking at each of ten thousand if no
-    rule can hide one.
-    """
+    """Return the upstream files that no rule hides, looking at each only if a rule can hide one."""
     files, rules = listed(upstream), cooldown_rules(policy, name, now)
     restrictions = policy.restrictions.current
     if not _marker(restrictions, upstream, name).status.offers_files:
@@ -375,9 +365,7 @@ def _visible_listed(
     *,
     stored_only: bool,
 ) -> Sequence[File]:
-    """Return the files that no rule hides; times and hashes are looked at only if any can hide
-    one.
-    """
+    """Return the files that no rule hides; times and hashes are read only if any can hide one."""
     shown = files if isinstance(files, ShownFiles) else ShownFiles(files)
     restrictions, known = policy.restrictions.current, shown.listed
     is_withheld = restrictions.hides_any(known.project)
@@ -420,9 +408,7 @@ def files_looked_at(
 
 
 def exists(upstream: UpstreamState) -> bool:
-    """Return whether the upstream project exists: upstream lists it, or, without a listing, files
-    of it are cached.
-    """
+    """Return whether upstream has the project: listed, or, without a listing, with cached files."""
     return bool(upstream.kept) if upstream.listing is None else upstream.listing.files is not None
 
 
@@ -455,9 +441,7 @@ def listed(upstream: UpstreamState) -> Sequence[File]:
 
 
 def _joined(file: ListedFile, kept: StoredFile, *, reachable: bool) -> File:
-    """Return the file as upstream lists it, with the cached copy's key if the copy has the same
-    bytes.
-    """
+    """Return the file as upstream lists it, with the key of a cached copy of the same bytes."""
     same = is_copy(kept, file) if file.sha256 is None else kept.sha256 == file.sha256
     if not same:
         return offering(file, None, reachable=reachable)

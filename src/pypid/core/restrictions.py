@@ -97,9 +97,7 @@ DECIDED = "an administrator of this index decided so"
 
 @frozen
 class ProjectRestrictions:
-    """The rules for the files of one project, and its changed status. A value: part of the edition
-    of views.
-    """
+    """The rules for a project's files, and its changed status; part of views' edition."""
 
     rules: tuple[FileRule, ...] = ()
     status: StatusOverride | None = None
@@ -211,9 +209,7 @@ class Restrictions:
         )
 
     def judged(self, files: ListedFiles) -> int:
-        """Return how many files it takes to apply the rules to a listing, by the time to decode
-        one.
-        """
+        """Return the cost of applying the rules to a listing: as many files decoded."""
         restrictions = self.of(files.project)
         # a search for digests takes a quarter of the time
         searched = len(files) // 4 if self.digests else 0
@@ -272,9 +268,7 @@ def unrestricted(restrictions: Restrictions, files: Sequence[F]) -> Sequence[F]:
 def withheld_files(
     restrictions: Restrictions, files: Sequence[File]
 ) -> Iterator[tuple[File, Hold]]:
-    """Yield the files of one project that a rule hides, each with the reason, decoding as few as
-    possible.
-    """
+    """Yield the hidden files of a project with the reasons, decoding as few as possible."""
     if isinstance(files, ListedFiles):
         files = ShownFiles(files)
     if isinstance(files, ShownFiles):
@@ -430,9 +424,7 @@ _SPEC = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*([=<>!~].
 
 
 def parse_spec(text: str) -> tuple[ProjectName, str]:
-    """Return the project and the specifier of ``name``, ``name==1.2`` or ``name>=1,<2``. Raises
-    `BadRequest`, `BadName`.
-    """
+    """Return the project and specifier of ``name==1.2``. Raises `BadRequest`, `BadName`."""
     found = _SPEC.match(text) if len(text) <= LONGEST_SPEC else None
     if found is None:
         raise BadRequest(

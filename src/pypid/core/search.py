@@ -32,9 +32,7 @@ _SECONDS = 36
 
 
 def words_of(text: str, most: int = MOST_WORDS) -> tuple[str, ...]:
-    """Return at most `most` words of a text in their search form: letters and digits without
-    accents and case.
-    """
+    """Return a text's words as searched: letters and digits without accents and case."""
     if text.isascii():  # nearly all texts are, and the other branch takes ten times as long
         plain = text.lower()
     else:
@@ -152,9 +150,7 @@ class Card:
 
     @property
     def insides(self) -> tuple[str, ...]:
-        """The suffixes of each word of the name, without the word itself and those shorter than
-        `SHORT`.
-        """
+        """The suffixes of each word of the name, shorter than it and at least `SHORT`."""
         segments = self.name.split("-")
         return tuple(part[start:] for part in segments for start in range(1, len(part) - SHORT + 1))
 

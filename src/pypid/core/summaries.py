@@ -38,9 +38,7 @@ def ends_run(name: str) -> bool:
 
 @frozen(eq=False, hash=False)
 class Summaries(Sequence[Summary]):
-    """Projects by name, each once. Equal to any sequence of the same items. Unchanged runs stay the
-    same objects.
-    """
+    """Projects by name, each once; equal to any sequence of the same items."""
 
     runs: tuple[Run, ...] = field(default=(), repr=False)
     """No run is empty; each but the last ends where `ends_run` is true, and nowhere before."""
@@ -203,9 +201,7 @@ class _Joints:
     )
 
     def joined(self, pieces: Iterable[Run]) -> Summaries:
-        """Return the list of these parts, in order: where a run ends a part ends, but not vice
-        versa.
-        """
+        """Return the list of these parts, in order; where a run ends a part ends."""
         made: dict[tuple[int, ...], tuple[list[Run], Run]] = {}
         runs: list[Run] = []
         pending: list[Run] = []
@@ -241,9 +237,7 @@ class Sieve:
     """A filter of a list that processes only runs that it did not see the last time."""
 
     _keep: Callable[[Run], Run] = field(repr=False)
-    """Return the items of a run that stay, in order; the run itself if all do. Deterministic for
-    the same run.
-    """
+    """Return the items of a run that stay, in order; the run itself if all do."""
     _last: Mapping[int, tuple[Run, Run]] = field(factory=dict, init=False, repr=False)
     _joints: _Joints = field(factory=_Joints, init=False, repr=False)
 
@@ -262,9 +256,7 @@ class Merger:
     """A combination of two lists that processes only parts that it did not see the last time."""
 
     _merge: Callable[[Run, Run], Run] = field(repr=False)
-    """Combine a stretch of both lists, from one name to another. Deterministic for the same
-    arguments.
-    """
+    """Combine a stretch of both lists, from one name to another; deterministic."""
     _last: Mapping[_Key, tuple[Run, Run, Run]] = field(factory=dict, init=False, repr=False)
     _joints: _Joints = field(factory=_Joints, init=False, repr=False)
 

@@ -1,6 +1,4 @@
-"""Rules for storage classes: which files move into a cheaper one, and which classes are archives.
-Pure.
-"""
+"""Rules for storage classes: which files move to a cheaper one, and what is an archive."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from pypid.core.model import F, File
 from pypid.core.packaging.names import ProjectName, version_key, version_of
 
 ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-"""Classes whose blobs must be restored before they can be read, which takes hours. (Not
-GLACIER_IR.)
-"""
+"""Classes whose blobs take hours to be restored before a read. (Not GLACIER_IR.)"""
 STANDARD = "STANDARD"
 """The class of blobs without one."""
 _CLASS = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
@@ -103,9 +99,7 @@ class TieringOutcome(Enum):
 
 @frozen(kw_only=True)
 class Moved:
-    """One file that was due. `size` in bytes; `before` is its former class; `reason`: why it
-    failed, else empty.
-    """
+    """A file that was due. `size` in bytes; `before`: its former class; `reason`: of a failure."""
 
     project: ProjectName
     filename: str

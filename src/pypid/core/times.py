@@ -31,9 +31,7 @@ _DAY = timedelta(days=1)
 
 @frozen
 class AsOfTime:
-    """An as-of time: what happened `before` it (aware, UTC) counts. `text` is its canonical
-    spelling.
-    """
+    """An as-of time: what happened `before` it (aware, UTC) counts. `text`: as in addresses."""
 
     text: str
     before: datetime
@@ -70,9 +68,7 @@ def _time(date: str, time: str, zone: str) -> datetime:
 
 
 def settled(moment: AsOfTime, now: datetime) -> AsOfTime:
-    """Return the time if it is in the past. Raises `BadMoment` for one in the future or within the
-    last minute.
-    """
+    """Return the time. Raises `BadMoment` for one in the future or the last minute."""
     if moment.before > now - SETTLED:
         latest = (now - SETTLED).astimezone(UTC).replace(microsecond=0)
         yesterday = (latest - _DAY).date().isoformat()

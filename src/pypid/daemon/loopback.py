@@ -19,7 +19,8 @@ from typing import Any
 from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred
 
-from pypid.core.errors import NeedsExtra, Unauthenticated
+from pypid.core.errors import NotConfigured, Unauthenticated
+from pypid.core.packaging.requirements import NO_RESOLVER
 from pypid.core.permissions import Credential, Identity
 from pypid.flow.derived import Provider
 from pypid.flow.spool import COLLECTING
@@ -72,12 +73,12 @@ class Loopback:
 
     @asynccontextmanager
     async def __call__(self, app: App, who: Identity) -> AsyncIterator[Uv]:
-        """Yield a resolver that sees the index of `app` as `who` does. Raises `NeedsExtra` where
+        """Yield a resolver that sees the index of `app` as `who` does. Raises `NotConfigured` where
         uv is not installed.
         """
         program = find_uv()
         if program is None:
-            raise NeedsExtra("Working out what requirements need", "collect")
+            raise NotConfigured(NO_RESOLVER)
         blocking = app.world.blocking
         password = app.world.random(24).hex()
         folder = Path(await blocking(mkdtemp, None, COLLECTING, app.settings.spool))

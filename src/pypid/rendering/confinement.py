@@ -19,9 +19,7 @@ from pathlib import Path
 MEMORY = 512 << 20
 """Bytes of address space."""
 CPU = 10
-"""Seconds of computing for a README: more than pypid waits. It ends a child whose pypid has
-ended.
-"""
+"""Seconds of computing for a README: more than pypid waits; they end an orphaned child."""
 _PROGRAMS = (".py", ".pyc", ".so")
 _NEVER = (
     *(

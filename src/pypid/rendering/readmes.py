@@ -72,9 +72,7 @@ class Child(ProcessProtocol):
         self.transport.write(line_of(request))
 
     async def expect(self, clock: Any, within: float) -> RenderAnswer:
-        """Return the next answer that it sends. Raises `ChildEnded`, and then it has ended, or is
-        about to.
-        """
+        """Return the next answer. Raises `ChildEnded`: it has ended, or is about to."""
         if self._over is not None:
             raise ChildEnded(self._over)
         expected: Deferred[RenderAnswer] = Deferred()
@@ -164,22 +162,16 @@ def start_child(reactor: Any, program: tuple[str, ...]) -> Child:
 _log = Logger()
 
 LONGEST = 512 << 10
-"""Bytes of a README. Longer ones are not written by hand; `SHOWN` bytes of them are shown as they
-are.
-"""
+"""Bytes of a README. Longer ones are not rendered; `SHOWN` bytes of them are shown."""
 SHOWN = 64 << 10
 LIMIT, STARTING = 5.0, 30.0
-"""Seconds that a README may take, and that a child may take to be ready (the disk may be slow, the
-machine busy).
-"""
+"""Seconds for a README, and for a child to be ready on a slow or busy machine."""
 PATIENCE = 8.0
 """Seconds that a page waits for its README; the rendering goes on, for the next time."""
 MOST_WAITING = 16
 """READMEs that wait for their turn."""
 OF_ONE = 2
-"""READMEs of one project that are rendered or wait: its hundred slow versions must not block other
-projects.
-"""
+"""READMEs of one project at once: a hundred slow versions must not block others."""
 IDLE = 300.0
 """Seconds after which an idle child ends: it takes 35 MiB, and more after a large README."""
 AGAIN = 600.0

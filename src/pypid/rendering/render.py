@@ -20,9 +20,7 @@ from readme_renderer import markdown, rst
 from pypid.rendering.markup import MarkupKind
 
 PREFIX = "readme-"
-"""The prefix of each id and each class that is not Pygments': none of them is one of the page's
-own.
-"""
+"""The prefix of ids and of classes that are not Pygments': none is the page's own."""
 SCHEMES = ("http:", "https:", "mailto:")
 _ADMONITIONS = {f"{PREFIX}{name}" for name in ("admonition", "warn", "bad")}
 TOKENS = frozenset(name for name in STANDARD_TYPES.values() if name)
@@ -298,18 +296,14 @@ class _Adapter(HTMLParser):
         self._out.append(f"</{written}>{element.after}")
 
     def _heading(self, level: int) -> str:
-        """Return a heading one below the last higher one, so that no level is left out, whatever
-        the first level.
-        """
+        """Return a heading one below the last higher one: no level is left out."""
         while self._levels and self._levels[-1] >= level:
             self._levels.pop()
         self._levels.append(level)
         return f"h{min(BELOW + len(self._levels), 6)}"
 
     def _link(self, attributes: dict[str, str], href: str) -> tuple[str, str | None]:
-        """Complete the attributes of a link. Return its tag, and the id that it links to within the
-        README.
-        """
+        """Complete a link's attributes; return its tag, and the id in the README it leads to."""
         if href.startswith("#") and len(href) > 1:
             name = href[1:].removeprefix(THEIR_PREFIX)
             attributes["href"] = f"#{PREFIX}{name}"
@@ -321,9 +315,7 @@ class _Adapter(HTMLParser):
         return "span", None
 
     def _id(self, name: str) -> str | None:
-        """Return the id for its first use, with a prefix, so that it is none of the page's; else
-        None.
-        """
+        """Return the id for its first use, prefixed so as not to be the page's; else None."""
         name = PREFIX + name.removeprefix(THEIR_PREFIX)
         if (
             name == PREFIX
@@ -349,9 +341,7 @@ class _Adapter(HTMLParser):
         return " ".join(found)
 
     def _image(self, values: Mapping[str, str]) -> None:
-        """Write the text of an image, which is never shown: its host would see who visits a page,
-        and when.
-        """
+        """Write an image's text; it is never shown: its host would see who visits, and when."""
         alt, source = values.get("alt", "").strip(), values.get("src", "")
         leads = _leads_out(source, ("http:", "https:"))
         if not alt and not leads and not self._is_in("a"):
@@ -364,9 +354,7 @@ class _Adapter(HTMLParser):
             self._out.append(f'<span class="{PREFIX}image">{words}</span>')
 
     def _task(self, values: Mapping[str, str]) -> None:
-        """Write a checkbox as a character, which is read out and, unlike an input, needs no
-        label.
-        """
+        """Write a checkbox as a character, which is read out and needs no label."""
         if values.get("type", "").lower() == "checkbox":
             self._out.append(
                 f'<span class="{PREFIX}task">{"☑" if "checked" in values else "☐"}</span>'

@@ -54,9 +54,7 @@ def find_uv() -> str | None:
 
 @frozen
 class ResolverIndex:
-    """The index for uv. Its `url` holds a password: it is passed in the environment, never as an
-    argument.
-    """
+    """The index for uv. Its `url` holds a password, and is passed in the environment."""
 
     url: str = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
@@ -125,9 +123,7 @@ class Uv:
         return [*words, *(["--prerelease", "allow"] if prereleases else []), "-"]
 
     def _environ(self) -> dict[str, str]:
-        """Return the environment of uv: no configuration, proxy, password or cache of this
-        machine.
-        """
+        """Return uv's environment: no configuration, proxy, password or cache of the machine."""
         home = str(self.folder)
         return {
             "PATH": "/usr/bin:/bin",

@@ -160,9 +160,7 @@ def read_dump(data: bytes) -> ParsedAcl:
 
 
 def unpacked(data: bytes) -> bytes:
-    """Return the JSON in `data`, gzipped or plain. Raises `BadRequest` for a damaged file and for
-    one larger than `LARGEST`.
-    """
+    """Return the JSON, gzipped or plain. Raises `BadRequest` for damage and above `LARGEST`."""
     text = _unpacked(data) if data.startswith(_GZIP) else data
     if len(text) > LARGEST:
         raise _too_large()
@@ -194,9 +192,7 @@ def _too_large() -> BadRequest:
 
 
 def taken(document: AclDocument) -> ParsedAcl:
-    """Return the document in pypid's terms, as far as they can express it. Raises `BadRequest`
-    beyond the limits.
-    """
+    """Return the document in pypid's terms. Raises `BadRequest` beyond the limits."""
     if _count(document) > MOST:
         raise _too_large()
     judge = _Judge()
@@ -500,9 +496,7 @@ class Merged:
     stronger: tuple[Right, ...] = ()
     """Rights of the dump that are greater here."""
     wider: tuple[Oddity, ...] = ()
-    """Oddities for users or groups that gain rights because a name here and a name in the dump are
-    now one.
-    """
+    """Oddities for users or groups that gain rights because a name here is also in the dump."""
 
     @property
     def changed(self) -> bool:
@@ -533,9 +527,7 @@ class Merged:
 
 
 def grown(group: str, members: Iterable[str]) -> Oddity:
-    """Return the oddity for users who are in the group here but not in the dump, which grants the
-    group rights.
-    """
+    """Return the oddity for users who are in the group here, but not in the dump."""
     return Oddity(
         f"{_some(members)} in the group {group!r} here, and not by the dump",
         "they may do here what the dump gives to the group; take them out of it if that is not "
@@ -545,9 +537,7 @@ def grown(group: str, members: Iterable[str]) -> Oddity:
 
 
 def entered(group: str, members: Iterable[str]) -> Oddity:
-    """Return the oddity for users whom the dump adds to a group that has rights here which the dump
-    does not grant.
-    """
+    """Return the oddity for users who come into a group that has more rights here than there."""
     return Oddity(
         f"{_some(members)} in the group {group!r} by the dump, and not here",
         "they may do now what is given to the group here; take them out of it if that is not meant",

@@ -45,9 +45,7 @@ def refused(description: str, code: str = "invalid-token") -> MintRefused:
 
 @frozen
 class UnverifiedToken:
-    """The unverified contents of a token, which any client may have written. `key_id` names one
-    of the issuer's keys.
-    """
+    """The unverified contents of a token. `key_id` names one of the issuer's keys."""
 
     token: str = field(repr=False)
     issuer: str

@@ -1,6 +1,4 @@
-"""Parse LDAP search filters (RFC 4515) with placeholders for the user, as in ``[ldap]``. No
-directory is searched here.
-"""
+"""Parse LDAP search filters (RFC 4515) with placeholders for the user, as in ``[ldap]``."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ def user_filter(text: str) -> str:
 
 
 def group_filter(text: str) -> str:
-    """Return `text` in one line if it can find a user's groups. Raises `ValueError` with the
-    reason.
-    """
+    """Return `text` on one line if it can find a user's groups. Raises `ValueError`."""
     text = _whole(text)
     if not _PLACE.search(text):
         raise ValueError("it has to hold {dn} or {user}, as in (member={dn}) or (memberUid={user})")
@@ -63,9 +59,7 @@ def name_attribute(text: str) -> str:
 
 
 def filled(text: str, escape: Callable[[str], str], *, user: str, dn: str = "") -> str:
-    """Return the filter with its placeholders filled in, each value escaped once (a ``{dn}`` in a
-    name is not a placeholder).
-    """
+    """Return the filter with its placeholders filled in, each value escaped once."""
     values = {"user": escape(user), "dn": escape(dn)}
     return _PLACE.sub(lambda place: values[place[1]], text)
 

@@ -22,9 +22,7 @@ from pypid.core.packaging.names import LONGEST_FILENAME
 
 
 class CertificateClaim(Enum):
-    """Claims of a Fulcio certificate about the job that received it; the values are object
-    identifiers.
-    """
+    """Claims of a Fulcio certificate about the job that received it, by object identifier."""
 
     ISSUER = "1.3.6.1.4.1.57264.1.8"
     BUILD_SIGNER_URI = "1.3.6.1.4.1.57264.1.9"
@@ -35,9 +33,7 @@ class CertificateClaim(Enum):
 
 
 class GitHub(msgspec.Struct, tag_field="kind", tag="GitHub", frozen=True):
-    """A job of GitHub Actions. The environment is unknown because the certificate does not contain
-    it.
-    """
+    """A job of GitHub Actions. The certificate does not contain the environment."""
 
     repository: str
     workflow: str
@@ -183,9 +179,7 @@ MOST = 32
 
 
 class Predicate(Enum):
-    """What attestations state about a file; the values are their predicate types. Others are
-    refused, as on the public index.
-    """
+    """What attestations state about a file, by predicate type. Others are refused."""
 
     PUBLISH = "https://docs.pypi.org/attestations/publish/v1"
     SLSA_PROVENANCE = "https://slsa.dev/provenance/v1"
@@ -258,18 +252,14 @@ class AttestationSubject:
 
 @frozen
 class Attestations:
-    """The attestation `objects` of an upload, each as the exact JSON received, or the `problems`
-    with them.
-    """
+    """The attestation `objects` of an upload, each as exact JSON, or the `problems` with them."""
 
     objects: tuple[bytes, ...] = field(default=(), repr=False)
     problems: tuple[str, ...] = ()
 
 
 def read_attestations(texts: Sequence[str], about: AttestationSubject) -> Attestations:
-    """Read the form field ``attestations``: a JSON array of attestation objects. Never raises;
-    without the field there are no attestations.
-    """
+    """Read the form field ``attestations``: a JSON array of attestation objects. Never raises."""
     if not texts:
         return Attestations()
     if len(texts) > 1:
@@ -354,9 +344,7 @@ def check_statement(statement: bytes, about: AttestationSubject) -> Predicate:
 
 
 def check_subject(statement: bytes, about: AttestationSubject) -> None:
-    """Check that this in-toto statement, of whatever kind, is about the file. Raises
-    `ValueError`.
-    """
+    """Check that this in-toto statement is about the file. Raises `ValueError`."""
     problems = _subject_problems(_read_statement(statement).subjects, about)
     if problems:
         raise ValueError("; ".join(problems))

@@ -135,9 +135,7 @@ def parse_right(key: str, value: str) -> Right:
 
 
 def project_pattern(text: str) -> ProjectPattern:
-    """Return the normalised name of a project, or the normalised glob. Raises `BadName`,
-    `ValueError` with the reason for a glob.
-    """
+    """Return the normalised name or glob. Raises `BadName`, and `ValueError` for a glob."""
     return project_glob(text) if is_glob(text) else project_name(text)
 
 
@@ -287,9 +285,7 @@ AuditAction = Literal[
     "user set-admin",
     "user set-password",
 ]
-"""What an audit entry records: the command that does it, or its noun and a verb where there is no
-command.
-"""
+"""What an audit entry records: the command that does it, or a noun and a verb."""
 ACCOUNTS = "sql"
 """The source of the accounts in the database (`account_id`)."""
 AUDIT_ACTIONS: tuple[AuditAction, ...] = get_args(AuditAction)
@@ -401,9 +397,7 @@ class AuditEntry:
 
 
 def counted_name(index: str, project: str) -> str:
-    """Return the name under which downloads of a project are counted: ``INDEX/PROJECT`` for those
-    below a named index.
-    """
+    """Return the name by which downloads are counted: ``INDEX/PROJECT`` below a named index."""
     return f"{index}/{project}" if index else project
 
 
@@ -427,9 +421,7 @@ class DownloadEntry:
     def of(
         cls, file: File, who: Identity, where: str | None, when: datetime, index: str = ""
     ) -> DownloadEntry:
-        """Return the entry of a download of a file with a known digest, requested below a named
-        index if there is one.
-        """
+        """Return the entry of a download of a file, requested below a named index or none."""
         assert file.sha256 is not None
         return cls(
             when=when,

@@ -27,16 +27,12 @@ from pypid.core.permissions import WORDS
 
 COOKIE = "pypid_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
-"""The cookie's name under TLS: browsers accept it only from this exact host, by TLS (RFC 6265bis,
-4.1.3.2).
-"""
+"""The cookie's name under TLS: only from this exact host, by TLS (RFC 6265bis, 4.1.3.2)."""
 
 _BITS = 256
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 LONGEST_HEADER = 16 << 10
-"""Maximum bytes of ``Cookie`` that are read: another application on the same host may set cookies,
-too.
-"""
+"""Bytes of ``Cookie`` that are read: other applications on the host may set cookies, too."""
 
 
 def new_secret(random: Callable[[int], bytes]) -> str:
@@ -45,9 +41,7 @@ def new_secret(random: Callable[[int], bytes]) -> str:
 
 
 def digest_of(secret: str, key: bytes) -> str:
-    """Return the hex digest that is stored in place of the secret. `key`: 32 bytes, stored
-    elsewhere.
-    """
+    """Return the hex digest to store in place of the secret. `key`: 32 bytes, stored elsewhere."""
     return blake2b(secret.encode(), digest_size=32, key=key, person=b"pypid session").hexdigest()
 
 
@@ -253,9 +247,7 @@ LONGEST = 64
 
 @lru_cache(maxsize=4096)
 def place_of(address: str) -> str:
-    """Return the place of an address: an IPv4 address, the /64 of an IPv6 address, or any other
-    text unchanged, truncated.
-    """
+    """Return the place of an address: an IPv4 address, an IPv6 /64, or other text, truncated."""
     try:
         found = ip_address(address)
     except ValueError:

@@ -26,9 +26,7 @@ _FORGES = {
 
 @frozen
 class Signer:
-    """A signer of a file: the service that vouches for them, the repository (or account), and the
-    workflow.
-    """
+    """A signer of a file: the service, the repository (or account), and the workflow."""
 
     service: str
     source: str
@@ -51,9 +49,7 @@ def signers_in(provenance: bytes) -> tuple[Signer, ...]:
 
 
 def claimed_publishers(provenance: bytes) -> frozenset[str]:
-    """Return the publishers that a provenance object claims, as they are written in rules. Raises
-    `ValueError`.
-    """
+    """Return the publishers that a provenance object claims, as in rules. Raises `ValueError`."""
     try:
         read = msgspec.json.decode(provenance, type=Provenance)
     except msgspec.MsgspecError as error:

@@ -37,9 +37,7 @@ REPORTED_CLAIMS = (
     "pipeline_id",
     "job_id",
 )
-"""The claims that are stored with each token, and reported to a client whose token matches no rule:
-they show where it came from.
-"""
+"""Claims that are stored with each token, and reported to a client that matches no rule."""
 
 _WILD = re.compile(r"[*?\[]")
 _CLAIM = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]*\Z")
@@ -67,9 +65,7 @@ _EVERYBODYS = frozenset({"aud", "iss", "exp", "nbf", "iat", "jti"})
 
 
 def forge_of(name: str, url: str) -> Forge:
-    """Return the forge of the issuer in the section ``[issuer:<name>]``; `Forge.OTHER` if it is
-    unknown.
-    """
+    """Return the forge of the section ``[issuer:<name>]``; `Forge.OTHER` if it is unknown."""
     address = urlsplit(url)
     for forge in (Forge.GITHUB, Forge.GITLAB):
         if forge.value.lower() in f"{name} {address.hostname or ''}".lower():
@@ -199,9 +195,7 @@ def _require_owner(conditions: Sequence[ClaimCondition], forge: Forge) -> None:
 
 
 def issuer_problems(name: str, url: str | None, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the problems of a section ``[issuer:<name>]``: the key and the reason. `lines` are the
-    rules of ``allow``.
-    """
+    """Yield the problems of ``[issuer:<name>]``: key and reason. `lines`: its ``allow`` rules."""
     if url is None:
         if lines:
             yield "url", "the rules of allow are about tokens of an issuer; say its url"
@@ -220,9 +214,7 @@ def issuer_problems(name: str, url: str | None, lines: Sequence[str]) -> Iterato
 
 
 def is_safe(url: str) -> bool:
-    """Return whether the server behind the URL is authenticated: by https, or because it is this
-    machine.
-    """
+    """Return whether the server behind the URL is authenticated: by https, or on this machine."""
     address = urlsplit(url)
     return address.scheme == "https" or (
         address.scheme == "http" and address.hostname in ("127.0.0.1", "::1", "localhost")
@@ -230,9 +222,7 @@ def is_safe(url: str) -> bool:
 
 
 def allowed_projects(allowances: Iterable[Allowance], claims: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the globs of projects that a client with these (proven) claims may publish, in the
-    rules' order; empty: none.
-    """
+    """Return the globs of projects that a client with these proven claims may publish."""
     return tuple(dict.fromkeys(each.projects for each in allowances if each.fits(claims)))
 
 

@@ -25,9 +25,7 @@ from pypid.core.archives.tars import TarKind, TarMember, Unpacked, read_tar
 from pypid.core.archives.zips import ZipEntry, begin_entry, zip_entries
 
 MOST_HELD = 20_000
-"""Maximum number of members of one archive that are held; the largest popular ones (botocore,
-tensorflow) have some thousands.
-"""
+"""Members of one archive that are held; botocore and tensorflow have some thousands."""
 MOST_NAMES = 4 << 20
 """Maximum number of characters of all their paths."""
 LONGEST_PATH = 250
@@ -37,9 +35,7 @@ MOST_SHOWN = 1 << 20
 MOST_UNPACKED = 1 << 30
 """Maximum number of bytes of a tar that are unpacked for browsing: ten seconds of a thread."""
 _SUMMED = 4 << 20
-"""Maximum size in bytes of a member of a tar whose CRC-32 is computed; it is in memory
-meanwhile.
-"""
+"""Bytes of a member of a tar whose CRC-32 is computed; it is in memory meanwhile."""
 
 _CONTROLS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0)))) - frozenset("\t\n\v\f\r")
 
@@ -86,9 +82,7 @@ class MemberListing:
 
 @frozen
 class ArchiveFolder:
-    """A folder of an archive by its path, which ends in a slash, with the number and the `size` in
-    bytes of all members below it.
-    """
+    """A folder by its path with a slash at its end, and number and `size` of all members below."""
 
     path: str
     members: int
@@ -117,9 +111,7 @@ class Text:
 
 
 def printable(name: str) -> str:
-    """Return `name` with backslashes doubled, and unprintable characters escaped; distinct names
-    stay distinct.
-    """
+    """Return `name` with backslashes doubled and unprintable characters escaped: still unique."""
     if name.isprintable() and "\\" not in name:
         return name
     return "".join(
@@ -137,9 +129,7 @@ def _escaped(letter: str) -> str:
 
 
 def visible(line: str) -> str:
-    """Return a line of text for a page: unprintable characters except tabs are escaped; other
-    backslashes stay.
-    """
+    """Return a line of text for a page: unprintable characters except tabs are escaped."""
     if line.isprintable():
         return line
     # by distinct character, not by each character: a megabyte of unprintable ones would take

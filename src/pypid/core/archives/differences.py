@@ -32,9 +32,7 @@ _BEFORE, _AFTER = 20, 40
 """Characters of a description that are shown before and after the first difference."""
 
 MOST_VALUES, LONGEST_VALUE = 500, 1000
-"""Maximum number of values of one field that are compared, and of characters of a value that are
-shown.
-"""
+"""Values of one field that are compared, and characters of a value that are shown."""
 _FIELDS = {
     "summary": "Summary",
     "requires_python": "Requires-Python",
@@ -58,9 +56,7 @@ _FIELDS = {
     "description": "Description",
     "metadata_version": "Metadata-Version",
 }
-"""The fields that are compared, by their names in `packaging.metadata`, in the order in which they
-are shown.
-"""
+"""The fields that are compared, named as in `packaging.metadata`, in the order of the page."""
 
 
 @frozen

@@ -167,9 +167,7 @@ _LONGEST_RECORD = 64 << 20
 _REST_OF_ROW = 256
 """Bytes of a row of RECORD in addition to the path: a hash, a size, commas."""
 _LONGEST_ROW = 256 << 10
-"""Maximum length in characters of a quoted row; a path has at most 65,535 bytes (APPNOTE.TXT
-4.4.10).
-"""
+"""Characters of a quoted row; a path has at most 65,535 bytes (APPNOTE.TXT 4.4.10)."""
 _SCRIPTS = ("console_scripts", "gui_scripts")
 """The groups of entry points that installers turn into files."""
 _WHEEL_VERSION = re.compile(r"[01](\.[0-9]+)?\Z")
@@ -179,9 +177,7 @@ _REBUILD = "build the wheel again with a current build tool."
 def wheel_metadata(
     file: BinaryIO, distribution: Distribution, findings: MemberProblems
 ) -> bytes | None:
-    """Return the METADATA of a wheel, or None; add problems to `findings`. Raises
-    `UnusableArchive`.
-    """
+    """Return the METADATA of a wheel, or None, and add problems. Raises `UnusableArchive`."""
     entries = read_zip(file, findings)
     infos = {
         name.split("/", 1)[0]
@@ -210,9 +206,7 @@ def wheel_metadata(
 
 
 def egg_metadata(file: BinaryIO, findings: MemberProblems) -> bytes | None:
-    """Return the PKG-INFO of an egg, or None; add problems to `findings`. Raises
-    `UnusableArchive`.
-    """
+    """Return the PKG-INFO of an egg, or None, and add problems. Raises `UnusableArchive`."""
     entries = read_zip(file, findings)
     _judge_scripts(file, entries, "EGG-INFO/entry_points.txt", findings)
     return _member(file, entries, "EGG-INFO/PKG-INFO", LONGEST_METADATA, findings)
@@ -265,9 +259,7 @@ def _judge_wheel(data: bytes | None, findings: MemberProblems) -> None:
 def _judge_scripts(
     file: BinaryIO, entries: Mapping[str, ZipEntry], name: str, findings: MemberProblems
 ) -> None:
-    """Refuse scripts whose names are paths out of the folder for scripts: pip and uv do not install
-    them.
-    """
+    """Refuse scripts whose names lead out of the folder for scripts, as pip and uv do."""
     data = _member(file, entries, name, LONGEST_METADATA, findings) if name in entries else None
     group = ""
     for line in (data or b"").decode("utf-8", "replace").splitlines():
@@ -285,9 +277,7 @@ def _judge_scripts(
 
 
 def _leads_out(script: str) -> bool:
-    """Return whether a script's name is a path out of its folder, or to the folder itself, on any
-    system.
-    """
+    """Return whether a script's name leads out of its folder, or to the folder, on any system."""
     return path_problem(script, backslash=True) is not None or not path_components(
         script.replace("\\", "/")
     )

@@ -9,15 +9,11 @@ from attrs import define, field
 from pypid.core.errors import shortened
 
 MOST_ENTRIES = 200_000
-"""Maximum number of members of one archive; the largest files on PyPI have some tens of
-thousands.
-"""
+"""Members of one archive; the largest files on PyPI have some tens of thousands."""
 UNPACKED_FREELY = 256 << 20
 """Bytes that any archive may unpack to; beyond them the ratio is checked."""
 LARGEST_RATIO = 100
-"""Maximum ratio of unpacked to packed bytes. Code has 3 to 10 (PyPI refuses above 50); a bomb of
-zeros 1,000.
-"""
+"""Unpacked by packed bytes. Code has 3 to 10 (PyPI refuses above 50); a bomb of zeros 1,000."""
 MOST_UNPACKED = 16 << 30
 """Maximum number of unpacked bytes of an archive, whatever its ratio."""
 LARGEST_PART = 16 << 20
@@ -31,9 +27,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class UnusableArchive(Exception):
-    """The archive cannot be read any further; the text is the problem. Never raised by
-    `inspection.inspect`.
-    """
+    """The archive cannot be read any further; the text is the problem."""
 
 
 @define
@@ -88,9 +82,7 @@ def path_components(name: str) -> tuple[str, ...]:
 
 
 def is_bomb(unpacked: int, packed: int) -> bool:
-    """Return whether `packed` bytes that unpack to `unpacked` are more likely an attack than a
-    distribution.
-    """
+    """Return whether these bytes are more likely an attack than a distribution."""
     return unpacked > MOST_UNPACKED or (
         unpacked > UNPACKED_FREELY and unpacked > LARGEST_RATIO * packed
     )

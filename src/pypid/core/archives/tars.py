@@ -226,9 +226,7 @@ def read_tar(stream: Unpacked) -> Iterator[TarMember]:
 
 
 def _end(stream: Unpacked, header: bytes, count: int, pending: dict[str, str]) -> None:
-    """Raise `UnusableArchive` unless only zeros follow the end mark: readers disagree whether to
-    read on there.
-    """
+    """Raise `UnusableArchive` unless only zeros follow the end mark: readers differ there."""
     if not count or pending:
         raise UnusableArchive("the tar archive is empty, or it was cut off.")
     if header and len(header) < BLOCK:
@@ -266,9 +264,7 @@ def _verify(header: bytes, count: int) -> None:
 
 
 def _number(text: bytes) -> int:
-    """Return a size: octal digits, or GNU's base-256. Nothing else that ``int`` accepts: other
-    readers differ there.
-    """
+    """Return a size: octal digits, or GNU's base-256; nothing else: other readers differ there."""
     if text[0] & 0x80:  # 0xff would be a negative number, which is not a size
         value = int.from_bytes(text[1:], "big")
         if text[0] != 0x80 or value >= 1 << 62:

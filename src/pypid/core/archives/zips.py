@@ -44,9 +44,7 @@ _END64 = struct.Struct("<4sQHHLLQQQQ")
 _LOCATOR = struct.Struct("<4sLQL")
 _LARGEST_COMMENT = 0xFFFF
 _LARGEST_DIRECTORY = 64 << 20
-"""Maximum size in bytes of a central directory read into memory: 200,000 members with names of 280
-characters.
-"""
+"""Bytes of a central directory in memory: 200,000 members with names of 280 characters."""
 
 
 @frozen
@@ -112,9 +110,7 @@ def zip_end(file: BinaryIO) -> Directory:
 def _widened(
     file: BinaryIO, end: int, entries: int, size: int, start: int
 ) -> tuple[int, int, int, int]:
-    """Return the numbers of the zip64 end record, if there is one, and its position; else those
-    given.
-    """
+    """Return the numbers of the zip64 end record and its position; without one those given."""
     narrow = (end, entries, size, start)
     needed = entries == 0xFFFF or size == 0xFFFFFFFF or start == 0xFFFFFFFF
     locator_at = end - _LOCATOR.size
@@ -317,9 +313,7 @@ def _entry(header: bytes, data: io.BytesIO) -> ZipEntry:
 
 
 def _extras(extra: bytes) -> dict[int, bytes]:
-    """Return the extra fields by number (4.5); a torn rest is ignored, as installers do (old tools
-    pad with zeros).
-    """
+    """Return the extra fields by number (4.5); a torn rest is ignored, as installers do."""
     fields: dict[int, bytes] = {}
     start = 0
     while start + 4 <= len(extra):
@@ -336,9 +330,7 @@ def _extras(extra: bytes) -> dict[int, bytes]:
 
 
 def _wide(zip64: bytes, *narrow: int) -> tuple[int, ...]:
-    """Return each of `narrow`, or where it is all ones the next number of the zip64 field
-    (4.5.3).
-    """
+    """Return each of `narrow`, or, where it is all ones, the next number of zip64 (4.5.3)."""
     wide: list[int] = []
     for number in narrow:
         if number != _ALL_ONES:
@@ -389,9 +381,7 @@ def _judge(entry: ZipEntry, findings: MemberProblems, *, backslash: bool) -> Non
 
 
 def _walk(file: BinaryIO, entries: list[ZipEntry], end: int, findings: MemberProblems) -> None:
-    """Follow the local headers as a streaming reader does: each must begin where the one before it
-    ended.
-    """
+    """Follow the local headers as a streaming reader does: one begins where another ended."""
     position = 0
     for entry in entries:
         if entry.offset != position:
@@ -417,9 +407,7 @@ def _walk(file: BinaryIO, entries: list[ZipEntry], end: int, findings: MemberPro
 
 
 def _local_end(file: BinaryIO, entry: ZipEntry, end: int, findings: MemberProblems) -> int | None:
-    """Return the end of the member's record, or None if its local header contradicts the
-    directory.
-    """
+    """Return the end of the member's record; None if its header contradicts the directory."""
     file.seek(entry.offset)
     data = file.read(_LOCAL.size + len(entry.raw_name))
     if len(data) < _LOCAL.size or data[:4] != b"PK\x03\x04":
@@ -450,9 +438,7 @@ def _local_end(file: BinaryIO, entry: ZipEntry, end: int, findings: MemberProble
 def _after_descriptor(
     file: BinaryIO, entry: ZipEntry, position: int, end: int, findings: MemberProblems
 ) -> int | None:
-    """Return the end of the data descriptor (4.3.9: a signature or none, 4 or 8 bytes for each
-    size).
-    """
+    """Return the end of the data descriptor (4.3.9: signature or none, 4 or 8 bytes each)."""
     if entry.method == _STORED and entry.packed:
         # a streaming reader cannot find the end of such data; uv refuses it too
         findings.add(
@@ -491,9 +477,7 @@ def _record_at(file: BinaryIO, position: int) -> bool:
 T = TypeVar("T")
 
 TAIL = 22 + 0xFFFF
-"""Maximum distance in bytes of the end record from the end of a zip archive (APPNOTE.TXT
-4.3.16).
-"""
+"""Bytes between the end record and the end of a zip archive (APPNOTE.TXT 4.3.16)."""
 AHEAD = 1 << 14
 """Minimum number of bytes requested: most METADATA is smaller when packed."""
 MOST_RANGES = 8
@@ -507,9 +491,7 @@ class WheelParts:
     _ranges: list[tuple[int, bytes]] = field(factory=list, repr=False)
 
     def add(self, span: Span, data: bytes) -> None:
-        """Add a requested range. Raises `UnusableArchive` if it has another length, or if there are
-        too many.
-        """
+        """Add a requested range. Raises `UnusableArchive` for another length, or too many."""
         if len(data) != span.stop - span.start:
             raise UnusableArchive("the file has another length than was reported.")
         if len(self._ranges) >= MOST_RANGES:
@@ -549,9 +531,7 @@ def look(wheel: WheelParts, reading: Callable[[BinaryIO], T]) -> T | Span:
 
 
 def metadata_of(file: BinaryIO, project: ProjectName) -> bytes:
-    """Return the METADATA of a wheel, read through its central directory; blocks. Raises
-    `UnusableArchive`.
-    """
+    """Return the METADATA of a wheel by its central directory; blocks. Raises `UnusableArchive`."""
     members = {entry.name: entry for entry in zip_entries(file)}
     found = [entry for name, entry in members.items() if _is_metadata(name)]
     if len(found) != 1 or not _is_named_for(found[0], project):

@@ -1,6 +1,4 @@
-"""Check values of the configuration: each for itself, and combinations of keys in a section, where
-each value is valid by itself.
-"""
+"""Check values of the configuration: each for itself, and combinations in a section."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ from pypid.core.errors import shortened
 
 
 def nearest(word: str, known: Iterable[str], form: str = "{!r}") -> str:
-    """Return advice with the known word most similar to `word`: ``; did you mean 'listen'?``; empty
-    if none is similar.
-    """
+    """Return ``; did you mean 'listen'?`` with the known word most similar to `word`, or ""."""
     # another number is no slip: 1.1 does not mean 1.3
     by_lower = {candidate.lower(): candidate for candidate in known if not candidate[:1].isdigit()}
     close = get_close_matches(word[:80].lower(), by_lower, 1)
@@ -39,9 +35,7 @@ def nearest(word: str, known: Iterable[str], form: str = "{!r}") -> str:
 
 
 def value_of(key: Key, text: str) -> Any:
-    """Return the value that `text` spells. Raises `ValueError` with the text (unless it is secret)
-    and the allowed values.
-    """
+    """Return the value of `text`. Raises `ValueError`, which says what is allowed."""
     try:
         return key.kind.parse(text)
     except ValueError as error:
@@ -81,9 +75,7 @@ class Misfit(NamedTuple):
 
 
 SHORTEST_SECRET = 16
-"""Minimum characters of `[server] secret`: it encrypts copies in a bucket, so an attacker can try
-guesses without pypid.
-"""
+"""Characters of `[server] secret`: it encrypts copies in a bucket, where guesses can be tried."""
 
 
 def misfits_of_server(server: ServerSettings) -> Iterator[Misfit]:

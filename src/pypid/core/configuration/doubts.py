@@ -51,9 +51,7 @@ def doubts(config: Config, names: AccountNames | None) -> tuple[ConfigProblem, .
 
 
 def problem_at(config: Config, section: str, key: str, message: str) -> ConfigProblem:
-    """Return a problem with the value of a key: at its origin, or in the file as a whole if it is
-    not set.
-    """
+    """Return a problem with the value of a key: at its origin, else in the file as a whole."""
     origin = config.origins.get((section, key), config.source)
     line = origin.removeprefix(f"{config.source}:")
     where, number = (config.source, int(line)) if line.isdecimal() else (origin, None)

@@ -1,6 +1,4 @@
-"""Environment variables that set keys: ``PYPID_<SECTION>_<KEY>``, and ``..._FILE`` for a file with
-the value.
-"""
+"""Environment variables that set keys: ``PYPID_<SECTION>_<KEY>``, or a file by ``..._FILE``."""
 
 from __future__ import annotations
 

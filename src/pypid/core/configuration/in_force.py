@@ -1,6 +1,4 @@
-"""The effective configuration as text: the output of `pypid check-config`, and the administrators'
-view of it.
-"""
+"""The effective configuration as text: for `pypid check-config`, and for administrators."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ _LASTING = frozenset({("access", "backend"), ("access", "url")})
 
 @frozen
 class SettingLine:
-    """A key, its value as text (`SET` for a secret that is set), and its origin (``default`` if it
-    is not set).
-    """
+    """A key, its value as text (`SET` for a secret), and its origin (``default`` if not set)."""
 
     key: str
     value: str
@@ -56,9 +52,7 @@ class SettingSection:
 
 
 def describe(config: Config) -> str:
-    """Return the effective configuration as INI text: each value with its origin, secrets and
-    hashes as ``(set)``.
-    """
+    """Return the effective configuration as INI text, with origins; secrets as ``(set)``."""
     return written(sections(config))
 
 
@@ -68,9 +62,7 @@ def written(sections: Iterable[SettingSection]) -> str:
 
 
 def in_force(started: Config, read: Config) -> tuple[SettingSection, ...]:
-    """Return the effective sections, given the configuration that pypid `started` with and the one
-    it has `read` since.
-    """
+    """Return the effective sections: pypid `started` with one configuration, and `read` another."""
     return sections(started) if read is started else sections(_after_reload(started, read), read)
 
 
@@ -170,9 +162,7 @@ def indexes_wait(started: Config, read: Config) -> bool:
 
 
 def _after_reload(started: Config, read: Config) -> Config:
-    """Return the effective configuration: the keys of `read` that a reload applies, and all others
-    of `started`.
-    """
+    """Return the configuration in force: `read` where a reload applies it, else `started`."""
     origins = {at: found for at, found in started.origins.items() if not _by_reload(*at)}
     origins |= {at: found for at, found in read.origins.items() if _by_reload(*at)}
     return evolve(

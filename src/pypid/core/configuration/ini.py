@@ -54,9 +54,7 @@ class Dialect:
 
 OURS = Dialect()
 PASTE = Dialect(delimiters="=:", inline_comments=False, overridden=True)
-"""PasteDeploy's dialect: configparser's defaults (Python 2's, which pypicloud began with, took the
-last of several).
-"""
+"""PasteDeploy's dialect: configparser's defaults (in Python 2 the last of several counted)."""
 
 
 @frozen
@@ -78,9 +76,7 @@ class IniDocument:
 
 
 def read(text: bytes | str, filename: str, dialect: Dialect = OURS) -> IniDocument:
-    """Read an INI text; `filename` is for messages. Bytes are UTF-8; a byte order mark is ignored.
-    Never raises.
-    """
+    """Read an INI text, in UTF-8; `filename` is for messages. Never raises."""
     undecodable: list[int] = []
     if isinstance(text, bytes):
         if text.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -237,9 +233,7 @@ class _Reader:
 
 
 def printable(text: str, most: int = 120) -> str:
-    """Return `text` for one line of a terminal or a log: truncated, and with unprintable characters
-    escaped.
-    """
+    """Return `text` for one line of a log: truncated, and unprintable characters escaped."""
     cut = text if len(text) <= most else text[:most] + "..."
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in cut

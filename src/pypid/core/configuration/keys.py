@@ -604,9 +604,7 @@ class IssuerSettings:
 
 @frozen(kw_only=True)
 class IndexKeys:
-    """A named index, served below ``/<name>/``: one section for each, with its name after the
-    colon.
-    """
+    """A named index, served below ``/<name>/``: a section for each, named after the colon."""
 
     bases: tuple[str, ...] = key(
         INDEX_NAMES,
@@ -712,9 +710,7 @@ class AdvisorySettings:
 
 @frozen(kw_only=True)
 class TrustSettings:
-    """Publishers that must have attested files (PEP 740). Verification needs the extra
-    ``attestations``.
-    """
+    """Publishers that must have attested files (PEP 740); with the extra ``attestations``."""
 
     require: tuple[RequiredPublisher, ...] = key(
         several(values.REQUIRED_PUBLISHER),

@@ -120,9 +120,7 @@ def default_data(caller: Caller, files: Filesystem) -> str:
 
 
 def _objection(name: str, caller: Caller, files: Filesystem) -> str | None:
-    """Return why the file in the current folder must not be used: empty if there is none, None if
-    it may be used.
-    """
+    """Return why the file in this folder must not be used: "" if there is none, None if it may."""
     path = f"{caller.folder.rstrip('/')}/{name}"
     try:
         files.lstat(path)

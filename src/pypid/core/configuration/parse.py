@@ -127,9 +127,7 @@ def misfits_of_upstreams(
 
 
 def settings_of(default: UpstreamSettings, named: NamedUpstreamSettings) -> UpstreamSettings:
-    """Return the settings of a named upstream: a key that it does not set has the value of
-    `[upstream]`.
-    """
+    """Return the settings of a named upstream; keys not set are those of `[upstream]`."""
     own = {key: getattr(named, key) for key in _INHERITED}
     return evolve(
         default,
@@ -209,9 +207,7 @@ def overlaps(
 
 
 def _overlap(pattern: str, other: str) -> bool:
-    """Return whether two different patterns match the same names, as far as one contains the
-    other.
-    """
+    """Return whether two different patterns match the same names, as one contains the other."""
     return pattern != other and (
         matches(_as_name(pattern), [other]) or matches(_as_name(other), [pattern])
     )
@@ -292,9 +288,7 @@ class Config:
     source: str = "pypid.ini"
     """The name of the configuration file."""
     origins: Mapping[tuple[str, str], str] = field(default=_NONE, repr=False, eq=False)
-    """The origin of each set value, by (section, key): ``file:line`` or the name of an environment
-    variable.
-    """
+    """The origin of each set value, by (section, key): ``file:line`` or a variable's name."""
     taken_over: TakenOver | None = None
     """Set if the file is a config.ini of pypicloud."""
     notes: tuple[str, ...] = field(default=(), repr=False, eq=False)
@@ -310,15 +304,11 @@ class Config:
         return None if self.taken_over is None else self.taken_over.accounts
 
     def is_set(self, section: str, key: str) -> bool:
-        """Return whether the file or the environment sets the key, or a config.ini of pypicloud
-        determines it.
-        """
+        """Return whether the file, the environment or pypicloud's ini sets the key."""
         return (section, key) in self.origins or self.taken_over is not None
 
     def path(self, text: str) -> str:
-        """Return a path of the configuration, resolved like `source`: relative ones begin at the
-        file's folder.
-        """
+        """Return a path, resolved like `source`: relative ones begin at the file's folder."""
         return str(PurePosixPath(self.source).parent / text)
 
 

@@ -107,9 +107,7 @@ def _unknown(text: str) -> str:
 
 
 def _arguments(kind: str, text: str) -> dict[str, str]:
-    """Return the arguments of an endpoint string by name, as Twisted reads them. Raises
-    `ValueError`.
-    """
+    """Return an endpoint string's arguments by name, as Twisted does. Raises `ValueError`."""
     known = ENDPOINTS[kind]
     found: dict[str, str] = {}
     unnamed = iter(known)
@@ -171,9 +169,7 @@ E = TypeVar("E", bound=Enum)
 
 @frozen
 class ValueKind(Generic[T]):
-    """A kind of value. `words` are all allowed values, if they are few; a `url` may contain a
-    password before its @.
-    """
+    """A kind of value. `words`: all allowed values, if few; a `url` may contain a password."""
 
     parse: Callable[[str], T]
     show: Callable[[T], str]
@@ -253,9 +249,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def duration_text(duration: timedelta) -> str:
-    """Return the shortest text that `parse_duration` reads as `duration` (whole seconds, 0 or
-    more).
-    """
+    """Return the shortest text that `parse_duration` reads as `duration` (whole seconds)."""
     seconds = int(duration.total_seconds())
     unit = next(unit for unit, factor in _SECONDS.items() if seconds % factor == 0)
     return f"{seconds // _SECONDS[unit]}{unit}" if seconds else "0"
@@ -304,9 +298,7 @@ def count(least: int) -> ValueKind[int]:
 
 
 def choice(of: type[E], **removed: str) -> ValueKind[E]:
-    """Return the kind whose values are those of an `Enum`. `removed`: former values, with what
-    replaces each.
-    """
+    """Return the kind of an `Enum`'s values. `removed`: former ones, with what replaces each."""
     words = tuple(str(member.value) for member in of)
 
     def parse(text: str) -> E:
@@ -514,9 +506,7 @@ GROUP_FILTER = ValueKind(
 
 
 def is_this_machine(host: str | None) -> bool:
-    """Return whether data for the host stays on this machine: a loopback address, or ``localhost``
-    (RFC 6761).
-    """
+    """Return whether the host is this machine: loopback, or ``localhost`` (RFC 6761)."""
     try:
         return host == "localhost" or ip_address(host or "").is_loopback
     except ValueError:
@@ -524,9 +514,7 @@ def is_this_machine(host: str | None) -> bool:
 
 
 def is_readable_on_the_way(url: str) -> bool:
-    """Return whether a password sent to the URL is readable on the network: not encrypted, and not
-    for this machine.
-    """
+    """Return whether a password sent to the URL is readable on the network."""
     split = urlsplit(url)
     return split.scheme in ("http", "ldap") and not is_this_machine(split.hostname)
 

@@ -20,9 +20,7 @@ from pypid.core.errors import BadName, shortened
 from pypid.core.packaging.names import ProjectName, project_name, version_of
 
 LONGEST_METADATA = 8 << 20
-"""Maximum size in bytes of METADATA or PKG-INFO; the largest on PyPI contain a whole manual and
-stay below 1 MiB.
-"""
+"""Bytes of METADATA or PKG-INFO; on PyPI the largest, with a manual, are below 1 MiB."""
 
 _MOST_LINES = 200_000
 _MOST_FIELDS = 10_000
@@ -33,9 +31,7 @@ within these bounds it takes half a second at most.
 """
 _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:", re.MULTILINE)
 _LONGEST_SPECIFIER = 500
-"""Characters. Installers fail on the whole page over a number of more than 4,300 digits (Python
-refuses to read it).
-"""
+"""Characters. Installers fail on the whole page over a number of more than 4,300 digits."""
 
 _LONGEST_REQUIREMENT = 10_000
 """Characters. Markers that tools write for many platforms have some thousand."""
@@ -89,9 +85,7 @@ class CoreMetadata:
 
 
 def read_metadata(data: bytes) -> CoreMetadata:
-    """Parse `data`, a METADATA or PKG-INFO file. Never raises; problems are in the result's
-    `problems`.
-    """
+    """Parse a METADATA or PKG-INFO file. Never raises; problems are in `problems`."""
     if len(data) > LONGEST_METADATA:
         return CoreMetadata(
             problems=(f"the metadata is longer than {LONGEST_METADATA >> 20} MiB.",)

@@ -64,18 +64,14 @@ class Packagetype(Enum):
 
 @frozen
 class Distribution:
-    """The parts of a distribution's file name. `version` is the one in the name, PEP 440
-    normalised.
-    """
+    """The parts of a distribution's file name. `version` is PEP 440 normalised."""
 
     filename: str
     project: ProjectName
     version: str
     packagetype: Packagetype
     python_version: str
-    """As the legacy API's ``pyversion``: ``source`` for sdists, else the Python tag (``py3``,
-    ``cp311``).
-    """
+    """As the legacy API's ``pyversion``: ``source``, or the Python tag (``py3``, ``cp311``)."""
     tags: frozenset[Tag] = frozenset()
 
 
@@ -294,9 +290,7 @@ def same_version(one: str, other: str) -> bool:
 
 
 def is_prerelease(version: str) -> bool:
-    """Return whether `version` is a pre- or development release; one invalid by PEP 440 counts as
-    such.
-    """
+    """Return whether `version` is a pre- or development release, or invalid by PEP 440."""
     try:
         return version_of(version).is_prerelease
     except ValueError:

@@ -56,9 +56,7 @@ def releases(project: Project) -> tuple[Release, ...]:
 
 
 SEVERAL = 8
-"""Number of releases with several spellings from which on decoding all files is faster than
-decoding those of each.
-"""
+"""Releases with several spellings from which on decoding all files at once is faster."""
 
 
 def release_versions(project: Project) -> list[str]:
@@ -172,18 +170,14 @@ _ENDLESS = ("shake_128", "shake_256")
 
 @frozen
 class ExpectedDigest:
-    """The strongest hash that upstream gave: hashlib's name of it (or `BLAKE2B_256`), and
-    lower-case hex.
-    """
+    """Upstream's strongest hash: hashlib's name of it (or `BLAKE2B_256`), and lower-case hex."""
 
     algorithm: str
     hexdigest: str
 
 
 def claim_of(file: File) -> ExpectedDigest | None:
-    """Return the expected hash of the file's bytes; None if upstream gave none that can be computed
-    here.
-    """
+    """Return the expected hash of the file's bytes; None without one that is computable here."""
     if file.sha256 is not None:
         return ExpectedDigest("sha256", file.sha256)
     algorithm, _, hexdigest = (file.digest or "").partition("=")

@@ -21,6 +21,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
 from packaging.utils import parse_wheel_filename
 
 from pypid.core.errors import BadFilename, BadName, BadRequest
+from pypid.core.installation import install_hint
 from pypid.core.model import File, Project
 from pypid.core.packaging.names import (
     ALL_SDIST_SUFFIXES,
@@ -115,9 +116,7 @@ _ARCHIVES = (".whl", *ALL_SDIST_SUFFIXES)
 
 @frozen
 class Remark:
-    """A remark on a line: the line as it is in the file (joined, without comments), and the
-    reason.
-    """
+    """A remark on a line: the line as in the file (joined, without comments), and the reason."""
 
     line: str
     reason: str
@@ -215,9 +214,7 @@ def logical_lines(text: str) -> Iterator[str]:
 
 
 def _joined(text: str) -> Iterator[str]:
-    """Join lines continued by a backslash; a comment ends the continuation (pip,
-    ``req_file.join_lines``).
-    """
+    """Join lines continued by a backslash; a comment ends that (pip, ``req_file.join_lines``)."""
     lines: list[str] = []
     for line in text.splitlines():
         is_comment = line.lstrip().startswith("#")
@@ -232,9 +229,7 @@ def _joined(text: str) -> Iterator[str]:
 
 
 def _read(line: str) -> tuple[RequirementLine | None, list[tuple[str, str]]]:
-    """Return the requirement of a line, and its options that are ignored. Raises `ValueError` with
-    the reason.
-    """
+    """Return a line's requirement, and its options that are ignored. Raises `ValueError`."""
     before, options = _options(line)
     if before:
         return _requirement(line, before, options)
@@ -335,9 +330,7 @@ _MACOS = (13, 0)
 
 @frozen
 class TargetPlatform:
-    """A platform as wheels and markers see it. `tags` are platform tags of wheels, the best
-    first.
-    """
+    """A platform as wheels and markers see it. `tags`: its platform tags, the best first."""
 
     tags: tuple[str, ...]
     sys_platform: str
@@ -400,9 +393,7 @@ PLATFORMS = _table()
 
 @frozen
 class InstallTarget:
-    """A platform (a key of `PLATFORMS`) and a Python version (``3.12``, ``3.12.4``); made by
-    `target`.
-    """
+    """A platform (of `PLATFORMS`) and a Python (``3.12``, ``3.12.4``); made by `target`."""
 
     platform: str
     python: str
@@ -481,9 +472,7 @@ def targets(
 
 
 def best(files: Iterable[File], wanted: InstallTarget) -> File | None:
-    """Return the file of a release that an installer takes on the target: the best wheel, else the
-    sdist, else None.
-    """
+    """Return what an installer takes of a release on the target: the best wheel, else the sdist."""
     ranks = wanted.ranks
     wheels: list[tuple[int, tuple[int, str], File]] = []
     sdists: list[File] = []
@@ -529,9 +518,7 @@ LARGEST_LOCK = 4 << 20
 MOST_LOCKED = 20_000
 """Maximum number of releases in one lock file."""
 MOST_OF_ONE = 100
-"""Maximum number of releases of one project in one lock file: uv locks several if platforms need
-different ones.
-"""
+"""Releases of one project in one lock file: uv locks several for different platforms."""
 LONGEST_KEY = 8
 """Maximum number of parts of one key (``a.b.c`` has three); real lock files have three at most."""
 
@@ -543,9 +530,7 @@ _OPAQUE = re.compile(
     r"""|'[^'\n]*+'?""",
     re.DOTALL,
 )
-"""A comment or a string of TOML. One without an end extends to the end of its line, or of
-the text.
-"""
+"""A comment or a string of TOML; without an end it extends to that of its line or the text."""
 _PART = r"""(?:[A-Za-z0-9_-]++|"")"""
 _LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{LONGEST_KEY}}}")
 """A key of too many parts, in a text whose strings are empty. No search begins within a word, so
@@ -663,9 +648,7 @@ def _strongest(hashes: Mapping[str, str]) -> str | None:
 
 
 def _holds(marker: Marker, environment: dict[str, Any]) -> bool:
-    """Return whether the marker holds; one that cannot be evaluated does, since too much is better
-    than too little.
-    """
+    """Return whether the marker holds, or cannot be evaluated: too much beats too little."""
     from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 
     try:
@@ -679,9 +662,7 @@ def _holds(marker: Marker, environment: dict[str, Any]) -> bool:
 
 @frozen
 class CollectOptions:
-    """What to collect: requirements, which have to be resolved, and lock files, which are; for each
-    target.
-    """
+    """What to collect for each target: requirements, still to be resolved, and lock files."""
 
     requirements: Requirements
     locks: tuple[Lock, ...]
@@ -725,9 +706,7 @@ class FileReport:
 
 @frozen
 class Problem:
-    """Why a line was not collected, or not completely. `target` is None if it concerns all
-    of them.
-    """
+    """Why a line was not (completely) collected. `target` None: on all of them."""
 
     line: str
     reason: str
@@ -856,6 +835,10 @@ LARGEST_REQUEST = 6 << 20
 """Maximum size in bytes of one request."""
 JSON = ""
 """The name of the part that is not a form field but a JSON document with all of them."""
+NO_RESOLVER = (
+    "Working out what requirements need takes an optional part of pypid that is not installed on "
+    f"this server. {install_hint('collect')}"
+)
 UNPINNED = "it names no exact version: check a lock file, or write name==version"
 
 Texts = str | tuple[str, ...]
@@ -931,9 +914,7 @@ def _exact_version(specifiers: str) -> str | None:
 
 
 def _parsed_request(request: CollectionRequest) -> tuple[Requirements, list[Lock]] | None:
-    """Return the requirements, with the remarks on all files, and the locks; None if there are no
-    files.
-    """
+    """Return the requirements with the remarks on all files, and the locks; None without files."""
     requirements = _texts(request.requirements)
     pylocks = _texts(request.pylock_toml)
     if not requirements and not pylocks:

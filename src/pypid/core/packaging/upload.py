@@ -61,18 +61,14 @@ class FormAction(Enum):
 
     FILE_UPLOAD = "file_upload"
     SUBMIT = "submit"
-    """Register a project (``setup.py register``; poetry, when it is told that a project was never
-    registered).
-    """
+    """Register a project (``setup.py register``, and poetry before the first upload)."""
     DOC_UPLOAD = "doc_upload"
     UNKNOWN = "unknown"
 
 
 @frozen(kw_only=True)
 class UploadFields:
-    """The contents of the form. The file itself is not included, only its `filename` and its
-    hashes.
-    """
+    """The contents of the form, without the file but its `filename` and hashes."""
 
     fields: Mapping[str, tuple[str, ...]] = field(repr=False)
     """The text fields; a name that came several times has several values."""
@@ -97,9 +93,7 @@ class UploadFields:
 
 
 def action_of(form: UploadFields, query_action: str | None) -> FormAction:
-    """Return the requested action; `query_action` is ``:action`` of the URL's query, which old
-    clients use instead.
-    """
+    """Return the action; old clients have it in the URL's query (`query_action`)."""
     action = form.value(":action") or query_action
     match action:
         case "file_upload":
@@ -113,9 +107,7 @@ def action_of(form: UploadFields, query_action: str | None) -> FormAction:
 
 
 def checksums_in(fields: Mapping[str, Sequence[str]]) -> frozenset[Checksum]:
-    """Return the checksums of the content needed in addition to its SHA-256: those that these
-    fields of a form contain.
-    """
+    """Return the checksums that these form fields contain, besides SHA-256."""
     names = {_MD5: Checksum.MD5, _BLAKE2: Checksum.BLAKE2B_256}
     return frozenset(
         checksum
@@ -190,9 +182,7 @@ def check(form: UploadFields, distribution: Distribution, inside: Inside) -> Upl
 
 
 def contradictions(distribution: Distribution, metadata: CoreMetadata) -> tuple[str, ...]:
-    """Return the contradictions between the metadata inside the file and the distribution of the
-    file name.
-    """
+    """Return where the metadata inside the file contradicts its name."""
     problems = []
     if metadata.project is not None and metadata.project != distribution.project:
         problems.append(
@@ -320,9 +310,7 @@ def _protocol_problems(form: UploadFields) -> list[str]:
 
 
 def _digest_problems(form: UploadFields) -> list[str]:
-    """All digests sent must match; none is required (TLS and the archive's own checks protect the
-    transfer).
-    """
+    """All digests sent must match; none is required: TLS and archives have checks of their own."""
     digests = form.content_digests
     if digests is None:
         return []

@@ -131,9 +131,7 @@ FILES: Mapping[str, Callable[[IndexAddress], str]] = MappingProxyType(
 
 
 def is_safe(base: str) -> bool:
-    """Return whether pip accepts the URL without ``trusted-host``, by pip's own rule: TLS, or this
-    machine.
-    """
+    """Return whether pip accepts the URL without ``trusted-host``: TLS, or this machine."""
     url = urlsplit(base)
     host = url.hostname or ""
     if url.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
@@ -170,9 +168,7 @@ class Snippet:
 def to_install(
     place: IndexAddress, user: str | None = None, project: str = PROJECT
 ) -> tuple[Snippet, ...]:
-    """Return the commands to install a project from here. `user`: the user to log in as, if the
-    index requires a login.
-    """
+    """Return the commands to install a project from here; `user` logs in if that is required."""
     index = _url(place, user if place.login else None)
     trust = "" if is_safe(place.base) else f" --trusted-host {place.host}"
     insecure = "" if is_safe(place.base) else f" --allow-insecure-host {place.host}"
@@ -190,9 +186,7 @@ def to_install(
 
 
 def to_publish(place: IndexAddress, user: str | None = None) -> tuple[Snippet, ...]:
-    """Return the commands to publish here. The clients ask for the password of the user; without a
-    `user`, for a token.
-    """
+    """Return the commands to publish; clients ask for the password of `user`, or for a token."""
     who = user or TOKEN
     url = f"{place.base}/legacy/"
     poetry = (

@@ -1,6 +1,4 @@
-"""Explain what a client sees of a project: the rules of `policy` applied one by one, for users.
-Pure.
-"""
+"""Explain what a client sees of a project: the rules of `policy` applied one by one."""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ class NameStatus(Enum):
 
 
 class Absent(Enum):
-    """The reasons for a missing file that no rule about upstream hides; the values are shown to
-    users.
-    """
+    """Why a file is missing that no upstream rule hides; the values are shown to users."""
 
     CLOSED = "the project is in quarantine here (to end that: `pypid project set-status`)"
     NOT_LISTED = "it is not stored here, and the last answer of the upstream index did not list it"
@@ -115,9 +111,7 @@ class Why:
         return self.texts.get(reason, reason.value) if isinstance(reason, Enum) else reason.value
 
     def file(self, filename: str) -> FileWhy:
-        """Return the entry of the file of this name, known or not. The local file wins if upstream
-        has one, too.
-        """
+        """Return the entry of a file name, known or not; a local file wins over upstream's."""
         found = next((file for file in self.files if file.filename == filename), None)
         if found is not None:
             return found
@@ -214,9 +208,7 @@ def _upstream_files(
 
 
 def _until(policy: Policy, file: File, because: Reason | None, now: datetime) -> datetime | None:
-    """Return when the file becomes visible without a change of rules or data: only for the
-    cooldown.
-    """
+    """Return when the cooldown lets the file appear; None if something else hides it."""
     if because not in (Hidden.COOLDOWN, Hidden.TOO_NEW):
         return None
     time = visible_from(policy, file, now)

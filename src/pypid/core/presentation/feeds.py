@@ -51,9 +51,7 @@ class News(msgspec.Struct, frozen=True, gc=False):
 
 
 def news_of(project: Project) -> tuple[News, ...]:
-    """Return the releases in a viewer's view of a project, the newest first, without those of
-    unknown upload time.
-    """
+    """Return the releases that a viewer sees, newest first, without those of unknown time."""
     found = []
     for release in releases(project):
         dated = [(file.uploaded, file) for file in release.files if file.uploaded is not None]

@@ -60,9 +60,7 @@ class Age(Enum):
 
 @frozen
 class ReleaseLine:
-    """A release in a list. `uploaded`: time of its first upload; `size` in bytes, None if that of a
-    file is unknown.
-    """
+    """A release in a list. `uploaded`: its first file; `size` in bytes, None if any is unknown."""
 
     version: str
     uploaded: datetime | None
@@ -226,17 +224,13 @@ def _tellable(release: Release) -> File | None:
 
 
 def _to_be_opened(release: Release) -> File | None:
-    """Return a small stored file: old sdists have a PKG-INFO that installers do not trust but users
-    can read.
-    """
+    """Return a small stored file: old sdists have a PKG-INFO that users can read."""
     here = (file for file in release.files if isinstance(file, StoredFile) and not file.archived)
     return next((file for file in here if file.size <= LARGEST_INSIDE), None)
 
 
 def is_pkg_info(path: str) -> bool:
-    """Return whether the path is that of the metadata in an sdist (``spam-1.0/PKG-INFO``), an egg,
-    or a wheel.
-    """
+    """Return whether the path is that of the metadata in an sdist, an egg, or a wheel."""
     folder, _, name = path.rpartition("/")
     return (
         name == "PKG-INFO" and "/" not in folder
@@ -252,9 +246,7 @@ def is_pkg_info(path: str) -> bool:
 # (well-known project URLs).
 
 LONGEST_DESCRIPTION = 120_000
-"""Maximum characters of a README on a page; the largest ones have more than 400 kB, too long to
-read.
-"""
+"""Characters of a README on a page; the largest ones have more than 400 kB."""
 LONGEST = 300
 """Maximum characters of any other text."""
 MOST_PEOPLE, MOST_KEYWORDS, MOST_CLASSIFIERS, MOST_LINKS = 20, 40, 150, 40
@@ -375,9 +367,7 @@ def facts_of(data: bytes) -> Facts:
 
 
 def line(value: object, most: int = LONGEST) -> str | None:
-    """Return a field's text on one line, printable and of at most `most` characters; None if it is
-    empty.
-    """
+    """Return a field's text on one line, printable, up to `most` characters; None if empty."""
     text = value.strip() if isinstance(value, str) else ""
     if text in ("", _UNKNOWN):
         return None
@@ -386,9 +376,7 @@ def line(value: object, most: int = LONGEST) -> str | None:
 
 
 def people(names: object, addresses: object) -> tuple[Contact, ...]:
-    """Return the people of ``Author`` and ``Author-email`` (or of a maintainer's fields), each one
-    once.
-    """
+    """Return each person of ``Author`` and ``Author-email`` (or a maintainer's) once."""
     named, mailed = line(names), line(addresses, 2000)
     found: list[Contact] = []
     try:

@@ -1,6 +1,4 @@
-"""Explanations of the decisions of `core.permissions`: which rule decides what a user may do with a
-project.
-"""
+"""Which rule of `core.permissions` decides what a user may do with a project."""
 
 from __future__ import annotations
 

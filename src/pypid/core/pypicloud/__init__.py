@@ -14,7 +14,5 @@ LEADING = ("app", "application", "composite", "composit", "pipeline", "filter-ap
 
 
 def is_pypicloud(sections: Iterable[str]) -> bool:
-    """Return whether sections with these names belong to a PasteDeploy file, and so not to one of
-    pypid's.
-    """
+    """Return whether these are the names of sections of a PasteDeploy file."""
     return any(name.partition(":")[0] in LEADING for name in sections)

@@ -363,9 +363,7 @@ class Ledger:
         self.values.setdefault(section, {})[key] = TranslatedValue(where, keys)
 
     def note(self, reason: str, entry: IniEntry | None, *keys: str) -> None:
-        """Record that keys are not taken over, or not unchanged; keys with the same reason share
-        one note.
-        """
+        """Record that keys are not taken over, or changed; one note for each reason."""
         found, _ = self._notes.setdefault(reason, ({}, entry or IniEntry("", self.filename)))
         found.update(dict.fromkeys(keys))
 

@@ -50,16 +50,12 @@ class Paste:
     """Why some could not be interpolated."""
 
     def find_app(self) -> bool:
-        """Find the pypicloud app of the file; False, with a problem, if there is none or more than
-        one candidate.
-        """
+        """Find the pypicloud app of the file; False, with a problem, if there is not just one."""
         start = self._start()
         return start is not None and self._follow(start)
 
     def values(self, section: str) -> tuple[Mapping[str, IniEntry], Mapping[str, str]]:
-        """Return the keys of any section, with interpolated values where possible, and why the
-        others failed.
-        """
+        """Return the interpolated keys of any section, and why some could not be interpolated."""
         self._looked_at.add(section)
         filled, broken = {}, {}
         for key, entry in self.document.sections[section].entries.items():
@@ -221,9 +217,7 @@ class Paste:
         return local
 
     def _made(self, key: str, entry: IniEntry, name: str) -> IniEntry:
-        """Return the entry with its value interpolated; a value that cannot be is recorded as
-        `broken`.
-        """
+        """Return the entry with its value interpolated; if it cannot be, it is in `broken`."""
         filled = self._filled(entry.text, name)
         self.broken.pop(key, None)
         if isinstance(filled, _Broken):
@@ -295,9 +289,7 @@ class _Broken:
 
 
 def _kind(name: str) -> tuple[str, str]:
-    """Return the two parts of a section's name: ``app`` and ``main`` of ``app:main``; the second is
-    empty in ``app``.
-    """
+    """Return the parts of a section's name: ``app`` and ``main`` of ``app:main``."""
     kind, _, rest = name.partition(":")
     return kind, rest.strip()
 
@@ -396,9 +388,7 @@ class PypicloudSettings:
             self.ledger.put(section, key, setting.text, setting.entry, setting.key)
 
     def family(self, prefix: str) -> Iterator[tuple[str, IniEntry]]:
-        """Yield all keys with the prefix, by the rest of their names; values that are not available
-        are refused.
-        """
+        """Yield the keys with the prefix by the rest of their names; broken values are refused."""
         for name in self.found:
             if name.startswith(prefix) and (setting := self.find(name)):
                 yield name.removeprefix(prefix), setting.entry

@@ -33,9 +33,7 @@ HASHES = (
     "$argon2i$",
     "$argon2d$",
 )
-"""Prefixes of the hashes that pypicloud made and that can be verified here (`access.passwords`; a
-test compares).
-"""
+"""Prefixes of pypicloud's hashes that are verified here (`access.passwords`; tested)."""
 _HASH = re.compile(r"[\x21-\x7e]+\Z")
 EVERYONE = frozenset({"everyone", "system.Everyone"})
 AUTHENTICATED = frozenset({"authenticated", "system.Authenticated"})
@@ -45,9 +43,7 @@ _ALL_HAVE = EVERYONE | AUTHENTICATED
 
 @frozen
 class PypicloudGroups:
-    """The groups of the file: members by pypicloud's name, and pypid's names. `others`: there may
-    be more, in a database.
-    """
+    """The groups of the file, by pypicloud's name. `others`: a database may have more."""
 
     members: Mapping[str, tuple[str, ...]]
     names: Mapping[str, str]
@@ -214,9 +210,7 @@ def _user_filter(settings: PypicloudSettings, ledger: Ledger) -> str | None:
 def _admins(
     settings: PypicloudSettings, ledger: Ledger, found: str | None, *, in_file: bool
 ) -> bool:
-    """Translate the administrators, where possible; returns whether a group of the directory gives
-    them that right.
-    """
+    """Translate the administrators; return whether a group of the directory names them."""
     field, value = settings.find(f"{_L}admin_field"), settings.find(f"{_L}admin_value")
     if field is None or value is None:
         return False
@@ -360,9 +354,7 @@ def _changes(
     old: str,
     default: str,
 ) -> None:
-    """Translate the rule for overwriting or deleting, given as a list of groups or as the older yes
-    or no.
-    """
+    """Translate who may overwrite or delete: a list of groups, or the older yes or no."""
     key = f"{old}_groups"
     setting = settings.find(old) if old in settings.found and key not in settings.found else None
     if setting is None:

@@ -263,9 +263,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 
 
 def upstream(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
-    """Translate the treatment of names that are not local; returns the mode, or None if it is
-    unknown.
-    """
+    """Translate the treatment of names that are not local; return the mode, None if unknown."""
     mode = _mode(settings, ledger)
     _url(settings, ledger)
     _reserved(settings, ledger)
@@ -397,9 +395,7 @@ _OLD_REGIONS = {"EU": "eu-west-1", "US": "us-east-1", "": "us-east-1"}
 def storage(
     settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str], cwd: str
 ) -> None:
-    """Translate the location of the files, which are adopted. Paths are relative to `cwd`, as in
-    pypicloud.
-    """
+    """Translate where the files are, which are adopted; paths are relative to `cwd`."""
     kind = _kind(settings, ledger)
     match kind:
         case "file":
@@ -673,9 +669,7 @@ _LOGGING = re.compile(r"(loggers|handlers|formatters|(logger|handler|formatter)_
 
 @frozen
 class Translation:
-    """A config.ini in pypid's terms. `accounts`: the URL of pypicloud's accounts database, if it
-    holds the users.
-    """
+    """A config.ini in pypid's terms. `accounts`: the URL of pypicloud's accounts, if used."""
 
     document: IniDocument
     values: Mapping[str, Mapping[str, TranslatedValue]] = field(repr=False)
@@ -757,9 +751,7 @@ def _database(settings: PypicloudSettings, ledger: Ledger) -> None:
 
 
 def _people(settings: PypicloudSettings, ledger: Ledger) -> tuple[str | None, PypicloudGroups]:
-    """Translate the users, groups and rights on projects; returns the accounts database and the
-    groups.
-    """
+    """Translate users, groups and rights; return the accounts database and the groups."""
     nobody = PypicloudGroups({}, {})
     auth = settings.find("pypi.auth", "pypi.access_backend")
     if auth is None and {"pypi.auth", "pypi.access_backend"} & set(settings.found):

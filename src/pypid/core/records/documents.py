@@ -63,9 +63,7 @@ class Yanked(Document, frozen=True):
 
 
 class Deleted(Document, frozen=True):
-    """A tombstone: the name was used for bytes of this hash (lower-case hex); only the same bytes
-    may come back.
-    """
+    """A tombstone: only bytes of this hash (lower-case hex) may have the name again."""
 
     sha256: str
     deleted: datetime
@@ -73,9 +71,7 @@ class Deleted(Document, frozen=True):
 
 
 class History(Document, frozen=True):
-    """The history of a local file name; stays when the file is deleted. An older pypid
-    ignores it.
-    """
+    """The history of a local file name, also of a deleted one. An older pypid ignores it."""
 
     events: tuple[Event, ...]
 
@@ -94,9 +90,7 @@ class StorageIdentity(Document, frozen=True):
 
     identity: str
     recorded: datetime | msgspec.UnsetType = msgspec.UNSET
-    """Since when yanks and deletes are recorded with their times; unset in older storages (see
-    `Recording`).
-    """
+    """Since when yanks and deletes have times; unset in older storages (`Recording`)."""
 
 
 class KnownAccountsDocument(Document, frozen=True):
@@ -217,9 +211,7 @@ def stored(file: File, changing: bool = True) -> RecordedFile:
 
 
 def stored_file(project: ProjectName, file: RecordedFile) -> StoredFile:
-    """Return the stored file of the project. Raises `ValueError` if its key, hash or size is
-    missing.
-    """
+    """Return the project's stored file. Raises `ValueError` without key, hash or size."""
     if file.key is None or file.sha256 is None or file.size is None:
         raise ValueError(f"the key, the hash or the size of {file.filename!r} is missing")
     return StoredFile(project=project, **asdict(file))
@@ -303,9 +295,7 @@ def open_promotion_key(id: str) -> str:
 
 
 def id_of_key(where: str) -> str | None:
-    """Return the id of the promotion whose document has this key, open or decided; None for any
-    other key.
-    """
+    """Return the id of the promotion, open or decided, whose document has this key; else None."""
     id = where.removeprefix(OPEN_PROMOTIONS).removeprefix(PROMOTIONS).removesuffix(_SUFFIX)
     return id if _ID.match(id) and where in (promotion_key(id), open_promotion_key(id)) else None
 

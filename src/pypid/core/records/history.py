@@ -39,18 +39,14 @@ from pypid.core.policy import Policy, UpstreamState, is_listed, may_show_upstrea
 Spans = tuple[tuple[datetime, datetime | None], ...]
 """Time spans: from, and up to."""
 REMOVED_EARLY = timedelta(days=14)
-"""An upstream file that is removed within this time of its upload is assumed to be malware or a
-mistake.
-"""
+"""A file that upstream removes within this time of its upload is taken for malware."""
 THE_PROJECT = ""
 """In place of a file name: the upstream project as a whole."""
 
 
 @frozen(kw_only=True)
 class ObservedPeriod:
-    """A period from `begun` (None: always) until `ended` (None: not ended) in which a name had
-    bytes of this hash.
-    """
+    """A period from `begun` (None: always) until `ended` in which a name had these bytes."""
 
     begun: datetime | None
     ended: datetime | None
@@ -80,9 +76,7 @@ class AsOfState:
 
 
 def periods(history: FileHistory, file: File | None) -> Iterator[ObservedPeriod]:
-    """Yield the periods of a file name, the ended ones first; `file` is the present file of the
-    name.
-    """
+    """Yield a file name's periods, the ended ones first; `file` is the present one."""
     for event in history.events:
         if event.gone:
             yield ObservedPeriod(begun=event.begun, ended=event.at, sha256=event.sha256)
@@ -105,9 +99,7 @@ def yanked_as_of(history: FileHistory, now: str | None, before: datetime) -> str
 
 
 def file_as_of(file: F, history: FileHistory, before: datetime) -> F | None:
-    """Return the file as it was then; None if it did not exist, or had other bytes, which
-    are gone.
-    """
+    """Return the file as it was then; None if it was not there, or had bytes that are gone."""
     period = _period_at(history, file, before)
     if period is None or not _same(period.sha256, file.sha256):
         return None
@@ -181,9 +173,7 @@ def had_begun(project: Project, before: datetime) -> bool:
 
 
 def first_begun(project: Project) -> datetime | None:
-    """Return when the local project got its first file, including deleted files; None if that is
-    unknown.
-    """
+    """Return when the local project got its first file, deleted ones too; None: unknown."""
     begun = [period.begun for _, its in _periods_by_name(project) for period in its]
     known = [time for time in begun if time is not None]
     return min(known) if known and len(known) == len(begun) else None
@@ -336,9 +326,7 @@ def _later(since: datetime | None, before: datetime) -> datetime | None:
 def _may_be_shown(
     file: File, histories: Mapping[str, FileHistory], restored: Collection[str]
 ) -> bool:
-    """Return whether a cached upstream file appears in any as-of view: not if it was
-    removed early.
-    """
+    """Return whether a cached file is in any as-of view: not if it was removed early."""
     history = histories.get(file.filename)
     return history is None or file.filename in restored or not _was_removed_early(file, history)
 
@@ -450,9 +438,7 @@ def provided(local: Project | None, its: Spans, index: str, *, is_named: bool) -
 def as_of_names(
     names: Iterable[tuple[Summary, ProvidedSpans]], before: datetime, own: str | None
 ) -> AsOfNames:
-    """Return the list as of a time. `own`: the index, for a viewer who may not read all its
-    bases.
-    """
+    """Return the list as of a time. `own`: the index, for those who may not read all bases."""
     listed, unknown = list[Summary](), list[Summary]()
     for summary, its in names:
         if its.begun is not None and its.begun >= before:

@@ -76,9 +76,7 @@ OWNERS = f"{OURS_AS_A_WHOLE}owners/"
 CLEAN_STOP = f"{OURS_AS_A_WHOLE}clean-stop.json"
 """Says which state of the catalog is as new as the storage (`pypid.jobs.cache_maintenance`)."""
 LEFT = f"{OURS_AS_A_WHOLE}left.json"
-"""The files in the storage that were not adopted, so that each is reported once
-(`index.local.adoption`).
-"""
+"""Files that were not adopted: each is reported once (`index.local.adoption`)."""
 RECORDING = f"{OURS_AS_A_WHOLE}recording.json"
 """Since when changes are recorded with their times, in a storage older than this feature."""
 DECISIONS = f"{OURS_AS_A_WHOLE}decisions.json"
@@ -247,9 +245,7 @@ def kept_place(key: str) -> ObjectPlace | None:
 
 
 def place(key: str) -> ObjectPlace | None:
-    """Return the meaning of `key`, or None if it is not in pypid's layout (foreign objects, stray
-    files).
-    """
+    """Return the meaning of `key`; None if it is not in pypid's layout."""
     return _place(key, lambda filename, project: _project_of(filename) == project)
 
 
@@ -314,9 +310,7 @@ def _hash_of(filename: str) -> str:
 
 
 def lies_at(where: str) -> ObjectPlace | None:
-    """Return the file whose bytes are at this key, if pypid or a pypicloud may store them there;
-    None for any other key.
-    """
+    """Return the file whose bytes pypid or a pypicloud may store at this key, else None."""
     *folders, filename = where.split("/")
     if folders and _OVERWRITE_FOLDER.match(folders[-1]):
         folders.pop()
@@ -349,16 +343,12 @@ def listed_as(where: str) -> ProjectName | None:
 
 
 def is_document(where: str) -> bool:
-    """Return whether the key is, by its name, that of a document beside a file: a record, metadata,
-    and the like.
-    """
+    """Return whether the key is that of a document beside a file: a record, metadata, ..."""
     return where.endswith(tuple(kind.value for kind in _SUFFIXED))
 
 
 def is_only_ours(where: str) -> bool:
-    """Return whether the key is, by its name, not a distribution but pypid's own: a record,
-    ``.pypid/``, and the like.
-    """
+    """Return whether the key is pypid's own and no distribution: a record, ``.pypid/``, ..."""
     name = where.rpartition("/")[2]
     return (
         where.startswith((OURS_AS_A_WHOLE, KEPT))

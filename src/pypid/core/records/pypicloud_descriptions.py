@@ -74,9 +74,7 @@ def of_json(data: bytes, what: str) -> PypicloudDescription:
 
 
 def _decoded(text: str) -> str:
-    """Decode RFC 2047 encoded words, in which S3 returns non-ASCII text; the oldest pypiclouds
-    wrote such.
-    """
+    """Decode RFC 2047 words, in which S3 returns other texts than ASCII."""
     if len(text) > _LONGEST_WORDS or not (text.startswith("=?") and text.endswith("?=")):
         return text
     from email.errors import MessageError

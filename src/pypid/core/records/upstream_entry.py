@@ -173,16 +173,12 @@ def _files(name: ProjectName, blocks: _Packed, listed: bytes) -> ListedFiles:
 MOST = 2000
 """Maximum number of files of an upstream project whose history is held."""
 LONGEST = 200
-"""Maximum length in characters of a yank's reason in the history: it is foreign text, and each
-change of it would be held.
-"""
+"""Characters of a yank's reason in the history, which holds each change of it."""
 _THE_PROJECT = ""
 
 
 def with_listing(entry: UpstreamEntry, listing: Listing) -> UpstreamEntry:
-    """Return `entry` with this new listing, and with the changes since the previous one in its
-    history.
-    """
+    """Return `entry` with this listing, and the changes since the last one in its history."""
     before, now = entry.listing, merged(listing, entry.listing)
     since = entry.since or (listing if before is None else before).confirmed
     return evolve(
@@ -191,9 +187,7 @@ def with_listing(entry: UpstreamEntry, listing: Listing) -> UpstreamEntry:
 
 
 def with_cached(listing: Listing, entry: UpstreamEntry) -> Listing:
-    """Return a doubtful listing with the previously listed files that are cached: an error page
-    never hides them.
-    """
+    """Return a doubtful listing with the cached files: an error page never hides them."""
     kept = {file.filename: file for file in entry.kept}
     if entry.listing is None:
         files = tuple(as_listed(file) for file in entry.kept)
@@ -338,9 +332,7 @@ def _seen(
 
 
 def is_compared_quickly(listing: Listing, before: Listing | None) -> bool:
-    """Return whether `with_listing` need not look at each file: the listing is the first one, or as
-    it was.
-    """
+    """Return whether `with_listing` can skip the files: a first or an unchanged listing."""
     files, old = listing.files, None if before is None else before.files
     if not isinstance(files, ListedFiles):
         return False

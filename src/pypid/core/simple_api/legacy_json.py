@@ -171,9 +171,7 @@ def _spelled(project: Project, metadata: CoreMetadata) -> str:
 
 
 def _text(value: object) -> str | None:
-    """Return the text, or None if it is empty or unknown; what UTF-8 cannot encode becomes
-    ``?``.
-    """
+    """Return the text; None if empty or unknown; what UTF-8 cannot encode becomes ``?``."""
     text = value.strip() if isinstance(value, str) else ""
     return None if text in ("", _UNKNOWN) else text.encode(errors="replace").decode()
 

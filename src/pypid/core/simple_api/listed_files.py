@@ -309,9 +309,7 @@ class ListedFiles(Files[ListedFile]):
     def _facts_of(
         self, numbers: Iterable[int]
     ) -> Iterator[tuple[int, list[str], list[datetime | None]]]:
-        """Yield each of these blocks with the versions of its files, and when they were first
-        seen.
-        """
+        """Yield these blocks with their files' versions, and when they were first seen."""
         versions, seens, position = self._versions(), self.seen_times(), 0
         for number in numbers:
             start = number * BLOCK
@@ -459,9 +457,7 @@ begin with ``/packages``.
 
 
 class Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False):
-    """A page's entry of one file. Unknown values are omitted: uv refuses the whole page for
-    a null.
-    """
+    """A page's entry of one file, without unknown values: uv refuses a page with a null."""
 
     filename: str
     url: str
@@ -498,9 +494,7 @@ def encodable(text: str) -> str:
 
 
 def utc_text(moment: datetime) -> str:
-    """Return `moment` (aware) as ``yyyy-mm-ddThh:mm:ss[.ffffff]Z``, the one form that PEP 700
-    allows.
-    """
+    """Return `moment` as ``yyyy-mm-ddThh:mm:ss[.ffffff]Z``, the one form of PEP 700."""
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
     text: str = msgspec.to_builtins(moment)  # ten times as fast as isoformat
@@ -552,9 +546,7 @@ def entry_of(
 
 
 def hashes_of(file: File) -> dict[str, str]:
-    """Return the one hash that clients are to check: HTML has room for one, and uv refuses unknown
-    algorithms.
-    """
+    """Return the one hash that HTML has room for; uv refuses unknown algorithms."""
     if file.sha256:
         return {"sha256": file.sha256}
     if (
@@ -571,9 +563,7 @@ _NAME = itemgetter(0)
 
 
 class RareParts(msgspec.Struct, gc=False):
-    """What few files have: hashes other than SHA-256, or texts that pages cannot show as they
-    are.
-    """
+    """What few files have: other hashes than SHA-256, or texts that need escapes."""
 
     digest: str | None = None
     md5: str | None = None

@@ -121,9 +121,7 @@ class PlainNames:
         """The ends of names of wheels that are known to be valid."""
 
     def versions_of(self, filenames: Iterable[str]) -> list[str | None]:
-        """Return the version in each name, as `listed_version`; None for a name that needs quotes
-        in a URL.
-        """
+        """Return each name's `listed_version`; None for one that needs quotes in a URL."""
         found, stem, end = [], self._stem, len(self._stem)
         for filename in filenames:
             is_known = filename.startswith(stem) and filename[end:] in self._tags
@@ -218,9 +216,7 @@ class UsualEntries:
         return zip(names, shown, folders, provenance, repeat(None), strict=False)
 
     def _folders(self, names: list[str], urls: list[str]) -> list[str] | None:
-        """Return the folders of the URLs, whose last parts are these names; None if any needs
-        further checks.
-        """
+        """Return the folders of the URLs that end in these names; None if any needs checks."""
         if not all(map(str.endswith, urls, names)):
             return None
         folders = list(map(str.removesuffix, urls, names))
@@ -315,9 +311,7 @@ SLICE = 1 << 16
 NEAR = 1 << 12
 """Bytes before the end of a slice in which most elements end."""
 LARGEST_ELEMENT = 4 << 20
-"""Maximum size in bytes of one element; no index has larger ones. Also of what precedes or follows
-the array.
-"""
+"""Bytes of one element, and of what surrounds the array; no index has larger ones."""
 GUESSES_AT_BEGINNING = 32
 GUESSES_AT_END = 4
 """Positions tried for the beginning of the array, and for the end of a slice."""
@@ -329,9 +323,7 @@ _LAST = (b"}]", b"} ]")
 _END = re.compile(rb"\s*\]")
 _COMMA = re.compile(rb"\s*,\s*")
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
-"""Strings and brackets; a string without an end extends to the end, so that nothing is scanned
-twice.
-"""
+"""Strings and brackets; one without an end extends to the end, so none is read twice."""
 
 
 Decode = Callable[[bytes], list[Any]]
@@ -476,9 +468,7 @@ def any_url(url: str) -> bool:
 def slices_of_json(
     data: bytes | bytearray, name: ProjectName, url: str, serves: Serves = any_url
 ) -> Slices:
-    """Return the listing in a JSON page from `url` (the base of relative links), as slices. Raises
-    `BadListing`.
-    """
+    """Return the listing in a JSON page from `url`, as slices. Raises `BadListing`."""
     gathered = Gathered(name, url, serves)
     entries = elements(data, "files", decode_entries)
     while True:
@@ -513,9 +503,7 @@ class Gathered:
         self._usual = UsualEntries(name, partial(_clean_folder, url), serves)
 
     def take(self, entries: list[Any]) -> None:
-        """Add some entries of the page; unusable ones are counted. Raises `BadListing` if there are
-        too many.
-        """
+        """Add entries of the page; unusable ones are counted. Raises `BadListing` for too many."""
         self._taken += len(entries)
         if self._taken > MOST_FILES:
             raise BadListing(f"it lists more than {MOST_FILES} files.")
@@ -553,9 +541,7 @@ def _clean_folder(base: str, text: str) -> str | None:
 
 
 def must_be_known(version: object) -> None:
-    """Raise `BadListing` for a repository version of another major (PEP 629: clients MUST fail).
-    None is 1.0.
-    """
+    """Raise `BadListing` for another major version (PEP 629: MUST fail). None is 1.0."""
     text = (
         "1.0" if version is None else repr(version) if isinstance(version, float | int) else version
     )
@@ -575,9 +561,7 @@ def _must_be_of(name: ProjectName, value: object) -> None:
 
 
 def status_of(value: object) -> tuple[Status, str]:
-    """Return the project status marker (PEP 792), and its reason; an unknown status counts as
-    active.
-    """
+    """Return the project status marker (PEP 792) and its reason; an unknown one is active."""
     if isinstance(value, str):
         value = {"status": value}
     if not isinstance(value, dict):
@@ -673,9 +657,7 @@ def yanked_of(value: object) -> str | None:
 
 
 def moment_of(value: object) -> datetime | None:
-    """Return an upload time, aware, UTC; None if it is absent or invalid. Without a zone it counts
-    as UTC.
-    """
+    """Return an upload time in UTC, also without a zone; None if it is absent or invalid."""
     if not isinstance(value, str):
         return None
     try:
@@ -722,9 +704,7 @@ _CLEAN_URL = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(/[A-Za-z0-9._~!+,=%/-]+)
 _RELATIVE = r"(/|(?:\.\./)++)?+((?:[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+/)++"
 _CLEAN_FOLDER = re.compile(rf"{_RELATIVE})\Z").match
 _CLEAN_RELATIVE = re.compile(rf"{_RELATIVE}[A-Za-z0-9][A-Za-z0-9._~!+,=-]*+)\Z").match
-"""A folder, from the root or relative to the page, and a file in it; neither needs further
-checks.
-"""
+"""A folder (absolute or relative to the page) and a file in it, which need no checks."""
 
 
 def _url(value: object, base: str) -> str | None:

@@ -48,9 +48,7 @@ Usual = tuple[str | None, ...]
 """The groups of `_LINK`."""
 
 ESCAPED = r"[^\"<>&]*+(?:&(?:amp|lt|gt|quot|\#39|\#x27);[^\"<>&]*+)*+"
-"""The value of an attribute with common escapes only: `unescape` decodes it exactly like an HTML
-parser.
-"""
+"""An attribute's value that `unescape` decodes exactly as an HTML parser does."""
 LINE_END = r"\s*+>[^<>&]*+</a>[^<>&]*+(?:</?(?:br|li|td|tr)\s*+/?>[^<>&]*+)*+"
 """The rest of a link, and what indexes write between two of them."""
 _VALUES = (
@@ -103,9 +101,7 @@ def entry_of_usual(link: Usual) -> GivenEntry:
 
 @lru_cache(maxsize=1024)
 def plain(text: str) -> str:
-    """Return the text without escapes; cached, since most are a few values of
-    ``data-requires-python``.
-    """
+    """Return the text without escapes; cached, since most are a few ``data-requires-python``."""
     return unescape(text)
 
 
@@ -118,9 +114,7 @@ again with every piece.
 _ENCODINGS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9._-]{1,40})", re.IGNORECASE)
 _USUAL = re.compile(rf'\s*+<a((?:\s++[a-z-]++="{ESCAPED}")++){LINE_END}', re.ASCII).match
-"""A link as tools write it, and `HTMLParser` parses it in the same way: with any attributes, and
-any URL.
-"""
+"""A link as tools write it and `HTMLParser` parses it: any attributes, any URL."""
 _ATTRIBUTES = re.compile(r'([a-z-]+)="([^"]*)"', re.ASCII).findall
 _SHA256 = re.compile(r"sha256=[0-9a-f]{64}\Z").match
 LONGEST_LINK = 1 << 13
@@ -133,9 +127,7 @@ LONGEST_HEADING, MOST_HEADINGS = 1000, 4
 
 
 class _Page(HTMLParser):
-    """Collects the relevant elements. Fed by `take` and `end`; `close` takes minutes over
-    unfinished tags.
-    """
+    """Collects the elements. Fed by `take` and `end`; `close` is slow for unfinished tags."""
 
     rawdata: str
     """The pending input (an undocumented attribute of HTMLParser)."""
@@ -148,9 +140,7 @@ class _Page(HTMLParser):
         """Whether the page identifies itself as an index page, without a version."""
         self.status: dict[str, str] = {}
         self.links: list[dict[str, str | None] | Usual] = []
-        """The links not yet processed: keeping all of them would slow down the garbage
-        collector.
-        """
+        """The links not yet processed: all of them would burden the garbage collector."""
         self.count = 0
         self.headings: list[str] = []
         """The texts of the first title and headings."""
@@ -161,9 +151,7 @@ class _Page(HTMLParser):
         """Perhaps the beginning of a usual link whose end is still to come."""
 
     def take(self, text: str) -> None:
-        """Parse some more text. Usual links bypass the parser, which takes a hundred times
-        as long.
-        """
+        """Parse more text. Usual links bypass the parser, which is a hundred times slower."""
         text = self._rest + text
         self._rest = ""
         position = 0
@@ -336,9 +324,7 @@ def _names(heading: str, name: ProjectName) -> bool:
 
 
 def _encoding(content_type: str) -> str:
-    """Return the page's encoding: UTF-8 (the only one of the Simple API), unless the page declares
-    a known older one.
-    """
+    """Return the page's encoding: UTF-8, unless the page declares a known older one."""
     charset = _CHARSET.search(content_type[:LONGEST_TEXT])
     try:
         encoding = lookup(charset[1]).name if charset else "utf-8"

@@ -72,9 +72,7 @@ _NAMES = {
     ),
     Format.TEXT_HTML: ("text/html",),
 }
-"""``latest`` is answered with the Content-Type of the version that it means (the specification:
-MUST).
-"""
+"""``latest`` is answered with the Content-Type of the version that it means (MUST)."""
 
 _BY_NAME = {name: format for format, names in _NAMES.items() for name in names}
 
@@ -122,9 +120,7 @@ _chosen_cached = lru_cache(maxsize=256)(_chosen)
 
 
 def _media_ranges(accept: str) -> dict[str, float]:
-    """Return the media ranges of the header with their qualities; parameters other than ``q`` are
-    ignored.
-    """
+    """Return the header's media ranges with their qualities; other parameters are ignored."""
     ranges: dict[str, float] = {}
     for part in accept.lower().split(","):
         media, *parameters = (piece.strip() for piece in part.split(";"))
@@ -146,9 +142,7 @@ def _quality(parameters: list[str]) -> float | None:
 
 
 def _wanted(ranges: dict[str, float], format: Format) -> tuple[float, int]:
-    """Return the client's quality of `format`, and the precision of the match: 2 by name, 1
-    ``type/*``, 0 ``*/*``.
-    """
+    """Return the quality of `format`, and the match: 2 by name, 1 ``type/*``, 0 ``*/*``."""
     names = _NAMES[format]
     kind = names[0].partition("/")[0]
     for precision, spellings in ((2, names), (1, (f"{kind}/*",)), (0, ("*/*",))):
@@ -403,9 +397,7 @@ def _detail_html(
 
 
 def _anchor(entry: Entry) -> str:
-    """Return the line of one file. Attributes contain no bare ``>``: hatch reads them with a
-    regular expression.
-    """
+    """Return a file's line. Attributes have no bare ``>``: hatch reads them by a pattern."""
     name = _escaped(entry.filename)
     folder, slash, last = entry.url.rpartition("/")
     href = f"{_escape(folder)}{slash}{name if last == entry.filename else _escaped(last)}"

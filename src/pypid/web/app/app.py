@@ -22,7 +22,7 @@ from pypid.attestations.verification import Attesting
 from pypid.core.accounts.rights import Account, Right, Token
 from pypid.core.accounts.sessions import AccountSettings
 from pypid.core.configuration.choices import Owners
-from pypid.core.errors import IndexesUnknown, NotAvailable, PypidError
+from pypid.core.errors import NotAvailable, NotYetKnown, PypidError
 from pypid.core.export_request import Export, ExportedIndex
 from pypid.core.indexes import is_index_name
 from pypid.core.model import Summary
@@ -250,7 +250,7 @@ class App:
     """The blocks of projects, versions and files."""
     resolvers: Callable[[App, Identity], AbstractAsyncContextManager[Uv]] | None = None
     """Opens a resolver that sees the index of an app as a user does (`pypid.resolver`). Raises
-    `NeedsExtra`.
+    `NotConfigured`.
     """
     registry: Registry | None = None
     """The registry of accounts and tokens, with the audit log and the download log."""
@@ -632,7 +632,7 @@ class IndexApps:
 
     async def wait(self, request: Request) -> None:
         """Wait until the named indexes are known, if the path may begin with the name of one.
-        Raises `IndexesUnknown`.
+        Raises `NotYetKnown`.
         """
         [first, *_] = request.postpath or [b""]
         name = first.decode()
@@ -641,7 +641,7 @@ class IndexApps:
         decisions = self.original.decisions
         await decisions.ready()
         if not decisions.is_read:
-            raise IndexesUnknown(name)
+            raise NotYetKnown(name)
 
     def enter(self, request: Request) -> App | None:
         """Return the App of the index whose name the path of the request begins with, and remove

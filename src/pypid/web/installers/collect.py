@@ -14,13 +14,14 @@ from typing import Any
 
 import msgspec
 
-from pypid.core.errors import BadRequest, Busy, NeedsExtra
+from pypid.core.errors import BadRequest, Busy, NotConfigured
 from pypid.core.packaging.requirements import (
     EXPORTS,
     FIELDS,
     JSON,
     LARGEST_REQUEST,
     MOST_TEXTS,
+    NO_RESOLVER,
     Collected,
     CollectOptions,
     CollectOutcome,
@@ -143,7 +144,7 @@ async def _collected(ctx: RequestContext, options: CollectOptions, tell: Any) ->
             ctx, Collector(ctx.app.index, None, ctx.permission_to_read, tell).collect(options)
         )
     if ctx.app.resolvers is None:
-        raise NeedsExtra("Working out what requirements need", "collect")
+        raise NotConfigured(NO_RESOLVER)
     async with ctx.app.resolvers(ctx.app, ctx.identity) as resolver:
         return await _kept(
             ctx, Collector(ctx.app.index, resolver, ctx.permission_to_read, tell).collect(options)
