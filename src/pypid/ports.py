@@ -180,7 +180,7 @@ class Bucket(Protocol):
 
 
 TableKey = ProjectName
-"""The key of a row of the catalog: a project with its index or upstream (`layout.catalog_key`)."""
+"""The key of a row of the catalog: a project with its index or upstream (`core.records.layout`)."""
 Got_co = TypeVar("Got_co", covariant=True)
 V = TypeVar("V")
 

@@ -368,7 +368,8 @@ class Replica:
     async def _row(self, kind: RowKind, name: ProjectName) -> StoredRow | None:
         return await self.engine.row(self.generation, kind, name)
 
-    def _table(self, kind: RowKind) -> ReplicaTable[LocalProject] | ReplicaTable[UpstreamEntry]:
+    def table(self, kind: RowKind) -> ReplicaTable[Any]:
+        """Return the table of the rows of this kind."""
         return self.local if kind is RowKind.LOCAL else self.upstream
 
     def index_lists(self) -> Mapping[str, Summaries]:
@@ -388,10 +389,10 @@ class Replica:
 
     def take(self, row: CatalogRow, value: LocalProject | UpstreamEntry | None = None) -> None:
         """Hold the row, unless it is held. `value` is its decoded project, if known."""
-        table = self._table(row.kind)
+        table = self.table(row.kind)
         if row.version <= self.version or row.version <= table.version(row.name):
             return
-        table.take(row, value)  # type: ignore[arg-type]  # the value is of the row's kind
+        table.take(row, value)
         self.changes += 1
         self._note(row)
 
@@ -429,7 +430,7 @@ class Replica:
         for row in rows:
             by_kind[row.kind][row.name] = row
         for kind, found in by_kind.items():
-            await self._table(kind).fill(found)
+            await self.table(kind).fill(found)
             for row in found.values():
                 self._note(row)
         self.reach(version, serial)
@@ -607,19 +608,20 @@ class ReplicaFollower:
                 return False
 
     async def read(
-        self, table: Callable[[], ReplicaTable[V]], name: TableKey, *, again: bool = False
-    ) -> ReplicaEntry[V]:
-        """Return the project of the current copy's `table`; `again`: as it is now in the engine.
-        Raises `CatalogDown`.
+        self, kind: RowKind, name: TableKey, *, again: bool = False
+    ) -> ReplicaEntry[Any]:
+        """Return the project of the current copy; `again`: as it is now in the engine. Raises
+        `CatalogDown`.
         """
         try:
             for _ in range(MOST_GENERATIONS):
-                known = None if again else table().known(name)
+                table = self.replica.table(kind)
+                known = None if again else table.known(name)
                 if known is not None:
                     return known
                 if self.away is not None and not self.is_current:
                     raise CatalogDown from self.away
-                reading = table().read(name) if again else table().entry(name)
+                reading = table.read(name) if again else table.entry(name)
                 try:
                     return await start(reading).addTimeout(PATIENCE, self.world.clock)
                 except CatalogReset:

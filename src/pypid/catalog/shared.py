@@ -30,7 +30,6 @@ from pypid.catalog.replica import (
     Replica,
     ReplicaEntry,
     ReplicaFollower,
-    ReplicaTable,
     listed_files,
 )
 from pypid.catalog.signed_urls import SharedLinks
@@ -38,7 +37,7 @@ from pypid.core.errors import CatalogDown
 from pypid.core.model import LocalProject, Presence, SignedUrl, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
 from pypid.core.records.documents import dump_project
-from pypid.core.records.layout import catalog_key, project_of
+from pypid.core.records.layout import project_of
 from pypid.core.records.upstream_entry import dump_heading, dump_listed
 from pypid.core.simple_api.listed_files import ListedFiles
 from pypid.core.summaries import Summaries
@@ -87,23 +86,21 @@ async def swap_row(
     following: ReplicaFollower,
     kind: RowKind,
     name: TableKey,
-    half: Callable[[], ReplicaTable[Any]],
     draft: Callable[[ReplicaEntry[Any]], RowDraft[W] | None],
 ) -> Swapped[W]:
     """Replace the row by what `draft` returns, as one atomic step; afterwards this node's copy
     shows it.
 
     `draft` is called again for each conflict with another node; None: nothing changes, and it is
-    checked that the held row is current. `half` returns the half of the current copy. Raises
-    `CatalogDown`, with nothing changed in the copy (and perhaps in the engine), and what `draft`
-    raises.
+    checked that the held row is current. Raises `CatalogDown`, with nothing changed in the copy
+    (and perhaps in the engine), and what `draft` raises.
     """
     if not await following.current():
         raise CatalogDown("nothing was changed. Try again soon.") from following.away
     again = False
     try:
         for _ in range(MOST_TRIES):
-            held = await following.read(half, name, again=again)
+            held = await following.read(kind, name, again=again)
             generation = following.replica.generation
             wanted = draft(held)
             try:
@@ -113,7 +110,7 @@ async def swap_row(
                 continue
             if not isinstance(done, Conflict):
                 rows = () if done is None else ((done, _value(wanted, done)),)
-                await _show(following, generation, half, name, rows)
+                await _show(following, generation, kind, name, rows)
                 return Swapped(held, wanted, done)
             again = True
     except (DatabaseAway, DatabaseUnusable) as error:
@@ -157,7 +154,6 @@ async def _change(
 async def swap_rows(
     following: ReplicaFollower,
     kind: RowKind,
-    half: Callable[[], ReplicaTable[Any]],
     drafts: Mapping[TableKey, Callable[[ReplicaEntry[Any]], RowDraft[W] | None]],
 ) -> Mapping[TableKey, Swapped[W]]:
     """Replace several rows as `swap_row` does: all in one step, or none."""
@@ -167,7 +163,7 @@ async def swap_rows(
         for _ in range(MOST_TRIES):
             await following.catch_up()  # rows that are not changed are current, too
             try:
-                made = await _attempt_all(following, kind, half, drafts)
+                made = await _attempt_all(following, kind, drafts)
             except CatalogReset:
                 continue
             if made is not None:
@@ -180,12 +176,11 @@ async def swap_rows(
 async def _attempt_all(
     following: ReplicaFollower,
     kind: RowKind,
-    half: Callable[[], ReplicaTable[Any]],
     drafts: Mapping[TableKey, Callable[[ReplicaEntry[Any]], RowDraft[W] | None]],
 ) -> Mapping[TableKey, Swapped[W]] | None:
     """Return the new rows; None for a conflict."""
     generation = following.replica.generation
-    held = {name: await following.read(half, name) for name in drafts}
+    held = {name: await following.read(kind, name) for name in drafts}
     wanted = {name: draft(held[name]) for name, draft in drafts.items()}
     changes = [
         await _change(following, kind, name, held[name], row)
@@ -199,7 +194,7 @@ async def _attempt_all(
             return None
         made = {row.name: row for row in done}
         values = [(row, _value(wanted[row.name], row)) for row in done]
-        await _show(following, generation, half, values[0][0].name, values)
+        await _show(following, generation, kind, values[0][0].name, values)
     return {name: Swapped(held[name], wanted[name], made.get(name)) for name in drafts}
 
 
@@ -213,7 +208,7 @@ def _value(draft: RowDraft[Any] | None, row: CatalogRow | None) -> Any:
 async def _show(
     following: ReplicaFollower,
     generation: str,
-    half: Callable[[], ReplicaTable[Any]],
+    kind: RowKind,
     name: TableKey,
     rows: Sequence[tuple[CatalogRow, Any]],
 ) -> None:
@@ -233,7 +228,7 @@ async def _show(
         return (
             all(replica.version >= row.version for row, _ in rows)
             if rows
-            else not half().version(name)
+            else not replica.table(kind).version(name)
         )
 
     try:
@@ -398,6 +393,11 @@ _log = Logger()
 _NO_PROJECTS = Summaries()
 
 
+def catalog_key(index: str, project: ProjectName) -> TableKey:
+    """Return the key of a project of an index, or of an upstream; empty is the default one."""
+    return ProjectName(f"{index}/{project}") if index else project
+
+
 class SharedLocalTable:
     """The local projects of one index (`LocalTable`)."""
 
@@ -405,14 +405,12 @@ class SharedLocalTable:
         self._following = following
         self._index = index
 
-    def _half(self) -> ReplicaTable[LocalProject]:
-        return self._following.replica.local
-
     async def get(self, name: ProjectName) -> LocalProject | Presence:
         certain = await self._following.current()
         if not certain:
             self._following.world.counts.add(STALE, ("catalog",))
-        entry = await self._following.read(self._half, catalog_key(self._index, name))
+        key = catalog_key(self._index, name)
+        entry: ReplicaEntry[LocalProject] = await self._following.read(RowKind.LOCAL, key)
         if entry.value is not None:
             return entry.value
         absent = certain and self._following.replica.complete and not entry.version
@@ -420,7 +418,7 @@ class SharedLocalTable:
 
     async def summaries(self) -> Sequence[Summary]:
         await self._following.current()
-        return self._half().heads[self._index].summaries()
+        return self._following.replica.local.heads[self._index].summaries()
 
     async def edit(
         self,
@@ -431,19 +429,19 @@ class SharedLocalTable:
     ) -> LocalProject | None:
         key = catalog_key(self._index, name)
         draft = partial(edited, key, change, mark)
-        return made_project(await swap_row(self._following, RowKind.LOCAL, key, self._half, draft))
+        return made_project(await swap_row(self._following, RowKind.LOCAL, key, draft))
 
     async def edit_all(
         self, changes: Mapping[ProjectName, Callable[[LocalProject | None], LocalProject | None]]
     ) -> Mapping[ProjectName, LocalProject | None]:
         keys = {catalog_key(self._index, name): change for name, change in changes.items()}
         drafts = {key: partial(edited, key, change, None) for key, change in keys.items()}
-        done = await swap_rows(self._following, RowKind.LOCAL, self._half, drafts)
+        done = await swap_rows(self._following, RowKind.LOCAL, drafts)
         return {project_of(key): made_project(swapped) for key, swapped in done.items()}
 
     async def mark(self, name: ProjectName) -> str | None:
         await self._following.current()
-        head = self._half().head(catalog_key(self._index, name))
+        head = self._following.replica.local.head(catalog_key(self._index, name))
         return None if head is None else head.mark
 
 
@@ -484,12 +482,10 @@ class SharedUpstreamTable:
         self._source = source
         self._forgetting = False
 
-    def _half(self) -> ReplicaTable[UpstreamEntry]:
-        return self._following.replica.upstream
-
     async def get(self, name: ProjectName) -> UpstreamEntry:
         await self._following.current()
-        entry = await self._following.read(self._half, catalog_key(self._source, name))
+        key = catalog_key(self._source, name)
+        entry: ReplicaEntry[UpstreamEntry] = await self._following.read(RowKind.UPSTREAM, key)
         return entry.value or UpstreamEntry(name=name)
 
     async def edit(
@@ -508,7 +504,7 @@ class SharedUpstreamTable:
                 else upstream_draft(key, held, old, new)
             )
 
-        done = await swap_row(self._following, RowKind.UPSTREAM, key, self._half, draft)
+        done = await swap_row(self._following, RowKind.UPSTREAM, key, draft)
         if done.draft is None:
             return done.held.value or UpstreamEntry(name=name)
         if done.row is not None and done.draft.head is not None:
@@ -521,7 +517,7 @@ class SharedUpstreamTable:
 
     async def summaries(self) -> Sequence[Summary]:
         await self._following.current()
-        return self._half().heads[self._source].cached_summaries()
+        return self._following.replica.upstream.heads[self._source].cached_summaries()
 
     def _forget_others(self) -> None:
         """Drop other upstream projects to make space, for all nodes and in the background, after

@@ -362,11 +362,6 @@ def is_only_ours(where: str) -> bool:
 # default index. The keys of upstream projects have the name of the upstream in place of the index.
 
 
-def catalog_key(index: str, project: ProjectName) -> ProjectName:
-    """Return the key of a project of an index, or of an upstream; empty is the default one."""
-    return ProjectName(f"{index}/{project}") if index else project
-
-
 def project_of(key: str) -> ProjectName:
     """Return the name of the project that the key is for."""
     return ProjectName(key.rpartition("/")[2])
