@@ -22,7 +22,7 @@ from tests.live.projects import Artifact, call, listed, publish, sdist, wheel
 from tests.live.stores import Store, store
 from tests.live.stores.between import Between, between
 from tests.live.test_install import NEWEST, installed
-from tests.live.test_upload import Attempt, twine, uv_publish
+from tests.live.test_upload import Attempt, by_twine, uv_publish
 
 PREFIX: Final = "team a+b/"
 SIGNED: Final = "X-Amz-Signature"
@@ -189,7 +189,7 @@ class RedirectTests(BucketCase):
         """Files of local versions and of epochs are published by twine and uv, redirected to, and
         had whole.
         """
-        for version, put in ("1!2.0+ubuntu.1", twine), ("1!2.1+b", uv_publish):
+        for version, put in ("1!2.0+ubuntu.1", by_twine), ("1!2.1+b", uv_publish):
             attempt = Attempt(self.index, self.folder, "s3-odd", version)
             ended = put(attempt)
             self.assertEqual(ended.status, 0, ended.said)
@@ -212,7 +212,7 @@ class RedirectTests(BucketCase):
         wish = json.dumps({"name": name, "values": {"write": "alice"}}).encode()
         call(self.index, "POST", "/api/indexes", wish, user="admin")
         attempt = Attempt(self.index, self.folder, "s3-staged", path=f"/{name}/legacy/")
-        ended = twine(attempt)
+        ended = by_twine(attempt)
         self.assertEqual(ended.status, 0, ended.said)
         where = f".pypid/index/{name}/"
         records = (".record.json", ".history.json")
