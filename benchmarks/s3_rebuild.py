@@ -55,13 +55,13 @@ def one_at_a_time(distant: Distant, folder: Path) -> float:
     """Seconds for all that the bucket holds, without anything at the same time."""
     from _reactor import new_catalog
     from _reactor import world as real_world
+    from tests.index.uploads import an_index
     from twisted.internet import reactor
 
     from pypid.blobs.s3.store import S3Settings
     from pypid.blobs.s3.store import open as open_store
     from pypid.core.policy import Policy
     from pypid.flow import start
-    from pypid.index import Index
     from pypid.index.store import reconcile, records
     from pypid.upstream.nothing import Nothing
 
@@ -76,7 +76,7 @@ def one_at_a_time(distant: Distant, folder: Path) -> float:
     async def run() -> None:
         blobs = await open_store(settings, world, reactor)
         catalog = await new_catalog(folder, world)
-        index = Index(blobs, catalog, Nothing(), Policy(), world, spool=folder)
+        index = an_index(blobs, catalog, Nothing(), Policy(), world, spool=folder)
         distant.asked()
         begun = time.perf_counter()
         await index.maintenance.reconcile()

@@ -30,6 +30,7 @@ from typing import Any
 from _listings import html_page, json_page
 from _reactor import Stalls, forget_peak, new_catalog, peak, rss, world
 from attrs import evolve
+from tests.index.uploads import an_index
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater, react
@@ -136,7 +137,11 @@ class Bench:
             catalog, told = await new_catalog(Path(folder), self.world), Told()
             blobs = MemoryBlobs(self.world.now)
             try:
-                yield Index(blobs, catalog, told, CACHE, self.world, ttl=timedelta()), catalog, told
+                yield (
+                    an_index(blobs, catalog, told, CACHE, self.world, ttl=timedelta()),
+                    catalog,
+                    told,
+                )
             finally:
                 await catalog.close()
 
@@ -271,7 +276,7 @@ class Bench:
         }
         for _ in range(self.times):
             async with self.anew() as (index, _, _):
-                index.upstream.project = self.answers(spelled)  # type: ignore[method-assign]
+                index.source.upstream.project = self.answers(spelled)  # type: ignore[method-assign]
                 index.listings.ttl = timedelta(hours=1)
                 await index.catalog.complete()
                 await self.storm(ProjectPages(index, self.world), names)

@@ -98,7 +98,7 @@ class UnchangedTests(LastExportCase):
 
     def test_block(self) -> None:
         """A project with blocked versions is read each time, and once more when the block ends."""
-        restrictions = self.pypid.index.policy.restrictions
+        restrictions = self.pypid.index.context.policy.restrictions
         self.patch(restrictions, "current", Restrictions())
         rule = VersionRule(frozenset({"1.0"}))
         restrictions.replace("blocks", {SPAM: ProjectRestrictions((rule,))})

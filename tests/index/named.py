@@ -23,7 +23,7 @@ from pypid.index.named_indexes import Indexes, NamedUpstream
 from pypid.index.promotions import PromotionRecovery
 from pypid.ports import Blobs
 from tests.index.nodes import Told
-from tests.index.uploads import fetched, publishing, sent
+from tests.index.uploads import an_index, fetched, publishing, sent
 from tests.support.engines import a_catalog
 from tests.support.worlds import Timed, contents
 
@@ -74,7 +74,7 @@ class NamedCase(Timed):
             catalog, decisions, {each.name: each for each in configured}, self.only, is_shared
         )
         self.recovery = PromotionRecovery()
-        default = Index(
+        default = an_index(
             self.store,
             catalog,
             self.upstream,
@@ -83,16 +83,18 @@ class NamedCase(Timed):
             shared=is_shared,
             spool=spool,
             links=self.links,
-            is_sole=self.is_sole,
-            upstreams=indexes.upstreams,
+            lease=self.is_sole,
             choice=UpstreamChoice.of(None, self.only),
             names_elsewhere=indexes.names,
-            all_indexes=indexes,
+            indexes=indexes,
             promotions=self.recovery,
         )
         upstreams = {
             name: NamedUpstream(
-                upstream, evolve(policy, only=self.only[name]), default.ttl, default.timeout
+                upstream,
+                evolve(policy, only=self.only[name]),
+                default.source.ttl,
+                default.source.timeout,
             )
             for name, upstream in self.upstreams.items()
         }

@@ -24,7 +24,7 @@ from pypid.index import Index
 from pypid.index.local.publish import PublishOutcome
 from pypid.ports import Blobs, Body
 from tests.index.file_cache_cases import listed
-from tests.index.uploads import SPAM, WHEEL, Sent, publishing
+from tests.index.uploads import SPAM, WHEEL, Sent, an_index, publishing
 from tests.support.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.support.worlds import Timed, contents, world
 
@@ -87,7 +87,7 @@ class NodesCase(Timed, SynchronousTestCase):
         self.addCleanup(lambda: self.have(catalog.close()))
         spool = Path(self.mktemp())
         spool.mkdir()
-        return Index(
+        return an_index(
             blobs or self.store,
             catalog,
             self.upstream,

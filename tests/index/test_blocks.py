@@ -23,7 +23,7 @@ class BlocksCase(IndexCase):
 
     def started(self, index: object = None) -> Blocks:
         """The blocks of a process that has just started."""
-        world, restrictions = self.index.world, self.index.policy.restrictions
+        world, restrictions = self.index.context.world, self.index.context.policy.restrictions
         blocks = Blocks(Decisions(self.store, world, restrictions))
         self.have(blocks.decisions.begin())
         return blocks
@@ -64,11 +64,11 @@ class BlocksTests(BlocksCase):
             for text in (*texts, b"x" * 70_000):
                 key = f".pypid/blocks/{id}.json"
                 self.have(self.store.write(key, BytesBody(text), replace=True))
-                self.index.policy.restrictions.replace("blocks", {})
+                self.index.context.policy.restrictions.replace("blocks", {})
                 self.started()
                 self.assertEqual(self.shown(), left, id)
                 self.have(self.store.delete(key))
-        self.index.policy.restrictions.replace("blocks", {})
+        self.index.context.policy.restrictions.replace("blocks", {})
 
     def test_hostile_document(self) -> None:
         """Whatever somebody wrote into a document, the reason is one printable line."""
@@ -100,7 +100,7 @@ class CrashTests(BlocksCase):
                 results: list[object] = []
                 creating.addBoth(results.append)
                 acknowledged = bool(results) and isinstance(results[0], StoredBlock)
-                self.index.policy.restrictions.replace("blocks", {})
+                self.index.context.policy.restrictions.replace("blocks", {})
                 self.blocks = self.started()
                 self.assertIn(self.shown(), (["2.0"], ["1.0", "2.0"]))
                 if acknowledged:

@@ -15,12 +15,12 @@ from pypid.core.model import Span, StoredFile, as_stored
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody
 from pypid.flow.spool import sweep
-from pypid.index import Index
 from pypid.index.file_contents import Contents
 from pypid.index.views import DIRECT
 from pypid.ports import Blobs, Body
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.file_cache_cases import ScriptedUpstream, listed
+from tests.index.uploads import an_index
 from tests.support import Fed, world
 from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting
@@ -40,7 +40,7 @@ class ContentsTests(Awaiting, SynchronousTestCase):
     def on(self, blobs: Blobs, mode: Mode = Mode.CACHE) -> Contents:
         """One who looks into what this storage has."""
         self.blobs = blobs
-        index = Index(
+        index = an_index(
             blobs, a_catalog(), self.upstream, Policy(mode=mode), world(), spool=self.folder
         )
         self.have(index.maintenance.reconcile())

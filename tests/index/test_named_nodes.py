@@ -232,7 +232,8 @@ class DeletionTests(NodesCase):
 
     def uploading(self, *, overwrite: bool = False) -> Deferred[PublishOutcome]:
         """Begin an upload through a third node, each step of which waits."""
-        index = evolve(self.index("team", self.there), blobs=self.marked(self.gated))
+        index = self.index("team", self.there)
+        index = evolve(index, context=evolve(index.context, blobs=self.marked(self.gated)))
         what = sent(b"other", "spam-0.9.tar.gz" if overwrite else WHEEL)
         return start(publishing(index, what, overwrite=overwrite))
 

@@ -61,7 +61,7 @@ class Node:
             "default": IndexPart("default", self.default.context, make_private=self.make_private),
             "staging": IndexPart("staging", self.staging.context, STAGING),
         }
-        own = evolve(self.default.world, random=os.urandom)
+        own = evolve(self.default.context.world, random=os.urandom)
         self.log = PromotionLog(blobs, own, self.parts.get, shared)
         self.recovery.follow(self.log, self.indexes_are_known)
         links = isinstance(duplicating, FilesBlobs)
@@ -239,7 +239,7 @@ class RefusedTests(PromotionCase):
                 return Hold(HoldKind.BLOCKED, "a reason", "b1")
 
         for index in (self.node.staging, self.node.default):
-            restrictions = index.policy.restrictions
+            restrictions = index.context.policy.restrictions
             restrictions.replace("blocks", {SPAM: ProjectRestrictions((Rule(),))})
             self.assertEqual(self.refused_for(), [ObstacleKind.WITHHELD] * 2)
             restrictions.replace("blocks", {})

@@ -23,7 +23,7 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.index.local.publish import PAUSE, PublishOutcome
 from tests.index.faulty_blobs import Gated
-from tests.index.uploads import SPAM, WHEEL, IndexCase, fetched, publishing, sent, signed
+from tests.index.uploads import SPAM, WHEEL, IndexCase, an_index, fetched, publishing, sent, signed
 
 SDIST = "spam-1.0.tar.gz"
 BOTH = (WHEEL, SDIST)
@@ -165,8 +165,13 @@ class RaceTests(IndexCase):
 
     def opened(self, index: Index) -> Index:
         """The same index, over a store that keeps nobody waiting."""
-        return Index(
-            self.store, index.catalog, index.upstream, index.policy, index.world, index.shared
+        return an_index(
+            self.store,
+            index.catalog,
+            index.source.upstream,
+            index.context.policy,
+            index.context.world,
+            shared=index.context.shared,
         )
 
     def restarted_and_compared(self) -> Index:

@@ -20,7 +20,7 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.upstream.nothing import Nothing
 from tests.index.faulty_blobs import Gated, Storm, Watched
-from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
+from tests.index.uploads import SPAM, WHEEL, IndexCase, an_index, publishing, sent
 from tests.support import world
 from tests.support.engines import a_catalog, rows_of
 
@@ -43,13 +43,13 @@ class StaleCatalogCase(IndexCase):
         """A process that starts now, with the rows; `complete`: it trusts them."""
         has_lease = self.has_lease
         is_sole = None if has_lease is None else lambda: has_lease
-        return Index(
+        return an_index(
             blobs or self.store,
             a_catalog(place=evolve(self.rows, state=evolve(self.rows.state, complete=complete))),
             Nothing(),
             Policy(),
             world(self.clock),
-            is_sole=is_sole,
+            lease=is_sole,
         )
 
 

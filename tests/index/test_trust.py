@@ -32,6 +32,7 @@ from pypid.index.decisions import Decisions
 from pypid.index.trust import GATHER, PublisherTrust
 from pypid.index.views import DIRECT
 from tests.index.file_cache_cases import ScriptedUpstream, listed
+from tests.index.uploads import an_index
 from tests.sigstores import OwnSigstore, github, statement
 from tests.support import world
 from tests.support.engines import a_catalog
@@ -85,7 +86,7 @@ class TrustCase(Awaiting, SynchronousTestCase):
         spool = Path(self.mktemp())
         sweep(spool)
         catalog = a_catalog()
-        index = Index(
+        index = an_index(
             *(self.blobs, catalog, self.upstream, self.policy, outside),
             spool=spool,
             trust=self.trust,

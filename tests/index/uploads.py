@@ -4,24 +4,27 @@ any time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, fields_dict, frozen
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
+from pypid.core.indexes import IndexSettings
 from pypid.core.model import Digests, File, Project, Upload
 from pypid.core.packaging.names import parse_filename, project_name
 from pypid.core.policy import Policy
-from pypid.flow import BytesBody, whole
+from pypid.flow import BytesBody, World, whole
 from pypid.flow.spool import Hashes
 from pypid.index import Index
+from pypid.index.context import IndexContext
+from pypid.index.index import OtherIndexes, UpstreamSource
 from pypid.index.local.publish import PublishOutcome
-from pypid.ports import Blobs, Body
+from pypid.ports import Blobs, Body, Catalog, Upstream
 from pypid.upstream.nothing import Nothing
 from tests.support import world
 from tests.support.engines import a_catalog
@@ -71,13 +74,59 @@ def signed(data: bytes = b"spam", filename: str = WHEEL) -> Sent:
     return sent(data, filename, provenance=b'{"of": "%s"}' % data)
 
 
-def index_over(
-    blobs: Blobs, clock: Clock | None = None, *, shared: bool = False, **more: Any
+@define(eq=False)
+class NoOthers:
+    """The indexes of a pypid without named ones (`index.OtherIndexes`)."""
+
+    index: Index = field(init=False)
+    upstreams: Mapping[str, Index] = field(factory=dict)
+    settings: Mapping[str, IndexSettings] = field(factory=dict, init=False)
+
+    @property
+    def only(self) -> Mapping[str, tuple[str, ...]]:
+        return self.index.choice.only
+
+    @property
+    def made(self) -> Sequence[Index]:
+        return tuple(self.upstreams.values())
+
+    async def named_parts(self, *, former: bool = False) -> Sequence[Index]:
+        return self.made
+
+    def find(self, name: str) -> Index | None:
+        return self.index if name == self.index.name else self.upstreams.get(name)
+
+
+def an_index(
+    blobs: Blobs,
+    catalog: Catalog,
+    upstream: Upstream,
+    policy: Policy,
+    world: World,
+    *,
+    indexes: OtherIndexes | None = None,
+    **more: Any,
 ) -> Index:
-    """An index that has just been started over the store, and has compared nothing yet; `more` as
-    in `Index`.
+    """An index; `more` as in `IndexContext`, `UpstreamSource` and `Index`, and the `upstreams` of a
+    pypid without named indexes.
     """
-    return Index(blobs, a_catalog(), Nothing(), Policy(), world(clock), shared, **more)
+    others = indexes or NoOthers(more.pop("upstreams", {}))
+    parts = {
+        kind: {each: more.pop(each) for each in list(more) if each in fields_dict(kind)}
+        for kind in (IndexContext, UpstreamSource)
+    }
+    context = IndexContext(blobs, catalog, policy, world, **parts[IndexContext])
+    index = Index(context, UpstreamSource(upstream, **parts[UpstreamSource]), others, **more)
+    if isinstance(others, NoOthers):
+        others.index = index
+    return index
+
+
+def index_over(blobs: Blobs, clock: Clock | None = None, **more: Any) -> Index:
+    """An index that has just been started over the store, and has compared nothing yet; `more` as
+    in `an_index`.
+    """
+    return an_index(blobs, a_catalog(), Nothing(), Policy(), world(clock), **more)
 
 
 def publishing(

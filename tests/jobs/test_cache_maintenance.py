@@ -29,7 +29,7 @@ from pypid.jobs.cache_maintenance import LOOK_AT_SIZE, REFRESHES, WRITE_DOWN, Ca
 from pypid.jobs.leases import COMPARE
 from tests.core.test_restrictions import VersionRule
 from tests.index.file_cache_cases import noise
-from tests.index.uploads import publishing, sent
+from tests.index.uploads import an_index, publishing, sent
 from tests.support import world
 from tests.support.engines import a_catalog, rows_of
 from tests.support.worlds import Awaiting
@@ -95,7 +95,7 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
 
     def another(self, policy: Policy | None = None, catalog: SharedCatalog | None = None) -> Index:
         """An index of the same storage that has been compared with it."""
-        made = Index(
+        made = an_index(
             self.blobs,
             catalog or a_catalog(),
             self.upstream,
@@ -184,16 +184,18 @@ class EvictingTests(UpkeepCase):
 
     def test_withheld(self) -> None:
         """A blocked file stays, as evidence, while the block lasts; others go in its place."""
-        self.patch(self.index.policy.restrictions, "current", Restrictions())
+        self.patch(self.index.context.policy.restrictions, "current", Restrictions())
         self.keep("ant-1.0.tar.gz")
         ant = project_name("ant")
         rule = VersionRule(frozenset(["1.0"]))
-        self.index.policy.restrictions.replace("blocks", {ant: ProjectRestrictions((rule,))})
+        self.index.context.policy.restrictions.replace(
+            "blocks", {ant: ProjectRestrictions((rule,))}
+        )
         self.clock.advance(3600)
         self.keep("bee-1.0.tar.gz")
         self.have(self.maintenance(max_cache=KIB).evict())
         self.assertEqual(self.kept(), ["ant-1.0.tar.gz"])
-        self.index.policy.restrictions.replace("blocks", {})
+        self.index.context.policy.restrictions.replace("blocks", {})
         self.have(self.maintenance(max_cache=KIB).evict())
         self.assertEqual(self.kept(), [])
 

@@ -11,11 +11,11 @@ from pypid.core.packaging.names import parse_filename
 from pypid.core.policy import PUBLIC, UpstreamChoice
 from pypid.core.restrictions import ProjectRestrictions
 from pypid.flow import whole
-from pypid.index import Index
 from pypid.index.upstream.eviction import inventory_of
 from pypid.jobs.cache_maintenance import CacheMaintenance
 from tests.core.test_restrictions import VersionRule
 from tests.index.file_cache_cases import noise
+from tests.index.uploads import NoOthers, an_index
 from tests.jobs.test_cache_maintenance import KIB, RECORD, Slow, UpkeepCase
 from tests.support.engines import a_catalog
 
@@ -29,7 +29,7 @@ class NamedCachesTests(UpkeepCase):
     def setUp(self) -> None:
         super().setUp()
         self.gpu = Slow(now=self.world.now)
-        self.named = Index(
+        self.named = an_index(
             Store(self.blobs, ".pypid/upstream/cu128/"),
             a_catalog(),
             self.gpu,
@@ -38,11 +38,9 @@ class NamedCachesTests(UpkeepCase):
             spool=self.folder,
         )
         self.have(self.named.maintenance.reconcile())
-        self.index = evolve(
-            self.index,
-            upstreams={"cu128": self.named},
-            file_cached=self.named.file_cached,
-        )
+        others = NoOthers({"cu128": self.named})
+        source = evolve(self.index.source, file_cached=self.named.source.file_cached)
+        self.index = others.index = evolve(self.index, source=source, indexes=others)
         self.have(self.index.maintenance.reconcile())
 
     def maintenance(
@@ -89,7 +87,7 @@ class NamedCachesTests(UpkeepCase):
         """A blocked file of a named upstream stays as evidence."""
         self.want_torch()
         rules = {parse_filename(TORCH).project: ProjectRestrictions((VersionRule({"1.0"}),))}
-        self.named.policy.restrictions.replace("blocks", rules)
+        self.named.context.policy.restrictions.replace("blocks", rules)
         self.clock.advance(3600)
         self.have(self.maintenance(max_cache=KIB).evict())
         self.assertEqual(self.all_kept(), [f"cu128/{TORCH}"])
@@ -97,8 +95,8 @@ class NamedCachesTests(UpkeepCase):
     def test_name_that_is_no_longer_its_own_is_not_refreshed(self) -> None:
         """After a change of `only`, no name leaves to the upstream that no longer has it."""
         self.want_torch()
-        self.named.gate.policy = evolve(self.named.policy, only=("nvidia-*",))
-        self.named.policy = self.named.gate.policy
+        self.named.gate.policy = evolve(self.named.context.policy, only=("nvidia-*",))
+        self.named.context = evolve(self.named.context, policy=self.named.gate.policy)
         del self.gpu.heard[:]
         self.have(self.maintenance(refresh=timedelta(minutes=10)).refresh_pages())
         self.assertEqual(self.gpu.heard, [])

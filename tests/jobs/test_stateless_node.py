@@ -20,7 +20,6 @@ from pypid.core.permissions import Credential, Identity
 from pypid.core.policy import Policy
 from pypid.core.records.layout import OF_RECORD
 from pypid.flow import BytesBody, start
-from pypid.index import Index
 from pypid.index.named_indexes import Indexes
 from pypid.jobs.backup.copies import Backup
 from pypid.jobs.leases import COMPARE
@@ -29,6 +28,7 @@ from pypid.ports import Body
 from pypid.upstream.nothing import Nothing
 from tests.distributions import wheel
 from tests.index.named import NamedCase
+from tests.index.uploads import an_index
 from tests.support import world
 from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting, contents
@@ -59,7 +59,7 @@ class ThrowawayCase(Awaiting, SynchronousTestCase):
         return Path(made.name)
 
     def made(self, secret: str | None = "x" * 40, **more: Any) -> StatelessNode:
-        index = Index(self.store, a_catalog(), Nothing(), Policy(), self.world, spool=self.state)
+        index = an_index(self.store, a_catalog(), Nothing(), Policy(), self.world, spool=self.state)
         return StatelessNode(
             index,
             **{

@@ -24,7 +24,7 @@ from pypid.jobs.storage_lease import (
     StorageLease,
 )
 from pypid.upstream.nothing import Nothing
-from tests.index.uploads import publishing, sent
+from tests.index.uploads import an_index, publishing, sent
 from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting, contents, world
 
@@ -64,8 +64,8 @@ class LeaseCase(Awaiting, SynchronousTestCase):
     def index(self, lease: StorageLease) -> Index:
         """A pypid with a catalog of its own."""
         blobs = Store(self.store, permit=lease.permit_write)
-        return Index(
-            blobs, a_catalog(), Nothing(), Policy(), lease.world, is_sole=lambda: lease.is_sole
+        return an_index(
+            blobs, a_catalog(), Nothing(), Policy(), lease.world, lease=lambda: lease.is_sole
         )
 
     def go(self, seconds: float) -> None:

@@ -382,7 +382,7 @@ class LaterTests(SearchCase):
     def block(self, *versions: str, digest: str | None = None) -> None:
         """Replace the blocks: versions of spam, or a digest."""
         rule = ProjectRestrictions((VersionRule(frozenset(versions)),))
-        self.pypid.index.policy.restrictions.replace(
+        self.pypid.index.context.policy.restrictions.replace(
             "blocks",
             {project_name("spam"): rule} if versions else {},
             {} if digest is None else {digest: ANY},
@@ -390,7 +390,7 @@ class LaterTests(SearchCase):
 
     def test_block(self) -> None:
         """A blocked release is not shown, also after a restart and after the block has ended."""
-        self.patch(self.pypid.index.policy.restrictions, "current", Restrictions())
+        self.patch(self.pypid.index.context.policy.restrictions, "current", Restrictions())
         self.add("spam", "1.0", summary="Old")
         filename = self.add("spam", "2.0", summary="New")
         self.add("eggs")
@@ -412,7 +412,7 @@ class LaterTests(SearchCase):
 
     def test_block_that_ended_while_it_was_stopped(self) -> None:
         """Cards made under a block are made again without it."""
-        self.patch(self.pypid.index.policy.restrictions, "current", Restrictions())
+        self.patch(self.pypid.index.context.policy.restrictions, "current", Restrictions())
         self.add("spam", "1.0")
         self.add("spam", "2.0")
         self.block("2.0")

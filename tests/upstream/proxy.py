@@ -37,6 +37,7 @@ from pypid.web.app.app import App, AppSettings
 from pypid.web.http.connections import HostPolicy
 from pypid.web.http.site import Site
 from pypid.web.root import resource
+from tests.index.uploads import an_index
 from tests.support import contents
 from tests.support.engines import a_catalog
 from tests.upstream.cases import UpstreamCase
@@ -188,7 +189,7 @@ class Proxy:
         self._reached = connected(self.reactor, self.trust, self.settings)
         upstream = open(self.settings, world, self.identity, self._reached)
         times = {"ttl": TTL, "timeout": self.timeout}
-        self.index = Index(
+        self.index = an_index(
             self.blobs,
             a_catalog(),
             upstream,

@@ -43,7 +43,6 @@ from pypid.core.policy import Policy
 from pypid.core.trust import TrustDocument, TrustRules
 from pypid.flow import BytesBody, start
 from pypid.flow.spool import sweep
-from pypid.index import Index
 from pypid.index.decisions import Decisions
 from pypid.index.named_indexes import Indexes
 from pypid.index.promotions import PromotionRecovery
@@ -60,6 +59,7 @@ from pypid.web.http.site import Site
 from pypid.web.root import resource
 from pypid.wiring.recipe import promotions_between
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.index.uploads import an_index
 from tests.support.engines import a_catalog
 from tests.support.worlds import BEGINNING, WallClock, world
 from tests.web.openapi_check import hold
@@ -301,7 +301,7 @@ class Pypid:
         named = None
         if indexes is not None:
             named = Indexes(self.catalog, decisions, {each.name: each for each in indexes})
-        self.index = Index(
+        self.index = an_index(
             self.blobs,
             self.catalog,
             upstream or Nothing(),
@@ -317,7 +317,7 @@ class Pypid:
                 decisions.folder("trust", TrustDocument),
             ),
             names_elsewhere=None if named is None else named.names,
-            all_indexes=named,
+            indexes=named,
         )
         promotions = None
         if named is not None:

@@ -15,9 +15,9 @@ def with_upstream(index: Index, name: str, upstream: Upstream, *only: str) -> In
     """Return the index of a new `[upstream:NAME]` of `index`, in its own part of the storage and of
     the catalog.
     """
-    policy = evolve(index.policy, only=only or ("*",))
-    settings = NamedUpstream(upstream, policy, index.ttl, index.timeout)
-    decisions = Decisions(index.blobs, index.world, RestrictionsInForce())
+    policy = evolve(index.context.policy, only=only or ("*",))
+    settings = NamedUpstream(upstream, policy, index.source.ttl, index.source.timeout)
+    decisions = Decisions(index.context.blobs, index.context.world, RestrictionsInForce())
     indexes = Indexes(index.catalog, decisions, only={name: only})
     indexes.join(index, {name: settings})
     index.upstreams[name] = indexes.upstreams[name]  # type: ignore[index]

@@ -207,5 +207,5 @@ def ask(
 
 def replace_rules(pypid: Pypid, rules: Rules) -> None:
     """As a reload, and every change of rights, does."""
-    pypid.index.policy.claims.names = claimed(rules.projects)
+    pypid.index.context.policy.claims.names = claimed(rules.projects)
     pypid.app.rules = rules

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attrs import evolve
+
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import StorageDown
 from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, EVERYONE, Credential, Principals, Rules
@@ -132,7 +134,8 @@ class RefusedTests(CacheUpdateCase):
 
     def test_hidden_names(self) -> None:
         """A name that nobody may ask for is 404 for all: no login would change it."""
-        self.pypid.index.policy = Policy(mode=Mode.CACHE, reserved=("eg*",))
+        reserved = Policy(mode=Mode.CACHE, reserved=("eg*",))
+        self.pypid.index.context = evolve(self.pypid.index.context, policy=reserved)
         for user in (None, "bob", "ada"):
             for path in ("/simple/eggs/", f"/packages/eggs/{EGGS}", "/pypi/eggs/json"):
                 self.assertEqual(self.quietly(path, user=user).status, 404)

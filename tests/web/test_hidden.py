@@ -613,8 +613,8 @@ class UpstreamTests(HiddenCase):
         an administrator either, and what is kept of it is not shown; what is known to be ours is
         served. Then it is as it was.
         """
-        known = self.pypid.index.policy.claims.names
-        self.pypid.index.policy.claims.names = EVERY_NAME
+        known = self.pypid.index.context.policy.claims.names
+        self.pypid.index.context.policy.claims.names = EVERY_NAME
         filename = file_of(THEIRS)[0]
         for target in (
             f"/simple/{THEIRS}/",
@@ -627,7 +627,7 @@ class UpstreamTests(HiddenCase):
         self.assertEqual(self.heard(self.pypid, "ada", "bob"), set())
         self.assertEqual(self.ask("ada", f"/simple/{OWN}/").status, 200)
         self.assertNotIn(THEIRS, self.ask("ada", "/simple/").text)
-        self.pypid.index.policy.claims.names = known
+        self.pypid.index.context.policy.claims.names = known
         self.assertIn(THEIRS, self.ask("ada", "/simple/").text)
         self.assertEqual(self.ask("ada", f"/packages/{THEIRS}/{filename}").status, 200)
 

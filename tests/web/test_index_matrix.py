@@ -282,7 +282,7 @@ class IndexMatrixTests(WholeCase):
         """The answer about a project of another index is that about a name that does not exist, to
         the byte, and no upstream is asked for it.
         """
-        upstream = self.pypid.index.upstream
+        upstream = self.pypid.index.source.upstream
         assert isinstance(upstream, Elsewhere)
         upstream.heard.clear()
         for path, method, name in self.each():

@@ -104,7 +104,7 @@ class UpstreamStatusTests(AdministeredCase):
         """The status is a document in the storage, and is in force after it was read again."""
         self.set_status("quarantined", "stolen")
         self.have(self.pypid.blobs.stat(".pypid/upstream-status/ham.json"))
-        self.pypid.index.policy.restrictions.replace("status", {})
+        self.pypid.index.context.policy.restrictions.replace("status", {})
         self.assertEqual(self.status()[1], 1)
         self.decided.overrides.apply()
         self.assertEqual(self.status()[1], 0)

@@ -170,9 +170,9 @@ class AssemblyTests(ServiceCase):
     def test_decisions_in_a_folder_are_read_before_the_reactor_runs(self) -> None:
         """The blocks of a folder are known before the first request can come."""
         daemon, _ = self.make()
-        self.assertFalse(daemon.index.policy.restrictions.current.is_known)
+        self.assertFalse(daemon.index.context.policy.restrictions.current.is_known)
         daemon.startService()
-        self.assertTrue(daemon.index.policy.restrictions.current.is_known)
+        self.assertTrue(daemon.index.context.policy.restrictions.current.is_known)
 
     def test_refused(self) -> None:
         """Whatever keeps it from being put together, the state is free again."""

@@ -134,7 +134,7 @@ class ExportViewer:
 
     @property
     def world(self) -> World:
-        return self.index.world
+        return self.index.context.world
 
     async def look(self) -> ExportView:
         """Return what is visible now; an unknown user sees what anonymous sees. Raises what
@@ -149,7 +149,7 @@ class ExportViewer:
             self._who = await self.authority.find(self.user) or ANONYMOUS
         who, names = self._who, await index.stored_names()
         by = (
-            await index.world.thinking(visibility_of, rules, who)
+            await index.context.world.thinking(visibility_of, rules, who)
             if layers is None
             else await layers.visibility(who)  # after the list: it is about its projects
         )
@@ -157,7 +157,7 @@ class ExportViewer:
         serial = await index.list_serial()
         seen = names
         if not by.sees_all:
-            seen = await index.world.thinking(Sieve(_seen_by(by)).of, names)
+            seen = await index.context.world.thinking(Sieve(_seen_by(by)).of, names)
         if by.bases:
             seen = as_readable(seen, await index.layer_projects(), by)
         return ExportView(
@@ -172,19 +172,19 @@ class ExportViewer:
         while not (await index.catalog.is_complete() and index.lists_are_complete):
             if waited >= LONGEST:
                 raise Busy("The storage is still being read.", retry_after=60)
-            await deferLater(index.world.clock, LOOK)
+            await deferLater(index.context.world.clock, LOOK)
             waited += LOOK
 
     def basis(self, options: ExportOptions, look: ExportView) -> TreeBasis:
         index = self.index
-        return TreeBasis(options, index.policy, look.fetches, index.catalog.generation)
+        return TreeBasis(options, index.context.policy, look.fetches, index.catalog.generation)
 
     def fingerprint(self, name: ProjectName) -> Fingerprint | None:
         index = self.index
         if not index.is_alone(name):
             return None  # the heads are those of one index
         # restrictions have no number that a later process could compare
-        is_restricted = index.policy.restrictions.current.of(name) is not None
+        is_restricted = index.context.policy.restrictions.current.of(name) is not None
         context, cached = index.context, index.listings.kept.records
         may_have_missed_an_update = (
             not context.records.is_compared
@@ -196,7 +196,7 @@ class ExportViewer:
             return None
         local, upstream = index.catalog.heads(name)
         serial = -1 if local is None else local.serial
-        policy = index.policy
+        policy = index.context.policy
         if local is not None and (serial < 0 or not policy.allow_mixed):
             return (serial, -1) if serial >= 0 else None
         ours = Presence.ABSENT if local is None else Project(name=name)
@@ -215,7 +215,7 @@ class ExportViewer:
     ) -> tuple[dict[str, bytes], StorageDown | None]:
         is_long = len(project.files) > FEW_FILES
         described = (
-            await self.index.world.thinking(_described, project, all)
+            await self.index.context.world.thinking(_described, project, all)
             if is_long
             else _described(project, all)
         )
@@ -241,7 +241,7 @@ class ExportViewer:
         home, its_file = await self.index.home(file)
         await home.reader.judge(its_file)
         assert isinstance(its_file, StoredFile)  # as the file of the view
-        link = await home.blobs.link(its_file.key, lifetime, file.filename)
+        link = await home.context.blobs.link(its_file.key, lifetime, file.filename)
         if link is None:
             raise BadRequest(
                 "This storage signs no URLs: signed links need a bucket ([storage] backend = s3)."
@@ -252,7 +252,7 @@ class ExportViewer:
         match copy.piece:
             case FilePiece.BYTES:
                 body = await self.index.open(copy.file, None, STORED)
-                return VerifiedBody(body, copy.file, self.index.world.blocking)
+                return VerifiedBody(body, copy.file, self.index.context.world.blocking)
             case FilePiece.METADATA:
                 return BytesBody(await self.index.metadata(copy.file, STORED))
             case FilePiece.PROVENANCE:

@@ -45,7 +45,6 @@ from pypid.index.context import Pace
 from pypid.index.layers import Layer, LayeredIndex
 from pypid.index.store import records
 from pypid.index.views import STORED, UpstreamPermission, ViewSources
-from pypid.ports import Catalog
 
 # The index as of a time: the rules of today applied to the files that were available then
 # (`core.records.history`).
@@ -56,8 +55,6 @@ FEW = 1000
 
 class CurrentIndex(LayeredIndex, Protocol):
     """The index as it is now, from which as-of views are made."""
-
-    catalog: Catalog
 
     @property
     def all_settings(self) -> Mapping[str, IndexSettings]:
@@ -180,7 +177,7 @@ class AsOfViews:
 
 
 async def _resolved(index: CurrentIndex, looked: CurrentSources) -> AsOfState:
-    seen, now = looked.seen, index.world.now()
+    seen, now = looked.seen, index.context.world.now()
     if seen.mixed_from:
         own, inherited = [
             await _resolved(index, evolve(looked, seen=part)) for part in seen.mixed_from
@@ -189,16 +186,24 @@ async def _resolved(index: CurrentIndex, looked: CurrentSources) -> AsOfState:
         then = _mixed(own, inherited, frozenset().union(*taken))
         return _restricted(_to_be_had(then, seen.view.project, ""), seen.restricted_by, now)
     home = index.member(seen.origin)
-    recorded = None if home.prefix else looked.recorded
-    what = (home.policy, seen.ours, seen.upstream_state, now, looked.name, looked.before, recorded)
+    recorded = None if home.context.prefix else looked.recorded
+    what = (
+        home.context.policy,
+        seen.ours,
+        seen.upstream_state,
+        now,
+        looked.name,
+        looked.before,
+        recorded,
+    )
 
     def resolve() -> AsOfState:
-        then = _to_be_had(view_as_of(*what), seen.view.project, home.prefix)
+        then = _to_be_had(view_as_of(*what), seen.view.project, home.context.prefix)
         return _restricted(then, seen.restricted_by, now)
 
     if _files_of(seen.ours, seen.upstream_state and seen.upstream_state.listing) <= FEW:
         return resolve()
-    return await index.world.thinking(resolve)
+    return await index.context.world.thinking(resolve)
 
 
 def _mixed(own: AsOfState, inherited: AsOfState, taken: Set[str]) -> AsOfState:
@@ -261,16 +266,18 @@ class RecordingStart:
 
     async def _read(self, index: CurrentIndex) -> datetime | None:
         with suppress(Unreadable):
-            identity = await records.read_document(index.blobs, StorageIdentity, STORAGE_IDENTITY)
+            identity = await records.read_document(
+                index.context.blobs, StorageIdentity, STORAGE_IDENTITY
+            )
             if identity is None:  # only in tests
                 return None
             found = await records.read_document(
-                index.blobs, Recording, RECORDING
+                index.context.blobs, Recording, RECORDING
             )  # document of an older storage, or of a copy
             if found is None and identity.recorded is UNSET:
-                found = Recording(index.world.now())
+                found = Recording(index.context.world.now())
                 with suppress(Exists):
-                    await index.blobs.write(RECORDING, BytesBody(dump(found)))
+                    await index.context.blobs.write(RECORDING, BytesBody(dump(found)))
             begun = [] if identity.recorded is UNSET else [identity.recorded]
             return min([*begun, *([] if found is None else [found.since])])
         return None
@@ -296,9 +303,9 @@ class FilePeriods:
         """Return those of `names` (all stored projects) that had a currently stored file before
         this time. `reads_all`: see `AsOfViews.names`.
         """
-        known, own = await self._all(names), None if reads_all else self.index.name
+        known, own = await self._all(names), None if reads_all else self.index.context.name
         provided_names = [(summary, its) for summary, _, its in known.values()]
-        return await self.index.world.thinking(as_of_names, provided_names, before, own)
+        return await self.index.context.world.thinking(as_of_names, provided_names, before, own)
 
     async def _all(self, names: Sequence[Summary]) -> _Known:
         """Return the spans of all `names`: those already computed if it is the same object, else
@@ -310,7 +317,7 @@ class FilePeriods:
             made_of is not None
             and made_of[0] is names
             and made_of[1] == basis
-            and not self.index.policy.allow_mixed
+            and not self.index.context.policy.allow_mixed
         ):
             return self._known
         return await self._flights.single((id(names), basis), lambda: self._look(names, basis))
@@ -318,11 +325,15 @@ class FilePeriods:
     @property
     def _basis(self) -> Hashable:
         """The generation of the catalog, and for a named index the settings of all indexes."""
-        settings = SameObjects((self.index.all_settings,)) if self.index.name else None
-        return self.index.catalog.generation, settings
+        settings = SameObjects((self.index.all_settings,)) if self.index.context.name else None
+        return self.index.context.catalog.generation, settings
 
     async def _look(self, names: Sequence[Summary], basis: Hashable) -> _Known:
-        pace, allow_mixed, known = Pace(self.index.world), self.index.policy.allow_mixed, _Known()
+        pace, allow_mixed, known = (
+            Pace(self.index.context.world),
+            self.index.context.policy.allow_mixed,
+            _Known(),
+        )
         for summary in names:
             held = self._known.get(summary.name)
             if held is None or held[:2] != (summary, basis) or matches(summary.name, allow_mixed):
@@ -337,7 +348,7 @@ class FilePeriods:
         settings = self.index.all_settings
         if found.local_of is None or self.index.settings is None:
             return found
-        chain = (self.index.name, *bases_of(self.index.name, settings))
+        chain = (self.index.context.name, *bases_of(self.index.context.name, settings))
         indexes = [settings[each] for each in chain if each in settings]
         is_mixed = any(merges(each, name) or mixes(each, name) for each in indexes)
         return evolve(found, is_mixed=True) if is_mixed else found
@@ -347,23 +358,25 @@ async def _spans_in(index: CurrentIndex, name: ProjectName) -> ProvidedSpans | N
     """Return when the project had any file in the index that provides it today: this one, or the
     first of its layers that has it; None if none has it.
     """
-    ours = await index.catalog.local.get(name)
+    ours = await index.context.catalog.local.get(name)
     local = ours if isinstance(ours, Project) else None
     is_named = index.settings is not None
     if local is None and is_named:
         for layer in index.layers(name):
-            found = await _layer_spans(index.member(layer.index.name), name, is_base=layer.is_base)
+            found = await _layer_spans(
+                index.member(layer.index.context.name), name, is_base=layer.is_base
+            )
             if found is not None:
                 return found
         return None
     for each in index.upstreams_of(name):
-        entry = await each.catalog.upstream.get(name)
-        if entry.kept and may_show_upstream(each.policy, name, ours):
-            its = spans(local, entry, each.policy.restored)
-            return provided(local, its, index.name, is_named=is_named)
+        entry = await each.context.catalog.upstream.get(name)
+        if entry.kept and may_show_upstream(each.context.policy, name, ours):
+            its = spans(local, entry, each.context.policy.restored)
+            return provided(local, its, index.context.name, is_named=is_named)
     if local is None:
         return None
-    return provided(local, spans(local, None), index.name, is_named=is_named)
+    return provided(local, spans(local, None), index.context.name, is_named=is_named)
 
 
 async def _layer_spans(
@@ -371,5 +384,5 @@ async def _layer_spans(
 ) -> ProvidedSpans | None:
     if is_base:
         return await _spans_in(index, name)
-    entry = await index.catalog.upstream.get(name)
-    return ProvidedSpans(spans(None, entry, index.policy.restored)) if entry.kept else None
+    entry = await index.context.catalog.upstream.get(name)
+    return ProvidedSpans(spans(None, entry, index.context.policy.restored)) if entry.kept else None

@@ -135,7 +135,7 @@ class Collector:
     _releases: dict[ProjectName, dict[object, list[File]]] = field(factory=dict, init=False)
     """The files of each project by release."""
     _began: datetime = field(
-        default=Factory(lambda self: self.index.world.now(), takes_self=True), init=False
+        default=Factory(lambda self: self.index.context.world.now(), takes_self=True), init=False
     )
 
     async def collect(self, options: CollectOptions) -> Collected:
@@ -164,7 +164,7 @@ class Collector:
         for line in lines:
             by_project.setdefault(line.project, []).append(line)
         for lock in options.locks:
-            pins += await self.index.world.thinking(lock.pins_for, target)
+            pins += await self.index.context.world.thinking(lock.pins_for, target)
         pins = list(dict.fromkeys(pins))
         self._resolved.append(Resolved(target, tuple(pins)))
         self.tell(self._resolved[-1])
@@ -189,13 +189,13 @@ class Collector:
                 there.append(line)
         if not there or self.resolver is None:
             return ()
-        since = self.index.world.clock.seconds()
+        since = self.index.context.world.clock.seconds()
         lines = LineResolution(self.resolver, target, prereleases)
 
         def say() -> None:
-            self.tell(Resolving(target, self.index.world.clock.seconds() - since))
+            self.tell(Resolving(target, self.index.context.world.clock.seconds() - since))
 
-        with Repeated(self.index.world.clock, STILL, say):
+        with Repeated(self.index.context.world.clock, STILL, say):
             await lines.resolve(there)
         for line, problem in lines.failed:
             await self._failed(line, problem, target)
@@ -208,7 +208,7 @@ class Collector:
         project = self._projects[line.project]
         assert isinstance(project, Project)  # else it had not been resolved
         # off the reactor thread: a line has up to 50 clauses, and a project thousands of versions
-        versions = await self.index.world.thinking(allowed, project, line)
+        versions = await self.index.context.world.thinking(allowed, project, line)
         releases = [self._release(project, version) for version in versions]
         choices = [
             best([file for file in files if proven(file, (line,))], target) for files in releases
@@ -352,7 +352,7 @@ class Collector:
         permission = self.permission_for(file.project)
         try:
             home, its_file = await self.index.home(file, permission)
-            if isinstance(delivery(home.policy, file), PassOn):
+            if isinstance(delivery(home.context.policy, file), PassOn):
                 return evolve(report, outcome=CollectOutcome.REFUSED, reason=REDIRECTED)
             stored = await home.file_cache.settled(its_file)
             if stored is not None:
@@ -380,6 +380,6 @@ class Collector:
         small wheel may have cached it already.
         """
         try:
-            return (await home.blobs.stat(stored.key)).modified > self._began
+            return (await home.context.blobs.stat(stored.key)).modified > self._began
         except Missing:
             return False

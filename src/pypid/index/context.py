@@ -10,6 +10,7 @@ from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Missing, NoSuchProject, NotYetKnown, StorageDown
+from pypid.core.indexes import DEFAULT
 from pypid.core.model import (
     Digests,
     FileHistory,
@@ -67,40 +68,47 @@ class NamesElsewhere(Protocol):
         """
 
 
+async def _never_closed(project: ProjectName) -> None:
+    """Do nothing: no other process closes or deletes the index."""
+
+
 @frozen
 class IndexContext:
-    """Storage, catalog, policy and locks of one index. `shared`: other processes may write to the
-    same storage; `adopts`: files without a record are adopted at the start; `describing`: the
-    storage's descriptions of blobs, if it supports them. `is_sole` returns whether this process
-    holds a lease by which no other may write now: bytes without a record were then left by a
-    process that died.
-    """
+    """Storage, catalog, policy and locks of one index."""
 
     blobs: Blobs
     catalog: Catalog
     policy: Policy
     world: World
-    shared: bool
-    adopts: bool
-    describing: Describing | None
-    announced: Announced | None
-    is_sole: Callable[[], bool]
-    catalog_is_shared: bool
-    """Whether other nodes update the catalog, too. `shared` alone, as for a bucket with a lease,
-    only says that others may write to the storage.
+    shared: bool = False
+    """Whether other processes share the catalog, and write to the same storage."""
+    lease: Callable[[], bool] | None = field(default=None, repr=False)
+    """Returns whether this process holds the lease by which no other one may write to the storage
+    now; None for a storage without leases.
     """
-    provisional: Provisional | None
+    adopts: bool = False
+    """Whether files without a record are adopted at the start, as a pypicloud left them."""
+    describing: Describing | None = None
+    """The storage's descriptions of blobs, if it supports them."""
+    provisional: Provisional | None = None
     """The storage's marks of blobs that are not committed yet, if it has them."""
-    names_elsewhere: NamesElsewhere | None
+    announced: Announced | None = None
+    """Announces publishes under way to other nodes, if there are any."""
+    promotions: UnfinishedPromotions | None = field(default=None, repr=False)
+    name: str = ""
+    """The name of the index or upstream; empty for the default index."""
+    prefix: str = ""
+    """The prefix of its keys in the whole storage. Files in its views have keys with this prefix.
+    """
+    names_elsewhere: NamesElsewhere | None = field(default=None, repr=False)
     """The local names of the other indexes, for an index that sends names upstream."""
-    released: Callable[[ProjectName], Awaitable[object]] | None = field(repr=False)
+    released: Callable[[ProjectName], Awaitable[object]] | None = field(default=None, repr=False)
     """Called when a local name is released, while the project's lock is held."""
-    promotions: UnfinishedPromotions | None = field(repr=False)
-    index: str
-    """The name of the index."""
-    refuse_if_closed: Callable[[], object] = field(repr=False)
+    refuse_if_closed: Callable[[], object] = field(default=lambda: None, repr=False)
     """Raises an error while the index takes no files (`IndexExpired`)."""
-    refuse_if_closed_elsewhere: Callable[[ProjectName], Awaitable[object]] = field(repr=False)
+    refuse_if_closed_elsewhere: Callable[[ProjectName], Awaitable[object]] = field(
+        default=_never_closed, repr=False
+    )
     """Raises the same if another process has closed or deleted the index a moment ago. Awaited
     after a file of the project was listed, and before that is acknowledged: the process that closes
     an index looks at its files afterwards. So this process sees that it is closed, or the other one
@@ -122,12 +130,12 @@ class IndexContext:
                     context.catalog,
                     context.world,
                     context.promotions,
-                    context.index,
+                    context.name or DEFAULT,
                 ),
                 context.blobs,
                 context.catalog,
                 MOST_VERIFIED,
-                context.catalog_is_shared,
+                context.shared,
                 context.promotions,
             ),
             takes_self=True,
@@ -140,12 +148,24 @@ class IndexContext:
     )
     """Flights of `ours_now`."""
 
+    @property
+    def others_write(self) -> bool:
+        """Whether other processes may write to the same storage."""
+        return self.shared or self.lease is not None
+
+    @property
+    def is_sole(self) -> bool:
+        """Whether no other process may write to the storage now: bytes without a record were then
+        left by a process that died.
+        """
+        return self.lease is not None and self.lease()
+
     async def local_project(self, name: ProjectName) -> LocalProject | Presence:
         """Return the local project, or `Presence.ABSENT` once its absence is proven. Raises
         `StorageDown` if it cannot be.
 
-        Unknown is not absent, and a dump may be old: until the catalog has been reconciled with the
-        storage, a project missing from it is looked up in the storage, and an entry is compared
+        Unknown is not absent, and the catalog may be older than the storage: until they were
+        compared, a project missing from it is looked up in the storage, and an entry is compared
         with its storage listing before its first use.
         """
         found = await self._own_project(name)

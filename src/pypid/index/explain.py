@@ -76,13 +76,15 @@ async def why(index: Index, name: ProjectName, *, reveals: bool) -> Why:
         ours = Presence.ABSENT
     source = await asked_source(index, name)
     if source is None:
-        policy, state = evolve(index.policy, only=()), UpstreamState()
+        policy, state = evolve(index.context.policy, only=()), UpstreamState()
     else:
-        policy, state = source.policy, await source.listings.shown_state(name)
+        policy, state = source.context.policy, await source.listings.shown_state(name)
     if index.all_settings and not reveals:
         state = _without_absence(state)
     # off the reactor thread: ten thousand files take more than 100 ms
-    found = await index.world.thinking(explain, policy, name, ours, state, index.world.now())
+    found = await index.context.world.thinking(
+        explain, policy, name, ours, state, index.context.world.now()
+    )
     return evolve(found, upstream_name="" if source is None else source.name)
 
 
@@ -116,12 +118,12 @@ async def why_in(
         if not is_kept:
             found = evolve(found, status=NameStatus.NOT_INHERITED)
         return _advised(index, settings, found, (), reveals=reveals)
-    now, layers, upstreams = index.world.now(), [], index.member("").upstreams
+    now, layers, upstreams = index.context.world.now(), [], index.member("").upstreams
     for leaf in seen.single_views:
         member = index.member(leaf.origin)
         policy, state = _policy_of(member), leaf.upstream_state or UpstreamState()
         # off the reactor thread: ten thousand files take more than 100 ms
-        found = await index.world.thinking(explain, policy, name, leaf.ours, state, now)
+        found = await index.context.world.thinking(explain, policy, name, leaf.ours, state, now)
         upstream_name = leaf.origin if leaf.origin in upstreams else ""
         layers.append((leaf.provider, evolve(found, upstream_name=upstream_name)))
     shown = {file.filename for file in seen.view.project.files}
@@ -160,16 +162,16 @@ async def _why_unknown(index: Index, name: ProjectName, *, reveals: bool) -> Why
     source = next(iter(index.asked_upstreams(name)), None)
     policy, state, upstream_name = _policy_of(index), UpstreamState(), ""
     if not isinstance(ours, Project) and source is not None:
-        policy, state = source.policy, await source.listings.shown_state(name)
+        policy, state = source.context.policy, await source.listings.shown_state(name)
         ours, upstream_name = await _ours(source, name), source.name
         if not reveals:
             state = _without_absence(state)
         # the client may not know that another index has it
         if isinstance(ours, Project) or ours is Presence.ELSEWHERE:
             ours = Presence.ELSEWHERE if reveals else Presence.ABSENT
-    now = index.world.now()
+    now = index.context.world.now()
     # off the reactor thread: ten thousand files take more than 100 ms
-    found = await index.world.thinking(explain, policy, name, ours, state, now)
+    found = await index.context.world.thinking(explain, policy, name, ours, state, now)
     return evolve(found, upstream_name=upstream_name)
 
 
@@ -177,13 +179,17 @@ def _policy_of(index: Index) -> Policy:
     """Return the policy that explains what the index shows. A named index has no upstream of its
     own, which is no reason to show.
     """
-    return evolve(index.policy, mode=Mode.CACHE) if index.settings is not None else index.policy
+    return (
+        evolve(index.context.policy, mode=Mode.CACHE)
+        if index.settings is not None
+        else index.context.policy
+    )
 
 
 async def is_upstream(index: Index, name: ProjectName) -> bool:
     """Return whether the name is not local, and upstream files may be shown under it."""
     ours = await index.context.local_project(name)
-    return not isinstance(ours, Project) and may_show_upstream(index.policy, name, ours)
+    return not isinstance(ours, Project) and may_show_upstream(index.context.policy, name, ours)
 
 
 async def is_known_upstream(index: Index, name: ProjectName) -> bool:
@@ -192,7 +198,7 @@ async def is_known_upstream(index: Index, name: ProjectName) -> bool:
     """
     if not await is_upstream(index, name):
         return False
-    restrictions = index.policy.restrictions.current.of(name)
+    restrictions = index.context.policy.restrictions.current.of(name)
     has_status = restrictions is not None and restrictions.status is not None
     if has_status:
         return True
@@ -209,7 +215,9 @@ async def known_project(index: Index, name: ProjectName) -> Project:
     home = source or index
     state = await home.listings.shown_state(name)
     # off the reactor thread: ten thousand files may be judged
-    return await index.world.thinking(view, home.policy, ours, state, index.world.now(), name)
+    return await index.context.world.thinking(
+        view, home.context.policy, ours, state, index.context.world.now(), name
+    )
 
 
 async def _ours(index: Index, name: ProjectName) -> Project | Presence:
@@ -237,7 +245,7 @@ async def why_not_found(index: Index, name: ProjectName, error: PypidError) -> s
     if not isinstance(error, NoSuchProject) or index.settings is not None:
         return str(error)  # for a named index, its bases decide
     source = await asked_source(index, name)
-    policy = index.policy if source is None else source.policy
+    policy = index.context.policy if source is None else source.context.policy
     why = silence(policy, name, await index.context.local_project(name))
     # the user may not be allowed to know that another index has a project of this name
     if why is None or why is Silence.OTHER_INDEX:
@@ -251,7 +259,7 @@ async def hiding_of(index: Index, name: ProjectName, fits: Callable[[str], bool]
     """
     ours = await index.context.local_project(name)
     source = await asked_source(index, name)
-    if source is None or silence(source.policy, name, ours) is not None:
+    if source is None or silence(source.context.policy, name, ours) is not None:
         return None
     state = evolve(await source.listings.known(name), reachable=True)
     taken = (
@@ -259,10 +267,10 @@ async def hiding_of(index: Index, name: ProjectName, fits: Callable[[str], bool]
         if isinstance(ours, Project)
         else frozenset[str]()
     )
-    waiting, now = waits(source.policy, ours, state, name), source.world.now()
+    waiting, now = waits(source.context.policy, ours, state, name), source.context.world.now()
     files, rule = [], ""
     for file in listed(state):
-        why = WAITING if waiting else hidden(source.policy, file, state, taken, now)
+        why = WAITING if waiting else hidden(source.context.policy, file, state, taken, now)
         if why is not None and fits(file.version):
             files.append(file)
             rule = f"{file.filename}: {why.value}"
@@ -296,7 +304,7 @@ def held_files(
         hold = Hold(HoldKind.QUARANTINED, project.status_reason or DECIDED)
         yield from ((file, hold) for files in _all_files(seen) for file in files)
         return
-    rules = [index.member(seen.origin).policy.restrictions.current]
+    rules = [index.member(seen.origin).context.policy.restrictions.current]
     rules += [_blocks_in(settings, name) for settings in restricted_by]
     for files in _all_files(seen):
         for each in rules:
@@ -395,7 +403,7 @@ class DependencyCheck:
 
     def _policy(self, sources: ViewSources) -> Policy:
         """Return the policy of the upstream that has the project."""
-        return self.index.upstreams.get(sources.origin, self.index).policy
+        return self.index.upstreams.get(sources.origin, self.index).context.policy
 
     def _holds(self, sources: ViewSources, pin: Pin) -> Iterator[Hold]:
         policy, state = self._policy(sources), sources.upstream_state
@@ -420,7 +428,7 @@ class DependencyCheck:
                 for file in (sources.ours.files if isinstance(sources.ours, Project) else ())
             )
             for file in files_of(listed(state), pin.version):
-                rule = hidden(policy, file, state, taken, self.index.world.now())
+                rule = hidden(policy, file, state, taken, self.index.context.world.now())
                 if rule is not None:
                     return f"{file.filename}: {rule.value}"
         if any(True for _ in files_of(shown, pin.version)):

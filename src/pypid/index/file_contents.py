@@ -105,7 +105,7 @@ class Contents:
         default=Factory(
             lambda self: Derived(
                 "archive_listings",
-                self.index.world,
+                self.index.context.world,
                 Recent(_MOST, _LISTED),
                 weigh=lambda found: found.weight,
             ),
@@ -118,7 +118,7 @@ class Contents:
         default=Factory(
             lambda self: Derived(
                 "archive_members",
-                self.index.world,
+                self.index.context.world,
                 Recent(_MOST, _OPENED),
                 weigh=lambda member: 500 + len(member.data),
             ),
@@ -204,7 +204,7 @@ class Contents:
         needed: T | Span = first
         while isinstance(needed, Span):
             wheel.add(needed, await self._read(file, needed, permission))
-            needed = await self.index.world.thinking(look, wheel, reading)
+            needed = await self.index.context.world.thinking(look, wheel, reading)
         return needed
 
     async def _read(self, file: File, span: Span, permission: UpstreamPermission) -> bytes:
@@ -229,18 +229,18 @@ class Contents:
         async with aclosing(await self._body(file, None, permission)) as body:
             if isinstance(body, FileBody):
                 return await self._go_through(reading, body.file)
-            async with Spool(self.spool, self.index.world.blocking) as spool:
+            async with Spool(self.spool, self.index.context.world.blocking) as spool:
                 await self._receive(file, body, spool)
                 return await self._go_through(_read_spool, spool, reading)
 
     async def _go_through(self, call: Callable[..., T], *args: object) -> T:
         """Read an archive in a thread; only one at a time, since uploads need `looking` as well."""
         async with self._through:
-            return await self.looking.run(self.index.world.blocking, call, *args)
+            return await self.looking.run(self.index.context.world.blocking, call, *args)
 
     async def _receive(self, file: File, body: Body, spool: Spool) -> None:
         """Write all of the body into the spool. Raises `WrongBytes` if its hash is wrong."""
-        came, clock = 0, self.index.world.clock
+        came, clock = 0, self.index.context.world.clock
         began, pieces = clock.seconds(), aiter(body)
         if body.size is not None and body.size > MOST_SPOOLED:
             raise UnusableArchive(_TOO_LARGE)
@@ -267,7 +267,7 @@ class Contents:
         """Return the bytes. For a file whose downloads are redirected upstream, they come from
         upstream and are not cached.
         """
-        is_passed_on = isinstance(delivery(self.index.policy, file), PassOn)
+        is_passed_on = isinstance(delivery(self.index.context.policy, file), PassOn)
         if isinstance(file, StoredFile) or (self.caches and not is_passed_on):
             return await self.index.open(file, span, permission)
         if not permission.may_reach_out or file.source is None:
@@ -354,7 +354,7 @@ class Comparison:
     async def compare(self, old: Release, new: Release, kind: str | None = None) -> Compared:
         """Return all that differs. Parts that are not available are left out, with the reason."""
         is_long = len(old.files) + len(new.files) > FEW_FILES
-        thinking = self.contents.index.world.thinking
+        thinking = self.contents.index.context.world.thinking
         pairs = (
             await thinking(pairs_of, old.files, new.files)
             if is_long
@@ -394,7 +394,7 @@ class Comparison:
             await self.contents.listing(old, self.permission),
             await self.contents.listing(new, self.permission),
         )
-        return await self.contents.index.world.thinking(_members, one, other, self.project)
+        return await self.contents.index.context.world.thinking(_members, one, other, self.project)
 
     async def text(self, old: File, new: File, path: str) -> ComparedText:
         """Return the differing lines of the member with this path (without the version, as in
@@ -419,7 +419,7 @@ class Comparison:
         texts = await self._text(old, one), await self._text(new, other)
         if texts[0] is None or texts[1] is None:
             return ComparedText(path, problem="It is no text, or a very large one.")
-        lines = await self.contents.index.world.thinking(
+        lines = await self.contents.index.context.world.thinking(
             text_differences, texts[0].text, texts[1].text
         )
         return ComparedText(
@@ -439,7 +439,7 @@ class Comparison:
         other = None if one is None else await self._described(new)
         if one is None or other is None:
             return None
-        return await self.contents.index.world.thinking(_fields, one, other)
+        return await self.contents.index.context.world.thinking(_fields, one, other)
 
     async def _described(self, release: Release) -> bytes | None:
         """Return the core metadata of the release: the stored metadata, else that of a wheel, or of

@@ -32,7 +32,7 @@ from pypid.core.errors import (
     Withheld,
     WrongBytes,
 )
-from pypid.core.indexes import DEFAULT, IndexSettings, absolute_file, mixes, origin_of, relative
+from pypid.core.indexes import IndexSettings, absolute_file, mixes, origin_of, relative
 from pypid.core.model import (
     File,
     Presence,
@@ -49,7 +49,6 @@ from pypid.core.policy import (
     PUBLIC,
     HiddenVersion,
     PassOn,
-    Policy,
     Silence,
     UnknownOwner,
     UpstreamChoice,
@@ -64,13 +63,10 @@ from pypid.core.policy import (
 from pypid.core.records.layout import ObjectKind, sidecar_key
 from pypid.core.restrictions import WAITING, HoldKind
 from pypid.core.summaries import Summaries, in_runs
-from pypid.flow import World
 from pypid.flow.derived import SameObjects, Signal
 from pypid.http_client.circuit_breaker import CircuitBreaker
 from pypid.index.context import (
-    Announced,
     IndexContext,
-    NamesElsewhere,
     Own,
 )
 from pypid.index.layers import IndexesByName, Layer, LayeredLists, LayerProjects, Layers
@@ -79,7 +75,6 @@ from pypid.index.local.manage import Manager
 from pypid.index.local.publish import BodyFactory, Publisher, PublishOutcome
 from pypid.index.maintenance import Maintenance
 from pypid.index.store import records
-from pypid.index.store.records import UnfinishedPromotions
 from pypid.index.trust import PublisherTrust
 from pypid.index.upstream.cache_store import CacheStore
 from pypid.index.upstream.file_cache import FileCache
@@ -95,7 +90,7 @@ from pypid.index.views import (
     Views,
     ViewSources,
 )
-from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Provisional, Upstream
+from pypid.ports import Blobs, Body, Bucket, Catalog, Upstream
 
 if TYPE_CHECKING:
     from pypid.index.as_of import AsOfViews
@@ -359,9 +354,30 @@ class OtherIndexes(IndexesByName["Index"], Protocol):
     def made(self) -> Sequence[Index]:
         """The named indexes and upstreams that were used."""
 
+    @property
+    def upstreams(self) -> Mapping[str, Index]:
+        """The indexes of all `[upstream:NAME]`, by name."""
 
-async def _never_closed(project: ProjectName) -> None:
-    """Do nothing: no other process closes or deletes the index."""
+
+@frozen
+class UpstreamSource:
+    """The upstream of an index, and how it is used. `ttl`: how long a listing is fresh; `timeout`:
+    how long a client waits for a new one if an older one is known.
+    """
+
+    upstream: Upstream
+    ttl: timedelta = timedelta(minutes=10)
+    timeout: timedelta = timedelta(seconds=10)
+    spool: Path = Path()
+    """The folder for files that are being fetched."""
+    identity: str = "pypid"
+    """The name of this process in the chain of pypids that a request passes through
+    (`core.simple_api.via.identity`).
+    """
+    trust: PublisherTrust | None = field(default=None, repr=False)
+    """Checks the publishers of the files."""
+    file_cached: Signal[[int]] = field(factory=Signal, repr=False)
+    """Emitted after a file was stored, with its size in bytes."""
 
 
 @define
@@ -373,72 +389,19 @@ class Index:
     storage is needed and unavailable.
     """
 
-    blobs: Blobs
-    catalog: Catalog
-    upstream: Upstream
-    policy: Policy
-    world: World
-    shared: bool = False
-    """Whether other processes share the catalog, and write to the same storage."""
-    ttl: timedelta = timedelta(minutes=10)
-    """How long an upstream listing is fresh."""
-    timeout: timedelta = timedelta(seconds=10)
-    """How long a client waits for a new upstream listing if an older one is known."""
-    spool: Path = Path()
-    """The folder for files that are being fetched from upstream."""
+    context: IndexContext
+    source: UpstreamSource
+    _indexes: OtherIndexes = field(repr=False)
     links: Links | None = None
     """Signed URLs, if clients are redirected to stored files."""
     bucket: Callable[[], Awaitable[Bucket]] | None = None
     """Operations specific to an S3 bucket, if the storage is one."""
-    adopts: bool = False
-    """Whether files without a record are adopted at the start, as a pypicloud left them."""
-    describing: Describing | None = None
-    """The storage's descriptions of blobs, if it supports them."""
-    provisional: Provisional | None = None
-    """The storage's marks of blobs that are not committed yet, if it has them."""
-    announced: Announced | None = None
-    """Announces publishes under way to other nodes, if there are any."""
-    identity: str = "pypid"
-    """The name of this process in the chain of pypids that a request passes through
-    (`core.simple_api.via.identity`).
-    """
-    is_sole: Callable[[], bool] | None = None
-    """Whether this process holds the lease by which no other one may write to the storage; None for
-    a storage without leases.
-    """
     memory: MemoryBudget = field(factory=MemoryBudget, repr=False)
     """What bounds cached views and pages."""
     restrictions_read: Callable[[], Awaitable[object]] | None = field(default=None, repr=False)
     """Waits until it is known what blocks and approvals hide, for some seconds at most."""
-    promotions: UnfinishedPromotions | None = field(default=None, repr=False)
-    file_cached: Signal[[int]] = field(factory=Signal, repr=False)
-    """Emitted after an upstream file was stored, with its size in bytes."""
-    trust: PublisherTrust | None = field(default=None, repr=False)
-    """Checks the publishers of upstream files."""
-    name: str = ""
-    """The name of the index or upstream; empty for the default index."""
-    prefix: str = ""
-    """The prefix of its keys in the whole storage. Files in its views have keys with this prefix.
-    """
-    names_elsewhere: NamesElsewhere | None = field(default=None, repr=False)
-    """The other indexes, whose local names go to no upstream."""
-    released: Callable[[ProjectName], Awaitable[object]] | None = field(default=None, repr=False)
-    """Called when a local name is released, while the project's lock is held."""
-    refuse_if_closed: Callable[[], object] = field(default=lambda: None, repr=False)
-    """Raises an error while the index takes no files."""
-    refuse_if_closed_elsewhere: Callable[[ProjectName], Awaitable[object]] = field(
-        default=_never_closed, repr=False
-    )
-    """Raises the same if another process has closed the index a moment ago."""
-    upstreams: Mapping[str, Index] = field(factory=dict, repr=False)
-    """The indexes of all `[upstream:NAME]`, by name: they have no local projects."""
     choice: UpstreamChoice = UpstreamChoice()
-    """Which of `upstreams`, and of `upstream`, are asked for a name."""
-    all_indexes: OtherIndexes | None = field(default=None, repr=False)
-    """None: only this index and its `upstreams` exist."""
-    context: IndexContext = field(
-        default=Factory(lambda self: _context_of(self), takes_self=True), init=False, repr=False
-    )
+    """Which of `upstreams`, and of `source`, are asked for a name."""
     gate: UpstreamGate = field(
         default=Factory(lambda self: _gate_of(self), takes_self=True), init=False, repr=False
     )
@@ -446,16 +409,16 @@ class Index:
         default=Factory(
             lambda self: FileCache(
                 CacheStore(
-                    self.blobs,
+                    self.context.blobs,
                     self.catalog,
-                    self.world.blocking,
-                    self.file_cached,
-                    self.shared,
+                    self.context.world.blocking,
+                    self.source.file_cached,
                     self.context.shared,
+                    self.context.others_write,
                 ),
                 self.gate,
-                self.world,
-                self.spool,
+                self.context.world,
+                self.source.spool,
             ),
             takes_self=True,
         ),
@@ -465,7 +428,12 @@ class Index:
     listings: UpstreamListings = field(
         default=Factory(
             lambda self: UpstreamListings(
-                self.gate, self.file_cache.kept, self.catalog, self.world, self.ttl, self.timeout
+                self.gate,
+                self.file_cache.kept,
+                self.catalog,
+                self.context.world,
+                self.source.ttl,
+                self.source.timeout,
             ),
             takes_self=True,
         ),
@@ -479,9 +447,9 @@ class Index:
                 self.file_cache.kept,
                 self.gate,
                 self.bucket,
-                None if self.prefix else self._named_parts,
-                tuple if self.prefix else self._parts_made,
-                prefix=self.prefix,
+                None if self.name else self._named_parts,
+                tuple if self.name else self._parts_made,
+                prefix=self.context.prefix,
             ),
             takes_self=True,
         ),
@@ -496,14 +464,14 @@ class Index:
     reader: FileReader = field(
         default=Factory(
             lambda self: FileReader(
-                self.blobs,
+                self.context.blobs,
                 self.context,
                 self.gate,
                 self.file_cache,
                 self.links,
-                ArchiveRestores(self.bucket, self.world.clock.seconds),
-                self.trust,
-                self.prefix,
+                ArchiveRestores(self.bucket, self.context.world.clock.seconds),
+                self.source.trust,
+                self.context.prefix,
             ),
             takes_self=True,
         ),
@@ -512,7 +480,10 @@ class Index:
     )
     views: Views = field(
         default=Factory(
-            lambda self: Views(self.policy, self.world, self.memory, self.prefix), takes_self=True
+            lambda self: Views(
+                self.context.policy, self.context.world, self.memory, self.context.prefix
+            ),
+            takes_self=True,
         ),
         init=False,
         repr=False,
@@ -523,18 +494,15 @@ class Index:
     """When it was logged for which projects that their newest version is hidden."""
     own_lists: Names = field(
         default=Factory(
-            lambda self: Names(self.catalog, self.policy, self.world, self.names_elsewhere),
+            lambda self: Names(
+                self.catalog, self.context.policy, self.context.world, self.context.names_elsewhere
+            ),
             takes_self=True,
         ),
         init=False,
         repr=False,
     )
     """The lists without what is inherited."""
-    _indexes: OtherIndexes = field(
-        default=Factory(lambda self: self.all_indexes or _NoOthers(self), takes_self=True),
-        init=False,
-        repr=False,
-    )
     _layers: Layers = field(
         default=Factory(lambda self: Layers(self, self._indexes), takes_self=True),
         init=False,
@@ -548,8 +516,25 @@ class Index:
     _history: AsOfViews | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.trust is not None:
-            self.trust.follow(self.file_cache)
+        if self.source.trust is not None:
+            self.source.trust.follow(self.file_cache)
+
+    @property
+    def name(self) -> str:
+        """The name of the index or upstream; empty for the default index."""
+        return self.context.name
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog of the index."""
+        return self.context.catalog
+
+    @property
+    def upstreams(self) -> Mapping[str, Index]:
+        """The indexes of all `[upstream:NAME]` by name, for the default index: they have no local
+        projects.
+        """
+        return {} if self.name else self._indexes.upstreams
 
     async def _named_parts(self, former: bool) -> Sequence[Maintenance]:
         return [part.maintenance for part in await self._indexes.named_parts(former=former)]
@@ -579,7 +564,10 @@ class Index:
         """Return the view of the project in this index alone, without other indexes and further
         upstreams.
         """
-        if self.restrictions_read is not None and not self.policy.restrictions.current.is_known:
+        if (
+            self.restrictions_read is not None
+            and not self.context.policy.restrictions.current.is_known
+        ):
             await self.restrictions_read()
         # first: the data read later may be newer than the generation it is cached under, not older
         generation = self.catalog.generation
@@ -596,7 +584,9 @@ class Index:
             ours = Presence.ELSEWHERE if upstream_state is None else Presence.ABSENT
         if not isinstance(ours, Project) and (upstream_state is None or not exists(upstream_state)):
             raise self._nothing(name, ours, permission)
-        found = await self.views.of(name, ours, upstream_state, self.world.now(), generation)
+        found = await self.views.of(
+            name, ours, upstream_state, self.context.world.now(), generation
+        )
         if (
             not isinstance(ours, Project)
             and upstream_state is not None
@@ -611,7 +601,7 @@ class Index:
 
     def _report_hidden(self, name: ProjectName, hidden: HiddenVersion) -> None:
         """Log once an hour what a client may be looking for."""
-        now, last = self.world.now(), self._hidden_reported.get(name)
+        now, last = self.context.world.now(), self._hidden_reported.get(name)
         if last is None or not timedelta() <= now - last < timedelta(hours=1):
             self._hidden_reported.put(name, now)
             _log.info(
@@ -633,8 +623,8 @@ class Index:
             self.catalog.generation,
             await self.catalog.serial(),
             self.catalog.was_complete,
-            self.policy.claims.names,
-            self.policy.restrictions.current,
+            self.context.policy.claims.names,
+            self.context.policy.restrictions.current,
         )
 
     async def _upstream_state(
@@ -643,11 +633,11 @@ class Index:
         """Return the known upstream state of the project; fetch it only if the name may be
         disclosed.
         """
-        if permission.may_reach_out and asks_upstream(self.policy, name, ours):
+        if permission.may_reach_out and asks_upstream(self.context.policy, name, ours):
             return await self.listings.state(name, permission.via, spend=permission.spend)
-        if may_show_upstream(self.policy, name, ours):
+        if may_show_upstream(self.context.policy, name, ours):
             known = await self.listings.known(name)
-            is_asked = permission.known and asks_upstream(self.policy, name, ours)
+            is_asked = permission.known and asks_upstream(self.context.policy, name, ours)
             return evolve(known, reachable=True) if is_asked else known
         return None
 
@@ -655,9 +645,9 @@ class Index:
         self, name: ProjectName, ours: Project | Presence, permission: UpstreamPermission
     ) -> PypidError:
         """Return the error to raise if there is no project to show."""
-        if ours is Presence.UNKNOWN or silence(self.policy, name, ours) is Silence.UNKNOWN:
+        if ours is Presence.UNKNOWN or silence(self.context.policy, name, ours) is Silence.UNKNOWN:
             return NotYetKnown(name)
-        if permission.refusal is not None and asks_upstream(self.policy, name, ours):
+        if permission.refusal is not None and asks_upstream(self.context.policy, name, ours):
             return permission.refusal
         return NoSuchProject(name)
 
@@ -669,14 +659,14 @@ class Index:
         """
         await self.reader.check_named(name, filename)
         if permission.refusal is not None and asks_upstream(
-            self.policy, name, await self.context.local_project(name)
+            self.context.policy, name, await self.context.local_project(name)
         ):
             return permission.refusal
         return NoSuchFile(filename)
 
     def given_until(self, link: SignedUrl) -> datetime | None:
         """Return until when clients are redirected to this URL; None without signed URLs."""
-        links, soon = self.links, self.world.now() + SAME_SIGNER
+        links, soon = self.links, self.context.world.now() + SAME_SIGNER
         return None if links is None else min(link.expires - links.buffer, soon)
 
     # --- changing ---------------------------------------------------------------------------------
@@ -695,7 +685,7 @@ class Index:
         publisher = Publisher(self.context, uploaded, own)
         done = await publisher.publish(upload, body, by, overwrite=overwrite)
         if done is PublishOutcome.UNCHANGED:  # another process may be withdrawing that record
-            await self.refuse_if_closed_elsewhere(upload.distribution.project)
+            await self.context.refuse_if_closed_elsewhere(upload.distribution.project)
         return done
 
     # --- with its layers --------------------------------------------------------------------------
@@ -839,7 +829,7 @@ class Index:
         if not isinstance(file, StoredFile):
             return self.member((await self.seen(file.project, permission)).origin), file
         home = self.member(origin_of(file.key))
-        return home, relative(file, home.prefix)
+        return home, relative(file, home.context.prefix)
 
     @property
     def caches(self) -> Mapping[str, Index]:
@@ -860,7 +850,7 @@ class Index:
         """Return the indexes whose upstreams are asked for a project that no index has, in order,
         also those of the bases. `choice`: see `Lookup`. Raises `NotYetKnown`.
         """
-        found = [each.name for each in self._layers.upstreams_of(name, choice)]
+        found = [each.context.name for each in self._layers.upstreams_of(name, choice)]
         return [self.member(each) for each in found]
 
     def member(self, name: str) -> Index:
@@ -883,7 +873,7 @@ class Index:
             return
         if await default.context.local_project(name) is not Presence.ABSENT:
             return
-        why = silence(default.policy, name, Presence.ABSENT)
+        why = silence(default.context.policy, name, Presence.ABSENT)
         if why in (Silence.RESERVED, Silence.CLAIMED):
             return
         for index in (default, *default.upstreams.values()):
@@ -942,58 +932,14 @@ class Index:
         return await home.reader.provenance(its_file, permission)
 
 
-def _context_of(index: Index) -> IndexContext:
-    return IndexContext(
-        index.blobs,
-        index.catalog,
-        index.policy,
-        index.world,
-        index.shared or index.is_sole is not None,
-        index.adopts,
-        index.describing,
-        index.announced,
-        is_sole=index.is_sole or (lambda: False),
-        catalog_is_shared=index.shared,
-        provisional=index.provisional,
-        names_elsewhere=index.names_elsewhere,
-        released=index.released,
-        promotions=index.promotions,
-        index=index.name or DEFAULT,
-        refuse_if_closed=index.refuse_if_closed,
-        refuse_if_closed_elsewhere=index.refuse_if_closed_elsewhere,
-    )
-
-
 def _gate_of(index: Index) -> UpstreamGate:
     server = f"[upstream:{index.name}]" if index.name else "the upstream index"
     return UpstreamGate(
-        index.upstream,
-        index.policy,
-        index.identity,
+        index.source.upstream,
+        index.context.policy,
+        index.source.identity,
         index.context.ours_now,
-        CircuitBreaker(index.world, server),
-        FileHostBreakers(index.world),
-        index.catalog.is_away,
+        CircuitBreaker(index.context.world, server),
+        FileHostBreakers(index.context.world),
+        index.context.catalog.is_away,
     )
-
-
-@frozen
-class _NoOthers:
-    """An index without others (`OtherIndexes`)."""
-
-    index: Index
-    settings: Mapping[str, IndexSettings] = field(factory=dict, init=False)
-
-    @property
-    def only(self) -> Mapping[str, tuple[str, ...]]:
-        return self.index.choice.only
-
-    @property
-    def made(self) -> Sequence[Index]:
-        return tuple(self.index.upstreams.values())
-
-    async def named_parts(self, *, former: bool = False) -> Sequence[Index]:
-        return self.made
-
-    def find(self, name: str) -> Index | None:
-        return self.index if name == self.index.name else self.index.upstreams.get(name)

@@ -31,11 +31,10 @@ from pypid.core.indexes import (
 from pypid.core.model import Project, Summary, any_attested
 from pypid.core.packaging.names import ProjectName, matches
 from pypid.core.permissions import EVERYTHING, Visibility
-from pypid.core.policy import PUBLIC, Policy, UpstreamChoice, is_listed
+from pypid.core.policy import PUBLIC, UpstreamChoice, is_listed
 from pypid.core.records.history import had_begun
 from pypid.core.simple_api.listed_files import weight_of
 from pypid.core.summaries import Merger, Run, Sieve, Summaries, name_of, only
-from pypid.flow import World
 from pypid.flow.derived import Derived, SameObjects
 from pypid.index.context import IndexContext
 from pypid.index.views import (
@@ -51,7 +50,6 @@ from pypid.index.views import (
     View,
     ViewSources,
 )
-from pypid.ports import Blobs
 
 MOST_VIEWS = 64
 """Maximum number of cached views that an index changes by rules of its own."""
@@ -62,12 +60,8 @@ HEAVIEST = 4 << 20
 class LayeredIndex(Protocol):
     """What this module needs of an `Index`."""
 
-    name: str
-    prefix: str
-    blobs: Blobs
+    context: IndexContext
     choice: UpstreamChoice
-    policy: Policy
-    world: World
 
     @property
     def settings(self) -> IndexSettings | None:
@@ -133,7 +127,7 @@ class Layers:
         default=Factory(
             lambda self: Derived(
                 "layered_views",
-                self.index.world,
+                self.index.context.world,
                 Recent(MOST_VIEWS, HEAVIEST),
                 weigh=lambda changed: weight_of(changed.view.project.files),
                 until=lambda changed: changed.until,
@@ -157,7 +151,7 @@ class Layers:
         for base in settings.bases:
             found = self.indexes.find("" if base in (DEFAULT, PUBLIC) else base)
             if found is None:
-                raise NotYetKnown(name, of=self.index.name, missing=base)
+                raise NotYetKnown(name, of=self.index.context.name, missing=base)
             if base == PUBLIC:
                 yield from self._upstreams(name, self._choice(choice) or found.choice)
             else:
@@ -181,7 +175,7 @@ class Layers:
         for upstream in choice.upstreams_of(name):
             found = self.indexes.find("" if upstream == PUBLIC else upstream)
             if found is None:
-                raise NotYetKnown(name, of=self.index.name or DEFAULT, missing=upstream)
+                raise NotYetKnown(name, of=self.index.context.name or DEFAULT, missing=upstream)
             yield Layer(found, is_base=False)
 
     def _choice(self, choice: UpstreamChoice | None) -> UpstreamChoice | None:
@@ -202,7 +196,9 @@ class Layers:
         own = await self._own(name, permission) if lookup.local else None
         is_merged = settings is not None and merges(settings, name)
         is_mixed = (
-            matches(name, index.policy.allow_mixed) if settings is None else mixes(settings, name)
+            matches(name, index.context.policy.allow_mixed)
+            if settings is None
+            else mixes(settings, name)
         )
         if lookup.local and is_merged:
             own, is_complete = await self._merged(own, name, permission)
@@ -289,10 +285,10 @@ class Layers:
         choice = self._choice(lookup.choice)
         below = Lookup(lookup.local, lookup.upstream, choice)
         found = await index.seen(name, permission, below)
-        has_files = not index.name or index.name in (found.origin, *found.mixed_by)
+        has_files = not index.context.name or index.context.name in (found.origin, *found.mixed_by)
         if has_files:
             try:
-                permission.may_read(index.name, name)
+                permission.may_read(index.context.name, name)
             except (Forbidden, Unauthenticated):
                 raise NoSuchProject(name, is_hidden=not found.is_later) from None
         return found
@@ -304,7 +300,7 @@ class Layers:
         settings = self.index.settings
         if settings is None:
             return found
-        view, now = found.view, self.index.world.now()
+        view, now = found.view, self.index.context.world.now()
         cooldown = settings.cooldown or Cooldown()
         blocks = blocks_of(settings, view.project.name)
         if not blocks and not cooldown.may_hide(view.project.name):
@@ -336,7 +332,7 @@ class Layers:
         taken = frozenset(file.filename for local in own.locals for file in local.files)
         make = partial(mixed, own.view.project, below.view.project, taken)
         is_costly = len(below.view.project.files) > FEW
-        project = await self.index.world.thinking(make) if is_costly else make()
+        project = await self.index.context.world.thinking(make) if is_costly else make()
         edition = (own.view.edition, own.origin, below.view.edition, below.origin)
         view = View(project, edition, any_attested(project.files))
         mixed_by = below.mixed_by | own.mixed_by | {own.origin}
@@ -416,7 +412,6 @@ class HeldProjects:
 class ListedIndex(LayeredIndex, Protocol):
     """What this module needs of an `Index`."""
 
-    context: IndexContext
     own_lists: Names
     lists: LayeredLists
 
@@ -424,7 +419,7 @@ class ListedIndex(LayeredIndex, Protocol):
 def _derived(name: str, most: int) -> Any:
     """Return the default of a field: at most so many lists of one index."""
     return Factory(
-        lambda self: Derived(name, self.index.world, Recent(most, most)), takes_self=True
+        lambda self: Derived(name, self.index.context.world, Recent(most, most)), takes_self=True
     )
 
 
@@ -463,9 +458,9 @@ class LayeredLists:
             _NO_NAMES if default.names_elsewhere is None else await default.names_elsewhere.names()
         )
         ours = await default.held_local()
-        if not self.index.name and not private:
+        if not self.index.context.name and not private:
             return _NO_NAMES
-        held = (await self.held()).local if self.index.name else ours
+        held = (await self.held()).local if self.index.context.name else ours
         return await self._names_elsewhere.compute(
             "",
             SameObjects((private, ours, held)),
@@ -489,10 +484,10 @@ class LayeredLists:
         """Return the projects of the index and its layers. `choice`: the upstreams of an index
         whose base this is; they replace the own ones. Raises `ListIncomplete`.
         """
-        own = LayerProjects(self.index.name, await self.index.own_lists.held_local())
+        own = LayerProjects(self.index.context.name, await self.index.own_lists.held_local())
         settings, bases = self.index.settings, list[Sequence[LayerProjects]]()
         if settings is None:
-            bases.append(await self._cached(choice or self.index.choice, self.index.name))
+            bases.append(await self._cached(choice or self.index.choice, self.index.context.name))
         else:
             choice = self._choice(choice)
             for base in settings.bases:

@@ -303,7 +303,7 @@ class LocalNames:
         default = self.indexes.find("")
         if default is None:
             raise ListIncomplete()
-        others = default.names_elsewhere
+        others = default.context.names_elsewhere
         elsewhere = frozenset[ProjectName]() if others is None else await others.names()
         ours = await default.own_lists.held_local()
         basis = SameObjects((elsewhere, ours))
@@ -359,28 +359,30 @@ def _named_index(indexes: Indexes, name: str) -> Index:
     without an upstream of its own.
     """
     default, prefix = indexes.default, f"{INDEXES}{name}/"
-    settings, announced = indexes.settings.get(name), default.announced
+    whole = default.context
+    settings, announced = indexes.settings.get(name), whole.announced
     created = None if settings is None else settings.created
-    return evolve(
-        default,
+    context = evolve(
+        whole,
         name=name,
         prefix=prefix,
-        blobs=marked(part(default.blobs, prefix), indexes.names, name),
+        blobs=marked(part(whole.blobs, prefix), indexes.names, name),
         catalog=indexes.catalog.of(index=name),
-        upstream=Nothing(),
-        policy=evolve(default.policy, mode=Mode.OFFLINE, cooldown=Cooldown(), only=()),
-        bucket=_part_of_bucket(default, prefix),
+        policy=evolve(whole.policy, mode=Mode.OFFLINE, cooldown=Cooldown(), only=()),
         describing=None,
-        provisional=None if default.provisional is None else part(default.provisional, prefix),
+        provisional=None if whole.provisional is None else part(whole.provisional, prefix),
         announced=None if announced is None else lambda place: announced(prefix + place),
-        trust=None,
-        upstreams={},
-        choice=UpstreamChoice((), {}),
         names_elsewhere=None,
-        all_indexes=indexes,
         released=partial(indexes.names.release, index=name),
         refuse_if_closed=partial(indexes.check_takes_files, name, created),
         refuse_if_closed_elsewhere=partial(indexes.check_still_takes_files, name, created),
+    )
+    return evolve(
+        default,
+        context=context,
+        source=evolve(default.source, upstream=Nothing(), trust=None),
+        bucket=_part_of_bucket(default, prefix),
+        choice=UpstreamChoice((), {}),
     )
 
 
@@ -389,24 +391,30 @@ def _named_upstream(indexes: Indexes, name: str, settings: NamedUpstream) -> Ind
     default one, without local projects. No name that is local in any index goes there.
     """
     default, prefix = indexes.default, f"{UPSTREAMS}{name}/"
-    return evolve(
-        default,
+    context = evolve(
+        default.context,
         name=name,
         prefix=prefix,
-        blobs=part(default.blobs, prefix),
+        blobs=part(default.context.blobs, prefix),
         catalog=indexes.catalog.of(source=name),
-        upstream=settings.upstream,
         policy=settings.policy,
-        ttl=settings.ttl,
-        timeout=settings.timeout,
-        bucket=_part_of_bucket(default, prefix),
         describing=None,
         provisional=None,
         announced=None,
-        upstreams={},
-        choice=UpstreamChoice(),
         names_elsewhere=LocalNames(indexes),
-        all_indexes=indexes,
+    )
+    source = evolve(
+        default.source,
+        upstream=settings.upstream,
+        ttl=settings.ttl,
+        timeout=settings.timeout,
+    )
+    return evolve(
+        default,
+        context=context,
+        source=source,
+        bucket=_part_of_bucket(default, prefix),
+        choice=UpstreamChoice(),
     )
 
 
@@ -558,7 +566,7 @@ class Indexes:
     def _check(self, name: str, created: datetime | None, now: IndexSettings | None) -> None:
         if now is not None and now.created != created:
             raise Busy(f"The index {name!r} was deleted and created again meanwhile.", 1)
-        check_takes_files(name, now, self.default.world.now())
+        check_takes_files(name, now, self.default.context.world.now())
 
     async def check_still_takes_files(
         self, name: str, created: datetime | None, project: ProjectName

@@ -63,10 +63,10 @@ async def stored_view(
         seen = await index.seen(name, evolve(STORED, known=online, may_read=may_read))
     except NoSuchProject:
         return None
-    now, until = index.world.now(), seen.until
+    now, until = index.context.world.now(), seen.until
     for part in seen.single_views:
         if part.upstream_state is not None:
-            policy = index.member(part.origin).policy
+            policy = index.member(part.origin).context.policy
             until = earliest(until, changes_at(policy, part.upstream_state, name, now))
     return seen.view.project, until
 
@@ -94,7 +94,7 @@ async def own_stored_view(
     Without `verified` the catalog's entry of a local project is not compared with the storage.
     Raises `StorageDown`, `NotYetKnown`.
     """
-    policy = index.policy
+    policy = index.context.policy
     local = Presence.UNKNOWN if verified else await index.catalog.local.get(name)
     if local is Presence.UNKNOWN:
         local = await index.context.local_project(name)
@@ -109,12 +109,12 @@ async def own_stored_view(
             upstream = evolve(upstream, reachable=True)
     if not is_local and (upstream is None or not exists(upstream)):
         return None
-    now = index.world.now()
+    now = index.context.world.now()
     if upstream is None:
         return StoredView(view(policy, local, None, now, name), is_local, (serial, 0))
     serials = serial, upstream.serial
     if files_looked_at(policy, local, upstream, now, name) > FEW:
-        project = await index.world.thinking(view, policy, local, upstream, now, name)
+        project = await index.context.world.thinking(view, policy, local, upstream, now, name)
     else:
         project = view(policy, local, upstream, now, name)
     return StoredView(project, is_local, serials, changes_at(policy, upstream, name, now))
@@ -156,11 +156,11 @@ def validity_of(
     if not index.is_alone(name):  # other heads count as well
         return None
     presence = Presence.ABSENT if local is None else Project(name=name)
-    asks = permission.may_reach_out and asks_upstream(index.policy, name, presence)
-    if not asks and not may_show_upstream(index.policy, name, presence):
+    asks = permission.may_reach_out and asks_upstream(index.context.policy, name, presence)
+    if not asks and not may_show_upstream(index.context.policy, name, presence):
         return Validity(name=name, local=local, upstream=None, generation=catalog.generation)
     until = None
-    if index.policy.cooldown.may_hide(name):
+    if index.context.policy.cooldown.may_hide(name):
         seen = index.views.until(name, reachable=asks)
         if seen is None:
             return None
@@ -169,7 +169,7 @@ def validity_of(
         heard_at = catalog.listing_time(name)
         if heard_at is None or index.gate.breaker.error is not None:
             return None
-        until = min(heard_at + index.ttl, until or heard_at + index.ttl)
+        until = min(heard_at + index.source.ttl, until or heard_at + index.source.ttl)
     return Validity(
         name=name,
         local=local,

@@ -92,17 +92,17 @@ class CacheMaintenance(PeriodicJobs):
     _provenance_due: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        super().__init__(self.index.world.clock)
+        super().__init__(self.index.context.world.clock)
         self.add_job(WRITE_DOWN, self._write_down, "writing down which kept files were used")
-        if self.index.policy.mode in (Mode.CACHE, Mode.MIRROR):
+        if self.index.context.policy.mode in (Mode.CACHE, Mode.MIRROR):
             self.add_job(FETCH_PROVENANCE, self._fetch_provenance, "fetching provenance")
-        if self.index.trust is not None:
+        if self.index.source.trust is not None:
             self.add_job(
                 LOOK_AT_PUBLISHERS, self._look, "looking at the publishers of upstream files"
             )
         if self.compares:
             self.add_job(COMPARE, self._compare, "comparing with the storage")
-        if self.index.shared:
+        if self.index.context.shared:
             self.add_job(
                 SETTLE,
                 self.index.maintenance.flush_pending_updates,
@@ -111,7 +111,7 @@ class CacheMaintenance(PeriodicJobs):
         if self.refresh is not None:
             self.add_job(self.refresh.total_seconds(), self._refresh, "refreshing what is kept")
         if self.max_cache is not None:
-            self.index.file_cached.connect(self._count_cached)
+            self.index.source.file_cached.connect(self._count_cached)
             self.add_job(
                 LOOK_AT_SIZE, self.evict, "evicting what is too much ([upstream] max_cache)"
             )
@@ -130,8 +130,8 @@ class CacheMaintenance(PeriodicJobs):
         try:
             for cache in self.index.caches.values():
                 await cache.file_cache.close()
-            if self.index.trust is not None:
-                await self.index.trust.close()
+            if self.index.source.trust is not None:
+                await self.index.source.trust.close()
             await self.disconnect()
             if self._evicting is not None:
                 await self._evicting
@@ -143,9 +143,9 @@ class CacheMaintenance(PeriodicJobs):
             await cache.file_cache.last_access.write_down(cache.catalog)
 
     async def _look(self) -> None:
-        assert self.index.trust is not None
+        assert self.index.source.trust is not None
         for cache in self.index.caches.values():
-            await self.index.trust.look(cache.catalog)
+            await self.index.source.trust.look(cache.catalog)
 
     async def _compare(self) -> None:
         await self.leases.run(RECONCILE, self._compared, COMPARE * 0.9)
@@ -158,7 +158,7 @@ class CacheMaintenance(PeriodicJobs):
 
     async def _fetch_provenance(self) -> None:
         """Fetch the provenance that cached files lack, some at a time; all of them once a day."""
-        now = self.index.world.clock.seconds()
+        now = self.index.context.world.clock.seconds()
         if now >= self._provenance_due:
             await self.leases.run(PROVENANCE, self._fetch_some_provenance, FETCH_PROVENANCE * 0.9)
 
@@ -170,7 +170,7 @@ class CacheMaintenance(PeriodicJobs):
                 after[name] = await cache.file_cache.provenance.fetch_missing(last, AT_ONCE)
         if all(after[name] is None for name in self.index.caches):
             after.clear()
-            self._provenance_due = self.index.world.clock.seconds() + ALL_PROVENANCE
+            self._provenance_due = self.index.context.world.clock.seconds() + ALL_PROVENANCE
 
     # --- refreshing ---
 
@@ -215,7 +215,7 @@ class CacheMaintenance(PeriodicJobs):
         """
         try:
             project = await self.index.context.local_project(name)
-            if not asks_upstream(cache.policy, name, project):
+            if not asks_upstream(cache.context.policy, name, project):
                 return False
             return (await cache.listings.state(name, renewed=True)).reachable
         except CancelledError:  # pypid stops
@@ -280,7 +280,7 @@ class CacheMaintenance(PeriodicJobs):
         for inventory, files in zip(inventories, lying, strict=True):
             taken += await inventory.taken(files)
         needed = await self._withheld(taken)
-        going = await self.index.world.thinking(
+        going = await self.index.context.world.thinking(
             files_to_evict, taken, limit, limit - limit // ROOM, needed
         )
         gone = []

@@ -48,7 +48,7 @@ class CooldownFixes(PeriodicJobs):
     _is_wanted: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        super().__init__(self.index.world.clock)
+        super().__init__(self.index.context.world.clock)
         self.add_job(INTERVAL, self.refresh, "finding the versions that fix vulnerabilities")
         self.advisories.changed.connect(self._begin)
 
@@ -86,7 +86,7 @@ class CooldownFixes(PeriodicJobs):
             )
         self._known = found
         rules = {name: ProjectRestrictions(fixed=fixed) for name, fixed in found.items()}
-        self.index.policy.restrictions.replace(SOURCE, rules)
+        self.index.context.policy.restrictions.replace(SOURCE, rules)
 
     async def _find(self) -> Mapping[ProjectName, VersionKeys]:
         """Return the fixing versions of each project with cached files. Raises `CatalogDown`,
@@ -94,17 +94,17 @@ class CooldownFixes(PeriodicJobs):
         """
         index = self.index
         advisories = self.advisories.index or AdvisoryIndex()
-        since = index.world.now() - IN_USE
+        since = index.context.world.now() - IN_USE
         names = {
             each.name
             for cache in index.caches.values()
             for each in await cache.catalog.upstream.summaries()
             if each.name in advisories.encoded
         }
-        found, pace = dict[ProjectName, VersionKeys](), Pace(index.world)
+        found, pace = dict[ProjectName, VersionKeys](), Pace(index.context.world)
         for name in sorted(names):
             kept = [file async for entry in entries_of(index, name) for file in entry.kept]
-            fixes = await index.world.thinking(fixes_by_digest, advisories, name, kept)
+            fixes = await index.context.world.thinking(fixes_by_digest, advisories, name, kept)
             used = await self.downloads.recent(fixes, since) if fixes else ()
             fixed = frozenset(key for digest in used for key in fixes[digest])
             if fixed:

@@ -73,7 +73,7 @@ class StatelessNode(PeriodicJobs):
 
     @property
     def _world(self) -> World:
-        return self.index.world
+        return self.index.context.world
 
     def _add(
         self, interval: float, job: Callable[[], Coroutine[Any, Any, object]], what: str

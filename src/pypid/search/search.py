@@ -147,7 +147,7 @@ class SearchFollower:
 
         A `patient` look leaves out upstream projects that may still be changing (`Postponed`).
         """
-        clock = self.index.world.clock
+        clock = self.index.context.world.clock
         begun = clock.seconds()
         if begun < self._not_before or not self.index.lists_are_complete:
             return False
@@ -155,8 +155,8 @@ class SearchFollower:
             if not await self._may_write():
                 self._not_before = begun + ELSEWHERE
                 return False
-            now = self.index.world.now().timestamp()
-            due = await self.index.world.blocking(self.search_index.due, now)
+            now = self.index.context.world.now().timestamp()
+            due = await self.index.context.world.blocking(self.search_index.due, now)
             self._urgent.update(dict.fromkeys(due))  # changed with time
             while await self._step(patient):
                 if clock.seconds() - begun > (LONG if self._urgent or self._todo else SHORT):
@@ -175,13 +175,13 @@ class SearchFollower:
                 error=error,
             )
         self._failing, self._begun = True, False
-        self._not_before = self.index.world.clock.seconds() + PAUSE
+        self._not_before = self.index.context.world.clock.seconds() + PAUSE
         if isinstance(error, sqlite3.DatabaseError):
-            await self.index.world.blocking(self.search_index.discard)
+            await self.index.context.world.blocking(self.search_index.discard)
 
     async def _may_write(self) -> bool:
         was = self.search_index.opened
-        if not await self.index.world.blocking(self.search_index.claim):
+        if not await self.index.context.world.blocking(self.search_index.claim):
             return False
         if not self._begun or was is not self.search_index.opened:
             await self._begin()
@@ -189,7 +189,7 @@ class SearchFollower:
 
     async def _begin(self) -> None:
         """Find out which projects have a card, and which of these are outdated."""
-        world = self.index.world
+        world = self.index.context.world
         self._urgent.clear()
         self._later = Postponed()
         self._edition, self._generation = await self.index.edition(), self.index.catalog.generation
@@ -203,14 +203,14 @@ class SearchFollower:
 
     def _obey(self) -> None:
         """Make cards by the restrictions in force from now on."""
-        policy = self.index.policy
+        policy = self.index.context.policy
         self._restrictions = policy.restrictions.current
         digests = sorted(self._restrictions.digests)
         self._rules = hash_of((self._generation, repr(policy), *digests))
 
     def _restricted(self, look: CatalogView) -> None:
         """Queue the projects whose restrictions have changed since the last look."""
-        changed = self.index.policy.restrictions.current.changed_names(self._restrictions)
+        changed = self.index.context.policy.restrictions.current.changed_names(self._restrictions)
         if changed is None:
             self._todo.update((summary.name, None) for summary in look.names)
         else:
@@ -229,13 +229,15 @@ class SearchFollower:
     async def _step(self, patient: bool) -> bool:
         """Do the next step; return whether there may be another one."""
         await self._compare()
-        self._urgent.update(self._later.take(self.index.world.clock.seconds() if patient else inf))
+        self._urgent.update(
+            self._later.take(self.index.context.world.clock.seconds() if patient else inf)
+        )
         if self._gone or self._urgent:
             await self._file([*islice(self._urgent, BATCH)], at_once=True)
         elif self._todo:
             await self._file([*islice(self._todo, BATCH)])
         elif not self._is_whole:
-            await self.index.world.blocking(self.search_index.is_whole)
+            await self.index.context.world.blocking(self.search_index.is_whole)
             self._is_whole = True
         else:
             return await self._read()
@@ -252,7 +254,7 @@ class SearchFollower:
             self._edition, self.known = edition, look
             self._restricted(look)
             self._urgent.update(dict.fromkeys(changed))
-            self._later.add(only_upstream, self.index.world.clock.seconds())
+            self._later.add(only_upstream, self.index.context.world.clock.seconds())
             self._gone |= gone
             for name in gone:
                 for waiting in (self._urgent, self._later.names, self._todo):
@@ -280,7 +282,7 @@ class SearchFollower:
         """Index these again, and remove what is gone; `at_once`: with their metadata, if that is
         quickly read.
         """
-        world, gone = self.index.world, sorted(self._gone)
+        world, gone = self.index.context.world, sorted(self._gone)
         seen = await self._seen(names)
         known = await world.blocking(self.search_index.descriptions, names)
         cards: Sequence[Filed] = await world.thinking(filed_all, seen, known)
@@ -298,7 +300,7 @@ class SearchFollower:
 
     async def _seen(self, names: Iterable[ProjectName]) -> list[CardSource]:
         """Return the visible state of these projects, if they exist."""
-        pace, found = Pace(self.index.world), []
+        pace, found = Pace(self.index.context.world), []
         for name in names:
             seen = await self._seen_of(name) if self.known.names.has(name) else None
             if seen is not None:
@@ -322,7 +324,7 @@ class SearchFollower:
 
     async def _read(self) -> bool:
         """Read some of the unread metadata; return whether there may be more."""
-        world = self.index.world
+        world = self.index.context.world
         if self._all_read or world.clock.seconds() < self._read_from:
             return False
         names = await world.blocking(self.search_index.unread, READ)
@@ -357,7 +359,11 @@ class SearchFollower:
                 for file, data in zip(some, found, strict=True)
                 if data is not None
             )
-        return await self.index.world.thinking(with_metadata, seen, cards, read) if read else cards
+        return (
+            await self.index.context.world.thinking(with_metadata, seen, cards, read)
+            if read
+            else cards
+        )
 
     async def _metadata(self, file: File) -> bytes | None:
         """Return the stored metadata; b"" if it is missing though listed; None if it is unavailable
@@ -492,7 +498,7 @@ class Search:
         await self._catching_up.single(None, self._catch_up)
 
     async def _catch_up(self) -> None:
-        clock = self.index.world.clock
+        clock = self.index.context.world.clock
         until = clock.seconds() + self.within
         while await self.following.look() and clock.seconds() < until:
             pass
@@ -525,14 +531,14 @@ class Search:
                 return ask(reader)
 
         try:
-            return await self.index.world.blocking(read)
+            return await self.index.context.world.blocking(read)
         except IndexOutdated:
             return nothing
 
     async def _count(self, names: Summaries, eyes: SearchViewer) -> int:
         if eyes.see_all:
             return len(names)
-        return await self.index.world.thinking(
+        return await self.index.context.world.thinking(
             lambda: sum(eyes.sees(summary.name) for summary in names)
         )
 

@@ -105,7 +105,7 @@ class Exports:
                 wanted.target,
                 self.config,
                 self.paths,
-                self.index.world,
+                self.index.context.world,
                 self.reactor,
                 self.settings,
             )

@@ -81,7 +81,9 @@ from pypid.flow.conditions import Condition, HealthWatch, Periodic, check_of_ans
 from pypid.flow.coroutines import import_late
 from pypid.flow.derived import Provider, ReloadOutcome, Signals
 from pypid.index import Index
+from pypid.index.context import IndexContext
 from pypid.index.decisions import Blocks, Decisions
+from pypid.index.index import UpstreamSource
 from pypid.index.named_indexes import Indexes
 from pypid.index.promotions import IndexPart, PromotionLog, PromotionRecovery, Promotions
 from pypid.index.upstream.approvals import UpstreamDecisions
@@ -162,9 +164,9 @@ def promotions_between(
         if index is None:
             return None
         mark = partial(indexes.names.mark, index=name)
-        return IndexPart(name, index.context, index.prefix, make_private=mark)
+        return IndexPart(name, index.context, index.context.prefix, make_private=mark)
 
-    log = PromotionLog(blobs, default.world, part_of, default.context.shared)
+    log = PromotionLog(blobs, default.context.world, part_of, default.context.others_write)
     recovery.follow(log, indexes.read)
     return Promotions(log, duplicating)
 
@@ -531,7 +533,9 @@ def stateless_node(
     from pypid.jobs.backup.copies import Backup
     from pypid.jobs.stateless_node import StatelessNode
 
-    backup = Backup(storage.blobs, paths.state, storage.identity, config.server.secret, index.world)
+    backup = Backup(
+        storage.blobs, paths.state, storage.identity, config.server.secret, index.context.world
+    )
     return StatelessNode(
         index,
         access=identities.access,
@@ -717,8 +721,8 @@ def search_of(index: Index, state: StateFolder, storage: OpenedStorage) -> Searc
 
         return Search(index, state.folder, storage.identity)
 
-    prepare = partial(index.world.blocking, import_late, "pypid.search.search")
-    return Searching(index.world.clock, make, prepare)
+    prepare = partial(index.context.world.blocking, import_late, "pypid.search.search")
+    return Searching(index.context.world.clock, make, prepare)
 
 
 def _exports(
@@ -740,7 +744,9 @@ def _exports(
     provider = Provider(make)
 
     async def export(wanted: Export, progress: Callable[[int, int], None]) -> ExportedIndex:
-        await index.world.blocking(import_late, "pypid.wiring.exports", "pypid.export.exporter")
+        await index.context.world.blocking(
+            import_late, "pypid.wiring.exports", "pypid.export.exporter"
+        )
         return await provider()(wanted, progress)
 
     return export
@@ -933,32 +939,35 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             clean=stores.accounts.remove_owners,
         )
         index = Index(
-            storage.blobs,
-            catalog,
-            upstream.upstream,
-            policy,
-            world,
-            shared=sharing is not None,
-            ttl=config.upstream.ttl,
-            timeout=config.upstream.timeout,
-            spool=state.spool,
-            links=links,
-            bucket=storage.bucket,
-            adopts=config.storage.adopt,
-            describing=storage.describing,
-            provisional=storage.provisional,
-            announced=None if sharing is None else sharing.leases.announced,
-            identity=identity,
-            is_sole=None if lease is None else lambda: lease.is_sole,
-            memory=budget,
-            restrictions_read=decisions.ready,
-            promotions=recovery,
-            trust=trust_of(config, paths, policy, decisions, world),
-            file_cached=signals.file_cached,
-            names_elsewhere=indexes.names,
-            all_indexes=indexes,
-            upstreams=indexes.upstreams,
-            choice=UpstreamChoice.of(config.upstream.upstreams or None, indexes.only),
+            IndexContext(
+                storage.blobs,
+                catalog,
+                policy,
+                world,
+                shared=sharing is not None,
+                lease=None if lease is None else lambda: lease.is_sole,
+                adopts=config.storage.adopt,
+                describing=storage.describing,
+                provisional=storage.provisional,
+                announced=None if sharing is None else sharing.leases.announced,
+                promotions=recovery,
+                names_elsewhere=indexes.names,
+            ),
+            UpstreamSource(
+                upstream.upstream,
+                config.upstream.ttl,
+                config.upstream.timeout,
+                state.spool,
+                identity,
+                trust_of(config, paths, policy, decisions, world),
+                signals.file_cached,
+            ),
+            indexes,
+            links,
+            storage.bucket,
+            budget,
+            decisions.ready,
+            UpstreamChoice.of(config.upstream.upstreams or None, indexes.only),
         )
         named = open_named_upstreams(config, paths, world, reactor, identity, policy)
         indexes.join(index, named.settings)
@@ -981,7 +990,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         condition = condition_of(config, storage, sharing, agreement, identities, world)
         search = search_of(index, state, storage)
         metrics = metrics_folder(config, state, platform)
-        advisories = open_advisories(config, paths, world, index.policy.restrictions)
+        advisories = open_advisories(config, paths, world, index.context.policy.restrictions)
         promotions = promotions_between(indexes, storage.blobs, storage.blobs, recovery)
         public_names = PublicNames(index, paths.state, world)
         apps = make_apps(

@@ -179,7 +179,7 @@ def maintenance_of(
             await each()
 
     # a bucket is compared again and again anyway
-    compares = index.shared and config.storage.backend is not StorageBackend.S3
+    compares = index.context.shared and config.storage.backend is not StorageBackend.S3
     return CacheMaintenance(
         index,
         close,

@@ -51,7 +51,7 @@ class MomentCase(IndexCase):
     def later(self, seconds: float = 60) -> datetime:
         """The time, after so many seconds."""
         self.clock.advance(seconds)
-        return self.index.world.now()
+        return self.index.context.world.now()
 
     def then(self, before: datetime, index: Index | None = None) -> tuple[Seen, int]:
         """What was there, and how much more is not to be had."""

@@ -71,7 +71,7 @@ class AsOfCase(NamedCase):
 
     def part(self, name: str) -> IndexPart | None:
         index = self.index("" if name == DEFAULT else name)
-        return IndexPart(name, index.context, index.prefix)
+        return IndexPart(name, index.context, index.context.prefix)
 
     async def promoted(self, source: str, target: str, filename: str) -> None:
         """Promote a file from one index to another."""
@@ -127,7 +127,7 @@ class AsOfCase(NamedCase):
             index = self.index(name)
             ours = self.have(index.context.local_project(SPAM))
             if isinstance(ours, Project):
-                found |= {(index.prefix + file.key, file.sha256) for file in ours.files}
+                found |= {(index.context.prefix + file.key, file.sha256) for file in ours.files}
         return found
 
 

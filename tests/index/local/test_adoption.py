@@ -240,7 +240,7 @@ class FolderTests(IndexCase):
         turns = Turns()
         self.drop(WHEEL, data[:-1])
         self.have(self.index.maintenance.reconcile())
-        slow = evolve(self.index.context, world=evolve(self.index.world, blocking=turns))
+        slow = evolve(self.index.context, world=evolve(self.index.context.world, blocking=turns))
         stray = self.have(self.store.stat(WHEEL))
         adopting = start(Adopter(slow).adopt([stray], "dave"))
         self.drop(WHEEL, data)

@@ -21,13 +21,12 @@ from pypid.core.policy import Policy
 from pypid.core.records.documents import StorageIdentity, dump
 from pypid.core.records.layout import STORAGE_IDENTITY
 from pypid.flow import BytesBody, start, whole
-from pypid.index import Index
 from pypid.index.as_of import RecordingStart
 from pypid.index.local.copy import Copied, Copier
 from pypid.ports import Body
 from pypid.upstream.nothing import Nothing
 from tests.index.faulty_blobs import Gated
-from tests.index.uploads import Described, index_over, publishing, sent
+from tests.index.uploads import Described, an_index, index_over, publishing, sent
 from tests.support.engines import a_catalog
 from tests.support.worlds import Awaiting, world
 
@@ -119,7 +118,7 @@ class RecordedTests(CopyCase):
         )
         for _ in range(2):
             self.copy()
-            index = Index(self.target, a_catalog(), Nothing(), Policy(), self.world)
+            index = an_index(self.target, a_catalog(), Nothing(), Policy(), self.world)
             self.assertEqual(self.have(RecordingStart().since(index)), since)
 
 

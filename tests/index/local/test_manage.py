@@ -11,7 +11,7 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.index.local.publish import PublishOutcome
 from tests.index.faulty_blobs import Died, Storm
-from tests.index.uploads import SPAM, WHEEL, IndexCase, everything, sent, signed
+from tests.index.uploads import SPAM, WHEEL, IndexCase, an_index, everything, sent, signed
 
 SDIST = "spam-1.0.tar.gz"
 Change = Callable[[Index], Coroutine[Any, Any, object]]
@@ -44,7 +44,13 @@ class StormTests(IndexCase):
                         self.have(self.index.manager.delete_project(SPAM, "carol"))
                     storm = Storm(self.store, nth, error, late=late, for_good=for_good)
                     index = self.compared()
-                    index = Index(storm, index.catalog, index.upstream, index.policy, index.world)
+                    index = an_index(
+                        storm,
+                        index.catalog,
+                        index.source.upstream,
+                        index.context.policy,
+                        index.context.world,
+                    )
                     outcome = start(change(index))
                     if not storm.struck:
                         self.successResultOf(outcome)
@@ -56,7 +62,13 @@ class StormTests(IndexCase):
 
     def calm(self, index: Index) -> Index:
         """The same index, when the storm is over."""
-        return Index(self.store, index.catalog, index.upstream, index.policy, index.world)
+        return an_index(
+            self.store,
+            index.catalog,
+            index.source.upstream,
+            index.context.policy,
+            index.context.world,
+        )
 
     def test_storage_fails(self) -> None:
         """No page lies meanwhile; the catalog is in step after a comparison, and doing it again

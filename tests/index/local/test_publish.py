@@ -276,7 +276,7 @@ class TwoProcessesTests(IndexCase):
         their writer has gone.
         """
         held = [False]
-        index = index_over(self.store, self.clock, is_sole=lambda: held[0])
+        index = index_over(self.store, self.clock, lease=lambda: held[0])
         self.put(f"spam/{WHEEL}", b"under way")
         waiting = start(publishing(index, sent()))
         self.clock.pump([PAUSE] * LOOKS)

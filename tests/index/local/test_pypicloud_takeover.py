@@ -24,7 +24,7 @@ from pypid.ports import Body
 from tests.distributions import metadata, sdist, wheel
 from tests.index.faulty_blobs import Gated, Storm, Watched
 from tests.index.file_cache_cases import ScriptedUpstream
-from tests.index.uploads import SPAM, WHEEL, Described, IndexCase, publishing, sent
+from tests.index.uploads import SPAM, WHEEL, Described, IndexCase, an_index, publishing, sent
 from tests.support import world
 
 SDIST = "spam-1.0.tar.gz"
@@ -122,7 +122,7 @@ class PrivateTests(TakeOverCase):
         steps = 0
         while True:
             upstream, gated = Nosy(), Gated(self.store)
-            index = Index(
+            index = an_index(
                 gated,
                 self.restarted().catalog,
                 upstream,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pypid.core.records.documents import Yanked, dump
 from pypid.core.records.layout import ObjectKind, overwrite_key, set_aside_key
 from pypid.flow import start
-from pypid.index import Index
 from pypid.index.local.publish import UNDER_WAY
 from pypid.index.local.storage_check import Checker, CheckReport, StorageProblem
 from tests.distributions import wheel
 from tests.index.faulty_blobs import Died, Storm, Watched
-from tests.index.uploads import SPAM, WHEEL, IndexCase, digests, publishing, sent, signed
+from tests.index.uploads import SPAM, WHEEL, IndexCase, an_index, digests, publishing, sent, signed
 
 SDIST = "spam-1.0.tar.gz"
 LEFT = f"spam/{WHEEL}.at-{'0' * 16}"
@@ -152,12 +151,12 @@ class CheckTests(IndexCase):
                     await publishing(this.index, sent(b"over"), overwrite=True)
                 return await self._blobs.stat(key)
 
-        context = Index(
+        context = an_index(
             Late(self.store),
             self.index.catalog,
-            self.index.upstream,
-            self.index.policy,
-            self.index.world,
+            self.index.source.upstream,
+            self.index.context.policy,
+            self.index.context.world,
         ).context
         (finding,) = self.have(Checker(context).check(sweep=True)).findings
         self.assertFalse(finding.swept)

@@ -123,7 +123,9 @@ class TierCase(IndexCase):
         async def bucket() -> Bucket:
             return self.shelves
 
-        links = Links(self.shelves, index.world.now, timedelta(days=1), timedelta(minutes=5))
+        links = Links(
+            self.shelves, index.context.world.now, timedelta(days=1), timedelta(minutes=5)
+        )
         return evolve(index, bucket=bucket, links=links)
 
     async def tier(

@@ -25,6 +25,7 @@ from tests.index.uploads import (
     SPAM,
     WHEEL,
     IndexCase,
+    an_index,
     digests,
     everything,
     publishing,
@@ -42,8 +43,12 @@ class CompareTests(IndexCase):
         """What a comparison reads, besides the listings of all, and of what is kept of theirs."""
         watched = Watched(self.store)
         self.have(
-            Index(
-                watched, index.catalog, index.upstream, index.policy, index.world
+            an_index(
+                watched,
+                index.catalog,
+                index.source.upstream,
+                index.context.policy,
+                index.context.world,
             ).maintenance.reconcile()
         )
         return [
@@ -84,8 +89,12 @@ class CompareTests(IndexCase):
 
         for index in (self.index, self.restarted()):
             held = self.have(everything(index))
-            broken = Index(
-                Broken(self.store), index.catalog, index.upstream, index.policy, index.world
+            broken = an_index(
+                Broken(self.store),
+                index.catalog,
+                index.source.upstream,
+                index.context.policy,
+                index.context.world,
             )
             self.refused(broken.maintenance.reconcile(), StorageDown)
             self.assertFalse(self.have(index.catalog.is_complete()))
@@ -127,9 +136,21 @@ class CompareTests(IndexCase):
                             await publishing(writer, sent(name.encode(), f"{name}-2.0.tar.gz"))
                         await writer.manager.delete(project_name("y"), ["y-1.0.tar.gz"], "carol")
 
-        writer = Index(self.store, index.catalog, index.upstream, index.policy, index.world)
-        watching = Index(Busy(self.store), index.catalog, index.upstream, index.policy, index.world)
-        watching.context = evolve(writer.context, blobs=watching.blobs)
+        writer = an_index(
+            self.store,
+            index.catalog,
+            index.source.upstream,
+            index.context.policy,
+            index.context.world,
+        )
+        watching = an_index(
+            Busy(self.store),
+            index.catalog,
+            index.source.upstream,
+            index.context.policy,
+            index.context.world,
+        )
+        watching.context = evolve(writer.context, blobs=watching.context.blobs)
         watching.context.records.locks = writer.context.records.locks
         watching.maintenance = evolve(watching.maintenance, context=watching.context)
         self.have(watching.maintenance.reconcile())

@@ -87,7 +87,7 @@ class AuditCase(IndexCase):
         said = Listing(
             name=SPAM,
             files=files,
-            confirmed=self.index.world.now(),
+            confirmed=self.index.context.world.now(),
             index="https://up.example/simple/",
         )
 

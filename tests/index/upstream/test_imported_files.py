@@ -14,9 +14,9 @@ from pypid.core.model import Listing
 from pypid.core.packaging.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody
-from pypid.index import Index
 from tests.distributions import sdist
 from tests.index.file_cache_cases import ScriptedUpstream, listed
+from tests.index.uploads import an_index
 from tests.support import world
 from tests.support.engines import a_catalog
 from tests.support.examples import a_listing
@@ -52,7 +52,7 @@ class NamesTests(Awaiting, SynchronousTestCase):
         store = MemoryBlobs(outside.now)
         for name in NAMES:
             self.have(store.write(f"{name}-1.0.tar.gz", BytesBody(sdist(name))))
-        index = Index(store, a_catalog(), upstream, policy, outside, False)
+        index = an_index(store, a_catalog(), upstream, policy, outside)
         self.have(index.maintenance.reconcile())
         cached = frozenset(map(project_name, NAMES))
         _, lines = self.have(index.maintenance.adopt("", "alice", cached))

@@ -152,7 +152,9 @@ class CheckTests(WholeCase):
     def test_blocked(self) -> None:
         """A withheld release says why, and is not gone."""
         rules = ProjectRestrictions((VersionRule(frozenset(["1.0"])),))
-        self.pypid.index.policy.restrictions.replace("blocks", {project_name("eggs"): rules})
+        self.pypid.index.context.policy.restrictions.replace(
+            "blocks", {project_name("eggs"): rules}
+        )
         found = self.checked("eggs==1.0\neggs==2.0")
         [hold] = found["eggs 1.0"]["blocked"]
         self.assertEqual((hold["kind"], hold["reason"]), ("blocked", "bad"))
@@ -272,7 +274,9 @@ class UpstreamTests(WholeCase):
     def test_withheld(self) -> None:
         """A listed file that a rule withholds is blocked."""
         rules = ProjectRestrictions((VersionRule(frozenset(["1.0"])),))
-        self.pypid.index.policy.restrictions.replace("blocks", {project_name("theirs"): rules})
+        self.pypid.index.context.policy.restrictions.replace(
+            "blocks", {project_name("theirs"): rules}
+        )
         one, other = self.checked("theirs==1.0", "theirs==2.0")
         self.assertEqual([hold["kind"] for hold in one["blocked"]], ["blocked"])
         self.assertEqual((one["gone"], other["blocked"]), ("", []))

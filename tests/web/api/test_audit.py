@@ -337,7 +337,7 @@ class EveryChangeTests(WholeCase):
             name, lambda entry: evolve(entry, kept=tuple(files))
         )
         self.have(editing)
-        trust = self.pypid.index.trust
+        trust = self.pypid.index.source.trust
         assert trust is not None
         folder = trust.folder
         self.have(folder.put("doubted", known))

@@ -57,7 +57,9 @@ class PromotionRequestTests(WholeCase):
         index = self.pypid.index if name == "default" else self.pypid.indexes.get(name)
         if index is None:
             return None
-        return IndexPart(name, evolve(index.context, announced=self.leases.announced), index.prefix)
+        return IndexPart(
+            name, evolve(index.context, announced=self.leases.announced), index.context.prefix
+        )
 
     def promote(self, user: str | None = "alice", target: str = TARGET, **more: Any) -> Answer:
         body = {"source": "staging", "releases": ["spam==1.0"], **more}

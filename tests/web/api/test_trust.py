@@ -93,7 +93,7 @@ class DoubtTests(TrustCase):
         files = (self.good, self.bare, self.other)
         editing = self.pypid.catalog.upstream.edit(EGGS, lambda entry: evolve(entry, kept=files))
         self.have(editing)
-        trust = self.pypid.index.trust
+        trust = self.pypid.index.source.trust
         assert trust is not None
         document = TrustDocument("eggs", ("github:monty/eggs",), self.good.uploaded)
         self.have(trust.folder.put("eggs", document))
@@ -147,7 +147,7 @@ class DoubtTests(TrustCase):
         wish = {"files": [self.other.filename]}
         made = self.pypid.api("POST", "/api/trust/eggs/approvals", wish, user="ada")
         self.assertEqual(made.json["files"], [self.other.filename])
-        trust = self.pypid.index.trust
+        trust = self.pypid.index.source.trust
         assert trust is not None
         self.assertIn("github:eve/eggs", trust.folder.all["eggs"].publishers)
 

@@ -25,10 +25,10 @@ from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.core.policy import Policy
 from pypid.core.simple_api.render import Format, render_names
 from pypid.core.summaries import in_runs
-from pypid.index import Index
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.page_cache import ProjectPages, patched
 from pypid.web.http.headers import Encoding
+from tests.index.uploads import an_index
 from tests.support import world
 from tests.support.catalog import a_file, a_project
 from tests.support.engines import a_catalog
@@ -89,7 +89,7 @@ class PatchedTests(Awaiting, SynchronousTestCase):
         @given(deeds)
         def check(some: list[tuple[str, ProjectName]]) -> None:
             outside, catalog = world(), a_catalog()
-            index = Index(
+            index = an_index(
                 MemoryBlobs(outside.now),
                 catalog,
                 Nothing(),

@@ -21,7 +21,6 @@ from pypid.core.model import Presence, Project, UpstreamEntry
 from pypid.core.policy import Policy, UpstreamState, view
 from pypid.core.simple_api.render import Format, render_project
 from pypid.flow import start
-from pypid.index import Index
 from pypid.index import views as views_module
 from pypid.index.views import DIRECT, View, Views
 from pypid.metrics.counts import DERIVED
@@ -30,6 +29,7 @@ from pypid.web.app import page_cache as pages_module
 from pypid.web.app.page_cache import ProjectPages
 from pypid.web.http.headers import Encoding
 from pypid.web.http.responses import FinishedPage
+from tests.index.uploads import an_index
 from tests.support import BEGINNING, world
 from tests.support.catalog import SPAM, a_file, a_listing, a_project
 from tests.support.engines import a_catalog
@@ -45,7 +45,7 @@ class PagesTests(Awaiting, SynchronousTestCase):
         self.turns = Turns()
         outside = world(blocking=self.turns)
         self.catalog = a_catalog()
-        self.index = Index(
+        self.index = an_index(
             MemoryBlobs(outside.now),
             self.catalog,
             Nothing(),
@@ -105,7 +105,7 @@ class UpstreamPagesTests(Awaiting, SynchronousTestCase):
         self.catalog = a_catalog()
         self.have(self.catalog.complete())
         self.budget = MemoryBudget(1 << 20)
-        index = Index(
+        index = an_index(
             MemoryBlobs(self.world.now),
             self.catalog,
             Nothing(),

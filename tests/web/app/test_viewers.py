@@ -26,13 +26,13 @@ from pypid.core.permissions import (
 )
 from pypid.core.policy import Policy
 from pypid.core.simple_api.render import Format, render_every_file
-from pypid.index import Index
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.page_cache import NewsCache, ProjectPages
 from pypid.web.app.project_page_cache import ThenPages
 from pypid.web.app.visibility import StoredProjects, VisibilityCache
 from pypid.web.http.headers import Encoding
 from pypid.web.http.responses import FinishedPage
+from tests.index.uploads import an_index
 from tests.support import BEGINNING, world
 from tests.support.catalog import a_project
 from tests.support.engines import a_catalog
@@ -69,7 +69,7 @@ class ViewerTests(Awaiting, SynchronousTestCase):
         for name in NAMES:
             self.have(self.catalog.local.edit(name, lambda _, name=name: a_project(name, "1")))
         self.have(self.catalog.complete())
-        self.index = Index(
+        self.index = an_index(
             MemoryBlobs(self.world.now),
             self.catalog,
             Nothing(),

@@ -149,7 +149,7 @@ class Changing(RuleBasedStateMachine):
         """A release, which may be there already."""
         answer = self.case.publish(wheel_filename(name, version), wheel(name, version))
         assert answer.status in (200, 400, 403, 503), answer
-        restrictions = self.pypid.index.policy.restrictions.current.of(ProjectName(name))
+        restrictions = self.pypid.index.context.policy.restrictions.current.of(ProjectName(name))
         if answer.status == 200 and restrictions is None:
             self.shown(name, version, True)
 
@@ -241,7 +241,7 @@ class Changing(RuleBasedStateMachine):
         on.
         """
         rule = ProjectRestrictions((VersionRule(versions),))
-        restrictions = self.pypid.index.policy.restrictions
+        restrictions = self.pypid.index.context.policy.restrictions
         restrictions.replace("blocks", {ProjectName(name): rule for name in names})
         self.blocked = {(name, version) for name in names for version in versions}
         for name in names:

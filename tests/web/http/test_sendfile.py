@@ -39,7 +39,6 @@ from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
 from pypid.flow import FileBody, at_once, start
 from pypid.flow.bodies import PIECE
-from pypid.index import Index
 from pypid.upstream.nothing import Nothing
 from pypid.web.app.app import App, AppSettings
 from pypid.web.http import response_body, twisted_internals
@@ -53,6 +52,7 @@ from pypid.web.http.twisted_internals import CONNECTION, flush
 from pypid.web.root import resource
 from tests.disks import on_a_disk
 from tests.flow.test_internals import UNTESTED
+from tests.index.uploads import an_index
 from tests.support import BEGINNING, world
 from tests.support.engines import a_catalog
 from tests.web.memory_site import ask
@@ -119,7 +119,7 @@ class SendingCase(TestCase):
         outside = evolve(world(cast(Clock, reactor)), blocking=deferToThread)
         blobs = await folder_of_blobs.open(FilesSettings(str(self.root), create=True), outside)
         self.catalog = a_catalog()
-        index = Index(blobs, self.catalog, Nothing(), Policy(), outside)
+        index = an_index(blobs, self.catalog, Nothing(), Policy(), outside)
         access = AccessChain([], None, outside, Verifier(outside))
         self.app = App(
             index,

@@ -260,7 +260,9 @@ class OfflineTests(CollectCase):
         self.has("app")
         self.collect("app")
         heard = list(self.elsewhere.heard)
-        self.pypid.index.policy = evolve(self.pypid.index.policy, mode=Mode.OFFLINE)
+        context = self.pypid.index.context
+        offline = evolve(context.policy, mode=Mode.OFFLINE)
+        self.pypid.index.context = evolve(context, policy=offline)
         self.pypid = self.made(Policy(mode=Mode.OFFLINE), blobs=self.pypid.blobs)
         answer = self.collect("app\nother")
         self.assertEqual(

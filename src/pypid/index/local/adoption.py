@@ -172,7 +172,7 @@ class Adopter:
         """Return the refusal if the file need not even be read; None if it has to be."""
         project, filename = distribution.project, distribution.filename
         is_young = blob.is_younger(UNDER_WAY, self.context.world.now())
-        if is_young and self.context.shared and not self.context.is_sole():
+        if is_young and self.context.others_write and not self.context.is_sole:
             problem = (
                 "it may belong to a publish under way on another node: adopt it when it is 15 "
                 "minutes old."

@@ -136,7 +136,7 @@ class Manager:
         """Return whether another node has published the name again since its record was deleted:
         then its bytes and its entry stay.
         """
-        if not self.context.shared:
+        if not self.context.others_write:
             return False
         try:
             recorded = await records.read_record(self.context.blobs, file.project, file.filename)

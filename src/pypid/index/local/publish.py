@@ -355,7 +355,7 @@ class Publisher:
         is_same = held is not None and held.sha256 == upload.digests.sha256
         if (
             held is not None
-            and not self.context.shared
+            and not self.context.others_write
             and (not is_same or await self._is_whole(held))
         ):
             return ExistingFile(held, is_whole=True)
@@ -365,7 +365,7 @@ class Publisher:
                 await self.context.resync(name)  # the catalog lags behind
             return None
         if (
-            self.context.shared
+            self.context.others_write
             and held is not None
             and (held.key, held.sha256) == (recorded.key, recorded.sha256)
         ):
@@ -376,7 +376,7 @@ class Publisher:
         """Wait for the file that another node is publishing under the name; None if that takes
         longer than `LOOKS` checks.
         """
-        for look in range(LOOKS + 1 if self.context.shared else 1):
+        for look in range(LOOKS + 1 if self.context.others_write else 1):
             if look:
                 await deferLater(self.context.world.clock, PAUSE)
             recorded = await self._recorded(upload)
@@ -544,9 +544,9 @@ class Publisher:
             return await write_bytes(self.context, file, body, is_provisional=True), True
         except Exists:
             is_same = await self._set_aside(
-                file.key, file, is_alone=is_alone or self.context.is_sole()
+                file.key, file, is_alone=is_alone or self.context.is_sole
             )
-        if is_same and not self.context.shared:
+        if is_same and not self.context.others_write:
             return await write_bytes(
                 self.context,
                 file,
@@ -579,12 +579,12 @@ class Publisher:
         try:
             there = await self.context.blobs.stat(where)
             if (
-                self.context.shared
+                self.context.others_write
                 and there.is_younger(UNDER_WAY, self.context.world.now())
                 and not is_alone
             ):
                 raise Busy(f"Another client is publishing {file.filename!r} right now.", 30)
-            if self.context.shared and await self._is_being_deleted(file):
+            if self.context.others_write and await self._is_being_deleted(file):
                 raise Busy(f"Another client is deleting {file.filename!r} right now.", 30)
             sha256 = (await digests_of(self.context, where)).sha256
             if sha256 == file.sha256:

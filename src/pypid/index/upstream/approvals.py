@@ -265,18 +265,18 @@ async def undecided(index: Index, name: ProjectName) -> Project:
     Upstream is not asked. Raises `StorageDown`.
     """
     source = await source_of(index, name)
-    restrictions = RestrictionsInForce(source.policy.restrictions.current)
+    restrictions = RestrictionsInForce(source.context.policy.restrictions.current)
     restrictions.replace(SOURCE, {})
-    policy = evolve(source.policy, new_projects=NewProjects.OPEN, restrictions=restrictions)
+    policy = evolve(source.context.policy, new_projects=NewProjects.OPEN, restrictions=restrictions)
     state = evolve(await source.listings.known(name), reachable=True)
-    now = index.world.now()
-    found = await index.world.thinking(view, policy, Presence.ABSENT, state, now, name)
-    return absolute(found, source.prefix)
+    now = index.context.world.now()
+    found = await index.context.world.thinking(view, policy, Presence.ABSENT, state, now, name)
+    return absolute(found, source.context.prefix)
 
 
 async def upstream_facts(index: Index, name: ProjectName) -> ListedFacts:
     """Return what is known of an upstream project by its last listing. Raises `StorageDown`."""
-    return await index.world.thinking(_facts_of, await undecided(index, name))
+    return await index.context.world.thinking(_facts_of, await undecided(index, name))
 
 
 def _facts_of(project: Project) -> ListedFacts:

@@ -16,7 +16,11 @@ from pypid.index.upstream.cache_store import CacheInventory, InventoryEntry
 def inventory_of(index: Index, upstream: str = "") -> CacheInventory:
     """Return the inventory of the index's cache. `upstream`: the name that its entries have."""
     return CacheInventory(
-        index.blobs, index.catalog, index.file_cache.last_access, index.world, upstream
+        index.context.blobs,
+        index.catalog,
+        index.file_cache.last_access,
+        index.context.world,
+        upstream,
     )
 
 
@@ -47,14 +51,14 @@ async def purge(
     Return the deleted files; deleting none is no error. Raises `StorageDown`.
     """
     found = await cached_files(index, project, upstream)
-    before = None if unwanted is None else (index.world.now() - unwanted).timestamp()
+    before = None if unwanted is None else (index.context.world.now() - unwanted).timestamp()
     going = [
         file
         for file in found
         if (filename is None or file.filename == filename)
         and (before is None or file.wanted <= before)
     ]
-    progress = Progress(index.world.clock)
+    progress = Progress(index.context.world.clock)
     purged: list[InventoryEntry] = []
     for file in going:
         progress.at(lambda: f"purging the cache: {len(purged)} of {len(going)} files")
@@ -101,7 +105,7 @@ async def withheld_files(
     """Return the cached files of these projects that a rule withholds, as project and file name:
     they stay as evidence, and upstream may have removed them.
     """
-    restrictions = index.policy.restrictions.current
+    restrictions = index.context.policy.restrictions.current
     return {
         (name, file.filename)
         for name in names

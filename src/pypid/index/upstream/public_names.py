@@ -86,7 +86,7 @@ class PublicNames:
         stays, and it is tried again after an hour.
         """
         for upstream, index in {"": self.index, **self.index.upstreams}.items():
-            if index.policy.mode is Mode.OFFLINE:
+            if index.context.policy.mode is Mode.OFFLINE:
                 continue
             file, now = self._file(upstream), self.world.now().timestamp()
             if abs(now - self._tried.get(upstream, 0.0)) < HOUR:

@@ -195,7 +195,7 @@ def _prefix_of(app: App, name: str | None) -> str:
         raise BadRequest(
             "Only a storage that is a folder ([storage] backend = files) can adopt one."
         )
-    part = storage / app.index.prefix
+    part = storage / app.index.context.prefix
     try:
         below = folder.resolve().relative_to(part.resolve()).as_posix()
     except ValueError:

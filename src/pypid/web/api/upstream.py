@@ -66,7 +66,7 @@ async def upstream(ctx: RequestContext) -> None:
     is cached.
     """
     index = ctx.app.index
-    policy = index.policy
+    policy = index.context.policy
     used = await ctx.app.measures.usage.current()
     send_json(
         ctx.request,
@@ -74,7 +74,7 @@ async def upstream(ctx: RequestContext) -> None:
             mode=policy.mode,
             indexes=list(ctx.app.settings.indexes),
             outage=outage_of(index.gate.breaker),
-            ttl=duration_text(index.ttl),
+            ttl=duration_text(index.source.ttl),
             cooldown=COOLDOWN.show(policy.cooldown),
             reserved=list(policy.reserved),
             allow=list(policy.allow),
@@ -99,10 +99,10 @@ async def _named(app: App, name: str) -> NamedUpstreamDocument:
     return {
         "name": name,
         "indexes": list(app.settings.named_upstreams.get(name, ())),
-        "only": list(index.policy.only),
+        "only": list(index.context.policy.only),
         "outage": outage_of(index.gate.breaker),
-        "ttl": duration_text(index.ttl),
-        "cooldown": COOLDOWN.show(index.policy.cooldown),
+        "ttl": duration_text(index.source.ttl),
+        "cooldown": COOLDOWN.show(index.context.policy.cooldown),
         "kept": None if used is None else used.kept,
         "kept_size": None if used is None else used.kept_size,
     }
@@ -341,7 +341,7 @@ class AttestationState(TypedDict):
 
 def trust_of(ctx: RequestContext) -> PublisherTrust:
     """Return what judges the publishers of upstream files."""
-    trust = ctx.app.index.trust
+    trust = ctx.app.index.source.trust
     assert trust is not None
     return trust
 

@@ -144,10 +144,10 @@ class HostedAdvisories:
         self.advisories = advisories
         self.downloads = downloads
         self._found: Derived[str, _Gathered] = Derived(
-            "hosted_advisories", index.world, Recent(1, 1)
+            "hosted_advisories", index.context.world, Recent(1, 1)
         )
         self._of_viewers: Derived[Visibility, _Gathered] = Derived(
-            "hosted_advisories_in_part", index.world, Recent(VIEWERS, VIEWERS)
+            "hosted_advisories_in_part", index.context.world, Recent(VIEWERS, VIEWERS)
         )
         """The advisories of mixed projects, for viewers who may not read all bases of the index."""
 
@@ -181,7 +181,7 @@ class HostedAdvisories:
         `NotAvailable`.
         """
         digests = sorted({file.sha256 for each in found for file in each.files})
-        since = self.index.world.now() - timedelta(days=DAYS)
+        since = self.index.context.world.now() - timedelta(days=DAYS)
         by_digest: dict[str, dict[str, int]] = {}
         for digest, user, count in await self.downloads().by_user(digests, since):
             by_digest.setdefault(digest, {})[user] = count
@@ -198,7 +198,7 @@ class HostedAdvisories:
         self, names: Iterable[ProjectName], by: Visibility = EVERYTHING
     ) -> _Gathered:
         """Return the advisories of these projects. `by`: of the files that the viewer may read."""
-        advisories, pace = self.advisories(), Pace(self.index.world)
+        advisories, pace = self.advisories(), Pace(self.index.context.world)
         found, several = list[HostedAdvisory](), set[ProjectName]()
         for name in names:
             await pace.keep()
@@ -221,7 +221,7 @@ class HostedAdvisories:
         index = self.index
         ours = await index.context.local_project(name)
         files = ours.files if isinstance(ours, Project) else ()
-        if may_show_upstream(index.policy, name, ours):
+        if may_show_upstream(index.context.policy, name, ours):
             async for entry in entries_of(index, name):
                 files = (*files, *entry.kept)
         return files

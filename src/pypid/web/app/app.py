@@ -240,7 +240,9 @@ class App:
     """The security advisories of projects (`[advisories]`)."""
     decisions: Decisions = field(
         default=Factory(
-            lambda app: Decisions(app.index.blobs, app.world, app.index.policy.restrictions),
+            lambda app: Decisions(
+                app.index.context.blobs, app.world, app.index.context.policy.restrictions
+            ),
             takes_self=True,
         ),
         repr=False,
@@ -351,7 +353,7 @@ class App:
     """Limits how often accounts are registered."""
     running: RunningDownloads = field(
         default=Factory(
-            lambda app: RunningDownloads(app.index.policy.restrictions), takes_self=True
+            lambda app: RunningDownloads(app.index.context.policy.restrictions), takes_self=True
         ),
         repr=False,
     )

@@ -250,11 +250,11 @@ class NewsCache:
     def __init__(self, index: Index) -> None:
         self.index = index
         self._lists: Derived[Hashable, tuple[News, ...]] = Derived(
-            "news", index.world, Recent(SEERS, SEERS)
+            "news", index.context.world, Recent(SEERS, SEERS)
         )
         self._of: Derived[ProjectName, tuple[News, ...]] = Derived(
             "project_news",
-            index.world,
+            index.context.world,
             Recent(PROJECTS, RELEASES),
             weigh=lambda news: 1 + len(news),
         )

@@ -203,7 +203,7 @@ class ProjectPageCache:
 
     async def _signers_of(self, file: File) -> tuple[Signer, ...]:
         async def read() -> tuple[Signer, ...]:
-            data, trust = await self.index.provenance(file), self.index.trust
+            data, trust = await self.index.provenance(file), self.index.source.trust
             if file.source is None:
                 return signers_in(data)
             problem = "this process verifies none"

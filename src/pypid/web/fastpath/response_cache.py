@@ -580,8 +580,8 @@ class FastPathState:
         self._counts.before.append(self.flush)
         self.seconds = app.world.clock.seconds
         self.key = app.world.random(32)
-        self.claims = app.index.policy.claims
-        self.restrictions = app.index.policy.restrictions
+        self.claims = app.index.context.policy.claims
+        self.restrictions = app.index.context.policy.restrictions
         self.circuit_breaker = app.index.gate.breaker
         self.generation = app.auth_generation
         self._ahead = self._ahead_of(self.seconds())

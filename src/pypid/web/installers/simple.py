@@ -109,7 +109,7 @@ async def _is_requested(
     ctx: RequestContext, project: ProjectName, permission: UpstreamPermission
 ) -> bool:
     """Return whether the project waits for approval; then this request is recorded."""
-    if ctx.app.index.policy.new_projects is NewProjects.OPEN:
+    if ctx.app.index.context.policy.new_projects is NewProjects.OPEN:
         return False
     waiting = (await ctx.app.index.view(project, permission)).waiting
     if waiting is None or not waiting.files:

@@ -218,7 +218,7 @@ def _check_publisher(app: App, distribution: Distribution, provenance: bytes | N
     for. `provenance` was made from verified attestations.
     """
     index = app.index
-    trust = index.member("").trust if index.name else index.trust
+    trust = index.member("").source.trust if index.name else index.source.trust
     required = () if trust is None else trust.rules.required(distribution.project)
     if not required:
         return

@@ -211,7 +211,7 @@ async def manage(ctx: RequestContext) -> None:
         "manage.html",
         parts=[*_machine_parts(ctx.app), *_disks(ctx.app, disks), *await _worker_parts(ctx.app)],
         since=ctx.app.since,
-        shared=ctx.app.index.shared,
+        shared=ctx.app.index.context.shared,
         used=used,
         counting=usage.is_counting,
         limit=ctx.app.settings.max_cache,
@@ -277,7 +277,7 @@ def _accounts(*, is_well: bool) -> MachinePart:
 
 def _catalog(app: App, *, is_well: bool) -> MachinePart:
     if is_well:
-        says = "The shared catalog answers." if app.index.shared else "In the state folder."
+        says = "The shared catalog answers." if app.index.context.shared else "In the state folder."
         return MachinePart("Catalog", "OK", "good", says)
     return MachinePart(
         "Catalog",
@@ -328,7 +328,7 @@ def _comparison(app: App) -> MachinePart:
 
 def _upstream(name: str, index: Index) -> MachinePart:
     breaker = index.gate.breaker
-    if index.policy.mode is Mode.OFFLINE:
+    if index.context.policy.mode is Mode.OFFLINE:
         return MachinePart(name, "offline", "", "No upstream is contacted ([upstream] mode).")
     if breaker.error is None:
         return MachinePart(name, "OK", "good", "The last request succeeded, or there was none yet.")
@@ -533,7 +533,7 @@ MOST_GLOBS = 200
 @route("GET", "/manage/upstream", action=Action.ADMIN, page=True)
 async def upstream(ctx: RequestContext, *, error: PypidError | None = None) -> None:
     """Show the state of upstream, its settings, and the cached files."""
-    policy, used = ctx.app.index.policy, (await used_of(ctx.app))[0]
+    policy, used = ctx.app.index.context.policy, (await used_of(ctx.app))[0]
     leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_kept, ctx.request)
     await show(
         ctx,
@@ -546,7 +546,7 @@ async def upstream(ctx: RequestContext, *, error: PypidError | None = None) -> N
         named=await _named(ctx.app),
         order=ctx.app.index.choice.names,
         most=MOST_GLOBS,
-        ttl=duration_text(ctx.app.index.ttl),
+        ttl=duration_text(ctx.app.index.source.ttl),
         cooldown=wait_text(policy.cooldown.wait),
         cools=bool(policy.cooldown.wait or policy.cooldown.exceptions),
         dated=isinstance(policy.cooldown.wait, datetime),
@@ -605,7 +605,7 @@ async def _named(app: App) -> Sequence[NamedUpstreamDocument]:
 
 def _rules(app: App) -> list[tuple[str, str, Sequence[str]]]:
     """Return the rules of ``[upstream]``: key, meaning, and names and globs."""
-    policy = app.index.policy
+    policy = app.index.context.policy
     rules = (
         ("reserved", "Never requested from upstream:", policy.reserved),
         (

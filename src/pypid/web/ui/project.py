@@ -427,7 +427,7 @@ async def show_settings(
         **values,
         project=known,
         listed=listed,
-        hold_of=ctx.app.index.policy.restrictions.current.hold,
+        hold_of=ctx.app.index.context.policy.restrictions.current.hold,
         targets=targets_of(ctx, name),
         may_delete=ctx.may(Action.DELETE, name),
         may_manage=may_manage(ctx, name),
