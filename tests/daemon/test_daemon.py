@@ -30,6 +30,7 @@ class Storage:
     def __init__(self, *troubles: Exception) -> None:
         self.troubles = list(troubles)
         self.tries = 0
+        self.maintenance = self
 
     async def reconcile(self) -> Reconciled:
         """Compare."""
