@@ -23,6 +23,7 @@ EXTRAS = {
         "libpass[bcrypt]>=1.9"
     ],  # verify password hashes of other programs (bcrypt, sha512_crypt, pbkdf2)
     "postgresql": ["psycopg[binary]>=3.2"],  # accounts that several nodes share
+    "redis": ["txredisapi>=1.6"],  # signed URLs that several nodes share, in a Redis
     "s3": [
         "botocore>=1.36"
     ],  # packages in a bucket: signatures, credentials and endpoints (nothing is sent by it)

@@ -24,7 +24,7 @@ FROM_AN_INDEX = re.compile(
     (?: \ +[^\s`]+ )*? \ +['"]?
     pypid (?:[-_](?:server|pypicloud))? (?:\[[\w,]+\])? (?:[=<>~!]=?[\w.]+)? ['"`,;:)]* \.? (?=\s|$)
     |
-    \bpypid (?:-server)? \[(?:all|attestations|collect|hashes|ldap|postgresql|s3)[\],]
+    \bpypid (?:-server)? \[(?:all|attestations|collect|hashes|ldap|postgresql|redis|s3)[\],]
     """,
     re.VERBOSE,
 )

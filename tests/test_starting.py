@@ -41,6 +41,7 @@ NOT_FOR_A_PAGE = (
         "psycopg",
         "pypi_attestations",
         "sigstore",
+        "txredisapi",
     ),  # extras
     *("passlib.handlers", "hypothesis", "twisted.trial"),
     *(

@@ -94,6 +94,20 @@ class Blobs(Protocol):
         """
 
 
+class SharedLinks(Protocol):
+    """Signed URLs that several nodes share, by key: short, without a filename. Every method
+    raises `CatalogDown`, after a second at most; a URL is never logged.
+    """
+
+    async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
+        """Return the URL that all nodes use, if there is one that ends after `good_after`."""
+
+    async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
+        """Return the URL that all nodes use from now on: this one, or one that is stored already
+        and ends after `good_after`.
+        """
+
+
 class Describing(Protocol):
     """An optional ability of `Blobs`: to store a description with a blob, a few short ASCII texts
     by name.

@@ -9,8 +9,8 @@ from typing import ClassVar
 from attrs import evolve
 
 from pypid.blobs.memory import MemoryBlobs
+from pypid.blobs.signed_urls import Links
 from pypid.catalog.shared import SharedCatalog
-from pypid.catalog.signed_urls import Links
 from pypid.core.configuration.choices import Mode
 from pypid.core.indexes import IndexSettings, settings_of_values
 from pypid.core.packaging.names import project_name

@@ -10,8 +10,8 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
+from pypid.blobs.signed_urls import Links
 from pypid.catalog.shared import SharedCatalog
-from pypid.catalog.signed_urls import Links
 from pypid.core.errors import (
     Forbidden,
     IndexInUse,

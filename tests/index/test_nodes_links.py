@@ -8,12 +8,12 @@ from typing import Any, cast
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.blobs.signed_urls import AGAIN, Links
 from pypid.catalog.shared import EngineLinks, SharedCatalog
-from pypid.catalog.signed_urls import AGAIN, Links
 from pypid.core.model import SignedUrl
 from pypid.database.engine import Engine
 from pypid.ports import Blobs
-from tests.catalog.test_signed_urls import Signer, file
+from tests.blobs.test_signed_urls import Signer, file
 from tests.support.engines import Place, PlacedEngine, SharedSettings, open_shared
 from tests.support.worlds import Timed
 
@@ -49,9 +49,10 @@ class SharedLinksCase(Timed, SynchronousTestCase):
             self.world,
             LIFETIME,
             BUFFER,
+            identity=signer,
             **more,
         )
-        made.shared = EngineLinks(catalog.following, signer)
+        made.shared = EngineLinks(catalog.following)
         return made
 
     def url(self, node: Links, number: int = 1) -> str:

@@ -23,14 +23,47 @@ from pypid.database.engine import (
     Position,
     RowKind,
 )
+from pypid.ports import SharedLinks
 from tests.support.examples import HOUR, SPAM
 from tests.support.models import read_rows, to_be
-from tests.support.worlds import BEGINNING, Timed
+from tests.support.worlds import BEGINNING, Awaiting, Timed
 
 IDENTITY = "the storage of these tests"
 
 
-class NodesContract(Timed):
+class LinksContract(Awaiting):
+    """Tests of `SharedLinks`."""
+
+    def nodes(self) -> tuple[SharedLinks, SharedLinks]:
+        """Return the ways of two nodes to the same new place."""
+        raise NotImplementedError
+
+    def test_links(self) -> None:
+        """All nodes give the URL that the first one has stored, until it is not valid for long
+        enough.
+        """
+        one, other = self.nodes()
+        first, second = (
+            SignedUrl(f"https://bucket.example/{n}?sig=%2F&x={n}", BEGINNING + n * HOUR)
+            for n in (1, 2)
+        )
+        exact = SignedUrl(
+            "https://bucket.example/\u00fc", BEGINNING + timedelta(days=9, microseconds=123457)
+        )
+        self.assertIsNone(self.have(one.link("spam/spam-1.zip", BEGINNING)))
+        self.assertEqual(self.have(one.keep_link("spam/spam-1.zip", first, BEGINNING)), first)
+        self.assertEqual(self.have(other.keep_link("spam/spam-1.zip", second, BEGINNING)), first)
+        self.assertEqual(self.have(other.link("spam/spam-1.zip", BEGINNING)), first)
+        self.assertIsNone(self.have(other.link("spam/spam-1.zip", BEGINNING + HOUR)))
+        self.assertEqual(
+            self.have(other.keep_link("spam/spam-1.zip", second, BEGINNING + HOUR)), second
+        )
+        self.assertEqual(self.have(one.link("spam/spam-1.zip", BEGINNING)), second)
+        self.assertEqual(self.have(one.keep_link("\u8de8 '\"%s/x", exact, BEGINNING)), exact)
+        self.assertEqual(self.have(other.link("\u8de8 '\"%s/x", BEGINNING)), exact)
+
+
+class NodesContract(LinksContract, Timed):
     """Tests of how nodes agree, and what all tests of an engine need."""
 
     async def make(self) -> Engine:
@@ -42,6 +75,9 @@ class NodesContract(Timed):
         another node, or after a restart.
         """
         raise NotImplementedError
+
+    def nodes(self) -> tuple[SharedLinks, SharedLinks]:
+        return self.engine, self.another()
 
     def lose_rows(self) -> None:
         """Remove all rows of the last place that was made, as a person who drops the tables or
@@ -132,34 +168,6 @@ class NodesContract(Timed):
         self.assertFalse(self.have(other.lease("tidy", "b", 60)))
         self.pass_time(0.25)
         self.assertTrue(self.have(other.lease("tidy", "b", 60)))
-
-    def test_links(self) -> None:
-        """All nodes give the URL that the first one has stored, until it is not valid for long
-        enough.
-        """
-        other = self.another()
-        first, second = (
-            SignedUrl(f"https://bucket.example/{n}?sig=%2F&x={n}", BEGINNING + n * HOUR)
-            for n in (1, 2)
-        )
-        exact = SignedUrl(
-            "https://bucket.example/\u00fc", BEGINNING + timedelta(days=9, microseconds=123457)
-        )
-        self.assertIsNone(self.have(self.engine.link("spam/spam-1.zip", BEGINNING)))
-        self.assertEqual(
-            self.have(self.engine.keep_link("spam/spam-1.zip", first, BEGINNING)), first
-        )
-        self.assertEqual(self.have(other.keep_link("spam/spam-1.zip", second, BEGINNING)), first)
-        self.assertEqual(self.have(other.link("spam/spam-1.zip", BEGINNING)), first)
-        self.assertIsNone(self.have(other.link("spam/spam-1.zip", BEGINNING + HOUR)))
-        self.assertEqual(
-            self.have(other.keep_link("spam/spam-1.zip", second, BEGINNING + HOUR)), second
-        )
-        self.assertEqual(self.have(self.engine.link("spam/spam-1.zip", BEGINNING)), second)
-        self.assertEqual(
-            self.have(self.engine.keep_link("\u8de8 '\"%s/x", exact, BEGINNING)), exact
-        )
-        self.assertEqual(self.have(other.link("\u8de8 '\"%s/x", BEGINNING)), exact)
 
     # --- the feed ---
 

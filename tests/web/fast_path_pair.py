@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionDone
 from pypid.access.chain import AccessChain, Source
 from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
-from pypid.catalog.signed_urls import Links
+from pypid.blobs.signed_urls import Links
 from pypid.core.accounts.rights import Session
 from pypid.core.accounts.sessions import COOKIE, digest_of
 from pypid.core.model import SignedUrl

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pypid.access.tokens import new_token
-from pypid.catalog.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
+from pypid.blobs.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
 from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.configuration.choices import Mode
 from pypid.core.errors import PeopleUnknown

@@ -16,7 +16,7 @@ from typing import cast
 
 from attrs import evolve
 
-from pypid.catalog.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
+from pypid.blobs.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
 from pypid.core.permissions import EVERYONE, Identity
 from pypid.daemon.loopback import OneTime, seen_by
 from pypid.ports import Blobs

@@ -19,7 +19,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from functools import partial
-from hashlib import blake2b
 from typing import Any, Generic, TypeVar
 
 from attrs import evolve, field, frozen
@@ -32,7 +31,6 @@ from pypid.catalog.replica import (
     ReplicaFollower,
     listed_files,
 )
-from pypid.catalog.signed_urls import SharedLinks
 from pypid.core.errors import CatalogDown
 from pypid.core.model import LocalProject, Presence, SignedUrl, Summary, UpstreamEntry
 from pypid.core.packaging.names import ProjectName
@@ -45,7 +43,7 @@ from pypid.database.engine import CatalogReset, CatalogRow, Conflict, RowChange,
 from pypid.database.places import DatabaseAway, DatabaseUnusable
 from pypid.flow import start
 from pypid.metrics.counts import STALE
-from pypid.ports import Catalog, LocalTable, TableKey, UpstreamTable
+from pypid.ports import Catalog, LocalTable, SharedLinks, TableKey, UpstreamTable
 
 # Compare-and-set on a row of the engine: read, compute, swap, and again with the other node's row
 # after a conflict.
@@ -354,24 +352,15 @@ own.
 
 @frozen
 class EngineLinks:
-    """A `SharedLinks` in the engine: all nodes return the same URL, which clients' caches know.
-    `signer` identifies everything else that a URL depends on: access key, lifetime and host.
-    """
+    """A `SharedLinks` in the engine: all nodes return the same URL, which clients' caches know."""
 
     following: ReplicaFollower
-    signer: str
 
     async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
-        return await self._answer(self.following.engine.link(self._engine_key(key), good_after))
+        return await self._answer(self.following.engine.link(key, good_after))
 
     async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
-        return await self._answer(
-            self.following.engine.keep_link(self._engine_key(key), link, good_after)
-        )
-
-    def _engine_key(self, key: str) -> str:
-        """Return the engine's key: short, however long `key` is, and without a filename."""
-        return blake2b(f"{self.signer}\0{key}".encode(), digest_size=32).hexdigest()
+        return await self._answer(self.following.engine.keep_link(key, link, good_after))
 
     async def _answer(self, question: Coroutine[Any, Any, T]) -> T:
         """Return the engine's answer. Raises `CatalogDown`, at once if it is known to be

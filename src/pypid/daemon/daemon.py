@@ -43,8 +43,8 @@ from pypid.web.app.route_table import FILES, HEALTH, UPLOADS, RouteTable
 from pypid.web.http.site import Site
 
 if TYPE_CHECKING:
+    from pypid.blobs.signed_urls import WrittenLinks
     from pypid.catalog.shared import SharedCatalog
-    from pypid.catalog.signed_urls import WrittenLinks
     from pypid.daemon.shared_catalog import Sharing
     from pypid.jobs.stateless_node import StatelessNode
     from pypid.prefork.supervisor import Supervisor

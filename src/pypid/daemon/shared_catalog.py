@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from pypid.access.accounts import CONTACT
 from pypid.catalog.replica import ReplicaFollower
-from pypid.catalog.shared import EngineLinks, SharedCatalog
+from pypid.catalog.shared import SharedCatalog
 from pypid.core.caches import MemoryBudget
 from pypid.core.configuration.choices import StorageBackend
 from pypid.core.configuration.parse import Config
@@ -78,10 +78,6 @@ class Sharing(PeriodicJobs, OtherNodes):
         until it is read.
         """
         return f"catalog {self.catalog.generation}" if self.catalog.generation else None
-
-    def links(self, signer: str) -> EngineLinks:
-        """Return the signed URLs that all nodes share; see `EngineLinks`."""
-        return EngineLinks(self.catalog.following, signer)
 
     async def catch_up(self) -> None:
         """Read all changes of other nodes until now, if that takes at most `SOON`: failures are

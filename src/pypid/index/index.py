@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
-from pypid.catalog.signed_urls import SAME_SIGNER, Links
+from pypid.blobs.signed_urls import SAME_SIGNER, Links
 from pypid.core.caches import MemoryBudget, Recent
 from pypid.core.configuration.choices import NewProjects
 from pypid.core.errors import (

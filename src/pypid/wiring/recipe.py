@@ -36,10 +36,18 @@ from pypid.access.passwords import Verifier
 from pypid.access.sessions import OutdatedSessions, session_key
 from pypid.advisories.service import Advisories
 from pypid.attestations.verification import Attesting
+from pypid.catalog.shared import EngineLinks, SharedCatalog
 from pypid.compat import ROUTE_MODULES
 from pypid.core.accounts.rights import AuditEntry
 from pypid.core.caches import MemoryBudget
-from pypid.core.configuration.choices import AccessStore, Level, LogFormat, Mode, StorageBackend
+from pypid.core.configuration.choices import (
+    AccessStore,
+    Level,
+    LogFormat,
+    Mode,
+    StorageBackend,
+    UrlCache,
+)
 from pypid.core.configuration.in_force import indexes_wait
 from pypid.core.configuration.keys import INDEX, UPSTREAM
 from pypid.core.configuration.lookup import display_name
@@ -68,6 +76,7 @@ from pypid.daemon.identities import (
 )
 from pypid.daemon.listeners import Certificate, Listener, public
 from pypid.daemon.shared_catalog import (
+    TIDY,
     Sharing,
     begin_alone,
     is_sole,
@@ -90,7 +99,7 @@ from pypid.index.upstream.approvals import UpstreamDecisions
 from pypid.index.upstream.public_names import PublicNames
 from pypid.jobs.cache_maintenance import CleanStop
 from pypid.jobs.leases import Agreement, Leases
-from pypid.ports import Blobs, Duplicating, People
+from pypid.ports import Blobs, Duplicating, People, SharedLinks
 from pypid.prefork.messages import Message
 from pypid.prefork.supervisor import Command, Scales, Supervisor, make_scales
 from pypid.rendering.readmes import Readmes
@@ -117,7 +126,13 @@ from pypid.wiring.platform import (
     config_text,
     load_config,
 )
-from pypid.wiring.storage import OpenedStorage, bucket_settings, decisions_of, open_storage
+from pypid.wiring.storage import (
+    OpenedStorage,
+    bucket_settings,
+    decisions_of,
+    open_storage,
+    redis_links,
+)
 from pypid.wiring.upstreams import (
     cooldown_fixes_of,
     exclusive_names,
@@ -131,7 +146,7 @@ from pypid.wiring.upstreams import (
 )
 
 if TYPE_CHECKING:
-    from pypid.catalog.signed_urls import Links, WrittenLinks
+    from pypid.blobs.signed_urls import Links, WrittenLinks
     from pypid.core.configuration.in_force import SettingSection
     from pypid.jobs.stateless_node import StatelessNode
     from pypid.jobs.storage_lease import StorageLease
@@ -576,22 +591,31 @@ def clean_stop_of(config: Config, storage: OpenedStorage) -> CleanStop | None:
 
 
 def links_of(
-    config: Config, storage: OpenedStorage, sharing: Sharing | None, world: World
+    config: Config, storage: OpenedStorage, catalog: SharedCatalog, world: World, reactor: Any
 ) -> Links | None:
-    """Return the signed URLs, if clients are redirected to them; all nodes give the same."""
+    """Return the signed URLs, if clients are redirected to them; all nodes give the same. Raises
+    `CannotStart`.
+    """
     wanted = config.storage
     if wanted.backend is not StorageBackend.S3 or not wanted.redirect:
         return None
-    from pypid.catalog.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
+    from pypid.blobs.signed_urls import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
+
+    cache = config.signed_urls.cache
+    shared: SharedLinks | None = None
+    if cache is UrlCache.REDIS:
+        shared = redis_links(config.signed_urls.url or "", world, reactor)
+    elif cache is UrlCache.DATABASE or (cache is None and not is_sole(config)):
+        shared = EngineLinks(catalog.following)
 
     def made(lifetime: timedelta, buffer: timedelta, restricted: Links | None = None) -> Links:
-        shared = None if sharing is None else sharing.links(_signer(config, storage, str(lifetime)))
         return Links(
             storage.blobs,
             world,
             lifetime,
             buffer,
             shared=shared,
+            identity=_signer(config, storage, str(lifetime)),
             signer=storage.signer,
             restricted=restricted,
         )
@@ -621,7 +645,7 @@ def link_dumps(
     """Return the snapshot of signed URLs, after loading those that are still valid."""
     if links is None:
         return ()
-    from pypid.catalog.signed_urls import WrittenLinks
+    from pypid.blobs.signed_urls import WrittenLinks
 
     written = WrittenLinks(links, paths.snapshot, _signer(config, storage), world)
     at_once(written.load())
@@ -925,7 +949,7 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
             at_once(begin_alone(catalog, paths, clean_stop))
         identity, claims = via.identity(world.random(16)), Claims(EVERY_NAME)
         upstream = open_upstream(config.upstream, paths, world, reactor, identity)
-        links = links_of(config, storage, sharing, world)
+        links = links_of(config, storage, catalog, world, reactor)
         policy = policy_of(config.upstream, claims, exclusive_names(config))
         decisions = decisions_of(config, policy, storage, sharing, platform, signals)
         decided = UpstreamDecisions.of(decisions, policy, world)
@@ -1008,6 +1032,9 @@ def make_daemon(config: Config, platform: Platform) -> Daemon:
         services: list[Service] = [decisions, *condition.watches, apps.public.readmes, search]
         if agreement is not None:
             services.append(agreement.periodic())
+        if sharing is None and config.signed_urls.cache is UrlCache.DATABASE:
+            tidy = partial(catalog.following.engine.tidy, 0)
+            services.append(Periodic(world.clock, TIDY, tidy, "removing expired signed URLs"))
         if platform.serves_clients:
             services += advisory_services(config, paths, advisories, platform)
             services += cooldown_fixes_of(config, index, advisories, stores.downloads)

@@ -16,7 +16,7 @@ from attrs import frozen
 from OpenSSL import crypto
 from twisted.internet.protocol import Factory
 
-from pypid.core.configuration.choices import AccessStore, StorageBackend
+from pypid.core.configuration.choices import AccessStore, StorageBackend, UrlCache
 from pypid.core.configuration.doubts import AccountNames, configured_names, doubts, problem_at
 from pypid.core.configuration.parse import Config, in_order
 from pypid.core.configuration.values import endpoint_arguments
@@ -40,7 +40,7 @@ from pypid.wiring.findings import (
 )
 from pypid.wiring.platform import Platform, load_with_problems
 from pypid.wiring.recipe import directory_of
-from pypid.wiring.storage import may_create_folder, settings_of_bucket
+from pypid.wiring.storage import may_create_folder, redis_links, settings_of_bucket
 from pypid.wiring.upstreams import authorities_of, authorities_path, sections_of
 
 _FROM_SYSTEMD = "LISTEN_FDS"
@@ -283,6 +283,9 @@ def _attempts(
         yield "storage", "backend", lambda: settings_of_bucket(config.storage, paths)
     if config.database.url is not None:
         yield "database", "url", lambda: engine_of(config, paths, world, reactor)
+    if config.signed_urls.cache is UrlCache.REDIS:
+        url = config.signed_urls.url or ""
+        yield "signed_urls", "cache", lambda: redis_links(url, world, reactor)
     if AccessStore.LDAP in config.access.backend:
         yield "ldap", "url", lambda: directory_of(config, paths, world, reactor)
 

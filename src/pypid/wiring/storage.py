@@ -6,6 +6,7 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from twisted.logger import Logger
 
 from pypid.blobs import files, memory
 from pypid.blobs.files import sync_folder
+from pypid.blobs.signed_urls import RedisLinks
 from pypid.blobs.store import Awaited, Store
 from pypid.core.configuration.choices import StorageBackend
 from pypid.core.configuration.keys import StorageSettings
@@ -139,6 +141,17 @@ def _is_document(folder: Path, path: str, name: str) -> bool:
     key = f"{os.path.relpath(path, folder)}/{name}".removeprefix("./")
     plain = key.removesuffix(DESCRIBED)
     return plain not in (key, STORAGE_IDENTITY) and is_only_ours(plain)
+
+
+def redis_links(url: str, world: World, reactor: Any) -> RedisLinks:
+    """Return the signed URLs in the Redis at `[signed_urls] url`; it connects when it is used.
+    Raises `CannotStart`.
+    """
+    if find_spec("txredisapi") is None:
+        raise CannotStart(
+            "[signed_urls] cache = redis needs the extra redis. " + install_hint("redis")
+        )
+    return RedisLinks(url, world, reactor)
 
 
 def settings_of_bucket(wanted: StorageSettings, paths: StatePaths) -> S3Settings:

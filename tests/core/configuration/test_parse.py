@@ -86,6 +86,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "url": "",
         "stale_for": "10m",
     },
+    "signed_urls": {"cache": "", "url": ""},
     "upstream": {
         "mode": "cache",
         "url": "",
@@ -160,6 +161,8 @@ users rely on.
 
 SAMPLES: dict[tuple[str, str], str] = {
     ("database", "url"): "postgresql://u:hunter2@h/db",
+    ("signed_urls", "cache"): "redis",
+    ("signed_urls", "url"): "redis://:hunter2@h/0",
     ("server", "workers"): "2",
     ("upstream", "url"): "https://u:hunter2@index.example/simple",
     ("server", "secret"): "hunter2" * 9,
@@ -738,6 +741,22 @@ class Problems(SynchronousTestCase):
             expected = f"{where}: [server] workers: several workers need a [storage]"
             self.assertTrue(found.startswith(expected), found)
         self.assertEqual(problems("[server]\nworkers = 2\n"), [])
+
+    def test_signed_urls(self) -> None:
+        """`cache = redis` and `url` need each other, and the URL is never repeated."""
+        self.assert_says("[signed_urls]\ncache = redis\n", "x.ini:2|[signed_urls] url: set it")
+        url = "url = redis://:hunter2@h/0"
+        self.assert_says(f"[signed_urls]\n{url}\n", "x.ini:2|set cache = redis")
+        self.assertEqual(problems(f"[signed_urls]\ncache = redis\n{url}\n"), [])
+        for wrong in (
+            "redis://:hunter/2@h",
+            "redis://:hunter2#@h",
+            "redis://:hunter2@",
+            "http://h",
+        ):
+            [found] = problems(f"[signed_urls]\ncache = redis\nurl = {wrong}\n")
+            self.assertIn("a redis or rediss URL", found)
+            self.assertNotIn("hunter", found)
 
 
 class Environment(SynchronousTestCase):

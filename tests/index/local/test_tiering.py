@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.signed_urls import Links
+from pypid.blobs.signed_urls import Links
 from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
 from pypid.core.model import ArchiveState, Blob, Span, StoredFile
 from pypid.core.tiering_rules import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule

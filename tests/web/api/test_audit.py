@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from attrs import evolve
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog.signed_urls import Links
+from pypid.blobs.signed_urls import Links
 from pypid.core.accounts.rights import AuditEntry
 from pypid.core.accounts.sessions import AccountSettings, csrf_token
 from pypid.core.configuration.choices import Mode, Registration

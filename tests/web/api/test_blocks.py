@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
-from pypid.catalog.signed_urls import Links
+from pypid.blobs.signed_urls import Links
 from pypid.core.accounts.rights import grants_of, parse_right
 from pypid.core.permissions import EVERYONE, Principals, Rules
 from pypid.metrics.counts import WITHHELD

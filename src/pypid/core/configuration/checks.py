@@ -13,6 +13,7 @@ from pypid.core.configuration.choices import (
     AccessStore,
     Registration,
     StorageBackend,
+    UrlCache,
     is_bucket_name,
     is_region_name,
 )
@@ -21,6 +22,7 @@ from pypid.core.configuration.keys import (
     Key,
     LdapSettings,
     ServerSettings,
+    SignedUrlSettings,
     StorageSettings,
 )
 from pypid.core.errors import shortened
@@ -191,6 +193,19 @@ def misfits_of_registration(access: AccessSettings) -> Iterator[Misfit]:
             f"every user who registers could publish or delete ({also}); list users, or groups "
             f"such as group:developers, instead",
         )
+
+
+def misfits_of_signed_urls(settings: SignedUrlSettings) -> Iterator[Misfit]:
+    """Yield the problems of `[signed_urls]`."""
+    if settings.cache is UrlCache.REDIS and settings.url is None:
+        yield Misfit(
+            "signed_urls",
+            "url",
+            "set it to the URL of the Redis, like redis://:password@host:6379/0",
+            ("signed_urls", "cache"),
+        )
+    if settings.cache is not UrlCache.REDIS and settings.url is not None:
+        yield Misfit("signed_urls", "url", "set cache = redis, or remove the key")
 
 
 def misfits_of_workers(server: ServerSettings, storage: StorageSettings) -> Iterator[Misfit]:

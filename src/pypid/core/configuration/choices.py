@@ -21,6 +21,14 @@ class StorageBackend(Enum):
     MEMORY = "memory"
 
 
+class UrlCache(Enum):
+    """Places of signed URLs."""
+
+    MEMORY = "memory"
+    DATABASE = "database"
+    REDIS = "redis"
+
+
 class Addressing(Enum):
     """Ways to name the bucket in S3 URLs."""
 

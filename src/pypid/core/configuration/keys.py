@@ -32,6 +32,7 @@ from pypid.core.configuration.choices import (
     Registration,
     StorageBackend,
     Tls,
+    UrlCache,
 )
 from pypid.core.configuration.values import (
     BLOCKS,
@@ -302,6 +303,28 @@ class DatabaseSettings:
         duration(),
         "10m",
         "How long pypid serves known pages while the database is unavailable.",
+    )
+
+
+@frozen(kw_only=True)
+class SignedUrlSettings:
+    """The signed URLs of a bucket, which are reused while they are valid."""
+
+    cache: UrlCache | None = key(
+        optional(choice(UrlCache)),
+        "",
+        (
+            "Where they are. ``memory``: in each process, and every minute in a file of the state "
+            "folder; ``database``: also in the database; ``redis``: also in the Redis of ``url``, "
+            "with the extra ``redis``. Empty: ``database`` if several processes share the database "
+            "(``[database] url``, or several ``[server] workers``), else ``memory``."
+        ),
+    )
+    url: str | None = key(
+        optional(values.REDIS_URL),
+        "",
+        "``redis``: ``redis://user:password@host:6379/0``; ``rediss://`` for TLS.",
+        secret=True,
     )
 
 
@@ -750,6 +773,7 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "server": ServerSettings,
         "storage": StorageSettings,
         "database": DatabaseSettings,
+        "signed_urls": SignedUrlSettings,
         "upstream": UpstreamSettings,
         "access": AccessSettings,
         "ldap": LdapSettings,

@@ -24,6 +24,7 @@ from pypid.core.configuration.checks import (
     misfits_of_ldap,
     misfits_of_registration,
     misfits_of_server,
+    misfits_of_signed_urls,
     misfits_of_storage,
     misfits_of_workers,
     nearest,
@@ -48,6 +49,7 @@ from pypid.core.configuration.keys import (
     LogSettings,
     NamedUpstreamSettings,
     ServerSettings,
+    SignedUrlSettings,
     StorageSettings,
     TrustSettings,
     UpstreamSettings,
@@ -236,6 +238,7 @@ def misfits(config: Config) -> Iterator[Misfit]:
     yield from misfits_of_storage(config.storage)
     yield from misfits_of_ldap(config.ldap, config.access)
     yield from misfits_of_workers(config.server, config.storage)
+    yield from misfits_of_signed_urls(config.signed_urls)
     yield from misfits_of_registration(config.access)
     for key, other in repeated(config.projects).items():
         yield Misfit(
@@ -267,6 +270,7 @@ class Config:
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
     database: DatabaseSettings = DatabaseSettings()
+    signed_urls: SignedUrlSettings = SignedUrlSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     access: AccessSettings = AccessSettings()
     ldap: LdapSettings = LdapSettings()

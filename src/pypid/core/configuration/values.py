@@ -460,6 +460,22 @@ LDAP_URL = ValueKind(
     url=True,
 )
 
+
+def _redis_url(text: str) -> str:
+    url = _url(("redis", "rediss"), userinfo=True)(text)
+    if not re.fullmatch(r"(?:/[0-9]{1,5})?", urlsplit(url).path, re.ASCII):
+        raise ValueError()
+    return url
+
+
+REDIS_URL = ValueKind(
+    _redis_url,
+    str,
+    "a redis or rediss URL, like redis://:password@redis.example.org:6379/0; in the password write "
+    "each character but letters, digits and -._~ as % and two digits",
+    url=True,
+)
+
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z", re.ASCII)
 _NO_ORIGINS, _ANY_ORIGIN = "off", "*"
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.signed_urls import Links
+from pypid.blobs.signed_urls import Links
 from pypid.core.errors import StorageDown
 from pypid.core.model import File, SignedUrl, StoredFile
 from pypid.core.packaging.names import project_name

@@ -11,9 +11,9 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.blobs import signed_urls
 from pypid.blobs.memory import MemoryBlobs
-from pypid.catalog import signed_urls
-from pypid.catalog.signed_urls import FILE, Links, WrittenLinks
+from pypid.blobs.signed_urls import FILE, Links, WrittenLinks
 from pypid.core.model import File, SignedUrl
 from pypid.core.packaging.names import project_name
 from pypid.ports import Blobs

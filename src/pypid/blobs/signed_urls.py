@@ -1,6 +1,6 @@
 """Signed URLs of files, reused while they are valid, so that the caches of pip, uv and proxies
-recognize them; and their snapshot, a file in the state folder, so that clients get the same ones
-after a restart.
+recognize them; their snapshot, a file in the state folder, so that clients get the same ones after
+a restart; and a Redis in which nodes share them.
 
 A new URL for each request would be another file to every cache between the store and the client.
 """
@@ -10,21 +10,27 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from attrs import define, evolve, field
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Unreadable
 from pypid.core.model import SignedUrl, StoredFile
 from pypid.core.records.documents import FORMAT, dump, load
 from pypid.core.times import AHEAD
-from pypid.flow import World
+from pypid.flow import World, start
 from pypid.flow.derived import Flights
-from pypid.ports import Blobs
+from pypid.ports import Blobs, SharedLinks
 
 _log = Logger()
 
@@ -38,20 +44,6 @@ any time.
 """
 RESTRICTED_LIFETIME, RESTRICTED_BUFFER = timedelta(minutes=15), timedelta(minutes=5)
 """Upper limits for signed URLs of files that not everyone may download."""
-
-
-class SharedLinks(Protocol):
-    """Signed URLs that several nodes share, by key. Every method raises `CatalogDown`; a URL is
-    never logged.
-    """
-
-    async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
-        """Return the URL that all nodes use, if there is one that ends after `good_after`."""
-
-    async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
-        """Return the URL that all nodes use from now on: this one, or one that is stored already
-        and ends after `good_after`.
-        """
 
 
 @define(eq=False)
@@ -69,6 +61,8 @@ class Links:
     most: int = MOST
     shared: SharedLinks | None = field(default=None, repr=False)
     """Shares the URLs with other nodes. While it is unavailable each node uses its own."""
+    identity: str = ""
+    """What a shared URL depends on, beside the file and its signer: bucket, lifetime and host."""
     signer: Callable[[], str | None] = field(default=lambda: "", repr=False)
     """Returns the current signer (`SignedUrl.signer`); None while that is unknown. URLs that other
     keys signed are not used any more.
@@ -122,7 +116,9 @@ class Links:
         for long enough.
         """
         signer = self.signer() or ""
-        name, good_after = f"{key}\0{filename}\0{signer}", self.world.now() + self.buffer
+        text = "\0".join((self.identity, key, filename, signer))
+        name = blake2b(text.encode(), digest_size=32).hexdigest()
+        good_after = self.world.now() + self.buffer
         try:
             link = await shared.link(name, good_after)
             if link is None:
@@ -172,6 +168,129 @@ class Links:
                 self._keep(key, link)
                 # other nodes may give another one by now
                 self._unshared[key] = self.world.clock.seconds()
+
+
+# --- in a Redis ---
+
+PATIENCE = 1.0
+"""Seconds that a client waits for a server that does not answer: then it gets a URL of this node's
+own.
+"""
+PREFIX = "pypid:url:"
+_KEEP = """
+local held = redis.call('GET', KEYS[1])
+if held and tonumber(string.match(held, '^%d+')) > tonumber(ARGV[1]) then
+    return held
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return ARGV[2]
+"""
+"""Keeps a URL under a key, as `SharedLinks.keep_link` says, in one step."""
+_BEGINNING, _TICK = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
+
+@define(eq=False)
+class RedisLinks:
+    """A `SharedLinks` in the Redis at `url` (`[signed_urls] url`); `reactor` connects to it.
+
+    It holds ``MICROSECONDS URL``, where the first is the end of the URL, until then at most. After
+    a failure it is not asked for `AGAIN`.
+    """
+
+    url: str = field(repr=False)
+    world: World
+    reactor: Any = field(repr=False)
+    _connection: Any = field(default=None, init=False, repr=False)
+    """txredisapi's protocol, logged in; None before the first question and after a failure."""
+    _connecting: Flights[str, None] = field(factory=Flights, init=False, repr=False)
+    _is_away: bool = field(default=False, init=False)
+    _again: float = field(default=float("-inf"), init=False)
+    """When the server is asked again, on the clock."""
+
+    async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
+        link = await self._ask("GET", PREFIX + key)
+        return link if link is not None and link.expires > good_after else None
+
+    async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
+        text = f"{(link.expires - _BEGINNING) // _TICK} {link.url}"
+        after = (good_after - _BEGINNING) // _TICK
+        milliseconds = max(1, (link.expires - good_after) // timedelta(milliseconds=1))
+        kept = await self._ask("EVAL", _KEEP, 1, PREFIX + key, after, text, milliseconds)
+        return kept or link
+
+    async def _ask(self, *words: str | int) -> SignedUrl | None:
+        """Return the URL in the server's answer. Raises `CatalogDown`, at once for `AGAIN` after a
+        failure; the first failure is logged, without what was sent or answered.
+        """
+        if self.world.clock.seconds() < self._again:
+            raise CatalogDown
+        try:
+            link = await start(self._answer(words)).addTimeout(PATIENCE, self.world.clock)
+        except Exception as error:
+            self._again = self.world.clock.seconds() + AGAIN.total_seconds()
+            if self._connection is not None:
+                self._connection.transport.abortConnection()
+                self._connection = None
+            if not self._is_away:
+                _log.warn(
+                    "The Redis of [signed_urls] url cannot be used ({reason}). This process signs "
+                    "URLs of its own until it can.",
+                    reason=_reason(error),
+                )
+            self._is_away = True
+            raise CatalogDown from None
+        if self._is_away:
+            _log.info("The Redis of [signed_urls] url can be used again.")
+        self._is_away = False
+        return link
+
+    async def _answer(self, words: tuple[str | int, ...]) -> SignedUrl | None:
+        if self._connection is None or not self._connection.connected:
+            await self._connecting.single("", self._connect)
+        held = await self._connection.execute_command(*words)
+        return None if held is None else _parsed(held)
+
+    async def _connect(self) -> None:
+        """Open a connection and log in."""
+        from txredisapi import RedisProtocol
+
+        url = urlsplit(self.url)
+        host = url.hostname or ""
+        endpoint: Any = HostnameEndpoint(self.reactor, host, url.port or 6379, timeout=PATIENCE)
+        if url.scheme == "rediss":
+            endpoint = wrapClientTLS(optionsForClientTLS(host), endpoint)
+        protocol = partial(RedisProtocol, charset=None, convertNumbers=False)
+        connection: Any = await endpoint.connect(Factory.forProtocol(protocol))
+        first = []
+        if url.password:
+            user = [unquote(url.username)] if url.username else []
+            first.append(("AUTH", *user, unquote(url.password)))
+        if number := url.path.strip("/"):
+            first.append(("SELECT", number))
+        try:
+            for words in first:
+                answering = connection.execute_command(*words)
+                await answering.addTimeout(PATIENCE, self.world.clock)
+        except BaseException:
+            connection.transport.abortConnection()
+            raise
+        self._connection = connection
+
+
+_redis_links: type[SharedLinks] = RedisLinks
+
+
+def _parsed(held: bytes) -> SignedUrl:
+    ends, _, url = held.decode().partition(" ")
+    return SignedUrl(url, _BEGINNING + int(ends) * _TICK)
+
+
+def _reason(error: Exception) -> str:
+    """Return what failed, for the log: the code of a refusal (``WRONGPASS``), else the kind of
+    error. Both repeat nothing that was sent.
+    """
+    code, kind = str(error).partition(" ")[0], type(error).__name__
+    return code if kind == "ResponseError" and code.isalpha() and code.isupper() else kind
 
 
 # --- the snapshot ---
