@@ -14,6 +14,7 @@ from pypid.core.installation import DISTRIBUTION  # noqa: E402
 
 EXTRAS = {
     # every optional part has its extra here; `all` is their sum
+    "advisories": ["pyyaml>=6.0"],  # advisories in YAML ([advisories] source, own)
     "attestations": [
         "pypi-attestations>=0.0.30",
         "sigstore>=4.5,<5",

@@ -75,7 +75,7 @@ class LoadingTests(LoadingCase):
     def test_own_record_replaces_a_public_one(self) -> None:
         """A private record counts in place of the public one with its id, as long as it is there."""
         public = record("PYSEC-1", "foo", "introduced=0"), record("PYSEC-2", "foo")
-        own = {"a.json": record("PYSEC-1", "bar"), "b.json": b'{"id": "ACME-1"}'}
+        own = {"a.json": record("PYSEC-1", "bar"), "b.yaml": b"id: ACME-1\n"}
         index = self.replace(*public, own=own)
         self.assertEqual(self.ids(index, "1"), ["PYSEC-2"])
         self.assertTrue(index.of(ProjectName("bar"))[0].private)

@@ -15,9 +15,27 @@ from pypid.advisories import archive as archive_module
 from pypid.advisories import parsing as parsing_module
 from pypid.advisories.archive import LONGEST_DOCUMENT, UnusableSource
 from pypid.advisories.database import ParsedRecord, decoded_summaries, joined
-from pypid.advisories.parsing import AdvisoryParser
+from pypid.advisories.parsing import AdvisoryParser, read_yaml
+from pypid.core.advisories import InvalidRecord
 from pypid.core.compression import content
 from tests.advisories.archives import archive, archive_of, record
+
+YAML = b"""\
+id: PYSEC-2026-7
+modified: 2026-01-02T03:04:05Z
+withdrawn: null
+affected:
+- package: {ecosystem: PyPI, name: Foo}
+  ranges:
+  - type: ECOSYSTEM
+    events:
+    - introduced: 0
+    - fixed: 1.10
+  versions: [1.0, "1.1"]
+details: |
+  A *star* and * another, [*x], - *y
+"""
+BOMB = b"a: &a [x, x, x]\nb: &b [*a, *a, *a]\nc: [*b, *b, *b]\n"
 
 
 @define
@@ -68,6 +86,9 @@ class ParsingTests(SynchronousTestCase):
             "deep.json": b"[" * 200_000,
             "huge.json": b" " * (LONGEST_DOCUMENT + 1),
             "surrogate.json": b'{"id": "\\ud800"}',
+            "alias.yaml": BOMB,
+            "broken.yml": b"a: [",
+            "list.yml": b"- a",
             "good.json": good,
         }
         found = everything(archive(members))
@@ -76,6 +97,28 @@ class ParsingTests(SynchronousTestCase):
         self.assertEqual(
             [problem.partition(":")[0] for problem in found.problems], list(members)[:-1]
         )
+
+    def test_yaml_that_is_no_json_is_skipped(self) -> None:
+        """One such document does not end the child, nor hide the others."""
+        members = {
+            "null.yaml": b"null: x",
+            "on.yaml": b"id: X-2\non: push",
+            "digits.yaml": b"a: !!int " + b"1:" * 10_000 + b"1",
+            "keys.yaml": b"? !!binary /w==\n: x",
+            "deep.yaml": b"[" * 1000 + b"]" * 1000,
+            "flow.yaml": b"[" * 100_000,
+            "block.yaml": b"- " * 100_000,
+            "map.yaml": b"{a: " * 100_000,
+            "good.yaml": YAML,
+        }
+        found = everything(archive(members))
+        self.assertEqual([each.id for each in found.records], ["PYSEC-2026-7"])
+        self.assertEqual((found.skipped, found.failure), (len(members) - 1, ""))
+
+    def test_long_yaml(self) -> None:
+        """A long document with usual nesting is read."""
+        found = everything(archive({"long.yaml": YAML + b"  x" * 10_000 + b"\n"}))
+        self.assertEqual([each.id for each in found.records], ["PYSEC-2026-7"])
 
     def test_much_about_many_projects(self) -> None:
         """A record that repeats much for each project is skipped, before it takes memory."""
@@ -125,11 +168,20 @@ class ParsingTests(SynchronousTestCase):
         struct.pack_into("<L", data, central + 42, len(data) - 3)  # where it begins
         self.assertEqual(everything(io.BytesIO(data)).skipped, 1)
 
-    def test_yaml_is_refused(self) -> None:
-        """Its records are not left out unseen: the last data stays."""
-        for name in ("a.yaml", "sub/b.YML"):
-            found = everything(archive({name: b"id: ACME-1", "good.json": record("X-1")}))
-            self.assertIn(f"{name} is YAML", found.failure)
+    def test_yaml(self) -> None:
+        """Scalars are text, so that no version is a number."""
+        found = everything(archive({"a.yaml": YAML}))
+        ((_, encoded),) = found.records[0].summaries
+        (summary,) = decoded_summaries(joined([encoded]))
+        self.assertEqual((summary.fixed, summary.versions), (("1.10",), ("1", "1.1")))
+        document = json.loads(content(found.records[0].document, LONGEST_DOCUMENT))
+        self.assertEqual(document["modified"], "2026-01-02T03:04:05Z")
+        self.assertIsNone(document["withdrawn"])
+
+    def test_yaml_aliases_are_refused(self) -> None:
+        for data in (BOMB, b"&a a: *a\n", b"x: {y: &a 1, z: *a}\n", b"- &a [*a]\n"):
+            with self.assertRaises(InvalidRecord):
+                read_yaml(data)
 
     def test_documents_that_are_no_records(self) -> None:
         """They are skipped, in a folder of one's own too: an OpenVEX document mutes nothing."""

@@ -1,15 +1,15 @@
-"""A small advisory database of OSV records, made at random from a seed, and
+"""A small advisory database in the form of pypa/advisory-database, made at random from a seed, and
 the reference that says which of its records affect a version.
 """
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -80,12 +80,12 @@ def _affected(chosen: random.Random, name: str) -> dict[str, Any]:
 
 
 def write(folder: Path, found: Sequence[Record]) -> Path:
-    """Write the records as ``vulns/<project>/<id>.json``; return the folder."""
+    """Write the records as ``vulns/<project>/<id>.yaml``; return the folder."""
     for record in found:
         name = canonicalize_name(record["affected"][0]["package"]["name"])
-        path = folder / "vulns" / name / f"{record['id']}.json"
+        path = folder / "vulns" / name / f"{record['id']}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record))
+        path.write_text(yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
     return folder
 
 

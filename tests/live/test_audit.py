@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.live.advisory_database import NAMES, VERSIONS, affecting, records, write
 from tests.live.clients import client
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid
@@ -41,7 +43,7 @@ class AuditTests(IndexTestCase):
         self.records = records()
         source, own = write(self.folder / "database", self.records), self.folder / "own"
         own.mkdir()
-        (own / "acme.json").write_text(json.dumps(ACME))
+        (own / "acme.yaml").write_text(yaml.safe_dump(ACME))
         sections = f"{RIGHTS}[advisories]\nsource = {source}\nown = {own}\n"
         index = self.entered(pypid(self.entered(scratch()), Settings(sections=sections)))
         deadline = time.monotonic() + 60

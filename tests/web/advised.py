@@ -16,7 +16,7 @@ from pypid.advisories.database import (
     writing,
 )
 from pypid.advisories.service import Advisories
-from pypid.core.advisories import parse_record, summaries_of
+from pypid.core.advisories import record_of, summaries_of
 from pypid.core.compression import fragment
 from tests.web.app_with_accounts import have
 from tests.web.full_app import Pypid
@@ -50,11 +50,10 @@ def advisory(id: str, *affected: tuple[str, str, str | None], **more: Any) -> Do
 
 def parsed(document: Document, *, private: bool) -> ParsedRecord:
     """Return the record for the database."""
-    data = json.dumps(document).encode()
-    summaries = summaries_of(parse_record(data), private=private)
+    summaries = summaries_of(record_of(document), private=private)
     return ParsedRecord(
         document["id"],
-        fragment(data),
+        fragment(json.dumps(document).encode()),
         max((rank_of(summary) for summary in summaries.values()), default=0),
         [(name, encoded_summary(summary)) for name, summary in summaries.items()],
     )

@@ -63,7 +63,7 @@ class AdvisorySource(Protocol):
 
 @frozen
 class LocalSource:
-    """An archive, or a folder of JSON files, on this machine."""
+    """An archive, or a folder of JSON and YAML files, on this machine."""
 
     path: Path
     spool: Path

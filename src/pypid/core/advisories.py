@@ -243,6 +243,14 @@ def parse_record(data: bytes) -> OsvRecord:
         raise InvalidRecord(f"no OSV record: {error}") from None
 
 
+def record_of(document: object) -> OsvRecord:
+    """Return the record in a decoded document, as YAML gives it. Raises `InvalidRecord`."""
+    try:
+        return _checked(msgspec.convert(document, OsvRecord))
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidRecord(f"no OSV record: {error}") from None
+
+
 def _checked(record: OsvRecord) -> OsvRecord:
     if not _ID.match(record.id):
         raise InvalidRecord(

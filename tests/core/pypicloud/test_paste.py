@@ -46,7 +46,9 @@ class Sections(SynchronousTestCase):
     """Which sections lead to pypicloud."""
 
     def test_ways(self) -> None:
-        """An app, one that inherits, and a pipeline lead to the same settings."""
+        """An app, one that inherits, a pipeline, a composite and a filter-app lead to the same
+        settings.
+        """
         base = {"storage.dir": "/files", "pypi.fallback": "none"}
         for text in (
             f"[app:main]\n{APP}pypi.fallback = none\n",
@@ -57,6 +59,14 @@ class Sections(SynchronousTestCase):
             ),
             "[pipeline:main]\npipeline = p one\n[filter:p]\nuse = egg:PasteDeploy#prefix\n"
             f"[app:one]\n{APP}pypi.fallback = none\n",
+            (
+                f"[composite:main]\nuse = egg:Paste#urlmap\n/ = "
+                f"one\n[app:one]\n{APP}pypi.fallback=none\n"
+            ),
+            (
+                f"[filter-app:main]\nuse = egg:Paste#translogger\nnext = "
+                f"one\n[app:one]\n{APP}pypi.fallback=none\n"
+            ),
             (
                 "[app:main]\npaste.app_factory = pypicloud:main\nstorage.dir = "
                 "/files\npypi.fallback = none\n"
@@ -85,9 +95,6 @@ class Sections(SynchronousTestCase):
             ),
             ("[app:main]\nuse = base\n", "there is no app called 'base'"),
             ("[app:main]\nuse = main\n", "leads back"),
-            (f"[composite:main]\n/ = one\n[app:one]\n{APP}", "this kind is not read"),
-            (f"[filter-app:main]\nnext = one\n[app:one]\n{APP}", "this kind is not read"),
-            ("[app:main]\nuse = egg:pypicloud\nget storage.dir = x\n", "write the value itself"),
             ("[app:a]\nuse = b\npypi.x=1\n[app:b]\nuse = a\n", "leads back"),
             ("[pipeline:main]\npipeline =\n", "there is no app called ''"),
             (

@@ -17,7 +17,8 @@ from pypid.core.configuration.ini import IniDocument, IniEntry, IniSection, prin
 from pypid.core.pypicloud import LEADING
 from pypid.core.pypicloud.keys import PEOPLE, SWEPT, Fate, Ledger, known, names
 
-_NOT_READ = ("composite", "composit", "filter-app")
+_APP = ("app", "application")
+_COMPOSITE = ("composite", "composit")
 _OWN = ("pypi.", "storage.", "aws.", "auth.", "db.", "sqlalchemy.", "user.", "session.")
 """Prefixes of pypicloud's keys."""
 _SYNTAX = ("use", "filter-with", "require", "paste.app_factory")
@@ -44,6 +45,8 @@ class Paste:
     here: str
     file: str
     _looked_at: set[str] = field(factory=lambda: {"DEFAULT"})
+    _set: dict[str, tuple[str, str]] = field(factory=dict)
+    """Values set for all apps, each with the section that sets it."""
     found: dict[str, IniEntry] = field(factory=dict)
     """The settings, with interpolated values."""
     broken: dict[str, str] = field(factory=dict)
@@ -106,11 +109,11 @@ class Paste:
             for each in filters:
                 self._filter(each, name)
             return self._follow_name(last, name)
-        if kind in _NOT_READ:
-            return self._refuse(
-                name,
-                "take it out, and call pypicloud's own section [app:main]: this kind is not read",
-            )
+        if kind == "filter-app":
+            self._judge_filter(_text(entries, "use"), name)
+            return self._follow_name(_text(entries, "next"), name)
+        if kind in _COMPOSITE:
+            return self._composite(entries, name)
         return self._inherit(entries, name)
 
     def _inherit(self, entries: dict[str, IniEntry], name: str) -> bool:
@@ -143,6 +146,36 @@ class Paste:
         if len(found) != 1:
             return self._refuse(name, f"there is no app called {printable(wanted)!r} in this file")
         return self._follow(found[0])
+
+    def _composite(self, entries: dict[str, IniEntry], name: str) -> bool:
+        paths = {
+            path: entry.text.strip()
+            for path, entry in entries.items()
+            if path.startswith(("/", "http"))
+        }
+        ours = [path for path, app in paths.items() if self._leads_to_pypicloud(app)]
+        if len(ours) != 1:
+            return self._refuse(name, "pypicloud has to be at one of its paths, and at no other")
+        others = [path for path in paths if path not in ours]
+        if others:
+            self.ledger.note("other apps of this file are not served", entries[others[0]], *others)
+        if ours[0].rstrip("/"):
+            self.ledger.note(
+                "pypid answers at / alone: let the proxy in front of it take this path away, and "
+                "say [server] public_url",
+                entries[ours[0]],
+                ours[0],
+            )
+        return self._follow_name(paths[ours[0]], name)
+
+    def _leads_to_pypicloud(self, app: str) -> bool:
+        if ":" in app:
+            return "pypicloud" in app
+        return any(
+            _kind(each) == (kind, app) and (kind not in _APP or self._is_pypicloud(each))
+            for each in self.document.sections
+            for kind in LEADING
+        )
 
     # --- what stands before it --------------------------------------------------------------------
 
@@ -196,29 +229,44 @@ class Paste:
     # --- values -----------------------------------------------------------------------------------
 
     def _local(self, name: str) -> dict[str, IniEntry]:
-        """Return the settings of one section, without those for all apps."""
+        """Return the settings of one section: without those for all apps, and with those that it
+        gets from them.
+        """
         defaults = self._defaults()
         local: dict[str, IniEntry] = {}
-        for key, entry in self.document.sections[name].entries.items():
+        got: dict[str, IniEntry] = {}
+        for_all = self.document.sections.get("DEFAULT", IniSection(0, {})).entries
+        entries = self.document.sections[name].entries
+        for key, entry in {
+            **{k: e for k, e in for_all.items() if k.startswith(("get ", "set "))},
+            **entries,
+        }.items():
             word, _, rest = key.partition(" ")
             if word == "set" and rest:
+                self._set[rest.strip()] = (entry.text, name)
                 self.ledger.note(
                     "it is for all apps of the file, and no setting of pypicloud's", entry, key
                 )
             elif word == "get" and rest:
-                local[rest.strip()] = entry
-                self.broken[rest.strip()] = "write the value itself here, without get"
+                got[rest.strip()] = entry
             elif key in defaults:
                 self.ledger.note(
                     "pypicloud does not see it, since [DEFAULT] has it, too", entry, key
                 )
             else:
-                local[key] = self._made(key, entry, name)
+                local[key] = self._made(key, entry, entry.text, name)
+        for key, entry in got.items():
+            source = self._filled(entry.text, name)
+            wanted = source.strip() if isinstance(source, str) else ""
+            text, where = self._set.get(wanted) or (defaults.get(wanted), "DEFAULT")
+            local[key] = self._made(key, entry, f"%({wanted})s" if text is None else text, where)
         return local
 
-    def _made(self, key: str, entry: IniEntry, name: str) -> IniEntry:
-        """Return the entry with its value interpolated; if it cannot be, it is in `broken`."""
-        filled = self._filled(entry.text, name)
+    def _made(self, key: str, entry: IniEntry, text: str, name: str) -> IniEntry:
+        """Return the entry with its value interpolated; a value that cannot be is recorded as
+        `broken`.
+        """
+        filled = self._filled(text, name)
         self.broken.pop(key, None)
         if isinstance(filled, _Broken):
             self.broken[key] = filled.reason
@@ -421,8 +469,10 @@ class PypicloudSettings:
                 self.ledger.note(f"not taken over: {fate.text}", entry, name)
             else:
                 self.ledger.note(
-                    "not taken over: it is of a storage or of people that this file does not "
-                    "choose",
+                    (
+                        "not taken over: it is of a storage or of people that this file does not "
+                        "choose"
+                    ),
                     entry,
                     name,
                 )
