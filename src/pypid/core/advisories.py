@@ -20,9 +20,8 @@ from pypid.core.simple_api.listed_files import plain
 
 # The severity of an advisory: its own label, or the rating of its CVSS base score.
 #
-# CVSS 3 scores are computed by its specification. A CVSS 4 vector without a label and without a
-# CVSS 3 vector is rated by the CVSS 3 metrics that it corresponds to: an estimate. No advisory of
-# PyPI has a CVSS 2 vector alone: it counts as unknown.
+# CVSS 2 and 3 scores are computed by their specifications. A CVSS 4 vector without a label and
+# without a CVSS 3 vector is rated by the CVSS 3 metrics that it corresponds to: an estimate.
 
 
 class AdvisorySeverity(Enum):
@@ -47,7 +46,7 @@ _LABELS = {
     "important": AdvisorySeverity.HIGH,
     "none": AdvisorySeverity.LOW,
 }
-_PREFERRED = ("CVSS_V3", "CVSS_V4")
+_PREFERRED = ("CVSS_V3", "CVSS_V4", "CVSS_V2")
 
 
 def rated(scores: Sequence[tuple[str, str]]) -> AdvisorySeverity:
@@ -76,8 +75,11 @@ def base_score(vector: str) -> float | None:
         return None
     metrics = dict(part.partition(":")[::2] for part in vector.split("/"))
     try:
-        is_4 = metrics["CVSS"].startswith("4")
-        return _base_score_3(_as_version_3(metrics) if is_4 else metrics)
+        if metrics.get("CVSS", "").startswith("3"):
+            return _base_score_3(metrics)
+        if metrics.get("CVSS", "").startswith("4"):
+            return _base_score_3(_as_version_3(metrics))
+        return _base_score_2(metrics)
     except KeyError:
         return None
 
@@ -128,6 +130,25 @@ def _as_version_3(metrics: Mapping[str, str]) -> dict[str, str]:
         "I": metrics["VI"],
         "A": metrics["VA"],
     }
+
+
+_IMPACT_2 = {"N": 0.0, "P": 0.275, "C": 0.66}
+
+
+def _base_score_2(metrics: Mapping[str, str]) -> float:
+    """Return the base score by section 3.2.1 of the CVSS 2 specification."""
+    kept = 1.0
+    for each in "CIA":
+        kept *= 1 - _IMPACT_2[metrics[each]]
+    impact = 10.41 * (1 - kept)
+    exploitability = (
+        20
+        * {"L": 0.395, "A": 0.646, "N": 1.0}[metrics["AV"]]
+        * {"H": 0.35, "M": 0.61, "L": 0.71}[metrics["AC"]]
+        * {"M": 0.45, "S": 0.56, "N": 0.704}[metrics["Au"]]
+    )
+    factor = 1.176 if impact else 0.0
+    return round((0.6 * impact + 0.4 * exploitability - 1.5) * factor, 1)
 
 
 # Records of the OSV schema 1.7 (https://ossf.github.io/osv-schema/), and which versions of a PyPI

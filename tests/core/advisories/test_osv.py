@@ -203,14 +203,15 @@ class SeverityTests(SynchronousTestCase):
     """Labels and CVSS."""
 
     def test_base_scores(self) -> None:
-        """The scores of the examples of CVSS 3.1 are those of its specification; CVSS 2 has none."""
+        """The scores of the examples of CVSS 3.1 and 2 are those of their specifications."""
         for vector, score in (
             ("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H", 9.8),
             ("CVSS:3.1/AV:N/AC:L/PR:N/UI:R/S:C/C:L/I:L/A:N", 6.1),
             ("CVSS:3.0/AV:L/AC:L/PR:L/UI:N/S:U/C:H/I:H/A:H", 7.8),
             ("CVSS:3.1/AV:P/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N", 1.6),
             ("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:N", 0.0),
-            ("AV:N/AC:L/Au:N/C:P/I:P/A:P", None),
+            ("AV:N/AC:L/Au:N/C:P/I:P/A:P", 7.5),
+            ("AV:N/AC:M/Au:N/C:N/I:P/A:N", 4.3),
             ("CVSS:3.1/AV:N", None),
             ("CVSS:3.1/AV:X/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H", None),
             ("", None),
