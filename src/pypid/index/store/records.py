@@ -185,10 +185,10 @@ class Refreshed(Generic[V]):
 class RecordStore(Generic[V]):
     """Keeps the catalog in line with the records. Everything raises `StorageDown`.
 
-    The catalog may be older than what was acknowledged before a crash. Until all of the storage
-    was compared, an entry of the dump is therefore compared with one listing of its project's
-    folder before it is used for an answer or a change. A `shared` catalog has no dump: each change
-    is in it before it is acknowledged.
+    The catalog may be older than the storage: it may be a copy that was put back, or files were
+    changed while pypid was stopped. Until all of the storage was compared, an entry is therefore
+    compared with one listing of its project's folder before it is used for an answer or a change;
+    not that of a `shared` catalog, which other nodes keep up to date.
     """
 
     kind: RecordKind[V]

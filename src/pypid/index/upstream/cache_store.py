@@ -257,7 +257,7 @@ class CacheStore:
     file_cached: Signal[[int]] = field(factory=Signal, repr=False)
     """Emitted with the number of bytes stored."""
     shared: bool = False
-    """Whether the catalog is shared by several nodes; it has no dump then."""
+    """Whether the catalog is shared by several nodes."""
     others_write: bool = True
     """Whether other processes may store files, unknown to this catalog."""
     _writes: DeferredSemaphore = field(
@@ -284,11 +284,11 @@ class CacheStore:
     )
 
     async def entry(self, name: ProjectName) -> UpstreamEntry:
-        """Return the catalog's entry. Until all projects were compared, an entry of a dump is
-        compared with a listing before its first use, and a project without cached files is looked
-        up in the storage.
+        """Return the catalog's entry. Until all projects were compared, an entry is compared with a
+        listing before its first use, and a project without cached files is looked up in the
+        storage.
 
-        A dump may be old or missing: unknown is not absent.
+        The catalog may be older than the storage: unknown is not absent.
         """
         entry = await self.catalog.upstream.get(name)
         return entry if self.records.is_verified(name, entry) else await self.records.verify(name)
