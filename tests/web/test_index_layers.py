@@ -146,7 +146,7 @@ class LayersTests(WholeCase):
         self.pypid.blobs.away = StorageDown("it is away.")
         pypid = Pypid(Path(self.mktemp()), indexes=(), blobs=self.pypid.blobs, compared=True)
         answer = pypid.get("/team/simple/ham/", J)
-        self.refused(answer, 503, "not known yet whether there is an index 'team'")
+        self.refused(answer, 503, "not known yet whether 'team' is hosted here")
         self.assertEqual(pypid.get("/simple/", J).status, 200)
         self.pypid.blobs.away = None
         self.have(pypid.app.decisions.refresh())
