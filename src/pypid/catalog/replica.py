@@ -251,10 +251,9 @@ class ReplicaTable(Generic[V]):
         return None if entry is None or entry.version < version else entry
 
     async def entry(self, name: ProjectName) -> ReplicaEntry[V]:
-        """Return the project, as it is held or later. Raises as `Engine.row`."""
-        known = self.known(name)
-        if known is not None:
-            return known
+        """Return the project, as it is held or later; callers at once share one question. Raises as
+        `Engine.row`.
+        """
         return await self._flights.single((name, self.version(name)), lambda: self.read(name))
 
     async def read(self, name: ProjectName) -> ReplicaEntry[V]:
@@ -468,6 +467,8 @@ PATIENCE = 1.0
 """Seconds without any answer of the engine after which callers stop waiting: then it counts as
 unavailable.
 """
+SLOW_DISK = 10.0
+"""The same for a read of one process from its own file, since no other can answer instead."""
 PAUSE = 0.3
 """Seconds after a failure in which reads do not ask it again: clients do not each wait for the same
 refusal.
@@ -623,7 +624,9 @@ class ReplicaFollower:
                     raise CatalogDown from self.away
                 reading = table.read(name) if again else table.entry(name)
                 try:
-                    return await start(reading).addTimeout(PATIENCE, self.world.clock)
+                    return await start(reading).addTimeout(
+                        SLOW_DISK if self.is_sole else PATIENCE, self.world.clock
+                    )
                 except CatalogReset:
                     await self.catch_up()
         except TimeoutError:
