@@ -142,6 +142,9 @@ def hashes() -> Mapping[str, str]:
     return {user: hash_password(password) for user, password in PASSWORDS.items()}
 
 
+READY = ("compared with the storage: ", "not compared: another node", "catalog is unavailable")
+
+
 @contextmanager
 def pypid(folder: Path, settings: Settings) -> Iterator[LiveIndex]:
     """A pypid with its state in `folder`, which may hold that of an earlier one; ended by SIGTERM,
@@ -180,11 +183,11 @@ def stop(index: LiveIndex) -> None:
 
 
 def until_ready(index: LiveIndex, within: float = 30.0) -> None:
-    """Wait until it has compared its storage, which it does once it listens. Raises
-    `AssertionError` with its log.
+    """Wait until it has compared its storage, or knows that another node has, or that its database
+    is away; it listens then. Raises `AssertionError` with its log.
     """
     deadline = time.monotonic() + within
-    while "compared with the storage: " not in index.log():
+    while not any(each in index.log() for each in READY):
         if index.running.process.poll() is not None or time.monotonic() > deadline:
             raise AssertionError(f"pypid did not start:\n{index.log()}")
         time.sleep(0.05)

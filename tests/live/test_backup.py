@@ -125,7 +125,8 @@ class FolderTests(BackupCase):
     def test_server(self) -> None:
         """The accounts on a database server are not in it, which the command says."""
         server = self.stack.enter_context(postgresql())
-        settings = Settings(access=f"{SQL}\nurl = {server.database()}", server=SERVER)
+        database = f"[database]\nurl = {server.database()}\n"
+        settings = Settings(access=SQL, server=SERVER, sections=database)
         with pypid(self.index_folder, settings) as index:
             self.fill(index)
             self.backup.mkdir()

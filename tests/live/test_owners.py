@@ -10,11 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.asking import ask, basic, command
 from tests.live.daemon import PASSWORDS, LiveIndex, Settings, pypid
-from tests.live.isolation import fails, pip, works
+from tests.live.isolation import fails, pip, twine, works
 from tests.live.processes import scratch
 from tests.live.projects import wheel
 from tests.live.test_install import NEWEST, installed
-from tests.live.test_rights import upload
 
 TEAMS = """
 [groups]
@@ -42,11 +41,11 @@ class TwoTeamsTests(SynchronousTestCase):
 
     def may(self, index: LiveIndex, user: str, path: Path, where: str = "/legacy/") -> None:
         """twine uploads the file."""
-        works(upload(index.url(where), user, PASSWORDS[user], path), self.folder)
+        works(twine(index.url(where), user, PASSWORDS[user], path), self.folder)
 
     def may_not(self, index: LiveIndex, user: str, path: Path, where: str = "/legacy/") -> None:
         """twine is refused, and told why."""
-        said = fails(upload(index.url(where), user, PASSWORDS[user], path), self.folder)
+        said = fails(twine(index.url(where), user, PASSWORDS[user], path), self.folder)
         self.assertIn("403", said)
         self.assertIn(f"'{user}' may not publish", said.replace('"', "'"))
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 from tests.live.asking import command
 from tests.live.clients import client
 from tests.live.daemon import IndexTestCase, Settings
-from tests.live.isolation import fails, pip, uv, works
+from tests.live.isolation import fails, pip, twine, uv, works
 from tests.live.projects import publish, wheel
 from tests.live.test_install import NEWEST, installed
-from tests.live.test_rights import RULES, upload
+from tests.live.test_rights import RULES
 
 CURL: Final = "/usr/bin/curl"
 
@@ -39,11 +39,11 @@ class TokenTests(IndexTestCase):
         one, two, other = (
             wheel(*what).into(self.folder) for what in (("eggs",), ("eggs", "2.0"), ("ham",))
         )
-        works(upload(url, "__token__", secret, one), self.folder)
+        works(twine(url, "__token__", secret, one), self.folder)
         line = [client("uv"), "publish", "--publish-url", url]
         works([*line, two], self.folder, UV_PUBLISH_TOKEN=secret)
         for said in (
-            fails(upload(url, "__token__", secret, other), self.folder),
+            fails(twine(url, "__token__", secret, other), self.folder),
             fails([*line, other], self.folder, UV_PUBLISH_TOKEN=secret),
         ):
             self.assertIn("403", said)

@@ -70,11 +70,13 @@ class DeletionTests(SynchronousTestCase):
         one, and both are asked.
         """
         tally = Tally("deletions by two nodes at once")
-        access = f"backend = config sql\nowners = uploader\nurl = {shared().database()}"
+        settings = Settings(
+            access="backend = config sql\nowners = uploader",
+            sections=f"[database]\nurl = {shared().database()}\n",
+            storage=self.stack.enter_context(scratch()) / "packages",
+        )
         two = [
-            self.stack.enter_context(
-                pypid(self.stack.enter_context(scratch()), Settings(access=access))
-            )
+            self.stack.enter_context(pypid(self.stack.enter_context(scratch()), settings))
             for _ in range(2)
         ]
         self.prepare(two[0])
